@@ -1,0 +1,41 @@
+//! Bytes have one home: every byte that Antiphon stores or sends is laid out below this module, and bincode is named
+//! nowhere else.
+
+mod record;
+mod stored;
+mod wire;
+
+pub use record::{EncodedDraft, EventView, encode_record};
+pub use stored::{StoredChain, StoredDot, StoredError};
+pub(crate) use stored::{
+    decode_chain, decode_cursor, decode_dot, decode_health, decode_identity, decode_log_entry, decode_pin,
+    decode_replay_position, decode_seq, decode_timestamp, encode_chain, encode_cursor, encode_dot, encode_health,
+    encode_identity, encode_log_entry, encode_pin, encode_replay_position, encode_seq, encode_timestamp,
+};
+pub use wire::{FRAME_HEADER_BYTES, FrameHeader, MAX_FRAME_BYTES, Message, WireError, decode, encode};
+
+use bincode::config::{Configuration, Limit, LittleEndian, Varint};
+
+use crate::ids::Origin;
+
+/// bincode's standard form: little-endian, variable-length integers; a decoder may claim at most `N` bytes.
+type Bounded<const N: usize> = Configuration<LittleEndian, Varint, Limit<N>>;
+
+const fn bounded<const N: usize>() -> Bounded<N> {
+    bincode::config::standard().with_limit::<N>()
+}
+
+const fn unbounded() -> Configuration {
+    bincode::config::standard()
+}
+
+/// An origin and a counter as they stand in bytes: 24 raw bytes, then a variable-length integer.
+type Entry = ([u8; 24], u64);
+
+fn entries_of(clock: &crate::clock::VClock) -> Vec<Entry> {
+    clock.iter().map(|(origin, counter)| (origin.to_bytes(), counter)).collect()
+}
+
+fn entries_from(entries: Vec<Entry>) -> Vec<(Origin, u64)> {
+    entries.into_iter().map(|(bytes, counter)| (Origin::from_bytes(bytes), counter)).collect()
+}

@@ -1,0 +1,249 @@
+//! Values of the kernel's families. Each begins with a version byte.
+
+use super::{Entry, bounded, entries_from, entries_of, unbounded};
+use crate::clock::VClock;
+use crate::cursor::{Cursor, Seq};
+use crate::digest::{DIGEST_ALGORITHM, Digest};
+use crate::health::{ErrorCategory, PeerHealth};
+use crate::ids::{CortexId, Epoch, EventId};
+use crate::log::{LocalIdentity, Pin};
+use crate::time::Timestamp;
+
+const VERSION: u8 = 1;
+/// No stored value but an event comes near this.
+const MAX_VALUE: usize = 1024 * 1024;
+
+/// A stored value that does not read back: damage, or a newer version's.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the stored {what} does not decode: {reason}")]
+pub struct StoredError {
+    what: &'static str,
+    reason: String,
+}
+
+fn write(value: impl bincode::Encode) -> Vec<u8> {
+    let mut bytes = vec![VERSION];
+    bincode::encode_into_std_write(value, &mut bytes, unbounded())
+        .expect("writing plain fields into memory cannot fail");
+    bytes
+}
+
+fn read<T: bincode::Decode<()>>(what: &'static str, bytes: &[u8]) -> Result<T, StoredError> {
+    let fault = |reason: String| StoredError { what, reason };
+    let body = unversioned(what, bytes)?;
+    let (value, read) = bincode::decode_from_slice(body, bounded::<MAX_VALUE>()).map_err(|e| fault(e.to_string()))?;
+    if read != body.len() {
+        return Err(fault("bytes follow it".to_owned()));
+    }
+    Ok(value)
+}
+
+fn unversioned<'a>(what: &'static str, bytes: &'a [u8]) -> Result<&'a [u8], StoredError> {
+    match bytes.split_first() {
+        Some((&VERSION, body)) => Ok(body),
+        Some((version, _)) => Err(StoredError { what, reason: format!("version {version} is not known here") }),
+        None => Err(StoredError { what, reason: "it is empty".to_owned() }),
+    }
+}
+
+/// The 9 bytes that stand before the record in a value of `log`: version, time it joined (microseconds, big-endian).
+pub(crate) fn encode_log_entry(joined: Timestamp) -> [u8; 9] {
+    let mut head = [VERSION; 9];
+    head[1..].copy_from_slice(&joined.as_micros().to_be_bytes());
+    head
+}
+
+/// When an entry joined the log, and its event record.
+pub(crate) fn decode_log_entry(bytes: &[u8]) -> Result<(Timestamp, &[u8]), StoredError> {
+    let body = unversioned("log entry", bytes)?;
+    let (time, record) = body
+        .split_first_chunk::<8>()
+        .ok_or_else(|| StoredError { what: "log entry", reason: "it is too short".to_owned() })?;
+    Ok((Timestamp::from_micros(i64::from_be_bytes(*time)), record))
+}
+
+/// Where a dot stands in the log, and its chain's digest there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StoredDot {
+    /// Its place.
+    pub seq: Seq,
+    /// The digest of the origin's chain up to it.
+    pub digest: Digest,
+}
+
+pub(crate) fn encode_dot(dot: &StoredDot) -> Vec<u8> {
+    write((dot.seq.get(), DIGEST_ALGORITHM, dot.digest.to_bytes()))
+}
+
+pub(crate) fn decode_dot(bytes: &[u8]) -> Result<StoredDot, StoredError> {
+    let (seq, algorithm, digest): (u64, u8, [u8; 16]) = read("dot", bytes)?;
+    if algorithm != DIGEST_ALGORITHM {
+        return Err(StoredError { what: "dot", reason: format!("digest algorithm {algorithm} is not known here") });
+    }
+    Ok(StoredDot { seq: Seq::new(seq), digest: Digest::from_bytes(digest) })
+}
+
+pub(crate) fn encode_seq(seq: Seq) -> Vec<u8> {
+    write(seq.get())
+}
+
+pub(crate) fn decode_seq(bytes: &[u8]) -> Result<Seq, StoredError> {
+    read("place", bytes).map(Seq::new)
+}
+
+/// The tip of one origin's chain, and what the next event's causal delta is relative to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredChain {
+    /// The highest counter.
+    pub counter: u64,
+    /// The digest there.
+    pub digest: Digest,
+    /// The id of the event there.
+    pub last_id: EventId,
+    /// The full clock of the event there, without the origin's own entry.
+    pub clock: VClock,
+}
+
+pub(crate) fn encode_chain(chain: &StoredChain) -> Vec<u8> {
+    write((
+        chain.counter,
+        DIGEST_ALGORITHM,
+        chain.digest.to_bytes(),
+        chain.last_id.to_bytes(),
+        entries_of(&chain.clock),
+    ))
+}
+
+pub(crate) fn decode_chain(bytes: &[u8]) -> Result<StoredChain, StoredError> {
+    type Wire = (u64, u8, [u8; 16], [u8; 16], Vec<Entry>);
+    let (counter, algorithm, digest, last_id, clock): Wire = read("chain", bytes)?;
+    if algorithm != DIGEST_ALGORITHM {
+        return Err(StoredError { what: "chain", reason: format!("digest algorithm {algorithm} is not known here") });
+    }
+    Ok(StoredChain {
+        counter,
+        digest: Digest::from_bytes(digest),
+        last_id: EventId::from_bytes(last_id),
+        clock: clock_from("chain", clock)?,
+    })
+}
+
+fn clock_from(what: &'static str, entries: Vec<Entry>) -> Result<VClock, StoredError> {
+    VClock::from_sorted(&entries_from(entries)).map_err(|e| StoredError { what, reason: e.to_string() })
+}
+
+pub(crate) fn encode_cursor(cursor: &Cursor) -> Vec<u8> {
+    write((cursor.epoch.get(), cursor.seq.get(), cursor.last_event.to_bytes()))
+}
+
+pub(crate) fn decode_cursor(bytes: &[u8]) -> Result<Cursor, StoredError> {
+    let (epoch, seq, last_event): (u64, u64, [u8; 16]) = read("cursor", bytes)?;
+    Ok(Cursor { epoch: Epoch::new(epoch), seq: Seq::new(seq), last_event: EventId::from_bytes(last_event) })
+}
+
+pub(crate) fn encode_timestamp(time: Timestamp) -> Vec<u8> {
+    write(time.as_micros())
+}
+
+pub(crate) fn decode_timestamp(bytes: &[u8]) -> Result<Timestamp, StoredError> {
+    read("time", bytes).map(Timestamp::from_micros)
+}
+
+pub(crate) fn encode_pin(pin: &Pin) -> Vec<u8> {
+    write((pin.cortex_id.to_bytes(), pin.since.as_micros()))
+}
+
+pub(crate) fn decode_pin(bytes: &[u8]) -> Result<Pin, StoredError> {
+    let (cortex_id, since): ([u8; 16], i64) = read("pin", bytes)?;
+    Ok(Pin { cortex_id: CortexId::from_bytes(cortex_id), since: Timestamp::from_micros(since) })
+}
+
+type WireHealth = (Option<String>, Option<i64>, u32, Option<i64>, u8);
+
+pub(crate) fn encode_health(health: &PeerHealth) -> Vec<u8> {
+    write((
+        health.version.clone(),
+        health.last_success.map(Timestamp::as_micros),
+        health.consecutive_failures,
+        health.last_failure.map(Timestamp::as_micros),
+        health.last_error.map_or(0, ErrorCategory::code),
+    ))
+}
+
+pub(crate) fn decode_health(bytes: &[u8]) -> Result<PeerHealth, StoredError> {
+    let (version, last_success, consecutive_failures, last_failure, code): WireHealth = read("health", bytes)?;
+    Ok(PeerHealth {
+        version,
+        last_success: last_success.map(Timestamp::from_micros),
+        consecutive_failures,
+        last_failure: last_failure.map(Timestamp::from_micros),
+        last_error: ErrorCategory::from_code(code),
+    })
+}
+
+pub(crate) fn encode_identity(identity: &LocalIdentity) -> Vec<u8> {
+    write((identity.cortex_id.to_bytes(), identity.epoch.get(), identity.name.clone()))
+}
+
+pub(crate) fn decode_identity(bytes: &[u8]) -> Result<LocalIdentity, StoredError> {
+    let (cortex_id, epoch, name): ([u8; 16], u64, String) = read("identity", bytes)?;
+    Ok(LocalIdentity { cortex_id: CortexId::from_bytes(cortex_id), epoch: Epoch::new(epoch), name })
+}
+
+pub(crate) fn encode_replay_position(seq: Seq, clock: &VClock) -> Vec<u8> {
+    write((seq.get(), entries_of(clock)))
+}
+
+pub(crate) fn decode_replay_position(bytes: &[u8]) -> Result<(Seq, VClock), StoredError> {
+    let (seq, clock): (u64, Vec<Entry>) = read("replay position", bytes)?;
+    Ok((Seq::new(seq), clock_from("replay position", clock)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::Origin;
+
+    #[test]
+    fn every_value_reads_back() {
+        let clock = VClock::from_sorted(&[(Origin::from_bytes([1; 24]), 4)]).unwrap();
+        let dot = StoredDot { seq: Seq::new(300), digest: Digest::of(b"x") };
+        assert_eq!(decode_dot(&encode_dot(&dot)).unwrap(), dot);
+        let chain = StoredChain {
+            counter: 9,
+            digest: Digest::of(b"y"),
+            last_id: EventId::from_parts(1, 1),
+            clock: clock.clone(),
+        };
+        assert_eq!(decode_chain(&encode_chain(&chain)).unwrap(), chain);
+        let cursor = Cursor { epoch: Epoch::new(1), seq: Seq::new(2), last_event: EventId::from_parts(3, 4) };
+        assert_eq!(decode_cursor(&encode_cursor(&cursor)).unwrap(), cursor);
+        let time = Timestamp::from_micros(-5);
+        assert_eq!(decode_timestamp(&encode_timestamp(time)).unwrap(), time);
+        assert_eq!(decode_seq(&encode_seq(Seq::new(5))).unwrap(), Seq::new(5));
+        let pin = Pin { cortex_id: CortexId::from_bytes([7; 16]), since: time };
+        assert_eq!(decode_pin(&encode_pin(&pin)).unwrap(), pin);
+        let mut health = PeerHealth { version: Some("1".into()), ..PeerHealth::default() };
+        health.succeeded(time);
+        health.failed(time, ErrorCategory::Dns);
+        assert_eq!(decode_health(&encode_health(&health)).unwrap(), health);
+        let identity = LocalIdentity { cortex_id: pin.cortex_id, epoch: Epoch::new(8), name: "alpha".into() };
+        assert_eq!(decode_identity(&encode_identity(&identity)).unwrap(), identity);
+        let position = decode_replay_position(&encode_replay_position(Seq::new(6), &clock)).unwrap();
+        assert_eq!(position, (Seq::new(6), clock));
+        let entry = [&encode_log_entry(time)[..], b"record"].concat();
+        assert_eq!(decode_log_entry(&entry).unwrap(), (time, &b"record"[..]));
+    }
+
+    #[test]
+    fn damage_and_newer_versions_are_errors() {
+        let good = encode_seq(Seq::new(5));
+        assert!(decode_seq(&[]).is_err());
+        assert!(decode_seq(&[&good[..], &[0]].concat()).is_err());
+        assert!(decode_seq(&[2, 5]).unwrap_err().to_string().contains("version 2"));
+        assert!(decode_log_entry(&[1, 2]).is_err());
+        let mut dot = encode_dot(&StoredDot { seq: Seq::new(1), digest: Digest::ZERO });
+        dot[2] = 9;
+        assert!(decode_dot(&dot).unwrap_err().to_string().contains("algorithm 9"));
+    }
+}

@@ -1,0 +1,412 @@
+//! Frames: what peers exchange. A header of 24 bytes, then a body in bincode. The checksum tells damage on the way from
+//! a fork of histories, which must never be confused.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::{Bounded, Entry, bounded, unbounded};
+use crate::clock::MAX_CLOCK_ENTRIES;
+use crate::cursor::{Cursor, Seq};
+use crate::digest::{DIGEST_ALGORITHM, Digest};
+use crate::ids::{CortexId, Epoch, EventId, MAX_COUNTER, Origin};
+use crate::protocol::{
+    ChainHead, EventBatch, FetchReply, FetchRequest, Heads, Known, MAX_BATCH_EVENTS, Refusal, RequestId,
+};
+use crate::time::Timestamp;
+
+/// The largest frame: header and body.
+pub const MAX_FRAME_BYTES: usize = 20 * 1024 * 1024;
+/// `"AN"`, version, kind, body length (4, big-endian), XXH3-128 of the body (16).
+pub const FRAME_HEADER_BYTES: usize = 24;
+
+const MAGIC: [u8; 2] = *b"AN";
+const VERSION: u8 = 1;
+const KIND_FETCH: u8 = 1;
+const KIND_BATCH: u8 = 2;
+const KIND_REFUSAL: u8 = 3;
+
+const LIMIT: Bounded<MAX_FRAME_BYTES> = bounded();
+
+/// What one frame holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Message {
+    /// A request for events.
+    Fetch(FetchRequest),
+    /// Its answer.
+    Reply(FetchReply),
+}
+
+/// Why bytes are not a frame. Nothing was applied.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum WireError {
+    /// They do not begin as a frame does.
+    #[error("these bytes are not an Antiphon frame")]
+    NotAFrame,
+    /// A frame version this build does not speak.
+    #[error("frame version {version} is not known here")]
+    UnknownVersion {
+        /// The version byte.
+        version: u8,
+    },
+    /// Its body would be larger than any frame may be.
+    #[error("a frame of {bytes} bytes is over the limit of {MAX_FRAME_BYTES}")]
+    TooLarge {
+        /// The size it claims.
+        bytes: usize,
+    },
+    /// It ends too early or too late.
+    #[error("the frame has {actual} bytes where its header says {expected}")]
+    Length {
+        /// What the header says.
+        expected: usize,
+        /// What is there.
+        actual: usize,
+    },
+    /// Its body is not what was sent.
+    #[error("the frame was damaged on the way: its checksum differs")]
+    Checksum,
+    /// Its body does not decode, or breaks a rule of the protocol.
+    #[error("the frame does not decode: {reason}")]
+    Malformed {
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+fn malformed(reason: impl Into<String>) -> WireError {
+    WireError::Malformed { reason: reason.into() }
+}
+
+/// The first 24 bytes of a frame, checked: read these before you spend memory on the rest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FrameHeader {
+    kind: u8,
+    body: usize,
+    checksum: Digest,
+}
+
+impl FrameHeader {
+    /// Reads and checks a header.
+    ///
+    /// # Errors
+    /// [`WireError`] unless it is a frame of a known version within [`MAX_FRAME_BYTES`].
+    pub fn parse(bytes: &[u8]) -> Result<Self, WireError> {
+        let (Some(head), Some(length), Some(checksum)) = (
+            bytes.first_chunk::<4>(),
+            bytes.get(4..8).and_then(|b| b.first_chunk::<4>()),
+            bytes.get(8..24).and_then(|b| b.first_chunk::<16>()),
+        ) else {
+            return Err(WireError::NotAFrame);
+        };
+        if head[..2] != MAGIC {
+            return Err(WireError::NotAFrame);
+        }
+        if head[2] != VERSION {
+            return Err(WireError::UnknownVersion { version: head[2] });
+        }
+        let body = u32::from_be_bytes(*length) as usize;
+        if body > MAX_FRAME_BYTES - FRAME_HEADER_BYTES {
+            return Err(WireError::TooLarge { bytes: body.saturating_add(FRAME_HEADER_BYTES) });
+        }
+        Ok(Self { kind: head[3], body, checksum: Digest::from_bytes(*checksum) })
+    }
+
+    /// How many bytes follow the header.
+    #[must_use]
+    pub const fn body_len(&self) -> usize {
+        self.body
+    }
+}
+
+type WireCursor = (u64, u64, [u8; 16]);
+type WireHead = (Entry, [u8; 16]);
+
+#[derive(bincode::Encode, bincode::Decode)]
+enum WireKnown {
+    Full(Vec<WireHead>),
+    Unchanged([u8; 16]),
+}
+
+#[derive(bincode::Encode, bincode::Decode)]
+struct WireFetch {
+    process: u64,
+    number: u64,
+    from: [u8; 16],
+    to: [u8; 16],
+    protocol: u16,
+    digest_algorithm: u8,
+    after: Option<WireCursor>,
+    known: WireKnown,
+    direct: Vec<[u8; 16]>,
+    max_events: u32,
+    max_bytes: u64,
+    wait_ms: u64,
+}
+
+#[derive(bincode::Encode, bincode::BorrowDecode)]
+struct WireBatch<'a> {
+    process: u64,
+    number: u64,
+    from: [u8; 16],
+    digest_algorithm: u8,
+    prev: WireCursor,
+    last: WireCursor,
+    last_time: i64,
+    head: WireCursor,
+    head_time: i64,
+    heads: Vec<WireHead>,
+    /// (distance to the place before, record)
+    events: Vec<(u64, &'a [u8])>,
+}
+
+#[derive(bincode::Encode, bincode::Decode)]
+enum WireRefusal {
+    CursorUnknown,
+    CursorTooOld { floor: u64 },
+    Fork { origin: [u8; 24], counter: u64, digest: [u8; 16] },
+    NotServing,
+    WrongCortex { actual: [u8; 16] },
+    Protocol { min: u16, max: u16 },
+    KnownMissing,
+    Busy,
+    Malformed,
+    Internal,
+}
+
+/// One message as one frame.
+#[must_use]
+pub fn encode(message: &Message) -> Bytes {
+    let (kind, size) = match message {
+        Message::Fetch(_) => (KIND_FETCH, 1024),
+        Message::Reply(FetchReply::Batch(batch)) => (KIND_BATCH, batch.events.iter().map(|e| e.1.len() + 8).sum()),
+        Message::Reply(FetchReply::Refused(_)) => (KIND_REFUSAL, 64),
+    };
+    let mut frame = Vec::with_capacity(FRAME_HEADER_BYTES + 256 + size);
+    frame.extend_from_slice(&[MAGIC[0], MAGIC[1], VERSION, kind]);
+    frame.resize(FRAME_HEADER_BYTES, 0);
+    match message {
+        Message::Fetch(request) => write(&wire_fetch(request), &mut frame),
+        Message::Reply(FetchReply::Batch(batch)) => write(&wire_batch(batch), &mut frame),
+        Message::Reply(FetchReply::Refused(refusal)) => write(&wire_refusal(refusal), &mut frame),
+    }
+    let (head, body) = frame.split_at_mut(FRAME_HEADER_BYTES);
+    // The service bounds what it puts in far below 4 GiB; a longer body would be refused by any reader's length check.
+    let length = u32::try_from(body.len()).unwrap_or(u32::MAX);
+    head[4..8].copy_from_slice(&length.to_be_bytes());
+    head[8..24].copy_from_slice(&Digest::of(body).to_bytes());
+    frame.into()
+}
+
+fn write(body: &impl bincode::Encode, frame: &mut Vec<u8>) {
+    bincode::encode_into_std_write(body, frame, unbounded()).expect("writing plain fields into memory cannot fail");
+}
+
+/// The message in one whole frame. Events are slices of it, not copies.
+///
+/// # Errors
+/// [`WireError`]. Allocates at most a small multiple of the frame's own size, itself at most [`MAX_FRAME_BYTES`].
+pub fn decode(frame: &Bytes) -> Result<Message, WireError> {
+    let header = FrameHeader::parse(frame)?;
+    let body = frame.slice(FRAME_HEADER_BYTES..);
+    if body.len() != header.body {
+        return Err(WireError::Length { expected: header.body, actual: body.len() });
+    }
+    if Digest::of(&body) != header.checksum {
+        return Err(WireError::Checksum);
+    }
+    match header.kind {
+        KIND_FETCH => fetch_from(read(&body)?).map(Message::Fetch),
+        KIND_BATCH => batch_from(&body).map(|batch| Message::Reply(FetchReply::Batch(batch))),
+        KIND_REFUSAL => refusal_from(read(&body)?).map(|refusal| Message::Reply(FetchReply::Refused(refusal))),
+        kind => Err(malformed(format!("message kind {kind} is not known here"))),
+    }
+}
+
+fn read<T: bincode::Decode<()>>(body: &[u8]) -> Result<T, WireError> {
+    let (value, read) = bincode::decode_from_slice(body, LIMIT).map_err(|e| malformed(e.to_string()))?;
+    whole(read, body)?;
+    Ok(value)
+}
+
+fn whole(read: usize, body: &[u8]) -> Result<(), WireError> {
+    if read != body.len() {
+        return Err(malformed("bytes follow the message"));
+    }
+    Ok(())
+}
+
+fn wire_cursor(cursor: &Cursor) -> WireCursor {
+    (cursor.epoch.get(), cursor.seq.get(), cursor.last_event.to_bytes())
+}
+
+fn cursor_from((epoch, seq, last_event): WireCursor) -> Result<Cursor, WireError> {
+    if seq > MAX_COUNTER {
+        return Err(malformed("a place in a log is out of range"));
+    }
+    Ok(Cursor { epoch: Epoch::new(epoch), seq: Seq::new(seq), last_event: EventId::from_bytes(last_event) })
+}
+
+fn wire_heads(heads: &Heads) -> Vec<WireHead> {
+    heads.iter().map(|(origin, head)| ((origin.to_bytes(), head.counter), head.digest.to_bytes())).collect()
+}
+
+fn heads_from(wire: Vec<WireHead>) -> Result<Heads, WireError> {
+    if wire.len() > MAX_CLOCK_ENTRIES {
+        return Err(malformed("more chain heads than a clock may have entries"));
+    }
+    if !wire.is_sorted_by(|a, b| a.0.0 < b.0.0) {
+        return Err(malformed("chain heads are not strictly increasing by origin"));
+    }
+    if wire.iter().any(|head| head.0.1 == 0 || head.0.1 > MAX_COUNTER) {
+        return Err(malformed("a chain head's counter is out of range"));
+    }
+    Ok(Heads::new(
+        wire.into_iter()
+            .map(|((origin, counter), digest)| {
+                let digest = Digest::from_bytes(digest);
+                (Origin::from_bytes(origin), ChainHead { counter, digest })
+            })
+            .collect(),
+    ))
+}
+
+fn check_algorithm(algorithm: u8) -> Result<(), WireError> {
+    if algorithm != DIGEST_ALGORITHM {
+        return Err(malformed(format!("digest algorithm {algorithm} is not known here")));
+    }
+    Ok(())
+}
+
+fn wire_fetch(request: &FetchRequest) -> WireFetch {
+    WireFetch {
+        process: request.request.process,
+        number: request.request.number,
+        from: request.from.to_bytes(),
+        to: request.to.to_bytes(),
+        protocol: request.protocol,
+        digest_algorithm: DIGEST_ALGORITHM,
+        after: request.after.as_ref().map(wire_cursor),
+        known: match &request.known {
+            Known::Full(heads) => WireKnown::Full(wire_heads(heads)),
+            Known::Unchanged(hash) => WireKnown::Unchanged(hash.to_bytes()),
+        },
+        direct: request.direct.iter().map(|id| id.to_bytes()).collect(),
+        max_events: request.max_events,
+        max_bytes: request.max_bytes,
+        wait_ms: u64::try_from(request.wait.as_millis()).unwrap_or(u64::MAX),
+    }
+}
+
+fn fetch_from(wire: WireFetch) -> Result<FetchRequest, WireError> {
+    check_algorithm(wire.digest_algorithm)?;
+    if wire.direct.len() > MAX_CLOCK_ENTRIES {
+        return Err(malformed("`direct` names too many cortexes"));
+    }
+    Ok(FetchRequest {
+        request: RequestId { process: wire.process, number: wire.number },
+        from: CortexId::from_bytes(wire.from),
+        to: CortexId::from_bytes(wire.to),
+        protocol: wire.protocol,
+        after: wire.after.map(cursor_from).transpose()?,
+        known: match wire.known {
+            WireKnown::Full(heads) => Known::Full(heads_from(heads)?),
+            WireKnown::Unchanged(hash) => Known::Unchanged(Digest::from_bytes(hash)),
+        },
+        direct: wire.direct.into_iter().map(CortexId::from_bytes).collect(),
+        max_events: wire.max_events,
+        max_bytes: wire.max_bytes,
+        wait: Duration::from_millis(wire.wait_ms),
+    })
+}
+
+fn wire_batch(batch: &EventBatch) -> WireBatch<'_> {
+    let mut before = batch.prev.seq.get();
+    let events = batch.events.iter().map(|(seq, bytes)| {
+        let step = seq.get().saturating_sub(before);
+        before = seq.get();
+        (step, &bytes[..])
+    });
+    WireBatch {
+        process: batch.request.process,
+        number: batch.request.number,
+        from: batch.from.to_bytes(),
+        digest_algorithm: DIGEST_ALGORITHM,
+        prev: wire_cursor(&batch.prev),
+        last: wire_cursor(&batch.last),
+        last_time: batch.last_time.as_micros(),
+        head: wire_cursor(&batch.head),
+        head_time: batch.head_time.as_micros(),
+        heads: wire_heads(&batch.heads),
+        events: events.collect(),
+    }
+}
+
+fn batch_from(body: &Bytes) -> Result<EventBatch, WireError> {
+    let (wire, read): (WireBatch<'_>, usize) =
+        bincode::borrow_decode_from_slice(body, LIMIT).map_err(|e| malformed(e.to_string()))?;
+    whole(read, body)?;
+    check_algorithm(wire.digest_algorithm)?;
+    if wire.events.len() > MAX_BATCH_EVENTS as usize {
+        return Err(malformed("more events than a batch may have"));
+    }
+    let prev = cursor_from(wire.prev)?;
+    let mut at = prev.seq.get();
+    let mut events = Vec::with_capacity(wire.events.len());
+    for (step, bytes) in wire.events {
+        at = at
+            .checked_add(step)
+            .filter(|&next| step > 0 && next <= MAX_COUNTER)
+            .ok_or_else(|| malformed("places of events do not increase"))?;
+        events.push((Seq::new(at), body.slice_ref(bytes)));
+    }
+    Ok(EventBatch {
+        request: RequestId { process: wire.process, number: wire.number },
+        from: CortexId::from_bytes(wire.from),
+        prev,
+        last: cursor_from(wire.last)?,
+        last_time: Timestamp::from_micros(wire.last_time),
+        head: cursor_from(wire.head)?,
+        head_time: Timestamp::from_micros(wire.head_time),
+        events,
+        heads: heads_from(wire.heads)?,
+    })
+}
+
+fn wire_refusal(refusal: &Refusal) -> WireRefusal {
+    match refusal {
+        Refusal::CursorUnknown => WireRefusal::CursorUnknown,
+        Refusal::CursorTooOld { floor } => WireRefusal::CursorTooOld { floor: floor.get() },
+        Refusal::Fork { origin, counter, digest } => {
+            WireRefusal::Fork { origin: origin.to_bytes(), counter: *counter, digest: digest.to_bytes() }
+        }
+        Refusal::NotServing => WireRefusal::NotServing,
+        Refusal::WrongCortex { actual } => WireRefusal::WrongCortex { actual: actual.to_bytes() },
+        Refusal::Protocol { min, max } => WireRefusal::Protocol { min: *min, max: *max },
+        Refusal::KnownMissing => WireRefusal::KnownMissing,
+        Refusal::Busy => WireRefusal::Busy,
+        Refusal::Malformed => WireRefusal::Malformed,
+        Refusal::Internal => WireRefusal::Internal,
+    }
+}
+
+fn refusal_from(wire: WireRefusal) -> Result<Refusal, WireError> {
+    Ok(match wire {
+        WireRefusal::CursorUnknown => Refusal::CursorUnknown,
+        WireRefusal::CursorTooOld { floor } if floor <= MAX_COUNTER => Refusal::CursorTooOld { floor: Seq::new(floor) },
+        WireRefusal::CursorTooOld { .. } => return Err(malformed("a place in a log is out of range")),
+        WireRefusal::Fork { origin, counter, digest } => {
+            Refusal::Fork { origin: Origin::from_bytes(origin), counter, digest: Digest::from_bytes(digest) }
+        }
+        WireRefusal::NotServing => Refusal::NotServing,
+        WireRefusal::WrongCortex { actual } => Refusal::WrongCortex { actual: CortexId::from_bytes(actual) },
+        WireRefusal::Protocol { min, max } => Refusal::Protocol { min, max },
+        WireRefusal::KnownMissing => Refusal::KnownMissing,
+        WireRefusal::Busy => Refusal::Busy,
+        WireRefusal::Malformed => Refusal::Malformed,
+        WireRefusal::Internal => Refusal::Internal,
+    })
+}
+
+#[cfg(test)]
+mod tests;

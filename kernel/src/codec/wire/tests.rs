@@ -1,0 +1,133 @@
+use super::*;
+
+fn origin(n: u8) -> Origin {
+    Origin::new(CortexId::from_bytes([n; 16]), Epoch::new(u64::from(n)))
+}
+
+fn cursor(seq: u64) -> Cursor {
+    Cursor { epoch: Epoch::new(3), seq: Seq::new(seq), last_event: EventId::from_parts(seq, 1) }
+}
+
+fn heads() -> Heads {
+    Heads::new(vec![
+        (origin(1), ChainHead { counter: 4, digest: Digest::of(b"1") }),
+        (origin(2), ChainHead { counter: 9, digest: Digest::of(b"2") }),
+    ])
+}
+
+fn request() -> FetchRequest {
+    FetchRequest {
+        request: RequestId { process: 77, number: 2 },
+        from: CortexId::from_bytes([1; 16]),
+        to: CortexId::from_bytes([2; 16]),
+        protocol: 1,
+        after: Some(cursor(5)),
+        known: Known::Full(heads()),
+        direct: vec![CortexId::from_bytes([3; 16])],
+        max_events: 10,
+        max_bytes: 1000,
+        wait: Duration::from_millis(1500),
+    }
+}
+
+fn batch() -> EventBatch {
+    EventBatch {
+        request: RequestId { process: 77, number: 2 },
+        from: CortexId::from_bytes([2; 16]),
+        prev: cursor(5),
+        last: cursor(9),
+        last_time: Timestamp::from_micros(-1),
+        head: cursor(12),
+        head_time: Timestamp::from_micros(9),
+        events: vec![(Seq::new(6), Bytes::from_static(b"six")), (Seq::new(9), Bytes::from_static(b"nine"))],
+        heads: heads(),
+    }
+}
+
+fn messages() -> Vec<Message> {
+    let refusals = [
+        Refusal::CursorUnknown,
+        Refusal::CursorTooOld { floor: Seq::new(4) },
+        Refusal::Fork { origin: origin(1), counter: 2, digest: Digest::of(b"f") },
+        Refusal::NotServing,
+        Refusal::WrongCortex { actual: CortexId::from_bytes([9; 16]) },
+        Refusal::Protocol { min: 2, max: 3 },
+        Refusal::KnownMissing,
+        Refusal::Busy,
+        Refusal::Malformed,
+        Refusal::Internal,
+    ];
+    let mut unchanged = request();
+    unchanged.known = Known::Unchanged(heads().fold());
+    unchanged.after = None;
+    let mut all =
+        vec![Message::Fetch(request()), Message::Fetch(unchanged), Message::Reply(FetchReply::Batch(batch()))];
+    all.extend(refusals.map(|r| Message::Reply(FetchReply::Refused(r))));
+    all
+}
+
+#[test]
+fn every_message_reads_back() {
+    for message in messages() {
+        assert_eq!(decode(&encode(&message)).unwrap(), message);
+    }
+}
+
+#[test]
+fn every_truncation_is_an_error() {
+    for message in messages() {
+        let frame = encode(&message);
+        for end in 0..frame.len() {
+            assert!(decode(&frame.slice(..end)).is_err(), "{message:?} cut at {end}");
+        }
+    }
+}
+
+#[test]
+fn every_flipped_bit_is_an_error() {
+    for message in messages() {
+        let frame = encode(&message);
+        for bit in 0..frame.len() * 8 {
+            let mut damaged = frame.to_vec();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            assert_ne!(decode(&damaged.into()), Ok(message.clone()), "bit {bit}");
+        }
+    }
+}
+
+#[test]
+fn a_length_beyond_the_limit_is_refused_from_the_header_alone() {
+    let mut header = encode(&messages()[0]).to_vec();
+    header.truncate(FRAME_HEADER_BYTES);
+    header[4..8].copy_from_slice(&u32::MAX.to_be_bytes());
+    assert!(matches!(FrameHeader::parse(&header), Err(WireError::TooLarge { .. })));
+    header[2] = 9;
+    assert_eq!(FrameHeader::parse(&header), Err(WireError::UnknownVersion { version: 9 }));
+    header[0] = b'x';
+    assert_eq!(FrameHeader::parse(&header), Err(WireError::NotAFrame));
+}
+
+#[test]
+fn a_batch_whose_places_do_not_increase_is_malformed() {
+    let mut bad = batch();
+    bad.events[1].0 = Seq::new(6);
+    let error = decode(&encode(&Message::Reply(FetchReply::Batch(bad)))).unwrap_err();
+    assert!(error.to_string().contains("do not increase"), "{error}");
+}
+
+#[test]
+fn a_frame_with_a_claim_beyond_its_size_does_not_allocate_it() {
+    // A batch whose list of events claims 2^60 entries: refused by the decoder's bound, before any memory is spent.
+    let mut empty = batch();
+    empty.events.clear();
+    let frame = encode(&Message::Reply(FetchReply::Batch(empty)));
+    let mut body = frame[FRAME_HEADER_BYTES..].to_vec();
+    body.pop();
+    body.push(253);
+    body.extend_from_slice(&(1_u64 << 60).to_le_bytes());
+    let mut forged = frame[..4].to_vec();
+    forged.extend_from_slice(&u32::try_from(body.len()).unwrap().to_be_bytes());
+    forged.extend_from_slice(&Digest::of(&body).to_bytes());
+    forged.extend_from_slice(&body);
+    assert!(matches!(decode(&forged.into()), Err(WireError::Malformed { .. })));
+}

@@ -1,0 +1,257 @@
+//! What a federation is configured to be. Plain values that refuse nonsense themselves; reading YAML is the node's job.
+
+mod interval;
+mod shared_key;
+
+pub use interval::{DEFAULT_INTERVAL, Interval, InvalidInterval};
+pub use shared_key::{SharedKey, WeakKey};
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::PeerName;
+
+macro_rules! text_enum {
+    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $text:literal,)+ }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+        #[serde(rename_all = "lowercase")]
+        pub enum $name { $($(#[$vdoc])* $variant,)+ }
+
+        impl $name {
+            /// As it stands in configuration.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text,)+ }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(self.as_str())
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = UnknownMode;
+
+            fn from_str(text: &str) -> Result<Self, UnknownMode> {
+                match text {
+                    $($text => Ok(Self::$variant),)+
+                    _ => Err(UnknownMode { text: text.chars().take(40).collect(), known: &[$($text),+] }),
+                }
+            }
+        }
+    };
+}
+
+/// A mode that does not exist.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{text}` is not a mode; use one of {}", known.join(", "))]
+pub struct UnknownMode {
+    text: String,
+    known: &'static [&'static str],
+}
+
+text_enum! {
+    /// Whether this cortex pulls from one peer.
+    PeerMode {
+        /// Pulled and served.
+        #[default]
+        Sync = "sync",
+        /// Not pulled; still served.
+        Paused = "paused",
+    }
+}
+
+text_enum! {
+    /// What this cortex does in its federation.
+    FederationMode {
+        /// Pull and serve.
+        #[default]
+        Sync = "sync",
+        /// Serve; pull nothing.
+        Publish = "publish",
+        /// Pull; refuse to serve. What is appended here does not leave.
+        Subscribe = "subscribe",
+    }
+}
+
+impl FederationMode {
+    /// Whether peers are pulled.
+    #[must_use]
+    pub const fn pulls(self) -> bool {
+        !matches!(self, Self::Publish)
+    }
+
+    /// Whether peers are served.
+    #[must_use]
+    pub const fn serves(self) -> bool {
+        !matches!(self, Self::Subscribe)
+    }
+}
+
+/// One peer, as configuration names it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PeerConfig {
+    /// Its name here.
+    pub name: PeerName,
+    /// Where it answers: `scheme://host:port`; the scheme picks the transport.
+    pub endpoint: String,
+    /// A file with the certificates (PEM) that alone may vouch for it; the system's roots then count for nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca: Option<PathBuf>,
+    /// Whether it is pulled.
+    #[serde(default)]
+    pub mode: PeerMode,
+}
+
+/// A federation: what this cortex does in it, with whom, how often, under which key.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// What this cortex does.
+    #[serde(default)]
+    pub mode: FederationMode,
+    /// How often an idle peer is polled, and how long a poll may be parked; [`DEFAULT_INTERVAL`] if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interval: Option<Interval>,
+    /// The peers.
+    #[serde(default)]
+    pub peers: Vec<PeerConfig>,
+    /// The key that peers share; never part of the file.
+    #[serde(skip)]
+    pub shared_key: SharedKey,
+}
+
+/// Why a federation's configuration cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidConfig {
+    /// A name stands twice.
+    #[error("peer `{name}` stands twice; give each peer a name of its own")]
+    DuplicatePeer {
+        /// The name.
+        name: PeerName,
+    },
+    /// An endpoint stands twice.
+    #[error("peers `{first}` and `{second}` have the same endpoint {endpoint}; remove one of them")]
+    DuplicateEndpoint {
+        /// The peer that has it first.
+        first: PeerName,
+        /// The peer that has it again.
+        second: PeerName,
+        /// The endpoint.
+        endpoint: String,
+    },
+    /// An endpoint that no transport could dial.
+    #[error("peer `{name}`: endpoint `{endpoint}` {rule}")]
+    Endpoint {
+        /// The peer.
+        name: PeerName,
+        /// Its endpoint, without what may be a secret.
+        endpoint: String,
+        /// What it should be.
+        rule: &'static str,
+    },
+}
+
+impl Config {
+    /// The configured interval, or [`DEFAULT_INTERVAL`].
+    #[must_use]
+    pub fn effective_interval(&self) -> Duration {
+        self.interval.map_or(DEFAULT_INTERVAL, Interval::get)
+    }
+
+    /// Checks what single values cannot: names and endpoints that stand twice, endpoints without scheme or host.
+    ///
+    /// # Errors
+    /// [`InvalidConfig`] names the first peer that is wrong and the rule.
+    pub fn validate(&self) -> Result<(), InvalidConfig> {
+        let mut names = BTreeSet::new();
+        for (at, peer) in self.peers.iter().enumerate() {
+            check_endpoint(peer)?;
+            if !names.insert(&peer.name) {
+                return Err(InvalidConfig::DuplicatePeer { name: peer.name.clone() });
+            }
+            if let Some(first) = self.peers[..at].iter().find(|p| p.endpoint == peer.endpoint) {
+                return Err(InvalidConfig::DuplicateEndpoint {
+                    first: first.name.clone(),
+                    second: peer.name.clone(),
+                    endpoint: peer.endpoint.clone(),
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+fn check_endpoint(peer: &PeerConfig) -> Result<(), InvalidConfig> {
+    let fault = |endpoint: &str, rule| {
+        Err(InvalidConfig::Endpoint { name: peer.name.clone(), endpoint: endpoint.to_owned(), rule })
+    };
+    let Some((scheme, rest)) = peer.endpoint.split_once("://") else {
+        return fault(&peer.endpoint, "has no scheme; write it as https://host:port");
+    };
+    let authority = rest.split('/').next().unwrap_or_default();
+    if authority.contains('@') {
+        // What stands before the @ may be a secret: it is not repeated.
+        return fault(
+            &format!("{scheme}://…"),
+            "carries user information; keys belong into ANTIPHON_SHARED_KEY or key_file",
+        );
+    }
+    if authority.is_empty() {
+        return fault(&peer.endpoint, "has no host; write it as https://host:port");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn peer(name: &str, endpoint: &str) -> PeerConfig {
+        PeerConfig { name: PeerName::new(name).unwrap(), endpoint: endpoint.to_owned(), ca: None, mode: PeerMode::Sync }
+    }
+
+    fn fault(peers: Vec<PeerConfig>) -> String {
+        let config = Config { peers, ..Config::default() };
+        config.validate().unwrap_err().to_string()
+    }
+
+    #[test]
+    fn names_and_endpoints_stand_once() {
+        assert!(fault(vec![peer("a", "https://x:1"), peer("a", "https://y:1")]).contains("`a` stands twice"));
+        assert!(fault(vec![peer("a", "https://x:1"), peer("b", "https://x:1")]).contains("`a` and `b`"));
+    }
+
+    #[test]
+    fn endpoints_need_scheme_and_host_and_no_secret() {
+        assert!(fault(vec![peer("a", "x:1")]).contains("scheme"));
+        assert!(fault(vec![peer("a", "https:///v1")]).contains("no host"));
+        let leaked = fault(vec![peer("a", "https://me:hunter2@x:1")]);
+        assert!(leaked.contains("user information") && !leaked.contains("hunter2"), "{leaked}");
+    }
+
+    #[test]
+    fn the_interval_has_a_default() {
+        assert_eq!(Config::default().effective_interval(), Duration::from_secs(30));
+        let config = Config { interval: Some("2s".parse().unwrap()), ..Config::default() };
+        assert_eq!(config.effective_interval(), Duration::from_secs(2));
+    }
+
+    #[test]
+    fn modes_read_as_in_the_reference() {
+        assert_eq!("paused".parse(), Ok(PeerMode::Paused));
+        assert_eq!(PeerMode::Sync.to_string(), "sync");
+        assert!("off".parse::<FederationMode>().unwrap_err().to_string().contains("sync, publish, subscribe"));
+        assert!(!FederationMode::Publish.pulls() && FederationMode::Publish.serves());
+        assert!(FederationMode::Subscribe.pulls() && !FederationMode::Subscribe.serves());
+    }
+}

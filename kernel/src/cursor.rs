@@ -1,0 +1,121 @@
+//! Positions in a log.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::ids::{Epoch, EventId};
+
+/// A place in one cortex's local log: 1, 2, 3, … without gaps; 0 is before the first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Seq(u64);
+
+impl Seq {
+    /// Before the first entry.
+    pub const ZERO: Self = Self(0);
+
+    /// The place with this number.
+    #[must_use]
+    pub const fn new(number: u64) -> Self {
+        Self(number)
+    }
+
+    /// Its number.
+    #[must_use]
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+
+    /// The place after it.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+
+    /// The place before it; zero stays.
+    #[must_use]
+    pub const fn prev(self) -> Self {
+        Self(self.0.saturating_sub(1))
+    }
+}
+
+impl fmt::Display for Seq {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Debug for Seq {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Seq({})", self.0)
+    }
+}
+
+/// How far one peer's log has been read: the log's epoch, the place, and the ULID of the event there as witness.
+///
+/// The place is the *sender's* append position, never an event id: an event with an older ULID that reaches the log late
+/// still lies after every cursor. A place of zero has the all-zero witness.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Cursor {
+    /// The incarnation of the log; a cursor into another one is unknown to its owner.
+    pub epoch: Epoch,
+    /// The last place read.
+    pub seq: Seq,
+    /// The id of the event there.
+    pub last_event: EventId,
+}
+
+impl Cursor {
+    /// Before the first entry of the log with this epoch.
+    #[must_use]
+    pub const fn start(epoch: Epoch) -> Self {
+        Self { epoch, seq: Seq::ZERO, last_event: EventId::from_bytes([0; 16]) }
+    }
+}
+
+impl fmt::Display for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}-{}", self.epoch, self.seq, self.last_event)
+    }
+}
+
+impl fmt::Debug for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Cursor({self})")
+    }
+}
+
+/// A text that is not a cursor.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{text}` is not a cursor (epoch in hex, place, ULID, joined by `-`)")]
+pub struct InvalidCursor {
+    text: String,
+}
+
+impl FromStr for Cursor {
+    type Err = InvalidCursor;
+
+    fn from_str(text: &str) -> Result<Self, InvalidCursor> {
+        let parse = || {
+            let mut parts = text.splitn(3, '-');
+            Some(Self {
+                epoch: parts.next()?.parse().ok()?,
+                seq: Seq(parts.next()?.parse().ok()?),
+                last_event: parts.next()?.parse().ok()?,
+            })
+        };
+        parse().ok_or_else(|| InvalidCursor { text: text.chars().take(80).collect() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_reads_back_from_its_text() {
+        let cursor = Cursor { epoch: Epoch::new(0xfeed), seq: Seq::new(12), last_event: EventId::from_parts(1, 2) };
+        assert_eq!(cursor.to_string().parse::<Cursor>().unwrap(), cursor);
+        assert!("12".parse::<Cursor>().is_err());
+        assert!("x-1-01JD2Y7Q8M4T6V9X0Z1A3B5C7D".parse::<Cursor>().is_err());
+    }
+}

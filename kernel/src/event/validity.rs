@@ -1,0 +1,137 @@
+//! What makes an event valid. By bytes and history only, never by a local setting: or one cortex could write what
+//! another must refuse for ever.
+
+use crate::clock::{ClockError, MAX_CLOCK_ENTRIES};
+use crate::ids::{EventId, Origin};
+
+/// The largest event record, by protocol: 16 MiB. What may be *appended* is bounded by configuration, far below.
+pub const MAX_EVENT_BYTES: usize = 16 * 1024 * 1024;
+/// The longest `type`, in bytes.
+pub const MAX_TYPE_BYTES: usize = 128;
+/// The longest `subject`, in bytes.
+pub const MAX_SUBJECT_BYTES: usize = 256;
+/// The longest `datacontenttype`, in bytes.
+pub const MAX_CONTENT_TYPE_BYTES: usize = 128;
+/// The most extension attributes.
+pub const MAX_EXTENSIONS: usize = 32;
+/// The longest name of an extension attribute, in bytes.
+pub const MAX_EXTENSION_NAME_BYTES: usize = 64;
+/// The longest value of an extension attribute, in bytes.
+pub const MAX_EXTENSION_VALUE_BYTES: usize = 4096;
+
+/// Why a record is not a valid event. Whoever sent it broke the protocol, or the bytes were damaged.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidEvent {
+    /// Larger than [`MAX_EVENT_BYTES`].
+    #[error("the record has {bytes} bytes, over the protocol's {MAX_EVENT_BYTES}")]
+    TooLarge {
+        /// Its size.
+        bytes: usize,
+    },
+    /// A record version this build does not know.
+    #[error("record version {version} is not known here; upgrade this node")]
+    UnknownVersion {
+        /// The version byte.
+        version: u8,
+    },
+    /// Bytes that do not decode.
+    #[error("the record does not decode: {reason}")]
+    Malformed {
+        /// What the decoder said.
+        reason: String,
+    },
+    /// A field that breaks its bound.
+    #[error("{field} {rule}")]
+    Field {
+        /// Which field.
+        field: &'static str,
+        /// The rule it breaks.
+        rule: &'static str,
+    },
+    /// The causal delta is not a valid clock.
+    #[error("deps: {0}")]
+    Deps(#[from] ClockError),
+    /// The causal delta names the event's own origin.
+    #[error("deps name the event's own origin {origin}")]
+    OwnOriginInDeps {
+        /// The origin.
+        origin: Origin,
+    },
+    /// The causal delta repeats what the chain had already said.
+    #[error("deps give {origin} a counter that the chain already had")]
+    StaleDeps {
+        /// The origin.
+        origin: Origin,
+    },
+    /// Its id is not greater than the id before it in the chain.
+    #[error("id {id} is not greater than the chain's previous id {previous}")]
+    IdNotIncreasing {
+        /// The event's id.
+        id: EventId,
+        /// The id of the event before it.
+        previous: EventId,
+    },
+}
+
+const fn field(field: &'static str, rule: &'static str) -> InvalidEvent {
+    InvalidEvent::Field { field, rule }
+}
+
+pub(crate) fn check_texts(event_type: &str, subject: &str, datacontenttype: &str) -> Result<(), InvalidEvent> {
+    if event_type.is_empty() {
+        return Err(field("type", "is empty"));
+    }
+    if event_type.len() > MAX_TYPE_BYTES {
+        return Err(field("type", "is longer than 128 bytes"));
+    }
+    if subject.len() > MAX_SUBJECT_BYTES {
+        return Err(field("subject", "is longer than 256 bytes"));
+    }
+    if datacontenttype.len() > MAX_CONTENT_TYPE_BYTES {
+        return Err(field("datacontenttype", "is longer than 128 bytes"));
+    }
+    Ok(())
+}
+
+/// Extension attributes: sorted by name, each once, lower-case letters and digits, none of CloudEvents' own names.
+pub(crate) fn check_extensions<'a>(
+    extensions: impl ExactSizeIterator<Item = (&'a str, &'a str)>,
+) -> Result<(), InvalidEvent> {
+    if extensions.len() > MAX_EXTENSIONS {
+        return Err(field("extensions", "are more than 32"));
+    }
+    let mut previous = "";
+    for (name, value) in extensions {
+        if name <= previous {
+            return Err(field("extensions", "are not sorted by name, or one is empty or stands twice"));
+        }
+        previous = name;
+        let plain = name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+        if name.len() > MAX_EXTENSION_NAME_BYTES || !plain {
+            return Err(field("extension name", "must be 1 to 64 lower-case letters and digits"));
+        }
+        if is_reserved(name) {
+            return Err(field("extension name", "is one of CloudEvents' or Antiphon's own"));
+        }
+        if value.len() > MAX_EXTENSION_VALUE_BYTES {
+            return Err(field("extension value", "is longer than 4096 bytes"));
+        }
+    }
+    Ok(())
+}
+
+fn is_reserved(name: &str) -> bool {
+    const CORE: [&str; 8] = ["specversion", "id", "source", "type", "subject", "time", "datacontenttype", "data"];
+    CORE.contains(&name) || name.starts_with("antiphon")
+}
+
+/// A causal delta: sorted, in range, and never of the event's own origin.
+pub(crate) fn check_deps(origin: Origin, deps: &[(Origin, u64)]) -> Result<(), InvalidEvent> {
+    if deps.len() > MAX_CLOCK_ENTRIES {
+        return Err(ClockError::TooManyEntries { limit: MAX_CLOCK_ENTRIES }.into());
+    }
+    if deps.iter().any(|entry| entry.0 == origin) {
+        return Err(InvalidEvent::OwnOriginInDeps { origin });
+    }
+    Ok(())
+}

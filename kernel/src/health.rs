@@ -1,0 +1,181 @@
+//! How a peer fares, in types: no free text is kept, none can leak.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::time::Timestamp;
+
+macro_rules! categories {
+    ($($(#[$doc:meta])* $variant:ident = $code:literal, $text:literal, $reason:literal, $remedy:literal;)+) => {
+        /// What kind of failure stands between us and a peer. Each says in one line what happened and what to do.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[serde(rename_all = "snake_case")]
+        pub enum ErrorCategory { $($(#[$doc])* $variant,)+ }
+
+        impl ErrorCategory {
+            /// Every category.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            /// Its name in logs, JSON and metrics.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text,)+ }
+            }
+
+            /// What happened, in a few words that follow the peer's name.
+            #[must_use]
+            pub const fn reason(self) -> &'static str {
+                match self { $(Self::$variant => $reason,)+ }
+            }
+
+            /// What to do about it.
+            #[must_use]
+            pub const fn remedy(self) -> &'static str {
+                match self { $(Self::$variant => $remedy,)+ }
+            }
+
+            /// Its number in stored health. Never reused.
+            #[must_use]
+            pub const fn code(self) -> u8 {
+                match self { $(Self::$variant => $code,)+ }
+            }
+
+            /// The category with this number.
+            #[must_use]
+            pub const fn from_code(code: u8) -> Option<Self> {
+                match code { $($code => Some(Self::$variant),)+ _ => None }
+            }
+        }
+    };
+}
+
+categories! {
+    /// Nothing listens at the endpoint. Retried after back-off.
+    Refused = 1, "refused", "refuses the connection", "check that the node runs and that the endpoint's port is right";
+    /// No answer in time. Retried after back-off.
+    Timeout = 2, "timeout", "does not answer in time", "check the network path, firewalls, and whether the node hangs";
+    /// The host name does not resolve. Retried after back-off.
+    Dns = 3, "dns", "has a host name that does not resolve", "check the spelling of the endpoint and the name server";
+    /// No trusted TLS session. Retried after back-off.
+    Tls = 4, "tls", "could not be trusted over TLS", "check its certificate (names, dates) and that `ca` is the authority that signed it";
+    /// The connection broke. Retried after back-off.
+    Reset = 5, "reset", "broke the connection", "usually passes; if not, look at the peer's log and at proxies in between";
+    /// The answer ended early. Retried after back-off.
+    Eof = 6, "eof", "ended its answer early", "usually passes; if not, look at the peer's log and at proxies in between";
+    /// The shared key was not accepted. Retried after back-off.
+    Auth = 7, "auth", "does not accept our shared key", "give both nodes the same key (ANTIPHON_SHARED_KEY or key_file)";
+    /// It proved another identity than the pinned one. Retried after back-off; nothing is applied.
+    Identity = 8, "identity", "is another cortex than the one pinned under this name", "if the node was replaced on purpose, run `antiphon reset-peer` for it; if not, check the endpoint";
+    /// It redirects. Retried after back-off; redirects are never followed.
+    Redirect = 9, "redirect", "answers with a redirect, which is never followed", "put the node's own address into the endpoint";
+    /// Its answer is larger than a frame may be. Retried after back-off.
+    TooLarge = 10, "too_large", "sent more than a frame may hold", "check that the endpoint is an Antiphon node; if it is, report a bug";
+    /// Its answer was damaged on the way. Retried after back-off.
+    Corrupt = 11, "corrupt", "sent a frame that arrived damaged", "usually passes; if not, suspect memory or a proxy that rewrites bodies";
+    /// It broke the protocol. Retried after back-off; the cursor stays.
+    Protocol = 12, "protocol", "breaks the protocol", "run the same version on both nodes; if they do, report a bug with both logs";
+    /// No protocol is spoken by both. Retried after back-off.
+    Version = 13, "version", "speaks no protocol that we speak", "upgrade the older of the two nodes";
+    /// Two histories of one origin differ. Not retried until reset or restart.
+    Fork = 14, "fork", "holds another history of an origin than we do", "a data directory was copied or rolled back; compare `antiphon digest --by-origin` on both nodes";
+    /// It does not serve its log. Retried after back-off.
+    NotServing = 15, "not_serving", "does not serve its log (mode subscribe)", "set it to mode sync or publish, or remove the peer here";
+    /// It holds more origins than a clock may have. Retried after back-off.
+    TooManyOrigins = 16, "too_many_origins", "has events of more origins than a clock may hold", "1,024 origins is the protocol's bound; retire identities that were minted needlessly";
+    /// It has no room now. Retried after back-off.
+    Busy = 17, "busy", "is too busy to answer", "usually passes; if not, raise its limits or lower the number of its clients";
+    /// Our own store failed. Retried after back-off.
+    Store = 18, "store", "could not be stored from: our own store failed", "look at this node's log, its disk space and its file system";
+    /// It holds events of our own current epoch that we do not have. Not retried until reset or restart.
+    Rollback = 19, "rollback", "holds events of ours that we lost", "this node's store went back in time; restore the newer one";
+    /// It is ourselves. Retried after back-off.
+    OwnAddress = 20, "own_address", "is this node itself", "remove the peer, or put the other node's address into its endpoint";
+    /// It is pinned under another name already. Retried after back-off.
+    PinnedElsewhere = 21, "pinned_elsewhere", "is a cortex that another peer name is pinned to", "keep one name for each cortex; `antiphon reset-peer` clears the old one";
+    /// It answers, but not as an Antiphon node does. Retried after back-off.
+    Unexpected = 22, "unexpected", "answers, but not as an Antiphon node does", "check the endpoint: another program may be listening there";
+    /// Its endpoint or CA cannot be used as configured. Not retried until the configuration changes.
+    Configuration = 23, "configuration", "cannot be dialled as it is configured", "run `antiphon config check`";
+    /// Its log no longer reaches back to our cursor. Retried after back-off.
+    TooOld = 24, "too_old", "no longer holds what we would need next", "bring this node up from another peer that still has it";
+}
+
+impl ErrorCategory {
+    /// Whether trying again by itself cannot help: the peer stays halted until it is reset, reconfigured or restarted.
+    #[must_use]
+    pub const fn halts(self) -> bool {
+        matches!(self, Self::Fork | Self::Rollback | Self::Configuration)
+    }
+}
+
+impl fmt::Display for ErrorCategory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// A peer's health, kept across restarts.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerHealth {
+    /// The version of its software, once known (at most 64 characters).
+    pub version: Option<String>,
+    /// When an exchange last succeeded.
+    pub last_success: Option<Timestamp>,
+    /// How many exchanges have failed since.
+    pub consecutive_failures: u32,
+    /// When the last one failed.
+    pub last_failure: Option<Timestamp>,
+    /// The kind of the last failure, while it lasts.
+    pub last_error: Option<ErrorCategory>,
+}
+
+impl PeerHealth {
+    /// An exchange succeeded. True if that ended a row of failures.
+    pub fn succeeded(&mut self, now: Timestamp) -> bool {
+        let recovered = self.consecutive_failures > 0;
+        self.last_success = Some(now);
+        self.consecutive_failures = 0;
+        self.last_error = None;
+        recovered
+    }
+
+    /// An exchange failed. True if it failed otherwise than the one before, so that it deserves a full explanation.
+    pub fn failed(&mut self, now: Timestamp, category: ErrorCategory) -> bool {
+        let news = self.last_error != Some(category);
+        self.consecutive_failures = self.consecutive_failures.saturating_add(1);
+        self.last_failure = Some(now);
+        self.last_error = Some(category);
+        news
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn categories_have_stable_distinct_codes_and_full_sentences() {
+        let mut codes: Vec<_> = ErrorCategory::ALL.iter().map(|c| c.code()).collect();
+        codes.dedup();
+        assert_eq!(codes.len(), ErrorCategory::ALL.len());
+        for &category in ErrorCategory::ALL {
+            assert_eq!(ErrorCategory::from_code(category.code()), Some(category));
+            assert!(!category.reason().is_empty() && !category.remedy().is_empty());
+        }
+        assert_eq!(ErrorCategory::from_code(0), None);
+    }
+
+    #[test]
+    fn only_news_deserve_an_explanation() {
+        let mut health = PeerHealth::default();
+        let now = Timestamp::from_micros(1);
+        assert!(health.failed(now, ErrorCategory::Refused));
+        assert!(!health.failed(now, ErrorCategory::Refused));
+        assert!(health.failed(now, ErrorCategory::Tls));
+        assert_eq!(health.consecutive_failures, 3);
+        assert!(health.succeeded(now));
+        assert!(!health.succeeded(now));
+        assert_eq!(health.last_error, None);
+    }
+}

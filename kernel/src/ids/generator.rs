@@ -1,0 +1,97 @@
+//! Event ids that strictly increase, whatever the wall clock does.
+
+use super::EventId;
+
+/// How far ids may run ahead of the wall clock before appending stops: 24 hours. A clock that was a day in the future
+/// and got mended should be noticed by a person, not papered over for ever.
+pub const MAX_DRIFT_MS: u64 = 24 * 60 * 60 * 1000;
+
+/// Why no id could be made. Nothing changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum GeneratorError {
+    /// The last id lies too far ahead of the wall clock.
+    #[error(
+        "the wall clock stands {behind_ms} ms before the last event id: it was far ahead once and has been set back; \
+         set it right or wait until it catches up to within 24 hours"
+    )]
+    ClockFarBehind {
+        /// By how many milliseconds.
+        behind_ms: u64,
+    },
+}
+
+/// Makes ULIDs that strictly increase per cortex, across restarts and backward steps of the clock.
+///
+/// The last id is a value of the log, handed in again at open: the reference restarted from the wall clock and lost its
+/// own events to its peers. Where the clock did not advance, the last id plus one is used, which carries over into the
+/// time part when the 80 random bits overflow, so there is neither an overflow error nor a duplicate.
+#[derive(Debug, Clone)]
+pub struct IdGenerator {
+    last: EventId,
+}
+
+impl IdGenerator {
+    /// A generator whose next id is greater than `last`.
+    #[must_use]
+    pub const fn after(last: EventId) -> Self {
+        Self { last }
+    }
+
+    /// The newest id made, or the one given at the start.
+    #[must_use]
+    pub const fn last(&self) -> EventId {
+        self.last
+    }
+
+    /// The next id for this wall clock (milliseconds since 1970) and this chance.
+    ///
+    /// # Errors
+    /// [`GeneratorError::ClockFarBehind`] when ids would run more than [`MAX_DRIFT_MS`] ahead of the clock.
+    pub fn next(&mut self, wall_ms: u64, random: u128) -> Result<EventId, GeneratorError> {
+        let last_ms = self.last.timestamp_ms();
+        if let Some(behind_ms) = last_ms.checked_sub(wall_ms)
+            && behind_ms > MAX_DRIFT_MS
+        {
+            return Err(GeneratorError::ClockFarBehind { behind_ms });
+        }
+        self.last = if wall_ms > last_ms {
+            // The top random bit stays clear, so that many ids fit into one millisecond before the time part moves.
+            EventId::from_parts(wall_ms, random & (u128::MAX >> 49))
+        } else {
+            EventId::from_bytes(u128::from_be_bytes(self.last.to_bytes()).wrapping_add(1).to_be_bytes())
+        };
+        Ok(self.last)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_increase_when_the_clock_stands_or_steps_back() {
+        let mut ids = IdGenerator::after(EventId::from_parts(5_000, 7));
+        let mut last = ids.last();
+        for wall in [5_000, 4_000, 6_000, 6_000, 10, 6_001] {
+            let next = ids.next(wall, u128::MAX).unwrap();
+            assert!(next > last, "{next} after {last} at {wall}");
+            last = next;
+        }
+    }
+
+    #[test]
+    fn overflow_of_the_random_part_carries_into_the_time() {
+        let full = EventId::from_parts(5_000, u128::MAX);
+        let next = IdGenerator::after(full).next(5_000, 0).unwrap();
+        assert!(next > full);
+        assert_eq!(next.timestamp_ms(), 5_001);
+    }
+
+    #[test]
+    fn a_clock_a_day_behind_is_an_error_and_changes_nothing() {
+        let mut ids = IdGenerator::after(EventId::from_parts(MAX_DRIFT_MS + 2, 0));
+        let before = ids.last();
+        assert_eq!(ids.next(1, 0), Err(GeneratorError::ClockFarBehind { behind_ms: MAX_DRIFT_MS + 1 }));
+        assert_eq!(ids.last(), before);
+    }
+}

@@ -1,0 +1,15 @@
+//! Antiphon's kernel.
+
+pub mod clock;
+pub mod codec;
+pub mod config;
+pub mod cursor;
+pub mod digest;
+pub mod event;
+pub mod health;
+pub mod ids;
+pub mod log;
+pub mod protocol;
+pub mod store;
+pub mod testing;
+pub mod time;

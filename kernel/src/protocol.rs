@@ -1,0 +1,287 @@
+//! What two cortexes say to each other. How it stands in bytes: [`crate::codec`]; in words: `docs/protocol.md`.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::cursor::{Cursor, Seq};
+use crate::digest::Digest;
+use crate::event::EventBytes;
+use crate::ids::{CortexId, Epoch, Origin};
+use crate::time::Timestamp;
+
+/// The oldest protocol this build speaks.
+pub const PROTOCOL_MIN: u16 = 1;
+/// The newest protocol this build speaks.
+pub const PROTOCOL_MAX: u16 = 1;
+/// The most events in one batch.
+pub const MAX_BATCH_EVENTS: u32 = 4096;
+/// The most bytes of events in one batch; one larger event travels alone.
+pub const MAX_BATCH_BYTES: u64 = 8 * 1024 * 1024;
+/// The longest a server parks a poll.
+pub const MAX_WAIT: Duration = Duration::from_secs(60);
+
+/// One origin's chain as somebody holds it: its highest counter and the digest there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ChainHead {
+    /// The highest counter.
+    pub counter: u64,
+    /// The digest of the chain up to there.
+    pub digest: Digest,
+}
+
+/// Chain heads by origin, strictly increasing by origin.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Heads(Vec<(Origin, ChainHead)>);
+
+impl Heads {
+    /// The heads, sorted here; where an origin stands twice, one of them.
+    #[must_use]
+    pub fn new(mut heads: Vec<(Origin, ChainHead)>) -> Self {
+        heads.sort_unstable_by_key(|h| h.0);
+        heads.dedup_by_key(|h| h.0);
+        Self(heads)
+    }
+
+    /// The head of one origin's chain.
+    #[must_use]
+    pub fn get(&self, origin: Origin) -> Option<ChainHead> {
+        self.0.binary_search_by_key(&origin, |h| h.0).ok().map(|at| self.0[at].1)
+    }
+
+    /// The highest counter of one origin; 0 if none.
+    #[must_use]
+    pub fn counter(&self, origin: Origin) -> u64 {
+        self.get(origin).map_or(0, |head| head.counter)
+    }
+
+    /// All, in order of origin.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (Origin, ChainHead)> + '_ {
+        self.0.iter().copied()
+    }
+
+    /// How many.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// All heads folded into one digest.
+    #[must_use]
+    pub fn fold(&self) -> Digest {
+        crate::digest::fold_heads(self.iter().map(|(o, h)| (o, h.counter, h.digest)))
+    }
+}
+
+/// Who a cortex is and how far its log reaches; comes before any event.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// Its id, which a first contact pins.
+    pub cortex_id: CortexId,
+    /// The name it gives itself; decoration.
+    pub name: String,
+    /// The oldest protocol it speaks.
+    pub protocol_min: u16,
+    /// The newest protocol it speaks.
+    pub protocol_max: u16,
+    /// The version of its software; decoration.
+    pub version: String,
+    /// Its log's incarnation.
+    #[serde(with = "text")]
+    pub epoch: Epoch,
+    /// The newest durable entry of its log.
+    #[serde(with = "text")]
+    pub head: Cursor,
+    /// When that entry joined, on its clock.
+    pub head_time: Timestamp,
+    /// All chain heads folded into one digest: equal where the same events are held.
+    #[serde(with = "text")]
+    pub digest: Digest,
+}
+
+/// Values that read and write as text.
+mod text {
+    use std::fmt::Display;
+    use std::str::FromStr;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<T: Display, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(value)
+    }
+
+    pub(super) fn deserialize<'de, T: FromStr<Err: Display>, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<T, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// Which process asked, and as its how-manieth request: an answer is applied only by the process that asked for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct RequestId {
+    /// Random bits drawn when the asking log was opened.
+    pub process: u64,
+    /// Counts up within it.
+    pub number: u64,
+}
+
+/// What the asking side durably holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Known {
+    /// All of its chain heads.
+    Full(Heads),
+    /// The same as last time on this connection, named by [`Heads::fold`]. A stateless request never sends this.
+    Unchanged(Digest),
+}
+
+/// "Give me what follows."
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FetchRequest {
+    /// Echoed by the answer.
+    pub request: RequestId,
+    /// Who asks.
+    pub from: CortexId,
+    /// Whom; another cortex refuses.
+    pub to: CortexId,
+    /// The protocol spoken.
+    pub protocol: u16,
+    /// The durable cursor into the answering log, or none to go by `known`.
+    pub after: Option<Cursor>,
+    /// What the asker durably holds.
+    pub known: Known,
+    /// Cortexes that the asker pulls live itself; their events need not wake its parked poll at once.
+    pub direct: Vec<CortexId>,
+    /// The most events to send.
+    pub max_events: u32,
+    /// The most bytes of events to send; one larger event travels alone.
+    pub max_bytes: u64,
+    /// How long to park when there is nothing new, to the millisecond.
+    pub wait: Duration,
+}
+
+/// A run of a log: everything in `prev..=last` that the asker did not know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EventBatch {
+    /// The request it answers.
+    pub request: RequestId,
+    /// Who answers.
+    pub from: CortexId,
+    /// Where the run begins: the asker's cursor, or the place before which nothing is missing.
+    pub prev: Cursor,
+    /// Where it ends; entries in between that are not in `events` were known to the asker.
+    pub last: Cursor,
+    /// When `last` joined the log, on the server's clock.
+    pub last_time: Timestamp,
+    /// The newest durable entry of the log.
+    pub head: Cursor,
+    /// When that joined, on the server's clock: lag in seconds is the difference of the two.
+    pub head_time: Timestamp,
+    /// The events, in order of the log.
+    pub events: Vec<(Seq, EventBytes)>,
+    /// Chain heads to compare: of each origin in `events` as of its last event there, and of each origin of which the
+    /// asker holds more than the server.
+    pub heads: Heads,
+}
+
+/// Why a server does not answer with events.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The cursor is of another epoch, or lies beyond the first event that `known` lacks: go on from the clock.
+    #[error("the cursor is unknown here")]
+    CursorUnknown,
+    /// The log no longer reaches back that far.
+    #[error("the log begins after {floor}")]
+    CursorTooOld {
+        /// The last place that is gone.
+        floor: Seq,
+    },
+    /// At this counter, asker and server hold different histories of one origin.
+    #[error("two histories of {origin} differ at counter {counter}")]
+    Fork {
+        /// The origin.
+        origin: Origin,
+        /// The counter that was compared.
+        counter: u64,
+        /// The server's digest there.
+        digest: Digest,
+    },
+    /// It is set to `subscribe`.
+    #[error("it does not serve its log (mode subscribe)")]
+    NotServing,
+    /// It is another cortex than the one addressed.
+    #[error("it is cortex {actual}")]
+    WrongCortex {
+        /// Who it is.
+        actual: CortexId,
+    },
+    /// It does not speak that protocol.
+    #[error("it speaks protocols {min} to {max}")]
+    Protocol {
+        /// The oldest it speaks.
+        min: u16,
+        /// The newest it speaks.
+        max: u16,
+    },
+    /// It does not remember what `known` was: send it whole.
+    #[error("it wants `known` in full")]
+    KnownMissing,
+    /// It has no room for another request now.
+    #[error("it is busy")]
+    Busy,
+    /// The request does not decode.
+    #[error("it could not read the request")]
+    Malformed,
+    /// It failed inside; its own log says why.
+    #[error("it failed inside")]
+    Internal,
+}
+
+/// What a fetch ends in, where a peer answered at all.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FetchReply {
+    /// Events, or the news that there are none.
+    Batch(EventBatch),
+    /// No events, and why.
+    Refused(Refusal),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn heads_are_strictly_increasing_by_origin() {
+        let of = |n: u8| Origin::new(CortexId::from_bytes([n; 16]), Epoch::new(1));
+        let head = |counter| ChainHead { counter, digest: Digest::ZERO };
+        let heads = Heads::new(vec![(of(2), head(5)), (of(1), head(3)), (of(2), head(5))]);
+        assert_eq!(heads.len(), 2);
+        assert!(!heads.is_empty());
+        assert_eq!((heads.counter(of(2)), heads.counter(of(9))), (5, 0));
+        assert_ne!(heads.fold(), Heads::default().fold());
+    }
+
+    #[test]
+    fn an_identity_is_plain_json() {
+        let identity = Identity {
+            cortex_id: CortexId::from_bytes([1; 16]),
+            name: "alpha".into(),
+            protocol_min: 1,
+            protocol_max: 1,
+            version: "0.1.0".into(),
+            epoch: Epoch::new(7),
+            head: Cursor::start(Epoch::new(7)),
+            head_time: Timestamp::from_micros(0),
+            digest: Digest::ZERO,
+        };
+        let json = serde_json::to_string(&identity).unwrap();
+        assert!(json.contains(r#""epoch":"0000000000000007""#), "{json}");
+        assert_eq!(serde_json::from_str::<Identity>(&json).unwrap(), identity);
+    }
+}

@@ -1,0 +1,125 @@
+//! Keys of the kernel's families: all of them, and nowhere else. Integers are big-endian, so that byte order is their
+//! order.
+
+use crate::cursor::Seq;
+use crate::ids::{EventId, Origin, PeerName};
+
+/// `meta`: the format's version.
+pub(crate) const META_FORMAT: &[u8] = b"format";
+/// `meta`: who this cortex is, and in which epoch.
+pub(crate) const META_IDENTITY: &[u8] = b"identity";
+/// `meta`: the newest event id this cortex made, in any epoch.
+pub(crate) const META_LAST_ID: &[u8] = b"last_id";
+/// `meta`: what an application keeps through `State::set` stands under this prefix.
+const META_STATE_PREFIX: &[u8] = b"state/";
+
+const FIELD_CURSOR: u8 = b'c';
+const FIELD_SEEN: u8 = b's';
+const FIELD_POSITION: u8 = b'p';
+const FIELD_CLOCK: u8 = b'o';
+
+/// `log`: Seq.
+pub(crate) fn log(seq: Seq) -> [u8; 8] {
+    seq.get().to_be_bytes()
+}
+
+/// The Seq in a key of `log`.
+pub(crate) fn seq_of_log(key: &[u8]) -> Option<Seq> {
+    key.try_into().ok().map(|bytes| Seq::new(u64::from_be_bytes(bytes)))
+}
+
+/// `dots`: origin ‖ counter.
+pub(crate) fn dot(origin: Origin, counter: u64) -> [u8; 32] {
+    let mut key = [0; 32];
+    key[..24].copy_from_slice(&origin.to_bytes());
+    key[24..].copy_from_slice(&counter.to_be_bytes());
+    key
+}
+
+/// `ids`: ULID ‖ origin.
+pub(crate) fn id(id: EventId, origin: Origin) -> [u8; 40] {
+    let mut key = [0; 40];
+    key[..16].copy_from_slice(&id.to_bytes());
+    key[16..].copy_from_slice(&origin.to_bytes());
+    key
+}
+
+/// `clocks`: origin.
+pub(crate) fn chain(origin: Origin) -> [u8; 24] {
+    origin.to_bytes()
+}
+
+/// The origin in a key of `clocks`.
+pub(crate) fn origin_of_chain(key: &[u8]) -> Option<Origin> {
+    key.try_into().ok().map(Origin::from_bytes)
+}
+
+/// A name, a zero (which no name contains), a field.
+fn named(name: &str, field: u8, rest: &[u8]) -> Vec<u8> {
+    let mut key = Vec::with_capacity(name.len() + 2 + rest.len());
+    key.extend_from_slice(name.as_bytes());
+    key.extend_from_slice(&[0, field]);
+    key.extend_from_slice(rest);
+    key
+}
+
+/// `cursors`: a peer's cursor.
+pub(crate) fn peer_cursor(peer: &PeerName) -> Vec<u8> {
+    named(peer.as_str(), FIELD_CURSOR, &[])
+}
+
+/// `cursors`: when a peer was last reached.
+pub(crate) fn peer_seen(peer: &PeerName) -> Vec<u8> {
+    named(peer.as_str(), FIELD_SEEN, &[])
+}
+
+/// `pins` and `health`: a peer's name.
+pub(crate) fn peer(peer: &PeerName) -> &[u8] {
+    peer.as_str().as_bytes()
+}
+
+/// `replay`: a replayer's position.
+pub(crate) fn replay_position(replayer: &str) -> Vec<u8> {
+    named(replayer, FIELD_POSITION, &[])
+}
+
+/// `replay`: an origin's last full clock as of a replayer's position.
+pub(crate) fn replay_clock(replayer: &str, origin: Origin) -> Vec<u8> {
+    named(replayer, FIELD_CLOCK, &origin.to_bytes())
+}
+
+/// `replay`: all such clocks of a replayer.
+pub(crate) fn replay_clock_prefix(replayer: &str) -> Vec<u8> {
+    named(replayer, FIELD_CLOCK, &[])
+}
+
+/// `meta`: what an application keeps under this name.
+pub(crate) fn state(name: &str) -> Vec<u8> {
+    [META_STATE_PREFIX, name.as_bytes()].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{CortexId, Epoch};
+
+    #[test]
+    fn byte_order_is_the_order_of_places_and_counters() {
+        let origin = Origin::new(CortexId::from_bytes([1; 16]), Epoch::new(1));
+        assert!(log(Seq::new(255)) < log(Seq::new(256)));
+        assert!(dot(origin, 255) < dot(origin, 256));
+        assert_eq!(seq_of_log(&log(Seq::new(77))), Some(Seq::new(77)));
+        assert_eq!(seq_of_log(b"short"), None);
+        assert_eq!(origin_of_chain(&chain(origin)), Some(origin));
+    }
+
+    #[test]
+    fn no_name_reaches_into_another_ones_keys() {
+        let (a, ab) = (PeerName::new("a").unwrap(), PeerName::new("a-c").unwrap());
+        assert!(!peer_cursor(&ab).starts_with(&peer_cursor(&a)));
+        assert_ne!(peer_cursor(&a), peer_seen(&a));
+        assert!(replay_clock("r", Origin::from_bytes([0; 24])).starts_with(&replay_clock_prefix("r")));
+        assert_ne!(replay_position("r"), replay_clock_prefix("r"));
+        assert!(state("x").starts_with(META_STATE_PREFIX));
+    }
+}

@@ -1,0 +1,180 @@
+//! What Antiphon asks of a store: named families of ordered keys, atomic batches, and the truth about durability.
+//!
+//! Everything that is specific to logs, clocks and cursors is built above this trait, once, in [`crate::log`]; an
+//! implementer supplies some ten methods and runs [`crate::testing::store_suite`] against them.
+
+mod batch;
+mod family;
+pub(crate) mod keys;
+
+pub use batch::{Batch, Mutation};
+pub use family::{Family, InvalidFamily, KERNEL_FAMILIES};
+
+use std::fmt;
+use std::ops::ControlFlow;
+
+/// Whether a commit waits for the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// It returns when the batch, and every batch before it, survives power loss.
+    Sync,
+    /// It returns when the batch is visible. It may be lost in a crash, but never without all batches after it.
+    Relaxed,
+}
+
+/// Which keys of a family a scan visits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeyRange<'a> {
+    /// The first key visited, if it is there.
+    pub from: &'a [u8],
+    /// Only keys that begin so.
+    pub prefix: &'a [u8],
+}
+
+impl<'a> KeyRange<'a> {
+    /// All keys that begin with `prefix`.
+    #[must_use]
+    pub const fn prefix(prefix: &'a [u8]) -> Self {
+        Self { from: prefix, prefix }
+    }
+
+    /// All keys from `from` on.
+    #[must_use]
+    pub const fn from(from: &'a [u8]) -> Self {
+        Self { from, prefix: &[] }
+    }
+}
+
+/// What kind of failure a store reports, by what it means for the caller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StoreErrorKind {
+    /// What was written earlier reads back damaged. Never retried.
+    Corrupt,
+    /// Another process holds the store. Tried again by the caller, if it likes.
+    InUse,
+    /// The store was written by a newer version. Never retried.
+    NewerFormat,
+    /// The place of the store cannot be written to.
+    ReadOnly,
+    /// No space is left. Retried after space was made.
+    NoSpace,
+    /// There is no store where one was expected.
+    Missing,
+    /// The device or file system failed. After a failed commit the batch may or may not be there.
+    Io,
+    /// The caller asked for what cannot be: a family that does not exist, a malformed key.
+    Misuse,
+}
+
+/// A failure of a store.
+#[derive(Debug)]
+pub struct StoreError {
+    kind: StoreErrorKind,
+    detail: String,
+}
+
+impl StoreError {
+    /// An error of this kind; `detail` says what happened to what.
+    #[must_use]
+    pub fn new(kind: StoreErrorKind, detail: impl Into<String>) -> Self {
+        Self { kind, detail: detail.into() }
+    }
+
+    /// Damage found in a family.
+    #[must_use]
+    pub fn corrupt(detail: impl Into<String>) -> Self {
+        Self::new(StoreErrorKind::Corrupt, detail)
+    }
+
+    /// What it means for the caller.
+    #[must_use]
+    pub const fn kind(&self) -> StoreErrorKind {
+        self.kind
+    }
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let what = match self.kind {
+            StoreErrorKind::Corrupt => "the store is damaged",
+            StoreErrorKind::InUse => "the store is in use by another process",
+            StoreErrorKind::NewerFormat => "the store was written by a newer version",
+            StoreErrorKind::ReadOnly => "the store cannot be written to",
+            StoreErrorKind::NoSpace => "no space is left for the store",
+            StoreErrorKind::Missing => "there is no store",
+            StoreErrorKind::Io => "the store failed",
+            StoreErrorKind::Misuse => "the store was used wrongly",
+        };
+        write!(f, "{what}: {}", self.detail)
+    }
+}
+
+impl std::error::Error for StoreError {}
+
+/// An ordered key-value store with families and atomic batches.
+///
+/// # To ensure correctness
+/// - Keys of a family are ordered bytewise; families do not see each other.
+/// - **A batch is all or nothing**, across families, whatever crashes; mutations of one key apply in their order.
+/// - **Commits are ordered.** If a later commit survives a crash, so does every earlier one.
+/// - A commit with [`Durability::Sync`] that returned `Ok` survives power loss, and all commits before it too.
+/// - **A read that cannot be answered in full is an error**, never a shorter answer. A scan that meets damage reports it,
+///   even after it visited some keys.
+/// - Reads see every commit that returned before they began. A scan sees one moment, or at least never a part of a batch
+///   in the keys that it visits.
+/// - Methods may be called from several threads at once.
+pub trait Store: Send + Sync + 'static {
+    /// The value at a key.
+    ///
+    /// # Errors
+    /// Kinds `Corrupt`, `Io`, or `Misuse` for a family that does not exist.
+    fn get(&self, family: Family<'_>, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError>;
+
+    /// Visits keys and values in ascending order until the range ends or the visitor breaks.
+    ///
+    /// # Errors
+    /// As [`Store::get`]; what was visited before an error must not be relied on.
+    fn scan(
+        &self,
+        family: Family<'_>,
+        range: KeyRange<'_>,
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+    ) -> Result<(), StoreError>;
+
+    /// The greatest key of a family that begins with `prefix`, and its value.
+    ///
+    /// # Errors
+    /// As [`Store::get`].
+    fn last(&self, family: Family<'_>, prefix: &[u8]) -> Result<Option<(Vec<u8>, Vec<u8>)>, StoreError>;
+
+    /// Applies a batch.
+    ///
+    /// # Errors
+    /// Any kind. After an error the batch may or may not be there: the caller calls [`Store::reopen`] and reads again
+    /// before it relies on anything.
+    fn commit(&self, batch: &Batch, durability: Durability) -> Result<(), StoreError>;
+
+    /// Makes every earlier commit durable.
+    ///
+    /// # Errors
+    /// As [`Store::commit`].
+    fn sync(&self) -> Result<(), StoreError>;
+
+    /// Makes families of the embedder's own exist. Existing ones stay as they are.
+    ///
+    /// # Errors
+    /// Kinds `Io`, `NoSpace`, `ReadOnly`.
+    fn ensure_families(&self, names: &[&str]) -> Result<(), StoreError>;
+
+    /// Drops what the process remembers and reads the store's truth again, after a failed commit.
+    ///
+    /// # Errors
+    /// As opening it.
+    fn reopen(&self) -> Result<(), StoreError>;
+
+    /// Reads every byte and checks what the store can check by itself, such as checksums.
+    ///
+    /// # Errors
+    /// Kind `Corrupt`, naming what is damaged.
+    fn check(&self) -> Result<(), StoreError>;
+}

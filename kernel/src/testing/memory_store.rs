@@ -1,0 +1,179 @@
+//! A store in memory that keeps apart what is visible and what would survive a crash.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::{Bound, ControlFlow};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::store::{Batch, Durability, Family, KERNEL_FAMILIES, KeyRange, Store, StoreError, StoreErrorKind};
+
+type Keys = BTreeMap<Vec<u8>, Vec<u8>>;
+type Families = BTreeMap<String, Keys>;
+
+/// A [`Store`] with two layers: what reads see, and what was made durable. [`MemoryStore::crash`] drops the difference,
+/// or keeps a prefix of it, as a real disk does; [`MemoryStore::fail_commits`] makes commits fail, with or without
+/// effect. Its clones of state are whole, so it is for tests, not for data.
+#[derive(Debug)]
+pub struct MemoryStore {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    visible: Families,
+    durable: Families,
+    pending: Vec<Batch>,
+    /// For each of the next commits: whether it takes effect although it reports an error.
+    failing: VecDeque<bool>,
+}
+
+impl Default for MemoryStore {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl MemoryStore {
+    /// An empty store with the kernel's families.
+    #[must_use]
+    pub fn new() -> Self {
+        let families: Families = KERNEL_FAMILIES.iter().map(|f| (f.name().to_owned(), Keys::new())).collect();
+        Self { inner: Mutex::new(Inner { visible: families.clone(), durable: families, ..Inner::default() }) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // A panicking visitor leaves whole batches behind, never parts: the data is good.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Power loss: what was not durable is gone, but for its first `keep` batches. Returns how many there were.
+    pub fn crash(&self, keep: usize) -> usize {
+        let mut inner = self.lock();
+        let pending = std::mem::take(&mut inner.pending);
+        for batch in pending.iter().take(keep) {
+            apply(&mut inner.durable, batch);
+        }
+        inner.visible = inner.durable.clone();
+        pending.len()
+    }
+
+    /// How many batches a crash could lose now.
+    #[must_use]
+    pub fn pending(&self) -> usize {
+        self.lock().pending.len()
+    }
+
+    /// Makes the next commits fail, one for each entry: `true` takes effect nevertheless, `false` does not.
+    pub fn fail_commits(&self, applied: impl IntoIterator<Item = bool>) {
+        self.lock().failing.extend(applied);
+    }
+
+    /// Overwrites a value behind the kernel's back, visible and durable: damage.
+    pub fn tamper(&self, family: Family<'_>, key: &[u8], value: Option<&[u8]>) {
+        let mut batch = Batch::new();
+        match value {
+            Some(value) => batch.put(family, key, value),
+            None => batch.delete(family, key),
+        }
+        let mut inner = self.lock();
+        apply(&mut inner.visible, &batch);
+        apply(&mut inner.durable, &batch);
+    }
+}
+
+fn apply(families: &mut Families, batch: &Batch) {
+    for change in batch.iter() {
+        let keys = families.entry(change.family.name().to_owned()).or_default();
+        match change.value {
+            Some(value) => keys.insert(change.key.to_vec(), value.to_vec()),
+            None => keys.remove(change.key),
+        };
+    }
+}
+
+fn family_of<'a>(families: &'a Families, family: Family<'_>) -> Result<&'a Keys, StoreError> {
+    families
+        .get(family.name())
+        .ok_or_else(|| StoreError::new(StoreErrorKind::Misuse, format!("there is no family `{family}`")))
+}
+
+impl Store for MemoryStore {
+    fn get(&self, family: Family<'_>, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(family_of(&self.lock().visible, family)?.get(key).cloned())
+    }
+
+    fn scan(
+        &self,
+        family: Family<'_>,
+        range: KeyRange<'_>,
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
+        let inner = self.lock();
+        let keys = family_of(&inner.visible, family)?;
+        let from = range.from.max(range.prefix);
+        for (key, value) in keys.range::<[u8], _>((Bound::Included(from), Bound::Unbounded)) {
+            if !key.starts_with(range.prefix) || visit(key, value).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn last(&self, family: Family<'_>, prefix: &[u8]) -> Result<Option<(Vec<u8>, Vec<u8>)>, StoreError> {
+        let inner = self.lock();
+        let keys = family_of(&inner.visible, family)?;
+        let mut under = keys
+            .range::<[u8], _>((Bound::Included(prefix), Bound::Unbounded))
+            .take_while(|(key, _)| key.starts_with(prefix));
+        // The last of a prefix: from the back where the prefix is empty, else along it.
+        let last = if prefix.is_empty() { keys.iter().next_back() } else { under.by_ref().last() };
+        Ok(last.map(|(key, value)| (key.clone(), value.clone())))
+    }
+
+    fn commit(&self, batch: &Batch, durability: Durability) -> Result<(), StoreError> {
+        let mut inner = self.lock();
+        for change in batch.iter() {
+            family_of(&inner.visible, change.family)?;
+        }
+        let failure = inner.failing.pop_front();
+        if failure != Some(false) {
+            apply(&mut inner.visible, batch);
+            inner.pending.push(batch.clone());
+        }
+        if failure.is_some() {
+            return Err(StoreError::new(StoreErrorKind::Io, "this commit was made to fail"));
+        }
+        if durability == Durability::Sync {
+            sync(&mut inner);
+        }
+        Ok(())
+    }
+
+    fn sync(&self) -> Result<(), StoreError> {
+        sync(&mut self.lock());
+        Ok(())
+    }
+
+    fn ensure_families(&self, names: &[&str]) -> Result<(), StoreError> {
+        let mut inner = self.lock();
+        for name in names {
+            inner.visible.entry((*name).to_owned()).or_default();
+            inner.durable.entry((*name).to_owned()).or_default();
+        }
+        Ok(())
+    }
+
+    fn reopen(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn check(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
+
+fn sync(inner: &mut Inner) {
+    let pending = std::mem::take(&mut inner.pending);
+    for batch in &pending {
+        apply(&mut inner.durable, batch);
+    }
+}

@@ -1,0 +1,5 @@
+//! The proof kit: a store in memory, a network in memory, and the exams that implementers run.
+
+mod memory_store;
+
+pub use memory_store::MemoryStore;

@@ -1,0 +1,116 @@
+//! Wall-clock instants. They describe; they never order events.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// Microseconds since 1970-01-01T00:00:00Z. Text form: RFC 3339 in UTC.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Timestamp(i64);
+
+/// A text that is not an RFC 3339 time.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{text}` is not an RFC 3339 time, such as 2026-11-23T09:30:00Z")]
+pub struct InvalidTimestamp {
+    text: String,
+}
+
+impl Timestamp {
+    /// The instant this many microseconds after (or, negative, before) 1970.
+    #[must_use]
+    pub const fn from_micros(micros: i64) -> Self {
+        Self(micros)
+    }
+
+    /// Microseconds since 1970.
+    #[must_use]
+    pub const fn as_micros(self) -> i64 {
+        self.0
+    }
+
+    /// Milliseconds since 1970, never negative: the time part of a ULID.
+    #[must_use]
+    pub fn ulid_ms(self) -> u64 {
+        u64::try_from(self.0 / 1000).unwrap_or(0)
+    }
+
+    /// The machine's wall clock. For the edges of the program only: decisions get their time as an argument.
+    #[must_use]
+    pub fn now() -> Self {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+        Self(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
+    }
+
+    /// How long after `earlier` this is; zero if it is not.
+    #[must_use]
+    pub fn saturating_since(self, earlier: Self) -> Duration {
+        Duration::from_micros(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
+    }
+
+    /// This instant moved forward.
+    #[must_use]
+    pub fn saturating_add(self, by: Duration) -> Self {
+        Self(self.0.saturating_add(i64::try_from(by.as_micros()).unwrap_or(i64::MAX)))
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match jiff::Timestamp::from_microsecond(self.0) {
+            Ok(instant) => write!(f, "{instant}"),
+            // Years beyond 9999 have no RFC 3339 form; an event may still claim one.
+            Err(_) => write!(f, "{}us", self.0),
+        }
+    }
+}
+
+impl fmt::Debug for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Timestamp({self})")
+    }
+}
+
+impl FromStr for Timestamp {
+    type Err = InvalidTimestamp;
+
+    fn from_str(text: &str) -> Result<Self, InvalidTimestamp> {
+        text.parse::<jiff::Timestamp>()
+            .map(|instant| Self(instant.as_microsecond()))
+            .map_err(|_| InvalidTimestamp { text: text.chars().take(64).collect() })
+    }
+}
+
+impl Serialize for Timestamp {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Timestamp {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_is_rfc_3339() {
+        let instant: Timestamp = "2026-11-23T09:30:00.25+01:00".parse().unwrap();
+        assert_eq!(instant.to_string(), "2026-11-23T08:30:00.25Z");
+        assert!("yesterday".parse::<Timestamp>().is_err());
+        assert_eq!(Timestamp::from_micros(i64::MAX).to_string(), "9223372036854775807us");
+    }
+
+    #[test]
+    fn differences_saturate() {
+        let (early, late) = (Timestamp::from_micros(-5), Timestamp::from_micros(10));
+        assert_eq!(late.saturating_since(early), Duration::from_micros(15));
+        assert_eq!(early.saturating_since(late), Duration::ZERO);
+        assert_eq!(early.ulid_ms(), 0);
+    }
+}
