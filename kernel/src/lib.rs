@@ -5,6 +5,7 @@ pub mod codec;
 pub mod config;
 pub mod cursor;
 pub mod digest;
+mod entropy;
 pub mod event;
 pub mod health;
 pub mod ids;

@@ -11,7 +11,9 @@ use bytes::Bytes;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use super::{Draft, Event};
+use super::{Draft, source_of};
+use crate::codec::EventView;
+use crate::cursor::Seq;
 use crate::time::Timestamp;
 
 /// Why a JSON text is not a CloudEvent that can be appended.
@@ -33,45 +35,44 @@ pub enum CloudEventError {
     },
 }
 
-/// One event as a CloudEvents JSON object.
+/// One event, standing at `seq` in a log since `joined`, as a CloudEvents JSON object.
 #[must_use]
-pub fn to_cloud_event(event: &Event) -> Value {
+pub fn to_cloud_event(seq: Seq, joined: Timestamp, event: &EventView<'_>) -> Value {
     let mut out = Map::new();
     let mut put = |name: &str, value: Value| {
         out.insert(name.to_owned(), value);
     };
     put("specversion", "1.0".into());
     put("id", event.id.to_string().into());
-    put("source", event.source().into());
-    put("type", event.event_type.clone().into());
-    if let Some(subject) = &event.subject {
-        put("subject", subject.clone().into());
+    put("source", source_of(event.dot.origin()).into());
+    put("type", event.event_type.into());
+    if !event.subject.is_empty() {
+        put("subject", event.subject.into());
     }
     put("time", event.time.to_string().into());
-    if let Some(content_type) = &event.datacontenttype {
-        put("datacontenttype", content_type.clone().into());
+    if !event.datacontenttype.is_empty() {
+        put("datacontenttype", event.datacontenttype.into());
     }
-    for (name, value) in &event.extensions {
-        put(name, value.clone().into());
+    for &(name, value) in &event.extensions {
+        put(name, value.into());
     }
-    put("antiphonseq", event.seq.to_string().into());
+    put("antiphonseq", seq.to_string().into());
     put("antiphoncounter", event.dot.counter().to_string().into());
-    put("antiphonjoined", event.joined.to_string().into());
-    let (name, data) = json_data(event);
+    put("antiphonjoined", joined.to_string().into());
+    let (name, data) = json_data(event.datacontenttype, event.data);
     put(name, data);
     Value::Object(out)
 }
 
-fn json_data(event: &Event) -> (&'static str, Value) {
-    let content_type = event.datacontenttype.as_deref();
-    if is_json(content_type)
-        && let Ok(value) = serde_json::from_slice(&event.data)
+fn json_data(content_type: &str, data: &[u8]) -> (&'static str, Value) {
+    if is_json(Some(content_type))
+        && let Ok(value) = serde_json::from_slice(data)
     {
         return ("data", value);
     }
-    match std::str::from_utf8(&event.data) {
-        Ok(text) if content_type.is_some_and(|t| t.starts_with("text/")) => ("data", text.into()),
-        _ => ("data_base64", STANDARD.encode(&event.data).into()),
+    match std::str::from_utf8(data) {
+        Ok(text) if content_type.starts_with("text/") => ("data", text.into()),
+        _ => ("data_base64", STANDARD.encode(data).into()),
     }
 }
 
@@ -175,23 +176,18 @@ fn extension(name: &str, raw: &RawValue) -> Result<Option<String>, CloudEventErr
 mod tests {
     use super::*;
     use crate::clock::VClock;
-    use crate::cursor::Seq;
+    use crate::codec::{EncodedDraft, encode_record};
     use crate::ids::{CortexId, Dot, Epoch, EventId, Origin};
 
-    fn event(draft: Draft) -> Event {
-        Event {
-            seq: Seq::new(9),
-            joined: Timestamp::from_micros(0),
+    fn out(draft: &Draft) -> Value {
+        let assigned = EncodedDraft {
             id: EventId::from_parts(1, 2),
             dot: Dot::new(Origin::new(CortexId::from_bytes([1; 16]), Epoch::new(5)), 3).unwrap(),
-            vclock: VClock::new(),
-            event_type: draft.event_type,
-            subject: draft.subject,
-            time: draft.time.unwrap_or_default(),
-            datacontenttype: draft.datacontenttype,
-            extensions: draft.extensions,
-            data: draft.data,
-        }
+            deps: &VClock::new(),
+            time: Timestamp::from_micros(7),
+        };
+        let bytes = encode_record(draft, &assigned);
+        to_cloud_event(Seq::new(9), Timestamp::from_micros(0), &EventView::decode(&bytes).unwrap())
     }
 
     #[test]
@@ -200,7 +196,7 @@ mod tests {
             "time":"2026-01-02T03:04:05Z","traceparent":"00-x","sampled":true,"rate":3,"data":{"z":1,"a":[1,2]}}"#;
         let draft = from_cloud_event(text).unwrap();
         assert_eq!(draft.data, r#"{"z":1,"a":[1,2]}"#);
-        let out = to_cloud_event(&event(draft.clone()));
+        let out = out(&draft);
         assert_eq!(out["data"]["a"][1], 2);
         assert_eq!(out["originid"], "7");
         assert_eq!(out["traceparent"], "00-x");
@@ -215,11 +211,11 @@ mod tests {
     fn bytes_and_text_keep_their_form() {
         let draft = from_cloud_event(r#"{"specversion":"1.0","type":"t","data_base64":"AP8="}"#).unwrap();
         assert_eq!(&draft.data[..], [0, 255]);
-        assert_eq!(to_cloud_event(&event(draft))["data_base64"], "AP8=");
+        assert_eq!(out(&draft)["data_base64"], "AP8=");
         let draft =
             from_cloud_event(r#"{"specversion":"1.0","type":"t","datacontenttype":"text/plain","data":"hi"}"#).unwrap();
         assert_eq!(draft.data, "hi");
-        assert_eq!(to_cloud_event(&event(draft))["data"], "hi");
+        assert_eq!(out(&draft)["data"], "hi");
     }
 
     #[test]

@@ -26,7 +26,7 @@ use crate::time::Timestamp;
 /// bytes; a relay never re-encodes.
 pub type EventBytes = Bytes;
 
-/// An event as a replayer or a reader of the log sees it.
+/// An event as a replayer sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
     /// Where it stands in *this* cortex's log.

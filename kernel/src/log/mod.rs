@@ -1,6 +1,39 @@
-//! stub
-use crate::ids::{CortexId, Epoch};
-use crate::time::Timestamp;
+//! The log: what a cortex holds, in the order it came to hold it.
+//!
+//! ```text
+//!   append ──▶ ┌──────────────┐   one batch    ┌───────┐
+//!   ingest ──▶ │ Log (core)   │ ─────────────▶ │ Store │
+//!   state  ──▶ │ stage … commit│               └───────┘
+//!              └──────┬───────┘                    ▲
+//!                     │ publishes heads            │ reads
+//!                     ▼                            │
+//!               LogView (any thread): entries, answer, heads, clock
+//! ```
+//!
+//! [`Log`] is synchronous and owns every decision; [`LogHandle`] puts it on the one writer thread with group commit.
+
+mod answer;
+mod append;
+mod core;
+mod handle;
+mod ingest;
+mod open;
+mod peers;
+mod verify;
+mod view;
+mod writer;
+
+pub use append::{AppendError, Appended};
+pub use core::{Log, LogOptions};
+pub use handle::{Context, LogHandle};
+pub use ingest::{Asked, IngestError, IngestPlan, Ingested, Held, PlannedEvent, plan_ingest};
+pub use open::OpenError;
+pub use peers::{Pin, read_cursor, read_health, read_pin, read_seen};
+pub use verify::{VerifyReport, verify};
+pub use view::{LogEntry, LogHead, LogView};
+
+use crate::ids::{CortexId, Epoch, Origin};
+
 /// Who this cortex is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LocalIdentity {
@@ -8,15 +41,14 @@ pub struct LocalIdentity {
     pub cortex_id: CortexId,
     /// The epoch it writes under.
     pub epoch: Epoch,
-    /// The name it gives itself.
+    /// The name it gives itself; decoration.
     pub name: String,
 }
 
-/// The identity a peer proved at first contact.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Pin {
-    /// The cortex it is.
-    pub cortex_id: CortexId,
-    /// Since when.
-    pub since: Timestamp,
+impl LocalIdentity {
+    /// The origin of what it appends now.
+    #[must_use]
+    pub const fn origin(&self) -> Origin {
+        Origin::new(self.cortex_id, self.epoch)
+    }
 }

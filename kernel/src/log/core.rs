@@ -1,0 +1,287 @@
+//! The log's synchronous core: decisions are staged into one batch, then committed together.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use super::ingest::{Asked, Held, IngestError, Ingested, plan_ingest};
+use super::peers::read_pin;
+use super::view::{Durable, LogView, stored_dot};
+use super::{LocalIdentity, LogHead, read_cursor};
+use crate::codec::{StoredChain, StoredDot, encode_chain, encode_cursor, encode_dot, encode_log_entry, encode_seq};
+use crate::cursor::Cursor;
+use crate::digest::Digest;
+use crate::event::EventBytes;
+use crate::ids::{Dot, EventId, IdGenerator, Origin, PeerName};
+use crate::protocol::{ChainHead, EventBatch};
+use crate::store::{Batch, Durability, Family, Store, StoreError, StoreErrorKind, keys};
+use crate::time::Timestamp;
+
+/// Settings of a log that are this node's own affair.
+pub struct LogOptions {
+    /// The largest record that may be appended here, in bytes; 1 MiB by default. What is *received* is bounded by the
+    /// protocol alone, or one cortex could write what another must refuse for ever.
+    pub max_append_bytes: usize,
+    /// Chance, for ids.
+    pub entropy: Box<dyn FnMut() -> u128 + Send>,
+    /// Random bits that tell this opening of the log from every other.
+    pub process: u64,
+}
+
+impl Default for LogOptions {
+    fn default() -> Self {
+        Self { max_append_bytes: 1024 * 1024, entropy: Box::new(crate::entropy::random), process: crate::entropy::random() as u64 }
+    }
+}
+
+/// The log of one cortex. One owner; readers hold a [`LogView`].
+///
+/// Call `append`, `ingest` and `stage_state` any number of times, then [`Log::commit`]: what was staged becomes visible
+/// and durable together or not at all. After a commit failed, [`Log::recover`] must succeed before anything is staged
+/// again, because the failed batch may have reached the disk.
+pub struct Log {
+    pub(super) view: LogView,
+    pub(super) options: LogOptions,
+    pub(super) identity: LocalIdentity,
+    pub(super) chains: BTreeMap<Origin, StoredChain>,
+    pub(super) head: LogHead,
+    pub(super) ids: IdGenerator,
+    pub(super) staged: Staged,
+    /// Chains that are visible but not yet durable.
+    unsynced: BTreeSet<Origin>,
+    failed: bool,
+}
+
+#[derive(Default)]
+pub(super) struct Staged {
+    batch: Batch,
+    dots: HashMap<(Origin, u64), StoredDot>,
+    chains: BTreeSet<Origin>,
+    cursors: HashMap<PeerName, Cursor>,
+    own: bool,
+}
+
+impl Log {
+    pub(super) fn assemble(
+        view: LogView,
+        options: LogOptions,
+        identity: LocalIdentity,
+        chains: BTreeMap<Origin, StoredChain>,
+        head: LogHead,
+        last_id: EventId,
+    ) -> Self {
+        Self {
+            view,
+            options,
+            identity,
+            chains,
+            head,
+            ids: IdGenerator::after(last_id),
+            staged: Staged::default(),
+            unsynced: BTreeSet::new(),
+            failed: false,
+        }
+    }
+
+    /// A reader of this log, for any thread.
+    #[must_use]
+    pub fn view(&self) -> LogView {
+        self.view.clone()
+    }
+
+    pub(super) fn store(&self) -> &Arc<dyn Store> {
+        self.view.store()
+    }
+
+    /// Bytes staged so far.
+    #[must_use]
+    pub fn staged_bytes(&self) -> usize {
+        self.staged.batch.bytes()
+    }
+
+    /// Whether [`Log::recover`] is due.
+    #[must_use]
+    pub const fn needs_recovery(&self) -> bool {
+        self.failed
+    }
+
+    /// Takes a peer's answer: its new events, the chains they extend, and the peer's cursor, staged together.
+    ///
+    /// # Errors
+    /// [`IngestError`]; then nothing of the batch is staged.
+    pub fn ingest(&mut self, peer: &PeerName, asked: &Asked, batch: &EventBatch, now: Timestamp) -> Result<Ingested, IngestError> {
+        self.usable()?;
+        // An answer is applied only by the process that asked for it, to the pin and cursor it asked with.
+        let store = &**self.view.store();
+        let pinned = read_pin(store, peer)?.is_some_and(|pin| pin.cortex_id == asked.to);
+        if asked.request.process != self.options.process || !pinned {
+            return Err(IngestError::NotAsked);
+        }
+        let current = match self.staged.cursors.get(peer) {
+            Some(&cursor) => Some(cursor),
+            None => read_cursor(store, peer)?,
+        };
+        if asked.after.is_some() && asked.after != current {
+            return Err(IngestError::NotAsked);
+        }
+        let plan = plan_ingest(batch, asked, self.identity.origin(), &*self)?;
+        let (stored, known) = (plan.events.len(), plan.known);
+        for event in plan.events {
+            self.stage_event(event.id, event.dot, event.digest, &event.bytes, now);
+        }
+        for (origin, chain) in plan.chains {
+            self.set_chain(origin, chain);
+        }
+        if current != Some(batch.last) {
+            self.staged.batch.put(Family::Cursors, &keys::peer_cursor(peer), &encode_cursor(&batch.last));
+            self.staged.cursors.insert(peer.clone(), batch.last);
+        }
+        Ok(Ingested { stored, known, cursor: batch.last })
+    }
+
+    /// Adds changes of peers' or an application's state to what is staged.
+    ///
+    /// # Errors
+    /// [`StoreError`] while recovery is due.
+    pub fn stage_state(&mut self, changes: &Batch) -> Result<(), StoreError> {
+        self.usable()?;
+        for change in changes.iter().filter(|c| c.family == Family::Cursors) {
+            self.staged.cursors.retain(|peer, _| keys::peer_cursor(peer) != change.key);
+        }
+        self.staged.batch.extend(changes);
+        Ok(())
+    }
+
+    pub(super) fn usable(&self) -> Result<(), StoreError> {
+        if self.failed {
+            return Err(StoreError::new(StoreErrorKind::ReadOnly, "a write failed and the log has not been read again yet"));
+        }
+        Ok(())
+    }
+
+    pub(super) fn set_chain(&mut self, origin: Origin, chain: StoredChain) {
+        self.chains.insert(origin, chain);
+        self.staged.chains.insert(origin);
+        self.staged.own |= origin == self.identity.origin();
+    }
+
+    /// Puts one event at the end of the log. Its place is assigned here and nowhere else.
+    pub(super) fn stage_event(&mut self, id: EventId, dot: Dot, digest: Digest, record: &EventBytes, now: Timestamp) {
+        let seq = self.head.seq.next();
+        // A log's times never run backwards, so that lag in seconds is never negative.
+        let time = now.max(self.head.time);
+        let batch = &mut self.staged.batch;
+        batch.put_parts(Family::Log, &keys::log(seq), &[&encode_log_entry(time), record]);
+        let stored = StoredDot { seq, digest };
+        batch.put(Family::Dots, &keys::dot(dot.origin(), dot.counter()), &encode_dot(&stored));
+        batch.put(Family::Ids, &keys::id(id, dot.origin()), &encode_seq(seq));
+        self.staged.dots.insert((dot.origin(), dot.counter()), stored);
+        self.head = LogHead { seq, last_event: id, time };
+    }
+
+    /// Commits everything staged as one batch and publishes it. With nothing staged it does nothing.
+    ///
+    /// # Errors
+    /// [`StoreError`]: everything staged is in doubt, and recovery is due.
+    pub fn commit(&mut self, durability: Durability) -> Result<(), StoreError> {
+        self.usable()?;
+        if self.staged.batch.is_empty() {
+            return Ok(());
+        }
+        for origin in &self.staged.chains {
+            self.staged.batch.put(Family::Clocks, &keys::chain(*origin), &encode_chain(&self.chains[origin]));
+        }
+        if self.staged.own {
+            self.staged.batch.put(Family::Meta, keys::META_LAST_ID, &self.ids.last().to_bytes());
+        }
+        if let Err(error) = self.view.store().commit(&self.staged.batch, durability) {
+            self.failed = true;
+            return Err(error);
+        }
+        self.unsynced.append(&mut self.staged.chains);
+        self.staged.batch.clear();
+        self.staged.dots.clear();
+        self.staged.cursors.clear();
+        self.staged.own = false;
+        self.view.shared.visible_head.send_replace(self.head.seq);
+        if durability == Durability::Sync {
+            self.publish_durable();
+        }
+        Ok(())
+    }
+
+    /// Whether something is visible that a crash could still take back.
+    #[must_use]
+    pub fn unsynced(&self) -> bool {
+        self.view.head().seq < self.head.seq
+    }
+
+    /// Makes everything that was committed durable, and publishes it.
+    ///
+    /// # Errors
+    /// [`StoreError`]: recovery is due.
+    pub fn sync(&mut self) -> Result<(), StoreError> {
+        self.usable()?;
+        if let Err(error) = self.view.store().sync() {
+            self.failed = true;
+            return Err(error);
+        }
+        self.publish_durable();
+        Ok(())
+    }
+
+    fn publish_durable(&mut self) {
+        let mut durable = self.view.durable_mut();
+        for origin in std::mem::take(&mut self.unsynced) {
+            let chain = &self.chains[&origin];
+            durable.chains.insert(origin, ChainHead { counter: chain.counter, digest: chain.digest });
+        }
+        durable.head = self.head;
+        drop(durable);
+        self.view.shared.durable_head.send_replace(self.head.seq);
+    }
+
+    /// After a failed write: opens the store again and reads what really is there, before another place is assigned.
+    ///
+    /// # Errors
+    /// [`StoreError`]: recovery stays due.
+    pub fn recover(&mut self) -> Result<(), StoreError> {
+        self.store().reopen()?;
+        self.store().sync()?;
+        let state = super::open::load(&**self.store())?;
+        self.chains = state.chains;
+        self.head = state.head;
+        self.ids = IdGenerator::after(state.last_id.max(self.ids.last()));
+        self.staged = Staged::default();
+        self.unsynced.clear();
+        let durable = Durable {
+            head: self.head,
+            chains: self
+                .chains
+                .iter()
+                .map(|(&origin, chain)| (origin, ChainHead { counter: chain.counter, digest: chain.digest }))
+                .collect(),
+        };
+        *self.view.durable_mut() = durable;
+        self.view.shared.visible_head.send_replace(self.head.seq);
+        self.view.shared.durable_head.send_replace(self.head.seq);
+        self.failed = false;
+        Ok(())
+    }
+}
+
+impl Held for Log {
+    fn chain(&self, origin: Origin) -> Option<&StoredChain> {
+        self.chains.get(&origin)
+    }
+
+    fn origins(&self) -> usize {
+        self.chains.len()
+    }
+
+    fn digest_at(&self, origin: Origin, counter: u64) -> Result<Option<Digest>, StoreError> {
+        if let Some(staged) = self.staged.dots.get(&(origin, counter)) {
+            return Ok(Some(staged.digest));
+        }
+        Ok(stored_dot(&**self.view.store(), origin, counter)?.map(|dot| dot.digest))
+    }
+}

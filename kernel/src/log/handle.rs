@@ -1,0 +1,125 @@
+//! The log as the rest of the program sees it: requests to the one writer, and a view to read from.
+
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::thread::JoinHandle;
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::append::{AppendError, Appended};
+use super::core::Log;
+use super::ingest::{Asked, IngestError, Ingested};
+use super::view::LogView;
+use super::writer::{Operation, Writer, closed};
+use crate::clock::VClock;
+use crate::event::Draft;
+use crate::ids::PeerName;
+use crate::protocol::EventBatch;
+use crate::store::{Batch, Durability, StoreError};
+
+/// How many requests may queue before callers wait.
+const QUEUE: usize = 1024;
+
+/// What an append claims its application had seen.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Context {
+    /// Everything up to the position of the application's replayer: never what arrived but was not replayed yet, or a
+    /// concurrent write would be declared superseded unseen.
+    #[default]
+    Replayed,
+    /// Exactly this.
+    Seen(VClock),
+}
+
+/// The clock at the position of the application's replayer, shared with the writer.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct ReplayedClock(Arc<RwLock<VClock>>);
+
+impl ReplayedClock {
+    pub(crate) fn get(&self) -> VClock {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn set(&self, clock: VClock) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = clock;
+    }
+}
+
+/// A running log. Cheap to clone; the writer ends with [`LogHandle::close`].
+#[derive(Clone)]
+pub struct LogHandle {
+    queue: mpsc::Sender<Operation>,
+    view: LogView,
+    replayed: ReplayedClock,
+    thread: Arc<Mutex<Option<JoinHandle<()>>>>,
+}
+
+impl LogHandle {
+    /// Puts a log on its writer thread.
+    ///
+    /// # Errors
+    /// If no thread can be started.
+    pub fn start(log: Log, durability: Durability) -> std::io::Result<Self> {
+        let (sender, queue) = mpsc::channel(QUEUE);
+        let view = log.view();
+        let replayed = ReplayedClock::default();
+        let thread = Writer { log, durability, queue, replayed: replayed.clone() }.spawn()?;
+        Ok(Self { queue: sender, view, replayed, thread: Arc::new(Mutex::new(Some(thread))) })
+    }
+
+    /// A reader.
+    #[must_use]
+    pub const fn view(&self) -> &LogView {
+        &self.view
+    }
+
+    pub(crate) const fn replayed(&self) -> &ReplayedClock {
+        &self.replayed
+    }
+
+    /// Appends drafts together: all or none. `Ok` means that they survive `kill -9` and, under
+    /// [`Durability::Sync`], power loss.
+    ///
+    /// # Errors
+    /// [`AppendError`].
+    pub async fn append(&self, drafts: Vec<Draft>, context: Context) -> Result<Vec<Appended>, AppendError> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Operation::Append { drafts, context, reply }).await.map_err(|()| AppendError::Closed)?;
+        answer.await.unwrap_or(Err(AppendError::Closed))
+    }
+
+    /// Takes a peer's answer: its events and the peer's cursor, together.
+    ///
+    /// # Errors
+    /// [`IngestError`].
+    pub async fn ingest(&self, peer: PeerName, asked: Asked, batch: EventBatch) -> Result<Ingested, IngestError> {
+        let (reply, answer) = oneshot::channel();
+        let operation = Operation::Ingest { peer, asked, batch: Box::new(batch), reply };
+        self.send(operation).await.map_err(|()| closed())?;
+        answer.await.unwrap_or_else(|_| Err(closed().into()))
+    }
+
+    /// Writes changes of state, durable as appends are.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn write_state(&self, changes: Batch) -> Result<(), StoreError> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Operation::State { changes, reply }).await.map_err(|()| closed())?;
+        answer.await.unwrap_or_else(|_| Err(closed()))
+    }
+
+    async fn send(&self, operation: Operation) -> Result<(), ()> {
+        self.queue.send(operation).await.map_err(|_| ())
+    }
+
+    /// Ends the writer after everything that was queued before is committed. Later requests are refused.
+    pub async fn close(&self) {
+        // A writer that is gone already needs no telling.
+        let _ = self.queue.send(Operation::Stop).await;
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread {
+            // Joining blocks for one commit at most; a writer that panicked has nothing left to save.
+            let _ = tokio::task::spawn_blocking(move || thread.join()).await;
+        }
+    }
+}

@@ -1,0 +1,327 @@
+//! The ingest rule, as a pure decision: which events of a peer's batch to store, or why none.
+//!
+//! For an event with dot `(o, c)`: at or below what is held, it is known, and its digest must be the one held; exactly
+//! one above, with all its causes held and a chain digest that agrees with the batch's, it is new; anything else is a
+//! hole. A batch is taken whole or not at all.
+
+use std::collections::BTreeMap;
+
+use crate::clock::{MAX_CLOCK_ENTRIES, VClock};
+use crate::codec::{EventView, StoredChain};
+use crate::cursor::{Cursor, Seq};
+use crate::digest::Digest;
+use crate::event::{EventBytes, InvalidEvent};
+use crate::health::ErrorCategory;
+use crate::ids::{CortexId, Dot, EventId, Origin};
+use crate::protocol::{EventBatch, RequestId};
+use crate::store::StoreError;
+
+/// What was asked for: an answer is measured against it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asked {
+    /// The request's id.
+    pub request: RequestId,
+    /// Whom it was addressed to.
+    pub to: CortexId,
+    /// The cursor it went on from, or none where it went by the clock.
+    pub after: Option<Cursor>,
+    /// The most events it allowed.
+    pub max_events: u32,
+    /// The most bytes of events it allowed.
+    pub max_bytes: u64,
+}
+
+/// Why a batch was not taken. Nothing of it was stored, and the cursor stands where it stood.
+#[derive(Debug, thiserror::Error)]
+pub enum IngestError {
+    /// It answers no request that is still open: late, repeated, or from before a reset. Dropped in silence.
+    #[error("the answer belongs to no open request")]
+    NotAsked,
+    /// It breaks a rule of the protocol.
+    #[error("the batch breaks the protocol: {rule}")]
+    Protocol {
+        /// The rule.
+        rule: &'static str,
+    },
+    /// It holds an event that is not valid.
+    #[error("the event at place {seq} is invalid: {source}")]
+    Invalid {
+        /// Its place in the peer's log.
+        seq: Seq,
+        /// What is wrong.
+        source: InvalidEvent,
+    },
+    /// It skips an event of a chain.
+    #[error("there is a hole before {dot}: {held} are held")]
+    Hole {
+        /// The event after the hole.
+        dot: Dot,
+        /// The highest counter held of its origin.
+        held: u64,
+    },
+    /// It holds an event without one of its causes.
+    #[error("{dot} depends on {needs_origin}:{needs_counter}, which is not held")]
+    MissingCause {
+        /// The event.
+        dot: Dot,
+        /// The origin of its cause.
+        needs_origin: Origin,
+        /// The counter of its cause.
+        needs_counter: u64,
+    },
+    /// Two histories of one origin differ.
+    #[error("two histories of {origin} differ at counter {counter}")]
+    Fork {
+        /// The origin.
+        origin: Origin,
+        /// The counter that was compared.
+        counter: u64,
+    },
+    /// An origin beyond the bound of a clock.
+    #[error("{origin} would be origin number {}, beyond the bound of a clock", MAX_CLOCK_ENTRIES + 1)]
+    TooManyOrigins {
+        /// The origin.
+        origin: Origin,
+    },
+    /// It holds an event of our own current epoch that we do not have: our store went back in time.
+    #[error("it holds our own {dot}, which we do not have: this store went back in time")]
+    OwnEpoch {
+        /// The event.
+        dot: Dot,
+    },
+    /// Our own store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl IngestError {
+    /// Whether asking again by clock instead of cursor may help, once.
+    #[must_use]
+    pub const fn is_hole(&self) -> bool {
+        matches!(self, Self::Hole { .. } | Self::MissingCause { .. })
+    }
+
+    /// Its kind in the peer's health.
+    #[must_use]
+    pub const fn category(&self) -> ErrorCategory {
+        match self {
+            Self::NotAsked | Self::Protocol { .. } | Self::Invalid { .. } | Self::Hole { .. } | Self::MissingCause { .. } => {
+                ErrorCategory::Protocol
+            }
+            Self::Fork { .. } => ErrorCategory::Fork,
+            Self::TooManyOrigins { .. } => ErrorCategory::TooManyOrigins,
+            Self::OwnEpoch { .. } => ErrorCategory::Rollback,
+            Self::Store(_) => ErrorCategory::Store,
+        }
+    }
+}
+
+/// What became of a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ingested {
+    /// How many events were new.
+    pub stored: usize,
+    /// How many were known already.
+    pub known: usize,
+    /// Where the peer's cursor stands now.
+    pub cursor: Cursor,
+}
+
+/// What the decision asks of the log.
+pub trait Held {
+    /// The tip of an origin's chain, or `None` if nothing of it is held.
+    fn chain(&self, origin: Origin) -> Option<&StoredChain>;
+
+    /// How many origins are held.
+    fn origins(&self) -> usize;
+
+    /// The digest of a chain at a counter that is held, or `None` if it is not.
+    ///
+    /// # Errors
+    /// [`StoreError`] where it cannot be read.
+    fn digest_at(&self, origin: Origin, counter: u64) -> Result<Option<Digest>, StoreError>;
+}
+
+/// An event to store.
+#[derive(Debug, Clone)]
+pub struct PlannedEvent {
+    /// Its id.
+    pub id: EventId,
+    /// Its dot.
+    pub dot: Dot,
+    /// Its chain's digest there.
+    pub digest: Digest,
+    /// Its record.
+    pub bytes: EventBytes,
+}
+
+/// A batch that may be stored: what to write, in order.
+#[derive(Debug, Clone, Default)]
+pub struct IngestPlan {
+    /// The new events.
+    pub events: Vec<PlannedEvent>,
+    /// The tips of the chains they extend.
+    pub chains: BTreeMap<Origin, StoredChain>,
+    /// How many events of the batch were known.
+    pub known: usize,
+}
+
+/// Decides over a batch: [`IngestPlan`], or why nothing of it may be stored. `own` is the origin we append under.
+///
+/// # Errors
+/// [`IngestError`], each meaning that nothing may be stored and no cursor moved.
+pub fn plan_ingest(batch: &EventBatch, asked: &Asked, own: Origin, held: &dyn Held) -> Result<IngestPlan, IngestError> {
+    check_envelope(batch, asked)?;
+    let mut planning = Planning { held, own, plan: IngestPlan::default(), seen: BTreeMap::new() };
+    for (seq, bytes) in &batch.events {
+        planning.event(*seq, bytes)?;
+    }
+    planning.compare_heads(batch)?;
+    Ok(planning.plan)
+}
+
+fn check_envelope(batch: &EventBatch, asked: &Asked) -> Result<(), IngestError> {
+    if batch.request != asked.request {
+        return Err(IngestError::NotAsked);
+    }
+    let bytes: u64 = batch.events.iter().map(|e| e.1.len() as u64).sum();
+    let (prev, last, head) = (&batch.prev, &batch.last, &batch.head);
+    let places_increase = batch.events.is_sorted_by(|a, b| a.0 < b.0);
+    let within = batch.events.first().is_none_or(|e| e.0 > prev.seq) && batch.events.last().is_none_or(|e| e.0 <= last.seq);
+    let rules = [
+        (batch.from == asked.to, "it comes from another cortex than the one asked"),
+        (asked.after.is_none_or(|after| after == *prev), "it does not begin at our cursor"),
+        (prev.epoch == last.epoch && last.epoch == head.epoch, "its cursors are of several epochs"),
+        (prev.seq <= last.seq && last.seq <= head.seq, "its cursors run backwards"),
+        (prev.seq != last.seq || prev == last, "its cursors name two events at one place"),
+        (places_increase && within, "its events lie outside of the run it claims"),
+        (batch.events.len() <= asked.max_events as usize, "it has more events than were asked for"),
+        (bytes <= asked.max_bytes || batch.events.len() == 1, "it has more bytes than were asked for"),
+    ];
+    match rules.into_iter().find(|(kept, _)| !kept) {
+        Some((_, rule)) => Err(IngestError::Protocol { rule }),
+        None => Ok(()),
+    }
+}
+
+struct Planning<'a> {
+    held: &'a dyn Held,
+    own: Origin,
+    plan: IngestPlan,
+    /// The batch's own chains, as far as they were recomputed.
+    seen: BTreeMap<Origin, (u64, Digest)>,
+}
+
+impl Planning<'_> {
+    fn tip(&self, origin: Origin) -> Option<&StoredChain> {
+        self.plan.chains.get(&origin).or_else(|| self.held.chain(origin))
+    }
+
+    fn counter(&self, origin: Origin) -> u64 {
+        self.tip(origin).map_or(0, |chain| chain.counter)
+    }
+
+    fn digest_at(&self, origin: Origin, counter: u64) -> Result<Option<Digest>, IngestError> {
+        match (counter, self.tip(origin)) {
+            (0, _) => Ok(Some(Digest::ZERO)),
+            (_, Some(tip)) if tip.counter == counter => Ok(Some(tip.digest)),
+            (_, Some(tip)) if tip.counter < counter => Ok(None),
+            _ => Ok(self.held.digest_at(origin, counter)?),
+        }
+    }
+
+    fn event(&mut self, seq: Seq, bytes: &EventBytes) -> Result<(), IngestError> {
+        let invalid = |source| IngestError::Invalid { seq, source };
+        let view = EventView::decode(bytes).map_err(invalid)?;
+        let (origin, counter) = (view.dot.origin(), view.dot.counter());
+        let held = self.counter(origin);
+        if counter > held + 1 || counter > held && origin == self.own {
+            return Err(if origin == self.own {
+                IngestError::OwnEpoch { dot: view.dot }
+            } else {
+                IngestError::Hole { dot: view.dot, held }
+            });
+        }
+        let digest = self.chain_digest(&view, bytes)?;
+        if counter <= held {
+            if self.digest_at(origin, counter)? != Some(digest) {
+                return Err(IngestError::Fork { origin, counter });
+            }
+            self.plan.known += 1;
+        } else {
+            let chain = self.extend(&view, digest).map_err(|e| match e {
+                Extend::Invalid(source) => invalid(source),
+                Extend::Ingest(error) => error,
+            })?;
+            self.plan.chains.insert(origin, chain);
+            self.plan.events.push(PlannedEvent { id: view.id, dot: view.dot, digest, bytes: bytes.clone() });
+        }
+        self.seen.insert(origin, (counter, digest));
+        Ok(())
+    }
+
+    /// The event's chain digest, on top of what this batch sent before it, or else of what is held.
+    fn chain_digest(&self, view: &EventView<'_>, bytes: &EventBytes) -> Result<Digest, IngestError> {
+        let (origin, counter) = (view.dot.origin(), view.dot.counter());
+        let before = match self.seen.get(&origin) {
+            Some(&(seen, digest)) if seen + 1 == counter => Some(digest),
+            Some(_) => return Err(IngestError::Protocol { rule: "an origin's events do not follow one another" }),
+            None => self.digest_at(origin, counter - 1)?,
+        };
+        let before = before.ok_or(IngestError::Hole { dot: view.dot, held: self.counter(origin) })?;
+        Ok(before.chain(bytes))
+    }
+
+    fn extend(&self, view: &EventView<'_>, digest: Digest) -> Result<StoredChain, Extend> {
+        let origin = view.dot.origin();
+        if let Some((needs_origin, needs_counter)) = view.deps.iter().find(|&(o, c)| self.counter(o) < c) {
+            let missing = IngestError::MissingCause { dot: view.dot, needs_origin, needs_counter };
+            return Err(Extend::Ingest(missing));
+        }
+        let tip = self.tip(origin);
+        let new_origins = self.plan.chains.keys().filter(|o| self.held.chain(**o).is_none()).count();
+        if tip.is_none() && self.held.origins() + new_origins >= MAX_CLOCK_ENTRIES {
+            return Err(Extend::Ingest(IngestError::TooManyOrigins { origin }));
+        }
+        let mut clock = tip.map_or_else(VClock::new, |chain| chain.clock.clone());
+        if let Some(tip) = tip {
+            if view.id <= tip.last_id {
+                return Err(Extend::Invalid(InvalidEvent::IdNotIncreasing { id: view.id, previous: tip.last_id }));
+            }
+            if let Some((origin, _)) = view.deps.iter().find(|&(o, c)| clock.get(o) >= c) {
+                return Err(Extend::Invalid(InvalidEvent::StaleDeps { origin }));
+            }
+        }
+        clock
+            .merge_capped(&view.deps, MAX_CLOCK_ENTRIES - 1)
+            .map_err(|e| Extend::Invalid(e.into()))?;
+        Ok(StoredChain { counter: view.dot.counter(), digest, last_id: view.id, clock })
+    }
+
+    /// Both sides' digests at one counter, really compared, before anything is committed.
+    fn compare_heads(&self, batch: &EventBatch) -> Result<(), IngestError> {
+        for (&origin, &(counter, digest)) in &self.seen {
+            let Some(theirs) = batch.heads.get(origin).filter(|head| head.counter == counter) else {
+                return Err(IngestError::Protocol { rule: "it lacks the chain head of an origin whose events it brings" });
+            };
+            if theirs.digest != digest {
+                return Err(IngestError::Fork { origin, counter });
+            }
+        }
+        for (origin, theirs) in batch.heads.iter().filter(|(o, _)| !self.seen.contains_key(o)) {
+            match self.digest_at(origin, theirs.counter)? {
+                Some(ours) if ours != theirs.digest => {
+                    return Err(IngestError::Fork { origin, counter: theirs.counter });
+                }
+                // Not held here yet: nothing was compared, and nothing is claimed.
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+enum Extend {
+    Invalid(InvalidEvent),
+    Ingest(IngestError),
+}

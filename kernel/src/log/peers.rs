@@ -1,0 +1,56 @@
+//! What is kept about peers beside the log: cursors, pins, last contact, health. Read straight from the store; written
+//! through the one writer.
+
+use super::view::damaged;
+use crate::codec::{decode_cursor, decode_health, decode_pin, decode_timestamp};
+use crate::cursor::Cursor;
+use crate::health::PeerHealth;
+use crate::ids::{CortexId, PeerName};
+use crate::store::{Family, Store, StoreError, keys};
+use crate::time::Timestamp;
+
+/// The identity a peer proved at first contact; ever after it must prove the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pin {
+    /// The cortex it is.
+    pub cortex_id: CortexId,
+    /// When it was pinned.
+    pub since: Timestamp,
+}
+
+/// How far a peer's log has been read.
+///
+/// # Errors
+/// [`StoreError`].
+pub fn read_cursor(store: &dyn Store, peer: &PeerName) -> Result<Option<Cursor>, StoreError> {
+    let bytes = store.get(Family::Cursors, &keys::peer_cursor(peer))?;
+    bytes.map(|b| decode_cursor(&b).map_err(|e| damaged(Family::Cursors, &e))).transpose()
+}
+
+/// When a peer was last reached.
+///
+/// # Errors
+/// [`StoreError`].
+pub fn read_seen(store: &dyn Store, peer: &PeerName) -> Result<Option<Timestamp>, StoreError> {
+    let bytes = store.get(Family::Cursors, &keys::peer_seen(peer))?;
+    bytes.map(|b| decode_timestamp(&b).map_err(|e| damaged(Family::Cursors, &e))).transpose()
+}
+
+/// Who a peer is pinned to be.
+///
+/// # Errors
+/// [`StoreError`].
+pub fn read_pin(store: &dyn Store, peer: &PeerName) -> Result<Option<Pin>, StoreError> {
+    let bytes = store.get(Family::Pins, keys::peer(peer))?;
+    bytes.map(|b| decode_pin(&b).map_err(|e| damaged(Family::Pins, &e))).transpose()
+}
+
+/// How a peer fares; healthy and never reached if nothing is kept.
+///
+/// # Errors
+/// [`StoreError`].
+pub fn read_health(store: &dyn Store, peer: &PeerName) -> Result<PeerHealth, StoreError> {
+    let bytes = store.get(Family::Health, keys::peer(peer))?;
+    let health = bytes.map(|b| decode_health(&b).map_err(|e| damaged(Family::Health, &e))).transpose()?;
+    Ok(health.unwrap_or_default())
+}

@@ -1,0 +1,147 @@
+//! Checking a whole log against itself.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+
+use super::view::{LogView, damaged, stored_dot};
+use crate::clock::VClock;
+use crate::codec::{EventView, StoredChain, decode_chain, decode_seq};
+use crate::cursor::Seq;
+use crate::digest::Digest;
+use crate::ids::{EventId, Origin};
+use crate::store::{Family, KeyRange, StoreError, keys};
+
+/// What a check of the whole log found. Clean if `faults` is empty.
+#[derive(Debug, Clone, Default)]
+pub struct VerifyReport {
+    /// How many entries were read.
+    pub events: u64,
+    /// How many origins they are of.
+    pub origins: usize,
+    /// All chain heads, recomputed from the records alone and folded.
+    pub digest: Digest,
+    /// What does not fit together, each with its place; at most [`VerifyReport::MAX_FAULTS`].
+    pub faults: Vec<String>,
+}
+
+impl VerifyReport {
+    /// Where a report stops listing.
+    pub const MAX_FAULTS: usize = 100;
+
+    /// Whether nothing was found.
+    #[must_use]
+    pub const fn is_clean(&self) -> bool {
+        self.faults.is_empty()
+    }
+
+    fn fault(&mut self, fault: String) {
+        if self.faults.len() < Self::MAX_FAULTS {
+            self.faults.push(fault);
+        }
+    }
+}
+
+/// Reads every record of the log: places without gaps, counters without gaps, causes before effects, digests and indexes
+/// as they must be; then every byte of the store, as far as the store can check itself.
+///
+/// # Errors
+/// [`StoreError`] where the store cannot even be read.
+pub fn verify(view: &LogView) -> Result<VerifyReport, StoreError> {
+    let mut report = VerifyReport::default();
+    let mut chains: BTreeMap<Origin, StoredChain> = BTreeMap::new();
+    let until = view.visible();
+    let mut outer = None;
+    let scanned = view.scan(Seq::ZERO, until, &mut |seq, _, record| {
+        match check_entry(view, seq, record, &mut chains) {
+            Ok(Ok(())) => {}
+            Ok(Err(fault)) => report.fault(format!("place {seq}: {fault}")),
+            Err(error) => {
+                outer = Some(error);
+                return ControlFlow::Break(());
+            }
+        }
+        report.events += 1;
+        ControlFlow::Continue(())
+    });
+    if let Some(error) = outer {
+        return Err(error);
+    }
+    if let Err(error) = scanned {
+        report.fault(error.to_string());
+    }
+    check_tips(view, &chains, &mut report)?;
+    if let Err(error) = view.store().check() {
+        report.fault(error.to_string());
+    }
+    report.origins = chains.len();
+    report.digest = crate::digest::fold_heads(chains.iter().map(|(&o, c)| (o, c.counter, c.digest)));
+    Ok(report)
+}
+
+fn check_entry(
+    view: &LogView,
+    seq: Seq,
+    record: &[u8],
+    chains: &mut BTreeMap<Origin, StoredChain>,
+) -> Result<Result<(), String>, StoreError> {
+    let event = match EventView::decode(record) {
+        Ok(event) => event,
+        Err(error) => return Ok(Err(error.to_string())),
+    };
+    let (origin, counter) = (event.dot.origin(), event.dot.counter());
+    let cause = event.deps.iter().find(|&(o, c)| chains.get(&o).map_or(0, |chain| chain.counter) < c);
+    let chain = chains.entry(origin).or_insert_with(|| StoredChain {
+        counter: 0,
+        digest: Digest::ZERO,
+        last_id: EventId::from_bytes([0; 16]),
+        clock: VClock::new(),
+    });
+    if counter != chain.counter + 1 {
+        return Ok(Err(format!("{} follows counter {} of its chain", event.dot, chain.counter)));
+    }
+    *chain = StoredChain {
+        counter,
+        digest: chain.digest.chain(record),
+        last_id: event.id,
+        clock: chain.clock.clone(),
+    };
+    let digest = chain.digest;
+    if let Some((origin, counter)) = cause {
+        return Ok(Err(format!("{} comes before its cause {origin}:{counter}", event.dot)));
+    }
+    if chain.clock.merge(&event.deps).is_err() {
+        return Ok(Err(format!("{}: its clock exceeds the bound", event.dot)));
+    }
+    let dot = stored_dot(&**view.store(), origin, counter)?;
+    if dot.is_none_or(|dot| dot.seq != seq || dot.digest != digest) {
+        return Ok(Err(format!("family `dots` does not say this of {}", event.dot)));
+    }
+    let id = view.store().get(Family::Ids, &keys::id(event.id, origin))?;
+    if id.and_then(|bytes| decode_seq(&bytes).ok()) != Some(seq) {
+        return Ok(Err(format!("family `ids` does not say this of {}", event.id)));
+    }
+    Ok(Ok(()))
+}
+
+fn check_tips(view: &LogView, chains: &BTreeMap<Origin, StoredChain>, report: &mut VerifyReport) -> Result<(), StoreError> {
+    let mut stored = BTreeMap::new();
+    view.store().scan(Family::Clocks, KeyRange::prefix(&[]), &mut |key, value| {
+        match (keys::origin_of_chain(key), decode_chain(value)) {
+            (Some(origin), Ok(chain)) => {
+                stored.insert(origin, chain);
+            }
+            (_, Err(error)) => report.fault(damaged(Family::Clocks, &error).to_string()),
+            (None, _) => report.fault("family `clocks`: a key is not an origin".to_owned()),
+        }
+        ControlFlow::Continue(())
+    })?;
+    for (origin, chain) in chains {
+        if stored.remove(origin).as_ref() != Some(chain) {
+            report.fault(format!("family `clocks` does not say what the log says of {origin}"));
+        }
+    }
+    for origin in stored.keys() {
+        report.fault(format!("family `clocks` names {origin}, of which the log has nothing"));
+    }
+    Ok(())
+}

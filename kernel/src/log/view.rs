@@ -1,0 +1,305 @@
+//! Reading the log, from any thread.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use bytes::Bytes;
+use tokio::sync::watch;
+
+use super::LocalIdentity;
+use crate::clock::VClock;
+use crate::codec::{EventView, StoredError, decode_dot, decode_log_entry, decode_seq};
+use crate::codec::StoredDot;
+use crate::cursor::{Cursor, Seq};
+use crate::event::{EventBytes, InvalidEvent, to_cloud_event};
+use crate::ids::{Dot, EventId, Origin};
+use crate::protocol::{ChainHead, Heads, Identity, PROTOCOL_MAX, PROTOCOL_MIN};
+use crate::store::{Family, KeyRange, Store, StoreError, keys};
+use crate::time::Timestamp;
+
+/// The newest entry of a log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogHead {
+    /// Its place; zero in an empty log.
+    pub seq: Seq,
+    /// The id of the event there; all zero in an empty log.
+    pub last_event: EventId,
+    /// When it joined.
+    pub time: Timestamp,
+}
+
+impl LogHead {
+    /// The head of an empty log.
+    pub const EMPTY: Self = Self { seq: Seq::ZERO, last_event: EventId::from_bytes([0; 16]), time: Timestamp::from_micros(0) };
+}
+
+/// One entry of the log as it is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogEntry {
+    /// Its place in this log.
+    pub seq: Seq,
+    /// When it joined, on this cortex's clock.
+    pub joined: Timestamp,
+    /// The event's record.
+    pub record: EventBytes,
+}
+
+impl LogEntry {
+    /// The event, read in place.
+    ///
+    /// # Errors
+    /// [`InvalidEvent`] if the record was damaged after it was stored.
+    pub fn view(&self) -> Result<EventView<'_>, InvalidEvent> {
+        EventView::decode(&self.record)
+    }
+
+    /// The event as a CloudEvents JSON object.
+    ///
+    /// # Errors
+    /// As [`LogEntry::view`].
+    pub fn to_cloud_event(&self) -> Result<serde_json::Value, InvalidEvent> {
+        Ok(to_cloud_event(self.seq, self.joined, &self.view()?))
+    }
+}
+
+pub(super) struct Shared {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) process: u64,
+    identity: RwLock<LocalIdentity>,
+    durable: RwLock<Durable>,
+    pub(super) visible_head: watch::Sender<Seq>,
+    pub(super) durable_head: watch::Sender<Seq>,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Durable {
+    pub(super) head: LogHead,
+    pub(super) chains: BTreeMap<Origin, ChainHead>,
+}
+
+/// What is held, as any thread may read it. Cheap to clone.
+///
+/// Peers are shown the durable prefix only: [`LogView::head`], [`LogView::heads`], [`LogView::clock`] and
+/// [`LogView::answer`] never speak of an entry that a crash could still take back.
+#[derive(Clone)]
+pub struct LogView {
+    pub(super) shared: Arc<Shared>,
+}
+
+pub(super) fn damaged(family: Family<'_>, fault: &StoredError) -> StoreError {
+    StoreError::corrupt(format!("family `{family}`: {fault}"))
+}
+
+impl LogView {
+    pub(super) fn new(store: Arc<dyn Store>, process: u64, identity: LocalIdentity, durable: Durable) -> Self {
+        let head = durable.head.seq;
+        Self {
+            shared: Arc::new(Shared {
+                store,
+                process,
+                identity: RwLock::new(identity),
+                durable: RwLock::new(durable),
+                visible_head: watch::Sender::new(head),
+                durable_head: watch::Sender::new(head),
+            }),
+        }
+    }
+
+    pub(super) fn durable(&self) -> RwLockReadGuard<'_, Durable> {
+        // Nothing panics while it holds the lock for writing, and each write is one assignment.
+        self.shared.durable.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn durable_mut(&self) -> RwLockWriteGuard<'_, Durable> {
+        self.shared.durable.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The store below.
+    #[must_use]
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.shared.store
+    }
+
+    /// Who this cortex is.
+    #[must_use]
+    pub fn local(&self) -> LocalIdentity {
+        self.shared.identity.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The random bits that tell this opening of the log from every other.
+    #[must_use]
+    pub fn process(&self) -> u64 {
+        self.shared.process
+    }
+
+    /// The newest durable entry.
+    #[must_use]
+    pub fn head(&self) -> LogHead {
+        self.durable().head
+    }
+
+    /// The cursor at the newest durable entry.
+    #[must_use]
+    pub fn head_cursor(&self) -> Cursor {
+        let head = self.head();
+        Cursor { epoch: self.local().epoch, seq: head.seq, last_event: head.last_event }
+    }
+
+    /// The newest entry that reads see, durable or not.
+    #[must_use]
+    pub fn visible(&self) -> Seq {
+        *self.shared.visible_head.borrow()
+    }
+
+    /// Told whenever the newest visible entry changes.
+    #[must_use]
+    pub fn watch_visible(&self) -> watch::Receiver<Seq> {
+        self.shared.visible_head.subscribe()
+    }
+
+    /// Told whenever the newest durable entry changes.
+    #[must_use]
+    pub fn watch_durable(&self) -> watch::Receiver<Seq> {
+        self.shared.durable_head.subscribe()
+    }
+
+    /// All chain heads, durable.
+    #[must_use]
+    pub fn heads(&self) -> Heads {
+        Heads::new(self.durable().chains.iter().map(|(&origin, &head)| (origin, head)).collect())
+    }
+
+    /// The clock: for each origin the highest counter durably held.
+    #[must_use]
+    pub fn clock(&self) -> VClock {
+        let durable = self.durable();
+        let entries: Vec<_> = durable.chains.iter().map(|(&origin, head)| (origin, head.counter)).collect();
+        VClock::from_sorted(&entries).expect("chains are a sorted map of at most MAX_CLOCK_ENTRIES checked counters")
+    }
+
+    /// What this cortex says of itself before any event.
+    #[must_use]
+    pub fn identity(&self) -> Identity {
+        let local = self.local();
+        let head = self.head();
+        Identity {
+            cortex_id: local.cortex_id,
+            name: local.name,
+            protocol_min: PROTOCOL_MIN,
+            protocol_max: PROTOCOL_MAX,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            epoch: local.epoch,
+            head: Cursor { epoch: local.epoch, seq: head.seq, last_event: head.last_event },
+            head_time: head.time,
+            digest: self.heads().fold(),
+        }
+    }
+
+    /// Up to `limit` entries after a place, in order, and no more than `max_bytes` of records beyond the first. Reads
+    /// what is visible, durable or not.
+    ///
+    /// # Errors
+    /// [`StoreError`]: damage and missing places are errors, never a shorter answer.
+    pub fn entries(&self, after: Seq, limit: usize, max_bytes: usize) -> Result<Vec<LogEntry>, StoreError> {
+        self.entries_until(after, self.visible(), limit, max_bytes)
+    }
+
+    pub(super) fn entries_until(
+        &self,
+        after: Seq,
+        until: Seq,
+        limit: usize,
+        max_bytes: usize,
+    ) -> Result<Vec<LogEntry>, StoreError> {
+        let (mut entries, mut bytes) = (Vec::new(), 0);
+        self.scan(after, until, &mut |seq, joined, record| {
+            bytes += record.len();
+            if entries.len() >= limit || bytes > max_bytes && !entries.is_empty() {
+                return ControlFlow::Break(());
+            }
+            entries.push(LogEntry { seq, joined, record: Bytes::copy_from_slice(record) });
+            ControlFlow::Continue(())
+        })?;
+        Ok(entries)
+    }
+
+    /// Visits the entries in `after+1..=until` in order. A place that is missing is damage.
+    pub(super) fn scan(
+        &self,
+        after: Seq,
+        until: Seq,
+        visit: &mut dyn FnMut(Seq, Timestamp, &[u8]) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
+        let mut expected = after.next();
+        let mut fault = None;
+        let mut stopped = false;
+        self.shared.store.scan(Family::Log, KeyRange::from(&keys::log(expected)), &mut |key, value| {
+            if expected > until {
+                return ControlFlow::Break(());
+            }
+            if keys::seq_of_log(key) != Some(expected) {
+                return ControlFlow::Break(());
+            }
+            match decode_log_entry(value) {
+                Ok((joined, record)) => {
+                    let flow = visit(expected, joined, record);
+                    stopped = flow.is_break();
+                    expected = expected.next();
+                    flow
+                }
+                Err(error) => {
+                    fault = Some(damaged(Family::Log, &error));
+                    ControlFlow::Break(())
+                }
+            }
+        })?;
+        if let Some(fault) = fault {
+            return Err(fault);
+        }
+        if !stopped && expected <= until {
+            return Err(StoreError::corrupt(format!("family `log`: the entry at place {expected} is missing")));
+        }
+        Ok(())
+    }
+
+    /// The entry at one place, or `None` beyond the visible end.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn entry(&self, seq: Seq) -> Result<Option<LogEntry>, StoreError> {
+        if seq == Seq::ZERO || seq > self.visible() {
+            return Ok(None);
+        }
+        Ok(self.entries_until(seq.prev(), seq, 1, usize::MAX)?.into_iter().next())
+    }
+
+    /// Where a dot stands, and its chain's digest there; `None` if it is not held.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn dot(&self, dot: Dot) -> Result<Option<StoredDot>, StoreError> {
+        stored_dot(&*self.shared.store, dot.origin(), dot.counter())
+    }
+
+    /// The place of the event with this id, if it is held.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn find(&self, id: EventId) -> Result<Option<Seq>, StoreError> {
+        let prefix = id.to_bytes();
+        let mut found = None;
+        self.shared.store.scan(Family::Ids, KeyRange::prefix(&prefix), &mut |_, value| {
+            found = Some(decode_seq(value));
+            ControlFlow::Break(())
+        })?;
+        found.transpose().map_err(|e| damaged(Family::Ids, &e))
+    }
+}
+
+pub(super) fn stored_dot(store: &dyn Store, origin: Origin, counter: u64) -> Result<Option<StoredDot>, StoreError> {
+    store
+        .get(Family::Dots, &keys::dot(origin, counter))?
+        .map(|bytes| decode_dot(&bytes).map_err(|e| damaged(Family::Dots, &e)))
+        .transpose()
+}

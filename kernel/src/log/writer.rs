@@ -1,0 +1,135 @@
+//! The one writer: a thread that drains a bounded queue into one batch, commits once, and answers all who wait.
+
+use std::thread::JoinHandle;
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::append::{AppendError, Appended};
+use super::core::Log;
+use super::handle::Context;
+use super::ingest::{Asked, IngestError, Ingested};
+use crate::clock::VClock;
+use crate::event::Draft;
+use crate::ids::PeerName;
+use crate::protocol::EventBatch;
+use crate::store::{Batch, Durability, StoreError, StoreErrorKind};
+use crate::time::Timestamp;
+
+/// How many bytes one commit gathers before it is written.
+const MAX_GROUP_BYTES: usize = 16 * 1024 * 1024;
+/// How many requests one commit gathers.
+const MAX_GROUP: usize = 1024;
+
+pub(super) type Reply<T, E> = oneshot::Sender<Result<T, E>>;
+
+pub(super) enum Operation {
+    Append { drafts: Vec<Draft>, context: Context, reply: Reply<Vec<Appended>, AppendError> },
+    Ingest { peer: PeerName, asked: Asked, batch: Box<EventBatch>, reply: Reply<Ingested, IngestError> },
+    State { changes: Batch, reply: Reply<(), StoreError> },
+    Stop,
+}
+
+/// Answers that wait for the commit they are part of.
+enum Waiting {
+    Append(Vec<Appended>, Reply<Vec<Appended>, AppendError>),
+    Ingest(Ingested, Reply<Ingested, IngestError>),
+    State(Reply<(), StoreError>),
+}
+
+pub(super) struct Writer {
+    pub(super) log: Log,
+    pub(super) durability: Durability,
+    pub(super) queue: mpsc::Receiver<Operation>,
+    pub(super) replayed: super::handle::ReplayedClock,
+}
+
+impl Writer {
+    pub(super) fn spawn(self) -> std::io::Result<JoinHandle<()>> {
+        std::thread::Builder::new().name("antiphon-log".to_owned()).spawn(move || self.run())
+    }
+
+    fn run(mut self) {
+        while let Some(first) = self.queue.blocking_recv() {
+            let mut waiting = Vec::new();
+            let mut go_on = self.stage(first, &mut waiting);
+            while go_on && waiting.len() < MAX_GROUP && self.log.staged_bytes() < MAX_GROUP_BYTES {
+                match self.queue.try_recv() {
+                    Ok(operation) => go_on = self.stage(operation, &mut waiting),
+                    Err(_) => break,
+                }
+            }
+            self.commit(waiting);
+            if !go_on {
+                break;
+            }
+        }
+    }
+
+    fn stage(&mut self, operation: Operation, waiting: &mut Vec<Waiting>) -> bool {
+        if self.log.needs_recovery()
+            && let Err(error) = self.log.recover()
+        {
+            tracing::error!(%error, "the store could not be read again after a failed write");
+        }
+        let now = Timestamp::now();
+        match operation {
+            Operation::Append { drafts, context, reply } => {
+                let seen: VClock = match context {
+                    Context::Replayed => self.replayed.get(),
+                    Context::Seen(clock) => clock,
+                };
+                match self.log.append(&drafts, &seen, now) {
+                    Ok(appended) => waiting.push(Waiting::Append(appended, reply)),
+                    Err(error) => drop(reply.send(Err(error))),
+                }
+            }
+            Operation::Ingest { peer, asked, batch, reply } => match self.log.ingest(&peer, &asked, &batch, now) {
+                Ok(ingested) => waiting.push(Waiting::Ingest(ingested, reply)),
+                Err(error) => drop(reply.send(Err(error))),
+            },
+            Operation::State { changes, reply } => match self.log.stage_state(&changes) {
+                Ok(()) => waiting.push(Waiting::State(reply)),
+                Err(error) => drop(reply.send(Err(error))),
+            },
+            Operation::Stop => return false,
+        }
+        true
+    }
+
+    /// Commits what was staged and answers. A waiter that went away is no error: its event is as durable as any.
+    fn commit(&mut self, waiting: Vec<Waiting>) {
+        match self.log.commit(self.durability) {
+            Ok(()) => {
+                for waiter in waiting {
+                    match waiter {
+                        Waiting::Append(appended, reply) => drop(reply.send(Ok(appended))),
+                        Waiting::Ingest(ingested, reply) => drop(reply.send(Ok(ingested))),
+                        Waiting::State(reply) => drop(reply.send(Ok(()))),
+                    }
+                }
+            }
+            Err(error) => {
+                tracing::error!(%error, "a write failed; the store is opened and read again before the next one");
+                for waiter in waiting {
+                    let error = StoreError::new(error.kind(), error.to_string());
+                    match waiter {
+                        Waiting::Append(_, reply) => drop(reply.send(Err(error.into()))),
+                        Waiting::Ingest(_, reply) => drop(reply.send(Err(error.into()))),
+                        Waiting::State(reply) => drop(reply.send(Err(error))),
+                    }
+                }
+            }
+        }
+        // Relaxed answers do not wait for the disk, but durability follows at once: peers see only what is durable.
+        if !self.log.needs_recovery()
+            && self.log.unsynced()
+            && let Err(error) = self.log.sync()
+        {
+            tracing::error!(%error, "a sync failed; the store is opened and read again before the next write");
+        }
+    }
+}
+
+pub(super) fn closed() -> StoreError {
+    StoreError::new(StoreErrorKind::Misuse, "the log is closed")
+}
