@@ -205,6 +205,14 @@ impl LogView {
         self.entries_until(after, self.visible(), limit, max_bytes)
     }
 
+    /// [`LogView::entries`] of the durable prefix only: what peers may be shown.
+    ///
+    /// # Errors
+    /// As [`LogView::entries`].
+    pub fn durable_entries(&self, after: Seq, limit: usize, max_bytes: usize) -> Result<Vec<LogEntry>, StoreError> {
+        self.entries_until(after, self.head().seq, limit, max_bytes)
+    }
+
     pub(super) fn entries_until(
         &self,
         after: Seq,

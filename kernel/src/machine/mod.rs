@@ -1,0 +1,399 @@
+//! The protocol with one peer, as a pure state machine: inputs in, actions out. No I/O, no clock, no chance, no async.
+//!
+//! ```text
+//!             handle_identity / handle_reply / handle_ingested
+//!          ┌───────────────────────────────────────────────────┐
+//!          ▼                                                   │
+//!   ┌─────────────┐  poll_action   Identify ─▶ transport ──────┤
+//!   │ PeerMachine │ ─────────────▶ Pin, Save ─▶ store          │
+//!   └─────────────┘                Fetch    ─▶ transport ──────┤
+//!          ▲                       Ingest   ─▶ log ────────────┘
+//!          │ handle_timer
+//!          └────────────── Timer ─▶ clock
+//! ```
+//!
+//! **Order**: after every `handle_*`, `resume`, `pause`, `reset` or `wake`, call [`PeerMachine::poll_action`] until it
+//! returns `None`. **Time**: the caller passes a [`Now`] whose monotonic part never runs backwards. **Chance**: 64 fresh
+//! random bits where a delay may be drawn. A timer or answer that is no longer wanted carries an old number and is
+//! ignored, so nothing needs to be cancelled for correctness.
+
+mod backoff;
+mod identity;
+#[cfg(test)]
+mod tests;
+
+pub use backoff::{BACKOFF_BASE, BACKOFF_MAX, backoff};
+pub use identity::{IdentityContext, check_identity};
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crate::cursor::Cursor;
+use crate::health::{ErrorCategory, PeerHealth};
+use crate::ids::CortexId;
+use crate::log::Ingested;
+use crate::protocol::{EventBatch, FetchReply, Identity, Refusal};
+use crate::time::Timestamp;
+
+/// A moment, as the machine needs it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Now {
+    /// Time since some fixed moment; never runs backwards.
+    pub monotonic: Duration,
+    /// The wall clock, for what is shown to people.
+    pub wall: Timestamp,
+}
+
+/// What the machine wants done.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Ask the peer who it is; bring the answer to [`PeerMachine::handle_identity`] with this number.
+    Identify {
+        /// Names the question.
+        number: u64,
+    },
+    /// Pin the peer to this cortex, durably, before the next action.
+    Pin {
+        /// Who it proved to be.
+        cortex_id: CortexId,
+    },
+    /// Ask the peer for events after the stored cursor (or by the clock alone); bring the answer to
+    /// [`PeerMachine::handle_reply`] with this number.
+    Fetch {
+        /// Names the question.
+        number: u64,
+        /// Whom to address.
+        to: CortexId,
+        /// Leave the cursor out: go by what is held.
+        by_clock: bool,
+        /// How long the peer may park it.
+        wait: Duration,
+    },
+    /// Give this batch to the log; bring the outcome to [`PeerMachine::handle_ingested`] with this number.
+    Ingest {
+        /// Names the question that it answers.
+        number: u64,
+        /// The batch.
+        batch: Box<EventBatch>,
+    },
+    /// Call [`PeerMachine::handle_timer`] with this token at that monotonic time. Replaces any earlier timer.
+    Timer {
+        /// Comes back.
+        token: u64,
+        /// When.
+        at: Duration,
+    },
+    /// Keep this health, and tell the operator.
+    Save {
+        /// The health.
+        health: PeerHealth,
+        /// What there is to tell.
+        news: News,
+    },
+}
+
+/// What deserves a line in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum News {
+    /// The first failure of its kind: explain it.
+    Failed(ErrorCategory),
+    /// The same failure again: be brief.
+    StillFailing(ErrorCategory),
+    /// Reachable again.
+    Recovered,
+    /// All is well, as before.
+    None,
+}
+
+/// What the machine is doing, as an operator would say it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// Finding out who the peer is.
+    Connecting,
+    /// Reading what it has more.
+    CatchingUp,
+    /// Caught up; waiting for more.
+    Live,
+    /// Failed; will try again.
+    BackingOff,
+    /// Not pulled, by configuration.
+    Paused,
+    /// Failed in a way that trying again cannot mend.
+    Halted,
+}
+
+/// How far behind a peer's durable head we are, by the peer's own account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lag {
+    /// Places of its log not yet read; some may hold events that we have from others.
+    pub events: u64,
+    /// The time between its newest entry and the newest one we have read, both on its clock.
+    pub behind: Duration,
+}
+
+/// How failures, answers and outcomes come back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IngestOutcome {
+    /// Stored.
+    Done(Ingested),
+    /// A hole: worth asking once by clock.
+    Hole,
+    /// It answered no open question: ask again.
+    NotAsked,
+    /// It failed.
+    Failed(ErrorCategory),
+}
+
+/// The protocol with one peer.
+#[derive(Debug)]
+pub struct PeerMachine {
+    interval: Duration,
+    context: IdentityContext,
+    health: PeerHealth,
+    phase: Phase,
+    peer: Option<CortexId>,
+    by_clock: bool,
+    number: u64,
+    token: u64,
+    asked_at: Duration,
+    lag: Option<Lag>,
+    pending_lag: Option<(Cursor, Timestamp, Cursor, Timestamp)>,
+    actions: VecDeque<Action>,
+}
+
+impl PeerMachine {
+    /// A machine that does nothing until [`PeerMachine::resume`].
+    #[must_use]
+    pub fn new(interval: Duration, context: IdentityContext, health: PeerHealth) -> Self {
+        Self {
+            interval,
+            context,
+            health,
+            phase: Phase::Paused,
+            peer: None,
+            by_clock: false,
+            number: 0,
+            token: 0,
+            asked_at: Duration::ZERO,
+            lag: None,
+            pending_lag: None,
+            actions: VecDeque::new(),
+        }
+    }
+
+    /// What it is doing.
+    #[must_use]
+    pub const fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// How the peer fares.
+    #[must_use]
+    pub const fn health(&self) -> &PeerHealth {
+        &self.health
+    }
+
+    /// How far behind we are; unknown until the peer has said so, and again when it cannot be reached.
+    #[must_use]
+    pub const fn lag(&self) -> Option<Lag> {
+        self.lag
+    }
+
+    /// The next thing to do, if any.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// Begins, or begins again after a pause.
+    pub fn resume(&mut self) {
+        if self.phase == Phase::Paused {
+            self.identify();
+        }
+    }
+
+    /// Stops pulling. What is in flight is dropped when it returns.
+    pub fn pause(&mut self) {
+        self.forget();
+        self.phase = Phase::Paused;
+    }
+
+    /// The operator cleared pin, cursor and health: begins anew, unless paused.
+    pub fn reset(&mut self) {
+        let paused = self.phase == Phase::Paused;
+        self.forget();
+        self.context.pin = None;
+        self.health = PeerHealth::default();
+        self.by_clock = false;
+        if !paused {
+            self.identify();
+        }
+    }
+
+    /// Something suggests that the peer has news or is back: try now rather than later.
+    pub fn wake(&mut self) {
+        if self.phase == Phase::BackingOff {
+            self.identify();
+        }
+    }
+
+    /// Pins changed elsewhere: these belong to other peers now.
+    pub fn set_pinned_elsewhere(&mut self, cortexes: Vec<CortexId>) {
+        self.context.pinned_elsewhere = cortexes;
+    }
+
+    fn forget(&mut self) {
+        self.number += 1;
+        self.token += 1;
+        self.actions.clear();
+        self.lag = None;
+        self.peer = None;
+    }
+
+    fn identify(&mut self) {
+        self.forget();
+        self.phase = Phase::Connecting;
+        self.actions.push_back(Action::Identify { number: self.number });
+    }
+
+    /// The timer fired.
+    pub fn handle_timer(&mut self, now: Now, token: u64) {
+        if token != self.token {
+            return;
+        }
+        match (self.phase, self.peer) {
+            (Phase::BackingOff, _) => self.identify(),
+            (Phase::Live | Phase::CatchingUp, Some(to)) => self.fetch(now, to),
+            _ => {}
+        }
+    }
+
+    /// The peer said who it is, or could not be asked.
+    pub fn handle_identity(&mut self, now: Now, number: u64, answer: Result<Identity, ErrorCategory>, chance: u64) {
+        if number != self.number {
+            return;
+        }
+        let checked = answer.and_then(|identity| check_identity(&identity, &self.context).map(|()| identity));
+        let identity = match checked {
+            Ok(identity) => identity,
+            Err(category) => return self.fail(now, category, chance),
+        };
+        if self.context.pin.is_none() {
+            self.context.pin = Some(identity.cortex_id);
+            self.actions.push_back(Action::Pin { cortex_id: identity.cortex_id });
+        }
+        self.health.version = Some(identity.version.chars().take(64).collect());
+        self.peer = Some(identity.cortex_id);
+        self.phase = Phase::CatchingUp;
+        self.fetch(now, identity.cortex_id);
+    }
+
+    fn fetch(&mut self, now: Now, to: CortexId) {
+        self.number += 1;
+        self.asked_at = now.monotonic;
+        self.actions.push_back(Action::Fetch {
+            number: self.number,
+            to,
+            by_clock: self.by_clock,
+            wait: self.interval,
+        });
+    }
+
+    /// The peer answered, or could not be asked.
+    pub fn handle_reply(&mut self, now: Now, number: u64, answer: Result<FetchReply, ErrorCategory>, chance: u64) {
+        if number != self.number {
+            return;
+        }
+        match answer {
+            Ok(FetchReply::Batch(batch)) => {
+                self.pending_lag = Some((batch.last, batch.last_time, batch.head, batch.head_time));
+                self.actions.push_back(Action::Ingest { number, batch: Box::new(batch) });
+            }
+            Ok(FetchReply::Refused(Refusal::CursorUnknown)) if !self.by_clock => self.ask_by_clock(now),
+            Ok(FetchReply::Refused(refusal)) => self.fail(now, category_of(&refusal), chance),
+            Err(category) => self.fail(now, category, chance),
+        }
+    }
+
+    fn ask_by_clock(&mut self, now: Now) {
+        if let Some(to) = self.peer {
+            self.by_clock = true;
+            self.fetch(now, to);
+        }
+    }
+
+    /// The log took the batch, or did not.
+    pub fn handle_ingested(&mut self, now: Now, number: u64, outcome: IngestOutcome, chance: u64) {
+        if number != self.number {
+            return;
+        }
+        match outcome {
+            IngestOutcome::Done(ingested) => self.succeed(now, ingested),
+            IngestOutcome::Hole if !self.by_clock => self.ask_by_clock(now),
+            IngestOutcome::Hole => self.fail(now, ErrorCategory::Protocol, chance),
+            IngestOutcome::NotAsked => {
+                if let Some(to) = self.peer {
+                    self.fetch(now, to);
+                }
+            }
+            IngestOutcome::Failed(category) => self.fail(now, category, chance),
+        }
+    }
+
+    fn succeed(&mut self, now: Now, ingested: Ingested) {
+        self.by_clock = false;
+        let recovered = self.health.succeeded(now.wall);
+        let news = if recovered { News::Recovered } else { News::None };
+        self.actions.push_back(Action::Save { health: self.health.clone(), news });
+        let mut caught_up = true;
+        if let Some((last, last_time, head, head_time)) = self.pending_lag.take() {
+            caught_up = last.seq >= head.seq;
+            self.lag = Some(Lag {
+                events: head.seq.get().saturating_sub(last.seq.get()),
+                behind: head_time.saturating_since(last_time),
+            });
+        }
+        self.phase = if caught_up { Phase::Live } else { Phase::CatchingUp };
+        let Some(to) = self.peer else { return };
+        let next = self.asked_at.saturating_add(self.interval);
+        let quiet = caught_up && ingested.stored == 0;
+        // A server that parks polls used up the interval already; one that does not must not be asked in a loop.
+        if quiet && next > now.monotonic {
+            self.timer(next);
+        } else {
+            self.fetch(now, to);
+        }
+    }
+
+    fn timer(&mut self, at: Duration) {
+        self.token += 1;
+        self.actions.push_back(Action::Timer { token: self.token, at });
+    }
+
+    fn fail(&mut self, now: Now, category: ErrorCategory, chance: u64) {
+        let news = self.health.failed(now.wall, category);
+        self.forget();
+        self.by_clock = false;
+        let news = if news { News::Failed(category) } else { News::StillFailing(category) };
+        self.actions.push_back(Action::Save { health: self.health.clone(), news });
+        if category.halts() {
+            self.phase = Phase::Halted;
+            return;
+        }
+        self.phase = Phase::BackingOff;
+        self.timer(now.monotonic + backoff(self.health.consecutive_failures, chance));
+    }
+}
+
+const fn category_of(refusal: &Refusal) -> ErrorCategory {
+    match refusal {
+        Refusal::CursorUnknown | Refusal::KnownMissing | Refusal::Malformed => ErrorCategory::Protocol,
+        Refusal::CursorTooOld { .. } => ErrorCategory::TooOld,
+        Refusal::Fork { .. } => ErrorCategory::Fork,
+        Refusal::NotServing => ErrorCategory::NotServing,
+        Refusal::WrongCortex { .. } => ErrorCategory::Identity,
+        Refusal::Protocol { .. } => ErrorCategory::Version,
+        Refusal::Busy => ErrorCategory::Busy,
+        Refusal::Internal => ErrorCategory::Unexpected,
+    }
+}

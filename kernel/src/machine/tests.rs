@@ -1,0 +1,253 @@
+use super::*;
+use crate::cursor::Seq;
+use crate::digest::Digest;
+use crate::ids::{Epoch, EventId, Origin};
+use crate::protocol::{Heads, RequestId};
+
+const INTERVAL: Duration = Duration::from_secs(30);
+
+fn at(seconds: u64) -> Now {
+    Now { monotonic: Duration::from_secs(seconds), wall: Timestamp::from_micros(1_000_000 * i64::try_from(seconds).unwrap()) }
+}
+
+fn cortex(n: u8) -> CortexId {
+    CortexId::from_bytes([n; 16])
+}
+
+fn cursor(seq: u64) -> Cursor {
+    Cursor { epoch: Epoch::new(1), seq: Seq::new(seq), last_event: EventId::from_parts(seq, 0) }
+}
+
+fn identity(n: u8) -> Identity {
+    Identity {
+        cortex_id: cortex(n),
+        name: "peer".into(),
+        protocol_min: 1,
+        protocol_max: 1,
+        version: "1.2.3".into(),
+        epoch: Epoch::new(1),
+        head: cursor(0),
+        head_time: Timestamp::from_micros(0),
+        digest: Digest::ZERO,
+    }
+}
+
+fn batch(last: u64, head: u64) -> FetchReply {
+    FetchReply::Batch(EventBatch {
+        request: RequestId { process: 1, number: 1 },
+        from: cortex(2),
+        prev: cursor(0),
+        last: cursor(last),
+        last_time: Timestamp::from_micros(0),
+        head: cursor(head),
+        head_time: Timestamp::from_micros(5_000_000),
+        events: vec![],
+        heads: Heads::default(),
+    })
+}
+
+fn done(stored: usize) -> IngestOutcome {
+    IngestOutcome::Done(Ingested { stored, known: 0, cursor: cursor(1) })
+}
+
+fn machine(pin: Option<u8>) -> PeerMachine {
+    let context = IdentityContext { own: cortex(1), pin: pin.map(cortex), pinned_elsewhere: vec![cortex(9)] };
+    let mut machine = PeerMachine::new(INTERVAL, context, PeerHealth::default());
+    machine.resume();
+    machine
+}
+
+fn actions(machine: &mut PeerMachine) -> Vec<Action> {
+    std::iter::from_fn(|| machine.poll_action()).collect()
+}
+
+/// Brings a machine to its first fetch and returns that fetch's number.
+fn fetching(machine: &mut PeerMachine) -> u64 {
+    let Some(Action::Identify { number }) = machine.poll_action() else { panic!("it must ask who the peer is first") };
+    machine.handle_identity(at(0), number, Ok(identity(2)), 0);
+    fetch_number(machine).0
+}
+
+fn fetch_number(machine: &mut PeerMachine) -> (u64, bool) {
+    match actions(machine).pop() {
+        Some(Action::Fetch { number, by_clock, .. }) => (number, by_clock),
+        other => panic!("a fetch was due, not {other:?}"),
+    }
+}
+
+#[test]
+fn first_contact_pins_and_later_contacts_compare() {
+    let mut fresh = machine(None);
+    fresh.poll_action();
+    fresh.handle_identity(at(0), fresh.number, Ok(identity(2)), 0);
+    let wanted = actions(&mut fresh);
+    assert_eq!(wanted[0], Action::Pin { cortex_id: cortex(2) });
+    assert!(matches!(wanted[1], Action::Fetch { to, wait: INTERVAL, by_clock: false, .. } if to == cortex(2)));
+
+    let mut pinned = machine(Some(2));
+    fetching(&mut pinned);
+    assert_eq!(pinned.phase(), Phase::CatchingUp);
+    assert_eq!(pinned.health().version.as_deref(), Some("1.2.3"));
+}
+
+#[test]
+fn who_must_not_be_is_refused_and_nothing_is_asked() {
+    let mut old = identity(2);
+    old.protocol_min = 7;
+    old.protocol_max = 9;
+    let cases = [
+        (Some(3), identity(2), ErrorCategory::Identity),
+        (None, identity(1), ErrorCategory::OwnAddress),
+        (None, identity(9), ErrorCategory::PinnedElsewhere),
+        (None, old, ErrorCategory::Version),
+    ];
+    for (pin, answer, category) in cases {
+        let mut machine = machine(pin);
+        machine.poll_action();
+        machine.handle_identity(at(0), machine.number, Ok(answer), 7);
+        let wanted = actions(&mut machine);
+        assert!(matches!(&wanted[0], Action::Save { news: News::Failed(c), .. } if *c == category), "{category}");
+        assert!(matches!(wanted[1], Action::Timer { .. }));
+        assert_eq!((wanted.len(), machine.phase()), (2, Phase::BackingOff));
+    }
+}
+
+#[test]
+fn a_quiet_peer_is_asked_again_after_the_interval_and_a_parked_poll_at_once() {
+    let mut machine = machine(Some(2));
+    let number = fetching(&mut machine);
+    machine.handle_reply(at(1), number, Ok(batch(4, 4)), 0);
+    assert!(matches!(actions(&mut machine)[0], Action::Ingest { .. }));
+    machine.handle_ingested(at(1), number, done(0), 0);
+    let wanted = actions(&mut machine);
+    let Action::Timer { token, at: due } = wanted[1] else { panic!("{wanted:?}") };
+    assert_eq!((due, machine.phase()), (INTERVAL, Phase::Live));
+    machine.handle_timer(at(30), token - 1);
+    assert!(actions(&mut machine).is_empty(), "a stale timer is harmless");
+    machine.handle_timer(at(30), token);
+    let (number, _) = fetch_number(&mut machine);
+    machine.handle_reply(at(60), number, Ok(batch(4, 4)), 0);
+    actions(&mut machine);
+    machine.handle_ingested(at(60), number, done(0), 0);
+    fetch_number(&mut machine);
+}
+
+#[test]
+fn while_behind_it_goes_on_at_once_and_knows_its_lag() {
+    let mut machine = machine(Some(2));
+    let number = fetching(&mut machine);
+    assert_eq!(machine.lag(), None, "unknown is absent, never 0");
+    machine.handle_reply(at(1), number, Ok(batch(4, 10)), 0);
+    actions(&mut machine);
+    machine.handle_ingested(at(1), number, done(4), 0);
+    assert_eq!(machine.lag(), Some(Lag { events: 6, behind: Duration::from_secs(5) }));
+    assert_eq!(machine.phase(), Phase::CatchingUp);
+    fetch_number(&mut machine);
+}
+
+#[test]
+fn an_unknown_cursor_and_a_hole_are_asked_once_by_clock() {
+    let unknown = || Ok(FetchReply::Refused(Refusal::CursorUnknown));
+    let mut machine = machine(Some(2));
+    let number = fetching(&mut machine);
+    machine.handle_reply(at(1), number, unknown(), 0);
+    let (number, by_clock) = fetch_number(&mut machine);
+    assert!(by_clock);
+    machine.handle_reply(at(1), number, unknown(), 0);
+    assert_eq!(machine.health().last_error, Some(ErrorCategory::Protocol));
+
+    let mut machine = self::machine(Some(2));
+    let number = fetching(&mut machine);
+    machine.handle_reply(at(1), number, Ok(batch(4, 4)), 0);
+    actions(&mut machine);
+    machine.handle_ingested(at(1), number, IngestOutcome::Hole, 0);
+    let (number, by_clock) = fetch_number(&mut machine);
+    assert!(by_clock);
+    machine.handle_reply(at(1), number, Ok(batch(4, 4)), 0);
+    actions(&mut machine);
+    machine.handle_ingested(at(1), number, IngestOutcome::Hole, 0);
+    assert_eq!(machine.health().last_error, Some(ErrorCategory::Protocol));
+}
+
+#[test]
+fn a_fork_halts_until_reset() {
+    let mut machine = machine(Some(2));
+    let number = fetching(&mut machine);
+    let origin = Origin::new(cortex(2), Epoch::new(1));
+    let fork = Refusal::Fork { origin, counter: 3, digest: Digest::ZERO };
+    machine.handle_reply(at(1), number, Ok(FetchReply::Refused(fork)), 0);
+    let wanted = actions(&mut machine);
+    assert_eq!((wanted.len(), machine.phase()), (1, Phase::Halted), "no timer");
+    machine.wake();
+    assert!(actions(&mut machine).is_empty());
+    machine.reset();
+    assert!(matches!(actions(&mut machine)[..], [Action::Identify { .. }]));
+}
+
+#[test]
+fn every_refusal_has_a_category_and_backs_off() {
+    let refusals = [
+        (Refusal::CursorTooOld { floor: Seq::new(3) }, ErrorCategory::TooOld),
+        (Refusal::NotServing, ErrorCategory::NotServing),
+        (Refusal::WrongCortex { actual: cortex(5) }, ErrorCategory::Identity),
+        (Refusal::Protocol { min: 2, max: 3 }, ErrorCategory::Version),
+        (Refusal::KnownMissing, ErrorCategory::Protocol),
+        (Refusal::Busy, ErrorCategory::Busy),
+        (Refusal::Malformed, ErrorCategory::Protocol),
+        (Refusal::Internal, ErrorCategory::Unexpected),
+    ];
+    for (refusal, category) in refusals {
+        let mut machine = machine(Some(2));
+        let number = fetching(&mut machine);
+        machine.handle_reply(at(1), number, Ok(FetchReply::Refused(refusal)), 0);
+        assert_eq!(machine.health().last_error, Some(category));
+        assert_eq!(machine.phase(), Phase::BackingOff);
+    }
+}
+
+#[test]
+fn failures_are_explained_once_repeated_briefly_and_their_end_is_told() {
+    let mut machine = machine(Some(2));
+    for expected in [News::Failed(ErrorCategory::Refused), News::StillFailing(ErrorCategory::Refused)] {
+        actions(&mut machine);
+        machine.handle_identity(at(1), machine.number, Err(ErrorCategory::Refused), 5);
+        assert!(matches!(&actions(&mut machine)[0], Action::Save { news, .. } if *news == expected));
+        machine.wake();
+    }
+    let number = fetching(&mut machine);
+    machine.handle_reply(at(2), number, Ok(batch(1, 1)), 0);
+    actions(&mut machine);
+    machine.handle_ingested(at(2), number, done(1), 0);
+    assert!(matches!(&actions(&mut machine)[0], Action::Save { news: News::Recovered, .. }));
+}
+
+#[test]
+fn late_answers_are_ignored_and_a_paused_machine_stays_still() {
+    let mut machine = machine(Some(2));
+    let number = fetching(&mut machine);
+    machine.handle_reply(at(1), number - 1, Ok(batch(9, 9)), 0);
+    machine.handle_ingested(at(1), number + 1, done(1), 0);
+    assert!(actions(&mut machine).is_empty());
+    machine.pause();
+    machine.handle_reply(at(1), number, Ok(batch(9, 9)), 0);
+    machine.handle_identity(at(1), number, Ok(identity(2)), 0);
+    machine.reset();
+    machine.wake();
+    assert!(actions(&mut machine).is_empty());
+    assert_eq!(machine.phase(), Phase::Paused);
+    machine.resume();
+    assert!(matches!(actions(&mut machine)[..], [Action::Identify { .. }]));
+}
+
+#[test]
+fn an_answer_that_was_not_asked_for_is_asked_again() {
+    let mut machine = machine(Some(2));
+    let number = fetching(&mut machine);
+    machine.handle_reply(at(1), number, Ok(batch(9, 9)), 0);
+    actions(&mut machine);
+    machine.handle_ingested(at(1), number, IngestOutcome::NotAsked, 0);
+    fetch_number(&mut machine);
+    machine.set_pinned_elsewhere(vec![]);
+    machine.handle_reply(at(1), machine.number, Err(ErrorCategory::Eof), 0);
+    assert_eq!(machine.health().last_error, Some(ErrorCategory::Eof));
+}

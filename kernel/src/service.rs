@@ -1,0 +1,164 @@
+//! The side that answers peers, whatever carried the question.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+
+use crate::config::{FederationMode, SharedKey};
+use crate::cursor::Seq;
+use crate::log::{LogEntry, LogView};
+use crate::protocol::{FetchReply, FetchRequest, Identity, MAX_BATCH_BYTES, MAX_WAIT, Refusal};
+use crate::store::StoreError;
+
+/// How many answers are read from the store at once. Reading blocks a thread; parked polls do not count.
+const CONCURRENT_READS: usize = 16;
+
+/// Answers peers from the durable log. Cheap to clone; transports' servers hold one.
+#[derive(Clone)]
+pub struct Service {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    view: LogView,
+    key: SharedKey,
+    mode: AtomicU8,
+    reads: Semaphore,
+    closing: tokio::sync::watch::Sender<bool>,
+}
+
+/// A page of the log for people: `GET /v1/events`.
+#[derive(Debug, Clone)]
+pub struct Page {
+    /// The entries, in order.
+    pub entries: Vec<LogEntry>,
+    /// The newest durable place.
+    pub head: Seq,
+}
+
+const MODES: [FederationMode; 3] = [FederationMode::Sync, FederationMode::Publish, FederationMode::Subscribe];
+
+impl Service {
+    /// A service over a log, guarded by a key (an empty one is open mode).
+    #[must_use]
+    pub fn new(view: LogView, key: SharedKey, mode: FederationMode) -> Self {
+        let service = Self {
+            inner: Arc::new(Inner {
+                view,
+                key,
+                mode: AtomicU8::new(0),
+                reads: Semaphore::new(CONCURRENT_READS),
+                closing: tokio::sync::watch::Sender::new(false),
+            }),
+        };
+        service.set_mode(mode);
+        service
+    }
+
+    /// Changes whether it serves; holds for the next question.
+    pub fn set_mode(&self, mode: FederationMode) {
+        let code = MODES.iter().position(|&m| m == mode).and_then(|at| u8::try_from(at).ok()).unwrap_or(0);
+        self.inner.mode.store(code, Ordering::Relaxed);
+    }
+
+    /// What this cortex does in its federation.
+    #[must_use]
+    pub fn mode(&self) -> FederationMode {
+        MODES[usize::from(self.inner.mode.load(Ordering::Relaxed)) % MODES.len()]
+    }
+
+    /// Whether whoever presented this key (`None`: no key) may ask anything. Compared in constant time.
+    #[must_use]
+    pub fn authorises(&self, presented: Option<&[u8]>) -> bool {
+        self.inner.key.is_open() || presented.is_some_and(|key| self.inner.key.matches(key))
+    }
+
+    /// Who this cortex is.
+    #[must_use]
+    pub fn identity(&self) -> Identity {
+        self.inner.view.identity()
+    }
+
+    /// Lets every parked poll answer now, and every later one at once: the server is about to stop.
+    pub fn close(&self) {
+        self.inner.closing.send_replace(true);
+    }
+
+    /// Answers a peer. Parks for up to `request.wait` (at most [`MAX_WAIT`]) while there is nothing new; dropping the
+    /// future frees everything.
+    pub async fn fetch(&self, request: FetchRequest) -> FetchReply {
+        if !self.mode().serves() {
+            return FetchReply::Refused(Refusal::NotServing);
+        }
+        let until = Instant::now() + request.wait.min(MAX_WAIT);
+        let mut durable = self.inner.view.watch_durable();
+        loop {
+            durable.borrow_and_update();
+            let reply = match self.read(request.clone()).await {
+                Ok(reply) => reply,
+                Err(error) => {
+                    tracing::error!(%error, peer = %request.from, "a peer could not be answered");
+                    FetchReply::Refused(Refusal::Internal)
+                }
+            };
+            let nothing_new = matches!(&reply, FetchReply::Batch(batch) if batch.events.is_empty() && batch.last == batch.head);
+            if !nothing_new || !self.park(&mut durable, until).await {
+                return reply;
+            }
+        }
+    }
+
+    /// Waits for a new durable entry. False when time is up or the service closes.
+    async fn park(&self, durable: &mut tokio::sync::watch::Receiver<Seq>, until: Instant) -> bool {
+        let mut closing = self.inner.closing.subscribe();
+        tokio::select! {
+            changed = durable.changed() => changed.is_ok(),
+            _ = closing.wait_for(|closing| *closing) => false,
+            () = tokio::time::sleep_until(until) => false,
+        }
+    }
+
+    async fn read(&self, request: FetchRequest) -> Result<FetchReply, StoreError> {
+        let view = self.inner.view.clone();
+        self.blocking(move || view.answer(&request)).await
+    }
+
+    /// Runs a read of the store on a thread that may block, a bounded number of them at once.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        read: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let _permit = self.inner.reads.acquire().await;
+        match tokio::task::spawn_blocking(read).await {
+            Ok(result) => result,
+            Err(error) => Err(StoreError::new(crate::store::StoreErrorKind::Io, format!("a read ended early: {error}"))),
+        }
+    }
+
+    /// A page of the durable log after a place, for people and other languages. Parks like [`Service::fetch`] while it
+    /// would be empty.
+    ///
+    /// # Errors
+    /// `Ok(None)` where this cortex does not serve; [`StoreError`] where the log cannot be read.
+    pub async fn page(&self, after: Seq, limit: usize, wait: Duration) -> Result<Option<Page>, StoreError> {
+        if !self.mode().serves() {
+            return Ok(None);
+        }
+        let until = Instant::now() + wait.min(MAX_WAIT);
+        let mut durable = self.inner.view.watch_durable();
+        loop {
+            let head = *durable.borrow_and_update();
+            let view = self.inner.view.clone();
+            let bytes = usize::try_from(MAX_BATCH_BYTES).unwrap_or(usize::MAX);
+            let entries = self
+                .blocking(move || if after >= head { Ok(Vec::new()) } else { view.durable_entries(after, limit, bytes) })
+                .await?;
+            if !entries.is_empty() || !self.park(&mut durable, until).await {
+                return Ok(Some(Page { entries, head: self.inner.view.head().seq }));
+            }
+        }
+    }
+}

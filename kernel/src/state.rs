@@ -1,0 +1,267 @@
+//! A federation's state about its peers: raw by key, or typed, and both reach the same data.
+
+use crate::clock::VClock;
+use crate::codec::{encode_cursor, encode_health, encode_pin, encode_timestamp};
+use crate::config::PeerMode;
+use crate::cursor::Cursor;
+use crate::health::PeerHealth;
+use crate::ids::{CortexId, EventId, PeerName};
+use crate::log::{LogHandle, Pin, read_cursor, read_health, read_pin, read_seen};
+use crate::machine::{Lag, Phase};
+use crate::store::{Batch, Family, StoreError, keys};
+use crate::time::Timestamp;
+
+/// The key of a peer's pinned identity: `peer:<name>:cortex_id`.
+#[must_use]
+pub fn peer_cortex_id_key(name: &PeerName) -> String {
+    format!("peer:{name}:cortex_id")
+}
+
+/// The key of a peer's cursor: `peer:<name>:last_event`.
+#[must_use]
+pub fn peer_cursor_key(name: &PeerName) -> String {
+    format!("peer:{name}:last_event")
+}
+
+/// The key of when a peer was last reached: `peer:<name>:last_seen`.
+#[must_use]
+pub fn peer_seen_key(name: &PeerName) -> String {
+    format!("peer:{name}:last_seen")
+}
+
+/// Why state was not read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// The value does not have the form that its key demands.
+    #[error("`{key}` takes {form}")]
+    Value {
+        /// The key.
+        key: String,
+        /// What it takes.
+        form: &'static str,
+    },
+    /// The key is empty or longer than 256 bytes, or begins with `peer:` without being a peer's.
+    #[error("`{key}` is not a key: use 1 to 256 bytes, and `peer:` only for the keys of peers")]
+    Key {
+        /// The key.
+        key: String,
+    },
+    /// The clock says other than what is held, and a clock *is* what is held.
+    #[error("the clock differs from what the log holds; it moves only by appending and ingesting events")]
+    ClockNotHeld,
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What is known of one peer at run time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeerState {
+    /// Its name here.
+    pub name: PeerName,
+    /// Where it answers.
+    pub endpoint: String,
+    /// Whether it is pulled.
+    pub mode: PeerMode,
+    /// When it was last reached.
+    pub last_seen: Option<Timestamp>,
+    /// The id of the last event read from its log.
+    pub last_event: Option<EventId>,
+    /// Who it proved to be at first contact.
+    pub cortex_id: Option<CortexId>,
+    /// How far its log was read.
+    pub cursor: Option<Cursor>,
+    /// How far behind its head we are, by its own account; absent while unknown.
+    pub lag: Option<Lag>,
+    /// How it fares.
+    pub health: PeerHealth,
+    /// What is being done about it.
+    pub phase: Phase,
+}
+
+/// Reads and writes what is kept about peers, and an application's own small values.
+#[derive(Clone)]
+pub struct State {
+    log: LogHandle,
+}
+
+enum Key {
+    Pin(PeerName),
+    Cursor(PeerName),
+    Seen(PeerName),
+    Clock,
+    Free,
+}
+
+fn parse(key: &str) -> Result<Key, StateError> {
+    let fault = || StateError::Key { key: key.chars().take(80).collect() };
+    if key.is_empty() || key.len() > 256 {
+        return Err(fault());
+    }
+    if key == "clock" {
+        return Ok(Key::Clock);
+    }
+    let Some(rest) = key.strip_prefix("peer:") else { return Ok(Key::Free) };
+    let (name, field) = rest.split_once(':').ok_or_else(fault)?;
+    let name = PeerName::new(name).map_err(|_| fault())?;
+    match field {
+        "cortex_id" => Ok(Key::Pin(name)),
+        "last_event" => Ok(Key::Cursor(name)),
+        "last_seen" => Ok(Key::Seen(name)),
+        _ => Err(fault()),
+    }
+}
+
+impl State {
+    /// The state beside this log.
+    #[must_use]
+    pub const fn new(log: LogHandle) -> Self {
+        Self { log }
+    }
+
+    fn store(&self) -> &dyn crate::store::Store {
+        &**self.log.view().store()
+    }
+
+    /// The value at a key, as text; `None` if there is none.
+    ///
+    /// # Errors
+    /// [`StateError`].
+    pub fn get(&self, key: &str) -> Result<Option<String>, StateError> {
+        Ok(match parse(key)? {
+            Key::Pin(name) => read_pin(self.store(), &name)?.map(|pin| pin.cortex_id.to_string()),
+            Key::Cursor(name) => read_cursor(self.store(), &name)?.map(|cursor| cursor.to_string()),
+            Key::Seen(name) => read_seen(self.store(), &name)?.map(|time| time.to_string()),
+            Key::Clock => Some(self.clock().to_string()),
+            Key::Free => {
+                let bytes = self.store().get(Family::Meta, &keys::state(key))?;
+                bytes.map(|b| String::from_utf8_lossy(&b).into_owned())
+            }
+        })
+    }
+
+    /// Sets the value at a key. Keys of peers take the text forms of their types.
+    ///
+    /// # Errors
+    /// [`StateError::Value`] where the text has not the form that the key demands.
+    pub async fn set(&self, key: &str, value: &str) -> Result<(), StateError> {
+        let form = |form| StateError::Value { key: key.to_owned(), form };
+        match parse(key)? {
+            Key::Pin(name) => self.set_peer_cortex_id(&name, value.parse().map_err(|_| form("a cortex id, a ULID"))?).await,
+            Key::Cursor(name) => {
+                self.set_peer_cursor(&name, value.parse().map_err(|_| form("a cursor, epoch-place-ULID"))?).await
+            }
+            Key::Seen(name) => self.set_peer_seen(&name, value.parse().map_err(|_| form("an RFC 3339 time"))?).await,
+            Key::Clock => Err(StateError::ClockNotHeld),
+            Key::Free => self.put(Family::Meta, &keys::state(key), value.as_bytes()).await,
+        }
+    }
+
+    /// Deletes the value at a key; one that is not there is no error.
+    ///
+    /// # Errors
+    /// [`StateError`].
+    pub async fn delete(&self, key: &str) -> Result<(), StateError> {
+        let mut changes = Batch::new();
+        match parse(key)? {
+            Key::Pin(name) => changes.delete(Family::Pins, keys::peer(&name)),
+            Key::Cursor(name) => changes.delete(Family::Cursors, &keys::peer_cursor(&name)),
+            Key::Seen(name) => changes.delete(Family::Cursors, &keys::peer_seen(&name)),
+            Key::Clock => return Err(StateError::ClockNotHeld),
+            Key::Free => changes.delete(Family::Meta, &keys::state(key)),
+        }
+        Ok(self.log.write_state(changes).await?)
+    }
+
+    /// What is durably held.
+    #[must_use]
+    pub fn clock(&self) -> VClock {
+        self.log.view().clock()
+    }
+
+    /// Accepts a clock that equals what is held. The reference kept its clock apart from its events and let the two
+    /// drift; here the clock is what the log holds, so any other value is refused.
+    ///
+    /// # Errors
+    /// [`StateError::ClockNotHeld`].
+    pub fn set_clock(&self, clock: &VClock) -> Result<(), StateError> {
+        if *clock == self.clock() { Ok(()) } else { Err(StateError::ClockNotHeld) }
+    }
+
+    /// What is kept about a peer, contacted or not. Lag is not kept: it is known only while the peer is pulled.
+    ///
+    /// # Errors
+    /// [`StateError`].
+    pub fn peer_state(&self, name: &PeerName, endpoint: &str) -> Result<PeerState, StateError> {
+        let cursor = read_cursor(self.store(), name)?;
+        Ok(PeerState {
+            name: name.clone(),
+            endpoint: endpoint.to_owned(),
+            mode: PeerMode::Sync,
+            last_seen: read_seen(self.store(), name)?,
+            last_event: cursor.filter(|c| c.seq.get() > 0).map(|c| c.last_event),
+            cortex_id: read_pin(self.store(), name)?.map(|pin| pin.cortex_id),
+            cursor,
+            lag: None,
+            health: read_health(self.store(), name)?,
+            phase: Phase::Connecting,
+        })
+    }
+
+    /// Pins a peer's identity.
+    ///
+    /// # Errors
+    /// [`StateError`].
+    pub async fn set_peer_cortex_id(&self, name: &PeerName, cortex_id: CortexId) -> Result<(), StateError> {
+        let pin = Pin { cortex_id, since: Timestamp::now() };
+        self.put(Family::Pins, keys::peer(name), &encode_pin(&pin)).await
+    }
+
+    /// Sets a peer's cursor.
+    ///
+    /// # Errors
+    /// [`StateError`].
+    pub async fn set_peer_cursor(&self, name: &PeerName, cursor: Cursor) -> Result<(), StateError> {
+        self.put(Family::Cursors, &keys::peer_cursor(name), &encode_cursor(&cursor)).await
+    }
+
+    /// Sets when a peer was last reached.
+    ///
+    /// # Errors
+    /// [`StateError`].
+    pub async fn set_peer_seen(&self, name: &PeerName, time: Timestamp) -> Result<(), StateError> {
+        self.put(Family::Cursors, &keys::peer_seen(name), &encode_timestamp(time)).await
+    }
+
+    /// Keeps a peer's health, and with a success when it was last reached.
+    ///
+    /// # Errors
+    /// [`StateError`].
+    pub(crate) async fn set_health(&self, name: &PeerName, health: &PeerHealth) -> Result<(), StateError> {
+        let mut changes = Batch::new();
+        changes.put(Family::Health, keys::peer(name), &encode_health(health));
+        if let Some(time) = health.last_success {
+            changes.put(Family::Cursors, &keys::peer_seen(name), &encode_timestamp(time));
+        }
+        Ok(self.log.write_state(changes).await?)
+    }
+
+    /// Forgets pin, cursor, last contact and health of a peer that may never have been contacted.
+    ///
+    /// # Errors
+    /// [`StateError`].
+    pub async fn reset_peer(&self, name: &PeerName) -> Result<(), StateError> {
+        let mut changes = Batch::new();
+        changes.delete(Family::Pins, keys::peer(name));
+        changes.delete(Family::Cursors, &keys::peer_cursor(name));
+        changes.delete(Family::Cursors, &keys::peer_seen(name));
+        changes.delete(Family::Health, keys::peer(name));
+        Ok(self.log.write_state(changes).await?)
+    }
+
+    async fn put(&self, family: Family<'_>, key: &[u8], value: &[u8]) -> Result<(), StateError> {
+        let mut changes = Batch::new();
+        changes.put(family, key, value);
+        Ok(self.log.write_state(changes).await?)
+    }
+}
