@@ -104,7 +104,8 @@ impl Service {
                     FetchReply::Refused(Refusal::Internal)
                 }
             };
-            let nothing_new = matches!(&reply, FetchReply::Batch(batch) if batch.events.is_empty() && batch.last == batch.head);
+            let nothing_new =
+                matches!(&reply, FetchReply::Batch(batch) if batch.events.is_empty() && batch.last == batch.head);
             if !nothing_new || !self.park(&mut durable, until).await {
                 return reply;
             }
@@ -134,7 +135,9 @@ impl Service {
         let _permit = self.inner.reads.acquire().await;
         match tokio::task::spawn_blocking(read).await {
             Ok(result) => result,
-            Err(error) => Err(StoreError::new(crate::store::StoreErrorKind::Io, format!("a read ended early: {error}"))),
+            Err(error) => {
+                Err(StoreError::new(crate::store::StoreErrorKind::Io, format!("a read ended early: {error}")))
+            }
         }
     }
 
@@ -154,7 +157,9 @@ impl Service {
             let view = self.inner.view.clone();
             let bytes = usize::try_from(MAX_BATCH_BYTES).unwrap_or(usize::MAX);
             let entries = self
-                .blocking(move || if after >= head { Ok(Vec::new()) } else { view.durable_entries(after, limit, bytes) })
+                .blocking(
+                    move || if after >= head { Ok(Vec::new()) } else { view.durable_entries(after, limit, bytes) },
+                )
                 .await?;
             if !entries.is_empty() || !self.park(&mut durable, until).await {
                 return Ok(Some(Page { entries, head: self.inner.view.head().seq }));

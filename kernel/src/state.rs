@@ -147,7 +147,9 @@ impl State {
     pub async fn set(&self, key: &str, value: &str) -> Result<(), StateError> {
         let form = |form| StateError::Value { key: key.to_owned(), form };
         match parse(key)? {
-            Key::Pin(name) => self.set_peer_cortex_id(&name, value.parse().map_err(|_| form("a cortex id, a ULID"))?).await,
+            Key::Pin(name) => {
+                self.set_peer_cortex_id(&name, value.parse().map_err(|_| form("a cortex id, a ULID"))?).await
+            }
             Key::Cursor(name) => {
                 self.set_peer_cursor(&name, value.parse().map_err(|_| form("a cursor, epoch-place-ULID"))?).await
             }

@@ -118,7 +118,8 @@ impl LogView {
         if seq == Seq::ZERO {
             return Ok((Cursor::start(*epoch), Timestamp::from_micros(0)));
         }
-        let entry = self.entry(seq)?.ok_or_else(|| StoreError::corrupt(format!("family `log`: place {seq} is missing")))?;
+        let entry =
+            self.entry(seq)?.ok_or_else(|| StoreError::corrupt(format!("family `log`: place {seq} is missing")))?;
         let (last_event, _) = EventView::decode_dot(&entry.record)
             .map_err(|e| StoreError::corrupt(format!("family `log`: the record at place {seq}: {e}")))?;
         Ok((Cursor { epoch: *epoch, seq, last_event }, entry.joined))

@@ -63,7 +63,8 @@ impl Log {
     pub fn append(&mut self, drafts: &[Draft], context: &VClock, now: Timestamp) -> Result<Vec<Appended>, AppendError> {
         self.usable()?;
         let origin = self.identity.origin();
-        if let Some((origin, counter)) = context.iter().find(|&(o, c)| self.chains.get(&o).map_or(0, |t| t.counter) < c) {
+        if let Some((origin, counter)) = context.iter().find(|&(o, c)| self.chains.get(&o).map_or(0, |t| t.counter) < c)
+        {
             return Err(AppendError::ContextAhead { origin, counter });
         }
         let is_new_origin = !self.chains.contains_key(&origin);
@@ -84,7 +85,8 @@ impl Log {
             draft.check().map_err(fault)?;
             let id = self.next_id(&mut ids, now)?;
             chain.counter += 1;
-            let dot = Dot::new(origin, chain.counter).ok_or(ClockError::CounterOutOfRange { counter: chain.counter })?;
+            let dot =
+                Dot::new(origin, chain.counter).ok_or(ClockError::CounterOutOfRange { counter: chain.counter })?;
             let record = encode_record(draft, &EncodedDraft { id, dot, deps: &deps, time: now });
             let limit = self.options.max_append_bytes.min(MAX_EVENT_BYTES);
             if record.len() > limit {

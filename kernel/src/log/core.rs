@@ -29,7 +29,11 @@ pub struct LogOptions {
 
 impl Default for LogOptions {
     fn default() -> Self {
-        Self { max_append_bytes: 1024 * 1024, entropy: Box::new(crate::entropy::random), process: crate::entropy::random() as u64 }
+        Self {
+            max_append_bytes: 1024 * 1024,
+            entropy: Box::new(crate::entropy::random),
+            process: crate::entropy::random() as u64,
+        }
     }
 }
 
@@ -108,7 +112,13 @@ impl Log {
     ///
     /// # Errors
     /// [`IngestError`]; then nothing of the batch is staged.
-    pub fn ingest(&mut self, peer: &PeerName, asked: &Asked, batch: &EventBatch, now: Timestamp) -> Result<Ingested, IngestError> {
+    pub fn ingest(
+        &mut self,
+        peer: &PeerName,
+        asked: &Asked,
+        batch: &EventBatch,
+        now: Timestamp,
+    ) -> Result<Ingested, IngestError> {
         self.usable()?;
         // An answer is applied only by the process that asked for it, to the pin and cursor it asked with.
         let store = &**self.view.store();
@@ -153,7 +163,10 @@ impl Log {
 
     pub(super) fn usable(&self) -> Result<(), StoreError> {
         if self.failed {
-            return Err(StoreError::new(StoreErrorKind::ReadOnly, "a write failed and the log has not been read again yet"));
+            return Err(StoreError::new(
+                StoreErrorKind::ReadOnly,
+                "a write failed and the log has not been read again yet",
+            ));
         }
         Ok(())
     }

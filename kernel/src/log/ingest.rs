@@ -105,9 +105,11 @@ impl IngestError {
     #[must_use]
     pub const fn category(&self) -> ErrorCategory {
         match self {
-            Self::NotAsked | Self::Protocol { .. } | Self::Invalid { .. } | Self::Hole { .. } | Self::MissingCause { .. } => {
-                ErrorCategory::Protocol
-            }
+            Self::NotAsked
+            | Self::Protocol { .. }
+            | Self::Invalid { .. }
+            | Self::Hole { .. }
+            | Self::MissingCause { .. } => ErrorCategory::Protocol,
             Self::Fork { .. } => ErrorCategory::Fork,
             Self::TooManyOrigins { .. } => ErrorCategory::TooManyOrigins,
             Self::OwnEpoch { .. } => ErrorCategory::Rollback,
@@ -187,7 +189,8 @@ fn check_envelope(batch: &EventBatch, asked: &Asked) -> Result<(), IngestError> 
     let bytes: u64 = batch.events.iter().map(|e| e.1.len() as u64).sum();
     let (prev, last, head) = (&batch.prev, &batch.last, &batch.head);
     let places_increase = batch.events.is_sorted_by(|a, b| a.0 < b.0);
-    let within = batch.events.first().is_none_or(|e| e.0 > prev.seq) && batch.events.last().is_none_or(|e| e.0 <= last.seq);
+    let within =
+        batch.events.first().is_none_or(|e| e.0 > prev.seq) && batch.events.last().is_none_or(|e| e.0 <= last.seq);
     let rules = [
         (batch.from == asked.to, "it comes from another cortex than the one asked"),
         (asked.after.is_none_or(|after| after == *prev), "it does not begin at our cursor"),
@@ -292,9 +295,7 @@ impl Planning<'_> {
                 return Err(Extend::Invalid(InvalidEvent::StaleDeps { origin }));
             }
         }
-        clock
-            .merge_capped(&view.deps, MAX_CLOCK_ENTRIES - 1)
-            .map_err(|e| Extend::Invalid(e.into()))?;
+        clock.merge_capped(&view.deps, MAX_CLOCK_ENTRIES - 1).map_err(|e| Extend::Invalid(e.into()))?;
         Ok(StoredChain { counter: view.dot.counter(), digest, last_id: view.id, clock })
     }
 
@@ -302,7 +303,9 @@ impl Planning<'_> {
     fn compare_heads(&self, batch: &EventBatch) -> Result<(), IngestError> {
         for (&origin, &(counter, digest)) in &self.seen {
             let Some(theirs) = batch.heads.get(origin).filter(|head| head.counter == counter) else {
-                return Err(IngestError::Protocol { rule: "it lacks the chain head of an origin whose events it brings" });
+                return Err(IngestError::Protocol {
+                    rule: "it lacks the chain head of an origin whose events it brings",
+                });
             };
             if theirs.digest != digest {
                 return Err(IngestError::Fork { origin, counter });

@@ -26,7 +26,7 @@ mod writer;
 pub use append::{AppendError, Appended};
 pub use core::{Log, LogOptions};
 pub use handle::{Context, LogHandle};
-pub use ingest::{Asked, IngestError, IngestPlan, Ingested, Held, PlannedEvent, plan_ingest};
+pub use ingest::{Asked, Held, IngestError, IngestPlan, Ingested, PlannedEvent, plan_ingest};
 pub use open::OpenError;
 pub use peers::{Pin, read_cursor, read_health, read_pin, read_seen};
 pub use verify::{VerifyReport, verify};

@@ -66,7 +66,9 @@ fn check_format(store: &dyn Store) -> Result<(), StoreError> {
     match format {
         Ok(format) if format > FORMAT => Err(StoreError::new(
             StoreErrorKind::NewerFormat,
-            format!("its format is {format}, this build reads up to {FORMAT}; use the newer version, nothing was changed"),
+            format!(
+                "its format is {format}, this build reads up to {FORMAT}; use the newer version, nothing was changed"
+            ),
         )),
         Ok(_) => Ok(()),
         Err(_) => Err(StoreError::corrupt("family `meta`: the format has not 4 bytes")),
@@ -96,7 +98,9 @@ fn load_chains(store: &dyn Store) -> Result<BTreeMap<Origin, StoredChain>, Store
     for (&origin, chain) in &chains {
         let tip = stored_dot(store, origin, chain.counter)?;
         if tip.is_none_or(|dot| dot.digest != chain.digest) {
-            return Err(StoreError::corrupt(format!("the tip of {origin} is missing or differs; run `antiphon verify`")));
+            return Err(StoreError::corrupt(format!(
+                "the tip of {origin} is missing or differs; run `antiphon verify`"
+            )));
         }
     }
     Ok(chains)
@@ -137,9 +141,10 @@ impl Log {
         // What is there may only be visible, left by a process that died before its sync: it is served as durable from
         // here on, so it must be.
         store.sync()?;
-        let heads = loaded.chains.iter().map(|(&origin, chain)| {
-            (origin, ChainHead { counter: chain.counter, digest: chain.digest })
-        });
+        let heads = loaded
+            .chains
+            .iter()
+            .map(|(&origin, chain)| (origin, ChainHead { counter: chain.counter, digest: chain.digest }));
         let durable = Durable { head: loaded.head, chains: heads.collect() };
         let view = LogView::new(store, options.process, identity.clone(), durable);
         Ok(Self::assemble(view, options, identity, loaded.chains, loaded.head, loaded.last_id))

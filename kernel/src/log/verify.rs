@@ -99,12 +99,7 @@ fn check_entry(
     if counter != chain.counter + 1 {
         return Ok(Err(format!("{} follows counter {} of its chain", event.dot, chain.counter)));
     }
-    *chain = StoredChain {
-        counter,
-        digest: chain.digest.chain(record),
-        last_id: event.id,
-        clock: chain.clock.clone(),
-    };
+    *chain = StoredChain { counter, digest: chain.digest.chain(record), last_id: event.id, clock: chain.clock.clone() };
     let digest = chain.digest;
     if let Some((origin, counter)) = cause {
         return Ok(Err(format!("{} comes before its cause {origin}:{counter}", event.dot)));
@@ -123,7 +118,11 @@ fn check_entry(
     Ok(Ok(()))
 }
 
-fn check_tips(view: &LogView, chains: &BTreeMap<Origin, StoredChain>, report: &mut VerifyReport) -> Result<(), StoreError> {
+fn check_tips(
+    view: &LogView,
+    chains: &BTreeMap<Origin, StoredChain>,
+    report: &mut VerifyReport,
+) -> Result<(), StoreError> {
     let mut stored = BTreeMap::new();
     view.store().scan(Family::Clocks, KeyRange::prefix(&[]), &mut |key, value| {
         match (keys::origin_of_chain(key), decode_chain(value)) {

@@ -9,8 +9,8 @@ use tokio::sync::watch;
 
 use super::LocalIdentity;
 use crate::clock::VClock;
-use crate::codec::{EventView, StoredError, decode_dot, decode_log_entry, decode_seq};
 use crate::codec::StoredDot;
+use crate::codec::{EventView, StoredError, decode_dot, decode_log_entry, decode_seq};
 use crate::cursor::{Cursor, Seq};
 use crate::event::{EventBytes, InvalidEvent, to_cloud_event};
 use crate::ids::{Dot, EventId, Origin};
@@ -31,7 +31,8 @@ pub struct LogHead {
 
 impl LogHead {
     /// The head of an empty log.
-    pub const EMPTY: Self = Self { seq: Seq::ZERO, last_event: EventId::from_bytes([0; 16]), time: Timestamp::from_micros(0) };
+    pub const EMPTY: Self =
+        Self { seq: Seq::ZERO, last_event: EventId::from_bytes([0; 16]), time: Timestamp::from_micros(0) };
 }
 
 /// One entry of the log as it is stored.
@@ -62,6 +63,9 @@ impl LogEntry {
         Ok(to_cloud_event(self.seq, self.joined, &self.view()?))
     }
 }
+
+/// What a scan of the log calls with each place, the time it joined, and its record.
+pub(super) type EntryVisitor<'a> = dyn FnMut(Seq, Timestamp, &[u8]) -> ControlFlow<()> + 'a;
 
 pub(super) struct Shared {
     pub(super) store: Arc<dyn Store>,
@@ -233,12 +237,7 @@ impl LogView {
     }
 
     /// Visits the entries in `after+1..=until` in order. A place that is missing is damage.
-    pub(super) fn scan(
-        &self,
-        after: Seq,
-        until: Seq,
-        visit: &mut dyn FnMut(Seq, Timestamp, &[u8]) -> ControlFlow<()>,
-    ) -> Result<(), StoreError> {
+    pub(super) fn scan(&self, after: Seq, until: Seq, visit: &mut EntryVisitor<'_>) -> Result<(), StoreError> {
         let mut expected = after.next();
         let mut fault = None;
         let mut stopped = false;

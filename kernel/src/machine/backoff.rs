@@ -24,7 +24,8 @@ mod tests {
 
     #[test]
     fn the_bound_doubles_up_to_five_minutes() {
-        let largest = |failures| (0..2000_u64).map(|n| backoff(failures, n.wrapping_mul(0x9e37_79b9_7f4a_7c15))).max().unwrap();
+        let largest =
+            |failures| (0..2000_u64).map(|n| backoff(failures, n.wrapping_mul(0x9e37_79b9_7f4a_7c15))).max().unwrap();
         assert!(largest(1) <= BACKOFF_BASE);
         assert!(largest(3) <= BACKOFF_BASE * 4 && largest(3) > BACKOFF_BASE * 3);
         assert!(largest(u32::MAX) <= BACKOFF_MAX && largest(u32::MAX) > BACKOFF_MAX / 2);

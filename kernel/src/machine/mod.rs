@@ -291,12 +291,7 @@ impl PeerMachine {
     fn fetch(&mut self, now: Now, to: CortexId) {
         self.number += 1;
         self.asked_at = now.monotonic;
-        self.actions.push_back(Action::Fetch {
-            number: self.number,
-            to,
-            by_clock: self.by_clock,
-            wait: self.interval,
-        });
+        self.actions.push_back(Action::Fetch { number: self.number, to, by_clock: self.by_clock, wait: self.interval });
     }
 
     /// The peer answered, or could not be asked.

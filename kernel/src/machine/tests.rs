@@ -7,7 +7,10 @@ use crate::protocol::{Heads, RequestId};
 const INTERVAL: Duration = Duration::from_secs(30);
 
 fn at(seconds: u64) -> Now {
-    Now { monotonic: Duration::from_secs(seconds), wall: Timestamp::from_micros(1_000_000 * i64::try_from(seconds).unwrap()) }
+    Now {
+        monotonic: Duration::from_secs(seconds),
+        wall: Timestamp::from_micros(1_000_000 * i64::try_from(seconds).unwrap()),
+    }
 }
 
 fn cortex(n: u8) -> CortexId {

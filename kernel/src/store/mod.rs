@@ -111,6 +111,12 @@ impl fmt::Display for StoreError {
 
 impl std::error::Error for StoreError {}
 
+/// What a scan calls with each key and value.
+pub type Visitor<'a> = dyn FnMut(&[u8], &[u8]) -> ControlFlow<()> + 'a;
+
+/// A key and its value.
+pub type KeyValue = (Vec<u8>, Vec<u8>);
+
 /// An ordered key-value store with families and atomic batches.
 ///
 /// # To ensure correctness
@@ -134,18 +140,13 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// # Errors
     /// As [`Store::get`]; what was visited before an error must not be relied on.
-    fn scan(
-        &self,
-        family: Family<'_>,
-        range: KeyRange<'_>,
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
-    ) -> Result<(), StoreError>;
+    fn scan(&self, family: Family<'_>, range: KeyRange<'_>, visit: &mut Visitor<'_>) -> Result<(), StoreError>;
 
     /// The greatest key of a family that begins with `prefix`, and its value.
     ///
     /// # Errors
     /// As [`Store::get`].
-    fn last(&self, family: Family<'_>, prefix: &[u8]) -> Result<Option<(Vec<u8>, Vec<u8>)>, StoreError>;
+    fn last(&self, family: Family<'_>, prefix: &[u8]) -> Result<Option<KeyValue>, StoreError>;
 
     /// Applies a batch.
     ///

@@ -1,10 +1,12 @@
 //! A store in memory that keeps apart what is visible and what would survive a crash.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::ops::{Bound, ControlFlow};
+use std::ops::Bound;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::store::{Batch, Durability, Family, KERNEL_FAMILIES, KeyRange, Store, StoreError, StoreErrorKind};
+use crate::store::{
+    Batch, Durability, Family, KERNEL_FAMILIES, KeyRange, KeyValue, Store, StoreError, StoreErrorKind, Visitor,
+};
 
 type Keys = BTreeMap<Vec<u8>, Vec<u8>>;
 type Families = BTreeMap<String, Keys>;
@@ -101,12 +103,7 @@ impl Store for MemoryStore {
         Ok(family_of(&self.lock().visible, family)?.get(key).cloned())
     }
 
-    fn scan(
-        &self,
-        family: Family<'_>,
-        range: KeyRange<'_>,
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
-    ) -> Result<(), StoreError> {
+    fn scan(&self, family: Family<'_>, range: KeyRange<'_>, visit: &mut Visitor<'_>) -> Result<(), StoreError> {
         let inner = self.lock();
         let keys = family_of(&inner.visible, family)?;
         let from = range.from.max(range.prefix);
@@ -118,7 +115,7 @@ impl Store for MemoryStore {
         Ok(())
     }
 
-    fn last(&self, family: Family<'_>, prefix: &[u8]) -> Result<Option<(Vec<u8>, Vec<u8>)>, StoreError> {
+    fn last(&self, family: Family<'_>, prefix: &[u8]) -> Result<Option<KeyValue>, StoreError> {
         let inner = self.lock();
         let keys = family_of(&inner.visible, family)?;
         let mut under = keys

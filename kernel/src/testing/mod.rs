@@ -1,5 +1,7 @@
 //! The proof kit: a store in memory, a network in memory, and the exams that implementers run.
 
 mod memory_store;
+mod memory_transport;
 
 pub use memory_store::MemoryStore;
+pub use memory_transport::MemoryNetwork;

@@ -1,0 +1,235 @@
+//! One cortex, assembled: log, replayers, service and syncer.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::config::{Config, PeerConfig, PeerMode, SharedKey};
+use crate::entropy;
+use crate::event::Draft;
+use crate::ids::{CortexId, Epoch, InvalidPeerName, PeerName};
+use crate::log::{AppendError, Appended, Context, LocalIdentity, Log, LogHandle, LogOptions, LogView, OpenError};
+use crate::replay::{EventReplayer, ReplayCore, ReplayHandle};
+use crate::service::Service;
+use crate::state::{State, StateError};
+use crate::store::{Durability, Store};
+use crate::sync::Syncer;
+use crate::time::Timestamp;
+use crate::transport::Transport;
+
+/// Why a cortex did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Its log could not be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// Its state could not be read.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// Its configuration cannot be used.
+    #[error(transparent)]
+    Config(#[from] crate::config::InvalidConfig),
+    /// A peer's name is none.
+    #[error(transparent)]
+    PeerName(#[from] InvalidPeerName),
+    /// A thread could not be started.
+    #[error("a thread could not be started: {0}")]
+    Thread(#[from] std::io::Error),
+}
+
+impl From<crate::store::StoreError> for StartError {
+    fn from(error: crate::store::StoreError) -> Self {
+        Self::Open(OpenError::Store(error))
+    }
+}
+
+/// Assembles a [`Cortex`].
+pub struct CortexBuilder {
+    store: Arc<dyn Store>,
+    name: String,
+    config: Config,
+    peers: Vec<(String, String, Option<PathBuf>)>,
+    transports: Vec<Arc<dyn Transport>>,
+    replayers: Vec<Box<dyn EventReplayer>>,
+    durability: Durability,
+    options: LogOptions,
+}
+
+impl CortexBuilder {
+    /// The name it gives itself where it has none yet.
+    #[must_use]
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// The whole federation at once: mode, interval, peers, key.
+    #[must_use]
+    pub fn config(mut self, config: Config) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// The key shared with peers.
+    #[must_use]
+    pub fn shared_key(mut self, key: SharedKey) -> Self {
+        self.config.shared_key = key;
+        self
+    }
+
+    /// One more peer to pull from.
+    #[must_use]
+    pub fn peer(mut self, name: impl Into<String>, endpoint: impl Into<String>) -> Self {
+        self.peers.push((name.into(), endpoint.into(), None));
+        self
+    }
+
+    /// One more way to reach peers.
+    #[must_use]
+    pub fn transport(mut self, transport: impl Transport) -> Self {
+        self.transports.push(Arc::new(transport));
+        self
+    }
+
+    /// One more replayer. The first one's position is what appends claim to have seen.
+    #[must_use]
+    pub fn replayer(mut self, replayer: impl EventReplayer) -> Self {
+        self.replayers.push(Box::new(replayer));
+        self
+    }
+
+    /// Whether `append` waits for the disk; it does unless told otherwise.
+    #[must_use]
+    pub const fn durability(mut self, durability: Durability) -> Self {
+        self.durability = durability;
+        self
+    }
+
+    /// The largest record that may be appended here, in bytes.
+    #[must_use]
+    pub const fn max_append_bytes(mut self, bytes: usize) -> Self {
+        self.options.max_append_bytes = bytes;
+        self
+    }
+
+    /// Opens the log (making a new identity in an empty store), starts replayers and begins to pull. Must be called
+    /// within a tokio runtime.
+    ///
+    /// # Errors
+    /// [`StartError`]. An unreachable peer is none: it shows in [`Syncer::peers`].
+    pub async fn start(mut self) -> Result<Cortex, StartError> {
+        for (name, endpoint, ca) in std::mem::take(&mut self.peers) {
+            let name = PeerName::new(&name)?;
+            self.config.peers.push(PeerConfig { name, endpoint, ca, mode: PeerMode::Sync });
+        }
+        self.config.validate()?;
+        let log = match Log::open(Arc::clone(&self.store), self.options) {
+            Err(OpenError::NotInitialised) => {
+                Log::create(&*self.store, &mint_identity(&self.name))?;
+                Log::open(self.store, LogOptions::default())?
+            }
+            opened => opened?,
+        };
+        let view = log.view();
+        let handle = LogHandle::start(log, self.durability)?;
+        let mut replayers = Vec::new();
+        for (at, replayer) in self.replayers.into_iter().enumerate() {
+            let core = ReplayCore::open(view.clone(), replayer)?;
+            replayers.push(ReplayHandle::start(core, &handle, at == 0)?);
+        }
+        let service = Service::new(view, self.config.shared_key.clone(), self.config.mode);
+        let syncer = Syncer::new(handle.clone(), self.transports, self.config);
+        syncer.start()?;
+        Ok(Cortex { log: handle, replayers, service, syncer })
+    }
+}
+
+/// A new identity: a fresh cortex id and a first epoch.
+#[must_use]
+pub fn mint_identity(name: &str) -> LocalIdentity {
+    LocalIdentity {
+        cortex_id: CortexId::from_parts(Timestamp::now().ulid_ms(), entropy::random()),
+        epoch: Epoch::new(entropy::random() as u64),
+        name: name.to_owned(),
+    }
+}
+
+/// A running cortex.
+pub struct Cortex {
+    log: LogHandle,
+    replayers: Vec<ReplayHandle>,
+    service: Service,
+    syncer: Syncer,
+}
+
+impl Cortex {
+    /// Begins to assemble a cortex over a store.
+    #[must_use]
+    pub fn builder(store: Arc<dyn Store>) -> CortexBuilder {
+        CortexBuilder {
+            store,
+            name: "cortex".to_owned(),
+            config: Config::default(),
+            peers: Vec::new(),
+            transports: Vec::new(),
+            replayers: Vec::new(),
+            durability: Durability::Sync,
+            options: LogOptions::default(),
+        }
+    }
+
+    /// Appends one event. `Ok` means that it is durable; what it claims to have seen is what the first replayer has
+    /// replayed.
+    ///
+    /// # Errors
+    /// [`AppendError`].
+    pub async fn append(&self, draft: Draft) -> Result<Appended, AppendError> {
+        let appended = self.log.append(vec![draft], Context::Replayed).await?;
+        appended.into_iter().next().ok_or(AppendError::Closed)
+    }
+
+    /// The log, for appending several events or with a context of one's own.
+    #[must_use]
+    pub const fn log(&self) -> &LogHandle {
+        &self.log
+    }
+
+    /// The log, for reading.
+    #[must_use]
+    pub const fn view(&self) -> &LogView {
+        self.log.view()
+    }
+
+    /// The replayers, in the order they were given.
+    #[must_use]
+    pub fn replayers(&self) -> &[ReplayHandle] {
+        &self.replayers
+    }
+
+    /// What answers peers: hand it to a transport's server.
+    #[must_use]
+    pub const fn service(&self) -> &Service {
+        &self.service
+    }
+
+    /// What pulls peers.
+    #[must_use]
+    pub const fn syncer(&self) -> &Syncer {
+        &self.syncer
+    }
+
+    /// What is kept about peers.
+    #[must_use]
+    pub fn state(&self) -> State {
+        State::new(self.log.clone())
+    }
+
+    /// Stops pulling, answering, replaying and writing, in this order. Everything acknowledged is durable.
+    pub async fn stop(&self) {
+        self.syncer.stop().await;
+        self.service.close();
+        for replayer in &self.replayers {
+            replayer.stop().await;
+        }
+        self.log.close().await;
+    }
+}

@@ -1,0 +1,85 @@
+//! What a replayer writes through.
+
+use std::collections::BTreeMap;
+
+use crate::store::{Batch, Family, Store, StoreError, StoreErrorKind};
+
+type Writes = BTreeMap<(String, Vec<u8>), Option<Vec<u8>>>;
+
+/// Reads and writes of a replayer's own families. Writes are readable at once and commit with the replay position.
+pub struct Projection<'a> {
+    store: &'a dyn Store,
+    families: &'a [String],
+    /// Of events that were replayed, waiting for the commit.
+    kept: Writes,
+    /// Of the event that is being replayed.
+    current: Writes,
+}
+
+impl<'a> Projection<'a> {
+    pub(super) fn new(store: &'a dyn Store, families: &'a [String]) -> Self {
+        Self { store, families, kept: Writes::new(), current: Writes::new() }
+    }
+
+    fn check(&self, family: &str) -> Result<(), StoreError> {
+        if self.families.iter().any(|own| own == family) {
+            return Ok(());
+        }
+        Err(StoreError::new(StoreErrorKind::Misuse, format!("`{family}` is not among this replayer's families")))
+    }
+
+    /// The value at a key, with everything written so far.
+    ///
+    /// # Errors
+    /// [`StoreError`]; kind `Misuse` for a family that the replayer did not declare.
+    pub fn get(&self, family: &str, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.check(family)?;
+        let at = (family.to_owned(), key.to_vec());
+        if let Some(written) = self.current.get(&at).or_else(|| self.kept.get(&at)) {
+            return Ok(written.clone());
+        }
+        self.store.get(Family::User(family), key)
+    }
+
+    /// Sets a key.
+    ///
+    /// # Errors
+    /// Kind `Misuse` for a family that the replayer did not declare.
+    pub fn put(&mut self, family: &str, key: &[u8], value: &[u8]) -> Result<(), StoreError> {
+        self.write(family, key, Some(value.to_vec()))
+    }
+
+    /// Deletes a key; one that is not there is no error.
+    ///
+    /// # Errors
+    /// As [`Projection::put`].
+    pub fn delete(&mut self, family: &str, key: &[u8]) -> Result<(), StoreError> {
+        self.write(family, key, None)
+    }
+
+    fn write(&mut self, family: &str, key: &[u8], value: Option<Vec<u8>>) -> Result<(), StoreError> {
+        self.check(family)?;
+        self.current.insert((family.to_owned(), key.to_vec()), value);
+        Ok(())
+    }
+
+    /// The event was replayed: its writes belong to the batch.
+    pub(super) fn keep(&mut self) {
+        let current = std::mem::take(&mut self.current);
+        self.kept.extend(current);
+    }
+
+    /// The event failed: its writes never were.
+    pub(super) fn discard(&mut self) {
+        self.current.clear();
+    }
+
+    pub(super) fn into_batch(self, batch: &mut Batch) {
+        for ((family, key), value) in self.kept {
+            match value {
+                Some(value) => batch.put(Family::User(&family), &key, &value),
+                None => batch.delete(Family::User(&family), &key),
+            }
+        }
+    }
+}

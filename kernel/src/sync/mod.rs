@@ -1,0 +1,161 @@
+//! The thin asynchronous side of [`crate::machine`]: one task a peer feeds its machine and carries its actions out.
+
+mod peer_task;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+use crate::config::{Config, PeerConfig, PeerMode};
+use crate::ids::PeerName;
+use crate::log::LogHandle;
+use crate::state::{PeerState, State, StateError};
+use crate::transport::Transport;
+use peer_task::{Command, PeerTask};
+
+/// A peer that configuration does not name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("there is no peer `{name}`; configured are: {known}")]
+pub struct UnknownPeer {
+    name: PeerName,
+    known: String,
+}
+
+/// Why a command for a peer failed.
+#[derive(Debug, thiserror::Error)]
+pub enum PeerCommandError {
+    /// No such peer.
+    #[error(transparent)]
+    Unknown(#[from] UnknownPeer),
+    /// Its state could not be written.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The syncer was stopped.
+    #[error("the syncer is stopped")]
+    Stopped,
+}
+
+pub(crate) type Statuses = Arc<RwLock<BTreeMap<PeerName, PeerState>>>;
+
+struct Running {
+    commands: mpsc::Sender<Command>,
+    task: JoinHandle<()>,
+}
+
+/// Pulls every peer's log: verifies identity, ingests what is new, backs off from failures, skips paused peers.
+pub struct Syncer {
+    log: LogHandle,
+    transports: Vec<Arc<dyn Transport>>,
+    config: Config,
+    statuses: Statuses,
+    running: Mutex<BTreeMap<PeerName, Running>>,
+}
+
+impl Syncer {
+    /// A syncer that does nothing until [`Syncer::start`].
+    #[must_use]
+    pub fn new(log: LogHandle, transports: Vec<Arc<dyn Transport>>, config: Config) -> Self {
+        Self { log, transports, config, statuses: Statuses::default(), running: Mutex::default() }
+    }
+
+    /// Starts pulling: one task a peer. Peers that are paused, and all peers under mode `publish`, wait to be resumed.
+    /// Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// [`StateError`] if what is kept about a peer cannot be read.
+    pub fn start(&self) -> Result<(), StateError> {
+        let state = State::new(self.log.clone());
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        for peer in &self.config.peers {
+            let mut first = state.peer_state(&peer.name, &peer.endpoint)?;
+            first.mode = self.mode_of(peer);
+            first.phase = crate::machine::Phase::Paused;
+            let (commands, inbox) = mpsc::channel(16);
+            let task = PeerTask::new(
+                peer.clone(),
+                self.config.effective_interval(),
+                self.log.clone(),
+                self.transports.clone(),
+                Arc::clone(&self.statuses),
+                first,
+            );
+            let task = tokio::spawn(task.run(inbox));
+            running.insert(peer.name.clone(), Running { commands, task });
+        }
+        Ok(())
+    }
+
+    fn mode_of(&self, peer: &PeerConfig) -> PeerMode {
+        if self.config.mode.pulls() { peer.mode } else { PeerMode::Paused }
+    }
+
+    /// Stops pulling; what is in flight is dropped, what was given to the log is kept.
+    pub async fn stop(&self) {
+        let running = std::mem::take(&mut *self.running.lock().unwrap_or_else(PoisonError::into_inner));
+        for (_, peer) in running {
+            drop(peer.commands);
+            // A task that panicked has nothing left to stop.
+            let _ = peer.task.await;
+        }
+    }
+
+    /// What is known of every peer, by name.
+    #[must_use]
+    pub fn peers(&self) -> Vec<PeerState> {
+        self.statuses.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    async fn command(
+        &self,
+        name: &PeerName,
+        make: impl FnOnce(oneshot::Sender<Result<(), StateError>>) -> Command,
+    ) -> Result<(), PeerCommandError> {
+        let commands = {
+            let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+            running.get(name).map(|peer| peer.commands.clone()).ok_or_else(|| UnknownPeer {
+                name: name.clone(),
+                known: match running.keys().map(PeerName::as_str).collect::<Vec<_>>().join(", ") {
+                    names if names.is_empty() => "none".to_owned(),
+                    names => names,
+                },
+            })?
+        };
+        let (done, answer) = oneshot::channel();
+        commands.send(make(done)).await.map_err(|_| PeerCommandError::Stopped)?;
+        Ok(answer.await.map_err(|_| PeerCommandError::Stopped)??)
+    }
+
+    /// Stops pulling one peer; it is still served.
+    ///
+    /// # Errors
+    /// [`PeerCommandError`].
+    pub async fn pause(&self, name: &PeerName) -> Result<(), PeerCommandError> {
+        self.command(name, Command::Pause).await
+    }
+
+    /// Pulls a paused peer again.
+    ///
+    /// # Errors
+    /// [`PeerCommandError`].
+    pub async fn resume(&self, name: &PeerName) -> Result<(), PeerCommandError> {
+        self.command(name, Command::Resume).await
+    }
+
+    /// Forgets a peer's pin, cursor, last contact and health, and begins anew.
+    ///
+    /// # Errors
+    /// [`PeerCommandError`].
+    pub async fn reset(&self, name: &PeerName) -> Result<(), PeerCommandError> {
+        self.command(name, Command::Reset).await
+    }
+
+    /// Tries a failing peer now rather than after its back-off.
+    ///
+    /// # Errors
+    /// [`PeerCommandError`].
+    pub async fn wake(&self, name: &PeerName) -> Result<(), PeerCommandError> {
+        self.command(name, Command::Wake).await
+    }
+}
