@@ -85,6 +85,15 @@ pub struct State {
     log: LogHandle,
 }
 
+/// The value of an application's own key, read from a store before its log runs.
+///
+/// # Errors
+/// [`StoreError`].
+pub fn read_free(store: &dyn crate::store::Store, key: &str) -> Result<Option<String>, StoreError> {
+    let bytes = store.get(Family::Meta, &keys::state(key))?;
+    Ok(bytes.map(|b| String::from_utf8_lossy(&b).into_owned()))
+}
+
 enum Key {
     Pin(PeerName),
     Cursor(PeerName),
@@ -133,10 +142,7 @@ impl State {
             Key::Cursor(name) => read_cursor(self.store(), &name)?.map(|cursor| cursor.to_string()),
             Key::Seen(name) => read_seen(self.store(), &name)?.map(|time| time.to_string()),
             Key::Clock => Some(self.clock().to_string()),
-            Key::Free => {
-                let bytes = self.store().get(Family::Meta, &keys::state(key))?;
-                bytes.map(|b| String::from_utf8_lossy(&b).into_owned())
-            }
+            Key::Free => read_free(self.store(), key)?,
         })
     }
 

@@ -1,1 +1,39 @@
-//! Placeholder front page.
+//! HTTPS for Antiphon: the transport that polls a peer, and the server that answers.
+//!
+//! ```text
+//!   HttpsTransport ── link ──▶ reqwest client ══ TLS 1.2+ ══▶ HttpsServer ──▶ kernel Service
+//!     one connection per peer,     POST /v1/fetch   frames      own accept loop, limits
+//!     reused between polls         GET  /v1/identity JSON       before memory is spent
+//!                                  GET  /v1/events   CloudEvents, for people
+//! ```
+//!
+//! Neither side trusts a length that the other one claims: bytes are counted as they arrive. Plain HTTP is there for
+//! one machine only: both sides refuse it beyond loopback, because the shared key would travel in clear.
+
+mod accept;
+mod client;
+mod client_body;
+mod client_tls;
+mod endpoint;
+mod errors;
+mod guarded_io;
+mod limits;
+mod request_body;
+mod routes;
+mod server;
+mod server_tls;
+mod slots;
+
+pub use client::{HttpsOptions, HttpsTransport};
+pub use limits::Limits;
+pub use server::{HttpsServer, ServerError, ServerHandle, ServerOptions};
+pub use server_tls::TlsFiles;
+
+/// The content type of Antiphon frames.
+pub const FRAME_CONTENT_TYPE: &str = "application/vnd.antiphon";
+/// The content type of a batch of CloudEvents.
+pub const EVENTS_CONTENT_TYPE: &str = "application/cloudevents-batch+json";
+/// The header of `GET /v1/events` that names the newest durable place of the log.
+pub const HEAD_HEADER: &str = "antiphon-head";
+/// The header of `GET /v1/events` that names the `after` of the next question.
+pub const NEXT_HEADER: &str = "antiphon-next";

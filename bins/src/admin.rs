@@ -1,0 +1,107 @@
+//! How commands reach a node that serves: JSON lines over a Unix socket in its data directory, for its owner only.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, bail};
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::task::JoinHandle;
+
+use crate::config::NodeConfig;
+use crate::node::{Ask, Node};
+
+/// The longest line: a batch of events at their bounds.
+const MAX_LINE: u64 = 64 * 1024 * 1024;
+
+async fn read_line(reader: &mut (impl AsyncBufReadExt + AsyncRead + Unpin)) -> Result<Option<String>> {
+    let mut line = String::new();
+    let read = reader.take(MAX_LINE).read_line(&mut line).await?;
+    if read == 0 {
+        return Ok(None);
+    }
+    if !line.ends_with('\n') {
+        bail!("the line ended early");
+    }
+    Ok(Some(line))
+}
+
+/// Listens for commands. The store's lock is held, so a socket that is there already is a dead one.
+pub(crate) fn listen(path: &Path, node: Arc<Node>) -> Result<JoinHandle<()>> {
+    match std::fs::remove_file(path) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+            return Err(e).with_context(|| format!("{} could not be replaced", path.display()));
+        }
+        _ => {}
+    }
+    let listener = UnixListener::bind(path).with_context(|| format!("{} could not be listened on", path.display()))?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+    Ok(tokio::spawn(async move {
+        loop {
+            match listener.accept().await {
+                Ok((stream, _)) => drop(tokio::spawn(converse(stream, Arc::clone(&node)))),
+                Err(error) => {
+                    tracing::warn!(%error, "a command could not be accepted");
+                    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                }
+            }
+        }
+    }))
+}
+
+async fn converse(stream: UnixStream, node: Arc<Node>) {
+    let (read, mut write) = stream.into_split();
+    let mut reader = BufReader::new(read);
+    while let Ok(Some(line)) = read_line(&mut reader).await {
+        let answer = match serde_json::from_str::<Ask>(&line) {
+            Ok(ask) => node.answer(ask).await,
+            Err(error) => Err(anyhow::anyhow!("this node does not know that command ({error}); are both of one version?")),
+        };
+        let answer = match answer {
+            Ok(value) => json!({ "ok": value }),
+            Err(error) => json!({ "error": format!("{error:#}") }),
+        };
+        if write.write_all(format!("{answer}\n").as_bytes()).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Whoever answers a command: a node that serves, or the store opened for this one command.
+pub(crate) enum Backend {
+    Serving(Box<BufReader<UnixStream>>),
+    Direct(Box<Node>),
+}
+
+impl Backend {
+    pub(crate) async fn open(config: NodeConfig) -> Result<Self> {
+        if let Ok(stream) = UnixStream::connect(config.socket()).await {
+            return Ok(Self::Serving(Box::new(BufReader::new(stream))));
+        }
+        Ok(Self::Direct(Box::new(Node::open(config, false).await?)))
+    }
+
+    pub(crate) async fn ask(&mut self, ask: Ask) -> Result<Value> {
+        match self {
+            Self::Direct(node) => node.answer(ask).await,
+            Self::Serving(stream) => {
+                let line = format!("{}\n", serde_json::to_string(&ask)?);
+                stream.write_all(line.as_bytes()).await.context("the node that serves went away")?;
+                let line = read_line(stream).await?.context("the node that serves went away")?;
+                let mut answer: Value = serde_json::from_str(&line)?;
+                match answer.get("error").and_then(Value::as_str) {
+                    Some(error) => bail!("{error}"),
+                    None => Ok(answer["ok"].take()),
+                }
+            }
+        }
+    }
+
+    pub(crate) async fn close(self) {
+        if let Self::Direct(node) = self {
+            node.stop().await;
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use antiphon_kernel::config::FederationMode;
+use antiphon_kernel::ids::PeerName;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// A node that keeps an append-only event log and converges with its peers.
+#[derive(Debug, Parser)]
+#[command(name = "antiphon", version, about, max_term_width = 100)]
+pub(crate) struct Cli {
+    /// The node's configuration.
+    #[arg(short, long, global = true, env = "ANTIPHON_CONFIG", default_value = "antiphon.yaml")]
+    pub(crate) config: PathBuf,
+    /// Print JSON for programs instead of text for people.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+pub(crate) enum LogFormat {
+    #[default]
+    Human,
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Make this node's identity and store (and a first configuration, if there is none).
+    Init(InitArgs),
+    /// Run the node: pull peers, answer peers, until SIGINT or SIGTERM.
+    Serve {
+        /// How log lines look. RUST_LOG sets what is logged; `info` if unset.
+        #[arg(long, value_enum, default_value_t)]
+        log_format: LogFormat,
+    },
+    /// Append one event. Returns when it is durable.
+    Append(AppendArgs),
+    /// Append many events: NDJSON, one CloudEvent a line.
+    Import {
+        /// The file, or `-` for standard input.
+        #[arg(default_value = "-")]
+        file: PathBuf,
+    },
+    /// Print the log, one CloudEvent a line.
+    Log {
+        /// Begin after this place.
+        #[arg(long, default_value_t = 0)]
+        after: u64,
+        /// Stop after so many events.
+        #[arg(long)]
+        limit: Option<u64>,
+        /// Go on with what comes, until interrupted.
+        #[arg(short, long)]
+        follow: bool,
+    },
+    /// Print the newest event of each subject, or of one.
+    View {
+        /// Only this subject.
+        subject: Option<String>,
+    },
+    /// Say how this node and its peers fare.
+    Status,
+    /// List the peers.
+    Peers,
+    /// Forget a peer's pinned identity, cursor and health.
+    ResetPeer {
+        /// Its name in the configuration.
+        name: PeerName,
+    },
+    /// Stop pulling a peer (it is still served), until it is resumed.
+    PausePeer {
+        /// Its name in the configuration.
+        name: PeerName,
+    },
+    /// Pull a paused peer again.
+    ResumePeer {
+        /// Its name in the configuration.
+        name: PeerName,
+    },
+    /// Change what this node does in its federation, until changed again.
+    SetMode {
+        /// sync, publish or subscribe.
+        mode: FederationMode,
+    },
+    /// Read the whole log and check it against itself.
+    Verify,
+    /// Print one digest over everything held: equal on nodes that hold the same events.
+    Digest {
+        /// List the chain of each origin as well.
+        #[arg(long)]
+        by_origin: bool,
+    },
+    /// Make a shared key and print it.
+    Key,
+    /// Make a certificate authority and a certificate for each node, for trying things out.
+    DevCerts {
+        /// Where to write them.
+        #[arg(long, default_value = "certs")]
+        dir: PathBuf,
+        /// Names of nodes.
+        #[arg(required = true)]
+        names: Vec<PeerName>,
+        /// More host names or addresses that the certificates hold for, beside localhost.
+        #[arg(long)]
+        host: Vec<String>,
+    },
+    /// Work on the configuration.
+    Config {
+        #[command(subcommand)]
+        command: ConfigCommand,
+    },
+    /// Print completions for a shell.
+    Completions {
+        /// Which.
+        shell: clap_complete::Shell,
+    },
+    /// Start three nodes on this machine, import events at two of them, and wait until all three hold the same.
+    Demo(DemoArgs),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Say whether the configuration can be used, and what it means.
+    Check,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InitArgs {
+    /// The node's name, for a first configuration.
+    #[arg(long, default_value = "alpha")]
+    pub(crate) name: PeerName,
+    /// Its data directory, for a first configuration.
+    #[arg(long)]
+    pub(crate) data_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AppendArgs {
+    /// CloudEvents `type`, 1 to 128 bytes.
+    #[arg(long = "type", short = 't')]
+    pub(crate) event_type: String,
+    /// CloudEvents `subject`.
+    #[arg(long, short)]
+    pub(crate) subject: Option<String>,
+    /// The payload: JSON, or text with another --content-type. `-` reads standard input.
+    #[arg(long, short, default_value = "")]
+    pub(crate) data: String,
+    /// CloudEvents `datacontenttype`.
+    #[arg(long, default_value = "application/json")]
+    pub(crate) content_type: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DemoArgs {
+    /// NDJSON CloudEvents to import into the second node at the same time.
+    #[arg(long)]
+    pub(crate) input: Option<PathBuf>,
+    /// Work in this directory and leave it there, instead of a temporary one.
+    #[arg(long)]
+    pub(crate) dir: Option<PathBuf>,
+    /// Give up after so many seconds.
+    #[arg(long, default_value_t = 300)]
+    pub(crate) timeout: u64,
+}

@@ -1,0 +1,214 @@
+//! What each command does.
+
+mod demo;
+mod serve;
+mod show;
+
+use std::io::Write as _;
+use std::path::Path;
+
+use antiphon_kernel::config::PeerMode;
+use antiphon_kernel::cortex::mint_identity;
+use antiphon_kernel::log::Log;
+use antiphon_storage::{Create, RocksStore};
+use anyhow::{Context as _, Result, bail};
+use clap::CommandFactory as _;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::{Value, json};
+use tokio::io::AsyncReadExt as _;
+
+use crate::admin::Backend;
+use crate::cli::{AppendArgs, Cli, Command, ConfigCommand, InitArgs};
+use crate::config::{self, NodeConfig};
+use crate::node::Ask;
+use crate::{dev_certs, input};
+
+pub(crate) async fn run(cli: Cli) -> Result<()> {
+    let json = cli.json;
+    let file = &cli.config;
+    match cli.command {
+        Command::Init(args) => init(file, &args, json),
+        Command::Serve { log_format } => serve::run(NodeConfig::load(file)?, log_format).await,
+        Command::Append(args) => append(file, args, json).await,
+        Command::Import { file: events } => import(file, &events, json).await,
+        Command::Log { after, limit, follow } => log(file, after, limit, follow).await,
+        Command::View { subject } => {
+            let one = subject.clone();
+            let found = ask(file, Ask::View { subject }).await?;
+            if let (Some(subject), Some([])) = (one, found.as_array().map(Vec::as_slice)) {
+                bail!("no event has the subject `{subject}`");
+            }
+            show::lines(&found)
+        }
+        Command::Status => show::status(&ask(file, Ask::Status).await?, json),
+        Command::Peers => show::peers(&ask(file, Ask::Status).await?["peers"], json),
+        Command::ResetPeer { name } => done(ask(file, Ask::ResetPeer { name: name.clone() }).await?, json, &format!("{name}: pin, cursor and health are cleared")),
+        Command::PausePeer { name } => set_peer(file, name, PeerMode::Paused, json).await,
+        Command::ResumePeer { name } => set_peer(file, name, PeerMode::Sync, json).await,
+        Command::SetMode { mode } => done(ask(file, Ask::SetMode { mode }).await?, json, &format!("mode is now {mode}")),
+        Command::Verify => verify(&ask(file, Ask::Verify).await?, json),
+        Command::Digest { by_origin } => show::digest(&ask(file, Ask::Digest).await?, by_origin, json),
+        Command::Key => show::line(&new_key()?),
+        Command::DevCerts { dir, names, host } => {
+            dev_certs::write(&dir, &names, &host)?;
+            done(json!({ "dir": dir }), json, &format!("certificates for development are in {}; do not use them for anything else", dir.display()))
+        }
+        Command::Config { command: ConfigCommand::Check } => check(file, json),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "antiphon", &mut std::io::stdout());
+            Ok(())
+        }
+        Command::Demo(args) => demo::run(args).await,
+    }
+}
+
+async fn ask(file: &Path, ask: Ask) -> Result<Value> {
+    let mut backend = Backend::open(NodeConfig::load(file)?).await?;
+    let answer = backend.ask(ask).await;
+    backend.close().await;
+    answer
+}
+
+fn done(answer: Value, json: bool, text: &str) -> Result<()> {
+    show::line(&if json { answer.to_string() } else { text.to_owned() })
+}
+
+async fn set_peer(file: &Path, name: antiphon_kernel::ids::PeerName, mode: PeerMode, json: bool) -> Result<()> {
+    let text = match mode {
+        PeerMode::Paused => format!("{name} is paused: not pulled, still served"),
+        PeerMode::Sync => format!("{name} is pulled again"),
+    };
+    done(ask(file, Ask::SetPeerMode { name, mode }).await?, json, &text)
+}
+
+/// 256 random bits in hex.
+pub(super) fn new_key() -> Result<String> {
+    let mut bytes = [0_u8; 32];
+    std::io::Read::read_exact(&mut std::fs::File::open("/dev/urandom")?, &mut bytes).context("no randomness")?;
+    Ok(bytes.iter().map(|b| format!("{b:02x}")).collect())
+}
+
+fn init(file: &Path, args: &InitArgs, json: bool) -> Result<()> {
+    if !file.exists() {
+        let data_dir = args.data_dir.clone().unwrap_or_else(|| Path::new(args.name.as_str()).join("data"));
+        dev_certs::put(file, &config::starter(&args.name, &data_dir), 0o644)?;
+    } else if args.data_dir.is_some() {
+        bail!("{} exists and names the data directory; leave --data-dir out", file.display());
+    }
+    let config = NodeConfig::load(file)?;
+    let identity = mint_identity(config.node.name.as_str());
+    let store = RocksStore::open(config.data_dir(), Create::IfMissing)?;
+    Log::create(&store, &identity)?;
+    let answer = json!({ "cortex_id": identity.cortex_id, "epoch": identity.epoch.to_string(), "data_dir": config.data_dir(), "config": file });
+    let text = format!("cortex {} is ready in {}; start it with `antiphon serve`", identity.cortex_id, config.data_dir().display());
+    done(answer, json, &text)
+}
+
+async fn append(file: &Path, args: AppendArgs, json: bool) -> Result<()> {
+    let mut data = args.data;
+    if data == "-" {
+        data.clear();
+        tokio::io::stdin().read_to_string(&mut data).await.context("standard input could not be read")?;
+    }
+    let mut event = json!({ "specversion": "1.0", "type": args.event_type });
+    if let Some(subject) = args.subject {
+        event["subject"] = subject.into();
+    }
+    if !data.is_empty() {
+        event["datacontenttype"] = args.content_type.clone().into();
+        event["data"] = if args.content_type.ends_with("json") {
+            serde_json::from_str(&data).context("--data is not JSON; name another --content-type to append text")?
+        } else {
+            data.into()
+        };
+    }
+    let answer = ask(file, Ask::Append { events: vec![event.to_string()] }).await?;
+    if let Some(error) = answer.get("error").and_then(Value::as_str) {
+        bail!("{error}");
+    }
+    if answer["leaves"] == false {
+        eprintln!("antiphon: this node does not serve its log (mode subscribe): the event will not leave it");
+    }
+    let appended = &answer["appended"][0];
+    let text = format!("{} at place {}", appended["id"].as_str().unwrap_or_default(), appended["seq"]);
+    done(appended.clone(), json, &text)
+}
+
+pub(super) fn progress_style() -> ProgressStyle {
+    ProgressStyle::with_template("{prefix:>8} {wide_bar} {pos}/{len} {per_sec}").unwrap_or_else(|_| ProgressStyle::default_bar())
+}
+
+async fn import(config: &Path, events: &Path, json: bool) -> Result<()> {
+    let mut backend = Backend::open(NodeConfig::load(config)?).await?;
+    let bar = ProgressBar::new_spinner();
+    bar.set_style(ProgressStyle::with_template("{spinner} {pos} events, {per_sec}").unwrap_or_else(|_| ProgressStyle::default_spinner()));
+    let imported = match input::lines(events).await {
+        Ok(lines) => input::import(lines, &mut backend, &bar).await,
+        Err(error) => Err(error),
+    };
+    bar.finish_and_clear();
+    backend.close().await;
+    let imported = imported?;
+    done(json!({ "imported": imported }), json, &format!("{imported} events imported"))
+}
+
+async fn log(file: &Path, mut after: u64, limit: Option<u64>, follow: bool) -> Result<()> {
+    let mut backend = Backend::open(NodeConfig::load(file)?).await?;
+    let result = async {
+        let mut left = limit.unwrap_or(u64::MAX);
+        while left > 0 {
+            let wait_ms = if follow { 10_000 } else { 0 };
+            let limit = usize::try_from(left.min(1000))?;
+            let page = tokio::select! {
+                page = backend.ask(Ask::Log { after, limit, wait_ms }) => page?,
+                _ = tokio::signal::ctrl_c() => return Ok(()),
+            };
+            let events = page["events"].as_array().map(Vec::as_slice).unwrap_or_default();
+            if events.is_empty() && !follow {
+                return Ok(());
+            }
+            let mut out = std::io::stdout().lock();
+            for event in events {
+                // A reader that went away (`| head`) is no error.
+                if writeln!(out, "{event}").is_err() {
+                    return Ok(());
+                }
+            }
+            left -= events.len() as u64;
+            after = page["next"].as_u64().unwrap_or(after);
+        }
+        Ok(())
+    };
+    let result: Result<()> = result.await;
+    backend.close().await;
+    result
+}
+
+fn verify(report: &Value, json: bool) -> Result<()> {
+    if json {
+        show::line(&report.to_string())?;
+    } else if report["clean"] == true {
+        show::line(&format!("clean: {} events of {} origins, digest {}", report["events"], report["origins"], report["digest"].as_str().unwrap_or_default()))?;
+    }
+    if report["clean"] == true {
+        return Ok(());
+    }
+    let faults: Vec<_> = report["faults"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    bail!("the log is damaged:\n  {}\nkeep a copy of the data directory; peers still hold what this node lost", faults.join("\n  "))
+}
+
+fn check(file: &Path, json: bool) -> Result<()> {
+    let config = NodeConfig::load(file)?;
+    let key = config.shared_key()?;
+    if let (Some(addr), true) = (config.listen.https, key.is_open())
+        && !addr.ip().is_loopback()
+        && !config.listen.allow_open
+    {
+        bail!("{}: {addr} is not a loopback address and there is no shared key: set ANTIPHON_SHARED_KEY or federation.key_file", file.display());
+    }
+    for path in config.listen.tls.iter().flat_map(|t| [&t.cert, &t.key]).map(|p| config.path(p)).chain(config.federation.peers.iter().filter_map(|p| p.ca.clone())) {
+        std::fs::File::open(&path).with_context(|| format!("{}: {} could not be read", file.display(), path.display()))?;
+    }
+    let text = format!("{} is good: node {}, {} peers, mode {}, {}", file.display(), config.node.name, config.federation.peers.len(), config.federation.mode, if key.is_open() { "no shared key" } else { "with a shared key" });
+    done(json!({ "ok": true, "peers": config.federation.peers.len() }), json, &text)
+}

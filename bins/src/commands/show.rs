@@ -1,0 +1,76 @@
+//! Answers, for people and for programs.
+
+use std::io::Write as _;
+
+use anyhow::Result;
+use comfy_table::Table;
+use comfy_table::presets::NOTHING;
+use serde_json::Value;
+
+/// One line on standard output; a reader that went away is no error.
+pub(super) fn line(text: &str) -> Result<()> {
+    let _ = writeln!(std::io::stdout(), "{text}");
+    Ok(())
+}
+
+/// One JSON value a line.
+pub(super) fn lines(values: &Value) -> Result<()> {
+    values.as_array().into_iter().flatten().try_for_each(|value| line(&value.to_string()))
+}
+
+fn text(value: &Value) -> String {
+    match value {
+        Value::Null => "-".to_owned(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+pub(super) fn status(status: &Value, json: bool) -> Result<()> {
+    if json {
+        return line(&status.to_string());
+    }
+    let state = if status["serving"] == true { "serving" } else { "not serving" };
+    line(&format!("{} ({}), {state}, mode {}", text(&status["name"]), text(&status["cortex_id"]), text(&status["mode"])))?;
+    line(&format!("{} events of {} origins, digest {}", status["events"], status["origins"], text(&status["digest"])))?;
+    for replayer in status["replayers"].as_array().into_iter().flatten() {
+        line(&format!("replayer {} at place {}", text(&replayer["name"]), replayer["position"]))?;
+        if let Some(error) = replayer["last_error"].as_str() {
+            line(&format!("  halted after {} tries: {error}", replayer["failures"]))?;
+        }
+    }
+    peers(&status["peers"], false)
+}
+
+pub(super) fn peers(peers: &Value, json: bool) -> Result<()> {
+    if json {
+        return line(&peers.to_string());
+    }
+    let list = peers.as_array().map(Vec::as_slice).unwrap_or_default();
+    if list.is_empty() {
+        return line("no peers");
+    }
+    let mut table = Table::new();
+    table.load_preset(NOTHING).set_header(["peer", "state", "lag", "behind", "last seen", "endpoint"]);
+    for peer in list {
+        let behind = peer["lag_seconds"].as_f64().map_or("-".to_owned(), |s| format!("{s:.1} s"));
+        table.add_row([text(&peer["name"]), text(&peer["phase"]), text(&peer["lag_events"]), behind, text(&peer["last_seen"]), text(&peer["endpoint"])]);
+    }
+    line(&table.to_string())?;
+    for peer in list.iter().filter(|peer| peer["reason"].is_string()) {
+        line(&format!("{} ({} times in a row); {}", text(&peer["reason"]), peer["consecutive_failures"], text(&peer["remedy"])))?;
+    }
+    Ok(())
+}
+
+pub(super) fn digest(answer: &Value, by_origin: bool, json: bool) -> Result<()> {
+    if json {
+        return line(&answer.to_string());
+    }
+    if by_origin {
+        for chain in answer["chains"].as_array().into_iter().flatten() {
+            line(&format!("{}  {} {}", text(&chain["digest"]), text(&chain["origin"]), chain["counter"]))?;
+        }
+    }
+    line(&text(&answer["digest"]))
+}

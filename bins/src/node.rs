@@ -1,0 +1,284 @@
+//! The node: a cortex on RocksDB, and what commands may ask of it, whether it serves or not.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use antiphon_https::{HttpsOptions, HttpsServer, HttpsTransport, Limits, ServerOptions, TlsFiles};
+use antiphon_kernel::config::{FederationMode, PeerMode};
+use antiphon_kernel::cortex::Cortex;
+use antiphon_kernel::cursor::Seq;
+use antiphon_kernel::event::from_cloud_event;
+use antiphon_kernel::ids::PeerName;
+use antiphon_kernel::log::{AppendError, Context as Seen, verify};
+use antiphon_kernel::state::PeerState;
+use antiphon_kernel::store::Durability;
+use antiphon_storage::{Create, RocksStore};
+use anyhow::{Context as _, Result, bail};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::config::{DurabilityName, NodeConfig};
+use crate::view::{self, View};
+
+/// What a command asks of a node.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "ask", rename_all = "snake_case")]
+pub(crate) enum Ask {
+    /// CloudEvents JSON texts, appended together.
+    Append { events: Vec<String> },
+    Log { after: u64, limit: usize, wait_ms: u64 },
+    View { subject: Option<String> },
+    Status,
+    ResetPeer { name: PeerName },
+    SetPeerMode { name: PeerName, mode: PeerMode },
+    SetMode { mode: FederationMode },
+    Verify,
+    Digest,
+}
+
+pub(crate) struct Node {
+    config: NodeConfig,
+    cortex: Cortex,
+    serving: bool,
+}
+
+const MODE_KEY: &str = "federation-mode";
+
+fn peer_mode_key(name: &PeerName) -> String {
+    format!("peer-mode/{name}")
+}
+
+impl Node {
+    /// Opens the node's store. With `serving`, peers are pulled.
+    pub(crate) async fn open(config: NodeConfig, serving: bool) -> Result<Self> {
+        let store = Arc::new(RocksStore::open(config.data_dir(), Create::Never)?);
+        let mut kernel = config.kernel(config.shared_key()?);
+        apply_overrides(&*store, &mut kernel)?;
+        if !serving {
+            kernel.peers.clear();
+        }
+        let transport = HttpsTransport::new(HttpsOptions {
+            shared_key: kernel.shared_key.clone(),
+            allow_plaintext_loopback: config.federation.allow_plaintext_loopback,
+        });
+        let durability = match config.node.durability {
+            DurabilityName::Sync => Durability::Sync,
+            DurabilityName::Relaxed => Durability::Relaxed,
+        };
+        let cortex = Cortex::builder(store)
+            .name(config.node.name.as_str())
+            .config(kernel)
+            .transport(transport)
+            .replayer(View)
+            .durability(durability)
+            .max_append_bytes(config.node.max_append_bytes)
+            .start()
+            .await?;
+        Ok(Self { config, cortex, serving })
+    }
+
+    /// Begins to answer peers, where the configuration says so.
+    pub(crate) async fn listen(&self) -> Result<Option<HttpsServer>> {
+        let Some(addr) = self.config.listen.https else { return Ok(None) };
+        let tls = self.config.listen.tls.as_ref();
+        let options = ServerOptions {
+            addr,
+            tls: tls.map(|t| TlsFiles { cert: self.config.path(&t.cert), key: self.config.path(&t.key) }),
+            keyed: !self.config.shared_key()?.is_open(),
+            allow_open: self.config.listen.allow_open,
+            limits: Limits::default(),
+        };
+        Ok(Some(HttpsServer::start(options, self.cortex.service().clone()).await?))
+    }
+
+    pub(crate) async fn stop(&self) {
+        self.cortex.stop().await;
+    }
+
+    pub(crate) async fn answer(&self, ask: Ask) -> Result<Value> {
+        match ask {
+            Ask::Append { events } => self.append(events).await,
+            Ask::Log { after, limit, wait_ms } => self.log(after, limit, wait_ms).await,
+            Ask::View { subject } => {
+                let head = self.cortex.view().visible();
+                self.replayed(head).await;
+                Ok(Value::Array(view::read(&**self.cortex.view().store(), subject.as_deref())?))
+            }
+            Ask::Status => self.status(),
+            Ask::ResetPeer { name } => {
+                self.known_peer(&name)?;
+                match self.serving {
+                    true => self.cortex.syncer().reset(&name).await?,
+                    false => self.cortex.state().reset_peer(&name).await?,
+                }
+                Ok(json!({ "reset": name }))
+            }
+            Ask::SetPeerMode { name, mode } => self.set_peer_mode(&name, mode).await,
+            Ask::SetMode { mode } => self.set_mode(mode).await,
+            Ask::Verify => {
+                let view = self.cortex.view().clone();
+                let report = tokio::task::spawn_blocking(move || verify(&view)).await??;
+                Ok(json!({
+                    "clean": report.is_clean(),
+                    "events": report.events,
+                    "origins": report.origins,
+                    "digest": report.digest.to_string(),
+                    "faults": report.faults,
+                }))
+            }
+            Ask::Digest => {
+                let heads = self.cortex.view().heads();
+                let chains: Vec<_> = heads
+                    .iter()
+                    .map(|(o, h)| json!({ "origin": o.to_string(), "counter": h.counter, "digest": h.digest.to_string() }))
+                    .collect();
+                Ok(json!({ "digest": heads.fold().to_string(), "chains": chains }))
+            }
+        }
+    }
+
+    async fn replayed(&self, seq: Seq) {
+        let Some(replayer) = self.cortex.replayers().first() else { return };
+        // A replayer that is stuck must not hold the command for ever: it shows in `status`.
+        let _ = tokio::time::timeout(Duration::from_secs(10), replayer.wait_replayed(seq)).await;
+    }
+
+    async fn append(&self, events: Vec<String>) -> Result<Value> {
+        let mut drafts = Vec::with_capacity(events.len());
+        for (index, event) in events.iter().enumerate() {
+            match from_cloud_event(event) {
+                Ok(draft) => drafts.push(draft),
+                Err(error) => return Ok(json!({ "refused": index, "error": error.to_string() })),
+            }
+        }
+        match self.cortex.log().append(drafts, Seen::Replayed).await {
+            Ok(appended) => {
+                let list: Vec<_> = appended
+                    .iter()
+                    .map(|a| json!({ "seq": a.seq.get(), "id": a.id.to_string(), "dot": a.dot.to_string() }))
+                    .collect();
+                let leaves = self.cortex.service().mode().serves();
+                Ok(json!({ "appended": list, "leaves": leaves }))
+            }
+            Err(AppendError::Draft { index, source }) => Ok(json!({ "refused": index, "error": source.to_string() })),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn log(&self, after: u64, limit: usize, wait_ms: u64) -> Result<Value> {
+        let mut durable = self.cortex.view().watch_durable();
+        let wait = Duration::from_millis(wait_ms.min(30_000));
+        let _ = tokio::time::timeout(wait, durable.wait_for(|head| head.get() > after)).await;
+        let view = self.cortex.view().clone();
+        let limit = limit.clamp(1, 1000);
+        let entries = tokio::task::spawn_blocking(move || view.durable_entries(Seq::new(after), limit, 4 << 20)).await??;
+        let events: Result<Vec<_>, _> = entries.iter().map(|entry| entry.to_cloud_event()).collect();
+        let next = entries.last().map_or(after, |entry| entry.seq.get());
+        Ok(json!({ "events": events?, "next": next, "head": self.cortex.view().head().seq.get() }))
+    }
+
+    fn status(&self) -> Result<Value> {
+        let identity = self.cortex.view().identity();
+        let replayers: Vec<_> = self.cortex.replayers().iter().map(|r| json!(r.status())).collect();
+        let peers = if self.serving { self.cortex.syncer().peers() } else { self.idle_peers()? };
+        Ok(json!({
+            "name": identity.name,
+            "cortex_id": identity.cortex_id,
+            "epoch": identity.epoch.to_string(),
+            "version": identity.version,
+            "serving": self.serving,
+            "mode": self.cortex.service().mode(),
+            "events": identity.head.seq.get(),
+            "origins": self.cortex.view().heads().len(),
+            "digest": identity.digest.to_string(),
+            "replayers": replayers,
+            "peers": peers.iter().map(peer_json).collect::<Vec<_>>(),
+        }))
+    }
+
+    /// Peers as they are kept, while nothing is pulled.
+    fn idle_peers(&self) -> Result<Vec<PeerState>> {
+        let state = self.cortex.state();
+        let peers = self.config.federation.peers.iter().map(|peer| {
+            let mut known = state.peer_state(&peer.name, &peer.endpoint)?;
+            known.mode = peer.mode;
+            known.phase = antiphon_kernel::machine::Phase::Paused;
+            Ok(known)
+        });
+        peers.collect()
+    }
+
+    fn known_peer(&self, name: &PeerName) -> Result<()> {
+        if self.config.federation.peers.iter().any(|peer| peer.name == *name) {
+            return Ok(());
+        }
+        let known: Vec<_> = self.config.federation.peers.iter().map(|peer| peer.name.as_str()).collect();
+        let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+        bail!("there is no peer `{name}`; configured are: {known}")
+    }
+
+    async fn set_peer_mode(&self, name: &PeerName, mode: PeerMode) -> Result<Value> {
+        self.known_peer(name)?;
+        self.cortex.state().set(&peer_mode_key(name), mode.as_str()).await?;
+        if self.serving {
+            match mode {
+                PeerMode::Paused => self.cortex.syncer().pause(name).await?,
+                PeerMode::Sync if self.cortex.service().mode().pulls() => self.cortex.syncer().resume(name).await?,
+                PeerMode::Sync => {}
+            }
+        }
+        Ok(json!({ "peer": name, "mode": mode }))
+    }
+
+    async fn set_mode(&self, mode: FederationMode) -> Result<Value> {
+        let state = self.cortex.state();
+        state.set(MODE_KEY, mode.as_str()).await?;
+        self.cortex.service().set_mode(mode);
+        if self.serving {
+            for peer in &self.config.federation.peers {
+                let kept = state.get(&peer_mode_key(&peer.name))?.and_then(|m| m.parse().ok());
+                let pulled = mode.pulls() && kept.unwrap_or(peer.mode) == PeerMode::Sync;
+                match pulled {
+                    true => self.cortex.syncer().resume(&peer.name).await?,
+                    false => self.cortex.syncer().pause(&peer.name).await?,
+                }
+            }
+        }
+        Ok(json!({ "mode": mode }))
+    }
+}
+
+/// What `set-mode`, `pause-peer` and `resume-peer` said outlives a restart and goes before the file.
+fn apply_overrides(store: &RocksStore, config: &mut antiphon_kernel::config::Config) -> Result<()> {
+    let read = |key: &str| antiphon_kernel::state::read_free(store, key).context("what commands changed could not be read");
+    if let Some(mode) = read(MODE_KEY)?.and_then(|m| m.parse().ok()) {
+        config.mode = mode;
+    }
+    for peer in &mut config.peers {
+        if let Some(mode) = read(&peer_mode_key(&peer.name))?.and_then(|m| m.parse().ok()) {
+            peer.mode = mode;
+        }
+    }
+    Ok(())
+}
+
+fn peer_json(peer: &PeerState) -> Value {
+    let error = peer.health.last_error;
+    json!({
+        "name": peer.name,
+        "endpoint": peer.endpoint,
+        "mode": peer.mode,
+        "phase": peer.phase,
+        "cortex_id": peer.cortex_id,
+        "cursor": peer.cursor.map(|c| c.to_string()),
+        "last_event": peer.last_event,
+        "last_seen": peer.last_seen,
+        "lag_events": peer.lag.map(|l| l.events),
+        "lag_seconds": peer.lag.map(|l| l.behind.as_secs_f64()),
+        "version": peer.health.version,
+        "consecutive_failures": peer.health.consecutive_failures,
+        "last_error": error,
+        "reason": error.map(|e| format!("{} {}", peer.name, e.reason())),
+        "remedy": error.map(|e| e.remedy()),
+    })
+}

@@ -1,0 +1,182 @@
+//! Foreign bytes never make a decoder panic, and what it accepts lies within the protocol's bounds, is no larger than
+//! what came in, and survives being encoded again.
+//!
+//! The first byte says what the rest is: a whole frame, a frame's kind and body (the header is made to fit, or a fuzzer
+//! would seldom get past the checksum), or an event record.
+
+use antiphon_kernel::clock::{MAX_CLOCK_ENTRIES, VClock};
+use antiphon_kernel::codec::{
+    EncodedDraft, EventView, FRAME_HEADER_BYTES, FrameHeader, Message, decode, encode, encode_record,
+};
+use antiphon_kernel::digest::Digest;
+use antiphon_kernel::event::{
+    Draft, MAX_CONTENT_TYPE_BYTES, MAX_EXTENSION_NAME_BYTES, MAX_EXTENSION_VALUE_BYTES, MAX_EXTENSIONS,
+    MAX_SUBJECT_BYTES, MAX_TYPE_BYTES,
+};
+use antiphon_kernel::ids::MAX_COUNTER;
+use antiphon_kernel::protocol::{EventBatch, FetchReply, Heads, Known, MAX_BATCH_EVENTS, Refusal};
+use bytes::Bytes;
+
+/// What an input holds after its first byte.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Input {
+    /// A frame, header and all.
+    Frame(Bytes),
+    /// An event record.
+    Record(Bytes),
+}
+
+impl Input {
+    /// First byte of an input that holds a whole frame.
+    pub const FRAME: u8 = 0;
+    /// First byte of an input that holds a frame's kind and body.
+    pub const BODY: u8 = 1;
+    /// First byte of an input that holds an event record.
+    pub const RECORD: u8 = 2;
+
+    /// What these bytes hold; `None` of too few.
+    #[must_use]
+    pub fn of(data: &[u8]) -> Option<Self> {
+        let (&selector, rest) = data.split_first()?;
+        Some(match selector % 3 {
+            Self::FRAME => Self::Frame(Bytes::copy_from_slice(rest)),
+            Self::BODY => {
+                let (&kind, body) = rest.split_first()?;
+                Self::Frame(framed(kind, body))
+            }
+            _ => Self::Record(Bytes::copy_from_slice(rest)),
+        })
+    }
+}
+
+/// A frame with this kind and body, whose length and checksum are right.
+#[must_use]
+pub fn framed(kind: u8, body: &[u8]) -> Bytes {
+    // Magic and version as the encoder writes them, so that they are written down in one place only.
+    let any = encode(&Message::Reply(FetchReply::Refused(Refusal::Busy)));
+    let mut frame = any[..3].to_vec();
+    frame.push(kind);
+    frame.extend_from_slice(&u32::try_from(body.len()).unwrap_or(u32::MAX).to_be_bytes());
+    frame.extend_from_slice(&Digest::of(body).to_bytes());
+    frame.extend_from_slice(body);
+    frame.into()
+}
+
+/// Decodes `data` and checks what comes out.
+///
+/// # Panics
+/// Where a decoder does, or where it accepts what it must not.
+pub fn run(data: &[u8]) {
+    match Input::of(data) {
+        Some(Input::Frame(frame)) => check_frame(&frame),
+        Some(Input::Record(record)) => check_record(&record),
+        None => {}
+    }
+}
+
+fn check_frame(frame: &Bytes) {
+    let message = match decode(frame) {
+        Ok(message) => message,
+        Err(error) => {
+            assert!(!error.to_string().is_empty());
+            return;
+        }
+    };
+    let header = FrameHeader::parse(frame).expect("a frame that decodes has a header");
+    assert_eq!(header.body_len(), frame.len() - FRAME_HEADER_BYTES);
+    match &message {
+        Message::Fetch(request) => {
+            assert!(request.direct.len() <= MAX_CLOCK_ENTRIES);
+            assert!(request.after.is_none_or(|cursor| cursor.seq.get() <= MAX_COUNTER));
+            if let Known::Full(heads) = &request.known {
+                check_heads(heads);
+            }
+        }
+        Message::Reply(FetchReply::Batch(batch)) => check_batch(batch, frame),
+        Message::Reply(FetchReply::Refused(refusal)) => assert!(!refusal.to_string().is_empty()),
+    }
+    let again = encode(&message);
+    assert!(again.len() <= frame.len(), "the encoder's form is the shortest");
+    assert_eq!(decode(&again).as_ref(), Ok(&message), "what was decoded is encoded and decoded to the same");
+}
+
+fn check_batch(batch: &EventBatch, frame: &Bytes) {
+    check_heads(&batch.heads);
+    assert!(batch.events.len() <= MAX_BATCH_EVENTS as usize);
+    assert!([batch.prev, batch.last, batch.head].iter().all(|cursor| cursor.seq.get() <= MAX_COUNTER));
+    let total: usize = batch.events.iter().map(|event| event.1.len()).sum();
+    assert!(total <= frame.len(), "{total} bytes of events in a frame of {}", frame.len());
+    let within = frame.as_ptr_range();
+    let mut before = batch.prev.seq;
+    for (seq, bytes) in &batch.events {
+        assert!(*seq > before && seq.get() <= MAX_COUNTER, "places increase");
+        before = *seq;
+        let slice = bytes.as_ptr_range();
+        assert!(bytes.is_empty() || (within.start <= slice.start && slice.end <= within.end), "events are not copies");
+        check_record(bytes);
+    }
+}
+
+fn check_heads(heads: &Heads) {
+    assert!(heads.len() <= MAX_CLOCK_ENTRIES);
+    assert!(heads.iter().is_sorted_by(|a, b| a.0 < b.0));
+    assert!(heads.iter().all(|(_, head)| (1..=MAX_COUNTER).contains(&head.counter)));
+}
+
+fn check_record(bytes: &Bytes) {
+    let short = EventView::decode_dot(bytes);
+    let view = match EventView::decode(bytes) {
+        Ok(view) => view,
+        Err(error) => {
+            assert!(!error.to_string().is_empty());
+            return;
+        }
+    };
+    assert_eq!(short, Ok((view.id, view.dot)), "the short reading agrees with the whole one");
+    assert!((1..=MAX_TYPE_BYTES).contains(&view.event_type.len()));
+    assert!(view.subject.len() <= MAX_SUBJECT_BYTES);
+    assert!(view.datacontenttype.len() <= MAX_CONTENT_TYPE_BYTES);
+    assert!(view.extensions.len() <= MAX_EXTENSIONS);
+    for (name, value) in &view.extensions {
+        assert!((1..=MAX_EXTENSION_NAME_BYTES).contains(&name.len()));
+        assert!(value.len() <= MAX_EXTENSION_VALUE_BYTES);
+    }
+    assert!(view.deps.len() <= MAX_CLOCK_ENTRIES);
+    assert_eq!(view.deps.get(view.dot.origin()), 0, "an event never depends on its own origin");
+    assert!(size_of_fields(&view) <= bytes.len());
+    assert!(EventView::decode(&bytes[..bytes.len() - 1]).is_err(), "a record ends where it ends");
+    assert!(EventView::decode(&[&bytes[..], &[0]].concat()).is_err(), "and nothing follows it");
+    if view.signature.is_empty() {
+        check_encoded_again(&view, bytes);
+    }
+}
+
+fn size_of_fields(view: &EventView<'_>) -> usize {
+    let extensions: usize = view.extensions.iter().map(|(name, value)| name.len() + value.len()).sum();
+    [view.event_type.len(), view.subject.len(), view.datacontenttype.len(), view.signature.len(), view.data.len()]
+        .iter()
+        .sum::<usize>()
+        + extensions
+}
+
+/// A valid record without a signature is one that `append` could have written: its fields make it again, byte for byte
+/// unless the writer chose a longer form of an integer.
+fn check_encoded_again(view: &EventView<'_>, bytes: &Bytes) {
+    let mut draft = Draft::new(view.event_type, Bytes::copy_from_slice(view.data)).time(view.time);
+    draft.subject = (!view.subject.is_empty()).then(|| view.subject.to_owned());
+    draft.datacontenttype = (!view.datacontenttype.is_empty()).then(|| view.datacontenttype.to_owned());
+    draft.extensions = view.extensions.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
+    assert_eq!(draft.check(), Ok(()), "what a peer may send, an application may append");
+    let assigned = EncodedDraft { id: view.id, dot: view.dot, deps: &view.deps, time: view.time };
+    let again = encode_record(&draft, &assigned);
+    assert!(again.len() <= bytes.len(), "the encoder's form is the shortest");
+    let back = EventView::decode(&again).expect("what was encoded decodes");
+    assert_eq!(fields(&back), fields(view));
+}
+
+type Fields<'v> = (&'v VClock, [&'v str; 3], &'v [(&'v str, &'v str)], &'v [u8], String);
+
+fn fields<'v>(view: &'v EventView<'_>) -> Fields<'v> {
+    let rest = format!("{} {} {}", view.id, view.dot, view.time.as_micros());
+    (&view.deps, [view.event_type, view.subject, view.datacontenttype], &view.extensions, view.data, rest)
+}

@@ -1,0 +1,181 @@
+//! The side that asks.
+
+use std::time::Duration;
+
+use antiphon_kernel::codec::{Message, decode, encode};
+use antiphon_kernel::config::{PeerConfig, SharedKey};
+use antiphon_kernel::health::ErrorCategory;
+use antiphon_kernel::protocol::{FetchReply, FetchRequest, Identity, MAX_WAIT};
+use antiphon_kernel::transport::{Link, Transport, TransportError};
+use async_trait::async_trait;
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use reqwest::{Client, RequestBuilder, Response, StatusCode};
+
+use crate::client_body::{read_capped, read_frame};
+use crate::client_tls::{LoopbackOnly, config};
+use crate::endpoint::Endpoint;
+use crate::errors::{configuration, failure, from_reqwest, from_status, from_wire, presentable};
+use crate::FRAME_CONTENT_TYPE;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a peer may stay silent beyond the time it may park a poll.
+const READ_TIMEOUT: Duration = Duration::from_secs(30);
+/// Shorter than a server keeps idle connections, so that the server is rarely the one to close.
+const POOL_IDLE: Duration = Duration::from_secs(75);
+const MAX_IDENTITY_BYTES: usize = 256 * 1024;
+
+/// Settings of [`HttpsTransport`].
+#[derive(Debug, Clone, Default)]
+pub struct HttpsOptions {
+    /// The key to present; an open one presents nothing.
+    pub shared_key: SharedKey,
+    /// Whether `http://` may be dialled, on loopback addresses only. For tests and for one machine.
+    pub allow_plaintext_loopback: bool,
+}
+
+/// Reaches peers over HTTPS.
+#[derive(Debug, Clone)]
+pub struct HttpsTransport {
+    options: HttpsOptions,
+}
+
+impl HttpsTransport {
+    /// A transport with these settings.
+    #[must_use]
+    pub const fn new(options: HttpsOptions) -> Self {
+        Self { options }
+    }
+}
+
+impl Transport for HttpsTransport {
+    fn schemes(&self) -> &'static [&'static str] {
+        // `http` is listed even where it is not allowed: the refusal then says why.
+        &["https", "http"]
+    }
+
+    fn link(&self, peer: &PeerConfig) -> Result<Box<dyn Link>, TransportError> {
+        let endpoint = Endpoint::parse(&peer.endpoint, self.options.allow_plaintext_loopback)?;
+        let client = client(&endpoint, peer)?;
+        let key = &self.options.shared_key;
+        let link = HttpsLink { client, endpoint, key: key.clone(), authorization: authorization(key)? };
+        Ok(Box::new(link))
+    }
+}
+
+fn client(endpoint: &Endpoint, peer: &PeerConfig) -> Result<Client, TransportError> {
+    let mut builder = Client::builder()
+        .tls_backend_preconfigured(config(peer.ca.as_deref())?)
+        .https_only(!endpoint.is_plaintext())
+        // A redirect could carry the key elsewhere, and a proxy from the environment would see whom we talk to.
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
+        .retry(reqwest::retry::never())
+        .referer(false)
+        .connect_timeout(CONNECT_TIMEOUT)
+        .read_timeout(READ_TIMEOUT + MAX_WAIT)
+        .pool_max_idle_per_host(1)
+        .pool_idle_timeout(POOL_IDLE)
+        .tcp_nodelay(true)
+        .user_agent(concat!("antiphon/", env!("CARGO_PKG_VERSION")));
+    if endpoint.is_plaintext() {
+        builder = builder.dns_resolver(LoopbackOnly);
+    }
+    builder.build().map_err(|e| configuration(format!("no HTTP client can be made of it: {}", from_reqwest(e).detail())))
+}
+
+fn authorization(key: &SharedKey) -> Result<Option<HeaderValue>, TransportError> {
+    if key.is_open() {
+        return Ok(None);
+    }
+    let mut value = HeaderValue::from_str(&format!("Bearer {}", key.expose()))
+        .map_err(|_| configuration("the shared key cannot stand in an HTTP header; `antiphon key` makes one that can"))?;
+    value.set_sensitive(true);
+    Ok(Some(value))
+}
+
+struct HttpsLink {
+    client: Client,
+    endpoint: Endpoint,
+    key: SharedKey,
+    authorization: Option<HeaderValue>,
+}
+
+impl HttpsLink {
+    async fn send(&self, mut request: RequestBuilder) -> Result<Response, TransportError> {
+        if let Some(authorization) = &self.authorization {
+            request = request.header(AUTHORIZATION, authorization.clone());
+        }
+        request.send().await.map_err(from_reqwest)
+    }
+
+    async fn ask_identity(&self) -> Result<Identity, TransportError> {
+        let request = self.client.get(self.endpoint.route("/v1/identity")).header(ACCEPT, "application/json");
+        let response = self.send(request).await?;
+        if response.status() != StatusCode::OK {
+            return Err(from_status(response.status()));
+        }
+        expect_type(&response, "application/json")?;
+        let body = read_capped(response, MAX_IDENTITY_BYTES).await?;
+        serde_json::from_slice(&body)
+            .map_err(|e| failure(ErrorCategory::Unexpected, format!("its identity does not read as one: {e}")))
+    }
+
+    async fn ask_events(&self, request: &FetchRequest) -> Result<FetchReply, TransportError> {
+        let request = self
+            .client
+            .post(self.endpoint.route("/v1/fetch"))
+            .header(CONTENT_TYPE, FRAME_CONTENT_TYPE)
+            .header(ACCEPT, FRAME_CONTENT_TYPE)
+            .body(encode(&Message::Fetch(request.clone())));
+        let response = self.send(request).await?;
+        // A refusal of a malformed question is an answer too, and comes as a frame.
+        let answered = match response.status() {
+            StatusCode::OK => true,
+            StatusCode::BAD_REQUEST => is_type(&response, FRAME_CONTENT_TYPE),
+            _ => false,
+        };
+        if !answered {
+            return Err(from_status(response.status()));
+        }
+        expect_type(&response, FRAME_CONTENT_TYPE)?;
+        match decode(&read_frame(response).await?) {
+            Ok(Message::Reply(reply)) => Ok(reply),
+            Ok(Message::Fetch(_)) => Err(failure(ErrorCategory::Protocol, "it answered a question with a question")),
+            Err(error) => Err(from_wire(&error)),
+        }
+    }
+
+    async fn within<T>(
+        &self,
+        deadline: Duration,
+        ask: impl Future<Output = Result<T, TransportError>>,
+    ) -> Result<T, TransportError> {
+        let result = tokio::time::timeout(deadline, ask)
+            .await
+            .unwrap_or_else(|_| Err(failure(ErrorCategory::Timeout, format!("no whole answer within {deadline:?}"))));
+        result.map_err(|error| presentable(&error, self.key.expose()))
+    }
+}
+
+fn is_type(response: &Response, expected: &str) -> bool {
+    let value = response.headers().get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    value.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(expected)
+}
+
+fn expect_type(response: &Response, expected: &str) -> Result<(), TransportError> {
+    if is_type(response, expected) {
+        return Ok(());
+    }
+    Err(failure(ErrorCategory::Unexpected, format!("the answer's content type is not {expected}")))
+}
+
+#[async_trait]
+impl Link for HttpsLink {
+    async fn identify(&self, deadline: Duration) -> Result<Identity, TransportError> {
+        self.within(deadline, self.ask_identity()).await
+    }
+
+    async fn fetch(&self, request: &FetchRequest, deadline: Duration) -> Result<FetchReply, TransportError> {
+        self.within(deadline, self.ask_events(request)).await
+    }
+}

@@ -1,0 +1,63 @@
+//! Whom the client trusts, and how it finds addresses.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use antiphon_kernel::transport::TransportError;
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{ClientConfig, RootCertStore};
+
+use crate::errors::configuration;
+
+/// TLS as the client speaks it: TLS 1.2 or newer, this provider and no other, and either the configured authorities
+/// or the bundled roots, never both.
+pub(crate) fn config(ca: Option<&Path>) -> Result<ClientConfig, TransportError> {
+    let roots = match ca {
+        Some(path) => read_authorities(path)?,
+        None => RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() },
+    };
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|e| configuration(format!("TLS cannot be set up: {e}")))?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(config)
+}
+
+fn read_authorities(path: &Path) -> Result<RootCertStore, TransportError> {
+    let fault = |what: String| {
+        configuration(format!("`ca` file {}: {what}; give it the authority's certificate in PEM form", path.display()))
+    };
+    let mut roots = RootCertStore::empty();
+    let certificates = CertificateDer::pem_file_iter(path).map_err(|e| fault(format!("it cannot be read ({e})")))?;
+    for certificate in certificates {
+        let certificate = certificate.map_err(|e| fault(format!("it cannot be read ({e})")))?;
+        roots.add(certificate).map_err(|e| fault(format!("a certificate in it cannot be used ({e})")))?;
+    }
+    if roots.is_empty() {
+        return Err(fault("it holds no certificate".to_owned()));
+    }
+    Ok(roots)
+}
+
+/// Names resolved by the system, but for plain HTTP to loopback addresses alone: a hosts file that points `localhost`
+/// elsewhere must not carry the key there.
+pub(crate) struct LoopbackOnly;
+
+impl Resolve for LoopbackOnly {
+    fn resolve(&self, name: Name) -> Resolving {
+        Box::pin(async move {
+            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
+            let home: Vec<SocketAddr> = found.filter(|address| address.ip().to_canonical().is_loopback()).collect();
+            if home.is_empty() {
+                return Err("the name does not resolve to a loopback address".into());
+            }
+            Ok(Box::new(home.into_iter()) as Addrs)
+        })
+    }
+}

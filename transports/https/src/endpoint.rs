@@ -1,0 +1,91 @@
+//! A peer's endpoint, checked once, before anything is dialled.
+
+use std::net::IpAddr;
+
+use antiphon_kernel::transport::TransportError;
+use reqwest::Url;
+
+use crate::errors::configuration;
+
+/// Where a peer answers.
+#[derive(Debug)]
+pub(crate) struct Endpoint {
+    base: String,
+    plaintext: bool,
+}
+
+impl Endpoint {
+    /// Checks an endpoint. No message repeats it: what stands in the wrong place may be a secret.
+    pub(crate) fn parse(text: &str, allow_plaintext_loopback: bool) -> Result<Self, TransportError> {
+        let url = Url::parse(text)
+            .map_err(|e| configuration(format!("the endpoint is not a URL ({e}); write it as https://host:port")))?;
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(configuration(
+                "the endpoint carries user information; keys belong into ANTIPHON_SHARED_KEY or key_file",
+            ));
+        }
+        if url.query().is_some() || url.fragment().is_some() {
+            return Err(configuration("the endpoint has a query or a fragment; write it as https://host:port"));
+        }
+        let host = url.host_str().unwrap_or_default();
+        let plaintext = match url.scheme() {
+            "https" => false,
+            "http" if allow_plaintext_loopback && is_loopback(host) => true,
+            "http" => {
+                return Err(configuration(
+                    "plain http would send the shared key in clear; write the endpoint as https://host:port \
+                     (http is for loopback addresses, and only where it was explicitly allowed)",
+                ));
+            }
+            _ => return Err(configuration("this transport dials https; write the endpoint as https://host:port")),
+        };
+        Ok(Self { base: url.as_str().trim_end_matches('/').to_owned(), plaintext })
+    }
+
+    /// The address of one of its routes; `path` begins with a slash.
+    pub(crate) fn route(&self, path: &str) -> String {
+        format!("{}{path}", self.base)
+    }
+
+    /// Whether it is plain HTTP.
+    pub(crate) const fn is_plaintext(&self) -> bool {
+        self.plaintext
+    }
+}
+
+fn is_loopback(host: &str) -> bool {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || bare.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use antiphon_kernel::health::ErrorCategory;
+
+    use super::*;
+
+    #[test]
+    fn https_goes_anywhere_and_http_nowhere_but_home() {
+        assert_eq!(
+            Endpoint::parse("https://a.example:7443/", false).unwrap().route("/v1/fetch"),
+            "https://a.example:7443/v1/fetch"
+        );
+        assert_eq!(Endpoint::parse("https://a.example/behind", false).unwrap().route("/x"), "https://a.example/behind/x");
+        for good in ["http://127.0.0.1:80", "http://localhost:1", "http://[::1]:5", "http://127.9.9.9"] {
+            assert!(Endpoint::parse(good, true).unwrap().is_plaintext(), "{good}");
+            assert_eq!(Endpoint::parse(good, false).unwrap_err().category(), ErrorCategory::Configuration);
+        }
+        for bad in ["http://10.0.0.1:80", "http://example.com", "http://localhost.example.com", "ftp://x", "x", "https://"] {
+            assert_eq!(Endpoint::parse(bad, true).unwrap_err().category(), ErrorCategory::Configuration, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_secret_in_the_wrong_place_is_not_repeated() {
+        for bad in ["https://me:hunter2@x:1", "https://x:1/?key=hunter2", "https://x:1/#hunter2", "hunter2://x"] {
+            let error = Endpoint::parse(bad, true).unwrap_err();
+            assert!(!error.to_string().contains("hunter2"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! From what the HTTP stack reports to what the kernel counts: by type, along the chain of causes.
+
+use std::error::Error as StdError;
+use std::io;
+
+use antiphon_kernel::codec::WireError;
+use antiphon_kernel::health::ErrorCategory;
+use antiphon_kernel::transport::TransportError;
+use reqwest::StatusCode;
+
+/// The longest detail that goes into the log; a peer chooses parts of some.
+const MAX_DETAIL: usize = 400;
+
+pub(crate) fn configuration(detail: impl Into<String>) -> TransportError {
+    TransportError::new(ErrorCategory::Configuration, detail)
+}
+
+pub(crate) fn failure(category: ErrorCategory, detail: impl Into<String>) -> TransportError {
+    TransportError::new(category, detail)
+}
+
+/// What a failed request was.
+pub(crate) fn from_reqwest(error: reqwest::Error) -> TransportError {
+    // The URL is configuration's to show.
+    let error = error.without_url();
+    TransportError::new(category_of(&error), describe(&error))
+}
+
+fn category_of(error: &reqwest::Error) -> ErrorCategory {
+    if error.is_dns() {
+        return ErrorCategory::Dns;
+    }
+    let mut found = None;
+    walk(error, &mut |cause| {
+        // The innermost cause is the most precise, except that nothing is more precise than TLS.
+        if found != Some(ErrorCategory::Tls) {
+            found = cause_category(cause).or(found);
+        }
+    });
+    found.unwrap_or_else(|| {
+        if error.is_timeout() {
+            ErrorCategory::Timeout
+        } else if error.is_builder() {
+            ErrorCategory::Configuration
+        } else if error.is_decode() {
+            ErrorCategory::Unexpected
+        } else {
+            ErrorCategory::Reset
+        }
+    })
+}
+
+fn cause_category(cause: &(dyn StdError + 'static)) -> Option<ErrorCategory> {
+    if cause.is::<rustls::Error>() {
+        return Some(ErrorCategory::Tls);
+    }
+    if let Some(hyper) = cause.downcast_ref::<hyper::Error>() {
+        return if hyper.is_incomplete_message() {
+            Some(ErrorCategory::Eof)
+        } else if hyper.is_parse() {
+            Some(ErrorCategory::Unexpected)
+        } else if hyper.is_timeout() {
+            Some(ErrorCategory::Timeout)
+        } else if hyper.is_canceled() || hyper.is_closed() {
+            Some(ErrorCategory::Reset)
+        } else {
+            None
+        };
+    }
+    match cause.downcast_ref::<io::Error>()?.kind() {
+        io::ErrorKind::ConnectionRefused => Some(ErrorCategory::Refused),
+        io::ErrorKind::UnexpectedEof => Some(ErrorCategory::Eof),
+        io::ErrorKind::ConnectionReset
+        | io::ErrorKind::ConnectionAborted
+        | io::ErrorKind::BrokenPipe
+        | io::ErrorKind::NotConnected => Some(ErrorCategory::Reset),
+        // What to look at is the same: the path.
+        io::ErrorKind::TimedOut
+        | io::ErrorKind::HostUnreachable
+        | io::ErrorKind::NetworkUnreachable
+        | io::ErrorKind::NetworkDown => Some(ErrorCategory::Timeout),
+        // How chunked encoding that is none is reported.
+        io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData => Some(ErrorCategory::Unexpected),
+        _ => None,
+    }
+}
+
+/// Visits an error and its causes, outermost first.
+fn walk(error: &(dyn StdError + 'static), visit: &mut dyn FnMut(&(dyn StdError + 'static))) {
+    visit(error);
+    // `source` of an I/O error skips the error it wraps, which is where TLS puts the reason.
+    let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+    match inner {
+        Some(inner) => walk(inner, visit),
+        None => {
+            if let Some(source) = error.source() {
+                walk(source, visit);
+            }
+        }
+    }
+}
+
+fn describe(error: &(dyn StdError + 'static)) -> String {
+    let mut text = String::new();
+    walk(error, &mut |cause| {
+        let part = cause.to_string();
+        // Wrappers repeat what they wrap.
+        if !text.contains(&part) {
+            if !text.is_empty() {
+                text.push_str(": ");
+            }
+            text.push_str(&part);
+        }
+    });
+    text
+}
+
+/// What a frame that cannot be used was.
+pub(crate) fn from_wire(error: &WireError) -> TransportError {
+    let category = match error {
+        WireError::NotAFrame => ErrorCategory::Unexpected,
+        WireError::UnknownVersion { .. } => ErrorCategory::Version,
+        WireError::TooLarge { .. } => ErrorCategory::TooLarge,
+        WireError::Length { .. } | WireError::Checksum => ErrorCategory::Corrupt,
+        WireError::Malformed { .. } => ErrorCategory::Protocol,
+    };
+    TransportError::new(category, error.to_string())
+}
+
+/// What a status says that is not an answer.
+pub(crate) fn from_status(status: StatusCode) -> TransportError {
+    let (category, what) = match status {
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => (ErrorCategory::Auth, "the key was not accepted"),
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => (ErrorCategory::Busy, "it has no room now"),
+        _ if status.is_redirection() => (ErrorCategory::Redirect, "redirects are never followed"),
+        _ => (ErrorCategory::Unexpected, "not how an Antiphon node answers"),
+    };
+    TransportError::new(category, format!("HTTP status {}: {what}", status.as_u16()))
+}
+
+/// The error as it may be shown: bounded, on one line, and without the key even if a peer sent it back.
+pub(crate) fn presentable(error: &TransportError, key: &str) -> TransportError {
+    let mut detail = error.detail().to_owned();
+    if !key.is_empty() {
+        detail = detail.replace(key, "[key]");
+    }
+    let detail = detail.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_DETAIL).collect::<String>();
+    TransportError::new(error.category(), detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statuses_have_their_category() {
+        let of = |code: u16| from_status(StatusCode::from_u16(code).unwrap_or_default()).category();
+        assert_eq!((of(401), of(403)), (ErrorCategory::Auth, ErrorCategory::Auth));
+        assert_eq!((of(301), of(308)), (ErrorCategory::Redirect, ErrorCategory::Redirect));
+        assert_eq!((of(429), of(503)), (ErrorCategory::Busy, ErrorCategory::Busy));
+        assert_eq!((of(404), of(500)), (ErrorCategory::Unexpected, ErrorCategory::Unexpected));
+    }
+
+    #[test]
+    fn a_tls_reason_inside_an_io_error_is_found() {
+        let inner = io::Error::new(io::ErrorKind::InvalidData, rustls::Error::DecryptError);
+        let outer = io::Error::other(inner);
+        let mut seen = Vec::new();
+        walk(&outer, &mut |cause| seen.extend(cause_category(cause)));
+        assert!(seen.contains(&ErrorCategory::Tls), "{seen:?}");
+    }
+
+    #[test]
+    fn what_is_shown_has_no_key_and_no_end_of_line() {
+        let error = failure(ErrorCategory::Unexpected, format!("it said\n\u{1b}[31msecret{}", "x".repeat(1000)));
+        let shown = presentable(&error, "secret");
+        assert!(!shown.detail().contains("secret") && !shown.detail().contains('\n'));
+        assert!(shown.detail().contains("[key]") && shown.detail().chars().count() <= MAX_DETAIL);
+    }
+}
