@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::task::JoinHandle;
 
@@ -16,7 +16,7 @@ use crate::node::{Ask, Node};
 /// The longest line: a batch of events at their bounds.
 const MAX_LINE: u64 = 64 * 1024 * 1024;
 
-async fn read_line(reader: &mut (impl AsyncBufReadExt + AsyncRead + Unpin)) -> Result<Option<String>> {
+async fn read_line(reader: &mut (impl AsyncBufRead + Unpin)) -> Result<Option<String>> {
     let mut line = String::new();
     let read = reader.take(MAX_LINE).read_line(&mut line).await?;
     if read == 0 {
@@ -57,7 +57,9 @@ async fn converse(stream: UnixStream, node: Arc<Node>) {
     while let Ok(Some(line)) = read_line(&mut reader).await {
         let answer = match serde_json::from_str::<Ask>(&line) {
             Ok(ask) => node.answer(ask).await,
-            Err(error) => Err(anyhow::anyhow!("this node does not know that command ({error}); are both of one version?")),
+            Err(error) => {
+                Err(anyhow::anyhow!("this node does not know that command ({error}); are both of one version?"))
+            }
         };
         let answer = match answer {
             Ok(value) => json!({ "ok": value }),

@@ -92,8 +92,12 @@ impl NodeConfig {
             }
             Err(e) => return Err(e).with_context(|| format!("{} could not be read", file.display())),
         };
-        let mut config: Self = serde_yaml::from_str(&text)
-            .map_err(|e| anyhow::anyhow!("{}: {e}\nhint: docs/architecture.md lists every field; unknown ones are refused", file.display()))?;
+        let mut config: Self = serde_yaml::from_str(&text).map_err(|e| {
+            anyhow::anyhow!(
+                "{}: {e}\nhint: docs/architecture.md lists every field; unknown ones are refused",
+                file.display()
+            )
+        })?;
         let directory = file.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         config.base = directory.to_owned();
         for peer in &mut config.federation.peers {

@@ -7,7 +7,9 @@ use std::path::Path;
 
 use antiphon_kernel::ids::PeerName;
 use anyhow::{Context as _, Result};
-use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+};
 
 /// Writes `ca.pem`, and `<name>.pem` and `<name>.key` for each node. The authority's key is not kept: nothing more can
 /// be signed with it.

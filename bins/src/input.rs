@@ -22,7 +22,11 @@ pub(crate) async fn lines(file: &Path) -> Result<Box<dyn AsyncBufRead + Unpin + 
 }
 
 /// Appends every line. At the first bad line it stops: what came before is kept, and the error says how many.
-pub(crate) async fn import(reader: Box<dyn AsyncBufRead + Unpin + Send>, backend: &mut Backend, bar: &ProgressBar) -> Result<u64> {
+pub(crate) async fn import(
+    reader: Box<dyn AsyncBufRead + Unpin + Send>,
+    backend: &mut Backend,
+    bar: &ProgressBar,
+) -> Result<u64> {
     let mut import = Import { backend, bar, done: 0, waiting: Vec::new(), bytes: 0 };
     let mut lines = reader.lines();
     let mut number = 0_u64;
@@ -76,7 +80,11 @@ impl Import<'_> {
             self.count(good.len())?;
         }
         let reason = answer["error"].as_str().unwrap_or("refused");
-        bail!("line {}: {reason}; the {} events before it are kept, nothing after it was read", waiting[at].0, self.done)
+        bail!(
+            "line {}: {reason}; the {} events before it are kept, nothing after it was read",
+            waiting[at].0,
+            self.done
+        )
     }
 
     async fn append(&mut self, lines: &[(u64, String)]) -> Result<serde_json::Value> {

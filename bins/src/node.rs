@@ -25,13 +25,28 @@ use crate::view::{self, View};
 #[serde(tag = "ask", rename_all = "snake_case")]
 pub(crate) enum Ask {
     /// CloudEvents JSON texts, appended together.
-    Append { events: Vec<String> },
-    Log { after: u64, limit: usize, wait_ms: u64 },
-    View { subject: Option<String> },
+    Append {
+        events: Vec<String>,
+    },
+    Log {
+        after: u64,
+        limit: usize,
+        wait_ms: u64,
+    },
+    View {
+        subject: Option<String>,
+    },
     Status,
-    ResetPeer { name: PeerName },
-    SetPeerMode { name: PeerName, mode: PeerMode },
-    SetMode { mode: FederationMode },
+    ResetPeer {
+        name: PeerName,
+    },
+    SetPeerMode {
+        name: PeerName,
+        mode: PeerMode,
+    },
+    SetMode {
+        mode: FederationMode,
+    },
     Verify,
     Digest,
 }
@@ -53,7 +68,7 @@ impl Node {
     pub(crate) async fn open(config: NodeConfig, serving: bool) -> Result<Self> {
         let store = Arc::new(RocksStore::open(config.data_dir(), Create::Never)?);
         let mut kernel = config.kernel(config.shared_key()?);
-        apply_overrides(&*store, &mut kernel)?;
+        apply_overrides(&store, &mut kernel)?;
         if !serving {
             kernel.peers.clear();
         }
@@ -171,7 +186,8 @@ impl Node {
         let _ = tokio::time::timeout(wait, durable.wait_for(|head| head.get() > after)).await;
         let view = self.cortex.view().clone();
         let limit = limit.clamp(1, 1000);
-        let entries = tokio::task::spawn_blocking(move || view.durable_entries(Seq::new(after), limit, 4 << 20)).await??;
+        let entries =
+            tokio::task::spawn_blocking(move || view.durable_entries(Seq::new(after), limit, 4 << 20)).await??;
         let events: Result<Vec<_>, _> = entries.iter().map(|entry| entry.to_cloud_event()).collect();
         let next = entries.last().map_or(after, |entry| entry.seq.get());
         Ok(json!({ "events": events?, "next": next, "head": self.cortex.view().head().seq.get() }))
@@ -250,7 +266,8 @@ impl Node {
 
 /// What `set-mode`, `pause-peer` and `resume-peer` said outlives a restart and goes before the file.
 fn apply_overrides(store: &RocksStore, config: &mut antiphon_kernel::config::Config) -> Result<()> {
-    let read = |key: &str| antiphon_kernel::state::read_free(store, key).context("what commands changed could not be read");
+    let read =
+        |key: &str| antiphon_kernel::state::read_free(store, key).context("what commands changed could not be read");
     if let Some(mode) = read(MODE_KEY)?.and_then(|m| m.parse().ok()) {
         config.mode = mode;
     }

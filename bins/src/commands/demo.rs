@@ -77,7 +77,7 @@ fn lay_out(dir: &Path) -> Result<Vec<PathBuf>> {
         );
         let config = dir.join(format!("{name}.yaml"));
         dev_certs::put(&config, &text, 0o644)?;
-        super::init(&config, &crate::cli::InitArgs { name: PeerName::new(name)?, data_dir: None }, true)?;
+        super::make_store(&NodeConfig::load(&config)?)?;
         configs.push(config);
     }
     Ok(configs)
@@ -179,12 +179,16 @@ async fn converge(args: &DemoArgs, members: &[Member]) -> Result<Vec<Vec<String>
 
 fn is_done(state: &Value, expected: u64, first: &Value) -> bool {
     let caught_up = state["peers"].as_array().into_iter().flatten().all(|peer| peer["lag_events"] == 0);
-    state["events"] == expected && state["digest"] == first["digest"] && state["replayers"][0]["position"] == expected && caught_up
+    state["events"] == expected
+        && state["digest"] == first["digest"]
+        && state["replayers"][0]["position"] == expected
+        && caught_up
 }
 
 fn row(state: &Value, elapsed: f64) -> Vec<String> {
     let peers = state["peers"].as_array().into_iter().flatten();
-    let lag: Vec<_> = peers.map(|peer| format!("{} {}", peer["name"].as_str().unwrap_or_default(), peer["lag_events"])).collect();
+    let lag: Vec<_> =
+        peers.map(|peer| format!("{} {}", peer["name"].as_str().unwrap_or_default(), peer["lag_events"])).collect();
     let events = state["events"].as_f64().unwrap_or_default();
     vec![
         state["name"].as_str().unwrap_or_default().to_owned(),
@@ -219,7 +223,8 @@ async fn git_history() -> Result<Vec<String>> {
     for commit in String::from_utf8_lossy(&log.stdout).split('\x01').skip(1) {
         let (head, files) = commit.split_once('\n').unwrap_or((commit, ""));
         let mut fields = head.splitn(3, '\x02');
-        let (hash, time, title) = (fields.next().unwrap_or_default(), fields.next().unwrap_or_default(), fields.next().unwrap_or_default());
+        let (hash, time, title) =
+            (fields.next().unwrap_or_default(), fields.next().unwrap_or_default(), fields.next().unwrap_or_default());
         for file in files.lines().filter(|file| !file.is_empty() && file.len() <= 256) {
             let event = json!({
                 "specversion": "1.0", "type": "git.file.changed", "subject": file, "time": time,

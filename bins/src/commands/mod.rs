@@ -9,7 +9,7 @@ use std::path::Path;
 
 use antiphon_kernel::config::PeerMode;
 use antiphon_kernel::cortex::mint_identity;
-use antiphon_kernel::log::Log;
+use antiphon_kernel::log::{LocalIdentity, Log};
 use antiphon_storage::{Create, RocksStore};
 use anyhow::{Context as _, Result, bail};
 use clap::CommandFactory as _;
@@ -42,16 +42,26 @@ pub(crate) async fn run(cli: Cli) -> Result<()> {
         }
         Command::Status => show::status(&ask(file, Ask::Status).await?, json),
         Command::Peers => show::peers(&ask(file, Ask::Status).await?["peers"], json),
-        Command::ResetPeer { name } => done(ask(file, Ask::ResetPeer { name: name.clone() }).await?, json, &format!("{name}: pin, cursor and health are cleared")),
+        Command::ResetPeer { name } => done(
+            ask(file, Ask::ResetPeer { name: name.clone() }).await?,
+            json,
+            &format!("{name}: pin, cursor and health are cleared"),
+        ),
         Command::PausePeer { name } => set_peer(file, name, PeerMode::Paused, json).await,
         Command::ResumePeer { name } => set_peer(file, name, PeerMode::Sync, json).await,
-        Command::SetMode { mode } => done(ask(file, Ask::SetMode { mode }).await?, json, &format!("mode is now {mode}")),
+        Command::SetMode { mode } => {
+            done(ask(file, Ask::SetMode { mode }).await?, json, &format!("mode is now {mode}"))
+        }
         Command::Verify => verify(&ask(file, Ask::Verify).await?, json),
         Command::Digest { by_origin } => show::digest(&ask(file, Ask::Digest).await?, by_origin, json),
         Command::Key => show::line(&new_key()?),
         Command::DevCerts { dir, names, host } => {
             dev_certs::write(&dir, &names, &host)?;
-            done(json!({ "dir": dir }), json, &format!("certificates for development are in {}; do not use them for anything else", dir.display()))
+            done(
+                json!({ "dir": dir }),
+                json,
+                &format!("certificates for development are in {}; do not use them for anything else", dir.display()),
+            )
         }
         Command::Config { command: ConfigCommand::Check } => check(file, json),
         Command::Completions { shell } => {
@@ -96,12 +106,22 @@ fn init(file: &Path, args: &InitArgs, json: bool) -> Result<()> {
         bail!("{} exists and names the data directory; leave --data-dir out", file.display());
     }
     let config = NodeConfig::load(file)?;
+    let identity = make_store(&config)?;
+    let answer = json!({ "cortex_id": identity.cortex_id, "epoch": identity.epoch.to_string(), "data_dir": config.data_dir(), "config": file });
+    let text = format!(
+        "cortex {} is ready in {}; start it with `antiphon serve`",
+        identity.cortex_id,
+        config.data_dir().display()
+    );
+    done(answer, json, &text)
+}
+
+/// A store with a new identity, where the configuration wants it.
+pub(super) fn make_store(config: &NodeConfig) -> Result<LocalIdentity> {
     let identity = mint_identity(config.node.name.as_str());
     let store = RocksStore::open(config.data_dir(), Create::IfMissing)?;
     Log::create(&store, &identity)?;
-    let answer = json!({ "cortex_id": identity.cortex_id, "epoch": identity.epoch.to_string(), "data_dir": config.data_dir(), "config": file });
-    let text = format!("cortex {} is ready in {}; start it with `antiphon serve`", identity.cortex_id, config.data_dir().display());
-    done(answer, json, &text)
+    Ok(identity)
 }
 
 async fn append(file: &Path, args: AppendArgs, json: bool) -> Result<()> {
@@ -135,13 +155,17 @@ async fn append(file: &Path, args: AppendArgs, json: bool) -> Result<()> {
 }
 
 pub(super) fn progress_style() -> ProgressStyle {
-    ProgressStyle::with_template("{prefix:>8} {wide_bar} {pos}/{len} {per_sec}").unwrap_or_else(|_| ProgressStyle::default_bar())
+    ProgressStyle::with_template("{prefix:>8} {wide_bar} {pos}/{len} {per_sec}")
+        .unwrap_or_else(|_| ProgressStyle::default_bar())
 }
 
 async fn import(config: &Path, events: &Path, json: bool) -> Result<()> {
     let mut backend = Backend::open(NodeConfig::load(config)?).await?;
     let bar = ProgressBar::new_spinner();
-    bar.set_style(ProgressStyle::with_template("{spinner} {pos} events, {per_sec}").unwrap_or_else(|_| ProgressStyle::default_spinner()));
+    bar.set_style(
+        ProgressStyle::with_template("{spinner} {pos} events, {per_sec}")
+            .unwrap_or_else(|_| ProgressStyle::default_spinner()),
+    );
     let imported = match input::lines(events).await {
         Ok(lines) => input::import(lines, &mut backend, &bar).await,
         Err(error) => Err(error),
@@ -188,13 +212,21 @@ fn verify(report: &Value, json: bool) -> Result<()> {
     if json {
         show::line(&report.to_string())?;
     } else if report["clean"] == true {
-        show::line(&format!("clean: {} events of {} origins, digest {}", report["events"], report["origins"], report["digest"].as_str().unwrap_or_default()))?;
+        show::line(&format!(
+            "clean: {} events of {} origins, digest {}",
+            report["events"],
+            report["origins"],
+            report["digest"].as_str().unwrap_or_default()
+        ))?;
     }
     if report["clean"] == true {
         return Ok(());
     }
     let faults: Vec<_> = report["faults"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-    bail!("the log is damaged:\n  {}\nkeep a copy of the data directory; peers still hold what this node lost", faults.join("\n  "))
+    bail!(
+        "the log is damaged:\n  {}\nkeep a copy of the data directory; peers still hold what this node lost",
+        faults.join("\n  ")
+    )
 }
 
 fn check(file: &Path, json: bool) -> Result<()> {
@@ -204,11 +236,29 @@ fn check(file: &Path, json: bool) -> Result<()> {
         && !addr.ip().is_loopback()
         && !config.listen.allow_open
     {
-        bail!("{}: {addr} is not a loopback address and there is no shared key: set ANTIPHON_SHARED_KEY or federation.key_file", file.display());
+        bail!(
+            "{}: {addr} is not a loopback address and there is no shared key: set ANTIPHON_SHARED_KEY or federation.key_file",
+            file.display()
+        );
     }
-    for path in config.listen.tls.iter().flat_map(|t| [&t.cert, &t.key]).map(|p| config.path(p)).chain(config.federation.peers.iter().filter_map(|p| p.ca.clone())) {
-        std::fs::File::open(&path).with_context(|| format!("{}: {} could not be read", file.display(), path.display()))?;
+    for path in config
+        .listen
+        .tls
+        .iter()
+        .flat_map(|t| [&t.cert, &t.key])
+        .map(|p| config.path(p))
+        .chain(config.federation.peers.iter().filter_map(|p| p.ca.clone()))
+    {
+        std::fs::File::open(&path)
+            .with_context(|| format!("{}: {} could not be read", file.display(), path.display()))?;
     }
-    let text = format!("{} is good: node {}, {} peers, mode {}, {}", file.display(), config.node.name, config.federation.peers.len(), config.federation.mode, if key.is_open() { "no shared key" } else { "with a shared key" });
+    let text = format!(
+        "{} is good: node {}, {} peers, mode {}, {}",
+        file.display(),
+        config.node.name,
+        config.federation.peers.len(),
+        config.federation.mode,
+        if key.is_open() { "no shared key" } else { "with a shared key" }
+    );
     done(json!({ "ok": true, "peers": config.federation.peers.len() }), json, &text)
 }

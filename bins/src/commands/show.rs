@@ -31,7 +31,12 @@ pub(super) fn status(status: &Value, json: bool) -> Result<()> {
         return line(&status.to_string());
     }
     let state = if status["serving"] == true { "serving" } else { "not serving" };
-    line(&format!("{} ({}), {state}, mode {}", text(&status["name"]), text(&status["cortex_id"]), text(&status["mode"])))?;
+    line(&format!(
+        "{} ({}), {state}, mode {}",
+        text(&status["name"]),
+        text(&status["cortex_id"]),
+        text(&status["mode"])
+    ))?;
     line(&format!("{} events of {} origins, digest {}", status["events"], status["origins"], text(&status["digest"])))?;
     for replayer in status["replayers"].as_array().into_iter().flatten() {
         line(&format!("replayer {} at place {}", text(&replayer["name"]), replayer["position"]))?;
@@ -51,14 +56,26 @@ pub(super) fn peers(peers: &Value, json: bool) -> Result<()> {
         return line("no peers");
     }
     let mut table = Table::new();
-    table.load_preset(NOTHING).set_header(["peer", "state", "lag", "behind", "last seen", "endpoint"]);
+    table.load_style(NOTHING).set_header(["peer", "state", "lag", "behind", "last seen", "endpoint"]);
     for peer in list {
         let behind = peer["lag_seconds"].as_f64().map_or("-".to_owned(), |s| format!("{s:.1} s"));
-        table.add_row([text(&peer["name"]), text(&peer["phase"]), text(&peer["lag_events"]), behind, text(&peer["last_seen"]), text(&peer["endpoint"])]);
+        table.add_row([
+            text(&peer["name"]),
+            text(&peer["phase"]),
+            text(&peer["lag_events"]),
+            behind,
+            text(&peer["last_seen"]),
+            text(&peer["endpoint"]),
+        ]);
     }
     line(&table.to_string())?;
     for peer in list.iter().filter(|peer| peer["reason"].is_string()) {
-        line(&format!("{} ({} times in a row); {}", text(&peer["reason"]), peer["consecutive_failures"], text(&peer["remedy"])))?;
+        line(&format!(
+            "{} ({} times in a row); {}",
+            text(&peer["reason"]),
+            peer["consecutive_failures"],
+            text(&peer["remedy"])
+        ))?;
     }
     Ok(())
 }
