@@ -58,6 +58,7 @@ fn wire_seeds() -> Vec<(String, Vec<u8>)> {
         seeds.push((format!("record-{name}"), with(Input::RECORD, &record)));
     }
     seeds.extend(hostile_claims());
+    seeds.extend(out_of_order());
     seeds
 }
 
@@ -201,6 +202,19 @@ fn hostile_claims() -> Vec<(String, Vec<u8>)> {
     claims.push(("claim-frame-length".to_owned(), with(Input::FRAME, &long)));
     claims.push(("unknown-kind".to_owned(), with(Input::FRAME, &framed(99, b"?"))));
     claims
+}
+
+/// Lists whose order is wrong: a decoder must refuse them, not repair them.
+fn out_of_order() -> Vec<(String, Vec<u8>)> {
+    let [(_, first), (_, second), _] = &records()[..] else { unreachable!("there are three") };
+    let twice = batch(vec![(Seq::new(6), first.clone()), (Seq::new(6), second.clone())]);
+    let places = body_of(&encode(&Message::Reply(FetchReply::Batch(twice))));
+    let mut heads = body_of(&encode(&Message::Reply(FetchReply::Batch(batch(Vec::new())))));
+    // The body ends with two heads (origin, counter, digest) and the length of an empty list.
+    const HEAD: usize = 24 + 1 + 16;
+    let end = heads.len() - 1;
+    heads[end - 2 * HEAD..end].rotate_left(HEAD);
+    vec![("order-batch-places".to_owned(), places), ("order-batch-heads".to_owned(), heads)]
 }
 
 /// `arbitrary` reads these bytes as numbers: patterns give small and equal, large, and mixed clocks.

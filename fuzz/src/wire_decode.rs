@@ -96,8 +96,15 @@ fn check_frame(frame: &Bytes) {
         Message::Reply(FetchReply::Refused(refusal)) => assert!(!refusal.to_string().is_empty()),
     }
     let again = encode(&message);
-    assert!(again.len() <= frame.len(), "the encoder's form is the shortest");
+    is_the_shortest_form(&again, frame);
     assert_eq!(decode(&again).as_ref(), Ok(&message), "what was decoded is encoded and decoded to the same");
+}
+
+/// Integers have longer forms than the encoder's, which decode; nothing else may differ. An order of entries that the
+/// decoder had to repair, say, shows here only.
+fn is_the_shortest_form(again: &[u8], bytes: &[u8]) {
+    assert!(again.len() <= bytes.len(), "the encoder's form is the shortest");
+    assert!(again.len() < bytes.len() || again == bytes, "of one length, there is one form");
 }
 
 fn check_batch(batch: &EventBatch, frame: &Bytes) {
@@ -169,7 +176,7 @@ fn check_encoded_again(view: &EventView<'_>, bytes: &Bytes) {
     assert_eq!(draft.check(), Ok(()), "what a peer may send, an application may append");
     let assigned = EncodedDraft { id: view.id, dot: view.dot, deps: &view.deps, time: view.time };
     let again = encode_record(&draft, &assigned);
-    assert!(again.len() <= bytes.len(), "the encoder's form is the shortest");
+    is_the_shortest_form(&again, bytes);
     let back = EventView::decode(&again).expect("what was encoded decodes");
     assert_eq!(fields(&back), fields(view));
 }

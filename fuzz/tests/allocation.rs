@@ -4,6 +4,8 @@
 //!
 //! A binary of its own with one test, because the counter counts the whole process.
 
+#![allow(clippy::unwrap_used)]
+
 use std::alloc::System;
 use std::path::Path;
 

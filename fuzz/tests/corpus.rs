@@ -1,6 +1,8 @@
 //! Replays the corpora on a stable compiler: what fuzzing found once stays found. Then a short random walk around them,
 //! always the same one.
 
+#![allow(clippy::unwrap_used)]
+
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;

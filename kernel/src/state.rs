@@ -1,12 +1,12 @@
 //! A federation's state about its peers: raw by key, or typed, and both reach the same data.
 
 use crate::clock::VClock;
-use crate::codec::{encode_cursor, encode_health, encode_pin, encode_timestamp};
+use crate::codec::{encode_cursor, encode_health, encode_timestamp};
 use crate::config::PeerMode;
 use crate::cursor::Cursor;
 use crate::health::PeerHealth;
 use crate::ids::{CortexId, EventId, PeerName};
-use crate::log::{LogHandle, Pin, read_cursor, read_health, read_pin, read_seen};
+use crate::log::{LogHandle, Pin, put_pin, read_cursor, read_health, read_pin, read_seen};
 use crate::machine::{Lag, Phase};
 use crate::store::{Batch, Family, StoreError, keys};
 use crate::time::Timestamp;
@@ -221,8 +221,9 @@ impl State {
     /// # Errors
     /// [`StateError`].
     pub async fn set_peer_cortex_id(&self, name: &PeerName, cortex_id: CortexId) -> Result<(), StateError> {
-        let pin = Pin { cortex_id, since: Timestamp::now() };
-        self.put(Family::Pins, keys::peer(name), &encode_pin(&pin)).await
+        let mut changes = Batch::new();
+        put_pin(&mut changes, name, &Pin { cortex_id, since: Timestamp::now() });
+        Ok(self.log.write_state(changes).await?)
     }
 
     /// Sets a peer's cursor.

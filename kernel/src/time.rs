@@ -76,7 +76,10 @@ impl FromStr for Timestamp {
     type Err = InvalidTimestamp;
 
     fn from_str(text: &str) -> Result<Self, InvalidTimestamp> {
+        // A time without an offset is read as UTC: RFC 3339 wants one, and real producers leave it out.
+        let utc = |_| text.parse::<jiff::civil::DateTime>().and_then(|t| t.to_zoned(jiff::tz::TimeZone::UTC));
         text.parse::<jiff::Timestamp>()
+            .or_else(|e| utc(e).map(|zoned| zoned.timestamp()))
             .map(|instant| Self(instant.as_microsecond()))
             .map_err(|_| InvalidTimestamp { text: text.chars().take(64).collect() })
     }
@@ -102,6 +105,7 @@ mod tests {
     fn text_is_rfc_3339() {
         let instant: Timestamp = "2026-11-23T09:30:00.25+01:00".parse().unwrap();
         assert_eq!(instant.to_string(), "2026-11-23T08:30:00.25Z");
+        assert_eq!("2022-05-19T05:05:36".parse::<Timestamp>().unwrap().to_string(), "2022-05-19T05:05:36Z");
         assert!("yesterday".parse::<Timestamp>().is_err());
         assert_eq!(Timestamp::from_micros(i64::MAX).to_string(), "9223372036854775807us");
     }

@@ -1,25 +1,39 @@
-//! Antiphon's [`Store`](antiphon_kernel::store::Store) on RocksDB column families.
+//! Antiphon's [`Store`](antiphon_kernel::store::Store) on RocksDB.
 //!
-//! ```no_run
+//! ```
+//! use antiphon_kernel::store::{Batch, Durability, Family, Store};
 //! use antiphon_storage::{Create, RocksStore};
-//! # fn main() -> Result<(), antiphon_kernel::store::StoreError> {
-//! let store = RocksStore::open("./alpha", Create::IfMissing)?;
-//! # drop(store);
-//! # Ok(())
-//! # }
+//!
+//! # let scratch = tempfile::tempdir()?;
+//! # let data_dir = scratch.path().join("alpha");
+//! let store = RocksStore::open(&data_dir, Create::IfMissing)?;
+//! let mut batch = Batch::new();
+//! batch.put(Family::Meta, b"name", b"alpha");
+//! store.commit(&batch, Durability::Sync)?; // survives power loss once it returned
+//! assert_eq!(store.get(Family::Meta, b"name")?.as_deref(), Some(b"alpha".as_slice()));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
 //! | module | holds |
 //! |---|---|
-//! | `directory` | the data directory: its lock, its format file, what may be created in it |
-//! | `options` | every RocksDB setting that a promise depends on, with the reason |
-//! | `rocks` | the [`RocksStore`] itself |
-//! | `errors` | what RocksDB's errors mean to a caller |
+//! | `store` | [`RocksStore`]: the handle, and how it is closed and opened anew |
+//! | `options` | [`Options`]: what an embedder chooses |
+//! | `place` | the data directory: what stands in it, who may open it, what is undone when opening fails |
+//! | `format` | the file `FORMAT`, which keeps an older version away from a newer store |
+//! | `lock` | the file `LOCK`, which keeps two processes apart |
+//! | `database` | the families of an opened RocksDB: reads, writes, creation |
+//! | `tuning` | every RocksDB setting, with its reason |
+//! | `error` | what a RocksDB or file system error means to a caller |
 
-mod directory;
-mod errors;
+mod database;
+mod error;
+mod format;
+mod lock;
 mod options;
-mod rocks;
+mod place;
+mod store;
+mod tuning;
 
-pub use directory::Create;
-pub use rocks::RocksStore;
+pub use format::STORE_FORMAT;
+pub use options::{Create, Options};
+pub use store::RocksStore;

@@ -1,55 +1,42 @@
-//! Every RocksDB setting that a promise or a bound depends on.
+//! What an embedder chooses about a store.
 
-use antiphon_kernel::store::Family;
-use rocksdb::{BlockBasedOptions, Cache, DBCompressionType, DBRecoveryMode, Options, SliceTransform};
-
-/// Memory for blocks read from disk.
-const BLOCK_CACHE: usize = 48 * 1024 * 1024;
-/// Memory for writes not yet in a table file, over all families.
-const WRITE_BUFFERS: usize = 64 * 1024 * 1024;
-
-/// Settings of the whole database.
-pub(crate) fn database() -> Options {
-    let mut options = Options::default();
-    options.create_if_missing(true);
-    options.create_missing_column_families(true);
-    // A torn tail is what a crash leaves and is dropped; a fault before it refuses to open. The default would open with
-    // half of the log gone and say nothing.
-    options.set_wal_recovery_mode(DBRecoveryMode::TolerateCorruptedTailRecords);
-    options.set_paranoid_checks(true);
-    options.set_track_and_verify_wals_in_manifest(true);
-    // One quiet family (cursors of an idle peer) would otherwise pin log files without bound.
-    options.set_max_total_wal_size(256 * 1024 * 1024);
-    options.set_db_write_buffer_size(WRITE_BUFFERS);
-    options.set_max_open_files(512);
-    options.set_max_background_jobs(2);
-    options.set_keep_log_file_num(4);
-    options.set_max_log_file_size(4 * 1024 * 1024);
-    options
+/// What happens where there is no store yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Create {
+    /// One is made.
+    #[default]
+    IfMissing,
+    /// Opening fails with [`StoreErrorKind::Missing`](antiphon_kernel::store::StoreErrorKind::Missing), and the place
+    /// stays untouched. For whatever must not start an empty log by a mistyped path.
+    Never,
 }
 
-/// Settings of one family.
-pub(crate) fn family(name: &str, cache: &Cache) -> Options {
-    let mut table = BlockBasedOptions::default();
-    table.set_block_cache(cache);
-    table.set_format_version(5);
-    table.set_cache_index_and_filter_blocks(true);
-    table.set_pin_l0_filter_and_index_blocks_in_cache(true);
-    table.set_block_size(16 * 1024);
-    let mut options = Options::default();
-    options.set_write_buffer_size(16 * 1024 * 1024);
-    options.set_compression_type(DBCompressionType::Lz4);
-    options.set_bottommost_compression_type(DBCompressionType::Zstd);
-    if name == Family::Dots.name() || name == Family::Ids.name() {
-        // Point look-ups by whole key; the first 16 bytes are a cortex or an id.
-        table.set_bloom_filter(10.0, false);
-        options.set_prefix_extractor(SliceTransform::create_fixed_prefix(16));
+/// How a store is opened.
+///
+/// Memory is bounded by `cache_bytes + write_buffer_bytes`, once more `write_buffer_bytes` at worst while the log of the
+/// last run is read at start, and some 20 MiB for files and compaction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Options {
+    /// Whether a store is made where there is none.
+    pub create: Create,
+    /// Bytes of blocks kept in memory, indexes and filters included. At least 1 MiB is used. 64 MiB unless said.
+    pub cache_bytes: usize,
+    /// Bytes of writes kept in memory, all families together, before they go into sorted files. Twice as many bytes of
+    /// write-ahead log are kept, so this also bounds how much a start reads again. At least 1 MiB is used. 64 MiB unless
+    /// said.
+    pub write_buffer_bytes: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { create: Create::default(), cache_bytes: 64 << 20, write_buffer_bytes: 64 << 20 }
     }
-    options.set_block_based_table_factory(&table);
-    options
 }
 
-/// The cache that all families share.
-pub(crate) fn cache() -> Cache {
-    Cache::new_lru_cache(BLOCK_CACHE)
+impl From<Create> for Options {
+    /// The defaults, and this choice.
+    fn from(create: Create) -> Self {
+        Self { create, ..Self::default() }
+    }
 }

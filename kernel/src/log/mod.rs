@@ -28,7 +28,7 @@ pub use core::{Log, LogOptions};
 pub use handle::{Context, LogHandle};
 pub use ingest::{Asked, Held, IngestError, IngestPlan, Ingested, PlannedEvent, plan_ingest};
 pub use open::OpenError;
-pub use peers::{Pin, read_cursor, read_health, read_pin, read_seen};
+pub use peers::{Pin, put_pin, read_cursor, read_health, read_pin, read_seen};
 pub use verify::{VerifyReport, verify};
 pub use view::{LogEntry, LogHead, LogView};
 

@@ -2,11 +2,11 @@
 //! through the one writer.
 
 use super::view::damaged;
-use crate::codec::{decode_cursor, decode_health, decode_pin, decode_timestamp};
+use crate::codec::{decode_cursor, decode_health, decode_pin, decode_timestamp, encode_pin};
 use crate::cursor::Cursor;
 use crate::health::PeerHealth;
 use crate::ids::{CortexId, PeerName};
-use crate::store::{Family, Store, StoreError, keys};
+use crate::store::{Batch, Family, Store, StoreError, keys};
 use crate::time::Timestamp;
 
 /// The identity a peer proved at first contact; ever after it must prove the same.
@@ -16,6 +16,11 @@ pub struct Pin {
     pub cortex_id: CortexId,
     /// When it was pinned.
     pub since: Timestamp,
+}
+
+/// Adds to a batch that a peer is pinned to this identity.
+pub fn put_pin(changes: &mut Batch, peer: &PeerName, pin: &Pin) {
+    changes.put(Family::Pins, keys::peer(peer), &encode_pin(pin));
 }
 
 /// How far a peer's log has been read.

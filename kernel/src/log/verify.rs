@@ -24,6 +24,10 @@ pub struct VerifyReport {
     pub faults: Vec<String>,
 }
 
+/// How much is read at once.
+const PAGE_EVENTS: usize = 1024;
+const PAGE_BYTES: usize = 8 * 1024 * 1024;
+
 impl VerifyReport {
     /// Where a report stops listing.
     pub const MAX_FAULTS: usize = 100;
@@ -50,24 +54,23 @@ pub fn verify(view: &LogView) -> Result<VerifyReport, StoreError> {
     let mut report = VerifyReport::default();
     let mut chains: BTreeMap<Origin, StoredChain> = BTreeMap::new();
     let until = view.visible();
-    let mut outer = None;
-    let scanned = view.scan(Seq::ZERO, until, &mut |seq, _, record| {
-        match check_entry(view, seq, record, &mut chains) {
-            Ok(Ok(())) => {}
-            Ok(Err(fault)) => report.fault(format!("place {seq}: {fault}")),
+    let mut at = Seq::ZERO;
+    while at < until {
+        // Read in pages: a visitor of a scan must not ask the store anything.
+        let entries = match view.entries_until(at, until, PAGE_EVENTS, PAGE_BYTES) {
+            Ok(entries) => entries,
             Err(error) => {
-                outer = Some(error);
-                return ControlFlow::Break(());
+                report.fault(error.to_string());
+                break;
             }
+        };
+        for entry in &entries {
+            at = entry.seq;
+            if let Err(fault) = check_entry(view, entry.seq, &entry.record, &mut chains)? {
+                report.fault(format!("place {at}: {fault}"));
+            }
+            report.events += 1;
         }
-        report.events += 1;
-        ControlFlow::Continue(())
-    });
-    if let Some(error) = outer {
-        return Err(error);
-    }
-    if let Err(error) = scanned {
-        report.fault(error.to_string());
     }
     check_tips(view, &chains, &mut report)?;
     if let Err(error) = view.store().check() {

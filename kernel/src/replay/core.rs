@@ -9,7 +9,7 @@ use crate::clock::VClock;
 use crate::codec::{decode_replay_position, encode_replay_position};
 use crate::cursor::Seq;
 use crate::event::Event;
-use crate::ids::Origin;
+use crate::ids::{Origin, PeerName};
 use crate::log::{LogEntry, LogView};
 use crate::store::{Batch, Durability, Family, KeyRange, StoreError, keys};
 
@@ -55,8 +55,10 @@ impl ReplayCore {
     /// [`StoreError`]; kind `Misuse` for families that cannot be its own.
     pub fn open(view: LogView, replayer: Box<dyn EventReplayer>) -> Result<Self, StoreError> {
         let families = replayer.families();
-        for family in families.iter().map(String::as_str).chain([replayer.name()]) {
-            Family::user(family).map_err(|e| StoreError::new(crate::store::StoreErrorKind::Misuse, e.to_string()))?;
+        let misuse = |text: String| StoreError::new(crate::store::StoreErrorKind::Misuse, text);
+        PeerName::new(replayer.name()).map_err(|e| misuse(format!("a replayer's name: {e}")))?;
+        for family in &families {
+            Family::user(family).map_err(|e| misuse(e.to_string()))?;
         }
         let names: Vec<&str> = families.iter().map(String::as_str).collect();
         view.store().ensure_families(&names)?;

@@ -28,7 +28,7 @@ pub type ReplayError = Box<dyn std::error::Error + Send + Sync>;
 ///   the failed event is kept.
 /// - It must not block for ever: its thread cannot be killed.
 pub trait EventReplayer: Send + 'static {
-    /// Its name: `[a-z0-9._-]{1,64}`. Position and state are kept under it, so it must stay the same.
+    /// Its name: `[A-Za-z0-9._-]{1,64}`, as for peers. Position and state are kept under it, so it must stay the same.
     fn name(&self) -> &str;
 
     /// The families it reads and writes through its projection; created if they do not exist.

@@ -136,7 +136,8 @@ pub trait Store: Send + Sync + 'static {
     /// Kinds `Corrupt`, `Io`, or `Misuse` for a family that does not exist.
     fn get(&self, family: Family<'_>, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError>;
 
-    /// Visits keys and values in ascending order until the range ends or the visitor breaks.
+    /// Visits keys and values in ascending order until the range ends or the visitor breaks. The visitor must not call
+    /// the store: it may hold a lock meanwhile.
     ///
     /// # Errors
     /// As [`Store::get`]; what was visited before an error must not be relied on.

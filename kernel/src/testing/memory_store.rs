@@ -58,6 +58,13 @@ impl MemoryStore {
         pending.len()
     }
 
+    /// A store with what a crash would leave now.
+    #[must_use]
+    pub fn durable_copy(&self) -> Self {
+        let durable = self.lock().durable.clone();
+        Self { inner: Mutex::new(Inner { visible: durable.clone(), durable, ..Inner::default() }) }
+    }
+
     /// How many batches a crash could lose now.
     #[must_use]
     pub fn pending(&self) -> usize {

@@ -1,6 +1,10 @@
-//! RocksDB as a store, through the public API only.
+//! RocksDB as a store, through the public API and through the files that it leaves.
 #![allow(clippy::unwrap_used, missing_docs)]
 
-mod damage;
-mod directory;
+mod crash;
+mod files;
+mod log_damage;
+mod opening;
+mod refusals;
 mod suite;
+mod table_damage;

@@ -11,11 +11,11 @@ use async_trait::async_trait;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use reqwest::{Client, RequestBuilder, Response, StatusCode};
 
+use crate::FRAME_CONTENT_TYPE;
 use crate::client_body::{read_capped, read_frame};
 use crate::client_tls::{LoopbackOnly, config};
 use crate::endpoint::Endpoint;
 use crate::errors::{configuration, failure, from_reqwest, from_status, from_wire, presentable};
-use crate::FRAME_CONTENT_TYPE;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a peer may stay silent beyond the time it may park a poll.
@@ -80,15 +80,18 @@ fn client(endpoint: &Endpoint, peer: &PeerConfig) -> Result<Client, TransportErr
     if endpoint.is_plaintext() {
         builder = builder.dns_resolver(LoopbackOnly);
     }
-    builder.build().map_err(|e| configuration(format!("no HTTP client can be made of it: {}", from_reqwest(e).detail())))
+    builder
+        .build()
+        .map_err(|e| configuration(format!("no HTTP client can be made of it: {}", from_reqwest(e).detail())))
 }
 
 fn authorization(key: &SharedKey) -> Result<Option<HeaderValue>, TransportError> {
     if key.is_open() {
         return Ok(None);
     }
-    let mut value = HeaderValue::from_str(&format!("Bearer {}", key.expose()))
-        .map_err(|_| configuration("the shared key cannot stand in an HTTP header; `antiphon key` makes one that can"))?;
+    let mut value = HeaderValue::from_str(&format!("Bearer {}", key.expose())).map_err(|_| {
+        configuration("the shared key cannot stand in an HTTP header; `antiphon key` makes one that can")
+    })?;
     value.set_sensitive(true);
     Ok(Some(value))
 }

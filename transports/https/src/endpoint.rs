@@ -71,12 +71,17 @@ mod tests {
             Endpoint::parse("https://a.example:7443/", false).unwrap().route("/v1/fetch"),
             "https://a.example:7443/v1/fetch"
         );
-        assert_eq!(Endpoint::parse("https://a.example/behind", false).unwrap().route("/x"), "https://a.example/behind/x");
+        assert_eq!(
+            Endpoint::parse("https://a.example/behind", false).unwrap().route("/x"),
+            "https://a.example/behind/x"
+        );
         for good in ["http://127.0.0.1:80", "http://localhost:1", "http://[::1]:5", "http://127.9.9.9"] {
             assert!(Endpoint::parse(good, true).unwrap().is_plaintext(), "{good}");
             assert_eq!(Endpoint::parse(good, false).unwrap_err().category(), ErrorCategory::Configuration);
         }
-        for bad in ["http://10.0.0.1:80", "http://example.com", "http://localhost.example.com", "ftp://x", "x", "https://"] {
+        for bad in
+            ["http://10.0.0.1:80", "http://example.com", "http://localhost.example.com", "ftp://x", "x", "https://"]
+        {
             assert_eq!(Endpoint::parse(bad, true).unwrap_err().category(), ErrorCategory::Configuration, "{bad}");
         }
     }

@@ -26,11 +26,11 @@ mod slots;
 
 pub use client::{HttpsOptions, HttpsTransport};
 pub use limits::Limits;
-pub use server::{HttpsServer, ServerError, ServerHandle, ServerOptions};
+pub use server::{HttpsServer, ServerError, ServerOptions};
 pub use server_tls::TlsFiles;
 
 /// The content type of Antiphon frames.
-pub const FRAME_CONTENT_TYPE: &str = "application/vnd.antiphon";
+pub const FRAME_CONTENT_TYPE: &str = "application/vnd.antiphon.frame";
 /// The content type of a batch of CloudEvents.
 pub const EVENTS_CONTENT_TYPE: &str = "application/cloudevents-batch+json";
 /// The header of `GET /v1/events` that names the newest durable place of the log.

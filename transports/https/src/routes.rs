@@ -1,80 +1,77 @@
-//! What is answered over HTTP.
+//! What is answered, and to whom. The key is checked before a body is read.
 
 use std::time::Duration;
 
 use antiphon_kernel::codec::{Message, decode, encode};
 use antiphon_kernel::cursor::Seq;
-use antiphon_kernel::protocol::{FetchReply, Refusal};
-use antiphon_kernel::service::Service;
+use antiphon_kernel::protocol::{FetchReply, MAX_WAIT, Refusal};
+use antiphon_kernel::service::{Page, Service};
 use axum::Router;
-use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, WWW_AUTHENTICATE};
+use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
-use bytes::{Bytes, BytesMut};
-use futures_util::StreamExt as _;
+use bytes::Bytes;
 use serde::Deserialize;
-use serde_json::json;
 
-pub(crate) const IDENTITY: &str = "/v1/identity";
-pub(crate) const FETCH: &str = "/v1/fetch";
-const EVENTS: &str = "/v1/events";
-pub(crate) const JSON: &str = "application/json";
-/// Binary frames, between peers.
-pub(crate) const FRAME: &str = "application/vnd.antiphon.frame";
-const BATCH: &str = "application/cloudevents-batch+json";
+use crate::limits::Limits;
+use crate::{EVENTS_CONTENT_TYPE, FRAME_CONTENT_TYPE, HEAD_HEADER, NEXT_HEADER, request_body};
 
-/// The largest request: `known` and `direct` at their bounds are far below.
-const MAX_REQUEST_BYTES: usize = 1024 * 1024;
 const DEFAULT_PAGE: usize = 100;
 const MAX_PAGE: usize = 1000;
+const QUERY_HINT: &str = "use ?after=<place>&limit=<1 to 1000>&wait=<seconds>";
 
 #[derive(Clone)]
-struct Shared {
+struct Node {
     service: Service,
-    idle: Duration,
+    body_bytes: usize,
+    body: Duration,
 }
 
-/// Everything this node answers. `idle` is the longest silence within a request's body.
-pub(crate) fn router(service: Service, idle: Duration) -> Router {
-    let shared = Shared { service, idle };
+pub(crate) fn router(service: Service, limits: &Limits) -> Router {
+    let node = Node { service, body_bytes: limits.body_bytes, body: limits.idle };
     Router::new()
-        .route(IDENTITY, get(identity))
-        .route(EVENTS, get(events))
-        .route(FETCH, post(fetch))
-        .layer(from_fn_with_state(shared.clone(), authorise))
-        .route("/healthz", get(|| async { "ok\n" }))
-        .with_state(shared)
+        .route("/v1/identity", get(identity))
+        .route("/v1/events", get(events))
+        .route("/v1/fetch", post(fetch))
+        .route_layer(from_fn_with_state(node.clone(), guard))
+        // Whatever looks after processes has no key, and learns nothing but that this one answers.
+        .route("/healthz", get(|| async { "ok" }))
+        .fallback(|| async { refuse(StatusCode::NOT_FOUND, "there is nothing here", "see docs/protocol.md") })
+        .method_not_allowed_fallback(|| async {
+            refuse(StatusCode::METHOD_NOT_ALLOWED, "this route has another method", "see docs/protocol.md")
+        })
+        .with_state(node)
 }
 
-fn fault(status: StatusCode, error: &str, hint: &str) -> Response {
-    (status, Json(json!({ "error": error, "hint": hint }))).into_response()
+fn refuse(status: StatusCode, error: &str, hint: &str) -> Response {
+    (status, Json(serde_json::json!({ "error": error, "hint": hint }))).into_response()
 }
 
-async fn authorise(State(shared): State<Shared>, request: Request, next: Next) -> Response {
-    if shared.service.authorises(bearer(request.headers())) {
+async fn guard(State(node): State<Node>, request: Request, next: Next) -> Response {
+    if node.service.authorises(bearer(request.headers())) {
         return next.run(request).await;
     }
-    let mut response = fault(
+    let mut response = refuse(
         StatusCode::UNAUTHORIZED,
         "the shared key is missing or wrong",
-        "send it as `Authorization: Bearer <key>`",
+        "send it as `Authorization: Bearer <key>`; both nodes need the same key",
     );
-    response.headers_mut().insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static("Bearer"));
+    response.headers_mut().insert(WWW_AUTHENTICATE, axum::http::HeaderValue::from_static("Bearer"));
     response
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
-    let value = headers.get(header::AUTHORIZATION)?.as_bytes();
+    let value = headers.get(AUTHORIZATION)?.as_bytes();
     let (scheme, key) = value.split_at_checked(7)?;
-    scheme.eq_ignore_ascii_case(b"bearer ").then_some(key)
+    scheme.eq_ignore_ascii_case(b"bearer ").then(|| key.trim_ascii())
 }
 
-async fn identity(State(shared): State<Shared>) -> Response {
-    Json(shared.service.identity()).into_response()
+async fn identity(State(node): State<Node>) -> Response {
+    Json(node.service.identity()).into_response()
 }
 
 #[derive(Deserialize)]
@@ -82,76 +79,77 @@ async fn identity(State(shared): State<Shared>) -> Response {
 struct EventsQuery {
     #[serde(default)]
     after: u64,
+    #[serde(default)]
     limit: Option<usize>,
     #[serde(default)]
     wait: f64,
 }
 
-async fn events(State(shared): State<Shared>, query: Result<Query<EventsQuery>, QueryRejection>) -> Response {
+async fn events(State(node): State<Node>, query: Result<Query<EventsQuery>, QueryRejection>) -> Response {
     let query = match query {
         Ok(Query(query)) => query,
-        Err(error) => {
-            return fault(
-                StatusCode::BAD_REQUEST,
-                &error.body_text(),
-                "use after=<place>, limit=1..1000, wait=<seconds>",
-            );
-        }
+        Err(error) => return refuse(StatusCode::BAD_REQUEST, &error.body_text(), QUERY_HINT),
     };
-    let limit = query.limit.unwrap_or(DEFAULT_PAGE).clamp(1, MAX_PAGE);
-    let wait = Duration::try_from_secs_f64(query.wait.clamp(0.0, 60.0)).unwrap_or_default();
-    match shared.service.page(Seq::new(query.after), limit, wait).await {
+    let limit = query.limit.unwrap_or(DEFAULT_PAGE).min(MAX_PAGE);
+    if limit == 0 {
+        return refuse(StatusCode::BAD_REQUEST, "limit is 0", QUERY_HINT);
+    }
+    let wait = Duration::try_from_secs_f64(query.wait.clamp(0.0, MAX_WAIT.as_secs_f64())).unwrap_or_default();
+    match node.service.page(Seq::new(query.after), limit, wait).await {
         Ok(Some(page)) => {
-            let next = page.entries.last().map_or(query.after, |entry| entry.seq.get());
-            let events: Result<Vec<_>, _> = page.entries.iter().map(|entry| entry.to_cloud_event()).collect();
-            match events {
-                Ok(events) => {
-                    let body = serde_json::Value::Array(events).to_string();
-                    let headers = [
-                        (header::CONTENT_TYPE.as_str(), BATCH.to_owned()),
-                        ("antiphon-next", next.to_string()),
-                        ("antiphon-head", page.head.to_string()),
-                    ];
-                    (headers, body).into_response()
-                }
-                Err(error) => internal(&error),
-            }
+            // A full page is megabytes of JSON: not on a thread that others wait for.
+            let made = tokio::task::spawn_blocking(move || page_response(query.after, &page)).await;
+            made.unwrap_or_else(|error| internal(&error))
         }
-        Ok(None) => {
-            fault(StatusCode::FORBIDDEN, "this node does not serve its log (mode subscribe)", "ask another node")
-        }
+        Ok(None) => refuse(
+            StatusCode::FORBIDDEN,
+            "this node does not serve its log (mode subscribe)",
+            "ask another node, or set this one to mode sync or publish",
+        ),
         Err(error) => internal(&error),
     }
 }
 
+fn page_response(after: u64, page: &Page) -> Response {
+    let events: Result<Vec<_>, _> = page.entries.iter().map(|entry| entry.to_cloud_event()).collect();
+    let body = match events {
+        Ok(events) => serde_json::Value::Array(events).to_string(),
+        Err(error) => return internal(&error),
+    };
+    let next = page.entries.last().map_or(after, |entry| entry.seq.get());
+    let headers = [
+        (CONTENT_TYPE.as_str(), EVENTS_CONTENT_TYPE.to_owned()),
+        (HEAD_HEADER, page.head.to_string()),
+        (NEXT_HEADER, next.to_string()),
+    ];
+    (headers, body).into_response()
+}
+
 fn internal(error: &dyn std::fmt::Display) -> Response {
-    tracing::error!(%error, "a request could not be answered");
-    fault(StatusCode::INTERNAL_SERVER_ERROR, "the log could not be read", "look at this node's log")
+    tracing::error!(%error, "a page of the log could not be answered");
+    refuse(StatusCode::INTERNAL_SERVER_ERROR, "the log could not be read", "look at this node's own log")
 }
 
-async fn fetch(State(shared): State<Shared>, request: Request) -> Response {
-    let body = match read_body(request.into_body(), shared.idle).await {
+async fn fetch(State(node): State<Node>, request: Request) -> Response {
+    let body = match request_body::read(request.into_body(), node.body_bytes, node.body).await {
         Ok(body) => body,
-        Err(status) => return fault(status, "the request's body was not taken", "send one frame of at most 1 MiB"),
+        Err(StatusCode::PAYLOAD_TOO_LARGE) => {
+            let error = format!("the request has more than {} bytes", node.body_bytes);
+            return refuse(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                &error,
+                "a question is one small frame; see docs/protocol.md",
+            );
+        }
+        Err(status) => return refuse(status, "the request did not come whole, or not in time", "send it again"),
     };
-    let (status, reply) = match decode(&body) {
-        Ok(Message::Fetch(request)) => (StatusCode::OK, shared.service.fetch(request).await),
-        Ok(Message::Reply(_)) | Err(_) => (StatusCode::BAD_REQUEST, FetchReply::Refused(Refusal::Malformed)),
-    };
-    (status, [(header::CONTENT_TYPE, FRAME)], encode(&Message::Reply(reply))).into_response()
+    match decode(&body) {
+        Ok(Message::Fetch(question)) => frame(StatusCode::OK, node.service.fetch(question).await),
+        Ok(Message::Reply(_)) | Err(_) => frame(StatusCode::BAD_REQUEST, FetchReply::Refused(Refusal::Malformed)),
+    }
 }
 
-/// Reads a body under a running cap; what it claims about its length is not trusted.
-async fn read_body(body: Body, idle: Duration) -> Result<Bytes, StatusCode> {
-    let mut stream = body.into_data_stream();
-    let mut read = BytesMut::new();
-    loop {
-        match tokio::time::timeout(idle, stream.next()).await {
-            Ok(Some(Ok(chunk))) if read.len() + chunk.len() <= MAX_REQUEST_BYTES => read.extend_from_slice(&chunk),
-            Ok(Some(Ok(_))) => return Err(StatusCode::PAYLOAD_TOO_LARGE),
-            Ok(Some(Err(_))) => return Err(StatusCode::BAD_REQUEST),
-            Ok(None) => return Ok(read.freeze()),
-            Err(_) => return Err(StatusCode::REQUEST_TIMEOUT),
-        }
-    }
+fn frame(status: StatusCode, reply: FetchReply) -> Response {
+    let body: Bytes = encode(&Message::Reply(reply));
+    (status, [(CONTENT_TYPE, FRAME_CONTENT_TYPE)], body).into_response()
 }

@@ -1,151 +1,122 @@
-//! The server's side: our own accept loop, because the libraries' have no timeouts and no bounds on connections.
+//! The side that answers.
 
-use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
+use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
 
 use antiphon_kernel::service::Service;
-use axum::Router;
-use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tokio::task::{JoinHandle, JoinSet};
-use tokio_rustls::TlsAcceptor;
+use tokio::net::TcpListener;
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinHandle;
 
-use crate::{routes, tls};
+use crate::accept::{Door, run};
+use crate::limits::Limits;
+use crate::routes::router;
+use crate::server_tls::{ServerTls, TlsFiles};
 
-/// What one server gives to all its clients together, and to each.
-#[derive(Debug, Clone)]
-pub struct Limits {
-    /// Connections at once.
-    pub connections: usize,
-    /// Connections at once from one address.
-    pub per_address: usize,
-    /// How long a client may take for the TLS handshake, and for a request's header. An idle connection between two
-    /// requests is closed after it as well.
-    pub header: Duration,
-    /// The longest silence within a request's body.
-    pub idle: Duration,
-    /// How long a graceful stop waits for answers under way.
-    pub shutdown: Duration,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            connections: 1024,
-            per_address: 64,
-            header: Duration::from_secs(10),
-            idle: Duration::from_secs(30),
-            shutdown: Duration::from_secs(5),
-        }
-    }
-}
-
-/// A certificate chain and its key, as PEM files.
-#[derive(Debug, Clone)]
-pub struct TlsFiles {
-    /// The certificate chain.
-    pub cert: PathBuf,
-    /// The private key.
-    pub key: PathBuf,
-}
-
-/// Where and how to listen.
+/// Where and how to answer.
 #[derive(Debug, Clone)]
 pub struct ServerOptions {
-    /// The address; port 0 picks a free one.
+    /// The address; port 0 takes any free one.
     pub addr: SocketAddr,
-    /// TLS. Without it only loopback addresses are listened on.
+    /// The certificate. `None` is plain HTTP, on loopback addresses only.
     pub tls: Option<TlsFiles>,
     /// Whether a shared key guards the service.
     pub keyed: bool,
-    /// Listen in open mode beyond loopback: anyone who reaches the address may read the log.
+    /// Whether a service without a shared key may be reached from beyond this machine.
     pub allow_open: bool,
     /// Bounds.
     pub limits: Limits,
 }
 
-/// Why a server did not start.
+/// Why a server does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
-    /// The address cannot be listened on.
-    #[error("{addr} cannot be listened on: {source}; is another process using the port?")]
-    Bind {
+    /// Plain HTTP beyond this machine.
+    #[error(
+        "{addr} can be reached from beyond this machine, and without TLS the shared key would travel in clear; \
+         set `listen.tls` (`antiphon dev-certs` makes certificates), or listen on 127.0.0.1"
+    )]
+    PlaintextBeyondLoopback {
         /// The address.
         addr: SocketAddr,
-        /// Why.
-        source: std::io::Error,
     },
-    /// The certificate or its key cannot be used.
-    #[error("the certificate cannot be used: {0}")]
-    Tls(String),
-    /// No TLS beyond loopback.
-    #[error("{0} is not a loopback address: set listen.tls, or the key and the events would travel in clear")]
-    PlaintextBeyondLoopback(SocketAddr),
-    /// No key beyond loopback.
+    /// No key, beyond this machine.
     #[error(
-        "{0} is not a loopback address and there is no shared key: set ANTIPHON_SHARED_KEY or federation.key_file (`antiphon key` makes one)"
+        "{addr} can be reached from beyond this machine, and without a shared key anyone may read the log; \
+         set ANTIPHON_SHARED_KEY (`antiphon key` makes one), or listen on 127.0.0.1"
     )]
-    OpenBeyondLoopback(SocketAddr),
+    OpenBeyondLoopback {
+        /// The address.
+        addr: SocketAddr,
+    },
+    /// The certificate or its key.
+    #[error("{}: {reason}; give `listen.tls` a certificate and its key in PEM form", path.display())]
+    Certificate {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The address cannot be listened on.
+    #[error("cannot listen on {addr}: {source}; is another process listening there, or is the address not ours?")]
+    Listen {
+        /// The address.
+        addr: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
 }
 
-/// A running server.
+/// A running server. Dropping it cuts everything; [`HttpsServer::shutdown`] lets answers end.
 #[derive(Debug)]
 pub struct HttpsServer {
     addr: SocketAddr,
-    stop: watch::Sender<bool>,
+    stop: Option<oneshot::Sender<()>>,
     task: JoinHandle<()>,
-    service_close: ServiceClose,
-    grace: Duration,
-}
-
-struct ServiceClose(Service);
-
-impl std::fmt::Debug for ServiceClose {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Service")
-    }
 }
 
 impl HttpsServer {
-    /// Listens and answers. Must be called within a tokio runtime.
+    /// Checks the options, listens, and answers on a task of its own. Must be called within a tokio runtime.
     ///
     /// # Errors
-    /// [`ServerError`].
+    /// [`ServerError`]; nothing is left behind.
     pub async fn start(options: ServerOptions, service: Service) -> Result<Self, ServerError> {
-        let loopback = options.addr.ip().is_loopback();
-        if options.tls.is_none() && !loopback {
-            return Err(ServerError::PlaintextBeyondLoopback(options.addr));
+        let ServerOptions { addr, tls, keyed, allow_open, limits } = options;
+        let beyond = !addr.ip().to_canonical().is_loopback();
+        if beyond && tls.is_none() {
+            return Err(ServerError::PlaintextBeyondLoopback { addr });
         }
-        if !options.keyed && !loopback && !options.allow_open {
-            return Err(ServerError::OpenBeyondLoopback(options.addr));
+        // What the service itself says counts too: a wrong `keyed` must not open it.
+        if beyond && !allow_open && (!keyed || service.authorises(None)) {
+            return Err(ServerError::OpenBeyondLoopback { addr });
         }
-        let acceptor = match &options.tls {
-            Some(files) => {
-                Some(TlsAcceptor::from(Arc::new(tls::server(&files.cert, &files.key).map_err(ServerError::Tls)?)))
+        let tls = tls.map(ServerTls::load).transpose()?.map(Arc::new);
+        let fault = |source| ServerError::Listen { addr, source };
+        let listener = TcpListener::bind(addr).await.map_err(fault)?;
+        let addr = listener.local_addr().map_err(fault)?;
+        let (closing, watched) = watch::channel(false);
+        let grace = limits.shutdown;
+        let router = router(service.clone(), &limits);
+        let door = Door { router, tls, limits: Arc::new(limits), closing: watched };
+        let (stop, stopped) = oneshot::channel();
+        let close = async move {
+            // A dropped server aborts its task, so this ends by being asked to.
+            let _ = stopped.await;
+            service.close();
+            closing.send_replace(true);
+            // Kept: a watch without its sender would count as closed as well.
+            closing
+        };
+        let task = tokio::spawn(async move {
+            let (mut left, _closing) = tokio::join!(run(listener, door), close);
+            let drained = async { while left.join_next().await.is_some() {} };
+            if tokio::time::timeout(grace, drained).await.is_err() {
+                tracing::debug!("connections were cut: they did not end in time");
             }
-            None => None,
-        };
-        let bind = |source| ServerError::Bind { addr: options.addr, source };
-        let listener = TcpListener::bind(options.addr).await.map_err(bind)?;
-        let addr = listener.local_addr().map_err(bind)?;
-        let stop = watch::Sender::new(false);
-        let acceptance = Acceptance {
-            router: routes::router(service.clone(), options.limits.idle),
-            acceptor,
-            slots: Arc::new(Semaphore::new(options.limits.connections)),
-            addresses: Addresses::default(),
-            stop: stop.subscribe(),
-            limits: options.limits.clone(),
-        };
-        let task = tokio::spawn(acceptance.run(listener));
-        Ok(Self { addr, stop, task, service_close: ServiceClose(service), grace: options.limits.shutdown })
+        });
+        Ok(Self { addr, stop: Some(stop), task })
     }
 
     /// Where it listens.
@@ -154,132 +125,20 @@ impl HttpsServer {
         self.addr
     }
 
-    /// Takes no more connections, answers parked polls now, and gives answers under way a moment to end.
+    /// Stops in order: parked polls are answered at once, answers on their way get the time that [`Limits::shutdown`]
+    /// gives, and what is left is cut. This closes the [`Service`], for other transports too.
     pub async fn shutdown(mut self) {
-        self.service_close.0.close();
-        self.stop.send_replace(true);
-        if tokio::time::timeout(self.grace, &mut self.task).await.is_err() {
-            self.task.abort();
+        if let Some(stop) = self.stop.take() {
+            let _ = stop.send(());
+        }
+        if let Err(error) = (&mut self.task).await {
+            tracing::error!(%error, "the server ended by a fault of ours");
         }
     }
 }
 
-#[derive(Clone, Default)]
-struct Addresses(Arc<Mutex<HashMap<IpAddr, usize>>>);
-
-/// One connection's place in the count of its address.
-struct AddressSlot(Addresses, IpAddr);
-
-impl Addresses {
-    fn take(&self, address: IpAddr, limit: usize) -> Option<AddressSlot> {
-        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = counts.entry(address).or_default();
-        if *count >= limit {
-            return None;
-        }
-        *count += 1;
-        Some(AddressSlot(self.clone(), address))
-    }
-}
-
-impl Drop for AddressSlot {
+impl Drop for HttpsServer {
     fn drop(&mut self) {
-        let mut counts = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = counts.get_mut(&self.1) {
-            *count -= 1;
-            if *count == 0 {
-                counts.remove(&self.1);
-            }
-        }
+        self.task.abort();
     }
-}
-
-struct Acceptance {
-    router: Router,
-    acceptor: Option<TlsAcceptor>,
-    slots: Arc<Semaphore>,
-    addresses: Addresses,
-    stop: watch::Receiver<bool>,
-    limits: Limits,
-}
-
-impl Acceptance {
-    async fn run(mut self, listener: TcpListener) {
-        let mut connections = JoinSet::new();
-        loop {
-            let accepted = tokio::select! {
-                accepted = listener.accept() => accepted,
-                _ = self.stop.wait_for(|stop| *stop) => break,
-                // Ended connections are reaped as they end.
-                Some(_) = connections.join_next() => continue,
-            };
-            match accepted {
-                Ok((stream, address)) => {
-                    // Over a limit the connection is closed at once: it costs no more than that.
-                    let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() else { continue };
-                    let Some(place) = self.addresses.take(address.ip(), self.limits.per_address) else { continue };
-                    connections.spawn(self.connection(stream, slot, place));
-                }
-                Err(error) => {
-                    // Out of file descriptors, usually: it passes when connections end.
-                    tracing::warn!(%error, "a connection could not be accepted");
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                }
-            }
-        }
-        drop(listener);
-        while connections.join_next().await.is_some() {}
-    }
-
-    fn connection(
-        &self,
-        stream: TcpStream,
-        slot: OwnedSemaphorePermit,
-        place: AddressSlot,
-    ) -> impl Future<Output = ()> + Send + 'static {
-        let (router, acceptor, stop, limits) =
-            (self.router.clone(), self.acceptor.clone(), self.stop.clone(), self.limits.clone());
-        async move {
-            let _held = (slot, place);
-            // Without it a small answer waits for the client's next acknowledgement.
-            let _ = stream.set_nodelay(true);
-            match acceptor {
-                None => serve(stream, router, stop, &limits).await,
-                Some(acceptor) => match tokio::time::timeout(limits.header, acceptor.accept(stream)).await {
-                    Ok(Ok(stream)) => serve(stream, router, stop, &limits).await,
-                    Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
-                    Err(_) => tracing::debug!("a TLS handshake took too long"),
-                },
-            }
-        }
-    }
-}
-
-async fn serve(
-    stream: impl AsyncRead + AsyncWrite + Unpin,
-    router: Router,
-    mut stop: watch::Receiver<bool>,
-    limits: &Limits,
-) {
-    // hyper's header timeout does nothing without a timer.
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits.header)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
-    let mut connection = std::pin::pin!(connection);
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = stopped(&mut stop) => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-    };
-    if let Err(error) = ended {
-        tracing::debug!(%error, "a connection ended badly");
-    }
-}
-
-async fn stopped(stop: &mut watch::Receiver<bool>) {
-    // A sender that is gone means the same.
-    drop(stop.wait_for(|stop| *stop).await);
 }

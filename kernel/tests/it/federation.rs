@@ -1,0 +1,200 @@
+//! Whole cortexes with threads and tasks, joined by the network in memory.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use antiphon_kernel::config::{Config, FederationMode, Interval, PeerConfig, PeerMode};
+use antiphon_kernel::cortex::Cortex;
+use antiphon_kernel::event::Draft;
+use antiphon_kernel::health::ErrorCategory;
+use antiphon_kernel::ids::PeerName;
+use antiphon_kernel::machine::Phase;
+use antiphon_kernel::state::PeerState;
+use antiphon_kernel::sync::PeerCommandError;
+use antiphon_kernel::testing::{MemoryNetwork, MemoryStore};
+
+fn name(text: &str) -> PeerName {
+    PeerName::new(text).unwrap()
+}
+
+fn peer(text: &str) -> PeerConfig {
+    PeerConfig { name: name(text), endpoint: format!("memory://{text}"), ca: None, mode: PeerMode::Sync }
+}
+
+async fn start(network: &MemoryNetwork, own: &str, mode: FederationMode, peers: Vec<PeerConfig>) -> Cortex {
+    let interval = Some(Interval::new(Duration::from_secs(1)).unwrap());
+    let config = Config { mode, interval, peers, ..Config::default() };
+    let cortex = Cortex::builder(Arc::new(MemoryStore::new()))
+        .name(own)
+        .config(config)
+        .transport(network.clone())
+        .start()
+        .await
+        .unwrap();
+    network.serve(own, cortex.service().clone());
+    cortex
+}
+
+/// Waits for a condition, with a deadline.
+async fn until(what: &str, condition: impl Fn() -> bool) {
+    let waiting = async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    assert!(tokio::time::timeout(Duration::from_secs(20), waiting).await.is_ok(), "never happened: {what}");
+}
+
+fn status(cortex: &Cortex, peer: &str) -> PeerState {
+    cortex.syncer().peers().into_iter().find(|p| p.name.as_str() == peer).unwrap()
+}
+
+fn digest(cortex: &Cortex) -> String {
+    cortex.view().heads().fold().to_string()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_cortexes_converge_through_a_relay() {
+    let network = MemoryNetwork::new();
+    let alpha = start(&network, "alpha", FederationMode::Sync, vec![peer("bravo")]).await;
+    let bravo = start(&network, "bravo", FederationMode::Sync, vec![peer("alpha"), peer("charlie")]).await;
+    let charlie = start(&network, "charlie", FederationMode::Sync, vec![peer("bravo")]).await;
+    for n in 0..50 {
+        for cortex in [&alpha, &bravo, &charlie] {
+            cortex.append(Draft::new("t", format!("{n}"))).await.unwrap();
+        }
+    }
+    // Alpha and bravo started before their peers answered: they were refused first, and came back by themselves.
+    for cortex in [&alpha, &bravo] {
+        for peer in cortex.syncer().peers() {
+            cortex.syncer().wake(&peer.name).await.unwrap();
+        }
+    }
+    until("150 events everywhere", || [&alpha, &bravo, &charlie].iter().all(|c| c.view().head().seq.get() == 150))
+        .await;
+    assert_eq!(digest(&alpha), digest(&bravo));
+    assert_eq!(digest(&alpha), digest(&charlie));
+    until("no lag", || status(&alpha, "bravo").lag.is_some_and(|lag| lag.events == 0)).await;
+    let known = status(&alpha, "bravo");
+    assert_eq!((known.cortex_id, known.phase), (Some(bravo.view().local().cortex_id), Phase::Live));
+    assert!(known.last_seen.is_some() && known.last_event.is_some() && known.health.version.is_some());
+    for cortex in [alpha, bravo, charlie] {
+        cortex.stop().await;
+    }
+}
+
+/// What is wrong with a peer shows as a category, the cursor stays, and the other peers go on.
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_peers_are_told_apart_and_the_right_one_goes_on() {
+    let network = MemoryNetwork::new();
+    let good = start(&network, "good", FederationMode::Sync, vec![]).await;
+    let silent = start(&network, "silent", FederationMode::Subscribe, vec![]).await;
+    let mut alias = peer("alias");
+    alias.endpoint = "memory://good".into();
+    let mut own = peer("own");
+    own.endpoint = "memory://alpha".into();
+    let mut odd = peer("odd");
+    odd.endpoint = "carrier-pigeon://loft".into();
+    // The duplicate endpoint is caught by `validate`; a second road to the same cortex is not, and is caught here.
+    network.serve("road", good.service().clone());
+    alias.endpoint = "memory://road".into();
+    let alpha =
+        start(&network, "alpha", FederationMode::Sync, vec![peer("good"), peer("gone"), peer("silent"), own, odd])
+            .await;
+    until("the good peer is pinned", || status(&alpha, "good").cortex_id.is_some()).await;
+    good.append(Draft::new("t", "x")).await.unwrap();
+    let cases = [
+        ("gone", ErrorCategory::Refused),
+        ("silent", ErrorCategory::NotServing),
+        ("own", ErrorCategory::OwnAddress),
+        ("odd", ErrorCategory::Configuration),
+    ];
+    for (peer, category) in cases {
+        alpha.syncer().wake(&name(peer)).await.unwrap();
+        until(peer, || status(&alpha, peer).health.last_error == Some(category)).await;
+        let known = status(&alpha, peer);
+        assert!(known.cursor.is_none() && known.health.consecutive_failures > 0, "{peer}");
+        // Woken just now it may be trying again already.
+        let waiting = matches!(known.phase, Phase::BackingOff | Phase::Connecting);
+        assert!(if category.halts() { known.phase == Phase::Halted } else { waiting }, "{peer}: {:?}", known.phase);
+    }
+    until("the good peer's event", || alpha.view().head().seq.get() == 1).await;
+    alpha.stop().await;
+
+    // Two names for one cortex.
+    let two = start(&network, "two", FederationMode::Sync, vec![peer("good"), alias]).await;
+    let names = ["good", "alias"];
+    let failing =
+        |two: &Cortex| names.iter().any(|p| status(two, p).health.last_error == Some(ErrorCategory::PinnedElsewhere));
+    until("one of two names", || failing(&two)).await;
+    until("the other one works", || two.view().head().seq.get() == 1).await;
+    two.stop().await;
+    good.stop().await;
+    silent.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_cortex_behind_a_pinned_name_is_refused_until_reset() {
+    let network = MemoryNetwork::new();
+    let first = start(&network, "bravo", FederationMode::Sync, vec![]).await;
+    let alpha = start(&network, "alpha", FederationMode::Sync, vec![peer("bravo")]).await;
+    first.append(Draft::new("t", "x")).await.unwrap();
+    until("the first event", || alpha.view().head().seq.get() == 1).await;
+    let cursor = status(&alpha, "bravo").cursor;
+    first.stop().await;
+    let second = start(&network, "bravo", FederationMode::Sync, vec![]).await;
+    second.append(Draft::new("t", "y")).await.unwrap();
+    until("another identity", || status(&alpha, "bravo").health.last_error == Some(ErrorCategory::Identity)).await;
+    assert_eq!((status(&alpha, "bravo").cursor, alpha.view().head().seq.get()), (cursor, 1), "nothing was applied");
+    alpha.syncer().reset(&name("bravo")).await.unwrap();
+    until("the replacement's event", || alpha.view().head().seq.get() == 2).await;
+    assert_eq!(status(&alpha, "bravo").cortex_id, Some(second.view().local().cortex_id));
+    alpha.stop().await;
+    second.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_paused_peer_is_not_pulled_but_served() {
+    let network = MemoryNetwork::new();
+    let bravo = start(&network, "bravo", FederationMode::Sync, vec![peer("alpha")]).await;
+    let mut paused = peer("bravo");
+    paused.mode = PeerMode::Paused;
+    let alpha = start(&network, "alpha", FederationMode::Sync, vec![paused]).await;
+    alpha.append(Draft::new("t", "x")).await.unwrap();
+    bravo.append(Draft::new("t", "y")).await.unwrap();
+    bravo.syncer().wake(&name("alpha")).await.unwrap();
+    until("bravo has both", || bravo.view().head().seq.get() == 2).await;
+    assert_eq!((alpha.view().head().seq.get(), status(&alpha, "bravo").phase), (1, Phase::Paused));
+    alpha.syncer().resume(&name("bravo")).await.unwrap();
+    until("alpha has both", || alpha.view().head().seq.get() == 2).await;
+    alpha.syncer().pause(&name("bravo")).await.unwrap();
+    assert_eq!(status(&alpha, "bravo").mode, PeerMode::Paused);
+    let unknown = alpha.syncer().pause(&name("nobody")).await.unwrap_err();
+    assert!(matches!(&unknown, PeerCommandError::Unknown(_)));
+    assert!(unknown.to_string().contains("configured are: bravo"), "{unknown}");
+    alpha.stop().await;
+    bravo.stop().await;
+    assert!(alpha.syncer().wake(&name("bravo")).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_publisher_pulls_nothing_and_pages_are_parked() {
+    let network = MemoryNetwork::new();
+    let bravo = start(&network, "bravo", FederationMode::Sync, vec![]).await;
+    let alpha = start(&network, "alpha", FederationMode::Publish, vec![peer("bravo")]).await;
+    bravo.append(Draft::new("t", "x")).await.unwrap();
+    assert_eq!(status(&alpha, "bravo").phase, Phase::Paused);
+    let parked = {
+        let service = bravo.service().clone();
+        tokio::spawn(
+            async move { service.page(antiphon_kernel::cursor::Seq::new(1), 10, Duration::from_secs(30)).await },
+        )
+    };
+    bravo.append(Draft::new("t", "y")).await.unwrap();
+    let page = parked.await.unwrap().unwrap().unwrap();
+    assert_eq!((page.entries.len(), page.head.get()), (1, 2));
+    bravo.service().set_mode(FederationMode::Subscribe);
+    assert!(bravo.service().page(antiphon_kernel::cursor::Seq::ZERO, 10, Duration::ZERO).await.unwrap().is_none());
+    alpha.stop().await;
+    bravo.stop().await;
+}

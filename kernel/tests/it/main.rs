@@ -1,0 +1,11 @@
+//! The kernel through its public API, over stores and networks in memory.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod federation;
+mod log;
+mod lost_event;
+mod mesh;
+mod random;
+mod replay;
+mod state;
+mod support;

@@ -1,0 +1,184 @@
+//! Replay: exactly once inside the store, whatever fails in between.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+use antiphon_kernel::clock::{Causality, VClock};
+use antiphon_kernel::cortex::Cortex;
+use antiphon_kernel::event::{Draft, Event};
+use antiphon_kernel::replay::{EventReplayer, Projection, ReplayCore, ReplayError, ReplayStep};
+use antiphon_kernel::store::{Durability, Family, Store};
+use antiphon_kernel::testing::MemoryStore;
+use antiphon_kernel::time::Timestamp;
+
+use crate::support::{Node, two};
+
+#[derive(Default, Clone)]
+struct Switches {
+    fail: Arc<AtomicBool>,
+    panic: Arc<AtomicBool>,
+    merged: Arc<AtomicU32>,
+}
+
+/// Counts events, and keeps the last clock it was given by subject.
+struct Counter(Switches);
+
+impl EventReplayer for Counter {
+    fn name(&self) -> &'static str {
+        "counter"
+    }
+
+    fn families(&self) -> Vec<String> {
+        vec!["counts".to_owned()]
+    }
+
+    fn replay_event(&mut self, event: &Event, projection: &mut Projection<'_>) -> Result<(), ReplayError> {
+        let key = event.subject.clone().unwrap_or_default();
+        let before = projection.get("counts", key.as_bytes())?.map_or(0, |b| b[0]);
+        projection.put("counts", key.as_bytes(), &[before + 1])?;
+        if self.0.fail.load(Ordering::Relaxed) && key == "poison" {
+            return Err("it cannot be replayed yet".into());
+        }
+        assert!(!(self.0.panic.load(Ordering::Relaxed) && key == "poison"), "as asked");
+        assert!(projection.put("others", b"k", b"v").is_err(), "families that were not declared are out of reach");
+        Ok(())
+    }
+
+    fn merge_clock(&mut self, _clock: &VClock) {
+        self.0.merged.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+fn count(store: &dyn Store, key: &str) -> u8 {
+    store.get(Family::User("counts"), key.as_bytes()).unwrap().map_or(0, |b| b[0])
+}
+
+fn now() -> Timestamp {
+    Timestamp::from_micros(1)
+}
+
+#[test]
+fn a_failing_event_stops_the_position_before_it_and_leaves_no_write() {
+    let store = Arc::new(MemoryStore::new());
+    let mut node = Node::new(0, 1, store.clone());
+    for subject in ["a", "a", "poison", "a"] {
+        node.append(subject, &VClock::new(), now(), Durability::Sync);
+    }
+    let switches = Switches::default();
+    let mut core = ReplayCore::open(node.log.view(), Box::new(Counter(switches.clone()))).unwrap();
+    for switch in [&switches.fail, &switches.panic] {
+        switch.store(true, Ordering::Relaxed);
+        let step = core.step().unwrap();
+        let ReplayStep::Failed { at, error, .. } = step else { panic!("{step:?}") };
+        assert_eq!(at.get(), 3);
+        assert!(!error.to_string().is_empty());
+        switch.store(false, Ordering::Relaxed);
+        assert_eq!((count(&*store, "a"), count(&*store, "poison")), (2, 0));
+        assert_eq!(core.position().get(), 2);
+        assert_eq!(core.clock().iter().next().unwrap().1, 2, "the clock stands where the position stands");
+    }
+    assert!(matches!(core.step().unwrap(), ReplayStep::Replayed(2)));
+    assert!(matches!(core.step().unwrap(), ReplayStep::CaughtUp));
+    assert_eq!((count(&*store, "a"), count(&*store, "poison")), (3, 1));
+    assert_eq!(switches.merged.load(Ordering::Relaxed), 2, "told after each commit");
+}
+
+#[test]
+fn position_and_projection_crash_together() {
+    for keep in 0..=2 {
+        let store = Arc::new(MemoryStore::new());
+        let mut node = Node::new(0, 1, store.clone());
+        node.append("a", &VClock::new(), now(), Durability::Sync);
+        let mut core = ReplayCore::open(node.log.view(), Box::new(Counter(Switches::default()))).unwrap();
+        core.step().unwrap();
+        node.append("a", &VClock::new(), now(), Durability::Relaxed);
+        core.step().unwrap();
+        store.crash(keep);
+        node.restart();
+        let mut core = ReplayCore::open(node.log.view(), Box::new(Counter(Switches::default()))).unwrap();
+        while !matches!(core.step().unwrap(), ReplayStep::CaughtUp) {}
+        assert_eq!(u64::from(count(&*store, "a")), node.log.view().visible().get(), "exactly once, keep {keep}");
+    }
+}
+
+#[test]
+fn a_failed_commit_of_the_projection_is_replayed_again() {
+    let store = Arc::new(MemoryStore::new());
+    let mut node = Node::new(0, 1, store.clone());
+    node.append("a", &VClock::new(), now(), Durability::Sync);
+    for applied in [true, false] {
+        let mut core = ReplayCore::open(node.log.view(), Box::new(Counter(Switches::default()))).unwrap();
+        store.fail_commits([applied]);
+        let failed = core.step();
+        core.load().unwrap();
+        while !matches!(core.step().unwrap(), ReplayStep::CaughtUp) {}
+        assert_eq!(count(&*store, "a"), 1, "{failed:?}");
+        store.fail_commits([]);
+    }
+}
+
+/// Keeps the clocks it was given.
+struct Clocks(Arc<std::sync::Mutex<Vec<VClock>>>);
+
+impl EventReplayer for Clocks {
+    fn name(&self) -> &'static str {
+        "clocks"
+    }
+
+    fn families(&self) -> Vec<String> {
+        vec![]
+    }
+
+    fn replay_event(&mut self, event: &Event, _: &mut Projection<'_>) -> Result<(), ReplayError> {
+        self.0.lock().unwrap().push(event.vclock.clone());
+        Ok(())
+    }
+}
+
+#[test]
+fn full_clocks_are_rebuilt_across_restarts_and_tell_concurrent_from_later() {
+    let stores: Vec<_> = (0..2).map(|_| Arc::new(MemoryStore::new())).collect();
+    let mut nodes: Vec<_> = stores.iter().enumerate().map(|(n, s)| Node::new(n, 2, s.clone())).collect();
+    nodes[0].append("x", &VClock::new(), now(), Durability::Sync);
+    nodes[1].append("x", &VClock::new(), now(), Durability::Sync);
+    let (alpha, bravo) = two(&mut nodes, 0, 1);
+    alpha.poll(bravo, 10);
+    let seen = Arc::new(std::sync::Mutex::new(Vec::new()));
+    ReplayCore::open(alpha.log.view(), Box::new(Clocks(seen.clone()))).unwrap().step().unwrap();
+    let held = alpha.log.view().clock();
+    alpha.append("x", &held, now(), Durability::Sync);
+    alpha.append("x", &held, now(), Durability::Sync);
+    ReplayCore::open(alpha.log.view(), Box::new(Clocks(seen.clone()))).unwrap().step().unwrap();
+    let clocks = seen.lock().unwrap().clone();
+    assert_eq!(clocks.len(), 4, "each once, the second opening went on where the first stopped");
+    assert_eq!(clocks[0].compare(&clocks[1]), Causality::Concurrent);
+    assert_eq!(clocks[1].compare(&clocks[2]), Causality::Before);
+    assert_eq!(clocks[2].compare(&clocks[3]), Causality::Before, "the delta was said once and holds on");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_append_waits_for_its_replay_and_claims_only_what_was_replayed() {
+    let switches = Switches::default();
+    let store = Arc::new(MemoryStore::new());
+    let cortex = Cortex::builder(store.clone()).name("one").replayer(Counter(switches.clone())).start().await.unwrap();
+    let first = cortex.append(Draft::new("t", "x").subject("a")).await.unwrap();
+    assert!(cortex.replayers()[0].wait_replayed(first.seq).await);
+    assert_eq!(count(&*store, "a"), 1);
+    switches.fail.store(true, Ordering::Relaxed);
+    let poison = cortex.append(Draft::new("t", "x").subject("poison")).await.unwrap();
+    let failing = async {
+        loop {
+            if cortex.replayers()[0].status().failures > 1 {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(20), failing).await.unwrap();
+    let status = cortex.replayers()[0].status();
+    assert!(status.position == 1 && status.last_error.unwrap().contains("cannot be replayed yet"));
+    switches.fail.store(false, Ordering::Relaxed);
+    assert!(cortex.replayers()[0].wait_replayed(poison.seq).await);
+    assert_eq!(count(&*store, "poison"), 1);
+    cortex.stop().await;
+}

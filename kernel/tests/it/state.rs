@@ -1,0 +1,65 @@
+//! Raw and typed access reach the same data.
+
+use std::sync::Arc;
+
+use antiphon_kernel::clock::VClock;
+use antiphon_kernel::cortex::Cortex;
+use antiphon_kernel::cursor::{Cursor, Seq};
+use antiphon_kernel::event::Draft;
+use antiphon_kernel::ids::{CortexId, Epoch, EventId, PeerName};
+use antiphon_kernel::state::{StateError, peer_cortex_id_key, peer_cursor_key, peer_seen_key};
+use antiphon_kernel::testing::MemoryStore;
+use antiphon_kernel::time::Timestamp;
+
+#[tokio::test]
+async fn keys_and_types_reach_the_same_data() {
+    let cortex = Cortex::builder(Arc::new(MemoryStore::new())).start().await.unwrap();
+    let state = cortex.state();
+    let name = PeerName::new("bravo").unwrap();
+    let fresh = state.peer_state(&name, "https://b:1").unwrap();
+    assert_eq!((fresh.cortex_id, fresh.cursor, fresh.last_seen, fresh.lag), (None, None, None, None));
+    state.reset_peer(&name).await.unwrap();
+
+    let id = CortexId::from_bytes([7; 16]);
+    state.set(&peer_cortex_id_key(&name), &id.to_string()).await.unwrap();
+    let cursor = Cursor { epoch: Epoch::new(3), seq: Seq::new(9), last_event: EventId::from_parts(1, 2) };
+    state.set_peer_cursor(&name, cursor).await.unwrap();
+    assert_eq!(state.get(&peer_cursor_key(&name)).unwrap(), Some(cursor.to_string()));
+    state.set(&peer_cursor_key(&name), &cursor.to_string()).await.unwrap();
+    let time: Timestamp = "2026-01-02T03:04:05Z".parse().unwrap();
+    state.set(&peer_seen_key(&name), &time.to_string()).await.unwrap();
+    assert_eq!(state.get(&peer_seen_key(&name)).unwrap().as_deref(), Some("2026-01-02T03:04:05Z"));
+    state.set_peer_seen(&name, time).await.unwrap();
+    let known = state.peer_state(&name, "https://b:1").unwrap();
+    assert_eq!((known.cortex_id, known.cursor, known.last_seen), (Some(id), Some(cursor), Some(time)));
+    assert_eq!(known.last_event, Some(cursor.last_event));
+
+    for key in [peer_cortex_id_key(&name), peer_cursor_key(&name), peer_seen_key(&name)] {
+        state.delete(&key).await.unwrap();
+        state.delete(&key).await.unwrap();
+        assert_eq!(state.get(&key).unwrap(), None);
+        assert!(matches!(state.set(&key, "nonsense").await, Err(StateError::Value { .. })));
+    }
+    state.set("my.setting", "on").await.unwrap();
+    assert_eq!(state.get("my.setting").unwrap().as_deref(), Some("on"));
+    state.delete("my.setting").await.unwrap();
+    for bad in ["", "peer:x", "peer:a:last_event:cortex_id", "peer:bravo:other", &"x".repeat(257)] {
+        assert!(matches!(state.get(bad), Err(StateError::Key { .. })), "{bad}");
+    }
+    cortex.stop().await;
+}
+
+#[tokio::test]
+async fn the_clock_is_what_is_held() {
+    let cortex = Cortex::builder(Arc::new(MemoryStore::new())).start().await.unwrap();
+    let state = cortex.state();
+    let appended = cortex.append(Draft::new("t", "x")).await.unwrap();
+    let held = state.clock();
+    assert!(held.contains(appended.dot));
+    state.set_clock(&held).unwrap();
+    assert!(matches!(state.set_clock(&VClock::new()), Err(StateError::ClockNotHeld)));
+    assert_eq!(state.get("clock").unwrap(), Some(held.to_string()));
+    assert!(matches!(state.set("clock", "").await, Err(StateError::ClockNotHeld)));
+    assert!(matches!(state.delete("clock").await, Err(StateError::ClockNotHeld)));
+    cortex.stop().await;
+}

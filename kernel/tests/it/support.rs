@@ -1,0 +1,168 @@
+//! A cortex without threads or sockets: its log, pulled by hand.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use antiphon_kernel::clock::VClock;
+use antiphon_kernel::event::Draft;
+use antiphon_kernel::ids::{CortexId, Epoch, PeerName};
+use antiphon_kernel::log::{
+    Appended, Asked, IngestError, Ingested, LocalIdentity, Log, LogOptions, Pin, put_pin, read_cursor,
+};
+use antiphon_kernel::protocol::{FetchReply, FetchRequest, Known, PROTOCOL_MAX, RequestId};
+use antiphon_kernel::store::{Batch, Durability, Store};
+use antiphon_kernel::time::Timestamp;
+
+/// Chance with a seed: xorshift64*, so that a failing run can be repeated.
+#[derive(Clone)]
+pub(crate) struct Chance(u64);
+
+impl Chance {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+
+    pub(crate) fn below(&mut self, n: usize) -> usize {
+        usize::try_from(self.next() >> 33).unwrap() % n
+    }
+
+    pub(crate) fn one_in(&mut self, n: usize) -> bool {
+        self.below(n) == 0
+    }
+}
+
+pub(crate) fn cortex_id(n: usize) -> CortexId {
+    CortexId::from_bytes([u8::try_from(n + 1).unwrap(); 16])
+}
+
+pub(crate) fn peer_name(n: usize) -> PeerName {
+    PeerName::new(&format!("peer-{n}")).unwrap()
+}
+
+pub(crate) struct Node {
+    pub(crate) n: usize,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) log: Log,
+    process: u64,
+    requests: u64,
+}
+
+fn options(n: usize, process: u64) -> LogOptions {
+    let mut chance = Chance::new((n as u64) << 32 | process);
+    LogOptions {
+        entropy: Box::new(move || u128::from(chance.next()) << 64 | u128::from(chance.next())),
+        process: (n as u64) << 32 | process,
+        ..LogOptions::default()
+    }
+}
+
+impl Node {
+    /// A new cortex that has every other of `peers` pinned.
+    pub(crate) fn new(n: usize, peers: usize, store: Arc<dyn Store>) -> Self {
+        let identity =
+            LocalIdentity { cortex_id: cortex_id(n), epoch: Epoch::new(n as u64 + 100), name: format!("node-{n}") };
+        Log::create(&*store, &identity).unwrap();
+        let mut log = Log::open(Arc::clone(&store), options(n, 0)).unwrap();
+        let mut pins = Batch::new();
+        for other in (0..peers).filter(|&other| other != n) {
+            put_pin(
+                &mut pins,
+                &peer_name(other),
+                &Pin { cortex_id: cortex_id(other), since: Timestamp::from_micros(0) },
+            );
+        }
+        log.stage_state(&pins).unwrap();
+        log.commit(Durability::Sync).unwrap();
+        Self { n, store, log, process: 0, requests: 0 }
+    }
+
+    /// The process died and starts again: nothing is left of what it had in memory.
+    pub(crate) fn restart(&mut self) {
+        self.process += 1;
+        self.log = Log::open(Arc::clone(&self.store), options(self.n, self.process)).unwrap();
+    }
+
+    pub(crate) fn append(
+        &mut self,
+        subject: &str,
+        context: &VClock,
+        now: Timestamp,
+        durability: Durability,
+    ) -> Appended {
+        let draft = Draft::new("test.happened", format!("{subject} at {now}")).subject(subject);
+        let appended = self.log.append(&[draft], context, now).unwrap();
+        self.log.commit(durability).unwrap();
+        appended[0]
+    }
+
+    /// Asks another node, and returns what was asked with the answer.
+    pub(crate) fn ask(&mut self, other: &Node, max_events: u32, by_clock: bool) -> (Asked, FetchReply) {
+        self.requests += 1;
+        let view = self.log.view();
+        let request = RequestId { process: view.process(), number: self.requests };
+        let after = if by_clock { None } else { read_cursor(&*self.store, &peer_name(other.n)).unwrap() };
+        let asked = Asked { request, to: cortex_id(other.n), after, max_events, max_bytes: 1 << 20 };
+        let request = FetchRequest {
+            request,
+            from: cortex_id(self.n),
+            to: asked.to,
+            protocol: PROTOCOL_MAX,
+            after,
+            known: Known::Full(view.heads()),
+            direct: vec![],
+            max_events,
+            max_bytes: asked.max_bytes,
+            wait: Duration::ZERO,
+        };
+        (asked, other.log.view().answer(&request).unwrap())
+    }
+
+    /// Takes an answer and commits it.
+    pub(crate) fn take(
+        &mut self,
+        from: usize,
+        asked: &Asked,
+        reply: &FetchReply,
+        durability: Durability,
+    ) -> Result<Option<Ingested>, IngestError> {
+        let FetchReply::Batch(batch) = reply else { return Ok(None) };
+        let ingested = self.log.ingest(&peer_name(from), asked, batch, Timestamp::from_micros(0))?;
+        self.log.commit(durability).unwrap();
+        Ok(Some(ingested))
+    }
+
+    /// One poll: returns how many events were sent and how many were new.
+    pub(crate) fn poll(&mut self, other: &Node, max_events: u32) -> (usize, usize) {
+        let (mut asked, mut reply) = self.ask(other, max_events, false);
+        if matches!(reply, FetchReply::Refused(_)) {
+            (asked, reply) = self.ask(other, max_events, true);
+        }
+        let FetchReply::Batch(batch) = &reply else { panic!("{reply:?}") };
+        let sent = batch.events.len();
+        let ingested = self.take(other.n, &asked, &reply, Durability::Sync).unwrap().unwrap();
+        (sent, ingested.stored)
+    }
+
+    pub(crate) fn digest(&self) -> String {
+        self.log.view().heads().fold().to_string()
+    }
+}
+
+/// Two different nodes of a list, the first to change.
+pub(crate) fn two(nodes: &mut [Node], one: usize, other: usize) -> (&mut Node, &Node) {
+    assert_ne!(one, other);
+    if one < other {
+        let (left, right) = nodes.split_at_mut(other);
+        (&mut left[one], &right[0])
+    } else {
+        let (left, right) = nodes.split_at_mut(one);
+        (&mut right[0], &left[other])
+    }
+}

@@ -1,0 +1,195 @@
+//! An opened RocksDB and its families.
+
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+use antiphon_kernel::store::{Batch, Family, KERNEL_FAMILIES, KeyRange, KeyValue, StoreError, StoreErrorKind, Visitor};
+use rocksdb::{ColumnFamily, ColumnFamilyDescriptor, DB, DBRawIterator, ReadOptions, WriteBatch};
+
+use crate::error::{failure, from_rocksdb};
+use crate::options::Options;
+use crate::place::has_database;
+use crate::tuning::{self, Tuning};
+
+/// RocksDB has this family in every database. Nothing is kept in it.
+const DEFAULT: &str = "default";
+
+/// One opening of the database. Dropping it closes RocksDB.
+pub(crate) struct Database {
+    db: DB,
+    tuning: Tuning,
+    /// All families, unknown ones included. RocksDB does not list those of an open database.
+    families: Vec<String>,
+    path: PathBuf,
+}
+
+impl Database {
+    /// Opens a database with all the families that it has, and creates the kernel's where they are not there.
+    ///
+    /// # Errors
+    /// `Corrupt`, `InUse`, `ReadOnly`, `NoSpace`, `Io`.
+    pub(crate) fn open(path: &Path, options: &Options) -> Result<Self, StoreError> {
+        let mut tuning = Tuning::new(options);
+        let failed = |error| from_rocksdb("could not open", path, &error);
+        let exists = has_database(path)?;
+        // RocksDB refuses an opening that leaves out a family. Those that we do not know are an embedder's, or those of
+        // a compatible later version: they are opened with the rest and left alone.
+        let mut families = if exists { DB::list_cf(&tuning.rocks, path).map_err(failed)? } else { Vec::new() };
+        for name in KERNEL_FAMILIES.iter().map(Family::name).chain([DEFAULT]) {
+            if !families.iter().any(|known| known == name) {
+                families.push(name.to_owned());
+            }
+        }
+        tuning.rocks.create_if_missing(!exists);
+        tuning.rocks.create_missing_column_families(true);
+        let descriptors = families.iter().map(|name| ColumnFamilyDescriptor::new(name, tuning.rocks.clone()));
+        let db = DB::open_cf_descriptors(&tuning.rocks, path, descriptors).map_err(failed)?;
+        tracing::debug!(path = %path.display(), families = families.len(), created = !exists, "opened RocksDB");
+        Ok(Self { db, tuning, families, path: path.to_owned() })
+    }
+
+    fn family(&self, family: Family<'_>) -> Result<&ColumnFamily, StoreError> {
+        self.db.cf_handle(family.name()).ok_or_else(|| {
+            let why =
+                format!("there is no family `{family}`; an embedder's own families are made by `ensure_families`");
+            StoreError::new(StoreErrorKind::Misuse, format!("{}: {why}", self.path.display()))
+        })
+    }
+
+    pub(crate) fn get(&self, family: Family<'_>, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.db.get_cf(self.family(family)?, key).map_err(|error| self.reading(family.name(), &error))
+    }
+
+    pub(crate) fn scan(
+        &self,
+        family: Family<'_>,
+        range: KeyRange<'_>,
+        visit: &mut Visitor<'_>,
+    ) -> Result<(), StoreError> {
+        let mut cursor = self.db.raw_iterator_cf_opt(self.family(family)?, within(range.prefix));
+        cursor.seek(range.from.max(range.prefix));
+        self.walk(family.name(), &mut cursor, visit)
+    }
+
+    fn walk(&self, family: &str, cursor: &mut DBRawIterator<'_>, visit: &mut Visitor<'_>) -> Result<(), StoreError> {
+        while let Some((key, value)) = cursor.item() {
+            if visit(key, value).is_break() {
+                return Ok(());
+            }
+            cursor.next();
+        }
+        // An iterator that meets damage looks like one that has come to its end.
+        cursor.status().map_err(|error| self.reading(family, &error))
+    }
+
+    pub(crate) fn last(&self, family: Family<'_>, prefix: &[u8]) -> Result<Option<KeyValue>, StoreError> {
+        let mut cursor = self.db.raw_iterator_cf_opt(self.family(family)?, within(prefix));
+        // The last within the bounds of the prefix.
+        cursor.seek_to_last();
+        let last = cursor.item().map(|(key, value)| (key.to_vec(), value.to_vec()));
+        cursor.status().map_err(|error| self.reading(family.name(), &error))?;
+        Ok(last)
+    }
+
+    pub(crate) fn write(&self, batch: &Batch, sync: bool) -> Result<(), StoreError> {
+        if batch.is_empty() {
+            // RocksDB need not touch its log for it, yet the batches before it are to be durable.
+            return if sync { self.sync() } else { Ok(()) };
+        }
+        let mut handles: Vec<(Family<'_>, &ColumnFamily)> = Vec::with_capacity(KERNEL_FAMILIES.len());
+        let mut writes = WriteBatch::with_capacity_bytes(batch.bytes() + 16 * batch.len() + 16);
+        for change in batch.iter() {
+            let handle = match handles.iter().find(|(family, _)| *family == change.family) {
+                Some((_, handle)) => *handle,
+                None => {
+                    let handle = self.family(change.family)?;
+                    handles.push((change.family, handle));
+                    handle
+                }
+            };
+            match change.value {
+                Some(value) => writes.put_cf(handle, change.key, value),
+                None => writes.delete_cf(handle, change.key),
+            }
+        }
+        let written = self.db.write_opt(writes, &tuning::writing(sync));
+        written.map_err(|error| from_rocksdb("could not write to", &self.path, &error))
+    }
+
+    pub(crate) fn sync(&self) -> Result<(), StoreError> {
+        self.db.flush_wal(true).map_err(|error| from_rocksdb("could not sync", &self.path, &error))
+    }
+
+    pub(crate) fn ensure(&mut self, names: &[&str]) -> Result<(), StoreError> {
+        for name in names {
+            if self.db.cf_handle(name).is_some() {
+                continue;
+            }
+            Family::user(name).map_err(|error| {
+                failure(StoreErrorKind::Misuse, "made no family in", &self.path, &error.to_string())
+            })?;
+            self.db
+                .create_cf(name, &self.tuning.rocks)
+                .map_err(|error| from_rocksdb("could not create a family in", &self.path, &error))?;
+            self.families.push((*name).to_owned());
+        }
+        Ok(())
+    }
+
+    pub(crate) fn check(&self) -> Result<(), StoreError> {
+        // What is in the cache was right when it was read; the question is what the disk holds now.
+        self.tuning.forget_blocks();
+        for name in &self.families {
+            let family = self.db.cf_handle(name).expect("every family listed was opened or created");
+            let mut cursor = self.db.raw_iterator_cf_opt(family, tuning::checking());
+            cursor.seek_to_first();
+            self.walk(name, &mut cursor, &mut |_, _| ControlFlow::Continue(()))?;
+        }
+        Ok(())
+    }
+
+    fn reading(&self, family: &str, error: &rocksdb::Error) -> StoreError {
+        from_rocksdb(&format!("could not read family `{family}` of"), &self.path, error)
+    }
+}
+
+/// Reads bounded to the keys that begin with `prefix`, so that no read goes, or fails, beyond them.
+fn within(prefix: &[u8]) -> ReadOptions {
+    let mut read = ReadOptions::default();
+    read.set_verify_checksums(true);
+    if !prefix.is_empty() {
+        read.set_iterate_lower_bound(prefix);
+    }
+    if let Some(end) = successor(prefix) {
+        read.set_iterate_upper_bound(end);
+    }
+    read
+}
+
+/// The least key greater than every key that begins with `prefix`; none where that is all there is, as for a prefix of
+/// 0xff bytes.
+fn successor(prefix: &[u8]) -> Option<Vec<u8>> {
+    let end = prefix.iter().rposition(|byte| *byte != 0xff)?;
+    let mut successor = prefix[..=end].to_vec();
+    successor[end] += 1;
+    Some(successor)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_ends_where_the_next_begins() {
+        for (prefix, end) in [
+            (&b"a"[..], Some(&b"b"[..])),
+            (b"a\xff", Some(b"b")),
+            (b"a\xff\x00", Some(b"a\xff\x01")),
+            (b"\xff\xfe\xff\xff", Some(b"\xff\xff")),
+            (b"\xff\xff", None),
+            (b"", None),
+        ] {
+            assert_eq!(successor(prefix).as_deref(), end, "{prefix:?}");
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! [`RocksStore`]: the handle that can be closed and opened anew.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use antiphon_kernel::store::{
+    Batch, Durability, Family, KeyRange, KeyValue, Store, StoreError, StoreErrorKind, Visitor,
+};
+
+use crate::database::Database;
+use crate::options::Options;
+use crate::place::Place;
+
+/// A [`Store`] in a directory, on RocksDB column families.
+///
+/// The directory holds `FORMAT`, `LOCK` and RocksDB's own directory `db`; other files in it are left alone. It is this
+/// process's from [`RocksStore::open`] until the last use is dropped, through every [`Store::reopen`].
+///
+/// All methods block, on the disk at worst: call them from threads that may wait. A scan's visitor must not call the
+/// store: a `reopen` or `ensure_families` that waits for the scan would make the two wait for each other.
+///
+/// # What it cannot see
+/// Where whole records are missing from the *end* of the write-ahead log, RocksDB takes that for an ordinary crash. A log
+/// that went backwards so is found above the store, by what the peers hold.
+pub struct RocksStore {
+    // Before `place`, so that it is dropped first: RocksDB is closed before the lock is released.
+    handle: RwLock<Handle>,
+    place: Place,
+    options: Options,
+}
+
+enum Handle {
+    Open(Box<Database>),
+    /// Opening it anew failed, for this reason.
+    Closed(StoreErrorKind, String),
+}
+
+impl Handle {
+    fn open(place: &Place, options: &Options) -> Result<Self, StoreError> {
+        place.look_again()?;
+        Ok(Self::Open(Box::new(Database::open(&place.database(), options)?)))
+    }
+
+    fn closed(error: &StoreError) -> Self {
+        Self::Closed(error.kind(), error.to_string())
+    }
+}
+
+fn not_open(kind: StoreErrorKind, why: &str) -> StoreError {
+    StoreError::new(kind, format!("it is closed since it could not be opened anew ({why}); reopen it"))
+}
+
+impl RocksStore {
+    /// Opens the store in a directory. A [`Create`](crate::Create) alone will do for options.
+    ///
+    /// # Errors
+    /// Each names the directory or the file in it, and what to do next.
+    /// - `NewerFormat`: a later version wrote it. Nothing was changed.
+    /// - `Missing`: there is none, and [`Create::Never`](crate::Create::Never). Nothing was changed.
+    /// - `InUse`: another process, or another `RocksStore` of this one, has it open.
+    /// - `Corrupt`: its files are damaged or incomplete. Nothing was repaired.
+    /// - `ReadOnly`, `NoSpace`, `Io`: the file system failed. No half-made store is left behind.
+    /// - `Misuse`: the path leads to, or through, something that is no directory.
+    pub fn open(path: impl AsRef<Path>, options: impl Into<Options>) -> Result<Self, StoreError> {
+        let options = options.into();
+        let (place, database) =
+            Place::claim(path.as_ref(), options.create, |database| Database::open(database, &options))?;
+        Ok(Self { handle: RwLock::new(Handle::Open(Box::new(database))), place, options })
+    }
+
+    /// The directory that it was opened in.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.place.dir()
+    }
+
+    // A panic while the handle was being changed leaves it whole or closed: there is no half of it to be afraid of.
+    fn shared(&self) -> RwLockReadGuard<'_, Handle> {
+        self.handle.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn exclusive(&self) -> RwLockWriteGuard<'_, Handle> {
+        self.handle.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn with<T>(&self, use_it: impl FnOnce(&Database) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        match &*self.shared() {
+            Handle::Open(database) => use_it(database),
+            Handle::Closed(kind, why) => Err(not_open(*kind, why)),
+        }
+    }
+}
+
+impl Store for RocksStore {
+    fn get(&self, family: Family<'_>, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.with(|database| database.get(family, key))
+    }
+
+    fn scan(&self, family: Family<'_>, range: KeyRange<'_>, visit: &mut Visitor<'_>) -> Result<(), StoreError> {
+        self.with(|database| database.scan(family, range, visit))
+    }
+
+    fn last(&self, family: Family<'_>, prefix: &[u8]) -> Result<Option<KeyValue>, StoreError> {
+        self.with(|database| database.last(family, prefix))
+    }
+
+    fn commit(&self, batch: &Batch, durability: Durability) -> Result<(), StoreError> {
+        self.with(|database| database.write(batch, durability == Durability::Sync))
+    }
+
+    fn sync(&self) -> Result<(), StoreError> {
+        self.with(Database::sync)
+    }
+
+    fn ensure_families(&self, names: &[&str]) -> Result<(), StoreError> {
+        match &mut *self.exclusive() {
+            Handle::Open(database) => database.ensure(names),
+            Handle::Closed(kind, why) => Err(not_open(*kind, why)),
+        }
+    }
+
+    fn reopen(&self) -> Result<(), StoreError> {
+        let mut handle = self.exclusive();
+        // Closed first: RocksDB lets no one open a database twice, and remembers a failed write until it is closed.
+        *handle = Handle::Closed(StoreErrorKind::Io, "it was interrupted".to_owned());
+        match Handle::open(&self.place, &self.options) {
+            Ok(open) => {
+                *handle = open;
+                Ok(())
+            }
+            Err(error) => {
+                tracing::error!(path = %self.path().display(), %error, "could not open the store anew");
+                *handle = Handle::closed(&error);
+                Err(error)
+            }
+        }
+    }
+
+    fn check(&self) -> Result<(), StoreError> {
+        self.with(Database::check)
+    }
+}
+
+impl fmt::Debug for RocksStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RocksStore").field("path", &self.path()).finish_non_exhaustive()
+    }
+}

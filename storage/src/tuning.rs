@@ -1,0 +1,106 @@
+//! Every RocksDB setting, with its reason. What is not named here is RocksDB's default.
+
+use rocksdb::{
+    BlockBasedOptions, Cache, DBCompactionStyle, DBCompressionType, DBRecoveryMode, LogLevel, Options as Rocks,
+    ReadOptions, WriteBufferManager, WriteOptions,
+};
+
+use crate::options::Options;
+
+/// Less makes RocksDB flush and evict without end.
+const LEAST_BYTES: usize = 1 << 20;
+
+/// The settings of one opened database. A new one for each opening: a cache that outlived its database would answer for
+/// bytes that are no longer there.
+pub(crate) struct Tuning {
+    pub(crate) rocks: Rocks,
+    cache: Cache,
+    cache_bytes: usize,
+}
+
+impl Tuning {
+    pub(crate) fn new(options: &Options) -> Self {
+        let cache_bytes = options.cache_bytes.max(LEAST_BYTES);
+        let cache = Cache::new_lru_cache(cache_bytes);
+        let mut rocks = Rocks::default();
+        integrity(&mut rocks);
+        memory(&mut rocks, options.write_buffer_bytes.max(LEAST_BYTES));
+        files(&mut rocks);
+        rocks.set_block_based_table_factory(&tables(&cache));
+        Self { rocks, cache, cache_bytes }
+    }
+
+    /// Forgets all cached blocks, so that the next reads come from the disk.
+    pub(crate) fn forget_blocks(&self) {
+        let mut cache = self.cache.clone();
+        cache.set_capacity(0);
+        cache.set_capacity(self.cache_bytes);
+    }
+}
+
+fn integrity(rocks: &mut Rocks) {
+    // The one mode that opens after a torn write and refuses a damaged middle. Point-in-time, the default, silently drops
+    // everything after the damage; absolute consistency refuses after every ordinary crash; skip-any leaves holes.
+    rocks.set_wal_recovery_mode(DBRecoveryMode::TolerateCorruptedTailRecords);
+    rocks.set_paranoid_checks(true);
+    // A closed write-ahead log that is missing or short is then an error at the next start.
+    rocks.set_track_and_verify_wals_in_manifest(true);
+    // Never set here: `manual_wal_flush` (keeps acknowledged writes in this process's memory), `wal_bytes_per_sync` (may
+    // leave holes after power loss), `disable_wal`.
+}
+
+fn memory(rocks: &mut Rocks, write_buffer_bytes: usize) {
+    // One bound over all families, not one each: there are ten, and embedders add more. No stall: the flush that the
+    // bound triggers is what ends the excess, and a batch may be larger than the bound.
+    rocks.set_write_buffer_manager(&WriteBufferManager::new_write_buffer_manager(write_buffer_bytes, false));
+    rocks.set_write_buffer_size(write_buffer_bytes / 4);
+    // Else one quiet family keeps every log since its last write.
+    rocks.set_max_total_wal_size(2 * write_buffer_bytes as u64);
+    rocks.set_max_open_files(256);
+    rocks.set_max_background_jobs(2);
+}
+
+fn files(rocks: &mut Rocks) {
+    // Never FIFO: it deletes the oldest file at a size limit.
+    rocks.set_compaction_style(DBCompactionStyle::Level);
+    rocks.set_level_compaction_dynamic_level_bytes(true);
+    // Cheap where data is rewritten often, dense where it comes to rest.
+    rocks.set_compression_type(DBCompressionType::Lz4);
+    rocks.set_bottommost_compression_type(DBCompressionType::Zstd);
+    // RocksDB's own diary: warnings only, and bounded. Reasons for a failure come back as errors.
+    rocks.set_log_level(LogLevel::Warn);
+    rocks.set_max_log_file_size(1 << 20);
+    rocks.set_keep_log_file_num(4);
+    rocks.set_max_manifest_file_size(16 << 20);
+    rocks.set_stats_dump_period_sec(0);
+    rocks.set_stats_persist_period_sec(0);
+}
+
+fn tables(cache: &Cache) -> BlockBasedOptions {
+    let mut tables = BlockBasedOptions::default();
+    tables.set_block_cache(cache);
+    // Counted in the cache's bound. They would grow with the log otherwise.
+    tables.set_cache_index_and_filter_blocks(true);
+    tables.set_pin_l0_filter_and_index_blocks_in_cache(true);
+    // The log is read in long runs: fewer, larger blocks compress better and need a quarter of the index.
+    tables.set_block_size(16 << 10);
+    // Most ids and dots that are looked up are not there: they are new.
+    tables.set_bloom_filter(10.0, false);
+    tables.set_format_version(5);
+    tables
+}
+
+/// For reads that check, and must not push out what others need.
+pub(crate) fn checking() -> ReadOptions {
+    let mut read = ReadOptions::default();
+    read.set_verify_checksums(true);
+    read.fill_cache(false);
+    read
+}
+
+/// For a commit that returns when the batch is on the disk, or before.
+pub(crate) fn writing(sync: bool) -> WriteOptions {
+    let mut write = WriteOptions::default();
+    write.set_sync(sync);
+    write
+}

@@ -1,0 +1,97 @@
+//! The write-ahead log, torn at its end and damaged in its middle. What a crash leaves opens; what a crash cannot leave
+//! does not.
+
+use std::fs::{self, OpenOptions};
+use std::path::{Path, PathBuf};
+
+use antiphon_kernel::store::{Durability, StoreErrorKind};
+use antiphon_storage::RocksStore;
+use tempfile::TempDir;
+
+use crate::files::{EXISTING, commit, copy, count, flip, log_of, open};
+
+const BATCHES: u32 = 8;
+
+/// A closed store of 8 batches that are in the log only, and where in the file each ends.
+fn in_log() -> (TempDir, PathBuf, Vec<u64>) {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let log = log_of(dir.path());
+    let ends = (1..=BATCHES).map(|number| {
+        commit(&store, number, Durability::Sync);
+        fs::metadata(&log).unwrap().len()
+    });
+    let ends = ends.collect();
+    drop(store);
+    let name = log.strip_prefix(dir.path()).unwrap().to_owned();
+    (dir, name, ends)
+}
+
+fn cut(file: &Path, length: u64) {
+    OpenOptions::new().write(true).open(file).unwrap().set_len(length).unwrap();
+}
+
+#[test]
+fn a_torn_tail_opens_with_the_whole_batches_before_it() {
+    let (good, log, ends) = in_log();
+    let torn = tempfile::tempdir().unwrap();
+    // Every byte of the last two records, and the edges of one more.
+    for length in ends[5]..=ends[7] {
+        copy(good.path(), torn.path());
+        cut(&torn.path().join(&log), length);
+        let store = RocksStore::open(torn.path(), EXISTING).unwrap();
+        let whole = ends.iter().filter(|end| **end <= length).count() as u32;
+        assert_eq!(count(&store).unwrap(), whole, "the log cut at byte {length} of {ends:?}");
+        if length == ends[6] - 1 {
+            commit(&store, whole + 1, Durability::Sync);
+            drop(store);
+            assert_eq!(count(&open(torn.path())).unwrap(), whole + 1, "it goes on from there");
+        }
+    }
+}
+
+#[test]
+fn zeros_after_the_tail_are_no_damage() {
+    // Space that the file system had set aside when the power went.
+    let (good, log, ends) = in_log();
+    cut(&good.path().join(log), ends[7] + 5_000);
+    assert_eq!(count(&RocksStore::open(good.path(), EXISTING).unwrap()).unwrap(), BATCHES);
+}
+
+#[test]
+fn a_damaged_middle_is_refused() {
+    /// Of a record's header: checksum 4, length 2, type 1.
+    const LENGTH: std::ops::Range<usize> = 4..6;
+    let (good, log, ends) = in_log();
+    let bad = tempfile::tempdir().unwrap();
+    let (start, end) = (ends[3] as usize, ends[4] as usize);
+    for at in start..end {
+        copy(good.path(), bad.path());
+        flip(&bad.path().join(&log), at, 0x40);
+        let outcome = RocksStore::open(bad.path(), EXISTING).map(|store| count(&store).unwrap());
+        match outcome {
+            Err(error) => {
+                assert_eq!(error.kind(), StoreErrorKind::Corrupt, "byte {at}: {error}");
+                assert!(error.to_string().contains(bad.path().to_str().unwrap()), "no path: {error}");
+            }
+            // A length that leads past the end of the file looks as if the file had been torn there, so the rest goes
+            // unread. RocksDB cannot tell; but there are no holes, and whoever holds more will notice.
+            Ok(there) => assert!(LENGTH.contains(&(at - start)) && there == 4, "byte {at}: {there} batches"),
+        }
+    }
+}
+
+#[test]
+fn a_refusal_repairs_nothing() {
+    let (dir, log, ends) = in_log();
+    let log = dir.path().join(log);
+    let at = ends[3] as usize + 12;
+    flip(&log, at, 1);
+    let damaged = fs::read(&log).unwrap();
+    for _ in 0..2 {
+        assert_eq!(RocksStore::open(dir.path(), EXISTING).unwrap_err().kind(), StoreErrorKind::Corrupt);
+        assert!(fs::read(&log).unwrap() == damaged);
+    }
+    flip(&log, at, 1);
+    assert_eq!(count(&RocksStore::open(dir.path(), EXISTING).unwrap()).unwrap(), BATCHES);
+}

@@ -1,0 +1,82 @@
+//! What works.
+
+use std::time::Duration;
+
+use antiphon_https::Limits;
+use antiphon_kernel::protocol::{FetchReply, Refusal};
+use antiphon_kernel::transport::{Link, Transport};
+
+use crate::certificates::Authority;
+use crate::fakes::Fake;
+use crate::harness::{PATIENCE, key, link_to, node, node_with, peer, soon, transport};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_is_identified_and_read_over_tls() {
+    let authority = Authority::new();
+    let node = node_with(Some(authority.issue("127.0.0.1")), Limits::default()).await;
+    node.append(3).await;
+    let link = transport(key()).link(&peer(format!("https://{}", node.addr()), Some(&authority.ca()))).unwrap();
+    assert_eq!(link.identify(PATIENCE).await.unwrap(), node.service.identity());
+    let reply = link.fetch(&node.question(Duration::ZERO), PATIENCE).await.unwrap();
+    let FetchReply::Batch(batch) = reply else { panic!("{reply:?}") };
+    assert_eq!((batch.events.len(), batch.last.seq.get()), (3, 3));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_parked_poll_wakes_when_something_is_appended() {
+    let node = node().await;
+    let link = link_to(node.addr());
+    let question = node.question(Duration::from_secs(60));
+    let (reply, ()) = soon(async { tokio::join!(link.fetch(&question, PATIENCE), node.append(1)) }).await;
+    let Ok(FetchReply::Batch(batch)) = reply else { panic!("{reply:?}") };
+    assert_eq!(batch.events.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_empty_answer_comes_when_the_wait_is_over() {
+    let node = node().await;
+    let reply = link_to(node.addr()).fetch(&node.question(Duration::from_millis(50)), PATIENCE).await;
+    assert!(matches!(reply, Ok(FetchReply::Batch(batch)) if batch.events.is_empty()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_is_an_answer() {
+    let node = node().await;
+    node.service.set_mode(antiphon_kernel::config::FederationMode::Subscribe);
+    let reply = link_to(node.addr()).fetch(&node.question(Duration::ZERO), PATIENCE).await.unwrap();
+    assert_eq!(reply, FetchReply::Refused(Refusal::NotServing));
+}
+
+async fn poll(link: &dyn Link, times: usize) {
+    for _ in 0..times {
+        link.identify(PATIENCE).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn polls_share_a_connection() {
+    let node = node().await;
+    let relay = Fake::relay(node.addr()).await;
+    let link = link_to(relay.addr);
+    for _ in 0..10 {
+        poll(&*link, 1).await;
+        link.fetch(&node.question(Duration::from_millis(20)), PATIENCE).await.unwrap();
+        // The HTTP client puts a connection back a moment after its answer ended; whoever asks again within
+        // microseconds may open another. That is allowed, but not a connection for each question.
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(relay.accepted() <= 12, "{} connections for 20 questions", relay.accepted());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idle_connection_outlives_the_time_a_head_may_take() {
+    let limits = Limits { header: Duration::from_millis(200), ..Limits::default() };
+    let node = node_with(None, limits).await;
+    let relay = Fake::relay(node.addr()).await;
+    let link = link_to(relay.addr);
+    poll(&*link, 1).await;
+    // Time itself is what is tested: a poll every few seconds must not cost a handshake each.
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    poll(&*link, 1).await;
+    assert_eq!(relay.accepted(), 1);
+}

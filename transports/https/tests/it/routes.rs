@@ -1,0 +1,135 @@
+//! The server as people and other languages see it.
+
+use std::time::Duration;
+
+use antiphon_kernel::codec::{Message, decode, encode};
+use antiphon_kernel::config::FederationMode;
+use antiphon_kernel::protocol::{FetchReply, Refusal};
+use reqwest::header::{CONTENT_TYPE, WWW_AUTHENTICATE};
+use reqwest::{Client, Response, StatusCode};
+use serde_json::Value;
+
+use crate::harness::{FRAME, KEY, Node, node, question, soon};
+
+fn client() -> Client {
+    Client::builder().tls_backend_preconfigured(no_tls()).no_proxy().build().unwrap()
+}
+
+fn no_tls() -> rustls::ClientConfig {
+    rustls::ClientConfig::builder_with_provider(rustls::crypto::ring::default_provider().into())
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(rustls::RootCertStore::empty())
+        .with_no_client_auth()
+}
+
+async fn get(node: &Node, path: &str) -> Response {
+    client().get(node.url(path)).bearer_auth(KEY).send().await.unwrap()
+}
+
+async fn post(node: &Node, body: impl Into<reqwest::Body>) -> Response {
+    client().post(node.url("/v1/fetch")).bearer_auth(KEY).header(CONTENT_TYPE, FRAME).body(body).send().await.unwrap()
+}
+
+fn header(response: &Response, name: &str) -> String {
+    response.headers()[name].to_str().unwrap().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_are_cloudevents_page_by_page() {
+    let node = node().await;
+    node.append(5).await;
+    let response = get(&node, "/v1/events?after=1&limit=2").await;
+    assert_eq!(response.status(), StatusCode::OK);
+    assert_eq!(header(&response, "content-type"), "application/cloudevents-batch+json");
+    assert_eq!((header(&response, "antiphon-next"), header(&response, "antiphon-head")), ("3".into(), "5".into()));
+    let events: Value = response.json().await.unwrap();
+    let seqs: Vec<_> = events.as_array().unwrap().iter().map(|e| e["antiphonseq"].as_str().unwrap()).collect();
+    assert_eq!(seqs, ["2", "3"]);
+    assert_eq!(events[0]["specversion"], "1.0");
+    assert_eq!(events[0]["data"]["n"], 1);
+    let end = get(&node, "/v1/events?after=5").await;
+    assert_eq!(header(&end, "antiphon-next"), "5");
+    assert_eq!(end.text().await.unwrap(), "[]");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_can_be_waited_for() {
+    let node = node().await;
+    let (response, ()) = soon(async { tokio::join!(get(&node, "/v1/events?wait=60"), node.append(1)) }).await;
+    assert_eq!(response.json::<Vec<Value>>().await.unwrap().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bad_query_is_named() {
+    let node = node().await;
+    for (query, named) in [("after=x", "after"), ("limit=-1", "limit"), ("wait=soon", "wait"), ("since=4", "since")] {
+        let response = get(&node, &format!("/v1/events?{query}")).await;
+        assert_eq!(response.status(), StatusCode::BAD_REQUEST, "{query}");
+        let fault: Value = response.json().await.unwrap();
+        assert!(fault["error"].as_str().unwrap().contains(named), "{fault}");
+        assert!(fault["hint"].as_str().unwrap().contains("after="), "{fault}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_key_there_is_health_and_nothing_else() {
+    let node = node().await;
+    let health = client().get(node.url("/healthz")).send().await.unwrap();
+    assert_eq!((health.status(), health.text().await.unwrap().trim()), (StatusCode::OK, "ok"));
+    for authorization in [None, Some(format!("Bearer {KEY}x")), Some(KEY.to_owned()), Some("Basic Og==".to_owned())] {
+        for (path, posts) in [("/v1/identity", false), ("/v1/events", false), ("/v1/fetch", true)] {
+            let url = node.url(path);
+            let mut request = if posts { client().post(url) } else { client().get(url) };
+            if let Some(value) = &authorization {
+                request = request.header("authorization", value);
+            }
+            let response = request.send().await.unwrap();
+            assert_eq!(response.status(), StatusCode::UNAUTHORIZED, "{path}");
+            assert_eq!(response.headers()[WWW_AUTHENTICATE], "Bearer");
+            let text = response.text().await.unwrap();
+            let fault: Value = serde_json::from_str(&text).unwrap();
+            assert!(fault["error"].is_string() && fault["hint"].is_string() && !text.contains(KEY), "{text}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_subscriber_says_that_it_does_not_serve() {
+    let node = node().await;
+    node.service.set_mode(FederationMode::Subscribe);
+    let response = get(&node, "/v1/events").await;
+    assert_eq!(response.status(), StatusCode::FORBIDDEN);
+    assert!(response.json::<Value>().await.unwrap()["error"].as_str().unwrap().contains("subscribe"));
+    let response = post(&node, encode(&Message::Fetch(question(Duration::ZERO)))).await;
+    assert_eq!(response.status(), StatusCode::OK);
+    let frame = response.bytes().await.unwrap();
+    assert_eq!(decode(&frame), Ok(Message::Reply(FetchReply::Refused(Refusal::NotServing))));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_malformed_question_is_refused_in_a_frame() {
+    let node = node().await;
+    let reply = encode(&Message::Reply(FetchReply::Refused(Refusal::Busy)));
+    for body in [b"".to_vec(), b"hello".to_vec(), vec![0; 4096], reply.to_vec()] {
+        let response = post(&node, body).await;
+        assert_eq!(response.status(), StatusCode::BAD_REQUEST);
+        assert_eq!(header(&response, "content-type"), FRAME);
+        let frame = response.bytes().await.unwrap();
+        assert_eq!(decode(&frame), Ok(Message::Reply(FetchReply::Refused(Refusal::Malformed))));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_question_that_is_too_large_is_not_kept() {
+    let node = node().await;
+    let over = 1024 * 1024 + 1;
+    assert_eq!(post(&node, vec![0; over]).await.status(), StatusCode::PAYLOAD_TOO_LARGE);
+    // Without a length in its head.
+    let pieces = futures_util::stream::iter(
+        (0..over).step_by(4096).map(move |at| Ok::<_, std::io::Error>(vec![0; 4096.min(over - at)])),
+    );
+    let response = post(&node, reqwest::Body::wrap_stream(pieces)).await;
+    assert_eq!(response.status(), StatusCode::PAYLOAD_TOO_LARGE);
+    assert_eq!(get(&node, "/v1/identity").await.status(), StatusCode::OK);
+}
