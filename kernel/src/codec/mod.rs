@@ -1,6 +1,7 @@
 //! Bytes have one home: every byte that Antiphon stores or sends is laid out below this module, and bincode is named
 //! nowhere else.
 
+mod capped;
 mod record;
 mod stored;
 mod wire;
@@ -16,7 +17,9 @@ pub use wire::{FRAME_HEADER_BYTES, FrameHeader, MAX_FRAME_BYTES, Message, WireEr
 
 use bincode::config::{Configuration, Limit, LittleEndian, Varint};
 
+use crate::clock::MAX_CLOCK_ENTRIES;
 use crate::ids::Origin;
+use capped::Capped;
 
 /// bincode's standard form: little-endian, variable-length integers; a decoder may claim at most `N` bytes.
 type Bounded<const N: usize> = Configuration<LittleEndian, Varint, Limit<N>>;
@@ -29,13 +32,16 @@ const fn unbounded() -> Configuration {
     bincode::config::standard()
 }
 
+/// Entries of a clock in bytes.
+type Entries = Capped<Entry, MAX_CLOCK_ENTRIES>;
+
 /// An origin and a counter as they stand in bytes: 24 raw bytes, then a variable-length integer.
 type Entry = ([u8; 24], u64);
 
-fn entries_of(clock: &crate::clock::VClock) -> Vec<Entry> {
-    clock.iter().map(|(origin, counter)| (origin.to_bytes(), counter)).collect()
+fn entries_of(clock: &crate::clock::VClock) -> Entries {
+    Capped(clock.iter().map(|(origin, counter)| (origin.to_bytes(), counter)).collect())
 }
 
-fn entries_from(entries: Vec<Entry>) -> Vec<(Origin, u64)> {
-    entries.into_iter().map(|(bytes, counter)| (Origin::from_bytes(bytes), counter)).collect()
+fn entries_from(entries: Entries) -> Vec<(Origin, u64)> {
+    entries.0.into_iter().map(|(bytes, counter)| (Origin::from_bytes(bytes), counter)).collect()
 }

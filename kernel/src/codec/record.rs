@@ -1,9 +1,11 @@
 //! The event record, version 1: a version byte, then the header, then the payload as the last field, so that a reader
 //! of the header never touches the payload.
 
-use super::{Entry, bounded, entries_from, entries_of, unbounded};
+use super::{Capped, Entries, bounded, entries_from, entries_of, unbounded};
 use crate::clock::VClock;
-use crate::event::{Draft, EventBytes, InvalidEvent, MAX_EVENT_BYTES, check_deps, check_extensions, check_texts};
+use crate::event::{
+    Draft, EventBytes, InvalidEvent, MAX_EVENT_BYTES, MAX_EXTENSIONS, check_deps, check_extensions, check_texts,
+};
 use crate::ids::{Dot, EventId, Origin};
 use crate::time::Timestamp;
 
@@ -14,13 +16,13 @@ struct Record<'a> {
     id: [u8; 16],
     origin: [u8; 24],
     counter: u64,
-    deps: Vec<Entry>,
+    deps: Entries,
     /// Microseconds after the time in `id`: small where the event is appended as it happens.
     time_offset: i64,
     event_type: &'a str,
     subject: &'a str,
     datacontenttype: &'a str,
-    extensions: Vec<(&'a str, &'a str)>,
+    extensions: Capped<(&'a str, &'a str), MAX_EXTENSIONS>,
     signature: &'a [u8],
     data: &'a [u8],
 }
@@ -77,7 +79,7 @@ impl<'a> EventView<'a> {
         let deps = entries_from(record.deps);
         check_deps(origin, &deps)?;
         check_texts(record.event_type, record.subject, record.datacontenttype)?;
-        check_extensions(record.extensions.iter().copied())?;
+        check_extensions(record.extensions.0.iter().copied())?;
         Ok(Self {
             id,
             dot,
@@ -86,7 +88,7 @@ impl<'a> EventView<'a> {
             event_type: record.event_type,
             subject: record.subject,
             datacontenttype: record.datacontenttype,
-            extensions: record.extensions,
+            extensions: record.extensions.0,
             signature: record.signature,
             data: record.data,
         })
@@ -140,7 +142,7 @@ pub fn encode_record(draft: &Draft, assigned: &EncodedDraft<'_>) -> EventBytes {
         event_type: &draft.event_type,
         subject: draft.subject.as_deref().unwrap_or_default(),
         datacontenttype: draft.datacontenttype.as_deref().unwrap_or_default(),
-        extensions: draft.extensions.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect(),
+        extensions: Capped(draft.extensions.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect()),
         signature: &[],
         data: &draft.data,
     };

@@ -1,6 +1,6 @@
 //! Values of the kernel's families. Each begins with a version byte.
 
-use super::{Entry, bounded, entries_from, entries_of, unbounded};
+use super::{Entries, bounded, entries_from, entries_of, unbounded};
 use crate::clock::VClock;
 use crate::cursor::{Cursor, Seq};
 use crate::digest::{DIGEST_ALGORITHM, Digest};
@@ -115,7 +115,7 @@ pub(crate) fn encode_chain(chain: &StoredChain) -> Vec<u8> {
 }
 
 pub(crate) fn decode_chain(bytes: &[u8]) -> Result<StoredChain, StoredError> {
-    type Wire = (u64, u8, [u8; 16], [u8; 16], Vec<Entry>);
+    type Wire = (u64, u8, [u8; 16], [u8; 16], Entries);
     let (counter, algorithm, digest, last_id, clock): Wire = read("chain", bytes)?;
     if algorithm != DIGEST_ALGORITHM {
         return Err(StoredError { what: "chain", reason: format!("digest algorithm {algorithm} is not known here") });
@@ -128,7 +128,7 @@ pub(crate) fn decode_chain(bytes: &[u8]) -> Result<StoredChain, StoredError> {
     })
 }
 
-fn clock_from(what: &'static str, entries: Vec<Entry>) -> Result<VClock, StoredError> {
+fn clock_from(what: &'static str, entries: Entries) -> Result<VClock, StoredError> {
     VClock::from_sorted(&entries_from(entries)).map_err(|e| StoredError { what, reason: e.to_string() })
 }
 
@@ -195,7 +195,7 @@ pub(crate) fn encode_replay_position(seq: Seq, clock: &VClock) -> Vec<u8> {
 }
 
 pub(crate) fn decode_replay_position(bytes: &[u8]) -> Result<(Seq, VClock), StoredError> {
-    let (seq, clock): (u64, Vec<Entry>) = read("replay position", bytes)?;
+    let (seq, clock): (u64, Entries) = read("replay position", bytes)?;
     Ok((Seq::new(seq), clock_from("replay position", clock)?))
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{Bounded, Entry, bounded, unbounded};
+use super::{Bounded, Capped, Entry, bounded, unbounded};
 use crate::clock::MAX_CLOCK_ENTRIES;
 use crate::cursor::{Cursor, Seq};
 use crate::digest::{DIGEST_ALGORITHM, Digest};
@@ -121,10 +121,11 @@ impl FrameHeader {
 
 type WireCursor = (u64, u64, [u8; 16]);
 type WireHead = (Entry, [u8; 16]);
+type WireHeads = Capped<WireHead, MAX_CLOCK_ENTRIES>;
 
 #[derive(bincode::Encode, bincode::Decode)]
 enum WireKnown {
-    Full(Vec<WireHead>),
+    Full(WireHeads),
     Unchanged([u8; 16]),
 }
 
@@ -138,7 +139,7 @@ struct WireFetch {
     digest_algorithm: u8,
     after: Option<WireCursor>,
     known: WireKnown,
-    direct: Vec<[u8; 16]>,
+    direct: Capped<[u8; 16], MAX_CLOCK_ENTRIES>,
     max_events: u32,
     max_bytes: u64,
     wait_ms: u64,
@@ -155,9 +156,9 @@ struct WireBatch<'a> {
     last_time: i64,
     head: WireCursor,
     head_time: i64,
-    heads: Vec<WireHead>,
+    heads: WireHeads,
     /// (distance to the place before, record)
-    events: Vec<(u64, &'a [u8])>,
+    events: Capped<(u64, &'a [u8]), { MAX_BATCH_EVENTS as usize }>,
 }
 
 #[derive(bincode::Encode, bincode::Decode)]
@@ -247,28 +248,21 @@ fn cursor_from((epoch, seq, last_event): WireCursor) -> Result<Cursor, WireError
     Ok(Cursor { epoch: Epoch::new(epoch), seq: Seq::new(seq), last_event: EventId::from_bytes(last_event) })
 }
 
-fn wire_heads(heads: &Heads) -> Vec<WireHead> {
-    heads.iter().map(|(origin, head)| ((origin.to_bytes(), head.counter), head.digest.to_bytes())).collect()
+fn wire_heads(heads: &Heads) -> WireHeads {
+    Capped(heads.iter().map(|(origin, head)| ((origin.to_bytes(), head.counter), head.digest.to_bytes())).collect())
 }
 
-fn heads_from(wire: Vec<WireHead>) -> Result<Heads, WireError> {
-    if wire.len() > MAX_CLOCK_ENTRIES {
-        return Err(malformed("more chain heads than a clock may have entries"));
-    }
-    if !wire.is_sorted_by(|a, b| a.0.0 < b.0.0) {
+fn heads_from(wire: WireHeads) -> Result<Heads, WireError> {
+    if !wire.0.is_sorted_by(|a, b| a.0.0 < b.0.0) {
         return Err(malformed("chain heads are not strictly increasing by origin"));
     }
-    if wire.iter().any(|head| head.0.1 == 0 || head.0.1 > MAX_COUNTER) {
+    if wire.0.iter().any(|head| head.0.1 == 0 || head.0.1 > MAX_COUNTER) {
         return Err(malformed("a chain head's counter is out of range"));
     }
-    Ok(Heads::new(
-        wire.into_iter()
-            .map(|((origin, counter), digest)| {
-                let digest = Digest::from_bytes(digest);
-                (Origin::from_bytes(origin), ChainHead { counter, digest })
-            })
-            .collect(),
-    ))
+    let head = |((origin, counter), digest): WireHead| {
+        (Origin::from_bytes(origin), ChainHead { counter, digest: Digest::from_bytes(digest) })
+    };
+    Ok(Heads::new(wire.0.into_iter().map(head).collect()))
 }
 
 fn check_algorithm(algorithm: u8) -> Result<(), WireError> {
@@ -291,7 +285,7 @@ fn wire_fetch(request: &FetchRequest) -> WireFetch {
             Known::Full(heads) => WireKnown::Full(wire_heads(heads)),
             Known::Unchanged(hash) => WireKnown::Unchanged(hash.to_bytes()),
         },
-        direct: request.direct.iter().map(|id| id.to_bytes()).collect(),
+        direct: Capped(request.direct.iter().map(|id| id.to_bytes()).collect()),
         max_events: request.max_events,
         max_bytes: request.max_bytes,
         wait_ms: u64::try_from(request.wait.as_millis()).unwrap_or(u64::MAX),
@@ -300,9 +294,6 @@ fn wire_fetch(request: &FetchRequest) -> WireFetch {
 
 fn fetch_from(wire: WireFetch) -> Result<FetchRequest, WireError> {
     check_algorithm(wire.digest_algorithm)?;
-    if wire.direct.len() > MAX_CLOCK_ENTRIES {
-        return Err(malformed("`direct` names too many cortexes"));
-    }
     Ok(FetchRequest {
         request: RequestId { process: wire.process, number: wire.number },
         from: CortexId::from_bytes(wire.from),
@@ -313,7 +304,7 @@ fn fetch_from(wire: WireFetch) -> Result<FetchRequest, WireError> {
             WireKnown::Full(heads) => Known::Full(heads_from(heads)?),
             WireKnown::Unchanged(hash) => Known::Unchanged(Digest::from_bytes(hash)),
         },
-        direct: wire.direct.into_iter().map(CortexId::from_bytes).collect(),
+        direct: wire.direct.0.into_iter().map(CortexId::from_bytes).collect(),
         max_events: wire.max_events,
         max_bytes: wire.max_bytes,
         wait: Duration::from_millis(wire.wait_ms),
@@ -338,7 +329,7 @@ fn wire_batch(batch: &EventBatch) -> WireBatch<'_> {
         head: wire_cursor(&batch.head),
         head_time: batch.head_time.as_micros(),
         heads: wire_heads(&batch.heads),
-        events: events.collect(),
+        events: Capped(events.collect()),
     }
 }
 
@@ -347,13 +338,10 @@ fn batch_from(body: &Bytes) -> Result<EventBatch, WireError> {
         bincode::borrow_decode_from_slice(body, LIMIT).map_err(|e| malformed(e.to_string()))?;
     whole(read, body)?;
     check_algorithm(wire.digest_algorithm)?;
-    if wire.events.len() > MAX_BATCH_EVENTS as usize {
-        return Err(malformed("more events than a batch may have"));
-    }
     let prev = cursor_from(wire.prev)?;
     let mut at = prev.seq.get();
-    let mut events = Vec::with_capacity(wire.events.len());
-    for (step, bytes) in wire.events {
+    let mut events = Vec::with_capacity(wire.events.0.len());
+    for (step, bytes) in wire.events.0 {
         at = at
             .checked_add(step)
             .filter(|&next| step > 0 && next <= MAX_COUNTER)
