@@ -11,7 +11,7 @@ use antiphon_kernel::event::from_cloud_event;
 use antiphon_kernel::ids::PeerName;
 use antiphon_kernel::log::{AppendError, Context as Seen, verify};
 use antiphon_kernel::state::PeerState;
-use antiphon_kernel::store::Durability;
+use antiphon_kernel::store::{Durability, StoreErrorKind};
 use antiphon_storage::{Create, RocksStore};
 use anyhow::{Context as _, Result, bail};
 use serde::{Deserialize, Serialize};
@@ -66,7 +66,7 @@ fn peer_mode_key(name: &PeerName) -> String {
 impl Node {
     /// Opens the node's store. With `serving`, peers are pulled.
     pub(crate) async fn open(config: NodeConfig, serving: bool) -> Result<Self> {
-        let store = Arc::new(RocksStore::open(config.data_dir(), Create::Never)?);
+        let store = Arc::new(open_store(&config)?);
         let mut kernel = config.kernel(config.shared_key()?);
         apply_overrides(&store, &mut kernel)?;
         if !serving {
@@ -262,6 +262,13 @@ impl Node {
         }
         Ok(json!({ "mode": mode }))
     }
+}
+
+fn open_store(config: &NodeConfig) -> Result<RocksStore> {
+    RocksStore::open(config.data_dir(), Create::Never).map_err(|error| match error.kind() {
+        StoreErrorKind::Missing => anyhow::anyhow!("{error}; run `antiphon init` to make one"),
+        _ => error.into(),
+    })
 }
 
 /// What `set-mode`, `pause-peer` and `resume-peer` said outlives a restart and goes before the file.

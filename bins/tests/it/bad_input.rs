@@ -1,0 +1,126 @@
+//! What a user may get wrong: the message says what happened, to what, and what to do; nothing is lost.
+
+use crate::support::{Place, event};
+
+const ALONE: &str = "node: { name: alpha, data_dir: data }\n";
+
+#[test]
+fn a_malformed_line_is_named_and_what_came_before_it_is_kept() {
+    let place = Place::new(ALONE);
+    for (bad, reason) in [("{oops", "not a JSON object"), (r#"{"specversion":"1.0"}"#, "`type` is missing")] {
+        let before = place.json(&["status"])["events"].as_u64().unwrap();
+        let input: String = (0..600).map(event).collect::<String>() + bad + "\n" + &event(1);
+        let (code, _, err) = place.pipe(&["import"], &input);
+        assert_eq!(code, 1);
+        assert!(
+            err.contains("line 601") && err.contains(reason) && err.contains("600 events before it are kept"),
+            "{err}"
+        );
+        assert_eq!(place.json(&["status"])["events"].as_u64().unwrap(), before + 600);
+    }
+    let (code, out, _) = place.pipe(&["import"], &format!("\n{}\n", event(1)));
+    assert!(code == 0 && out.contains("1 events imported"), "{out}");
+    let (code, _, err) = place.run(&["import", "no-such-file"]);
+    assert!(code == 1 && err.contains("no-such-file could not be read"), "{err}");
+}
+
+#[test]
+fn data_that_is_too_large_is_refused() {
+    let place = Place::new(ALONE);
+    let large = format!("{{\"specversion\":\"1.0\",\"type\":\"t\",\"data\":\"{}\"}}\n", "x".repeat(2 << 20));
+    let (code, _, err) = place.pipe(&["import"], &(event(1) + &large));
+    assert!(code == 1 && err.contains("line 2") && err.contains("1048576"), "{err}");
+    assert_eq!(place.json(&["status"])["events"], 1);
+}
+
+#[test]
+fn appends_that_cannot_be() {
+    let place = Place::new(ALONE);
+    let (code, _, err) = place.run(&["append", "-t", "x", "-d", "{not json"]);
+    assert!(code == 1 && err.contains("--data is not JSON"), "{err}");
+    let (code, _, err) = place.run(&["append", "-t", ""]);
+    assert!(code == 1 && err.contains("type is empty"), "{err}");
+    let (code, _, err) = place.run(&["view", "nothing"]);
+    assert!(code == 1 && err.contains("no event has the subject"), "{err}");
+}
+
+#[test]
+fn bad_configuration_names_file_line_and_remedy() {
+    let peers = |list: &str| format!("{ALONE}federation:\n  peers:\n{list}");
+    let peer = |name: &str, endpoint: &str| format!("    - {{ name: \"{name}\", endpoint: \"{endpoint}\" }}\n");
+    let cases = [
+        (format!("{ALONE}federaton: {{}}\n"), vec!["antiphon.yaml", "line 2", "federaton", "hint"]),
+        (format!("{ALONE}federation: {{ interval: soon }}\n"), vec!["antiphon.yaml", "line 2", "not an interval"]),
+        (format!("{ALONE}federation: {{ mode: loud }}\n"), vec!["antiphon.yaml", "line 2"]),
+        ("node: [".to_owned(), vec!["antiphon.yaml", "line"]),
+        (peers(&peer("a:last_event", "https://x:1")), vec!["a:last_event", "line 4", "A-Z a-z 0-9"]),
+        (peers(&(peer("a", "https://x:1") + &peer("a", "https://y:1"))), vec!["`a` stands twice"]),
+        (peers(&(peer("a", "https://x:1") + &peer("b", "https://x:1"))), vec!["same endpoint"]),
+        (peers(&peer("a", "x:1")), vec!["no scheme"]),
+        (peers(&peer("a", "https://user:hunter2@x:1")), vec!["user information"]),
+    ];
+    for (yaml, wanted) in cases {
+        let place = Place::bare(&yaml);
+        let (code, _, err) = place.run(&["config", "check"]);
+        assert_eq!(code, 1, "{yaml}");
+        for part in wanted {
+            assert!(err.contains(part), "{part} is missing:\n{err}");
+        }
+        assert!(!err.contains("hunter2"), "{err}");
+    }
+}
+
+#[test]
+fn a_missing_configuration_or_store_says_how_to_make_one() {
+    let place = Place::bare(ALONE);
+    let (code, _, err) = place.run(&["status"]);
+    assert!(code == 1 && err.contains("antiphon init"), "{err}");
+    std::fs::remove_file(&place.config).unwrap();
+    let (code, _, err) = place.run(&["status"]);
+    assert!(code == 1 && err.contains("there is no configuration") && err.contains("antiphon init"), "{err}");
+}
+
+#[test]
+fn unknown_peers_are_named_with_the_known_ones() {
+    let place =
+        Place::new(&format!("{ALONE}federation:\n  peers:\n    - {{ name: bravo, endpoint: \"https://x:1\" }}\n"));
+    for command in ["reset-peer", "pause-peer", "resume-peer"] {
+        let (code, _, err) = place.run(&[command, "brave"]);
+        assert!(code == 1 && err.contains("no peer `brave`") && err.contains("bravo"), "{err}");
+        let (code, _, err) = place.run(&[command, "a:last_event"]);
+        assert!(code == 2 && err.contains("A-Z a-z 0-9"), "{err}");
+    }
+}
+
+#[test]
+fn a_data_directory_that_cannot_be_used_is_refused() {
+    let place = Place::new(ALONE);
+    // In use, and without a socket to ask through.
+    let serving = place.serve();
+    std::fs::remove_file(place.dir.path().join("data/antiphon.sock")).unwrap();
+    let (code, _, err) = place.run(&["status"]);
+    assert!(code == 1 && err.contains("in use"), "{err}");
+    let (code, _, err) = place.run(&["serve"]);
+    assert!(code == 1 && err.contains("in use"), "{err}");
+    serving.kill();
+    // Of a newer format.
+    let format = place.dir.path().join("data/FORMAT");
+    std::fs::write(&format, "antiphon-store 99\n").unwrap();
+    let (code, _, err) = place.run(&["serve"]);
+    assert!(code == 1 && err.contains("newer"), "{err}");
+    // A path that cannot be written to.
+    let blocked = Place::bare("node: { name: alpha, data_dir: /proc/nowhere }\n");
+    let (code, _, err) = blocked.run(&["init"]);
+    assert!(code == 1 && err.contains("/proc/nowhere"), "{err}");
+}
+
+#[test]
+fn a_weak_key_and_an_unprotected_listener_are_refused() {
+    let place = Place::new("node: { name: alpha, data_dir: data }\nlisten: { https: \"0.0.0.0:0\" }\n");
+    let (code, _, err) = place.run(&["serve"]);
+    assert!(code == 1 && err.contains("without TLS"), "{err}");
+    let output =
+        crate::support::antiphon(&place.config).arg("serve").env("ANTIPHON_SHARED_KEY", "short").output().unwrap();
+    let err = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.code() == Some(1) && err.contains("too weak") && err.contains("antiphon key"), "{err}");
+}

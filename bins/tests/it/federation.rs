@@ -1,0 +1,66 @@
+//! Three processes over HTTPS, one of them killed while events stream in.
+
+use crate::support::{Place, event, free_port, until};
+
+fn mesh() -> Vec<Place> {
+    let names = ["alpha", "bravo", "charlie"];
+    let ports: Vec<u16> = names.iter().map(|_| free_port()).collect();
+    let certs = tempfile::tempdir().unwrap().keep();
+    let first = Place::bare("node: { name: alpha, data_dir: data }\n");
+    let (code, _, err) = first.run(&["dev-certs", "--dir", certs.to_str().unwrap(), "alpha", "bravo", "charlie"]);
+    assert_eq!(code, 0, "{err}");
+    let places = names.iter().zip(&ports).map(|(name, port)| {
+        let peers: String = names
+            .iter()
+            .zip(&ports)
+            .filter(|(peer, _)| peer != &name)
+            .map(|(peer, port)| format!("    - {{ name: {peer}, endpoint: \"https://127.0.0.1:{port}\", ca: certs/ca.pem }}\n"))
+            .collect();
+        let place = Place::bare(&format!(
+            "node: {{ name: {name}, data_dir: data }}\nlisten:\n  https: 127.0.0.1:{port}\n  tls: {{ cert: certs/{name}.pem, key: certs/{name}.key }}\nfederation:\n  interval: 1s\n  peers:\n{peers}"
+        ));
+        let own = place.dir.path().join("certs");
+        std::fs::create_dir(&own).unwrap();
+        for entry in std::fs::read_dir(&certs).unwrap() {
+            let entry = entry.unwrap();
+            std::fs::copy(entry.path(), own.join(entry.file_name())).unwrap();
+        }
+        let (code, _, err) = place.run(&["init"]);
+        assert_eq!(code, 0, "{err}");
+        place
+    });
+    let places = places.collect();
+    std::fs::remove_dir_all(certs).unwrap();
+    places
+}
+
+#[test]
+fn three_processes_converge_although_one_is_killed() {
+    let places = mesh();
+    let mut serving: Vec<_> = places.iter().map(|place| Some(place.serve())).collect();
+    let events: String = (0..3000).map(event).collect();
+    std::thread::scope(|scope| {
+        let imports = scope.spawn(|| places[0].pipe(&["import"], &events));
+        until("bravo has some", || places[1].json(&["status"])["events"].as_u64().filter(|&n| n > 0));
+        serving[1].take().unwrap().kill();
+        serving[1] = Some(places[1].serve());
+        let (code, out, err) = imports.join().unwrap();
+        assert!(code == 0 && out.contains("3000 events imported"), "{out}{err}");
+    });
+    places[2].json(&["append", "-t", "from.charlie"]);
+    until("3001 events everywhere", || {
+        let all: Vec<_> = places.iter().map(|place| place.json(&["status"])).collect();
+        let done = all
+            .iter()
+            .all(|s| s["events"] == 3001 && s["digest"] == all[0]["digest"] && s["replayers"][0]["position"] == 3001);
+        done.then_some(())
+    });
+    for node in serving.into_iter().flatten() {
+        assert_eq!(node.terminate(), 0);
+    }
+    for place in &places {
+        let (code, out, err) = place.run(&["verify"]);
+        assert!(code == 0 && out.starts_with("clean: 3001 events"), "{out}{err}");
+        assert!(!place.log().contains(crate::support::KEY), "the key is never logged");
+    }
+}

@@ -1,0 +1,7 @@
+//! The real binary, as people use it.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod bad_input;
+mod federation;
+mod node;
+mod support;

@@ -1,0 +1,129 @@
+//! Nodes as processes, in directories of their own, on ports of their own.
+
+use std::io::Write as _;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+pub(crate) const KEY: &str = "canary-0123456789abcdef0123456789abcdef";
+
+pub(crate) fn antiphon(config: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_antiphon"));
+    command.arg("--config").arg(config).env("ANTIPHON_SHARED_KEY", KEY).stdin(Stdio::null());
+    command
+}
+
+/// Exit code, standard output, standard error.
+pub(crate) fn outcome(output: &Output) -> (i32, String, String) {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let (out, err) = (text(&output.stdout), text(&output.stderr));
+    assert!(!out.contains(KEY) && !err.contains(KEY), "the key is never printed");
+    (output.status.code().unwrap_or(-1), out, err)
+}
+
+pub(crate) fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        if let Some(value) = condition() {
+            return value;
+        }
+        assert!(Instant::now() < deadline, "never happened: {what}");
+        std::thread::park_timeout(Duration::from_millis(20));
+    }
+}
+
+pub(crate) fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// A node alone in a directory, initialised.
+pub(crate) struct Place {
+    pub(crate) dir: TempDir,
+    pub(crate) config: PathBuf,
+}
+
+impl Place {
+    pub(crate) fn new(yaml: &str) -> Self {
+        let place = Self::bare(yaml);
+        let (code, _, err) = place.run(&["init"]);
+        assert_eq!(code, 0, "{err}");
+        place
+    }
+
+    pub(crate) fn bare(yaml: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let config = dir.path().join("antiphon.yaml");
+        std::fs::write(&config, yaml).unwrap();
+        Self { dir, config }
+    }
+
+    pub(crate) fn run(&self, args: &[&str]) -> (i32, String, String) {
+        outcome(&antiphon(&self.config).args(args).output().unwrap())
+    }
+
+    pub(crate) fn json(&self, args: &[&str]) -> Value {
+        let (code, out, err) = self.run(&[args, &["--json"]].concat());
+        assert_eq!(code, 0, "{err}");
+        serde_json::from_str(&out).unwrap()
+    }
+
+    pub(crate) fn pipe(&self, args: &[&str], input: &str) -> (i32, String, String) {
+        let mut child = antiphon(&self.config)
+            .args(args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // A child that refuses early does not read to the end.
+        let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+        outcome(&child.wait_with_output().unwrap())
+    }
+
+    pub(crate) fn serve(&self) -> Serving {
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.dir.path().join("log")).unwrap();
+        let child = antiphon(&self.config).arg("serve").stdout(Stdio::null()).stderr(log).spawn().unwrap();
+        let serving = Serving { child };
+        let socket = self.dir.path().join("data/antiphon.sock");
+        until("the node serves", || std::os::unix::net::UnixStream::connect(&socket).ok());
+        serving
+    }
+
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.dir.path().join("log")).unwrap()
+    }
+}
+
+/// A running node; killed when dropped.
+pub(crate) struct Serving {
+    child: Child,
+}
+
+impl Serving {
+    pub(crate) fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// SIGTERM, and the exit code.
+    pub(crate) fn terminate(mut self) -> i32 {
+        let pid = nix::unistd::Pid::from_raw(i32::try_from(self.child.id()).unwrap());
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+        until("the node ends", || self.child.try_wait().unwrap()).code().unwrap_or(-1)
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+pub(crate) fn event(n: usize) -> String {
+    format!("{{\"specversion\":\"1.0\",\"type\":\"test\",\"subject\":\"s/{n}\",\"data\":{n}}}\n")
+}
