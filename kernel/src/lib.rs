@@ -1,4 +1,44 @@
-//! Antiphon's kernel.
+//! Antiphon's kernel: an event-sourced replication kernel with pluggable transports and stores.
+//!
+//! Every cortex keeps an append-only log. Cortexes pull each other's logs from a durable cursor, verify a pinned identity,
+//! store what is new, and converge; replayers turn events into an application's own state.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use antiphon_kernel::cortex::Cortex;
+//! use antiphon_kernel::event::Draft;
+//! use antiphon_kernel::testing::{MemoryNetwork, MemoryStore};
+//!
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let network = MemoryNetwork::new();
+//! let alpha = Cortex::builder(Arc::new(MemoryStore::new())).name("alpha").start().await?;
+//! network.serve("alpha", alpha.service().clone());
+//! alpha.append(Draft::new("note.written", "hello").subject("notes/1")).await?;
+//!
+//! let bravo = Cortex::builder(Arc::new(MemoryStore::new()))
+//!     .name("bravo")
+//!     .transport(network)
+//!     .peer("alpha", "memory://alpha")
+//!     .start()
+//!     .await?;
+//! bravo.view().watch_durable().wait_for(|head| head.get() == 1).await?;
+//! assert_eq!(alpha.view().heads().fold(), bravo.view().heads().fold());
+//! # bravo.stop().await;
+//! # alpha.stop().await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! | modules | hold |
+//! |---|---|
+//! | [`ids`], [`clock`], [`cursor`], [`digest`], [`time`], [`event`] | values with laws |
+//! | [`codec`], [`protocol`] | every byte layout; what peers say to each other |
+//! | [`store`], [`log`] | what is asked of a store; the log built above it |
+//! | [`machine`], [`sync`], [`transport`], [`service`] | pulling peers, and answering them |
+//! | [`replay`], [`state`], [`config`], [`health`] | an application's side, and an operator's |
+//! | [`cortex`] | all of it, assembled |
+//! | [`testing`] | stores and networks in memory, and the exams for implementers |
 
 pub mod clock;
 pub mod codec;

@@ -131,3 +131,22 @@ fn a_frame_with_a_claim_beyond_its_size_does_not_allocate_it() {
     forged.extend_from_slice(&body);
     assert!(matches!(decode(&forged.into()), Err(WireError::Malformed { .. })));
 }
+
+/// The worked exchange of `docs/protocol.md`: alpha (all 01) asks bravo (all 02) for everything, holding nothing.
+#[test]
+fn the_protocol_document_shows_real_bytes() {
+    let request = FetchRequest {
+        request: RequestId { process: 7, number: 1 },
+        after: None,
+        known: Known::Full(Heads::default()),
+        direct: vec![],
+        max_events: 100,
+        max_bytes: 65536,
+        wait: Duration::ZERO,
+        ..request()
+    };
+    let frame = encode(&Message::Fetch(request));
+    let hex: String = frame.iter().map(|b| format!("{b:02x}")).collect();
+    let document = include_str!("../../../../docs/protocol.md");
+    assert!(document.contains(&hex), "docs/protocol.md must show this frame:\n{hex}");
+}
