@@ -68,6 +68,7 @@ impl Syncer {
     pub fn start(&self) -> Result<(), StateError> {
         let state = State::new(self.log.clone());
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let pinning = Arc::default();
         for peer in &self.config.peers {
             let mut first = state.peer_state(&peer.name, &peer.endpoint)?;
             first.mode = self.mode_of(peer);
@@ -80,6 +81,7 @@ impl Syncer {
                 self.transports.clone(),
                 Arc::clone(&self.statuses),
                 first,
+                Arc::clone(&pinning),
             );
             let task = tokio::spawn(task.run(inbox));
             running.insert(peer.name.clone(), Running { commands, task });

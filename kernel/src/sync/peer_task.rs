@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::Statuses;
@@ -61,6 +61,7 @@ pub(super) struct PeerTask {
     in_flight: Option<InFlight>,
     timer: Option<(u64, Instant)>,
     asked: Option<Asked>,
+    pinning: Arc<Mutex<()>>,
 }
 
 impl PeerTask {
@@ -71,6 +72,7 @@ impl PeerTask {
         transports: Vec<Arc<dyn Transport>>,
         statuses: Statuses,
         status: PeerState,
+        pinning: Arc<Mutex<()>>,
     ) -> Self {
         let context =
             IdentityContext { own: log.view().local().cortex_id, pin: status.cortex_id, pinned_elsewhere: Vec::new() };
@@ -89,6 +91,7 @@ impl PeerTask {
             in_flight: None,
             timer: None,
             asked: None,
+            pinning,
         };
         task.publish();
         task
@@ -109,7 +112,15 @@ impl PeerTask {
                 },
                 input = wait_for(&mut self.in_flight) => {
                     self.in_flight = None;
+                    // Checking who is pinned elsewhere and pinning are one step among all peers: or two names for one
+                    // cortex, met at the same moment, would both pin it.
+                    let pinning = Arc::clone(&self.pinning);
+                    let _alone = match input {
+                        Input::Identity(..) => Some(pinning.lock().await),
+                        _ => None,
+                    };
                     self.input(input);
+                    self.act().await;
                 }
                 () = sleep_until(timer) => {
                     if let Some((token, _)) = self.timer.take() {
