@@ -154,6 +154,7 @@ pub struct PeerMachine {
     phase: Phase,
     peer: Option<CortexId>,
     by_clock: bool,
+    not_asked: bool,
     number: u64,
     token: u64,
     asked_at: Duration,
@@ -173,6 +174,7 @@ impl PeerMachine {
             phase: Phase::Paused,
             peer: None,
             by_clock: false,
+            not_asked: false,
             number: 0,
             token: 0,
             asked_at: Duration::ZERO,
@@ -288,6 +290,12 @@ impl PeerMachine {
         self.fetch(now, identity.cortex_id);
     }
 
+    /// The pin could not be stored: nothing more is said to the peer now.
+    pub fn handle_pin_failed(&mut self, now: Now, chance: u64) {
+        self.context.pin = None;
+        self.fail(now, ErrorCategory::Store, chance);
+    }
+
     fn fetch(&mut self, now: Now, to: CortexId) {
         self.number += 1;
         self.asked_at = now.monotonic;
@@ -326,17 +334,21 @@ impl PeerMachine {
             IngestOutcome::Done(ingested) => self.succeed(now, ingested),
             IngestOutcome::Hole if !self.by_clock => self.ask_by_clock(now),
             IngestOutcome::Hole => self.fail(now, ErrorCategory::Protocol, chance),
-            IngestOutcome::NotAsked => {
+            IngestOutcome::NotAsked if !self.not_asked => {
+                self.not_asked = true;
                 if let Some(to) = self.peer {
                     self.fetch(now, to);
                 }
             }
+            // Twice in a row: pin or cursor keep changing under us, and asking in a loop mends nothing.
+            IngestOutcome::NotAsked => self.fail(now, ErrorCategory::Store, chance),
             IngestOutcome::Failed(category) => self.fail(now, category, chance),
         }
     }
 
     fn succeed(&mut self, now: Now, ingested: Ingested) {
         self.by_clock = false;
+        self.not_asked = false;
         let recovered = self.health.succeeded(now.wall);
         let news = if recovered { News::Recovered } else { News::None };
         self.actions.push_back(Action::Save { health: self.health.clone(), news });
@@ -369,6 +381,7 @@ impl PeerMachine {
         let news = self.health.failed(now.wall, category);
         self.forget();
         self.by_clock = false;
+        self.not_asked = false;
         let news = if news { News::Failed(category) } else { News::StillFailing(category) };
         self.actions.push_back(Action::Save { health: self.health.clone(), news });
         if category.halts() {

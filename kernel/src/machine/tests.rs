@@ -249,8 +249,26 @@ fn an_answer_that_was_not_asked_for_is_asked_again() {
     machine.handle_reply(at(1), number, Ok(batch(9, 9)), 0);
     actions(&mut machine);
     machine.handle_ingested(at(1), number, IngestOutcome::NotAsked, 0);
-    fetch_number(&mut machine);
+    let (number, _) = fetch_number(&mut machine);
+    machine.handle_reply(at(1), number, Ok(batch(9, 9)), 0);
+    actions(&mut machine);
+    machine.handle_ingested(at(1), number, IngestOutcome::NotAsked, 0);
+    assert_eq!((machine.phase(), machine.health().last_error), (Phase::BackingOff, Some(ErrorCategory::Store)));
+    machine.wake();
+    fetching(&mut machine);
     machine.set_pinned_elsewhere(vec![]);
     machine.handle_reply(at(1), machine.number, Err(ErrorCategory::Eof), 0);
     assert_eq!(machine.health().last_error, Some(ErrorCategory::Eof));
+}
+
+#[test]
+fn a_pin_that_cannot_be_stored_stops_the_exchange() {
+    let mut machine = machine(None);
+    fetching(&mut machine);
+    machine.handle_pin_failed(at(1), 0);
+    assert!(matches!(actions(&mut machine)[..], [Action::Save { .. }, Action::Timer { .. }]));
+    machine.wake();
+    machine.poll_action();
+    machine.handle_identity(at(2), machine.number, Ok(identity(2)), 0);
+    assert!(matches!(actions(&mut machine)[0], Action::Pin { .. }), "it is still a first contact");
 }

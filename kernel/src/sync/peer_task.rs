@@ -211,12 +211,13 @@ impl PeerTask {
         while let Some(action) = self.machine.poll_action() {
             match action {
                 Action::Identify { number } => self.identify(number),
-                Action::Pin { cortex_id } => {
-                    if let Err(error) = self.state.set_peer_cortex_id(&self.peer.name, cortex_id).await {
+                Action::Pin { cortex_id } => match self.state.set_peer_cortex_id(&self.peer.name, cortex_id).await {
+                    Ok(()) => tracing::info!(peer = %self.peer.name, %cortex_id, "first contact: pinned"),
+                    Err(error) => {
                         tracing::error!(peer = %self.peer.name, %error, "a pin could not be stored");
+                        self.machine.handle_pin_failed(self.now(), entropy::random() as u64);
                     }
-                    tracing::info!(peer = %self.peer.name, %cortex_id, "first contact: pinned");
-                }
+                },
                 Action::Fetch { number, to, by_clock, wait } => self.fetch(number, to, by_clock, wait),
                 Action::Ingest { number, batch } => self.ingest(number, *batch),
                 Action::Timer { token, at } => self.timer = Some((token, self.started + at)),

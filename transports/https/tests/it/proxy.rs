@@ -15,7 +15,7 @@ async fn the_environments_proxy_is_not_used() {
     let sink = Fake::saying("HTTP/1.1 502 Bad Gateway\r\ncontent-length: 0\r\n\r\n").await;
     let proxy = format!("http://{}", sink.addr);
     let mut child = std::process::Command::new(std::env::current_exe().unwrap());
-    child.args(["--exact", "proxy::child", "--ignored", "--nocapture"]).env(ENDPOINT, node.url(""));
+    child.args(["--exact", "proxy::child", "--nocapture"]).env(ENDPOINT, node.url(""));
     for name in ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"] {
         child.env(name, &proxy);
     }
@@ -27,8 +27,8 @@ async fn the_environments_proxy_is_not_used() {
 }
 
 #[tokio::test]
-#[ignore = "the child of the test above"]
 async fn child() {
-    let endpoint = std::env::var(ENDPOINT).unwrap();
+    // Alone it has nothing to do: it is the child of the test above.
+    let Ok(endpoint) = std::env::var(ENDPOINT) else { return };
     transport(key()).link(&peer(endpoint, None)).unwrap().identify(PATIENCE).await.unwrap();
 }
