@@ -122,13 +122,11 @@ impl CortexBuilder {
             self.config.peers.push(PeerConfig { name, endpoint, ca, mode: PeerMode::Sync });
         }
         self.config.validate()?;
-        let log = match Log::open(Arc::clone(&self.store), self.options) {
-            Err(OpenError::NotInitialised) => {
-                Log::create(&*self.store, &mint_identity(&self.name))?;
-                Log::open(self.store, LogOptions::default())?
-            }
-            opened => opened?,
-        };
+        match Log::create(&*self.store, &mint_identity(&self.name)) {
+            Ok(()) | Err(OpenError::AlreadyInitialised(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let log = Log::open(self.store, self.options)?;
         let view = log.view();
         let handle = LogHandle::start(log, self.durability)?;
         let mut replayers = Vec::new();

@@ -63,3 +63,14 @@ async fn the_clock_is_what_is_held() {
     assert!(matches!(state.delete("clock").await, Err(StateError::ClockNotHeld)));
     cortex.stop().await;
 }
+
+#[tokio::test]
+async fn options_hold_from_the_first_start_on() {
+    let store = Arc::new(MemoryStore::new());
+    for start in 1..=2 {
+        let cortex = Cortex::builder(store.clone()).max_append_bytes(200).start().await.unwrap();
+        assert!(cortex.append(Draft::new("t", vec![0; 300])).await.is_err(), "start {start}");
+        cortex.append(Draft::new("t", "small")).await.unwrap();
+        cortex.stop().await;
+    }
+}
