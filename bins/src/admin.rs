@@ -3,7 +3,9 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use antiphon_kernel::store::{StoreError, StoreErrorKind};
 use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
@@ -12,6 +14,9 @@ use tokio::task::JoinHandle;
 
 use crate::config::NodeConfig;
 use crate::node::{Ask, Node};
+
+/// How long a command waits for a node that holds the store and does not listen yet.
+const STARTING: Duration = Duration::from_secs(3);
 
 /// The longest line: a batch of events at their bounds.
 const MAX_LINE: u64 = 64 * 1024 * 1024;
@@ -44,7 +49,7 @@ pub(crate) fn listen(path: &Path, node: Arc<Node>) -> Result<JoinHandle<()>> {
                 Ok((stream, _)) => drop(tokio::spawn(converse(stream, Arc::clone(&node)))),
                 Err(error) => {
                     tracing::warn!(%error, "a command could not be accepted");
-                    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                    tokio::time::sleep(Duration::from_millis(100)).await;
                 }
             }
         }
@@ -71,6 +76,10 @@ async fn converse(stream: UnixStream, node: Arc<Node>) {
     }
 }
 
+fn is_in_use(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<StoreError>().is_some_and(|error| error.kind() == StoreErrorKind::InUse)
+}
+
 /// Whoever answers a command: a node that serves, or the store opened for this one command.
 pub(crate) enum Backend {
     Serving(Box<BufReader<UnixStream>>),
@@ -79,10 +88,20 @@ pub(crate) enum Backend {
 
 impl Backend {
     pub(crate) async fn open(config: NodeConfig) -> Result<Self> {
-        if let Ok(stream) = UnixStream::connect(config.socket()).await {
-            return Ok(Self::Serving(Box::new(BufReader::new(stream))));
+        let deadline = Instant::now() + STARTING;
+        loop {
+            if let Ok(stream) = UnixStream::connect(config.socket()).await {
+                return Ok(Self::Serving(Box::new(BufReader::new(stream))));
+            }
+            match Node::open(config.clone(), false).await {
+                Ok(node) => return Ok(Self::Direct(Box::new(node))),
+                // A node that is just starting holds the store before it listens.
+                Err(error) if is_in_use(&error) && Instant::now() < deadline => {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+                Err(error) => return Err(error),
+            }
         }
-        Ok(Self::Direct(Box::new(Node::open(config, false).await?)))
     }
 
     pub(crate) async fn ask(&mut self, ask: Ask) -> Result<Value> {
