@@ -11,7 +11,7 @@ use antiphon_kernel::cursor::Seq;
 use antiphon_kernel::event::{Draft, Event};
 use antiphon_kernel::ids::{CortexId, Epoch, PeerName};
 use antiphon_kernel::log::{Asked, LocalIdentity, Log, LogOptions, Pin, put_pin, read_cursor};
-use antiphon_kernel::protocol::{EventBatch, FetchReply, FetchRequest, Known, PROTOCOL_MAX, RequestId};
+use antiphon_kernel::protocol::{Delivery, EventBatch, FetchReply, FetchRequest, Known, PROTOCOL_MAX, RequestId};
 use antiphon_kernel::replay::{EventReplayer, Projection, ReplayCore, ReplayError, ReplayStep};
 use antiphon_kernel::store::{Batch, Durability, Family, Store};
 use antiphon_kernel::testing::MemoryStore;
@@ -84,6 +84,7 @@ fn next_batch(client: &Log, server: &Log, number: u64) -> (Asked, EventBatch) {
         max_events: BATCH,
         max_bytes: asked.max_bytes,
         wait: Duration::ZERO,
+        delivery: Delivery::Once,
     };
     match server.view().answer(&request).expect("an answer") {
         FetchReply::Batch(batch) => (asked, batch),

@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use antiphon_kernel::clock::VClock;
 use antiphon_kernel::codec::{EncodedDraft, FRAME_HEADER_BYTES, Message, encode, encode_record};
+use antiphon_kernel::config::SharedKey;
 use antiphon_kernel::cursor::{Cursor, Seq};
 use antiphon_kernel::digest::Digest;
 use antiphon_kernel::event::Draft;
 use antiphon_kernel::ids::{CortexId, Dot, Epoch, EventId, MAX_COUNTER, Origin};
 use antiphon_kernel::protocol::{
-    ChainHead, EventBatch, FetchReply, FetchRequest, Heads, Known, MAX_WAIT, Refusal, RequestId,
+    ChainHead, Delivery, EventBatch, FetchReply, FetchRequest, Heads, Heartbeat, Hello, Identity, Known, MAX_WAIT,
+    Refresh, Refusal, RequestId,
 };
 use antiphon_kernel::time::Timestamp;
 use bytes::Bytes;
@@ -92,6 +94,7 @@ fn request(known: Known) -> FetchRequest {
         max_events: 4096,
         max_bytes: 1 << 20,
         wait: MAX_WAIT,
+        delivery: Delivery::Live,
     }
 }
 
@@ -118,6 +121,7 @@ pub fn messages() -> Vec<(&'static str, Message)> {
         after: None,
         direct: Vec::new(),
         wait: Duration::ZERO,
+        delivery: Delivery::Once,
         ..request(Known::Unchanged(heads(2).fold()))
     };
     let mut messages = vec![
@@ -137,9 +141,38 @@ pub fn messages() -> Vec<(&'static str, Message)> {
         ("busy", Refusal::Busy),
         ("malformed", Refusal::Malformed),
         ("internal", Refusal::Internal),
+        ("key", Refusal::Key),
     ];
     messages.extend(refusals.map(|(name, refusal)| (name, Message::Reply(FetchReply::Refused(refusal)))));
+    messages.extend(greetings());
     messages
+}
+
+fn greetings() -> [(&'static str, Message); 5] {
+    let from = CortexId::from_bytes([2; 16]);
+    let head_time = Timestamp::from_micros(1_700_000_000_000_000);
+    let known = heads(2);
+    let request = RequestId { process: 77, number: 2 };
+    let key = SharedKey::new("0123456789abcdef0123456789abcdef").expect("it is long enough");
+    let identity = Identity {
+        cortex_id: from,
+        name: "bravo".into(),
+        protocol_min: 1,
+        protocol_max: 1,
+        version: "0.1.0".into(),
+        epoch: Epoch::new(3),
+        head: cursor(5),
+        head_time,
+        digest: known.fold(),
+    };
+    let hello = Hello { protocol_min: 1, protocol_max: 1, key, from, name: "alpha".into(), version: "0.1.0".into() };
+    [
+        ("refresh", Message::Refresh(Refresh { request, from, known, direct: vec![from] })),
+        ("heartbeat", Message::Heartbeat(Heartbeat { from, head: cursor(5), head_time })),
+        ("hello", Message::Hello(hello)),
+        ("identify", Message::Identify),
+        ("identity", Message::Identity(identity)),
+    ]
 }
 
 fn records() -> Vec<(&'static str, Bytes)> {
@@ -185,8 +218,8 @@ fn hostile_claims() -> Vec<(String, Vec<u8>)> {
         for (list, whole, from_end) in [
             ("batch-events", &empty_batch, 1),
             ("batch-heads", &empty_batch, 2),
-            ("fetch-direct", &empty_fetch, 4),
-            ("fetch-known", &empty_fetch, 5),
+            ("fetch-direct", &empty_fetch, 5),
+            ("fetch-known", &empty_fetch, 6),
             ("record-data", &plain, 1),
             ("record-extensions", &plain, 3),
             ("record-deps", &plain, 9),

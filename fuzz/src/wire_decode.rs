@@ -94,6 +94,14 @@ fn check_frame(frame: &Bytes) {
         }
         Message::Reply(FetchReply::Batch(batch)) => check_batch(batch, frame),
         Message::Reply(FetchReply::Refused(refusal)) => assert!(!refusal.to_string().is_empty()),
+        Message::Refresh(refresh) => {
+            assert!(refresh.direct.len() <= MAX_CLOCK_ENTRIES);
+            check_heads(&refresh.known);
+        }
+        Message::Heartbeat(heartbeat) => assert!(heartbeat.head.seq.get() <= MAX_COUNTER),
+        Message::Hello(hello) => assert!(hello.name.len() <= 512 && hello.version.len() <= 512),
+        Message::Identify => {}
+        Message::Identity(identity) => assert_eq!(identity.epoch, identity.head.epoch),
     }
     let again = encode(&message);
     is_the_shortest_form(&again, frame);

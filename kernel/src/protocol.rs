@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::SharedKey;
 use crate::cursor::{Cursor, Seq};
 use crate::digest::Digest;
 use crate::event::EventBytes;
@@ -20,6 +21,12 @@ pub const MAX_BATCH_EVENTS: u32 = 4096;
 pub const MAX_BATCH_BYTES: u64 = 8 * 1024 * 1024;
 /// The longest a server parks a poll.
 pub const MAX_WAIT: Duration = Duration::from_secs(60);
+/// The most bytes of events in one batch of a run: small enough that the next one is on its way while this one is stored.
+pub const MAX_RUN_BYTES: u64 = 1024 * 1024;
+/// How long events of a cortex that the asker pulls itself are held back: they arrive there by the shorter road.
+pub const DIRECT_GRACE: Duration = Duration::from_secs(1);
+/// The longest a live tail is silent: a heartbeat comes at least this often.
+pub const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(10);
 
 /// One origin's chain as somebody holds it: its highest counter and the digest there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -141,6 +148,19 @@ pub enum Known {
     Unchanged(Digest),
 }
 
+/// How far an answer goes. A transport may ask for less than it was asked to, and a server may end a run early: the next
+/// question goes on from the cursor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Delivery {
+    /// One batch.
+    #[default]
+    Once,
+    /// Batch after batch until the asker has caught up. With nothing to send it parks like one batch does.
+    CatchUp,
+    /// Batch after batch, and then whatever becomes durable: the live tail. It ends with its connection.
+    Live,
+}
+
 /// "Give me what follows."
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FetchRequest {
@@ -156,7 +176,7 @@ pub struct FetchRequest {
     pub after: Option<Cursor>,
     /// What the asker durably holds.
     pub known: Known,
-    /// Cortexes that the asker pulls live itself; their events need not wake its parked poll at once.
+    /// Cortexes that the asker pulls live itself: while it waits, their events are held back for [`DIRECT_GRACE`].
     pub direct: Vec<CortexId>,
     /// The most events to send.
     pub max_events: u32,
@@ -164,6 +184,59 @@ pub struct FetchRequest {
     pub max_bytes: u64,
     /// How long to park when there is nothing new, to the millisecond.
     pub wait: Duration,
+    /// How far the answer goes.
+    pub delivery: Delivery,
+}
+
+/// "I hold more by now": refreshes `known` and `direct` of a question that is still open, so that nobody is sent what
+/// arrived by another road meanwhile. Losing one costs a transfer, never an event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refresh {
+    /// The question.
+    pub request: RequestId,
+    /// Who asked it.
+    pub from: CortexId,
+    /// The chain heads that moved since the question or the last refresh; durable knowledge only.
+    pub known: Heads,
+    /// Instead of the question's.
+    pub direct: Vec<CortexId>,
+}
+
+/// How far a log reaches, said while nothing moves: so that lag is known and not guessed from silence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Heartbeat {
+    /// Whose log.
+    pub from: CortexId,
+    /// Its newest durable entry.
+    pub head: Cursor,
+    /// When that joined, on the server's clock.
+    pub head_time: Timestamp,
+}
+
+/// What a server sends on a run of answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Pushed {
+    /// A batch, or the refusal that ends the run.
+    Reply(FetchReply),
+    /// How far its log reaches.
+    Heartbeat(Heartbeat),
+}
+
+/// The first words of a connection that stays, before anything else is said on it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hello {
+    /// The oldest protocol the caller speaks.
+    pub protocol_min: u16,
+    /// The newest protocol the caller speaks.
+    pub protocol_max: u16,
+    /// The shared key, or an open one.
+    pub key: SharedKey,
+    /// Who calls.
+    pub from: CortexId,
+    /// The name it gives itself; decoration.
+    pub name: String,
+    /// The version of its software; decoration.
+    pub version: String,
 }
 
 /// A run of a log: everything in `prev..=last` that the asker did not know.
@@ -241,6 +314,9 @@ pub enum Refusal {
     /// It failed inside; its own log says why.
     #[error("it failed inside")]
     Internal,
+    /// The shared key is missing or another.
+    #[error("it does not accept the shared key")]
+    Key,
 }
 
 /// What a fetch ends in, where a peer answered at all.

@@ -7,7 +7,8 @@ use async_trait::async_trait;
 
 use crate::config::PeerConfig;
 use crate::health::ErrorCategory;
-use crate::protocol::{FetchReply, FetchRequest, Identity};
+use crate::log::LocalIdentity;
+use crate::protocol::{FetchReply, FetchRequest, Identity, Pushed, Refresh};
 
 /// Why a transport brought no answer. Whatever its kind, nothing was applied and the cursor stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,12 +50,12 @@ pub trait Transport: Send + Sync + 'static {
     /// The schemes it serves, such as `["https"]`.
     fn schemes(&self) -> &'static [&'static str];
 
-    /// Prepares to talk to a peer. **Never connects**: an unreachable peer is an ordinary error of the first question,
+    /// Prepares to talk to a peer as `own`. **Never connects**: an unreachable peer is an ordinary error of the first question,
     /// not a failed start. Call it again after the configuration changed.
     ///
     /// # Errors
     /// Category `configuration`: an endpoint or CA file that can never work as it stands.
-    fn link(&self, peer: &PeerConfig) -> Result<Box<dyn Link>, TransportError>;
+    fn link(&self, peer: &PeerConfig, own: &LocalIdentity) -> Result<Box<dyn Link>, TransportError>;
 }
 
 /// One peer, as far as a transport is concerned. Connections are its own affair: it opens them when asked, reuses them
@@ -64,21 +65,60 @@ pub trait Transport: Send + Sync + 'static {
 /// - An answer belongs to the question it is returned for. A late answer of an earlier question is dropped.
 /// - A reply is returned whole or not at all: damage and truncation are errors ([`ErrorCategory::Corrupt`],
 ///   [`ErrorCategory::Eof`]), never a shorter batch.
-/// - `deadline` is the longest it may take, connecting included. Dropping the future cancels the question.
+/// - The replies of a run come in the order they were sent, each once; one that cannot be brought ends the run.
+/// - `deadline` is the longest it may take, connecting included. Dropping the future cancels the question, and leaves the
+///   link usable.
+/// - Questions may be asked side by side; one that waits delays no other.
 /// - No more than [`crate::codec::MAX_FRAME_BYTES`] are read for a reply, whatever the peer claims.
 /// - It sends the shared key only to the configured endpoint, over an authenticated channel, and follows no redirect.
 /// - It retries nothing by itself: back-off is the kernel's.
+///
+/// [`crate::testing::transport_suite`] puts an implementation to each of these.
 #[async_trait]
 pub trait Link: Send + Sync {
-    /// Asks the peer who it is.
+    /// Asks the peer who it is, now: what it said earlier does not count.
     ///
     /// # Errors
     /// [`TransportError`].
     async fn identify(&self, deadline: Duration) -> Result<Identity, TransportError>;
 
-    /// Asks the peer for events. `request.wait` lies within `deadline`.
+    /// Asks the peer for one batch of events, whatever `request.delivery` says. `request.wait` lies within `deadline`.
     ///
     /// # Errors
     /// [`TransportError`]; a refusal by the peer is an answer, not an error.
     async fn fetch(&self, request: &FetchRequest, deadline: Duration) -> Result<FetchReply, TransportError>;
+
+    /// Opens a run of answers to one question, as far as the transport can: at most what `request.delivery` asks for.
+    ///
+    /// Optional. `None`, the default, says that this transport brings one answer a question; the kernel then polls with
+    /// [`Link::fetch`], and everything but latency and throughput is the same.
+    ///
+    /// # Errors
+    /// [`TransportError`].
+    async fn tail(&self, request: &FetchRequest, deadline: Duration) -> Result<Option<Box<dyn Tail>>, TransportError> {
+        let _ = (request, deadline);
+        Ok(None)
+    }
+
+    /// Tells the peer what we hold by now, for a question that is still open. Must not wait behind its answers.
+    ///
+    /// Optional: by default nothing is said, and events that arrived by another road meanwhile are sent again.
+    ///
+    /// # Errors
+    /// [`TransportError`]; the kernel goes on without.
+    async fn refresh(&self, refresh: &Refresh, deadline: Duration) -> Result<(), TransportError> {
+        let _ = (refresh, deadline);
+        Ok(())
+    }
+}
+
+/// A run of answers, in the order they were sent. A slow reader slows the sender down; nothing piles up in between beyond
+/// the transport's published window. Dropping it ends the run at both ends.
+#[async_trait]
+pub trait Tail: Send {
+    /// The next one, or `None` where the server ended the run in order.
+    ///
+    /// # Errors
+    /// [`TransportError`], after which the run is over; [`ErrorCategory::Timeout`] where nothing came within `deadline`.
+    async fn next(&mut self, deadline: Duration) -> Result<Option<Pushed>, TransportError>;
 }

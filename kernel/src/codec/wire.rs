@@ -1,6 +1,8 @@
 //! Frames: what peers exchange. A header of 24 bytes, then a body in bincode. The checksum tells damage on the way from
 //! a fork of histories, which must never be confused.
 
+mod greeting;
+
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,9 +13,13 @@ use crate::cursor::{Cursor, Seq};
 use crate::digest::{DIGEST_ALGORITHM, Digest};
 use crate::ids::{CortexId, Epoch, EventId, MAX_COUNTER, Origin};
 use crate::protocol::{
-    ChainHead, EventBatch, FetchReply, FetchRequest, Heads, Known, MAX_BATCH_EVENTS, Refusal, RequestId,
+    ChainHead, Delivery, EventBatch, FetchReply, FetchRequest, Heads, Heartbeat, Hello, Identity, Known,
+    MAX_BATCH_EVENTS, Pushed, Refresh, Refusal, RequestId,
 };
 use crate::time::Timestamp;
+use greeting::{
+    heartbeat_from, hello_from, identity_from, refresh_from, wire_heartbeat, wire_hello, wire_identity, wire_refresh,
+};
 
 /// The largest frame: header and body.
 pub const MAX_FRAME_BYTES: usize = 20 * 1024 * 1024;
@@ -25,6 +31,11 @@ const VERSION: u8 = 1;
 const KIND_FETCH: u8 = 1;
 const KIND_BATCH: u8 = 2;
 const KIND_REFUSAL: u8 = 3;
+const KIND_REFRESH: u8 = 4;
+const KIND_HEARTBEAT: u8 = 5;
+const KIND_HELLO: u8 = 6;
+const KIND_IDENTIFY: u8 = 7;
+const KIND_IDENTITY: u8 = 8;
 
 const LIMIT: Bounded<MAX_FRAME_BYTES> = bounded();
 
@@ -35,6 +46,25 @@ pub enum Message {
     Fetch(FetchRequest),
     /// Its answer.
     Reply(FetchReply),
+    /// News about a request that is open.
+    Refresh(Refresh),
+    /// How far a log reaches.
+    Heartbeat(Heartbeat),
+    /// The first words of a connection.
+    Hello(Hello),
+    /// "Who are you?"
+    Identify,
+    /// The answer to a hello, and to that question.
+    Identity(Identity),
+}
+
+impl From<Pushed> for Message {
+    fn from(pushed: Pushed) -> Self {
+        match pushed {
+            Pushed::Reply(reply) => Self::Reply(reply),
+            Pushed::Heartbeat(heartbeat) => Self::Heartbeat(heartbeat),
+        }
+    }
 }
 
 /// Why bytes are not a frame. Nothing was applied.
@@ -143,6 +173,7 @@ struct WireFetch {
     max_events: u32,
     max_bytes: u64,
     wait_ms: u64,
+    delivery: u8,
 }
 
 #[derive(bincode::Encode, bincode::BorrowDecode)]
@@ -173,6 +204,7 @@ enum WireRefusal {
     Busy,
     Malformed,
     Internal,
+    Key,
 }
 
 /// One message as one frame.
@@ -182,6 +214,11 @@ pub fn encode(message: &Message) -> Bytes {
         Message::Fetch(_) => (KIND_FETCH, 1024),
         Message::Reply(FetchReply::Batch(batch)) => (KIND_BATCH, batch.events.iter().map(|e| e.1.len() + 8).sum()),
         Message::Reply(FetchReply::Refused(_)) => (KIND_REFUSAL, 64),
+        Message::Refresh(_) => (KIND_REFRESH, 512),
+        Message::Heartbeat(_) => (KIND_HEARTBEAT, 64),
+        Message::Hello(_) => (KIND_HELLO, 256),
+        Message::Identify => (KIND_IDENTIFY, 0),
+        Message::Identity(_) => (KIND_IDENTITY, 256),
     };
     let mut frame = Vec::with_capacity(FRAME_HEADER_BYTES + 256 + size);
     frame.extend_from_slice(&[MAGIC[0], MAGIC[1], VERSION, kind]);
@@ -190,6 +227,11 @@ pub fn encode(message: &Message) -> Bytes {
         Message::Fetch(request) => write(&wire_fetch(request), &mut frame),
         Message::Reply(FetchReply::Batch(batch)) => write(&wire_batch(batch), &mut frame),
         Message::Reply(FetchReply::Refused(refusal)) => write(&wire_refusal(refusal), &mut frame),
+        Message::Refresh(refresh) => write(&wire_refresh(refresh), &mut frame),
+        Message::Heartbeat(heartbeat) => write(&wire_heartbeat(heartbeat), &mut frame),
+        Message::Hello(hello) => write(&wire_hello(hello), &mut frame),
+        Message::Identify => {}
+        Message::Identity(identity) => write(&wire_identity(identity), &mut frame),
     }
     let (head, body) = frame.split_at_mut(FRAME_HEADER_BYTES);
     // The service bounds what it puts in far below 4 GiB; a longer body would be refused by any reader's length check.
@@ -220,6 +262,11 @@ pub fn decode(frame: &Bytes) -> Result<Message, WireError> {
         KIND_FETCH => fetch_from(read(&body)?).map(Message::Fetch),
         KIND_BATCH => batch_from(&body).map(|batch| Message::Reply(FetchReply::Batch(batch))),
         KIND_REFUSAL => refusal_from(read(&body)?).map(|refusal| Message::Reply(FetchReply::Refused(refusal))),
+        KIND_REFRESH => refresh_from(read(&body)?).map(Message::Refresh),
+        KIND_HEARTBEAT => heartbeat_from(read(&body)?).map(Message::Heartbeat),
+        KIND_HELLO => hello_from(read(&body)?).map(Message::Hello),
+        KIND_IDENTIFY => whole(0, &body).map(|()| Message::Identify),
+        KIND_IDENTITY => identity_from(read(&body)?).map(Message::Identity),
         kind => Err(malformed(format!("message kind {kind} is not known here"))),
     }
 }
@@ -289,6 +336,11 @@ fn wire_fetch(request: &FetchRequest) -> WireFetch {
         max_events: request.max_events,
         max_bytes: request.max_bytes,
         wait_ms: u64::try_from(request.wait.as_millis()).unwrap_or(u64::MAX),
+        delivery: match request.delivery {
+            Delivery::Once => 0,
+            Delivery::CatchUp => 1,
+            Delivery::Live => 2,
+        },
     }
 }
 
@@ -308,6 +360,12 @@ fn fetch_from(wire: WireFetch) -> Result<FetchRequest, WireError> {
         max_events: wire.max_events,
         max_bytes: wire.max_bytes,
         wait: Duration::from_millis(wire.wait_ms),
+        delivery: match wire.delivery {
+            0 => Delivery::Once,
+            1 => Delivery::CatchUp,
+            2 => Delivery::Live,
+            other => return Err(malformed(format!("delivery {other} is not known here"))),
+        },
     })
 }
 
@@ -375,6 +433,7 @@ fn wire_refusal(refusal: &Refusal) -> WireRefusal {
         Refusal::Busy => WireRefusal::Busy,
         Refusal::Malformed => WireRefusal::Malformed,
         Refusal::Internal => WireRefusal::Internal,
+        Refusal::Key => WireRefusal::Key,
     }
 }
 
@@ -383,6 +442,9 @@ fn refusal_from(wire: WireRefusal) -> Result<Refusal, WireError> {
         WireRefusal::CursorUnknown => Refusal::CursorUnknown,
         WireRefusal::CursorTooOld { floor } if floor <= MAX_COUNTER => Refusal::CursorTooOld { floor: Seq::new(floor) },
         WireRefusal::CursorTooOld { .. } => return Err(malformed("a place in a log is out of range")),
+        WireRefusal::Fork { counter, .. } if !(1..=MAX_COUNTER).contains(&counter) => {
+            return Err(malformed("a forked counter is out of range"));
+        }
         WireRefusal::Fork { origin, counter, digest } => {
             Refusal::Fork { origin: Origin::from_bytes(origin), counter, digest: Digest::from_bytes(digest) }
         }
@@ -393,6 +455,7 @@ fn refusal_from(wire: WireRefusal) -> Result<Refusal, WireError> {
         WireRefusal::Busy => Refusal::Busy,
         WireRefusal::Malformed => Refusal::Malformed,
         WireRefusal::Internal => Refusal::Internal,
+        WireRefusal::Key => Refusal::Key,
     })
 }
 

@@ -37,6 +37,12 @@ pub enum IngestError {
     /// It answers no request that is still open: late, repeated, or from before a reset. Dropped in silence.
     #[error("the answer belongs to no open request")]
     NotAsked,
+    /// It does not begin at our cursor: an answer before it was lost, or the server does not answer what it was asked.
+    #[error("the batch begins after {prev}, and our cursor is another")]
+    Gap {
+        /// Where it begins.
+        prev: Cursor,
+    },
     /// It breaks a rule of the protocol.
     #[error("the batch breaks the protocol: {rule}")]
     Protocol {
@@ -106,6 +112,7 @@ impl IngestError {
     pub const fn category(&self) -> ErrorCategory {
         match self {
             Self::NotAsked
+            | Self::Gap { .. }
             | Self::Protocol { .. }
             | Self::Invalid { .. }
             | Self::Hole { .. }
@@ -193,7 +200,6 @@ fn check_envelope(batch: &EventBatch, asked: &Asked) -> Result<(), IngestError> 
         batch.events.first().is_none_or(|e| e.0 > prev.seq) && batch.events.last().is_none_or(|e| e.0 <= last.seq);
     let rules = [
         (batch.from == asked.to, "it comes from another cortex than the one asked"),
-        (asked.after.is_none_or(|after| after == *prev), "it does not begin at our cursor"),
         (prev.epoch == last.epoch && last.epoch == head.epoch, "its cursors are of several epochs"),
         (prev.seq <= last.seq && last.seq <= head.seq, "its cursors run backwards"),
         (prev.seq != last.seq || prev == last, "its cursors name two events at one place"),
@@ -203,6 +209,7 @@ fn check_envelope(batch: &EventBatch, asked: &Asked) -> Result<(), IngestError> 
     ];
     match rules.into_iter().find(|(kept, _)| !kept) {
         Some((_, rule)) => Err(IngestError::Protocol { rule }),
+        None if asked.after.is_some_and(|after| after != *prev) => Err(IngestError::Gap { prev: *prev }),
         None => Ok(()),
     }
 }

@@ -23,6 +23,7 @@ mod verify;
 mod view;
 mod writer;
 
+pub use answer::{Asking, Found};
 pub use append::{AppendError, Appended};
 pub use core::{Log, LogOptions};
 pub use handle::{Context, LogHandle};

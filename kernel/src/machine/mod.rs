@@ -32,7 +32,7 @@ use crate::cursor::Cursor;
 use crate::health::{ErrorCategory, PeerHealth};
 use crate::ids::CortexId;
 use crate::log::Ingested;
-use crate::protocol::{EventBatch, FetchReply, Identity, Refusal};
+use crate::protocol::{EventBatch, FetchReply, Heartbeat, Identity, Refusal};
 use crate::time::Timestamp;
 
 /// A moment, as the machine needs it.
@@ -57,8 +57,8 @@ pub enum Action {
         /// Who it proved to be.
         cortex_id: CortexId,
     },
-    /// Ask the peer for events after the stored cursor (or by the clock alone); bring the answer to
-    /// [`PeerMachine::handle_reply`] with this number.
+    /// Bring what the peer has after the stored cursor (or by the clock alone), whether it was pushed or must be asked
+    /// for: an answer to [`PeerMachine::handle_reply`], a heartbeat to [`PeerMachine::handle_heartbeat`], with this number.
     Fetch {
         /// Names the question.
         number: u64,
@@ -66,6 +66,8 @@ pub enum Action {
         to: CortexId,
         /// Leave the cursor out: go by what is held.
         by_clock: bool,
+        /// Ask anew, instead of taking the next answer to the question that is open.
+        anew: bool,
         /// How long the peer may park it.
         wait: Duration,
     },
@@ -141,9 +143,30 @@ pub enum IngestOutcome {
     Hole,
     /// It answered no open question: ask again.
     NotAsked,
+    /// It does not begin at our cursor: something before it was lost. Ask again.
+    Gap,
     /// It failed.
     Failed(ErrorCategory),
 }
+
+/// The envelope of a batch that is being stored.
+#[derive(Debug, Clone, Copy)]
+struct Pending {
+    prev: Cursor,
+    last: (Cursor, Timestamp),
+    head: (Cursor, Timestamp),
+}
+
+impl Lag {
+    fn between(read: (Cursor, Timestamp), head: (Cursor, Timestamp)) -> Self {
+        Self { events: head.0.seq.get().saturating_sub(read.0.seq.get()), behind: head.1.saturating_since(read.1) }
+    }
+}
+
+/// While all is well, health is stored this often: it is for people, and each time costs a synced write.
+const SAVE_EVERY: Duration = Duration::from_secs(10);
+/// A peer that has more and sends nothing of it is asked this often.
+const NO_PROGRESS: Duration = Duration::from_secs(1);
 
 /// The protocol with one peer.
 #[derive(Debug)]
@@ -154,12 +177,16 @@ pub struct PeerMachine {
     phase: Phase,
     peer: Option<CortexId>,
     by_clock: bool,
-    not_asked: bool,
+    /// Whether the question before this one was asked anew because its answer could not be used.
+    asked_anew: bool,
     number: u64,
     token: u64,
     asked_at: Duration,
     lag: Option<Lag>,
-    pending_lag: Option<(Cursor, Timestamp, Cursor, Timestamp)>,
+    pending: Option<Pending>,
+    /// How far we have read its log, and when that entry joined it; known once a batch was taken.
+    read: Option<(Cursor, Timestamp)>,
+    saved_at: Option<Duration>,
     actions: VecDeque<Action>,
 }
 
@@ -174,12 +201,14 @@ impl PeerMachine {
             phase: Phase::Paused,
             peer: None,
             by_clock: false,
-            not_asked: false,
+            asked_anew: false,
             number: 0,
             token: 0,
             asked_at: Duration::ZERO,
             lag: None,
-            pending_lag: None,
+            pending: None,
+            read: None,
+            saved_at: None,
             actions: VecDeque::new(),
         }
     }
@@ -226,6 +255,7 @@ impl PeerMachine {
         self.forget();
         self.context.pin = None;
         self.health = PeerHealth::default();
+        self.saved_at = None;
         self.by_clock = false;
         if !paused {
             self.identify();
@@ -250,6 +280,7 @@ impl PeerMachine {
         self.actions.clear();
         self.lag = None;
         self.peer = None;
+        self.read = None;
     }
 
     fn identify(&mut self) {
@@ -265,7 +296,7 @@ impl PeerMachine {
         }
         match (self.phase, self.peer) {
             (Phase::BackingOff, _) => self.identify(),
-            (Phase::Live | Phase::CatchingUp, Some(to)) => self.fetch(now, to),
+            (Phase::Live | Phase::CatchingUp, Some(to)) => self.fetch(now, to, false),
             _ => {}
         }
     }
@@ -287,7 +318,7 @@ impl PeerMachine {
         self.health.version = Some(identity.version.chars().take(64).collect());
         self.peer = Some(identity.cortex_id);
         self.phase = Phase::CatchingUp;
-        self.fetch(now, identity.cortex_id);
+        self.fetch(now, identity.cortex_id, true);
     }
 
     /// The pin could not be stored: nothing more is said to the peer now.
@@ -296,10 +327,11 @@ impl PeerMachine {
         self.fail(now, ErrorCategory::Store, chance);
     }
 
-    fn fetch(&mut self, now: Now, to: CortexId) {
+    fn fetch(&mut self, now: Now, to: CortexId, anew: bool) {
         self.number += 1;
         self.asked_at = now.monotonic;
-        self.actions.push_back(Action::Fetch { number: self.number, to, by_clock: self.by_clock, wait: self.interval });
+        let (number, by_clock, wait) = (self.number, self.by_clock, self.interval);
+        self.actions.push_back(Action::Fetch { number, to, by_clock, anew: anew || by_clock, wait });
     }
 
     /// The peer answered, or could not be asked.
@@ -309,7 +341,11 @@ impl PeerMachine {
         }
         match answer {
             Ok(FetchReply::Batch(batch)) => {
-                self.pending_lag = Some((batch.last, batch.last_time, batch.head, batch.head_time));
+                self.pending = Some(Pending {
+                    prev: batch.prev,
+                    last: (batch.last, batch.last_time),
+                    head: (batch.head, batch.head_time),
+                });
                 self.actions.push_back(Action::Ingest { number, batch: Box::new(batch) });
             }
             Ok(FetchReply::Refused(Refusal::CursorUnknown)) if !self.by_clock => self.ask_by_clock(now),
@@ -318,10 +354,29 @@ impl PeerMachine {
         }
     }
 
+    /// The peer said how far its log reaches.
+    pub fn handle_heartbeat(&mut self, now: Now, number: u64, heartbeat: &Heartbeat, chance: u64) {
+        if number != self.number {
+            return;
+        }
+        let Some(to) = self.peer else { return };
+        let behind =
+            |read: &(Cursor, Timestamp)| read.0.epoch == heartbeat.head.epoch && read.0.seq <= heartbeat.head.seq;
+        // Another cortex, another epoch, or a log that ends before what it gave us.
+        if heartbeat.from != to || self.read.as_ref().is_some_and(|read| !behind(read)) {
+            return self.fail(now, ErrorCategory::Protocol, chance);
+        }
+        if let Some(read) = self.read {
+            self.lag = Some(Lag::between(read, (heartbeat.head, heartbeat.head_time)));
+        }
+        self.well(now);
+        self.fetch(now, to, false);
+    }
+
     fn ask_by_clock(&mut self, now: Now) {
         if let Some(to) = self.peer {
             self.by_clock = true;
-            self.fetch(now, to);
+            self.fetch(now, to, true);
         }
     }
 
@@ -334,41 +389,53 @@ impl PeerMachine {
             IngestOutcome::Done(ingested) => self.succeed(now, ingested),
             IngestOutcome::Hole if !self.by_clock => self.ask_by_clock(now),
             IngestOutcome::Hole => self.fail(now, ErrorCategory::Protocol, chance),
-            IngestOutcome::NotAsked if !self.not_asked => {
-                self.not_asked = true;
+            IngestOutcome::NotAsked | IngestOutcome::Gap if !self.asked_anew => {
+                self.asked_anew = true;
                 if let Some(to) = self.peer {
-                    self.fetch(now, to);
+                    self.fetch(now, to, true);
                 }
             }
-            // Twice in a row: pin or cursor keep changing under us, and asking in a loop mends nothing.
+            // Twice in a row: asking in a loop mends nothing. Pin or cursor keep changing under us ...
             IngestOutcome::NotAsked => self.fail(now, ErrorCategory::Store, chance),
+            // ... or the peer does not go on from where it was asked to.
+            IngestOutcome::Gap => self.fail(now, ErrorCategory::Protocol, chance),
             IngestOutcome::Failed(category) => self.fail(now, category, chance),
+        }
+    }
+
+    /// An exchange went well: that is told where it is news, and stored now and then.
+    fn well(&mut self, now: Now) {
+        let known_before = self.health.last_success.is_some();
+        let recovered = self.health.succeeded(now.wall);
+        let due = self.saved_at.is_none_or(|saved| now.monotonic.saturating_sub(saved) >= SAVE_EVERY);
+        if recovered || !known_before || due {
+            self.saved_at = Some(now.monotonic);
+            let news = if recovered { News::Recovered } else { News::None };
+            self.actions.push_back(Action::Save { health: self.health.clone(), news });
         }
     }
 
     fn succeed(&mut self, now: Now, ingested: Ingested) {
         self.by_clock = false;
-        self.not_asked = false;
-        let recovered = self.health.succeeded(now.wall);
-        let news = if recovered { News::Recovered } else { News::None };
-        self.actions.push_back(Action::Save { health: self.health.clone(), news });
-        let mut caught_up = true;
-        if let Some((last, last_time, head, head_time)) = self.pending_lag.take() {
-            caught_up = last.seq >= head.seq;
-            self.lag = Some(Lag {
-                events: head.seq.get().saturating_sub(last.seq.get()),
-                behind: head_time.saturating_since(last_time),
-            });
+        self.asked_anew = false;
+        self.well(now);
+        let (mut caught_up, mut moved) = (true, false);
+        if let Some(Pending { prev, last, head }) = self.pending.take() {
+            caught_up = last.0.seq >= head.0.seq;
+            moved = last.0 != prev;
+            self.read = Some(last);
+            self.lag = Some(Lag::between(last, head));
         }
         self.phase = if caught_up { Phase::Live } else { Phase::CatchingUp };
         let Some(to) = self.peer else { return };
-        let next = self.asked_at.saturating_add(self.interval);
-        let quiet = caught_up && ingested.stored == 0;
-        // A server that parks polls used up the interval already; one that does not must not be asked in a loop.
-        if quiet && next > now.monotonic {
+        // A server that parks polls used up the time already; one that does not must not be asked in a loop, and neither
+        // one that says it has more and sends nothing.
+        let pace = if caught_up { self.interval } else { self.interval.min(NO_PROGRESS) };
+        let next = self.asked_at.saturating_add(pace);
+        if ingested.stored == 0 && !moved && next > now.monotonic {
             self.timer(next);
         } else {
-            self.fetch(now, to);
+            self.fetch(now, to, false);
         }
     }
 
@@ -381,7 +448,8 @@ impl PeerMachine {
         let news = self.health.failed(now.wall, category);
         self.forget();
         self.by_clock = false;
-        self.not_asked = false;
+        self.asked_anew = false;
+        self.saved_at = Some(now.monotonic);
         let news = if news { News::Failed(category) } else { News::StillFailing(category) };
         self.actions.push_back(Action::Save { health: self.health.clone(), news });
         if category.halts() {
@@ -403,5 +471,6 @@ const fn category_of(refusal: &Refusal) -> ErrorCategory {
         Refusal::Protocol { .. } => ErrorCategory::Version,
         Refusal::Busy => ErrorCategory::Busy,
         Refusal::Internal => ErrorCategory::Unexpected,
+        Refusal::Key => ErrorCategory::Auth,
     }
 }

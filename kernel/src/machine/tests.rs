@@ -49,6 +49,12 @@ fn batch(last: u64, head: u64) -> FetchReply {
     })
 }
 
+/// Nothing new: the cursor stays where it is.
+fn quiet(head: u64) -> FetchReply {
+    let FetchReply::Batch(batch) = batch(4, head) else { unreachable!() };
+    FetchReply::Batch(EventBatch { prev: batch.last, ..batch })
+}
+
 fn done(stored: usize) -> IngestOutcome {
     IngestOutcome::Done(Ingested { stored, known: 0, cursor: cursor(1) })
 }
@@ -119,20 +125,94 @@ fn who_must_not_be_is_refused_and_nothing_is_asked() {
 fn a_quiet_peer_is_asked_again_after_the_interval_and_a_parked_poll_at_once() {
     let mut machine = machine(Some(2));
     let number = fetching(&mut machine);
-    machine.handle_reply(at(1), number, Ok(batch(4, 4)), 0);
+    machine.handle_reply(at(1), number, Ok(quiet(4)), 0);
     assert!(matches!(actions(&mut machine)[0], Action::Ingest { .. }));
     machine.handle_ingested(at(1), number, done(0), 0);
     let wanted = actions(&mut machine);
+    assert!(matches!(wanted[0], Action::Save { .. }), "the first success is kept at once");
     let Action::Timer { token, at: due } = wanted[1] else { panic!("{wanted:?}") };
     assert_eq!((due, machine.phase()), (INTERVAL, Phase::Live));
     machine.handle_timer(at(30), token - 1);
     assert!(actions(&mut machine).is_empty(), "a stale timer is harmless");
     machine.handle_timer(at(30), token);
     let (number, _) = fetch_number(&mut machine);
-    machine.handle_reply(at(60), number, Ok(batch(4, 4)), 0);
+    machine.handle_reply(at(60), number, Ok(quiet(4)), 0);
     actions(&mut machine);
     machine.handle_ingested(at(60), number, done(0), 0);
     fetch_number(&mut machine);
+}
+
+/// A peer that says it has more, and sends nothing of it.
+#[test]
+fn a_peer_without_progress_is_not_asked_in_a_loop() {
+    let mut machine = machine(Some(2));
+    let number = fetching(&mut machine);
+    machine.handle_reply(at(0), number, Ok(quiet(1000)), 0);
+    actions(&mut machine);
+    machine.handle_ingested(at(0), number, done(0), 0);
+    let Some(Action::Timer { at: due, .. }) = actions(&mut machine).pop() else { panic!("a timer was due") };
+    assert_eq!((due, machine.phase()), (NO_PROGRESS, Phase::CatchingUp));
+}
+
+fn heartbeat(seq: u64) -> Heartbeat {
+    Heartbeat { from: cortex(2), head: cursor(seq), head_time: Timestamp::from_micros(9_000_000) }
+}
+
+#[test]
+fn heartbeats_tell_the_lag_while_nothing_moves() {
+    let mut machine = machine(Some(2));
+    let number = fetching(&mut machine);
+    machine.handle_heartbeat(at(0), number, &heartbeat(7), 0);
+    assert_eq!(machine.lag(), None, "how far we have read is not known yet");
+    let (number, _) = fetch_number(&mut machine);
+    machine.handle_reply(at(0), number, Ok(batch(4, 4)), 0);
+    actions(&mut machine);
+    machine.handle_ingested(at(0), number, done(1), 0);
+    assert_eq!(machine.lag().map(|lag| lag.events), Some(0));
+    let (number, _) = fetch_number(&mut machine);
+    machine.handle_heartbeat(at(2), number, &heartbeat(7), 0);
+    assert_eq!(machine.lag(), Some(Lag { events: 3, behind: Duration::from_secs(9) }));
+    let Some(Action::Fetch { number, anew: false, .. }) = actions(&mut machine).pop() else { panic!() };
+    // Once in a while what is well is kept; not each time, because keeping costs a synced write.
+    machine.handle_heartbeat(at(11), number, &heartbeat(7), 0);
+    assert!(matches!(actions(&mut machine)[..], [Action::Save { .. }, Action::Fetch { .. }]));
+}
+
+#[test]
+fn a_heartbeat_of_another_log_or_behind_what_was_read_breaks_the_protocol() {
+    let mut other = heartbeat(7);
+    other.from = cortex(3);
+    let mut epoch = heartbeat(7);
+    epoch.head.epoch = Epoch::new(2);
+    for bad in [other, epoch, heartbeat(3)] {
+        let mut machine = machine(Some(2));
+        let number = fetching(&mut machine);
+        machine.handle_reply(at(0), number, Ok(batch(4, 4)), 0);
+        actions(&mut machine);
+        machine.handle_ingested(at(0), number, done(1), 0);
+        let (number, _) = fetch_number(&mut machine);
+        machine.handle_heartbeat(at(0), number, &bad, 0);
+        assert_eq!(machine.health().last_error, Some(ErrorCategory::Protocol));
+        assert_eq!((machine.phase(), machine.lag()), (Phase::BackingOff, None));
+    }
+}
+
+/// What was pushed before it got lost: one question puts it right, and two in a row are the peer's fault.
+#[test]
+fn a_gap_is_asked_for_anew_once() {
+    let mut machine = machine(Some(2));
+    let mut number = fetching(&mut machine);
+    for round in 0..2 {
+        machine.handle_reply(at(0), number, Ok(batch(4, 4)), 0);
+        actions(&mut machine);
+        machine.handle_ingested(at(0), number, IngestOutcome::Gap, 0);
+        match (round, actions(&mut machine).pop()) {
+            (0, Some(Action::Fetch { number: next, anew: true, by_clock: false, .. })) => number = next,
+            (1, Some(Action::Timer { .. })) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(machine.health().last_error, Some(ErrorCategory::Protocol));
 }
 
 #[test]

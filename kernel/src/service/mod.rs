@@ -1,5 +1,14 @@
 //! The side that answers peers, whatever carried the question.
 
+mod answers;
+mod heartbeats;
+mod open;
+mod served;
+
+pub use answers::Answers;
+pub use heartbeats::Heartbeats;
+pub use served::Served;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
@@ -10,8 +19,9 @@ use tokio::time::Instant;
 use crate::config::{FederationMode, SharedKey};
 use crate::cursor::Seq;
 use crate::log::{LogEntry, LogView};
-use crate::protocol::{FetchReply, FetchRequest, Identity, MAX_BATCH_BYTES, MAX_WAIT, Refusal};
+use crate::protocol::{Delivery, FetchReply, FetchRequest, Identity, MAX_BATCH_BYTES, MAX_WAIT, Refresh, Refusal};
 use crate::store::StoreError;
+use open::OpenQuestions;
 
 /// How many answers are read from the store at once. Reading blocks a thread; parked polls do not count.
 const CONCURRENT_READS: usize = 16;
@@ -28,6 +38,8 @@ struct Inner {
     mode: AtomicU8,
     reads: Semaphore,
     closing: tokio::sync::watch::Sender<bool>,
+    open: OpenQuestions,
+    served: served::Counters,
 }
 
 /// A page of the log for people: `GET /v1/events`.
@@ -52,6 +64,8 @@ impl Service {
                 mode: AtomicU8::new(0),
                 reads: Semaphore::new(CONCURRENT_READS),
                 closing: tokio::sync::watch::Sender::new(false),
+                open: OpenQuestions::default(),
+                served: served::Counters::default(),
             }),
         };
         service.set_mode(mode);
@@ -87,29 +101,34 @@ impl Service {
         self.inner.closing.send_replace(true);
     }
 
-    /// Answers a peer. Parks for up to `request.wait` (at most [`MAX_WAIT`]) while there is nothing new; dropping the
-    /// future frees everything.
+    /// Answers a peer with one batch. Parks for up to `request.wait` (at most [`MAX_WAIT`]) while there is nothing new;
+    /// dropping the future frees everything.
     pub async fn fetch(&self, request: FetchRequest) -> FetchReply {
-        if !self.mode().serves() {
-            return FetchReply::Refused(Refusal::NotServing);
-        }
-        let until = Instant::now() + request.wait.min(MAX_WAIT);
-        let mut durable = self.inner.view.watch_durable();
-        loop {
-            durable.borrow_and_update();
-            let reply = match self.read(request.clone()).await {
-                Ok(reply) => reply,
-                Err(error) => {
-                    tracing::error!(%error, peer = %request.from, "a peer could not be answered");
-                    FetchReply::Refused(Refusal::Internal)
-                }
-            };
-            let nothing_new =
-                matches!(&reply, FetchReply::Batch(batch) if batch.events.is_empty() && batch.last == batch.head);
-            if !nothing_new || !self.park(&mut durable, until).await {
-                return reply;
-            }
-        }
+        let once = FetchRequest { delivery: Delivery::Once, ..request };
+        self.answers(once).next().await.unwrap_or(FetchReply::Refused(Refusal::Internal))
+    }
+
+    /// Answers a peer with as many batches as `request.delivery` says. Dropping them ends the run.
+    #[must_use]
+    pub fn answers(&self, request: FetchRequest) -> Answers {
+        Answers::new(self.clone(), request)
+    }
+
+    /// A peer says what it holds by now: that goes to its question, if that is still open.
+    pub fn refresh(&self, refresh: Refresh) {
+        self.inner.open.deliver(refresh);
+    }
+
+    /// How far the log reaches, whenever it is time to say so.
+    #[must_use]
+    pub fn heartbeats(&self) -> Heartbeats {
+        Heartbeats::new(self.clone())
+    }
+
+    /// What was sent to peers so far.
+    #[must_use]
+    pub fn served(&self) -> Served {
+        self.inner.served.read()
     }
 
     /// Waits for a new durable entry. False when time is up or the service closes.
@@ -120,11 +139,6 @@ impl Service {
             _ = closing.wait_for(|closing| *closing) => false,
             () = tokio::time::sleep_until(until) => false,
         }
-    }
-
-    async fn read(&self, request: FetchRequest) -> Result<FetchReply, StoreError> {
-        let view = self.inner.view.clone();
-        self.blocking(move || view.answer(&request)).await
     }
 
     /// Runs a read of the store on a thread that may block, a bounded number of them at once.

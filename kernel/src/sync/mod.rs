@@ -1,5 +1,6 @@
 //! The thin asynchronous side of [`crate::machine`]: one task a peer feeds its machine and carries its actions out.
 
+mod feed;
 mod peer_task;
 
 use std::collections::BTreeMap;

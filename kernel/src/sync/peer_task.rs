@@ -9,24 +9,25 @@ use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::Statuses;
+use super::feed::{Feed, Question, SharedTold, lock};
+use crate::clock::MAX_CLOCK_ENTRIES;
 use crate::config::{PeerConfig, PeerMode};
 use crate::entropy;
 use crate::health::ErrorCategory;
 use crate::ids::CortexId;
-use crate::log::{Asked, IngestError, LogHandle, read_cursor, read_pin};
-use crate::machine::{Action, IdentityContext, IngestOutcome, News, Now, PeerMachine};
-use crate::protocol::{
-    EventBatch, FetchReply, FetchRequest, Identity, Known, MAX_BATCH_BYTES, MAX_BATCH_EVENTS, MAX_WAIT, PROTOCOL_MAX,
-    RequestId,
-};
+use crate::log::{Asked, IngestError, LogHandle, read_pin};
+use crate::machine::{Action, IdentityContext, IngestOutcome, News, Now, PeerMachine, Phase};
+use crate::protocol::{EventBatch, FetchReply, Identity, MAX_WAIT, Pushed, RequestId};
 use crate::state::{PeerState, State, StateError};
 use crate::time::Timestamp;
 use crate::transport::{Link, Transport, TransportError};
 
 /// How long a peer may take to say who it is.
 const IDENTIFY_DEADLINE: Duration = Duration::from_secs(15);
-/// How long a fetch may take beyond the time it may be parked.
-const FETCH_DEADLINE: Duration = Duration::from_secs(60);
+/// How long news of what we hold may be on their way.
+const REFRESH_DEADLINE: Duration = Duration::from_secs(5);
+/// News of what we hold are at least this far apart; what changes in between goes with the next.
+const REFRESH_APART: Duration = Duration::from_millis(10);
 /// The kernel's own, harder deadline: a transport that ignores its deadline is dropped after it.
 const HARD: Duration = Duration::from_secs(5);
 
@@ -41,11 +42,13 @@ pub(super) enum Command {
 
 enum Input {
     Identity(u64, Result<Identity, TransportError>),
-    Reply(u64, Asked, Result<FetchReply, TransportError>),
+    Answer(u64, Box<(Feed, Asked)>, Result<Pushed, TransportError>),
+    NoLink(u64, TransportError),
     Ingested(u64, Result<crate::log::Ingested, IngestError>),
 }
 
 type InFlight = Pin<Box<dyn Future<Output = Input> + Send>>;
+type Refreshing = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 pub(super) struct PeerTask {
     peer: PeerConfig,
@@ -61,6 +64,9 @@ pub(super) struct PeerTask {
     in_flight: Option<InFlight>,
     timer: Option<(u64, Instant)>,
     asked: Option<Asked>,
+    feed: Option<Feed>,
+    told: SharedTold,
+    refreshing: Option<Refreshing>,
     pinning: Arc<Mutex<()>>,
 }
 
@@ -91,6 +97,9 @@ impl PeerTask {
             in_flight: None,
             timer: None,
             asked: None,
+            feed: None,
+            told: SharedTold::default(),
+            refreshing: None,
             pinning,
         };
         task.publish();
@@ -101,10 +110,12 @@ impl PeerTask {
         if self.status.mode == PeerMode::Sync {
             self.machine.resume();
         }
+        let mut durable = self.log.view().watch_durable();
         loop {
             self.act().await;
             self.publish();
             let timer = self.timer;
+            let told = self.refreshing.is_none() && lock(&self.told).is_open();
             tokio::select! {
                 command = inbox.recv() => match command {
                     Some(command) => self.command(command).await,
@@ -122,6 +133,12 @@ impl PeerTask {
                     self.input(input);
                     self.act().await;
                 }
+                () = wait_for_refresh(&mut self.refreshing) => {
+                    self.refreshing = None;
+                    // What changed while it was on its way.
+                    durable.mark_changed();
+                }
+                Ok(()) = durable.changed(), if told => self.refresh(),
                 () = sleep_until(timer) => {
                     if let Some((token, _)) = self.timer.take() {
                         self.machine.handle_timer(self.now(), token);
@@ -169,6 +186,14 @@ impl PeerTask {
     fn halt(&mut self) {
         self.in_flight = None;
         self.timer = None;
+        self.close_feed();
+    }
+
+    /// Ends what the peer may still be sending.
+    fn close_feed(&mut self) {
+        self.feed = None;
+        self.refreshing = None;
+        *lock(&self.told) = Default::default();
     }
 
     fn input(&mut self, input: Input) {
@@ -179,18 +204,36 @@ impl PeerTask {
                 self.machine.set_pinned_elsewhere(self.pinned_elsewhere());
                 self.machine.handle_identity(now, number, answer, chance);
             }
-            Input::Reply(number, asked, answer) => {
-                let answer = answer.map_err(|error| self.note(&error));
-                if let Ok(FetchReply::Refused(refusal)) = &answer {
-                    tracing::debug!(peer = %self.peer.name, "the peer refused: {refusal}");
-                }
+            Input::NoLink(number, error) => {
+                let category = self.note(&error);
+                self.machine.handle_reply(now, number, Err(category), chance);
+            }
+            Input::Answer(number, kept, answer) => {
+                let (feed, asked) = *kept;
+                self.feed = Some(feed);
                 self.asked = Some(asked);
-                self.machine.handle_reply(now, number, answer, chance);
+                match answer {
+                    Ok(Pushed::Heartbeat(heartbeat)) => self.machine.handle_heartbeat(now, number, &heartbeat, chance),
+                    Ok(Pushed::Reply(reply)) => {
+                        match &reply {
+                            FetchReply::Refused(refusal) => {
+                                tracing::debug!(peer = %self.peer.name, "the peer refused: {refusal}");
+                            }
+                            FetchReply::Batch(batch) => lock(&self.told).sent_by_peer(&batch.heads),
+                        }
+                        self.machine.handle_reply(now, number, Ok(reply), chance);
+                    }
+                    Err(error) => {
+                        let category = self.note(&error);
+                        self.machine.handle_reply(now, number, Err(category), chance);
+                    }
+                }
             }
             Input::Ingested(number, result) => {
                 let outcome = match result {
                     Ok(ingested) => IngestOutcome::Done(ingested),
                     Err(IngestError::NotAsked) => IngestOutcome::NotAsked,
+                    Err(IngestError::Gap { .. }) => IngestOutcome::Gap,
                     Err(error) => {
                         tracing::warn!(peer = %self.peer.name, %error, "a batch was not taken");
                         if error.is_hole() { IngestOutcome::Hole } else { IngestOutcome::Failed(error.category()) }
@@ -218,10 +261,13 @@ impl PeerTask {
                         self.machine.handle_pin_failed(self.now(), entropy::random() as u64);
                     }
                 },
-                Action::Fetch { number, to, by_clock, wait } => self.fetch(number, to, by_clock, wait),
+                Action::Fetch { number, to, by_clock, anew, wait } => self.fetch(number, to, by_clock, anew, wait),
                 Action::Ingest { number, batch } => self.ingest(number, *batch),
                 Action::Timer { token, at } => self.timer = Some((token, self.started + at)),
                 Action::Save { health, news } => {
+                    if matches!(news, News::Failed(_) | News::StillFailing(_)) {
+                        self.close_feed();
+                    }
                     self.tell(news);
                     if let Err(error) = self.state.set_health(&self.peer.name, &health).await {
                         tracing::error!(peer = %self.peer.name, %error, "a peer's health could not be stored");
@@ -241,7 +287,7 @@ impl PeerTask {
             let detail = format!("no transport for `{scheme}://`; there are: {}", known.join(", "));
             TransportError::new(ErrorCategory::Configuration, detail)
         })?;
-        let link: Arc<dyn Link> = transport.link(&self.peer)?.into();
+        let link: Arc<dyn Link> = transport.link(&self.peer, &self.log.view().local())?.into();
         self.link = Some(Arc::clone(&link));
         Ok(link)
     }
@@ -257,38 +303,47 @@ impl PeerTask {
         }));
     }
 
-    fn fetch(&mut self, number: u64, to: CortexId, by_clock: bool, wait: Duration) {
+    fn fetch(&mut self, number: u64, to: CortexId, by_clock: bool, anew: bool, wait: Duration) {
         self.requests += 1;
         let view = self.log.view().clone();
         let request = RequestId { process: view.process(), number: self.requests };
-        let peer = self.peer.name.clone();
-        let link = self.link();
+        let (peer, direct) = (self.peer.name.clone(), self.direct());
+        let question = Question { view, peer, to, by_clock, anew, wait, direct, request };
+        let feed = match self.feed.take() {
+            Some(feed) => Ok(feed),
+            None => self.link().map(|link| Feed::new(link, Arc::clone(&self.told))),
+        };
         self.in_flight = Some(Box::pin(async move {
-            let mut asked =
-                Asked { request, to, after: None, max_events: MAX_BATCH_EVENTS, max_bytes: MAX_BATCH_BYTES };
-            let answer = async {
-                let link = link?;
-                if !by_clock {
-                    asked.after = read_cursor(&**view.store(), &peer)
-                        .map_err(|e| TransportError::new(ErrorCategory::Store, e.to_string()))?;
+            match feed {
+                Ok(mut feed) => {
+                    let (asked, answer) = feed.next(&question).await;
+                    Input::Answer(number, Box::new((feed, asked)), answer)
                 }
-                let request = FetchRequest {
-                    request,
-                    from: view.local().cortex_id,
-                    to,
-                    protocol: PROTOCOL_MAX,
-                    after: asked.after,
-                    known: Known::Full(view.heads()),
-                    direct: Vec::new(),
-                    max_events: asked.max_events,
-                    max_bytes: asked.max_bytes,
-                    wait,
-                };
-                let deadline = FETCH_DEADLINE + wait;
-                hard(deadline, link.fetch(&request, deadline)).await
-            };
-            let answer = answer.await;
-            Input::Reply(number, asked, answer)
+                Err(error) => Input::NoLink(number, error),
+            }
+        }));
+    }
+
+    /// The cortexes that are pulled live here: what they write need not come by another road.
+    fn direct(&self) -> Vec<CortexId> {
+        let statuses = self.statuses.read().unwrap_or_else(PoisonError::into_inner);
+        let live = statuses.values().filter(|peer| matches!(peer.phase, Phase::Live | Phase::CatchingUp));
+        let mut direct: Vec<_> = live.filter_map(|peer| peer.cortex_id).collect();
+        direct.truncate(MAX_CLOCK_ENTRIES);
+        direct
+    }
+
+    /// Tells the peer what we hold by now, so that it does not send it.
+    fn refresh(&mut self) {
+        let view = self.log.view();
+        let news = lock(&self.told).news(view.local().cortex_id, &view.heads(), self.direct());
+        let (Some(refresh), Some(link)) = (news, self.link.clone()) else { return };
+        let peer = self.peer.name.clone();
+        self.refreshing = Some(Box::pin(async move {
+            if let Err(error) = hard(REFRESH_DEADLINE, link.refresh(&refresh, REFRESH_DEADLINE)).await {
+                tracing::debug!(%peer, category = %error.category(), "what we hold could not be told: {error}");
+            }
+            tokio::time::sleep(REFRESH_APART).await;
         }));
     }
 
@@ -338,7 +393,7 @@ impl PeerTask {
     }
 }
 
-async fn hard<T>(
+pub(super) async fn hard<T>(
     deadline: Duration,
     answer: impl Future<Output = Result<T, TransportError>>,
 ) -> Result<T, TransportError> {
@@ -350,6 +405,13 @@ async fn hard<T>(
 
 async fn wait_for(in_flight: &mut Option<InFlight>) -> Input {
     match in_flight {
+        Some(future) => future.await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn wait_for_refresh(refreshing: &mut Option<Refreshing>) {
+    match refreshing {
         Some(future) => future.await,
         None => std::future::pending().await,
     }

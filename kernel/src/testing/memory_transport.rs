@@ -6,17 +6,19 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::codec::{Message, decode, encode};
+use crate::codec::{Message, WireError, decode, encode};
 use crate::config::PeerConfig;
 use crate::health::ErrorCategory;
-use crate::protocol::{FetchReply, FetchRequest, Identity};
-use crate::service::Service;
-use crate::transport::{Link, Transport, TransportError};
+use crate::log::LocalIdentity;
+use crate::protocol::{FetchReply, FetchRequest, Identity, Pushed, Refresh};
+use crate::service::{Answers, Heartbeats, Service};
+use crate::transport::{Link, Tail, Transport, TransportError};
 
 /// Cortexes by host name; endpoints read `memory://<name>`. Clones are the same network.
 #[derive(Clone, Default)]
 pub struct MemoryNetwork {
     services: Arc<Mutex<BTreeMap<String, Service>>>,
+    polling: bool,
 }
 
 impl MemoryNetwork {
@@ -24,6 +26,12 @@ impl MemoryNetwork {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// The same network for those who bring one answer a question and nothing else: no live tail, no refreshes.
+    #[must_use]
+    pub fn polling(&self) -> Self {
+        Self { polling: true, ..self.clone() }
     }
 
     /// Makes a service answer at `memory://<name>`, instead of any that did before.
@@ -42,7 +50,7 @@ impl Transport for MemoryNetwork {
         &["memory"]
     }
 
-    fn link(&self, peer: &PeerConfig) -> Result<Box<dyn Link>, TransportError> {
+    fn link(&self, peer: &PeerConfig, _own: &LocalIdentity) -> Result<Box<dyn Link>, TransportError> {
         let host = peer
             .endpoint
             .strip_prefix("memory://")
@@ -64,6 +72,31 @@ impl MemoryLink {
     }
 }
 
+/// What arrives of a message: itself, read back from its bytes.
+fn across(message: &Message) -> Result<Message, TransportError> {
+    decode(&encode(message)).map_err(|e: WireError| TransportError::new(ErrorCategory::Corrupt, e.to_string()))
+}
+
+fn question(request: &FetchRequest) -> Result<FetchRequest, TransportError> {
+    match across(&Message::Fetch(request.clone()))? {
+        Message::Fetch(request) => Ok(request),
+        _ => Err(TransportError::new(ErrorCategory::Protocol, "a question read back as something else")),
+    }
+}
+
+fn answer(pushed: Pushed) -> Result<Pushed, TransportError> {
+    match across(&pushed.into())? {
+        Message::Reply(reply) => Ok(Pushed::Reply(reply)),
+        Message::Heartbeat(heartbeat) => Ok(Pushed::Heartbeat(heartbeat)),
+        _ => Err(TransportError::new(ErrorCategory::Protocol, "an answer read back as something else")),
+    }
+}
+
+async fn within<T>(deadline: Duration, answer: impl Future<Output = T>) -> Result<T, TransportError> {
+    let late = |_| TransportError::new(ErrorCategory::Timeout, "no answer in time");
+    tokio::time::timeout(deadline, answer).await.map_err(late)
+}
+
 #[async_trait]
 impl Link for MemoryLink {
     async fn identify(&self, _deadline: Duration) -> Result<Identity, TransportError> {
@@ -71,17 +104,48 @@ impl Link for MemoryLink {
     }
 
     async fn fetch(&self, request: &FetchRequest, deadline: Duration) -> Result<FetchReply, TransportError> {
-        let corrupt = |e: crate::codec::WireError| TransportError::new(ErrorCategory::Corrupt, e.to_string());
-        let service = self.service()?;
-        let Message::Fetch(request) = decode(&encode(&Message::Fetch(request.clone()))).map_err(corrupt)? else {
-            return Err(TransportError::new(ErrorCategory::Protocol, "a request read back as something else"));
-        };
-        let reply = tokio::time::timeout(deadline, service.fetch(request))
-            .await
-            .map_err(|_| TransportError::new(ErrorCategory::Timeout, "no answer in time"))?;
-        match decode(&encode(&Message::Reply(reply))).map_err(corrupt)? {
-            Message::Reply(reply) => Ok(reply),
-            Message::Fetch(_) => Err(TransportError::new(ErrorCategory::Protocol, "a reply read back as a request")),
+        let reply = within(deadline, self.service()?.fetch(question(request)?)).await?;
+        match answer(Pushed::Reply(reply))? {
+            Pushed::Reply(reply) => Ok(reply),
+            Pushed::Heartbeat(_) => Err(TransportError::new(ErrorCategory::Protocol, "a heartbeat answers nothing")),
         }
+    }
+
+    async fn tail(&self, request: &FetchRequest, _deadline: Duration) -> Result<Option<Box<dyn Tail>>, TransportError> {
+        if self.network.polling {
+            return Ok(None);
+        }
+        let service = self.service()?;
+        let heartbeats = service.heartbeats();
+        Ok(Some(Box::new(MemoryTail { answers: service.answers(question(request)?), heartbeats })))
+    }
+
+    async fn refresh(&self, refresh: &Refresh, _deadline: Duration) -> Result<(), TransportError> {
+        if self.network.polling {
+            return Ok(());
+        }
+        if let Message::Refresh(refresh) = across(&Message::Refresh(refresh.clone()))? {
+            self.service()?.refresh(refresh);
+        }
+        Ok(())
+    }
+}
+
+struct MemoryTail {
+    answers: Answers,
+    heartbeats: Heartbeats,
+}
+
+#[async_trait]
+impl Tail for MemoryTail {
+    async fn next(&mut self, deadline: Duration) -> Result<Option<Pushed>, TransportError> {
+        let pushed = async {
+            tokio::select! {
+                biased;
+                reply = self.answers.next() => reply.map(Pushed::Reply),
+                Some(heartbeat) = self.heartbeats.next() => Some(Pushed::Heartbeat(heartbeat)),
+            }
+        };
+        within(deadline, pushed).await?.map(answer).transpose()
     }
 }

@@ -235,6 +235,7 @@ fn refusals_say_why() {
         max_events: 1,
         max_bytes: 1,
         wait: std::time::Duration::ZERO,
+        delivery: antiphon_kernel::protocol::Delivery::Once,
     };
     let full = antiphon_kernel::protocol::Known::Full(alpha.log.view().heads());
     let refusal = |request| match view.answer(&request).unwrap() {

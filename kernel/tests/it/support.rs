@@ -9,7 +9,7 @@ use antiphon_kernel::ids::{CortexId, Epoch, PeerName};
 use antiphon_kernel::log::{
     Appended, Asked, IngestError, Ingested, LocalIdentity, Log, LogOptions, Pin, put_pin, read_cursor,
 };
-use antiphon_kernel::protocol::{FetchReply, FetchRequest, Known, PROTOCOL_MAX, RequestId};
+use antiphon_kernel::protocol::{Delivery, FetchReply, FetchRequest, Known, PROTOCOL_MAX, RequestId};
 use antiphon_kernel::store::{Batch, Durability, Store};
 use antiphon_kernel::time::Timestamp;
 
@@ -120,6 +120,7 @@ impl Node {
             max_events,
             max_bytes: asked.max_bytes,
             wait: Duration::ZERO,
+            delivery: Delivery::Once,
         };
         (asked, other.log.view().answer(&request).unwrap())
     }

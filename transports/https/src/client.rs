@@ -5,6 +5,7 @@ use std::time::Duration;
 use antiphon_kernel::codec::{Message, decode, encode};
 use antiphon_kernel::config::{PeerConfig, SharedKey};
 use antiphon_kernel::health::ErrorCategory;
+use antiphon_kernel::log::LocalIdentity;
 use antiphon_kernel::protocol::{FetchReply, FetchRequest, Identity, MAX_WAIT};
 use antiphon_kernel::transport::{Link, Transport, TransportError};
 use async_trait::async_trait;
@@ -53,7 +54,7 @@ impl Transport for HttpsTransport {
         &["https", "http"]
     }
 
-    fn link(&self, peer: &PeerConfig) -> Result<Box<dyn Link>, TransportError> {
+    fn link(&self, peer: &PeerConfig, _own: &LocalIdentity) -> Result<Box<dyn Link>, TransportError> {
         let endpoint = Endpoint::parse(&peer.endpoint, self.options.allow_plaintext_loopback)?;
         let client = client(&endpoint, peer)?;
         let key = &self.options.shared_key;
@@ -143,7 +144,7 @@ impl HttpsLink {
         expect_type(&response, FRAME_CONTENT_TYPE)?;
         match decode(&read_frame(response).await?) {
             Ok(Message::Reply(reply)) => Ok(reply),
-            Ok(Message::Fetch(_)) => Err(failure(ErrorCategory::Protocol, "it answered a question with a question")),
+            Ok(_) => Err(failure(ErrorCategory::Protocol, "it answered a question with something else")),
             Err(error) => Err(from_wire(&error)),
         }
     }

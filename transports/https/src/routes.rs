@@ -145,7 +145,7 @@ async fn fetch(State(node): State<Node>, request: Request) -> Response {
     };
     match decode(&body) {
         Ok(Message::Fetch(question)) => frame(StatusCode::OK, node.service.fetch(question).await),
-        Ok(Message::Reply(_)) | Err(_) => frame(StatusCode::BAD_REQUEST, FetchReply::Refused(Refusal::Malformed)),
+        Ok(_) | Err(_) => frame(StatusCode::BAD_REQUEST, FetchReply::Refused(Refusal::Malformed)),
     }
 }
 

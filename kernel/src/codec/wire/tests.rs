@@ -1,4 +1,5 @@
 use super::*;
+use crate::config::SharedKey;
 
 fn origin(n: u8) -> Origin {
     Origin::new(CortexId::from_bytes([n; 16]), Epoch::new(u64::from(n)))
@@ -27,6 +28,7 @@ fn request() -> FetchRequest {
         max_events: 10,
         max_bytes: 1000,
         wait: Duration::from_millis(1500),
+        delivery: Delivery::Live,
     }
 }
 
@@ -56,6 +58,7 @@ fn messages() -> Vec<Message> {
         Refusal::Busy,
         Refusal::Malformed,
         Refusal::Internal,
+        Refusal::Key,
     ];
     let mut unchanged = request();
     unchanged.known = Known::Unchanged(heads().fold());
@@ -63,7 +66,54 @@ fn messages() -> Vec<Message> {
     let mut all =
         vec![Message::Fetch(request()), Message::Fetch(unchanged), Message::Reply(FetchReply::Batch(batch()))];
     all.extend(refusals.map(|r| Message::Reply(FetchReply::Refused(r))));
+    all.extend(greetings());
     all
+}
+
+fn greetings() -> Vec<Message> {
+    let from = CortexId::from_bytes([4; 16]);
+    let request = RequestId { process: 77, number: 2 };
+    let identity = Identity {
+        cortex_id: from,
+        name: "délta".into(),
+        protocol_min: 1,
+        protocol_max: 2,
+        version: "0.1.0".into(),
+        epoch: Epoch::new(3),
+        head: cursor(12),
+        head_time: Timestamp::from_micros(5),
+        digest: Digest::of(b"all"),
+    };
+    let hello = |key: &str| Hello {
+        protocol_min: 1,
+        protocol_max: 2,
+        key: SharedKey::new(key).unwrap(),
+        from,
+        name: String::new(),
+        version: "0.1.0".into(),
+    };
+    vec![
+        Message::Refresh(Refresh { request, from, known: heads(), direct: vec![from] }),
+        Message::Heartbeat(Heartbeat { from, head: cursor(12), head_time: Timestamp::from_micros(5) }),
+        Message::Hello(hello("")),
+        Message::Hello(hello("0123456789abcdef0123456789abcdef")),
+        Message::Identify,
+        Message::Identity(identity),
+    ]
+}
+
+#[test]
+fn a_name_of_any_length_can_be_sent() {
+    let Message::Identity(mut identity) = greetings().pop().unwrap() else { panic!() };
+    identity.name = "é".repeat(400);
+    let Message::Identity(read) = decode(&encode(&Message::Identity(identity))).unwrap() else { panic!() };
+    assert_eq!(read.name, "é".repeat(256));
+}
+
+#[test]
+fn a_presented_key_is_never_shown() {
+    let text = format!("{:?}", greetings());
+    assert!(text.contains("redacted") && !text.contains("0123456789abcdef"), "{text}");
 }
 
 #[test]
@@ -143,6 +193,7 @@ fn the_protocol_document_shows_real_bytes() {
         max_events: 100,
         max_bytes: 65536,
         wait: Duration::ZERO,
+        delivery: Delivery::Once,
         ..request()
     };
     let frame = encode(&Message::Fetch(request));

@@ -7,7 +7,7 @@ use antiphon_kernel::transport::Transport;
 use tokio::net::TcpListener;
 
 use crate::fakes::Fake;
-use crate::harness::{FRAME, KEY, PATIENCE, fails, key, link_to, peer, question, transport};
+use crate::harness::{FRAME, KEY, PATIENCE, fails, key, link_to, own, peer, question, transport};
 
 #[tokio::test]
 async fn a_port_where_nobody_listens_refuses() {
@@ -15,13 +15,13 @@ async fn a_port_where_nobody_listens_refuses() {
     let addr = listener.local_addr().unwrap();
     drop(listener);
     fails(link_to(addr).identify(PATIENCE).await, ErrorCategory::Refused);
-    let link = transport(key()).link(&peer(format!("https://{addr}"), None)).unwrap();
+    let link = transport(key()).link(&peer(format!("https://{addr}"), None), &own()).unwrap();
     fails(link.fetch(&question(Duration::ZERO), PATIENCE).await, ErrorCategory::Refused);
 }
 
 #[tokio::test]
 async fn a_name_that_does_not_resolve_is_told_apart() {
-    let link = transport(key()).link(&peer("https://no-such-host.invalid:7443", None)).unwrap();
+    let link = transport(key()).link(&peer("https://no-such-host.invalid:7443", None), &own()).unwrap();
     fails(link.identify(PATIENCE).await, ErrorCategory::Dns);
 }
 
@@ -36,7 +36,7 @@ async fn a_server_that_hangs_costs_the_deadline_and_no_more() {
     let deadline = Duration::from_millis(200);
     fails(link_to(fake.addr).identify(deadline).await, ErrorCategory::Timeout);
     fails(link_to(fake.addr).fetch(&question(Duration::ZERO), deadline).await, ErrorCategory::Timeout);
-    let tls = transport(key()).link(&peer(format!("https://{}", fake.addr), None)).unwrap();
+    let tls = transport(key()).link(&peer(format!("https://{}", fake.addr), None), &own()).unwrap();
     fails(tls.identify(deadline).await, ErrorCategory::Timeout);
     assert!(begun.elapsed() < Duration::from_secs(5));
 }

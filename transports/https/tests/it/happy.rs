@@ -8,14 +8,14 @@ use antiphon_kernel::transport::{Link, Transport};
 
 use crate::certificates::Authority;
 use crate::fakes::Fake;
-use crate::harness::{PATIENCE, key, link_to, node, node_with, peer, soon, transport};
+use crate::harness::{PATIENCE, key, link_to, node, node_with, own, peer, soon, transport};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_peer_is_identified_and_read_over_tls() {
     let authority = Authority::new();
     let node = node_with(Some(authority.issue("127.0.0.1")), Limits::default()).await;
     node.append(3).await;
-    let link = transport(key()).link(&peer(format!("https://{}", node.addr()), Some(&authority.ca()))).unwrap();
+    let link = transport(key()).link(&peer(format!("https://{}", node.addr()), Some(&authority.ca())), &own()).unwrap();
     assert_eq!(link.identify(PATIENCE).await.unwrap(), node.service.identity());
     let reply = link.fetch(&node.question(Duration::ZERO), PATIENCE).await.unwrap();
     let FetchReply::Batch(batch) = reply else { panic!("{reply:?}") };

@@ -10,7 +10,7 @@ use antiphon_kernel::event::Draft;
 use antiphon_kernel::health::ErrorCategory;
 use antiphon_kernel::ids::{CortexId, Epoch, PeerName};
 use antiphon_kernel::log::{Context, LocalIdentity, Log, LogHandle, LogOptions};
-use antiphon_kernel::protocol::{FetchRequest, Heads, Known, PROTOCOL_MAX, RequestId};
+use antiphon_kernel::protocol::{Delivery, FetchRequest, Heads, Known, PROTOCOL_MAX, RequestId};
 use antiphon_kernel::service::Service;
 use antiphon_kernel::store::{Durability, Store};
 use antiphon_kernel::testing::MemoryStore;
@@ -84,7 +84,13 @@ pub(crate) fn question(wait: Duration) -> FetchRequest {
         max_events: 100,
         max_bytes: 1024 * 1024,
         wait,
+        delivery: Delivery::Once,
     }
+}
+
+/// Who asks.
+pub(crate) fn own() -> LocalIdentity {
+    LocalIdentity { cortex_id: CortexId::from_bytes([1; 16]), epoch: Epoch::new(1), name: "alpha".to_owned() }
 }
 
 pub(crate) fn peer(endpoint: impl Into<String>, ca: Option<&std::path::Path>) -> PeerConfig {
@@ -101,7 +107,7 @@ pub(crate) fn transport(shared_key: SharedKey) -> HttpsTransport {
 }
 
 pub(crate) fn link_to(addr: SocketAddr) -> Box<dyn Link> {
-    transport(key()).link(&peer(format!("http://{addr}"), None)).unwrap()
+    transport(key()).link(&peer(format!("http://{addr}"), None), &own()).unwrap()
 }
 
 /// Holds a failure to its category, and to silence about the key.

@@ -5,7 +5,7 @@ use std::process::Stdio;
 use antiphon_kernel::transport::Transport;
 
 use crate::fakes::Fake;
-use crate::harness::{PATIENCE, key, node, peer, transport};
+use crate::harness::{PATIENCE, key, node, own, peer, transport};
 
 const ENDPOINT: &str = "ANTIPHON_TEST_ENDPOINT";
 
@@ -30,5 +30,5 @@ async fn the_environments_proxy_is_not_used() {
 async fn child() {
     // Alone it has nothing to do: it is the child of the test above.
     let Ok(endpoint) = std::env::var(ENDPOINT) else { return };
-    transport(key()).link(&peer(endpoint, None)).unwrap().identify(PATIENCE).await.unwrap();
+    transport(key()).link(&peer(endpoint, None), &own()).unwrap().identify(PATIENCE).await.unwrap();
 }

@@ -9,11 +9,11 @@ use antiphon_kernel::transport::Transport;
 
 use crate::certificates::Authority;
 use crate::fakes::Fake;
-use crate::harness::{PATIENCE, fails, key, link_to, node, node_with, peer, question, service, soon, transport};
+use crate::harness::{PATIENCE, fails, key, link_to, node, node_with, own, peer, question, service, soon, transport};
 
 async fn tls_failure(served: antiphon_https::TlsFiles, trusted: Option<&std::path::Path>) {
     let node = node_with(Some(served), Limits::default()).await;
-    let link = transport(key()).link(&peer(format!("https://{}", node.addr()), trusted)).unwrap();
+    let link = transport(key()).link(&peer(format!("https://{}", node.addr()), trusted), &own()).unwrap();
     fails(link.identify(PATIENCE).await, ErrorCategory::Tls);
     fails(link.fetch(&question(Duration::ZERO), PATIENCE).await, ErrorCategory::Tls);
 }
@@ -44,7 +44,7 @@ async fn a_certificate_of_another_name_is_refused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_without_tls_is_not_spoken_to() {
     let node = node().await;
-    let link = transport(key()).link(&peer(format!("https://{}", node.addr()), None)).unwrap();
+    let link = transport(key()).link(&peer(format!("https://{}", node.addr()), None), &own()).unwrap();
     fails(link.identify(PATIENCE).await, ErrorCategory::Tls);
 }
 
@@ -52,7 +52,7 @@ async fn a_server_without_tls_is_not_spoken_to() {
 async fn a_wrong_or_missing_key_is_not_accepted() {
     let node = node().await;
     for wrong in [SharedKey::default(), SharedKey::new("canary-wrong-0123456789abcdef012345").unwrap()] {
-        let link = transport(wrong).link(&peer(node.url(""), None)).unwrap();
+        let link = transport(wrong).link(&peer(node.url(""), None), &own()).unwrap();
         fails(link.identify(PATIENCE).await, ErrorCategory::Auth);
         fails(link.fetch(&node.question(Duration::ZERO), PATIENCE).await, ErrorCategory::Auth);
     }
@@ -61,11 +61,12 @@ async fn a_wrong_or_missing_key_is_not_accepted() {
 #[tokio::test]
 async fn plain_http_stays_at_home() {
     for endpoint in ["http://10.0.0.1:80", "http://example.com", "http://0.0.0.0:80"] {
-        let error = fails(transport(key()).link(&peer(endpoint, None)).map(|_| ()), ErrorCategory::Configuration);
+        let error =
+            fails(transport(key()).link(&peer(endpoint, None), &own()).map(|_| ()), ErrorCategory::Configuration);
         assert!(error.detail().contains("https://"), "{error}");
     }
     let strict = HttpsTransport::new(HttpsOptions { shared_key: key(), allow_plaintext_loopback: false });
-    fails(strict.link(&peer("http://127.0.0.1:1", None)).map(|_| ()), ErrorCategory::Configuration);
+    fails(strict.link(&peer("http://127.0.0.1:1", None), &own()).map(|_| ()), ErrorCategory::Configuration);
 }
 
 #[tokio::test]
@@ -74,8 +75,10 @@ async fn an_unusable_ca_file_is_named() {
     let empty = dir.path().join("empty.pem");
     std::fs::write(&empty, "no certificate").unwrap();
     for ca in [dir.path().join("missing.pem"), empty] {
-        let error =
-            fails(transport(key()).link(&peer("https://x:1", Some(&ca))).map(|_| ()), ErrorCategory::Configuration);
+        let error = fails(
+            transport(key()).link(&peer("https://x:1", Some(&ca)), &own()).map(|_| ()),
+            ErrorCategory::Configuration,
+        );
         assert!(error.detail().contains(".pem"), "{error}");
     }
 }
@@ -117,7 +120,7 @@ async fn a_new_certificate_is_taken_up_and_a_broken_one_is_not() {
     let node = node_with(Some(files.clone()), limits).await;
     let endpoint = format!("https://{}", node.addr());
     let ask = |ca: std::path::PathBuf| {
-        let link = transport(key()).link(&peer(endpoint.clone(), Some(&ca))).unwrap();
+        let link = transport(key()).link(&peer(endpoint.clone(), Some(&ca)), &own()).unwrap();
         async move { link.identify(PATIENCE).await.is_ok() }
     };
     assert!(ask(first.ca()).await && !ask(second.ca()).await);

@@ -1,0 +1,148 @@
+//! What is said around questions and answers: who calls, who answers, how far a log reaches, what changed meanwhile.
+
+use super::{WireCursor, WireError, WireHeads, cursor_from, heads_from, malformed, wire_cursor, wire_heads};
+use crate::clock::MAX_CLOCK_ENTRIES;
+use crate::codec::Capped;
+use crate::config::SharedKey;
+use crate::digest::Digest;
+use crate::ids::CortexId;
+use crate::protocol::{Heartbeat, Hello, Identity, Refresh, RequestId};
+use crate::time::Timestamp;
+
+/// The longest key, name or version in a hello or identity, in bytes.
+const MAX_TEXT: usize = 512;
+
+#[derive(bincode::Encode, bincode::Decode)]
+pub(super) struct WireRefresh {
+    process: u64,
+    number: u64,
+    from: [u8; 16],
+    known: WireHeads,
+    direct: Capped<[u8; 16], MAX_CLOCK_ENTRIES>,
+}
+
+#[derive(bincode::Encode, bincode::Decode)]
+pub(super) struct WireHeartbeat {
+    from: [u8; 16],
+    head: WireCursor,
+    head_time: i64,
+}
+
+type WireText = Capped<u8, MAX_TEXT>;
+
+#[derive(bincode::Encode, bincode::Decode)]
+pub(super) struct WireHello {
+    protocol_min: u16,
+    protocol_max: u16,
+    key: WireText,
+    from: [u8; 16],
+    name: WireText,
+    version: WireText,
+}
+
+#[derive(bincode::Encode, bincode::Decode)]
+pub(super) struct WireIdentity {
+    cortex_id: [u8; 16],
+    name: WireText,
+    protocol_min: u16,
+    protocol_max: u16,
+    version: WireText,
+    head: WireCursor,
+    head_time: i64,
+    digest: [u8; 16],
+}
+
+pub(super) fn wire_refresh(refresh: &Refresh) -> WireRefresh {
+    WireRefresh {
+        process: refresh.request.process,
+        number: refresh.request.number,
+        from: refresh.from.to_bytes(),
+        known: wire_heads(&refresh.known),
+        direct: Capped(refresh.direct.iter().map(|id| id.to_bytes()).collect()),
+    }
+}
+
+pub(super) fn refresh_from(wire: WireRefresh) -> Result<Refresh, WireError> {
+    Ok(Refresh {
+        request: RequestId { process: wire.process, number: wire.number },
+        from: CortexId::from_bytes(wire.from),
+        known: heads_from(wire.known)?,
+        direct: wire.direct.0.into_iter().map(CortexId::from_bytes).collect(),
+    })
+}
+
+pub(super) fn wire_heartbeat(heartbeat: &Heartbeat) -> WireHeartbeat {
+    WireHeartbeat {
+        from: heartbeat.from.to_bytes(),
+        head: wire_cursor(&heartbeat.head),
+        head_time: heartbeat.head_time.as_micros(),
+    }
+}
+
+pub(super) fn heartbeat_from(wire: WireHeartbeat) -> Result<Heartbeat, WireError> {
+    Ok(Heartbeat {
+        from: CortexId::from_bytes(wire.from),
+        head: cursor_from(wire.head)?,
+        head_time: Timestamp::from_micros(wire.head_time),
+    })
+}
+
+/// What is sent of a text: as much as a reader takes, cut between characters.
+fn wire_text(text: &str) -> WireText {
+    Capped(text[..text.floor_char_boundary(MAX_TEXT)].into())
+}
+
+fn text_from(wire: WireText) -> Result<String, WireError> {
+    String::from_utf8(wire.0).map_err(|_| malformed("a text is not UTF-8"))
+}
+
+pub(super) fn wire_hello(hello: &Hello) -> WireHello {
+    WireHello {
+        protocol_min: hello.protocol_min,
+        protocol_max: hello.protocol_max,
+        key: wire_text(hello.key.expose()),
+        from: hello.from.to_bytes(),
+        name: wire_text(&hello.name),
+        version: wire_text(&hello.version),
+    }
+}
+
+pub(super) fn hello_from(wire: WireHello) -> Result<Hello, WireError> {
+    let key = text_from(wire.key)?;
+    Ok(Hello {
+        protocol_min: wire.protocol_min,
+        protocol_max: wire.protocol_max,
+        key: if key.is_empty() { SharedKey::default() } else { SharedKey::presented(key) },
+        from: CortexId::from_bytes(wire.from),
+        name: text_from(wire.name)?,
+        version: text_from(wire.version)?,
+    })
+}
+
+pub(super) fn wire_identity(identity: &Identity) -> WireIdentity {
+    WireIdentity {
+        cortex_id: identity.cortex_id.to_bytes(),
+        name: wire_text(&identity.name),
+        protocol_min: identity.protocol_min,
+        protocol_max: identity.protocol_max,
+        version: wire_text(&identity.version),
+        head: wire_cursor(&identity.head),
+        head_time: identity.head_time.as_micros(),
+        digest: identity.digest.to_bytes(),
+    }
+}
+
+pub(super) fn identity_from(wire: WireIdentity) -> Result<Identity, WireError> {
+    let head = cursor_from(wire.head)?;
+    Ok(Identity {
+        cortex_id: CortexId::from_bytes(wire.cortex_id),
+        name: text_from(wire.name)?,
+        protocol_min: wire.protocol_min,
+        protocol_max: wire.protocol_max,
+        version: text_from(wire.version)?,
+        epoch: head.epoch,
+        head,
+        head_time: Timestamp::from_micros(wire.head_time),
+        digest: Digest::from_bytes(wire.digest),
+    })
+}

@@ -1,0 +1,117 @@
+//! Questions that are open, so that a refresh finds its own.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::Notify;
+
+use crate::clock::MAX_CLOCK_ENTRIES;
+use crate::ids::CortexId;
+use crate::protocol::{Heads, Refresh, RequestId};
+
+type Key = (CortexId, RequestId);
+
+/// Where an open question finds what its asker told meanwhile: at most one refresh, newer ones folded into it.
+#[derive(Default)]
+pub(super) struct Mailbox {
+    waiting: Mutex<Option<Refresh>>,
+    told: Notify,
+}
+
+impl Mailbox {
+    pub(super) fn take(&self) -> Option<Refresh> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Completes when there is something to take, or was since the last time.
+    pub(super) async fn told(&self) {
+        self.told.notified().await;
+    }
+
+    fn put(&self, refresh: Refresh) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        *waiting = Some(match waiting.take() {
+            Some(before) => Refresh { known: fold(&before.known, &refresh.known), ..refresh },
+            None => refresh,
+        });
+        drop(waiting);
+        self.told.notify_one();
+    }
+}
+
+/// Both, the higher counter where an origin stands in both; the newer one alone where that is more than a clock may hold.
+fn fold(before: &Heads, newer: &Heads) -> Heads {
+    let mut heads: BTreeMap<_, _> = before.iter().collect();
+    for (origin, head) in newer.iter() {
+        if heads.get(&origin).is_none_or(|held| held.counter <= head.counter) {
+            heads.insert(origin, head);
+        }
+    }
+    if heads.len() > MAX_CLOCK_ENTRIES { newer.clone() } else { Heads::new(heads.into_iter().collect()) }
+}
+
+#[derive(Default)]
+pub(super) struct OpenQuestions {
+    mailboxes: Mutex<HashMap<Key, Arc<Mailbox>>>,
+}
+
+impl OpenQuestions {
+    pub(super) fn register(&self, key: Key) -> Arc<Mailbox> {
+        let mailbox = Arc::<Mailbox>::default();
+        self.mailboxes.lock().unwrap_or_else(PoisonError::into_inner).insert(key, Arc::clone(&mailbox));
+        mailbox
+    }
+
+    /// A question that took the same name since stays.
+    pub(super) fn forget(&self, key: Key, mailbox: &Arc<Mailbox>) {
+        let mut mailboxes = self.mailboxes.lock().unwrap_or_else(PoisonError::into_inner);
+        if mailboxes.get(&key).is_some_and(|held| Arc::ptr_eq(held, mailbox)) {
+            mailboxes.remove(&key);
+        }
+    }
+
+    pub(super) fn deliver(&self, refresh: Refresh) {
+        let key = (refresh.from, refresh.request);
+        let mailbox = self.mailboxes.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
+        if let Some(mailbox) = mailbox {
+            mailbox.put(refresh);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::digest::Digest;
+    use crate::ids::{Epoch, Origin};
+    use crate::protocol::ChainHead;
+
+    fn refresh(number: u64, origin: u8, counter: u64) -> Refresh {
+        let origin = Origin::new(CortexId::from_bytes([origin; 16]), Epoch::new(1));
+        Refresh {
+            request: RequestId { process: 1, number },
+            from: CortexId::from_bytes([1; 16]),
+            known: Heads::new(vec![(origin, ChainHead { counter, digest: Digest::ZERO })]),
+            direct: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_refresh_reaches_its_own_question_only_and_newer_ones_are_folded() {
+        let open = OpenQuestions::default();
+        let key = |number| (CortexId::from_bytes([1; 16]), RequestId { process: 1, number });
+        let (one, two) = (open.register(key(1)), open.register(key(2)));
+        for refresh in [refresh(1, 7, 3), refresh(1, 8, 1), refresh(1, 7, 2), refresh(9, 7, 3)] {
+            open.deliver(refresh);
+        }
+        let counters: Vec<_> = one.take().unwrap().known.iter().map(|(_, head)| head.counter).collect();
+        assert_eq!(counters, [3, 1]);
+        assert!(one.take().is_none() && two.take().is_none());
+        let again = open.register(key(1));
+        open.forget(key(1), &one);
+        open.deliver(refresh(1, 7, 4));
+        assert!(again.take().is_some() && one.take().is_none());
+        open.forget(key(1), &again);
+        assert_eq!(open.mailboxes.lock().unwrap().len(), 1);
+    }
+}

@@ -1,0 +1,163 @@
+//! What a peer sends, pushed or asked for: one way to take both.
+//!
+//! Where a transport keeps a run of answers open, the next one is taken from it; where it brings one answer a question,
+//! the question is asked again each time. Pull is the truth: whatever becomes of a run, the next question goes on from
+//! the durable cursor.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::peer_task::hard;
+use crate::health::ErrorCategory;
+use crate::ids::{CortexId, Origin, PeerName};
+use crate::log::{Asked, LogView, read_cursor};
+use crate::protocol::{
+    Delivery, FetchRequest, Heads, Known, MAX_BATCH_BYTES, MAX_BATCH_EVENTS, PROTOCOL_MAX, Pushed, Refresh, RequestId,
+};
+use crate::transport::{Link, Tail, TransportError};
+
+/// How long an answer may take beyond the time it may be parked.
+const FETCH_DEADLINE: Duration = Duration::from_secs(60);
+
+/// What the next answer is wanted for.
+pub(super) struct Question {
+    pub(super) view: LogView,
+    pub(super) peer: PeerName,
+    pub(super) to: CortexId,
+    pub(super) by_clock: bool,
+    pub(super) anew: bool,
+    pub(super) wait: Duration,
+    pub(super) direct: Vec<CortexId>,
+    pub(super) request: RequestId,
+}
+
+/// What the peer was told that we hold, for the question that is open.
+#[derive(Default)]
+pub(super) struct Told {
+    request: Option<RequestId>,
+    known: BTreeMap<Origin, u64>,
+    direct: Vec<CortexId>,
+}
+
+impl Told {
+    fn open(&mut self, request: &FetchRequest, known: &Heads) {
+        self.request = Some(request.request);
+        self.known = known.iter().map(|(origin, head)| (origin, head.counter)).collect();
+        self.direct.clone_from(&request.direct);
+    }
+
+    /// The peer sent these itself: it knows that we will hold them.
+    pub(super) fn sent_by_peer(&mut self, heads: &Heads) {
+        for (origin, head) in heads.iter() {
+            let told = self.known.entry(origin).or_default();
+            *told = (*told).max(head.counter);
+        }
+    }
+
+    pub(super) const fn is_open(&self) -> bool {
+        self.request.is_some()
+    }
+
+    /// What there is to tell, counted as told.
+    pub(super) fn news(&mut self, from: CortexId, held: &Heads, direct: Vec<CortexId>) -> Option<Refresh> {
+        let request = self.request?;
+        let moved = |origin: Origin, counter| self.known.get(&origin).is_none_or(|&told| told < counter);
+        let known: Vec<_> = held.iter().filter(|(origin, head)| moved(*origin, head.counter)).collect();
+        if known.is_empty() && direct == self.direct {
+            return None;
+        }
+        self.known.extend(known.iter().map(|(origin, head)| (*origin, head.counter)));
+        self.direct.clone_from(&direct);
+        Some(Refresh { request, from, known: Heads::new(known), direct })
+    }
+}
+
+pub(super) type SharedTold = Arc<Mutex<Told>>;
+
+pub(super) fn lock(told: &SharedTold) -> MutexGuard<'_, Told> {
+    told.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// One peer's answers.
+pub(super) struct Feed {
+    link: Arc<dyn Link>,
+    tail: Option<(RequestId, Box<dyn Tail>)>,
+    told: SharedTold,
+}
+
+impl Feed {
+    pub(super) fn new(link: Arc<dyn Link>, told: SharedTold) -> Self {
+        Self { link, tail: None, told }
+    }
+
+    /// The next answer, with what it is measured against.
+    pub(super) async fn next(&mut self, question: &Question) -> (Asked, Result<Pushed, TransportError>) {
+        let mut asked = Asked {
+            request: question.request,
+            to: question.to,
+            after: None,
+            max_events: MAX_BATCH_EVENTS,
+            max_bytes: MAX_BATCH_BYTES,
+        };
+        let answer = self.answer(question, &mut asked).await;
+        if answer.is_err() || self.tail.is_none() {
+            self.tail = None;
+            lock(&self.told).request = None;
+        }
+        (asked, answer)
+    }
+
+    async fn answer(&mut self, question: &Question, asked: &mut Asked) -> Result<Pushed, TransportError> {
+        let deadline = FETCH_DEADLINE + question.wait;
+        let cursor = || {
+            read_cursor(&**question.view.store(), &question.peer)
+                .map_err(|e| TransportError::new(ErrorCategory::Store, e.to_string()))
+        };
+        if question.anew {
+            self.tail = None;
+        }
+        if let Some((request, tail)) = &mut self.tail {
+            asked.request = *request;
+            asked.after = cursor()?;
+            if let Some(pushed) = hard(deadline, tail.next(deadline)).await? {
+                return Ok(pushed);
+            }
+        }
+        // Nothing is open, or the server ended the run in order.
+        self.tail = None;
+        asked.request = question.request;
+        asked.after = if question.by_clock { None } else { cursor()? };
+        let request = self.request(question, asked);
+        match hard(deadline, self.link.tail(&request, deadline)).await? {
+            Some(mut tail) => {
+                let pushed = hard(deadline, tail.next(deadline)).await?;
+                self.tail = Some((asked.request, tail));
+                pushed.ok_or_else(|| TransportError::new(ErrorCategory::Eof, "the run of answers ended without one"))
+            }
+            None => {
+                let request = FetchRequest { delivery: Delivery::Once, ..request };
+                hard(deadline, self.link.fetch(&request, deadline)).await.map(Pushed::Reply)
+            }
+        }
+    }
+
+    fn request(&self, question: &Question, asked: &Asked) -> FetchRequest {
+        let known = question.view.heads();
+        let request = FetchRequest {
+            request: asked.request,
+            from: question.view.local().cortex_id,
+            to: asked.to,
+            protocol: PROTOCOL_MAX,
+            after: asked.after,
+            known: Known::Full(known.clone()),
+            direct: question.direct.clone(),
+            max_events: asked.max_events,
+            max_bytes: asked.max_bytes,
+            wait: question.wait,
+            delivery: Delivery::Live,
+        };
+        lock(&self.told).open(&request, &known);
+        request
+    }
+}
