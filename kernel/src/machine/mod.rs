@@ -134,6 +134,15 @@ pub struct Lag {
     pub behind: Duration,
 }
 
+/// Where an answer came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// It was asked for just now.
+    Asked,
+    /// It came on a run that was open already.
+    Pushed,
+}
+
 /// How failures, answers and outcomes come back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum IngestOutcome {
@@ -148,6 +157,10 @@ pub enum IngestOutcome {
     /// It failed.
     Failed(ErrorCategory),
 }
+
+/// More pushes than this within the window, none of which brings anything, are a flood: they wait in the transport.
+const FLOOD: u32 = 16;
+const FLOOD_WINDOW: Duration = Duration::from_secs(1);
 
 /// The envelope of a batch that is being stored.
 #[derive(Debug, Clone, Copy)]
@@ -182,6 +195,12 @@ pub struct PeerMachine {
     number: u64,
     token: u64,
     asked_at: Duration,
+    /// Whether the open question may be parked.
+    parked: bool,
+    /// Whether the answer in hand was pushed.
+    pushed: bool,
+    /// Since when, and how many, pushes brought nothing.
+    empty: (Duration, u32),
     lag: Option<Lag>,
     pending: Option<Pending>,
     /// How far we have read its log, and when that entry joined it; known once a batch was taken.
@@ -205,6 +224,9 @@ impl PeerMachine {
             number: 0,
             token: 0,
             asked_at: Duration::ZERO,
+            parked: false,
+            pushed: false,
+            empty: (Duration::ZERO, 0),
             lag: None,
             pending: None,
             read: None,
@@ -318,7 +340,8 @@ impl PeerMachine {
         self.health.version = Some(identity.version.chars().take(64).collect());
         self.peer = Some(identity.cortex_id);
         self.phase = Phase::CatchingUp;
-        self.fetch(now, identity.cortex_id, true);
+        // The first question is not parked: how far we are behind is worth knowing at once.
+        self.ask(now, identity.cortex_id, true, Duration::ZERO);
     }
 
     /// The pin could not be stored: nothing more is said to the peer now.
@@ -328,17 +351,30 @@ impl PeerMachine {
     }
 
     fn fetch(&mut self, now: Now, to: CortexId, anew: bool) {
+        self.ask(now, to, anew, self.interval);
+    }
+
+    fn ask(&mut self, now: Now, to: CortexId, anew: bool, wait: Duration) {
         self.number += 1;
         self.asked_at = now.monotonic;
-        let (number, by_clock, wait) = (self.number, self.by_clock, self.interval);
+        self.parked = !wait.is_zero();
+        let (number, by_clock) = (self.number, self.by_clock);
         self.actions.push_back(Action::Fetch { number, to, by_clock, anew: anew || by_clock, wait });
     }
 
     /// The peer answered, or could not be asked.
-    pub fn handle_reply(&mut self, now: Now, number: u64, answer: Result<FetchReply, ErrorCategory>, chance: u64) {
+    pub fn handle_reply(
+        &mut self,
+        now: Now,
+        number: u64,
+        source: Source,
+        answer: Result<FetchReply, ErrorCategory>,
+        chance: u64,
+    ) {
         if number != self.number {
             return;
         }
+        self.pushed = source == Source::Pushed;
         match answer {
             Ok(FetchReply::Batch(batch)) => {
                 self.pending = Some(Pending {
@@ -370,7 +406,7 @@ impl PeerMachine {
             self.lag = Some(Lag::between(read, (heartbeat.head, heartbeat.head_time)));
         }
         self.well(now);
-        self.fetch(now, to, false);
+        self.next_push(now, to);
     }
 
     fn ask_by_clock(&mut self, now: Now) {
@@ -428,15 +464,32 @@ impl PeerMachine {
         }
         self.phase = if caught_up { Phase::Live } else { Phase::CatchingUp };
         let Some(to) = self.peer else { return };
+        if ingested.stored > 0 || moved {
+            self.empty = (now.monotonic, 0);
+            return self.fetch(now, to, false);
+        }
+        if self.pushed {
+            return self.next_push(now, to);
+        }
         // A server that parks polls used up the time already; one that does not must not be asked in a loop, and neither
         // one that says it has more and sends nothing.
         let pace = if caught_up { self.interval } else { self.interval.min(NO_PROGRESS) };
         let next = self.asked_at.saturating_add(pace);
-        if ingested.stored == 0 && !moved && next > now.monotonic {
+        if self.parked && next > now.monotonic {
             self.timer(next);
         } else {
             self.fetch(now, to, false);
         }
+    }
+
+    /// Goes on listening after a push that brought nothing, but not to a flood of them.
+    fn next_push(&mut self, now: Now, to: CortexId) {
+        let until = self.empty.0.saturating_add(FLOOD_WINDOW);
+        if now.monotonic >= until {
+            self.empty = (now.monotonic, 0);
+        }
+        self.empty.1 += 1;
+        if self.empty.1 > FLOOD { self.timer(until) } else { self.fetch(now, to, false) }
     }
 
     fn timer(&mut self, at: Duration) {

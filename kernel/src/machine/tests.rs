@@ -77,6 +77,20 @@ fn fetching(machine: &mut PeerMachine) -> u64 {
     fetch_number(machine).0
 }
 
+/// Brings it to its second fetch, which may be parked.
+fn parked(machine: &mut PeerMachine) -> u64 {
+    let number = fetching(machine);
+    machine.handle_reply(at(0), number, Source::Asked, Ok(quiet(4)), 0);
+    actions(machine);
+    machine.handle_ingested(at(0), number, done(0), 0);
+    let kept = actions(machine);
+    assert!(matches!(kept[0], Action::Save { .. }), "the first success is kept at once");
+    match kept[1] {
+        Action::Fetch { number, wait: INTERVAL, .. } => number,
+        ref other => panic!("a fetch was due, not {other:?}"),
+    }
+}
+
 fn fetch_number(machine: &mut PeerMachine) -> (u64, bool) {
     match actions(machine).pop() {
         Some(Action::Fetch { number, by_clock, .. }) => (number, by_clock),
@@ -91,7 +105,7 @@ fn first_contact_pins_and_later_contacts_compare() {
     fresh.handle_identity(at(0), fresh.number, Ok(identity(2)), 0);
     let wanted = actions(&mut fresh);
     assert_eq!(wanted[0], Action::Pin { cortex_id: cortex(2) });
-    assert!(matches!(wanted[1], Action::Fetch { to, wait: INTERVAL, by_clock: false, .. } if to == cortex(2)));
+    assert!(matches!(wanted[1], Action::Fetch { to, wait: Duration::ZERO, by_clock: false, .. } if to == cortex(2)));
 
     let mut pinned = machine(Some(2));
     fetching(&mut pinned);
@@ -124,19 +138,18 @@ fn who_must_not_be_is_refused_and_nothing_is_asked() {
 #[test]
 fn a_quiet_peer_is_asked_again_after_the_interval_and_a_parked_poll_at_once() {
     let mut machine = machine(Some(2));
-    let number = fetching(&mut machine);
-    machine.handle_reply(at(1), number, Ok(quiet(4)), 0);
+    let number = parked(&mut machine);
+    machine.handle_reply(at(1), number, Source::Asked, Ok(quiet(4)), 0);
     assert!(matches!(actions(&mut machine)[0], Action::Ingest { .. }));
     machine.handle_ingested(at(1), number, done(0), 0);
     let wanted = actions(&mut machine);
-    assert!(matches!(wanted[0], Action::Save { .. }), "the first success is kept at once");
-    let Action::Timer { token, at: due } = wanted[1] else { panic!("{wanted:?}") };
+    let Action::Timer { token, at: due } = wanted[0] else { panic!("{wanted:?}") };
     assert_eq!((due, machine.phase()), (INTERVAL, Phase::Live));
     machine.handle_timer(at(30), token - 1);
     assert!(actions(&mut machine).is_empty(), "a stale timer is harmless");
     machine.handle_timer(at(30), token);
     let (number, _) = fetch_number(&mut machine);
-    machine.handle_reply(at(60), number, Ok(quiet(4)), 0);
+    machine.handle_reply(at(60), number, Source::Asked, Ok(quiet(4)), 0);
     actions(&mut machine);
     machine.handle_ingested(at(60), number, done(0), 0);
     fetch_number(&mut machine);
@@ -146,8 +159,8 @@ fn a_quiet_peer_is_asked_again_after_the_interval_and_a_parked_poll_at_once() {
 #[test]
 fn a_peer_without_progress_is_not_asked_in_a_loop() {
     let mut machine = machine(Some(2));
-    let number = fetching(&mut machine);
-    machine.handle_reply(at(0), number, Ok(quiet(1000)), 0);
+    let number = parked(&mut machine);
+    machine.handle_reply(at(0), number, Source::Asked, Ok(quiet(1000)), 0);
     actions(&mut machine);
     machine.handle_ingested(at(0), number, done(0), 0);
     let Some(Action::Timer { at: due, .. }) = actions(&mut machine).pop() else { panic!("a timer was due") };
@@ -159,13 +172,33 @@ fn heartbeat(seq: u64) -> Heartbeat {
 }
 
 #[test]
+fn a_flood_of_pushes_that_bring_nothing_is_slowed_down() {
+    let mut machine = machine(Some(2));
+    let mut number = parked(&mut machine);
+    for push in 1.. {
+        if push % 2 == 0 {
+            machine.handle_heartbeat(at(0), number, &heartbeat(7), 0);
+        } else {
+            machine.handle_reply(at(0), number, Source::Pushed, Ok(quiet(4)), 0);
+            actions(&mut machine);
+            machine.handle_ingested(at(0), number, done(0), 0);
+        }
+        match actions(&mut machine).pop() {
+            Some(Action::Fetch { number: next, .. }) if push <= FLOOD => number = next,
+            Some(Action::Timer { at: FLOOD_WINDOW, .. }) if push == FLOOD + 1 => return,
+            other => panic!("{push}: {other:?}"),
+        }
+    }
+}
+
+#[test]
 fn heartbeats_tell_the_lag_while_nothing_moves() {
     let mut machine = machine(Some(2));
     let number = fetching(&mut machine);
     machine.handle_heartbeat(at(0), number, &heartbeat(7), 0);
     assert_eq!(machine.lag(), None, "how far we have read is not known yet");
     let (number, _) = fetch_number(&mut machine);
-    machine.handle_reply(at(0), number, Ok(batch(4, 4)), 0);
+    machine.handle_reply(at(0), number, Source::Asked, Ok(batch(4, 4)), 0);
     actions(&mut machine);
     machine.handle_ingested(at(0), number, done(1), 0);
     assert_eq!(machine.lag().map(|lag| lag.events), Some(0));
@@ -187,7 +220,7 @@ fn a_heartbeat_of_another_log_or_behind_what_was_read_breaks_the_protocol() {
     for bad in [other, epoch, heartbeat(3)] {
         let mut machine = machine(Some(2));
         let number = fetching(&mut machine);
-        machine.handle_reply(at(0), number, Ok(batch(4, 4)), 0);
+        machine.handle_reply(at(0), number, Source::Asked, Ok(batch(4, 4)), 0);
         actions(&mut machine);
         machine.handle_ingested(at(0), number, done(1), 0);
         let (number, _) = fetch_number(&mut machine);
@@ -203,7 +236,7 @@ fn a_gap_is_asked_for_anew_once() {
     let mut machine = machine(Some(2));
     let mut number = fetching(&mut machine);
     for round in 0..2 {
-        machine.handle_reply(at(0), number, Ok(batch(4, 4)), 0);
+        machine.handle_reply(at(0), number, Source::Asked, Ok(batch(4, 4)), 0);
         actions(&mut machine);
         machine.handle_ingested(at(0), number, IngestOutcome::Gap, 0);
         match (round, actions(&mut machine).pop()) {
@@ -220,7 +253,7 @@ fn while_behind_it_goes_on_at_once_and_knows_its_lag() {
     let mut machine = machine(Some(2));
     let number = fetching(&mut machine);
     assert_eq!(machine.lag(), None, "unknown is absent, never 0");
-    machine.handle_reply(at(1), number, Ok(batch(4, 10)), 0);
+    machine.handle_reply(at(1), number, Source::Asked, Ok(batch(4, 10)), 0);
     actions(&mut machine);
     machine.handle_ingested(at(1), number, done(4), 0);
     assert_eq!(machine.lag(), Some(Lag { events: 6, behind: Duration::from_secs(5) }));
@@ -233,20 +266,20 @@ fn an_unknown_cursor_and_a_hole_are_asked_once_by_clock() {
     let unknown = || Ok(FetchReply::Refused(Refusal::CursorUnknown));
     let mut machine = machine(Some(2));
     let number = fetching(&mut machine);
-    machine.handle_reply(at(1), number, unknown(), 0);
+    machine.handle_reply(at(1), number, Source::Asked, unknown(), 0);
     let (number, by_clock) = fetch_number(&mut machine);
     assert!(by_clock);
-    machine.handle_reply(at(1), number, unknown(), 0);
+    machine.handle_reply(at(1), number, Source::Asked, unknown(), 0);
     assert_eq!(machine.health().last_error, Some(ErrorCategory::Protocol));
 
     let mut machine = self::machine(Some(2));
     let number = fetching(&mut machine);
-    machine.handle_reply(at(1), number, Ok(batch(4, 4)), 0);
+    machine.handle_reply(at(1), number, Source::Asked, Ok(batch(4, 4)), 0);
     actions(&mut machine);
     machine.handle_ingested(at(1), number, IngestOutcome::Hole, 0);
     let (number, by_clock) = fetch_number(&mut machine);
     assert!(by_clock);
-    machine.handle_reply(at(1), number, Ok(batch(4, 4)), 0);
+    machine.handle_reply(at(1), number, Source::Asked, Ok(batch(4, 4)), 0);
     actions(&mut machine);
     machine.handle_ingested(at(1), number, IngestOutcome::Hole, 0);
     assert_eq!(machine.health().last_error, Some(ErrorCategory::Protocol));
@@ -258,7 +291,7 @@ fn a_fork_halts_until_reset() {
     let number = fetching(&mut machine);
     let origin = Origin::new(cortex(2), Epoch::new(1));
     let fork = Refusal::Fork { origin, counter: 3, digest: Digest::ZERO };
-    machine.handle_reply(at(1), number, Ok(FetchReply::Refused(fork)), 0);
+    machine.handle_reply(at(1), number, Source::Asked, Ok(FetchReply::Refused(fork)), 0);
     let wanted = actions(&mut machine);
     assert_eq!((wanted.len(), machine.phase()), (1, Phase::Halted), "no timer");
     machine.wake();
@@ -282,7 +315,7 @@ fn every_refusal_has_a_category_and_backs_off() {
     for (refusal, category) in refusals {
         let mut machine = machine(Some(2));
         let number = fetching(&mut machine);
-        machine.handle_reply(at(1), number, Ok(FetchReply::Refused(refusal)), 0);
+        machine.handle_reply(at(1), number, Source::Asked, Ok(FetchReply::Refused(refusal)), 0);
         assert_eq!(machine.health().last_error, Some(category));
         assert_eq!(machine.phase(), Phase::BackingOff);
     }
@@ -298,7 +331,7 @@ fn failures_are_explained_once_repeated_briefly_and_their_end_is_told() {
         machine.wake();
     }
     let number = fetching(&mut machine);
-    machine.handle_reply(at(2), number, Ok(batch(1, 1)), 0);
+    machine.handle_reply(at(2), number, Source::Asked, Ok(batch(1, 1)), 0);
     actions(&mut machine);
     machine.handle_ingested(at(2), number, done(1), 0);
     assert!(matches!(&actions(&mut machine)[0], Action::Save { news: News::Recovered, .. }));
@@ -308,11 +341,11 @@ fn failures_are_explained_once_repeated_briefly_and_their_end_is_told() {
 fn late_answers_are_ignored_and_a_paused_machine_stays_still() {
     let mut machine = machine(Some(2));
     let number = fetching(&mut machine);
-    machine.handle_reply(at(1), number - 1, Ok(batch(9, 9)), 0);
+    machine.handle_reply(at(1), number - 1, Source::Asked, Ok(batch(9, 9)), 0);
     machine.handle_ingested(at(1), number + 1, done(1), 0);
     assert!(actions(&mut machine).is_empty());
     machine.pause();
-    machine.handle_reply(at(1), number, Ok(batch(9, 9)), 0);
+    machine.handle_reply(at(1), number, Source::Asked, Ok(batch(9, 9)), 0);
     machine.handle_identity(at(1), number, Ok(identity(2)), 0);
     machine.reset();
     machine.wake();
@@ -326,18 +359,18 @@ fn late_answers_are_ignored_and_a_paused_machine_stays_still() {
 fn an_answer_that_was_not_asked_for_is_asked_again() {
     let mut machine = machine(Some(2));
     let number = fetching(&mut machine);
-    machine.handle_reply(at(1), number, Ok(batch(9, 9)), 0);
+    machine.handle_reply(at(1), number, Source::Asked, Ok(batch(9, 9)), 0);
     actions(&mut machine);
     machine.handle_ingested(at(1), number, IngestOutcome::NotAsked, 0);
     let (number, _) = fetch_number(&mut machine);
-    machine.handle_reply(at(1), number, Ok(batch(9, 9)), 0);
+    machine.handle_reply(at(1), number, Source::Asked, Ok(batch(9, 9)), 0);
     actions(&mut machine);
     machine.handle_ingested(at(1), number, IngestOutcome::NotAsked, 0);
     assert_eq!((machine.phase(), machine.health().last_error), (Phase::BackingOff, Some(ErrorCategory::Store)));
     machine.wake();
     fetching(&mut machine);
     machine.set_pinned_elsewhere(vec![]);
-    machine.handle_reply(at(1), machine.number, Err(ErrorCategory::Eof), 0);
+    machine.handle_reply(at(1), machine.number, Source::Asked, Err(ErrorCategory::Eof), 0);
     assert_eq!(machine.health().last_error, Some(ErrorCategory::Eof));
 }
 

@@ -105,8 +105,10 @@ impl Answers {
             };
             let asking = self.state.open(asking);
             let caught_up = found.batch.last == found.batch.head;
-            // A long run of what the asker knows already is told, so that it need not be looked at again.
-            if !found.batch.events.is_empty() || !caught_up && found.held.is_none() {
+            // A long run of what the asker knows already is told, so that it need not be looked at again; and where a
+            // live tail begins is told at once.
+            let begins = self.delivery == Delivery::Live && !self.answered;
+            if begins || !found.batch.events.is_empty() || !caught_up && found.held.is_none() {
                 return Some(emit(asking, found.batch, &mut self.passed));
             }
             if self.delivery == Delivery::CatchUp && self.answered && caught_up {

@@ -12,6 +12,7 @@ use super::peer_task::hard;
 use crate::health::ErrorCategory;
 use crate::ids::{CortexId, Origin, PeerName};
 use crate::log::{Asked, LogView, read_cursor};
+use crate::machine::Source;
 use crate::protocol::{
     Delivery, FetchRequest, Heads, Known, MAX_BATCH_BYTES, MAX_BATCH_EVENTS, PROTOCOL_MAX, Pushed, Refresh, RequestId,
 };
@@ -91,8 +92,8 @@ impl Feed {
         Self { link, tail: None, told }
     }
 
-    /// The next answer, with what it is measured against.
-    pub(super) async fn next(&mut self, question: &Question) -> (Asked, Result<Pushed, TransportError>) {
+    /// The next answer, with what it is measured against, and whether it was asked for just now or pushed.
+    pub(super) async fn next(&mut self, question: &Question) -> (Asked, Source, Result<Pushed, TransportError>) {
         let mut asked = Asked {
             request: question.request,
             to: question.to,
@@ -105,7 +106,8 @@ impl Feed {
             self.tail = None;
             lock(&self.told).request = None;
         }
-        (asked, answer)
+        let source = if asked.request == question.request { Source::Asked } else { Source::Pushed };
+        (asked, source, answer)
     }
 
     async fn answer(&mut self, question: &Question, asked: &mut Asked) -> Result<Pushed, TransportError> {

@@ -2,9 +2,10 @@
 
 mod feed;
 mod peer_task;
+mod statuses;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -15,6 +16,7 @@ use crate::log::LogHandle;
 use crate::state::{PeerState, State, StateError};
 use crate::transport::Transport;
 use peer_task::{Command, PeerTask};
+use statuses::Statuses;
 
 /// A peer that configuration does not name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -38,8 +40,6 @@ pub enum PeerCommandError {
     Stopped,
 }
 
-pub(crate) type Statuses = Arc<RwLock<BTreeMap<PeerName, PeerState>>>;
-
 struct Running {
     commands: mpsc::Sender<Command>,
     task: JoinHandle<()>,
@@ -50,7 +50,7 @@ pub struct Syncer {
     log: LogHandle,
     transports: Vec<Arc<dyn Transport>>,
     config: Config,
-    statuses: Statuses,
+    statuses: Arc<Statuses>,
     running: Mutex<BTreeMap<PeerName, Running>>,
 }
 
@@ -58,7 +58,7 @@ impl Syncer {
     /// A syncer that does nothing until [`Syncer::start`].
     #[must_use]
     pub fn new(log: LogHandle, transports: Vec<Arc<dyn Transport>>, config: Config) -> Self {
-        Self { log, transports, config, statuses: Statuses::default(), running: Mutex::default() }
+        Self { log, transports, config, statuses: Arc::default(), running: Mutex::default() }
     }
 
     /// Starts pulling: one task a peer. Peers that are paused, and all peers under mode `publish`, wait to be resumed.
@@ -107,7 +107,7 @@ impl Syncer {
     /// What is known of every peer, by name.
     #[must_use]
     pub fn peers(&self) -> Vec<PeerState> {
-        self.statuses.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+        self.statuses.all()
     }
 
     async fn command(

@@ -2,21 +2,20 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use tokio::time::Instant;
 
-use super::Statuses;
 use super::feed::{Feed, Question, SharedTold, lock};
-use crate::clock::MAX_CLOCK_ENTRIES;
+use super::statuses::{Live, Statuses};
 use crate::config::{PeerConfig, PeerMode};
 use crate::entropy;
 use crate::health::ErrorCategory;
 use crate::ids::CortexId;
 use crate::log::{Asked, IngestError, LogHandle, read_pin};
-use crate::machine::{Action, IdentityContext, IngestOutcome, News, Now, PeerMachine, Phase};
+use crate::machine::{Action, IdentityContext, IngestOutcome, News, Now, PeerMachine, Source};
 use crate::protocol::{EventBatch, FetchReply, Identity, MAX_WAIT, Pushed, RequestId};
 use crate::state::{PeerState, State, StateError};
 use crate::time::Timestamp;
@@ -42,7 +41,7 @@ pub(super) enum Command {
 
 enum Input {
     Identity(u64, Result<Identity, TransportError>),
-    Answer(u64, Box<(Feed, Asked)>, Result<Pushed, TransportError>),
+    Answer(u64, Box<(Feed, Asked, Source)>, Result<Pushed, TransportError>),
     NoLink(u64, TransportError),
     Ingested(u64, Result<crate::log::Ingested, IngestError>),
 }
@@ -57,7 +56,8 @@ pub(super) struct PeerTask {
     transports: Vec<Arc<dyn Transport>>,
     link: Option<Arc<dyn Link>>,
     machine: PeerMachine,
-    statuses: Statuses,
+    statuses: Arc<Statuses>,
+    live: watch::Receiver<Live>,
     status: PeerState,
     started: Instant,
     requests: u64,
@@ -76,7 +76,7 @@ impl PeerTask {
         interval: Duration,
         log: LogHandle,
         transports: Vec<Arc<dyn Transport>>,
-        statuses: Statuses,
+        statuses: Arc<Statuses>,
         status: PeerState,
         pinning: Arc<Mutex<()>>,
     ) -> Self {
@@ -90,6 +90,7 @@ impl PeerTask {
             transports,
             link: None,
             machine,
+            live: statuses.watch_live(),
             statuses,
             status,
             started: Instant::now(),
@@ -139,6 +140,7 @@ impl PeerTask {
                     durable.mark_changed();
                 }
                 Ok(()) = durable.changed(), if told => self.refresh(),
+                Ok(()) = self.live.changed(), if told => self.refresh(),
                 () = sleep_until(timer) => {
                     if let Some((token, _)) = self.timer.take() {
                         self.machine.handle_timer(self.now(), token);
@@ -206,10 +208,10 @@ impl PeerTask {
             }
             Input::NoLink(number, error) => {
                 let category = self.note(&error);
-                self.machine.handle_reply(now, number, Err(category), chance);
+                self.machine.handle_reply(now, number, Source::Asked, Err(category), chance);
             }
             Input::Answer(number, kept, answer) => {
-                let (feed, asked) = *kept;
+                let (feed, asked, source) = *kept;
                 self.feed = Some(feed);
                 self.asked = Some(asked);
                 match answer {
@@ -221,11 +223,11 @@ impl PeerTask {
                             }
                             FetchReply::Batch(batch) => lock(&self.told).sent_by_peer(&batch.heads),
                         }
-                        self.machine.handle_reply(now, number, Ok(reply), chance);
+                        self.machine.handle_reply(now, number, source, Ok(reply), chance);
                     }
                     Err(error) => {
                         let category = self.note(&error);
-                        self.machine.handle_reply(now, number, Err(category), chance);
+                        self.machine.handle_reply(now, number, Source::Asked, Err(category), chance);
                     }
                 }
             }
@@ -316,27 +318,23 @@ impl PeerTask {
         self.in_flight = Some(Box::pin(async move {
             match feed {
                 Ok(mut feed) => {
-                    let (asked, answer) = feed.next(&question).await;
-                    Input::Answer(number, Box::new((feed, asked)), answer)
+                    let (asked, source, answer) = feed.next(&question).await;
+                    Input::Answer(number, Box::new((feed, asked, source)), answer)
                 }
                 Err(error) => Input::NoLink(number, error),
             }
         }));
     }
 
-    /// The cortexes that are pulled live here: what they write need not come by another road.
-    fn direct(&self) -> Vec<CortexId> {
-        let statuses = self.statuses.read().unwrap_or_else(PoisonError::into_inner);
-        let live = statuses.values().filter(|peer| matches!(peer.phase, Phase::Live | Phase::CatchingUp));
-        let mut direct: Vec<_> = live.filter_map(|peer| peer.cortex_id).collect();
-        direct.truncate(MAX_CLOCK_ENTRIES);
-        direct
+    fn direct(&mut self) -> Vec<CortexId> {
+        self.live.borrow_and_update().to_vec()
     }
 
     /// Tells the peer what we hold by now, so that it does not send it.
     fn refresh(&mut self) {
+        let direct = self.direct();
         let view = self.log.view();
-        let news = lock(&self.told).news(view.local().cortex_id, &view.heads(), self.direct());
+        let news = lock(&self.told).news(view.local().cortex_id, &view.heads(), direct);
         let (Some(refresh), Some(link)) = (news, self.link.clone()) else { return };
         let peer = self.peer.name.clone();
         self.refreshing = Some(Box::pin(async move {
@@ -359,10 +357,9 @@ impl PeerTask {
     }
 
     fn pinned_elsewhere(&self) -> Vec<CortexId> {
-        let statuses = self.statuses.read().unwrap_or_else(PoisonError::into_inner);
-        let others = statuses.keys().filter(|name| **name != self.peer.name);
+        let others = self.statuses.names().into_iter().filter(|name| *name != self.peer.name);
         others
-            .filter_map(|name| read_pin(&**self.log.view().store(), name).ok().flatten())
+            .filter_map(|name| read_pin(&**self.log.view().store(), &name).ok().flatten())
             .map(|pin| pin.cortex_id)
             .collect()
     }
@@ -389,7 +386,7 @@ impl PeerTask {
         status.lag = self.machine.lag();
         status.phase = self.machine.phase();
         status.health = self.machine.health().clone();
-        self.statuses.write().unwrap_or_else(PoisonError::into_inner).insert(self.peer.name.clone(), status);
+        self.statuses.publish(status);
     }
 }
 

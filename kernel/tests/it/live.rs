@@ -1,0 +1,112 @@
+//! Live: what is appended on one cortex reaches the others at once, and over one road.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use antiphon_kernel::config::{Config, Interval, PeerConfig, PeerMode};
+use antiphon_kernel::cortex::Cortex;
+use antiphon_kernel::event::Draft;
+use antiphon_kernel::ids::PeerName;
+use antiphon_kernel::machine::Phase;
+use antiphon_kernel::testing::{MemoryNetwork, MemoryStore};
+
+async fn start(network: &MemoryNetwork, own: &str, peers: &[String]) -> Cortex {
+    let peer = |name: &String| PeerConfig {
+        name: PeerName::new(name).unwrap(),
+        endpoint: format!("memory://{name}"),
+        ca: None,
+        mode: PeerMode::Sync,
+    };
+    let peers = peers.iter().filter(|name| *name != own).map(peer).collect();
+    let interval = Some(Interval::new(Duration::from_secs(20)).unwrap());
+    let builder = Cortex::builder(Arc::new(MemoryStore::new())).name(own).transport(network.clone());
+    let cortex = builder.config(Config { interval, peers, ..Config::default() }).start().await.unwrap();
+    network.serve(own, cortex.service().clone());
+    cortex
+}
+
+async fn until(what: &str, condition: impl Fn() -> bool) {
+    let waiting = async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    assert!(tokio::time::timeout(Duration::from_secs(30), waiting).await.is_ok(), "never happened: {what}");
+}
+
+/// All cortexes of a full mesh, every one of them live with every other.
+async fn mesh(network: &MemoryNetwork, count: usize) -> Vec<Cortex> {
+    let names: Vec<_> = (0..count).map(|n| format!("node-{n}")).collect();
+    let mut mesh = Vec::new();
+    for name in &names {
+        mesh.push(start(network, name, &names).await);
+    }
+    // The first ones met nobody yet, and would come back after a while by themselves.
+    for cortex in &mesh {
+        for peer in cortex.syncer().peers() {
+            cortex.syncer().wake(&peer.name).await.unwrap();
+        }
+    }
+    let live = |cortex: &Cortex| cortex.syncer().peers().iter().all(|peer| peer.phase == Phase::Live);
+    until("everyone is live", || mesh.iter().all(live)).await;
+    mesh
+}
+
+async fn events_cross_about_once(mesh: &[Cortex], rounds: usize) {
+    for round in 0..rounds {
+        for cortex in mesh {
+            cortex.append(Draft::new("t", format!("{round}"))).await.unwrap();
+        }
+    }
+    let total = (rounds * mesh.len()) as u64;
+    until("every event is everywhere", || mesh.iter().all(|cortex| cortex.view().head().seq.get() == total)).await;
+    let sent: u64 = mesh.iter().map(|cortex| cortex.service().served().events).sum();
+    let needed = total * (mesh.len() as u64 - 1);
+    let ratio = sent as f64 / needed as f64;
+    assert!(ratio <= 1.1, "{ratio} transfers of each event to each cortex ({sent} for {needed})");
+    let digest = |cortex: &Cortex| cortex.view().heads().fold();
+    assert!(mesh.iter().all(|cortex| digest(cortex) == digest(&mesh[0])));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn in_a_live_mesh_of_eight_each_event_crosses_to_each_about_once() {
+    let mesh = mesh(&MemoryNetwork::new(), 8).await;
+    events_cross_about_once(&mesh, 25).await;
+    for cortex in &mesh {
+        cortex.stop().await;
+    }
+}
+
+/// What a peer pulls itself is held back for a grace, not for ever: where its own road is cut, the relay delivers.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_whose_short_road_is_cut_comes_by_the_long_one() {
+    let network = MemoryNetwork::new();
+    let mesh = mesh(&network, 3).await;
+    // Node 2 keeps its open tail to node 1, and node 0 is told to stop pulling node 2.
+    let name = PeerName::new("node-2").unwrap();
+    mesh[0].syncer().pause(&name).await.unwrap();
+    mesh[2].append(Draft::new("t", "x")).await.unwrap();
+    until("the relay delivers", || mesh[0].view().head().seq.get() == 1).await;
+    for cortex in &mesh {
+        cortex.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_append_is_pushed_long_before_the_interval_is_over() {
+    for network in [MemoryNetwork::new(), MemoryNetwork::new().polling()] {
+        let mesh = mesh(&network, 2).await;
+        for n in 1..=20 {
+            mesh[0].append(Draft::new("t", "x")).await.unwrap();
+            let mut durable = mesh[1].view().watch_durable();
+            let came = durable.wait_for(|head| head.get() == n);
+            tokio::time::timeout(Duration::from_secs(5), came)
+                .await
+                .unwrap_or_else(|_| panic!("pushed, not polled: {n} {:?}", mesh[1].syncer().peers()))
+                .unwrap();
+        }
+        for cortex in &mesh {
+            cortex.stop().await;
+        }
+    }
+}
