@@ -6,14 +6,15 @@ use antiphon_kernel::codec::{Message, decode, encode};
 use antiphon_kernel::config::{PeerConfig, SharedKey};
 use antiphon_kernel::health::ErrorCategory;
 use antiphon_kernel::log::LocalIdentity;
-use antiphon_kernel::protocol::{FetchReply, FetchRequest, Identity, MAX_WAIT};
-use antiphon_kernel::transport::{Link, Transport, TransportError};
+use antiphon_kernel::protocol::{Delivery, FetchReply, FetchRequest, Identity, MAX_WAIT, Pushed, Refresh};
+use antiphon_kernel::transport::{Link, Tail, Transport, TransportError};
 use async_trait::async_trait;
+use bytes::Bytes;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use reqwest::{Client, RequestBuilder, Response, StatusCode};
 
 use crate::FRAME_CONTENT_TYPE;
-use crate::client_body::{read_capped, read_frame};
+use crate::client_body::{Frames, read_capped, read_frame};
 use crate::client_tls::{LoopbackOnly, config};
 use crate::endpoint::Endpoint;
 use crate::errors::{configuration, failure, from_reqwest, from_status, from_wire, presentable};
@@ -74,7 +75,8 @@ fn client(endpoint: &Endpoint, peer: &PeerConfig) -> Result<Client, TransportErr
         .referer(false)
         .connect_timeout(CONNECT_TIMEOUT)
         .read_timeout(READ_TIMEOUT + MAX_WAIT)
-        .pool_max_idle_per_host(1)
+        // One for polls, one for what is told meanwhile.
+        .pool_max_idle_per_host(2)
         .pool_idle_timeout(POOL_IDLE)
         .tcp_nodelay(true)
         .user_agent(concat!("antiphon/", env!("CARGO_PKG_VERSION")));
@@ -124,13 +126,14 @@ impl HttpsLink {
             .map_err(|e| failure(ErrorCategory::Unexpected, format!("its identity does not read as one: {e}")))
     }
 
-    async fn ask_events(&self, request: &FetchRequest) -> Result<FetchReply, TransportError> {
+    /// Sends a question; what comes back is frames.
+    async fn ask(&self, request: FetchRequest) -> Result<Response, TransportError> {
         let request = self
             .client
             .post(self.endpoint.route("/v1/fetch"))
             .header(CONTENT_TYPE, FRAME_CONTENT_TYPE)
             .header(ACCEPT, FRAME_CONTENT_TYPE)
-            .body(encode(&Message::Fetch(request.clone())));
+            .body(encode(&Message::Fetch(request)));
         let response = self.send(request).await?;
         // A refusal of a malformed question is an answer too, and comes as a frame.
         let answered = match response.status() {
@@ -142,10 +145,23 @@ impl HttpsLink {
             return Err(from_status(response.status()));
         }
         expect_type(&response, FRAME_CONTENT_TYPE)?;
-        match decode(&read_frame(response).await?) {
-            Ok(Message::Reply(reply)) => Ok(reply),
-            Ok(_) => Err(failure(ErrorCategory::Protocol, "it answered a question with something else")),
-            Err(error) => Err(from_wire(&error)),
+        Ok(response)
+    }
+
+    async fn ask_events(&self, request: &FetchRequest) -> Result<FetchReply, TransportError> {
+        let response = self.ask(FetchRequest { delivery: Delivery::Once, ..request.clone() }).await?;
+        reply(&read_frame(response).await?)
+    }
+
+    async fn tell(&self, refresh: &Refresh) -> Result<(), TransportError> {
+        let request = self
+            .client
+            .post(self.endpoint.route("/v1/refresh"))
+            .header(CONTENT_TYPE, FRAME_CONTENT_TYPE)
+            .body(encode(&Message::Refresh(refresh.clone())));
+        match self.send(request).await?.status() {
+            StatusCode::NO_CONTENT => Ok(()),
+            status => Err(from_status(status)),
         }
     }
 
@@ -154,10 +170,26 @@ impl HttpsLink {
         deadline: Duration,
         ask: impl Future<Output = Result<T, TransportError>>,
     ) -> Result<T, TransportError> {
-        let result = tokio::time::timeout(deadline, ask)
-            .await
-            .unwrap_or_else(|_| Err(failure(ErrorCategory::Timeout, format!("no whole answer within {deadline:?}"))));
-        result.map_err(|error| presentable(&error, self.key.expose()))
+        within(&self.key, deadline, ask).await
+    }
+}
+
+async fn within<T>(
+    key: &SharedKey,
+    deadline: Duration,
+    ask: impl Future<Output = Result<T, TransportError>>,
+) -> Result<T, TransportError> {
+    let result = tokio::time::timeout(deadline, ask)
+        .await
+        .unwrap_or_else(|_| Err(failure(ErrorCategory::Timeout, format!("no whole answer within {deadline:?}"))));
+    result.map_err(|error| presentable(&error, key.expose()))
+}
+
+fn reply(frame: &Bytes) -> Result<FetchReply, TransportError> {
+    match decode(frame) {
+        Ok(Message::Reply(reply)) => Ok(reply),
+        Ok(_) => Err(failure(ErrorCategory::Protocol, "it answered a question with something else")),
+        Err(error) => Err(from_wire(&error)),
     }
 }
 
@@ -181,5 +213,31 @@ impl Link for HttpsLink {
 
     async fn fetch(&self, request: &FetchRequest, deadline: Duration) -> Result<FetchReply, TransportError> {
         self.within(deadline, self.ask_events(request)).await
+    }
+
+    /// As far as HTTP goes: batch after batch until we have caught up. What comes later is asked for by the next poll,
+    /// which parks; an answer that never ends would wait in whatever buffers answers on the way.
+    async fn tail(&self, request: &FetchRequest, deadline: Duration) -> Result<Option<Box<dyn Tail>>, TransportError> {
+        let request = FetchRequest { delivery: Delivery::CatchUp, ..request.clone() };
+        let response = self.within(deadline, self.ask(request)).await?;
+        Ok(Some(Box::new(HttpsTail { frames: Frames::new(response), key: self.key.clone() })))
+    }
+
+    async fn refresh(&self, refresh: &Refresh, deadline: Duration) -> Result<(), TransportError> {
+        self.within(deadline, self.tell(refresh)).await
+    }
+}
+
+struct HttpsTail {
+    frames: Frames,
+    key: SharedKey,
+}
+
+#[async_trait]
+impl Tail for HttpsTail {
+    async fn next(&mut self, deadline: Duration) -> Result<Option<Pushed>, TransportError> {
+        let frame = within(&self.key, deadline, self.frames.next()).await?;
+        let reply = frame.map(|frame| reply(&frame)).transpose();
+        Ok(reply.map_err(|error| presentable(&error, self.key.expose()))?.map(Pushed::Reply))
     }
 }

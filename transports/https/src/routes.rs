@@ -1,12 +1,14 @@
 //! What is answered, and to whom. The key is checked before a body is read.
 
+use std::convert::Infallible;
 use std::time::Duration;
 
 use antiphon_kernel::codec::{Message, decode, encode};
 use antiphon_kernel::cursor::Seq;
-use antiphon_kernel::protocol::{FetchReply, MAX_WAIT, Refusal};
+use antiphon_kernel::protocol::{Delivery, FetchReply, FetchRequest, MAX_WAIT, Refusal};
 use antiphon_kernel::service::{Page, Service};
 use axum::Router;
+use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, Request, State};
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, WWW_AUTHENTICATE};
@@ -15,6 +17,7 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
 use bytes::Bytes;
+use futures_util::stream::{self, StreamExt as _};
 use serde::Deserialize;
 
 use crate::limits::Limits;
@@ -37,6 +40,7 @@ pub(crate) fn router(service: Service, limits: &Limits) -> Router {
         .route("/v1/identity", get(identity))
         .route("/v1/events", get(events))
         .route("/v1/fetch", post(fetch))
+        .route("/v1/refresh", post(refresh))
         .route_layer(from_fn_with_state(node.clone(), guard))
         // Whatever looks after processes has no key, and learns nothing but that this one answers.
         .route("/healthz", get(|| async { "ok" }))
@@ -130,23 +134,58 @@ fn internal(error: &dyn std::fmt::Display) -> Response {
     refuse(StatusCode::INTERNAL_SERVER_ERROR, "the log could not be read", "look at this node's own log")
 }
 
-async fn fetch(State(node): State<Node>, request: Request) -> Response {
-    let body = match request_body::read(request.into_body(), node.body_bytes, node.body).await {
-        Ok(body) => body,
+/// Reads one frame of a peer's.
+async fn message(node: &Node, request: Request) -> Result<Option<Message>, Response> {
+    match request_body::read(request.into_body(), node.body_bytes, node.body).await {
+        Ok(body) => Ok(decode(&body).ok()),
         Err(StatusCode::PAYLOAD_TOO_LARGE) => {
             let error = format!("the request has more than {} bytes", node.body_bytes);
-            return refuse(
-                StatusCode::PAYLOAD_TOO_LARGE,
-                &error,
-                "a question is one small frame; see docs/protocol.md",
-            );
+            let hint = "a question is one small frame; see docs/protocol.md";
+            Err(refuse(StatusCode::PAYLOAD_TOO_LARGE, &error, hint))
         }
-        Err(status) => return refuse(status, "the request did not come whole, or not in time", "send it again"),
-    };
-    match decode(&body) {
-        Ok(Message::Fetch(question)) => frame(StatusCode::OK, node.service.fetch(question).await),
-        Ok(_) | Err(_) => frame(StatusCode::BAD_REQUEST, FetchReply::Refused(Refusal::Malformed)),
+        Err(status) => Err(refuse(status, "the request did not come whole, or not in time", "send it again")),
     }
+}
+
+async fn fetch(State(node): State<Node>, request: Request) -> Response {
+    match message(&node, request).await {
+        Ok(Some(Message::Fetch(question))) => run(&node, question).await,
+        Ok(_) => frame(StatusCode::BAD_REQUEST, FetchReply::Refused(Refusal::Malformed)),
+        Err(response) => response,
+    }
+}
+
+async fn refresh(State(node): State<Node>, request: Request) -> Response {
+    match message(&node, request).await {
+        Ok(Some(Message::Refresh(refresh))) => {
+            node.service.refresh(refresh);
+            StatusCode::NO_CONTENT.into_response()
+        }
+        Ok(_) => frame(StatusCode::BAD_REQUEST, FetchReply::Refused(Refusal::Malformed)),
+        Err(response) => response,
+    }
+}
+
+/// Frame after frame, each made when the one before is on its way. The run ends where the asker has caught up: an answer
+/// that is complete is passed on by whatever stands in between, and a live one might be held back there.
+async fn run(node: &Node, mut question: FetchRequest) -> Response {
+    if question.delivery == Delivery::Live {
+        question.delivery = Delivery::CatchUp;
+    }
+    let once = question.delivery == Delivery::Once;
+    let mut answers = node.service.answers(question);
+    let Some(first) = answers.next().await else {
+        return frame(StatusCode::OK, FetchReply::Refused(Refusal::Busy));
+    };
+    if once || matches!(first, FetchReply::Refused(_)) {
+        return frame(StatusCode::OK, first);
+    }
+    let more = stream::unfold(answers, |mut answers| async move {
+        let reply = answers.next().await?;
+        Some((encode(&Message::Reply(reply)), answers))
+    });
+    let frames = stream::once(async move { encode(&Message::Reply(first)) }).chain(more).map(Ok::<_, Infallible>);
+    (StatusCode::OK, [(CONTENT_TYPE, FRAME_CONTENT_TYPE)], Body::from_stream(frames)).into_response()
 }
 
 fn frame(status: StatusCode, reply: FetchReply) -> Response {
