@@ -51,6 +51,9 @@ pub(crate) enum DurabilityName {
 pub(crate) struct ListenSection {
     #[serde(default)]
     pub(crate) https: Option<SocketAddr>,
+    /// UDP, so it may share the number. Needs `tls`.
+    #[serde(default)]
+    pub(crate) quic: Option<SocketAddr>,
     #[serde(default)]
     pub(crate) tls: Option<TlsSection>,
     /// Serve without a shared key beyond loopback.
@@ -103,6 +106,9 @@ impl NodeConfig {
         for peer in &mut config.federation.peers {
             peer.ca = peer.ca.take().map(|ca| directory.join(ca));
         }
+        if config.listen.quic.is_some() && config.listen.tls.is_none() {
+            bail!("{}: listen.quic needs listen.tls: QUIC is always encrypted", file.display());
+        }
         config.kernel(SharedKey::default()).validate().with_context(|| file.display().to_string())?;
         Ok(config)
     }
@@ -149,7 +155,7 @@ impl NodeConfig {
 /// A first configuration for a node that stands alone.
 pub(crate) fn starter(name: &PeerName, data_dir: &Path) -> String {
     format!(
-        "node: {{ name: {name}, data_dir: {} }}\nlisten:\n  https: 127.0.0.1:7443\n  # tls: {{ cert: {name}.pem, key: {name}.key }}\n\
+        "node: {{ name: {name}, data_dir: {} }}\nlisten:\n  https: 127.0.0.1:7443\n  # quic: 127.0.0.1:7443          # UDP; needs tls\n  # tls: {{ cert: {name}.pem, key: {name}.key }}\n\
          federation:\n  mode: sync\n  interval: 30s\n  # key_file: shared.key        # or ANTIPHON_SHARED_KEY; `antiphon key` makes one\n  \
          peers: []\n  # - {{ name: bravo, endpoint: \"https://bravo.example:7443\", ca: ca.pem }}\n",
         data_dir.display()

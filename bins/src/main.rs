@@ -6,6 +6,7 @@ mod commands;
 mod config;
 mod dev_certs;
 mod input;
+mod listen;
 mod node;
 mod view;
 

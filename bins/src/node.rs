@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use antiphon_https::{HttpsOptions, HttpsServer, HttpsTransport, Limits, ServerOptions, TlsFiles};
+use antiphon_https::{HttpsOptions, HttpsTransport};
 use antiphon_kernel::config::{FederationMode, PeerMode};
 use antiphon_kernel::cortex::Cortex;
 use antiphon_kernel::cursor::Seq;
@@ -12,12 +12,14 @@ use antiphon_kernel::ids::PeerName;
 use antiphon_kernel::log::{AppendError, Context as Seen, verify};
 use antiphon_kernel::state::PeerState;
 use antiphon_kernel::store::{Durability, StoreErrorKind};
+use antiphon_quic::{QuicOptions, QuicTransport};
 use antiphon_storage::{Create, RocksStore};
 use anyhow::{Context as _, Result, bail};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::config::{DurabilityName, NodeConfig};
+use crate::listen::Servers;
 use crate::view::{self, View};
 
 /// What a command asks of a node.
@@ -72,7 +74,8 @@ impl Node {
         if !serving {
             kernel.peers.clear();
         }
-        let transport = HttpsTransport::new(HttpsOptions {
+        let quic = QuicTransport::new(QuicOptions { shared_key: kernel.shared_key.clone() });
+        let https = HttpsTransport::new(HttpsOptions {
             shared_key: kernel.shared_key.clone(),
             allow_plaintext_loopback: config.federation.allow_plaintext_loopback,
         });
@@ -83,7 +86,8 @@ impl Node {
         let cortex = Cortex::builder(store)
             .name(config.node.name.as_str())
             .config(kernel)
-            .transport(transport)
+            .transport(https)
+            .transport(quic)
             .replayer(View)
             .durability(durability)
             .max_append_bytes(config.node.max_append_bytes)
@@ -93,17 +97,8 @@ impl Node {
     }
 
     /// Begins to answer peers, where the configuration says so.
-    pub(crate) async fn listen(&self) -> Result<Option<HttpsServer>> {
-        let Some(addr) = self.config.listen.https else { return Ok(None) };
-        let tls = self.config.listen.tls.as_ref();
-        let options = ServerOptions {
-            addr,
-            tls: tls.map(|t| TlsFiles { cert: self.config.path(&t.cert), key: self.config.path(&t.key) }),
-            keyed: !self.config.shared_key()?.is_open(),
-            allow_open: self.config.listen.allow_open,
-            limits: Limits::default(),
-        };
-        Ok(Some(HttpsServer::start(options, self.cortex.service().clone()).await?))
+    pub(crate) async fn listen(&self) -> Result<Servers> {
+        Servers::start(&self.config, self.cortex.service()).await
     }
 
     pub(crate) async fn stop(&self) {

@@ -1,4 +1,4 @@
-//! `antiphon demo`: three real processes, real TLS, real events.
+//! `antiphon demo`: three real processes in a row, real TLS, real events, one hop over QUIC and one over HTTPS.
 
 use std::io::Cursor;
 use std::net::TcpListener;
@@ -51,28 +51,38 @@ pub(super) async fn run(args: DemoArgs) -> Result<()> {
         verify(&member.config).await.with_context(|| format!("{}: verify", member.name))?;
     }
     let mut table = Table::new();
-    table.set_header(["cortex", "events", "digest", "replayed", "lag", "events/s"]);
+    table.set_header(["cortex", "events", "digest", "replayed", "peers: transport, lag", "events/s"]);
     table.add_rows(rows);
     show::line(&table.to_string())?;
     show::line("converged")
 }
 
-/// Certificates, configurations and stores of three nodes that pull each other.
+/// Who pulls whom, and how: bravo stands between the other two and relays.
+const LINKS: [(&str, &str, &str); 2] = [("alpha", "bravo", "quic"), ("bravo", "charlie", "https")];
+
+/// Certificates, configurations and stores of three nodes in a row.
 fn lay_out(dir: &Path) -> Result<Vec<PathBuf>> {
     let names: Vec<PeerName> = NAMES.iter().filter_map(|name| PeerName::new(name).ok()).collect();
     dev_certs::write(&dir.join("certs"), &names, &[])?;
-    // Held together, so that the three differ; let go just before the nodes take them.
+    // Held together, so that the three differ; let go just before the nodes take them. UDP shares the number.
     let ports: Vec<TcpListener> = NAMES.iter().map(|_| TcpListener::bind("127.0.0.1:0")).collect::<Result<_, _>>()?;
     let ports: Vec<u16> = ports.iter().map(|p| p.local_addr().map(|a| a.port())).collect::<Result<_, _>>()?;
+    let port = |name: &str| NAMES.iter().position(|n| *n == name).map_or(0, |at| ports[at]);
     let mut configs = Vec::new();
-    for (at, name) in NAMES.iter().enumerate() {
-        let peers = NAMES.iter().zip(&ports).filter(|(peer, _)| peer != &name).map(|(peer, port)| {
-            format!("    - {{ name: {peer}, endpoint: \"https://127.0.0.1:{port}\", ca: certs/ca.pem }}\n")
+    for name in NAMES {
+        let peers = LINKS.iter().filter_map(|&(one, other, scheme)| match name {
+            _ if name == one => Some((other, scheme)),
+            _ if name == other => Some((one, scheme)),
+            _ => None,
         });
+        let peers = peers.map(|(peer, scheme)| {
+            let port = port(peer);
+            format!("    - {{ name: {peer}, endpoint: \"{scheme}://127.0.0.1:{port}\", ca: certs/ca.pem }}\n")
+        });
+        let port = port(name);
         let text = format!(
-            "node: {{ name: {name}, data_dir: {name} }}\nlisten:\n  https: 127.0.0.1:{}\n  tls: {{ cert: certs/{name}.pem, key: certs/{name}.key }}\n\
-             federation:\n  interval: 2s\n  peers:\n{}",
-            ports[at],
+            "node: {{ name: {name}, data_dir: {name} }}\nlisten:\n  https: 127.0.0.1:{port}\n  quic: 127.0.0.1:{port}\n  \
+             tls: {{ cert: certs/{name}.pem, key: certs/{name}.key }}\nfederation:\n  interval: 2s\n  peers:\n{}",
             peers.collect::<String>()
         );
         let config = dir.join(format!("{name}.yaml"));
@@ -187,8 +197,12 @@ fn is_done(state: &Value, expected: u64, first: &Value) -> bool {
 
 fn row(state: &Value, elapsed: f64) -> Vec<String> {
     let peers = state["peers"].as_array().into_iter().flatten();
-    let lag: Vec<_> =
-        peers.map(|peer| format!("{} {}", peer["name"].as_str().unwrap_or_default(), peer["lag_events"])).collect();
+    let lag: Vec<_> = peers
+        .map(|peer| {
+            let scheme = peer["endpoint"].as_str().and_then(|e| e.split("://").next()).unwrap_or_default();
+            format!("{} {scheme} {}", peer["name"].as_str().unwrap_or_default(), peer["lag_events"])
+        })
+        .collect();
     let events = state["events"].as_f64().unwrap_or_default();
     vec![
         state["name"].as_str().unwrap_or_default().to_owned(),

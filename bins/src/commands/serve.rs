@@ -22,27 +22,22 @@ pub(super) async fn run(config: NodeConfig, format: LogFormat) -> Result<()> {
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let socket = config.socket();
     let node = Arc::new(Node::open(config, true).await?);
-    let server = match node.listen().await {
-        Ok(server) => server,
+    let servers = match node.listen().await {
+        Ok(servers) => servers,
         Err(error) => {
             node.stop().await;
             return Err(error);
         }
     };
     let commands = admin::listen(&socket, Arc::clone(&node))?;
-    match &server {
-        Some(server) => tracing::info!(address = %server.local_addr(), "serving"),
-        None => tracing::info!("serving no peers: listen.https is not set"),
-    }
+    servers.tell();
     tokio::select! {
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
     }
     tracing::info!("stopping");
     commands.abort();
-    if let Some(server) = server {
-        server.shutdown().await;
-    }
+    servers.shutdown().await;
     node.stop().await;
     // Left behind it would only cost the next command one failed connection.
     let _ = std::fs::remove_file(&socket);

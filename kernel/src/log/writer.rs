@@ -96,9 +96,22 @@ impl Writer {
         true
     }
 
+    /// Writes what was staged, durably where that is asked for.
+    fn write(&mut self, waiting: &[Waiting]) -> Result<(), StoreError> {
+        let appends = waiting.iter().any(|waiter| matches!(waiter, Waiting::Append(..)));
+        if self.durability == Durability::Relaxed || appends || self.log.staged_bytes() == 0 {
+            return self.log.commit(self.durability);
+        }
+        // What peers sent is theirs and durable there: replayers may see it while the disk is still at work, because a
+        // crash that takes it takes what they made of it as well, and both come again. Nobody is answered, and nothing
+        // is served, before the sync. Of our own events no effect may be seen that a crash could leave without its cause.
+        self.log.commit(Durability::Relaxed)?;
+        self.log.sync()
+    }
+
     /// Commits what was staged and answers. A waiter that went away is no error: its event is as durable as any.
     fn commit(&mut self, waiting: Vec<Waiting>) {
-        match self.log.commit(self.durability) {
+        match self.write(&waiting) {
             Ok(()) => {
                 for waiter in waiting {
                     match waiter {

@@ -396,14 +396,17 @@ impl PeerMachine {
             return;
         }
         let Some(to) = self.peer else { return };
-        let behind =
-            |read: &(Cursor, Timestamp)| read.0.epoch == heartbeat.head.epoch && read.0.seq <= heartbeat.head.seq;
-        // Another cortex, another epoch, or a log that ends before what it gave us.
-        if heartbeat.from != to || self.read.as_ref().is_some_and(|read| !behind(read)) {
+        if heartbeat.from != to {
             return self.fail(now, ErrorCategory::Protocol, chance);
         }
-        if let Some(read) = self.read {
-            self.lag = Some(Lag::between(read, (heartbeat.head, heartbeat.head_time)));
+        match self.read {
+            // The log goes on under another epoch: our cursor there is worth nothing any more.
+            Some(read) if read.0.epoch != heartbeat.head.epoch => return self.fetch(now, to, true),
+            // It travels apart from what is pushed, so it may be older than that.
+            Some(read) if read.0.seq <= heartbeat.head.seq => {
+                self.lag = Some(Lag::between(read, (heartbeat.head, heartbeat.head_time)));
+            }
+            _ => {}
         }
         self.well(now);
         self.next_push(now, to);

@@ -212,22 +212,31 @@ fn heartbeats_tell_the_lag_while_nothing_moves() {
 }
 
 #[test]
-fn a_heartbeat_of_another_log_or_behind_what_was_read_breaks_the_protocol() {
-    let mut other = heartbeat(7);
-    other.from = cortex(3);
-    let mut epoch = heartbeat(7);
-    epoch.head.epoch = Epoch::new(2);
-    for bad in [other, epoch, heartbeat(3)] {
+fn heartbeats_of_another_log_another_epoch_and_the_past_are_told_apart() {
+    let live = || {
         let mut machine = machine(Some(2));
         let number = fetching(&mut machine);
         machine.handle_reply(at(0), number, Source::Asked, Ok(batch(4, 4)), 0);
         actions(&mut machine);
         machine.handle_ingested(at(0), number, done(1), 0);
         let (number, _) = fetch_number(&mut machine);
-        machine.handle_heartbeat(at(0), number, &bad, 0);
-        assert_eq!(machine.health().last_error, Some(ErrorCategory::Protocol));
-        assert_eq!((machine.phase(), machine.lag()), (Phase::BackingOff, None));
-    }
+        (machine, number)
+    };
+    let (mut other, number) = live();
+    other.handle_heartbeat(at(0), number, &Heartbeat { from: cortex(3), ..heartbeat(7) }, 0);
+    assert_eq!(other.health().last_error, Some(ErrorCategory::Protocol));
+    assert_eq!((other.phase(), other.lag()), (Phase::BackingOff, None));
+
+    let (mut epoch, number) = live();
+    let head = Cursor { epoch: Epoch::new(2), ..cursor(7) };
+    epoch.handle_heartbeat(at(0), number, &Heartbeat { head, ..heartbeat(7) }, 0);
+    assert!(matches!(actions(&mut epoch)[..], [Action::Fetch { anew: true, .. }]));
+
+    // It travels apart from the batches, and may come after one that it should have come before.
+    let (mut late, number) = live();
+    late.handle_heartbeat(at(0), number, &heartbeat(3), 0);
+    assert_eq!(late.lag().map(|lag| lag.events), Some(0));
+    assert!(matches!(actions(&mut late)[..], [Action::Fetch { anew: false, .. }]));
 }
 
 /// What was pushed before it got lost: one question puts it right, and two in a row are the peer's fault.

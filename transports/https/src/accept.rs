@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use antiphon_transport_common::{Certificate, Slots};
 use axum::Router;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -14,12 +15,11 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt;
 
 use crate::guarded_io::{Activity, GuardedIo};
 use crate::limits::Limits;
-use crate::server_tls::ServerTls;
-use crate::slots::Slots;
 
 /// Room in memory for a request's head, and for pieces of its body.
 const MAX_BUFFER: usize = 64 * 1024;
@@ -29,14 +29,14 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 #[derive(Clone)]
 pub(crate) struct Door {
     pub(crate) router: Router,
-    pub(crate) tls: Option<Arc<ServerTls>>,
+    pub(crate) tls: Option<Arc<Certificate>>,
     pub(crate) limits: Arc<Limits>,
     pub(crate) closing: watch::Receiver<bool>,
 }
 
 /// Lets connections in until `closing`; returns those that are left.
 pub(crate) async fn run(listener: TcpListener, door: Door) -> JoinSet<()> {
-    let slots = Slots::new(&door.limits);
+    let slots = Slots::new(door.limits.connections, door.limits.per_address);
     let mut closing = door.closing.clone();
     let mut connections = JoinSet::new();
     let mut check = tokio::time::interval(door.limits.certificate_check.max(Duration::from_millis(1)));
@@ -100,7 +100,7 @@ async fn serve(stream: TcpStream, from: SocketAddr, mut door: Door) {
     // Answers are written whole: waiting to fill a packet only delays them.
     let _ = stream.set_nodelay(true);
     let Some(tls) = door.tls.clone() else { return http(stream, from, door).await };
-    let handshake = timeout(door.limits.header, tls.acceptor().accept(stream));
+    let handshake = timeout(door.limits.header, TlsAcceptor::from(tls.current()).accept(stream));
     let shaken = tokio::select! {
         () = closed(&mut door.closing) => return,
         shaken = handshake => shaken,

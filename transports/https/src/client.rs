@@ -8,16 +8,17 @@ use antiphon_kernel::health::ErrorCategory;
 use antiphon_kernel::log::LocalIdentity;
 use antiphon_kernel::protocol::{Delivery, FetchReply, FetchRequest, Identity, MAX_WAIT, Pushed, Refresh};
 use antiphon_kernel::transport::{Link, Tail, Transport, TransportError};
+use antiphon_transport_common::{client_config, configuration, failure, from_wire, presentable};
 use async_trait::async_trait;
 use bytes::Bytes;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use reqwest::{Client, RequestBuilder, Response, StatusCode};
 
 use crate::FRAME_CONTENT_TYPE;
-use crate::client_body::{Frames, read_capped, read_frame};
-use crate::client_tls::{LoopbackOnly, config};
+use crate::client_body::{Answers, read_capped, read_frame};
 use crate::endpoint::Endpoint;
-use crate::errors::{configuration, failure, from_reqwest, from_status, from_wire, presentable};
+use crate::errors::{from_reqwest, from_status};
+use crate::resolver::LoopbackOnly;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a peer may stay silent beyond the time it may park a poll.
@@ -66,7 +67,7 @@ impl Transport for HttpsTransport {
 
 fn client(endpoint: &Endpoint, peer: &PeerConfig) -> Result<Client, TransportError> {
     let mut builder = Client::builder()
-        .tls_backend_preconfigured(config(peer.ca.as_deref())?)
+        .tls_backend_preconfigured(client_config(peer.ca.as_deref(), b"http/1.1")?)
         .https_only(!endpoint.is_plaintext())
         // A redirect could carry the key elsewhere, and a proxy from the environment would see whom we talk to.
         .redirect(reqwest::redirect::Policy::none())
@@ -220,7 +221,7 @@ impl Link for HttpsLink {
     async fn tail(&self, request: &FetchRequest, deadline: Duration) -> Result<Option<Box<dyn Tail>>, TransportError> {
         let request = FetchRequest { delivery: Delivery::CatchUp, ..request.clone() };
         let response = self.within(deadline, self.ask(request)).await?;
-        Ok(Some(Box::new(HttpsTail { frames: Frames::new(response), key: self.key.clone() })))
+        Ok(Some(Box::new(HttpsTail { frames: Answers::new(response), key: self.key.clone() })))
     }
 
     async fn refresh(&self, refresh: &Refresh, deadline: Duration) -> Result<(), TransportError> {
@@ -229,7 +230,7 @@ impl Link for HttpsLink {
 }
 
 struct HttpsTail {
-    frames: Frames,
+    frames: Answers,
     key: SharedKey,
 }
 

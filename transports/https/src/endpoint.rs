@@ -3,9 +3,8 @@
 use std::net::IpAddr;
 
 use antiphon_kernel::transport::TransportError;
+use antiphon_transport_common::configuration;
 use reqwest::Url;
-
-use crate::errors::configuration;
 
 /// Where a peer answers.
 #[derive(Debug)]

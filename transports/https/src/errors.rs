@@ -3,21 +3,9 @@
 use std::error::Error as StdError;
 use std::io;
 
-use antiphon_kernel::codec::WireError;
 use antiphon_kernel::health::ErrorCategory;
 use antiphon_kernel::transport::TransportError;
 use reqwest::StatusCode;
-
-/// The longest detail that goes into the log; a peer chooses parts of some.
-const MAX_DETAIL: usize = 400;
-
-pub(crate) fn configuration(detail: impl Into<String>) -> TransportError {
-    TransportError::new(ErrorCategory::Configuration, detail)
-}
-
-pub(crate) fn failure(category: ErrorCategory, detail: impl Into<String>) -> TransportError {
-    TransportError::new(category, detail)
-}
 
 /// What a failed request was.
 pub(crate) fn from_reqwest(error: reqwest::Error) -> TransportError {
@@ -115,18 +103,6 @@ fn describe(error: &(dyn StdError + 'static)) -> String {
     text
 }
 
-/// What a frame that cannot be used was.
-pub(crate) fn from_wire(error: &WireError) -> TransportError {
-    let category = match error {
-        WireError::NotAFrame => ErrorCategory::Unexpected,
-        WireError::UnknownVersion { .. } => ErrorCategory::Version,
-        WireError::TooLarge { .. } => ErrorCategory::TooLarge,
-        WireError::Length { .. } | WireError::Checksum => ErrorCategory::Corrupt,
-        WireError::Malformed { .. } => ErrorCategory::Protocol,
-    };
-    TransportError::new(category, error.to_string())
-}
-
 /// What a status says that is not an answer.
 pub(crate) fn from_status(status: StatusCode) -> TransportError {
     let (category, what) = match status {
@@ -136,16 +112,6 @@ pub(crate) fn from_status(status: StatusCode) -> TransportError {
         _ => (ErrorCategory::Unexpected, "not how an Antiphon node answers"),
     };
     TransportError::new(category, format!("HTTP status {}: {what}", status.as_u16()))
-}
-
-/// The error as it may be shown: bounded, on one line, and without the key even if a peer sent it back.
-pub(crate) fn presentable(error: &TransportError, key: &str) -> TransportError {
-    let mut detail = error.detail().to_owned();
-    if !key.is_empty() {
-        detail = detail.replace(key, "[key]");
-    }
-    let detail = detail.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_DETAIL).collect::<String>();
-    TransportError::new(error.category(), detail)
 }
 
 #[cfg(test)]
@@ -168,13 +134,5 @@ mod tests {
         let mut seen = Vec::new();
         walk(&outer, &mut |cause| seen.extend(cause_category(cause)));
         assert!(seen.contains(&ErrorCategory::Tls), "{seen:?}");
-    }
-
-    #[test]
-    fn what_is_shown_has_no_key_and_no_end_of_line() {
-        let error = failure(ErrorCategory::Unexpected, format!("it said\n\u{1b}[31msecret{}", "x".repeat(1000)));
-        let shown = presentable(&error, "secret");
-        assert!(!shown.detail().contains("secret") && !shown.detail().contains('\n'));
-        assert!(shown.detail().contains("[key]") && shown.detail().chars().count() <= MAX_DETAIL);
     }
 }

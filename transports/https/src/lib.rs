@@ -13,21 +13,19 @@
 mod accept;
 mod client;
 mod client_body;
-mod client_tls;
 mod endpoint;
 mod errors;
 mod guarded_io;
 mod limits;
 mod request_body;
+mod resolver;
 mod routes;
 mod server;
-mod server_tls;
-mod slots;
 
+pub use antiphon_transport_common::{CertificateError, TlsFiles};
 pub use client::{HttpsOptions, HttpsTransport};
 pub use limits::Limits;
 pub use server::{HttpsServer, ServerError, ServerOptions};
-pub use server_tls::TlsFiles;
 
 /// The content type of Antiphon frames.
 pub const FRAME_CONTENT_TYPE: &str = "application/vnd.antiphon.frame";

@@ -2,10 +2,10 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use antiphon_kernel::service::Service;
+use antiphon_transport_common::{Certificate, CertificateError, TlsFiles};
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
@@ -13,7 +13,6 @@ use tokio::task::JoinHandle;
 use crate::accept::{Door, run};
 use crate::limits::Limits;
 use crate::routes::router;
-use crate::server_tls::{ServerTls, TlsFiles};
 
 /// Where and how to answer.
 #[derive(Debug, Clone)]
@@ -52,13 +51,8 @@ pub enum ServerError {
         addr: SocketAddr,
     },
     /// The certificate or its key.
-    #[error("{}: {reason}; give `listen.tls` a certificate and its key in PEM form", path.display())]
-    Certificate {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        reason: String,
-    },
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
     /// The address cannot be listened on.
     #[error("cannot listen on {addr}: {source}; is another process listening there, or is the address not ours?")]
     Listen {
@@ -92,7 +86,7 @@ impl HttpsServer {
         if beyond && !allow_open && (!keyed || service.authorises(None)) {
             return Err(ServerError::OpenBeyondLoopback { addr });
         }
-        let tls = tls.map(ServerTls::load).transpose()?.map(Arc::new);
+        let tls = tls.map(|files| Certificate::load(files, b"http/1.1")).transpose()?.map(Arc::new);
         let fault = |source| ServerError::Listen { addr, source };
         let listener = TcpListener::bind(addr).await.map_err(fault)?;
         let addr = listener.local_addr().map_err(fault)?;

@@ -1,1 +1,31 @@
-//! x
+//! QUIC for Antiphon: requests, the live tail and heartbeats as streams of one connection.
+//!
+//! ```text
+//!   QuicTransport ── link ──▶ connection ══ TLS 1.3, ALPN antiphon/1 ══▶ QuicServer ──▶ kernel Service
+//!     control stream   Hello ──▶                ◀── Identity, then heartbeats; refreshes ──▶
+//!     one stream a     Identify ──▶             ◀── Identity
+//!     question         Fetch ──▶                ◀── batch, batch, ... as they become durable
+//! ```
+//!
+//! Nothing is said before the hello: it carries protocol, key and identity. Batches are pushed under the flow control of
+//! their own stream, so a slow reader slows itself alone; what must not wait goes by the control stream, which is sent
+//! first. There is no 0-RTT: a question that could be replayed by somebody else is never answered.
+
+mod client;
+mod codes;
+mod endpoint;
+mod errors;
+mod framed;
+mod limits;
+mod serve;
+mod server;
+mod session;
+mod tuning;
+
+pub use antiphon_transport_common::{CertificateError, TlsFiles};
+pub use client::{QuicOptions, QuicTransport};
+pub use limits::Limits;
+pub use server::{QuicServer, QuicServerOptions, ServerError};
+
+/// The application protocol that both sides name in the TLS handshake.
+pub const ALPN: &[u8] = b"antiphon/1";

@@ -7,9 +7,6 @@ use std::time::SystemTime;
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use tokio_rustls::TlsAcceptor;
-
-use crate::server::ServerError;
 
 /// Where the server's certificate and key stand, in PEM form.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,41 +17,64 @@ pub struct TlsFiles {
     pub key: PathBuf,
 }
 
+/// A certificate or key that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {reason}; give `listen.tls` a certificate and its key in PEM form", path.display())]
+pub struct CertificateError {
+    /// The file.
+    pub path: PathBuf,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
 /// When the files were last written, as far as the file system says.
 type Stamp = [Option<(SystemTime, u64)>; 2];
 
-pub(crate) struct ServerTls {
+/// How a server shows who it is: TLS with a certificate that is taken up anew when its files change.
+#[derive(Debug)]
+pub struct Certificate {
     files: TlsFiles,
+    alpn: &'static [u8],
     stamp: Mutex<Stamp>,
-    current: RwLock<TlsAcceptor>,
+    current: RwLock<Arc<ServerConfig>>,
 }
 
-impl ServerTls {
-    pub(crate) fn load(files: TlsFiles) -> Result<Self, ServerError> {
+impl Certificate {
+    /// Reads the files, to serve this protocol.
+    ///
+    /// # Errors
+    /// [`CertificateError`].
+    pub fn load(files: TlsFiles, alpn: &'static [u8]) -> Result<Self, CertificateError> {
         // The stamp first: a change in between is then seen next time.
         let stamp = Mutex::new(stamp(&files));
-        let current = RwLock::new(acceptor(&files)?);
-        Ok(Self { files, stamp, current })
+        let current = RwLock::new(Arc::new(config(&files, alpn)?));
+        Ok(Self { files, alpn, stamp, current })
     }
 
-    pub(crate) fn acceptor(&self) -> TlsAcceptor {
-        self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
+    /// What is shown now.
+    #[must_use]
+    pub fn current(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Takes up changed files. Files that cannot be used change nothing: what is served stays served.
-    pub(crate) fn refresh(&self) {
+    /// Takes up changed files; true if they were. Files that cannot be used change nothing: what is served stays served.
+    pub fn refresh(&self) -> bool {
         let now = stamp(&self.files);
         let mut last = self.stamp.lock().unwrap_or_else(PoisonError::into_inner);
         if *last == now {
-            return;
+            return false;
         }
         *last = now;
-        match acceptor(&self.files) {
-            Ok(acceptor) => {
-                *self.current.write().unwrap_or_else(PoisonError::into_inner) = acceptor;
+        match config(&self.files, self.alpn) {
+            Ok(config) => {
+                *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
                 tracing::info!(cert = %self.files.cert.display(), "the new certificate is in use");
+                true
             }
-            Err(error) => tracing::warn!(%error, "the changed certificate cannot be used; the one before stays in use"),
+            Err(error) => {
+                tracing::warn!(%error, "the changed certificate cannot be used; the one before stays in use");
+                false
+            }
         }
     }
 }
@@ -66,8 +86,8 @@ fn stamp(files: &TlsFiles) -> Stamp {
     })
 }
 
-fn acceptor(files: &TlsFiles) -> Result<TlsAcceptor, ServerError> {
-    let fault = |path: &Path, reason: String| ServerError::Certificate { path: path.to_owned(), reason };
+fn config(files: &TlsFiles, alpn: &[u8]) -> Result<ServerConfig, CertificateError> {
+    let fault = |path: &Path, reason: String| CertificateError { path: path.to_owned(), reason };
     let chain = CertificateDer::pem_file_iter(&files.cert)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
         .map_err(|e| fault(&files.cert, e.to_string()))?;
@@ -82,6 +102,6 @@ fn acceptor(files: &TlsFiles) -> Result<TlsAcceptor, ServerError> {
         .with_no_client_auth()
         .with_single_cert(chain, key)
         .map_err(|e| fault(&files.cert, format!("it does not go with {}: {e}", files.key.display())))?;
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(TlsAcceptor::from(Arc::new(config)))
+    config.alpn_protocols = vec![alpn.to_vec()];
+    Ok(config)
 }

@@ -4,10 +4,9 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::limits::Limits;
-
+/// Room for so many connections.
 #[derive(Debug)]
-pub(crate) struct Slots {
+pub struct Slots {
     total: usize,
     per_address: usize,
     taken: Mutex<Taken>,
@@ -21,14 +20,16 @@ struct Taken {
 
 /// Room for one connection, given back when dropped.
 #[derive(Debug)]
-pub(crate) struct Slot {
+pub struct Slot {
     slots: Arc<Slots>,
     address: IpAddr,
 }
 
 impl Slots {
-    pub(crate) fn new(limits: &Limits) -> Arc<Self> {
-        Arc::new(Self { total: limits.connections, per_address: limits.per_address, taken: Mutex::default() })
+    /// Room for `total`, and for `per_address` of them from one address; an IPv6 network of 64 bits counts as one.
+    #[must_use]
+    pub fn new(total: usize, per_address: usize) -> Arc<Self> {
+        Arc::new(Self { total, per_address, taken: Mutex::default() })
     }
 
     fn lock(&self) -> MutexGuard<'_, Taken> {
@@ -37,7 +38,8 @@ impl Slots {
     }
 
     /// Room for a connection from this address, if there is any.
-    pub(crate) fn take(self: &Arc<Self>, address: IpAddr) -> Option<Slot> {
+    #[must_use]
+    pub fn take(self: &Arc<Self>, address: IpAddr) -> Option<Slot> {
         let address = group(address);
         let mut taken = self.lock();
         let here = taken.by_address.get(&address).copied().unwrap_or(0);
@@ -85,8 +87,7 @@ mod tests {
 
     #[test]
     fn room_is_bounded_and_comes_back() {
-        let limits = Limits { connections: 3, per_address: 2, ..Limits::default() };
-        let slots = Slots::new(&limits);
+        let slots = Slots::new(3, 2);
         let first = slots.take(ip("10.0.0.1")).unwrap();
         let _second = slots.take(ip("::ffff:10.0.0.1")).unwrap();
         assert!(slots.take(ip("10.0.0.1")).is_none(), "two for one address");
@@ -98,7 +99,7 @@ mod tests {
 
     #[test]
     fn one_ipv6_network_is_one_address() {
-        let slots = Slots::new(&Limits { per_address: 1, ..Limits::default() });
+        let slots = Slots::new(1024, 1);
         let _first = slots.take(ip("2001:db8::1")).unwrap();
         assert!(slots.take(ip("2001:db8::2:3")).is_none());
         assert!(slots.take(ip("2001:db8:0:1::1")).is_some());

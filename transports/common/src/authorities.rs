@@ -1,11 +1,9 @@
-//! Whom the client trusts, and how it finds addresses.
+//! Whom a client trusts.
 
-use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
 use antiphon_kernel::transport::TransportError;
-use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
@@ -14,7 +12,10 @@ use crate::errors::configuration;
 
 /// TLS as the client speaks it: TLS 1.2 or newer, this provider and no other, and either the configured authorities
 /// or the bundled roots, never both.
-pub(crate) fn config(ca: Option<&Path>) -> Result<ClientConfig, TransportError> {
+///
+/// # Errors
+/// Category `configuration`: the CA file cannot be used.
+pub fn client_config(ca: Option<&Path>, alpn: &[u8]) -> Result<ClientConfig, TransportError> {
     let roots = match ca {
         Some(path) => read_authorities(path)?,
         None => RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() },
@@ -25,7 +26,7 @@ pub(crate) fn config(ca: Option<&Path>) -> Result<ClientConfig, TransportError> 
         .map_err(|e| configuration(format!("TLS cannot be set up: {e}")))?
         .with_root_certificates(roots)
         .with_no_client_auth();
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.alpn_protocols = vec![alpn.to_vec()];
     Ok(config)
 }
 
@@ -43,21 +44,4 @@ fn read_authorities(path: &Path) -> Result<RootCertStore, TransportError> {
         return Err(fault("it holds no certificate".to_owned()));
     }
     Ok(roots)
-}
-
-/// Names resolved by the system, but for plain HTTP to loopback addresses alone: a hosts file that points `localhost`
-/// elsewhere must not carry the key there.
-pub(crate) struct LoopbackOnly;
-
-impl Resolve for LoopbackOnly {
-    fn resolve(&self, name: Name) -> Resolving {
-        Box::pin(async move {
-            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
-            let home: Vec<SocketAddr> = found.filter(|address| address.ip().to_canonical().is_loopback()).collect();
-            if home.is_empty() {
-                return Err("the name does not resolve to a loopback address".into());
-            }
-            Ok(Box::new(home.into_iter()) as Addrs)
-        })
-    }
 }

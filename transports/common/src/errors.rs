@@ -1,0 +1,55 @@
+//! Failures, named as the kernel counts them.
+
+use antiphon_kernel::codec::WireError;
+use antiphon_kernel::health::ErrorCategory;
+use antiphon_kernel::transport::TransportError;
+
+/// The longest detail that goes into the log; a peer chooses parts of some.
+const MAX_DETAIL: usize = 400;
+
+/// A peer that cannot be dialled as it is configured.
+pub fn configuration(detail: impl Into<String>) -> TransportError {
+    TransportError::new(ErrorCategory::Configuration, detail)
+}
+
+/// A failure of this kind.
+pub fn failure(category: ErrorCategory, detail: impl Into<String>) -> TransportError {
+    TransportError::new(category, detail)
+}
+
+/// What a frame that cannot be used was.
+#[must_use]
+pub fn from_wire(error: &WireError) -> TransportError {
+    let category = match error {
+        WireError::NotAFrame => ErrorCategory::Unexpected,
+        WireError::UnknownVersion { .. } => ErrorCategory::Version,
+        WireError::TooLarge { .. } => ErrorCategory::TooLarge,
+        WireError::Length { .. } | WireError::Checksum => ErrorCategory::Corrupt,
+        WireError::Malformed { .. } => ErrorCategory::Protocol,
+    };
+    TransportError::new(category, error.to_string())
+}
+
+/// The error as it may be shown: bounded, on one line, and without the key even if a peer sent it back.
+#[must_use]
+pub fn presentable(error: &TransportError, key: &str) -> TransportError {
+    let mut detail = error.detail().to_owned();
+    if !key.is_empty() {
+        detail = detail.replace(key, "[key]");
+    }
+    let detail = detail.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_DETAIL).collect::<String>();
+    TransportError::new(error.category(), detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_shown_has_no_key_and_no_end_of_line() {
+        let error = failure(ErrorCategory::Unexpected, format!("it said\n\u{1b}[31msecret{}", "x".repeat(1000)));
+        let shown = presentable(&error, "secret");
+        assert!(!shown.detail().contains("secret") && !shown.detail().contains('\n'));
+        assert!(shown.detail().contains("[key]") && shown.detail().chars().count() <= MAX_DETAIL);
+    }
+}

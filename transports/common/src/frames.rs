@@ -1,0 +1,123 @@
+//! Frames out of a stream of bytes.
+
+use antiphon_kernel::codec::{FRAME_HEADER_BYTES, FrameHeader, MAX_FRAME_BYTES};
+use antiphon_kernel::health::ErrorCategory;
+use antiphon_kernel::transport::TransportError;
+use bytes::{Bytes, BytesMut};
+
+use crate::errors::{failure, from_wire};
+
+/// Cuts what arrived into frames. A header decides how much may follow it, and memory grows only with what arrived: a
+/// length that a peer claims reserves nothing.
+#[derive(Debug)]
+pub struct Frames {
+    arrived: BytesMut,
+    cap: usize,
+}
+
+impl Default for Frames {
+    fn default() -> Self {
+        Self::capped(MAX_FRAME_BYTES)
+    }
+}
+
+impl Frames {
+    /// Takes no frame of more than `cap` bytes.
+    #[must_use]
+    pub fn capped(cap: usize) -> Self {
+        Self { arrived: BytesMut::new(), cap: cap.min(MAX_FRAME_BYTES) }
+    }
+
+    /// Adds what arrived.
+    pub fn push(&mut self, bytes: &[u8]) {
+        self.arrived.extend_from_slice(bytes);
+    }
+
+    /// The whole length of the frame that has begun, once its header arrived.
+    fn expected(&self) -> Result<Option<usize>, TransportError> {
+        if self.arrived.len() < FRAME_HEADER_BYTES {
+            return Ok(None);
+        }
+        let header = FrameHeader::parse(&self.arrived).map_err(|e| from_wire(&e))?;
+        let expected = FRAME_HEADER_BYTES + header.body_len();
+        if expected > self.cap {
+            let detail = format!("a frame of {expected} bytes, where at most {} are taken", self.cap);
+            return Err(failure(ErrorCategory::TooLarge, detail));
+        }
+        Ok(Some(expected))
+    }
+
+    /// The next whole frame, if it arrived.
+    ///
+    /// # Errors
+    /// [`TransportError`]: what arrived does not begin as a frame does, or claims to be longer than may be.
+    pub fn next_frame(&mut self) -> Result<Option<Bytes>, TransportError> {
+        let expected = self.expected()?.filter(|&expected| self.arrived.len() >= expected);
+        Ok(expected.map(|expected| self.arrived.split_to(expected).freeze()))
+    }
+
+    /// How many bytes wait for the rest of their frame.
+    #[must_use]
+    pub fn pending(&self) -> usize {
+        self.arrived.len()
+    }
+
+    /// The stream ended.
+    ///
+    /// # Errors
+    /// Category `eof`: it ended within a frame.
+    pub fn end(&self) -> Result<(), TransportError> {
+        let got = self.arrived.len();
+        let detail = match self.expected()? {
+            _ if got == 0 => return Ok(()),
+            None => format!("the answer ended after {got} bytes, within the frame's header"),
+            Some(expected) => format!("the answer ended after {got} of {expected} bytes of its frame"),
+        };
+        Err(failure(ErrorCategory::Eof, detail))
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use antiphon_kernel::codec::{Message, encode};
+
+    use super::*;
+
+    #[test]
+    fn frames_come_out_as_they_went_in_however_they_are_cut() {
+        let frame = encode(&Message::Identify);
+        let two = [&frame[..], &frame[..]].concat();
+        for cut in 0..=two.len() {
+            let mut frames = Frames::default();
+            let mut out = Vec::new();
+            for part in [&two[..cut], &two[cut..]] {
+                frames.push(part);
+                while let Some(frame) = frames.next_frame().unwrap() {
+                    out.push(frame);
+                }
+            }
+            assert_eq!(out, [frame.clone(), frame.clone()]);
+            frames.end().unwrap();
+        }
+    }
+
+    #[test]
+    fn an_end_within_a_frame_is_an_error_and_so_is_a_length_beyond_the_cap() {
+        let frame = encode(&Message::Identify);
+        for cut in 1..frame.len() {
+            let mut frames = Frames::default();
+            frames.push(&frame[..cut]);
+            assert_eq!(frames.next_frame().unwrap(), None);
+            assert_eq!(frames.end().unwrap_err().category(), ErrorCategory::Eof);
+        }
+        let mut long = frame.to_vec();
+        long[4..8].copy_from_slice(&1000_u32.to_be_bytes());
+        let mut frames = Frames::capped(100);
+        frames.push(&long);
+        assert_eq!(frames.next_frame().unwrap_err().category(), ErrorCategory::TooLarge);
+        let mut frames = Frames::default();
+        frames.push(b"HTTP/1.1 400 Bad Request\r\n");
+        assert_eq!(frames.next_frame().unwrap_err().category(), ErrorCategory::Unexpected);
+    }
+}

@@ -1,0 +1,14 @@
+//! What Antiphon's network transports share: whom a client trusts, what a server shows, how many it lets in, how frames
+//! come out of bytes, and how failures are named.
+
+mod authorities;
+mod certificate;
+mod errors;
+mod frames;
+mod slots;
+
+pub use authorities::client_config;
+pub use certificate::{Certificate, CertificateError, TlsFiles};
+pub use errors::{configuration, failure, from_wire, presentable};
+pub use frames::Frames;
+pub use slots::{Slot, Slots};

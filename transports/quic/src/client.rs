@@ -1,0 +1,198 @@
+//! The side that asks.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use antiphon_kernel::codec::Message;
+use antiphon_kernel::config::{PeerConfig, SharedKey};
+use antiphon_kernel::health::ErrorCategory;
+use antiphon_kernel::log::LocalIdentity;
+use antiphon_kernel::protocol::{
+    Delivery, FetchReply, FetchRequest, Heartbeat, Hello, Identity, PROTOCOL_MAX, PROTOCOL_MIN, Pushed, Refresh,
+};
+use antiphon_kernel::transport::{Link, Tail, Transport, TransportError};
+use antiphon_transport_common::{client_config, configuration, failure, presentable};
+use async_trait::async_trait;
+use quinn::ClientConfig;
+use tokio::sync::{Mutex, watch};
+
+use crate::endpoint::Endpoint;
+use crate::framed::Incoming;
+use crate::session::{Session, Sockets};
+use crate::{ALPN, tuning};
+
+/// Settings of [`QuicTransport`].
+#[derive(Debug, Clone, Default)]
+pub struct QuicOptions {
+    /// The key to present; an open one presents nothing.
+    pub shared_key: SharedKey,
+}
+
+/// Reaches peers over QUIC: one connection a peer, one UDP socket an address family.
+#[derive(Clone)]
+pub struct QuicTransport {
+    options: QuicOptions,
+    sockets: Arc<Sockets>,
+}
+
+impl QuicTransport {
+    /// A transport with these settings.
+    #[must_use]
+    pub fn new(options: QuicOptions) -> Self {
+        Self { options, sockets: Arc::default() }
+    }
+}
+
+impl Transport for QuicTransport {
+    fn schemes(&self) -> &'static [&'static str] {
+        &["quic"]
+    }
+
+    fn link(&self, peer: &PeerConfig, own: &LocalIdentity) -> Result<Box<dyn Link>, TransportError> {
+        let endpoint = Endpoint::parse(&peer.endpoint)?;
+        let config = tuning::client(client_config(peer.ca.as_deref(), ALPN)?)
+            .map_err(|e| configuration(format!("TLS cannot be set up for QUIC: {e}")))?;
+        let hello = Hello {
+            protocol_min: PROTOCOL_MIN,
+            protocol_max: PROTOCOL_MAX,
+            key: self.options.shared_key.clone(),
+            from: own.cortex_id,
+            name: own.name.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        };
+        let sockets = Arc::clone(&self.sockets);
+        Ok(Box::new(QuicLink { sockets, config, endpoint, hello, session: Mutex::default() }))
+    }
+}
+
+struct QuicLink {
+    sockets: Arc<Sockets>,
+    config: ClientConfig,
+    endpoint: Endpoint,
+    hello: Hello,
+    session: Mutex<Option<Arc<Session>>>,
+}
+
+impl QuicLink {
+    /// The connection, dialled if there is none that lives, and then with who answered.
+    async fn session(&self) -> Result<(Arc<Session>, Option<Identity>), TransportError> {
+        // Held while dialling: questions that are asked at once share one connection.
+        let mut slot = self.session.lock().await;
+        if let Some(session) = slot.as_ref().filter(|session| session.is_alive()) {
+            return Ok((Arc::clone(session), None));
+        }
+        *slot = None;
+        let (session, identity) = Session::dial(&self.sockets, &self.config, &self.endpoint, &self.hello).await?;
+        let session = Arc::clone(slot.insert(Arc::new(session)));
+        Ok((session, Some(identity)))
+    }
+
+    async fn ask(&self, question: &Message) -> Result<(Arc<Session>, Incoming), TransportError> {
+        let session = self.session().await?.0;
+        let answers = session.ask(question).await?;
+        Ok((session, answers))
+    }
+
+    async fn ask_identity(&self) -> Result<Identity, TransportError> {
+        let (session, identity) = self.session().await?;
+        if let Some(identity) = identity {
+            return Ok(identity);
+        }
+        match session.ask(&Message::Identify).await?.next().await? {
+            Some(Message::Identity(identity)) => Ok(identity),
+            other => Err(unexpected(other.as_ref())),
+        }
+    }
+
+    async fn ask_events(&self, request: &FetchRequest) -> Result<FetchReply, TransportError> {
+        let request = FetchRequest { delivery: Delivery::Once, ..request.clone() };
+        let (_session, mut answers) = self.ask(&Message::Fetch(request)).await?;
+        match answers.next().await? {
+            Some(Message::Reply(reply)) => Ok(reply),
+            other => Err(unexpected(other.as_ref())),
+        }
+    }
+}
+
+async fn within<T>(
+    key: &SharedKey,
+    deadline: Duration,
+    ask: impl Future<Output = Result<T, TransportError>>,
+) -> Result<T, TransportError> {
+    let result = tokio::time::timeout(deadline, ask)
+        .await
+        .unwrap_or_else(|_| Err(failure(ErrorCategory::Timeout, format!("no whole answer within {deadline:?}"))));
+    result.map_err(|error| presentable(&error, key.expose()))
+}
+
+fn unexpected(message: Option<&Message>) -> TransportError {
+    match message {
+        None => failure(ErrorCategory::Eof, "it ended without an answer"),
+        Some(_) => failure(ErrorCategory::Protocol, "it answered a question with something else"),
+    }
+}
+
+#[async_trait]
+impl Link for QuicLink {
+    async fn identify(&self, deadline: Duration) -> Result<Identity, TransportError> {
+        within(&self.hello.key, deadline, self.ask_identity()).await
+    }
+
+    async fn fetch(&self, request: &FetchRequest, deadline: Duration) -> Result<FetchReply, TransportError> {
+        within(&self.hello.key, deadline, self.ask_events(request)).await
+    }
+
+    async fn tail(&self, request: &FetchRequest, deadline: Duration) -> Result<Option<Box<dyn Tail>>, TransportError> {
+        let question = Message::Fetch(request.clone());
+        let (session, answers) = within(&self.hello.key, deadline, self.ask(&question)).await?;
+        let mut heartbeats = session.heartbeats();
+        // The newest one there is counts as news here.
+        heartbeats.mark_changed();
+        Ok(Some(Box::new(QuicTail { answers, heartbeats, key: self.hello.key.clone(), _session: session })))
+    }
+
+    async fn refresh(&self, refresh: &Refresh, deadline: Duration) -> Result<(), TransportError> {
+        // For a question that is open; where there is no connection, there is none.
+        let session = self.session.lock().await.as_ref().filter(|session| session.is_alive()).cloned();
+        let Some(session) = session else { return Ok(()) };
+        within(&self.hello.key, deadline, session.tell(refresh)).await
+    }
+}
+
+struct QuicTail {
+    answers: Incoming,
+    heartbeats: watch::Receiver<Option<Heartbeat>>,
+    key: SharedKey,
+    /// Keeps the connection, should the link dial another one meanwhile.
+    _session: Arc<Session>,
+}
+
+impl QuicTail {
+    async fn pushed(&mut self) -> Result<Option<Pushed>, TransportError> {
+        loop {
+            tokio::select! {
+                biased;
+                message = self.answers.next() => {
+                    return match message? {
+                        Some(Message::Reply(reply)) => Ok(Some(Pushed::Reply(reply))),
+                        None => Ok(None),
+                        other => Err(unexpected(other.as_ref())),
+                    };
+                }
+                Ok(()) = self.heartbeats.changed() => {
+                    if let Some(heartbeat) = *self.heartbeats.borrow_and_update() {
+                        return Ok(Some(Pushed::Heartbeat(heartbeat)));
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Tail for QuicTail {
+    async fn next(&mut self, deadline: Duration) -> Result<Option<Pushed>, TransportError> {
+        let key = self.key.clone();
+        within(&key, deadline, self.pushed()).await
+    }
+}

@@ -1,0 +1,42 @@
+//! What one server gives away before it says no.
+
+use std::time::Duration;
+
+/// Bounds of a [`crate::QuicServer`]. The defaults are the published ones.
+///
+/// Beside these, a connection has 16 streams for questions and 1 MiB of unread questions, and the server keeps at most
+/// 8 MiB of unacknowledged answers for it, and one batch of 1 MiB (or one event) a stream in hand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections in all; further ones are refused.
+    pub connections: usize,
+    /// Connections from one address; an IPv6 network of 64 bits counts as one.
+    pub per_address: usize,
+    /// The longest a handshake may take, and then the hello.
+    pub header: Duration,
+    /// The longest a question may take from the first byte of its stream.
+    pub idle: Duration,
+    /// The longest an answer may wait for its reader; it starts anew with whatever the reader takes.
+    pub write_stall: Duration,
+    /// How often certificate files are looked at for a change.
+    pub certificate_check: Duration,
+    /// How long a graceful stop waits for answers that are on their way.
+    pub shutdown: Duration,
+    /// With more handshakes under way than this, a source must prove its address first (QUIC's Retry).
+    pub retry_above: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 1024,
+            per_address: 64,
+            header: Duration::from_secs(10),
+            idle: Duration::from_secs(30),
+            write_stall: Duration::from_secs(30),
+            certificate_check: Duration::from_secs(60),
+            shutdown: Duration::from_secs(5),
+            retry_above: 64,
+        }
+    }
+}

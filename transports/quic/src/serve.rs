@@ -1,0 +1,248 @@
+//! One connection of a peer's: its hello, its control stream, its questions.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use antiphon_kernel::codec::{Message, encode};
+use antiphon_kernel::health::ErrorCategory;
+use antiphon_kernel::ids::CortexId;
+use antiphon_kernel::protocol::{
+    FetchReply, FetchRequest, Hello, MAX_RUN_BYTES, PROTOCOL_MAX, PROTOCOL_MIN, Pushed, Refusal,
+};
+use antiphon_kernel::service::Service;
+use antiphon_kernel::transport::TransportError;
+use antiphon_transport_common::{Frames, failure};
+use quinn::{Connection, RecvStream, SendStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use crate::codes;
+use crate::errors::{from_closed, from_connection, from_write};
+use crate::framed::{Incoming, send, send_last};
+use crate::limits::Limits;
+
+/// A question, or news of what is held: chain heads of at most 1,024 origins, and as many ids.
+const MAX_QUESTION: usize = 128 * 1024;
+/// What must not wait behind bulk data goes first.
+const CONTROL_PRIORITY: i32 = 1;
+
+/// Counts a connection among those that have not proved themselves, until dropped.
+pub(crate) struct Shaking(Arc<AtomicUsize>);
+
+impl Shaking {
+    pub(crate) fn new(count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(count))
+    }
+}
+
+impl Drop for Shaking {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Completes when the server closes, or is gone.
+pub(crate) async fn closed(closing: &mut watch::Receiver<bool>) {
+    // The guard that `wait_for` brings must not live on into another await.
+    let _ = closing.wait_for(|closing| *closing).await;
+}
+
+pub(crate) struct Visit {
+    pub(crate) service: Service,
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) closing: watch::Receiver<bool>,
+    pub(crate) shaking: Shaking,
+}
+
+impl Visit {
+    pub(crate) async fn run(mut self, incoming: quinn::Incoming) -> Result<(), TransportError> {
+        let late = |_| failure(ErrorCategory::Timeout, "no hello in time");
+        let mut closing = self.closing.clone();
+        let greeted = async {
+            let connection = incoming.accept().map_err(|e| from_connection(&e))?;
+            let connection = timeout(self.limits.header, connection).await.map_err(late)?;
+            let connection = connection.map_err(|e| from_connection(&e))?;
+            let greeting = timeout(self.limits.header, self.greet(&connection)).await.map_err(late)?;
+            Ok::<_, TransportError>((connection, greeting?))
+        };
+        let (connection, (control, told, from)) = tokio::select! {
+            greeted = greeted => greeted?,
+            () = closed(&mut closing) => return Ok(()),
+        };
+        drop(self.shaking);
+        let peer = Peer { service: self.service, limits: self.limits, from };
+        let mut questions = JoinSet::new();
+        let ended = tokio::select! {
+            ended = peer.control(control, told) => ended,
+            ended = peer.accept(&connection, &mut questions) => ended,
+            () = closed(&mut self.closing) => {
+                // The door gives all connections together their time.
+                while questions.join_next().await.is_some() {}
+                Ok(())
+            }
+        };
+        let code = match &ended {
+            Ok(()) => codes::STOPPING,
+            Err(_) => codes::PROTOCOL,
+        };
+        connection.close(code, b"");
+        ended
+    }
+
+    /// The first words. Nothing else is read or answered before them.
+    async fn greet(&self, connection: &Connection) -> Result<(SendStream, Incoming, CortexId), TransportError> {
+        let (mut control, told) = connection.accept_bi().await.map_err(|e| from_connection(&e))?;
+        let mut told = Incoming::new(told, Frames::capped(MAX_QUESTION));
+        let refusal = match told.next().await {
+            Ok(Some(Message::Hello(hello))) => match self.refusal(&hello) {
+                None => {
+                    // The stream is open: it was accepted just now.
+                    let _ = control.set_priority(CONTROL_PRIORITY);
+                    send(&mut control, &Message::Identity(self.service.identity())).await?;
+                    return Ok((control, told, hello.from));
+                }
+                Some(refusal) => refusal,
+            },
+            Ok(_) => Refusal::Malformed,
+            Err(error) => {
+                connection.close(codes::PROTOCOL, b"that is no hello");
+                return Err(error);
+            }
+        };
+        let code = if refusal == Refusal::Key { codes::KEY } else { codes::PROTOCOL };
+        let detail = format!("the hello was refused: {refusal}");
+        send_last(&mut control, &Message::Reply(FetchReply::Refused(refusal))).await?;
+        // Until it is read, or the peer goes by itself; the time for the hello bounds both.
+        let _ = control.stopped().await;
+        connection.close(code, b"");
+        Err(failure(ErrorCategory::Auth, detail))
+    }
+
+    fn refusal(&self, hello: &Hello) -> Option<Refusal> {
+        if hello.protocol_min > PROTOCOL_MAX || hello.protocol_max < PROTOCOL_MIN {
+            return Some(Refusal::Protocol { min: PROTOCOL_MIN, max: PROTOCOL_MAX });
+        }
+        let key = Some(hello.key.expose().as_bytes()).filter(|key| !key.is_empty());
+        (!self.service.authorises(key)).then_some(Refusal::Key)
+    }
+}
+
+/// A peer that has proved itself.
+struct Peer {
+    service: Service,
+    limits: Arc<Limits>,
+    from: CortexId,
+}
+
+impl Peer {
+    /// Heartbeats one way, refreshes the other, until the connection ends.
+    async fn control(&self, mut control: SendStream, mut told: Incoming) -> Result<(), TransportError> {
+        let beat = async {
+            let mut heartbeats = self.service.heartbeats();
+            while let Some(heartbeat) = heartbeats.next().await {
+                send(&mut control, &Message::Heartbeat(heartbeat)).await?;
+            }
+            // The service closes; whoever closed it ends the connection.
+            std::future::pending::<Result<(), TransportError>>().await
+        };
+        let listen = async {
+            loop {
+                match told.next().await? {
+                    Some(Message::Refresh(refresh)) if refresh.from == self.from => self.service.refresh(refresh),
+                    Some(_) => {
+                        return Err(failure(ErrorCategory::Protocol, "that does not belong on a control stream"));
+                    }
+                    // It has nothing more to tell; its questions stay open.
+                    None => std::future::pending().await,
+                }
+            }
+        };
+        tokio::select! {
+            ended = beat => ended,
+            ended = listen => ended,
+        }
+    }
+
+    async fn accept(&self, connection: &Connection, questions: &mut JoinSet<()>) -> Result<(), TransportError> {
+        loop {
+            tokio::select! {
+                stream = connection.accept_bi() => {
+                    let (answers, question) = stream.map_err(|e| from_connection(&e))?;
+                    questions.spawn(question_task(self.service.clone(), Arc::clone(&self.limits), self.from, answers, question));
+                }
+                Some(ended) = questions.join_next() => {
+                    if let Err(error) = ended {
+                        tracing::error!(%error, "an answer ended by a fault of ours");
+                    }
+                }
+            }
+        }
+    }
+}
+
+async fn question_task(
+    service: Service,
+    limits: Arc<Limits>,
+    from: CortexId,
+    mut answers: SendStream,
+    question: RecvStream,
+) {
+    let mut question = Incoming::new(question, Frames::capped(MAX_QUESTION));
+    let asked = timeout(limits.idle, question.next()).await;
+    let answered = match asked {
+        Ok(Ok(Some(Message::Identify))) => send_last(&mut answers, &Message::Identity(service.identity())).await,
+        Ok(Ok(Some(Message::Fetch(request)))) if request.from == from => {
+            run(&service, &limits, request, &mut answers).await
+        }
+        Ok(_) => {
+            let refusal = Message::Reply(FetchReply::Refused(Refusal::Malformed));
+            send_last(&mut answers, &refusal).await
+        }
+        Err(_) => Err(failure(ErrorCategory::Timeout, "the question did not come whole in time")),
+    };
+    if let Err(error) = answered {
+        tracing::debug!(%error, peer = %from, "an answer ended early");
+        // Closed already where the peer gave it up.
+        let _ = answers.reset(codes::STALLED);
+    }
+}
+
+/// Answer after answer, each made when the one before was taken by the stream.
+async fn run(
+    service: &Service,
+    limits: &Limits,
+    mut request: FetchRequest,
+    stream: &mut SendStream,
+) -> Result<(), TransportError> {
+    // What a stream's reader does not take stands in our memory.
+    request.max_bytes = request.max_bytes.min(MAX_RUN_BYTES);
+    let mut answers = service.answers(request);
+    let gone = stream.stopped();
+    let mut gone = std::pin::pin!(gone);
+    loop {
+        let reply = tokio::select! {
+            reply = answers.next() => reply,
+            // Whoever stops listening to an open run frees it at once.
+            _ = &mut gone => return Ok(()),
+        };
+        let Some(reply) = reply else { return stream.finish().map_err(from_closed) };
+        write(stream, limits.write_stall, Pushed::Reply(reply).into()).await?;
+    }
+}
+
+/// Writes one message, as fast as the reader takes it; one that takes nothing for too long is given up.
+async fn write(stream: &mut SendStream, stall: Duration, message: Message) -> Result<(), TransportError> {
+    let mut frame = [encode(&message)];
+    let mut frame = &mut frame[..];
+    while !frame.is_empty() {
+        let written = timeout(stall, stream.write_chunks(frame))
+            .await
+            .map_err(|_| failure(ErrorCategory::Timeout, "nobody takes the answer"))?
+            .map_err(|e| from_write(&e))?;
+        frame = &mut frame[written.chunks..];
+    }
+    Ok(())
+}

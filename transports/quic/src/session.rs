@@ -1,0 +1,138 @@
+//! One connection to a peer: dialled, greeted, and listened to.
+
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use antiphon_kernel::codec::Message;
+use antiphon_kernel::health::ErrorCategory;
+use antiphon_kernel::protocol::{FetchReply, Heartbeat, Hello, Identity, Refresh, Refusal};
+use antiphon_kernel::transport::TransportError;
+use antiphon_transport_common::{Frames, failure};
+use quinn::{ClientConfig, Connection, Endpoint as UdpEndpoint, SendStream};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::codes;
+use crate::endpoint::Endpoint;
+use crate::errors::{from_connect, from_connection};
+use crate::framed::{Incoming, send, send_last};
+
+/// How long one address may take to shake hands before the next is tried.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The sockets to dial from, one for each family, made when they are first needed: a link may be made outside of a
+/// runtime, and must not fail because of a socket.
+#[derive(Default)]
+pub(crate) struct Sockets {
+    v4: Mutex<Option<UdpEndpoint>>,
+    v6: Mutex<Option<UdpEndpoint>>,
+}
+
+impl Sockets {
+    fn of(&self, remote: SocketAddr) -> Result<UdpEndpoint, TransportError> {
+        let (slot, any): (_, SocketAddr) = match remote {
+            SocketAddr::V4(_) => (&self.v4, (Ipv4Addr::UNSPECIFIED, 0).into()),
+            SocketAddr::V6(_) => (&self.v6, (Ipv6Addr::UNSPECIFIED, 0).into()),
+        };
+        let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(endpoint) = &*slot {
+            return Ok(endpoint.clone());
+        }
+        let endpoint = UdpEndpoint::client(any)
+            .map_err(|e| failure(ErrorCategory::Unexpected, format!("no UDP socket to dial from: {e}")))?;
+        Ok(slot.insert(endpoint).clone())
+    }
+}
+
+pub(crate) struct Session {
+    connection: Connection,
+    control: tokio::sync::Mutex<SendStream>,
+    heartbeat: watch::Receiver<Option<Heartbeat>>,
+    listener: JoinHandle<()>,
+}
+
+impl Session {
+    /// Dials a peer's addresses in turn, and greets who answers first.
+    pub(crate) async fn dial(
+        sockets: &Sockets,
+        config: &ClientConfig,
+        peer: &Endpoint,
+        hello: &Hello,
+    ) -> Result<(Self, Identity), TransportError> {
+        let mut last = None;
+        for address in peer.resolve().await? {
+            let connected = async {
+                let connecting = sockets
+                    .of(address)?
+                    .connect_with(config.clone(), address, peer.host())
+                    .map_err(|e| from_connect(&e))?;
+                connecting.await.map_err(|e| from_connection(&e))
+            };
+            match tokio::time::timeout(CONNECT_TIMEOUT, connected).await {
+                Ok(Ok(connection)) => return Self::greet(connection, hello).await,
+                Ok(Err(error)) => last = Some(error),
+                Err(_) => last = Some(failure(ErrorCategory::Timeout, "nobody shakes hands there")),
+            }
+        }
+        Err(last.unwrap_or_else(|| failure(ErrorCategory::Dns, "the host name has no address")))
+    }
+
+    async fn greet(connection: Connection, hello: &Hello) -> Result<(Self, Identity), TransportError> {
+        let (mut control, answers) = connection.open_bi().await.map_err(|e| from_connection(&e))?;
+        send(&mut control, &Message::Hello(hello.clone())).await?;
+        let mut answers = Incoming::new(answers, Frames::default());
+        let identity = match answers.next().await? {
+            Some(Message::Identity(identity)) => identity,
+            Some(Message::Reply(FetchReply::Refused(refusal))) => return Err(refused(&refusal)),
+            Some(_) => return Err(failure(ErrorCategory::Protocol, "it answered the hello with something else")),
+            None => return Err(failure(ErrorCategory::Eof, "it did not answer the hello")),
+        };
+        let (beat, heartbeat) = watch::channel(None);
+        let listener = tokio::spawn(async move {
+            while let Ok(Some(Message::Heartbeat(heartbeat))) = answers.next().await {
+                beat.send_replace(Some(heartbeat));
+            }
+        });
+        Ok((Self { connection, control: tokio::sync::Mutex::new(control), heartbeat, listener }, identity))
+    }
+
+    pub(crate) fn is_alive(&self) -> bool {
+        self.connection.close_reason().is_none()
+    }
+
+    /// Asks one question; its answers come on a stream of their own.
+    pub(crate) async fn ask(&self, question: &Message) -> Result<Incoming, TransportError> {
+        let (mut asking, answers) = self.connection.open_bi().await.map_err(|e| from_connection(&e))?;
+        send_last(&mut asking, question).await?;
+        Ok(Incoming::new(answers, Frames::default()))
+    }
+
+    pub(crate) async fn tell(&self, refresh: &Refresh) -> Result<(), TransportError> {
+        let mut control = self.control.lock().await;
+        send(&mut control, &Message::Refresh(refresh.clone())).await
+    }
+
+    /// The newest heartbeat, and those to come.
+    pub(crate) fn heartbeats(&self) -> watch::Receiver<Option<Heartbeat>> {
+        self.heartbeat.clone()
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.listener.abort();
+        self.connection.close(codes::DONE, b"");
+    }
+}
+
+/// A refusal in the place of an identity.
+fn refused(refusal: &Refusal) -> TransportError {
+    let category = match refusal {
+        Refusal::Key => ErrorCategory::Auth,
+        Refusal::Protocol { .. } => ErrorCategory::Version,
+        Refusal::Busy => ErrorCategory::Busy,
+        _ => ErrorCategory::Protocol,
+    };
+    failure(category, refusal.to_string())
+}

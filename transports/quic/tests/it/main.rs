@@ -1,0 +1,13 @@
+//! The transport over real sockets, on loopback, with real certificates.
+
+#![allow(clippy::unwrap_used)]
+
+mod certificates;
+mod crowds;
+mod greeting;
+mod happy;
+mod harness;
+mod raw;
+mod resuming;
+mod stopping;
+mod trust;
