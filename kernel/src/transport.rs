@@ -1,6 +1,7 @@
 //! What Antiphon asks of a transport: carry a question to a peer and bring back its answer.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -56,6 +57,16 @@ pub trait Transport: Send + Sync + 'static {
     /// # Errors
     /// Category `configuration`: an endpoint or CA file that can never work as it stands.
     fn link(&self, peer: &PeerConfig, own: &LocalIdentity) -> Result<Box<dyn Link>, TransportError>;
+}
+
+impl<T: Transport + ?Sized> Transport for Arc<T> {
+    fn schemes(&self) -> &'static [&'static str] {
+        (**self).schemes()
+    }
+
+    fn link(&self, peer: &PeerConfig, own: &LocalIdentity) -> Result<Box<dyn Link>, TransportError> {
+        (**self).link(peer, own)
+    }
 }
 
 /// One peer, as far as a transport is concerned. Connections are its own affair: it opens them when asked, reuses them

@@ -1,5 +1,6 @@
 //! A run of answers to one question.
 
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,8 +8,8 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::Service;
 use super::open::Mailbox;
+use super::{Service, Tamper};
 use crate::cursor::Seq;
 use crate::ids::CortexId;
 use crate::log::{Asking, Found};
@@ -33,6 +34,8 @@ pub struct Answers {
     /// Since when the log was passed over without telling.
     passed: Option<Instant>,
     answered: bool,
+    tamper: Option<(Arc<dyn Tamper>, FetchRequest)>,
+    lies: VecDeque<FetchReply>,
 }
 
 enum State {
@@ -60,6 +63,8 @@ impl Answers {
             delivery: request.delivery,
             waits: request.delivery == Delivery::Live || !request.wait.is_zero(),
             until: Instant::now() + request.wait.min(MAX_WAIT),
+            tamper: service.inner.tamper.clone().map(|tamper| (tamper, request.clone())),
+            lies: VecDeque::new(),
             state: State::Asked(Box::new(request)),
             passed: None,
             answered: false,
@@ -70,6 +75,20 @@ impl Answers {
 
     /// The next answer, or `None` where the run is over. A refusal is the last one. Dropping the future loses nothing.
     pub async fn next(&mut self) -> Option<FetchReply> {
+        loop {
+            if let Some(lie) = self.lies.pop_front() {
+                return Some(lie);
+            }
+            let reply = self.honest().await?;
+            let Some((tamper, request)) = &self.tamper else { return Some(reply) };
+            match tamper.answer(request, reply) {
+                Some(lies) => self.lies.extend(lies),
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    async fn honest(&mut self) -> Option<FetchReply> {
         let reply = self.find().await?;
         if matches!(reply, FetchReply::Refused(_)) || self.delivery == Delivery::Once {
             self.state = State::Done;

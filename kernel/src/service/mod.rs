@@ -4,10 +4,12 @@ mod answers;
 mod heartbeats;
 mod open;
 mod served;
+mod tamper;
 
 pub use answers::Answers;
 pub use heartbeats::Heartbeats;
 pub use served::Served;
+pub use tamper::Tamper;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -40,6 +42,7 @@ struct Inner {
     closing: tokio::sync::watch::Sender<bool>,
     open: OpenQuestions,
     served: served::Counters,
+    tamper: Option<Arc<dyn Tamper>>,
 }
 
 /// A page of the log for people: `GET /v1/events`.
@@ -57,6 +60,16 @@ impl Service {
     /// A service over a log, guarded by a key (an empty one is open mode).
     #[must_use]
     pub fn new(view: LogView, key: SharedKey, mode: FederationMode) -> Self {
+        Self::build(view, key, mode, None)
+    }
+
+    /// A service that lies, for tests of those who must not believe it. See [`crate::testing::transport_suite`].
+    #[must_use]
+    pub fn tampered(view: LogView, key: SharedKey, mode: FederationMode, tamper: Arc<dyn Tamper>) -> Self {
+        Self::build(view, key, mode, Some(tamper))
+    }
+
+    fn build(view: LogView, key: SharedKey, mode: FederationMode, tamper: Option<Arc<dyn Tamper>>) -> Self {
         let service = Self {
             inner: Arc::new(Inner {
                 view,
@@ -66,6 +79,7 @@ impl Service {
                 closing: tokio::sync::watch::Sender::new(false),
                 open: OpenQuestions::default(),
                 served: served::Counters::default(),
+                tamper,
             }),
         };
         service.set_mode(mode);
@@ -93,7 +107,11 @@ impl Service {
     /// Who this cortex is.
     #[must_use]
     pub fn identity(&self) -> Identity {
-        self.inner.view.identity()
+        let identity = self.inner.view.identity();
+        match &self.inner.tamper {
+            Some(tamper) => tamper.identity(identity),
+            None => identity,
+        }
     }
 
     /// Lets every parked poll answer now, and every later one at once: the server is about to stop.
@@ -123,6 +141,12 @@ impl Service {
     #[must_use]
     pub fn heartbeats(&self) -> Heartbeats {
         Heartbeats::new(self.clone())
+    }
+
+    /// How many questions are open: being answered, or parked.
+    #[must_use]
+    pub fn open_questions(&self) -> usize {
+        self.inner.open.count()
     }
 
     /// What was sent to peers so far.

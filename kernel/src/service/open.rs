@@ -62,6 +62,10 @@ impl OpenQuestions {
         mailbox
     }
 
+    pub(super) fn count(&self) -> usize {
+        self.mailboxes.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
     /// A question that took the same name since stays.
     pub(super) fn forget(&self, key: Key, mailbox: &Arc<Mailbox>) {
         let mut mailboxes = self.mailboxes.lock().unwrap_or_else(PoisonError::into_inner);
@@ -112,6 +116,6 @@ mod tests {
         open.deliver(refresh(1, 7, 4));
         assert!(again.take().is_some() && one.take().is_none());
         open.forget(key(1), &again);
-        assert_eq!(open.mailboxes.lock().unwrap().len(), 1);
+        assert_eq!(open.count(), 1);
     }
 }

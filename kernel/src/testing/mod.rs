@@ -3,6 +3,7 @@
 mod memory_store;
 mod memory_transport;
 pub mod store_suite;
+pub mod transport_suite;
 
 pub use memory_store::MemoryStore;
 pub use memory_transport::MemoryNetwork;

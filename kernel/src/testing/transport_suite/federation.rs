@@ -1,0 +1,103 @@
+//! Whole cortexes, joined by this transport.
+
+use super::room::{log, name, peer, until};
+use super::{Case, Running, TransportHarness, case, key};
+use crate::config::{Config, FederationMode};
+use crate::event::Draft;
+use crate::ids::CortexId;
+use crate::log::{Context, LogHandle};
+use crate::machine::Phase;
+use crate::service::Service;
+use crate::sync::Syncer;
+
+pub(super) const CASES: &[Case] = &[case!(a_relay_delivers), case!(a_live_mesh_sends_each_event_about_once)];
+
+/// One of several that pull each other.
+struct Member {
+    log: LogHandle,
+    service: Service,
+    running: Box<dyn Running>,
+    syncer: Syncer,
+}
+
+/// So many members, each of which pulls those that `pulls` says. They all answer before the first one asks.
+async fn members(harness: &dyn TransportHarness, count: u8, pulls: impl Fn(usize, usize) -> bool) -> Vec<Member> {
+    let mut answering = Vec::new();
+    for n in 0..count {
+        let log = log(CortexId::from_bytes([100 + n; 16]));
+        let service = Service::new(log.view().clone(), key(), FederationMode::Sync);
+        let running = harness.serve(&name("member"), service.clone()).await;
+        answering.push((log, service, running));
+    }
+    let configs: Vec<_> = (0..answering.len())
+        .map(|one| {
+            let others = answering.iter().enumerate().filter(|(other, _)| pulls(one, *other));
+            let peers = others.map(|(n, (_, _, running))| peer(&format!("member-{n}"), &**running)).collect();
+            Config { peers, shared_key: key(), ..Config::default() }
+        })
+        .collect();
+    let mut members = Vec::new();
+    for ((log, service, running), config) in answering.into_iter().zip(configs) {
+        let syncer = Syncer::new(log.clone(), vec![harness.transport()], config);
+        syncer.start().expect("what is kept about peers in memory reads");
+        members.push(Member { log, service, running, syncer });
+    }
+    let live = |member: &Member| member.syncer.peers().iter().all(|peer| peer.phase == Phase::Live);
+    until("everyone is live", || members.iter().all(live)).await;
+    members
+}
+
+async fn append(member: &Member) {
+    member.log.append(vec![Draft::new("t", "x")], Context::default()).await.expect("an append to memory");
+}
+
+async fn converge(members: &[Member], events: u64) {
+    until("every event is everywhere", || members.iter().all(|m| m.log.view().head().seq.get() == events)).await;
+    let heads = |member: &Member| member.log.view().heads();
+    assert!(members.iter().all(|member| heads(member) == heads(&members[0])), "all hold the same");
+}
+
+async fn stop(members: Vec<Member>) {
+    for member in members {
+        member.syncer.stop().await;
+        member.service.close();
+        member.running.stop().await;
+        member.log.close().await;
+    }
+}
+
+/// In a row of three, the one in the middle passes on.
+async fn a_relay_delivers(harness: &dyn TransportHarness) {
+    let members = members(harness, 3, |one, other| one.abs_diff(other) == 1).await;
+    for _ in 0..20 {
+        for member in &members {
+            append(member).await;
+        }
+    }
+    converge(&members, 60).await;
+    stop(members).await;
+}
+
+/// In a full mesh of eight, on a transport with runs and refreshes; where there are none, each event comes by several
+/// roads, and is stored once all the same.
+async fn a_live_mesh_sends_each_event_about_once(harness: &dyn TransportHarness) {
+    let members = members(harness, 8, |one, other| one != other).await;
+    for _ in 0..15 {
+        for member in &members {
+            append(member).await;
+        }
+    }
+    let events = 15 * 8;
+    converge(&members, events).await;
+    let runs = {
+        let transport = harness.transport();
+        let link = transport.link(&peer("member-0", &*members[0].running), &super::room::own()).expect("a link");
+        let request =
+            crate::protocol::FetchRequest { to: members[0].log.view().local().cortex_id, ..super::room::question() };
+        link.tail(&request, super::room::SOON).await.is_ok_and(|tail| tail.is_some())
+    };
+    let sent: u64 = members.iter().map(|member| member.service.served().events).sum();
+    let ratio = sent as f64 / (events * 7) as f64;
+    assert!(!runs || ratio <= 1.1, "{ratio} transfers of each event to each cortex");
+    stop(members).await;
+}

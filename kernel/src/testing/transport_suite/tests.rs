@@ -1,0 +1,231 @@
+//! The suite on the network in memory, and on six that break it.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::{Running, TransportHarness, failures, run};
+use crate::config::PeerConfig;
+use crate::log::LocalIdentity;
+use crate::protocol::{EventBatch, FetchReply, FetchRequest, Heartbeat, Identity, Pushed, Refresh};
+use crate::service::Service;
+use crate::testing::MemoryNetwork;
+use crate::transport::{Link, Tail, Transport, TransportError};
+
+struct Memory {
+    network: MemoryNetwork,
+    fault: Fault,
+}
+
+struct Server(MemoryNetwork, String);
+
+#[async_trait]
+impl Running for Server {
+    fn endpoint(&self) -> String {
+        format!("memory://{}", self.1)
+    }
+
+    async fn stop(self: Box<Self>) {
+        self.0.remove(&self.1);
+    }
+}
+
+#[async_trait]
+impl TransportHarness for Memory {
+    async fn serve(&self, name: &str, service: Service) -> Box<dyn Running> {
+        self.network.serve(name, service);
+        Box::new(Server(self.network.clone(), name.to_owned()))
+    }
+
+    fn transport(&self) -> Arc<dyn Transport> {
+        Arc::new(Broken { network: self.network.clone(), fault: self.fault })
+    }
+}
+
+/// What a transport gets wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    None,
+    /// Two answers of a run change places.
+    Reorders,
+    /// An answer of a run comes twice, and the one after it never.
+    DuplicatesIntoAHole,
+    /// The last events of a batch are missing, and it claims to cover them.
+    TruncatesSilently,
+    /// It asks for more than it was asked to.
+    IgnoresLimits,
+    /// It says who the peer was when it first asked.
+    SwapsIdentity,
+    /// It says how far the log reached when it first asked.
+    ServesAStaleHead,
+}
+
+struct Broken {
+    network: MemoryNetwork,
+    fault: Fault,
+}
+
+impl Transport for Broken {
+    fn schemes(&self) -> &'static [&'static str] {
+        self.network.schemes()
+    }
+
+    fn link(&self, peer: &PeerConfig, own: &LocalIdentity) -> Result<Box<dyn Link>, TransportError> {
+        let link = self.network.link(peer, own)?;
+        Ok(Box::new(BrokenLink { link, fault: self.fault, first: Arc::default() }))
+    }
+}
+
+#[derive(Default)]
+struct First {
+    identity: Option<Identity>,
+    head: Option<Heartbeat>,
+}
+
+struct BrokenLink {
+    link: Box<dyn Link>,
+    fault: Fault,
+    first: Arc<Mutex<First>>,
+}
+
+fn spoil(fault: Fault, first: &Mutex<First>, reply: &mut FetchReply) {
+    let FetchReply::Batch(EventBatch { from, events, last, head, head_time, .. }) = reply else { return };
+    match fault {
+        Fault::TruncatesSilently if events.len() > 1 => {
+            events.pop();
+        }
+        Fault::ServesAStaleHead => {
+            let now = Heartbeat { from: *from, head: *head, head_time: *head_time };
+            let then = *first.lock().unwrap().head.get_or_insert(now);
+            *head = if then.head.seq >= last.seq { then.head } else { *last };
+            *head_time = then.head_time;
+        }
+        _ => {}
+    }
+}
+
+impl BrokenLink {
+    fn question(&self, request: &FetchRequest) -> FetchRequest {
+        let mut request = request.clone();
+        if self.fault == Fault::IgnoresLimits {
+            request.max_events = request.max_events.saturating_add(1);
+        }
+        request
+    }
+}
+
+#[async_trait]
+impl Link for BrokenLink {
+    async fn identify(&self, deadline: Duration) -> Result<Identity, TransportError> {
+        let now = self.link.identify(deadline).await?;
+        if self.fault != Fault::SwapsIdentity {
+            return Ok(now);
+        }
+        Ok(self.first.lock().unwrap().identity.get_or_insert(now).clone())
+    }
+
+    async fn fetch(&self, request: &FetchRequest, deadline: Duration) -> Result<FetchReply, TransportError> {
+        let mut reply = self.link.fetch(&self.question(request), deadline).await?;
+        spoil(self.fault, &self.first, &mut reply);
+        Ok(reply)
+    }
+
+    async fn tail(&self, request: &FetchRequest, deadline: Duration) -> Result<Option<Box<dyn Tail>>, TransportError> {
+        let tail = self.link.tail(&self.question(request), deadline).await?;
+        let (fault, first) = (self.fault, Arc::clone(&self.first));
+        Ok(tail.map(|tail| Box::new(BrokenTail { tail, fault, first, count: 0, held: None }) as Box<dyn Tail>))
+    }
+
+    async fn refresh(&self, refresh: &Refresh, deadline: Duration) -> Result<(), TransportError> {
+        self.link.refresh(refresh, deadline).await
+    }
+}
+
+struct BrokenTail {
+    tail: Box<dyn Tail>,
+    fault: Fault,
+    first: Arc<Mutex<First>>,
+    count: usize,
+    held: Option<FetchReply>,
+}
+
+impl BrokenTail {
+    /// The next reply of the run; `None` for a heartbeat, an end, or a failure, which are passed on through `out`.
+    async fn reply(
+        &mut self,
+        deadline: Duration,
+        out: &mut Option<Result<Option<Pushed>, TransportError>>,
+    ) -> Option<FetchReply> {
+        match self.tail.next(deadline).await {
+            Ok(Some(Pushed::Reply(reply))) => Some(reply),
+            other => {
+                *out = Some(other);
+                None
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Tail for BrokenTail {
+    async fn next(&mut self, deadline: Duration) -> Result<Option<Pushed>, TransportError> {
+        if let Some(held) = self.held.take() {
+            return Ok(Some(Pushed::Reply(held)));
+        }
+        let mut out = None;
+        let Some(mut reply) = self.reply(deadline, &mut out).await else { return out.expect("it was put there") };
+        self.count += 1;
+        // The second answer, so that there is one before it.
+        if self.count == 2 {
+            match self.fault {
+                Fault::Reorders => {
+                    if let Some(next) = self.reply(deadline, &mut out).await {
+                        self.held = Some(std::mem::replace(&mut reply, next));
+                    }
+                }
+                Fault::DuplicatesIntoAHole => {
+                    let lost = self.reply(deadline, &mut out).await;
+                    self.held = lost.map(|_| reply.clone());
+                }
+                _ => {}
+            }
+        }
+        spoil(self.fault, &self.first, &mut reply);
+        Ok(Some(Pushed::Reply(reply)))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_network_in_memory_passes() {
+    run(&Memory { network: MemoryNetwork::new(), fault: Fault::None }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_answer_a_question_passes() {
+    run(&Memory { network: MemoryNetwork::new().polling(), fault: Fault::None }).await;
+}
+
+async fn fails(fault: Fault, case: &str) {
+    // Only that case: a transport that is broken makes others wait for what never comes.
+    for (fault, count) in [(fault, 1), (Fault::None, 0)] {
+        let failures = failures(&Memory { network: MemoryNetwork::new(), fault }, |name| name == case).await;
+        assert_eq!(failures.len(), count, "{fault:?} at `{case}`: {failures:#?}");
+    }
+}
+
+macro_rules! control {
+    ($name:ident, $fault:ident, $case:literal) => {
+        #[tokio::test(flavor = "multi_thread")]
+        async fn $name() {
+            fails(Fault::$fault, $case).await;
+        }
+    };
+}
+
+control!(one_that_reorders_fails, Reorders, "a_run_brings_batch_after_batch");
+control!(one_that_duplicates_into_a_hole_fails, DuplicatesIntoAHole, "a_run_brings_batch_after_batch");
+control!(one_that_truncates_silently_fails, TruncatesSilently, "events_come_in_order_without_a_hole");
+control!(one_that_ignores_limits_fails, IgnoresLimits, "limits_are_honoured");
+control!(one_that_swaps_identity_fails, SwapsIdentity, "another_identity_is_refused");
+control!(one_that_serves_a_stale_head_fails, ServesAStaleHead, "events_come_in_order_without_a_hole");
