@@ -359,7 +359,7 @@ impl PeerMachine {
         self.asked_at = now.monotonic;
         self.parked = !wait.is_zero();
         let (number, by_clock) = (self.number, self.by_clock);
-        self.actions.push_back(Action::Fetch { number, to, by_clock, anew: anew || by_clock, wait });
+        self.actions.push_back(Action::Fetch { number, to, by_clock, anew, wait });
     }
 
     /// The peer answered, or could not be asked.
@@ -402,13 +402,16 @@ impl PeerMachine {
         match self.read {
             // The log goes on under another epoch: our cursor there is worth nothing any more.
             Some(read) if read.0.epoch != heartbeat.head.epoch => return self.fetch(now, to, true),
-            // It travels apart from what is pushed, so it may be older than that.
-            Some(read) if read.0.seq <= heartbeat.head.seq => {
-                self.lag = Some(Lag::between(read, (heartbeat.head, heartbeat.head_time)));
+            Some(read) => {
+                // It travels apart from what is pushed, so it may be older than that.
+                if read.0.seq <= heartbeat.head.seq {
+                    self.lag = Some(Lag::between(read, (heartbeat.head, heartbeat.head_time)));
+                }
+                self.well(now);
             }
-            _ => {}
+            // That it lives does not mean that what it sends can be used.
+            None => {}
         }
-        self.well(now);
         self.next_push(now, to);
     }
 

@@ -232,6 +232,25 @@ fn heartbeats_of_another_log_another_epoch_and_the_past_are_told_apart() {
     epoch.handle_heartbeat(at(0), number, &Heartbeat { head, ..heartbeat(7) }, 0);
     assert!(matches!(actions(&mut epoch)[..], [Action::Fetch { anew: true, .. }]));
 
+    // A peer that lives, and sends nothing that can be used, is no better than before.
+    let mut failing = machine(Some(2));
+    let number = fetching(&mut failing);
+    failing.handle_reply(at(0), number, Source::Asked, Err(ErrorCategory::Protocol), 0);
+    actions(&mut failing);
+    failing.wake();
+    let number = fetching(&mut failing);
+    failing.handle_heartbeat(at(1), number, &heartbeat(7), 0);
+    assert_eq!(failing.health().consecutive_failures, 1);
+
+    // It does not begin anew the question that is answered next.
+    let (mut behind, number) = live();
+    behind.handle_reply(at(0), number, Source::Asked, Ok(batch(9, 9)), 0);
+    actions(&mut behind);
+    behind.handle_ingested(at(0), number, IngestOutcome::Hole, 0);
+    let Some(Action::Fetch { number, anew: true, by_clock: true, .. }) = actions(&mut behind).pop() else { panic!() };
+    behind.handle_heartbeat(at(0), number, &heartbeat(9), 0);
+    assert!(matches!(actions(&mut behind)[..], [Action::Fetch { anew: false, by_clock: true, .. }]));
+
     // It travels apart from the batches, and may come after one that it should have come before.
     let (mut late, number) = live();
     late.handle_heartbeat(at(0), number, &heartbeat(3), 0);

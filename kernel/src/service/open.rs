@@ -1,7 +1,7 @@
 //! Questions that are open, so that a refresh finds its own.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
@@ -50,35 +50,59 @@ fn fold(before: &Heads, newer: &Heads) -> Heads {
     if heads.len() > MAX_CLOCK_ENTRIES { newer.clone() } else { Heads::new(heads.into_iter().collect()) }
 }
 
+/// How many refreshes are kept for questions that have not come yet: the two may travel apart.
+const MAX_EARLY: usize = 256;
+
 #[derive(Default)]
 pub(super) struct OpenQuestions {
-    mailboxes: Mutex<HashMap<Key, Arc<Mailbox>>>,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    mailboxes: HashMap<Key, Arc<Mailbox>>,
+    /// Refreshes that overtook their question, or came too late for it; the oldest give way.
+    early: VecDeque<Refresh>,
 }
 
 impl OpenQuestions {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(super) fn register(&self, key: Key) -> Arc<Mailbox> {
         let mailbox = Arc::<Mailbox>::default();
-        self.mailboxes.lock().unwrap_or_else(PoisonError::into_inner).insert(key, Arc::clone(&mailbox));
+        let mut inner = self.lock();
+        for refresh in inner.early.iter().filter(|early| (early.from, early.request) == key) {
+            mailbox.put(refresh.clone());
+        }
+        inner.early.retain(|early| (early.from, early.request) != key);
+        inner.mailboxes.insert(key, Arc::clone(&mailbox));
         mailbox
     }
 
     pub(super) fn count(&self) -> usize {
-        self.mailboxes.lock().unwrap_or_else(PoisonError::into_inner).len()
+        self.lock().mailboxes.len()
     }
 
     /// A question that took the same name since stays.
     pub(super) fn forget(&self, key: Key, mailbox: &Arc<Mailbox>) {
-        let mut mailboxes = self.mailboxes.lock().unwrap_or_else(PoisonError::into_inner);
-        if mailboxes.get(&key).is_some_and(|held| Arc::ptr_eq(held, mailbox)) {
-            mailboxes.remove(&key);
+        let mut inner = self.lock();
+        if inner.mailboxes.get(&key).is_some_and(|held| Arc::ptr_eq(held, mailbox)) {
+            inner.mailboxes.remove(&key);
         }
     }
 
     pub(super) fn deliver(&self, refresh: Refresh) {
-        let key = (refresh.from, refresh.request);
-        let mailbox = self.mailboxes.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
-        if let Some(mailbox) = mailbox {
-            mailbox.put(refresh);
+        let mut inner = self.lock();
+        match inner.mailboxes.get(&(refresh.from, refresh.request)).cloned() {
+            Some(mailbox) => mailbox.put(refresh),
+            None => {
+                if inner.early.len() >= MAX_EARLY {
+                    inner.early.pop_front();
+                }
+                inner.early.push_back(refresh);
+            }
         }
     }
 }
@@ -117,5 +141,16 @@ mod tests {
         assert!(again.take().is_some() && one.take().is_none());
         open.forget(key(1), &again);
         assert_eq!(open.count(), 1);
+        // The one for question 9 came before it.
+        assert!(open.register(key(9)).take().is_some() && open.register(key(9)).take().is_none());
+    }
+
+    #[test]
+    fn refreshes_for_questions_that_never_come_are_bounded() {
+        let open = OpenQuestions::default();
+        for number in 0..10_000 {
+            open.deliver(refresh(number, 7, 1));
+        }
+        assert_eq!(open.lock().early.len(), MAX_EARLY);
     }
 }

@@ -121,7 +121,7 @@ impl Feed {
         }
         if let Some((request, tail)) = &mut self.tail {
             asked.request = *request;
-            asked.after = cursor()?;
+            asked.after = if question.by_clock { None } else { cursor()? };
             if let Some(pushed) = hard(deadline, tail.next(deadline)).await? {
                 return Ok(pushed);
             }

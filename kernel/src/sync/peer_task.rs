@@ -1,6 +1,7 @@
 //! One peer's task: waits for the first of a command, an answer or a timer, feeds the machine, does what it wants.
 
 use std::future::Future;
+use std::ops::RangeInclusive;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,8 +26,9 @@ use crate::transport::{Link, Transport, TransportError};
 const IDENTIFY_DEADLINE: Duration = Duration::from_secs(15);
 /// How long news of what we hold may be on their way.
 const REFRESH_DEADLINE: Duration = Duration::from_secs(5);
-/// News of what we hold are at least this far apart; what changes in between goes with the next.
-const REFRESH_APART: Duration = Duration::from_millis(10);
+/// News of what we hold are at least this far apart, and further where telling them takes its time; what changes in
+/// between goes with the next. Within a peer's grace for what comes to us by a shorter road.
+const REFRESH_APART: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_millis(200);
 /// The kernel's own, harder deadline: a transport that ignores its deadline is dropped after it.
 const HARD: Duration = Duration::from_secs(5);
 
@@ -338,10 +340,12 @@ impl PeerTask {
         let (Some(refresh), Some(link)) = (news, self.link.clone()) else { return };
         let peer = self.peer.name.clone();
         self.refreshing = Some(Box::pin(async move {
+            let began = Instant::now();
             if let Err(error) = hard(REFRESH_DEADLINE, link.refresh(&refresh, REFRESH_DEADLINE)).await {
                 tracing::debug!(%peer, category = %error.category(), "what we hold could not be told: {error}");
             }
-            tokio::time::sleep(REFRESH_APART).await;
+            let apart = (began.elapsed() * 4).clamp(*REFRESH_APART.start(), *REFRESH_APART.end());
+            tokio::time::sleep(apart).await;
         }));
     }
 

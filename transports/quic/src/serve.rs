@@ -13,6 +13,7 @@ use antiphon_kernel::protocol::{
 use antiphon_kernel::service::Service;
 use antiphon_kernel::transport::TransportError;
 use antiphon_transport_common::{Frames, failure};
+use bytes::Bytes;
 use quinn::{Connection, RecvStream, SendStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -228,14 +229,19 @@ async fn run(
             // Whoever stops listening to an open run frees it at once.
             _ = &mut gone => return Ok(()),
         };
-        let Some(reply) = reply else { return stream.finish().map_err(from_closed) };
-        write(stream, limits.write_stall, Pushed::Reply(reply).into()).await?;
+        let Some(reply) = reply else { break };
+        let frame = encode(&Pushed::Reply(reply).into());
+        write(stream, limits.write_stall, frame).await?;
     }
+    stream.finish().map_err(from_closed)?;
+    // Until it arrived: a connection that closes takes with it what is still on its way.
+    let _ = timeout(limits.write_stall, gone).await;
+    Ok(())
 }
 
-/// Writes one message, as fast as the reader takes it; one that takes nothing for too long is given up.
-async fn write(stream: &mut SendStream, stall: Duration, message: Message) -> Result<(), TransportError> {
-    let mut frame = [encode(&message)];
+/// Writes one frame, as fast as the reader takes it; one that takes nothing for too long is given up.
+async fn write(stream: &mut SendStream, stall: Duration, frame: Bytes) -> Result<(), TransportError> {
+    let mut frame = [frame];
     let mut frame = &mut frame[..];
     while !frame.is_empty() {
         let written = timeout(stall, stream.write_chunks(frame))

@@ -91,7 +91,13 @@ pub(crate) fn listener(key: &SharedKey, cortex: CortexId) -> EndpointConfig {
     }
     let secret = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, key.expose().as_bytes());
     let reset = ring::hmac::sign(&secret, &[b"antiphon stateless reset", &cortex.to_bytes()[..]].concat());
-    EndpointConfig::new(Arc::new(ring::hmac::Key::new(ring::hmac::HMAC_SHA256, reset.as_ref())))
+    let mut config = EndpointConfig::new(Arc::new(ring::hmac::Key::new(ring::hmac::HMAC_SHA256, reset.as_ref())));
+    // Connection ids carry a hash, and those of others are dropped without an answer. To its successor, a process that was
+    // killed must not be one of those others.
+    let ids = ring::hmac::sign(&secret, &[b"antiphon connection ids", &cortex.to_bytes()[..]].concat());
+    let ids = ids.as_ref().iter().take(8).fold(0, |key, &byte| key << 8 | u64::from(byte));
+    config.cid_generator(move || Box::new(quinn_proto::HashedConnectionIdGenerator::from_key(ids)));
+    config
 }
 
 #[cfg(test)]

@@ -89,6 +89,7 @@ async fn a_live_mesh_sends_each_event_about_once(harness: &dyn TransportHarness)
     }
     let events = 15 * 8;
     converge(&members, events).await;
+    let sent: u64 = members.iter().map(|member| member.service.served().events).sum();
     let runs = {
         let transport = harness.transport();
         let link = transport.link(&peer("member-0", &*members[0].running), &super::room::own()).expect("a link");
@@ -96,7 +97,6 @@ async fn a_live_mesh_sends_each_event_about_once(harness: &dyn TransportHarness)
             crate::protocol::FetchRequest { to: members[0].log.view().local().cortex_id, ..super::room::question() };
         link.tail(&request, super::room::SOON).await.is_ok_and(|tail| tail.is_some())
     };
-    let sent: u64 = members.iter().map(|member| member.service.served().events).sum();
     let ratio = sent as f64 / (events * 7) as f64;
     assert!(!runs || ratio <= 1.1, "{ratio} transfers of each event to each cortex");
     stop(members).await;

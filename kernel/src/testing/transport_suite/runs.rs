@@ -118,15 +118,18 @@ async fn what_is_held_meanwhile_is_not_sent(harness: &dyn TransportHarness) {
         let link = room.link();
         // The asker pulls the other cortex itself, so the server waits a moment before it sends its events ...
         let request = FetchRequest { direct: vec![other_id], wait: SOON * 2, delivery: Delivery::Live, ..question() };
-        let mut tail = link.tail(&request, SOON).await.expect("a run").expect("a run");
-        until("the question is open", || room.service.open_questions() == 1).await;
-        other.append(vec![Draft::new("t", "other's")], Context::default()).await.expect("an append");
-        relay(&room, &other, &name).await;
-        // ... and is told within it that they have arrived.
-        let known: Heads = other.view().heads();
-        let refresh = Refresh { request: request.request, from: own().cortex_id, known, direct: vec![other_id] };
-        link.refresh(&refresh, SOON).await.expect("news are taken");
-        room.append(1).await;
+        let meanwhile = async {
+            until("the question is open", || room.service.open_questions() == 1).await;
+            other.append(vec![Draft::new("t", "other's")], Context::default()).await.expect("an append");
+            relay(&room, &other, &name).await;
+            // ... and is told within it that they have arrived.
+            let known: Heads = other.view().heads();
+            let refresh = Refresh { request: request.request, from: own().cortex_id, known, direct: vec![other_id] };
+            link.refresh(&refresh, SOON).await.expect("news are taken");
+            room.append(1).await;
+        };
+        let (tail, ()) = tokio::join!(link.tail(&request, SOON), meanwhile);
+        let mut tail = tail.expect("a run").expect("a run");
         let batch = loop {
             match tail.next(SOON).await.expect("what was appended") {
                 Some(Pushed::Reply(FetchReply::Batch(batch))) if batch.last.seq.get() > 0 => break batch,
