@@ -1,8 +1,9 @@
-//! Three processes over HTTPS, one of them killed while events stream in.
+//! Three processes, one of them killed while events stream in: over HTTPS, over QUIC, and mixed.
 
 use crate::support::{Place, event, free_port, until};
 
-fn mesh() -> Vec<Place> {
+/// Three nodes that pull each other; `scheme` says how a node of this number is reached.
+fn mesh(scheme: fn(usize) -> &'static str) -> Vec<Place> {
     let names = ["alpha", "bravo", "charlie"];
     let ports: Vec<u16> = names.iter().map(|_| free_port()).collect();
     let certs = tempfile::tempdir().unwrap().keep();
@@ -10,14 +11,15 @@ fn mesh() -> Vec<Place> {
     let (code, _, err) = first.run(&["dev-certs", "--dir", certs.to_str().unwrap(), "alpha", "bravo", "charlie"]);
     assert_eq!(code, 0, "{err}");
     let places = names.iter().zip(&ports).map(|(name, port)| {
-        let peers: String = names
-            .iter()
-            .zip(&ports)
-            .filter(|(peer, _)| peer != &name)
-            .map(|(peer, port)| format!("    - {{ name: {peer}, endpoint: \"https://127.0.0.1:{port}\", ca: certs/ca.pem }}\n"))
+        let others = names.iter().zip(&ports).enumerate().filter(|(_, (peer, _))| peer != &name);
+        let peers: String = others
+            .map(|(at, (peer, port))| {
+                let scheme = scheme(at);
+                format!("    - {{ name: {peer}, endpoint: \"{scheme}://127.0.0.1:{port}\", ca: certs/ca.pem }}\n")
+            })
             .collect();
         let place = Place::bare(&format!(
-            "node: {{ name: {name}, data_dir: data }}\nlisten:\n  https: 127.0.0.1:{port}\n  tls: {{ cert: certs/{name}.pem, key: certs/{name}.key }}\nfederation:\n  interval: 1s\n  peers:\n{peers}"
+            "node: {{ name: {name}, data_dir: data }}\nlisten:\n  https: 127.0.0.1:{port}\n  quic: 127.0.0.1:{port}\n  tls: {{ cert: certs/{name}.pem, key: certs/{name}.key }}\nfederation:\n  interval: 1s\n  peers:\n{peers}"
         ));
         let own = place.dir.path().join("certs");
         std::fs::create_dir(&own).unwrap();
@@ -35,8 +37,21 @@ fn mesh() -> Vec<Place> {
 }
 
 #[test]
-fn three_processes_converge_although_one_is_killed() {
-    let places = mesh();
+fn three_processes_converge_over_https_although_one_is_killed() {
+    converge_although_one_is_killed(&mesh(|_| "https"));
+}
+
+#[test]
+fn three_processes_converge_over_quic_although_one_is_killed() {
+    converge_although_one_is_killed(&mesh(|_| "quic"));
+}
+
+#[test]
+fn three_processes_converge_over_both_although_one_is_killed() {
+    converge_although_one_is_killed(&mesh(|at| if at == 1 { "https" } else { "quic" }));
+}
+
+fn converge_although_one_is_killed(places: &[Place]) {
     let mut serving: Vec<_> = places.iter().map(|place| Some(place.serve())).collect();
     let events: String = (0..3000).map(event).collect();
     std::thread::scope(|scope| {
@@ -58,7 +73,7 @@ fn three_processes_converge_although_one_is_killed() {
     for node in serving.into_iter().flatten() {
         assert_eq!(node.terminate(), 0);
     }
-    for place in &places {
+    for place in places {
         let (code, out, err) = place.run(&["verify"]);
         assert!(code == 0 && out.starts_with("clean: 3001 events"), "{out}{err}");
         assert!(!place.log().contains(crate::support::KEY), "the key is never logged");

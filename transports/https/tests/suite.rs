@@ -6,7 +6,9 @@ mod certificates;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
+use antiphon_fault_proxy::{Faults, Path, TcpProxy};
 use antiphon_https::{HttpsOptions, HttpsServer, HttpsTransport, Limits, ServerOptions};
 use antiphon_kernel::service::Service;
 use antiphon_kernel::testing::transport_suite::{self, Running, TransportHarness, key};
@@ -14,15 +16,29 @@ use antiphon_kernel::transport::Transport;
 use async_trait::async_trait;
 use certificates::Authority;
 
-struct Https(Authority);
-struct Server(HttpsServer, PathBuf);
+struct Https {
+    authority: Authority,
+    /// What lies between client and server, if anything does.
+    path: Option<Faults>,
+}
+
+struct Server {
+    server: HttpsServer,
+    proxy: Option<TcpProxy>,
+    ca: PathBuf,
+}
 
 #[async_trait]
 impl TransportHarness for Https {
     async fn serve(&self, _name: &str, service: Service) -> Box<dyn Running> {
-        let (addr, tls) = ("127.0.0.1:0".parse().unwrap(), Some(self.0.issue("127.0.0.1")));
+        let (addr, tls) = ("127.0.0.1:0".parse().unwrap(), Some(self.authority.issue("127.0.0.1")));
         let options = ServerOptions { addr, tls, keyed: true, allow_open: false, limits: Limits::default() };
-        Box::new(Server(HttpsServer::start(options, service).await.unwrap(), self.0.ca()))
+        let server = HttpsServer::start(options, service).await.unwrap();
+        let proxy = match self.path {
+            Some(path) => Some(TcpProxy::start(server.local_addr(), path, 1).await.unwrap()),
+            None => None,
+        };
+        Box::new(Server { server, proxy, ca: self.authority.ca() })
     }
 
     fn transport(&self) -> Arc<dyn Transport> {
@@ -33,19 +49,27 @@ impl TransportHarness for Https {
 #[async_trait]
 impl Running for Server {
     fn endpoint(&self) -> String {
-        format!("https://{}", self.0.local_addr())
+        let addr = self.proxy.as_ref().map_or(self.server.local_addr(), TcpProxy::addr);
+        format!("https://{addr}")
     }
 
     fn ca(&self) -> Option<PathBuf> {
-        Some(self.1.clone())
+        Some(self.ca.clone())
     }
 
     async fn stop(self: Box<Self>) {
-        self.0.shutdown().await;
+        self.server.shutdown().await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn https_passes() {
-    transport_suite::run(&Https(Authority::new())).await;
+    transport_suite::run(&Https { authority: Authority::new(), path: None }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn https_passes_over_a_bad_path() {
+    let (latency, jitter) = (Duration::from_millis(4), Duration::from_millis(2));
+    let path = Path { latency, jitter, loss: 0.002, ..Path::default() };
+    transport_suite::run(&Https { authority: Authority::new(), path: Some(Faults::symmetric(path)) }).await;
 }
