@@ -118,8 +118,68 @@ pub(crate) enum Command {
         /// Which.
         shell: clap_complete::Shell,
     },
+    /// Measure this machine: two nodes in one process, real stores, real TLS, loopback.
+    Bench {
+        #[command(subcommand)]
+        command: BenchCommand,
+    },
     /// Start three nodes on this machine, import events at two of them, and wait until all three hold the same.
     Demo(DemoArgs),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BenchCommand {
+    /// How long an event takes from the call of append on one node to its replay on the other, one event at a time.
+    Latency(LatencyArgs),
+    /// How fast a node catches up over a path with latency, loss and a bandwidth limit.
+    Throughput(ThroughputArgs),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Scheme {
+    Quic,
+    Https,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LatencyArgs {
+    /// Over which transports.
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Scheme::Quic, Scheme::Https])]
+    pub(crate) transport: Vec<Scheme>,
+    /// How many events, after a warm-up.
+    #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) events: u32,
+    /// Bytes of data in each.
+    #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u32).range(..=1_000_000))]
+    pub(crate) size: u32,
+    /// Put the stores below this directory, whose disk is what is measured.
+    #[arg(long)]
+    pub(crate) dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ThroughputArgs {
+    /// Over which transports.
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Scheme::Quic, Scheme::Https])]
+    pub(crate) transport: Vec<Scheme>,
+    /// Round-trip times, in milliseconds.
+    #[arg(long, value_delimiter = ',', default_values_t = [20, 100])]
+    pub(crate) rtt: Vec<u32>,
+    /// Losses, in percent. TCP cannot lose: what loss does to its pace is modelled.
+    #[arg(long, value_delimiter = ',', default_values_t = [0.0, 0.1, 1.0])]
+    pub(crate) loss: Vec<f64>,
+    /// The path's bandwidth, in Mbit/s.
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) limit: u32,
+    /// How long each combination is measured, from the first connection on.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=600))]
+    pub(crate) seconds: u32,
+    /// Bytes of data in each event.
+    #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) size: u32,
+    /// Put the stores below this directory.
+    #[arg(long)]
+    pub(crate) dir: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -2,7 +2,7 @@
 
 mod demo;
 mod serve;
-mod show;
+pub(crate) mod show;
 
 use std::io::Write as _;
 use std::path::Path;
@@ -18,10 +18,10 @@ use serde_json::{Value, json};
 use tokio::io::AsyncReadExt as _;
 
 use crate::admin::Backend;
-use crate::cli::{AppendArgs, Cli, Command, ConfigCommand, InitArgs};
+use crate::cli::{AppendArgs, BenchCommand, Cli, Command, ConfigCommand, InitArgs};
 use crate::config::{self, NodeConfig};
 use crate::node::Ask;
-use crate::{dev_certs, input};
+use crate::{bench, dev_certs, input};
 
 pub(crate) async fn run(cli: Cli) -> Result<()> {
     let json = cli.json;
@@ -69,6 +69,8 @@ pub(crate) async fn run(cli: Cli) -> Result<()> {
             Ok(())
         }
         Command::Demo(args) => demo::run(args).await,
+        Command::Bench { command: BenchCommand::Latency(args) } => bench::latency::run(args, json).await,
+        Command::Bench { command: BenchCommand::Throughput(args) } => bench::throughput::run(args, json).await,
     }
 }
 
@@ -92,7 +94,7 @@ async fn set_peer(file: &Path, name: antiphon_kernel::ids::PeerName, mode: PeerM
 }
 
 /// 256 random bits in hex.
-pub(super) fn new_key() -> Result<String> {
+pub(crate) fn new_key() -> Result<String> {
     let mut bytes = [0_u8; 32];
     std::io::Read::read_exact(&mut std::fs::File::open("/dev/urandom")?, &mut bytes).context("no randomness")?;
     Ok(bytes.iter().map(|b| format!("{b:02x}")).collect())

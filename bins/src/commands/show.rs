@@ -8,7 +8,7 @@ use comfy_table::presets::NOTHING;
 use serde_json::Value;
 
 /// One line on standard output; a reader that went away is no error.
-pub(super) fn line(text: &str) -> Result<()> {
+pub(crate) fn line(text: &str) -> Result<()> {
     let _ = writeln!(std::io::stdout(), "{text}");
     Ok(())
 }

@@ -257,8 +257,15 @@ impl Pump {
             sender.send((self.shared.began + out, piece)).await.map_err(|_| Broken)?;
             // What the path does not take yet stays with the sender.
             let free = leaves.max(self.line.busy().saturating_sub(AHEAD));
-            tokio::time::sleep_until(self.shared.began + free).await;
+            wait_until(self.shared.began + free).await;
         }
+    }
+}
+
+/// Timers go by the millisecond, and one that is due within it waits for its end: so what is due already must not wait.
+async fn wait_until(due: Instant) {
+    if due > Instant::now() {
+        tokio::time::sleep_until(due).await;
     }
 }
 
@@ -272,7 +279,7 @@ async fn deliver(
 ) -> Result<(), Broken> {
     let mut passed = 0_u64;
     while let Some((due, piece)) = pieces.recv().await {
-        tokio::time::sleep_until(due).await;
+        wait_until(due).await;
         faults.wait_for(|faults| !faults.of(direction).blackhole).await.map_err(|_| Broken)?;
         let left = faults.borrow().of(direction).cut_after.map_or(u64::MAX, |cut| cut.saturating_sub(passed));
         let whole = piece.len() as u64 <= left;
