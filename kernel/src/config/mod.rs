@@ -168,7 +168,7 @@ impl Config {
         self.interval.map_or(DEFAULT_INTERVAL, Interval::get)
     }
 
-    /// Checks what single values cannot: names and endpoints that stand twice, endpoints without scheme or host.
+    /// Checks what single values cannot: names and endpoints that stand twice, endpoints without scheme or address.
     ///
     /// # Errors
     /// [`InvalidConfig`] names the first peer that is wrong and the rule.
@@ -196,7 +196,7 @@ fn check_endpoint(peer: &PeerConfig) -> Result<(), InvalidConfig> {
         Err(InvalidConfig::Endpoint { name: peer.name.clone(), endpoint: endpoint.to_owned(), rule })
     };
     let Some((scheme, rest)) = peer.endpoint.split_once("://") else {
-        return fault(&peer.endpoint, "has no scheme; write it as https://host:port");
+        return fault(&peer.endpoint, "has no scheme; write it as https://host:port or quic://host:port");
     };
     let authority = rest.split('/').next().unwrap_or_default();
     if authority.contains('@') {
@@ -206,8 +206,9 @@ fn check_endpoint(peer: &PeerConfig) -> Result<(), InvalidConfig> {
             "carries user information; keys belong into ANTIPHON_SHARED_KEY or key_file",
         );
     }
-    if authority.is_empty() {
-        return fault(&peer.endpoint, "has no host; write it as https://host:port");
+    // What an address looks like is its transport's to say.
+    if rest.is_empty() {
+        return fault(&peer.endpoint, "has no address; write it as https://host:port or quic://host:port");
     }
     Ok(())
 }
@@ -232,9 +233,10 @@ mod tests {
     }
 
     #[test]
-    fn endpoints_need_scheme_and_host_and_no_secret() {
+    fn endpoints_need_scheme_and_address_and_no_secret() {
         assert!(fault(vec![peer("a", "x:1")]).contains("scheme"));
-        assert!(fault(vec![peer("a", "https:///v1")]).contains("no host"));
+        assert!(fault(vec![peer("a", "https://")]).contains("no address"));
+        Config { peers: vec![peer("a", "unix:///run/a.sock")], ..Config::default() }.validate().unwrap();
         let leaked = fault(vec![peer("a", "https://me:hunter2@x:1")]);
         assert!(leaked.contains("user information") && !leaked.contains("hunter2"), "{leaked}");
     }

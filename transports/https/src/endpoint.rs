@@ -18,6 +18,10 @@ impl Endpoint {
     pub(crate) fn parse(text: &str, allow_plaintext_loopback: bool) -> Result<Self, TransportError> {
         let url = Url::parse(text)
             .map_err(|e| configuration(format!("the endpoint is not a URL ({e}); write it as https://host:port")))?;
+        // The parser would take the path's first part for the host that is missing.
+        if text.split_once("://").is_none_or(|(_, rest)| rest.starts_with('/')) {
+            return Err(configuration("the endpoint has no host; write it as https://host:port"));
+        }
         if !url.username().is_empty() || url.password().is_some() {
             return Err(configuration(
                 "the endpoint carries user information; keys belong into ANTIPHON_SHARED_KEY or key_file",
@@ -78,9 +82,15 @@ mod tests {
             assert!(Endpoint::parse(good, true).unwrap().is_plaintext(), "{good}");
             assert_eq!(Endpoint::parse(good, false).unwrap_err().category(), ErrorCategory::Configuration);
         }
-        for bad in
-            ["http://10.0.0.1:80", "http://example.com", "http://localhost.example.com", "ftp://x", "x", "https://"]
-        {
+        for bad in [
+            "http://10.0.0.1:80",
+            "http://example.com",
+            "http://localhost.example.com",
+            "ftp://x",
+            "x",
+            "https://",
+            "https:///v1",
+        ] {
             assert_eq!(Endpoint::parse(bad, true).unwrap_err().category(), ErrorCategory::Configuration, "{bad}");
         }
     }

@@ -1,0 +1,227 @@
+//! A transport over Unix sockets, from nothing to the passed exam: what `docs/writing-a-transport.md` walks through.
+//!
+//! One connection a question: it is the simplest thing that keeps every promise. `cargo run -p antiphon-kernel --example
+//! unix_transport` puts it to the exam.
+#![allow(clippy::unwrap_used)]
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use antiphon_kernel::codec::{FRAME_HEADER_BYTES, FrameHeader, Message, decode, encode};
+use antiphon_kernel::config::PeerConfig;
+use antiphon_kernel::health::ErrorCategory;
+use antiphon_kernel::log::LocalIdentity;
+use antiphon_kernel::protocol::{Delivery, FetchReply, FetchRequest, Identity, Pushed, Refresh, Refusal};
+use antiphon_kernel::service::Service;
+use antiphon_kernel::testing::transport_suite::{self, Running, TransportHarness};
+use antiphon_kernel::transport::{Link, Tail, Transport, TransportError};
+use async_trait::async_trait;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::task::{JoinHandle, JoinSet};
+
+// 1. Messages on a stream.
+
+fn error(category: ErrorCategory, detail: impl std::fmt::Display) -> TransportError {
+    TransportError::new(category, detail.to_string())
+}
+
+/// The next message, or `None` where the stream ended between two. Its header says how long it is, and is checked against
+/// the bound before memory is spent.
+async fn receive(stream: &mut UnixStream) -> Result<Option<Message>, TransportError> {
+    let mut frame = vec![0; FRAME_HEADER_BYTES];
+    if stream.read(&mut frame[..1]).await.map_err(|e| error(ErrorCategory::Reset, e))? == 0 {
+        return Ok(None);
+    }
+    stream.read_exact(&mut frame[1..]).await.map_err(|e| error(ErrorCategory::Eof, e))?;
+    let header = FrameHeader::parse(&frame).map_err(|e| error(ErrorCategory::Unexpected, e))?;
+    // Not `vec![0; length]`: what a peer claims is believed as it arrives.
+    let body = stream.take(header.body_len() as u64).read_to_end(&mut frame).await;
+    body.map_err(|e| error(ErrorCategory::Reset, e))?;
+    if frame.len() < FRAME_HEADER_BYTES + header.body_len() {
+        return Err(error(ErrorCategory::Eof, "the frame ended early"));
+    }
+    decode(&frame.into()).map(Some).map_err(|e| error(ErrorCategory::Corrupt, e))
+}
+
+async fn send(stream: &mut UnixStream, message: &Message) -> Result<(), TransportError> {
+    stream.write_all(&encode(message)).await.map_err(|e| error(ErrorCategory::Reset, e))
+}
+
+// 2. The side that answers: one message in, the service's answers out.
+
+async fn serve(mut stream: UnixStream, service: Service) -> Result<(), TransportError> {
+    match receive(&mut stream).await? {
+        Some(Message::Identify) => send(&mut stream, &Message::Identity(service.identity())).await,
+        Some(Message::Refresh(refresh)) => {
+            service.refresh(refresh);
+            Ok(())
+        }
+        Some(Message::Fetch(request)) => {
+            let mut answers = service.answers(request);
+            loop {
+                // Whoever hangs up is not waited for: the asker sends nothing more, so a read ends when it is gone.
+                let mut nothing = [0];
+                let reply = tokio::select! {
+                    reply = answers.next() => reply,
+                    _ = stream.read(&mut nothing) => return Ok(()),
+                };
+                let Some(reply) = reply else { return Ok(()) };
+                send(&mut stream, &Message::Reply(reply)).await?;
+            }
+        }
+        _ => send(&mut stream, &Message::Reply(FetchReply::Refused(Refusal::Malformed))).await,
+    }
+}
+
+struct UnixServer {
+    path: PathBuf,
+    service: Service,
+    task: JoinHandle<()>,
+}
+
+impl UnixServer {
+    fn start(path: PathBuf, service: Service) -> Self {
+        let listener = UnixListener::bind(&path).unwrap();
+        let answering = service.clone();
+        let task = tokio::spawn(async move {
+            let mut connections = JoinSet::new();
+            loop {
+                tokio::select! {
+                    Ok((stream, _)) = listener.accept() => {
+                        connections.spawn(serve(stream, answering.clone()));
+                    }
+                    Some(_) = connections.join_next() => {}
+                }
+            }
+        });
+        Self { path, service, task }
+    }
+}
+
+impl Drop for UnixServer {
+    fn drop(&mut self) {
+        self.service.close();
+        self.task.abort();
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+// 3. The side that asks.
+
+struct UnixTransport;
+
+impl Transport for UnixTransport {
+    fn schemes(&self) -> &'static [&'static str] {
+        &["unix"]
+    }
+
+    fn link(&self, peer: &PeerConfig, _own: &LocalIdentity) -> Result<Box<dyn Link>, TransportError> {
+        let path = peer.endpoint.strip_prefix("unix://").filter(|path| path.starts_with('/'));
+        let path = path.ok_or_else(|| error(ErrorCategory::Configuration, "write the endpoint as unix:///path"))?;
+        Ok(Box::new(UnixLink(path.into())))
+    }
+}
+
+struct UnixLink(PathBuf);
+
+impl UnixLink {
+    async fn ask(&self, message: &Message) -> Result<UnixStream, TransportError> {
+        let stream = UnixStream::connect(&self.0).await;
+        let mut stream = stream.map_err(|e| error(ErrorCategory::Refused, e))?;
+        send(&mut stream, message).await?;
+        Ok(stream)
+    }
+}
+
+async fn within<T>(
+    deadline: Duration,
+    work: impl Future<Output = Result<T, TransportError>>,
+) -> Result<T, TransportError> {
+    let late = |_| Err(error(ErrorCategory::Timeout, "no answer in time"));
+    tokio::time::timeout(deadline, work).await.unwrap_or_else(late)
+}
+
+fn reply(message: Option<Message>) -> Result<FetchReply, TransportError> {
+    match message {
+        Some(Message::Reply(reply)) => Ok(reply),
+        Some(_) => Err(error(ErrorCategory::Protocol, "that is no answer")),
+        None => Err(error(ErrorCategory::Eof, "it ended without an answer")),
+    }
+}
+
+#[async_trait]
+impl Link for UnixLink {
+    async fn identify(&self, deadline: Duration) -> Result<Identity, TransportError> {
+        let identity = within(deadline, async { receive(&mut self.ask(&Message::Identify).await?).await });
+        match identity.await? {
+            Some(Message::Identity(identity)) => Ok(identity),
+            other => reply(other).and(Err(error(ErrorCategory::Protocol, "that is no identity"))),
+        }
+    }
+
+    async fn fetch(&self, request: &FetchRequest, deadline: Duration) -> Result<FetchReply, TransportError> {
+        let request = FetchRequest { delivery: Delivery::Once, ..request.clone() };
+        within(deadline, async { reply(receive(&mut self.ask(&Message::Fetch(request)).await?).await?) }).await
+    }
+
+    // So far the exam passes. These two make it fast, and sparing in a mesh.
+
+    async fn tail(&self, request: &FetchRequest, deadline: Duration) -> Result<Option<Box<dyn Tail>>, TransportError> {
+        let stream = within(deadline, self.ask(&Message::Fetch(request.clone()))).await?;
+        Ok(Some(Box::new(UnixTail(stream))))
+    }
+
+    async fn refresh(&self, refresh: &Refresh, deadline: Duration) -> Result<(), TransportError> {
+        within(deadline, self.ask(&Message::Refresh(refresh.clone()))).await.map(|_| ())
+    }
+}
+
+struct UnixTail(UnixStream);
+
+#[async_trait]
+impl Tail for UnixTail {
+    async fn next(&mut self, deadline: Duration) -> Result<Option<Pushed>, TransportError> {
+        match within(deadline, receive(&mut self.0)).await? {
+            None => Ok(None),
+            message => reply(message).map(|reply| Some(Pushed::Reply(reply))),
+        }
+    }
+}
+
+// 4. The exam.
+
+struct Unix<'a>(&'a Path);
+
+#[async_trait]
+impl TransportHarness for Unix<'_> {
+    async fn serve(&self, name: &str, service: Service) -> Box<dyn Running> {
+        Box::new(UnixServer::start(self.0.join(name), service))
+    }
+
+    fn transport(&self) -> Arc<dyn Transport> {
+        Arc::new(UnixTransport)
+    }
+}
+
+#[async_trait]
+impl Running for UnixServer {
+    fn endpoint(&self) -> String {
+        format!("unix://{}", self.path.display())
+    }
+
+    async fn stop(self: Box<Self>) {}
+}
+
+/// Puts the transport to the exam, with sockets in this directory.
+pub async fn exam(sockets: &Path) {
+    transport_suite::run(&Unix(sockets)).await;
+}
+
+#[tokio::main]
+async fn main() {
+    let sockets = tempfile::tempdir().unwrap();
+    exam(sockets.path()).await;
+    println!("passed");
+}
