@@ -99,7 +99,7 @@ impl UdpProxy {
     /// # Errors
     /// If no port can be had.
     pub async fn start(upstream: SocketAddr, faults: Faults, seed: u64) -> io::Result<Self> {
-        let front = Arc::new(UdpSocket::bind(("127.0.0.1", 0)).await?);
+        let front = Arc::new(socket().await?);
         let addr = front.local_addr()?;
         let (packets, queue) = mpsc::unbounded_channel();
         let way = |seed| Mutex::new(Way { line: Line::default(), chance: Chance::new(seed), number: 0 });
@@ -156,6 +156,17 @@ impl Drop for UdpProxy {
     }
 }
 
+/// With room for what arrives while the proxy does not run: it is to lose what it was told to, and nothing else.
+async fn socket() -> io::Result<UdpSocket> {
+    const BUFFER: usize = 2 * 1024 * 1024;
+    let socket = UdpSocket::bind(("127.0.0.1", 0)).await?;
+    let options = socket2::SockRef::from(&socket);
+    // The system gives as much as its own limit allows.
+    let _ = options.set_recv_buffer_size(BUFFER);
+    let _ = options.set_send_buffer_size(BUFFER);
+    Ok(socket)
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -179,7 +190,7 @@ async fn listen(shared: Arc<Shared>) {
 }
 
 async fn meet(shared: &Arc<Shared>, client: SocketAddr) -> io::Result<Arc<UdpSocket>> {
-    let socket = Arc::new(UdpSocket::bind(("127.0.0.1", 0)).await?);
+    let socket = Arc::new(socket().await?);
     let reader = tokio::spawn(answer(Arc::clone(shared), Arc::clone(&socket), client));
     let mut clients = lock(&shared.clients);
     if clients.len() >= MAX_CLIENTS {

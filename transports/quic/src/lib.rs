@@ -20,6 +20,7 @@ mod limits;
 mod serve;
 mod server;
 mod session;
+mod socket;
 mod tuning;
 
 pub use antiphon_transport_common::{CertificateError, TlsFiles};

@@ -1,7 +1,7 @@
 //! The side that answers: who gets in.
 
 use std::io;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -88,7 +88,7 @@ impl QuicServer {
         let certificate = Certificate::load(tls, ALPN)?;
         let config = tuning::server(certificate.current()).map_err(|e| ServerError::Tls(e.to_string()))?;
         let fault = |source| ServerError::Listen { addr, source };
-        let socket = UdpSocket::bind(addr).map_err(fault)?;
+        let socket = crate::socket::bind(addr).map_err(fault)?;
         let listener = tuning::listener(&shared_key, service.identity().cortex_id);
         let endpoint = Endpoint::new(listener, Some(config), socket, Arc::new(TokioRuntime)).map_err(fault)?;
         let addr = endpoint.local_addr().map_err(fault)?;

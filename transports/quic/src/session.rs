@@ -1,7 +1,7 @@
 //! One connection to a peer: dialled, greeted, and listened to.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use antiphon_kernel::codec::Message;
@@ -9,7 +9,7 @@ use antiphon_kernel::health::ErrorCategory;
 use antiphon_kernel::protocol::{FetchReply, Heartbeat, Hello, Identity, Refresh, Refusal};
 use antiphon_kernel::transport::TransportError;
 use antiphon_transport_common::{Frames, failure};
-use quinn::{ClientConfig, Connection, Endpoint as UdpEndpoint, SendStream};
+use quinn::{ClientConfig, Connection, Endpoint as UdpEndpoint, EndpointConfig, SendStream, TokioRuntime};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -39,7 +39,8 @@ impl Sockets {
         if let Some(endpoint) = &*slot {
             return Ok(endpoint.clone());
         }
-        let endpoint = UdpEndpoint::client(any)
+        let endpoint = crate::socket::bind(any)
+            .and_then(|socket| UdpEndpoint::new(EndpointConfig::default(), None, socket, Arc::new(TokioRuntime)))
             .map_err(|e| failure(ErrorCategory::Unexpected, format!("no UDP socket to dial from: {e}")))?;
         Ok(slot.insert(endpoint).clone())
     }

@@ -12,6 +12,7 @@ use crate::service::Tamper;
 pub(super) const CASES: &[Case] = &[
     case!(a_server_that_hangs_is_given_up_by_the_deadline),
     case!(nobody_there_is_an_error_by_the_deadline),
+    case!(a_late_answer_is_not_taken_for_another),
     case!(a_dropped_question_leaves_the_link_usable),
     case!(a_server_that_stops_leaves_nobody_waiting),
 ];
@@ -64,6 +65,22 @@ async fn nobody_there_is_an_error_by_the_deadline(harness: &dyn TransportHarness
         };
         tokio::time::timeout(BY_THEN, asked).await.expect("it ends by itself");
     }
+}
+
+/// A question is given up by its deadline, and answered after it; whoever asks next gets the answer to the next question.
+async fn a_late_answer_is_not_taken_for_another(harness: &dyn TransportHarness) {
+    let room = Room::new(harness).await;
+    let link = room.link();
+    for n in 1..=3 {
+        let parked = FetchRequest { after: None, wait: SOON, max_events: n, ..question() };
+        let known = crate::protocol::Known::Full(room.log.view().heads());
+        let given_up = link.fetch(&FetchRequest { known, ..parked }, SHORT).await;
+        assert_eq!(given_up.expect_err("nothing new, for longer than the deadline").category(), ErrorCategory::Timeout);
+        room.append(1).await;
+        let batch = fetch(&room, &*link, &FetchRequest { max_events: 100, ..question() }).await;
+        assert_eq!(batch.events.len(), n as usize);
+    }
+    room.stop().await;
 }
 
 async fn a_dropped_question_leaves_the_link_usable(harness: &dyn TransportHarness) {

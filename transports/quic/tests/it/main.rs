@@ -9,5 +9,6 @@ mod happy;
 mod harness;
 mod raw;
 mod resuming;
+mod roads;
 mod stopping;
 mod trust;
