@@ -5,7 +5,7 @@ use crate::clock::VClock;
 use crate::cursor::{Cursor, Seq};
 use crate::digest::{DIGEST_ALGORITHM, Digest};
 use crate::health::{ErrorCategory, PeerHealth};
-use crate::ids::{CortexId, Epoch, EventId};
+use crate::ids::{CortexId, Dot, Epoch, EventId, Origin};
 use crate::log::{LocalIdentity, Pin};
 use crate::time::Timestamp;
 
@@ -199,10 +199,62 @@ pub(crate) fn decode_replay_position(bytes: &[u8]) -> Result<(Seq, VClock), Stor
     Ok((Seq::new(seq), clock_from("replay position", clock)?))
 }
 
+type WireMark = ([u8; 24], u64, [u8; 16]);
+
+pub(crate) fn encode_frontier(marks: &[(Dot, EventId)]) -> Vec<u8> {
+    let marks: Vec<WireMark> =
+        marks.iter().map(|(dot, id)| (dot.origin().to_bytes(), dot.counter(), id.to_bytes())).collect();
+    write(marks)
+}
+
+pub(crate) fn decode_frontier(bytes: &[u8]) -> Result<Vec<(Dot, EventId)>, StoredError> {
+    let marks: Vec<WireMark> = read("frontier", bytes)?;
+    let fault = || StoredError { what: "frontier", reason: "a counter is out of range".to_owned() };
+    marks
+        .into_iter()
+        .map(|(origin, counter, id)| {
+            let dot = Dot::new(Origin::from_bytes(origin), counter).ok_or_else(fault)?;
+            Ok((dot, EventId::from_bytes(id)))
+        })
+        .collect()
+}
+
+/// What is kept of an event that a replayer set aside: subject, how often it was tried, what it said, the event's clock.
+pub(crate) type StoredParked = (Option<String>, u32, String, VClock);
+
+pub(crate) fn encode_parked((subject, tries, error, clock): &StoredParked) -> Vec<u8> {
+    write((subject, tries, error, entries_of(clock)))
+}
+
+pub(crate) fn decode_parked(bytes: &[u8]) -> Result<StoredParked, StoredError> {
+    let (subject, tries, error, clock): (Option<String>, u32, String, Entries) = read("parked event", bytes)?;
+    Ok((subject, tries, error, clock_from("parked event", clock)?))
+}
+
+/// What is kept of an event that was skipped: its id, its subject, what it had failed with, when it was skipped.
+pub(crate) type StoredSkipped = (EventId, Option<String>, String, Timestamp);
+
+pub(crate) fn encode_skipped((id, subject, error, at): &StoredSkipped) -> Vec<u8> {
+    write((id.to_bytes(), subject, error, at.as_micros()))
+}
+
+pub(crate) fn decode_skipped(bytes: &[u8]) -> Result<StoredSkipped, StoredError> {
+    let (id, subject, error, at): ([u8; 16], Option<String>, String, i64) = read("skipped event", bytes)?;
+    Ok((EventId::from_bytes(id), subject, error, Timestamp::from_micros(at)))
+}
+
+pub(crate) fn encode_tries(position: Seq, tries: u32) -> Vec<u8> {
+    write((position.get(), tries))
+}
+
+pub(crate) fn decode_tries(bytes: &[u8]) -> Result<(Seq, u32), StoredError> {
+    let (position, tries): (u64, u32) = read("tries", bytes)?;
+    Ok((Seq::new(position), tries))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::Origin;
 
     #[test]
     fn every_value_reads_back() {
@@ -230,7 +282,14 @@ mod tests {
         let identity = LocalIdentity { cortex_id: pin.cortex_id, epoch: Epoch::new(8), name: "alpha".into() };
         assert_eq!(decode_identity(&encode_identity(&identity)).unwrap(), identity);
         let position = decode_replay_position(&encode_replay_position(Seq::new(6), &clock)).unwrap();
-        assert_eq!(position, (Seq::new(6), clock));
+        assert_eq!(position, (Seq::new(6), clock.clone()));
+        let marks = vec![(Dot::new(Origin::from_bytes([2; 24]), 7).unwrap(), EventId::from_parts(1, 2))];
+        assert_eq!(decode_frontier(&encode_frontier(&marks)).unwrap(), marks);
+        let parked = (Some("s".to_owned()), 3, "why".to_owned(), clock);
+        assert_eq!(decode_parked(&encode_parked(&parked)).unwrap(), parked);
+        let skipped = (EventId::from_parts(1, 2), None, "why".to_owned(), time);
+        assert_eq!(decode_skipped(&encode_skipped(&skipped)).unwrap(), skipped);
+        assert_eq!(decode_tries(&encode_tries(Seq::new(4), 2)).unwrap(), (Seq::new(4), 2));
         let entry = [&encode_log_entry(time)[..], b"record"].concat();
         assert_eq!(decode_log_entry(&entry).unwrap(), (time, &b"record"[..]));
     }

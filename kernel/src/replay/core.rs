@@ -1,18 +1,30 @@
 //! One replayer's position and its steps, without a thread or a clock.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
-use super::{EventReplayer, Projection, ReplayError};
+use super::frontier::Frontier;
+use super::parked::{Parked, parked};
+use super::{EventReplayer, OnFailure, Projection, ReplayError, ReplayOptions, Start};
 use crate::clock::VClock;
-use crate::codec::{decode_replay_position, encode_replay_position};
+use crate::codec::{
+    decode_parked, decode_replay_position, decode_tries, encode_parked, encode_replay_position, encode_skipped,
+    encode_tries,
+};
 use crate::cursor::Seq;
 use crate::event::Event;
 use crate::ids::{Origin, PeerName};
 use crate::log::{LogEntry, LogView};
-use crate::store::{Batch, Durability, Family, KeyRange, StoreError, keys};
+use crate::store::{Batch, Durability, Family, KeyRange, Store, StoreError, keys};
+use crate::time::Timestamp;
 
+/// An event at which so many processes began, the last of them this one, is not tried by it.
+const CRASHES: u32 = 3;
+/// What an event waits for that is parked though nothing is wrong with it.
+const BEHIND: &str = "it waits behind an earlier event of its subject";
 /// How many events one commit may hold.
 const BATCH_EVENTS: usize = 512;
 /// How many bytes of records are read for one commit.
@@ -36,20 +48,65 @@ pub enum ReplayStep {
     },
 }
 
+/// Why an event was not skipped.
+#[derive(Debug, thiserror::Error)]
+pub enum SkipError {
+    /// It is neither parked nor the one that keeps the replayer from going on.
+    #[error(
+        "the event at place {seq} is neither parked nor what replay stands before; `antiphon replay list` shows both"
+    )]
+    NotWaiting {
+        /// The place.
+        seq: Seq,
+    },
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
 /// A replayer and where it stands. Position, clock and the replayer's own writes commit in one batch; it need not be
 /// durable at once, because a crash takes all three back together.
 pub struct ReplayCore {
     view: LogView,
     replayer: Box<dyn EventReplayer>,
+    options: ReplayOptions,
     families: Vec<String>,
     position: Seq,
     clock: VClock,
     /// Each origin's full clock as of the position: what the next causal delta of its chain is relative to.
     chains: BTreeMap<Origin, VClock>,
+    /// Subjects with parked events: what comes later waits behind them.
+    lanes: BTreeSet<String>,
+    parked: usize,
+    /// How many processes began where this one did, this one included, and died there; 0 once that is over.
+    tries: u32,
+    /// How many events are still replayed one a commit, so that a crash is pinned to one of them.
+    wary: usize,
+    busy: Arc<Busy>,
+}
+
+/// What a replayer is at, for whoever watches it from outside.
+#[derive(Debug, Default)]
+pub(super) struct Busy(Mutex<Option<(Instant, Seq)>>);
+
+impl Busy {
+    /// Since when it has been at one event, and which.
+    pub(super) fn since(&self) -> Option<(Instant, Seq)> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set(&self, seq: Option<Seq>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = seq.map(|seq| (Instant::now(), seq));
+    }
+}
+
+fn damaged(error: &dyn std::fmt::Display) -> StoreError {
+    StoreError::corrupt(format!("family `replay`: {error}"))
 }
 
 impl ReplayCore {
-    /// Takes up a replayer where it stopped, or at the beginning of the log.
+    /// Takes up a replayer where it stopped, or begins where its options say. Call it when the log was opened, before
+    /// anything else is appended.
     ///
     /// # Errors
     /// [`StoreError`]; kind `Misuse` for families that cannot be its own.
@@ -62,20 +119,125 @@ impl ReplayCore {
         }
         let names: Vec<&str> = families.iter().map(String::as_str).collect();
         view.store().ensure_families(&names)?;
-        let mut core =
-            Self { view, replayer, families, position: Seq::ZERO, clock: VClock::new(), chains: BTreeMap::new() };
+        let options = replayer.options();
+        let mut core = Self {
+            view,
+            replayer,
+            options,
+            families,
+            position: Seq::ZERO,
+            clock: VClock::new(),
+            chains: BTreeMap::new(),
+            lanes: BTreeSet::new(),
+            parked: 0,
+            tries: 0,
+            wary: 0,
+            busy: Arc::default(),
+        };
+        if core.get(&keys::replay_rebuild(core.name()))?.is_some() {
+            core.rebuild()?;
+        }
+        let known = core.get(&keys::replay_position(core.name()))?.is_some();
         core.load()?;
+        if !known {
+            core.begin()?;
+        }
+        core.count_try()?;
         Ok(core)
     }
 
-    /// Reads position and clocks as they are stored.
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.view.store().get(Family::Replay, key)
+    }
+
+    /// Takes a new replayer past what it does not want to see: clocks are followed, nothing is replayed.
+    fn begin(&mut self) -> Result<(), StoreError> {
+        let head = self.view.visible();
+        let to = match self.options.start {
+            Start::Beginning => return Ok(()),
+            Start::Now => head,
+            Start::After(seq) => seq.min(head),
+        };
+        let (mut chains, mut clock, mut at) = (BTreeMap::new(), VClock::new(), Seq::ZERO);
+        while at < to {
+            let left = usize::try_from(to.get() - at.get()).unwrap_or(usize::MAX).min(BATCH_EVENTS);
+            for entry in self.view.entries(at, left, BATCH_BYTES)? {
+                self.event(&entry, &mut chains, &mut clock)?;
+                at = entry.seq;
+            }
+        }
+        let mut batch = Batch::new();
+        self.put_position(&mut batch, to, &chains, &clock);
+        self.view.store().commit(&batch, Durability::Sync)?;
+        (self.position, self.clock, self.chains) = (to, clock, chains);
+        Ok(())
+    }
+
+    /// Notes, durably, that a process begins at this event: the third one that does finds out what became of the others.
+    fn count_try(&mut self) -> Result<(), StoreError> {
+        if self.view.visible() <= self.position {
+            return Ok(());
+        }
+        let key = keys::replay_tries(self.name());
+        let before = self.get(&key)?.map(|bytes| decode_tries(&bytes)).transpose().map_err(|e| damaged(&e))?;
+        self.tries = before.filter(|(at, _)| *at == self.position).map_or(0, |(_, tries)| tries).saturating_add(1);
+        self.wary = BATCH_EVENTS;
+        let mut batch = Batch::new();
+        batch.put(Family::Replay, &key, &encode_tries(self.position, self.tries));
+        self.view.store().commit(&batch, Durability::Sync)
+    }
+
+    /// The process is alive after its first steps: what it was afraid of did not happen.
+    fn survived(&mut self, caught_up: bool) -> Result<(), StoreError> {
+        let over = caught_up || self.tries == 1 || self.wary == 0;
+        if self.tries == 0 || self.is_suspect() || !over {
+            return Ok(());
+        }
+        let mut batch = Batch::new();
+        batch.delete(Family::Replay, &keys::replay_tries(self.name()));
+        self.view.store().commit(&batch, Durability::Relaxed)?;
+        self.tries = 0;
+        Ok(())
+    }
+
+    /// Whether two processes died at the event after the position.
+    const fn is_suspect(&self) -> bool {
+        self.tries >= CRASHES
+    }
+
+    /// Empties everything of this replayer and begins again: at the place its options name, or at the log's beginning. A
+    /// crash in between is gone on from when it is opened next.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn rebuild(&mut self) -> Result<(), StoreError> {
+        let name = self.name().to_owned();
+        let store = Arc::clone(self.view.store());
+        let marker = keys::replay_rebuild(&name);
+        let mut batch = Batch::new();
+        batch.put(Family::Replay, &marker, &[1]);
+        store.commit(&batch, Durability::Sync)?;
+        let families = self.families.clone();
+        for family in families.iter().map(|family| Family::User(family)) {
+            empty(&*store, family, &[], &[])?;
+        }
+        empty(&*store, Family::Replay, &keys::replay_prefix(&name), &marker)?;
+        let mut batch = Batch::new();
+        batch.delete(Family::Replay, &marker);
+        store.commit(&batch, Durability::Sync)?;
+        self.tries = 0;
+        self.load()?;
+        if matches!(self.options.start, Start::After(_)) { self.begin() } else { Ok(()) }
+    }
+
+    /// Reads position, clocks and what is parked as they are stored.
     ///
     /// # Errors
     /// [`StoreError`].
     pub fn load(&mut self) -> Result<(), StoreError> {
         let name = self.replayer.name();
         let store = self.view.store();
-        let corrupt = |e: crate::codec::StoredError| StoreError::corrupt(format!("family `replay`: {e}"));
+        let corrupt = |e: crate::codec::StoredError| damaged(&e);
         let (position, clock) = match store.get(Family::Replay, &keys::replay_position(name))? {
             Some(bytes) => decode_replay_position(&bytes).map_err(corrupt)?,
             None => (Seq::ZERO, VClock::new()),
@@ -103,6 +265,9 @@ impl ReplayCore {
         if let Some(fault) = fault {
             return Err(fault);
         }
+        let waiting = parked(&**store, name)?;
+        self.parked = waiting.len();
+        self.lanes = waiting.into_iter().filter_map(|event| event.subject).collect();
         (self.position, self.clock, self.chains) = (position, clock, chains);
         Ok(())
     }
@@ -125,50 +290,208 @@ impl ReplayCore {
         &self.clock
     }
 
+    /// How many events are parked.
+    #[must_use]
+    pub const fn parked(&self) -> usize {
+        self.parked
+    }
+
+    pub(super) const fn options(&self) -> &ReplayOptions {
+        &self.options
+    }
+
+    pub(super) fn busy(&self) -> Arc<Busy> {
+        Arc::clone(&self.busy)
+    }
+
     /// Replays and commits the next events. After a store's error, [`ReplayCore::load`] reads the truth again.
     ///
     /// # Errors
     /// [`StoreError`]: nothing of this step counts.
     pub fn step(&mut self) -> Result<ReplayStep, StoreError> {
-        let entries = self.view.entries(self.position, BATCH_EVENTS, BATCH_BYTES)?;
+        let families = std::mem::take(&mut self.families);
+        let step = self.try_step(&families);
+        self.families = families;
+        let step = step?;
+        self.survived(matches!(step, ReplayStep::CaughtUp | ReplayStep::Failed { .. }))?;
+        Ok(step)
+    }
+
+    fn try_step(&mut self, families: &[String]) -> Result<ReplayStep, StoreError> {
+        let limit = if self.tries > 1 { 1 } else { BATCH_EVENTS };
+        let entries = self.view.entries(self.position, limit, BATCH_BYTES)?;
         if entries.is_empty() {
             return Ok(ReplayStep::CaughtUp);
         }
         let view = self.view.clone();
-        let families = std::mem::take(&mut self.families);
-        let mut projection = Projection::new(&**view.store(), &families);
+        let mut projection = Projection::new(&**view.store(), families);
         let (mut chains, mut clock) = (BTreeMap::new(), self.clock.clone());
-        let mut replayed = 0;
-        let mut failure = None;
+        let (mut replayed, mut failure) = (0, None);
+        let (mut lanes, mut newly_parked) = (BTreeSet::new(), 0);
         for entry in &entries {
-            let event = self.event(entry, &mut chains, &mut clock);
-            let event = match event {
-                Ok(event) => event,
-                Err(error) => {
-                    self.families = families;
-                    return Err(error);
+            let event = self.event(entry, &mut chains, &mut clock)?;
+            let behind = event.subject.as_ref().is_some_and(|s| self.lanes.contains(s) || lanes.contains(s));
+            let outcome =
+                if behind { Err((0, BEHIND.to_owned().into())) } else { self.attempt(&event, &mut projection)? };
+            match outcome {
+                Ok(()) => {}
+                Err((tries, error)) if behind || self.options.on_failure == OnFailure::Quarantine => {
+                    self.park(&event, tries, &error, &mut projection);
+                    lanes.extend(event.subject.clone());
+                    newly_parked += 1;
                 }
-            };
-            if let Err(error) = replay(&mut *self.replayer, &event, &mut projection) {
-                projection.discard();
-                failure = Some((entry.seq, error));
-                break;
+                Err((_, error)) => {
+                    failure = Some((entry.seq, error));
+                    break;
+                }
             }
-            projection.keep();
             replayed += 1;
         }
         if let Some((at, _)) = &failure {
             // Clocks were advanced for the failed event as well: take them from the entries that went well.
             (chains, clock) = self.clocks_before(&entries, *at)?;
         }
-        let committed =
-            if replayed > 0 { self.commit(projection, &entries[replayed - 1], chains, clock) } else { Ok(()) };
-        self.families = families;
-        committed?;
+        if replayed > 0 {
+            self.commit(projection, entries[replayed - 1].seq, chains, clock)?;
+            self.lanes.append(&mut lanes);
+            self.parked += newly_parked;
+            self.wary = self.wary.saturating_sub(replayed);
+            if self.is_suspect() {
+                // The suspect is parked; whoever comes after it is not accused.
+                self.tries = 1;
+            }
+        }
         Ok(match failure {
             Some((at, error)) => ReplayStep::Failed { replayed, at, error },
             None => ReplayStep::Replayed(replayed),
         })
+    }
+
+    /// Gives one event to the replayer; what it wrote counts if it succeeded. An error comes with the number of tries.
+    fn attempt(
+        &mut self,
+        event: &Event,
+        projection: &mut Projection<'_>,
+    ) -> Result<Result<(), (u32, ReplayError)>, StoreError> {
+        if self.is_suspect() {
+            let text =
+                format!("{} processes in a row died while they replayed it; `retry` tries it again", CRASHES - 1);
+            return Ok(Err((self.tries - 1, text.into())));
+        }
+        let subject = event.subject.as_deref().filter(|_| self.options.causality);
+        let frontier = match subject {
+            None => None,
+            Some(subject) => {
+                let key = keys::replay_frontier(self.replayer.name(), subject);
+                let mut frontier = Frontier::decode(projection.own(&key)?.as_deref())?;
+                match frontier.admit(event) {
+                    Ok(standing) => Some((key, frontier, standing)),
+                    Err(full) => return Ok(Err((1, full.into()))),
+                }
+            }
+        };
+        projection.set_standing(frontier.as_ref().map(|(_, _, standing)| standing.clone()));
+        self.busy.set(Some(event.seq));
+        let replayed = replay(&mut *self.replayer, event, projection);
+        self.busy.set(None);
+        match replayed {
+            Ok(()) => {
+                if let Some((key, frontier, _)) = frontier {
+                    projection.put_own(key, Some(frontier.encode()));
+                }
+                projection.keep();
+                Ok(Ok(()))
+            }
+            Err(error) => {
+                projection.discard();
+                Ok(Err((1, error)))
+            }
+        }
+    }
+
+    fn park(&self, event: &Event, tries: u32, error: &ReplayError, projection: &mut Projection<'_>) {
+        let value = (event.subject.clone(), tries, bounded(&error.to_string()), event.vclock.clone());
+        projection.put_own(keys::replay_parked(self.name(), event.seq), Some(encode_parked(&value)));
+    }
+
+    /// Tries parked events again, those of one subject or all, in order; a subject's first failure leaves the rest of it
+    /// parked. Returns how many were replayed. The event that halts replay, if there is one, is merely freed of suspicion.
+    ///
+    /// # Errors
+    /// [`StoreError`]; then [`ReplayCore::load`] reads the truth again.
+    pub fn retry(&mut self, subject: Option<&str>) -> Result<usize, StoreError> {
+        self.tries = self.tries.min(1);
+        let waiting = parked(&**self.view.store(), self.name())?;
+        let wanted = waiting.into_iter().filter(|event| subject.is_none() || event.subject.as_deref() == subject);
+        let families = std::mem::take(&mut self.families);
+        let (mut failed, mut replayed) = (BTreeSet::new(), 0);
+        let result = wanted.into_iter().try_for_each(|event| {
+            if event.subject.as_ref().is_some_and(|subject| failed.contains(subject)) {
+                return Ok(());
+            }
+            let ok = self.retry_one(&event, &families)?;
+            if ok {
+                replayed += 1
+            } else {
+                failed.extend(event.subject)
+            }
+            Ok(())
+        });
+        self.families = families;
+        result.and_then(|()| self.load()).map(|()| replayed)
+    }
+
+    fn retry_one(&mut self, waiting: &Parked, families: &[String]) -> Result<bool, StoreError> {
+        let key = keys::replay_parked(self.name(), waiting.seq);
+        let missing = || StoreError::corrupt(format!("family `replay`: parked place {} is not there", waiting.seq));
+        let (_, tries, _, vclock) = decode_parked(&self.get(&key)?.ok_or_else(missing)?).map_err(|e| damaged(&e))?;
+        let entry = self.view.entry(waiting.seq)?.ok_or_else(missing)?;
+        let view = entry.view().map_err(|e| damaged(&e))?;
+        let event = Event::from_view(&view, &entry.record, entry.seq, entry.joined, vclock);
+        let log = self.view.clone();
+        let mut projection = Projection::new(&**log.store(), families);
+        let outcome = self.attempt(&event, &mut projection)?;
+        match &outcome {
+            Ok(()) => projection.put_own(key, None),
+            Err((_, error)) => self.park(&event, tries.saturating_add(1), error, &mut projection),
+        }
+        let mut batch = Batch::new();
+        projection.into_batch(&mut batch);
+        log.store().commit(&batch, Durability::Relaxed)?;
+        Ok(outcome.is_ok())
+    }
+
+    /// Leaves an event out for good: a parked one, or the one that replay stands before. The decision is recorded.
+    ///
+    /// # Errors
+    /// [`SkipError`].
+    pub fn skip(&mut self, seq: Seq, now: Timestamp) -> Result<(), SkipError> {
+        let waiting = parked(&**self.view.store(), self.name())?.into_iter().find(|event| event.seq == seq);
+        let next = self.position.next() == seq;
+        let Some(entry) = self.view.entry(seq)?.filter(|_| waiting.is_some() || next) else {
+            return Err(SkipError::NotWaiting { seq });
+        };
+        let (mut chains, mut clock) = (BTreeMap::new(), self.clock.clone());
+        let id = entry.view().map_err(|e| damaged(&e))?.id;
+        let families = self.families.clone();
+        let view = self.view.clone();
+        let mut projection = Projection::new(&**view.store(), &families);
+        let subject = entry.view().map_err(|e| damaged(&e))?.subject.to_owned();
+        let subject = (!subject.is_empty()).then_some(subject);
+        let error = waiting.as_ref().map_or_else(|| "it halted replay".to_owned(), |event| event.error.clone());
+        let record = encode_skipped(&(id, subject, error, now));
+        projection.put_own(keys::replay_skipped(self.name(), seq), Some(record));
+        if waiting.is_some() {
+            projection.put_own(keys::replay_parked(self.name(), seq), None);
+            (chains, clock) = (BTreeMap::new(), self.clock.clone());
+        } else {
+            self.event(&entry, &mut chains, &mut clock)?;
+        }
+        let position = if waiting.is_some() { self.position } else { seq };
+        self.commit(projection, position, chains, clock)?;
+        self.tries = self.tries.min(1);
+        self.view.store().sync()?;
+        Ok(self.load()?)
     }
 
     fn clocks_before(&self, entries: &[LogEntry], at: Seq) -> Result<(BTreeMap<Origin, VClock>, VClock), StoreError> {
@@ -198,24 +521,33 @@ impl ReplayCore {
         Ok(Event::from_view(&view, &entry.record, entry.seq, entry.joined, vclock))
     }
 
+    fn put_position(&self, batch: &mut Batch, at: Seq, chains: &BTreeMap<Origin, VClock>, clock: &VClock) {
+        let name = self.replayer.name();
+        batch.put(Family::Replay, &keys::replay_position(name), &encode_replay_position(at, clock));
+        for (&origin, chain) in chains {
+            if self.chains.get(&origin) != Some(chain) {
+                batch.put(Family::Replay, &keys::replay_clock(name, origin), &encode_replay_position(at, chain));
+            }
+        }
+    }
+
     fn commit(
         &mut self,
         projection: Projection<'_>,
-        last: &LogEntry,
+        last: Seq,
         chains: BTreeMap<Origin, VClock>,
         clock: VClock,
     ) -> Result<(), StoreError> {
         let mut batch = Batch::new();
         projection.into_batch(&mut batch);
-        let name = self.replayer.name();
-        batch.put(Family::Replay, &keys::replay_position(name), &encode_replay_position(last.seq, &clock));
-        for (&origin, chain) in &chains {
-            if self.chains.get(&origin) != Some(chain) {
-                batch.put(Family::Replay, &keys::replay_clock(name, origin), &encode_replay_position(last.seq, chain));
-            }
+        self.put_position(&mut batch, last, &chains, &clock);
+        if self.tries > 1 {
+            // Still wary: a crash at the next event counts on.
+            let tries = encode_tries(last, self.tries.min(CRASHES - 1));
+            batch.put(Family::Replay, &keys::replay_tries(self.replayer.name()), &tries);
         }
         self.view.store().commit(&batch, Durability::Relaxed)?;
-        self.position = last.seq;
+        self.position = last;
         self.clock = clock;
         self.chains.extend(chains);
         // A replayer's panic here must not take its thread down either.
@@ -224,6 +556,30 @@ impl ReplayCore {
             tracing::error!(replayer = self.replayer.name(), "a replayer panicked in merge_clock");
         }
         Ok(())
+    }
+}
+
+/// What is kept of what a replayer said.
+fn bounded(text: &str) -> String {
+    text.chars().take(500).collect()
+}
+
+/// Deletes all keys with a prefix but one, a bounded number at a time.
+fn empty(store: &dyn Store, family: Family<'_>, prefix: &[u8], keep: &[u8]) -> Result<(), StoreError> {
+    loop {
+        let mut batch = Batch::new();
+        let mut count = 0;
+        store.scan(family, KeyRange::prefix(prefix), &mut |key, _| {
+            if key != keep {
+                batch.delete(family, key);
+                count += 1;
+            }
+            if count < 10_000 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        })?;
+        if count == 0 {
+            return Ok(());
+        }
+        store.commit(&batch, Durability::Relaxed)?;
     }
 }
 

@@ -4,15 +4,69 @@
 //! its [`Projection`] commit in one batch, so inside the store each event is replayed exactly once.
 
 mod core;
+mod frontier;
+mod parked;
 mod projection;
 mod runner;
 
-pub use core::{ReplayCore, ReplayStep};
+pub use core::{ReplayCore, ReplayStep, SkipError};
+pub use frontier::{Conflict, FrontierFull, MAX_FRONTIER, Standing, conflicts};
+pub use parked::{Parked, Skipped, parked, skipped};
 pub use projection::Projection;
-pub use runner::{ReplayHandle, ReplayStatus};
+pub use runner::{ReplayCommandError, ReplayHandle, ReplayStatus};
+
+use std::time::Duration;
 
 use crate::clock::VClock;
+use crate::cursor::Seq;
 use crate::event::Event;
+
+/// Where a replayer that was never here before begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Start {
+    /// At the beginning of the log.
+    #[default]
+    Beginning,
+    /// After what the log holds when it is first opened.
+    Now,
+    /// After this place, or after what the log holds if that is less.
+    After(Seq),
+}
+
+/// What becomes of an event that cannot be replayed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnFailure {
+    /// Nothing is replayed beyond it; it is tried again, with back-off, until it succeeds or is skipped.
+    #[default]
+    Halt,
+    /// It is parked at its first failure, and every later event of its subject behind it, in order; all else flows. An
+    /// event without a subject is parked alone. Parked events wait for a command: retry, or skip.
+    Quarantine,
+}
+
+/// How a replayer wants to be driven. Start applies once; the others to each run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReplayOptions {
+    /// Where it begins.
+    pub start: Start,
+    /// What becomes of an event that fails.
+    pub on_failure: OnFailure,
+    /// Whether each event comes with its [`Standing`], from a frontier kept for each subject.
+    pub causality: bool,
+    /// After how long in one event it is reported as hanging. Its thread cannot be killed.
+    pub hangs_after: Duration,
+}
+
+impl Default for ReplayOptions {
+    fn default() -> Self {
+        Self {
+            start: Start::default(),
+            on_failure: OnFailure::default(),
+            causality: false,
+            hangs_after: Duration::from_secs(30),
+        }
+    }
+}
 
 /// What a replayer reports when it cannot replay an event.
 pub type ReplayError = Box<dyn std::error::Error + Send + Sync>;
@@ -24,8 +78,9 @@ pub type ReplayError = Box<dyn std::error::Error + Send + Sync>;
 ///   outside may happen again after a crash; give them the event's id to recognise a repetition.
 /// - `replay_event` is deterministic in the events it was given and what it reads through the projection.
 /// - An event type it does not know is not an error: skip it by returning `Ok`.
-/// - An error or a panic stops this replayer at the event, with back-off, until it succeeds. Nothing that it wrote for
-///   the failed event is kept.
+/// - An error or a panic stops this replayer at the event, with back-off, until it succeeds; or the event is parked
+///   ([`OnFailure`]). Nothing that it wrote for the failed event is kept.
+/// - An event at which the whole process died twice is not tried a third time: it counts as failed until `retry`.
 /// - It must not block for ever: its thread cannot be killed.
 pub trait EventReplayer: Send + 'static {
     /// Its name: `[A-Za-z0-9._-]{1,64}`, as for peers. Position and state are kept under it, so it must stay the same.
@@ -33,6 +88,11 @@ pub trait EventReplayer: Send + 'static {
 
     /// The families it reads and writes through its projection; created if they do not exist.
     fn families(&self) -> Vec<String>;
+
+    /// How it wants to be driven.
+    fn options(&self) -> ReplayOptions {
+        ReplayOptions::default()
+    }
 
     /// Replays one event. Events come in the order of the log, which is causal.
     ///

@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use super::Standing;
 use crate::store::{Batch, Family, Store, StoreError, StoreErrorKind};
 
 type Writes = BTreeMap<(String, Vec<u8>), Option<Vec<u8>>>;
+/// In the kernel's own family `replay`.
+type OwnWrites = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
 
 /// Reads and writes of a replayer's own families. Writes are readable at once and commit with the replay position.
 pub struct Projection<'a> {
@@ -14,11 +17,13 @@ pub struct Projection<'a> {
     kept: Writes,
     /// Of the event that is being replayed.
     current: Writes,
+    own: OwnWrites,
+    standing: Option<Standing>,
 }
 
 impl<'a> Projection<'a> {
     pub(super) fn new(store: &'a dyn Store, families: &'a [String]) -> Self {
-        Self { store, families, kept: Writes::new(), current: Writes::new() }
+        Self { store, families, kept: Writes::new(), current: Writes::new(), own: OwnWrites::new(), standing: None }
     }
 
     fn check(&self, family: &str) -> Result<(), StoreError> {
@@ -26,6 +31,29 @@ impl<'a> Projection<'a> {
             return Ok(());
         }
         Err(StoreError::new(StoreErrorKind::Misuse, format!("`{family}` is not among this replayer's families")))
+    }
+
+    /// How the event at hand stands to those of its subject before it: `None` unless the replayer asked for causality
+    /// ([`super::ReplayOptions::causality`]) and the event has a subject.
+    #[must_use]
+    pub const fn standing(&self) -> Option<&Standing> {
+        self.standing.as_ref()
+    }
+
+    pub(super) fn set_standing(&mut self, standing: Option<Standing>) {
+        self.standing = standing;
+    }
+
+    /// A value of the kernel's own, with everything kept so far.
+    pub(super) fn own(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        match self.own.get(key) {
+            Some(written) => Ok(written.clone()),
+            None => self.store.get(Family::Replay, key),
+        }
+    }
+
+    pub(super) fn put_own(&mut self, key: Vec<u8>, value: Option<Vec<u8>>) {
+        self.own.insert(key, value);
     }
 
     /// The value at a key, with everything written so far.
@@ -75,6 +103,12 @@ impl<'a> Projection<'a> {
     }
 
     pub(super) fn into_batch(self, batch: &mut Batch) {
+        for (key, value) in self.own {
+            match value {
+                Some(value) => batch.put(Family::Replay, &key, &value),
+                None => batch.delete(Family::Replay, &key),
+            }
+        }
         for ((family, key), value) in self.kept {
             match value {
                 Some(value) => batch.put(Family::User(&family), &key, &value),

@@ -4,11 +4,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, oneshot, watch};
 
-use super::core::{ReplayCore, ReplayStep};
+use super::core::{Busy, ReplayCore, ReplayStep, SkipError};
 use crate::cursor::Seq;
 use crate::log::LogHandle;
+use crate::store::StoreError;
+use crate::time::Timestamp;
 
 /// The longest pause between two tries of a failing event.
 const RETRY_MAX: Duration = Duration::from_secs(30);
@@ -25,13 +27,48 @@ pub struct ReplayStatus {
     pub failures: u32,
     /// What the last of them said.
     pub last_error: Option<String>,
+    /// How many events are parked.
+    pub parked: usize,
+    /// The place of an event that it has been at for longer than its limit.
+    pub hangs_at: Option<u64>,
 }
+
+/// Why a command for a replayer failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplayCommandError {
+    /// It could not be carried out.
+    #[error(transparent)]
+    Skip(#[from] SkipError),
+    /// The replayer ended, or hangs in an event and does not hear.
+    #[error("the replayer does not answer: it ended, or hangs in an event")]
+    Gone,
+}
+
+impl From<StoreError> for ReplayCommandError {
+    fn from(error: StoreError) -> Self {
+        Self::Skip(error.into())
+    }
+}
+
+type Reply<T> = oneshot::Sender<Result<T, ReplayCommandError>>;
+
+enum Command {
+    Retry(Option<String>, Reply<usize>),
+    Skip(Seq, Reply<()>),
+    Rebuild(Reply<()>),
+}
+
+/// How long a command waits for the event at hand.
+const COMMAND_PATIENCE: Duration = Duration::from_secs(30);
 
 /// A running replayer. Cheap to clone.
 #[derive(Clone)]
 pub struct ReplayHandle {
     status: watch::Receiver<ReplayStatus>,
     stop: watch::Sender<bool>,
+    commands: mpsc::UnboundedSender<Command>,
+    busy: Arc<Busy>,
+    hangs_after: Duration,
     thread: Arc<Mutex<Option<JoinHandle<()>>>>,
 }
 
@@ -46,22 +83,85 @@ impl ReplayHandle {
             position: core.position().get(),
             failures: 0,
             last_error: None,
+            parked: core.parked(),
+            hangs_at: None,
         };
+        let (busy, hangs_after) = (core.busy(), core.options().hangs_after);
+        let (commands, inbox) = mpsc::unbounded_channel();
         let (sender, status) = watch::channel(first);
         let stop = watch::Sender::new(false);
         if primary {
             log.replayed().set(core.clock().clone());
         }
-        let runner = Runner { core, log: log.clone(), primary, status: sender, stop: stop.subscribe() };
+        let runner = Runner { core, log: log.clone(), primary, status: sender, stop: stop.subscribe(), inbox };
         let thread = std::thread::Builder::new().name(format!("antiphon-replay-{}", runner.core.name()));
         let thread = thread.spawn(move || runner.run())?;
-        Ok(Self { status, stop, thread: Arc::new(Mutex::new(Some(thread))) })
+        let handle = Self { status, stop, commands, busy, hangs_after, thread: Arc::new(Mutex::new(Some(thread))) };
+        handle.watch();
+        Ok(handle)
     }
 
     /// Where it stands.
     #[must_use]
     pub fn status(&self) -> ReplayStatus {
-        self.status.borrow().clone()
+        let hanging = self.busy.since().filter(|(since, _)| since.elapsed() >= self.hangs_after);
+        ReplayStatus { hangs_at: hanging.map(|(_, seq)| seq.get()), ..self.status.borrow().clone() }
+    }
+
+    /// Says once in the log of each event that it hangs: its own thread cannot.
+    fn watch(&self) {
+        // Outside of a runtime there is the status alone.
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        let (busy, hangs_after) = (Arc::clone(&self.busy), self.hangs_after);
+        let mut status = self.status.clone();
+        runtime.spawn(async move {
+            let name = status.borrow().name.clone();
+            let mut told = None;
+            loop {
+                tokio::select! {
+                    () = tokio::time::sleep((hangs_after / 2).clamp(Duration::from_millis(10), Duration::from_secs(5))) => {}
+                    // Its thread ended.
+                    Err(_) = status.changed() => return,
+                }
+                let hanging = busy.since().filter(|(since, _)| since.elapsed() >= hangs_after);
+                if let Some((_, seq)) = hanging.filter(|&hanging| told != Some(hanging)) {
+                    told = hanging;
+                    tracing::error!(replayer = %name, place = seq.get(), "a replayer hangs in an event; others go on");
+                }
+            }
+        });
+    }
+
+    async fn command<T>(&self, make: impl FnOnce(Reply<T>) -> Command) -> Result<T, ReplayCommandError> {
+        let (reply, answer) = oneshot::channel();
+        self.commands.send(make(reply)).map_err(|_| ReplayCommandError::Gone)?;
+        let answer = tokio::time::timeout(COMMAND_PATIENCE, answer).await;
+        answer.ok().and_then(Result::ok).unwrap_or(Err(ReplayCommandError::Gone))
+    }
+
+    /// Tries parked events again, those of one subject or all, and at once the event that halts replay. Returns how many
+    /// parked ones were replayed.
+    ///
+    /// # Errors
+    /// [`ReplayCommandError`].
+    pub async fn retry(&self, subject: Option<String>) -> Result<usize, ReplayCommandError> {
+        self.command(|reply| Command::Retry(subject, reply)).await
+    }
+
+    /// Leaves an event out for good, and records that.
+    ///
+    /// # Errors
+    /// [`ReplayCommandError`]; [`SkipError::NotWaiting`] for an event that keeps nobody waiting.
+    pub async fn skip(&self, seq: Seq) -> Result<(), ReplayCommandError> {
+        self.command(|reply| Command::Skip(seq, reply)).await
+    }
+
+    /// Empties the replayer's families and replays.
+    ///
+    /// # Errors
+    /// [`ReplayCommandError`].
+    pub async fn rebuild(&self) -> Result<(), ReplayCommandError> {
+        self.command(Command::Rebuild).await
     }
 
     /// Waits until a place of the log is replayed: read-your-writes for an append at that place. False if the replayer
@@ -90,6 +190,7 @@ struct Runner {
     primary: bool,
     status: watch::Sender<ReplayStatus>,
     stop: watch::Receiver<bool>,
+    inbox: mpsc::UnboundedReceiver<Command>,
 }
 
 impl Runner {
@@ -104,14 +205,21 @@ impl Runner {
         let mut head = self.log.view().watch_visible();
         while !*self.stop.borrow() {
             head.borrow_and_update();
+            while let Ok(command) = self.inbox.try_recv() {
+                self.carry_out(command);
+            }
             let failure = match self.core.step() {
                 Ok(ReplayStep::CaughtUp) => {
-                    runtime.block_on(async {
-                        tokio::select! {
-                            _ = head.changed() => {}
-                            _ = self.stop.changed() => {}
-                        }
-                    });
+                    runtime
+                        .block_on(async {
+                            tokio::select! {
+                                _ = head.changed() => None,
+                                _ = self.stop.changed() => None,
+                                command = self.inbox.recv() => command,
+                            }
+                        })
+                        .into_iter()
+                        .for_each(|command| self.carry_out(command));
                     continue;
                 }
                 Ok(ReplayStep::Replayed(_)) => None,
@@ -127,14 +235,46 @@ impl Runner {
             self.publish(failure.as_deref());
             if failure.is_some() {
                 let pause = RETRY_BASE.saturating_mul(1 << self.status.borrow().failures.min(10)).min(RETRY_MAX);
-                runtime.block_on(async {
-                    tokio::select! {
-                        () = tokio::time::sleep(pause) => {}
-                        _ = self.stop.changed() => {}
-                    }
-                });
+                runtime
+                    .block_on(async {
+                        tokio::select! {
+                            () = tokio::time::sleep(pause) => None,
+                            _ = self.stop.changed() => None,
+                            command = self.inbox.recv() => command,
+                        }
+                    })
+                    .into_iter()
+                    .for_each(|command| self.carry_out(command));
             }
         }
+    }
+
+    /// Whoever asked may have given up waiting: that is no error.
+    fn carry_out(&mut self, command: Command) {
+        match command {
+            Command::Retry(subject, reply) => {
+                let result = self.core.retry(subject.as_deref());
+                self.reread(result.is_err());
+                drop(reply.send(result.map_err(Into::into)));
+            }
+            Command::Skip(seq, reply) => {
+                let result = self.core.skip(seq, Timestamp::now());
+                self.reread(matches!(result, Err(SkipError::Store(_))));
+                drop(reply.send(result.map_err(Into::into)));
+            }
+            Command::Rebuild(reply) => {
+                let result = self.core.rebuild();
+                self.reread(result.is_err());
+                drop(reply.send(result.map_err(Into::into)));
+            }
+        }
+    }
+
+    fn reread(&mut self, failed: bool) {
+        if failed && let Err(error) = self.core.load() {
+            tracing::error!(%error, replayer = self.core.name(), "a replayer's position could not be read");
+        }
+        self.publish(None);
     }
 
     fn publish(&self, failure: Option<&str>) {
@@ -145,6 +285,7 @@ impl Runner {
         self.status.send_modify(|status| {
             let moved = status.position != position;
             status.position = position;
+            status.parked = self.core.parked();
             status.last_error = failure.map(|f| f.chars().take(500).collect());
             status.failures = match failure {
                 None => 0,

@@ -10,6 +10,51 @@ pub(crate) const META_FORMAT: &[u8] = b"format";
 pub(crate) const META_IDENTITY: &[u8] = b"identity";
 /// `meta`: the newest event id this cortex made, in any epoch.
 pub(crate) const META_LAST_ID: &[u8] = b"last_id";
+/// `replay`: everything of a replayer.
+pub(crate) fn replay_prefix(replayer: &str) -> Vec<u8> {
+    [replayer.as_bytes(), &[0]].concat()
+}
+
+/// `replay`: the frontier of a subject.
+pub(crate) fn replay_frontier(replayer: &str, subject: &str) -> Vec<u8> {
+    named(replayer, FIELD_FRONTIER, subject.as_bytes())
+}
+
+/// `replay`: all frontiers of a replayer.
+pub(crate) fn replay_frontier_prefix(replayer: &str) -> Vec<u8> {
+    named(replayer, FIELD_FRONTIER, &[])
+}
+
+/// `replay`: a parked event, by its place.
+pub(crate) fn replay_parked(replayer: &str, seq: Seq) -> Vec<u8> {
+    named(replayer, FIELD_PARKED, &log(seq))
+}
+
+/// `replay`: all parked events of a replayer, in order of their places.
+pub(crate) fn replay_parked_prefix(replayer: &str) -> Vec<u8> {
+    named(replayer, FIELD_PARKED, &[])
+}
+
+/// `replay`: an event that was skipped, by its place.
+pub(crate) fn replay_skipped(replayer: &str, seq: Seq) -> Vec<u8> {
+    named(replayer, FIELD_SKIPPED, &log(seq))
+}
+
+/// `replay`: all skipped events of a replayer, in order of their places.
+pub(crate) fn replay_skipped_prefix(replayer: &str) -> Vec<u8> {
+    named(replayer, FIELD_SKIPPED, &[])
+}
+
+/// `replay`: how many processes began at a place and did not get past it.
+pub(crate) fn replay_tries(replayer: &str) -> Vec<u8> {
+    named(replayer, FIELD_TRIES, &[])
+}
+
+/// `replay`: there while a replayer's families are being emptied.
+pub(crate) fn replay_rebuild(replayer: &str) -> Vec<u8> {
+    named(replayer, FIELD_REBUILD, &[])
+}
+
 /// `meta`: what an application keeps through `State::set` stands under this prefix.
 const META_STATE_PREFIX: &[u8] = b"state/";
 
@@ -17,6 +62,11 @@ const FIELD_CURSOR: u8 = b'c';
 const FIELD_SEEN: u8 = b's';
 const FIELD_POSITION: u8 = b'p';
 const FIELD_CLOCK: u8 = b'o';
+const FIELD_FRONTIER: u8 = b'f';
+const FIELD_PARKED: u8 = b'q';
+const FIELD_SKIPPED: u8 = b'a';
+const FIELD_TRIES: u8 = b't';
+const FIELD_REBUILD: u8 = b'r';
 
 /// `log`: Seq.
 pub(crate) fn log(seq: Seq) -> [u8; 8] {

@@ -8,5 +8,6 @@ mod lost_event;
 mod mesh;
 mod random;
 mod replay;
+mod replayers;
 mod state;
 mod support;

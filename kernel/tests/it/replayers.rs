@@ -1,0 +1,375 @@
+//! Conflicts, quarantine, starts, rebuilding, crash loops, hanging.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use antiphon_kernel::clock::VClock;
+use antiphon_kernel::cortex::Cortex;
+use antiphon_kernel::cursor::Seq;
+use antiphon_kernel::event::{Draft, Event};
+use antiphon_kernel::ids::EventId;
+use antiphon_kernel::replay::{
+    EventReplayer, MAX_FRONTIER, OnFailure, Projection, ReplayCommandError, ReplayCore, ReplayError, ReplayOptions,
+    ReplayStep, SkipError, Standing, Start, conflicts, parked, skipped,
+};
+use antiphon_kernel::store::{Durability, Family, KeyRange, Store};
+use antiphon_kernel::testing::MemoryStore;
+use antiphon_kernel::time::Timestamp;
+
+use crate::support::{Node, two};
+
+/// Writes down what it was given, in order, per subject; and fails where it is told to.
+#[derive(Clone, Default)]
+struct Diary {
+    options: ReplayOptions,
+    broken: Arc<AtomicBool>,
+    stands: Stands,
+}
+
+type Stands = Arc<Mutex<Vec<(EventId, Option<Standing>)>>>;
+
+const NAME: &str = "diary";
+const FAMILY: &str = "diary";
+
+impl EventReplayer for Diary {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn families(&self) -> Vec<String> {
+        vec![FAMILY.to_owned()]
+    }
+
+    fn options(&self) -> ReplayOptions {
+        self.options
+    }
+
+    fn replay_event(&mut self, event: &Event, projection: &mut Projection<'_>) -> Result<(), ReplayError> {
+        let key = event.subject.clone().unwrap_or_default();
+        let mut line = projection.get(FAMILY, key.as_bytes())?.unwrap_or_default();
+        line.extend_from_slice(format!("{} ", event.seq).as_bytes());
+        projection.put(FAMILY, key.as_bytes(), &line)?;
+        if self.broken.load(Ordering::Relaxed) && key == "poison" {
+            return Err("it is poison".into());
+        }
+        self.stands.lock().unwrap().push((event.id, projection.standing().cloned()));
+        Ok(())
+    }
+}
+
+fn diary(on_failure: OnFailure) -> Diary {
+    Diary { options: ReplayOptions { on_failure, causality: true, ..ReplayOptions::default() }, ..Diary::default() }
+}
+
+fn core(node: &Node, diary: &Diary) -> ReplayCore {
+    ReplayCore::open(node.log.view(), Box::new(diary.clone())).unwrap()
+}
+
+fn drain(core: &mut ReplayCore) {
+    while !matches!(core.step().unwrap(), ReplayStep::CaughtUp) {}
+}
+
+fn line(store: &dyn Store, subject: &str) -> String {
+    let line = store.get(Family::User(FAMILY), subject.as_bytes()).unwrap().unwrap_or_default();
+    String::from_utf8(line).unwrap().trim().to_owned()
+}
+
+fn now() -> Timestamp {
+    Timestamp::from_micros(1)
+}
+
+fn append(node: &mut Node, subject: &str, context: &VClock) -> EventId {
+    node.append(subject, context, now(), Durability::Sync).id
+}
+
+fn alone() -> (Arc<MemoryStore>, Node) {
+    let store = Arc::new(MemoryStore::new());
+    let node = Node::new(0, 1, store.clone());
+    (store, node)
+}
+
+/// Three write one subject while apart; all meet; all see the same conflict; one resolves it; all agree.
+#[test]
+fn a_conflict_is_seen_and_resolved_everywhere() {
+    let mut nodes: Vec<_> = (0..3).map(|n| Node::new(n, 3, Arc::new(MemoryStore::new()))).collect();
+    let mut ids: Vec<_> = nodes.iter_mut().map(|node| append(node, "doc", &VClock::new())).collect();
+    ids.sort_unstable();
+    let diaries: Vec<_> = (0..3).map(|_| diary(OnFailure::Halt)).collect();
+    let mut cores: Vec<_> = nodes.iter().zip(&diaries).map(|(node, diary)| core(node, diary)).collect();
+    let meet = |nodes: &mut Vec<Node>, cores: &mut Vec<ReplayCore>| {
+        for (one, other) in [(0, 1), (0, 2), (1, 0), (2, 0)] {
+            let (client, server) = two(nodes, one, other);
+            client.poll(server, 4096);
+        }
+        cores.iter_mut().for_each(drain);
+    };
+    meet(&mut nodes, &mut cores);
+    for node in &nodes {
+        let found = conflicts(&*node.store, NAME).unwrap();
+        let [conflict] = &found[..] else { panic!("{found:?}") };
+        assert_eq!(conflict.subject, "doc");
+        assert_eq!(conflict.events.iter().map(|(_, id)| *id).collect::<Vec<_>>(), ids);
+    }
+    let (_, last) = diaries[1].stands.lock().unwrap().last().cloned().unwrap();
+    assert!(matches!(last, Some(Standing::Concurrent { with }) if with.len() == 2));
+    // Node 1 resolves, by an event that has seen all three.
+    let context = conflicts(&*nodes[1].store, NAME).unwrap()[0].context();
+    append(&mut nodes[1], "doc", &context);
+    meet(&mut nodes, &mut cores);
+    meet(&mut nodes, &mut cores);
+    for (node, diary) in nodes.iter().zip(&diaries) {
+        assert_eq!(conflicts(&*node.store, NAME).unwrap(), []);
+        assert_eq!(diary.stands.lock().unwrap().last().unwrap().1, Some(Standing::Supersedes));
+        assert_eq!(node.digest(), nodes[0].digest());
+    }
+}
+
+/// What arrived but was not replayed yet was not seen: an append in between must not supersede it.
+#[test]
+fn what_was_not_replayed_is_never_superseded() {
+    let mut nodes: Vec<_> = (0..2).map(|n| Node::new(n, 2, Arc::new(MemoryStore::new()))).collect();
+    append(&mut nodes[1], "doc", &VClock::new());
+    let diary = diary(OnFailure::Halt);
+    let mut core = core(&nodes[0], &diary);
+    drain(&mut core);
+    let (client, server) = two(&mut nodes, 0, 1);
+    client.poll(server, 4096);
+    let seen = core.clock().clone();
+    append(&mut nodes[0], "doc", &seen);
+    drain(&mut core);
+    assert_eq!(conflicts(&*nodes[0].store, NAME).unwrap().len(), 1);
+    // Once it was replayed, an append on top of it is an answer to it.
+    let seen = core.clock().clone();
+    append(&mut nodes[0], "doc", &seen);
+    drain(&mut core);
+    assert_eq!(conflicts(&*nodes[0].store, NAME).unwrap(), []);
+}
+
+#[test]
+fn a_frontier_is_bounded_and_the_error_says_what_to_do() {
+    let count = MAX_FRONTIER + 1;
+    let mut nodes: Vec<_> = (0..=count).map(|n| Node::new(n, count + 1, Arc::new(MemoryStore::new()))).collect();
+    for n in 1..=count {
+        append(&mut nodes[n], "doc", &VClock::new());
+        let (client, server) = two(&mut nodes, 0, n);
+        client.poll(server, 4096);
+    }
+    let mut core = core(&nodes[0], &diary(OnFailure::Halt));
+    let step = core.step().unwrap();
+    let ReplayStep::Failed { replayed: MAX_FRONTIER, error, .. } = step else { panic!("{step:?}") };
+    assert!(error.to_string().contains("resolve the conflict"), "{error}");
+}
+
+#[test]
+fn quarantine_keeps_order_lets_others_flow_and_survives_a_restart() {
+    let (store, mut node) = alone();
+    let diary = diary(OnFailure::Quarantine);
+    diary.broken.store(true, Ordering::Relaxed);
+    for subject in ["a", "poison", "b", "poison", "a"] {
+        append(&mut node, subject, &VClock::new());
+    }
+    let mut first = core(&node, &diary);
+    drain(&mut first);
+    assert_eq!((first.position().get(), first.parked()), (5, 2));
+    assert_eq!(
+        (line(&*store, "a"), line(&*store, "b"), line(&*store, "poison")),
+        ("1 5".into(), "3".into(), "".into())
+    );
+    node.restart();
+    let mut again = core(&node, &diary);
+    append(&mut node, "poison", &VClock::new());
+    append(&mut node, "b", &VClock::new());
+    drain(&mut again);
+    let waiting = parked(&*store, NAME).unwrap();
+    assert_eq!(waiting.iter().map(|p| (p.seq.get(), p.tries)).collect::<Vec<_>>(), [(2, 1), (4, 0), (6, 0)]);
+    assert!(waiting[0].error.contains("poison") && waiting[1].error.contains("waits behind"));
+    assert_eq!(line(&*store, "b"), "3 7");
+    // Still broken: the first is tried, the others wait on.
+    assert_eq!(again.retry(Some("poison")).unwrap(), 0);
+    assert_eq!(parked(&*store, NAME).unwrap().iter().map(|p| p.tries).collect::<Vec<_>>(), [2, 0, 0]);
+    // Left out by command, and that is on record.
+    again.skip(Seq::new(2), now()).unwrap();
+    assert!(matches!(again.skip(Seq::new(3), now()), Err(SkipError::NotWaiting { .. })));
+    let record = &skipped(&*store, NAME).unwrap()[0];
+    assert_eq!((record.seq.get(), record.subject.as_deref(), record.at), (2, Some("poison"), now()));
+    assert!(record.error.contains("poison"));
+    diary.broken.store(false, Ordering::Relaxed);
+    assert_eq!(again.retry(None).unwrap(), 2);
+    assert_eq!((line(&*store, "poison"), again.parked()), ("4 6".into(), 0));
+    append(&mut node, "poison", &VClock::new());
+    drain(&mut again);
+    assert_eq!(line(&*store, "poison"), "4 6 8", "the lane is open again");
+}
+
+#[test]
+fn the_event_that_halts_replay_can_be_skipped() {
+    let (store, mut node) = alone();
+    let diary = diary(OnFailure::Halt);
+    diary.broken.store(true, Ordering::Relaxed);
+    for subject in ["a", "poison", "a"] {
+        append(&mut node, subject, &VClock::new());
+    }
+    let mut core = core(&node, &diary);
+    assert!(matches!(core.step().unwrap(), ReplayStep::Failed { replayed: 1, .. }));
+    core.skip(Seq::new(2), now()).unwrap();
+    drain(&mut core);
+    assert_eq!((line(&*store, "a"), line(&*store, "poison")), ("1 3".into(), "".into()));
+    assert_eq!(skipped(&*store, NAME).unwrap().len(), 1);
+}
+
+#[test]
+fn a_new_replayer_begins_where_it_says() {
+    for (start, expected) in [
+        (Start::Beginning, "1 2 3 4"),
+        (Start::After(Seq::new(2)), "3 4"),
+        (Start::Now, "4"),
+        (Start::After(Seq::new(99)), "4"),
+    ] {
+        let (store, mut node) = alone();
+        for _ in 0..3 {
+            append(&mut node, "a", &VClock::new());
+        }
+        let options = ReplayOptions { start, ..ReplayOptions::default() };
+        let diary = Diary { options, ..Diary::default() };
+        let mut fresh = core(&node, &diary);
+        append(&mut node, "a", &VClock::new());
+        drain(&mut fresh);
+        assert_eq!(line(&*store, "a"), expected, "{start:?}");
+        assert_eq!(fresh.clock(), &node.log.view().clock(), "what was passed over counts as seen");
+        // It applies once: a restart goes on.
+        append(&mut node, "a", &VClock::new());
+        drain(&mut core(&node, &diary));
+        assert_eq!(line(&*store, "a"), format!("{expected} 5"));
+    }
+}
+
+#[test]
+fn rebuilding_comes_to_the_same_even_if_it_is_interrupted() {
+    let (store, mut node) = alone();
+    for n in 0..40 {
+        append(&mut node, &format!("s{}", n % 7), &VClock::new());
+    }
+    let diary = diary(OnFailure::Halt);
+    let mut replayer = core(&node, &diary);
+    drain(&mut replayer);
+    let all = |store: &dyn Store| {
+        let mut all = Vec::new();
+        for family in [Family::User(FAMILY), Family::Replay] {
+            store
+                .scan(family, KeyRange::prefix(&[]), &mut |key, value| {
+                    all.push((key.to_vec(), value.to_vec()));
+                    std::ops::ControlFlow::Continue(())
+                })
+                .unwrap();
+        }
+        all
+    };
+    let before = all(&*store);
+    replayer.rebuild().unwrap();
+    assert_eq!((replayer.position(), line(&*store, "s1").as_str()), (Seq::ZERO, ""));
+    drain(&mut replayer);
+    assert!(all(&*store) == before);
+    // Its first commit fails, and is there or not: it goes on at the next opening, or never began.
+    for applied in [true, false] {
+        store.fail_commits([applied]);
+        replayer.rebuild().unwrap_err();
+        store.fail_commits([]);
+        replayer = core(&node, &diary);
+        assert_eq!(replayer.position() == Seq::ZERO, applied);
+        drain(&mut replayer);
+        assert!(all(&*store) == before, "applied: {applied}");
+    }
+}
+
+/// A process that dies in an event cannot say so. The third one to begin there does not try it.
+#[test]
+fn a_crash_loop_ends_at_the_third_start() {
+    for on_failure in [OnFailure::Halt, OnFailure::Quarantine] {
+        let (store, mut node) = alone();
+        append(&mut node, "a", &VClock::new());
+        append(&mut node, "b", &VClock::new());
+        let diary = diary(on_failure);
+        for _ in 0..2 {
+            // It began, and was never heard of again.
+            drop(core(&node, &diary));
+        }
+        let mut third = core(&node, &diary);
+        let step = third.step().unwrap();
+        if on_failure == OnFailure::Halt {
+            let ReplayStep::Failed { replayed: 0, error, .. } = step else { panic!("{step:?}") };
+            assert!(error.to_string().contains("2 processes in a row died"), "{error}");
+            assert!(matches!(third.step().unwrap(), ReplayStep::Failed { .. }), "and it stays untried");
+        } else {
+            drain(&mut third);
+            assert_eq!((line(&*store, "b"), third.parked()), ("2".into(), 1));
+        }
+        third.retry(None).unwrap();
+        drain(&mut third);
+        assert_eq!((line(&*store, "a"), line(&*store, "b"), third.parked()), ("1".into(), "2".into(), 0));
+        // Starts at which there was nothing to replay, or that got on, accuse nobody.
+        for _ in 0..4 {
+            drain(&mut core(&node, &diary));
+        }
+        append(&mut node, "a", &VClock::new());
+        drain(&mut core(&node, &diary));
+        assert_eq!(line(&*store, "a"), "1 3");
+    }
+}
+
+/// Blocks in every event until it is let go.
+struct Sleeper(Arc<(Mutex<bool>, std::sync::Condvar)>);
+
+impl EventReplayer for Sleeper {
+    fn name(&self) -> &'static str {
+        "sleeper"
+    }
+
+    fn families(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn options(&self) -> ReplayOptions {
+        ReplayOptions { hangs_after: Duration::from_millis(20), ..ReplayOptions::default() }
+    }
+
+    fn replay_event(&mut self, _: &Event, _: &mut Projection<'_>) -> Result<(), ReplayError> {
+        let (awake, bell) = &*self.0;
+        let asleep = bell.wait_while(awake.lock().unwrap(), |awake| !*awake).unwrap();
+        drop(asleep);
+        Ok(())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replayer_that_hangs_is_reported_and_holds_nobody_else_up() {
+    let bed = Arc::<(Mutex<bool>, std::sync::Condvar)>::default();
+    let diary = diary(OnFailure::Quarantine);
+    let cortex = Cortex::builder(Arc::new(MemoryStore::new()))
+        .replayer(diary.clone())
+        .replayer(Sleeper(Arc::clone(&bed)))
+        .start()
+        .await
+        .unwrap();
+    let [awake, asleep] = cortex.replayers() else { panic!("two") };
+    cortex.append(Draft::new("t", "x").subject("a")).await.unwrap();
+    let soon = |what| tokio::time::timeout(Duration::from_secs(20), what);
+    assert!(soon(awake.wait_replayed(Seq::new(1))).await.unwrap(), "the other one goes on");
+    let hangs = async {
+        while asleep.status().hangs_at != Some(1) {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), hangs).await.unwrap();
+    // Commands reach the one that is awake.
+    assert_eq!(awake.retry(None).await.unwrap(), 0);
+    let refused = awake.skip(Seq::new(1)).await;
+    assert!(matches!(refused, Err(ReplayCommandError::Skip(SkipError::NotWaiting { .. }))), "{refused:?}");
+    awake.rebuild().await.unwrap();
+    assert!(soon(awake.wait_replayed(Seq::new(1))).await.unwrap());
+    *bed.0.lock().unwrap() = true;
+    bed.1.notify_all();
+    assert!(soon(asleep.wait_replayed(Seq::new(1))).await.unwrap());
+    assert_eq!(asleep.status().hangs_at, None);
+    cortex.stop().await;
+}
