@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use antiphon_kernel::config::FederationMode;
-use antiphon_kernel::ids::PeerName;
+use antiphon_kernel::ids::{EventId, PeerName};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// A node that keeps an append-only event log and converges with its peers.
@@ -61,6 +61,15 @@ pub(crate) enum Command {
     View {
         /// Only this subject.
         subject: Option<String>,
+    },
+    /// List subjects at which events stand beside each other that had not seen one another.
+    Conflicts,
+    /// Close a conflict: append an event that has seen all of it, and nothing that came since.
+    Resolve(ResolveArgs),
+    /// See and mend what the view could not replay.
+    Replay {
+        #[command(subcommand)]
+        command: ReplayCommand,
     },
     /// Say how this node and its peers fare.
     Status,
@@ -125,6 +134,40 @@ pub(crate) enum Command {
     },
     /// Start three nodes on this machine, import events at two of them, and wait until all three hold the same.
     Demo(DemoArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ResolveArgs {
+    /// The subject.
+    pub(crate) subject: String,
+    /// Keep this one of its events: its type and data are appended again.
+    #[arg(long, value_name = "ID", conflicts_with = "data", required_unless_present = "data")]
+    pub(crate) take: Option<EventId>,
+    /// Or replace them all by this: JSON, or text with another --content-type. `-` reads standard input.
+    #[arg(long)]
+    pub(crate) data: Option<String>,
+    /// CloudEvents `type` of the replacement; that of the newest of them if not given.
+    #[arg(long = "type", short = 't', requires = "data")]
+    pub(crate) event_type: Option<String>,
+    /// CloudEvents `datacontenttype` of the replacement.
+    #[arg(long, default_value = "application/json", requires = "data")]
+    pub(crate) content_type: String,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ReplayCommand {
+    /// Say where replay stands, which events are parked, and which were skipped.
+    List,
+    /// Try parked events again, in order: those of one subject, or all. Also frees an event at which processes died.
+    Retry {
+        /// Only this subject.
+        subject: Option<String>,
+    },
+    /// Leave an event out for good, parked or halting; that is recorded.
+    Skip {
+        /// Its place in the log.
+        place: u64,
+    },
 }
 
 #[derive(Debug, Subcommand)]

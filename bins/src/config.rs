@@ -32,6 +32,17 @@ pub(crate) struct NodeSection {
     /// `sync` (default) or `relaxed`: whether an append waits for the disk.
     #[serde(default)]
     pub(crate) durability: DurabilityName,
+    /// `halt` (default) or `quarantine`: what becomes of an event that the view cannot replay.
+    #[serde(default)]
+    pub(crate) replay_failure: ReplayFailure,
+}
+
+#[derive(Debug, Clone, Copy, Default, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum ReplayFailure {
+    #[default]
+    Halt,
+    Quarantine,
 }
 
 const fn default_append() -> usize {

@@ -7,9 +7,10 @@ use antiphon_https::{HttpsOptions, HttpsTransport};
 use antiphon_kernel::config::{FederationMode, PeerMode};
 use antiphon_kernel::cortex::Cortex;
 use antiphon_kernel::cursor::Seq;
-use antiphon_kernel::event::from_cloud_event;
-use antiphon_kernel::ids::PeerName;
-use antiphon_kernel::log::{AppendError, Context as Seen, verify};
+use antiphon_kernel::event::{Draft, from_cloud_event};
+use antiphon_kernel::ids::{EventId, PeerName};
+use antiphon_kernel::log::{AppendError, Context as Seen, LogEntry, verify};
+use antiphon_kernel::replay::{self, Conflict, OnFailure, ReplayHandle};
 use antiphon_kernel::state::PeerState;
 use antiphon_kernel::store::{Durability, StoreErrorKind};
 use antiphon_quic::{QuicOptions, QuicTransport};
@@ -18,7 +19,7 @@ use anyhow::{Context as _, Result, bail};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::config::{DurabilityName, NodeConfig};
+use crate::config::{DurabilityName, NodeConfig, ReplayFailure};
 use crate::listen::Servers;
 use crate::view::{self, View};
 
@@ -37,6 +38,21 @@ pub(crate) enum Ask {
     },
     View {
         subject: Option<String>,
+    },
+    Conflicts,
+    Resolve {
+        subject: String,
+        /// Keep this one, or ...
+        take: Option<EventId>,
+        /// ... the type (that of the newest, if none), content type and data of what replaces them.
+        replacement: Option<(Option<String>, String, String)>,
+    },
+    ReplayList,
+    ReplayRetry {
+        subject: Option<String>,
+    },
+    ReplaySkip {
+        place: u64,
     },
     Status,
     ResetPeer {
@@ -83,12 +99,16 @@ impl Node {
             DurabilityName::Sync => Durability::Sync,
             DurabilityName::Relaxed => Durability::Relaxed,
         };
+        let on_failure = match config.node.replay_failure {
+            ReplayFailure::Halt => OnFailure::Halt,
+            ReplayFailure::Quarantine => OnFailure::Quarantine,
+        };
         let cortex = Cortex::builder(store)
             .name(config.node.name.as_str())
             .config(kernel)
             .transport(https)
             .transport(quic)
-            .replayer(View)
+            .replayer(View { on_failure })
             .durability(durability)
             .max_append_bytes(config.node.max_append_bytes)
             .start()
@@ -113,6 +133,18 @@ impl Node {
                 let head = self.cortex.view().visible();
                 self.replayed(head).await;
                 Ok(Value::Array(view::read(&**self.cortex.view().store(), subject.as_deref())?))
+            }
+            Ask::Conflicts => self.conflicts().await,
+            Ask::Resolve { subject, take, replacement } => self.resolve(subject, take, replacement).await,
+            Ask::ReplayList => self.replay_list(),
+            Ask::ReplayRetry { subject } => {
+                let replayed = self.view()?.retry(subject).await?;
+                let left = self.view()?.status().parked;
+                Ok(json!({ "replayed": replayed, "parked": left }))
+            }
+            Ask::ReplaySkip { place } => {
+                self.view()?.skip(Seq::new(place)).await?;
+                Ok(json!({ "skipped": place }))
             }
             Ask::Status => self.status(),
             Ask::ResetPeer { name } => {
@@ -145,6 +177,87 @@ impl Node {
                 Ok(json!({ "digest": heads.fold().to_string(), "chains": chains }))
             }
         }
+    }
+
+    fn view(&self) -> Result<&ReplayHandle> {
+        self.cortex.replayers().first().context("the node has no view")
+    }
+
+    /// What is open as of everything that the log holds now.
+    async fn open_conflicts(&self) -> Result<Vec<Conflict>> {
+        self.replayed(self.cortex.view().visible()).await;
+        let log = self.cortex.view().clone();
+        Ok(tokio::task::spawn_blocking(move || replay::conflicts(&**log.store(), view::NAME)).await??)
+    }
+
+    fn entry_of(&self, id: EventId) -> Result<LogEntry> {
+        let log = self.cortex.view();
+        let seq = log.find(id)?.with_context(|| format!("there is no event {id}"))?;
+        log.entry(seq)?.with_context(|| format!("there is no event {id}"))
+    }
+
+    async fn conflicts(&self) -> Result<Value> {
+        let mut found = Vec::new();
+        for conflict in self.open_conflicts().await? {
+            let events: Result<Vec<_>> =
+                conflict.events.iter().map(|(_, id)| Ok(self.entry_of(*id)?.to_cloud_event()?)).collect();
+            found.push(json!({ "subject": conflict.subject, "events": events? }));
+        }
+        Ok(Value::Array(found))
+    }
+
+    async fn resolve(
+        &self,
+        subject: String,
+        take: Option<EventId>,
+        replacement: Option<(Option<String>, String, String)>,
+    ) -> Result<Value> {
+        let open = self.open_conflicts().await?;
+        let conflict = open.into_iter().find(|conflict| conflict.subject == subject);
+        let conflict = conflict
+            .with_context(|| format!("`{subject}` has no open conflict; `antiphon conflicts` lists those there are"))?;
+        let ids: Vec<EventId> = conflict.events.iter().map(|(_, id)| *id).collect();
+        if let Some(stranger) = take.filter(|id| !ids.contains(id)) {
+            let known: Vec<_> = ids.iter().map(ToString::to_string).collect();
+            bail!("{stranger} is none of the events in conflict at `{subject}`; they are: {}", known.join(", "));
+        }
+        let kept = take.or_else(|| ids.last().copied()).context("a conflict has events")?;
+        let entry = self.entry_of(kept)?;
+        let kept = entry.view()?;
+        let draft = match replacement {
+            None => {
+                let mut draft = Draft::new(kept.event_type, kept.data.to_vec()).subject(subject);
+                draft.datacontenttype = (!kept.datacontenttype.is_empty()).then(|| kept.datacontenttype.to_owned());
+                draft.extensions = kept.extensions.iter().map(|&(n, v)| (n.to_owned(), v.to_owned())).collect();
+                draft
+            }
+            Some((event_type, content_type, data)) => {
+                let event_type = event_type.unwrap_or_else(|| kept.event_type.to_owned());
+                let mut draft = Draft::new(event_type, data).subject(subject);
+                draft.datacontenttype = Some(content_type);
+                draft
+            }
+        };
+        let appended = self.cortex.log().append(vec![draft], Seen::Seen(conflict.context())).await?;
+        let appended = appended.first().context("nothing was appended")?;
+        self.replayed(appended.seq).await;
+        Ok(json!({ "id": appended.id, "seq": appended.seq.get(), "superseded": ids }))
+    }
+
+    fn replay_list(&self) -> Result<Value> {
+        let store = &**self.cortex.view().store();
+        let parked: Vec<_> = replay::parked(store, view::NAME)?
+            .into_iter()
+            .map(|e| json!({ "seq": e.seq.get(), "subject": e.subject, "tries": e.tries, "error": e.error }))
+            .collect();
+        let skipped: Vec<_> = replay::skipped(store, view::NAME)?
+            .into_iter()
+            .map(|e| {
+                let (seq, at) = (e.seq.get(), e.at.to_string());
+                json!({ "seq": seq, "id": e.id, "subject": e.subject, "error": e.error, "at": at })
+            })
+            .collect();
+        Ok(json!({ "replayer": self.view()?.status(), "parked": parked, "skipped": skipped }))
     }
 
     async fn replayed(&self, seq: Seq) {

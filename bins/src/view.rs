@@ -1,8 +1,7 @@
 //! The node's own replayer: the newest event of each subject.
 
 use antiphon_kernel::event::Event;
-use antiphon_kernel::ids::{Dot, Origin};
-use antiphon_kernel::replay::{EventReplayer, Projection, ReplayError};
+use antiphon_kernel::replay::{EventReplayer, OnFailure, Projection, ReplayError, ReplayOptions, Standing};
 use antiphon_kernel::store::{Family, KeyRange, Store, StoreError};
 use serde_json::{Value, json};
 
@@ -10,11 +9,17 @@ const FAMILY: &str = "view";
 
 /// Keeps one event a subject. Of two, the one whose clock counts more events wins, then the one with the greater id: an
 /// order that extends causality, so an event never yields to one that it superseded, and every node ends with the same
-/// event, in whatever order they arrived. `concurrent` tells that the winner had not seen the other.
-pub(crate) struct View;
+/// event, in whatever order they arrived. `concurrent` tells that others stood beside the winner when it was replayed;
+/// `antiphon conflicts` lists what stands open now.
+pub(crate) struct View {
+    pub(crate) on_failure: OnFailure,
+}
 
-/// weight (8) ‖ id (16) ‖ origin (24) ‖ counter (8) ‖ JSON.
-const HEAD: usize = 56;
+/// Its name, for commands.
+pub(crate) const NAME: &str = "view";
+
+/// weight (8) ‖ id (16) ‖ JSON.
+const HEAD: usize = 24;
 
 fn weight(event: &Event) -> u64 {
     event.vclock.iter().fold(0_u64, |sum, (_, counter)| sum.saturating_add(counter))
@@ -22,7 +27,11 @@ fn weight(event: &Event) -> u64 {
 
 impl EventReplayer for View {
     fn name(&self) -> &'static str {
-        "view"
+        NAME
+    }
+
+    fn options(&self) -> ReplayOptions {
+        ReplayOptions { on_failure: self.on_failure, causality: true, ..ReplayOptions::default() }
     }
 
     fn families(&self) -> Vec<String> {
@@ -34,15 +43,10 @@ impl EventReplayer for View {
         let mut value = Vec::with_capacity(HEAD + 256);
         value.extend_from_slice(&weight(event).to_be_bytes());
         value.extend_from_slice(&event.id.to_bytes());
-        value.extend_from_slice(&event.dot.origin().to_bytes());
-        value.extend_from_slice(&event.dot.counter().to_be_bytes());
-        let mut concurrent = false;
+        let concurrent = matches!(projection.standing(), Some(Standing::Concurrent { .. }));
         if let Some(before) = projection.get(FAMILY, subject.as_bytes())? {
-            let (Some(old), Some(dot)) = (before.get(..24), dot_of(&before)) else {
-                return Err("the view holds a damaged value".into());
-            };
-            concurrent = !event.vclock.contains(dot);
-            if value[..24] < *old {
+            let Some(old) = before.get(..HEAD) else { return Err("the view holds a damaged value".into()) };
+            if value[..HEAD] < *old {
                 return Ok(());
             }
         }
@@ -60,12 +64,6 @@ impl EventReplayer for View {
         projection.put(FAMILY, subject.as_bytes(), &value)?;
         Ok(())
     }
-}
-
-fn dot_of(value: &[u8]) -> Option<Dot> {
-    let origin: [u8; 24] = value.get(24..48)?.try_into().ok()?;
-    let counter: [u8; 8] = value.get(48..HEAD)?.try_into().ok()?;
-    Dot::new(Origin::from_bytes(origin), u64::from_be_bytes(counter))
 }
 
 /// The newest event of one subject, or of all in order of subject.

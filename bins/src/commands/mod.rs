@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use tokio::io::AsyncReadExt as _;
 
 use crate::admin::Backend;
-use crate::cli::{AppendArgs, BenchCommand, Cli, Command, ConfigCommand, InitArgs};
+use crate::cli::{AppendArgs, BenchCommand, Cli, Command, ConfigCommand, InitArgs, ReplayCommand, ResolveArgs};
 use crate::config::{self, NodeConfig};
 use crate::node::Ask;
 use crate::{bench, dev_certs, input};
@@ -39,6 +39,18 @@ pub(crate) async fn run(cli: Cli) -> Result<()> {
                 bail!("no event has the subject `{subject}`");
             }
             show::lines(&found)
+        }
+        Command::Conflicts => show::conflicts(&ask(file, Ask::Conflicts).await?, json),
+        Command::Resolve(args) => resolve(file, args, json).await,
+        Command::Replay { command: ReplayCommand::List } => show::replay(&ask(file, Ask::ReplayList).await?, json),
+        Command::Replay { command: ReplayCommand::Retry { subject } } => {
+            let answer = ask(file, Ask::ReplayRetry { subject }).await?;
+            let text = format!("{} events replayed, {} still parked", answer["replayed"], answer["parked"]);
+            done(answer, json, &text)
+        }
+        Command::Replay { command: ReplayCommand::Skip { place } } => {
+            let text = format!("the event at place {place} is left out; `antiphon replay list` keeps the record");
+            done(ask(file, Ask::ReplaySkip { place }).await?, json, &text)
         }
         Command::Status => show::status(&ask(file, Ask::Status).await?, json),
         Command::Peers => show::peers(&ask(file, Ask::Status).await?["peers"], json),
@@ -72,6 +84,22 @@ pub(crate) async fn run(cli: Cli) -> Result<()> {
         Command::Bench { command: BenchCommand::Latency(args) } => bench::latency::run(args, json).await,
         Command::Bench { command: BenchCommand::Throughput(args) } => bench::throughput::run(args, json).await,
     }
+}
+
+async fn resolve(file: &Path, args: ResolveArgs, json: bool) -> Result<()> {
+    let replacement = match args.data {
+        Some(data) => Some((args.event_type, args.content_type, or_stdin(data).await?)),
+        None => None,
+    };
+    let subject = args.subject.clone();
+    let answer = ask(file, Ask::Resolve { subject, take: args.take, replacement }).await?;
+    let count = answer["superseded"].as_array().map_or(0, Vec::len);
+    let text = format!(
+        "`{}` is resolved: {} supersedes {count} events",
+        args.subject,
+        answer["id"].as_str().unwrap_or_default()
+    );
+    done(answer, json, &text)
 }
 
 async fn ask(file: &Path, ask: Ask) -> Result<Value> {
@@ -126,12 +154,17 @@ pub(super) fn make_store(config: &NodeConfig) -> Result<LocalIdentity> {
     Ok(identity)
 }
 
-async fn append(file: &Path, args: AppendArgs, json: bool) -> Result<()> {
-    let mut data = args.data;
+/// What was given, or standard input for `-`.
+async fn or_stdin(mut data: String) -> Result<String> {
     if data == "-" {
         data.clear();
         tokio::io::stdin().read_to_string(&mut data).await.context("standard input could not be read")?;
     }
+    Ok(data)
+}
+
+async fn append(file: &Path, args: AppendArgs, json: bool) -> Result<()> {
+    let data = or_stdin(args.data).await?;
     let mut event = json!({ "specversion": "1.0", "type": args.event_type });
     if let Some(subject) = args.subject {
         event["subject"] = subject.into();

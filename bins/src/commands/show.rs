@@ -39,12 +39,59 @@ pub(super) fn status(status: &Value, json: bool) -> Result<()> {
     ))?;
     line(&format!("{} events of {} origins, digest {}", status["events"], status["origins"], text(&status["digest"])))?;
     for replayer in status["replayers"].as_array().into_iter().flatten() {
-        line(&format!("replayer {} at place {}", text(&replayer["name"]), replayer["position"]))?;
-        if let Some(error) = replayer["last_error"].as_str() {
-            line(&format!("  halted after {} tries: {error}", replayer["failures"]))?;
-        }
+        self::replayer(replayer)?;
     }
     peers(&status["peers"], false)
+}
+
+pub(super) fn conflicts(conflicts: &Value, json: bool) -> Result<()> {
+    if json {
+        return lines(conflicts);
+    }
+    let list = conflicts.as_array().map(Vec::as_slice).unwrap_or_default();
+    if list.is_empty() {
+        return line("no conflicts");
+    }
+    for conflict in list {
+        line(&format!(
+            "{}: `antiphon resolve {} --take ID`, or --data",
+            text(&conflict["subject"]),
+            text(&conflict["subject"])
+        ))?;
+        for event in conflict["events"].as_array().into_iter().flatten() {
+            let data = event.get("data").or_else(|| event.get("data_base64")).map(text).unwrap_or_default();
+            let data: String = data.chars().take(60).collect();
+            line(&format!("  {}  {}  {}  {data}", text(&event["id"]), text(&event["time"]), text(&event["type"])))?;
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn replay(replay: &Value, json: bool) -> Result<()> {
+    if json {
+        return line(&replay.to_string());
+    }
+    replayer(&replay["replayer"])?;
+    for (what, key) in [("parked", "parked"), ("skipped", "skipped")] {
+        for event in replay[key].as_array().into_iter().flatten() {
+            line(&format!("{what} place {} `{}`: {}", event["seq"], text(&event["subject"]), text(&event["error"])))?;
+        }
+    }
+    Ok(())
+}
+
+fn replayer(replayer: &Value) -> Result<()> {
+    line(&format!("replayer {} at place {}", text(&replayer["name"]), replayer["position"]))?;
+    if let Some(error) = replayer["last_error"].as_str() {
+        line(&format!("  halted after {} tries: {error}", replayer["failures"]))?;
+    }
+    if let Some(place) = replayer["hangs_at"].as_u64() {
+        line(&format!("  hangs in the event at place {place}"))?;
+    }
+    match replayer["parked"].as_u64() {
+        Some(1..) => line(&format!("  {} events parked; `antiphon replay list` shows them", replayer["parked"])),
+        _ => Ok(()),
+    }
 }
 
 pub(super) fn peers(peers: &Value, json: bool) -> Result<()> {

@@ -59,3 +59,12 @@ pub(crate) enum Direction {
     ToServer,
     ToClient,
 }
+
+impl Direction {
+    pub(crate) const fn opposite(self) -> Self {
+        match self {
+            Self::ToServer => Self::ToClient,
+            Self::ToClient => Self::ToServer,
+        }
+    }
+}

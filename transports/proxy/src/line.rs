@@ -7,9 +7,13 @@ use crate::faults::Path;
 
 /// How much of a limited line's time may stand in its queue before datagrams are dropped.
 const QUEUE: Duration = Duration::from_millis(100);
+/// What fits into its queue however narrow it is: less would drop what a sender sends at once.
+const SMALLEST_QUEUE: usize = 64 * 1024;
 
 #[derive(Debug, Default)]
 pub(crate) struct Line {
+    /// How wide it is.
+    rate: Option<u64>,
     /// Until when it is busy sending.
     busy: Duration,
     /// When the last one comes out: order is kept.
@@ -26,6 +30,7 @@ impl Line {
         late: Duration,
         chance: &mut Chance,
     ) -> Duration {
+        self.follow(path);
         self.busy = self.busy.max(now) + transmission(path, bytes);
         let jitter = if path.jitter.is_zero() { Duration::ZERO } else { path.jitter.mul_f64(chance.unit()) };
         self.last = self.last.max(self.busy + path.latency + late + jitter);
@@ -38,8 +43,16 @@ impl Line {
     }
 
     /// Whether a router would have no room for another datagram.
-    pub(crate) fn is_full(&self, now: Duration) -> bool {
-        self.busy.saturating_sub(now) > QUEUE
+    pub(crate) fn is_full(&mut self, path: &Path, now: Duration) -> bool {
+        self.follow(path);
+        self.busy.saturating_sub(now) > QUEUE.max(transmission(path, SMALLEST_QUEUE))
+    }
+
+    /// A line of another width is another line: what arrives from now on does not wait for what the old one still sends.
+    fn follow(&mut self, path: &Path) {
+        if self.rate != path.bytes_per_second {
+            *self = Self { rate: path.bytes_per_second, ..Self::default() };
+        }
     }
 }
 
@@ -63,7 +76,30 @@ mod tests {
             out = line.send(&path, Duration::ZERO, 1000, Duration::ZERO, &mut chance);
         }
         assert!((out.as_secs_f64() - 1.05).abs() < 1e-6, "{out:?}");
-        assert!(line.is_full(Duration::ZERO) && !line.is_full(Duration::from_millis(950)));
+        assert!(line.is_full(&path, Duration::ZERO) && !line.is_full(&path, Duration::from_millis(950)));
+    }
+
+    #[test]
+    fn the_narrowest_line_has_room_for_what_is_sent_at_once() {
+        let path = Path { bytes_per_second: Some(1000), ..Path::default() };
+        let (mut line, mut chance) = (Line::default(), Chance::new(1));
+        let mut sent = 0;
+        while !line.is_full(&path, Duration::ZERO) {
+            line.send(&path, Duration::ZERO, 1000, Duration::ZERO, &mut chance);
+            sent += 1;
+        }
+        assert_eq!(sent, 66);
+    }
+
+    #[test]
+    fn a_line_of_another_width_owes_nothing_to_the_old_one() {
+        let narrow = Path { bytes_per_second: Some(1), ..Path::default() };
+        let (mut line, mut chance) = (Line::default(), Chance::new(1));
+        line.send(&narrow, Duration::ZERO, 100_000, Duration::ZERO, &mut chance);
+        assert!(line.is_full(&narrow, Duration::ZERO));
+        let wide = Path::default();
+        assert!(!line.is_full(&wide, Duration::ZERO));
+        assert_eq!(line.send(&wide, Duration::ZERO, 1000, Duration::ZERO, &mut chance), Duration::ZERO);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{broadcast, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -24,17 +24,20 @@ const PIECE: usize = 16 * 1024;
 const PIECES: usize = 1024;
 /// How far a limited line is filled ahead, so that timers that are late leave no gaps in it.
 const AHEAD: Duration = Duration::from_millis(10);
+/// How long a reader has to take what a cut let through, before its connection goes for good.
+const LINGER: Duration = Duration::from_secs(1);
 
-#[derive(Clone, Copy)]
-enum Command {
-    Reset,
-    HalfOpen,
+/// How often each order was given. A connection compares; so none is missed, however many come at once.
+#[derive(Clone, Copy, Default)]
+struct Orders {
+    resets: u64,
+    half_opens: u64,
 }
 
 struct Shared {
     faults: watch::Sender<Faults>,
     upstream: Mutex<SocketAddr>,
-    commands: broadcast::Sender<Command>,
+    orders: watch::Sender<Orders>,
     open: AtomicUsize,
     accepted: AtomicU64,
     to_server: AtomicU64,
@@ -61,7 +64,7 @@ impl TcpProxy {
         let shared = Arc::new(Shared {
             faults: watch::Sender::new(faults),
             upstream: Mutex::new(upstream),
-            commands: broadcast::Sender::new(16),
+            orders: watch::Sender::new(Orders::default()),
             open: AtomicUsize::new(0),
             accepted: AtomicU64::new(0),
             to_server: AtomicU64::new(0),
@@ -91,13 +94,12 @@ impl TcpProxy {
 
     /// Resets every open connection, on both sides.
     pub fn reset_all(&self) {
-        // Nobody listens where there is no connection.
-        let _ = self.shared.commands.send(Command::Reset);
+        self.shared.orders.send_modify(|orders| orders.resets += 1);
     }
 
     /// Closes every open connection to the server, and tells the clients nothing.
     pub fn half_open(&self) {
-        let _ = self.shared.commands.send(Command::HalfOpen);
+        self.shared.orders.send_modify(|orders| orders.half_opens += 1);
     }
 
     /// How many connections are open.
@@ -132,8 +134,10 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
         tokio::select! {
             accepted = listener.accept() => {
                 let Ok((client, _)) = accepted else { continue };
+                // Before it is counted: who sees it counted may give it orders.
+                let (orders, open) = (shared.orders.subscribe(), Open::new(&shared));
                 let number = shared.accepted.fetch_add(1, Ordering::Relaxed);
-                connections.spawn(connection(client, Arc::clone(&shared), number));
+                connections.spawn(connection(client, orders, open, number));
             }
             Some(_) = connections.join_next() => {}
         }
@@ -155,9 +159,9 @@ impl Drop for Open {
     }
 }
 
-async fn connection(client: TcpStream, shared: Arc<Shared>, number: u64) {
-    let mut commands = shared.commands.subscribe();
-    let _open = Open::new(&shared);
+async fn connection(client: TcpStream, mut orders: watch::Receiver<Orders>, open: Open, number: u64) {
+    let shared = Arc::clone(&open.0);
+    let Orders { resets, half_opens } = *orders.borrow();
     let upstream = *shared.upstream.lock().unwrap_or_else(PoisonError::into_inner);
     let Ok(server) = TcpStream::connect(upstream).await else {
         // What the client would have met.
@@ -168,23 +172,43 @@ async fn connection(client: TcpStream, shared: Arc<Shared>, number: u64) {
     let _ = (client.set_nodelay(true), server.set_nodelay(true));
     let (mut client_in, mut client_out) = client.into_split();
     let (mut server_in, mut server_out) = server.into_split();
-    let command = {
+    let end = {
         let up = Pump::new(&shared, Direction::ToServer, number).run(&mut client_in, &mut server_out);
         let down = Pump::new(&shared, Direction::ToClient, number).run(&mut server_in, &mut client_out);
         tokio::select! {
             // An end in one direction leaves the other; a break ends both.
-            _ = async { tokio::try_join!(up, down) } => return,
-            command = commands.recv() => command,
+            end = async { tokio::try_join!(up, down) } => Some(end),
+            // The sender of orders is in `shared`.
+            _ = orders.wait_for(|now| (now.resets, now.half_opens) != (resets, half_opens)) => None,
         }
     };
-    if let Ok(Command::HalfOpen) = command {
-        drop((server_in, server_out));
-        // The client is left with a connection that nobody is at the other end of.
-        while let Ok(Command::HalfOpen) = commands.recv().await {}
-    } else {
-        reset(server_in, server_out);
+    match end {
+        Some(Err(Broken::Cut(direction))) => {
+            drop(open);
+            let (reader, source) = match direction {
+                Direction::ToServer => (server_in, (client_in, client_out)),
+                Direction::ToClient => (client_in, (server_in, server_out)),
+            };
+            drop(source);
+            linger(reader).await;
+        }
+        Some(_) => {}
+        None => {
+            if orders.borrow().resets == resets {
+                drop((server_in, server_out));
+                // The client is left with a connection that nobody is at the other end of.
+                let _ = orders.wait_for(|now| now.resets != resets).await;
+            } else {
+                reset(server_in, server_out);
+            }
+            reset(client_in, client_out);
+        }
     }
-    reset(client_in, client_out);
+}
+
+/// A socket that is closed over unread data resets its connection, and what its peer has not read yet is lost.
+async fn linger(mut reader: OwnedReadHalf) {
+    let _ = tokio::time::timeout(LINGER, tokio::io::copy(&mut reader, &mut tokio::io::sink())).await;
 }
 
 fn reset(input: OwnedReadHalf, output: OwnedWriteHalf) {
@@ -193,14 +217,15 @@ fn reset(input: OwnedReadHalf, output: OwnedWriteHalf) {
     output.forget();
 }
 
-/// The connection broke, or was cut.
-struct Broken;
-
-impl From<io::Error> for Broken {
-    fn from(_: io::Error) -> Self {
-        Self
-    }
+/// Why a connection ends in both directions at once.
+enum Broken {
+    Lost,
+    /// As many bytes as were to pass in this direction have passed.
+    Cut(Direction),
 }
+
+/// What comes out of the path, and when: bytes, none for the end of the stream, or the break of the connection.
+type Piece = (Instant, Result<Bytes, Broken>);
 
 /// One direction of a connection.
 struct Pump {
@@ -233,17 +258,11 @@ impl Pump {
     }
 
     /// Reads at the pace of the path, and says when each piece comes out at its other end.
-    async fn collect(
-        mut self,
-        input: &mut OwnedReadHalf,
-        sender: mpsc::Sender<(Instant, Bytes)>,
-    ) -> Result<(), Broken> {
+    async fn collect(mut self, input: &mut OwnedReadHalf, sender: mpsc::Sender<Piece>) -> Result<(), Broken> {
         let mut piece = vec![0; PIECE];
         loop {
-            let read = input.read(&mut piece).await?;
-            if read == 0 {
-                return Ok(());
-            }
+            let outcome = input.read(&mut piece).await;
+            let read = *outcome.as_ref().unwrap_or(&0);
             let faults = *self.faults.borrow();
             let path = faults.of(self.direction);
             let now = self.shared.began.elapsed();
@@ -253,8 +272,12 @@ impl Pump {
                 (leaves, late) = (sent.leaves, sent.late);
             }
             let out = self.line.send(path, leaves, read, late, &mut self.chance);
-            let piece = Bytes::copy_from_slice(&piece[..read]);
-            sender.send((self.shared.began + out, piece)).await.map_err(|_| Broken)?;
+            let piece = outcome.map(|read| Bytes::copy_from_slice(&piece[..read])).map_err(|_| Broken::Lost);
+            sender.send((self.shared.began + out, piece)).await.map_err(|_| Broken::Lost)?;
+            // The end of a stream, and its break, take the same path as its bytes.
+            if read == 0 {
+                return Ok(());
+            }
             // What the path does not take yet stays with the sender.
             let free = leaves.max(self.line.busy().saturating_sub(AHEAD));
             wait_until(self.shared.began + free).await;
@@ -274,17 +297,25 @@ async fn deliver(
     shared: Arc<Shared>,
     mut faults: watch::Receiver<Faults>,
     direction: Direction,
-    mut pieces: mpsc::Receiver<(Instant, Bytes)>,
+    mut pieces: mpsc::Receiver<Piece>,
     output: &mut OwnedWriteHalf,
 ) -> Result<(), Broken> {
     let mut passed = 0_u64;
     while let Some((due, piece)) = pieces.recv().await {
         wait_until(due).await;
-        faults.wait_for(|faults| !faults.of(direction).blackhole).await.map_err(|_| Broken)?;
+        until_it_lets_through(&mut faults, direction).await;
+        let piece = piece?;
+        if piece.is_empty() {
+            break;
+        }
         let left = faults.borrow().of(direction).cut_after.map_or(u64::MAX, |cut| cut.saturating_sub(passed));
         let whole = piece.len() as u64 <= left;
         let piece = if whole { piece } else { piece.slice(..usize::try_from(left).unwrap_or(usize::MAX)) };
-        output.write_all(&piece).await?;
+        if output.write_all(&piece).await.is_err() {
+            // The receiver is gone; the sender hears of it on the way back.
+            until_it_lets_through(&mut faults, direction.opposite()).await;
+            return Err(Broken::Lost);
+        }
         passed += piece.len() as u64;
         let counter = match direction {
             Direction::ToServer => &shared.to_server,
@@ -293,10 +324,14 @@ async fn deliver(
         counter.fetch_add(piece.len() as u64, Ordering::Relaxed);
         if !whole || piece.len() as u64 == left {
             // The end first, so that what was passed on is read before it.
-            output.shutdown().await?;
-            return Err(Broken);
+            let _ = output.shutdown().await;
+            return Err(Broken::Cut(direction));
         }
     }
-    output.shutdown().await?;
-    Ok(())
+    output.shutdown().await.map_err(|_| Broken::Lost)
+}
+
+async fn until_it_lets_through(faults: &mut watch::Receiver<Faults>, direction: Direction) {
+    // The sender outlives every connection.
+    let _ = faults.wait_for(|faults| !faults.of(direction).blackhole).await;
 }

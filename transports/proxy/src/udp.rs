@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -21,6 +21,8 @@ use crate::line::Line;
 const MAX_DATAGRAM: usize = 64 * 1024;
 /// How many clients are told apart; the ports of those that came first are given up.
 const MAX_CLIENTS: usize = 1024;
+/// How many datagrams one direction holds that has no bandwidth to say so.
+const MAX_UNDER_WAY: usize = 4096;
 /// How much later than its due a datagram comes that is overtaken.
 const OVERTAKEN: Duration = Duration::from_millis(5);
 
@@ -59,12 +61,14 @@ struct Shared {
     front: Arc<UdpSocket>,
     faults: watch::Sender<Faults>,
     upstream: Mutex<SocketAddr>,
-    /// One socket to the server for each client.
-    clients: Mutex<HashMap<SocketAddr, Client>>,
+    /// One socket to the server for each client. `None` once the proxy is dropped: what is still about to meet a client
+    /// on another thread would otherwise leave its socket and its task behind.
+    clients: Mutex<Option<HashMap<SocketAddr, Client>>>,
     /// The path in each direction is one for all clients, as a cable is.
     to_server: Mutex<Way>,
     to_client: Mutex<Way>,
     passed: [AtomicU64; 2],
+    under_way: [AtomicUsize; 2],
     packets: mpsc::UnboundedSender<Packet>,
     began: Instant,
 }
@@ -107,10 +111,11 @@ impl UdpProxy {
             front,
             faults: watch::Sender::new(faults),
             upstream: Mutex::new(upstream),
-            clients: Mutex::default(),
+            clients: Mutex::new(Some(HashMap::new())),
             to_server: way(seed),
             to_client: way(seed ^ 0xffff),
             passed: Default::default(),
+            under_way: Default::default(),
             packets,
             began: Instant::now(),
         });
@@ -136,7 +141,9 @@ impl UdpProxy {
 
     /// From now on the server sees every client at a new port, as after a NAT lost its bindings.
     pub fn rebind(&self) {
-        lock(&self.shared.clients).clear();
+        if let Some(clients) = lock(&self.shared.clients).as_mut() {
+            clients.clear();
+        }
     }
 
     /// How many bytes were passed on, to the server and to clients.
@@ -152,7 +159,7 @@ impl Drop for UdpProxy {
         for task in &self.tasks {
             task.abort();
         }
-        lock(&self.shared.clients).clear();
+        lock(&self.shared.clients).take();
     }
 }
 
@@ -176,7 +183,7 @@ async fn listen(shared: Arc<Shared>) {
     loop {
         // An error here is the echo of a datagram that nobody took.
         let Ok((length, client)) = shared.front.recv_from(&mut buffer).await else { continue };
-        let known = lock(&shared.clients).get(&client).map(|known| Arc::clone(&known.socket));
+        let known = lock(&shared.clients).as_ref().and_then(|clients| Some(Arc::clone(&clients.get(&client)?.socket)));
         let socket = match known {
             Some(socket) => socket,
             None => match meet(&shared, client).await {
@@ -191,11 +198,12 @@ async fn listen(shared: Arc<Shared>) {
 
 async fn meet(shared: &Arc<Shared>, client: SocketAddr) -> io::Result<Arc<UdpSocket>> {
     let socket = Arc::new(socket().await?);
-    let reader = tokio::spawn(answer(Arc::clone(shared), Arc::clone(&socket), client));
     let mut clients = lock(&shared.clients);
+    let clients = clients.as_mut().ok_or(io::ErrorKind::NotConnected)?;
     if clients.len() >= MAX_CLIENTS {
         clients.clear();
     }
+    let reader = tokio::spawn(answer(Arc::clone(shared), Arc::clone(&socket), client));
     clients.insert(client, Client { socket: Arc::clone(&socket), reader });
     Ok(socket)
 }
@@ -219,7 +227,9 @@ impl Shared {
         });
         let Way { line, chance, number } = &mut *way;
         let now = self.began.elapsed();
-        if path.blackhole || chance.happens(path.loss) || line.is_full(now) {
+        let under_way = &self.under_way[direction as usize];
+        let crowded = path.bytes_per_second.is_none() && under_way.load(Ordering::Relaxed) >= MAX_UNDER_WAY;
+        if path.blackhole || chance.happens(path.loss) || line.is_full(path, now) || crowded {
             return;
         }
         let copies = if chance.happens(path.duplicate) { 2 } else { 1 };
@@ -229,6 +239,7 @@ impl Shared {
                 due += OVERTAKEN.max(path.jitter);
             }
             *number += 1;
+            under_way.fetch_add(1, Ordering::Relaxed);
             let (data, from) = (data.clone(), Arc::clone(from));
             // The other end goes with the proxy.
             let _ = self.packets.send(Packet { due, number: *number, data, from, to, direction });
@@ -260,10 +271,10 @@ async fn deliver(shared: Arc<Shared>, mut queue: mpsc::UnboundedReceiver<Packet>
         let now = Instant::now();
         while waiting.peek().is_some_and(|Reverse(packet)| packet.due <= now) {
             let Some(Reverse(packet)) = waiting.pop() else { break };
+            shared.under_way[packet.direction as usize].fetch_sub(1, Ordering::Relaxed);
             // A datagram that cannot be sent is a lost datagram.
             if packet.from.send_to(&packet.data, packet.to).await.is_ok() {
-                shared.passed[usize::from(packet.direction == Direction::ToClient)]
-                    .fetch_add(packet.data.len() as u64, Ordering::Relaxed);
+                shared.passed[packet.direction as usize].fetch_add(packet.data.len() as u64, Ordering::Relaxed);
             }
         }
     }

@@ -51,6 +51,46 @@ async fn tcp(faults: Faults) -> (TcpProxy, TcpStream) {
     (proxy, stream)
 }
 
+/// Both ends of a connection through the proxy, which has passed a byte: nothing is still being set up.
+async fn pair(faults: Faults) -> (TcpProxy, TcpStream, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let proxy = TcpProxy::start(listener.local_addr().unwrap(), faults, 1).await.unwrap();
+    let mut client = TcpStream::connect(proxy.addr()).await.unwrap();
+    let (mut server, _) = soon(listener.accept()).await.unwrap();
+    client.write_all(b"x").await.unwrap();
+    soon(server.read_exact(&mut [0; 1])).await.unwrap();
+    (proxy, client, server)
+}
+
+/// A client, and a server that says nothing by itself.
+async fn udp_pair(to_server: Path) -> (UdpProxy, UdpSocket, UdpSocket) {
+    let server = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let faults = Faults { to_server, ..Faults::default() };
+    let proxy = UdpProxy::start(server.local_addr().unwrap(), faults, 1).await.unwrap();
+    let client = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    client.connect(proxy.addr()).await.unwrap();
+    (proxy, client, server)
+}
+
+async fn silent(stream: &mut TcpStream) -> bool {
+    tokio::time::timeout(A_MOMENT, stream.read(&mut [0; 1])).await.is_err()
+}
+
+async fn broken(stream: &mut TcpStream) -> ErrorKind {
+    soon(stream.read(&mut [0; 1])).await.unwrap_err().kind()
+}
+
+const HOLE: Path = Path {
+    latency: Duration::ZERO,
+    jitter: Duration::ZERO,
+    bytes_per_second: None,
+    loss: 0.0,
+    duplicate: 0.0,
+    reorder: 0.0,
+    cut_after: None,
+    blackhole: true,
+};
+
 async fn udp(faults: Faults) -> (UdpProxy, UdpSocket) {
     let proxy = UdpProxy::start(udp_echo().await, faults, 1).await.unwrap();
     let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
@@ -108,12 +148,68 @@ async fn a_cut_passes_exactly_so_many_bytes() {
 }
 
 #[tokio::test]
+async fn a_cut_reaches_a_reader_that_is_late() {
+    let to_client = Path { cut_after: Some(1_000_000), ..Path::default() };
+    let (proxy, client, mut server) = pair(Faults { to_client, ..Faults::default() }).await;
+    let (mut read, mut write) = client.into_split();
+    // What the client sends meanwhile is unread when the cut comes.
+    let sender = tokio::spawn(async move { while write.write_all(&[7; 10_000]).await.is_ok() {} });
+    tokio::spawn(async move { while server.write_all(&[7; 10_000]).await.is_ok() {} });
+    soon(async {
+        while proxy.forwarded().1 < 1_000_000 || proxy.connections() > 0 {
+            tokio::task::yield_now().await
+        }
+    })
+    .await;
+    let mut back = Vec::new();
+    let _ = soon(read.read_to_end(&mut back)).await;
+    assert_eq!(back.len(), 1_000_000);
+    sender.abort();
+}
+
+#[tokio::test]
+async fn the_end_of_a_stream_takes_the_path() {
+    let path = Path { latency: Duration::from_millis(50), ..Path::default() };
+    let (_proxy, mut client, mut server) = pair(Faults::symmetric(path)).await;
+    let began = Instant::now();
+    client.shutdown().await.unwrap();
+    assert_eq!(soon(server.read(&mut [0; 1])).await.unwrap(), 0);
+    assert!(began.elapsed() >= path.latency, "{:?}", began.elapsed());
+    // The other direction is still open.
+    server.write_all(b"answer").await.unwrap();
+    drop(server);
+    let mut answer = Vec::new();
+    soon(client.read_to_end(&mut answer)).await.unwrap();
+    assert_eq!(answer, b"answer");
+}
+
+#[tokio::test]
+async fn no_end_crosses_a_blackhole() {
+    let (proxy, mut client, mut server) = pair(Faults::default()).await;
+    proxy.set(Faults { to_server: HOLE, ..Faults::default() });
+    client.shutdown().await.unwrap();
+    assert!(silent(&mut server).await);
+    proxy.set(Faults::default());
+    assert_eq!(soon(server.read(&mut [0; 1])).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn no_break_crosses_a_blackhole() {
+    let (_proxy, mut client, server) = pair(Faults { to_client: HOLE, ..Faults::default() }).await;
+    server.set_zero_linger().unwrap();
+    drop(server);
+    assert!(silent(&mut client).await);
+    // Nor does the answer to what the client still sends.
+    let _ = client.write_all(b"anybody there?").await;
+    assert!(silent(&mut client).await);
+}
+
+#[tokio::test]
 async fn a_reset_reaches_both_sides() {
-    let (proxy, mut stream) = tcp(Faults::default()).await;
-    echo(&mut stream, b"x").await;
+    let (proxy, mut client, mut server) = pair(Faults::default()).await;
     proxy.reset_all();
-    let error = soon(stream.read(&mut [0; 1])).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+    assert_eq!(broken(&mut client).await, ErrorKind::ConnectionReset);
+    assert_eq!(broken(&mut server).await, ErrorKind::ConnectionReset);
     soon(async {
         while proxy.connections() > 0 {
             tokio::task::yield_now().await
@@ -123,21 +219,45 @@ async fn a_reset_reaches_both_sides() {
 }
 
 #[tokio::test]
-async fn a_half_open_connection_is_silent() {
-    let (proxy, mut stream) = tcp(Faults::default()).await;
-    echo(&mut stream, b"x").await;
-    proxy.half_open();
-    let _ = stream.write_all(b"anybody there?").await;
-    assert!(tokio::time::timeout(A_MOMENT, stream.read(&mut [0; 1])).await.is_err(), "nobody says anything");
+async fn a_half_open_connection_is_silent_however_often_it_is_ordered() {
+    let (proxy, mut client, mut server) = pair(Faults::default()).await;
+    for _ in 0..40 {
+        proxy.half_open();
+    }
+    assert_eq!(soon(server.read(&mut [0; 1])).await.unwrap(), 0, "the server's side is closed");
+    let _ = client.write_all(b"anybody there?").await;
+    assert!(silent(&mut client).await, "nobody says anything");
     proxy.reset_all();
-    assert!(soon(stream.read(&mut [0; 1])).await.is_err());
+    assert_eq!(broken(&mut client).await, ErrorKind::ConnectionReset);
 }
 
 #[tokio::test]
 async fn nobody_upstream_is_a_reset() {
-    let proxy = TcpProxy::start("127.0.0.1:1".parse().unwrap(), Faults::default(), 1).await.unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let nobody = listener.local_addr().unwrap();
+    drop(listener);
+    let proxy = TcpProxy::start(nobody, Faults::default(), 1).await.unwrap();
     let mut stream = TcpStream::connect(proxy.addr()).await.unwrap();
-    assert!(!matches!(soon(stream.read(&mut [0; 1])).await, Ok(1..)));
+    assert_eq!(broken(&mut stream).await, ErrorKind::ConnectionReset);
+}
+
+#[tokio::test]
+async fn a_dropped_proxy_leaves_nothing_open() {
+    let (proxy, mut client, mut server) = pair(Faults::default()).await;
+    let addr = proxy.addr();
+    drop(proxy);
+    for side in [&mut client, &mut server] {
+        assert!(!matches!(soon(side.read(&mut [0; 1])).await, Ok(1..)));
+    }
+    soon(async { while TcpStream::connect(addr).await.is_ok() {} }).await;
+}
+
+#[tokio::test]
+async fn jitter_keeps_a_stream_in_order() {
+    let path = Path { jitter: Duration::from_millis(10), ..Path::default() };
+    let (_proxy, mut stream) = tcp(Faults::symmetric(path)).await;
+    let data: Vec<u8> = (0..50_000_u32).flat_map(u32::to_le_bytes).collect();
+    echo(&mut stream, &data).await;
 }
 
 #[tokio::test]
@@ -208,4 +328,62 @@ async fn another_upstream_takes_over() {
     let mut second = TcpStream::connect(proxy.addr()).await.unwrap();
     echo(&mut second, b"y").await;
     assert_eq!((proxy.accepted(), proxy.connections()), (2, 2));
+}
+
+#[tokio::test]
+async fn another_upstream_takes_over_for_known_clients_of_udp() {
+    let (proxy, client, first) = udp_pair(Path::default()).await;
+    client.send(b"x").await.unwrap();
+    soon(first.recv(&mut [0; 8])).await.unwrap();
+    let second = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    proxy.set_upstream(second.local_addr().unwrap());
+    client.send(b"y").await.unwrap();
+    soon(second.recv(&mut [0; 8])).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_lifted_limit_holds_nobody_up() {
+    let narrow = Path { bytes_per_second: Some(10), ..Path::default() };
+    let (proxy, client, server) = udp_pair(narrow).await;
+    // It takes a hundred seconds.
+    client.send(&[0; 1000]).await.unwrap();
+    assert!(tokio::time::timeout(A_MOMENT, server.recv(&mut [0; 2000])).await.is_err());
+    proxy.set(Faults::default());
+    client.send(b"after").await.unwrap();
+    assert_eq!(soon(server.recv(&mut [0; 2000])).await.unwrap(), 5);
+}
+
+#[tokio::test]
+async fn a_path_without_a_limit_holds_so_many_datagrams_and_no_more() {
+    let (proxy, client, _server) = udp_pair(Path { latency: Duration::from_secs(1), ..Path::default() }).await;
+    for _ in 0..6000 {
+        client.send(b"x").await.unwrap();
+        tokio::task::yield_now().await;
+    }
+    soon(async {
+        while proxy.forwarded().0 < 4096 {
+            tokio::time::sleep(Duration::from_millis(1)).await
+        }
+    })
+    .await;
+    assert_eq!(proxy.forwarded(), (4096, 0));
+}
+
+#[tokio::test]
+async fn the_same_seed_loses_the_same() {
+    let mut runs = Vec::new();
+    for _ in 0..2 {
+        let (_proxy, client, server) = udp_pair(Path { loss: 0.3, ..Path::default() }).await;
+        for n in 0..200 {
+            client.send(&[n]).await.unwrap();
+            tokio::task::yield_now().await;
+        }
+        let (mut arrived, mut buffer) = (Vec::new(), [0; 8]);
+        while let Ok(length) = tokio::time::timeout(A_MOMENT, server.recv(&mut buffer)).await {
+            arrived.extend_from_slice(&buffer[..length.unwrap()]);
+        }
+        runs.push(arrived);
+    }
+    assert!((100..180).contains(&runs[0].len()));
+    assert_eq!(runs[0], runs[1]);
 }
