@@ -255,6 +255,12 @@ pub(crate) struct AppendArgs {
     /// CloudEvents `datacontenttype`.
     #[arg(long, default_value = "application/json")]
     pub(crate) content_type: String,
+    /// Wait until these peers (bravo,charlie), or so many (2), durably hold it. Needs a node that serves.
+    #[arg(long, value_name = "PEERS|NUMBER")]
+    pub(crate) wait_for: Option<String>,
+    /// How many seconds to wait for them.
+    #[arg(long, default_value_t = 30, requires = "wait_for", value_parser = clap::value_parser!(u64).range(..=86_400))]
+    pub(crate) wait_timeout: u64,
 }
 
 #[derive(Debug, Args)]

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use antiphon_https::{HttpsOptions, HttpsTransport};
 use antiphon_kernel::config::{FederationMode, PeerMode};
-use antiphon_kernel::cortex::Cortex;
+use antiphon_kernel::cortex::{Cortex, WaitFor};
 use antiphon_kernel::cursor::Seq;
 use antiphon_kernel::event::{Draft, from_cloud_event};
 use antiphon_kernel::ids::{EventId, PeerName};
-use antiphon_kernel::log::{AppendError, Context as Seen, LogEntry, verify};
+use antiphon_kernel::log::{AppendError, Appended, Context as Seen, LogEntry, verify};
 use antiphon_kernel::replay::{self, Conflict, OnFailure, ReplayHandle};
 use antiphon_kernel::state::PeerState;
 use antiphon_kernel::store::{Durability, StoreErrorKind};
@@ -38,6 +38,12 @@ pub(crate) enum Ask {
     },
     View {
         subject: Option<String>,
+    },
+    WaitReplicated {
+        id: EventId,
+        peers: Vec<PeerName>,
+        count: usize,
+        timeout_ms: u64,
     },
     Conflicts,
     Resolve {
@@ -134,6 +140,9 @@ impl Node {
                 self.replayed(head).await;
                 Ok(Value::Array(view::read(&**self.cortex.view().store(), subject.as_deref())?))
             }
+            Ask::WaitReplicated { id, peers, count, timeout_ms } => {
+                self.wait_replicated(id, &peers, count, Duration::from_millis(timeout_ms)).await
+            }
             Ask::Conflicts => self.conflicts().await,
             Ask::Resolve { subject, take, replacement } => self.resolve(subject, take, replacement).await,
             Ask::ReplayList => self.replay_list(),
@@ -177,6 +186,24 @@ impl Node {
                 Ok(json!({ "digest": heads.fold().to_string(), "chains": chains }))
             }
         }
+    }
+
+    async fn wait_replicated(&self, id: EventId, peers: &[PeerName], count: usize, timeout: Duration) -> Result<Value> {
+        if !self.serving {
+            bail!("no node serves this store, so nobody can fetch the event; start `antiphon serve`");
+        }
+        for peer in peers {
+            self.known_peer(peer)?;
+        }
+        let entry = self.entry_of(id)?;
+        let event = Appended { seq: entry.seq, id, dot: entry.view()?.dot };
+        let wanted = if peers.is_empty() { WaitFor::Count(count) } else { WaitFor::Peers(peers) };
+        Ok(match self.cortex.wait_replicated(&event, wanted, timeout).await {
+            Ok(confirmed) => json!({ "confirmed": confirmed }),
+            Err(late) => json!({
+                "confirmed": late.confirmed, "missing": late.missing, "unknown": late.unknown, "error": late.to_string(),
+            }),
+        })
     }
 
     fn view(&self) -> Result<&ReplayHandle> {

@@ -2,16 +2,23 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::stream::Stream;
 
 use crate::config::{Config, PeerConfig, PeerMode, SharedKey};
+use crate::cursor::Seq;
 use crate::entropy;
 use crate::event::Draft;
 use crate::ids::{CortexId, Epoch, InvalidPeerName, PeerName};
-use crate::log::{AppendError, Appended, Context, LocalIdentity, Log, LogHandle, LogOptions, LogView, OpenError};
+use crate::log::{
+    AppendError, Appended, Context, LocalIdentity, Log, LogEntry, LogHandle, LogOptions, LogView, OpenError, read_pin,
+};
+use crate::receipts::{NotReplicated, Wanted};
 use crate::replay::{EventReplayer, ReplayCore, ReplayHandle};
 use crate::service::Service;
 use crate::state::{State, StateError};
-use crate::store::{Durability, Store};
+use crate::store::{Durability, Store, StoreError};
 use crate::sync::Syncer;
 use crate::time::Timestamp;
 use crate::transport::Transport;
@@ -151,6 +158,15 @@ pub fn mint_identity(name: &str) -> LocalIdentity {
     }
 }
 
+/// Whom [`Cortex::wait_replicated`] waits for.
+#[derive(Debug, Clone, Copy)]
+pub enum WaitFor<'a> {
+    /// These, by their names in the configuration. A peer that is not pulled here has no pin, and is never known by name.
+    Peers(&'a [PeerName]),
+    /// So many cortexes, whoever they are.
+    Count(usize),
+}
+
 /// A running cortex.
 pub struct Cortex {
     log: LogHandle,
@@ -219,6 +235,36 @@ impl Cortex {
     #[must_use]
     pub fn state(&self) -> State {
         State::new(self.log.clone())
+    }
+
+    /// The log's durable entries after a place, and then those to come.
+    pub fn subscribe(&self, after: Seq) -> impl Stream<Item = Result<LogEntry, StoreError>> + Send + use<> {
+        self.log.view().follow(after)
+    }
+
+    /// Waits until these peers durably hold an event of ours, or any so many of those that ask us. Returns how many hold it.
+    ///
+    /// # Errors
+    /// [`NotReplicated`], which names them, after `timeout`; at once where nobody is missing but peers that were never in
+    /// contact. The event is stored here all the same.
+    pub async fn wait_replicated(
+        &self,
+        event: &Appended,
+        peers: WaitFor<'_>,
+        timeout: Duration,
+    ) -> Result<usize, NotReplicated> {
+        let store = &**self.view().store();
+        let wanted = match peers {
+            WaitFor::Count(count) => Wanted::Count(count),
+            // A pin that cannot be read is as good as none: nobody can be recognised by it.
+            WaitFor::Peers(names) => Wanted::Cortexes(
+                names
+                    .iter()
+                    .map(|name| (name.clone(), read_pin(store, name).ok().flatten().map(|pin| pin.cortex_id)))
+                    .collect(),
+            ),
+        };
+        self.view().receipts().wait(event.dot, &wanted, timeout).await
     }
 
     /// Stops pulling, answering, replaying and writing, in this order. Everything acknowledged is durable.

@@ -35,7 +35,7 @@
 //! | [`ids`], [`clock`], [`cursor`], [`digest`], [`time`], [`event`] | values with laws |
 //! | [`codec`], [`protocol`] | every byte layout; what peers say to each other |
 //! | [`store`], [`log`] | what is asked of a store; the log built above it |
-//! | [`machine`], [`sync`], [`transport`], [`service`] | pulling peers, and answering them |
+//! | [`machine`], [`sync`], [`transport`], [`service`], [`receipts`] | pulling peers, answering them, who holds what |
 //! | [`replay`], [`state`], [`config`], [`health`] | an application's side, and an operator's |
 //! | [`cortex`] | all of it, assembled |
 //! | [`testing`] | stores and networks in memory, and the exams for implementers |
@@ -53,6 +53,7 @@ pub mod ids;
 pub mod log;
 pub mod machine;
 pub mod protocol;
+pub mod receipts;
 pub mod replay;
 pub mod service;
 pub mod state;

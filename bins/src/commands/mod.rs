@@ -9,6 +9,7 @@ use std::path::Path;
 
 use antiphon_kernel::config::PeerMode;
 use antiphon_kernel::cortex::mint_identity;
+use antiphon_kernel::ids::PeerName;
 use antiphon_kernel::log::{LocalIdentity, Log};
 use antiphon_storage::{Create, RocksStore};
 use anyhow::{Context as _, Result, bail};
@@ -164,6 +165,7 @@ async fn or_stdin(mut data: String) -> Result<String> {
 }
 
 async fn append(file: &Path, args: AppendArgs, json: bool) -> Result<()> {
+    let wait = args.wait_for.as_deref().map(wanted).transpose()?;
     let data = or_stdin(args.data).await?;
     let mut event = json!({ "specversion": "1.0", "type": args.event_type });
     if let Some(subject) = args.subject {
@@ -186,7 +188,25 @@ async fn append(file: &Path, args: AppendArgs, json: bool) -> Result<()> {
     }
     let appended = &answer["appended"][0];
     let text = format!("{} at place {}", appended["id"].as_str().unwrap_or_default(), appended["seq"]);
-    done(appended.clone(), json, &text)
+    // It is durable whatever comes of the wait, so that is said first.
+    done(appended.clone(), json, &text)?;
+    let Some((peers, count)) = wait else { return Ok(()) };
+    let id = serde_json::from_value(appended["id"].clone())?;
+    let timeout_ms = args.wait_timeout * 1000;
+    let answer = self::ask(file, Ask::WaitReplicated { id, peers, count, timeout_ms }).await?;
+    match answer["error"].as_str() {
+        Some(error) => bail!("{error}"),
+        None => done(answer.clone(), json, &format!("confirmed by {}", answer["confirmed"])),
+    }
+}
+
+/// Names of peers, or a number of them.
+fn wanted(text: &str) -> Result<(Vec<PeerName>, usize)> {
+    if let Ok(count) = text.parse() {
+        return Ok((Vec::new(), count));
+    }
+    let names: Result<Vec<_>, _> = text.split(',').map(|name| PeerName::new(name.trim())).collect();
+    Ok((names.context("--wait-for takes names of peers, or a number")?, 0))
 }
 
 pub(super) fn progress_style() -> ProgressStyle {

@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod bench;
+mod conflicts;
 mod federation;
 mod node;
 mod support;

@@ -1,10 +1,11 @@
 //! Reading the log, from any thread.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::ControlFlow;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use bytes::Bytes;
+use futures_util::stream::{self, Stream};
 use tokio::sync::watch;
 
 use super::LocalIdentity;
@@ -15,8 +16,12 @@ use crate::cursor::{Cursor, Seq};
 use crate::event::{EventBytes, InvalidEvent, to_cloud_event};
 use crate::ids::{Dot, EventId, Origin};
 use crate::protocol::{ChainHead, Heads, Identity, PROTOCOL_MAX, PROTOCOL_MIN};
+use crate::receipts::Receipts;
 use crate::store::{Family, KeyRange, Store, StoreError, keys};
 use crate::time::Timestamp;
+
+const FOLLOW_PAGE: usize = 256;
+const FOLLOW_BYTES: usize = 1024 * 1024;
 
 /// The newest entry of a log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,6 +79,7 @@ pub(super) struct Shared {
     durable: RwLock<Durable>,
     pub(super) visible_head: watch::Sender<Seq>,
     pub(super) durable_head: watch::Sender<Seq>,
+    receipts: Receipts,
 }
 
 #[derive(Debug, Clone)]
@@ -102,6 +108,7 @@ impl LogView {
             shared: Arc::new(Shared {
                 store,
                 process,
+                receipts: Receipts::new(identity.cortex_id),
                 identity: RwLock::new(identity),
                 durable: RwLock::new(durable),
                 visible_head: watch::Sender::new(head),
@@ -123,6 +130,12 @@ impl LogView {
     #[must_use]
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.shared.store
+    }
+
+    /// Who is known to hold what was written here.
+    #[must_use]
+    pub fn receipts(&self) -> &Receipts {
+        &self.shared.receipts
     }
 
     /// Who this cortex is.
@@ -215,6 +228,34 @@ impl LogView {
     /// As [`LogView::entries`].
     pub fn durable_entries(&self, after: Seq, limit: usize, max_bytes: usize) -> Result<Vec<LogEntry>, StoreError> {
         self.entries_until(after, self.head().seq, limit, max_bytes)
+    }
+
+    /// The durable entries after a place, and then those to come, one by one, for as long as the log is open somewhere.
+    /// Whoever takes them slowly is read for slowly.
+    ///
+    /// The store is read where the stream is polled, a page at a time.
+    pub fn follow(&self, after: Seq) -> impl Stream<Item = Result<LogEntry, StoreError>> + Send + use<> {
+        let durable = self.watch_durable();
+        let state = (self.clone(), durable, after, VecDeque::new(), false);
+        stream::unfold(state, |(view, mut durable, mut at, mut page, failed)| async move {
+            if failed {
+                return None;
+            }
+            loop {
+                if let Some(entry) = page.pop_front() {
+                    return Some((Ok(entry), (view, durable, at, page, false)));
+                }
+                // `changed` would miss what came before it was asked.
+                durable.wait_for(|head| *head > at).await.ok()?;
+                match view.durable_entries(at, FOLLOW_PAGE, FOLLOW_BYTES) {
+                    Ok(entries) => {
+                        at = entries.last().map_or(at, |entry| entry.seq);
+                        page.extend(entries);
+                    }
+                    Err(error) => return Some((Err(error), (view, durable, at, page, true))),
+                }
+            }
+        })
     }
 
     pub(super) fn entries_until(

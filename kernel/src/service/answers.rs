@@ -13,7 +13,7 @@ use super::{Service, Tamper};
 use crate::cursor::Seq;
 use crate::ids::CortexId;
 use crate::log::{Asking, Found};
-use crate::protocol::{Delivery, EventBatch, FetchReply, FetchRequest, MAX_WAIT, Refusal, RequestId};
+use crate::protocol::{Delivery, EventBatch, FetchReply, FetchRequest, Known, MAX_WAIT, Refusal, RequestId};
 use crate::store::StoreError;
 use crate::time::Timestamp;
 
@@ -180,7 +180,12 @@ impl Answers {
         let read = move || {
             let mut asking = match state {
                 State::Asked(request) => match view.ask(&request)? {
-                    Ok(asking) => Box::new(asking),
+                    Ok(asking) => {
+                        if let Known::Full(known) = &request.known {
+                            view.receipts().note(request.from, known);
+                        }
+                        Box::new(asking)
+                    }
                     Err(refusal) => return Ok(Look::Refused(refusal)),
                 },
                 State::Open(asking) => asking,
@@ -191,6 +196,7 @@ impl Answers {
                 if let Err(refusal) = compared.and_then(|()| asking.refresh(&refresh)) {
                     return Ok(Look::Refused(refusal));
                 }
+                view.receipts().note(refresh.from, &refresh.known);
             }
             let found = view.next_batch(&mut asking, waits.then(Timestamp::now))?;
             Ok(Look::Found(asking, found))

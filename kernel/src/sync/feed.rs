@@ -48,14 +48,6 @@ impl Told {
         self.direct.clone_from(&request.direct);
     }
 
-    /// The peer sent these itself: it knows that we will hold them.
-    pub(super) fn sent_by_peer(&mut self, heads: &Heads) {
-        for (origin, head) in heads.iter() {
-            let told = self.known.entry(origin).or_default();
-            *told = (*told).max(head.counter);
-        }
-    }
-
     pub(super) const fn is_open(&self) -> bool {
         self.request.is_some()
     }

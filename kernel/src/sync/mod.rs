@@ -17,6 +17,7 @@ use crate::state::{PeerState, State, StateError};
 use crate::transport::Transport;
 use peer_task::{Command, PeerTask};
 use statuses::Statuses;
+pub use statuses::SyncEvent;
 
 /// A peer that configuration does not name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -102,6 +103,12 @@ impl Syncer {
             // A task that panicked has nothing left to stop.
             let _ = peer.task.await;
         }
+    }
+
+    /// Told of each change of a peer's state from now on: [`crate::machine::Phase::Live`] says "caught up".
+    #[must_use]
+    pub fn subscribe(&self) -> tokio::sync::broadcast::Receiver<SyncEvent> {
+        self.statuses.subscribe()
     }
 
     /// What is known of every peer, by name.

@@ -219,11 +219,8 @@ impl PeerTask {
                 match answer {
                     Ok(Pushed::Heartbeat(heartbeat)) => self.machine.handle_heartbeat(now, number, &heartbeat, chance),
                     Ok(Pushed::Reply(reply)) => {
-                        match &reply {
-                            FetchReply::Refused(refusal) => {
-                                tracing::debug!(peer = %self.peer.name, "the peer refused: {refusal}");
-                            }
-                            FetchReply::Batch(batch) => lock(&self.told).sent_by_peer(&batch.heads),
+                        if let FetchReply::Refused(refusal) = &reply {
+                            tracing::debug!(peer = %self.peer.name, "the peer refused: {refusal}");
                         }
                         self.machine.handle_reply(now, number, source, Ok(reply), chance);
                     }
@@ -352,10 +349,15 @@ impl PeerTask {
     fn ingest(&mut self, number: u64, batch: EventBatch) {
         let (log, peer, asked) = (self.log.clone(), self.peer.name.clone(), self.asked.take());
         self.in_flight = Some(Box::pin(async move {
+            let (holder, heads) = (batch.from, batch.heads.clone());
             let result = match asked {
                 Some(asked) => log.ingest(peer, asked, batch).await,
                 None => Err(IngestError::NotAsked),
             };
+            if result.is_ok() {
+                // They were compared: so far the peer holds what we wrote.
+                log.view().receipts().note(holder, &heads);
+            }
             Input::Ingested(number, result)
         }));
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
-use tokio::sync::watch;
+use tokio::sync::{broadcast, watch};
 
 use crate::clock::MAX_CLOCK_ENTRIES;
 use crate::ids::{CortexId, PeerName};
@@ -15,11 +15,28 @@ pub(super) type Live = Arc<[CortexId]>;
 pub(super) struct Statuses {
     peers: RwLock<BTreeMap<PeerName, PeerState>>,
     live: watch::Sender<Live>,
+    events: broadcast::Sender<SyncEvent>,
 }
+
+/// A peer's state changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SyncEvent {
+    /// Which peer's.
+    pub peer: PeerName,
+    /// To what: [`Phase::Live`] says that we have caught up with it.
+    pub phase: Phase,
+}
+
+/// How many changes wait for a subscriber that does not take them; then it is told that it missed some.
+const EVENTS: usize = 256;
 
 impl Default for Statuses {
     fn default() -> Self {
-        Self { peers: RwLock::default(), live: watch::Sender::new(Live::default()) }
+        Self {
+            peers: RwLock::default(),
+            live: watch::Sender::new(Live::default()),
+            events: broadcast::Sender::new(EVENTS),
+        }
     }
 }
 
@@ -36,11 +53,20 @@ impl Statuses {
     pub(super) fn publish(&self, status: PeerState) {
         let mut peers = self.peers.write().unwrap_or_else(PoisonError::into_inner);
         let now = live(&status);
+        let event = SyncEvent { peer: status.name.clone(), phase: status.phase };
         let before = peers.insert(status.name.clone(), status);
+        if before.as_ref().is_none_or(|before| before.phase != event.phase) {
+            // Nobody need listen.
+            let _ = self.events.send(event);
+        }
         if now != before.as_ref().and_then(live) {
             let all = peers.values().filter_map(live).take(MAX_CLOCK_ENTRIES);
             self.live.send_replace(all.collect());
         }
+    }
+
+    pub(super) fn subscribe(&self) -> broadcast::Receiver<SyncEvent> {
+        self.events.subscribe()
     }
 
     pub(super) fn all(&self) -> Vec<PeerState> {

@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use antiphon_kernel::config::{Config, Interval, PeerConfig, PeerMode};
-use antiphon_kernel::cortex::Cortex;
+use antiphon_kernel::cortex::{Cortex, WaitFor};
+use antiphon_kernel::cursor::Seq;
 use antiphon_kernel::event::Draft;
 use antiphon_kernel::ids::PeerName;
 use antiphon_kernel::machine::Phase;
 use antiphon_kernel::testing::{MemoryNetwork, MemoryStore};
+use futures_util::StreamExt as _;
 
 async fn start(network: &MemoryNetwork, own: &str, peers: &[String]) -> Cortex {
     let peer = |name: &String| PeerConfig {
@@ -115,4 +117,72 @@ async fn an_append_is_pushed_long_before_the_interval_is_over() {
             cortex.stop().await;
         }
     }
+}
+
+/// Who holds what we wrote is known from what is said anyway; who is missing is named, and the event stays.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_append_can_wait_for_its_copies() {
+    for network in [MemoryNetwork::new(), MemoryNetwork::new().polling()] {
+        let mesh = mesh(&network, 3).await;
+        let (one, two) = (PeerName::new("node-1").unwrap(), PeerName::new("node-2").unwrap());
+        let long = Duration::from_secs(20);
+        for _ in 0..3 {
+            let event = mesh[0].append(Draft::new("t", "x")).await.unwrap();
+            let both = [one.clone(), two.clone()];
+            assert_eq!(mesh[0].wait_replicated(&event, WaitFor::Peers(&both), long).await, Ok(2));
+            assert_eq!(mesh[0].wait_replicated(&event, WaitFor::Count(2), long).await, Ok(2));
+            assert!(
+                mesh[1].view().find(event.id).unwrap().is_some() && mesh[2].view().find(event.id).unwrap().is_some()
+            );
+        }
+        mesh[2].stop().await;
+        network.remove("node-2");
+        let event = mesh[0].append(Draft::new("t", "y")).await.unwrap();
+        let stranger = PeerName::new("stranger").unwrap();
+        let all = [one, two.clone(), stranger.clone()];
+        let waited = mesh[0].wait_replicated(&event, WaitFor::Peers(&all), Duration::from_millis(300)).await;
+        let late = waited.unwrap_err();
+        assert_eq!((late.missing, late.unknown), (vec![two], vec![stranger]));
+        assert!(mesh[0].view().find(event.id).unwrap().is_some());
+        mesh[0].stop().await;
+        mesh[1].stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_is_followed_and_catching_up_is_told() {
+    let network = MemoryNetwork::new();
+    let names = ["node-0".to_owned(), "node-1".to_owned()];
+    let zero = start(&network, &names[0], &[]).await;
+    for n in 0..700 {
+        zero.append(Draft::new("t", format!("{n}"))).await.unwrap();
+    }
+    let one = start(&network, &names[1], &names[..1]).await;
+    let mut events = one.syncer().subscribe();
+    // Begun anew, so that nothing was told before anybody listened.
+    one.syncer().pause(&PeerName::new(&names[0]).unwrap()).await.unwrap();
+    one.syncer().resume(&PeerName::new(&names[0]).unwrap()).await.unwrap();
+    let mut log = Box::pin(one.subscribe(Seq::new(10)));
+    let followed = async {
+        for n in 11..=701 {
+            let entry = log.next().await.unwrap().unwrap();
+            assert_eq!(entry.seq.get(), n);
+            if n == 700 {
+                zero.append(Draft::new("t", "the last one")).await.unwrap();
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), followed).await.unwrap();
+    let told = async {
+        loop {
+            let event = events.recv().await.unwrap();
+            if event.phase == Phase::Live {
+                return event.peer;
+            }
+        }
+    };
+    let peer = tokio::time::timeout(Duration::from_secs(20), told).await.unwrap();
+    assert_eq!(peer.as_str(), "node-0");
+    one.stop().await;
+    zero.stop().await;
 }
