@@ -71,9 +71,10 @@ impl MemoryStore {
         self.lock().pending.len()
     }
 
-    /// Makes the next commits fail, one for each entry: `true` takes effect nevertheless, `false` does not.
+    /// Makes the next commits fail, one for each entry, instead of those set before: `true` takes effect nevertheless,
+    /// `false` does not.
     pub fn fail_commits(&self, applied: impl IntoIterator<Item = bool>) {
-        self.lock().failing.extend(applied);
+        self.lock().failing = applied.into_iter().collect();
     }
 
     /// Overwrites a value behind the kernel's back, visible and durable: damage.

@@ -8,6 +8,7 @@ mod lost_event;
 mod mesh;
 mod random;
 mod replay;
+mod replay_model;
 mod replayers;
 mod state;
 mod support;
