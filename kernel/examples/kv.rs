@@ -1,0 +1,117 @@
+//! A replicated key-value store: every node takes writes, all end with the same values, and writes that had not seen each
+//! other are kept beside each other until somebody decides. `cargo run -p antiphon-kernel --example kv`
+#![allow(clippy::unwrap_used)]
+
+use std::error::Error;
+use std::sync::Arc;
+use std::time::Duration;
+
+use antiphon_kernel::cortex::{Cortex, WaitFor};
+use antiphon_kernel::event::{Draft, Event};
+use antiphon_kernel::log::{Appended, Context};
+use antiphon_kernel::replay::{EventReplayer, Projection, ReplayError, ReplayOptions, conflicts};
+use antiphon_kernel::store::Family;
+use antiphon_kernel::testing::{MemoryNetwork, MemoryStore};
+
+type Outcome<T> = Result<T, Box<dyn Error>>;
+
+/// Turns events into values: `id ‖ value` under the subject. Of two that had not seen each other, the greater id stands, on
+/// every node alike, whichever came first.
+struct Values;
+
+impl EventReplayer for Values {
+    fn name(&self) -> &str {
+        "values"
+    }
+
+    fn families(&self) -> Vec<String> {
+        vec!["values".to_owned()]
+    }
+
+    fn options(&self) -> ReplayOptions {
+        ReplayOptions { causality: true, ..ReplayOptions::default() }
+    }
+
+    fn replay_event(&mut self, event: &Event, projection: &mut Projection<'_>) -> Result<(), ReplayError> {
+        let (Some(key), "kv.put") = (&event.subject, event.event_type.as_str()) else { return Ok(()) };
+        let value = [&event.id.to_bytes()[..], &event.data].concat();
+        let before = projection.get("values", key.as_bytes())?.unwrap_or_default();
+        let yields = matches!(projection.standing(), Some(antiphon_kernel::replay::Standing::Concurrent { .. }));
+        // A later write wins by causality; only among concurrent ones the id decides.
+        if !yields || value[..16] > before[..16.min(before.len())] {
+            projection.put("values", key.as_bytes(), &value)?;
+        }
+        Ok(())
+    }
+}
+
+struct Kv(Cortex);
+
+impl Kv {
+    async fn open(name: &str, network: &MemoryNetwork, peers: &[&str]) -> Outcome<Self> {
+        // With `antiphon-storage` and `antiphon-quic` in their place, this is the whole difference to production.
+        let mut builder = Cortex::builder(Arc::new(MemoryStore::new())).name(name).transport(network.clone());
+        for peer in peers {
+            builder = builder.peer(*peer, format!("memory://{peer}"));
+        }
+        let cortex = builder.replayer(Values).start().await?;
+        network.serve(name, cortex.service().clone());
+        Ok(Self(cortex))
+    }
+
+    /// Writes, and returns when the write is durable here and can be read here.
+    async fn put(&self, key: &str, value: &str) -> Outcome<Appended> {
+        let event = self.0.append(Draft::new("kv.put", value.to_owned()).subject(key)).await?;
+        self.0.replayers()[0].wait_replayed(event.seq).await;
+        Ok(event)
+    }
+
+    fn get(&self, key: &str) -> Outcome<Option<String>> {
+        let value = self.0.view().store().get(Family::User("values"), key.as_bytes())?;
+        Ok(value.map(|value| String::from_utf8_lossy(&value[16..]).into_owned()))
+    }
+
+    /// Keys written on several nodes that had not seen each other's writes.
+    fn contested(&self) -> Outcome<Vec<String>> {
+        Ok(conflicts(&**self.0.view().store(), "values")?.into_iter().map(|conflict| conflict.subject).collect())
+    }
+
+    /// Decides: a write that has seen exactly what was in conflict.
+    async fn settle(&self, key: &str, value: &str) -> Outcome<()> {
+        let open = conflicts(&**self.0.view().store(), "values")?;
+        let context = open.iter().find(|conflict| conflict.subject == key).ok_or("it is not contested")?.context();
+        let draft = Draft::new("kv.put", value.to_owned()).subject(key);
+        let event = self.0.log().append(vec![draft], Context::Seen(context)).await?;
+        self.0.replayers()[0].wait_replayed(event[0].seq).await;
+        Ok(())
+    }
+}
+
+/// Two nodes write one key, and one of them settles it.
+pub async fn run() -> Outcome<()> {
+    let network = MemoryNetwork::new();
+    let alpha = Kv::open("alpha", &network, &[]).await?;
+    let first = alpha.put("color", "red").await?;
+    let bravo = Kv::open("bravo", &network, &["alpha"]).await?;
+    alpha.0.wait_replicated(&first, WaitFor::Count(1), Duration::from_secs(20)).await?;
+    bravo.put("color", "blue").await?;
+    alpha.put("color", "green").await?;
+    let both = async {
+        while bravo.contested().unwrap().is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), both).await?;
+    println!("contested: {:?}; bravo reads {:?} meanwhile", bravo.contested()?, bravo.get("color")?);
+    bravo.settle("color", "teal").await?;
+    println!("settled: {:?}", bravo.get("color")?);
+    assert_eq!((bravo.get("color")?.as_deref(), bravo.contested()?.len()), (Some("teal"), 0));
+    bravo.0.stop().await;
+    alpha.0.stop().await;
+    Ok(())
+}
+
+#[tokio::main]
+async fn main() -> Outcome<()> {
+    run().await
+}
