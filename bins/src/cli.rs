@@ -176,6 +176,8 @@ pub(crate) enum BenchCommand {
     Latency(LatencyArgs),
     /// How fast a node catches up over a path with latency, loss and a bandwidth limit.
     Throughput(ThroughputArgs),
+    /// How fast events are appended, and replayed through the view, alone and beside a second replayer.
+    Replay(ReplayArgs),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -196,6 +198,22 @@ pub(crate) struct LatencyArgs {
     #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u32).range(..=1_000_000))]
     pub(crate) size: u32,
     /// Put the stores below this directory, whose disk is what is measured.
+    #[arg(long)]
+    pub(crate) dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReplayArgs {
+    /// How many events.
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) events: u32,
+    /// Bytes of data in each.
+    #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u32).range(..=1_000_000))]
+    pub(crate) size: u32,
+    /// Over how many subjects they are spread.
+    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) subjects: u32,
+    /// Put the stores below this directory.
     #[arg(long)]
     pub(crate) dir: Option<PathBuf>,
 }

@@ -2,6 +2,7 @@
 //! real sockets with TLS.
 
 pub(crate) mod latency;
+pub(crate) mod replay;
 pub(crate) mod throughput;
 
 use std::net::SocketAddr;

@@ -83,6 +83,7 @@ pub(crate) async fn run(cli: Cli) -> Result<()> {
         }
         Command::Demo(args) => demo::run(args).await,
         Command::Bench { command: BenchCommand::Latency(args) } => bench::latency::run(args, json).await,
+        Command::Bench { command: BenchCommand::Replay(args) } => bench::replay::run(args, json).await,
         Command::Bench { command: BenchCommand::Throughput(args) } => bench::throughput::run(args, json).await,
     }
 }

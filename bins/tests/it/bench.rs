@@ -25,3 +25,10 @@ fn throughput_is_measured_over_both_transports() {
     assert_eq!(rows.len(), 4);
     assert!(rows.iter().all(|row| row["events/s"].as_f64().unwrap() > 0.0), "{rows:?}");
 }
+
+#[test]
+fn replay_is_measured_beside_the_log_alone() {
+    let rows = rows(&["bench", "replay", "--events", "2000", "--subjects", "50", "--json"]);
+    assert_eq!(rows.len(), 3);
+    assert!(rows.iter().all(|row| row["events"] == 2000 && row["events/s"].as_f64().unwrap() > 0.0), "{rows:?}");
+}
