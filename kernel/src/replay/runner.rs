@@ -249,6 +249,16 @@ impl Runner {
         }
     }
 
+    /// For whoever installed a recorder; without one this costs next to nothing.
+    fn measure(&self, position: u64) {
+        let name = self.core.name().to_owned();
+        let (failures, parked) = (self.status.borrow().failures, self.core.parked());
+        let lag = self.log.view().visible().get().saturating_sub(position);
+        metrics::gauge!("antiphon_replay_failures", "replayer" => name.clone()).set(f64::from(failures));
+        metrics::gauge!("antiphon_replay_parked_events", "replayer" => name.clone()).set(parked as f64);
+        metrics::gauge!("antiphon_replay_lag_events", "replayer" => name).set(lag as f64);
+    }
+
     /// Whoever asked may have given up waiting: that is no error.
     fn carry_out(&mut self, command: Command) {
         match command {
@@ -293,6 +303,7 @@ impl Runner {
                 Some(_) => status.failures.saturating_add(1),
             };
         });
+        self.measure(position);
         if let Some(failure) = failure {
             let failures = self.status.borrow().failures;
             tracing::warn!(replayer = self.core.name(), failures, "replay halted, will try again: {failure}");

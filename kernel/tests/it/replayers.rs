@@ -373,3 +373,14 @@ async fn a_replayer_that_hangs_is_reported_and_holds_nobody_else_up() {
     assert_eq!(asleep.status().hangs_at, None);
     cortex.stop().await;
 }
+
+/// A thread cannot be killed; the end of the process must not wait for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replayer_that_hangs_does_not_hold_up_the_end() {
+    let cortex = Cortex::builder(Arc::new(MemoryStore::new())).replayer(Sleeper(Arc::default())).start().await.unwrap();
+    cortex.append(Draft::new("t", "x")).await.unwrap();
+    let refused =
+        tokio::time::timeout(Duration::from_millis(50), cortex.replayers()[0].wait_replayed(Seq::new(1))).await;
+    assert!(refused.is_err(), "it hangs");
+    tokio::time::timeout(Duration::from_secs(20), cortex.stop()).await.unwrap();
+}
