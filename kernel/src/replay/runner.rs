@@ -58,6 +58,8 @@ enum Command {
     Rebuild(Reply<()>),
 }
 
+/// How long a replayer may take to end: far longer than a commit.
+const STOP_PATIENCE: Duration = Duration::from_secs(5);
 /// How long a command waits for the event at hand.
 const COMMAND_PATIENCE: Duration = Duration::from_secs(30);
 
@@ -173,13 +175,17 @@ impl ReplayHandle {
     /// Ends it after the batch at hand.
     pub async fn stop(&self) {
         self.stop.send_replace(true);
+        // Its thread holds the other end. Joining it from a thread of the runtime would keep the runtime from ending.
+        let mut status = self.status.clone();
+        let ended = async { while status.changed().await.is_ok() {} };
+        if tokio::time::timeout(STOP_PATIENCE, ended).await.is_err() {
+            tracing::warn!(replayer = self.status().name, "a replayer hangs in an event; it is left behind");
+            return;
+        }
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(thread) = thread {
-            let joined = tokio::task::spawn_blocking(move || thread.join());
-            // A replayer that blocks for ever must not hold up the end of the process.
-            if tokio::time::timeout(Duration::from_secs(5), joined).await.is_err() {
-                tracing::warn!(replayer = self.status().name, "a replayer did not end within 5 s; it is left behind");
-            }
+            // It has nothing left to do; if it panicked, that was said already.
+            let _ = thread.join();
         }
     }
 }
