@@ -79,6 +79,12 @@ fn a_conflict_is_listed_and_resolved_everywhere() {
     let (code, _, err) = places[0].run(&["replay", "skip", "1"]);
     assert!(code == 1 && err.contains("neither parked nor"), "{err}");
     // With all of them there, an append can wait for its copies; with one gone, it says who is missing, and is stored.
+    // Events of one may have come by way of the other: a name can be waited for from the first contact on.
+    until("every peer met", || {
+        let status = places[0].json(&["status"]);
+        let peers = status["peers"].as_array().unwrap();
+        (peers.len() == 2 && peers.iter().all(|peer| peer["cortex_id"].is_string())).then_some(())
+    });
     let wait = |args: &[&str]| places[0].run(&[&["append", "-t", "t"], args].concat());
     let (code, out, err) = wait(&["--wait-for", "node-1,node-2"]);
     assert!(code == 0 && out.contains("confirmed by 2"), "{out}{err}");
