@@ -11,7 +11,9 @@ use antiphon_kernel::cursor::Seq;
 use antiphon_kernel::event::{Draft, Event};
 use antiphon_kernel::ids::{CortexId, Epoch, PeerName};
 use antiphon_kernel::log::{Asked, LocalIdentity, Log, LogOptions, Pin, put_pin, read_cursor};
-use antiphon_kernel::protocol::{Delivery, EventBatch, FetchReply, FetchRequest, Known, PROTOCOL_MAX, RequestId};
+use antiphon_kernel::protocol::{
+    Delivery, EventBatch, FetchReply, FetchRequest, Known, PROTOCOL_MAX, RequestId, Scope,
+};
 use antiphon_kernel::replay::{EventReplayer, Projection, ReplayCore, ReplayError, ReplayStep};
 use antiphon_kernel::store::{Batch, Durability, Family, Store};
 use antiphon_kernel::testing::MemoryStore;
@@ -72,7 +74,15 @@ fn next_batch(client: &Log, server: &Log, number: u64) -> (Asked, EventBatch) {
     let view = client.view();
     let request = RequestId { process: view.process(), number };
     let after = read_cursor(&**view.store(), &peer()).expect("a cursor");
-    let asked = Asked { request, to: identity(2).cortex_id, after, max_events: BATCH, max_bytes: 8 << 20 };
+    let asked = Asked {
+        request,
+        to: identity(2).cortex_id,
+        after,
+        max_events: BATCH,
+        max_bytes: 8 << 20,
+        scope: Scope::All,
+        withhold: antiphon_kernel::protocol::Heads::default(),
+    };
     let request = FetchRequest {
         request,
         from: view.local().cortex_id,
@@ -85,6 +95,8 @@ fn next_batch(client: &Log, server: &Log, number: u64) -> (Asked, EventBatch) {
         max_bytes: asked.max_bytes,
         wait: Duration::ZERO,
         delivery: Delivery::Once,
+        scope: Scope::All,
+        withhold: antiphon_kernel::protocol::Heads::default(),
     };
     match server.view().answer(&request).expect("an answer") {
         FetchReply::Batch(batch) => (asked, batch),

@@ -12,7 +12,7 @@ use antiphon_kernel::event::Draft;
 use antiphon_kernel::ids::{CortexId, Dot, Epoch, EventId, MAX_COUNTER, Origin};
 use antiphon_kernel::protocol::{
     ChainHead, Delivery, EventBatch, FetchReply, FetchRequest, Heads, Heartbeat, Hello, Identity, Known, MAX_WAIT,
-    Refresh, Refusal, RequestId,
+    Refresh, Refusal, RequestId, Scope,
 };
 use antiphon_kernel::time::Timestamp;
 use bytes::Bytes;
@@ -95,6 +95,8 @@ fn request(known: Known) -> FetchRequest {
         max_bytes: 1 << 20,
         wait: MAX_WAIT,
         delivery: Delivery::Live,
+        scope: Scope::All,
+        withhold: antiphon_kernel::protocol::Heads::default(),
     }
 }
 
@@ -102,6 +104,7 @@ fn batch(events: Vec<(Seq, Bytes)>) -> EventBatch {
     let last = events.last().map_or(5, |event| event.0.get());
     EventBatch {
         request: RequestId { process: 77, number: 2 },
+        part: 0,
         from: CortexId::from_bytes([2; 16]),
         prev: cursor(5),
         last: cursor(last),

@@ -8,14 +8,16 @@ use futures_util::stream::Stream;
 
 use crate::config::{Config, PeerConfig, PeerMode, SharedKey};
 use crate::cursor::Seq;
+use crate::digest::Digest;
 use crate::entropy;
 use crate::event::Draft;
 use crate::ids::{CortexId, Epoch, InvalidPeerName, PeerName};
 use crate::log::{
-    AppendError, Appended, Context, LocalIdentity, Log, LogEntry, LogHandle, LogOptions, LogView, OpenError, read_pin,
+    AppendError, Appended, Context, LocalIdentity, Log, LogEntry, LogHandle, LogOptions, LogView, OpenError,
+    ResolveError, Resolved, read_pin,
 };
 use crate::receipts::{NotReplicated, Wanted};
-use crate::replay::{EventReplayer, ReplayCore, ReplayHandle};
+use crate::replay::{EventReplayer, ReplayCommandError, ReplayCore, ReplayHandle};
 use crate::service::Service;
 use crate::state::{State, StateError};
 use crate::store::{Durability, Store, StoreError};
@@ -47,6 +49,17 @@ impl From<crate::store::StoreError> for StartError {
     fn from(error: crate::store::StoreError) -> Self {
         Self::Open(OpenError::Store(error))
     }
+}
+
+/// Why a fork was not resolved, or not by all replayers.
+#[derive(Debug, thiserror::Error)]
+pub enum ResolveForkError {
+    /// The log did not.
+    #[error(transparent)]
+    Log(#[from] ResolveError),
+    /// The log did, and a replayer did not begin again; it will when the process starts next.
+    #[error("the log resolved it, but a replayer does not begin again before this process is restarted: {0}")]
+    Replayer(#[from] ReplayCommandError),
 }
 
 /// Assembles a [`Cortex`].
@@ -265,6 +278,22 @@ impl Cortex {
             ),
         };
         self.view().receipts().wait(event.dot, &wanted, timeout).await
+    }
+
+    /// Ends a fork here in favour of the version with this digest, and lets the replayers begin again if events of theirs
+    /// left the log. Where the version held here is kept, the others are the ones to resolve it.
+    ///
+    /// # Errors
+    /// [`ResolveForkError`]. A replayer that could not be rebuilt is when the process starts next.
+    pub async fn resolve_fork(&self, keep: Digest) -> Result<Resolved, ResolveForkError> {
+        let resolved = self.log.resolve_fork(keep).await?;
+        if resolved.set_aside > 0 {
+            self.syncer.ask_anew().await;
+            for replayer in &self.replayers {
+                replayer.rebuild().await?;
+            }
+        }
+        Ok(resolved)
     }
 
     /// Stops pulling, answering, replaying and writing, in this order. Everything acknowledged is durable.

@@ -77,8 +77,8 @@ categories! {
     Protocol = 12, "protocol", "breaks the protocol", "run the same version on both nodes; if they do, report a bug with both logs";
     /// No protocol is spoken by both. Retried after back-off.
     Version = 13, "version", "speaks no protocol that we speak", "upgrade the older of the two nodes";
-    /// Two histories of one origin differ. Not retried until reset or restart.
-    Fork = 14, "fork", "holds another history of an origin than we do", "a data directory was copied or rolled back; compare `antiphon digest --by-origin` on both nodes";
+    /// It claims other histories than ours, and what it shows does not bear that out. Retried after back-off.
+    Fork = 14, "fork", "claims other histories than ours and cannot show them", "run `antiphon verify` on both nodes; if both are clean, report a bug with both logs";
     /// It does not serve its log. Retried after back-off.
     NotServing = 15, "not_serving", "does not serve its log (mode subscribe)", "set it to mode sync or publish, or remove the peer here";
     /// It holds more origins than a clock may have. Retried after back-off.
@@ -87,8 +87,9 @@ categories! {
     Busy = 17, "busy", "is too busy to answer", "usually passes; if not, raise its limits or lower the number of its clients";
     /// Our own store failed. Retried after back-off.
     Store = 18, "store", "could not be stored from: our own store failed", "look at this node's log, its disk space and its file system";
-    /// It holds events of our own current epoch that we do not have. Not retried until reset or restart.
-    Rollback = 19, "rollback", "holds events of ours that we lost", "this node's store went back in time; restore the newer one";
+    /// It holds events of our own current epoch that we do not have, for the second time in one run. Not retried until
+    /// reset or restart.
+    Rollback = 19, "rollback", "holds events of ours that we do not have, again", "restart this node if its store went back in time under it; if it did not, the peer makes events up";
     /// It is ourselves. Retried after back-off.
     OwnAddress = 20, "own_address", "is this node itself", "remove the peer, or put the other node's address into its endpoint";
     /// It is pinned under another name already. Retried after back-off.
@@ -105,7 +106,7 @@ impl ErrorCategory {
     /// Whether trying again by itself cannot help: the peer stays halted until it is reset, reconfigured or restarted.
     #[must_use]
     pub const fn halts(self) -> bool {
-        matches!(self, Self::Fork | Self::Rollback | Self::Configuration)
+        matches!(self, Self::Rollback | Self::Configuration)
     }
 }
 

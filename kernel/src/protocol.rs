@@ -161,6 +161,30 @@ pub enum Delivery {
     Live,
 }
 
+/// Of whom events are asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Scope {
+    /// Of everybody.
+    #[default]
+    All,
+    /// Of one cortex, in all of its epochs.
+    Cortex(CortexId),
+    /// Of one origin.
+    Origin(Origin),
+}
+
+impl Scope {
+    /// Whether this origin's events are asked for.
+    #[must_use]
+    pub fn covers(&self, origin: Origin) -> bool {
+        match *self {
+            Self::All => true,
+            Self::Cortex(cortex) => origin.cortex() == cortex,
+            Self::Origin(one) => origin == one,
+        }
+    }
+}
+
 /// "Give me what follows."
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FetchRequest {
@@ -186,6 +210,11 @@ pub struct FetchRequest {
     pub wait: Duration,
     /// How far the answer goes.
     pub delivery: Delivery,
+    /// Whose events. Places of others' are passed over unseen, so such an answer moves no cursor.
+    pub scope: Scope,
+    /// Where the two histories were found to differ, with the asker's digest there: from these counters on, and of what
+    /// depends on them, nothing is sent. Everything else flows.
+    pub withhold: Heads,
 }
 
 /// "I hold more by now": refreshes `known` and `direct` of a question that is still open, so that nobody is sent what
@@ -244,6 +273,8 @@ pub struct Hello {
 pub struct EventBatch {
     /// The request it answers.
     pub request: RequestId,
+    /// As how-manieth answer to it, from 0: where a question goes by the clock, only the first may begin anywhere.
+    pub part: u64,
     /// Who answers.
     pub from: CortexId,
     /// Where the run begins: the asker's cursor, or the place before which nothing is missing.

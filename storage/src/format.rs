@@ -5,7 +5,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use antiphon_kernel::store::{StoreError, StoreErrorKind};
 
@@ -61,6 +61,11 @@ pub(crate) fn write(dir: &Path) -> Result<(), StoreError> {
         .and_then(|()| fs::rename(&unfinished, &path))
         .and_then(|()| sync_directory(dir))
         .map_err(|error| from_io("could not write", &path, &error))
+}
+
+/// The format file of a directory. It is written once, when the store is made.
+pub(crate) fn path(dir: &Path) -> PathBuf {
+    dir.join(FILE)
 }
 
 /// Undoes [`write`], as far as that can be done.

@@ -21,6 +21,7 @@
 //! | `place` | the data directory: what stands in it, who may open it, what is undone when opening fails |
 //! | `format` | the file `FORMAT`, which keeps an older version away from a newer store |
 //! | `lock` | the file `LOCK`, which keeps two processes apart |
+//! | `marker` | where the data stand, and the file `HEAD`: how far they reached |
 //! | `database` | the families of an opened RocksDB: reads, writes, creation |
 //! | `tuning` | every RocksDB setting, with its reason |
 //! | `error` | what a RocksDB or file system error means to a caller |
@@ -29,6 +30,7 @@ mod database;
 mod error;
 mod format;
 mod lock;
+mod marker;
 mod options;
 mod place;
 mod store;

@@ -9,12 +9,13 @@ use antiphon_kernel::store::{
 };
 
 use crate::database::Database;
+use crate::marker::{self, Head};
 use crate::options::Options;
 use crate::place::Place;
 
 /// A [`Store`] in a directory, on RocksDB column families.
 ///
-/// The directory holds `FORMAT`, `LOCK` and RocksDB's own directory `db`; other files in it are left alone. It is this
+/// The directory holds `FORMAT`, `LOCK`, `HEAD` and RocksDB's own directory `db`; other files in it are left alone. It is this
 /// process's from [`RocksStore::open`] until the last use is dropped, through every [`Store::reopen`].
 ///
 /// All methods block, on the disk at worst: call them from threads that may wait. A scan's visitor must not call the
@@ -22,11 +23,12 @@ use crate::place::Place;
 ///
 /// # What it cannot see
 /// Where whole records are missing from the *end* of the write-ahead log, RocksDB takes that for an ordinary crash. A log
-/// that went backwards so is found above the store, by what the peers hold.
+/// that went backwards so is found above the store: by what was noted in `HEAD`, and by what the peers hold.
 pub struct RocksStore {
     // Before `place`, so that it is dropped first: RocksDB is closed before the lock is released.
     handle: RwLock<Handle>,
     place: Place,
+    head: Head,
     options: Options,
 }
 
@@ -66,7 +68,7 @@ impl RocksStore {
         let options = options.into();
         let (place, database) =
             Place::claim(path.as_ref(), options.create, |database| Database::open(database, &options))?;
-        Ok(Self { handle: RwLock::new(Handle::Open(Box::new(database))), place, options })
+        Ok(Self { handle: RwLock::new(Handle::Open(Box::new(database))), place, head: Head::default(), options })
     }
 
     /// The directory that it was opened in.
@@ -139,6 +141,18 @@ impl Store for RocksStore {
 
     fn check(&self) -> Result<(), StoreError> {
         self.with(Database::check)
+    }
+
+    fn place(&self) -> Result<Option<Vec<u8>>, StoreError> {
+        marker::place(self.path()).map(Some)
+    }
+
+    fn note(&self, bytes: &[u8]) {
+        self.head.write(self.path(), bytes);
+    }
+
+    fn noted(&self) -> Option<Vec<u8>> {
+        marker::noted(self.path())
     }
 }
 

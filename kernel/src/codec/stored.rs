@@ -5,8 +5,8 @@ use crate::clock::VClock;
 use crate::cursor::{Cursor, Seq};
 use crate::digest::{DIGEST_ALGORITHM, Digest};
 use crate::health::{ErrorCategory, PeerHealth};
-use crate::ids::{CortexId, Dot, Epoch, EventId, Origin};
-use crate::log::{LocalIdentity, Pin};
+use crate::ids::{CortexId, Dot, Epoch, EventId, Origin, PeerName};
+use crate::log::{EpochChange, EpochEnd, Fork, LocalIdentity, Pin};
 use crate::time::Timestamp;
 
 const VERSION: u8 = 1;
@@ -190,6 +190,69 @@ pub(crate) fn decode_identity(bytes: &[u8]) -> Result<LocalIdentity, StoredError
     Ok(LocalIdentity { cortex_id: CortexId::from_bytes(cortex_id), epoch: Epoch::new(epoch), name })
 }
 
+pub(crate) fn encode_epoch_change(change: &EpochChange) -> Vec<u8> {
+    write((change.from.get(), change.why.code(), change.at.as_micros()))
+}
+
+pub(crate) fn decode_epoch_change(bytes: &[u8]) -> Result<EpochChange, StoredError> {
+    let (from, why, at): (u64, u8, i64) = read("change of epoch", bytes)?;
+    let why = EpochEnd::from_code(why)
+        .ok_or_else(|| StoredError { what: "change of epoch", reason: format!("reason {why} is not known here") })?;
+    Ok(EpochChange { from: Epoch::new(from), why, at: Timestamp::from_micros(at) })
+}
+
+/// How far a log was durable: epoch and place, with a checksum of its own because it is written without care.
+pub(crate) fn encode_noted_head(epoch: Epoch, seq: Seq) -> [u8; 32] {
+    let mut bytes = [0; 32];
+    bytes[..8].copy_from_slice(&epoch.get().to_be_bytes());
+    bytes[8..16].copy_from_slice(&seq.get().to_be_bytes());
+    let sum = Digest::of(&bytes[..16]).to_bytes();
+    bytes[16..].copy_from_slice(&sum);
+    bytes
+}
+
+/// `None` for anything but what was written whole.
+pub(crate) fn decode_noted_head(bytes: &[u8]) -> Option<(Epoch, Seq)> {
+    let (head, sum) = bytes.get(..32)?.split_at(16);
+    let (epoch, seq) = head.split_at(8);
+    let word = |bytes: &[u8]| bytes.try_into().map(u64::from_be_bytes).ok();
+    (Digest::of(head).to_bytes() == sum).then_some((Epoch::new(word(epoch)?), Seq::new(word(seq)?)))
+}
+
+pub(crate) fn encode_decision(keep: Digest) -> Vec<u8> {
+    write((DIGEST_ALGORITHM, keep.to_bytes()))
+}
+
+pub(crate) fn decode_decision(bytes: &[u8]) -> Result<Digest, StoredError> {
+    let (algorithm, keep): (u8, [u8; 16]) = read("decision", bytes)?;
+    if algorithm != DIGEST_ALGORITHM {
+        return Err(StoredError {
+            what: "decision",
+            reason: format!("digest algorithm {algorithm} is not known here"),
+        });
+    }
+    Ok(Digest::from_bytes(keep))
+}
+
+/// Where, our digest, theirs, the peer's name, since when.
+type StoredFork = (u64, Digest, Digest, PeerName, Timestamp);
+
+pub(crate) fn encode_fork(fork: &Fork) -> Vec<u8> {
+    let digests = (DIGEST_ALGORITHM, fork.ours.to_bytes(), fork.theirs.to_bytes());
+    write((fork.from, digests, fork.peer.as_str().to_owned(), fork.since.as_micros()))
+}
+
+pub(crate) fn decode_fork(bytes: &[u8]) -> Result<StoredFork, StoredError> {
+    type Wire = (u64, (u8, [u8; 16], [u8; 16]), String, i64);
+    let fault = |reason: String| StoredError { what: "fork", reason };
+    let (from, (algorithm, ours, theirs), peer, since): Wire = read("fork", bytes)?;
+    if algorithm != DIGEST_ALGORITHM {
+        return Err(fault(format!("digest algorithm {algorithm} is not known here")));
+    }
+    let peer = PeerName::new(&peer).map_err(|e| fault(e.to_string()))?;
+    Ok((from, Digest::from_bytes(ours), Digest::from_bytes(theirs), peer, Timestamp::from_micros(since)))
+}
+
 pub(crate) fn encode_replay_position(seq: Seq, clock: &VClock) -> Vec<u8> {
     write((seq.get(), entries_of(clock)))
 }
@@ -281,6 +344,12 @@ mod tests {
         assert_eq!(decode_health(&encode_health(&health)).unwrap(), health);
         let identity = LocalIdentity { cortex_id: pin.cortex_id, epoch: Epoch::new(8), name: "alpha".into() };
         assert_eq!(decode_identity(&encode_identity(&identity)).unwrap(), identity);
+        let change = EpochChange { from: Epoch::new(3), why: EpochEnd::Restored, at: time };
+        assert_eq!(decode_epoch_change(&encode_epoch_change(&change)).unwrap(), change);
+        let mut noted = encode_noted_head(Epoch::new(3), Seq::new(4));
+        assert_eq!(decode_noted_head(&noted), Some((Epoch::new(3), Seq::new(4))));
+        noted[9] ^= 1;
+        assert_eq!(decode_noted_head(&noted), None);
         let position = decode_replay_position(&encode_replay_position(Seq::new(6), &clock)).unwrap();
         assert_eq!(position, (Seq::new(6), clock.clone()));
         let marks = vec![(Dot::new(Origin::from_bytes([2; 24]), 7).unwrap(), EventId::from_parts(1, 2))];

@@ -14,7 +14,7 @@ use crate::digest::{DIGEST_ALGORITHM, Digest};
 use crate::ids::{CortexId, Epoch, EventId, MAX_COUNTER, Origin};
 use crate::protocol::{
     ChainHead, Delivery, EventBatch, FetchReply, FetchRequest, Heads, Heartbeat, Hello, Identity, Known,
-    MAX_BATCH_EVENTS, Pushed, Refresh, Refusal, RequestId,
+    MAX_BATCH_EVENTS, Pushed, Refresh, Refusal, RequestId, Scope,
 };
 use crate::time::Timestamp;
 use greeting::{
@@ -174,12 +174,22 @@ struct WireFetch {
     max_bytes: u64,
     wait_ms: u64,
     delivery: u8,
+    scope: WireScope,
+    withhold: WireHeads,
+}
+
+#[derive(bincode::Encode, bincode::Decode)]
+enum WireScope {
+    All,
+    Cortex([u8; 16]),
+    Origin([u8; 24]),
 }
 
 #[derive(bincode::Encode, bincode::BorrowDecode)]
 struct WireBatch<'a> {
     process: u64,
     number: u64,
+    part: u64,
     from: [u8; 16],
     digest_algorithm: u8,
     prev: WireCursor,
@@ -341,6 +351,12 @@ fn wire_fetch(request: &FetchRequest) -> WireFetch {
             Delivery::CatchUp => 1,
             Delivery::Live => 2,
         },
+        scope: match request.scope {
+            Scope::All => WireScope::All,
+            Scope::Cortex(cortex) => WireScope::Cortex(cortex.to_bytes()),
+            Scope::Origin(origin) => WireScope::Origin(origin.to_bytes()),
+        },
+        withhold: wire_heads(&request.withhold),
     }
 }
 
@@ -366,6 +382,12 @@ fn fetch_from(wire: WireFetch) -> Result<FetchRequest, WireError> {
             2 => Delivery::Live,
             other => return Err(malformed(format!("delivery {other} is not known here"))),
         },
+        scope: match wire.scope {
+            WireScope::All => Scope::All,
+            WireScope::Cortex(cortex) => Scope::Cortex(CortexId::from_bytes(cortex)),
+            WireScope::Origin(origin) => Scope::Origin(Origin::from_bytes(origin)),
+        },
+        withhold: heads_from(wire.withhold)?,
     })
 }
 
@@ -379,6 +401,7 @@ fn wire_batch(batch: &EventBatch) -> WireBatch<'_> {
     WireBatch {
         process: batch.request.process,
         number: batch.request.number,
+        part: batch.part,
         from: batch.from.to_bytes(),
         digest_algorithm: DIGEST_ALGORITHM,
         prev: wire_cursor(&batch.prev),
@@ -408,6 +431,7 @@ fn batch_from(body: &Bytes) -> Result<EventBatch, WireError> {
     }
     Ok(EventBatch {
         request: RequestId { process: wire.process, number: wire.number },
+        part: wire.part,
         from: CortexId::from_bytes(wire.from),
         prev,
         last: cursor_from(wire.last)?,

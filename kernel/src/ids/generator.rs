@@ -23,7 +23,7 @@ pub enum GeneratorError {
 /// Makes ULIDs that strictly increase per cortex, across restarts and backward steps of the clock.
 ///
 /// The last id is a value of the log, handed in again at open: the reference restarted from the wall clock and lost its
-/// own events to its peers. Where the clock did not advance, the last id plus one is used, which carries over into the
+/// own events to its peers. Where the clock did not advance, the last id plus a step is used, which carries over into the
 /// time part when the 80 random bits overflow, so there is neither an overflow error nor a duplicate.
 #[derive(Debug, Clone)]
 pub struct IdGenerator {
@@ -58,7 +58,11 @@ impl IdGenerator {
             // The top random bit stays clear, so that many ids fit into one millisecond before the time part moves.
             EventId::from_parts(wall_ms, random & (u128::MAX >> 49))
         } else {
-            EventId::from_bytes(u128::from_be_bytes(self.last.to_bytes()).wrapping_add(1).to_be_bytes())
+            // A step by chance, not by one: a log restored from a backup and one that lives on would otherwise name
+            // different events by the same id while the clock stands behind. 32 bits leave the time part where it is for
+            // some 70 thousand ids a millisecond, and beyond that it moves, as above.
+            let step = 1 + (random & u128::from(u32::MAX));
+            EventId::from_bytes(u128::from_be_bytes(self.last.to_bytes()).wrapping_add(step).to_be_bytes())
         };
         Ok(self.last)
     }

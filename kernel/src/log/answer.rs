@@ -1,6 +1,6 @@
 //! Answering a peer's fetch from the durable log: pure reads, no waiting.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::time::Duration;
 
@@ -8,14 +8,16 @@ use bytes::Bytes;
 
 use super::LogHead;
 use super::view::{LogView, stored_dot};
+use super::withheld::{MAX_WITHHELD, Withheld};
 use crate::clock::MAX_CLOCK_ENTRIES;
 use crate::codec::EventView;
 use crate::cursor::{Cursor, Seq};
+use crate::digest::Digest;
 use crate::event::EventBytes;
 use crate::ids::{CortexId, Epoch, EventId, Origin};
 use crate::protocol::{
     ChainHead, DIRECT_GRACE, Delivery, EventBatch, FetchReply, FetchRequest, Heads, Known, MAX_BATCH_BYTES,
-    MAX_BATCH_EVENTS, MAX_RUN_BYTES, PROTOCOL_MAX, PROTOCOL_MIN, Refresh, Refusal, RequestId,
+    MAX_BATCH_EVENTS, MAX_RUN_BYTES, PROTOCOL_MAX, PROTOCOL_MIN, Refresh, Refusal, RequestId, Scope,
 };
 use crate::store::StoreError;
 use crate::time::Timestamp;
@@ -31,14 +33,33 @@ pub struct Asking {
     epoch: Epoch,
     max_events: usize,
     max_bytes: u64,
+    scope: Scope,
     known: BTreeMap<Origin, ChainHead>,
     direct: Vec<CortexId>,
+    /// Where the histories are known to differ.
+    withhold: BTreeMap<Origin, ChainHead>,
+    /// How far each origin's two histories were compared.
+    checked: BTreeMap<Origin, Checked>,
+    /// Of which withheld origins the asker was shown our version: it may be another than the one it knows of.
+    shown: BTreeSet<Origin>,
+    /// Heads that the asker is to compare, until they are sent.
+    tell: BTreeMap<Origin, ChainHead>,
+    /// How many answers were sent.
+    parts: u64,
     /// The asker's cursor once it has applied what it was sent.
     prev: Cursor,
     /// How far the log was looked at; beyond `prev` where the asker knew what stood there.
     at: (Cursor, Timestamp),
-    /// Of origins that the asker holds more of: where our own chain ended when we last said so.
-    told: BTreeMap<Origin, u64>,
+}
+
+/// Digests at one counter were compared, here or by the asker. It is due again whenever either head moves so that more can
+/// be compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Checked {
+    /// Here, at the asker's counter: all that it holds.
+    Here(u64),
+    /// By the asker, at ours: all that we hold.
+    There(u64),
 }
 
 impl Asking {
@@ -60,8 +81,24 @@ impl Asking {
     }
 
     /// The batch goes out: the next one begins where it ends.
-    pub const fn sent(&mut self, batch: &EventBatch) {
+    pub fn sent(&mut self, batch: &EventBatch) {
         self.prev = batch.last;
+        self.parts += 1;
+        self.tell.clear();
+    }
+
+    /// Those of the asker's heads that name a history which is ours as well, as far as that is known.
+    #[must_use]
+    pub fn agreed(&self, heads: &Heads) -> Heads {
+        Heads::new(heads.iter().filter(|(origin, head)| !self.differs(*origin, head.counter)).collect())
+    }
+
+    fn differs(&self, origin: Origin, counter: u64) -> bool {
+        self.withhold.get(&origin).is_some_and(|ours| ours.counter <= counter)
+    }
+
+    fn withheld_from(&self) -> impl Iterator<Item = (Origin, u64)> + '_ {
+        self.withhold.iter().map(|(&origin, head)| (origin, head.counter))
     }
 
     fn counter(&self, origin: Origin) -> u64 {
@@ -91,16 +128,28 @@ pub struct Found {
     pub held: Option<Duration>,
 }
 
+/// One moment for a whole answer: entries up to this head never change any more, unless the epoch does.
+struct Moment {
+    own: CortexId,
+    epoch: Epoch,
+    head: LogHead,
+    chains: Heads,
+}
+
 impl LogView {
     /// Answers a request at once with one batch, holding nothing back. Speaks of durable entries only.
     ///
     /// # Errors
     /// [`StoreError`]: damage is an error, never a shorter answer.
     pub fn answer(&self, request: &FetchRequest) -> Result<FetchReply, StoreError> {
-        match self.ask(request)? {
-            Ok(mut asking) => Ok(FetchReply::Batch(self.next_batch(&mut asking, None)?.batch)),
-            Err(refusal) => Ok(FetchReply::Refused(refusal)),
-        }
+        let found = match self.ask(request)? {
+            Ok(mut asking) => self.next_batch(&mut asking, None)?,
+            Err(refusal) => Err(refusal),
+        };
+        Ok(match found {
+            Ok(found) => FetchReply::Batch(found.batch),
+            Err(refusal) => FetchReply::Refused(refusal),
+        })
     }
 
     /// Opens a question: who asks whom, whether the cursor is one of ours, and whether both hold one history.
@@ -112,73 +161,92 @@ impl LogView {
     }
 
     fn try_ask(&self, request: &FetchRequest) -> Result<Asking, Failure> {
-        let local = self.local();
-        if request.to != local.cortex_id {
-            return Err(Refusal::WrongCortex { actual: local.cortex_id }.into());
+        let moment = self.moment();
+        if request.to != moment.own {
+            return Err(Refusal::WrongCortex { actual: moment.own }.into());
         }
         if !(PROTOCOL_MIN..=PROTOCOL_MAX).contains(&request.protocol) {
             return Err(Refusal::Protocol { min: PROTOCOL_MIN, max: PROTOCOL_MAX }.into());
         }
         let Known::Full(known) = &request.known else { return Err(Refusal::KnownMissing.into()) };
-        let (head, chains) = self.moment();
-        self.compare(known, &chains)?;
-        let start = self.start(known, &chains, head.seq)?;
-        let prev = self.begin(request.after.as_ref(), start, &local.epoch)?;
-        let at = self.cursor_at(prev.seq.max(start), &local.epoch)?;
+        if request.withhold.len() > MAX_WITHHELD {
+            return Err(Refusal::Malformed.into());
+        }
         let run = if request.delivery == Delivery::Once { MAX_BATCH_BYTES } else { MAX_RUN_BYTES };
-        Ok(Asking {
+        let begin = Cursor::start(moment.epoch);
+        let mut asking = Asking {
             request: request.request,
             from: request.from,
-            epoch: local.epoch,
+            epoch: moment.epoch,
             max_events: request.max_events.clamp(1, MAX_BATCH_EVENTS) as usize,
             max_bytes: request.max_bytes.min(run),
+            scope: request.scope,
             known: known.iter().collect(),
             direct: request.direct.clone(),
-            prev,
-            at,
-            told: BTreeMap::new(),
-        })
+            withhold: request.withhold.iter().collect(),
+            checked: BTreeMap::new(),
+            shown: BTreeSet::new(),
+            tell: BTreeMap::new(),
+            parts: 0,
+            prev: begin,
+            at: (begin, Timestamp::from_micros(0)),
+        };
+        self.check(&mut asking, &moment.chains)?;
+        let start = self.start(&asking, &moment)?;
+        asking.prev = self.begin(request.after.as_ref(), start, moment.epoch)?;
+        asking.at = self.cursor_at(asking.prev.seq.max(start), moment.epoch)?;
+        Ok(asking)
     }
 
-    /// One moment for a whole answer: entries up to this head never change any more.
-    fn moment(&self) -> (LogHead, Heads) {
+    fn moment(&self) -> Moment {
         let durable = self.durable();
-        (durable.head, Heads::new(durable.chains.iter().map(|(&o, &h)| (o, h)).collect()))
-    }
-
-    /// Compares what the asker says it holds by now with our chains.
-    ///
-    /// # Errors
-    /// [`StoreError`]; a refusal is an answer.
-    pub fn compare_refreshed(&self, known: &Heads) -> Result<Result<(), Refusal>, StoreError> {
-        refused(self.compare(known, &self.moment().1))
+        Moment {
+            own: durable.identity.cortex_id,
+            epoch: durable.identity.epoch,
+            head: durable.head,
+            chains: Heads::new(durable.chains.iter().map(|(&o, &h)| (o, h)).collect()),
+        }
     }
 
     /// The next batch of an open question: what is durable by now. With `now`, events that come to the asker by a shorter
     /// road are held back for their grace. The batch begins where the last one that was [`Asking::sent`] ends.
     ///
     /// # Errors
-    /// [`StoreError`]: damage is an error, never a shorter answer.
-    pub fn next_batch(&self, asking: &mut Asking, now: Option<Timestamp>) -> Result<Found, StoreError> {
-        let own = self.local().cortex_id;
-        let (head, chains) = self.moment();
+    /// [`StoreError`]: damage is an error, never a shorter answer. A refusal ends the question.
+    pub fn next_batch(
+        &self,
+        asking: &mut Asking,
+        now: Option<Timestamp>,
+    ) -> Result<Result<Found, Refusal>, StoreError> {
+        refused(self.try_next_batch(asking, now))
+    }
+
+    fn try_next_batch(&self, asking: &mut Asking, now: Option<Timestamp>) -> Result<Found, Failure> {
+        let Moment { own, epoch, head, chains } = self.moment();
+        if asking.epoch != epoch {
+            // Its places may mean other events now.
+            return Err(Refusal::CursorUnknown.into());
+        }
+        self.check(asking, &chains)?;
+        let withheld = self.withheld(asking.withheld_from(), head.seq)?;
         let from = asking.at.0.seq;
-        let mut run = Run::new(asking, own, now);
+        let mut run = Run::new(asking, own, now, &withheld);
         self.scan(from, head.seq.min(Seq::new(from.get() + MAX_SCAN)), &mut |seq, joined, record| {
             run.visit(seq, joined, record)
         })?;
         let Run { events, sent, last, damaged, held, .. } = run;
         if let Some(seq) = damaged {
-            return Err(StoreError::corrupt(format!("family `log`: the record at place {seq} does not decode")));
+            let why = format!("family `log`: the record at place {seq} does not decode");
+            return Err(StoreError::corrupt(why).into());
         }
-        let epoch = asking.epoch;
         if let Some(place) = last {
             asking.at = (Cursor { epoch, seq: place.seq, last_event: place.id }, place.time);
         }
-        let heads = self.heads_for(&sent, asking, &chains)?;
+        let heads = self.heads_for(&sent, asking)?;
         Ok(Found {
             batch: EventBatch {
                 request: asking.request,
+                part: asking.parts,
                 from: own,
                 prev: asking.prev,
                 last: asking.at.0,
@@ -192,30 +260,72 @@ impl LogView {
         })
     }
 
-    /// Compares the asker's chains with ours at the asker's counters, wherever we hold them.
-    fn compare(&self, known: &Heads, chains: &Heads) -> Result<(), Failure> {
-        for (origin, theirs) in known.iter() {
-            let ours = match chains.get(origin) {
-                Some(tip) if tip.counter == theirs.counter => Some(tip.digest),
-                Some(tip) if tip.counter > theirs.counter => {
-                    let dot = stored_dot(&**self.store(), origin, theirs.counter)?;
-                    Some(dot.ok_or_else(|| missing(origin, theirs.counter))?.digest)
-                }
-                _ => None,
+    /// Compares the two histories wherever that is due: at the asker's counter where we hold as much, and else the asker
+    /// is told our head, to compare it there.
+    fn check(&self, asking: &mut Asking, chains: &Heads) -> Result<(), Failure> {
+        self.check_withheld(asking, chains)?;
+        for (&origin, theirs) in asking.known.iter().filter(|(origin, _)| asking.scope.covers(**origin)) {
+            let Some(ours) = chains.get(origin) else { continue };
+            let due = if ours.counter >= theirs.counter {
+                Checked::Here(theirs.counter)
+            } else {
+                Checked::There(ours.counter)
             };
-            if let Some(digest) = ours.filter(|&digest| digest != theirs.digest) {
-                return Err(Refusal::Fork { origin, counter: theirs.counter, digest }.into());
+            if asking.checked.get(&origin) == Some(&due) {
+                continue;
+            }
+            if due == Checked::There(ours.counter) {
+                // Where histories that differed are one again, this says so as well, and that nothing differs later on.
+                if !asking.differs(origin, ours.counter) {
+                    asking.tell.insert(origin, ours);
+                }
+            } else if !asking.differs(origin, theirs.counter) {
+                let digest = self.digest_at(origin, theirs.counter, ours)?;
+                if digest != theirs.digest {
+                    return Err(Refusal::Fork { origin, counter: theirs.counter, digest }.into());
+                }
+            }
+            asking.checked.insert(origin, due);
+        }
+        Ok(())
+    }
+
+    /// Where the asker found a difference once, the histories may be one again: then it is told so, by its own digest.
+    fn check_withheld(&self, asking: &mut Asking, chains: &Heads) -> Result<(), StoreError> {
+        let mut healed = Vec::new();
+        for (&origin, theirs) in &asking.withhold {
+            let Some(tip) = chains.get(origin).filter(|tip| tip.counter >= theirs.counter) else { continue };
+            let digest = self.digest_at(origin, theirs.counter, tip)?;
+            if digest == theirs.digest {
+                healed.push(origin);
+            } else if asking.shown.insert(origin) {
+                asking.tell.insert(origin, ChainHead { counter: theirs.counter, digest });
+            }
+        }
+        for origin in healed {
+            if let Some(head) = asking.withhold.remove(&origin) {
+                asking.checked.remove(&origin);
+                asking.tell.insert(origin, head);
             }
         }
         Ok(())
     }
 
-    /// The place before which the asker lacks nothing: one before the first event that it does not know.
-    fn start(&self, known: &Heads, chains: &Heads, head: Seq) -> Result<Seq, Failure> {
-        let mut start = head;
-        for (origin, tip) in chains.iter() {
-            let next = known.counter(origin) + 1;
-            if next <= tip.counter {
+    fn digest_at(&self, origin: Origin, counter: u64, tip: ChainHead) -> Result<Digest, StoreError> {
+        if tip.counter == counter {
+            return Ok(tip.digest);
+        }
+        let dot = stored_dot(&**self.store(), origin, counter)?;
+        Ok(dot.ok_or_else(|| missing(origin, counter))?.digest)
+    }
+
+    /// The place before which the asker lacks nothing that it may have: one before the first event that it does not know.
+    fn start(&self, asking: &Asking, moment: &Moment) -> Result<Seq, Failure> {
+        let withheld = self.withheld(asking.withheld_from(), moment.head.seq)?;
+        let mut start = moment.head.seq;
+        for (origin, tip) in moment.chains.iter().filter(|(origin, _)| asking.scope.covers(*origin)) {
+            let next = asking.counter(origin) + 1;
+            if next <= tip.counter && !withheld.reaches(origin, next) {
                 let dot = stored_dot(&**self.store(), origin, next)?.ok_or_else(|| missing(origin, next))?;
                 start = start.min(dot.seq.prev());
             }
@@ -224,41 +334,38 @@ impl LogView {
     }
 
     /// Where the answer begins: at the asker's cursor if that is one of ours and nothing is missing before it.
-    fn begin(&self, after: Option<&Cursor>, start: Seq, epoch: &crate::ids::Epoch) -> Result<Cursor, Failure> {
+    fn begin(&self, after: Option<&Cursor>, start: Seq, epoch: Epoch) -> Result<Cursor, Failure> {
         let Some(after) = after else { return Ok(self.cursor_at(start, epoch)?.0) };
-        if after.epoch != *epoch || after.seq > start || self.cursor_at(after.seq, epoch)?.0 != *after {
+        if after.epoch != epoch || after.seq > start || self.cursor_at(after.seq, epoch)?.0 != *after {
             return Err(Refusal::CursorUnknown.into());
         }
         Ok(*after)
     }
 
-    fn cursor_at(&self, seq: Seq, epoch: &crate::ids::Epoch) -> Result<(Cursor, Timestamp), StoreError> {
+    fn cursor_at(&self, seq: Seq, epoch: Epoch) -> Result<(Cursor, Timestamp), StoreError> {
         if seq == Seq::ZERO {
-            return Ok((Cursor::start(*epoch), Timestamp::from_micros(0)));
+            return Ok((Cursor::start(epoch), Timestamp::from_micros(0)));
         }
         let entry =
             self.entry(seq)?.ok_or_else(|| StoreError::corrupt(format!("family `log`: place {seq} is missing")))?;
         let (last_event, _) = EventView::decode_dot(&entry.record)
             .map_err(|e| StoreError::corrupt(format!("family `log`: the record at place {seq}: {e}")))?;
-        Ok((Cursor { epoch: *epoch, seq, last_event }, entry.joined))
+        Ok((Cursor { epoch, seq, last_event }, entry.joined))
     }
 
-    /// The chain heads that the asker can compare: of what is sent, as of the last event sent, and of what it holds more
-    /// of than we do, whenever ours moved. All others were compared here. What is sent counts as known from now on.
-    fn heads_for(&self, sent: &[(Origin, u64)], asking: &mut Asking, chains: &Heads) -> Result<Heads, StoreError> {
-        let mut heads = Vec::with_capacity(sent.len());
+    /// The chain heads that the asker is to compare: of what is sent, as of the last event sent, and what it must be told.
+    /// What is sent counts as known from now on, and as compared: it is ours.
+    fn heads_for(&self, sent: &[(Origin, u64)], asking: &mut Asking) -> Result<Heads, StoreError> {
+        let mut heads = Vec::with_capacity(sent.len() + asking.tell.len());
         for &(origin, counter) in sent {
             let dot = stored_dot(&**self.store(), origin, counter)?.ok_or_else(|| missing(origin, counter))?;
             let head = ChainHead { counter, digest: dot.digest };
             asking.known.insert(origin, head);
+            asking.checked.insert(origin, Checked::Here(counter));
+            asking.tell.remove(&origin);
             heads.push((origin, head));
         }
-        for (origin, tip) in chains.iter() {
-            let more = asking.counter(origin) > tip.counter;
-            if more && asking.told.insert(origin, tip.counter) != Some(tip.counter) {
-                heads.push((origin, tip));
-            }
-        }
+        heads.extend(asking.tell.iter().map(|(&origin, &head)| (origin, head)));
         Ok(Heads::new(heads))
     }
 }
@@ -297,6 +404,7 @@ struct Run<'a> {
     asking: &'a Asking,
     own: CortexId,
     now: Option<Timestamp>,
+    withheld: &'a Withheld,
     bytes: u64,
     events: Vec<(Seq, EventBytes)>,
     /// The last counter sent of each origin, sorted.
@@ -315,8 +423,19 @@ struct Place {
 }
 
 impl<'a> Run<'a> {
-    const fn new(asking: &'a Asking, own: CortexId, now: Option<Timestamp>) -> Self {
-        Self { asking, own, now, bytes: 0, events: Vec::new(), sent: Vec::new(), last: None, damaged: None, held: None }
+    const fn new(asking: &'a Asking, own: CortexId, now: Option<Timestamp>, withheld: &'a Withheld) -> Self {
+        Self {
+            asking,
+            own,
+            now,
+            withheld,
+            bytes: 0,
+            events: Vec::new(),
+            sent: Vec::new(),
+            last: None,
+            damaged: None,
+            held: None,
+        }
     }
 
     fn visit(&mut self, seq: Seq, joined: Timestamp, record: &[u8]) -> ControlFlow<()> {
@@ -324,7 +443,8 @@ impl<'a> Run<'a> {
             self.damaged = Some(seq);
             return ControlFlow::Break(());
         };
-        if dot.counter() > self.asking.counter(dot.origin()) {
+        let wanted = self.asking.scope.covers(dot.origin()) && !self.withheld.holds(dot);
+        if wanted && dot.counter() > self.asking.counter(dot.origin()) {
             self.held = self.asking.held(dot.origin(), self.own, joined, self.now);
             let bytes = self.bytes + record.len() as u64;
             // One event larger than the limit travels alone.

@@ -3,16 +3,20 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use super::ingest::{Asked, Held, IngestError, Ingested, plan_ingest};
+use super::epoch::EpochEnd;
+use super::forks::Decisions;
+use super::ingest::{Asked, Held, IngestError, IngestPlan, Ingested, plan_ingest};
 use super::peers::read_pin;
 use super::view::{Durable, LogView, stored_dot};
 use super::{LocalIdentity, LogHead, read_cursor};
-use crate::codec::{StoredChain, StoredDot, encode_chain, encode_cursor, encode_dot, encode_log_entry, encode_seq};
+use crate::codec::{
+    StoredChain, StoredDot, encode_chain, encode_cursor, encode_dot, encode_log_entry, encode_noted_head, encode_seq,
+};
 use crate::cursor::Cursor;
 use crate::digest::Digest;
 use crate::event::EventBytes;
-use crate::ids::{Dot, EventId, IdGenerator, Origin, PeerName};
-use crate::protocol::{ChainHead, EventBatch};
+use crate::ids::{CortexId, Dot, EventId, IdGenerator, Origin, PeerName};
+use crate::protocol::{ChainHead, EventBatch, Scope};
 use crate::store::{Batch, Durability, Family, Store, StoreError, StoreErrorKind, keys};
 use crate::time::Timestamp;
 
@@ -52,6 +56,9 @@ pub struct Log {
     pub(super) staged: Staged,
     /// Chains that are visible but not yet durable.
     unsynced: BTreeSet<Origin>,
+    pub(super) decisions: Decisions,
+    /// Whether a peer already made this process change its epoch: one that lies must not do so for ever.
+    pub(super) epoch_changed: bool,
     failed: bool,
 }
 
@@ -60,7 +67,7 @@ pub(super) struct Staged {
     batch: Batch,
     dots: HashMap<(Origin, u64), StoredDot>,
     chains: BTreeSet<Origin>,
-    cursors: HashMap<PeerName, Cursor>,
+    cursors: HashMap<PeerName, Option<Cursor>>,
     own: bool,
 }
 
@@ -72,6 +79,7 @@ impl Log {
         chains: BTreeMap<Origin, StoredChain>,
         head: LogHead,
         last_id: EventId,
+        decisions: Decisions,
     ) -> Self {
         Self {
             view,
@@ -82,6 +90,8 @@ impl Log {
             ids: IdGenerator::after(last_id),
             staged: Staged::default(),
             unsynced: BTreeSet::new(),
+            decisions,
+            epoch_changed: false,
             failed: false,
         }
     }
@@ -127,13 +137,14 @@ impl Log {
             return Err(IngestError::NotAsked);
         }
         let current = match self.staged.cursors.get(peer) {
-            Some(&cursor) => Some(cursor),
+            Some(&cursor) => cursor,
             None => read_cursor(store, peer)?,
         };
         if asked.after.is_some() && asked.after != current {
             return Err(IngestError::NotAsked);
         }
-        let plan = plan_ingest(batch, asked, self.identity.origin(), &*self)?;
+        let plan = plan_ingest(batch, asked, &*self)?;
+        self.check_own(&plan, now)?;
         let (stored, known) = (plan.events.len(), plan.known);
         for event in plan.events {
             self.stage_event(event.id, event.dot, event.digest, &event.bytes, now);
@@ -141,11 +152,33 @@ impl Log {
         for (origin, chain) in plan.chains {
             self.set_chain(origin, chain);
         }
-        if current != Some(batch.last) {
-            self.staged.batch.put(Family::Cursors, &keys::peer_cursor(peer), &encode_cursor(&batch.last));
-            self.staged.cursors.insert(peer.clone(), batch.last);
+        for &origin in &plan.healed {
+            tracing::info!(%peer, %origin, "the histories agree again");
+            self.staged.batch.delete(Family::Evidence, &keys::fork(origin, asked.to));
         }
-        Ok(Ingested { stored, known, cursor: batch.last })
+        if !plan.healed.is_empty() {
+            // It passed what was withheld, and must not pass what is to come.
+            self.staged.batch.delete(Family::Cursors, &keys::peer_cursor(peer));
+            self.staged.cursors.insert(peer.clone(), None);
+        } else if asked.scope == Scope::All && current != Some(batch.last) {
+            self.staged.batch.put(Family::Cursors, &keys::peer_cursor(peer), &encode_cursor(&batch.last));
+            self.staged.cursors.insert(peer.clone(), Some(batch.last));
+        }
+        Ok(Ingested { stored, known, cursor: batch.last, healed: plan.healed.len() })
+    }
+
+    /// Events that follow on our own chain and that we do not have: this store went back in time. They were seen, chained
+    /// to our own digest, so it is no mere claim; what follows is appended under a new epoch, and they are stored like
+    /// anybody's.
+    fn check_own(&mut self, plan: &IngestPlan, now: Timestamp) -> Result<(), IngestError> {
+        let own = self.identity.origin();
+        let Some(lost) = plan.events.iter().find(|event| event.dot.origin() == own) else { return Ok(()) };
+        if self.epoch_changed {
+            return Err(IngestError::OwnEpoch { dot: lost.dot });
+        }
+        self.begin_epoch(EpochEnd::RolledBack, now)?;
+        self.epoch_changed = true;
+        Ok(())
     }
 
     /// Adds changes of peers' or an application's state to what is staged.
@@ -159,6 +192,11 @@ impl Log {
         }
         self.staged.batch.extend(changes);
         Ok(())
+    }
+
+    /// What is in memory may not be what the store holds.
+    pub(super) const fn fail(&mut self) {
+        self.failed = true;
     }
 
     pub(super) fn usable(&self) -> Result<(), StoreError> {
@@ -249,7 +287,9 @@ impl Log {
             durable.chains.insert(origin, ChainHead { counter: chain.counter, digest: chain.digest });
         }
         durable.head = self.head;
+        durable.identity.clone_from(&self.identity);
         drop(durable);
+        self.view.store().note(&encode_noted_head(self.identity.epoch, self.head.seq));
         self.view.shared.durable_head.send_replace(self.head.seq);
     }
 
@@ -261,20 +301,19 @@ impl Log {
         self.store().reopen()?;
         self.store().sync()?;
         let state = super::open::load(&**self.store())?;
+        if let Some(identity) = state.identity {
+            self.identity = identity;
+        }
+        self.decisions = state.decisions;
         self.chains = state.chains;
         self.head = state.head;
         self.ids = IdGenerator::after(state.last_id.max(self.ids.last()));
         self.staged = Staged::default();
         self.unsynced.clear();
-        let durable = Durable {
-            head: self.head,
-            chains: self
-                .chains
-                .iter()
-                .map(|(&origin, chain)| (origin, ChainHead { counter: chain.counter, digest: chain.digest }))
-                .collect(),
-        };
-        *self.view.durable_mut() = durable;
+        let mut durable = self.view.durable_mut();
+        let rewrites = durable.rewrites;
+        *durable = Durable::of(self.identity.clone(), self.head, &self.chains, rewrites);
+        drop(durable);
         self.view.shared.visible_head.send_replace(self.head.seq);
         self.view.shared.durable_head.send_replace(self.head.seq);
         self.failed = false;
@@ -289,6 +328,15 @@ impl Held for Log {
 
     fn origins(&self) -> usize {
         self.chains.len()
+    }
+
+    fn decided(&self, origin: Origin, counter: u64) -> Option<Digest> {
+        self.decisions.get(&(origin, counter)).copied()
+    }
+
+    fn other_version(&self, origin: Origin, holder: CortexId) -> Result<Option<Digest>, StoreError> {
+        let known = super::forks::forks(&**self.store())?;
+        Ok(known.into_iter().find(|fork| fork.origin == origin && fork.holder == holder).map(|fork| fork.theirs))
     }
 
     fn digest_at(&self, origin: Origin, counter: u64) -> Result<Option<Digest>, StoreError> {

@@ -7,10 +7,13 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::append::{AppendError, Appended};
 use super::core::Log;
+use super::forks::{Fork, ForkFinding, NotAFork};
 use super::ingest::{Asked, IngestError, Ingested};
+use super::set_aside::{ResolveError, Resolved};
 use super::view::LogView;
 use super::writer::{Operation, Writer, closed};
 use crate::clock::VClock;
+use crate::digest::Digest;
 use crate::event::Draft;
 use crate::ids::PeerName;
 use crate::protocol::EventBatch;
@@ -95,6 +98,27 @@ impl LogHandle {
         let (reply, answer) = oneshot::channel();
         let operation = Operation::Ingest { peer, asked, batch: Box::new(batch), reply };
         self.send(operation).await.map_err(|()| closed())?;
+        answer.await.unwrap_or_else(|_| Err(closed().into()))
+    }
+
+    /// Keeps what was found out about a fork, with its evidence.
+    ///
+    /// # Errors
+    /// [`NotAFork`] where what was shown does not prove it.
+    pub async fn note_fork(&self, finding: ForkFinding) -> Result<Fork, NotAFork> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Operation::NoteFork { finding, reply }).await.map_err(|()| closed())?;
+        answer.await.unwrap_or_else(|_| Err(closed().into()))
+    }
+
+    /// Ends a fork here in favour of the version with this digest. Replayers that are running are to be rebuilt then:
+    /// [`crate::cortex::Cortex::resolve_fork`] does both.
+    ///
+    /// # Errors
+    /// [`ResolveError`]; then nothing was changed.
+    pub async fn resolve_fork(&self, keep: Digest) -> Result<Resolved, ResolveError> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Operation::ResolveFork { keep, reply }).await.map_err(|()| closed())?;
         answer.await.unwrap_or_else(|_| Err(closed().into()))
     }
 

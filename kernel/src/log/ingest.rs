@@ -13,7 +13,7 @@ use crate::digest::Digest;
 use crate::event::{EventBytes, InvalidEvent};
 use crate::health::ErrorCategory;
 use crate::ids::{CortexId, Dot, EventId, Origin};
-use crate::protocol::{EventBatch, RequestId};
+use crate::protocol::{EventBatch, Heads, RequestId, Scope};
 use crate::store::StoreError;
 
 /// What was asked for: an answer is measured against it.
@@ -29,6 +29,10 @@ pub struct Asked {
     pub max_events: u32,
     /// The most bytes of events it allowed.
     pub max_bytes: u64,
+    /// Whose events; unless everybody's, the answer moves no cursor.
+    pub scope: Scope,
+    /// Where the histories were found to differ, with our digests there.
+    pub withhold: Heads,
 }
 
 /// Why a batch was not taken. Nothing of it was stored, and the cursor stands where it stood.
@@ -89,8 +93,9 @@ pub enum IngestError {
         /// The origin.
         origin: Origin,
     },
-    /// It holds an event of our own current epoch that we do not have: our store went back in time.
-    #[error("it holds our own {dot}, which we do not have: this store went back in time")]
+    /// It holds an event of our own current epoch that we do not have, although this process changed its epoch already for
+    /// that reason: either the store went back in time again under it, or the peer makes events up.
+    #[error("it holds our own {dot}, which we do not have, and this process took a new epoch for that reason before")]
     OwnEpoch {
         /// The event.
         dot: Dot,
@@ -132,8 +137,10 @@ pub struct Ingested {
     pub stored: usize,
     /// How many were known already.
     pub known: usize,
-    /// Where the peer's cursor stands now.
+    /// Where the batch ended.
     pub cursor: Cursor,
+    /// How many histories that had differed agree now: what was withheld is to be asked for.
+    pub healed: usize,
 }
 
 /// What the decision asks of the log.
@@ -143,6 +150,15 @@ pub trait Held {
 
     /// How many origins are held.
     fn origins(&self) -> usize;
+
+    /// Which version of an origin's event at a counter was decided for, if there was ever a choice.
+    fn decided(&self, origin: Origin, counter: u64) -> Option<Digest>;
+
+    /// The version of an origin that a cortex is known to hold instead of ours.
+    ///
+    /// # Errors
+    /// [`StoreError`] where it cannot be read.
+    fn other_version(&self, origin: Origin, holder: CortexId) -> Result<Option<Digest>, StoreError>;
 
     /// The digest of a chain at a counter that is held, or `None` if it is not.
     ///
@@ -173,19 +189,22 @@ pub struct IngestPlan {
     pub chains: BTreeMap<Origin, StoredChain>,
     /// How many events of the batch were known.
     pub known: usize,
+    /// Origins whose histories differed once and agree now.
+    pub healed: Vec<Origin>,
 }
 
-/// Decides over a batch: [`IngestPlan`], or why nothing of it may be stored. `own` is the origin we append under.
+/// Decides over a batch: [`IngestPlan`], or why nothing of it may be stored.
 ///
 /// # Errors
 /// [`IngestError`], each meaning that nothing may be stored and no cursor moved.
-pub fn plan_ingest(batch: &EventBatch, asked: &Asked, own: Origin, held: &dyn Held) -> Result<IngestPlan, IngestError> {
+pub fn plan_ingest(batch: &EventBatch, asked: &Asked, held: &dyn Held) -> Result<IngestPlan, IngestError> {
     check_envelope(batch, asked)?;
-    let mut planning = Planning { held, own, plan: IngestPlan::default(), seen: BTreeMap::new() };
+    let mut planning = Planning { held, plan: IngestPlan::default(), seen: BTreeMap::new() };
     for (seq, bytes) in &batch.events {
         planning.event(*seq, bytes)?;
     }
-    planning.compare_heads(batch)?;
+    planning.compare_heads(batch, asked)?;
+    planning.check_withheld(asked)?;
     Ok(planning.plan)
 }
 
@@ -209,14 +228,13 @@ fn check_envelope(batch: &EventBatch, asked: &Asked) -> Result<(), IngestError> 
     ];
     match rules.into_iter().find(|(kept, _)| !kept) {
         Some((_, rule)) => Err(IngestError::Protocol { rule }),
-        None if asked.after.is_some_and(|after| after != *prev) => Err(IngestError::Gap { prev: *prev }),
+        None if asked.after.map_or(batch.part > 0, |after| after != *prev) => Err(IngestError::Gap { prev: *prev }),
         None => Ok(()),
     }
 }
 
 struct Planning<'a> {
     held: &'a dyn Held,
-    own: Origin,
     plan: IngestPlan,
     /// The batch's own chains, as far as they were recomputed.
     seen: BTreeMap<Origin, (u64, Digest)>,
@@ -245,12 +263,8 @@ impl Planning<'_> {
         let view = EventView::decode(bytes).map_err(invalid)?;
         let (origin, counter) = (view.dot.origin(), view.dot.counter());
         let held = self.counter(origin);
-        if counter > held + 1 || counter > held && origin == self.own {
-            return Err(if origin == self.own {
-                IngestError::OwnEpoch { dot: view.dot }
-            } else {
-                IngestError::Hole { dot: view.dot, held }
-            });
+        if counter > held + 1 {
+            return Err(IngestError::Hole { dot: view.dot, held });
         }
         let digest = self.chain_digest(&view, bytes)?;
         if counter <= held {
@@ -258,6 +272,8 @@ impl Planning<'_> {
                 return Err(IngestError::Fork { origin, counter });
             }
             self.plan.known += 1;
+        } else if self.held.decided(origin, counter).is_some_and(|keep| keep != digest) {
+            return Err(IngestError::Fork { origin, counter });
         } else {
             let chain = self.extend(&view, digest).map_err(|e| match e {
                 Extend::Invalid(source) => invalid(source),
@@ -307,7 +323,8 @@ impl Planning<'_> {
     }
 
     /// Both sides' digests at one counter, really compared, before anything is committed.
-    fn compare_heads(&self, batch: &EventBatch) -> Result<(), IngestError> {
+    fn compare_heads(&mut self, batch: &EventBatch, asked: &Asked) -> Result<(), IngestError> {
+        let withheld = |origin, counter| asked.withhold.get(origin).is_some_and(|ours| ours.counter <= counter);
         for (&origin, &(counter, digest)) in &self.seen {
             let Some(theirs) = batch.heads.get(origin).filter(|head| head.counter == counter) else {
                 return Err(IngestError::Protocol {
@@ -317,14 +334,46 @@ impl Planning<'_> {
             if theirs.digest != digest {
                 return Err(IngestError::Fork { origin, counter });
             }
+            if withheld(origin, counter) {
+                self.plan.healed.push(origin);
+            }
         }
         for (origin, theirs) in batch.heads.iter().filter(|(o, _)| !self.seen.contains_key(o)) {
+            if asked.withhold.get(origin) == Some(theirs) {
+                self.plan.healed.push(origin);
+                continue;
+            }
+            // It resolved a fork of its own meanwhile: what we know of its version is out of date.
+            if asked.withhold.get(origin).is_some_and(|ours| ours.counter == theirs.counter)
+                && self.held.other_version(origin, asked.to)?.is_some_and(|known| known != theirs.digest)
+            {
+                return Err(IngestError::Fork { origin, counter: theirs.counter });
+            }
             match self.digest_at(origin, theirs.counter)? {
-                Some(ours) if ours != theirs.digest => {
+                Some(ours) if ours == theirs.digest && withheld(origin, theirs.counter) => {
+                    self.plan.healed.push(origin);
+                }
+                // Behind the known difference a head is told only where that one is over: then there is another.
+                Some(ours)
+                    if ours != theirs.digest
+                        && asked.withhold.get(origin).is_none_or(|known| known.counter != theirs.counter) =>
+                {
                     return Err(IngestError::Fork { origin, counter: theirs.counter });
                 }
                 // Not held here yet: nothing was compared, and nothing is claimed.
                 _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Nothing that depends on another version than ours may come in: its causes are not the ones we hold.
+    fn check_withheld(&self, asked: &Asked) -> Result<(), IngestError> {
+        for (origin, ours) in asked.withhold.iter().filter(|(origin, _)| !self.plan.healed.contains(origin)) {
+            if self.plan.chains.values().any(|chain| chain.clock.get(origin) >= ours.counter) {
+                return Err(IngestError::Protocol {
+                    rule: "it brings what depends on a history that differs from ours",
+                });
             }
         }
         Ok(())

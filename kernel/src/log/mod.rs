@@ -15,21 +15,28 @@
 mod answer;
 mod append;
 mod core;
+mod epoch;
+mod forks;
 mod handle;
 mod ingest;
 mod open;
 mod peers;
+mod set_aside;
 mod verify;
 mod view;
+mod withheld;
 mod writer;
 
 pub use answer::{Asking, Found};
 pub use append::{AppendError, Appended};
 pub use core::{Log, LogOptions};
+pub use epoch::{EpochChange, EpochEnd, read_epoch_change};
+pub use forks::{Fork, ForkFinding, NotAFork, forks, withhold_from};
 pub use handle::{Context, LogHandle};
 pub use ingest::{Asked, Held, IngestError, IngestPlan, Ingested, PlannedEvent, plan_ingest};
 pub use open::OpenError;
 pub use peers::{Pin, put_pin, read_cursor, read_health, read_pin, read_seen};
+pub use set_aside::{ResolveError, Resolved};
 pub use verify::{VerifyReport, verify};
 pub use view::{LogEntry, LogHead, LogView};
 

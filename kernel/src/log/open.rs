@@ -5,13 +5,17 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::core::{Log, LogOptions};
+use super::epoch::{EpochEnd, put_epoch};
+use super::forks::{Decisions, decisions};
 use super::view::{Durable, LogView, damaged, stored_dot};
 use super::{LocalIdentity, LogHead};
 use crate::clock::MAX_CLOCK_ENTRIES;
-use crate::codec::{EventView, StoredChain, decode_chain, decode_identity, decode_log_entry, encode_identity};
-use crate::ids::{EventId, Origin};
-use crate::protocol::ChainHead;
+use crate::codec::{
+    EventView, StoredChain, decode_chain, decode_identity, decode_log_entry, decode_noted_head, encode_identity,
+};
+use crate::ids::{Epoch, EventId, Origin};
 use crate::store::{Batch, Durability, Family, KeyRange, Store, StoreError, StoreErrorKind, keys};
+use crate::time::Timestamp;
 
 /// The version of the kernel's keys and values in a store.
 const FORMAT: u32 = 1;
@@ -35,6 +39,7 @@ pub(super) struct Loaded {
     pub(super) chains: BTreeMap<Origin, StoredChain>,
     pub(super) head: LogHead,
     pub(super) last_id: EventId,
+    pub(super) decisions: Decisions,
 }
 
 /// Reads what a log keeps in memory, and checks that its pieces fit together.
@@ -57,7 +62,7 @@ pub(super) fn load(store: &dyn Store) -> Result<Loaded, StoreError> {
         ),
         None => EventId::from_bytes([0; 16]),
     };
-    Ok(Loaded { identity, chains, head, last_id })
+    Ok(Loaded { identity, chains, head, last_id, decisions: decisions(store)? })
 }
 
 fn check_format(store: &dyn Store) -> Result<(), StoreError> {
@@ -127,26 +132,59 @@ impl Log {
         let mut batch = Batch::new();
         batch.put(Family::Meta, keys::META_FORMAT, &FORMAT.to_be_bytes());
         batch.put(Family::Meta, keys::META_IDENTITY, &encode_identity(identity));
+        if let Some(place) = store.place()? {
+            batch.put(Family::Meta, keys::META_PLACE, &place);
+        }
         store.commit(&batch, Durability::Sync)?;
         Ok(())
     }
 
-    /// Opens the log in a store.
+    /// Opens the log in a store. A store that stands in another place than when it was opened last, or that lost the end
+    /// of its log, goes on under a new epoch: somebody may hold more of the old one.
     ///
     /// # Errors
     /// [`OpenError::NotInitialised`] for a store without a cortex; a store that does not fit together is damaged.
-    pub fn open(store: Arc<dyn Store>, options: LogOptions) -> Result<Self, OpenError> {
+    pub fn open(store: Arc<dyn Store>, mut options: LogOptions) -> Result<Self, OpenError> {
         let loaded = load(&*store)?;
-        let identity = loaded.identity.ok_or(OpenError::NotInitialised)?;
+        let mut identity = loaded.identity.ok_or(OpenError::NotInitialised)?;
         // What is there may only be visible, left by a process that died before its sync: it is served as durable from
         // here on, so it must be.
         store.sync()?;
-        let heads = loaded
-            .chains
-            .iter()
-            .map(|(&origin, chain)| (origin, ChainHead { counter: chain.counter, digest: chain.digest }));
-        let durable = Durable { head: loaded.head, chains: heads.collect() };
-        let view = LogView::new(store, options.process, identity.clone(), durable);
-        Ok(Self::assemble(view, options, identity, loaded.chains, loaded.head, loaded.last_id))
+        settle(&*store, &mut identity, loaded.head, &mut options)?;
+        let durable = Durable::of(identity.clone(), loaded.head, &loaded.chains, 0);
+        let view = LogView::new(store, options.process, durable);
+        Ok(Self::assemble(view, options, identity, loaded.chains, loaded.head, loaded.last_id, loaded.decisions))
     }
+}
+
+/// Finds out whether these data are the ones that were written here, up to their end.
+fn settle(
+    store: &dyn Store,
+    identity: &mut LocalIdentity,
+    head: LogHead,
+    options: &mut LogOptions,
+) -> Result<(), StoreError> {
+    let (here, before) = (store.place()?, store.get(Family::Meta, keys::META_PLACE)?);
+    let mut changes = Batch::new();
+    let moved = before.is_some() && here.is_some() && before != here;
+    let noted = store.noted().and_then(|bytes| decode_noted_head(&bytes));
+    // A note of the epoch before this one was written before the change; one of any other was written after these data.
+    let previous = super::epoch::read_epoch_change(store)?.map(|change| change.from);
+    let lost =
+        noted.filter(|&(epoch, seq)| if epoch == identity.epoch { seq > head.seq } else { Some(epoch) != previous });
+    if let Some((_, seq)) = lost {
+        tracing::error!(had = seq.get(), has = head.seq.get(), "the log lost its end: peers may still hold it");
+    }
+    let why = if moved { Some(EpochEnd::Copied) } else { lost.map(|_| EpochEnd::LostTail) };
+    if let Some(why) = why {
+        let next = Epoch::new((options.entropy)() as u64);
+        put_epoch(&mut changes, identity, next, why, Timestamp::now());
+    }
+    if let Some(here) = here.filter(|here| before.as_ref() != Some(here)) {
+        changes.put(Family::Meta, keys::META_PLACE, &here);
+    }
+    if !changes.is_empty() {
+        store.commit(&changes, Durability::Sync)?;
+    }
+    Ok(())
 }

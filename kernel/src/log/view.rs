@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use bytes::Bytes;
@@ -9,15 +10,16 @@ use futures_util::stream::{self, Stream};
 use tokio::sync::watch;
 
 use super::LocalIdentity;
+use super::withheld::Followed;
 use crate::clock::VClock;
-use crate::codec::StoredDot;
-use crate::codec::{EventView, StoredError, decode_dot, decode_log_entry, decode_seq};
+use crate::codec::{EventView, StoredChain, StoredDot, StoredError, decode_dot, decode_log_entry, decode_seq};
 use crate::cursor::{Cursor, Seq};
+use crate::digest::Digest;
 use crate::event::{EventBytes, InvalidEvent, to_cloud_event};
 use crate::ids::{Dot, EventId, Origin};
 use crate::protocol::{ChainHead, Heads, Identity, PROTOCOL_MAX, PROTOCOL_MIN};
 use crate::receipts::Receipts;
-use crate::store::{Family, KeyRange, Store, StoreError, keys};
+use crate::store::{Family, KeyRange, Store, StoreError, StoreErrorKind, keys};
 use crate::time::Timestamp;
 
 const FOLLOW_PAGE: usize = 256;
@@ -74,18 +76,35 @@ pub(super) type EntryVisitor<'a> = dyn FnMut(Seq, Timestamp, &[u8]) -> ControlFl
 
 pub(super) struct Shared {
     pub(super) store: Arc<dyn Store>,
-    pub(super) process: u64,
-    identity: RwLock<LocalIdentity>,
+    /// Changes where what was asked before must not be answered any more.
+    pub(super) process: AtomicU64,
     durable: RwLock<Durable>,
     pub(super) visible_head: watch::Sender<Seq>,
     pub(super) durable_head: watch::Sender<Seq>,
     receipts: Receipts,
+    pub(super) followed: Followed,
 }
 
 #[derive(Debug, Clone)]
 pub(super) struct Durable {
+    pub(super) identity: LocalIdentity,
     pub(super) head: LogHead,
     pub(super) chains: BTreeMap<Origin, ChainHead>,
+    /// How many times places of the log came to mean other events.
+    pub(super) rewrites: u64,
+}
+
+impl Durable {
+    pub(super) fn of(
+        identity: LocalIdentity,
+        head: LogHead,
+        chains: &BTreeMap<Origin, StoredChain>,
+        rewrites: u64,
+    ) -> Self {
+        let chains =
+            chains.iter().map(|(&origin, chain)| (origin, ChainHead { counter: chain.counter, digest: chain.digest }));
+        Self { identity, head, chains: chains.collect(), rewrites }
+    }
 }
 
 /// What is held, as any thread may read it. Cheap to clone.
@@ -102,14 +121,14 @@ pub(super) fn damaged(family: Family<'_>, fault: &StoredError) -> StoreError {
 }
 
 impl LogView {
-    pub(super) fn new(store: Arc<dyn Store>, process: u64, identity: LocalIdentity, durable: Durable) -> Self {
+    pub(super) fn new(store: Arc<dyn Store>, process: u64, durable: Durable) -> Self {
         let head = durable.head.seq;
         Self {
             shared: Arc::new(Shared {
                 store,
-                process,
-                receipts: Receipts::new(identity.cortex_id),
-                identity: RwLock::new(identity),
+                process: AtomicU64::new(process),
+                followed: Followed::default(),
+                receipts: Receipts::new(durable.identity.cortex_id),
                 durable: RwLock::new(durable),
                 visible_head: watch::Sender::new(head),
                 durable_head: watch::Sender::new(head),
@@ -138,16 +157,16 @@ impl LogView {
         &self.shared.receipts
     }
 
-    /// Who this cortex is.
+    /// Who this cortex is, and in which epoch.
     #[must_use]
     pub fn local(&self) -> LocalIdentity {
-        self.shared.identity.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.durable().identity.clone()
     }
 
-    /// The random bits that tell this opening of the log from every other.
+    /// The random bits that tell this opening of the log, since its last rewriting, from every other.
     #[must_use]
     pub fn process(&self) -> u64 {
-        self.shared.process
+        self.shared.process.load(Ordering::Relaxed)
     }
 
     /// The newest durable entry.
@@ -159,8 +178,9 @@ impl LogView {
     /// The cursor at the newest durable entry.
     #[must_use]
     pub fn head_cursor(&self) -> Cursor {
-        let head = self.head();
-        Cursor { epoch: self.local().epoch, seq: head.seq, last_event: head.last_event }
+        let durable = self.durable();
+        let head = durable.head;
+        Cursor { epoch: durable.identity.epoch, seq: head.seq, last_event: head.last_event }
     }
 
     /// The newest entry that reads see, durable or not.
@@ -198,8 +218,7 @@ impl LogView {
     /// What this cortex says of itself before any event.
     #[must_use]
     pub fn identity(&self) -> Identity {
-        let local = self.local();
-        let head = self.head();
+        let Durable { identity: local, head, .. } = self.durable().clone();
         Identity {
             cortex_id: local.cortex_id,
             name: local.name,
@@ -236,8 +255,9 @@ impl LogView {
     /// The store is read where the stream is polled, a page at a time.
     pub fn follow(&self, after: Seq) -> impl Stream<Item = Result<LogEntry, StoreError>> + Send + use<> {
         let durable = self.watch_durable();
+        let rewrites = self.durable().rewrites;
         let state = (self.clone(), durable, after, VecDeque::new(), false);
-        stream::unfold(state, |(view, mut durable, mut at, mut page, failed)| async move {
+        stream::unfold(state, move |(view, mut durable, mut at, mut page, failed)| async move {
             if failed {
                 return None;
             }
@@ -246,7 +266,12 @@ impl LogView {
                     return Some((Ok(entry), (view, durable, at, page, false)));
                 }
                 // `changed` would miss what came before it was asked.
-                durable.wait_for(|head| *head > at).await.ok()?;
+                durable.wait_for(|head| *head > at || view.durable().rewrites != rewrites).await.ok()?;
+                if view.durable().rewrites != rewrites {
+                    let why = "events were set aside, and places of the log mean other events now; begin again";
+                    let error = StoreError::new(StoreErrorKind::Misuse, why);
+                    return Some((Err(error), (view, durable, at, page, true)));
+                }
                 match view.durable_entries(at, FOLLOW_PAGE, FOLLOW_BYTES) {
                     Ok(entries) => {
                         at = entries.last().map_or(at, |entry| entry.seq);
@@ -328,6 +353,17 @@ impl LogView {
     /// [`StoreError`].
     pub fn dot(&self, dot: Dot) -> Result<Option<StoredDot>, StoreError> {
         stored_dot(&*self.shared.store, dot.origin(), dot.counter())
+    }
+
+    /// The digest of an origin's chain at a counter: zero before its first event, `None` where it is not held.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn chain_digest(&self, origin: Origin, counter: u64) -> Result<Option<Digest>, StoreError> {
+        if counter == 0 {
+            return Ok(Some(Digest::ZERO));
+        }
+        Ok(stored_dot(&*self.shared.store, origin, counter)?.map(|dot| dot.digest))
     }
 
     /// The place of the event with this id, if it is held.

@@ -6,9 +6,12 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::append::{AppendError, Appended};
 use super::core::Log;
+use super::forks::{Fork, ForkFinding, NotAFork};
 use super::handle::Context;
 use super::ingest::{Asked, IngestError, Ingested};
+use super::set_aside::{ResolveError, Resolved};
 use crate::clock::VClock;
+use crate::digest::Digest;
 use crate::event::Draft;
 use crate::ids::PeerName;
 use crate::protocol::EventBatch;
@@ -25,6 +28,8 @@ pub(super) type Reply<T, E> = oneshot::Sender<Result<T, E>>;
 pub(super) enum Operation {
     Append { drafts: Vec<Draft>, context: Context, reply: Reply<Vec<Appended>, AppendError> },
     Ingest { peer: PeerName, asked: Asked, batch: Box<EventBatch>, reply: Reply<Ingested, IngestError> },
+    NoteFork { finding: ForkFinding, reply: Reply<Fork, NotAFork> },
+    ResolveFork { keep: Digest, reply: Reply<Resolved, ResolveError> },
     State { changes: Batch, reply: Reply<(), StoreError> },
     Stop,
 }
@@ -33,6 +38,7 @@ pub(super) enum Operation {
 enum Waiting {
     Append(Vec<Appended>, Reply<Vec<Appended>, AppendError>),
     Ingest(Ingested, Reply<Ingested, IngestError>),
+    NoteFork(Fork, Reply<Fork, NotAFork>),
     State(Reply<(), StoreError>),
 }
 
@@ -91,6 +97,15 @@ impl Writer {
                 Ok(()) => waiting.push(Waiting::State(reply)),
                 Err(error) => drop(reply.send(Err(error))),
             },
+            Operation::NoteFork { finding, reply } => match self.log.note_fork(&finding, now) {
+                Ok(fork) => waiting.push(Waiting::NoteFork(fork, reply)),
+                Err(error) => drop(reply.send(Err(error))),
+            },
+            Operation::ResolveFork { keep, reply } => {
+                // It commits by itself, and what was staged before with it.
+                self.commit(std::mem::take(waiting));
+                drop(reply.send(self.log.resolve_fork(keep, now)));
+            }
             Operation::Stop => return false,
         }
         true
@@ -117,6 +132,7 @@ impl Writer {
                     match waiter {
                         Waiting::Append(appended, reply) => drop(reply.send(Ok(appended))),
                         Waiting::Ingest(ingested, reply) => drop(reply.send(Ok(ingested))),
+                        Waiting::NoteFork(fork, reply) => drop(reply.send(Ok(fork))),
                         Waiting::State(reply) => drop(reply.send(Ok(()))),
                     }
                 }
@@ -128,6 +144,7 @@ impl Writer {
                     match waiter {
                         Waiting::Append(_, reply) => drop(reply.send(Err(error.into()))),
                         Waiting::Ingest(_, reply) => drop(reply.send(Err(error.into()))),
+                        Waiting::NoteFork(_, reply) => drop(reply.send(Err(error.into()))),
                         Waiting::State(reply) => drop(reply.send(Err(error))),
                     }
                 }

@@ -19,18 +19,20 @@
 
 mod backoff;
 mod identity;
+mod inspection;
 #[cfg(test)]
 mod tests;
 
 pub use backoff::{BACKOFF_BASE, BACKOFF_MAX, backoff};
 pub use identity::{IdentityContext, check_identity};
+pub use inspection::{Inspection, InspectionStep};
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::cursor::Cursor;
 use crate::health::{ErrorCategory, PeerHealth};
-use crate::ids::CortexId;
+use crate::ids::{CortexId, Origin};
 use crate::log::Ingested;
 use crate::protocol::{EventBatch, FetchReply, Heartbeat, Identity, Refusal};
 use crate::time::Timestamp;
@@ -77,6 +79,18 @@ pub enum Action {
         number: u64,
         /// The batch.
         batch: Box<EventBatch>,
+    },
+    /// Find out where the peer's history of an origin parts from ours, keep that with the evidence, and bring the outcome
+    /// to [`PeerMachine::handle_inspected`] with this number.
+    Inspect {
+        /// Names the question.
+        number: u64,
+        /// Whom to address.
+        to: CortexId,
+        /// The origin.
+        origin: Origin,
+        /// A counter at which the histories are said to differ.
+        counter: u64,
     },
     /// Call [`PeerMachine::handle_timer`] with this token at that monotonic time. Replaces any earlier timer.
     Timer {
@@ -154,10 +168,14 @@ pub enum IngestOutcome {
     NotAsked,
     /// It does not begin at our cursor: something before it was lost. Ask again.
     Gap,
+    /// The peer's history of an origin differs from ours at a counter.
+    Fork(Origin, u64),
     /// It failed.
     Failed(ErrorCategory),
 }
 
+/// A peer with more forks than this is not sounded further: as many can be named in one question.
+const MAX_INSPECTIONS: u32 = 64;
 /// More pushes than this within the window, none of which brings anything, are a flood: they wait in the transport.
 const FLOOD: u32 = 16;
 const FLOOD_WINDOW: Duration = Duration::from_secs(1);
@@ -190,6 +208,8 @@ pub struct PeerMachine {
     phase: Phase,
     peer: Option<CortexId>,
     by_clock: bool,
+    /// How many forks were looked into since the last success.
+    inspections: u32,
     /// Whether the question before this one was asked anew because its answer could not be used.
     asked_anew: bool,
     number: u64,
@@ -220,6 +240,7 @@ impl PeerMachine {
             phase: Phase::Paused,
             peer: None,
             by_clock: false,
+            inspections: 0,
             asked_anew: false,
             number: 0,
             token: 0,
@@ -288,6 +309,13 @@ impl PeerMachine {
     pub fn wake(&mut self) {
         if self.phase == Phase::BackingOff {
             self.identify();
+        }
+    }
+
+    /// Events left our log: what the peer was told that we hold is not true any more.
+    pub fn ask_anew(&mut self, now: Now) {
+        if matches!(self.phase, Phase::CatchingUp | Phase::Live) {
+            self.ask_by_clock(now);
         }
     }
 
@@ -385,6 +413,9 @@ impl PeerMachine {
                 self.actions.push_back(Action::Ingest { number, batch: Box::new(batch) });
             }
             Ok(FetchReply::Refused(Refusal::CursorUnknown)) if !self.by_clock => self.ask_by_clock(now),
+            Ok(FetchReply::Refused(Refusal::Fork { origin, counter, .. })) => {
+                self.inspect(now, origin, counter, chance)
+            }
             Ok(FetchReply::Refused(refusal)) => self.fail(now, category_of(&refusal), chance),
             Err(category) => self.fail(now, category, chance),
         }
@@ -441,7 +472,31 @@ impl PeerMachine {
             IngestOutcome::NotAsked => self.fail(now, ErrorCategory::Store, chance),
             // ... or the peer does not go on from where it was asked to.
             IngestOutcome::Gap => self.fail(now, ErrorCategory::Protocol, chance),
+            IngestOutcome::Fork(origin, counter) => self.inspect(now, origin, counter, chance),
             IngestOutcome::Failed(category) => self.fail(now, category, chance),
+        }
+    }
+
+    /// A difference is said to exist: where it begins, and whether it does, is found out before anything is believed.
+    fn inspect(&mut self, now: Now, origin: Origin, counter: u64, chance: u64) {
+        let Some(to) = self.peer else { return };
+        self.inspections += 1;
+        if self.inspections > MAX_INSPECTIONS {
+            return self.fail(now, ErrorCategory::Fork, chance);
+        }
+        self.number += 1;
+        self.actions.push_back(Action::Inspect { number: self.number, to, origin, counter });
+    }
+
+    /// What the histories differ in is known and kept, or it could not be found out.
+    pub fn handle_inspected(&mut self, now: Now, number: u64, outcome: Result<(), ErrorCategory>, chance: u64) {
+        if number != self.number {
+            return;
+        }
+        match (outcome, self.peer) {
+            (Ok(()), Some(to)) => self.fetch(now, to, true),
+            (Ok(()), None) => {}
+            (Err(category), _) => self.fail(now, category, chance),
         }
     }
 
@@ -460,6 +515,7 @@ impl PeerMachine {
     fn succeed(&mut self, now: Now, ingested: Ingested) {
         self.by_clock = false;
         self.asked_anew = false;
+        self.inspections = 0;
         self.well(now);
         let (mut caught_up, mut moved) = (true, false);
         if let Some(Pending { prev, last, head }) = self.pending.take() {
@@ -470,6 +526,10 @@ impl PeerMachine {
         }
         self.phase = if caught_up { Phase::Live } else { Phase::CatchingUp };
         let Some(to) = self.peer else { return };
+        if ingested.healed > 0 {
+            // What was withheld lies behind the cursor.
+            return self.ask_by_clock(now);
+        }
         if ingested.stored > 0 || moved {
             self.empty = (now.monotonic, 0);
             return self.fetch(now, to, false);
@@ -508,6 +568,7 @@ impl PeerMachine {
         self.forget();
         self.by_clock = false;
         self.asked_anew = false;
+        self.inspections = 0;
         self.saved_at = Some(now.monotonic);
         let news = if news { News::Failed(category) } else { News::StillFailing(category) };
         self.actions.push_back(Action::Save { health: self.health.clone(), news });

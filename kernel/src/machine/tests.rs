@@ -38,6 +38,7 @@ fn identity(n: u8) -> Identity {
 fn batch(last: u64, head: u64) -> FetchReply {
     FetchReply::Batch(EventBatch {
         request: RequestId { process: 1, number: 1 },
+        part: 0,
         from: cortex(2),
         prev: cursor(0),
         last: cursor(last),
@@ -56,7 +57,7 @@ fn quiet(head: u64) -> FetchReply {
 }
 
 fn done(stored: usize) -> IngestOutcome {
-    IngestOutcome::Done(Ingested { stored, known: 0, cursor: cursor(1) })
+    IngestOutcome::Done(Ingested { stored, known: 0, cursor: cursor(1), healed: 0 })
 }
 
 fn machine(pin: Option<u8>) -> PeerMachine {
@@ -313,19 +314,59 @@ fn an_unknown_cursor_and_a_hole_are_asked_once_by_clock() {
     assert_eq!(machine.health().last_error, Some(ErrorCategory::Protocol));
 }
 
+fn fork() -> Refusal {
+    Refusal::Fork { origin: Origin::new(cortex(2), Epoch::new(1)), counter: 3, digest: Digest::ZERO }
+}
+
 #[test]
-fn a_fork_halts_until_reset() {
+fn a_fork_is_looked_into_and_then_the_rest_flows() {
     let mut machine = machine(Some(2));
     let number = fetching(&mut machine);
-    let origin = Origin::new(cortex(2), Epoch::new(1));
-    let fork = Refusal::Fork { origin, counter: 3, digest: Digest::ZERO };
-    machine.handle_reply(at(1), number, Source::Asked, Ok(FetchReply::Refused(fork)), 0);
+    machine.handle_reply(at(1), number, Source::Asked, Ok(FetchReply::Refused(fork())), 0);
+    let Some(Action::Inspect { number, counter: 3, .. }) = machine.poll_action() else {
+        panic!("it must look into it")
+    };
+    assert_eq!(machine.poll_action(), None, "and believe nothing before");
+    machine.handle_inspected(at(1), number, Ok(()), 0);
+    assert!(matches!(machine.poll_action(), Some(Action::Fetch { by_clock: false, anew: true, .. })));
+}
+
+#[test]
+fn a_fork_that_cannot_be_shown_is_a_failure() {
+    let mut machine = machine(Some(2));
+    let number = fetching(&mut machine);
+    machine.handle_reply(at(1), number, Source::Asked, Ok(FetchReply::Refused(fork())), 0);
+    let Some(Action::Inspect { number, .. }) = machine.poll_action() else { panic!("it must look into it") };
+    machine.handle_inspected(at(1), number, Err(ErrorCategory::Fork), 0);
+    assert_eq!(machine.phase(), Phase::BackingOff);
+    assert_eq!(machine.health().last_error, Some(ErrorCategory::Fork));
+}
+
+#[test]
+fn a_peer_that_claims_forks_without_end_is_not_heard_without_end() {
+    let mut machine = machine(Some(2));
+    let mut number = fetching(&mut machine);
+    let mut looked = 0;
+    while machine.phase() != Phase::BackingOff {
+        machine.handle_reply(at(1), number, Source::Asked, Ok(FetchReply::Refused(fork())), 0);
+        let Some(Action::Inspect { number: inspected, .. }) = machine.poll_action() else { break };
+        machine.handle_inspected(at(1), inspected, Ok(()), 0);
+        let Some(Action::Fetch { number: next, .. }) = machine.poll_action() else { panic!("it must ask again") };
+        (number, looked) = (next, looked + 1);
+    }
+    assert_eq!((looked, machine.phase()), (MAX_INSPECTIONS, Phase::BackingOff));
+}
+
+#[test]
+fn what_was_withheld_is_asked_for_once_the_histories_agree() {
+    let mut machine = machine(Some(2));
+    let number = fetching(&mut machine);
+    machine.handle_reply(at(1), number, Source::Asked, Ok(batch(4, 4)), 0);
+    let Some(Action::Ingest { number, .. }) = machine.poll_action() else { panic!("it must store it") };
+    let healed = IngestOutcome::Done(Ingested { stored: 0, known: 0, cursor: cursor(4), healed: 1 });
+    machine.handle_ingested(at(1), number, healed, 0);
     let wanted = actions(&mut machine);
-    assert_eq!((wanted.len(), machine.phase()), (1, Phase::Halted), "no timer");
-    machine.wake();
-    assert!(actions(&mut machine).is_empty());
-    machine.reset();
-    assert!(matches!(actions(&mut machine)[..], [Action::Identify { .. }]));
+    assert!(matches!(wanted[..], [.., Action::Fetch { by_clock: true, anew: true, .. }]), "{wanted:?}");
 }
 
 #[test]

@@ -134,7 +134,8 @@ impl Answers {
                 self.state = State::Done;
                 return None;
             }
-            if found.batch.last != found.batch.prev {
+            // So are heads that the asker is to compare.
+            if found.batch.last != found.batch.prev || !found.batch.heads.is_empty() {
                 self.passed.get_or_insert_with(Instant::now);
             }
             if self.wait(found.held).await {
@@ -182,7 +183,7 @@ impl Answers {
                 State::Asked(request) => match view.ask(&request)? {
                     Ok(asking) => {
                         if let Known::Full(known) = &request.known {
-                            view.receipts().note(request.from, known);
+                            view.receipts().note(request.from, &asking.agreed(known));
                         }
                         Box::new(asking)
                     }
@@ -191,15 +192,20 @@ impl Answers {
                 State::Open(asking) => asking,
                 State::Reading(_) | State::Done => return Ok(Look::Refused(Refusal::Internal)),
             };
-            if let Some(refresh) = refresh {
-                let compared = view.compare_refreshed(&refresh.known)?;
-                if let Err(refusal) = compared.and_then(|()| asking.refresh(&refresh)) {
-                    return Ok(Look::Refused(refusal));
-                }
-                view.receipts().note(refresh.from, &refresh.known);
+            if let Some(refresh) = &refresh
+                && let Err(refusal) = asking.refresh(refresh)
+            {
+                return Ok(Look::Refused(refusal));
             }
-            let found = view.next_batch(&mut asking, waits.then(Timestamp::now))?;
-            Ok(Look::Found(asking, found))
+            match view.next_batch(&mut asking, waits.then(Timestamp::now))? {
+                Ok(found) => {
+                    if let Some(refresh) = refresh {
+                        view.receipts().note(refresh.from, &asking.agreed(&refresh.known));
+                    }
+                    Ok(Look::Found(asking, found))
+                }
+                Err(refusal) => Ok(Look::Refused(refusal)),
+            }
         };
         Box::pin(async move { service.blocking(read).await })
     }

@@ -2,7 +2,8 @@
 //! order.
 
 use crate::cursor::Seq;
-use crate::ids::{EventId, Origin, PeerName};
+use crate::digest::Digest;
+use crate::ids::{CortexId, Epoch, EventId, Origin, PeerName};
 
 /// `meta`: the format's version.
 pub(crate) const META_FORMAT: &[u8] = b"format";
@@ -10,6 +11,11 @@ pub(crate) const META_FORMAT: &[u8] = b"format";
 pub(crate) const META_IDENTITY: &[u8] = b"identity";
 /// `meta`: the newest event id this cortex made, in any epoch.
 pub(crate) const META_LAST_ID: &[u8] = b"last_id";
+/// `meta`: where the data stood when they were opened last.
+pub(crate) const META_PLACE: &[u8] = b"place";
+/// `meta`: when and why the epoch was changed last.
+pub(crate) const META_EPOCH_CHANGE: &[u8] = b"epoch_change";
+
 /// `replay`: everything of a replayer.
 pub(crate) fn replay_prefix(replayer: &str) -> Vec<u8> {
     [replayer.as_bytes(), &[0]].concat()
@@ -57,6 +63,56 @@ pub(crate) fn replay_rebuild(replayer: &str) -> Vec<u8> {
 
 /// `meta`: what an application keeps through `State::set` stands under this prefix.
 const META_STATE_PREFIX: &[u8] = b"state/";
+
+/// `evidence`: forks that are known.
+pub(crate) const FORKS: &[u8] = b"f";
+
+/// `evidence`: that a cortex holds another history of an origin.
+pub(crate) fn fork(origin: Origin, holder: CortexId) -> Vec<u8> {
+    [FORKS, &origin.to_bytes(), &holder.to_bytes()].concat()
+}
+
+/// Origin and holder in a key of [`fork`].
+pub(crate) fn fork_of(key: &[u8]) -> Option<(Origin, CortexId)> {
+    let rest = key.strip_prefix(FORKS)?;
+    let (origin, holder) = rest.split_first_chunk::<24>()?;
+    Some((Origin::from_bytes(*origin), CortexId::from_bytes(holder.try_into().ok()?)))
+}
+
+/// `evidence`: decisions of an operator.
+pub(crate) const DECISIONS: &[u8] = b"k";
+
+/// `evidence`: which version of an origin's event at a counter an operator decided to keep.
+pub(crate) fn decision(origin: Origin, counter: u64) -> Vec<u8> {
+    [DECISIONS, &origin.to_bytes(), &counter.to_be_bytes()].concat()
+}
+
+/// Origin and counter in a key of [`decision`].
+pub(crate) fn decision_of(key: &[u8]) -> Option<(Origin, u64)> {
+    let (origin, counter) = key.strip_prefix(DECISIONS)?.split_first_chunk::<24>()?;
+    Some((Origin::from_bytes(*origin), u64::from_be_bytes(counter.try_into().ok()?)))
+}
+
+/// `evidence`: an event of another version, which is named by its digest at the first difference.
+pub(crate) fn evidence(origin: Origin, version: Digest, counter: u64) -> Vec<u8> {
+    [b"r", &origin.to_bytes()[..], &version.to_bytes(), &counter.to_be_bytes()].concat()
+}
+
+/// `evidence`: an event that was set aside, by the epoch that began then and the place it had.
+pub(crate) fn set_aside(epoch: Epoch, seq: Seq) -> Vec<u8> {
+    [b"a", &epoch.get().to_be_bytes()[..], &log(seq)].concat()
+}
+
+/// Whether a key of `cursors` is that of a cursor.
+pub(crate) fn is_cursor(key: &[u8]) -> bool {
+    key.ends_with(&[0, FIELD_CURSOR])
+}
+
+/// The replayer whose position stands under this key of `replay`.
+pub(crate) fn replayer_of_position(key: &[u8]) -> Option<&str> {
+    let name = key.strip_suffix(&[0, FIELD_POSITION])?;
+    std::str::from_utf8(name).ok().filter(|name| !name.contains('\0'))
+}
 
 const FIELD_CURSOR: u8 = b'c';
 const FIELD_SEEN: u8 = b's';
@@ -151,7 +207,6 @@ pub(crate) fn state(name: &str) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::{CortexId, Epoch};
 
     #[test]
     fn byte_order_is_the_order_of_places_and_counters() {

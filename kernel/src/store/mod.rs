@@ -179,4 +179,24 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     /// Kind `Corrupt`, naming what is damaged.
     fn check(&self) -> Result<(), StoreError>;
+
+    /// What tells this very copy of the data from any other: a copied, restored or cloned store says something else. A
+    /// store that cannot tell says nothing, and copies of it are noticed by peers only.
+    ///
+    /// # Errors
+    /// Kinds `Io`, `ReadOnly`.
+    fn place(&self) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(None)
+    }
+
+    /// Keeps up to 64 bytes beside the data, so that a store which lost its end can be recognised. Called after what they
+    /// tell of became durable; they need not be synced, and losing them costs nothing but that.
+    fn note(&self, bytes: &[u8]) {
+        let _ = bytes;
+    }
+
+    /// What was noted last, if it can be read whole.
+    fn noted(&self) -> Option<Vec<u8>> {
+        None
+    }
 }

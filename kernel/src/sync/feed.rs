@@ -11,10 +11,11 @@ use std::time::Duration;
 use super::peer_task::hard;
 use crate::health::ErrorCategory;
 use crate::ids::{CortexId, Origin, PeerName};
-use crate::log::{Asked, LogView, read_cursor};
+use crate::log::{Asked, LogView, read_cursor, withhold_from};
 use crate::machine::Source;
 use crate::protocol::{
     Delivery, FetchRequest, Heads, Known, MAX_BATCH_BYTES, MAX_BATCH_EVENTS, PROTOCOL_MAX, Pushed, Refresh, RequestId,
+    Scope,
 };
 use crate::transport::{Link, Tail, TransportError};
 
@@ -75,7 +76,7 @@ pub(super) fn lock(told: &SharedTold) -> MutexGuard<'_, Told> {
 /// One peer's answers.
 pub(super) struct Feed {
     link: Arc<dyn Link>,
-    tail: Option<(RequestId, Box<dyn Tail>)>,
+    tail: Option<(RequestId, Heads, Box<dyn Tail>)>,
     told: SharedTold,
 }
 
@@ -92,6 +93,8 @@ impl Feed {
             after: None,
             max_events: MAX_BATCH_EVENTS,
             max_bytes: MAX_BATCH_BYTES,
+            scope: Scope::All,
+            withhold: Heads::default(),
         };
         let answer = self.answer(question, &mut asked).await;
         if answer.is_err() || self.tail.is_none() {
@@ -111,8 +114,9 @@ impl Feed {
         if question.anew {
             self.tail = None;
         }
-        if let Some((request, tail)) = &mut self.tail {
+        if let Some((request, withhold, tail)) = &mut self.tail {
             asked.request = *request;
+            asked.withhold.clone_from(withhold);
             asked.after = if question.by_clock { None } else { cursor()? };
             if let Some(pushed) = hard(deadline, tail.next(deadline)).await? {
                 return Ok(pushed);
@@ -122,11 +126,13 @@ impl Feed {
         self.tail = None;
         asked.request = question.request;
         asked.after = if question.by_clock { None } else { cursor()? };
+        asked.withhold = withhold_from(&**question.view.store(), question.to)
+            .map_err(|e| TransportError::new(ErrorCategory::Store, e.to_string()))?;
         let request = self.request(question, asked);
         match hard(deadline, self.link.tail(&request, deadline)).await? {
             Some(mut tail) => {
                 let pushed = hard(deadline, tail.next(deadline)).await?;
-                self.tail = Some((asked.request, tail));
+                self.tail = Some((asked.request, asked.withhold.clone(), tail));
                 pushed.ok_or_else(|| TransportError::new(ErrorCategory::Eof, "the run of answers ended without one"))
             }
             None => {
@@ -150,6 +156,8 @@ impl Feed {
             max_bytes: asked.max_bytes,
             wait: question.wait,
             delivery: Delivery::Live,
+            scope: Scope::All,
+            withhold: asked.withhold.clone(),
         };
         lock(&self.told).open(&request, &known);
         request

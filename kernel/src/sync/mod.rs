@@ -1,6 +1,7 @@
 //! The thin asynchronous side of [`crate::machine`]: one task a peer feeds its machine and carries its actions out.
 
 mod feed;
+mod inspect;
 mod peer_task;
 mod statuses;
 
@@ -15,6 +16,7 @@ use crate::ids::PeerName;
 use crate::log::LogHandle;
 use crate::state::{PeerState, State, StateError};
 use crate::transport::Transport;
+pub use inspect::inspection_request;
 use peer_task::{Command, PeerTask};
 use statuses::Statuses;
 pub use statuses::SyncEvent;
@@ -159,6 +161,14 @@ impl Syncer {
     /// [`PeerCommandError`].
     pub async fn reset(&self, name: &PeerName) -> Result<(), PeerCommandError> {
         self.command(name, Command::Reset).await
+    }
+
+    /// Asks every peer anew: events left our log, and what they were told that we hold is not true any more.
+    pub async fn ask_anew(&self) {
+        for peer in self.peers() {
+            // One that was stopped meanwhile is not asked at all.
+            let _ = self.command(&peer.name, Command::Anew).await;
+        }
     }
 
     /// Tries a failing peer now rather than after its back-off.

@@ -10,13 +10,14 @@ use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use super::feed::{Feed, Question, SharedTold, lock};
+use super::inspect::{MAX_QUESTIONS, inspect};
 use super::statuses::{Live, Statuses};
 use crate::config::{PeerConfig, PeerMode};
 use crate::entropy;
 use crate::health::ErrorCategory;
-use crate::ids::CortexId;
+use crate::ids::{CortexId, Origin};
 use crate::log::{Asked, IngestError, LogHandle, read_pin};
-use crate::machine::{Action, IdentityContext, IngestOutcome, News, Now, PeerMachine, Source};
+use crate::machine::{Action, IdentityContext, IngestOutcome, Inspection, News, Now, PeerMachine, Source};
 use crate::protocol::{EventBatch, FetchReply, Identity, MAX_WAIT, Pushed, RequestId};
 use crate::state::{PeerState, State, StateError};
 use crate::time::Timestamp;
@@ -39,12 +40,14 @@ pub(super) enum Command {
     Resume(Done),
     Reset(Done),
     Wake(Done),
+    Anew(Done),
 }
 
 enum Input {
     Identity(u64, Result<Identity, TransportError>),
     Answer(u64, Box<(Feed, Asked, Source)>, Result<Pushed, TransportError>),
     NoLink(u64, TransportError),
+    Inspected(u64, Result<(), ErrorCategory>),
     Ingested(u64, Result<crate::log::Ingested, IngestError>),
 }
 
@@ -180,6 +183,11 @@ impl PeerTask {
                 self.machine.wake();
                 (done, Ok(()))
             }
+            Command::Anew(done) => {
+                self.close_feed();
+                self.machine.ask_anew(self.now());
+                (done, Ok(()))
+            }
         };
         self.act().await;
         self.publish();
@@ -230,11 +238,13 @@ impl PeerTask {
                     }
                 }
             }
+            Input::Inspected(number, outcome) => self.machine.handle_inspected(now, number, outcome, chance),
             Input::Ingested(number, result) => {
                 let outcome = match result {
                     Ok(ingested) => IngestOutcome::Done(ingested),
                     Err(IngestError::NotAsked) => IngestOutcome::NotAsked,
                     Err(IngestError::Gap { .. }) => IngestOutcome::Gap,
+                    Err(IngestError::Fork { origin, counter }) => IngestOutcome::Fork(origin, counter),
                     Err(error) => {
                         tracing::warn!(peer = %self.peer.name, %error, "a batch was not taken");
                         if error.is_hole() { IngestOutcome::Hole } else { IngestOutcome::Failed(error.category()) }
@@ -263,6 +273,7 @@ impl PeerTask {
                     }
                 },
                 Action::Fetch { number, to, by_clock, anew, wait } => self.fetch(number, to, by_clock, anew, wait),
+                Action::Inspect { number, to, origin, counter } => self.inspect(number, to, origin, counter),
                 Action::Ingest { number, batch } => self.ingest(number, *batch),
                 Action::Timer { token, at } => self.timer = Some((token, self.started + at)),
                 Action::Save { health, news } => {
@@ -322,6 +333,20 @@ impl PeerTask {
                 }
                 Err(error) => Input::NoLink(number, error),
             }
+        }));
+    }
+
+    fn inspect(&mut self, number: u64, to: CortexId, origin: Origin, counter: u64) {
+        self.close_feed();
+        let first = self.requests + 1;
+        self.requests += MAX_QUESTIONS;
+        let (link, log, peer) = (self.link(), self.log.clone(), self.peer.name.clone());
+        self.in_flight = Some(Box::pin(async move {
+            let outcome = match link {
+                Ok(link) => inspect(link, log, peer, to, Inspection::new(origin, counter), first).await,
+                Err(error) => Err(error.category()),
+            };
+            Input::Inspected(number, outcome)
         }));
     }
 

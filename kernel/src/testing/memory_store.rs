@@ -24,6 +24,9 @@ struct Inner {
     visible: Families,
     durable: Families,
     pending: Vec<Batch>,
+    /// Stands for the disk and the files that hold the data.
+    place: u64,
+    noted: Option<Vec<u8>>,
     /// For each of the next commits: whether it takes effect although it reports an error.
     failing: VecDeque<bool>,
 }
@@ -58,11 +61,23 @@ impl MemoryStore {
         pending.len()
     }
 
-    /// A store with what a crash would leave now.
+    /// A store with what a crash would leave now, in the same place: an image of the whole machine, for going back to.
     #[must_use]
     pub fn durable_copy(&self) -> Self {
-        let durable = self.lock().durable.clone();
-        Self { inner: Mutex::new(Inner { visible: durable.clone(), durable, ..Inner::default() }) }
+        let inner = self.lock();
+        let (durable, place, noted) = (inner.durable.clone(), inner.place, inner.noted.clone());
+        Self { inner: Mutex::new(Inner { visible: durable.clone(), durable, place, noted, ..Inner::default() }) }
+    }
+
+    /// Says from now on that the data stand in this place: after a copy, as of a directory.
+    pub fn move_to(&self, place: u64) {
+        self.lock().place = place;
+    }
+
+    /// Whether a key would survive a crash now.
+    #[must_use]
+    pub fn is_durable(&self, family: Family<'_>, key: &[u8]) -> bool {
+        self.lock().durable.get(family.name()).is_some_and(|keys| keys.contains_key(key))
     }
 
     /// How many batches a crash could lose now.
@@ -173,6 +188,18 @@ impl Store for MemoryStore {
 
     fn check(&self) -> Result<(), StoreError> {
         Ok(())
+    }
+
+    fn place(&self) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(Some(self.lock().place.to_be_bytes().to_vec()))
+    }
+
+    fn note(&self, bytes: &[u8]) {
+        self.lock().noted = Some(bytes.to_vec());
+    }
+
+    fn noted(&self) -> Option<Vec<u8>> {
+        self.lock().noted.clone()
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod memory_store;
 mod memory_transport;
+pub mod sim;
 pub mod store_suite;
 pub mod transport_suite;
 

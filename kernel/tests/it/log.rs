@@ -6,8 +6,8 @@ use antiphon_kernel::clock::VClock;
 use antiphon_kernel::cursor::Seq;
 use antiphon_kernel::event::Draft;
 use antiphon_kernel::ids::Dot;
-use antiphon_kernel::log::{AppendError, Context, IngestError, Log, LogHandle, LogOptions, OpenError, verify};
-use antiphon_kernel::protocol::{EventBatch, FetchReply, Heads, Refusal};
+use antiphon_kernel::log::{AppendError, Context, Log, LogHandle, LogOptions, OpenError, verify};
+use antiphon_kernel::protocol::{EventBatch, FetchReply, Heads, Refusal, Scope};
 use antiphon_kernel::store::{Durability, Family, Store, StoreErrorKind};
 use antiphon_kernel::testing::MemoryStore;
 use antiphon_kernel::time::Timestamp;
@@ -198,22 +198,6 @@ fn a_fork_is_found_from_both_sides() {
 }
 
 #[test]
-fn events_of_our_own_current_epoch_that_we_lost_are_recognised() {
-    let (mut nodes, stores) = pair();
-    nodes[0].append("kept", &VClock::new(), now(), Durability::Sync);
-    let old: Arc<dyn Store> = Arc::new(stores[0].durable_copy());
-    nodes[0].append("lost", &VClock::new(), now(), Durability::Sync);
-    let (bravo, alpha) = two(&mut nodes, 1, 0);
-    bravo.poll(alpha, 10);
-    nodes[0].store = old;
-    nodes[0].restart();
-    let (alpha, bravo) = two(&mut nodes, 0, 1);
-    let (asked, reply) = alpha.ask(bravo, 10, false);
-    let error = alpha.take(1, &asked, &reply, Durability::Sync).unwrap_err();
-    assert!(matches!(error, IngestError::OwnEpoch { .. }), "{error}");
-}
-
-#[test]
 fn refusals_say_why() {
     let (mut nodes, _) = pair();
     nodes[1].append("a", &VClock::new(), now(), Durability::Sync);
@@ -236,6 +220,8 @@ fn refusals_say_why() {
         max_bytes: 1,
         wait: std::time::Duration::ZERO,
         delivery: antiphon_kernel::protocol::Delivery::Once,
+        scope: Scope::All,
+        withhold: antiphon_kernel::protocol::Heads::default(),
     };
     let full = antiphon_kernel::protocol::Known::Full(alpha.log.view().heads());
     let refusal = |request| match view.answer(&request).unwrap() {

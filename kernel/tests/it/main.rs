@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod federation;
+mod forks;
 mod live;
 mod log;
 mod lost_event;

@@ -5,12 +5,15 @@ use std::time::Duration;
 
 use antiphon_kernel::clock::VClock;
 use antiphon_kernel::event::Draft;
-use antiphon_kernel::ids::{CortexId, Epoch, PeerName};
+use antiphon_kernel::ids::{CortexId, Epoch, Origin, PeerName};
 use antiphon_kernel::log::{
-    Appended, Asked, IngestError, Ingested, LocalIdentity, Log, LogOptions, Pin, put_pin, read_cursor,
+    Appended, Asked, ForkFinding, IngestError, Ingested, LocalIdentity, Log, LogOptions, Pin, put_pin, read_cursor,
+    withhold_from,
 };
-use antiphon_kernel::protocol::{Delivery, FetchReply, FetchRequest, Known, PROTOCOL_MAX, RequestId};
+use antiphon_kernel::machine::Inspection;
+use antiphon_kernel::protocol::{Delivery, FetchReply, FetchRequest, Known, PROTOCOL_MAX, Refusal, RequestId, Scope};
 use antiphon_kernel::store::{Batch, Durability, Store};
+use antiphon_kernel::sync::inspection_request;
 use antiphon_kernel::time::Timestamp;
 
 /// Chance with a seed: xorshift64*, so that a failing run can be repeated.
@@ -83,6 +86,13 @@ impl Node {
         Self { n, store, log, process: 0, requests: 0 }
     }
 
+    /// A cortex that exists already, over a store of its own.
+    pub(crate) fn over(n: usize, store: Arc<dyn Store>) -> Self {
+        let process = 1_000;
+        let log = Log::open(Arc::clone(&store), options(n, process)).unwrap();
+        Self { n, store, log, process, requests: 0 }
+    }
+
     /// The process died and starts again: nothing is left of what it had in memory.
     pub(crate) fn restart(&mut self) {
         self.process += 1;
@@ -104,11 +114,24 @@ impl Node {
 
     /// Asks another node, and returns what was asked with the answer.
     pub(crate) fn ask(&mut self, other: &Node, max_events: u32, by_clock: bool) -> (Asked, FetchReply) {
+        let (asked, request) = self.question(other, max_events, by_clock);
+        (asked, other.log.view().answer(&request).unwrap())
+    }
+
+    pub(crate) fn question(&mut self, other: &Node, max_events: u32, by_clock: bool) -> (Asked, FetchRequest) {
         self.requests += 1;
         let view = self.log.view();
         let request = RequestId { process: view.process(), number: self.requests };
         let after = if by_clock { None } else { read_cursor(&*self.store, &peer_name(other.n)).unwrap() };
-        let asked = Asked { request, to: cortex_id(other.n), after, max_events, max_bytes: 1 << 20 };
+        let asked = Asked {
+            request,
+            to: cortex_id(other.n),
+            after,
+            max_events,
+            max_bytes: 1 << 20,
+            scope: Scope::All,
+            withhold: withhold_from(&*self.store, cortex_id(other.n)).unwrap(),
+        };
         let request = FetchRequest {
             request,
             from: cortex_id(self.n),
@@ -121,8 +144,10 @@ impl Node {
             max_bytes: asked.max_bytes,
             wait: Duration::ZERO,
             delivery: Delivery::Once,
+            scope: Scope::All,
+            withhold: asked.withhold.clone(),
         };
-        (asked, other.log.view().answer(&request).unwrap())
+        (asked, request)
     }
 
     /// Takes an answer and commits it.
@@ -149,6 +174,56 @@ impl Node {
         let sent = batch.events.len();
         let ingested = self.take(other.n, &asked, &reply, Durability::Sync).unwrap().unwrap();
         (sent, ingested.stored)
+    }
+
+    /// Everything that the other has and may give, as the syncer would take it: by cursor, by clock where that fails, and
+    /// looking into forks. Returns how many events were new.
+    pub(crate) fn pull(&mut self, other: &Node) -> Result<usize, IngestError> {
+        let (mut stored, mut by_clock) = (0, false);
+        for _ in 0..100 {
+            let (asked, reply) = self.ask(other, 100, by_clock);
+            let forked = match &reply {
+                FetchReply::Refused(Refusal::CursorUnknown) => {
+                    by_clock = true;
+                    continue;
+                }
+                FetchReply::Refused(Refusal::Fork { origin, counter, .. }) => Some((*origin, *counter)),
+                FetchReply::Refused(other) => panic!("{other}"),
+                FetchReply::Batch(_) => None,
+            };
+            let taken = match forked {
+                Some((origin, counter)) => Err(IngestError::Fork { origin, counter }),
+                None => self.take(other.n, &asked, &reply, Durability::Sync),
+            };
+            match taken {
+                Ok(Some(Ingested { stored: 0, healed: 0, .. })) => return Ok(stored),
+                Ok(ingested) => {
+                    by_clock = ingested.is_some_and(|i| i.healed > 0);
+                    stored += ingested.map_or(0, |i| i.stored);
+                }
+                Err(IngestError::Fork { origin, counter }) => self.inspect(other, origin, counter),
+                Err(error) if error.is_hole() && !by_clock => by_clock = true,
+                Err(error) => return Err(error),
+            }
+        }
+        panic!("it goes on for ever")
+    }
+
+    fn inspect(&mut self, other: &Node, origin: Origin, counter: u64) {
+        let mut inspection = Inspection::new(origin, counter);
+        let found = loop {
+            self.requests += 1;
+            let request = RequestId { process: self.log.view().process(), number: self.requests };
+            let request = inspection_request(&self.log.view(), &inspection, cortex_id(other.n), request).unwrap();
+            let reply = other.log.view().answer(&request).unwrap();
+            if let Some(found) = inspection.answer(reply).unwrap() {
+                break found;
+            }
+        };
+        let (from, records) = found;
+        let finding = ForkFinding { peer: peer_name(other.n), holder: cortex_id(other.n), origin, from, records };
+        self.log.note_fork(&finding, Timestamp::from_micros(0)).unwrap();
+        self.log.commit(Durability::Sync).unwrap();
     }
 
     pub(crate) fn digest(&self) -> String {

@@ -3,6 +3,7 @@
 
 mod crash;
 mod files;
+mod incarnations;
 mod log_damage;
 mod opening;
 mod refusals;

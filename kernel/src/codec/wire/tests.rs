@@ -29,12 +29,15 @@ fn request() -> FetchRequest {
         max_bytes: 1000,
         wait: Duration::from_millis(1500),
         delivery: Delivery::Live,
+        scope: Scope::All,
+        withhold: crate::protocol::Heads::default(),
     }
 }
 
 fn batch() -> EventBatch {
     EventBatch {
         request: RequestId { process: 77, number: 2 },
+        part: 0,
         from: CortexId::from_bytes([2; 16]),
         prev: cursor(5),
         last: cursor(9),

@@ -90,6 +90,18 @@ impl Store for Flawed {
         self.good.reopen()
     }
 
+    fn place(&self) -> Result<Option<Vec<u8>>, StoreError> {
+        self.good.place()
+    }
+
+    fn note(&self, bytes: &[u8]) {
+        self.good.note(bytes);
+    }
+
+    fn noted(&self) -> Option<Vec<u8>> {
+        self.good.noted()
+    }
+
     fn check(&self) -> Result<(), StoreError> {
         self.good.check()
     }

@@ -11,7 +11,7 @@ use crate::ids::{CortexId, Epoch, PeerName};
 use crate::log::{Context, LocalIdentity, Log, LogHandle, LogOptions};
 use crate::protocol::{
     Delivery, EventBatch, FetchReply, FetchRequest, Heads, Known, MAX_BATCH_BYTES, MAX_BATCH_EVENTS, PROTOCOL_MAX,
-    Pushed, RequestId,
+    Pushed, RequestId, Scope,
 };
 use crate::service::{Service, Tamper};
 use crate::store::{Durability, Store};
@@ -117,6 +117,8 @@ pub(super) fn question() -> FetchRequest {
         max_bytes: MAX_BATCH_BYTES,
         wait: Duration::ZERO,
         delivery: Delivery::Once,
+        scope: Scope::All,
+        withhold: crate::protocol::Heads::default(),
     }
 }
 

@@ -5,7 +5,7 @@ use super::{Case, TransportHarness, case};
 use crate::event::Draft;
 use crate::ids::{CortexId, PeerName};
 use crate::log::{Asked, Context, LogHandle};
-use crate::protocol::{Delivery, FetchReply, FetchRequest, Heads, Known, Pushed, Refresh};
+use crate::protocol::{Delivery, FetchReply, FetchRequest, Heads, Known, Pushed, Refresh, Scope};
 use crate::state::State;
 
 pub(super) const CASES: &[Case] = &[
@@ -104,7 +104,15 @@ async fn relay(room: &Room, other: &LogHandle, name: &PeerName) {
     let reply = other.view().answer(&request).expect("memory reads");
     let FetchReply::Batch(batch) = reply else { panic!("a batch was due") };
     let (max_events, max_bytes) = (request.max_events, request.max_bytes);
-    let asked = Asked { request: request.request, to: request.to, after: None, max_events, max_bytes };
+    let asked = Asked {
+        request: request.request,
+        to: request.to,
+        after: None,
+        max_events,
+        max_bytes,
+        scope: Scope::All,
+        withhold: crate::protocol::Heads::default(),
+    };
     room.log.ingest(name.clone(), asked, batch).await.expect("another cortex's events");
 }
 

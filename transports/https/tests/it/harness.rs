@@ -10,7 +10,7 @@ use antiphon_kernel::event::Draft;
 use antiphon_kernel::health::ErrorCategory;
 use antiphon_kernel::ids::{CortexId, Epoch, PeerName};
 use antiphon_kernel::log::{Context, LocalIdentity, Log, LogHandle, LogOptions};
-use antiphon_kernel::protocol::{Delivery, FetchRequest, Heads, Known, PROTOCOL_MAX, RequestId};
+use antiphon_kernel::protocol::{Delivery, FetchRequest, Heads, Known, PROTOCOL_MAX, RequestId, Scope};
 use antiphon_kernel::service::Service;
 use antiphon_kernel::store::{Durability, Store};
 use antiphon_kernel::testing::MemoryStore;
@@ -85,6 +85,8 @@ pub(crate) fn question(wait: Duration) -> FetchRequest {
         max_bytes: 1024 * 1024,
         wait,
         delivery: Delivery::Once,
+        scope: Scope::All,
+        withhold: antiphon_kernel::protocol::Heads::default(),
     }
 }
 

@@ -11,7 +11,7 @@ use antiphon_kernel::health::ErrorCategory;
 use antiphon_kernel::ids::{CortexId, Epoch, PeerName};
 use antiphon_kernel::log::{Context, LocalIdentity, Log, LogHandle, LogOptions};
 use antiphon_kernel::protocol::{
-    Delivery, EventBatch, FetchReply, FetchRequest, Heads, Known, PROTOCOL_MAX, Pushed, RequestId,
+    Delivery, EventBatch, FetchReply, FetchRequest, Heads, Known, PROTOCOL_MAX, Pushed, RequestId, Scope,
 };
 use antiphon_kernel::service::Service;
 use antiphon_kernel::store::{Durability, Store};
@@ -95,6 +95,8 @@ pub(crate) fn question(delivery: Delivery) -> FetchRequest {
         max_bytes: 1024 * 1024,
         wait: Duration::ZERO,
         delivery,
+        scope: Scope::All,
+        withhold: antiphon_kernel::protocol::Heads::default(),
     }
 }
 

@@ -1,0 +1,97 @@
+//! Why a cortex goes on under a new epoch. Whatever somebody may still hold more of is never extended.
+
+use std::fmt;
+
+use super::LocalIdentity;
+use super::core::Log;
+use crate::codec::{decode_epoch_change, encode_epoch_change, encode_identity};
+use crate::ids::Epoch;
+use crate::store::{Batch, Family, Store, StoreError, keys};
+use crate::time::Timestamp;
+
+/// What made an epoch end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EpochEnd {
+    /// The data stand in another place than they were written in: a copy, or a clone of a machine.
+    Copied,
+    /// The end of the log is missing that was durable once.
+    LostTail,
+    /// A peer holds more of what was written here than this log does.
+    RolledBack,
+    /// They were restored from a backup.
+    Restored,
+    /// A peer holds another event at a place of this cortex's chain.
+    Forked,
+    /// A fork was resolved by setting events aside.
+    Resolved,
+}
+
+impl EpochEnd {
+    const ALL: [Self; 6] =
+        [Self::Copied, Self::LostTail, Self::RolledBack, Self::Restored, Self::Forked, Self::Resolved];
+
+    pub(crate) fn code(self) -> u8 {
+        Self::ALL.iter().position(|&reason| reason == self).and_then(|at| u8::try_from(at).ok()).unwrap_or(0)
+    }
+
+    pub(crate) fn from_code(code: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(code)).copied()
+    }
+}
+
+impl fmt::Display for EpochEnd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Copied => "the data directory is a copy of another one, or was moved to another machine",
+            Self::LostTail => "the end of the log is missing, which was durable once",
+            Self::RolledBack => "a peer holds events of this node that its store has lost",
+            Self::Restored => "the store was restored from a backup",
+            Self::Forked => "a peer holds other events than this node does at places of this node's own history",
+            Self::Resolved => "events were set aside to resolve a fork",
+        })
+    }
+}
+
+/// The last change of epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EpochChange {
+    /// The epoch that ended.
+    pub from: Epoch,
+    /// Why.
+    pub why: EpochEnd,
+    /// When, on this cortex's clock.
+    pub at: Timestamp,
+}
+
+/// The last change of epoch that this store remembers.
+///
+/// # Errors
+/// [`StoreError`].
+pub fn read_epoch_change(store: &dyn Store) -> Result<Option<EpochChange>, StoreError> {
+    let bytes = store.get(Family::Meta, keys::META_EPOCH_CHANGE)?;
+    bytes.map(|b| decode_epoch_change(&b).map_err(|e| super::view::damaged(Family::Meta, &e))).transpose()
+}
+
+/// Adds to a batch that this cortex goes on under `next`.
+pub(super) fn put_epoch(changes: &mut Batch, identity: &mut LocalIdentity, next: Epoch, why: EpochEnd, at: Timestamp) {
+    let change = EpochChange { from: identity.epoch, why, at };
+    tracing::warn!(from = %identity.epoch, to = %next, "this node goes on under a new epoch: {why}");
+    identity.epoch = next;
+    changes.put(Family::Meta, keys::META_IDENTITY, &encode_identity(identity));
+    changes.put(Family::Meta, keys::META_EPOCH_CHANGE, &encode_epoch_change(&change));
+}
+
+impl Log {
+    /// Stages that this cortex goes on under a new epoch: what is appended from here on is of another origin.
+    ///
+    /// # Errors
+    /// [`StoreError`] while recovery is due.
+    pub fn begin_epoch(&mut self, why: EpochEnd, now: Timestamp) -> Result<(), StoreError> {
+        self.usable()?;
+        let next = Epoch::new((self.options.entropy)() as u64);
+        let mut changes = Batch::new();
+        put_epoch(&mut changes, &mut self.identity, next, why, now);
+        self.stage_state(&changes)
+    }
+}

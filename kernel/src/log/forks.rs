@@ -1,0 +1,172 @@
+//! Forks: two histories of one origin. What is kept of them, and what it changes.
+//!
+//! Whether two cortexes hold the same history of an origin is a question about those two: digests that were really
+//! compared answer it. Between the two, what follows from the first difference does not cross, in either direction;
+//! everything else flows, and so does this origin between those who agree on it.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+
+use super::core::Log;
+use super::epoch::EpochEnd;
+use super::ingest::Held;
+use super::view::damaged;
+use crate::codec::{EventView, decode_decision, decode_fork, encode_fork, encode_log_entry};
+use crate::digest::Digest;
+use crate::event::EventBytes;
+use crate::ids::{CortexId, Origin, PeerName};
+use crate::protocol::{ChainHead, Heads};
+use crate::store::{Batch, Family, KeyRange, Store, StoreError, keys};
+use crate::time::Timestamp;
+
+/// That a peer holds another history of an origin than we do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fork {
+    /// The origin.
+    pub origin: Origin,
+    /// The first counter at which the histories differ.
+    pub from: u64,
+    /// Our digest there: names our version.
+    pub ours: Digest,
+    /// The peer's digest there: names its version.
+    pub theirs: Digest,
+    /// The peer's name here.
+    pub peer: PeerName,
+    /// Who it is. If it owns the origin, its answer outranks any relay's.
+    pub holder: CortexId,
+    /// When it was found, on our clock.
+    pub since: Timestamp,
+}
+
+impl Fork {
+    /// Whether the other version is the owner's own.
+    #[must_use]
+    pub fn by_owner(&self) -> bool {
+        self.holder == self.origin.cortex()
+    }
+}
+
+/// What was found out about a fork: the peer's events from the first difference on, as many as are worth keeping.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ForkFinding {
+    /// The peer's name here.
+    pub peer: PeerName,
+    /// Who it is.
+    pub holder: CortexId,
+    /// The origin.
+    pub origin: Origin,
+    /// The first counter at which the histories differ.
+    pub from: u64,
+    /// Its events from there, in order.
+    pub records: Vec<EventBytes>,
+}
+
+/// Why a finding was not kept: a mere claim changes nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum NotAFork {
+    /// What the peer showed does not prove it.
+    #[error("the peer claims another history of {origin} at counter {from}, but what it shows does not prove it")]
+    Unproven {
+        /// The origin.
+        origin: Origin,
+        /// The counter.
+        from: u64,
+    },
+    /// Our own store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// All forks that are known, by origin.
+///
+/// # Errors
+/// [`StoreError`].
+pub fn forks(store: &dyn Store) -> Result<Vec<Fork>, StoreError> {
+    let (mut found, mut fault) = (Vec::new(), None);
+    store.scan(Family::Evidence, KeyRange::prefix(keys::FORKS), &mut |key, value| {
+        match (keys::fork_of(key), decode_fork(value)) {
+            (Some((origin, holder)), Ok((from, ours, theirs, peer, since))) => {
+                found.push(Fork { origin, from, ours, theirs, peer, holder, since });
+                return ControlFlow::Continue(());
+            }
+            (None, _) => fault = Some(StoreError::corrupt("family `evidence`: a key is not a fork's")),
+            (_, Err(error)) => fault = Some(damaged(Family::Evidence, &error)),
+        }
+        ControlFlow::Break(())
+    })?;
+    fault.map_or(Ok(found), Err)
+}
+
+/// Versions that an operator decided to keep, by where they differ from others. What lost must not come in again from
+/// whoever still has it.
+pub(super) type Decisions = BTreeMap<(Origin, u64), Digest>;
+
+pub(super) fn decisions(store: &dyn Store) -> Result<Decisions, StoreError> {
+    let (mut found, mut fault) = (Decisions::new(), None);
+    store.scan(Family::Evidence, KeyRange::prefix(keys::DECISIONS), &mut |key, value| {
+        match (keys::decision_of(key), decode_decision(value)) {
+            (Some(place), Ok(keep)) => {
+                found.insert(place, keep);
+                return ControlFlow::Continue(());
+            }
+            (None, _) => fault = Some(StoreError::corrupt("family `evidence`: a key is not a decision's")),
+            (_, Err(error)) => fault = Some(damaged(Family::Evidence, &error)),
+        }
+        ControlFlow::Break(())
+    })?;
+    fault.map_or(Ok(found), Err)
+}
+
+/// What is not to cross between a cortex and us.
+///
+/// # Errors
+/// [`StoreError`].
+pub fn withhold_from(store: &dyn Store, holder: CortexId) -> Result<Heads, StoreError> {
+    let with = forks(store)?.into_iter().filter(|fork| fork.holder == holder);
+    Ok(Heads::new(with.map(|fork| (fork.origin, ChainHead { counter: fork.from, digest: fork.ours })).collect()))
+}
+
+impl Log {
+    /// Stages what was found out about a fork, with its evidence. If the origin is the one that we append under, we go on
+    /// under a new epoch: another incarnation of us writes the old one.
+    ///
+    /// # Errors
+    /// [`NotAFork`]; then nothing is staged.
+    pub fn note_fork(&mut self, finding: &ForkFinding, now: Timestamp) -> Result<Fork, NotAFork> {
+        self.usable()?;
+        let &ForkFinding { origin, from, holder, .. } = finding;
+        let unproven = || NotAFork::Unproven { origin, from };
+        let before = match from {
+            0 => return Err(unproven()),
+            1 => Digest::ZERO,
+            _ => self.digest_at(origin, from - 1)?.ok_or_else(unproven)?,
+        };
+        // What was decided for stands for what is not held yet.
+        let ours = self.digest_at(origin, from)?.or_else(|| self.decided(origin, from)).ok_or_else(unproven)?;
+        let mut changes = Batch::new();
+        let (mut digest, mut theirs) = (before, None);
+        for (counter, record) in (from..).zip(&finding.records) {
+            let event = EventView::decode(record).map_err(|_| unproven())?;
+            if event.dot.origin() != origin || event.dot.counter() != counter {
+                return Err(unproven());
+            }
+            digest = digest.chain(record);
+            let version = *theirs.get_or_insert(digest);
+            let key = keys::evidence(origin, version, counter);
+            changes.put_parts(Family::Evidence, &key, &[&encode_log_entry(now), record]);
+        }
+        let theirs = theirs.filter(|theirs| *theirs != ours).ok_or_else(unproven)?;
+        let fork = Fork { origin, from, ours, theirs, peer: finding.peer.clone(), holder, since: now };
+        changes.put(Family::Evidence, &keys::fork(origin, holder), &encode_fork(&fork));
+        self.stage_state(&changes)?;
+        tracing::error!(
+            %origin, from, peer = %fork.peer,
+            "two histories of one origin: what follows from there does not cross; see `antiphon fork list`"
+        );
+        if origin == self.identity.origin() && !self.epoch_changed {
+            self.begin_epoch(EpochEnd::Forked, now)?;
+            self.epoch_changed = true;
+        }
+        Ok(fork)
+    }
+}

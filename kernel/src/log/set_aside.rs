@@ -1,0 +1,208 @@
+//! Ending a fork: the losing suffix of an origin, and what depends on it, leave the log and are kept as evidence.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+
+use super::core::Log;
+use super::epoch::EpochEnd;
+use super::forks::{Fork, forks};
+use super::view::stored_dot;
+use crate::clock::VClock;
+use crate::codec::{
+    EventView, StoredChain, StoredDot, encode_chain, encode_decision, encode_dot, encode_log_entry, encode_seq,
+};
+use crate::cursor::Seq;
+use crate::digest::Digest;
+use crate::ids::{EventId, Origin};
+use crate::store::{Batch, Durability, Family, KeyRange, StoreError, StoreErrorKind, keys};
+use crate::time::Timestamp;
+
+/// The most that is rewritten at once: it is one batch, in memory.
+const MAX_REWRITE_BYTES: usize = 1 << 30;
+
+/// What became of a fork.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resolved {
+    /// The origin.
+    pub origin: Origin,
+    /// From which counter on its histories differed.
+    pub from: u64,
+    /// How many events left the log; 0 where the version that was kept is the one held here.
+    pub set_aside: u64,
+}
+
+/// Why a fork was not resolved. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum ResolveError {
+    /// No fork that is known here has a version of this digest.
+    #[error("no fork known here has a version {keep}; known are: {known}")]
+    Unknown {
+        /// The digest.
+        keep: Digest,
+        /// Those that there are.
+        known: String,
+    },
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Log {
+    /// Ends a fork here in favour of the version with this digest at the first difference. If that is the one held here,
+    /// there is nothing to do: the others set theirs aside. Otherwise our suffix of the origin and all that depends on it
+    /// move to the evidence, the log closes ranks, all cursors are forgotten, every replayer is marked to begin again, and
+    /// a new epoch begins, in one batch. Commits at once, and what was staged before with it.
+    ///
+    /// # Errors
+    /// [`ResolveError`].
+    pub fn resolve_fork(&mut self, keep: Digest, now: Timestamp) -> Result<Resolved, ResolveError> {
+        self.usable()?;
+        self.commit(Durability::Sync)?;
+        let known = forks(&**self.store())?;
+        if let Some(fork) = known.iter().find(|fork| fork.ours == keep) {
+            self.decide(fork, keep, false)?;
+            return Ok(Resolved { origin: fork.origin, from: fork.from, set_aside: 0 });
+        }
+        let Some(fork) = known.iter().find(|fork| fork.theirs == keep) else {
+            let versions = known.iter().flat_map(|fork| [fork.ours.to_string(), fork.theirs.to_string()]);
+            let known = versions.collect::<Vec<_>>().join(", ");
+            let known = if known.is_empty() { "none".to_owned() } else { known };
+            return Err(ResolveError::Unknown { keep, known });
+        };
+        if self.view.chain_digest(fork.origin, fork.from)?.is_none() {
+            // Another version was decided for before, and never came.
+            self.decide(fork, keep, true)?;
+            return Ok(Resolved { origin: fork.origin, from: fork.from, set_aside: 0 });
+        }
+        let set_aside = self.set_aside(fork.origin, fork.from, keep, now)?;
+        Ok(Resolved { origin: fork.origin, from: fork.from, set_aside })
+    }
+
+    fn decide(&mut self, fork: &Fork, keep: Digest, over: bool) -> Result<(), StoreError> {
+        let mut changes = Batch::new();
+        changes.put(Family::Evidence, &keys::decision(fork.origin, fork.from), &encode_decision(keep));
+        if over {
+            self.forget_forks(fork.origin, &mut changes)?;
+        }
+        self.stage_state(&changes)?;
+        self.commit(Durability::Sync)?;
+        self.decisions.insert((fork.origin, fork.from), keep);
+        Ok(())
+    }
+
+    fn set_aside(&mut self, origin: Origin, from: u64, keep: Digest, now: Timestamp) -> Result<u64, StoreError> {
+        let first = stored_dot(&**self.store(), origin, from)?
+            .ok_or_else(|| StoreError::corrupt(format!("family `dots`: {origin}:{from} is missing")))?
+            .seq;
+        let head = self.head.seq;
+        let withheld = self.view.withheld([(origin, from)], head)?;
+        let mut changes = Batch::new();
+        self.begin_epoch(EpochEnd::Resolved, now)?;
+        let epoch = self.identity.epoch;
+        let (mut next, mut moved, mut fault) = (first, 0, None);
+        // Each origin's tip as of the last event that stays, with its full clock.
+        let mut tips: BTreeMap<Origin, StoredChain> = BTreeMap::new();
+        let mut digests = BTreeMap::new();
+        self.view.scan(Seq::ZERO, head, &mut |seq, joined, record| {
+            let event = match EventView::decode(record) {
+                Ok(event) => event,
+                Err(error) => {
+                    fault = Some(StoreError::corrupt(format!("family `log`: the record at place {seq}: {error}")));
+                    return ControlFlow::Break(());
+                }
+            };
+            let (author, counter) = (event.dot.origin(), event.dot.counter());
+            let chain: &mut Digest = digests.entry(author).or_default();
+            *chain = chain.chain(record);
+            if withheld.holds(event.dot) {
+                moved += 1;
+                changes.put_parts(Family::Evidence, &keys::set_aside(epoch, seq), &[&encode_log_entry(joined), record]);
+                changes.delete(Family::Dots, &keys::dot(author, counter));
+                changes.delete(Family::Ids, &keys::id(event.id, author));
+            } else {
+                let tip = tips.entry(author).or_insert_with(|| StoredChain {
+                    counter: 0,
+                    digest: Digest::ZERO,
+                    last_id: EventId::from_bytes([0; 16]),
+                    clock: VClock::new(),
+                });
+                if let Err(error) = tip.clock.merge(&event.deps) {
+                    fault = Some(StoreError::corrupt(format!("the clock at place {seq}: {error}")));
+                    return ControlFlow::Break(());
+                }
+                (tip.counter, tip.digest, tip.last_id) = (counter, *chain, event.id);
+                if seq >= first {
+                    changes.put_parts(Family::Log, &keys::log(next), &[&encode_log_entry(joined), record]);
+                    changes.put(
+                        Family::Dots,
+                        &keys::dot(author, counter),
+                        &encode_dot(&StoredDot { seq: next, digest: *chain }),
+                    );
+                    changes.put(Family::Ids, &keys::id(event.id, author), &encode_seq(next));
+                    next = next.next();
+                }
+            }
+            if changes.bytes() > MAX_REWRITE_BYTES {
+                let why = "more than 1 GiB of the log would have to be rewritten at once; begin a new node and let it \
+                           pull what is to be kept";
+                fault = Some(StoreError::new(StoreErrorKind::NoSpace, why));
+                return ControlFlow::Break(());
+            }
+            ControlFlow::Continue(())
+        })?;
+        let staged = fault.map_or(Ok(()), Err).and_then(|()| {
+            for place in next.get()..=head.get() {
+                changes.delete(Family::Log, &keys::log(Seq::new(place)));
+            }
+            for (author, _) in withheld.iter() {
+                match tips.get(&author) {
+                    Some(tip) => changes.put(Family::Clocks, &keys::chain(author), &encode_chain(tip)),
+                    None => changes.delete(Family::Clocks, &keys::chain(author)),
+                }
+            }
+            changes.put(Family::Evidence, &keys::decision(origin, from), &encode_decision(keep));
+            self.begin_again(origin, &mut changes)?;
+            self.stage_state(&changes)
+        });
+        // Nothing of it may be left staged; and everything in memory is to be read again.
+        let committed = staged.and_then(|()| self.commit(Durability::Sync));
+        self.view.durable_mut().rewrites += 1;
+        // What was asked for on top of what is gone must not be applied.
+        self.options.process = (self.options.entropy)() as u64;
+        self.view.shared.process.store(self.options.process, std::sync::atomic::Ordering::Relaxed);
+        self.fail();
+        self.recover()?;
+        committed?;
+        tracing::warn!(%origin, from, events = moved, "a fork was resolved: events were set aside");
+        Ok(moved)
+    }
+
+    /// Cursors pass events that are no longer held, and replayers have replayed them.
+    fn begin_again(&self, origin: Origin, changes: &mut Batch) -> Result<(), StoreError> {
+        let (store, mut replayers) = (self.store(), Vec::new());
+        store.scan(Family::Cursors, KeyRange::prefix(&[]), &mut |key, _| {
+            if keys::is_cursor(key) {
+                changes.delete(Family::Cursors, key);
+            }
+            ControlFlow::Continue(())
+        })?;
+        store.scan(Family::Replay, KeyRange::prefix(&[]), &mut |key, _| {
+            replayers.extend(keys::replayer_of_position(key).map(str::to_owned));
+            ControlFlow::Continue(())
+        })?;
+        for replayer in replayers {
+            changes.put(Family::Replay, &keys::replay_rebuild(&replayer), &[1]);
+        }
+        self.forget_forks(origin, changes)
+    }
+
+    /// They are found again where they are not over.
+    fn forget_forks(&self, origin: Origin, changes: &mut Batch) -> Result<(), StoreError> {
+        for fork in forks(&**self.store())?.iter().filter(|fork| fork.origin == origin) {
+            changes.delete(Family::Evidence, &keys::fork(origin, fork.holder));
+            // What it kept from crossing lies behind the cursor.
+            changes.delete(Family::Cursors, &keys::peer_cursor(&fork.peer));
+        }
+        Ok(())
+    }
+}

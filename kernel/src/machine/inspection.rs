@@ -1,0 +1,88 @@
+//! Finding where two histories of one origin part: by halving, then by reading what stands there. Pure: steps out,
+//! answers in. A mere claim leads nowhere, because it ends in an event that either proves the difference or does not.
+
+use crate::codec::EventView;
+use crate::event::EventBytes;
+use crate::health::ErrorCategory;
+use crate::ids::Origin;
+use crate::protocol::{FetchReply, Refusal};
+
+/// What to ask the peer next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InspectionStep {
+    /// Whether its digest at this counter is ours: a question with just that as `known`.
+    Compare {
+        /// The counter.
+        counter: u64,
+    },
+    /// Its events from this counter on.
+    Read {
+        /// The first counter.
+        from: u64,
+    },
+}
+
+/// The search for the first difference of one origin's two histories.
+#[derive(Debug)]
+pub struct Inspection {
+    origin: Origin,
+    /// The histories agree here, or it is the beginning.
+    low: u64,
+    /// They are said to differ here.
+    high: u64,
+}
+
+impl Inspection {
+    /// A search below a counter at which the histories are said to differ.
+    #[must_use]
+    pub const fn new(origin: Origin, differ_at: u64) -> Self {
+        Self { origin, low: 0, high: differ_at }
+    }
+
+    /// Of whose history.
+    #[must_use]
+    pub const fn origin(&self) -> Origin {
+        self.origin
+    }
+
+    /// What to ask next.
+    #[must_use]
+    pub const fn step(&self) -> InspectionStep {
+        if self.high > self.low + 1 {
+            InspectionStep::Compare { counter: self.low + (self.high - self.low) / 2 }
+        } else {
+            InspectionStep::Read { from: self.high }
+        }
+    }
+
+    /// Takes the peer's answer to [`Inspection::step`]. `Some` ends the search: the first counter that differs, and the
+    /// peer's events from there on.
+    ///
+    /// # Errors
+    /// The category of its failure, where the answer is none to the question.
+    pub fn answer(&mut self, reply: FetchReply) -> Result<Option<(u64, Vec<EventBytes>)>, ErrorCategory> {
+        match (self.step(), reply) {
+            (InspectionStep::Compare { counter }, FetchReply::Refused(Refusal::Fork { origin, counter: at, .. }))
+                if origin == self.origin && at == counter =>
+            {
+                self.high = counter;
+                Ok(None)
+            }
+            (InspectionStep::Compare { counter }, FetchReply::Batch(batch)) => {
+                // Where it holds less than that, it cannot differ above.
+                if batch.heads.get(self.origin).is_some_and(|head| head.counter < counter) {
+                    return Err(ErrorCategory::Protocol);
+                }
+                self.low = counter;
+                Ok(None)
+            }
+            (InspectionStep::Read { from }, FetchReply::Batch(batch)) => {
+                let of_origin =
+                    |bytes: &EventBytes| EventView::decode_dot(bytes).is_ok_and(|(_, dot)| dot.origin() == self.origin);
+                let records: Vec<_> = batch.events.into_iter().map(|(_, bytes)| bytes).filter(of_origin).collect();
+                Ok(Some((from, records)))
+            }
+            (_, FetchReply::Refused(refusal)) => Err(super::category_of(&refusal)),
+        }
+    }
+}

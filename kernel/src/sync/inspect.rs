@@ -1,0 +1,89 @@
+//! Carries out a [`crate::machine::Inspection`] over a link: question by question, then the evidence goes to the log.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::peer_task::hard;
+use crate::health::ErrorCategory;
+use crate::ids::{CortexId, PeerName};
+use crate::log::{ForkFinding, LogHandle, LogView, NotAFork};
+use crate::machine::{Inspection, InspectionStep};
+use crate::protocol::{ChainHead, Delivery, FetchRequest, Heads, Known, PROTOCOL_MAX, RequestId, Scope};
+use crate::store::StoreError;
+use crate::transport::Link;
+
+/// How long one answer may take.
+const DEADLINE: Duration = Duration::from_secs(30);
+/// The most of another version that is kept as evidence.
+const MAX_EVIDENCE_EVENTS: u32 = 256;
+const MAX_EVIDENCE_BYTES: u64 = 1024 * 1024;
+/// Halving 2^63 counters takes so many questions, and reading one more.
+pub(super) const MAX_QUESTIONS: u64 = 65;
+
+/// The question that an inspection wants asked.
+///
+/// # Errors
+/// [`StoreError`] where our own history cannot be read.
+pub fn inspection_request(
+    view: &LogView,
+    inspection: &Inspection,
+    to: CortexId,
+    request: RequestId,
+) -> Result<FetchRequest, StoreError> {
+    let origin = inspection.origin();
+    let (known, max_events, max_bytes) = match inspection.step() {
+        InspectionStep::Compare { counter } => (counter, 1, 1),
+        InspectionStep::Read { from } => (from - 1, MAX_EVIDENCE_EVENTS, MAX_EVIDENCE_BYTES),
+    };
+    let digest = view.chain_digest(origin, known)?;
+    let known = digest.filter(|_| known > 0).map(|digest| (origin, ChainHead { counter: known, digest }));
+    Ok(FetchRequest {
+        request,
+        from: view.local().cortex_id,
+        to,
+        protocol: PROTOCOL_MAX,
+        after: None,
+        known: Known::Full(Heads::new(known.into_iter().collect())),
+        direct: Vec::new(),
+        max_events,
+        max_bytes,
+        wait: Duration::ZERO,
+        delivery: Delivery::Once,
+        scope: Scope::Origin(origin),
+        withhold: Heads::default(),
+    })
+}
+
+/// Finds the first difference, and keeps it with its evidence.
+pub(super) async fn inspect(
+    link: Arc<dyn Link>,
+    log: LogHandle,
+    peer: PeerName,
+    to: CortexId,
+    mut inspection: Inspection,
+    first: u64,
+) -> Result<(), ErrorCategory> {
+    let view = log.view().clone();
+    for number in first..first + MAX_QUESTIONS {
+        let request = RequestId { process: view.process(), number };
+        let request = inspection_request(&view, &inspection, to, request).map_err(|error| {
+            tracing::error!(%peer, %error, "our own history could not be read");
+            ErrorCategory::Store
+        })?;
+        let reply = hard(DEADLINE, link.fetch(&request, DEADLINE)).await.map_err(|error| error.category())?;
+        if let Some((from, records)) = inspection.answer(reply)? {
+            let finding = ForkFinding { peer: peer.clone(), holder: to, origin: inspection.origin(), from, records };
+            return match log.note_fork(finding).await {
+                Ok(_) => Ok(()),
+                Err(error) => {
+                    tracing::warn!(%peer, %error, "a difference that was claimed could not be shown");
+                    Err(match error {
+                        NotAFork::Unproven { .. } => ErrorCategory::Fork,
+                        NotAFork::Store(_) => ErrorCategory::Store,
+                    })
+                }
+            };
+        }
+    }
+    Err(ErrorCategory::Protocol)
+}

@@ -1,0 +1,290 @@
+//! Who acts: writers, crashers, the disk, the network's weather, an operator with backups and copies.
+
+use std::collections::BTreeSet;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::invariants;
+use super::network::{MILLI, SECOND};
+use super::node::{Ack, Node, cortex_id, peer_name};
+use super::world::{What, World};
+use crate::clock::VClock;
+use crate::cursor::Seq;
+use crate::event::Draft;
+use crate::log::EpochEnd;
+use crate::store::{Batch, Durability, Store};
+
+/// How many copies of data directories a run may make.
+const MAX_COPIES: usize = 1;
+const IMAGES: usize = 3;
+
+impl World {
+    /// An application appends, having seen what its replayer replayed, or nothing at all.
+    pub(super) fn write(&mut self, node: usize) -> Result<(), String> {
+        let count = 1 + self.chance.index(3);
+        let empty = self.chance.one_in(3);
+        let now = self.wall(node);
+        let first = self.truth.contents.len();
+        let Some(process) = self.nodes[node].process.as_mut() else { return Ok(()) };
+        let position = process.replay.position();
+        let context = if empty { VClock::new() } else { process.replay.clock().clone() };
+        let drafts: Vec<_> = (0..count)
+            .map(|n| Draft::new("test.happened", format!("{}", first + n)).subject(format!("s/{}", (first + n) % 5)))
+            .collect();
+        let Ok(appended) = process.log.append(&drafts, &context, now) else { return Ok(()) };
+        let Some(epoch) = appended.first().map(|one| one.dot.origin().epoch()) else { return Ok(()) };
+        let mut past: BTreeSet<u32> = (*self.nodes[node].own_past).clone();
+        if std::mem::replace(&mut self.nodes[node].own_epoch, epoch) != epoch {
+            past.clear();
+            self.nodes[node].own_past = Rc::default();
+        }
+        let Some(process) = self.nodes[node].process.as_mut() else { return Ok(()) };
+        if !empty {
+            past.extend(process.contents_until(position));
+        }
+        if !self.commit(node) {
+            // In doubt: it may be there or not. What is there shows at the next look; it is named so that it is known.
+            return self.name_written(node, &past);
+        }
+        let Some(process) = self.nodes[node].process.as_ref() else { return Ok(()) };
+        let view = process.log.view();
+        let mut acks = Vec::new();
+        for one in &appended {
+            let entry = view.entry(one.seq).map_err(|e| e.to_string())?.ok_or("an appended event is not there")?;
+            let written = entry.view().map_err(|e| e.to_string())?;
+            invariants::claims(&written, &context, node)?;
+            let content = self.truth.write(&entry.record, one.dot, Rc::new(past.clone()));
+            past.insert(content);
+            acks.push(Ack::Appended(content));
+        }
+        self.nodes[node].own_past = Rc::new(past);
+        self.found.appended += acks.len() as u64;
+        if let Some(process) = self.process(node) {
+            process.acks.extend(acks);
+        }
+        Ok(())
+    }
+
+    /// After a write in doubt: whatever of ours is at the end of the log and unknown was just written.
+    fn name_written(&mut self, node: usize, past: &BTreeSet<u32>) -> Result<(), String> {
+        let Some(process) = self.nodes[node].process.as_ref() else { return Ok(()) };
+        let view = process.log.view();
+        let from = Seq::new(view.visible().get().saturating_sub(8));
+        let (mut past, mut named) = (past.clone(), false);
+        for entry in view.entries(from, usize::MAX, usize::MAX).map_err(|e| e.to_string())? {
+            let dot = entry.view().map_err(|e| e.to_string())?.dot;
+            if dot.origin().cortex() == cortex_id(self.nodes[node].cortex)
+                && self.truth.content(&entry.record).is_none()
+            {
+                let content = self.truth.write(&entry.record, dot, Rc::new(past.clone()));
+                past.insert(content);
+                named = true;
+            }
+        }
+        if named {
+            self.nodes[node].own_past = Rc::new(past);
+        }
+        Ok(())
+    }
+
+    /// Something goes wrong, or an operator does something.
+    pub(super) fn fault(&mut self) -> Result<Option<usize>, String> {
+        let node = self.chance.index(self.nodes.len());
+        let count = self.nodes.len();
+        let which = self.chance.below(24);
+        self.say(|| format!("fault {which} at node {node}"));
+        match which {
+            0..6 => self.crash(node),
+            6..9 => self.network.shuffle(count, &mut self.chance),
+            9 => self.network.heal(),
+            10..13 => self.image(node),
+            13 => return self.roll_back(node).map(|()| Some(node)),
+            14 => return self.restore(node).map(|()| Some(node)),
+            15 => self.copy(node)?,
+            16 | 17 => self.move_address(),
+            18 => self.reset_peer(node)?,
+            19 => self.pause_peer(node)?,
+            20 => {
+                let every = [0, 0, 3, 7][self.chance.index(4)];
+                self.nodes[node].mood.fails_every.store(every, std::sync::atomic::Ordering::Relaxed);
+            }
+            21 => {
+                self.nodes[node].skew = i64::try_from(self.chance.below(7_200)).unwrap_or(0) * 1_000_000 - 3_600_000_000
+            }
+            22 => return self.lose_tail(node).map(|()| Some(node)),
+            _ => self.damage(node)?,
+        }
+        Ok(None)
+    }
+
+    /// The machine stops; what was not durable is gone, but for a part of it.
+    pub(super) fn crash(&mut self, node: usize) {
+        if !self.nodes[node].is_up() {
+            return;
+        }
+        self.found.crashes += 1;
+        let keep = self.chance.index(self.nodes[node].store.pending() + 1);
+        self.nodes[node].store.crash(keep);
+        self.nodes[node].process = None;
+        let down = self.chance.between(10 * MILLI, 5 * SECOND);
+        self.after(down, What::Start { node });
+    }
+
+    pub(super) fn start(&mut self, node: usize) -> Result<(), String> {
+        let seed = self.seed;
+        self.nodes[node].start(seed).map_err(|e| format!("node {node} did not start: {e}"))?;
+        self.started(node);
+        invariants::restarted(self, node)
+    }
+
+    fn image(&mut self, node: usize) {
+        let node = &mut self.nodes[node];
+        if node.images.len() == IMAGES {
+            node.images.remove(0);
+        }
+        node.images.push(node.store.durable_copy());
+    }
+
+    /// Puts an older image in place. What was safe since is not any more, here; and what it wrote next may depend on less.
+    fn put_back(&mut self, node: usize) -> bool {
+        if self.nodes[node].images.is_empty() {
+            return false;
+        }
+        let at = self.chance.index(self.nodes[node].images.len());
+        let node = &mut self.nodes[node];
+        node.process = None;
+        node.store = Arc::new(node.images[at].durable_copy());
+        node.own_past = Rc::default();
+        true
+    }
+
+    /// A virtual machine goes back to a snapshot, and does not know.
+    fn roll_back(&mut self, node: usize) -> Result<(), String> {
+        if self.put_back(node) {
+            self.found.rollbacks += 1;
+            self.truth.excused.insert(cortex_id(self.nodes[node].cortex));
+            self.start(node)?;
+            invariants::went_back(self, node);
+        }
+        Ok(())
+    }
+
+    /// An operator restores a backup with the command for it.
+    fn restore(&mut self, node: usize) -> Result<(), String> {
+        if self.put_back(node) {
+            self.found.restores += 1;
+            self.start(node)?;
+            let now = self.wall(node);
+            if let Some(process) = self.process(node) {
+                process.log.begin_epoch(EpochEnd::Restored, now).map_err(|e| e.to_string())?;
+                process.log.commit(Durability::Sync).map_err(|e| e.to_string())?;
+            }
+            invariants::went_back(self, node);
+        }
+        Ok(())
+    }
+
+    /// The end of the log goes, and what was noted of it stays.
+    fn lose_tail(&mut self, node: usize) -> Result<(), String> {
+        let noted = self.nodes[node].store.noted();
+        if self.put_back(node) {
+            self.found.lost_tails += 1;
+            if let Some(noted) = noted {
+                self.nodes[node].store.note(&noted);
+            }
+            self.start(node)?;
+            invariants::went_back(self, node);
+        }
+        Ok(())
+    }
+
+    /// A data directory is copied and started: noticed by its place, or, as the clone of a machine, not.
+    fn copy(&mut self, node: usize) -> Result<(), String> {
+        if self.nodes.len() >= self.address.len() + MAX_COPIES || self.byzantine.is(node) {
+            return Ok(());
+        }
+        let (index, cortex) = (self.nodes.len(), self.nodes[node].cortex);
+        let store = self.nodes[node].store.durable_copy();
+        if self.chance.one_in(3) {
+            self.truth.excused.insert(cortex_id(cortex));
+            self.found.clones += 1;
+        } else {
+            store.move_to(1_000 + index as u64);
+            self.found.copies += 1;
+        }
+        self.nodes.push(Node::over(index, cortex, Arc::new(store)));
+        self.start(index)?;
+        self.after(SECOND, What::Write { node: index });
+        Ok(())
+    }
+
+    /// The address of a cortex leads to its copy, or back.
+    pub(super) fn move_address(&mut self) {
+        if let Some(copy) = self.nodes.get(self.address.len()) {
+            let cortex = copy.cortex;
+            self.address[cortex] = if self.address[cortex] == copy.index { cortex } else { copy.index };
+            for node in 0..self.nodes.len() {
+                self.disconnect(node, cortex);
+            }
+        }
+    }
+
+    fn reset_peer(&mut self, node: usize) -> Result<(), String> {
+        let peer = self.chance.index(self.address.len());
+        let mut changes = Batch::new();
+        let Some(process) = self.nodes[node].process.as_mut() else { return Ok(()) };
+        let Some(pull) = process.pulls.get_mut(&peer) else { return Ok(()) };
+        let name = peer_name(peer);
+        changes.delete(crate::store::Family::Pins, crate::store::keys::peer(&name));
+        changes.delete(crate::store::Family::Cursors, &crate::store::keys::peer_cursor(&name));
+        process.log.stage_state(&changes).map_err(|e| e.to_string())?;
+        pull.machine.reset();
+        pull.question = None;
+        process.log.commit(Durability::Sync).map_err(|e| e.to_string())?;
+        self.act(node, peer)
+    }
+
+    fn pause_peer(&mut self, node: usize) -> Result<(), String> {
+        let peer = self.chance.index(self.address.len());
+        let Some(pull) = self.process(node).and_then(|process| process.pulls.get_mut(&peer)) else { return Ok(()) };
+        if pull.machine.phase() == crate::machine::Phase::Paused {
+            pull.machine.resume();
+        } else {
+            pull.machine.pause();
+            pull.question = None;
+        }
+        self.act(node, peer)
+    }
+
+    /// A record is damaged where it lies. That must show, and never as a shorter log; then it is as it was.
+    fn damage(&mut self, node: usize) -> Result<(), String> {
+        let Some(process) = self.nodes[node].process.as_ref() else { return Ok(()) };
+        let view = process.log.view();
+        let head = view.visible().get();
+        if head == 0 || self.chance.one_in(2) {
+            return Ok(());
+        }
+        self.found.damages += 1;
+        let store = Arc::clone(&self.nodes[node].store);
+        let key = crate::store::keys::log(Seq::new(1 + self.chance.below(head)));
+        let good = store.get(crate::store::Family::Log, &key).map_err(|e| e.to_string())?.unwrap_or_default();
+        let mut bad = good.clone();
+        // Behind the version and the time, which nothing but lag depends on.
+        let at = 9 + self.chance.index(bad.len() - 9);
+        bad[at] ^= 1 << self.chance.below(8);
+        let damaged = if self.chance.one_in(4) { None } else { Some(&bad[..]) };
+        store.tamper(crate::store::Family::Log, &key, damaged);
+        let clean = crate::log::verify(&view).is_ok_and(|report| report.is_clean());
+        let length = view.entries(Seq::ZERO, usize::MAX, usize::MAX).map(|entries| entries.len() as u64);
+        store.tamper(crate::store::Family::Log, &key, Some(&good));
+        if clean {
+            return Err(format!("I1: node {node}: damage at {key:?} went unnoticed"));
+        }
+        match length {
+            Ok(length) if length != head => {
+                Err(format!("I1: node {node}: damage made the log {length} long, of {head}"))
+            }
+            _ => Ok(()),
+        }
+    }
+}

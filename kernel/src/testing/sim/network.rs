@@ -1,0 +1,71 @@
+//! The network: delay, loss, duplication, reordering, one-way partitions, slow links. Streams that are cut lose a packet
+//! like anything else; whoever waits finds out by a deadline.
+
+use std::collections::BTreeSet;
+
+use super::chance::Chance;
+
+/// Virtual microseconds.
+pub(super) type Micros = u64;
+
+pub(super) const MILLI: Micros = 1_000;
+pub(super) const SECOND: Micros = 1_000_000;
+
+/// What becomes of packets from one node to another.
+#[derive(Debug, Default)]
+pub(super) struct Network {
+    cut: BTreeSet<(usize, usize)>,
+    slow: BTreeSet<(usize, usize)>,
+    loss_percent: u64,
+    duplicate_percent: u64,
+}
+
+impl Network {
+    pub(super) fn new(chance: &mut Chance) -> Self {
+        let pick = |chance: &mut Chance, values: [u64; 4]| values[chance.index(4)];
+        Self {
+            loss_percent: pick(chance, [0, 1, 5, 20]),
+            duplicate_percent: pick(chance, [0, 1, 10, 30]),
+            ..Self::default()
+        }
+    }
+
+    /// All is well from here on.
+    pub(super) fn heal(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Cuts some directions, both of a pair or one, and mends all others.
+    pub(super) fn shuffle(&mut self, nodes: usize, chance: &mut Chance) {
+        self.cut.clear();
+        self.slow.clear();
+        for one in 0..nodes {
+            for other in (0..nodes).filter(|&other| other != one) {
+                if chance.one_in(6) {
+                    self.cut.insert((one, other));
+                }
+                if chance.one_in(8) {
+                    self.slow.insert((one, other));
+                }
+            }
+        }
+    }
+
+    pub(super) fn is_open(&self, from: usize, to: usize) -> bool {
+        !self.cut.contains(&(from, to))
+    }
+
+    /// When each copy of a packet arrives.
+    pub(super) fn deliveries(&self, from: usize, to: usize, chance: &mut Chance) -> Vec<Micros> {
+        let mut times = Vec::new();
+        if !self.is_open(from, to) || chance.below(100) < self.loss_percent {
+            return times;
+        }
+        let longest = if self.slow.contains(&(from, to)) { 3 * SECOND } else { 40 * MILLI };
+        times.push(chance.between(MILLI, longest));
+        if chance.below(100) < self.duplicate_percent {
+            times.push(chance.between(MILLI, 20 * longest));
+        }
+        times
+    }
+}

@@ -1,0 +1,188 @@
+//! One cortex: its store, its log, its replayer, what it asks of its peers and what it is asked.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::chance::Chance;
+use super::network::Micros;
+use super::replayer::{Counting, Mood};
+use super::truth::Past;
+use crate::cursor::Seq;
+use crate::ids::{CortexId, Epoch, PeerName};
+use crate::log::{Asked, Asking, LocalIdentity, Log, LogOptions, OpenError, read_health, read_pin};
+use crate::machine::{IdentityContext, PeerMachine};
+use crate::protocol::{Delivery, FetchReply, RequestId};
+use crate::replay::{OnFailure, ReplayCore};
+use crate::store::{Store, StoreError};
+use crate::testing::MemoryStore;
+
+/// How often an idle peer is asked.
+pub(super) const INTERVAL: Duration = Duration::from_secs(5);
+
+pub(super) fn cortex_id(cortex: usize) -> CortexId {
+    CortexId::from_bytes([u8::try_from(cortex + 1).unwrap_or(u8::MAX); 16])
+}
+
+pub(super) fn peer_name(cortex: usize) -> PeerName {
+    PeerName::new(&format!("peer-{cortex}")).expect("a name of letters and digits")
+}
+
+/// One question of a peer, as it is answered here.
+pub(super) struct Open {
+    pub(super) client: usize,
+    pub(super) asked: Asked,
+    pub(super) asking: Asking,
+    pub(super) delivery: Delivery,
+    pub(super) until: Micros,
+    pub(super) begun: bool,
+}
+
+/// One question of ours.
+pub(super) struct Question {
+    pub(super) asked: Asked,
+    pub(super) answered: bool,
+    pub(super) inbox: VecDeque<FetchReply>,
+}
+
+/// What this cortex does about one peer.
+pub(super) struct Pull {
+    pub(super) machine: PeerMachine,
+    pub(super) live: bool,
+    pub(super) question: Option<Question>,
+    /// The machine's question that is to get the next answer.
+    pub(super) waiting: Option<u64>,
+    /// What the batch being stored was asked with.
+    pub(super) asked: Option<Asked>,
+}
+
+/// What is told once the disk is synced.
+pub(super) enum Ack {
+    Appended(u32),
+    Ingested { peer: usize, number: u64, outcome: crate::machine::IngestOutcome },
+}
+
+/// What is there only while the process lives.
+pub(super) struct Process {
+    pub(super) log: Log,
+    pub(super) replay: ReplayCore,
+    pub(super) pulls: BTreeMap<usize, Pull>,
+    pub(super) open: Vec<Open>,
+    pub(super) acks: Vec<Ack>,
+    pub(super) requests: u64,
+    /// How far the log was looked at by the invariants, and every content in it by place.
+    pub(super) seen: Vec<u32>,
+}
+
+pub(super) struct Node {
+    pub(super) index: usize,
+    /// Which cortex it is; two nodes may be one, where a data directory was copied.
+    pub(super) cortex: usize,
+    pub(super) store: Arc<MemoryStore>,
+    pub(super) process: Option<Process>,
+    /// Counts processes: packets and timers of earlier ones are nobody's.
+    pub(super) run: u64,
+    pub(super) mood: Arc<Mood>,
+    pub(super) on_failure: OnFailure,
+    pub(super) images: Vec<MemoryStore>,
+    /// Contents that were acknowledged here and must still be here.
+    pub(super) safe: Vec<u32>,
+    /// What the last event written here had seen, and it; and under which epoch. The first event of the next one follows
+    /// from what its writer had seen alone.
+    pub(super) own_past: Past,
+    pub(super) own_epoch: Epoch,
+    pub(super) skew: i64,
+}
+
+fn options(index: usize, run: u64, seed: u64) -> LogOptions {
+    let mut chance = Chance::new(seed ^ (index as u64) << 48 ^ run << 32 ^ 0x5eed);
+    let process = chance.next();
+    LogOptions {
+        entropy: Box::new(move || u128::from(chance.next()) << 64 | u128::from(chance.next())),
+        process,
+        ..LogOptions::default()
+    }
+}
+
+impl Node {
+    pub(super) fn create(index: usize, seed: u64) -> Self {
+        let store = Arc::new(MemoryStore::new());
+        let identity = LocalIdentity {
+            cortex_id: cortex_id(index),
+            epoch: Epoch::new(100 + index as u64),
+            name: format!("node-{index}"),
+        };
+        Log::create(&*store, &identity).expect("an empty store takes an identity");
+        let mut node = Self::over(index, index, store);
+        node.start(seed).expect("a new store opens");
+        node
+    }
+
+    /// A node that is down, over a store that exists.
+    pub(super) fn over(index: usize, cortex: usize, store: Arc<MemoryStore>) -> Self {
+        Self {
+            index,
+            cortex,
+            store,
+            process: None,
+            run: 0,
+            mood: Arc::default(),
+            on_failure: if index.is_multiple_of(2) { OnFailure::Halt } else { OnFailure::Quarantine },
+            images: Vec::new(),
+            safe: Vec::new(),
+            own_past: Past::default(),
+            own_epoch: Epoch::new(0),
+            skew: 0,
+        }
+    }
+
+    /// Starts its process. Peers are added by [`Node::pull_from`].
+    pub(super) fn start(&mut self, seed: u64) -> Result<(), OpenError> {
+        self.run += 1;
+        let store = Arc::clone(&self.store) as Arc<dyn Store>;
+        let log = Log::open(store, options(self.index, self.run, seed))?;
+        let replayer = Counting { mood: Arc::clone(&self.mood), on_failure: self.on_failure };
+        let replay = ReplayCore::open(log.view(), Box::new(replayer))?;
+        self.process = Some(Process {
+            log,
+            replay,
+            pulls: BTreeMap::new(),
+            open: Vec::new(),
+            acks: Vec::new(),
+            requests: 0,
+            seen: Vec::new(),
+        });
+        Ok(())
+    }
+
+    /// Begins to pull a cortex.
+    pub(super) fn pull_from(&mut self, cortex: usize, live: bool) -> Result<(), StoreError> {
+        let name = peer_name(cortex);
+        let pin = read_pin(&*self.store, &name)?.map(|pin| pin.cortex_id);
+        let context = IdentityContext { own: cortex_id(self.cortex), pin, pinned_elsewhere: Vec::new() };
+        let mut machine = PeerMachine::new(INTERVAL, context, read_health(&*self.store, &name)?);
+        machine.resume();
+        let pull = Pull { machine, live, question: None, waiting: None, asked: None };
+        if let Some(process) = &mut self.process {
+            process.pulls.insert(cortex, pull);
+        }
+        Ok(())
+    }
+
+    pub(super) fn is_up(&self) -> bool {
+        self.process.is_some()
+    }
+}
+
+impl Process {
+    pub(super) fn request_id(&mut self) -> RequestId {
+        self.requests += 1;
+        RequestId { process: self.log.view().process(), number: self.requests }
+    }
+
+    /// The contents of the log up to a place, as they were seen.
+    pub(super) fn contents_until(&self, seq: Seq) -> &[u32] {
+        let end = usize::try_from(seq.get()).unwrap_or(usize::MAX).min(self.seen.len());
+        &self.seen[..end]
+    }
+}

@@ -1,0 +1,54 @@
+//! What really happened, as no cortex can know it: which contents were written, by whom, after what, and to whom it was
+//! said that they are safe.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+use crate::digest::Digest;
+use crate::ids::{CortexId, Dot};
+
+/// A set of contents.
+pub(super) type Past = Rc<BTreeSet<u32>>;
+
+/// One thing that was written, once.
+#[derive(Debug)]
+pub(super) struct Content {
+    pub(super) dot: Dot,
+    /// Everything that its writer had seen: what must be there before it, wherever it is.
+    pub(super) past: Past,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Truth {
+    pub(super) contents: Vec<Content>,
+    by_record: BTreeMap<Digest, u32>,
+    dots: BTreeMap<Dot, u32>,
+    /// Cortexes of which a copy ran that could not know it was one: for them alone a dot may name two contents.
+    pub(super) excused: BTreeSet<CortexId>,
+}
+
+impl Truth {
+    /// A content was written. What a crash takes before it was durable was never served, and its dot is free again.
+    pub(super) fn write(&mut self, record: &[u8], dot: Dot, past: Past) -> u32 {
+        let id = u32::try_from(self.contents.len()).unwrap_or(u32::MAX);
+        self.by_record.insert(Digest::of(record), id);
+        self.contents.push(Content { dot, past });
+        id
+    }
+
+    /// I7: a content is durable where it was written. `Err` names the other content of the same dot that was, too, where
+    /// that is not excused.
+    pub(super) fn durable(&mut self, content: u32) -> Result<(), String> {
+        let dot = self.contents[content as usize].dot;
+        let other = *self.dots.entry(dot).or_insert(content);
+        if other != content && !self.excused.contains(&dot.origin().cortex()) {
+            return Err(format!("I7: {dot} names two events: contents {other} and {content}"));
+        }
+        Ok(())
+    }
+
+    /// Which content a record is; `None` for what nobody wrote.
+    pub(super) fn content(&self, record: &[u8]) -> Option<u32> {
+        self.by_record.get(&Digest::of(record)).copied()
+    }
+}

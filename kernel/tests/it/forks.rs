@@ -1,0 +1,358 @@
+//! Logs that went backwards, copies, and two histories of one origin.
+
+use std::sync::Arc;
+
+use antiphon_kernel::clock::VClock;
+use antiphon_kernel::cursor::Seq;
+use antiphon_kernel::ids::Origin;
+use antiphon_kernel::log::{EpochEnd, IngestError, NotAFork, forks, read_cursor, read_epoch_change, verify};
+use antiphon_kernel::protocol::{Heads, Known, Refusal};
+use antiphon_kernel::store::{Durability, Family, Store};
+use antiphon_kernel::testing::MemoryStore;
+use antiphon_kernel::time::Timestamp;
+
+use crate::support::{Node, cortex_id, peer_name, two};
+
+struct World {
+    nodes: Vec<Node>,
+    stores: Vec<Arc<MemoryStore>>,
+}
+
+impl World {
+    fn new(count: usize) -> Self {
+        let stores: Vec<_> = (0..count).map(|_| Arc::new(MemoryStore::new())).collect();
+        let nodes = stores.iter().enumerate();
+        let nodes = nodes.map(|(n, store)| Node::new(n, count, Arc::clone(store) as Arc<dyn Store>)).collect();
+        Self { nodes, stores }
+    }
+
+    fn append(&mut self, n: usize, subject: &str) {
+        self.nodes[n].append(subject, &VClock::new(), Timestamp::from_micros(5_000_000), Durability::Sync);
+    }
+
+    /// Appends something that depends on all that this node holds.
+    fn append_after_all(&mut self, n: usize, subject: &str) {
+        let seen = self.nodes[n].log.view().clock();
+        self.nodes[n].append(subject, &seen, Timestamp::from_micros(5_000_000), Durability::Sync);
+    }
+
+    fn pull(&mut self, one: usize, other: usize) -> usize {
+        let (client, server) = two(&mut self.nodes, one, other);
+        client.pull(server).unwrap()
+    }
+
+    fn pull_all(&mut self) {
+        for _ in 0..4 {
+            for one in 0..self.nodes.len() {
+                for other in (0..self.nodes.len()).filter(|&other| other != one) {
+                    self.pull(one, other);
+                }
+            }
+        }
+    }
+
+    /// Puts an older image of a node's store back, and starts it again.
+    fn roll_back(&mut self, n: usize, image: MemoryStore) {
+        self.stores[n] = Arc::new(image);
+        self.nodes[n].store = Arc::clone(&self.stores[n]) as Arc<dyn Store>;
+        self.nodes[n].restart();
+    }
+
+    fn origin(&self, n: usize) -> Origin {
+        self.nodes[n].log.view().local().origin()
+    }
+
+    fn subjects(&self, n: usize) -> Vec<String> {
+        let entries = self.nodes[n].log.view().entries(Seq::ZERO, usize::MAX, usize::MAX).unwrap();
+        let mut all: Vec<_> = entries.iter().map(|e| e.view().unwrap().subject.to_owned()).collect();
+        all.sort();
+        all
+    }
+
+    fn check(&self) {
+        for node in &self.nodes {
+            let report = verify(&node.log.view()).unwrap();
+            assert!(report.is_clean(), "node {}: {:?}", node.n, report.faults);
+        }
+    }
+
+    fn same_everywhere(&self) -> bool {
+        self.nodes.iter().all(|node| node.digest() == self.nodes[0].digest())
+    }
+}
+
+fn why(world: &World, n: usize) -> Option<EpochEnd> {
+    read_epoch_change(&*world.nodes[n].store).unwrap().map(|change| change.why)
+}
+
+#[test]
+fn a_log_that_was_rolled_back_in_silence_goes_on_under_a_new_epoch_and_gets_back_what_it_lost() {
+    let mut world = World::new(2);
+    world.append(0, "kept");
+    let image = world.stores[0].durable_copy();
+    world.append(0, "lost");
+    world.append(0, "lost too");
+    world.pull(1, 0);
+    let old = world.origin(0);
+    world.roll_back(0, image);
+    assert_eq!(world.origin(0), old, "nothing is known of it yet");
+    assert_eq!(world.pull(0, 1), 2);
+    assert_ne!(world.origin(0), old);
+    assert_eq!(why(&world, 0), Some(EpochEnd::RolledBack));
+    assert_eq!(world.nodes[0].log.view().clock().get(old), 3);
+    world.append(0, "new");
+    world.pull_all();
+    assert!(world.same_everywhere());
+    assert_eq!(world.subjects(1), ["kept", "lost", "lost too", "new"]);
+    world.check();
+    // It holds after a restart, and is over then.
+    let epoch = world.origin(0);
+    world.nodes[0].restart();
+    assert_eq!(world.origin(0), epoch);
+}
+
+/// Another cortex of the same name and epoch, going on from what node 0 has now.
+fn twin(world: &World) -> Node {
+    Node::over(0, Arc::new(world.stores[0].durable_copy()) as Arc<dyn Store>)
+}
+
+fn write(node: &mut Node, subject: &str) {
+    node.append(subject, &VClock::new(), Timestamp::from_micros(6_000_000), Durability::Sync);
+}
+
+#[test]
+fn a_peer_that_makes_up_events_of_ours_changes_the_epoch_once_and_not_for_ever() {
+    let mut world = World::new(2);
+    world.append(0, "ours");
+    let mut liar = twin(&world);
+    write(&mut liar, "made up");
+    world.nodes[1].pull(&liar).unwrap();
+    let old = world.origin(0);
+    assert_eq!(world.pull(0, 1), 1);
+    let epoch = world.origin(0);
+    assert_ne!(epoch, old);
+    world.append(0, "under the new epoch");
+    let mut liar = twin(&world);
+    write(&mut liar, "made up again");
+    world.nodes[1].pull(&liar).unwrap();
+    let (alpha, bravo) = two(&mut world.nodes, 0, 1);
+    let error = alpha.pull(bravo).unwrap_err();
+    assert!(matches!(error, IngestError::OwnEpoch { .. }), "{error}");
+    assert_eq!(world.origin(0), epoch);
+    world.check();
+}
+
+#[test]
+fn a_mere_claim_changes_nothing() {
+    let mut world = World::new(2);
+    world.append(0, "ours");
+    world.pull(1, 0);
+    let before = world.nodes[0].log.view().local();
+    // Bravo asks, and says that it holds more of ours than there is, and otherwise.
+    let mut liar = twin(&world);
+    write(&mut liar, "made up");
+    world.nodes[1].pull(&liar).unwrap();
+    let (bravo, alpha) = two(&mut world.nodes, 1, 0);
+    bravo.ask(alpha, 10, false);
+    bravo.ask(alpha, 10, true);
+    assert_eq!(world.nodes[0].log.view().local(), before);
+    // A fork that is claimed and cannot be shown.
+    let finding = antiphon_kernel::log::ForkFinding {
+        peer: peer_name(1),
+        holder: cortex_id(1),
+        origin: before.origin(),
+        from: 1,
+        records: vec![],
+    };
+    let alpha = &mut world.nodes[0].log;
+    assert!(matches!(alpha.note_fork(&finding, Timestamp::from_micros(0)), Err(NotAFork::Unproven { .. })));
+    let same = alpha.view().entry(Seq::new(1)).unwrap().unwrap().record;
+    let finding = antiphon_kernel::log::ForkFinding { records: vec![same], ..finding };
+    assert!(matches!(alpha.note_fork(&finding, Timestamp::from_micros(0)), Err(NotAFork::Unproven { .. })));
+    assert_eq!(forks(&*world.nodes[0].store).unwrap(), []);
+    assert_eq!(world.nodes[0].log.view().local(), before);
+}
+
+#[test]
+fn a_copied_store_is_noticed_at_open_and_writes_under_an_epoch_of_its_own() {
+    let mut world = World::new(2);
+    world.append(0, "before");
+    let image = world.stores[0].durable_copy();
+    image.move_to(77);
+    let mut copy = Node::over(0, Arc::new(image) as Arc<dyn Store>);
+    assert_ne!(copy.log.view().local().origin(), world.origin(0));
+    assert_eq!(read_epoch_change(&*copy.store).unwrap().unwrap().why, EpochEnd::Copied);
+    write(&mut copy, "by the copy");
+    write(&mut world.nodes[0], "by the original");
+    world.nodes[1].pull(&copy).unwrap();
+    world.pull(1, 0);
+    assert_eq!(world.subjects(1), ["before", "by the copy", "by the original"]);
+    assert_eq!(forks(&*world.nodes[1].store).unwrap(), []);
+    // Opened again where it stands, it stays what it is.
+    let epoch = copy.log.view().local().epoch;
+    copy.restart();
+    assert_eq!(copy.log.view().local().epoch, epoch);
+}
+
+#[test]
+fn a_log_that_lost_its_end_is_noticed_at_open() {
+    let mut world = World::new(1);
+    world.append(0, "kept");
+    let old = world.stores[0].durable_copy();
+    world.append(0, "lost");
+    let noted = world.stores[0].noted().unwrap();
+    old.note(&noted);
+    let before = world.origin(0);
+    world.roll_back(0, old);
+    assert_eq!(why(&world, 0), Some(EpochEnd::LostTail));
+    assert_ne!(world.origin(0), before);
+    // What was noted was damaged: nothing is known, and nothing is claimed.
+    let epoch = world.origin(0);
+    world.stores[0].note(&[7; 32]);
+    world.nodes[0].restart();
+    assert_eq!(world.origin(0), epoch);
+}
+
+/// Node 0 was rolled back to one event and appended before anybody told it; node 1 has its other history.
+fn forked(count: usize) -> World {
+    let mut world = World::new(count);
+    world.append(0, "common");
+    let image = world.stores[0].durable_copy();
+    world.append(0, "first 2");
+    world.append(0, "first 3");
+    world.append(0, "first 4");
+    world.pull(1, 0);
+    world.append_after_all(1, "answer to first 4");
+    world.append(1, "independent");
+    world.roll_back(0, image);
+    world.append(0, "second 2");
+    world.append(0, "second 3");
+    world
+}
+
+#[test]
+fn a_fork_is_found_at_the_first_contact_and_stops_only_what_follows_from_it() {
+    let mut world = forked(3);
+    let origin = world.origin(0);
+    world.pull_all();
+    // Both sides found the very place, by real comparison, and hold evidence of it.
+    let of = |world: &World, n: usize| forks(&*world.nodes[n].store).unwrap();
+    let (alpha, bravo) = (of(&world, 0), of(&world, 1));
+    let places: Vec<_> = alpha.iter().chain(&bravo).map(|f| (f.origin, f.from)).collect();
+    assert!(places.len() >= 2 && places.iter().all(|place| *place == (origin, 2)), "{places:?}");
+    let with_bravo = alpha.iter().find(|f| f.holder == cortex_id(1)).unwrap();
+    let with_alpha = bravo.iter().find(|f| f.holder == cortex_id(0)).unwrap();
+    assert_eq!((with_bravo.ours, with_bravo.theirs), (with_alpha.theirs, with_alpha.ours));
+    assert!(with_alpha.by_owner() && !with_bravo.by_owner());
+    assert_ne!(world.origin(0), origin, "the owner goes on under a new epoch");
+    assert_eq!(why(&world, 0), Some(EpochEnd::Forked));
+    let shown = world.nodes[1].store.last(Family::Evidence, b"r").unwrap();
+    assert!(shown.is_some(), "evidence is kept");
+    // What does not follow from the fork flows, both ways; new events of all flow.
+    world.append(0, "new by 0");
+    world.append(1, "new by 1");
+    world.append(2, "new by 2");
+    world.pull_all();
+    for n in 0..3 {
+        let held = world.subjects(n);
+        for subject in ["common", "new by 0", "new by 2"] {
+            assert!(held.contains(&subject.to_owned()), "{n}: {subject} in {held:?}");
+        }
+    }
+    assert!(!world.subjects(0).contains(&"answer to first 4".to_owned()));
+    assert!(!world.subjects(0).contains(&"new by 1".to_owned()), "its chain passes through what depends on the fork");
+    // No cursor passed anything that is held back: it is all still to come.
+    world.check();
+}
+
+#[test]
+fn a_fork_is_ended_by_a_command_in_favour_of_either_side() {
+    for keep_first in [true, false] {
+        let mut world = forked(3);
+        world.pull_all();
+        let fork = forks(&*world.nodes[1].store).unwrap().into_iter().find(|f| f.holder == cortex_id(0)).unwrap();
+        let keep = if keep_first { fork.ours } else { fork.theirs };
+        let now = Timestamp::from_micros(9_000_000);
+        assert!(world.nodes[1].log.resolve_fork(antiphon_kernel::digest::Digest::of(b"neither"), now).is_err());
+        for n in 0..3 {
+            if !forks(&*world.nodes[n].store).unwrap().is_empty() {
+                world.nodes[n].log.resolve_fork(keep, now).unwrap();
+            }
+            world.check();
+        }
+        world.append(0, "after");
+        world.pull_all();
+        assert!(world.same_everywhere(), "keep the first: {keep_first}");
+        let all = world.subjects(2);
+        assert_eq!(all.contains(&"first 4".to_owned()), keep_first);
+        assert_eq!(all.contains(&"second 2".to_owned()), !keep_first);
+        assert!(all.contains(&"after".to_owned()));
+        world.check();
+        for node in &world.nodes {
+            assert_eq!(forks(&*node.store).unwrap(), [], "node {}", node.n);
+        }
+    }
+}
+
+#[test]
+fn what_is_set_aside_is_kept_and_replayers_and_cursors_begin_again() {
+    let mut world = forked(2);
+    world.pull_all();
+    let fork = forks(&*world.nodes[1].store).unwrap().remove(0);
+    let before = world.nodes[1].log.view().head().seq.get();
+    let resolved = world.nodes[1].log.resolve_fork(fork.theirs, Timestamp::from_micros(1)).unwrap();
+    // Three of the fork, the answer to them, and what stands behind that answer in its chain.
+    assert_eq!(resolved.set_aside, 5);
+    assert_eq!(world.nodes[1].log.view().head().seq.get(), before - 5);
+    let mut kept = 0;
+    let prefix = antiphon_kernel::store::KeyRange::prefix(b"a");
+    world.nodes[1]
+        .store
+        .scan(Family::Evidence, prefix, &mut |_, _| {
+            kept += 1;
+            std::ops::ControlFlow::Continue(())
+        })
+        .unwrap();
+    assert_eq!(kept, 5);
+    assert_eq!(read_cursor(&*world.nodes[1].store, &peer_name(0)).unwrap(), None);
+    world.nodes[1].restart();
+    world.check();
+}
+
+#[test]
+fn a_question_that_was_open_when_the_epoch_ended_is_refused() {
+    let mut world = forked(2);
+    let (alpha, bravo) = two(&mut world.nodes, 0, 1);
+    let (_, request) = alpha.question(bravo, 10, true);
+    let request = antiphon_kernel::protocol::FetchRequest { known: Known::Full(Heads::default()), ..request };
+    let bravo = &mut world.nodes[1];
+    let mut open = bravo.log.view().ask(&request).unwrap().unwrap();
+    assert!(bravo.log.view().next_batch(&mut open, None).unwrap().is_ok());
+    bravo.log.begin_epoch(EpochEnd::Restored, Timestamp::from_micros(0)).unwrap();
+    bravo.log.commit(Durability::Sync).unwrap();
+    let refused = bravo.log.view().next_batch(&mut open, None).unwrap().unwrap_err();
+    assert_eq!(refused, Refusal::CursorUnknown);
+}
+
+/// A history that changes while a question is open: what was compared once is due again.
+#[test]
+fn a_head_that_moves_is_compared_again_before_anything_that_depends_on_it_is_sent() {
+    let mut world = forked(3);
+    // Node 2 holds the first version up to its end, and asks node 1's stand-in, which has nothing of it yet.
+    world.pull(2, 1);
+    let mut late = Node::new(3, 3, Arc::new(MemoryStore::new()) as Arc<dyn Store>);
+    let (_, request) = {
+        let asking = &mut world.nodes[2];
+        asking.question(&late, 100, true)
+    };
+    let mut open = late.log.view().ask(&request).unwrap().unwrap();
+    let first = late.log.view().next_batch(&mut open, None).unwrap().unwrap();
+    open.sent(&first.batch);
+    // Now it takes the second version, longer than what node 2 holds of the origin, and depends on it.
+    world.append(0, "second 4");
+    late.pull(&world.nodes[0]).unwrap();
+    let seen = late.log.view().clock();
+    late.append("after the second", &seen, Timestamp::from_micros(0), Durability::Sync);
+    let next = late.log.view().next_batch(&mut open, None).unwrap();
+    assert!(matches!(next, Err(Refusal::Fork { counter: 4, .. })), "{next:?}");
+}

@@ -1,0 +1,81 @@
+//! Federations in the simulator: `ANTIPHON_SEED` repeats one seed, `ANTIPHON_SEEDS` runs so many instead of 500.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use antiphon_kernel::testing::sim::{Found, run};
+
+const SEEDS: u64 = 500;
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|value| value.parse().unwrap())
+}
+
+#[test]
+fn every_invariant_holds_in_every_run() {
+    let seeds = match number("ANTIPHON_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("ANTIPHON_SEEDS").unwrap_or(SEEDS),
+    };
+    let (next, found, steps) = (AtomicU64::new(seeds.start), Mutex::new(Found::default()), AtomicU64::new(0));
+    let threads = std::thread::available_parallelism().map_or(2, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= seeds.end {
+                        return;
+                    }
+                    match std::panic::catch_unwind(|| run(seed)) {
+                        Ok(Ok(report)) => {
+                            steps.fetch_add(report.steps, Ordering::Relaxed);
+                            found.lock().unwrap().add(&report.found);
+                        }
+                        Ok(Err(failure)) => {
+                            next.store(u64::MAX / 2, Ordering::Relaxed);
+                            panic!("{failure}");
+                        }
+                        Err(panic) => {
+                            eprintln!("seed {seed} panicked; repeat with: ANTIPHON_SEED={seed} cargo test -p antiphon-kernel --test sim");
+                            next.store(u64::MAX / 2, Ordering::Relaxed);
+                            std::panic::resume_unwind(panic);
+                        }
+                    }
+                }
+            });
+        }
+    });
+    let found = found.into_inner().unwrap();
+    let seeds = seeds.end - seeds.start;
+    println!("sim: {seeds} seeds, {} steps, {found:?}", steps.into_inner());
+    if seeds >= SEEDS {
+        // What did not happen was not tested.
+        let rare = [
+            found.failed_writes,
+            found.rollbacks,
+            found.restores,
+            found.lost_tails,
+            found.copies,
+            found.clones,
+            found.damages,
+            found.forks,
+            found.resolved,
+            found.set_aside,
+            found.not_asked,
+            found.late_answers,
+            found.refused,
+            found.lies,
+            found.replay_failures,
+        ];
+        assert!(rare.iter().all(|&times| times >= 20), "too rare to be tested: {found:?}");
+    }
+}
+
+#[test]
+fn a_run_is_repeatable_bit_for_bit() {
+    for seed in [1, 2, 3, 77, 1234] {
+        assert_eq!(run(seed), run(seed), "seed {seed}");
+    }
+}

@@ -1,0 +1,59 @@
+//! Two small things beside the database that tell what it cannot: where it stands, and how far it reached.
+
+use std::fs::{self, File, OpenOptions};
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::Path;
+use std::sync::OnceLock;
+use std::time::UNIX_EPOCH;
+
+use antiphon_kernel::store::StoreError;
+
+use crate::error::from_io;
+use crate::format;
+
+/// What was noted last: see [`antiphon_kernel::store::Store::note`].
+const HEAD: &str = "HEAD";
+/// Longer notes are not taken.
+const LONGEST: usize = 64;
+
+/// What tells this directory from any copy of it: the machine, and the inode and birth of the file `FORMAT`, which is
+/// written once. A copy of it is another file; a directory that is only renamed keeps it.
+///
+/// # Errors
+/// `Io`.
+pub(crate) fn place(dir: &Path) -> Result<Vec<u8>, StoreError> {
+    let marker = format::path(dir);
+    let metadata = fs::metadata(&marker).map_err(|error| from_io("could not look at", &marker, &error))?;
+    // Where a machine has no id, or a file system no birth times, the rest must do.
+    let machine = fs::read_to_string("/etc/machine-id").unwrap_or_default();
+    let born = metadata.created().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+    let born = born.map_or(0, |since| since.as_nanos());
+    Ok(format!("{}:{}:{born}", machine.trim(), metadata.ino()).into_bytes())
+}
+
+/// The file `HEAD`: written over without a sync, so a note costs a copy into the page cache. It survives the process, and
+/// mostly the machine; whoever reads it checks what it says.
+#[derive(Debug, Default)]
+pub(crate) struct Head(OnceLock<Option<File>>);
+
+impl Head {
+    pub(crate) fn write(&self, dir: &Path, bytes: &[u8]) {
+        let file = self.0.get_or_init(|| {
+            let path = dir.join(HEAD);
+            let file = OpenOptions::new().write(true).create(true).truncate(false).open(&path);
+            file.inspect_err(|error| tracing::warn!(path = %path.display(), %error, "a lost tail will go unnoticed"))
+                .ok()
+        });
+        if let Some(file) = file
+            && let Err(error) = file.write_all_at(&bytes[..bytes.len().min(LONGEST)], 0)
+        {
+            // The data are safe; only what would tell of their loss is stale.
+            tracing::debug!(%error, "the head could not be noted");
+        }
+    }
+}
+
+/// What was noted last, by whichever process.
+pub(crate) fn noted(dir: &Path) -> Option<Vec<u8>> {
+    fs::read(dir.join(HEAD)).ok().filter(|bytes| bytes.len() <= LONGEST)
+}
