@@ -1,0 +1,142 @@
+//! No space left: said as such, read on, and gone on from when there is space again.
+
+use std::fs::{self, File};
+use std::path::Path;
+
+use antiphon_kernel::cursor::Seq;
+use antiphon_kernel::event::Draft;
+use antiphon_kernel::log::{AppendError, Context, Log, LogHandle};
+use antiphon_kernel::store::{Durability, StoreError, StoreErrorKind};
+use antiphon_storage::Create;
+use anyhow::{Result, bail, ensure};
+
+use super::Plan;
+use crate::acks::Acks;
+use crate::chance::Chance;
+use crate::mounts::Mount;
+use crate::node::{self, Buffers};
+use crate::payload::Said;
+use crate::table::Outcome;
+use crate::victim::Rig;
+
+const KIND: &str = "full";
+const MEGABYTES: u64 = 24;
+/// More appends than fit.
+const MOST: u64 = 20_000;
+/// How often an append is tried once there is space: each try opens the store anew.
+const TRIES: u64 = 50;
+
+struct Writer {
+    log: LogHandle,
+    run: u64,
+    calls: u64,
+    acks: Acks,
+}
+
+impl Writer {
+    fn new(log: Log, acks: Acks) -> Result<Self> {
+        let run = log.view().process();
+        Ok(Self { log: LogHandle::start(log, Durability::Sync)?, run, calls: 0, acks })
+    }
+
+    async fn append(&mut self, length: u64) -> Result<Result<(), StoreError>> {
+        self.calls += 1;
+        let said = Said { run: self.run, call: self.calls, index: 0, of: 1 };
+        match self.log.append(vec![Draft::new("torture.said", said.payload(length))], Context::default()).await {
+            Ok(events) => {
+                for event in events {
+                    let line = format!("ack {} {} {:016x} {}", event.seq, event.dot.counter(), self.run, self.calls);
+                    self.acks.take(&line);
+                }
+                Ok(Ok(()))
+            }
+            Err(AppendError::Store(error)) => Ok(Err(error)),
+            Err(error) => bail!("append: {error}"),
+        }
+    }
+
+    fn read(&self) -> Result<u64, StoreError> {
+        let (mut after, mut count) = (Seq::ZERO, 0);
+        loop {
+            let entries = self.log.view().entries(after, 256, 4 << 20)?;
+            let Some(last) = entries.last() else { return Ok(count) };
+            (after, count) = (last.seq, count + entries.len() as u64);
+        }
+    }
+}
+
+pub(crate) fn run(plan: &Plan) -> Result<Outcome> {
+    let at = plan.scratch.join("mount");
+    match Mount::tmpfs(&at, MEGABYTES) {
+        Ok(mount) => mount.unmount()?,
+        Err(why) => return Ok(Outcome::skipped(KIND, format!("{why:#}"))),
+    }
+    let rig = Rig::new(&plan.scratch)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+    let mut outcome = Outcome::new(KIND);
+    for round in plan.rounds(KIND) {
+        let mount = Mount::tmpfs(&at, MEGABYTES)?;
+        let again = plan.again(KIND, round, 1);
+        outcome.attempts += 1;
+        match runtime.block_on(fill(&at, Chance::of_round(plan.seed, round))) {
+            Ok((acks, note)) => {
+                outcome.refused += 1;
+                outcome.notes.push(format!("round {round}: {note}"));
+                let report = rig.check(&at.join("store"), &acks)?;
+                outcome.expect_whole(1, &report, &format!("round {round}"), &again);
+            }
+            Err(error) => outcome.wrong(&format!("round {round}: {error:#}"), &again),
+        }
+        mount.unmount()?;
+    }
+    Ok(outcome)
+}
+
+/// What is acknowledged at the end of it, and how it went on.
+async fn fill(at: &Path, mut chance: Chance) -> Result<(Acks, String)> {
+    let (dir, ballast) = (at.join("store"), at.join("ballast"));
+    let free = (2 << 20) + chance.below(8 << 20);
+    fs::write(&ballast, vec![1; ((MEGABYTES << 20) - free) as usize])?;
+    let length = 500 + chance.below(30_000);
+    let mut writer = Writer::new(node::open(&dir, Create::IfMissing, Buffers::Small)?, Acks::default())?;
+    let error = loop {
+        ensure!(writer.calls < MOST, "it never fills up");
+        if let Err(error) = writer.append(length).await? {
+            break error;
+        }
+    };
+    let appended = writer.calls - 1;
+    ensure!(error.kind() == StoreErrorKind::NoSpace, "the first error is {:?}, not NoSpace: {error}", error.kind());
+    let mut other = None;
+    for _ in 0..3 {
+        if let Err(error) = writer.append(length).await?
+            && error.kind() != StoreErrorKind::NoSpace
+        {
+            other = Some(error);
+        }
+        let there = writer.read()?;
+        ensure!(there >= writer.acks.head, "{there} events are read, {} were acknowledged", writer.acks.head);
+    }
+    File::create(&ballast)?; // its bytes are free again
+    let mut tries = 0;
+    let mut how = "in the same process";
+    while let Err(error) = writer.append(length).await? {
+        tries += 1;
+        if tries == TRIES {
+            ensure!(how != "after a restart", "it does not go on: {error}");
+            (tries, how) = (0, "after a restart");
+            writer.log.close().await;
+            let acks = std::mem::take(&mut writer.acks);
+            drop(writer);
+            writer = Writer::new(node::open(&dir, Create::Never, Buffers::Small)?, acks)?;
+        }
+    }
+    for _ in 0..20 {
+        if let Err(error) = writer.append(length).await? {
+            bail!("it goes on, and fails again: {error}");
+        }
+    }
+    writer.log.close().await;
+    let later = other.map_or_else(String::new, |error| format!("; a later error was {:?}: {error}", error.kind()));
+    Ok((writer.acks, format!("full after {appended} appends, went on {how} after {tries} more errors{later}")))
+}
