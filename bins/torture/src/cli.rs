@@ -93,6 +93,9 @@ struct Common {
     /// Where to work; by default in memory where no disk is needed
     #[arg(long)]
     scratch: Option<PathBuf>,
+    /// Leave copies of the stores that failed there
+    #[arg(long)]
+    keep: Option<PathBuf>,
 }
 
 #[derive(Args)]
@@ -140,7 +143,8 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode> {
             continue;
         }
         let scratch = scratch(common.scratch.as_deref())?;
-        let plan = Plan { seed: common.seed, first, count, scratch: scratch.path().to_owned() };
+        let plan =
+            Plan { seed: common.seed, first, count, scratch: scratch.path().to_owned(), keep: common.keep.clone() };
         outcomes.push(run(&plan).with_context(|| format!("{kind}, seed {}", common.seed))?);
     }
     Ok(if table::print(&outcomes, common.seed) { ExitCode::SUCCESS } else { ExitCode::FAILURE })

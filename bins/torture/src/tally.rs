@@ -4,7 +4,7 @@ use antiphon_kernel::digest::Digest;
 use antiphon_kernel::event::Event;
 use antiphon_kernel::ids::EventId;
 use antiphon_kernel::replay::{EventReplayer, Projection, ReplayError};
-use antiphon_kernel::store::{Family, Store, StoreError};
+use antiphon_kernel::store::{Family, Store, StoreError, StoreErrorKind};
 
 const FAMILY: &str = "tally";
 const KEY: &[u8] = b"seen";
@@ -39,11 +39,14 @@ impl Seen {
 
     /// As it is stored; an error for bytes that are none.
     pub(crate) fn stored(store: &dyn Store) -> Result<Self, StoreError> {
-        match store.get(Family::User(FAMILY), KEY)? {
-            Some(bytes) => {
+        match store.get(Family::User(FAMILY), KEY) {
+            Ok(Some(bytes)) => {
                 Self::decode(&bytes).ok_or_else(|| StoreError::corrupt("the replayer's state does not read back"))
             }
-            None => Ok(Self::NOTHING),
+            Ok(None) => Ok(Self::NOTHING),
+            // No family: no replayer was ever here.
+            Err(error) if error.kind() == StoreErrorKind::Misuse => Ok(Self::NOTHING),
+            Err(error) => Err(error),
         }
     }
 }

@@ -32,6 +32,8 @@ pub(crate) struct Life {
     pub(crate) acked: u64,
     /// What follows `err`.
     pub(crate) errors: Vec<String>,
+    /// Lines that were read only after it was struck. They are for whoever knows that they can be believed.
+    pub(crate) late: Vec<String>,
 }
 
 /// Where a rig keeps what it needs beside the victim's directory.
@@ -67,15 +69,17 @@ impl Rig {
             .stderr(File::create(&said)?)
             .spawn()
             .context("could not start a victim")?;
-        let mut life = Life { end: End::Done, acked: 0, errors: Vec::new() };
+        let mut life = Life { end: End::Done, acked: 0, errors: Vec::new(), late: Vec::new() };
         let mut alive = true;
         let lines = child.stdout.take().map(BufReader::new).into_iter().flat_map(BufRead::lines);
         for line in lines.map_while(Result::ok) {
-            if let Some(error) = line.strip_prefix("err ") {
+            if !alive {
+                life.late.push(line);
+            } else if let Some(error) = line.strip_prefix("err ") {
                 life.errors.push(error.to_owned());
             } else if acks.take(&line) {
                 life.acked += 1;
-                if alive && on_ack(life.acked).is_break() {
+                if on_ack(life.acked).is_break() {
                     alive = false;
                     child.kill()?;
                 }

@@ -82,6 +82,7 @@ pub(crate) fn run(plan: &Plan) -> Result<Outcome> {
         }
         let report = rig.check(&dir, &acks)?;
         if !outcome.expect_whole(1, &report, &what, &again) {
+            plan.keep(KIND, round, &dir)?;
             broken = Some(first);
         }
     }

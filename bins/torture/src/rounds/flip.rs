@@ -82,7 +82,8 @@ pub(crate) fn run(plan: &Plan) -> Result<Outcome> {
                 outcome.survived += 1;
                 outcome.cut_off += acks.head - report.head;
             }
-            _ => drop(outcome.expect_whole(1, &report, &what, &again)),
+            _ if outcome.expect_whole(1, &report, &what, &again) => {}
+            _ => plan.keep(KIND, round, &bad)?,
         }
     }
     Ok(outcome)

@@ -2,13 +2,14 @@
 
 use std::fs::{self, File};
 use std::path::Path;
+use std::time::Duration;
 
 use antiphon_kernel::cursor::Seq;
 use antiphon_kernel::event::Draft;
 use antiphon_kernel::log::{AppendError, Context, Log, LogHandle};
 use antiphon_kernel::store::{Durability, StoreError, StoreErrorKind};
 use antiphon_storage::Create;
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 
 use super::Plan;
 use crate::acks::Acks;
@@ -21,6 +22,8 @@ use crate::victim::Rig;
 
 const KIND: &str = "full";
 const MEGABYTES: u64 = 24;
+/// An append that takes longer hangs.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// More appends than fit.
 const MOST: u64 = 20_000;
 /// How often an append is tried once there is space: each try opens the store anew.
@@ -42,7 +45,9 @@ impl Writer {
     async fn append(&mut self, length: u64) -> Result<Result<(), StoreError>> {
         self.calls += 1;
         let said = Said { run: self.run, call: self.calls, index: 0, of: 1 };
-        match self.log.append(vec![Draft::new("torture.said", said.payload(length))], Context::default()).await {
+        let draft = Draft::new("torture.said", said.payload(length));
+        let appended = tokio::time::timeout(PATIENCE, self.log.append(vec![draft], Context::default())).await;
+        match appended.context("an append hangs")? {
             Ok(events) => {
                 for event in events {
                     let line = format!("ack {} {} {:016x} {}", event.seq, event.dot.counter(), self.run, self.calls);
@@ -79,9 +84,12 @@ pub(crate) fn run(plan: &Plan) -> Result<Outcome> {
         let again = plan.again(KIND, round, 1);
         outcome.attempts += 1;
         match runtime.block_on(fill(&at, Chance::of_round(plan.seed, round))) {
-            Ok((acks, note)) => {
+            Ok(Filled { acks, note, unread }) => {
                 outcome.refused += 1;
                 outcome.notes.push(format!("round {round}: {note}"));
+                if let Some(error) = unread {
+                    outcome.wrong(&format!("round {round}: nothing can be read while it is full: {error}"), &again);
+                }
                 let report = rig.check(&at.join("store"), &acks)?;
                 outcome.expect_whole(1, &report, &format!("round {round}"), &again);
             }
@@ -92,8 +100,15 @@ pub(crate) fn run(plan: &Plan) -> Result<Outcome> {
     Ok(outcome)
 }
 
-/// What is acknowledged at the end of it, and how it went on.
-async fn fill(at: &Path, mut chance: Chance) -> Result<(Acks, String)> {
+struct Filled {
+    acks: Acks,
+    /// How it went on.
+    note: String,
+    /// Why nothing could be read after more appends failed, if that was so.
+    unread: Option<StoreError>,
+}
+
+async fn fill(at: &Path, mut chance: Chance) -> Result<Filled> {
     let (dir, ballast) = (at.join("store"), at.join("ballast"));
     let free = (2 << 20) + chance.below(8 << 20);
     fs::write(&ballast, vec![1; ((MEGABYTES << 20) - free) as usize])?;
@@ -107,15 +122,20 @@ async fn fill(at: &Path, mut chance: Chance) -> Result<(Acks, String)> {
     };
     let appended = writer.calls - 1;
     ensure!(error.kind() == StoreErrorKind::NoSpace, "the first error is {:?}, not NoSpace: {error}", error.kind());
-    let mut other = None;
+    let (mut other, mut unread) = (None, None);
+    let there = writer.read()?;
+    ensure!(there >= writer.acks.head, "{there} events are read, {} were acknowledged", writer.acks.head);
     for _ in 0..3 {
         if let Err(error) = writer.append(length).await?
             && error.kind() != StoreErrorKind::NoSpace
         {
             other = Some(error);
         }
-        let there = writer.read()?;
-        ensure!(there >= writer.acks.head, "{there} events are read, {} were acknowledged", writer.acks.head);
+        match writer.read() {
+            Ok(there) if there >= writer.acks.head => {}
+            Ok(there) => bail!("{there} events are read, {} were acknowledged", writer.acks.head),
+            Err(error) => unread = Some(error),
+        }
     }
     File::create(&ballast)?; // its bytes are free again
     let mut tries = 0;
@@ -138,5 +158,6 @@ async fn fill(at: &Path, mut chance: Chance) -> Result<(Acks, String)> {
     }
     writer.log.close().await;
     let later = other.map_or_else(String::new, |error| format!("; a later error was {:?}: {error}", error.kind()));
-    Ok((writer.acks, format!("full after {appended} appends, went on {how} after {tries} more errors{later}")))
+    let note = format!("full after {appended} appends, went on {how} after {tries} more errors{later}");
+    Ok(Filled { acks: writer.acks, note, unread })
 }

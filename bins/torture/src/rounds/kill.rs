@@ -57,7 +57,7 @@ pub(crate) fn run(plan: &Plan) -> Result<Outcome> {
         let most = if chance.one_in(2) { most.min(EARLY) } else { most };
         let when = 1 + chance.below(most);
         let what = format!("round {round}, SIGKILL at {call} {when}");
-        let mut life = Life { end: End::Done, acked: 0, errors: Vec::new() };
+        let mut life = Life { end: End::Done, acked: 0, errors: Vec::new(), late: Vec::new() };
         if most > 0 {
             let injection = Injection { calls: call.to_owned(), what: "signal=SIGKILL", when: when.to_string() };
             let prefix = injection.prefix();
@@ -69,6 +69,10 @@ pub(crate) fn run(plan: &Plan) -> Result<Outcome> {
             let at = 1 + chance.below(80);
             let kill = |acked| if acked >= at { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
             life = rig.write(&dir, writing(buffers), &[], &mut acks, kill)?;
+            // What a killed process has said was true when it said it.
+            for line in &life.late {
+                acks.take(line);
+            }
         }
         if life.end != End::Killed || !life.errors.is_empty() {
             outcome.wrong(&format!("{what}: {life:?}"), &again);
@@ -81,6 +85,7 @@ pub(crate) fn run(plan: &Plan) -> Result<Outcome> {
         if last || !chance.one_in(3) {
             let report = rig.check(&dir, &acks)?;
             if !outcome.expect_whole(unchecked, &report, &what, &again) {
+                plan.keep(KIND, round, &dir)?;
                 broken = Some(first);
             }
             unchecked = 0;

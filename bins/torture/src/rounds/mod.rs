@@ -17,9 +17,9 @@ use anyhow::Result;
 
 use crate::acks::Acks;
 use crate::node::Buffers;
-use crate::strace;
 use crate::victim::{End, Life, Rig};
 use crate::write::Writing;
+use crate::{files, strace};
 
 /// Which rounds of a kind are run, and where.
 #[derive(Debug, Clone)]
@@ -30,6 +30,8 @@ pub(crate) struct Plan {
     pub(crate) count: u64,
     /// An empty directory of the kind's own.
     pub(crate) scratch: PathBuf,
+    /// Where to leave what failed.
+    pub(crate) keep: Option<PathBuf>,
 }
 
 impl Plan {
@@ -43,6 +45,16 @@ impl Plan {
             }
             round
         })
+    }
+
+    /// Leaves a copy of a store that failed where it was asked for.
+    pub(crate) fn keep(&self, kind: &str, round: u64, dir: &Path) -> Result<()> {
+        if let Some(keep) = &self.keep {
+            let to = keep.join(format!("{kind}-{}-{round}", self.seed));
+            files::copy(dir, &to)?;
+            eprintln!("kept as {}", to.display());
+        }
+        Ok(())
     }
 
     /// The command that runs these rounds again.

@@ -91,7 +91,9 @@ pub(crate) fn run(plan: &Plan) -> Result<Outcome> {
             report.fault(format!("{} places are there, of {}", report.head, whole.acks.head));
             report = report.judged();
         }
-        if report.verdict == Verdict::Refused {
+        if report.refused.as_ref().is_some_and(|refusal| refusal.kind == "Corrupt")
+            && report.verdict == Verdict::Refused
+        {
             // A store that remembers how far it had come may say so.
             outcome.refused += 1;
             continue;
