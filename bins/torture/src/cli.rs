@@ -49,6 +49,16 @@ enum Command {
         #[arg(long)]
         acks: Option<PathBuf>,
     },
+    /// One round of `full`, in a file system that is mounted at DIR
+    #[command(hide = true)]
+    Fill {
+        dir: PathBuf,
+        saved: PathBuf,
+        #[arg(long)]
+        seed: u64,
+        #[arg(long)]
+        round: u64,
+    },
     /// SIGKILL at calls of the system, several times in a row
     Kill(Rounds),
     /// Calls of the system that fail, once or from some point on
@@ -115,6 +125,10 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode> {
     let (common, kinds): (_, Vec<(&'static str, Run, u64, u64)>) = match cli.command {
         Command::Write { dir, calls, small_buffers } => return victim(&dir, calls, small_buffers),
         Command::Check { dir, acked, acks } => return look(&dir, acked, acks.as_deref()),
+        Command::Fill { dir, saved, seed, round } => {
+            println!("{}", serde_json::to_string(&rounds::full::fill(&dir, seed, round, &saved)?)?);
+            return Ok(ExitCode::SUCCESS);
+        }
         Command::Kill(r) => (r.common, vec![("kill", rounds::kill::run, r.first, r.count)]),
         Command::Errors(r) => (r.common, vec![("errors", rounds::errors::run, r.first, r.count)]),
         Command::Power(r) => (r.common, vec![("power", rounds::power::run, r.first, r.count)]),

@@ -39,8 +39,8 @@ pub(crate) fn all(dir: &Path) -> io::Result<Vec<PathBuf>> {
 
 /// The write-ahead log in use: the newest.
 pub(crate) fn wal(dir: &Path) -> io::Result<PathBuf> {
-    let logs = all(&dir.join("db"))?.into_iter().filter(|path| path.extension().is_some_and(|end| end == "log"));
-    logs.last().ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "there is no write-ahead log"))
+    let mut logs = all(&dir.join("db"))?.into_iter().filter(|path| path.extension().is_some_and(|end| end == "log"));
+    logs.next_back().ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "there is no write-ahead log"))
 }
 
 pub(crate) fn cut(file: &Path, length: u64) -> io::Result<()> {

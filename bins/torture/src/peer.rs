@@ -8,7 +8,9 @@ use antiphon_kernel::cursor::{Cursor, Seq};
 use antiphon_kernel::event::Draft;
 use antiphon_kernel::ids::{CortexId, Epoch, Origin, PeerName};
 use antiphon_kernel::log::{Asked, LocalIdentity, Log, LogEntry, LogOptions, LogView, Pin};
-use antiphon_kernel::protocol::{Delivery, EventBatch, FetchReply, FetchRequest, Known, PROTOCOL_MAX, RequestId};
+use antiphon_kernel::protocol::{
+    Delivery, EventBatch, FetchReply, FetchRequest, Known, PROTOCOL_MAX, Refusal, RequestId,
+};
 use antiphon_kernel::store::{Durability, Store};
 use antiphon_kernel::testing::MemoryStore;
 use antiphon_kernel::time::Timestamp;
@@ -58,7 +60,8 @@ impl Peer {
         Ok(self.log.view().entries(Seq::ZERO, EVENTS as usize, usize::MAX)?)
     }
 
-    /// What it answers a log that has read it up to `after`: at most so many events.
+    /// What it answers a log that has read it up to `after`: at most so many events. Like a syncer, it goes by the clock
+    /// where the cursor is ahead of what is known to be durable, as after a sync that failed.
     pub(crate) fn answer(
         &self,
         asker: &LogView,
@@ -66,6 +69,14 @@ impl Peer {
         after: Option<Cursor>,
         max_events: u32,
     ) -> Result<(Asked, EventBatch)> {
+        match (self.ask(asker, number, after, max_events)?, after) {
+            ((asked, FetchReply::Batch(batch)), _) => Ok((asked, batch)),
+            ((_, FetchReply::Refused(Refusal::CursorUnknown)), Some(_)) => self.answer(asker, number, None, max_events),
+            ((_, FetchReply::Refused(refusal)), _) => bail!("the peer refuses: {refusal}"),
+        }
+    }
+
+    fn ask(&self, asker: &LogView, number: u64, after: Option<Cursor>, max_events: u32) -> Result<(Asked, FetchReply)> {
         let request = RequestId { process: asker.process(), number };
         let asked = Asked { request, to: ID, after, max_events, max_bytes: 1 << 20 };
         let reply = self.log.view().answer(&FetchRequest {
@@ -81,9 +92,6 @@ impl Peer {
             wait: Duration::ZERO,
             delivery: Delivery::Once,
         })?;
-        match reply {
-            FetchReply::Batch(batch) => Ok((asked, batch)),
-            FetchReply::Refused(refusal) => bail!("the peer refuses the log's cursor: {refusal}"),
-        }
+        Ok((asked, reply))
     }
 }

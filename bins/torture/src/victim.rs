@@ -8,11 +8,12 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow};
 
 use crate::acks::Acks;
 use crate::node::Buffers;
 use crate::report::Report;
+use crate::rounds::full::Filled;
 use crate::write::{GAVE_UP, Writing};
 
 /// How a victim ended.
@@ -87,6 +88,17 @@ impl Rig {
         }
         life.end = ended(child.wait()?, &said);
         Ok(life)
+    }
+
+    /// A round of a file system that fills up.
+    pub(crate) fn fill(&self, at: &Path, seed: u64, round: u64, saved: &Path) -> Result<Filled> {
+        let output = Command::new(&self.exe)
+            .args([OsStr::new("fill"), at.as_os_str(), saved.as_os_str()])
+            .args(["--seed".to_owned(), seed.to_string(), "--round".to_owned(), round.to_string()])
+            .output()
+            .context("could not start a victim")?;
+        serde_json::from_slice(&output.stdout)
+            .map_err(|_| anyhow!("{} ({})", last_lines(&String::from_utf8_lossy(&output.stderr)), output.status))
     }
 
     /// What is left in a directory, looked at by another process: it may die of it.

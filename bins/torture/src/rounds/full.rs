@@ -1,5 +1,6 @@
 //! No space left: said as such, read on, and gone on from when there is space again.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::Path;
 use std::time::Duration;
@@ -9,11 +10,13 @@ use antiphon_kernel::event::Draft;
 use antiphon_kernel::log::{AppendError, Context, Log, LogHandle};
 use antiphon_kernel::store::{Durability, StoreError, StoreErrorKind};
 use antiphon_storage::Create;
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
+use serde::{Deserialize, Serialize};
 
 use super::Plan;
 use crate::acks::Acks;
 use crate::chance::Chance;
+use crate::deadline;
 use crate::mounts::Mount;
 use crate::node::{self, Buffers};
 use crate::payload::Said;
@@ -21,9 +24,9 @@ use crate::table::Outcome;
 use crate::victim::Rig;
 
 const KIND: &str = "full";
-const MEGABYTES: u64 = 24;
-/// An append that takes longer hangs.
-const PATIENCE: Duration = Duration::from_secs(60);
+const MEGABYTES: u64 = 32;
+/// A round that takes longer hangs.
+const PATIENCE: Duration = Duration::from_secs(40);
 /// More appends than fit.
 const MOST: u64 = 20_000;
 /// How often an append is tried once there is space: each try opens the store anew.
@@ -46,8 +49,7 @@ impl Writer {
         self.calls += 1;
         let said = Said { run: self.run, call: self.calls, index: 0, of: 1 };
         let draft = Draft::new("torture.said", said.payload(length));
-        let appended = tokio::time::timeout(PATIENCE, self.log.append(vec![draft], Context::default())).await;
-        match appended.context("an append hangs")? {
+        match self.log.append(vec![draft], Context::default()).await {
             Ok(events) => {
                 for event in events {
                     let line = format!("ack {} {} {:016x} {}", event.seq, event.dot.counter(), self.run, self.calls);
@@ -77,40 +79,54 @@ pub(crate) fn run(plan: &Plan) -> Result<Outcome> {
         Err(why) => return Ok(Outcome::skipped(KIND, format!("{why:#}"))),
     }
     let rig = Rig::new(&plan.scratch)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     let mut outcome = Outcome::new(KIND);
+    let mut notes = BTreeMap::new();
     for round in plan.rounds(KIND) {
         let mount = Mount::tmpfs(&at, MEGABYTES)?;
         let again = plan.again(KIND, round, 1);
+        let saved = plan.scratch.join("filled");
         outcome.attempts += 1;
-        match runtime.block_on(fill(&at, Chance::of_round(plan.seed, round))) {
-            Ok(Filled { acks, note, unread }) => {
+        match rig.fill(&at, plan.seed, round, &saved) {
+            Ok(Filled { note, unread }) => {
                 outcome.refused += 1;
-                outcome.notes.push(format!("round {round}: {note}"));
+                *notes.entry(note).or_insert(0) += 1;
                 if let Some(error) = unread {
                     outcome.wrong(&format!("round {round}: nothing can be read while it is full: {error}"), &again);
                 }
-                let report = rig.check(&at.join("store"), &acks)?;
+                let report = rig.check(&at.join("store"), &Acks::load(&saved)?)?;
                 outcome.expect_whole(1, &report, &format!("round {round}"), &again);
             }
             Err(error) => outcome.wrong(&format!("round {round}: {error:#}"), &again),
         }
         mount.unmount()?;
     }
+    outcome.notes.extend(notes.into_iter().map(|(note, rounds)| format!("{rounds} of them {note}")));
     Ok(outcome)
 }
 
-struct Filled {
-    acks: Acks,
+/// How a store fared that was filled and emptied.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Filled {
     /// How it went on.
     note: String,
     /// Why nothing could be read after more appends failed, if that was so.
-    unread: Option<StoreError>,
+    unread: Option<String>,
 }
 
-async fn fill(at: &Path, mut chance: Chance) -> Result<Filled> {
+/// One round, in a process of its own: a store that hangs can only be left by its end. `at` is a mounted file system;
+/// what was acknowledged goes into the file `saved`.
+pub(crate) fn fill(at: &Path, seed: u64, round: u64, saved: &Path) -> Result<Filled> {
+    deadline::within(PATIENCE);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+    let (acks, filled) = runtime.block_on(fill_up(at, Chance::of_round(seed, round)))?;
+    acks.save(saved)?;
+    Ok(filled)
+}
+
+async fn fill_up(at: &Path, mut chance: Chance) -> Result<(Acks, Filled)> {
     let (dir, ballast) = (at.join("store"), at.join("ballast"));
-    let free = (2 << 20) + chance.below(8 << 20);
+    // Room for a store without events, of which the MANIFEST alone sets 4 MiB aside, and for some.
+    let free = (10 << 20) + chance.below(10 << 20);
     fs::write(&ballast, vec![1; ((MEGABYTES << 20) - free) as usize])?;
     let length = 500 + chance.below(30_000);
     let mut writer = Writer::new(node::open(&dir, Create::IfMissing, Buffers::Small)?, Acks::default())?;
@@ -120,7 +136,6 @@ async fn fill(at: &Path, mut chance: Chance) -> Result<Filled> {
             break error;
         }
     };
-    let appended = writer.calls - 1;
     ensure!(error.kind() == StoreErrorKind::NoSpace, "the first error is {:?}, not NoSpace: {error}", error.kind());
     let (mut other, mut unread) = (None, None);
     let there = writer.read()?;
@@ -157,7 +172,7 @@ async fn fill(at: &Path, mut chance: Chance) -> Result<Filled> {
         }
     }
     writer.log.close().await;
-    let later = other.map_or_else(String::new, |error| format!("; a later error was {:?}: {error}", error.kind()));
-    let note = format!("full after {appended} appends, went on {how} after {tries} more errors{later}");
-    Ok(Filled { acks: writer.acks, note, unread })
+    let later = other.map_or_else(String::new, |error| format!("; a later error was {:?}", error.kind()));
+    let note = format!("went on {how} after {tries} more errors{later}");
+    Ok((writer.acks, Filled { note, unread: unread.map(|error| error.to_string()) }))
 }

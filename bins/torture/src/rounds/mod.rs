@@ -40,7 +40,7 @@ impl Plan {
         let (kind, count) = (kind.to_owned(), self.count);
         let step = (count / 10).max(1);
         (self.first..self.first + count).enumerate().map(move |(done, round)| {
-            if done as u64 % step == 0 {
+            if (done as u64).is_multiple_of(step) {
                 eprintln!("{kind}: {done} of {count}");
             }
             round
