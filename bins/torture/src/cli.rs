@@ -66,7 +66,13 @@ enum Command {
     /// Power loss, on an ext4 in a file (needs root)
     Power(Rounds),
     /// The write-ahead log cut at every byte of its last COUNT records
-    Tail(Rounds),
+    Tail {
+        #[command(flatten)]
+        rounds: Rounds,
+        /// Only at every so many bytes
+        #[arg(long, default_value_t = 1)]
+        every: usize,
+    },
     /// One bit changed in a file
     Flip(Rounds),
     /// A file system that fills up, and is emptied again
@@ -122,6 +128,7 @@ struct Rounds {
 type Run = fn(&Plan) -> Result<Outcome>;
 
 pub(crate) fn run(cli: Cli) -> Result<ExitCode> {
+    let every = if let Command::Tail { every, .. } = &cli.command { *every } else { 1 };
     let (common, kinds): (_, Vec<(&'static str, Run, u64, u64)>) = match cli.command {
         Command::Write { dir, calls, small_buffers } => return victim(&dir, calls, small_buffers),
         Command::Check { dir, acked, acks } => return look(&dir, acked, acks.as_deref()),
@@ -132,7 +139,7 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode> {
         Command::Kill(r) => (r.common, vec![("kill", rounds::kill::run, r.first, r.count)]),
         Command::Errors(r) => (r.common, vec![("errors", rounds::errors::run, r.first, r.count)]),
         Command::Power(r) => (r.common, vec![("power", rounds::power::run, r.first, r.count)]),
-        Command::Tail(r) => (r.common, vec![("tail", rounds::tail::run, r.first, r.count)]),
+        Command::Tail { rounds: r, .. } => (r.common, vec![("tail", rounds::tail::run, r.first, r.count)]),
         Command::Flip(r) => (r.common, vec![("flip", rounds::flip::run, r.first, r.count)]),
         Command::Full(r) => (r.common, vec![("full", rounds::full::run, r.first, r.count)]),
         Command::Readonly(r) => (r.common, vec![("readonly", rounds::readonly::run, r.first, r.count)]),
@@ -157,8 +164,14 @@ pub(crate) fn run(cli: Cli) -> Result<ExitCode> {
             continue;
         }
         let scratch = scratch(common.scratch.as_deref())?;
-        let plan =
-            Plan { seed: common.seed, first, count, scratch: scratch.path().to_owned(), keep: common.keep.clone() };
+        let plan = Plan {
+            seed: common.seed,
+            every,
+            first,
+            count,
+            scratch: scratch.path().to_owned(),
+            keep: common.keep.clone(),
+        };
         outcomes.push(run(&plan).with_context(|| format!("{kind}, seed {}", common.seed))?);
     }
     Ok(if table::print(&outcomes, common.seed) { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -59,6 +59,11 @@ fn flipped() {
 }
 
 #[test]
+fn torn() {
+    harmless(&["tail", "--count", "3", "--every", "97", "--seed", "11"]);
+}
+
+#[test]
 fn failing() {
     harmless(&["errors", "--count", "2", "--seed", "11"]);
 }

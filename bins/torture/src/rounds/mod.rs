@@ -28,6 +28,8 @@ pub(crate) struct Plan {
     /// The number of the first round. What a round does follows from the seed and its number.
     pub(crate) first: u64,
     pub(crate) count: u64,
+    /// Of a file that is cut: at how many bytes, each so far from the next.
+    pub(crate) every: usize,
     /// An empty directory of the kind's own.
     pub(crate) scratch: PathBuf,
     /// Where to leave what failed.

@@ -78,7 +78,7 @@ pub(crate) fn run(plan: &Plan) -> Result<Outcome> {
     let everything = steps.last().context("no steps")?;
     let shortest = steps.iter().rev().nth(plan.count as usize).unwrap_or(&steps[0]).length;
     eprintln!("{KIND}: {} lengths", everything.length - shortest);
-    for length in (shortest..everything.length).rev() {
+    for length in (shortest..everything.length).rev().step_by(plan.every.max(1)) {
         outcome.attempts += 1;
         files::copy(&good, &torn)?;
         files::cut(&torn.join(name), length)?;
