@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -16,12 +17,12 @@ use serde::{Deserialize, Serialize};
 use super::Plan;
 use crate::acks::Acks;
 use crate::chance::Chance;
-use crate::deadline;
 use crate::mounts::Mount;
 use crate::node::{self, Buffers};
 use crate::payload::Said;
 use crate::table::Outcome;
 use crate::victim::Rig;
+use crate::{deadline, files};
 
 const KIND: &str = "full";
 const MEGABYTES: u64 = 32;
@@ -123,13 +124,22 @@ pub(crate) fn fill(at: &Path, seed: u64, round: u64, saved: &Path) -> Result<Fil
     Ok(filled)
 }
 
+/// Fills the file system until so many bytes are free.
+fn leave(at: &Path, ballast: &Path, free: u64) -> Result<()> {
+    let used: u64 = files::all(at)?.iter().map(|file| fs::metadata(file).map_or(0, |file| file.blocks() * 512)).sum();
+    let fill = (MEGABYTES << 20).saturating_sub(used + free);
+    fs::write(ballast, vec![1; usize::try_from(fill)?])?;
+    Ok(())
+}
+
 async fn fill_up(at: &Path, mut chance: Chance) -> Result<(Acks, Filled)> {
     let (dir, ballast) = (at.join("store"), at.join("ballast"));
-    // Room for a store without events, of which the MANIFEST alone sets 4 MiB aside, and for some.
-    let free = (10 << 20) + chance.below(10 << 20);
-    fs::write(&ballast, vec![1; ((MEGABYTES << 20) - free) as usize])?;
     let length = 500 + chance.below(30_000);
     let mut writer = Writer::new(node::open(&dir, Create::IfMissing, Buffers::Small)?, Acks::default())?;
+    // Only now: a store that is made sets 4 MiB aside for its MANIFEST alone, and with room for that again, everything
+    // that is harder than an append fits as well.
+    let free = (256 << 10) + chance.below(6 << 20);
+    leave(at, &ballast, free)?;
     let error = loop {
         ensure!(writer.calls < MOST, "it never fills up");
         if let Err(error) = writer.append(length).await? {
