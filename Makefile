@@ -11,12 +11,21 @@ TIME ?= 60
 TARGET ?= all
 BENCH ?= *
 COVERAGE_MIN ?= 90
+SEED ?= 1
+KILLS ?= 400
+ERRORS ?= 40
+POWERS ?= 200
+TAILS ?= 1
+FLIPS ?= 300
+FULLS ?= 10
+READONLYS ?= 4
+KEEP ?=
 
 TARGET_DIR = $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
 BENCH_ENV = CARGO_PROFILE_DEV_OPT_LEVEL=3 CARGO_PROFILE_DEV_DEBUG_ASSERTIONS=false CARGO_PROFILE_DEV_OVERFLOW_CHECKS=false
 FUZZ_TARGETS = $(if $(filter all,$(TARGET)),$(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs))),$(TARGET))
 
-.PHONY: help setup demo test verify check fix bench fuzz coverage
+.PHONY: help setup demo test verify check fix bench fuzz torture coverage
 # `verify` is its parts in this order, and two Cargos at once would only wait for each other.
 .NOTPARALLEL:
 
@@ -24,19 +33,25 @@ help: ## List the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
 
 # libclang.so without a version comes with the headers that RocksDB's bindings need too; the bare library is not enough.
-setup: ## Install what is missing (libclang, for RocksDB's bindings)
+# strace and mkfs.ext4 are for the torture rig alone, which does without where it must: not having them is no failure.
+setup: ## Install what is missing (libclang, for RocksDB's bindings; strace and e2fsprogs, for `make torture`)
 	@command -v $(CARGO) >/dev/null || { echo 'A Rust toolchain is missing: install one with rustup, then run this again.'; exit 1; }
-	@if [ -z "$$LIBCLANG_PATH" ] && ! ls /usr/lib/llvm-*/lib/libclang.so >/dev/null 2>&1 \
-	    && ! PATH="$$PATH:/sbin:/usr/sbin" ldconfig -p 2>/dev/null | grep -q 'libclang\.so '; then \
-	  ask='libclang is missing: install it (on Debian the package libclang-dev), then run this again.'; \
-	  if ! command -v apt-get >/dev/null; then echo "$$ask"; exit 1; \
+	@PATH="$$PATH:/sbin:/usr/sbin"; need=; like=; \
+	if [ -z "$$LIBCLANG_PATH" ] && ! ls /usr/lib/llvm-*/lib/libclang.so >/dev/null 2>&1 \
+	    && ! ldconfig -p 2>/dev/null | grep -q 'libclang\.so '; then need=libclang-dev; fi; \
+	command -v strace >/dev/null || like=strace; \
+	command -v mkfs.ext4 >/dev/null || like="$$like e2fsprogs"; \
+	if [ -n "$$need$$like" ]; then \
+	  ask="Missing: $$need $$like. Install it (these are Debian's names), then run this again."; \
+	  give_up() { echo "$$ask"; [ -z "$$need" ] || exit 1; exit 0; }; \
+	  if ! command -v apt-get >/dev/null; then give_up; \
 	  elif [ "$$(id -u)" = 0 ]; then as=; \
 	  elif command -v sudo >/dev/null; then as=sudo; \
-	  else echo "$$ask"; exit 1; fi; \
-	  echo 'Installing libclang-dev ...'; \
+	  else give_up; fi; \
+	  echo "Installing $$need $$like ..."; \
 	  $$as apt-get update -qq \
-	    && $$as env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends libclang-dev \
-	    || { echo "$$ask"; exit 1; }; \
+	    && $$as env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$need $$like \
+	    || give_up; \
 	fi
 
 demo: setup ## Three nodes on this machine converge (INPUT=file.ndjson adds events of your own)
@@ -71,6 +86,12 @@ fuzz: ## Fuzz for TIME=60 seconds each (TARGET=all; needs a nightly toolchain, i
 	  found="$(TARGET_DIR)/fuzz/found/$$target"; mkdir -p "$$found"; \
 	  $(CARGO) +nightly fuzz run --target-dir '$(TARGET_DIR)/fuzz' --features libfuzzer $$target "$$found" fuzz/corpus/$$target \
 	    -- -max_total_time=$(TIME) -max_len=65536 -malloc_limit_mb=4 || exit 1; done
+
+# About five minutes. As root, or the power stays on. `antiphon-torture help` has each kind alone.
+torture: setup ## Kill it, cut its power, damage its files, count losses (KILLS=400 ERRORS= POWERS= TAILS= FLIPS= FULLS= READONLYS= SEED= KEEP=dir)
+	$(CARGO) build -q --workspace --bins
+	'$(TARGET_DIR)/debug/antiphon-torture' all --seed $(SEED) --kills $(KILLS) --errors $(ERRORS) --powers $(POWERS) \
+	  --tails $(TAILS) --flips $(FLIPS) --fulls $(FULLS) --readonlys $(READONLYS) $(if $(KEEP),--keep '$(KEEP)')
 
 # The kernel alone, so RocksDB is not built again with counters in it.
 coverage: ## Line coverage of kernel/; fails below COVERAGE_MIN=90 (installs cargo-tarpaulin)

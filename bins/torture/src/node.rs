@@ -1,0 +1,34 @@
+//! Opening a log in a directory, as every part of the rig does.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use antiphon_kernel::cortex::mint_identity;
+use antiphon_kernel::log::{Log, LogOptions, OpenError};
+use antiphon_storage::{Create, Options, RocksStore};
+
+/// How the store's memory is sized.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Buffers {
+    /// As a node has it: nothing is flushed within a short life.
+    Usual,
+    /// As small as the store allows, so that flushes and compactions happen.
+    Small,
+}
+
+/// Opens the log in a directory; makes store and log where there is none, if that is wanted.
+pub(crate) fn open(dir: &Path, create: Create, buffers: Buffers) -> Result<Log, OpenError> {
+    let mut options = Options::from(create);
+    if buffers == Buffers::Small {
+        options.write_buffer_bytes = 0;
+    }
+    options.cache_bytes = 0;
+    let store = Arc::new(RocksStore::open(dir, options)?);
+    if create == Create::IfMissing {
+        match Log::create(&*store, &mint_identity("victim")) {
+            Ok(()) | Err(OpenError::AlreadyInitialised(_)) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Log::open(store, LogOptions::default())
+}

@@ -1,0 +1,97 @@
+//! A peer that says the same in every process: its log can be made again, and compared byte for byte.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use antiphon_kernel::clock::VClock;
+use antiphon_kernel::cursor::{Cursor, Seq};
+use antiphon_kernel::event::Draft;
+use antiphon_kernel::ids::{CortexId, Epoch, Origin, PeerName};
+use antiphon_kernel::log::{Asked, LocalIdentity, Log, LogEntry, LogOptions, LogView, Pin};
+use antiphon_kernel::protocol::{
+    Delivery, EventBatch, FetchReply, FetchRequest, Known, PROTOCOL_MAX, Refusal, RequestId,
+};
+use antiphon_kernel::store::{Durability, Store};
+use antiphon_kernel::testing::MemoryStore;
+use antiphon_kernel::time::Timestamp;
+use anyhow::{Result, bail};
+
+const EVENTS: u64 = 400;
+const ID: CortexId = CortexId::from_bytes([9; 16]);
+const EPOCH: Epoch = Epoch::new(9);
+
+pub(crate) struct Peer {
+    log: Log,
+}
+
+impl Peer {
+    pub(crate) fn new() -> Result<Self> {
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+        Log::create(&*store, &LocalIdentity { cortex_id: ID, epoch: EPOCH, name: "peer".to_owned() })?;
+        let mut chance = 0_u128;
+        let entropy = Box::new(move || {
+            chance += 1;
+            chance
+        });
+        let mut log = Log::open(store, LogOptions { entropy, process: 9, ..LogOptions::default() })?;
+        for number in 0..EVENTS {
+            let draft = Draft::new("peer.said", format!("{number} ").repeat(10 + number as usize % 50))
+                .subject(format!("peer/{}", number % 7));
+            log.append(&[draft], &VClock::new(), Timestamp::from_micros(1_000_000 * number as i64))?;
+        }
+        log.commit(Durability::Sync)?;
+        Ok(Self { log })
+    }
+
+    pub(crate) fn name() -> Result<PeerName> {
+        Ok(PeerName::new("peer")?)
+    }
+
+    pub(crate) const fn pin() -> Pin {
+        Pin { cortex_id: ID, since: Timestamp::from_micros(0) }
+    }
+
+    pub(crate) const fn origin() -> Origin {
+        Origin::new(ID, EPOCH)
+    }
+
+    /// Its whole log.
+    pub(crate) fn entries(&self) -> Result<Vec<LogEntry>> {
+        Ok(self.log.view().entries(Seq::ZERO, EVENTS as usize, usize::MAX)?)
+    }
+
+    /// What it answers a log that has read it up to `after`: at most so many events. Like a syncer, it goes by the clock
+    /// where the cursor is ahead of what is known to be durable, as after a sync that failed.
+    pub(crate) fn answer(
+        &self,
+        asker: &LogView,
+        number: u64,
+        after: Option<Cursor>,
+        max_events: u32,
+    ) -> Result<(Asked, EventBatch)> {
+        match (self.ask(asker, number, after, max_events)?, after) {
+            ((asked, FetchReply::Batch(batch)), _) => Ok((asked, batch)),
+            ((_, FetchReply::Refused(Refusal::CursorUnknown)), Some(_)) => self.answer(asker, number, None, max_events),
+            ((_, FetchReply::Refused(refusal)), _) => bail!("the peer refuses: {refusal}"),
+        }
+    }
+
+    fn ask(&self, asker: &LogView, number: u64, after: Option<Cursor>, max_events: u32) -> Result<(Asked, FetchReply)> {
+        let request = RequestId { process: asker.process(), number };
+        let asked = Asked { request, to: ID, after, max_events, max_bytes: 1 << 20 };
+        let reply = self.log.view().answer(&FetchRequest {
+            request,
+            from: asker.local().cortex_id,
+            to: ID,
+            protocol: PROTOCOL_MAX,
+            after,
+            known: Known::Full(asker.heads()),
+            direct: Vec::new(),
+            max_events,
+            max_bytes: asked.max_bytes,
+            wait: Duration::ZERO,
+            delivery: Delivery::Once,
+        })?;
+        Ok((asked, reply))
+    }
+}

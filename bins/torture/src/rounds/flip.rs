@@ -1,0 +1,95 @@
+//! One bit changed in a file of a closed store: it is refused as damage, or all is there to the last byte.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, ensure};
+
+use super::{Plan, undisturbed};
+use crate::acks::Acks;
+use crate::chance::Chance;
+use crate::node::Buffers;
+use crate::report::Verdict;
+use crate::table::Outcome;
+use crate::victim::{End, Rig};
+use crate::write::Writing;
+use crate::{files, wal};
+
+const KIND: &str = "flip";
+
+/// A closed store with tables, compacted ones among them, and events that are in the write-ahead log only.
+fn make(rig: &Rig, dir: &Path) -> Result<Acks> {
+    let mut acks = Acks::default();
+    for calls in [130, 130, 20] {
+        let life = undisturbed(rig, dir, Writing { calls, buffers: Buffers::Small }, &mut acks)?;
+        ensure!(life.end == End::Done && life.errors.is_empty(), "a victim that nothing happened to: {life:?}");
+    }
+    Ok(acks)
+}
+
+/// The files that hold the log, by what they are; the others of the store last.
+fn targets(dir: &Path) -> Result<[Vec<PathBuf>; 3]> {
+    let mut targets: [Vec<PathBuf>; 3] = Default::default();
+    for path in files::all(dir)? {
+        let end = path.extension().and_then(|end| end.to_str());
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
+        let at = match end {
+            _ if fs::metadata(&path)?.len() == 0 || name.starts_with("LOG") => continue,
+            Some("log") => 0,
+            Some("sst") => 1,
+            _ => 2,
+        };
+        targets[at].push(path.strip_prefix(dir)?.to_owned());
+    }
+    Ok(targets)
+}
+
+pub(crate) fn run(plan: &Plan) -> Result<Outcome> {
+    let rig = Rig::new(&plan.scratch)?;
+    let mut outcome = Outcome::new(KIND);
+    let (good, bad) = (plan.scratch.join("good"), plan.scratch.join("bad"));
+    let acks = make(&rig, &good)?;
+    files::copy(&good, &bad)?;
+    let whole = rig.check(&bad, &acks)?;
+    ensure!(whole.verdict == Verdict::Whole, "before any harm: {}", whole.told());
+    let targets = targets(&good)?;
+    ensure!(targets.iter().all(|files| !files.is_empty()), "a kind of file is missing: {targets:?}");
+    for round in plan.rounds(KIND) {
+        let mut chance = Chance::of_round(plan.seed, round);
+        let of = [0, 0, 1, 1, 2][chance.below(5) as usize];
+        let file = chance.pick(&targets[of]);
+        let bytes = fs::read(good.join(file))?;
+        let (at, bit) = (chance.below(bytes.len() as u64) as usize, chance.below(8) as u32);
+        let what = format!("round {round}, bit {bit} of byte {at} of {} in {}", bytes.len(), file.display());
+        let again = plan.again(KIND, round, 1);
+        outcome.attempts += 1;
+        files::copy(&good, &bad)?;
+        files::flip(&bad.join(file), at, bit)?;
+        let report = rig.check(&bad, &acks)?;
+        match report.verdict {
+            Verdict::Refused => {
+                let refusal = report.refused.as_ref().context("a refusal without its reason")?;
+                if right(&refusal.kind, file) {
+                    outcome.refused += 1;
+                } else {
+                    outcome.wrong(&format!("{what}: {}", report.told()), &again);
+                }
+            }
+            Verdict::Whole if report.content != whole.content => {
+                outcome.wrong(&format!("{what}: other bytes are read, without an error"), &again);
+            }
+            Verdict::Lost if of == 0 && wal::is_length(&bytes, at) => {
+                outcome.survived += 1;
+                outcome.cut_off += acks.head - report.head;
+            }
+            _ if outcome.expect_whole(1, &report, &what, &again) => {}
+            _ => plan.keep(KIND, round, &bad)?,
+        }
+    }
+    Ok(outcome)
+}
+
+/// A version that cannot be read may be a later one.
+fn right(kind: &str, file: &Path) -> bool {
+    kind == "Corrupt" || kind == "NewerFormat" && file == Path::new("FORMAT")
+}
