@@ -1,6 +1,8 @@
 //! Seeds of the corpora: inputs that a fuzzer would need long to guess. `cargo run -p antiphon-fuzz --example seeds`
 //! writes them to `corpus/<target>/seed-*`; run it after a change of a format.
 
+mod machine;
+
 use std::time::Duration;
 
 use antiphon_kernel::clock::VClock;
@@ -35,7 +37,11 @@ pub struct Seed {
 pub fn seeds() -> Vec<Seed> {
     let wire = wire_seeds().into_iter().map(|(name, bytes)| ("wire_decode", name, bytes));
     let clocks = clock_seeds().into_iter().map(|(name, bytes)| ("vclock_laws", name, bytes));
-    wire.chain(clocks).map(|(target, name, bytes)| Seed { target, name: format!("seed-{name}"), bytes }).collect()
+    let machines = machine::seeds().into_iter().map(|(name, bytes)| ("peer_machine", name, bytes));
+    wire.chain(clocks)
+        .chain(machines)
+        .map(|(target, name, bytes)| Seed { target, name: format!("seed-{name}"), bytes })
+        .collect()
 }
 
 fn with(selector: u8, bytes: &[u8]) -> Vec<u8> {
