@@ -6,6 +6,7 @@
 mod choices;
 pub mod peer_machine;
 pub mod seeds;
+pub mod store_model;
 pub mod vclock_laws;
 pub mod wire_decode;
 
@@ -13,5 +14,9 @@ pub mod wire_decode;
 pub type Target = fn(&[u8]);
 
 /// Every target by name, which is also the name of its corpus and of its binary.
-pub const TARGETS: [(&str, Target); 3] =
-    [("peer_machine", peer_machine::run), ("vclock_laws", vclock_laws::run), ("wire_decode", wire_decode::run)];
+pub const TARGETS: &[(&str, Target)] = &[
+    ("peer_machine", peer_machine::run),
+    ("store_model", store_model::run),
+    ("vclock_laws", vclock_laws::run),
+    ("wire_decode", wire_decode::run),
+];

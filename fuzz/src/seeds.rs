@@ -2,6 +2,7 @@
 //! writes them to `corpus/<target>/seed-*`; run it after a change of a format.
 
 mod machine;
+mod store;
 
 use std::time::Duration;
 
@@ -35,13 +36,14 @@ pub struct Seed {
 /// Every seed, always the same.
 #[must_use]
 pub fn seeds() -> Vec<Seed> {
-    let wire = wire_seeds().into_iter().map(|(name, bytes)| ("wire_decode", name, bytes));
-    let clocks = clock_seeds().into_iter().map(|(name, bytes)| ("vclock_laws", name, bytes));
-    let machines = machine::seeds().into_iter().map(|(name, bytes)| ("peer_machine", name, bytes));
-    wire.chain(clocks)
-        .chain(machines)
-        .map(|(target, name, bytes)| Seed { target, name: format!("seed-{name}"), bytes })
-        .collect()
+    let all = [
+        ("peer_machine", machine::seeds()),
+        ("store_model", store::seeds()),
+        ("vclock_laws", clock_seeds()),
+        ("wire_decode", wire_seeds()),
+    ];
+    let named = |target, (name, bytes)| Seed { target, name: format!("seed-{name}"), bytes };
+    all.into_iter().flat_map(|(target, seeds)| seeds.into_iter().map(move |seed| named(target, seed))).collect()
 }
 
 fn with(selector: u8, bytes: &[u8]) -> Vec<u8> {
