@@ -55,6 +55,11 @@ pub(super) struct Driver {
     idle_questions: u32,
 }
 
+/// A number that nobody waits for: one from `newest` downwards, or one far from being given out.
+fn not_wanted(newest: u64, back: u64) -> u64 {
+    newest.checked_sub(back).unwrap_or(u64::MAX - back % 256)
+}
+
 impl Driver {
     pub(super) fn new(interval: Duration, pin: Option<CortexId>, health: PeerHealth) -> Self {
         let elsewhere = vec![cortex(9)];
@@ -168,14 +173,14 @@ impl Driver {
     }
 
     pub(super) fn fire_stale_timer(&mut self, back: u64) {
-        let stale = self.stale.1.checked_sub(back).unwrap_or(u64::MAX - back);
+        let stale = not_wanted(self.stale.1, back);
         self.changes_nothing("a stale timer", |machine, now, _| machine.handle_timer(now, stale));
     }
 
     /// An answer to a question that is not open any more, or was never asked.
     pub(super) fn answer_late(&mut self, choices: &mut Choices<'_>) {
         let back = choices.number();
-        let number = self.stale.0.checked_sub(back).unwrap_or(u64::MAX - back);
+        let number = not_wanted(self.stale.0, back);
         let kind = choices.byte() % 3;
         let said = answers::said(choices);
         let outcome = answers::outcome(choices);
