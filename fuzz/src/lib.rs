@@ -4,6 +4,7 @@
 //! `make fuzz TARGET=wire_decode TIME=60` looks for new inputs. What it finds goes into `corpus/<target>/`, minimised.
 
 mod choices;
+pub mod cloud_events;
 pub mod peer_machine;
 pub mod seeds;
 pub mod store_model;
@@ -15,6 +16,7 @@ pub type Target = fn(&[u8]);
 
 /// Every target by name, which is also the name of its corpus and of its binary.
 pub const TARGETS: &[(&str, Target)] = &[
+    ("cloud_events", cloud_events::run),
     ("peer_machine", peer_machine::run),
     ("store_model", store_model::run),
     ("vclock_laws", vclock_laws::run),

@@ -1,6 +1,7 @@
 //! Seeds of the corpora: inputs that a fuzzer would need long to guess. `cargo run -p antiphon-fuzz --example seeds`
 //! writes them to `corpus/<target>/seed-*`; run it after a change of a format.
 
+mod cloud;
 mod machine;
 mod store;
 
@@ -37,6 +38,7 @@ pub struct Seed {
 #[must_use]
 pub fn seeds() -> Vec<Seed> {
     let all = [
+        ("cloud_events", cloud::seeds()),
         ("peer_machine", machine::seeds()),
         ("store_model", store::seeds()),
         ("vclock_laws", clock_seeds()),
