@@ -5,6 +5,7 @@
 
 mod choices;
 pub mod cloud_events;
+pub mod configuration;
 pub mod peer_machine;
 pub mod seeds;
 pub mod store_model;
@@ -17,6 +18,7 @@ pub type Target = fn(&[u8]);
 /// Every target by name, which is also the name of its corpus and of its binary.
 pub const TARGETS: &[(&str, Target)] = &[
     ("cloud_events", cloud_events::run),
+    ("configuration", configuration::run),
     ("peer_machine", peer_machine::run),
     ("store_model", store_model::run),
     ("vclock_laws", vclock_laws::run),

@@ -2,6 +2,7 @@
 //! writes them to `corpus/<target>/seed-*`; run it after a change of a format.
 
 mod cloud;
+mod configuration;
 mod machine;
 mod store;
 
@@ -39,6 +40,7 @@ pub struct Seed {
 pub fn seeds() -> Vec<Seed> {
     let all = [
         ("cloud_events", cloud::seeds()),
+        ("configuration", configuration::seeds()),
         ("peer_machine", machine::seeds()),
         ("store_model", store::seeds()),
         ("vclock_laws", clock_seeds()),
