@@ -26,11 +26,12 @@ pub fn run(data: &[u8]) {
     let Some((&kind, text)) = data.split_first() else { return };
     let Ok(text) = std::str::from_utf8(text) else { return };
     match kind % 4 {
+        // A key anywhere else, such as in place of a field's name, cannot be told from that name.
+        _ if text.contains(KEY) => {}
         FILE => file(text),
-        FILE_WITH_KEY if !text.contains(KEY) => file(&format!("{text}\nshared_key: {KEY}\n")),
+        FILE_WITH_KEY => file(&format!("{text}\nshared_key: {KEY}\n")),
         ENDPOINT => endpoint(text),
-        VALUE => value(text),
-        _ => {}
+        _ => value(text),
     }
 }
 
@@ -77,7 +78,7 @@ fn endpoint(text: &str) {
     let mut parts = text.splitn(3, ' ');
     let (scheme, user, host) =
         (parts.next().unwrap_or_default(), parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
-    if scheme.contains("://") || user.contains('/') || text.contains(KEY) {
+    if scheme.contains("://") || user.contains('/') {
         return;
     }
     let endpoint = format!("{scheme}://{user}:{KEY}@{host}");

@@ -3,6 +3,7 @@
 
 mod cloud;
 mod configuration;
+mod greetings;
 mod machine;
 mod store;
 
@@ -224,7 +225,7 @@ fn hostile_claims() -> Vec<(String, Vec<u8>)> {
     let numbers = FetchRequest { max_events: 0, max_bytes: 0, wait: Duration::ZERO, ..empty_known };
     let empty_fetch = frame_of(&Message::Fetch(numbers));
     let plain = with(Input::RECORD, &record(&Draft::new("t", ""), 1, &[]));
-    let mut claims = Vec::new();
+    let mut claims = greetings::claims(&lengths);
     for (size, length) in lengths {
         // Each list here is empty, so its length is one zero byte; `from_end` tells which.
         for (list, whole, from_end) in [
