@@ -3,7 +3,12 @@
 //!
 //! `make fuzz TARGET=wire_decode TIME=60` looks for new inputs. What it finds goes into `corpus/<target>/`, minimised.
 
+mod choices;
+pub mod cloud_events;
+pub mod configuration;
+pub mod peer_machine;
 pub mod seeds;
+pub mod store_model;
 pub mod vclock_laws;
 pub mod wire_decode;
 
@@ -11,4 +16,11 @@ pub mod wire_decode;
 pub type Target = fn(&[u8]);
 
 /// Every target by name, which is also the name of its corpus and of its binary.
-pub const TARGETS: [(&str, Target); 2] = [("vclock_laws", vclock_laws::run), ("wire_decode", wire_decode::run)];
+pub const TARGETS: &[(&str, Target)] = &[
+    ("cloud_events", cloud_events::run),
+    ("configuration", configuration::run),
+    ("peer_machine", peer_machine::run),
+    ("store_model", store_model::run),
+    ("vclock_laws", vclock_laws::run),
+    ("wire_decode", wire_decode::run),
+];

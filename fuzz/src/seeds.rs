@@ -1,6 +1,12 @@
 //! Seeds of the corpora: inputs that a fuzzer would need long to guess. `cargo run -p antiphon-fuzz --example seeds`
 //! writes them to `corpus/<target>/seed-*`; run it after a change of a format.
 
+mod cloud;
+mod configuration;
+mod greetings;
+mod machine;
+mod store;
+
 use std::time::Duration;
 
 use antiphon_kernel::clock::VClock;
@@ -33,9 +39,16 @@ pub struct Seed {
 /// Every seed, always the same.
 #[must_use]
 pub fn seeds() -> Vec<Seed> {
-    let wire = wire_seeds().into_iter().map(|(name, bytes)| ("wire_decode", name, bytes));
-    let clocks = clock_seeds().into_iter().map(|(name, bytes)| ("vclock_laws", name, bytes));
-    wire.chain(clocks).map(|(target, name, bytes)| Seed { target, name: format!("seed-{name}"), bytes }).collect()
+    let all = [
+        ("cloud_events", cloud::seeds()),
+        ("configuration", configuration::seeds()),
+        ("peer_machine", machine::seeds()),
+        ("store_model", store::seeds()),
+        ("vclock_laws", clock_seeds()),
+        ("wire_decode", wire_seeds()),
+    ];
+    let named = |target, (name, bytes)| Seed { target, name: format!("seed-{name}"), bytes };
+    all.into_iter().flat_map(|(target, seeds)| seeds.into_iter().map(move |seed| named(target, seed))).collect()
 }
 
 fn with(selector: u8, bytes: &[u8]) -> Vec<u8> {
@@ -215,7 +228,7 @@ fn hostile_claims() -> Vec<(String, Vec<u8>)> {
     let numbers = FetchRequest { max_events: 0, max_bytes: 0, wait: Duration::ZERO, ..empty_known };
     let empty_fetch = frame_of(&Message::Fetch(numbers));
     let plain = with(Input::RECORD, &record(&Draft::new("t", ""), 1, &[]));
-    let mut claims = Vec::new();
+    let mut claims = greetings::claims(&lengths);
     for (size, length) in lengths {
         // Each list here is empty, so its length is one zero byte; `from_end` tells which.
         for (list, whole, from_end) in [

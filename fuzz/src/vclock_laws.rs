@@ -4,7 +4,10 @@
 use std::collections::BTreeMap;
 
 use antiphon_kernel::clock::{Causality, ClockError, VClock, compare};
-use antiphon_kernel::ids::{CortexId, Dot, Epoch, MAX_COUNTER, Origin};
+use antiphon_kernel::codec::{EncodedDraft, EventView, encode_record};
+use antiphon_kernel::event::Draft;
+use antiphon_kernel::ids::{CortexId, Dot, Epoch, EventId, MAX_COUNTER, Origin};
+use antiphon_kernel::time::Timestamp;
 use arbitrary::{Result, Unstructured};
 
 /// The most entries a clock gets here. Few, so that clocks often share origins; the bound of 1,024 has tests of its own.
@@ -27,12 +30,14 @@ pub fn run(data: &[u8]) {
         reads_as_its_model(m, k);
         is_the_same_however_it_was_built(m, k);
         grows_by_one(m, k);
+        survives_its_codec(k);
     }
     compares_as_its_model(&a, &b, x, y);
     compares_as_its_model(&b, &c, y, z);
     is_transitive(x, y, z);
     merges_as_its_model(&a, &b, x, y);
     merges_in_any_order(x, y, z);
+    merges_to_the_least_upper_bound(x, y, z);
     is_rebuilt_from_its_delta(x, y);
     clocks_that_grew_from_one_another(&a, &b, x);
 }
@@ -170,6 +175,36 @@ fn merges_in_any_order(x: &VClock, y: &VClock, z: &VClock) {
     assert_eq!(joined(x, y), joined(y, x), "merge is commutative");
     assert_eq!(joined(&joined(x, y), z), joined(x, &joined(y, z)), "merge is associative");
     assert_eq!(&joined(x, x), x, "merge is idempotent");
+}
+
+fn merges_to_the_least_upper_bound(x: &VClock, y: &VClock, z: &VClock) {
+    let both = joined(x, y);
+    assert!(*x <= both && *y <= both);
+    let mut beyond = x.clone();
+    for (origin, counter) in y.iter().chain(z.iter()) {
+        beyond.raise(origin, counter).expect("in range");
+    }
+    assert!(both <= beyond, "no clock that is beyond both lies below their merge");
+    let entries: Vec<_> = both.iter().collect();
+    for at in 0..entries.len() {
+        let mut less = entries.clone();
+        less[at].1 -= 1;
+        less.retain(|entry| entry.1 > 0);
+        let less = VClock::from_sorted(&less).expect("still sorted and in range");
+        assert!(!(*x <= less && *y <= less), "the merge of {x:?} and {y:?} could be less");
+    }
+}
+
+/// A clock travels as what an event's writer had seen.
+fn survives_its_codec(clock: &VClock) {
+    let writer = Origin::new(CortexId::from_bytes([0xff; 16]), Epoch::new(1));
+    let dot = Dot::new(writer, 1).expect("the first");
+    let time = Timestamp::from_micros(0);
+    let record =
+        encode_record(&Draft::new("t", ""), &EncodedDraft { id: EventId::from_parts(1, 1), dot, deps: clock, time });
+    let view = EventView::decode(&record).expect("what was encoded decodes");
+    assert_eq!(&view.deps, clock);
+    assert_eq!(view.deps.compare(clock), Causality::Equal);
 }
 
 fn is_rebuilt_from_its_delta(x: &VClock, y: &VClock) {

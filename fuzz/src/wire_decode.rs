@@ -14,7 +14,7 @@ use antiphon_kernel::event::{
     MAX_SUBJECT_BYTES, MAX_TYPE_BYTES,
 };
 use antiphon_kernel::ids::MAX_COUNTER;
-use antiphon_kernel::protocol::{EventBatch, FetchReply, Heads, Known, MAX_BATCH_EVENTS, Refusal};
+use antiphon_kernel::protocol::{EventBatch, FetchReply, Heads, Known, MAX_BATCH_EVENTS, Pushed, Refusal};
 use bytes::Bytes;
 
 /// What an input holds after its first byte.
@@ -106,6 +106,12 @@ fn check_frame(frame: &Bytes) {
     let again = encode(&message);
     is_the_shortest_form(&again, frame);
     assert_eq!(decode(&again).as_ref(), Ok(&message), "what was decoded is encoded and decoded to the same");
+    // What is sent on a run of answers travels as it does by itself.
+    match message {
+        Message::Reply(reply) => assert_eq!(encode(&Pushed::Reply(reply).into()), again),
+        Message::Heartbeat(heartbeat) => assert_eq!(encode(&Pushed::Heartbeat(heartbeat).into()), again),
+        _ => {}
+    }
 }
 
 /// Integers have longer forms than the encoder's, which decode; nothing else may differ. An order of entries that the

@@ -31,7 +31,7 @@ fn corpus(target: &str) -> Vec<(String, Vec<u8>)> {
 
 #[test]
 fn every_corpus_passes() {
-    for (name, run) in TARGETS {
+    for &(name, run) in TARGETS {
         for (file, input) in corpus(name) {
             assert!(catch_unwind(|| run(&input)).is_ok(), "corpus/{name}/{file} fails; see above");
         }
@@ -60,7 +60,7 @@ fn the_corpus_holds_a_valid_message_of_every_kind_and_a_valid_record() {
 
 #[test]
 fn a_walk_around_the_corpus_passes() {
-    for (name, run) in TARGETS {
+    for &(name, run) in TARGETS {
         let files = corpus(name);
         for round in 0..ROUNDS {
             let mut chance = Chance(round);

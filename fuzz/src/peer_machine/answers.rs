@@ -1,0 +1,133 @@
+//! What a peer, or the log, may say: from bytes, and mostly what is plausible, or nothing would get far.
+
+use antiphon_kernel::cursor::{Cursor, Seq};
+use antiphon_kernel::digest::Digest;
+use antiphon_kernel::health::ErrorCategory;
+use antiphon_kernel::ids::{CortexId, Epoch, EventId, Origin};
+use antiphon_kernel::log::Ingested;
+use antiphon_kernel::machine::{IngestOutcome, Source};
+use antiphon_kernel::protocol::{EventBatch, FetchReply, Heads, Heartbeat, Identity, Refusal, RequestId};
+use antiphon_kernel::time::Timestamp;
+
+use crate::choices::Choices;
+
+/// 0 is "no-one", 1 is ourselves.
+pub(super) fn cortex(n: u8) -> CortexId {
+    CortexId::from_bytes([n; 16])
+}
+
+/// One of four, and mostly the one that is expected.
+fn some_cortex(choices: &mut Choices<'_>) -> CortexId {
+    cortex(choices.pick(&[2, 2, 2, 2, 2, 1, 3, 0]))
+}
+
+pub(super) fn category(choices: &mut Choices<'_>) -> ErrorCategory {
+    choices.pick(ErrorCategory::ALL)
+}
+
+fn time(choices: &mut Choices<'_>) -> Timestamp {
+    Timestamp::from_micros(match choices.byte() {
+        254 => i64::MIN,
+        255 => i64::MAX,
+        small => i64::from(small) * 1_000_000,
+    })
+}
+
+pub(super) fn cursor(choices: &mut Choices<'_>) -> Cursor {
+    let epoch = Epoch::new(choices.pick(&[1, 1, 1, 1, 1, 1, 1, 2]));
+    let seq = choices.number();
+    Cursor { epoch, seq: Seq::new(seq), last_event: EventId::from_parts(seq, 0) }
+}
+
+pub(super) fn identity(choices: &mut Choices<'_>) -> Result<Identity, ErrorCategory> {
+    if choices.byte() % 8 == 7 {
+        return Err(category(choices));
+    }
+    let head = cursor(choices);
+    let (protocol_min, protocol_max) = choices.pick(&[(1, 1), (1, 1), (1, 9), (0, 1), (2, 9), (0, 0)]);
+    Ok(Identity {
+        cortex_id: some_cortex(choices),
+        name: "bravo".to_owned(),
+        protocol_min,
+        protocol_max,
+        version: choices.pick(&["0.1.0", "", "é"]).repeat(usize::from(choices.byte())),
+        epoch: head.epoch,
+        head,
+        head_time: time(choices),
+        digest: Digest::ZERO,
+    })
+}
+
+/// What may come to a question that is open: an answer or, instead, a heartbeat.
+#[derive(Debug, Clone)]
+pub(super) enum Said {
+    Reply(Source, Result<FetchReply, ErrorCategory>),
+    Heartbeat(Heartbeat),
+}
+
+pub(super) fn said(choices: &mut Choices<'_>) -> Said {
+    let source = choices.pick(&[Source::Asked, Source::Pushed]);
+    match choices.byte() % 8 {
+        4 => Said::Heartbeat(heartbeat(choices)),
+        5 | 6 => Said::Reply(source, Ok(FetchReply::Refused(refusal(choices)))),
+        7 => Said::Reply(source, Err(category(choices))),
+        _ => Said::Reply(source, Ok(FetchReply::Batch(batch(choices)))),
+    }
+}
+
+pub(super) fn heartbeat(choices: &mut Choices<'_>) -> Heartbeat {
+    Heartbeat { from: some_cortex(choices), head: cursor(choices), head_time: time(choices) }
+}
+
+fn batch(choices: &mut Choices<'_>) -> EventBatch {
+    let last = cursor(choices);
+    EventBatch {
+        request: RequestId { process: 1, number: choices.number() },
+        from: some_cortex(choices),
+        // Often nothing new: the cursor stays where it is.
+        prev: if choices.byte().is_multiple_of(2) { last } else { cursor(choices) },
+        last,
+        last_time: time(choices),
+        head: cursor(choices),
+        head_time: time(choices),
+        events: Vec::new(),
+        heads: Heads::default(),
+    }
+}
+
+/// A batch that brings nothing from a peer that has nothing.
+pub(super) fn nothing_new() -> EventBatch {
+    batch(&mut Choices::new(&[]))
+}
+
+fn refusal(choices: &mut Choices<'_>) -> Refusal {
+    let origin = Origin::new(cortex(2), Epoch::new(1));
+    match choices.byte() % 11 {
+        0 => Refusal::CursorUnknown,
+        1 => Refusal::CursorTooOld { floor: Seq::new(choices.number()) },
+        2 => Refusal::Fork { origin, counter: choices.number(), digest: Digest::ZERO },
+        3 => Refusal::NotServing,
+        4 => Refusal::WrongCortex { actual: some_cortex(choices) },
+        5 => Refusal::Protocol { min: 2, max: 3 },
+        6 => Refusal::KnownMissing,
+        7 => Refusal::Busy,
+        8 => Refusal::Malformed,
+        9 => Refusal::Internal,
+        _ => Refusal::Key,
+    }
+}
+
+pub(super) fn outcome(choices: &mut Choices<'_>) -> IngestOutcome {
+    match choices.byte() % 8 {
+        4 => IngestOutcome::Hole,
+        5 => IngestOutcome::NotAsked,
+        6 => IngestOutcome::Gap,
+        7 => IngestOutcome::Failed(category(choices)),
+        _ => done(choices),
+    }
+}
+
+pub(super) fn done(choices: &mut Choices<'_>) -> IngestOutcome {
+    let (stored, known) = (usize::from(choices.byte() / 128), usize::from(choices.byte()));
+    IngestOutcome::Done(Ingested { stored, known, cursor: cursor(choices) })
+}

@@ -1,0 +1,449 @@
+//! The machine's caller, which checks each action that it is handed.
+
+use std::time::Duration;
+
+use antiphon_kernel::health::{ErrorCategory, PeerHealth};
+use antiphon_kernel::ids::{CortexId, Epoch};
+use antiphon_kernel::machine::{
+    Action, BACKOFF_BASE, BACKOFF_MAX, IdentityContext, IngestOutcome, News, Now, PeerMachine, Phase, Source,
+};
+use antiphon_kernel::protocol::{EventBatch, FetchReply, Heartbeat, Identity, Refusal};
+use antiphon_kernel::time::Timestamp;
+
+use super::answers::{self, Said, cortex};
+use crate::choices::Choices;
+
+/// A step asks for no more than this: a pin, a save or a batch, and a question or a timer.
+const MAX_ACTIONS: usize = 2;
+/// At one moment, a peer that brings nothing is asked no more often than this: sixteen pushes in a row may be empty, and
+/// each may be followed by one question by clock and one that is asked anew.
+const MAX_IDLE_QUESTIONS: u32 = 64;
+const LEAST_BACKOFF: Duration = Duration::from_millis(50);
+
+/// What the machine waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Question {
+    Identify(u64),
+    Fetch(u64),
+    Ingest(u64),
+}
+
+pub(super) struct Driver {
+    machine: PeerMachine,
+    interval: Duration,
+    now: Duration,
+    chance: u64,
+    open: Option<Question>,
+    timer: Option<(u64, Duration)>,
+    /// The last question's number, and the last timer's token.
+    issued: (u64, u64),
+    /// The newest of each that nobody waits for any more.
+    stale: (u64, u64),
+    pin: Option<CortexId>,
+    elsewhere: Vec<CortexId>,
+    pin_fails: bool,
+    /// Who the peer proved to be.
+    peer: Option<CortexId>,
+    /// Whether the next fetch is the first since.
+    first: bool,
+    by_clock: bool,
+    batch: Option<EventBatch>,
+    /// Of which incarnation of the peer's log something was read.
+    read: Option<Epoch>,
+    failures: u32,
+    last_error: Option<ErrorCategory>,
+    idle_questions: u32,
+}
+
+/// A number that nobody waits for: one from `newest` downwards, or one far from being given out.
+fn not_wanted(newest: u64, back: u64) -> u64 {
+    newest.checked_sub(back).unwrap_or(u64::MAX - back % 256)
+}
+
+impl Driver {
+    pub(super) fn new(interval: Duration, pin: Option<CortexId>, health: PeerHealth) -> Self {
+        let elsewhere = vec![cortex(9)];
+        let context = IdentityContext { own: cortex(1), pin, pinned_elsewhere: elsewhere.clone() };
+        let mut driver = Self {
+            failures: health.consecutive_failures,
+            last_error: health.last_error,
+            machine: PeerMachine::new(interval, context, health),
+            interval,
+            now: Duration::ZERO,
+            chance: 1,
+            open: None,
+            timer: None,
+            issued: (0, 0),
+            stale: (0, 0),
+            pin,
+            elsewhere,
+            pin_fails: false,
+            peer: None,
+            first: false,
+            by_clock: false,
+            batch: None,
+            read: None,
+            idle_questions: 0,
+        };
+        driver.act();
+        driver.resume();
+        driver
+    }
+
+    fn moment(&self) -> Now {
+        let micros = i64::try_from(self.now.as_micros()).unwrap_or(i64::MAX);
+        Now { monotonic: self.now, wall: Timestamp::from_micros(micros) }
+    }
+
+    fn chance(&mut self) -> u64 {
+        self.chance = self.chance.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        [0, u64::MAX, self.chance][usize::try_from(self.chance >> 33).unwrap_or(0) % 3]
+    }
+
+    pub(super) fn advance(&mut self, millis: u64) {
+        self.now += Duration::from_millis(millis);
+        self.idle_questions = 0;
+    }
+
+    pub(super) fn fire_timer(&mut self) {
+        let Some((token, at)) = self.timer.take() else { return };
+        if at > self.now {
+            self.now = at;
+            self.idle_questions = 0;
+        }
+        self.machine.handle_timer(self.moment(), token);
+        self.act();
+        assert!(self.open.is_some(), "a timer that fires leads to a question");
+    }
+
+    pub(super) fn resume(&mut self) {
+        self.machine.resume();
+        self.act();
+        assert_ne!(self.machine.phase(), Phase::Paused);
+    }
+
+    pub(super) fn pause(&mut self) {
+        self.machine.pause();
+        self.drop_all();
+        self.act();
+        assert_eq!(self.machine.phase(), Phase::Paused);
+    }
+
+    pub(super) fn reset(&mut self) {
+        let paused = self.machine.phase() == Phase::Paused;
+        self.machine.reset();
+        self.drop_all();
+        (self.pin, self.failures, self.last_error, self.by_clock) = (None, 0, None, false);
+        self.act();
+        assert_eq!(self.machine.health(), &PeerHealth::default());
+        assert_eq!(self.machine.phase(), if paused { Phase::Paused } else { Phase::Connecting });
+    }
+
+    pub(super) fn wake(&mut self) {
+        if self.machine.phase() == Phase::BackingOff {
+            self.machine.wake();
+            self.act();
+            assert_eq!(self.machine.phase(), Phase::Connecting);
+        } else {
+            self.changes_nothing("a wake-up", |machine, _, _| machine.wake());
+        }
+    }
+
+    pub(super) fn pin_elsewhere(&mut self, cortex_id: CortexId) {
+        self.elsewhere = vec![cortex_id];
+        self.machine.set_pinned_elsewhere(self.elsewhere.clone());
+        self.act();
+    }
+
+    pub(super) const fn fail_next_pin(&mut self) {
+        self.pin_fails = true;
+    }
+
+    fn drop_all(&mut self) {
+        (self.open, self.timer, self.peer, self.read) = (None, None, None, None);
+        self.stale = self.issued;
+    }
+
+    fn changes_nothing(&mut self, what: &str, step: impl FnOnce(&mut PeerMachine, Now, u64)) {
+        let before = format!("{:?}", self.machine);
+        let (now, chance) = (self.moment(), self.chance());
+        step(&mut self.machine, now, chance);
+        assert_eq!(before, format!("{:?}", self.machine), "{what} changes nothing");
+        assert_eq!(self.machine.poll_action(), None, "{what} asks for nothing");
+    }
+
+    pub(super) fn fire_stale_timer(&mut self, back: u64) {
+        let stale = not_wanted(self.stale.1, back);
+        self.changes_nothing("a stale timer", |machine, now, _| machine.handle_timer(now, stale));
+    }
+
+    /// An answer to a question that is not open any more, or was never asked.
+    pub(super) fn answer_late(&mut self, choices: &mut Choices<'_>) {
+        let back = choices.number();
+        let number = not_wanted(self.stale.0, back);
+        let kind = choices.byte() % 3;
+        let said = answers::said(choices);
+        let outcome = answers::outcome(choices);
+        let identity = answers::identity(choices);
+        self.changes_nothing("a late answer", |machine, now, chance| match (kind, said) {
+            (0, Said::Reply(source, answer)) => machine.handle_reply(now, number, source, answer, chance),
+            (0, Said::Heartbeat(heartbeat)) => machine.handle_heartbeat(now, number, &heartbeat, chance),
+            (1, _) => machine.handle_ingested(now, number, outcome, chance),
+            _ => machine.handle_identity(now, number, identity, chance),
+        });
+    }
+
+    pub(super) fn answer(&mut self, choices: &mut Choices<'_>) {
+        match self.open {
+            Some(Question::Identify(_)) => self.answer_identity(answers::identity(choices)),
+            Some(Question::Fetch(_)) => match answers::said(choices) {
+                Said::Reply(source, answer) => self.answer_reply(source, answer),
+                Said::Heartbeat(heartbeat) => self.answer_heartbeat(&heartbeat),
+            },
+            Some(Question::Ingest(_)) => self.answer_ingested(answers::outcome(choices)),
+            None => {}
+        }
+    }
+
+    fn answer_identity(&mut self, answer: Result<Identity, ErrorCategory>) {
+        let Some(Question::Identify(number)) = self.open.take() else { return };
+        let wrong = match &answer {
+            Err(category) => Some(*category),
+            Ok(identity) => self.wrong_with(identity),
+        };
+        let (now, chance) = (self.moment(), self.chance());
+        self.peer = answer.as_ref().ok().map(|identity| identity.cortex_id);
+        self.first = true;
+        self.machine.handle_identity(now, number, answer, chance);
+        let pin_failed = wrong.is_none() && self.pin.is_none() && self.pin_fails;
+        self.act();
+        self.failed_with(wrong.or(pin_failed.then_some(ErrorCategory::Store)));
+        assert!(self.machine.health().version.as_deref().is_none_or(|version| version.chars().count() <= 64));
+    }
+
+    fn wrong_with(&self, identity: &Identity) -> Option<ErrorCategory> {
+        let who = identity.cortex_id;
+        if who == cortex(1) {
+            Some(ErrorCategory::OwnAddress)
+        } else if self.pin.is_some_and(|pin| pin != who) {
+            Some(ErrorCategory::Identity)
+        } else if self.elsewhere.contains(&who) {
+            Some(ErrorCategory::PinnedElsewhere)
+        } else {
+            // Version 1 is all that there is.
+            (!(identity.protocol_min..=identity.protocol_max).contains(&1)).then_some(ErrorCategory::Version)
+        }
+    }
+
+    fn answer_reply(&mut self, source: Source, answer: Result<FetchReply, ErrorCategory>) {
+        let Some(Question::Fetch(number)) = self.open.take() else { return };
+        let by_clock_before = self.by_clock;
+        let mut wrong = None;
+        match &answer {
+            Err(category) => wrong = Some(*category),
+            Ok(FetchReply::Refused(Refusal::CursorUnknown)) => {
+                wrong = by_clock_before.then_some(ErrorCategory::Protocol);
+                self.by_clock = true;
+            }
+            Ok(FetchReply::Refused(Refusal::Fork { .. })) => wrong = Some(ErrorCategory::Fork),
+            Ok(_) => {}
+        }
+        let refused = matches!(answer, Ok(FetchReply::Refused(ref refusal)) if *refusal != Refusal::CursorUnknown);
+        self.batch = match &answer {
+            Ok(FetchReply::Batch(batch)) => Some(batch.clone()),
+            _ => None,
+        };
+        let was_batch = self.batch.is_some();
+        let (now, chance) = (self.moment(), self.chance());
+        self.machine.handle_reply(now, number, source, answer, chance);
+        self.act();
+        assert!(
+            !refused || matches!(self.machine.phase(), Phase::BackingOff | Phase::Halted),
+            "a refusal is a failure"
+        );
+        assert_eq!(was_batch, self.open == Some(Question::Ingest(number)), "a batch is ingested, and nothing else");
+        self.failed_with(wrong);
+    }
+
+    fn answer_heartbeat(&mut self, heartbeat: &Heartbeat) {
+        let Some(Question::Fetch(number)) = self.open.take() else { return };
+        let wrong = (Some(heartbeat.from) != self.peer).then_some(ErrorCategory::Protocol);
+        if self.read.is_some_and(|epoch| epoch != heartbeat.head.epoch) {
+            // Answered by a question each time, however often it comes: that is how it is today.
+            self.idle_questions = 0;
+        }
+        let (now, chance) = (self.moment(), self.chance());
+        self.machine.handle_heartbeat(now, number, heartbeat, chance);
+        self.act();
+        self.failed_with(wrong);
+        if wrong.is_none() {
+            assert!(matches!(self.machine.phase(), Phase::Live | Phase::CatchingUp));
+        }
+    }
+
+    fn answer_ingested(&mut self, outcome: IngestOutcome) {
+        let Some(Question::Ingest(number)) = self.open.take() else { return };
+        let mut wrong = None;
+        let batch = self.batch.take();
+        match outcome {
+            IngestOutcome::Done(ingested) => {
+                self.by_clock = false;
+                if ingested.stored > 0 || batch.as_ref().is_some_and(|batch| batch.last != batch.prev) {
+                    self.idle_questions = 0;
+                }
+            }
+            IngestOutcome::Hole => {
+                wrong = self.by_clock.then_some(ErrorCategory::Protocol);
+                self.by_clock = true;
+            }
+            IngestOutcome::Failed(category) => wrong = Some(category),
+            IngestOutcome::NotAsked | IngestOutcome::Gap => {}
+        }
+        let (now, chance) = (self.moment(), self.chance());
+        self.machine.handle_ingested(now, number, outcome, chance);
+        self.act();
+        self.failed_with(wrong);
+        if let (IngestOutcome::Done(_), Some(batch)) = (outcome, batch) {
+            let behind = batch.head.seq.get().saturating_sub(batch.last.seq.get());
+            self.read = Some(batch.last.epoch);
+            assert_eq!(self.machine.lag().map(|lag| lag.events), Some(behind));
+            assert_eq!(self.machine.phase(), if behind > 0 { Phase::CatchingUp } else { Phase::Live });
+        }
+    }
+
+    /// Whatever is open is answered at once, over and over, by pushes that bring nothing.
+    pub(super) fn flood(&mut self, kind: u8) {
+        for round in 0..2 * MAX_IDLE_QUESTIONS {
+            match (self.open, self.peer) {
+                (Some(Question::Fetch(_)), Some(from))
+                    if kind.is_multiple_of(3) || (kind % 3 == 1 && round % 4 == 0) =>
+                {
+                    let nothing = answers::heartbeat(&mut Choices::new(&[]));
+                    self.answer_heartbeat(&Heartbeat { from, ..nothing });
+                }
+                (Some(Question::Fetch(_)), _) => {
+                    self.answer_reply(Source::Pushed, Ok(FetchReply::Batch(answers::nothing_new())));
+                }
+                (Some(Question::Ingest(_)), _) => self.answer_ingested(answers::done(&mut Choices::new(&[]))),
+                _ => return,
+            }
+        }
+    }
+
+    /// If something was wrong, that is what the machine failed with.
+    fn failed_with(&self, wrong: Option<ErrorCategory>) {
+        let Some(category) = wrong else { return };
+        assert_eq!(self.machine.health().last_error, Some(category));
+        let expected = if category.halts() { Phase::Halted } else { Phase::BackingOff };
+        assert_eq!(self.machine.phase(), expected, "after {category}");
+    }
+
+    /// Takes every action, as the machine's terms demand after each step, and checks what stands then.
+    fn act(&mut self) {
+        let mut taken = 0;
+        // A pin that cannot be stored is a step of its own between two actions.
+        let most = MAX_ACTIONS + usize::from(self.pin_fails);
+        while let Some(action) = self.machine.poll_action() {
+            taken += 1;
+            self.take(action);
+        }
+        assert!(taken <= most, "{taken} actions at once");
+        let phase = self.machine.phase();
+        // Neither stuck nor doing two things at once.
+        let waits = (self.open.is_some(), self.timer.is_some());
+        match phase {
+            Phase::Paused | Phase::Halted => assert_eq!(waits, (false, false), "{phase:?} is at rest"),
+            Phase::BackingOff => assert_eq!(waits, (false, true), "{phase:?} waits for its timer"),
+            Phase::Connecting => assert!(matches!(self.open, Some(Question::Identify(_))) && !waits.1, "{phase:?}"),
+            Phase::CatchingUp | Phase::Live => assert!(waits.0 != waits.1, "{phase:?} with question, timer: {waits:?}"),
+        }
+        let reached = matches!(phase, Phase::CatchingUp | Phase::Live);
+        assert!(reached || self.machine.lag().is_none(), "the lag is unknown while the peer is not reached");
+        assert_eq!(self.machine.health().consecutive_failures, self.failures);
+        assert_eq!(self.machine.health().last_error, self.last_error);
+    }
+
+    fn take(&mut self, action: Action) {
+        match action {
+            Action::Identify { number } => {
+                // It may come before the timer; then that is not wanted any more.
+                self.timer = None;
+                self.stale = self.issued;
+                (self.peer, self.read, self.idle_questions) = (None, None, 0);
+                self.ask(Question::Identify(number), number);
+            }
+            Action::Pin { cortex_id } => self.pin(cortex_id),
+            Action::Fetch { number, to, by_clock, anew, wait } => {
+                assert_eq!(Some(to), self.peer, "only who proved to be the peer is asked");
+                assert_eq!(Some(to), self.pin, "and only once that is stored");
+                assert_eq!(by_clock, self.by_clock);
+                let first = std::mem::take(&mut self.first);
+                assert_eq!(wait, if first { Duration::ZERO } else { self.interval });
+                assert!(anew || !first, "the first question takes no answer of an earlier run");
+                self.idle_questions += 1;
+                assert!(self.idle_questions <= MAX_IDLE_QUESTIONS, "a peer that brings nothing is asked in a loop");
+                self.ask(Question::Fetch(number), number);
+            }
+            Action::Ingest { number, batch } => {
+                assert_eq!(self.issued.0, number, "a batch answers the question asked last");
+                assert_eq!(self.batch.as_ref(), Some(&*batch), "and is the one that was answered");
+                assert_eq!((self.open, self.timer), (None, None));
+                self.open = Some(Question::Ingest(number));
+            }
+            Action::Timer { token, at } => self.set_timer(token, at),
+            Action::Save { health, news } => self.save(&health, news),
+        }
+    }
+
+    fn ask(&mut self, question: Question, number: u64) {
+        assert!(number > self.issued.0, "no number is given out twice");
+        assert_eq!((self.open, self.timer), (None, None), "one thing at a time");
+        (self.open, self.issued.0, self.stale.0) = (Some(question), number, number - 1);
+    }
+
+    fn pin(&mut self, cortex_id: CortexId) {
+        assert_eq!((self.pin, self.peer), (None, Some(cortex_id)), "who proved to be the peer is pinned, and once");
+        assert_eq!(self.open, None, "nothing is asked before it is stored");
+        if std::mem::take(&mut self.pin_fails) {
+            let (now, chance) = (self.moment(), self.chance());
+            self.machine.handle_pin_failed(now, chance);
+        } else {
+            self.pin = Some(cortex_id);
+        }
+    }
+
+    fn set_timer(&mut self, token: u64, at: Duration) {
+        assert!(token > self.issued.1, "no token is given out twice");
+        assert_eq!((self.open, self.timer), (None, None), "one thing at a time");
+        assert!(at > self.now, "a timer lies ahead");
+        let ahead = at.saturating_sub(self.now);
+        if self.machine.phase() == Phase::BackingOff {
+            let doublings = self.failures.saturating_sub(1).min(20);
+            let most = (BACKOFF_BASE * (1 << doublings)).min(BACKOFF_MAX);
+            assert!((LEAST_BACKOFF..=most).contains(&ahead), "{ahead:?} after {} failures", self.failures);
+        } else {
+            assert!(ahead <= self.interval.max(Duration::from_secs(1)), "{ahead:?} while all is well");
+        }
+        (self.timer, self.issued.1, self.stale.1) = (Some((token, at)), token, token - 1);
+    }
+
+    fn save(&mut self, health: &PeerHealth, news: News) {
+        match news {
+            News::Failed(category) | News::StillFailing(category) => {
+                let repeated = self.last_error == Some(category);
+                assert_eq!(news == News::StillFailing(category), repeated, "a failure is explained once");
+                self.failures = self.failures.saturating_add(1);
+                self.last_error = Some(category);
+                (self.by_clock, self.peer, self.read, self.stale) = (false, None, None, self.issued);
+                assert_eq!(health.last_failure, Some(self.moment().wall));
+            }
+            News::Recovered | News::None => {
+                assert_eq!(news == News::Recovered, self.failures > 0, "a recovery is told once");
+                (self.failures, self.last_error) = (0, None);
+                assert_eq!(health.last_success, Some(self.moment().wall));
+            }
+        }
+        assert_eq!((health.consecutive_failures, health.last_error), (self.failures, self.last_error));
+        assert_eq!(health, self.machine.health(), "what is kept is what it knows");
+    }
+}

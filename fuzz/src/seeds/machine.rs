@@ -1,0 +1,69 @@
+//! Seeds of `peer_machine`: the ways that an exchange with a peer goes, each from its beginning.
+
+use crate::peer_machine::step::{
+    ADVANCE, ANSWER, FLOOD, PAUSE, PIN_FAILS, PINNED_ELSEWHERE, RESET, RESUME, STALE_ANSWER, STALE_TIMER, TIMER, WAKE,
+};
+
+/// An interval of 30 seconds, no pin, no failures yet.
+const FRESH: [u8; 3] = [0, 0, 0];
+/// Pinned to another cortex than the one that answers; seventeen failures already.
+const PINNED: [u8; 3] = [1, 2, 3];
+
+/// The peer says who it is, and all is well.
+const KNOWN: [u8; 9] = [ANSWER, 0, 0, 0, 0, 0, 0, 0, 0];
+/// A batch without news: `last` is the cursor, and the head is where `last` is.
+const QUIET: [u8; 13] = [ANSWER, 0, 0, 0, 4, 0, 0, 0, 0, 0, 4, 0, 0];
+/// A batch that goes on from place 0 to 4 of 9.
+const NEWS: [u8; 15] = [ANSWER, 1, 0, 0, 4, 0, 0, 1, 0, 0, 0, 0, 9, 0, 0];
+/// The log stored one event of it, or none.
+const STORED: [u8; 5] = [ANSWER, 0, 128, 0, 0];
+const NOTHING: [u8; 5] = [ANSWER, 0, 0, 0, 0];
+
+const fn refused(how: u8) -> [u8; 4] {
+    [ANSWER, 0, 5, how]
+}
+
+const fn failed(category: u8) -> [u8; 4] {
+    [ANSWER, 0, 7, category]
+}
+
+const fn outcome(which: u8) -> [u8; 2] {
+    [ANSWER, which]
+}
+
+pub(super) fn seeds() -> Vec<(String, Vec<u8>)> {
+    let begun = [&FRESH[..], &KNOWN].concat();
+    let live = [&begun[..], &NEWS, &STORED, &QUIET, &NOTHING].concat();
+    let then = |before: &[u8], steps: &[&[u8]]| [before, &steps.concat()].concat();
+    let heartbeat = |epoch, seq| [ANSWER, 0, 4, 0, epoch, seq, 9];
+    let unreachable = [ANSWER, 7, 1];
+    let mut seeds = vec![
+        ("first-contact", begun.clone()),
+        ("live", live.clone()),
+        ("quiet", then(&begun, &[&QUIET, &NOTHING, &QUIET, &NOTHING, &[TIMER], &QUIET, &NOTHING])),
+        ("heartbeats", then(&live, &[&heartbeat(0, 9), &[ADVANCE, 5], &heartbeat(0, 3), &QUIET, &NOTHING])),
+        ("heartbeat-of-another-epoch", then(&live, &[&heartbeat(7, 9), &refused(0), &NEWS, &STORED])),
+        ("flood", then(&live, &[&[FLOOD, 0], &[TIMER], &[FLOOD, 1], &[ADVANCE, 4, TIMER, FLOOD, 2]])),
+        ("cursor-unknown-twice", then(&begun, &[&refused(0), &refused(0), &[TIMER]])),
+        ("hole-twice", then(&begun, &[&NEWS, &outcome(4), &NEWS, &outcome(4)])),
+        ("gap-then-not-asked", then(&begun, &[&NEWS, &outcome(6), &NEWS, &outcome(5), &[TIMER]])),
+        ("fork-reset", then(&begun, &[&refused(2), &[WAKE, TIMER, RESUME, RESET], &KNOWN, &NEWS])),
+        ("halted-by-log", then(&begun, &[&NEWS, &[ANSWER, 7, 18], &[WAKE, PAUSE, RESUME], &KNOWN])),
+        ("pin-fails", then(&FRESH, &[&[PIN_FAILS], &KNOWN, &[TIMER], &KNOWN, &NEWS])),
+        ("pinned-elsewhere", then(&FRESH, &[&[PINNED_ELSEWHERE, 2], &KNOWN, &[PINNED_ELSEWHERE, 3, TIMER], &KNOWN])),
+        ("another-cortex", then(&PINNED, &[&KNOWN, &[WAKE], &[ANSWER, 0, 0, 0, 0, 6, 0, 0, 0]])),
+        ("ourselves", then(&FRESH, &[&[ANSWER, 0, 0, 0, 0, 5, 0, 0, 0]])),
+        ("another-protocol", then(&FRESH, &[&[ANSWER, 0, 0, 0, 4, 0, 0, 0, 0]])),
+        (
+            "unreachable",
+            then(&FRESH, &[&[unreachable; 6].map(|u| [&u[..], &[TIMER]].concat()).concat(), &KNOWN, &NEWS]),
+        ),
+        ("late", then(&live, &[&[STALE_TIMER, 0, STALE_ANSWER, 0, 0, 0, 0, 0], &[PAUSE, STALE_ANSWER, 0, 1]])),
+        ("reset-while-paused", then(&begun, &[&[PAUSE, RESET, WAKE, STALE_TIMER, 0, RESUME], &KNOWN])),
+        ("broken-off", then(&begun, &[&NEWS, &[PAUSE, STALE_ANSWER, 0, 1, 0, 0, RESUME], &KNOWN, &failed(4)])),
+        ("woken", then(&begun, &[&failed(5), &[WAKE, STALE_TIMER, 0], &KNOWN, &[STALE_TIMER, 0], &NEWS])),
+    ];
+    let all: Vec<u8> = (0..11).flat_map(|how| [&refused(how)[..], &[RESET], &KNOWN].concat()).collect();
+    seeds.push(("every-refusal", then(&begun, &[&all])));
+    seeds.into_iter().map(|(name, bytes)| (name.to_owned(), bytes)).collect()
+}
