@@ -5,8 +5,8 @@ use std::path::Path;
 
 use antiphon_kernel::cursor::{Cursor, Seq};
 use antiphon_kernel::digest::Digest;
-use antiphon_kernel::ids::Origin;
-use antiphon_kernel::log::{LogEntry, LogView, OpenError, read_cursor, verify};
+use antiphon_kernel::ids::{CortexId, Origin};
+use antiphon_kernel::log::{LogEntry, LogView, OpenError, read_cursor, read_epoch_change, verify};
 use antiphon_kernel::replay::{ReplayCore, ReplayStep};
 use antiphon_kernel::store::{StoreError, StoreErrorKind};
 use antiphon_storage::Create;
@@ -65,8 +65,9 @@ fn at<T>(doing: &'static str, result: Result<T, StoreError>) -> At<T> {
 fn examine(view: &LogView, acks: &Acks, peer: &[LogEntry], report: &mut Report) -> At<()> {
     let store = &**view.store();
     report.head = view.visible().get();
+    report.new_epoch = at("epoch", read_epoch_change(store))?.map(|change| change.why);
     // First what an application reads, and without a check of the whole before it: it must be right or an error.
-    let mut reading = Reading::new(view.local().origin(), peer, acks);
+    let mut reading = Reading::new(view.local().cortex_id, peer, acks);
     let mut after = Seq::ZERO;
     loop {
         let entries = at("read", view.entries(after, 256, 4 << 20))?;
@@ -117,10 +118,12 @@ fn catch_up(view: &LogView, reading: &Reading<'_>, report: &mut Report) -> Resul
 }
 
 struct Reading<'a> {
-    own: Origin,
+    own: CortexId,
     peer: &'a [LogEntry],
     acks: &'a Acks,
     own_events: u64,
+    /// Of each of its epochs, the last counter.
+    counters: BTreeMap<Origin, u64>,
     peer_events: usize,
     said: HashSet<Said>,
     /// How many events there are of a call, and how many it appended.
@@ -131,12 +134,13 @@ struct Reading<'a> {
 }
 
 impl<'a> Reading<'a> {
-    fn new(own: Origin, peer: &'a [LogEntry], acks: &'a Acks) -> Self {
+    fn new(own: CortexId, peer: &'a [LogEntry], acks: &'a Acks) -> Self {
         Self {
             own,
             peer,
             acks,
             own_events: 0,
+            counters: BTreeMap::new(),
             peer_events: 0,
             said: HashSet::new(),
             calls: BTreeMap::new(),
@@ -170,8 +174,10 @@ impl<'a> Reading<'a> {
             return;
         }
         self.own_events += 1;
-        if event.dot.origin() != self.own || event.dot.counter() != self.own_events {
-            report.fault(format!("place {seq}: {} is not its own number {}", event.dot, self.own_events));
+        let counter = self.counters.entry(event.dot.origin()).or_insert(0);
+        *counter += 1;
+        if event.dot.origin().cortex() != self.own || event.dot.counter() != *counter {
+            report.fault(format!("place {seq}: {} is not its own number {counter}", event.dot));
         }
         let Some(said) = Said::read(event.data) else {
             return report.fault(format!("place {seq}: the payload is not what was appended"));

@@ -22,6 +22,12 @@ pub(crate) fn copy(from: &Path, to: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Puts the files of a copy back into the store that it was made of. The store stands where it stood: `FORMAT` marks that.
+pub(crate) fn put_back(copy_of: &Path, store: &Path) -> io::Result<()> {
+    copy(&copy_of.join("db"), &store.join("db"))?;
+    fs::copy(copy_of.join("HEAD"), store.join("HEAD")).map(|_| ())
+}
+
 /// The files below a directory, in the order of their names.
 pub(crate) fn all(dir: &Path) -> io::Result<Vec<PathBuf>> {
     let mut files = Vec::new();

@@ -9,7 +9,7 @@ use antiphon_kernel::event::Draft;
 use antiphon_kernel::ids::{CortexId, Epoch, Origin, PeerName};
 use antiphon_kernel::log::{Asked, LocalIdentity, Log, LogEntry, LogOptions, LogView, Pin};
 use antiphon_kernel::protocol::{
-    Delivery, EventBatch, FetchReply, FetchRequest, Known, PROTOCOL_MAX, Refusal, RequestId,
+    Delivery, EventBatch, FetchReply, FetchRequest, Heads, Known, PROTOCOL_MAX, Refusal, RequestId, Scope,
 };
 use antiphon_kernel::store::{Durability, Store};
 use antiphon_kernel::testing::MemoryStore;
@@ -78,7 +78,15 @@ impl Peer {
 
     fn ask(&self, asker: &LogView, number: u64, after: Option<Cursor>, max_events: u32) -> Result<(Asked, FetchReply)> {
         let request = RequestId { process: asker.process(), number };
-        let asked = Asked { request, to: ID, after, max_events, max_bytes: 1 << 20 };
+        let asked = Asked {
+            request,
+            to: ID,
+            after,
+            max_events,
+            max_bytes: 1 << 20,
+            scope: Scope::All,
+            withhold: Heads::default(),
+        };
         let reply = self.log.view().answer(&FetchRequest {
             request,
             from: asker.local().cortex_id,
@@ -91,6 +99,8 @@ impl Peer {
             max_bytes: asked.max_bytes,
             wait: Duration::ZERO,
             delivery: Delivery::Once,
+            scope: asked.scope,
+            withhold: asked.withhold.clone(),
         })?;
         Ok((asked, reply))
     }

@@ -1,5 +1,6 @@
 //! What a check found, as one line of JSON.
 
+use antiphon_kernel::log::EpochEnd;
 use serde::{Deserialize, Serialize};
 
 /// The whole of it in one word.
@@ -43,6 +44,8 @@ pub(crate) struct Report {
     pub(crate) cursor: u64,
     /// How far the replayer had come.
     pub(crate) replayed: u64,
+    /// Why it goes on under another epoch than at first, if it does.
+    pub(crate) new_epoch: Option<EpochEnd>,
     /// Of every byte of the log, the cursor and the replayer's state.
     pub(crate) content: String,
     /// What is missing of what was acknowledged; the first few.
@@ -67,6 +70,7 @@ impl Report {
             peer: 0,
             cursor: 0,
             replayed: 0,
+            new_epoch: None,
             content: String::new(),
             lost: Vec::new(),
             doubled: Vec::new(),
@@ -114,6 +118,7 @@ impl Report {
     /// For people.
     pub(crate) fn told(&self) -> String {
         let mut words = vec![format!("{:?}: head {}, acknowledged {}", self.verdict, self.head, self.acked)];
+        words.extend(self.new_epoch.iter().map(|why| format!("a new epoch: {why}")));
         words.extend(self.lost.iter().chain(&self.doubled).chain(&self.faults).cloned());
         words.extend(
             self.refused.iter().map(|refusal| format!("{} ({}): {}", refusal.kind, refusal.at, refusal.message)),

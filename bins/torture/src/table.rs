@@ -1,5 +1,6 @@
 //! What became of the rounds of one kind, and the table of all.
 
+use antiphon_kernel::log::EpochEnd;
 use comfy_table::{CellAlignment, Table, presets};
 
 use crate::report::{Report, Verdict};
@@ -16,6 +17,8 @@ pub(crate) struct Outcome {
     pub(crate) refused: u64,
     /// Acknowledged events that are gone with the end of the log that was cut off under a closed store.
     pub(crate) cut_off: u64,
+    /// How often a store noticed that its end was cut off.
+    pub(crate) noticed: u64,
     /// Anything else that must not be.
     pub(crate) wrong: u64,
     pub(crate) skipped: Option<String>,
@@ -40,6 +43,7 @@ impl Outcome {
     /// Counts a report of a store that must have survived so many faults. `false` if it has not.
     pub(crate) fn expect_whole(&mut self, faults: u64, report: &Report, what: &str, repeat: &str) -> bool {
         match report.verdict {
+            Verdict::Whole if report.new_epoch == Some(EpochEnd::LostTail) => self.wrong += 1,
             Verdict::Whole => {
                 self.survived += faults;
                 return true;
@@ -83,6 +87,7 @@ pub(crate) fn print(outcomes: &[Outcome], seed: u64) -> bool {
         "doubled",
         "refused with the right error",
         "cut off",
+        "noticed",
         "wrong",
         "skipped",
     ]);
@@ -94,13 +99,14 @@ pub(crate) fn print(outcomes: &[Outcome], seed: u64) -> bool {
             outcome.doubled,
             outcome.refused,
             outcome.cut_off,
+            outcome.noticed,
             outcome.wrong,
         ];
         let numbers = numbers.iter().map(u64::to_string);
         let skipped = outcome.skipped.as_ref().map_or_else(String::new, |why| format!("skipped: {why}"));
         table.add_row([outcome.kind.to_owned()].into_iter().chain(numbers).chain([skipped]));
     }
-    for column in table.column_iter_mut().skip(1).take(7) {
+    for column in table.column_iter_mut().skip(1).take(8) {
         column.set_cell_alignment(CellAlignment::Right);
     }
     println!("{table}");

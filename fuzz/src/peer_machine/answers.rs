@@ -83,6 +83,7 @@ fn batch(choices: &mut Choices<'_>) -> EventBatch {
     let last = cursor(choices);
     EventBatch {
         request: RequestId { process: 1, number: choices.number() },
+        part: 0,
         from: some_cortex(choices),
         // Often nothing new: the cursor stays where it is.
         prev: if choices.byte().is_multiple_of(2) { last } else { cursor(choices) },
@@ -100,8 +101,12 @@ pub(super) fn nothing_new() -> EventBatch {
     batch(&mut Choices::new(&[]))
 }
 
+fn fork_origin() -> Origin {
+    Origin::new(cortex(2), Epoch::new(1))
+}
+
 fn refusal(choices: &mut Choices<'_>) -> Refusal {
-    let origin = Origin::new(cortex(2), Epoch::new(1));
+    let origin = fork_origin();
     match choices.byte() % 11 {
         0 => Refusal::CursorUnknown,
         1 => Refusal::CursorTooOld { floor: Seq::new(choices.number()) },
@@ -118,16 +123,26 @@ fn refusal(choices: &mut Choices<'_>) -> Refusal {
 }
 
 pub(super) fn outcome(choices: &mut Choices<'_>) -> IngestOutcome {
-    match choices.byte() % 8 {
+    match choices.byte() % 16 {
         4 => IngestOutcome::Hole,
         5 => IngestOutcome::NotAsked,
         6 => IngestOutcome::Gap,
         7 => IngestOutcome::Failed(category(choices)),
+        8 => IngestOutcome::Fork(fork_origin(), choices.number()),
+        9 => {
+            let IngestOutcome::Done(ingested) = done(choices) else { return IngestOutcome::Hole };
+            IngestOutcome::Done(Ingested { healed: 1, ..ingested })
+        }
         _ => done(choices),
     }
 }
 
+/// What came of looking into a fork.
+pub(super) fn inspected(choices: &mut Choices<'_>) -> Result<(), ErrorCategory> {
+    if choices.byte() % 4 == 3 { Err(category(choices)) } else { Ok(()) }
+}
+
 pub(super) fn done(choices: &mut Choices<'_>) -> IngestOutcome {
     let (stored, known) = (usize::from(choices.byte() / 128), usize::from(choices.byte()));
-    IngestOutcome::Done(Ingested { stored, known, cursor: cursor(choices) })
+    IngestOutcome::Done(Ingested { stored, known, cursor: cursor(choices), healed: 0 })
 }

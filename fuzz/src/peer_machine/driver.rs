@@ -5,7 +5,8 @@ use std::time::Duration;
 use antiphon_kernel::health::{ErrorCategory, PeerHealth};
 use antiphon_kernel::ids::{CortexId, Epoch};
 use antiphon_kernel::machine::{
-    Action, BACKOFF_BASE, BACKOFF_MAX, IdentityContext, IngestOutcome, News, Now, PeerMachine, Phase, Source,
+    Action, BACKOFF_BASE, BACKOFF_MAX, IdentityContext, IngestOutcome, MAX_INSPECTIONS, News, Now, PeerMachine, Phase,
+    Source,
 };
 use antiphon_kernel::protocol::{EventBatch, FetchReply, Heartbeat, Identity, Refusal};
 use antiphon_kernel::time::Timestamp;
@@ -16,8 +17,8 @@ use crate::choices::Choices;
 /// A step asks for no more than this: a pin, a save or a batch, and a question or a timer.
 const MAX_ACTIONS: usize = 2;
 /// At one moment, a peer that brings nothing is asked no more often than this: sixteen pushes in a row may be empty, and
-/// each may be followed by one question by clock and one that is asked anew.
-const MAX_IDLE_QUESTIONS: u32 = 64;
+/// each may be followed by one question by clock and one that is asked anew. So may each fork that is looked into.
+const MAX_IDLE_QUESTIONS: u32 = 64 + 3 * MAX_INSPECTIONS;
 const LEAST_BACKOFF: Duration = Duration::from_millis(50);
 
 /// What the machine waits for.
@@ -26,6 +27,7 @@ enum Question {
     Identify(u64),
     Fetch(u64),
     Ingest(u64),
+    Inspect(u64),
 }
 
 pub(super) struct Driver {
@@ -53,6 +55,10 @@ pub(super) struct Driver {
     failures: u32,
     last_error: Option<ErrorCategory>,
     idle_questions: u32,
+    /// Forks that were looked into since a success that ended none.
+    inspections: u32,
+    /// Forks that were found and not ended yet.
+    forks: u32,
 }
 
 /// A number that nobody waits for: one from `newest` downwards, or one far from being given out.
@@ -84,6 +90,8 @@ impl Driver {
             batch: None,
             read: None,
             idle_questions: 0,
+            inspections: 0,
+            forks: 0,
         };
         driver.act();
         driver.resume();
@@ -181,14 +189,16 @@ impl Driver {
     pub(super) fn answer_late(&mut self, choices: &mut Choices<'_>) {
         let back = choices.number();
         let number = not_wanted(self.stale.0, back);
-        let kind = choices.byte() % 3;
+        let kind = choices.byte() % 4;
         let said = answers::said(choices);
         let outcome = answers::outcome(choices);
         let identity = answers::identity(choices);
+        let inspected = answers::inspected(choices);
         self.changes_nothing("a late answer", |machine, now, chance| match (kind, said) {
             (0, Said::Reply(source, answer)) => machine.handle_reply(now, number, source, answer, chance),
             (0, Said::Heartbeat(heartbeat)) => machine.handle_heartbeat(now, number, &heartbeat, chance),
             (1, _) => machine.handle_ingested(now, number, outcome, chance),
+            (2, _) => machine.handle_inspected(now, number, inspected, chance),
             _ => machine.handle_identity(now, number, identity, chance),
         });
     }
@@ -201,6 +211,7 @@ impl Driver {
                 Said::Heartbeat(heartbeat) => self.answer_heartbeat(&heartbeat),
             },
             Some(Question::Ingest(_)) => self.answer_ingested(answers::outcome(choices)),
+            Some(Question::Inspect(_)) => self.answer_inspected(answers::inspected(choices)),
             None => {}
         }
     }
@@ -245,10 +256,11 @@ impl Driver {
                 wrong = by_clock_before.then_some(ErrorCategory::Protocol);
                 self.by_clock = true;
             }
-            Ok(FetchReply::Refused(Refusal::Fork { .. })) => wrong = Some(ErrorCategory::Fork),
+            Ok(FetchReply::Refused(Refusal::Fork { .. })) => wrong = self.look_into(),
             Ok(_) => {}
         }
-        let refused = matches!(answer, Ok(FetchReply::Refused(ref refusal)) if *refusal != Refusal::CursorUnknown);
+        let refused = matches!(&answer, Ok(FetchReply::Refused(refusal))
+            if !matches!(refusal, Refusal::CursorUnknown | Refusal::Fork { .. }));
         self.batch = match &answer {
             Ok(FetchReply::Batch(batch)) => Some(batch.clone()),
             _ => None,
@@ -281,13 +293,36 @@ impl Driver {
         }
     }
 
-    fn answer_ingested(&mut self, outcome: IngestOutcome) {
+    /// A fork is claimed: it is looked into, but not for ever.
+    fn look_into(&mut self) -> Option<ErrorCategory> {
+        self.inspections += 1;
+        (self.inspections > MAX_INSPECTIONS).then_some(ErrorCategory::Fork)
+    }
+
+    fn answer_inspected(&mut self, outcome: Result<(), ErrorCategory>) {
+        let Some(Question::Inspect(number)) = self.open.take() else { return };
+        self.forks += u32::from(outcome.is_ok());
+        let (now, chance) = (self.moment(), self.chance());
+        self.machine.handle_inspected(now, number, outcome, chance);
+        self.act();
+        self.failed_with(outcome.err());
+        assert!(outcome.is_err() || matches!(self.open, Some(Question::Fetch(_))), "what was found out is followed up");
+    }
+
+    fn answer_ingested(&mut self, mut outcome: IngestOutcome) {
         let Some(Question::Ingest(number)) = self.open.take() else { return };
         let mut wrong = None;
         let batch = self.batch.take();
         match outcome {
-            IngestOutcome::Done(ingested) => {
-                self.by_clock = false;
+            IngestOutcome::Done(ref mut ingested) => {
+                // The log ends what it knows of, and nothing else.
+                ingested.healed = ingested.healed.min(self.forks as usize);
+                self.by_clock = ingested.healed > 0;
+                if ingested.healed == 0 {
+                    self.inspections = 0;
+                } else {
+                    self.forks -= 1;
+                }
                 if ingested.stored > 0 || batch.as_ref().is_some_and(|batch| batch.last != batch.prev) {
                     self.idle_questions = 0;
                 }
@@ -297,6 +332,7 @@ impl Driver {
                 self.by_clock = true;
             }
             IngestOutcome::Failed(category) => wrong = Some(category),
+            IngestOutcome::Fork(..) => wrong = self.look_into(),
             IngestOutcome::NotAsked | IngestOutcome::Gap => {}
         }
         let (now, chance) = (self.moment(), self.chance());
@@ -325,6 +361,7 @@ impl Driver {
                     self.answer_reply(Source::Pushed, Ok(FetchReply::Batch(answers::nothing_new())));
                 }
                 (Some(Question::Ingest(_)), _) => self.answer_ingested(answers::done(&mut Choices::new(&[]))),
+                (Some(Question::Inspect(_)), _) => self.answer_inspected(Ok(())),
                 _ => return,
             }
         }
@@ -390,6 +427,11 @@ impl Driver {
                 assert_eq!((self.open, self.timer), (None, None));
                 self.open = Some(Question::Ingest(number));
             }
+            Action::Inspect { number, to, .. } => {
+                assert_eq!(Some(to), self.peer, "only who proved to be the peer is asked");
+                assert!(self.inspections <= MAX_INSPECTIONS, "a peer that forks is looked into in a loop");
+                self.ask(Question::Inspect(number), number);
+            }
             Action::Timer { token, at } => self.set_timer(token, at),
             Action::Save { health, news } => self.save(&health, news),
         }
@@ -435,6 +477,7 @@ impl Driver {
                 self.failures = self.failures.saturating_add(1);
                 self.last_error = Some(category);
                 (self.by_clock, self.peer, self.read, self.stale) = (false, None, None, self.issued);
+                self.inspections = 0;
                 assert_eq!(health.last_failure, Some(self.moment().wall));
             }
             News::Recovered | News::None => {

@@ -48,6 +48,8 @@ pub(super) fn seeds() -> Vec<(String, Vec<u8>)> {
         ("hole-twice", then(&begun, &[&NEWS, &outcome(4), &NEWS, &outcome(4)])),
         ("gap-then-not-asked", then(&begun, &[&NEWS, &outcome(6), &NEWS, &outcome(5), &[TIMER]])),
         ("fork-reset", then(&begun, &[&refused(2), &[WAKE, TIMER, RESUME, RESET], &KNOWN, &NEWS])),
+        ("fork-found-and-healed", then(&begun, &[&refused(2), &[ANSWER, 0], &NEWS, &[ANSWER, 9, 0, 0, 0, 0], &NEWS])),
+        ("fork-not-shown", then(&begun, &[&NEWS, &[ANSWER, 8, 3], &[ANSWER, 3, 1], &[TIMER], &KNOWN])),
         ("halted-by-log", then(&begun, &[&NEWS, &[ANSWER, 7, 18], &[WAKE, PAUSE, RESUME], &KNOWN])),
         ("pin-fails", then(&FRESH, &[&[PIN_FAILS], &KNOWN, &[TIMER], &KNOWN, &NEWS])),
         ("pinned-elsewhere", then(&FRESH, &[&[PINNED_ELSEWHERE, 2], &KNOWN, &[PINNED_ELSEWHERE, 3, TIMER], &KNOWN])),

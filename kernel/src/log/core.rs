@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::epoch::EpochEnd;
-use super::forks::Decisions;
+use super::forks::{Decisions, withhold_from};
 use super::ingest::{Asked, Held, IngestError, IngestPlan, Ingested, plan_ingest};
 use super::peers::read_pin;
 use super::view::{Durable, LogView, stored_dot};
@@ -68,6 +68,8 @@ pub(super) struct Staged {
     dots: HashMap<(Origin, u64), StoredDot>,
     chains: BTreeSet<Origin>,
     cursors: HashMap<PeerName, Option<Cursor>>,
+    /// With whom another fork is known than the store says, or one less.
+    pub(super) forks: BTreeSet<CortexId>,
     own: bool,
 }
 
@@ -143,6 +145,10 @@ impl Log {
         if asked.after.is_some() && asked.after != current {
             return Err(IngestError::NotAsked);
         }
+        // Withheld was what stood there when it was asked: a cursor must not pass what is wanted by now.
+        if self.staged.forks.contains(&asked.to) || asked.withhold != withhold_from(&**self.store(), asked.to)? {
+            return Err(IngestError::NotAsked);
+        }
         let plan = plan_ingest(batch, asked, &*self)?;
         self.check_own(&plan, now)?;
         let (stored, known) = (plan.events.len(), plan.known);
@@ -155,6 +161,7 @@ impl Log {
         for &origin in &plan.healed {
             tracing::info!(%peer, %origin, "the histories agree again");
             self.staged.batch.delete(Family::Evidence, &keys::fork(origin, asked.to));
+            self.staged.forks.insert(asked.to);
         }
         if !plan.healed.is_empty() {
             // It passed what was withheld, and must not pass what is to come.
@@ -252,6 +259,7 @@ impl Log {
         self.staged.batch.clear();
         self.staged.dots.clear();
         self.staged.cursors.clear();
+        self.staged.forks.clear();
         self.staged.own = false;
         self.view.shared.visible_head.send_replace(self.head.seq);
         if durability == Durability::Sync {

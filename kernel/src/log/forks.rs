@@ -159,6 +159,7 @@ impl Log {
         let fork = Fork { origin, from, ours, theirs, peer: finding.peer.clone(), holder, since: now };
         changes.put(Family::Evidence, &keys::fork(origin, holder), &encode_fork(&fork));
         self.stage_state(&changes)?;
+        self.staged.forks.insert(holder);
         tracing::error!(
             %origin, from, peer = %fork.peer,
             "two histories of one origin: what follows from there does not cross; see `antiphon fork list`"

@@ -175,7 +175,7 @@ pub enum IngestOutcome {
 }
 
 /// A peer with more forks than this is not sounded further: as many can be named in one question.
-const MAX_INSPECTIONS: u32 = 64;
+pub const MAX_INSPECTIONS: u32 = 64;
 /// More pushes than this within the window, none of which brings anything, are a flood: they wait in the transport.
 const FLOOD: u32 = 16;
 const FLOOD_WINDOW: Duration = Duration::from_secs(1);
@@ -208,7 +208,7 @@ pub struct PeerMachine {
     phase: Phase,
     peer: Option<CortexId>,
     by_clock: bool,
-    /// How many forks were looked into since the last success.
+    /// How many forks were looked into since the last success that ended none.
     inspections: u32,
     /// Whether the question before this one was asked anew because its answer could not be used.
     asked_anew: bool,
@@ -515,7 +515,10 @@ impl PeerMachine {
     fn succeed(&mut self, now: Now, ingested: Ingested) {
         self.by_clock = false;
         self.asked_anew = false;
-        self.inspections = 0;
+        if ingested.healed == 0 {
+            // A peer that forks and heals in turn is not looked into for ever.
+            self.inspections = 0;
+        }
         self.well(now);
         let (mut caught_up, mut moved) = (true, false);
         if let Some(Pending { prev, last, head }) = self.pending.take() {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use antiphon_kernel::clock::VClock;
 use antiphon_kernel::event::Draft;
-use antiphon_kernel::log::put_pin;
+use antiphon_kernel::log::{EpochEnd, put_pin};
 use antiphon_kernel::store::{Batch, Durability};
 use antiphon_kernel::time::Timestamp;
 use antiphon_storage::Create;
@@ -72,7 +72,8 @@ pub(crate) fn run(plan: &Plan) -> Result<Outcome> {
     let rig = Rig::new(&plan.scratch)?;
     let mut outcome = Outcome::new(KIND);
     let (good, torn) = (plan.scratch.join("good"), plan.scratch.join("torn"));
-    let steps = make(&good, plan.seed)?;
+    let steps = make(&torn, plan.seed)?;
+    files::copy(&torn, &good)?;
     let wal = files::wal(&good)?;
     let name = wal.strip_prefix(&good).context("the log is in the store")?;
     let everything = steps.last().context("no steps")?;
@@ -80,7 +81,7 @@ pub(crate) fn run(plan: &Plan) -> Result<Outcome> {
     eprintln!("{KIND}: {} lengths", everything.length - shortest);
     for length in (shortest..everything.length).rev().step_by(plan.every.max(1)) {
         outcome.attempts += 1;
-        files::copy(&good, &torn)?;
+        files::put_back(&good, &torn)?;
         files::cut(&torn.join(name), length)?;
         let what = format!("cut at byte {length} of {}", everything.length);
         let again = plan.again(KIND, 0, plan.count);
@@ -91,16 +92,16 @@ pub(crate) fn run(plan: &Plan) -> Result<Outcome> {
             report.fault(format!("{} places are there, of {}", report.head, whole.acks.head));
             report = report.judged();
         }
-        if report.refused.as_ref().is_some_and(|refusal| refusal.kind == "Corrupt")
-            && report.verdict == Verdict::Refused
-        {
-            // A store that remembers how far it had come may say so.
-            outcome.refused += 1;
-            continue;
-        }
+        // It remembers how far it had come, and goes on under a new epoch: peers may hold what is gone.
+        let noticed = report.new_epoch.take() == Some(EpochEnd::LostTail);
         if !outcome.expect_whole(1, &report, &what, &again) {
             continue;
         }
+        if !noticed {
+            outcome.wrong(&format!("{what}: it does not notice"), &again);
+            continue;
+        }
+        outcome.noticed += 1;
         outcome.cut_off += everything.acks.head - report.head;
         if length.is_multiple_of(GOES_ON) {
             let mut acks = whole.acks.clone();
@@ -108,13 +109,14 @@ pub(crate) fn run(plan: &Plan) -> Result<Outcome> {
             if life.end != End::Done || life.acked == 0 || !life.errors.is_empty() {
                 outcome.wrong(&format!("{what}: it does not go on: {life:?}"), &again);
             }
-            let report = rig.check(&torn, &acks)?;
+            let mut report = rig.check(&torn, &acks)?;
+            report.new_epoch = None;
             outcome.expect_whole(0, &report, &format!("{what}, and went on"), &again);
         }
     }
     // The check is seen to tell a loss, or none of the above means anything.
     let report = rig.check(&torn, &everything.acks)?;
-    if outcome.refused == 0 && report.verdict != Verdict::Lost {
+    if report.verdict != Verdict::Lost {
         outcome.wrong(
             &format!("the check does not see what was cut off: {}", report.told()),
             &plan.again(KIND, 0, plan.count),

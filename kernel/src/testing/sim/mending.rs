@@ -92,6 +92,8 @@ impl World {
             if !still || self.kept(fork.origin, fork.from) != Some(fork.theirs) {
                 continue;
             }
+            // What was appended is acknowledged first: it may be among what is set aside.
+            self.sync(node)?;
             let now = self.wall(node);
             let Some(process) = self.process(node) else { return Ok(()) };
             let resolved = process.log.resolve_fork(fork.theirs, now).map_err(|e| format!("a fork stays: {e}"))?;

@@ -534,7 +534,7 @@ impl World {
         }
     }
 
-    fn sync(&mut self, node: usize) -> Result<(), String> {
+    pub(super) fn sync(&mut self, node: usize) -> Result<(), String> {
         let (now, run) = (self.clock(node), self.nodes[node].run);
         let Some(process) = self.nodes[node].process.as_mut() else { return Ok(()) };
         if process.log.unsynced() || !process.acks.is_empty() {
