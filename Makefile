@@ -58,9 +58,10 @@ demo: setup ## Three nodes on this machine converge (INPUT=file.ndjson adds even
 	$(CARGO) run -q -p antiphon -- demo $(if $(INPUT),--input '$(INPUT)')
 
 # Outside `make bench`, each bench runs once: enough to see that it still works.
-test: setup ## Run every test, and each bench once
+test: setup ## Run every test, and each bench once; see that the simulator finds what is broken on purpose
 	$(CARGO) test --workspace --bench '*'
 	$(CARGO) test --workspace
+	$(CARGO) test --workspace --features antiphon-kernel/mutants --test mutants
 
 verify: setup check test ## Format, lints, docs, layers, tests: reads only
 

@@ -52,6 +52,11 @@ pub mod health;
 pub mod ids;
 pub mod log;
 pub mod machine;
+#[cfg(feature = "mutants")]
+pub mod mutant;
+#[cfg(not(feature = "mutants"))]
+#[allow(dead_code, unreachable_pub)]
+mod mutant;
 pub mod protocol;
 pub mod receipts;
 pub mod replay;

@@ -15,6 +15,7 @@ use crate::cursor::{Cursor, Seq};
 use crate::digest::Digest;
 use crate::event::EventBytes;
 use crate::ids::{CortexId, Epoch, EventId, Origin};
+use crate::mutant::{self, Mutant};
 use crate::protocol::{
     ChainHead, DIRECT_GRACE, Delivery, EventBatch, FetchReply, FetchRequest, Heads, Known, MAX_BATCH_BYTES,
     MAX_BATCH_EVENTS, MAX_RUN_BYTES, PROTOCOL_MAX, PROTOCOL_MIN, Refresh, Refusal, RequestId, Scope,
@@ -200,10 +201,14 @@ impl LogView {
 
     fn moment(&self) -> Moment {
         let durable = self.durable();
+        let mut head = durable.head;
+        if mutant::is(Mutant::ServeNotDurable) {
+            head.seq = self.visible();
+        }
         Moment {
             own: durable.identity.cortex_id,
             epoch: durable.identity.epoch,
-            head: durable.head,
+            head,
             chains: Heads::new(durable.chains.iter().map(|(&o, &h)| (o, h)).collect()),
         }
     }
@@ -227,7 +232,9 @@ impl LogView {
             // Its places may mean other events now.
             return Err(Refusal::CursorUnknown.into());
         }
-        self.check(asking, &chains)?;
+        if !mutant::is(Mutant::CheckKnownOnce) {
+            self.check(asking, &chains)?;
+        }
         let withheld = self.withheld(asking.withheld_from(), head.seq)?;
         let from = asking.at.0.seq;
         let mut run = Run::new(asking, own, now, &withheld);
@@ -266,6 +273,9 @@ impl LogView {
         self.check_withheld(asking, chains)?;
         for (&origin, theirs) in asking.known.iter().filter(|(origin, _)| asking.scope.covers(**origin)) {
             let Some(ours) = chains.get(origin) else { continue };
+            if mutant::is(Mutant::HeadNeverCompared) {
+                continue;
+            }
             let due = if ours.counter >= theirs.counter {
                 Checked::Here(theirs.counter)
             } else {
@@ -336,6 +346,10 @@ impl LogView {
     /// Where the answer begins: at the asker's cursor if that is one of ours and nothing is missing before it.
     fn begin(&self, after: Option<&Cursor>, start: Seq, epoch: Epoch) -> Result<Cursor, Failure> {
         let Some(after) = after else { return Ok(self.cursor_at(start, epoch)?.0) };
+        if mutant::is(Mutant::ForgetEpoch) {
+            return Ok(self.cursor_at(after.seq.min(self.durable().head.seq), epoch)?.0);
+        }
+        let start = if mutant::is(Mutant::CursorBeyondStart) { after.seq } else { start };
         if after.epoch != epoch || after.seq > start || self.cursor_at(after.seq, epoch)?.0 != *after {
             return Err(Refusal::CursorUnknown.into());
         }
@@ -443,7 +457,8 @@ impl<'a> Run<'a> {
             self.damaged = Some(seq);
             return ControlFlow::Break(());
         };
-        let wanted = self.asking.scope.covers(dot.origin()) && !self.withheld.holds(dot);
+        let late = mutant::is(Mutant::ServeById) && id < self.asking.prev.last_event;
+        let wanted = !late && self.asking.scope.covers(dot.origin()) && !self.withheld.holds(dot);
         if wanted && dot.counter() > self.asking.counter(dot.origin()) {
             self.held = self.asking.held(dot.origin(), self.own, joined, self.now);
             let bytes = self.bytes + record.len() as u64;

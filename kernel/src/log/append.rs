@@ -7,6 +7,7 @@ use crate::cursor::Seq;
 use crate::digest::Digest;
 use crate::event::{Draft, InvalidDraft, MAX_EVENT_BYTES};
 use crate::ids::{Dot, EventId, GeneratorError, IdGenerator, Origin};
+use crate::mutant::{self, Mutant};
 use crate::store::StoreError;
 use crate::time::Timestamp;
 
@@ -77,6 +78,13 @@ impl Log {
             last_id: EventId::from_bytes([0; 16]),
             clock: VClock::new(),
         });
+        let mut arrived = context.clone();
+        if mutant::is(Mutant::DepsFromIngest) {
+            for (&origin, chain) in &self.chains {
+                arrived.raise(origin, chain.counter)?;
+            }
+        }
+        let context = if mutant::is(Mutant::DepsFromIngest) { &arrived } else { context };
         let mut ids = self.ids.clone();
         let mut deps = self.delta(&mut chain, &context.without(origin))?;
         let mut events = Vec::with_capacity(drafts.len());

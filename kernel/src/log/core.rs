@@ -15,7 +15,8 @@ use crate::codec::{
 use crate::cursor::Cursor;
 use crate::digest::Digest;
 use crate::event::EventBytes;
-use crate::ids::{CortexId, Dot, EventId, IdGenerator, Origin, PeerName};
+use crate::ids::{CortexId, Dot, Epoch, EventId, IdGenerator, Origin, PeerName};
+use crate::mutant::{self, Mutant};
 use crate::protocol::{ChainHead, EventBatch, Scope};
 use crate::store::{Batch, Durability, Family, Store, StoreError, StoreErrorKind, keys};
 use crate::time::Timestamp;
@@ -57,8 +58,9 @@ pub struct Log {
     /// Chains that are visible but not yet durable.
     unsynced: BTreeSet<Origin>,
     pub(super) decisions: Decisions,
-    /// Whether a peer already made this process change its epoch: one that lies must not do so for ever.
-    pub(super) epoch_changed: bool,
+    /// The epoch that this process took because of a peer: one that lies must not make it do so for ever. If the change
+    /// was lost with a write that failed, it is due again.
+    pub(super) epoch_taken: Option<Epoch>,
     failed: bool,
 }
 
@@ -93,7 +95,7 @@ impl Log {
             staged: Staged::default(),
             unsynced: BTreeSet::new(),
             decisions,
-            epoch_changed: false,
+            epoch_taken: None,
             failed: false,
         }
     }
@@ -135,7 +137,8 @@ impl Log {
         // An answer is applied only by the process that asked for it, to the pin and cursor it asked with.
         let store = &**self.view.store();
         let pinned = read_pin(store, peer)?.is_some_and(|pin| pin.cortex_id == asked.to);
-        if asked.request.process != self.options.process || !pinned {
+        let ours = asked.request.process == self.options.process || mutant::is(Mutant::AnswersOutlive);
+        if !ours || !pinned {
             return Err(IngestError::NotAsked);
         }
         let current = match self.staged.cursors.get(peer) {
@@ -152,6 +155,11 @@ impl Log {
         let plan = plan_ingest(batch, asked, &*self)?;
         self.check_own(&plan, now)?;
         let (stored, known) = (plan.events.len(), plan.known);
+        if mutant::is(Mutant::CursorBeforeData) {
+            let mut changes = Batch::new();
+            changes.put(Family::Cursors, &keys::peer_cursor(peer), &encode_cursor(&batch.last));
+            self.store().commit(&changes, Durability::Relaxed)?;
+        }
         for event in plan.events {
             self.stage_event(event.id, event.dot, event.digest, &event.bytes, now);
         }
@@ -180,11 +188,11 @@ impl Log {
     fn check_own(&mut self, plan: &IngestPlan, now: Timestamp) -> Result<(), IngestError> {
         let own = self.identity.origin();
         let Some(lost) = plan.events.iter().find(|event| event.dot.origin() == own) else { return Ok(()) };
-        if self.epoch_changed {
+        if self.epoch_taken == Some(self.identity.epoch) {
             return Err(IngestError::OwnEpoch { dot: lost.dot });
         }
         self.begin_epoch(EpochEnd::RolledBack, now)?;
-        self.epoch_changed = true;
+        self.epoch_taken = Some(self.identity.epoch);
         Ok(())
     }
 

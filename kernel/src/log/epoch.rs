@@ -6,6 +6,7 @@ use super::LocalIdentity;
 use super::core::Log;
 use crate::codec::{decode_epoch_change, encode_epoch_change, encode_identity};
 use crate::ids::Epoch;
+use crate::mutant::{self, Mutant};
 use crate::store::{Batch, Family, Store, StoreError, keys};
 use crate::time::Timestamp;
 
@@ -75,6 +76,9 @@ pub fn read_epoch_change(store: &dyn Store) -> Result<Option<EpochChange>, Store
 
 /// Adds to a batch that this cortex goes on under `next`.
 pub(super) fn put_epoch(changes: &mut Batch, identity: &mut LocalIdentity, next: Epoch, why: EpochEnd, at: Timestamp) {
+    if mutant::is(Mutant::ExtendOldEpoch) {
+        return;
+    }
     let change = EpochChange { from: identity.epoch, why, at };
     tracing::warn!(from = %identity.epoch, to = %next, "this node goes on under a new epoch: {why}");
     identity.epoch = next;

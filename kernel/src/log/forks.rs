@@ -164,9 +164,9 @@ impl Log {
             %origin, from, peer = %fork.peer,
             "two histories of one origin: what follows from there does not cross; see `antiphon fork list`"
         );
-        if origin == self.identity.origin() && !self.epoch_changed {
+        if origin == self.identity.origin() && self.epoch_taken != Some(origin.epoch()) {
             self.begin_epoch(EpochEnd::Forked, now)?;
-            self.epoch_changed = true;
+            self.epoch_taken = Some(self.identity.epoch);
         }
         Ok(fork)
     }

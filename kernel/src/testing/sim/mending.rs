@@ -6,7 +6,7 @@ use super::ROUNDS;
 use super::invariants;
 use super::network::SECOND;
 use super::world::World;
-use crate::digest::{Digest, fold_heads};
+use crate::digest::Digest;
 use crate::ids::Origin;
 use crate::log::forks;
 use crate::machine::Phase;
@@ -26,13 +26,9 @@ impl World {
                 self.start(node)?;
             }
         }
-        if !self.wait_for_agreement(true)? {
-            return Err(format!("I10: honest nodes do not agree while one lies: {}", self.difference(true)));
-        }
+        self.wait_for(invariants::honest_agree)?;
         self.byzantine.stop();
-        if !self.wait_for_agreement(false)? {
-            return Err(format!("I8: they do not agree: {}", self.difference(false)));
-        }
+        self.wait_for(invariants::all_agree)?;
         for node in 0..self.nodes.len() {
             invariants::thorough(self, node)?;
             invariants::replayed(self, node)?;
@@ -40,17 +36,20 @@ impl World {
         Ok(())
     }
 
-    fn wait_for_agreement(&mut self, honest: bool) -> Result<bool, String> {
+    /// Waits until it holds, and tends them meanwhile.
+    fn wait_for(&mut self, holds: impl Fn(&Self) -> Result<(), String>) -> Result<(), String> {
+        let mut last = Ok(());
         for _ in 0..ROUNDS {
             self.tend()?;
             let end = self.now + World::patience() / 2;
             self.run_until(end)?;
-            if self.digests(honest).windows(2).all(|pair| pair[0] == pair[1]) && self.all_replayed() {
-                return Ok(true);
+            last = holds(self);
+            if last.is_ok() {
+                break;
             }
             self.move_address();
         }
-        Ok(false)
+        last
     }
 
     /// What an operator does now and then: resumes what stands still, ends forks, retries what is parked.
@@ -109,48 +108,5 @@ impl World {
             self.after(0, super::world::What::Serve { node, run });
         }
         Ok(())
-    }
-
-    fn digests(&self, honest: bool) -> Vec<(usize, Digest)> {
-        let nodes = self.nodes.iter().filter(|node| !(honest && self.byzantine.is(node.index)));
-        let nodes = nodes.filter_map(|node| node.process.as_ref());
-        let digest = |process: &super::node::Process| {
-            let heads = process.log.view().heads();
-            let counted = heads.iter().filter(|(origin, _)| !(honest && self.byzantine.is_cortex(origin.cortex())));
-            fold_heads(counted.map(|(origin, head)| (origin, head.counter, head.digest)))
-        };
-        nodes.map(|process| (0, digest(process))).collect()
-    }
-
-    fn all_replayed(&self) -> bool {
-        let mut processes = self.nodes.iter().filter_map(|node| node.process.as_ref());
-        processes
-            .all(|process| process.replay.position() == process.log.view().visible() && process.replay.parked() == 0)
-    }
-
-    fn difference(&self, honest: bool) -> String {
-        let of = |node: &super::node::Node| {
-            let Some(process) = &node.process else { return format!("node {} is down", node.index) };
-            let heads: Vec<_> =
-                process.log.view().heads().iter().map(|(o, h)| format!("{o}:{} {}", h.counter, h.digest)).collect();
-            let pulls: Vec<_> = process
-                .pulls
-                .iter()
-                .map(|(peer, pull)| format!("{peer} {:?} {:?}", pull.machine.phase(), pull.machine.health().last_error))
-                .collect();
-            let forked = forks(&*node.store).map(|f| f.len()).unwrap_or(0);
-            format!(
-                "\n  node {} (epoch {}): replayed {} of {}, {} parked, {forked} forks, pulls {}\n    {}",
-                node.index,
-                process.log.view().local().epoch,
-                process.replay.position(),
-                process.log.view().visible(),
-                process.replay.parked(),
-                pulls.join(", "),
-                heads.join("\n    ")
-            )
-        };
-        let nodes = self.nodes.iter().filter(|node| !(honest && self.byzantine.is(node.index)));
-        nodes.map(of).collect()
     }
 }

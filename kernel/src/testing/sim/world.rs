@@ -149,6 +149,7 @@ impl World {
             let Some(what) = self.items.remove(&number) else { continue };
             self.now = time;
             self.steps += 1;
+            invariants::at_rest_sometimes(self.steps)?;
             let touched = self.happen(what)?;
             self.trace = self.trace.rotate_left(7) ^ time.wrapping_mul(0x9e37_79b9) ^ number;
             if let Some(node) = touched {

@@ -6,6 +6,13 @@ use crate::testing::sim::world::World;
 const PER_CLIENT: usize = 1;
 const INBOX: usize = 16;
 
+/// A run has some ten thousand steps, the longest forty thousand. More means that somebody asks in a loop.
+const STEPS: u64 = 400_000;
+
+pub(in crate::testing::sim) fn steps(steps: u64) -> Result<(), String> {
+    if steps > STEPS { Err(format!("I9: more than {STEPS} steps: somebody asks in a loop")) } else { Ok(()) }
+}
+
 pub(super) fn check(world: &World, node: usize) -> Result<(), String> {
     let Some(process) = &world.nodes[node].process else { return Ok(()) };
     if process.open.len() > PER_CLIENT * world.nodes.len() {

@@ -1,5 +1,6 @@
 //! What must hold at every step: one file each. The numbers are those of `docs/reliability.md`.
 
+mod agreement;
 mod i01_acknowledged_survives;
 mod i02_contiguous_and_causal;
 mod i03_cursor_passes_nothing;
@@ -7,11 +8,16 @@ mod i04_clock_is_what_is_held;
 mod i05_applied_once;
 mod i06_served_is_durable;
 mod i07_a_dot_names_one_event;
+mod i08_all_agree_in_the_end;
 mod i09_bounds;
+mod i10_honest_agree_beside_a_liar;
 
 pub(super) use i04_clock_is_what_is_held::claims;
 pub(super) use i05_applied_once::replayed;
 pub(super) use i06_served_is_durable::served;
+pub(super) use i08_all_agree_in_the_end::check as all_agree;
+pub(super) use i09_bounds::steps as at_rest_sometimes;
+pub(super) use i10_honest_agree_beside_a_liar::check as honest_agree;
 
 use std::collections::BTreeSet;
 

@@ -1,0 +1,73 @@
+//! Faults that can be switched on, to see that the simulator finds them: a check that finds nothing wrong means something
+//! only where it is known to find what is. Only with the feature `mutants`, which is for that test alone; without it,
+//! [`is`] is a constant.
+
+/// One broken rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mutant {
+    /// A cursor is an event id: what joined late with a smaller one is never served.
+    ServeById,
+    /// The cursor is written before the events that it stands for.
+    CursorBeforeData,
+    /// An event is stored without the one before it.
+    SkipHoleCheck,
+    /// What a peer says that it holds counts as held here.
+    MergeBlindly,
+    /// A cursor is a place, of whichever incarnation of the log.
+    ForgetEpoch,
+    /// What a crash can still take back is served.
+    ServeNotDurable,
+    /// Two heads count as compared that never were.
+    HeadNeverCompared,
+    /// Histories are compared when a question is asked, and not when either moves.
+    CheckKnownOnce,
+    /// A cursor counts although something before it is missing, or it lies beyond the end.
+    CursorBeyondStart,
+    /// A log that went backwards goes on under its epoch.
+    ExtendOldEpoch,
+    /// An event depends on whatever had arrived, seen by its writer or not.
+    DepsFromIngest,
+    /// An answer is taken by another process than the one that asked.
+    AnswersOutlive,
+}
+
+impl Mutant {
+    /// All of them.
+    pub const ALL: [Self; 12] = [
+        Self::ServeById,
+        Self::CursorBeforeData,
+        Self::SkipHoleCheck,
+        Self::MergeBlindly,
+        Self::ForgetEpoch,
+        Self::ServeNotDurable,
+        Self::HeadNeverCompared,
+        Self::CheckKnownOnce,
+        Self::CursorBeyondStart,
+        Self::ExtendOldEpoch,
+        Self::DepsFromIngest,
+        Self::AnswersOutlive,
+    ];
+}
+
+#[cfg(feature = "mutants")]
+std::thread_local! {
+    static ACTIVE: std::cell::Cell<Option<Mutant>> = const { std::cell::Cell::new(None) };
+}
+
+/// Breaks one rule on this thread, or none.
+#[cfg(feature = "mutants")]
+pub fn switch(mutant: Option<Mutant>) {
+    ACTIVE.set(mutant);
+}
+
+/// Whether this rule is broken.
+#[cfg(feature = "mutants")]
+pub(crate) fn is(mutant: Mutant) -> bool {
+    ACTIVE.get() == Some(mutant)
+}
+
+/// Never.
+#[cfg(not(feature = "mutants"))]
+pub(crate) const fn is(_: Mutant) -> bool {
+    false
+}

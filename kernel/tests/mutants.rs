@@ -1,0 +1,55 @@
+//! The simulator must bite: each broken rule is found, and within a bounded number of seeds.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use std::panic::catch_unwind;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use antiphon_kernel::mutant::{Mutant, switch};
+use antiphon_kernel::testing::sim::run;
+
+const SEEDS: u64 = 2_000;
+
+/// The first seed, or nearly, that finds it, and how.
+fn found(mutant: Mutant) -> Option<(u64, String)> {
+    let (next, found) = (AtomicU64::new(0), Mutex::new(None::<(u64, String)>));
+    let threads = std::thread::available_parallelism().map_or(2, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                switch(Some(mutant));
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= SEEDS {
+                        return;
+                    }
+                    let how = match catch_unwind(|| run(seed)) {
+                        Ok(Ok(_)) => continue,
+                        Ok(Err(failure)) => failure.what,
+                        // A broken rule may also break what relies on it.
+                        Err(_) => "a panic".to_owned(),
+                    };
+                    next.store(SEEDS, Ordering::Relaxed);
+                    let mut found = found.lock().unwrap();
+                    if found.as_ref().is_none_or(|(first, _)| seed < *first) {
+                        *found = Some((seed, how));
+                    }
+                }
+            });
+        }
+    });
+    found.into_inner().unwrap()
+}
+
+#[test]
+fn every_broken_rule_is_found() {
+    let only = std::env::var("ANTIPHON_MUTANT").ok();
+    let mut missed = Vec::new();
+    for mutant in Mutant::ALL.into_iter().filter(|m| only.as_ref().is_none_or(|only| format!("{m:?}") == *only)) {
+        match found(mutant) {
+            Some((seed, how)) => println!("{mutant:?}: seed {seed}: {}", how.lines().next().unwrap_or_default()),
+            None => missed.push(mutant),
+        }
+    }
+    assert!(missed.is_empty(), "{SEEDS} seeds do not find {missed:?}");
+}
