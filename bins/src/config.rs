@@ -29,6 +29,9 @@ pub(crate) struct NodeSection {
     /// The largest event appended here, in bytes.
     #[serde(default = "default_append")]
     pub(crate) max_append_bytes: usize,
+    /// Peers are not pulled while the disk has fewer MiB left than this; 256 if not given, 0 for no bound.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) min_free_mib: Option<u64>,
     /// `sync` (default) or `relaxed`: whether an append waits for the disk.
     #[serde(default)]
     pub(crate) durability: DurabilityName,
@@ -141,6 +144,7 @@ impl NodeConfig {
         Config {
             mode: self.federation.mode,
             interval: self.federation.interval,
+            min_free_mib: self.node.min_free_mib,
             peers: self.federation.peers.clone(),
             shared_key,
         }

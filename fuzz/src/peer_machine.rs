@@ -41,6 +41,10 @@ pub mod step {
     pub const PIN_FAILS: u8 = 10;
     /// The same answer, pushed over and over.
     pub const FLOOD: u8 = 11;
+    /// There is too little space.
+    pub const HOLD: u8 = 12;
+    /// There is space again.
+    pub const RELEASE: u8 = 13;
 }
 
 /// Long enough for every law, and short enough to run often.
@@ -60,7 +64,7 @@ pub fn run(data: &[u8]) {
     let mut driver = Driver::new(interval, pin, health);
     for _ in 0..MAX_STEPS {
         let Some(chosen) = choices.next() else { return };
-        take(&mut driver, chosen % 12, &mut choices);
+        take(&mut driver, chosen % 14, &mut choices);
     }
 }
 
@@ -77,6 +81,8 @@ fn take(driver: &mut Driver, chosen: u8, choices: &mut Choices<'_>) {
         step::WAKE => driver.wake(),
         step::PINNED_ELSEWHERE => driver.pin_elsewhere(cortex(choices.byte() % 4)),
         step::PIN_FAILS => driver.fail_next_pin(),
+        step::HOLD => driver.hold(),
+        step::RELEASE => driver.release(),
         _ => driver.flood(choices.byte()),
     }
 }

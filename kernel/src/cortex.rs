@@ -287,8 +287,9 @@ impl Cortex {
     /// [`ResolveForkError`]. A replayer that could not be rebuilt is when the process starts next.
     pub async fn resolve_fork(&self, keep: Digest) -> Result<Resolved, ResolveForkError> {
         let resolved = self.log.resolve_fork(keep).await?;
+        // What it kept from crossing is wanted now, or what peers were told is not true any more.
+        self.syncer.ask_anew().await;
         if resolved.set_aside > 0 {
-            self.syncer.ask_anew().await;
             for replayer in &self.replayers {
                 replayer.rebuild().await?;
             }

@@ -48,6 +48,19 @@ impl Database {
         Ok(Self { db, tuning, families, path: path.to_owned() })
     }
 
+    /// Opens what is there without writing: where there is no space left, reading goes on.
+    ///
+    /// # Errors
+    /// `Corrupt`, `Io`.
+    pub(crate) fn open_for_reading(path: &Path, options: &Options) -> Result<Self, StoreError> {
+        let tuning = Tuning::new(options);
+        let failed = |error| from_rocksdb("could not open for reading", path, &error);
+        let families = DB::list_cf(&tuning.rocks, path).map_err(failed)?;
+        let descriptors = families.iter().map(|name| ColumnFamilyDescriptor::new(name, tuning.rocks.clone()));
+        let db = DB::open_cf_descriptors_read_only(&tuning.rocks, path, descriptors, false).map_err(failed)?;
+        Ok(Self { db, tuning, families, path: path.to_owned() })
+    }
+
     fn family(&self, family: Family<'_>) -> Result<&ColumnFamily, StoreError> {
         self.db.cf_handle(family.name()).ok_or_else(|| {
             let why =

@@ -31,6 +31,18 @@ pub(crate) fn place(dir: &Path) -> Result<Vec<u8>, StoreError> {
     Ok(format!("{}:{}:{born}", machine.trim(), metadata.ino()).into_bytes())
 }
 
+/// What is left of the file system for whoever may not use its reserve.
+///
+/// # Errors
+/// `Io`.
+pub(crate) fn free_bytes(dir: &Path) -> Result<u64, StoreError> {
+    let stat = nix::sys::statvfs::statvfs(dir)
+        .map_err(|error| from_io("could not ask for the free space of", dir, &std::io::Error::from(error)))?;
+    // On some systems they are 32 bits.
+    #[allow(clippy::useless_conversion)]
+    Ok(u64::from(stat.blocks_available()).saturating_mul(u64::from(stat.fragment_size())))
+}
+
 /// The file `HEAD`: written over without a sync, so a note costs a copy into the page cache. It survives the process, and
 /// mostly the machine; whoever reads it checks what it says.
 #[derive(Debug, Default)]

@@ -34,6 +34,8 @@ pub struct RocksStore {
 
 enum Handle {
     Open(Box<Database>),
+    /// Opening it anew failed, for this reason, but for reading it did not.
+    Reading(Box<Database>, StoreErrorKind, String),
     /// Opening it anew failed, for this reason.
     Closed(StoreErrorKind, String),
 }
@@ -47,6 +49,10 @@ impl Handle {
     fn closed(error: &StoreError) -> Self {
         Self::Closed(error.kind(), error.to_string())
     }
+}
+
+fn not_writable(kind: StoreErrorKind, why: &str) -> StoreError {
+    StoreError::new(kind, format!("it is open for reading alone since it could not be opened anew ({why}); reopen it"))
 }
 
 fn not_open(kind: StoreErrorKind, why: &str) -> StoreError {
@@ -86,9 +92,17 @@ impl RocksStore {
         self.handle.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn with<T>(&self, use_it: impl FnOnce(&Database) -> Result<T, StoreError>) -> Result<T, StoreError> {
+    fn read<T>(&self, use_it: impl FnOnce(&Database) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        match &*self.shared() {
+            Handle::Open(database) | Handle::Reading(database, ..) => use_it(database),
+            Handle::Closed(kind, why) => Err(not_open(*kind, why)),
+        }
+    }
+
+    fn write<T>(&self, use_it: impl FnOnce(&Database) -> Result<T, StoreError>) -> Result<T, StoreError> {
         match &*self.shared() {
             Handle::Open(database) => use_it(database),
+            Handle::Reading(_, kind, why) => Err(not_writable(*kind, why)),
             Handle::Closed(kind, why) => Err(not_open(*kind, why)),
         }
     }
@@ -96,28 +110,29 @@ impl RocksStore {
 
 impl Store for RocksStore {
     fn get(&self, family: Family<'_>, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        self.with(|database| database.get(family, key))
+        self.read(|database| database.get(family, key))
     }
 
     fn scan(&self, family: Family<'_>, range: KeyRange<'_>, visit: &mut Visitor<'_>) -> Result<(), StoreError> {
-        self.with(|database| database.scan(family, range, visit))
+        self.read(|database| database.scan(family, range, visit))
     }
 
     fn last(&self, family: Family<'_>, prefix: &[u8]) -> Result<Option<KeyValue>, StoreError> {
-        self.with(|database| database.last(family, prefix))
+        self.read(|database| database.last(family, prefix))
     }
 
     fn commit(&self, batch: &Batch, durability: Durability) -> Result<(), StoreError> {
-        self.with(|database| database.write(batch, durability == Durability::Sync))
+        self.write(|database| database.write(batch, durability == Durability::Sync))
     }
 
     fn sync(&self) -> Result<(), StoreError> {
-        self.with(Database::sync)
+        self.write(Database::sync)
     }
 
     fn ensure_families(&self, names: &[&str]) -> Result<(), StoreError> {
         match &mut *self.exclusive() {
             Handle::Open(database) => database.ensure(names),
+            Handle::Reading(_, kind, why) => Err(not_writable(*kind, why)),
             Handle::Closed(kind, why) => Err(not_open(*kind, why)),
         }
     }
@@ -132,15 +147,21 @@ impl Store for RocksStore {
                 Ok(())
             }
             Err(error) => {
-                tracing::error!(path = %self.path().display(), %error, "could not open the store anew");
-                *handle = Handle::closed(&error);
+                *handle = match Database::open_for_reading(&self.place.database(), &self.options) {
+                    Ok(database) => Handle::Reading(Box::new(database), error.kind(), error.to_string()),
+                    Err(_) => Handle::closed(&error),
+                };
                 Err(error)
             }
         }
     }
 
     fn check(&self) -> Result<(), StoreError> {
-        self.with(Database::check)
+        self.read(Database::check)
+    }
+
+    fn free_bytes(&self) -> Result<Option<u64>, StoreError> {
+        marker::free_bytes(self.path()).map(Some)
     }
 
     fn place(&self) -> Result<Option<Vec<u8>>, StoreError> {

@@ -59,6 +59,7 @@ pub(super) struct Driver {
     inspections: u32,
     /// Forks that were found and not ended yet.
     forks: u32,
+    held: bool,
 }
 
 /// A number that nobody waits for: one from `newest` downwards, or one far from being given out.
@@ -92,6 +93,7 @@ impl Driver {
             idle_questions: 0,
             inspections: 0,
             forks: 0,
+            held: false,
         };
         driver.act();
         driver.resume();
@@ -144,7 +146,25 @@ impl Driver {
         (self.pin, self.failures, self.last_error, self.by_clock) = (None, 0, None, false);
         self.act();
         assert_eq!(self.machine.health(), &PeerHealth::default());
-        assert_eq!(self.machine.phase(), if paused { Phase::Paused } else { Phase::Connecting });
+        let begun = if self.held { Phase::NoSpace } else { Phase::Connecting };
+        assert_eq!(self.machine.phase(), if paused { Phase::Paused } else { begun });
+    }
+
+    pub(super) fn hold(&mut self) {
+        let at_rest = matches!(self.machine.phase(), Phase::Paused | Phase::Halted);
+        self.held = true;
+        self.machine.hold();
+        self.drop_all();
+        self.act();
+        assert!(at_rest || self.machine.phase() == Phase::NoSpace);
+    }
+
+    pub(super) fn release(&mut self) {
+        let begins = self.machine.phase() == Phase::NoSpace;
+        self.held = false;
+        self.machine.release();
+        self.act();
+        assert!(!begins || self.machine.phase() == Phase::Connecting);
     }
 
     pub(super) fn wake(&mut self) {
@@ -389,7 +409,7 @@ impl Driver {
         // Neither stuck nor doing two things at once.
         let waits = (self.open.is_some(), self.timer.is_some());
         match phase {
-            Phase::Paused | Phase::Halted => assert_eq!(waits, (false, false), "{phase:?} is at rest"),
+            Phase::Paused | Phase::Halted | Phase::NoSpace => assert_eq!(waits, (false, false), "{phase:?} is at rest"),
             Phase::BackingOff => assert_eq!(waits, (false, true), "{phase:?} waits for its timer"),
             Phase::Connecting => assert!(matches!(self.open, Some(Question::Identify(_))) && !waits.1, "{phase:?}"),
             Phase::CatchingUp | Phase::Live => assert!(waits.0 != waits.1, "{phase:?} with question, timer: {waits:?}"),

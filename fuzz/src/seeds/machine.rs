@@ -1,7 +1,8 @@
 //! Seeds of `peer_machine`: the ways that an exchange with a peer goes, each from its beginning.
 
 use crate::peer_machine::step::{
-    ADVANCE, ANSWER, FLOOD, PAUSE, PIN_FAILS, PINNED_ELSEWHERE, RESET, RESUME, STALE_ANSWER, STALE_TIMER, TIMER, WAKE,
+    ADVANCE, ANSWER, FLOOD, HOLD, PAUSE, PIN_FAILS, PINNED_ELSEWHERE, RELEASE, RESET, RESUME, STALE_ANSWER,
+    STALE_TIMER, TIMER, WAKE,
 };
 
 /// An interval of 30 seconds, no pin, no failures yet.
@@ -63,6 +64,10 @@ pub(super) fn seeds() -> Vec<(String, Vec<u8>)> {
         ("late", then(&live, &[&[STALE_TIMER, 0, STALE_ANSWER, 0, 0, 0, 0, 0], &[PAUSE, STALE_ANSWER, 0, 1]])),
         ("reset-while-paused", then(&begun, &[&[PAUSE, RESET, WAKE, STALE_TIMER, 0, RESUME], &KNOWN])),
         ("broken-off", then(&begun, &[&NEWS, &[PAUSE, STALE_ANSWER, 0, 1, 0, 0, RESUME], &KNOWN, &failed(4)])),
+        (
+            "no-space",
+            then(&live, &[&[HOLD, STALE_ANSWER, 0, 1, PAUSE, RESUME, RELEASE], &KNOWN, &NEWS, &[HOLD, RESET, RELEASE]]),
+        ),
         ("woken", then(&begun, &[&failed(5), &[WAKE, STALE_TIMER, 0], &KNOWN, &[STALE_TIMER, 0], &NEWS])),
     ];
     let all: Vec<u8> = (0..11).flat_map(|how| [&refused(how)[..], &[RESET], &KNOWN].concat()).collect();

@@ -112,6 +112,9 @@ pub struct PeerConfig {
     pub mode: PeerMode,
 }
 
+/// As many MiB stay free unless configuration says otherwise: for appends, and for the store to compact.
+pub const DEFAULT_MIN_FREE_MIB: u64 = 256;
+
 /// A federation: what this cortex does in it, with whom, how often, under which key.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -122,6 +125,9 @@ pub struct Config {
     /// How often an idle peer is polled, and how long a poll may be parked; [`DEFAULT_INTERVAL`] if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interval: Option<Interval>,
+    /// Peers are not pulled while the disk of the store has fewer MiB left than this; [`DEFAULT_MIN_FREE_MIB`] if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_free_mib: Option<u64>,
     /// The peers.
     #[serde(default)]
     pub peers: Vec<PeerConfig>,
@@ -166,6 +172,12 @@ impl Config {
     #[must_use]
     pub fn effective_interval(&self) -> Duration {
         self.interval.map_or(DEFAULT_INTERVAL, Interval::get)
+    }
+
+    /// How many bytes are to stay free where the store is.
+    #[must_use]
+    pub fn effective_min_free(&self) -> u64 {
+        self.min_free_mib.unwrap_or(DEFAULT_MIN_FREE_MIB).saturating_mul(1 << 20)
     }
 
     /// Checks what single values cannot: names and endpoints that stand twice, endpoints without scheme or address.

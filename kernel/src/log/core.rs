@@ -210,15 +210,17 @@ impl Log {
     }
 
     /// What is in memory may not be what the store holds.
-    pub(super) const fn fail(&mut self) {
+    pub(super) fn fail(&mut self, why: &str) {
         self.failed = true;
+        self.view.set_failure(Some(why.to_owned()));
     }
 
     pub(super) fn usable(&self) -> Result<(), StoreError> {
         if self.failed {
+            let why = self.view.failure().unwrap_or_default();
             return Err(StoreError::new(
                 StoreErrorKind::ReadOnly,
-                "a write failed and the log has not been read again yet",
+                format!("a write failed, and nothing is written until the store is open again: {why}"),
             ));
         }
         Ok(())
@@ -260,7 +262,7 @@ impl Log {
             self.staged.batch.put(Family::Meta, keys::META_LAST_ID, &self.ids.last().to_bytes());
         }
         if let Err(error) = self.view.store().commit(&self.staged.batch, durability) {
-            self.failed = true;
+            self.fail(&error.to_string());
             return Err(error);
         }
         self.unsynced.append(&mut self.staged.chains);
@@ -289,7 +291,7 @@ impl Log {
     pub fn sync(&mut self) -> Result<(), StoreError> {
         self.usable()?;
         if let Err(error) = self.view.store().sync() {
-            self.failed = true;
+            self.fail(&error.to_string());
             return Err(error);
         }
         self.publish_durable();
@@ -314,6 +316,10 @@ impl Log {
     /// # Errors
     /// [`StoreError`]: recovery stays due.
     pub fn recover(&mut self) -> Result<(), StoreError> {
+        self.read_again().inspect_err(|error| self.view.set_failure(Some(error.to_string())))
+    }
+
+    fn read_again(&mut self) -> Result<(), StoreError> {
         self.store().reopen()?;
         self.store().sync()?;
         let state = super::open::load(&**self.store())?;
@@ -333,6 +339,7 @@ impl Log {
         self.view.shared.visible_head.send_replace(self.head.seq);
         self.view.shared.durable_head.send_replace(self.head.seq);
         self.failed = false;
+        self.view.set_failure(None);
         Ok(())
     }
 }

@@ -65,7 +65,7 @@ impl LogHandle {
         let (sender, queue) = mpsc::channel(QUEUE);
         let view = log.view();
         let replayed = ReplayedClock::default();
-        let thread = Writer { log, durability, queue, replayed: replayed.clone() }.spawn()?;
+        let thread = Writer { log, durability, queue, replayed: replayed.clone(), recover_after: None }.spawn()?;
         Ok(Self { queue: sender, view, replayed, thread: Arc::new(Mutex::new(Some(thread))) })
     }
 
@@ -120,6 +120,16 @@ impl LogHandle {
         let (reply, answer) = oneshot::channel();
         self.send(Operation::ResolveFork { keep, reply }).await.map_err(|()| closed())?;
         answer.await.unwrap_or_else(|_| Err(closed().into()))
+    }
+
+    /// After a failed write: has the store opened again now, rather than before the next one. What came of it shows in
+    /// [`LogView::failure`].
+    pub async fn recover(&self) {
+        let (reply, answer) = oneshot::channel();
+        if self.send(Operation::Recover { reply }).await.is_ok() {
+            // A writer that ended has nothing to recover.
+            let _ = answer.await;
+        }
     }
 
     /// Writes changes of state, durable as appends are.

@@ -82,6 +82,7 @@ pub(super) struct Shared {
     pub(super) visible_head: watch::Sender<Seq>,
     pub(super) durable_head: watch::Sender<Seq>,
     receipts: Receipts,
+    failure: RwLock<Option<String>>,
     pub(super) followed: Followed,
 }
 
@@ -130,6 +131,7 @@ impl LogView {
                 followed: Followed::default(),
                 receipts: Receipts::new(durable.identity.cortex_id),
                 durable: RwLock::new(durable),
+                failure: RwLock::new(None),
                 visible_head: watch::Sender::new(head),
                 durable_head: watch::Sender::new(head),
             }),
@@ -143,6 +145,16 @@ impl LogView {
 
     pub(super) fn durable_mut(&self) -> RwLockWriteGuard<'_, Durable> {
         self.shared.durable.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Why nothing can be written at present, although everything can be read; `None` while it can.
+    #[must_use]
+    pub fn failure(&self) -> Option<String> {
+        self.shared.failure.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn set_failure(&self, why: Option<String>) {
+        *self.shared.failure.write().unwrap_or_else(PoisonError::into_inner) = why;
     }
 
     /// The store below.

@@ -1,6 +1,7 @@
 //! The one writer: a thread that drains a bounded queue into one batch, commits once, and answers all who wait.
 
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -20,17 +21,41 @@ use crate::time::Timestamp;
 
 /// How many bytes one commit gathers before it is written.
 const MAX_GROUP_BYTES: usize = 16 * 1024 * 1024;
+/// Tries to open a store again are at least this far apart.
+const RECOVER_APART: Duration = Duration::from_millis(250);
 /// How many requests one commit gathers.
 const MAX_GROUP: usize = 1024;
 
 pub(super) type Reply<T, E> = oneshot::Sender<Result<T, E>>;
 
 pub(super) enum Operation {
-    Append { drafts: Vec<Draft>, context: Context, reply: Reply<Vec<Appended>, AppendError> },
-    Ingest { peer: PeerName, asked: Asked, batch: Box<EventBatch>, reply: Reply<Ingested, IngestError> },
-    NoteFork { finding: ForkFinding, reply: Reply<Fork, NotAFork> },
-    ResolveFork { keep: Digest, reply: Reply<Resolved, ResolveError> },
-    State { changes: Batch, reply: Reply<(), StoreError> },
+    Append {
+        drafts: Vec<Draft>,
+        context: Context,
+        reply: Reply<Vec<Appended>, AppendError>,
+    },
+    Ingest {
+        peer: PeerName,
+        asked: Asked,
+        batch: Box<EventBatch>,
+        reply: Reply<Ingested, IngestError>,
+    },
+    NoteFork {
+        finding: ForkFinding,
+        reply: Reply<Fork, NotAFork>,
+    },
+    ResolveFork {
+        keep: Digest,
+        reply: Reply<Resolved, ResolveError>,
+    },
+    /// Open the store again after a failed write, as every write does first.
+    Recover {
+        reply: oneshot::Sender<()>,
+    },
+    State {
+        changes: Batch,
+        reply: Reply<(), StoreError>,
+    },
     Stop,
 }
 
@@ -47,6 +72,8 @@ pub(super) struct Writer {
     pub(super) durability: Durability,
     pub(super) queue: mpsc::Receiver<Operation>,
     pub(super) replayed: super::handle::ReplayedClock,
+    /// Not to be opened again before.
+    pub(super) recover_after: Option<Instant>,
 }
 
 impl Writer {
@@ -72,10 +99,16 @@ impl Writer {
     }
 
     fn stage(&mut self, operation: Operation, waiting: &mut Vec<Waiting>) -> bool {
-        if self.log.needs_recovery()
-            && let Err(error) = self.log.recover()
-        {
-            tracing::error!(%error, "the store could not be read again after a failed write");
+        if self.log.needs_recovery() && self.recover_after.is_none_or(|after| Instant::now() >= after) {
+            // Each try closes the store to readers for a moment.
+            self.recover_after = Some(Instant::now() + RECOVER_APART);
+            match self.log.recover() {
+                Ok(()) => {
+                    self.recover_after = None;
+                    tracing::info!("the store is open again and can be written");
+                }
+                Err(error) => tracing::error!(%error, "the store cannot be written; what is there is served on"),
+            }
         }
         let now = Timestamp::now();
         match operation {
@@ -106,6 +139,7 @@ impl Writer {
                 self.commit(std::mem::take(waiting));
                 drop(reply.send(self.log.resolve_fork(keep, now)));
             }
+            Operation::Recover { reply } => drop(reply.send(())),
             Operation::Stop => return false,
         }
         true

@@ -135,6 +135,8 @@ pub enum Phase {
     BackingOff,
     /// Not pulled, by configuration.
     Paused,
+    /// Not pulled while the disk has too little space left.
+    NoSpace,
     /// Failed in a way that trying again cannot mend.
     Halted,
 }
@@ -208,6 +210,8 @@ pub struct PeerMachine {
     phase: Phase,
     peer: Option<CortexId>,
     by_clock: bool,
+    /// Whether there is too little space for more.
+    held: bool,
     /// How many forks were looked into since the last success that ended none.
     inspections: u32,
     /// Whether the question before this one was asked anew because its answer could not be used.
@@ -240,6 +244,7 @@ impl PeerMachine {
             phase: Phase::Paused,
             peer: None,
             by_clock: false,
+            held: false,
             inspections: 0,
             asked_anew: false,
             number: 0,
@@ -282,6 +287,32 @@ impl PeerMachine {
     /// Begins, or begins again after a pause.
     pub fn resume(&mut self) {
         if self.phase == Phase::Paused {
+            self.begin();
+        }
+    }
+
+    /// There is too little space for what the peer has: nothing is pulled until [`PeerMachine::release`]. What is in
+    /// flight is dropped when it returns. One that stands still for another reason goes on doing so.
+    pub fn hold(&mut self) {
+        self.held = true;
+        if !matches!(self.phase, Phase::Paused | Phase::Halted | Phase::NoSpace) {
+            self.forget();
+            self.phase = Phase::NoSpace;
+        }
+    }
+
+    /// There is space again.
+    pub fn release(&mut self) {
+        self.held = false;
+        if self.phase == Phase::NoSpace {
+            self.identify();
+        }
+    }
+
+    fn begin(&mut self) {
+        if self.held {
+            self.phase = Phase::NoSpace;
+        } else {
             self.identify();
         }
     }
@@ -301,7 +332,7 @@ impl PeerMachine {
         self.saved_at = None;
         self.by_clock = false;
         if !paused {
-            self.identify();
+            self.begin();
         }
     }
 

@@ -454,3 +454,22 @@ fn a_pin_that_cannot_be_stored_stops_the_exchange() {
     machine.handle_identity(at(2), machine.number, Ok(identity(2)), 0);
     assert!(matches!(actions(&mut machine)[0], Action::Pin { .. }), "it is still a first contact");
 }
+
+#[test]
+fn without_space_nothing_is_pulled_until_there_is_some() {
+    let mut machine = machine(Some(2));
+    let number = fetching(&mut machine);
+    machine.hold();
+    assert_eq!((machine.phase(), actions(&mut machine)), (Phase::NoSpace, vec![]));
+    machine.handle_reply(at(1), number, Source::Asked, Ok(batch(4, 4)), 0);
+    machine.wake();
+    assert_eq!((machine.phase(), actions(&mut machine)), (Phase::NoSpace, vec![]), "what was in flight is dropped");
+    machine.pause();
+    machine.release();
+    assert_eq!((machine.phase(), actions(&mut machine)), (Phase::Paused, vec![]), "a pause outlasts it");
+    machine.hold();
+    machine.resume();
+    assert_eq!((machine.phase(), actions(&mut machine)), (Phase::NoSpace, vec![]));
+    machine.release();
+    assert!(matches!(actions(&mut machine)[..], [Action::Identify { .. }]));
+}

@@ -189,6 +189,14 @@ pub trait Store: Send + Sync + 'static {
         Ok(None)
     }
 
+    /// How many bytes can still be written where the data stand; `None` where that is no question.
+    ///
+    /// # Errors
+    /// [`StoreError`] where it cannot be told.
+    fn free_bytes(&self) -> Result<Option<u64>, StoreError> {
+        Ok(None)
+    }
+
     /// Keeps up to 64 bytes beside the data, so that a store which lost its end can be recognised. Called after what they
     /// tell of became durable; they need not be synced, and losing them costs nothing but that.
     fn note(&self, bytes: &[u8]) {

@@ -3,6 +3,7 @@
 mod feed;
 mod inspect;
 mod peer_task;
+mod space;
 mod statuses;
 
 use std::collections::BTreeMap;
@@ -17,7 +18,8 @@ use crate::log::LogHandle;
 use crate::state::{PeerState, State, StateError};
 use crate::transport::Transport;
 pub use inspect::inspection_request;
-use peer_task::{Command, PeerTask};
+use peer_task::{Command, Common, PeerTask};
+use space::SpaceWatch;
 use statuses::Statuses;
 pub use statuses::SyncEvent;
 
@@ -55,13 +57,14 @@ pub struct Syncer {
     config: Config,
     statuses: Arc<Statuses>,
     running: Mutex<BTreeMap<PeerName, Running>>,
+    space: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Syncer {
     /// A syncer that does nothing until [`Syncer::start`].
     #[must_use]
     pub fn new(log: LogHandle, transports: Vec<Arc<dyn Transport>>, config: Config) -> Self {
-        Self { log, transports, config, statuses: Arc::default(), running: Mutex::default() }
+        Self { log, transports, config, statuses: Arc::default(), running: Mutex::default(), space: Mutex::default() }
     }
 
     /// Starts pulling: one task a peer. Peers that are paused, and all peers under mode `publish`, wait to be resumed.
@@ -72,24 +75,25 @@ impl Syncer {
     pub fn start(&self) -> Result<(), StateError> {
         let state = State::new(self.log.clone());
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        let pinning = Arc::default();
+        let space = SpaceWatch::new(self.log.clone(), self.config.effective_min_free());
+        let common = Common {
+            interval: self.config.effective_interval(),
+            log: self.log.clone(),
+            transports: self.transports.clone(),
+            statuses: Arc::clone(&self.statuses),
+            pinning: Arc::default(),
+            low: space.low(),
+        };
         for peer in &self.config.peers {
             let mut first = state.peer_state(&peer.name, &peer.endpoint)?;
             first.mode = self.mode_of(peer);
             first.phase = crate::machine::Phase::Paused;
             let (commands, inbox) = mpsc::channel(16);
-            let task = PeerTask::new(
-                peer.clone(),
-                self.config.effective_interval(),
-                self.log.clone(),
-                self.transports.clone(),
-                Arc::clone(&self.statuses),
-                first,
-                Arc::clone(&pinning),
-            );
+            let task = PeerTask::new(peer.clone(), first, common.clone());
             let task = tokio::spawn(task.run(inbox));
             running.insert(peer.name.clone(), Running { commands, task });
         }
+        *self.space.lock().unwrap_or_else(PoisonError::into_inner) = Some(tokio::spawn(space.run()));
         Ok(())
     }
 
@@ -100,6 +104,9 @@ impl Syncer {
     /// Stops pulling; what is in flight is dropped, what was given to the log is kept.
     pub async fn stop(&self) {
         let running = std::mem::take(&mut *self.running.lock().unwrap_or_else(PoisonError::into_inner));
+        if let Some(space) = self.space.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            space.abort();
+        }
         for (_, peer) in running {
             drop(peer.commands);
             // A task that panicked has nothing left to stop.

@@ -73,18 +73,24 @@ pub(super) struct PeerTask {
     told: SharedTold,
     refreshing: Option<Refreshing>,
     pinning: Arc<Mutex<()>>,
+    /// Whether there is too little space for more.
+    low: watch::Receiver<bool>,
+}
+
+/// What all peers' tasks have in common.
+#[derive(Clone)]
+pub(super) struct Common {
+    pub(super) interval: Duration,
+    pub(super) log: LogHandle,
+    pub(super) transports: Vec<Arc<dyn Transport>>,
+    pub(super) statuses: Arc<Statuses>,
+    pub(super) pinning: Arc<Mutex<()>>,
+    pub(super) low: watch::Receiver<bool>,
 }
 
 impl PeerTask {
-    pub(super) fn new(
-        peer: PeerConfig,
-        interval: Duration,
-        log: LogHandle,
-        transports: Vec<Arc<dyn Transport>>,
-        statuses: Arc<Statuses>,
-        status: PeerState,
-        pinning: Arc<Mutex<()>>,
-    ) -> Self {
+    pub(super) fn new(peer: PeerConfig, status: PeerState, common: Common) -> Self {
+        let Common { interval, log, transports, statuses, pinning, low } = common;
         let context =
             IdentityContext { own: log.view().local().cortex_id, pin: status.cortex_id, pinned_elsewhere: Vec::new() };
         let machine = PeerMachine::new(interval.min(MAX_WAIT), context, status.health.clone());
@@ -107,12 +113,14 @@ impl PeerTask {
             told: SharedTold::default(),
             refreshing: None,
             pinning,
+            low,
         };
         task.publish();
         task
     }
 
     pub(super) async fn run(mut self, mut inbox: mpsc::Receiver<Command>) {
+        self.space();
         if self.status.mode == PeerMode::Sync {
             self.machine.resume();
         }
@@ -144,6 +152,7 @@ impl PeerTask {
                     // What changed while it was on its way.
                     durable.mark_changed();
                 }
+                Ok(()) = self.low.changed() => self.space(),
                 Ok(()) = durable.changed(), if told => self.refresh(),
                 Ok(()) = self.live.changed(), if told => self.refresh(),
                 () = sleep_until(timer) => {
@@ -193,6 +202,16 @@ impl PeerTask {
         self.publish();
         // The caller may have given up waiting.
         let _ = done.send(result);
+    }
+
+    /// Pulls only while there is space for it.
+    fn space(&mut self) {
+        if *self.low.borrow_and_update() {
+            self.halt();
+            self.machine.hold();
+        } else {
+            self.machine.release();
+        }
     }
 
     fn halt(&mut self) {

@@ -27,6 +27,7 @@ struct Inner {
     /// Stands for the disk and the files that hold the data.
     place: u64,
     noted: Option<Vec<u8>>,
+    free: Option<u64>,
     /// For each of the next commits: whether it takes effect although it reports an error.
     failing: VecDeque<bool>,
 }
@@ -67,6 +68,11 @@ impl MemoryStore {
         let inner = self.lock();
         let (durable, place, noted) = (inner.durable.clone(), inner.place, inner.noted.clone());
         Self { inner: Mutex::new(Inner { visible: durable.clone(), durable, place, noted, ..Inner::default() }) }
+    }
+
+    /// Says from now on that so many bytes are free.
+    pub fn set_free_bytes(&self, free: u64) {
+        self.lock().free = Some(free);
     }
 
     /// Says from now on that the data stand in this place: after a copy, as of a directory.
@@ -188,6 +194,10 @@ impl Store for MemoryStore {
 
     fn check(&self) -> Result<(), StoreError> {
         Ok(())
+    }
+
+    fn free_bytes(&self) -> Result<Option<u64>, StoreError> {
+        Ok(self.lock().free)
     }
 
     fn place(&self) -> Result<Option<Vec<u8>>, StoreError> {

@@ -203,3 +203,50 @@ async fn a_publisher_pulls_nothing_and_pages_are_parked() {
     alpha.stop().await;
     bravo.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_space_it_serves_on_and_pulls_again_once_there_is_some() {
+    let network = MemoryNetwork::new();
+    let store = Arc::new(MemoryStore::new());
+    store.set_free_bytes(10 << 30);
+    let interval = Some(Interval::new(Duration::from_secs(1)).unwrap());
+    let config = Config { interval, peers: vec![peer("bravo")], ..Config::default() };
+    let builder = Cortex::builder(store.clone()).name("alpha").config(config).transport(network.clone());
+    let alpha = builder.start().await.unwrap();
+    network.serve("alpha", alpha.service().clone());
+    let bravo = start(&network, "bravo", FederationMode::Sync, vec![peer("alpha")]).await;
+    until("alpha caught up", || status(&alpha, "bravo").phase == Phase::Live).await;
+
+    store.set_free_bytes(255 << 20);
+    until("alpha stops", || status(&alpha, "bravo").phase == Phase::NoSpace).await;
+    bravo.append(Draft::new("note.written", "not yet")).await.unwrap();
+    alpha.append(Draft::new("note.written", "still")).await.unwrap();
+    until("bravo is served", || bravo.view().head().seq.get() == 2).await;
+    assert_eq!(alpha.view().head().seq.get(), 1);
+
+    store.set_free_bytes(10 << 30);
+    until("alpha goes on", || digest(&alpha) == digest(&bravo)).await;
+    alpha.stop().await;
+    bravo.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_cannot_be_written_is_served_and_recovers_by_itself() {
+    let network = MemoryNetwork::new();
+    let store = Arc::new(MemoryStore::new());
+    let alpha = Cortex::builder(store.clone()).name("alpha").start().await.unwrap();
+    network.serve("alpha", alpha.service().clone());
+    alpha.append(Draft::new("note.written", "before")).await.unwrap();
+    store.fail_commits([false]);
+    assert!(alpha.append(Draft::new("note.written", "lost")).await.is_err());
+    let why = alpha.view().failure().unwrap();
+    assert!(why.contains("made to fail"), "{why}");
+    let bravo = start(&network, "bravo", FederationMode::Sync, vec![peer("alpha")]).await;
+    until("bravo is served", || bravo.view().head().seq.get() == 1).await;
+    // Nobody writes.
+    until("alpha recovers", || alpha.view().failure().is_none()).await;
+    alpha.append(Draft::new("note.written", "after")).await.unwrap();
+    until("bravo is served", || digest(&alpha) == digest(&bravo)).await;
+    alpha.stop().await;
+    bravo.stop().await;
+}

@@ -167,6 +167,8 @@ async fn fill_up(at: &Path, mut chance: Chance) -> Result<(Acks, Filled)> {
     let mut how = "in the same process";
     while let Err(error) = writer.append(length).await? {
         tries += 1;
+        // The store is not opened again more often than this.
+        tokio::time::sleep(Duration::from_millis(50)).await;
         if tries == TRIES {
             ensure!(how != "after a restart", "it does not go on: {error}");
             (tries, how) = (0, "after a restart");

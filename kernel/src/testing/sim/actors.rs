@@ -153,6 +153,7 @@ impl World {
         let at = self.chance.index(self.nodes[node].images.len());
         let node = &mut self.nodes[node];
         node.process = None;
+        node.issued.clear();
         node.store = Arc::new(node.images[at].durable_copy());
         node.own_past = Rc::default();
         true

@@ -1,6 +1,6 @@
 //! One cortex: its store, its log, its replayer, what it asks of its peers and what it is asked.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use super::chance::Chance;
 use super::network::Micros;
 use super::replayer::{Counting, Mood};
 use super::truth::Past;
-use crate::cursor::Seq;
+use crate::cursor::{Cursor, Seq};
 use crate::ids::{CortexId, Epoch, PeerName};
 use crate::log::{Asked, Asking, LocalIdentity, Log, LogOptions, OpenError, read_health, read_pin};
 use crate::machine::{IdentityContext, PeerMachine};
@@ -91,6 +91,9 @@ pub(super) struct Node {
     /// from what its writer had seen alone.
     pub(super) own_past: Past,
     pub(super) own_epoch: Epoch,
+    /// To which node, cursors into its log as it is: those given out before it went backwards are not among them, although the same event
+    /// may have come to stand at the same place again.
+    pub(super) issued: HashSet<(usize, Cursor)>,
     pub(super) skew: i64,
 }
 
@@ -125,6 +128,7 @@ impl Node {
             cortex,
             store,
             process: None,
+            issued: HashSet::new(),
             run: 0,
             mood: Arc::default(),
             on_failure: if index.is_multiple_of(2) { OnFailure::Halt } else { OnFailure::Quarantine },

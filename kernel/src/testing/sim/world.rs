@@ -725,6 +725,9 @@ impl World {
         }
         for (client, asked, reply) in out {
             invariants::served(self, node, &reply)?;
+            if let FetchReply::Batch(batch) = &reply {
+                self.nodes[node].issued.insert((client, batch.last));
+            }
             let run = self.nodes[client].run;
             let replies =
                 if self.byzantine.is(node) { self.byzantine.twist(reply, &mut self.chance) } else { vec![reply] };

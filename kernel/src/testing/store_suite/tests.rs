@@ -32,6 +32,10 @@ struct Flawed {
 
 #[deny(clippy::missing_trait_methods)]
 impl Store for Flawed {
+    fn free_bytes(&self) -> Result<Option<u64>, StoreError> {
+        self.good.free_bytes()
+    }
+
     fn get(&self, family: Family<'_>, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         match self.good.get(family, key) {
             Err(_) if self.flaw == Flaw::MissingFamilyIsEmpty => Ok(None),

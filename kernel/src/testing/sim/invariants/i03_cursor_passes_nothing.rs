@@ -25,7 +25,8 @@ pub(super) fn check(world: &World, node: usize) -> Result<(), String> {
         for other in world.nodes.iter().filter(|other| alone && other.cortex == cortex) {
             let Some(peer) = &other.process else { continue };
             let local = peer.log.view().local();
-            let here = cursor.epoch == local.epoch
+            let here = other.issued.contains(&(node, cursor))
+                && cursor.epoch == local.epoch
                 && peer
                     .log
                     .view()

@@ -1,0 +1,91 @@
+//! Pulling stops before the disk is full: what is left is for appends, and for the store to go on with.
+
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use crate::log::LogHandle;
+
+/// How often the free space is looked at, and a store that failed is opened anew.
+const EVERY: Duration = Duration::from_secs(1);
+
+/// Whether there is too little space: below the floor, and from then on until there is an eighth more. Pure.
+const fn is_low(was_low: bool, free: u64, floor: u64) -> bool {
+    free < if was_low { floor.saturating_add(floor / 8) } else { floor }
+}
+
+pub(super) struct SpaceWatch {
+    log: LogHandle,
+    floor: u64,
+    low: watch::Sender<bool>,
+}
+
+impl SpaceWatch {
+    /// Looks once.
+    pub(super) fn new(log: LogHandle, floor: u64) -> Self {
+        let watch = Self { log, floor, low: watch::Sender::new(false) };
+        watch.look();
+        watch
+    }
+
+    pub(super) fn low(&self) -> watch::Receiver<bool> {
+        self.low.subscribe()
+    }
+
+    /// Looks on, for ever.
+    pub(super) async fn run(self) {
+        loop {
+            tokio::time::sleep(EVERY).await;
+            self.look();
+            let failed = self.log.view().failure();
+            metrics::gauge!("antiphon_store_read_only").set(f64::from(u8::from(failed.is_some())));
+            if failed.is_some() {
+                // Whoever writes next would do so too, but perhaps nobody does.
+                self.log.recover().await;
+            }
+        }
+    }
+
+    fn look(&self) {
+        // Asked of a file system that is in use: an answer from memory.
+        let free = match self.log.view().store().free_bytes() {
+            Ok(Some(free)) => free,
+            Ok(None) => return,
+            Err(error) => {
+                tracing::debug!(%error, "the free space is not known");
+                return;
+            }
+        };
+        metrics::gauge!("antiphon_disk_free_bytes").set(free as f64);
+        let was_low = *self.low.borrow();
+        let low = is_low(was_low, free, self.floor);
+        if low == was_low {
+            return;
+        }
+        self.low.send_replace(low);
+        let (free, floor) = (free >> 20, self.floor >> 20);
+        if low {
+            tracing::error!(
+                "the disk has {free} MiB left, less than the {floor} MiB that are to stay free: peers are served, and none \
+                 is pulled until there is more; free some space, or set `min_free_mib` lower"
+            );
+        } else {
+            tracing::info!("the disk has {free} MiB left: peers are pulled again");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn space_is_low_below_the_floor_until_there_is_clearly_more() {
+        assert!(!is_low(false, 800, 800));
+        assert!(is_low(false, 799, 800));
+        assert!(is_low(true, 899, 800), "a little more is spent at once");
+        assert!(!is_low(true, 900, 800));
+        assert!(!is_low(false, 0, 0), "no floor");
+        assert!(is_low(true, u64::MAX - 1, u64::MAX));
+    }
+}
