@@ -97,6 +97,21 @@ pub(crate) enum Command {
     },
     /// Read the whole log and check it against itself.
     Verify,
+    /// Copy this node's store, while it serves or not, and verify the copy.
+    Backup {
+        /// The directory to make. On the file system of the data it is quick, and needs little space.
+        to: PathBuf,
+    },
+    /// Put a backup in the place of the data directory; what is there is moved aside. The node must be stopped.
+    Restore {
+        /// The directory that `antiphon backup` made.
+        from: PathBuf,
+    },
+    /// See and end forks: places where two nodes hold different histories of one origin.
+    Fork {
+        #[command(subcommand)]
+        command: ForkCommand,
+    },
     /// Print one digest over everything held: equal on nodes that hold the same events.
     Digest {
         /// List the chain of each origin as well.
@@ -167,6 +182,18 @@ pub(crate) enum ReplayCommand {
     Skip {
         /// Its place in the log.
         place: u64,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ForkCommand {
+    /// List the forks that this node knows of.
+    List,
+    /// End one here: keep this version, and set the other aside with all that depends on it.
+    Resolve {
+        /// The version's digest as `antiphon fork list` prints it, or at least its first 8 digits.
+        #[arg(long, value_name = "DIGEST")]
+        keep: String,
     },
 }
 

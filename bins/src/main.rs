@@ -1,6 +1,7 @@
 //! `antiphon`: the node and its command line.
 
 mod admin;
+mod backup;
 mod bench;
 mod cli;
 mod commands;

@@ -1,5 +1,7 @@
 //! The node: a cortex on RocksDB, and what commands may ask of it, whether it serves or not.
 
+use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,9 +9,10 @@ use antiphon_https::{HttpsOptions, HttpsTransport};
 use antiphon_kernel::config::{FederationMode, PeerMode};
 use antiphon_kernel::cortex::{Cortex, WaitFor};
 use antiphon_kernel::cursor::Seq;
+use antiphon_kernel::digest::Digest;
 use antiphon_kernel::event::{Draft, from_cloud_event};
 use antiphon_kernel::ids::{EventId, PeerName};
-use antiphon_kernel::log::{AppendError, Appended, Context as Seen, LogEntry, verify};
+use antiphon_kernel::log::{AppendError, Appended, Context as Seen, Fork, LogEntry, read_epoch_change, verify};
 use antiphon_kernel::replay::{self, Conflict, OnFailure, ReplayHandle};
 use antiphon_kernel::state::PeerState;
 use antiphon_kernel::store::{Durability, StoreErrorKind};
@@ -19,6 +22,7 @@ use anyhow::{Context as _, Result, bail};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::backup;
 use crate::config::{DurabilityName, NodeConfig, ReplayFailure};
 use crate::listen::Servers;
 use crate::view::{self, View};
@@ -73,11 +77,20 @@ pub(crate) enum Ask {
     },
     Verify,
     Digest,
+    Backup {
+        to: PathBuf,
+    },
+    ForkList,
+    ForkResolve {
+        /// A digest, or enough of its beginning.
+        keep: String,
+    },
 }
 
 pub(crate) struct Node {
     config: NodeConfig,
     cortex: Cortex,
+    store: Arc<RocksStore>,
     serving: bool,
 }
 
@@ -109,7 +122,7 @@ impl Node {
             ReplayFailure::Halt => OnFailure::Halt,
             ReplayFailure::Quarantine => OnFailure::Quarantine,
         };
-        let cortex = Cortex::builder(store)
+        let cortex = Cortex::builder(store.clone())
             .name(config.node.name.as_str())
             .config(kernel)
             .transport(https)
@@ -119,7 +132,7 @@ impl Node {
             .max_append_bytes(config.node.max_append_bytes)
             .start()
             .await?;
-        Ok(Self { config, cortex, serving })
+        Ok(Self { config, cortex, store, serving })
     }
 
     /// Begins to answer peers, where the configuration says so.
@@ -185,6 +198,12 @@ impl Node {
                     .collect();
                 Ok(json!({ "digest": heads.fold().to_string(), "chains": chains }))
             }
+            Ask::Backup { to } => {
+                let store = Arc::clone(&self.store);
+                Ok(json!(tokio::task::spawn_blocking(move || backup::make(&store, &to)).await??))
+            }
+            Ask::ForkList => Ok(Value::Array(self.forks()?.iter().map(fork_json).collect())),
+            Ask::ForkResolve { keep } => self.resolve_fork(&keep).await,
         }
     }
 
@@ -204,6 +223,21 @@ impl Node {
                 "confirmed": late.confirmed, "missing": late.missing, "unknown": late.unknown, "error": late.to_string(),
             }),
         })
+    }
+
+    fn forks(&self) -> Result<Vec<Fork>> {
+        Ok(antiphon_kernel::log::forks(&*self.store)?)
+    }
+
+    async fn resolve_fork(&self, keep: &str) -> Result<Value> {
+        let keep = one_of(keep, self.forks()?.iter().flat_map(|fork| [fork.ours, fork.theirs]))?;
+        let resolved = self.cortex.resolve_fork(keep).await?;
+        Ok(json!({
+            "origin": resolved.origin.to_string(),
+            "from": resolved.from,
+            "kept": keep.to_string(),
+            "set_aside": resolved.set_aside,
+        }))
     }
 
     fn view(&self) -> Result<&ReplayHandle> {
@@ -330,12 +364,19 @@ impl Node {
 
     fn status(&self) -> Result<Value> {
         let identity = self.cortex.view().identity();
+        let change = read_epoch_change(&*self.store)?;
         let replayers: Vec<_> = self.cortex.replayers().iter().map(|r| json!(r.status())).collect();
         let peers = if self.serving { self.cortex.syncer().peers() } else { self.idle_peers()? };
         Ok(json!({
             "name": identity.name,
             "cortex_id": identity.cortex_id,
             "epoch": identity.epoch.to_string(),
+            "epoch_change": change.map(|change| json!({
+                "from": change.from.to_string(), "why": change.why, "reason": change.why.to_string(),
+                "at": change.at.to_string(),
+            })),
+            "forks": self.forks()?.len(),
+            "read_only": self.cortex.view().failure(),
             "version": identity.version,
             "serving": self.serving,
             "mode": self.cortex.service().mode(),
@@ -419,6 +460,35 @@ fn apply_overrides(store: &RocksStore, config: &mut antiphon_kernel::config::Con
         }
     }
     Ok(())
+}
+
+fn fork_json(fork: &Fork) -> Value {
+    json!({
+        "origin": fork.origin.to_string(),
+        "from": fork.from,
+        "ours": fork.ours.to_string(),
+        "theirs": fork.theirs.to_string(),
+        "peer": fork.peer,
+        "holder": fork.holder,
+        "by_owner": fork.by_owner(),
+        "since": fork.since.to_string(),
+    })
+}
+
+/// The one that begins so.
+fn one_of(text: &str, known: impl Iterator<Item = Digest>) -> Result<Digest> {
+    let known: BTreeSet<String> = known.map(|digest| digest.to_string()).collect();
+    let all =
+        || if known.is_empty() { "none".to_owned() } else { known.iter().cloned().collect::<Vec<_>>().join(", ") };
+    if text.len() < 8 {
+        bail!("`{text}` is too short; give at least 8 digits of one of: {}", all());
+    }
+    let mut found = known.iter().filter(|digest| digest.starts_with(&text.to_lowercase()));
+    match (found.next(), found.next()) {
+        (Some(one), None) => Ok(one.parse()?),
+        (None, _) => bail!("no fork that is known here has a version {text}; known are: {}", all()),
+        (Some(_), Some(_)) => bail!("{text} is the beginning of several versions; give more of it: {}", all()),
+    }
 }
 
 fn peer_json(peer: &PeerState) -> Value {

@@ -4,6 +4,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use antiphon_kernel::store::{Batch, Family, KERNEL_FAMILIES, KeyRange, KeyValue, StoreError, StoreErrorKind, Visitor};
+use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{ColumnFamily, ColumnFamilyDescriptor, DB, DBRawIterator, ReadOptions, WriteBatch};
 
 use crate::error::{failure, from_rocksdb};
@@ -59,6 +60,16 @@ impl Database {
         let descriptors = families.iter().map(|name| ColumnFamilyDescriptor::new(name, tuning.rocks.clone()));
         let db = DB::open_cf_descriptors_read_only(&tuning.rocks, path, descriptors, false).map_err(failed)?;
         Ok(Self { db, tuning, families, path: path.to_owned() })
+    }
+
+    /// Writes a database with the same content to a directory that is not there yet. Files that no longer change are linked
+    /// where the file system is the same, and copied otherwise.
+    ///
+    /// # Errors
+    /// `NoSpace`, `ReadOnly`, `Io`.
+    pub(crate) fn checkpoint(&self, to: &Path) -> Result<(), StoreError> {
+        let failed = |error| from_rocksdb("could not copy to", to, &error);
+        Checkpoint::new(&self.db).map_err(failed)?.create_checkpoint(to).map_err(failed)
     }
 
     fn family(&self, family: Family<'_>) -> Result<&ColumnFamily, StoreError> {

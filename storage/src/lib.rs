@@ -22,10 +22,12 @@
 //! | `format` | the file `FORMAT`, which keeps an older version away from a newer store |
 //! | `lock` | the file `LOCK`, which keeps two processes apart |
 //! | `marker` | where the data stand, and the file `HEAD`: how far they reached |
+//! | `backup` | copies of a store, and [`StoredCopy`]: a look into one |
 //! | `database` | the families of an opened RocksDB: reads, writes, creation |
 //! | `tuning` | every RocksDB setting, with its reason |
 //! | `error` | what a RocksDB or file system error means to a caller |
 
+mod backup;
 mod database;
 mod error;
 mod format;
@@ -36,6 +38,8 @@ mod place;
 mod store;
 mod tuning;
 
+pub use backup::StoredCopy;
 pub use format::STORE_FORMAT;
+pub use lock::DirectoryLock;
 pub use options::{Create, Options};
 pub use store::RocksStore;

@@ -14,6 +14,23 @@ use crate::error::{failure, from_io};
 
 const FILE: &str = "LOCK";
 
+/// Keeps every process, this one included, from opening the store in a directory, for as long as it lives. For whoever
+/// moves or replaces it.
+#[derive(Debug)]
+pub struct DirectoryLock(#[allow(dead_code, reason = "held")] Lock);
+
+impl DirectoryLock {
+    /// Takes the lock of a directory, which must exist.
+    ///
+    /// # Errors
+    /// `InUse` where a store is open there, or another lock is held; `ReadOnly`, `NoSpace`, `Io`.
+    pub fn take(dir: impl AsRef<Path>) -> Result<Self, StoreError> {
+        let mut lock = Lock::take(dir.as_ref())?;
+        lock.sign(dir.as_ref())?;
+        Ok(Self(lock))
+    }
+}
+
 /// Held until dropped.
 #[derive(Debug)]
 pub(crate) struct Lock {

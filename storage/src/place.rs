@@ -83,8 +83,19 @@ impl Place {
 
     /// RocksDB's directory in it.
     pub(crate) fn database(&self) -> PathBuf {
-        self.dir.join(DATABASE)
+        database(&self.dir)
     }
+}
+
+/// RocksDB's directory in a data directory.
+pub(crate) fn database(dir: &Path) -> PathBuf {
+    dir.join(DATABASE)
+}
+
+/// # Errors
+/// `Missing` where there is no store; where it cannot be known, or is a later version's, that.
+pub(crate) fn must_hold_a_store(dir: &Path) -> Result<(), StoreError> {
+    look_for(dir, Create::Never).map(|_| ())
 }
 
 /// Whether RocksDB would find a database here, rather than make a new one.

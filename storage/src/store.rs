@@ -8,6 +8,7 @@ use antiphon_kernel::store::{
     Batch, Durability, Family, KeyRange, KeyValue, Store, StoreError, StoreErrorKind, Visitor,
 };
 
+use crate::backup;
 use crate::database::Database;
 use crate::marker::{self, Head};
 use crate::options::Options;
@@ -81,6 +82,15 @@ impl RocksStore {
     #[must_use]
     pub fn path(&self) -> &Path {
         self.place.dir()
+    }
+
+    /// Writes a copy of everything that is visible now to a directory that is not there yet, while reads and writes go on.
+    /// It is a store of its own, whole and durable when this returns; what was half made is left behind where it fails.
+    ///
+    /// # Errors
+    /// `NoSpace`, `ReadOnly`, `Io`.
+    pub fn copy_to(&self, to: impl AsRef<Path>) -> Result<(), StoreError> {
+        self.read(|database| backup::write(database, to.as_ref()))
     }
 
     // A panic while the handle was being changed leaves it whole or closed: there is no half of it to be afraid of.

@@ -19,10 +19,12 @@ use serde_json::{Value, json};
 use tokio::io::AsyncReadExt as _;
 
 use crate::admin::Backend;
-use crate::cli::{AppendArgs, BenchCommand, Cli, Command, ConfigCommand, InitArgs, ReplayCommand, ResolveArgs};
+use crate::cli::{
+    AppendArgs, BenchCommand, Cli, Command, ConfigCommand, ForkCommand, InitArgs, ReplayCommand, ResolveArgs,
+};
 use crate::config::{self, NodeConfig};
 use crate::node::Ask;
-use crate::{bench, dev_certs, input};
+use crate::{backup, bench, dev_certs, input};
 
 pub(crate) async fn run(cli: Cli) -> Result<()> {
     let json = cli.json;
@@ -66,6 +68,35 @@ pub(crate) async fn run(cli: Cli) -> Result<()> {
             done(ask(file, Ask::SetMode { mode }).await?, json, &format!("mode is now {mode}"))
         }
         Command::Verify => verify(&ask(file, Ask::Verify).await?, json),
+        Command::Backup { to } => {
+            // The node that makes it may have been started in another directory.
+            let to = std::path::absolute(to)?;
+            let made = ask(file, Ask::Backup { to: to.clone() }).await?;
+            let text = format!(
+                "{} events are in {}, verified; digest {}",
+                made["events"],
+                to.display(),
+                text_of(&made["digest"])
+            );
+            done(made, json, &text)
+        }
+        Command::Restore { from } => restore(file, &from, json),
+        Command::Fork { command: ForkCommand::List } => show::forks(&ask(file, Ask::ForkList).await?, json),
+        Command::Fork { command: ForkCommand::Resolve { keep } } => {
+            let answer = ask(file, Ask::ForkResolve { keep }).await?;
+            let (origin, from, aside) = (text_of(&answer["origin"]), &answer["from"], &answer["set_aside"]);
+            let text = match aside.as_u64() {
+                Some(0) => format!(
+                    "this node keeps its version of {origin} from {from} on; resolve it with the same digest where the other \
+                     version is held"
+                ),
+                _ => format!(
+                    "{aside} events left the log, from {origin}:{from} on, and are kept as evidence; the version that was \
+                     kept comes from the peers that hold it, and the replayers begin again"
+                ),
+            };
+            done(answer, json, &text)
+        }
         Command::Digest { by_origin } => show::digest(&ask(file, Ask::Digest).await?, by_origin, json),
         Command::Key => show::line(&new_key()?),
         Command::DevCerts { dir, names, host } => {
@@ -86,6 +117,24 @@ pub(crate) async fn run(cli: Cli) -> Result<()> {
         Command::Bench { command: BenchCommand::Replay(args) } => bench::replay::run(args, json).await,
         Command::Bench { command: BenchCommand::Throughput(args) } => bench::throughput::run(args, json).await,
     }
+}
+
+fn text_of(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}
+
+fn restore(file: &Path, from: &Path, json: bool) -> Result<()> {
+    let config = NodeConfig::load(file)?;
+    let restored = backup::restore(from, &config.data_dir())?;
+    let mut text = format!(
+        "{} events of {} are back, as of {}; the node goes on under the new epoch {}",
+        restored.backup.events, restored.backup.name, restored.backup.made_at, restored.epoch
+    );
+    if let Some(before) = &restored.before {
+        text.push_str(&format!("\nwhat was there before is in {}", before.display()));
+    }
+    text.push_str("\nstart it with `antiphon serve`: what it wrote since comes back from its peers");
+    done(json!(restored), json, &text)
 }
 
 async fn resolve(file: &Path, args: ResolveArgs, json: bool) -> Result<()> {

@@ -38,10 +38,41 @@ pub(super) fn status(status: &Value, json: bool) -> Result<()> {
         text(&status["mode"])
     ))?;
     line(&format!("{} events of {} origins, digest {}", status["events"], status["origins"], text(&status["digest"])))?;
+    if let Some(change) = status["epoch_change"].as_object() {
+        line(&format!("epoch {} since {}: {}", text(&status["epoch"]), text(&change["at"]), text(&change["reason"])))?;
+    }
+    if let Some(why) = status["read_only"].as_str() {
+        line(&format!("READ-ONLY: {why}"))?;
+    }
+    if let Some(1..) = status["forks"].as_u64() {
+        line(&format!("{} forks; `antiphon fork list` shows them", status["forks"]))?;
+    }
     for replayer in status["replayers"].as_array().into_iter().flatten() {
         self::replayer(replayer)?;
     }
     peers(&status["peers"], false)
+}
+
+pub(super) fn forks(forks: &Value, json: bool) -> Result<()> {
+    if json {
+        return lines(forks);
+    }
+    let list = forks.as_array().map(Vec::as_slice).unwrap_or_default();
+    if list.is_empty() {
+        return line("no forks");
+    }
+    for fork in list {
+        line(&format!("{} differs from counter {} on", text(&fork["origin"]), fork["from"]))?;
+        line(&format!("  here      {}", text(&fork["ours"])))?;
+        let owner = if fork["by_owner"] == true { ", who wrote it and outranks a relay" } else { "" };
+        line(&format!(
+            "  at {}  {}{owner}; since {}",
+            text(&fork["peer"]),
+            text(&fork["theirs"]),
+            text(&fork["since"])
+        ))?;
+    }
+    line("end each with `antiphon fork resolve --keep DIGEST`, the same digest on every node")
 }
 
 pub(super) fn conflicts(conflicts: &Value, json: bool) -> Result<()> {

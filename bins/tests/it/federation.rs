@@ -3,7 +3,7 @@
 use crate::support::{Place, event, free_port, until};
 
 /// Three nodes that pull each other; `scheme` says how a node of this number is reached.
-fn mesh(scheme: fn(usize) -> &'static str) -> Vec<Place> {
+pub(crate) fn mesh(scheme: fn(usize) -> &'static str) -> Vec<Place> {
     let names = ["alpha", "bravo", "charlie"];
     let ports: Vec<u16> = names.iter().map(|_| free_port()).collect();
     let certs = tempfile::tempdir().unwrap().keep();

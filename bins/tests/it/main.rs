@@ -1,9 +1,11 @@
 //! The real binary, as people use it.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod backup;
 mod bad_input;
 mod bench;
 mod conflicts;
 mod federation;
+mod forks;
 mod node;
 mod support;

@@ -26,6 +26,8 @@ pub struct LogOptions {
     /// The largest record that may be appended here, in bytes; 1 MiB by default. What is *received* is bounded by the
     /// protocol alone, or one cortex could write what another must refuse for ever.
     pub max_append_bytes: usize,
+    /// Whether the store was just restored from a backup: the log goes on under a new epoch for that reason.
+    pub restored: bool,
     /// Chance, for ids.
     pub entropy: Box<dyn FnMut() -> u128 + Send>,
     /// Random bits that tell this opening of the log from every other.
@@ -36,6 +38,7 @@ impl Default for LogOptions {
     fn default() -> Self {
         Self {
             max_append_bytes: 1024 * 1024,
+            restored: false,
             entropy: Box::new(crate::entropy::random),
             process: crate::entropy::random() as u64,
         }

@@ -139,6 +139,17 @@ impl Log {
         Ok(())
     }
 
+    /// Looks into the log in a store without writing to it: for a copy that nobody runs on.
+    ///
+    /// # Errors
+    /// As [`Log::open`].
+    pub fn look(store: Arc<dyn Store>) -> Result<LogView, OpenError> {
+        let loaded = load(&*store)?;
+        let identity = loaded.identity.ok_or(OpenError::NotInitialised)?;
+        let durable = Durable::of(identity, loaded.head, &loaded.chains, 0);
+        Ok(LogView::new(store, LogOptions::default().process, durable))
+    }
+
     /// Opens the log in a store. A store that stands in another place than when it was opened last, or that lost the end
     /// of its log, goes on under a new epoch: somebody may hold more of the old one.
     ///
@@ -175,7 +186,11 @@ fn settle(
     if let Some((_, seq)) = lost {
         tracing::error!(had = seq.get(), has = head.seq.get(), "the log lost its end: peers may still hold it");
     }
-    let why = if moved { Some(EpochEnd::Copied) } else { lost.map(|_| EpochEnd::LostTail) };
+    let why = match () {
+        () if options.restored => Some(EpochEnd::Restored),
+        () if moved => Some(EpochEnd::Copied),
+        () => lost.map(|_| EpochEnd::LostTail),
+    };
     if let Some(why) = why {
         let next = Epoch::new((options.entropy)() as u64);
         put_epoch(&mut changes, identity, next, why, Timestamp::now());

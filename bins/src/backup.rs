@@ -1,0 +1,191 @@
+//! Backups of a node's store, and putting one back.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use antiphon_kernel::ids::CortexId;
+use antiphon_kernel::log::{Log, LogOptions, LogView, verify};
+use antiphon_kernel::store::{Store as _, StoreErrorKind};
+use antiphon_kernel::time::Timestamp;
+use antiphon_storage::{Create, DirectoryLock, RocksStore, StoredCopy};
+use anyhow::{Context as _, Result, bail};
+use serde::{Deserialize, Serialize};
+
+const MANIFEST: &str = "BACKUP.json";
+
+/// What a backup says of itself. It holds no key and no certificate: those are the configuration's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Manifest {
+    pub(crate) cortex_id: CortexId,
+    pub(crate) name: String,
+    pub(crate) epoch: String,
+    pub(crate) events: u64,
+    /// Over everything held: what `antiphon digest` prints.
+    pub(crate) digest: String,
+    pub(crate) made_at: String,
+    pub(crate) version: String,
+}
+
+/// A name beside `path` for what is not finished yet, or is put aside.
+fn beside(path: &Path, suffix: &str) -> Result<PathBuf> {
+    let mut name = path.file_name().with_context(|| format!("{} names no directory", path.display()))?.to_owned();
+    name.push(suffix);
+    Ok(path.with_file_name(name))
+}
+
+fn sync_parent(path: &Path) -> Result<()> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    fs::File::open(parent).and_then(|dir| dir.sync_all()).with_context(|| format!("{}", parent.display()))
+}
+
+/// Looks at every byte of a copy, and at its log as a whole.
+fn verified(dir: &Path) -> Result<LogView> {
+    let store = Arc::new(StoredCopy::open(dir)?);
+    store.check()?;
+    let view = Log::look(store)?;
+    let report = verify(&view)?;
+    if let Some(fault) = report.faults.first() {
+        bail!("{} does not fit together: {fault}", dir.display());
+    }
+    Ok(view)
+}
+
+/// Writes a verified copy of the store to `to`.
+pub(crate) fn make(store: &RocksStore, to: &Path) -> Result<Manifest> {
+    let is_empty = |dir: &Path| fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_none());
+    if to.exists() && !is_empty(to) {
+        bail!("{} exists and is not empty; give a directory that is not there yet", to.display());
+    }
+    let unfinished = beside(to, ".unfinished")?;
+    if unfinished.exists() {
+        // Of a backup that was cut short: nobody else makes such a name.
+        fs::remove_dir_all(&unfinished).with_context(|| format!("{}", unfinished.display()))?;
+    }
+    let made = copy(store, &unfinished).inspect_err(|_| {
+        let _ = fs::remove_dir_all(&unfinished); // the first error is the one to tell
+    })?;
+    fs::rename(&unfinished, to).with_context(|| format!("{} could not be given its name", to.display()))?;
+    sync_parent(to)?;
+    Ok(made)
+}
+
+fn copy(store: &RocksStore, to: &Path) -> Result<Manifest> {
+    store.copy_to(to)?;
+    // Its files may be linked with those of the store. They are never written again by either, and looking does not.
+    let view = verified(to)?;
+    let identity = view.identity();
+    let manifest = Manifest {
+        cortex_id: identity.cortex_id,
+        name: identity.name,
+        epoch: identity.epoch.to_string(),
+        events: identity.head.seq.get(),
+        digest: identity.digest.to_string(),
+        made_at: Timestamp::now().to_string(),
+        version: identity.version,
+    };
+    let file = to.join(MANIFEST);
+    fs::write(&file, serde_json::to_vec_pretty(&manifest)?)?;
+    fs::File::open(&file)?.sync_all()?;
+    fs::File::open(to)?.sync_all()?;
+    Ok(manifest)
+}
+
+/// A store that was put back.
+#[derive(Debug, Serialize)]
+pub(crate) struct Restored {
+    pub(crate) backup: Manifest,
+    /// The epoch that the node goes on under.
+    pub(crate) epoch: String,
+    /// Where the data lie that were there before, if there were any.
+    pub(crate) before: Option<PathBuf>,
+}
+
+/// Puts a backup in the place of the data directory. What was there is moved aside.
+pub(crate) fn restore(from: &Path, data: &Path) -> Result<Restored> {
+    let manifest = fs::read(from.join(MANIFEST)).with_context(|| {
+        format!("{} is no backup: there is no {MANIFEST}; `antiphon backup` makes them", from.display())
+    })?;
+    let backup: Manifest = serde_json::from_slice(&manifest)
+        .with_context(|| format!("{} does not read", from.join(MANIFEST).display()))?;
+    // Held until the end: no node may start on what is being replaced.
+    let _locked = present(data, &backup)?;
+    let unfinished = beside(data, ".restoring")?;
+    if unfinished.exists() {
+        fs::remove_dir_all(&unfinished).with_context(|| format!("{}", unfinished.display()))?;
+    }
+    let epoch = prepare(from, &unfinished, &backup).inspect_err(|_| {
+        let _ = fs::remove_dir_all(&unfinished); // the first error is the one to tell
+    })?;
+    let before = if data.exists() {
+        let before = beside(data, &format!(".before-restore-{}", Timestamp::now().as_micros() / 1_000_000))?;
+        fs::rename(data, &before).with_context(|| format!("{} could not be moved aside", data.display()))?;
+        Some(before)
+    } else {
+        None
+    };
+    fs::rename(&unfinished, data)
+        .with_context(|| format!("the backup is ready in {}, and could not be given its name", unfinished.display()))?;
+    sync_parent(data)?;
+    Ok(Restored { backup, epoch, before })
+}
+
+/// What is there must be the same cortex's, and nobody's at present: it stays locked, and is only looked into.
+fn present(data: &Path, backup: &Manifest) -> Result<Option<DirectoryLock>> {
+    if !data.exists() {
+        return Ok(None);
+    }
+    let lock = DirectoryLock::take(data).map_err(|error| match error.kind() {
+        StoreErrorKind::InUse => anyhow::anyhow!("{error}; stop the node first"),
+        _ => error.into(),
+    })?;
+    let there = match StoredCopy::open(data) {
+        Ok(store) => Log::look(Arc::new(store)).ok(),
+        Err(error) if error.kind() == StoreErrorKind::Missing => None,
+        // What is restored may be so because this is damaged. It is moved aside, and nothing of it is lost.
+        Err(error) => {
+            eprintln!("what is there cannot be read ({error}), so whose it was is not checked");
+            None
+        }
+    };
+    if let Some(there) = there.map(|view| view.local().cortex_id).filter(|there| *there != backup.cortex_id) {
+        bail!(
+            "the backup is of cortex {} ({}), and {} holds cortex {there}; a backup goes back to its own cortex, or to a \
+             directory that holds none",
+            backup.cortex_id,
+            backup.name,
+            data.display()
+        );
+    }
+    Ok(Some(lock))
+}
+
+/// Copies, checks, and begins the new epoch.
+fn prepare(from: &Path, to: &Path, backup: &Manifest) -> Result<String> {
+    copy_files(from, to)?;
+    let view = verified(to)?;
+    let found = view.identity();
+    if found.cortex_id != backup.cortex_id || found.digest.to_string() != backup.digest {
+        bail!("{}: {MANIFEST} is of another store than the one beside it", from.display());
+    }
+    drop(view);
+    fs::remove_file(to.join(MANIFEST))?;
+    let store = Arc::new(RocksStore::open(to, Create::Never)?);
+    let log = Log::open(store, LogOptions { restored: true, ..LogOptions::default() })?;
+    Ok(log.view().local().epoch.to_string())
+}
+
+fn copy_files(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir(to).with_context(|| format!("{}", to.display()))?;
+    for entry in fs::read_dir(from).with_context(|| format!("{}", from.display()))? {
+        let path = entry?.path();
+        let target = to.join(path.file_name().unwrap_or_default());
+        if path.is_dir() {
+            copy_files(&path, &target)?;
+        } else {
+            fs::copy(&path, &target).with_context(|| format!("{}", path.display()))?;
+            fs::File::open(&target)?.sync_all()?;
+        }
+    }
+    fs::File::open(to)?.sync_all().with_context(|| format!("{}", to.display()))
+}

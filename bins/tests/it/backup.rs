@@ -1,0 +1,86 @@
+//! Backups made while a node serves, and what becomes of a node that is restored from one.
+
+use std::path::Path;
+
+use crate::federation::mesh;
+use crate::support::{Place, event, until};
+
+const ALONE: &str = "node: { name: alpha, data_dir: data }\n";
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+#[test]
+fn a_restored_node_gets_back_what_it_wrote_since_and_repeats_nothing() {
+    let mut places = mesh(|_| "quic");
+    places.truncate(2);
+    let [alpha, bravo] = &places[..] else { panic!("two nodes") };
+    let (serving, other) = (alpha.serve(), bravo.serve());
+    let (code, _, err) = alpha.pipe(&["import"], &(0..200).map(event).collect::<String>());
+    assert_eq!(code, 0, "{err}");
+    let backup = alpha.dir.path().join("backup");
+    let made = alpha.json(&["backup", text(&backup)]);
+    assert_eq!((&made["events"], &made["digest"]), (&200.into(), &alpha.json(&["digest"])["digest"]));
+
+    let (code, _, err) = alpha.run(&["backup", text(&backup)]);
+    assert!(code != 0 && err.contains("exists and is not empty"), "{err}");
+    let (code, _, err) = alpha.run(&["restore", text(&backup)]);
+    assert!(code != 0 && err.contains("stop the node first"), "{err}");
+
+    let (code, _, err) = alpha.pipe(&["import"], &(200..300).map(event).collect::<String>());
+    assert_eq!(code, 0, "{err}");
+    until("bravo has all", || (bravo.json(&["status"])["events"] == 300).then_some(()));
+    let before = alpha.json(&["status"]);
+    assert_eq!(serving.terminate(), 0);
+
+    let restored = alpha.json(&["restore", text(&backup)]);
+    assert!(Path::new(restored["before"].as_str().unwrap()).join("db").exists(), "nothing is thrown away: {restored}");
+    let status = alpha.json(&["status"]);
+    assert_eq!((&status["events"], &status["epoch_change"]["why"]), (&200.into(), &"restored".into()));
+    assert_eq!((&status["epoch_change"]["from"], &status["epoch"]), (&before["epoch"], &restored["epoch"]));
+    // Nobody may believe that it still stands where it stood.
+    alpha.json(&["append", "-t", "after.restore"]);
+    let serving = alpha.serve();
+    until("both hold everything", || {
+        let (a, b) = (alpha.json(&["status"]), bravo.json(&["status"]));
+        (a["events"] == 301 && b["events"] == 301 && a["digest"] == b["digest"]).then_some(())
+    });
+    assert_eq!((serving.terminate(), other.terminate()), (0, 0));
+    for place in &places {
+        let (code, out, err) = place.run(&["verify"]);
+        assert!(code == 0 && out.starts_with("clean: 301 events"), "{out}{err}");
+        assert_eq!(place.json(&["status"])["forks"], 0);
+    }
+}
+
+#[test]
+fn what_is_no_backup_of_this_cortex_is_refused_and_changes_nothing() {
+    let (alpha, other) = (Place::new(ALONE), Place::new(ALONE));
+    alpha.json(&["append", "-t", "kept"]);
+    other.json(&["append", "-t", "other"]);
+    let foreign = other.dir.path().join("backup");
+    // Without a server, too.
+    other.json(&["backup", text(&foreign)]);
+    let (own, id) = (alpha.json(&["status"])["cortex_id"].clone(), other.json(&["status"])["cortex_id"].clone());
+
+    let (code, _, err) = alpha.run(&["restore", text(&foreign)]);
+    assert!(code != 0 && err.contains(own.as_str().unwrap()) && err.contains(id.as_str().unwrap()), "{err}");
+    let (code, _, err) = alpha.run(&["restore", text(other.dir.path())]);
+    assert!(code != 0 && err.contains("is no backup"), "{err}");
+
+    let backup = alpha.dir.path().join("backup");
+    alpha.json(&["backup", text(&backup)]);
+    let sst = std::fs::read_dir(backup.join("db")).unwrap().map(|entry| entry.unwrap().path());
+    let sst = sst.filter(|path| path.extension().is_some_and(|end| end == "sst")).max().unwrap();
+    let mut bytes = std::fs::read(&sst).unwrap();
+    bytes[10] ^= 1;
+    // A file of its own: the one there may be the live store's.
+    std::fs::remove_file(&sst).unwrap();
+    std::fs::write(&sst, bytes).unwrap();
+    let (code, _, err) = alpha.run(&["restore", text(&backup)]);
+    assert!(code != 0 && err.contains("damaged"), "{err}");
+    let status = alpha.json(&["status"]);
+    assert_eq!((&status["events"], &status["epoch_change"]), (&1.into(), &serde_json::Value::Null));
+    assert!(!alpha.dir.path().join("data.restoring").exists());
+}

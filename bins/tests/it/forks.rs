@@ -1,0 +1,73 @@
+//! A node that was set back behind its own back, and wrote other events at the same places.
+
+use std::fs;
+use std::path::Path;
+
+use crate::federation::mesh;
+use crate::support::{event, until};
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        fs::copy(&path, to.join(path.file_name().unwrap())).unwrap();
+    }
+}
+
+#[test]
+fn a_fork_is_found_at_first_contact_kept_apart_and_ended() {
+    let mut places = mesh(|_| "https");
+    places.truncate(2);
+    let [alpha, bravo] = &places[..] else { panic!("two nodes") };
+    let lines = |from, to| (from..to).map(event).collect::<String>();
+    let (serving, other) = (alpha.serve(), bravo.serve());
+    alpha.pipe(&["import"], &lines(0, 10));
+    until("bravo has the first", || (bravo.json(&["status"])["events"] == 10).then_some(()));
+    assert_eq!(serving.terminate(), 0);
+    let (data, saved) = (alpha.dir.path().join("data"), alpha.dir.path().join("saved"));
+    copy(&data.join("db"), &saved);
+    fs::copy(data.join("HEAD"), saved.join("HEAD")).unwrap();
+    let serving = alpha.serve();
+    alpha.pipe(&["import"], &lines(10, 15));
+    until("bravo has more", || (bravo.json(&["status"])["events"] == 15).then_some(()));
+    assert_eq!((serving.terminate(), other.terminate()), (0, 0));
+
+    // As a snapshot of the whole machine would.
+    fs::remove_dir_all(data.join("db")).unwrap();
+    fs::rename(saved.join("HEAD"), data.join("HEAD")).unwrap();
+    copy(&saved, &data.join("db"));
+    alpha.pipe(&["import"], &lines(100, 108));
+    assert_eq!(alpha.json(&["status"])["epoch_change"], serde_json::Value::Null, "it cannot know");
+
+    let (serving, other) = (alpha.serve(), bravo.serve());
+    let forks = |place: &crate::support::Place| {
+        let (code, out, err) = place.run(&["fork", "list", "--json"]);
+        assert_eq!(code, 0, "{err}");
+        out.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()).collect::<Vec<_>>()
+    };
+    let here = until("alpha sees it", || forks(alpha).pop());
+    let there = until("bravo sees it", || forks(bravo).pop());
+    assert_eq!((&here["from"], &here["ours"], &here["theirs"]), (&11.into(), &there["theirs"], &there["ours"]));
+    assert_eq!(there["by_owner"], true);
+    let (_, list, _) = bravo.run(&["fork", "list"]);
+    assert!(list.contains("outranks a relay") && list.contains("fork resolve --keep"), "{list}");
+    // What each writes now has seen its own version, so it does not cross either.
+    bravo.json(&["append", "-t", "from.bravo"]);
+    alpha.json(&["append", "-t", "from.alpha"]);
+    assert_eq!(alpha.json(&["status"])["epoch_change"]["why"], "forked");
+
+    let keep = there["ours"].as_str().unwrap();
+    let (code, _, err) = alpha.run(&["fork", "resolve", "--keep", "0000000000"]);
+    assert!(code != 0 && err.contains(keep), "{err}");
+    let resolved = alpha.json(&["fork", "resolve", "--keep", &keep[..12]]);
+    assert_eq!(resolved["set_aside"], 9, "its eight, and what it wrote after them: {resolved}");
+    until("they agree", || {
+        let (a, b) = (alpha.json(&["status"]), bravo.json(&["status"]));
+        (a["digest"] == b["digest"] && a["forks"] == 0 && b["forks"] == 0).then_some(())
+    });
+    let (_, log, _) = alpha.run(&["log"]);
+    assert!(log.contains("from.bravo") && !log.contains("from.alpha"), "{log}");
+    let (_, view, _) = alpha.run(&["view"]);
+    assert!(!view.contains("\"s/100\"") && view.contains("\"s/14\""), "the view began again: {view}");
+    assert_eq!((serving.terminate(), other.terminate()), (0, 0));
+}
