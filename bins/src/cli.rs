@@ -95,8 +95,12 @@ pub(crate) enum Command {
         /// sync, publish or subscribe.
         mode: FederationMode,
     },
-    /// Read the whole log and check it against itself.
-    Verify,
+    /// Read the whole log and check it against itself, or against a peer's.
+    Verify {
+        /// Compare all histories with those of this peer instead, by their digests; the node must be serving.
+        #[arg(long, value_name = "NAME")]
+        peer: Option<PeerName>,
+    },
     /// Copy this node's store, while it serves or not, and verify the copy.
     Backup {
         /// The directory to make. On the file system of the data it is quick, and needs little space.

@@ -76,6 +76,9 @@ pub(crate) enum Ask {
         mode: FederationMode,
     },
     Verify,
+    Compare {
+        peer: PeerName,
+    },
     Digest,
     Backup {
         to: PathBuf,
@@ -197,6 +200,17 @@ impl Node {
                     .map(|(o, h)| json!({ "origin": o.to_string(), "counter": h.counter, "digest": h.digest.to_string() }))
                     .collect();
                 Ok(json!({ "digest": heads.fold().to_string(), "chains": chains }))
+            }
+            Ask::Compare { peer } => {
+                self.known_peer(&peer)?;
+                if !self.serving {
+                    bail!("no node serves this store, so no peer is asked; start `antiphon serve`");
+                }
+                let compared = self.cortex.syncer().compare(&peer).await?;
+                Ok(compared
+                    .iter()
+                    .map(|(origin, result)| json!({ "origin": origin.to_string(), "compared": result }))
+                    .collect())
             }
             Ask::Backup { to } => {
                 let store = Arc::clone(&self.store);

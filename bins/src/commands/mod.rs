@@ -67,7 +67,11 @@ pub(crate) async fn run(cli: Cli) -> Result<()> {
         Command::SetMode { mode } => {
             done(ask(file, Ask::SetMode { mode }).await?, json, &format!("mode is now {mode}"))
         }
-        Command::Verify => verify(&ask(file, Ask::Verify).await?, json),
+        Command::Verify { peer: Some(peer) } => {
+            let compared = ask(file, Ask::Compare { peer: peer.clone() }).await?;
+            show::compared(&compared, &peer, json)
+        }
+        Command::Verify { peer: None } => verify(&ask(file, Ask::Verify).await?, json),
         Command::Backup { to } => {
             // The node that makes it may have been started in another directory.
             let to = std::path::absolute(to)?;

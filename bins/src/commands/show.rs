@@ -2,7 +2,8 @@
 
 use std::io::Write as _;
 
-use anyhow::Result;
+use antiphon_kernel::ids::PeerName;
+use anyhow::{Result, bail};
 use comfy_table::Table;
 use comfy_table::presets::NOTHING;
 use serde_json::Value;
@@ -73,6 +74,33 @@ pub(super) fn forks(forks: &Value, json: bool) -> Result<()> {
         ))?;
     }
     line("end each with `antiphon fork resolve --keep DIGEST`, the same digest on every node")
+}
+
+pub(super) fn compared(compared: &Value, peer: &PeerName, json: bool) -> Result<()> {
+    let list = compared.as_array().map(Vec::as_slice).unwrap_or_default();
+    let mut forks = 0;
+    for one in list {
+        let result = &one["compared"];
+        let told = match result["result"].as_str().unwrap_or_default() {
+            "agree" => format!("the same up to {}", result["up_to"]),
+            "differ" => {
+                forks += 1;
+                format!("DIFFERS from {} on", result["from"])
+            }
+            "only_here" => "held here alone".to_owned(),
+            _ => format!("held at {peer} alone"),
+        };
+        if !json {
+            line(&format!("{}  {told}", text(&one["origin"])))?;
+        }
+    }
+    if json {
+        line(&compared.to_string())?;
+    }
+    if forks > 0 {
+        bail!("{forks} histories differ from those of {peer}; `antiphon fork list` says how to end that");
+    }
+    if json { Ok(()) } else { line(&format!("no history differs from those of {peer}")) }
 }
 
 pub(super) fn conflicts(conflicts: &Value, json: bool) -> Result<()> {

@@ -56,6 +56,8 @@ fn a_fork_is_found_at_first_contact_kept_apart_and_ended() {
     alpha.json(&["append", "-t", "from.alpha"]);
     assert_eq!(alpha.json(&["status"])["epoch_change"]["why"], "forked");
 
+    let (code, out, err) = bravo.run(&["verify", "--peer", "alpha"]);
+    assert!(code != 0 && out.contains("DIFFERS from 11 on") && err.contains("antiphon fork list"), "{out}{err}");
     let keep = there["ours"].as_str().unwrap();
     let (code, _, err) = alpha.run(&["fork", "resolve", "--keep", "0000000000"]);
     assert!(code != 0 && err.contains(keep), "{err}");
@@ -69,5 +71,9 @@ fn a_fork_is_found_at_first_contact_kept_apart_and_ended() {
     assert!(log.contains("from.bravo") && !log.contains("from.alpha"), "{log}");
     let (_, view, _) = alpha.run(&["view"]);
     assert!(!view.contains("\"s/100\"") && view.contains("\"s/14\""), "the view began again: {view}");
+    let (code, out, err) = bravo.run(&["verify", "--peer", "alpha"]);
+    assert!(code == 0 && out.contains("the same up to 15") && !out.contains("DIFFERS"), "{out}{err}");
     assert_eq!((serving.terminate(), other.terminate()), (0, 0));
+    let (code, _, err) = bravo.run(&["verify", "--peer", "alpha"]);
+    assert!(code != 0 && err.contains("start `antiphon serve`"), "{err}");
 }

@@ -615,7 +615,8 @@ impl PeerMachine {
     }
 }
 
-const fn category_of(refusal: &Refusal) -> ErrorCategory {
+/// Its kind in the peer's health.
+pub(crate) const fn category_of(refusal: &Refusal) -> ErrorCategory {
     match refusal {
         Refusal::CursorUnknown | Refusal::KnownMissing | Refusal::Malformed => ErrorCategory::Protocol,
         Refusal::CursorTooOld { .. } => ErrorCategory::TooOld,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::peer_task::hard;
+use crate::event::EventBytes;
 use crate::health::ErrorCategory;
 use crate::ids::{CortexId, PeerName};
 use crate::log::{ForkFinding, LogHandle, LogView, NotAFork};
@@ -54,36 +55,48 @@ pub fn inspection_request(
     })
 }
 
+/// Finds the first difference: its counter, and the peer's events from there on.
+///
+/// # Errors
+/// The category of the failure.
+pub(super) async fn locate(
+    link: &Arc<dyn Link>,
+    view: &LogView,
+    to: CortexId,
+    mut inspection: Inspection,
+    first: u64,
+) -> Result<(u64, Vec<EventBytes>), ErrorCategory> {
+    for number in first..first + MAX_QUESTIONS {
+        let request = RequestId { process: view.process(), number };
+        let request = inspection_request(view, &inspection, to, request).map_err(|error| {
+            tracing::error!(%error, "our own history could not be read");
+            ErrorCategory::Store
+        })?;
+        let reply = hard(DEADLINE, link.fetch(&request, DEADLINE)).await.map_err(|error| error.category())?;
+        if let Some(found) = inspection.answer(reply)? {
+            return Ok(found);
+        }
+    }
+    Err(ErrorCategory::Protocol)
+}
+
 /// Finds the first difference, and keeps it with its evidence.
 pub(super) async fn inspect(
     link: Arc<dyn Link>,
     log: LogHandle,
     peer: PeerName,
     to: CortexId,
-    mut inspection: Inspection,
+    inspection: Inspection,
     first: u64,
 ) -> Result<(), ErrorCategory> {
-    let view = log.view().clone();
-    for number in first..first + MAX_QUESTIONS {
-        let request = RequestId { process: view.process(), number };
-        let request = inspection_request(&view, &inspection, to, request).map_err(|error| {
-            tracing::error!(%peer, %error, "our own history could not be read");
-            ErrorCategory::Store
-        })?;
-        let reply = hard(DEADLINE, link.fetch(&request, DEADLINE)).await.map_err(|error| error.category())?;
-        if let Some((from, records)) = inspection.answer(reply)? {
-            let finding = ForkFinding { peer: peer.clone(), holder: to, origin: inspection.origin(), from, records };
-            return match log.note_fork(finding).await {
-                Ok(_) => Ok(()),
-                Err(error) => {
-                    tracing::warn!(%peer, %error, "a difference that was claimed could not be shown");
-                    Err(match error {
-                        NotAFork::Unproven { .. } => ErrorCategory::Fork,
-                        NotAFork::Store(_) => ErrorCategory::Store,
-                    })
-                }
-            };
+    let origin = inspection.origin();
+    let (from, records) = locate(&link, log.view(), to, inspection, first).await?;
+    let finding = ForkFinding { peer: peer.clone(), holder: to, origin, from, records };
+    log.note_fork(finding).await.map(|_| ()).map_err(|error| {
+        tracing::warn!(%peer, %error, "a difference that was claimed could not be shown");
+        match error {
+            NotAFork::Unproven { .. } => ErrorCategory::Fork,
+            NotAFork::Store(_) => ErrorCategory::Store,
         }
-    }
-    Err(ErrorCategory::Protocol)
+    })
 }

@@ -1,5 +1,6 @@
 //! The thin asynchronous side of [`crate::machine`]: one task a peer feeds its machine and carries its actions out.
 
+mod compare;
 mod feed;
 mod inspect;
 mod peer_task;
@@ -13,12 +14,17 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use crate::config::{Config, PeerConfig, PeerMode};
-use crate::ids::PeerName;
-use crate::log::LogHandle;
+use crate::entropy;
+use crate::health::ErrorCategory;
+use crate::ids::{Origin, PeerName};
+use crate::log::{LogHandle, read_pin};
+use crate::machine::{IdentityContext, check_identity};
 use crate::state::{PeerState, State, StateError};
 use crate::transport::Transport;
+pub use compare::Compared;
+use compare::Comparison;
 pub use inspect::inspection_request;
-use peer_task::{Command, Common, PeerTask};
+use peer_task::{Command, Common, IDENTIFY_DEADLINE, PeerTask, hard, link_to};
 use space::SpaceWatch;
 use statuses::Statuses;
 pub use statuses::SyncEvent;
@@ -43,6 +49,22 @@ pub enum PeerCommandError {
     /// The syncer was stopped.
     #[error("the syncer is stopped")]
     Stopped,
+}
+
+/// Why histories could not be compared.
+#[derive(Debug, thiserror::Error)]
+pub enum CompareError {
+    /// No such peer.
+    #[error(transparent)]
+    Unknown(#[from] UnknownPeer),
+    /// The peer, or our own store, failed.
+    #[error("{peer} {}; {}", category.reason(), category.remedy())]
+    Failed {
+        /// The peer.
+        peer: PeerName,
+        /// How.
+        category: ErrorCategory,
+    },
 }
 
 struct Running {
@@ -133,13 +155,7 @@ impl Syncer {
     ) -> Result<(), PeerCommandError> {
         let commands = {
             let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-            running.get(name).map(|peer| peer.commands.clone()).ok_or_else(|| UnknownPeer {
-                name: name.clone(),
-                known: match running.keys().map(PeerName::as_str).collect::<Vec<_>>().join(", ") {
-                    names if names.is_empty() => "none".to_owned(),
-                    names => names,
-                },
-            })?
+            running.get(name).map(|peer| peer.commands.clone()).ok_or_else(|| self.unknown(name))?
         };
         let (done, answer) = oneshot::channel();
         commands.send(make(done)).await.map_err(|_| PeerCommandError::Stopped)?;
@@ -176,6 +192,30 @@ impl Syncer {
             // One that was stopped meanwhile is not asked at all.
             let _ = self.command(&peer.name, Command::Anew).await;
         }
+    }
+
+    /// Compares all histories with a peer's, over a connection of its own. Changes nothing, here or there.
+    ///
+    /// # Errors
+    /// [`CompareError`].
+    pub async fn compare(&self, name: &PeerName) -> Result<Vec<(Origin, Compared)>, CompareError> {
+        let peer = self.config.peers.iter().find(|peer| peer.name == *name).ok_or_else(|| self.unknown(name))?;
+        let failed = |category| CompareError::Failed { peer: name.clone(), category };
+        let link = link_to(&self.transports, peer, self.log.view()).map_err(|error| failed(error.category()))?;
+        let identity = hard(IDENTIFY_DEADLINE, link.identify(IDENTIFY_DEADLINE)).await;
+        let identity = identity.map_err(|error| failed(error.category()))?;
+        let view = self.log.view().clone();
+        let pin = read_pin(&**view.store(), name).map_err(|_| failed(ErrorCategory::Store))?.map(|pin| pin.cortex_id);
+        let context = IdentityContext { own: view.local().cortex_id, pin, pinned_elsewhere: Vec::new() };
+        check_identity(&identity, &context).map_err(failed)?;
+        // Far from the numbers of what is pulled meanwhile.
+        let number = 1 << 63 | entropy::random() as u64 >> 2;
+        Comparison { link, view, to: identity.cortex_id, number }.run().await.map_err(failed)
+    }
+
+    fn unknown(&self, name: &PeerName) -> UnknownPeer {
+        let names = self.config.peers.iter().map(|peer| peer.name.as_str()).collect::<Vec<_>>().join(", ");
+        UnknownPeer { name: name.clone(), known: if names.is_empty() { "none".to_owned() } else { names } }
     }
 
     /// Tries a failing peer now rather than after its back-off.

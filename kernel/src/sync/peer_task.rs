@@ -16,7 +16,7 @@ use crate::config::{PeerConfig, PeerMode};
 use crate::entropy;
 use crate::health::ErrorCategory;
 use crate::ids::{CortexId, Origin};
-use crate::log::{Asked, IngestError, LogHandle, read_pin};
+use crate::log::{Asked, IngestError, LogHandle, LogView, read_pin};
 use crate::machine::{Action, IdentityContext, IngestOutcome, Inspection, News, Now, PeerMachine, Source};
 use crate::protocol::{EventBatch, FetchReply, Identity, MAX_WAIT, Pushed, RequestId};
 use crate::state::{PeerState, State, StateError};
@@ -24,7 +24,7 @@ use crate::time::Timestamp;
 use crate::transport::{Link, Transport, TransportError};
 
 /// How long a peer may take to say who it is.
-const IDENTIFY_DEADLINE: Duration = Duration::from_secs(15);
+pub(super) const IDENTIFY_DEADLINE: Duration = Duration::from_secs(15);
 /// How long news of what we hold may be on their way.
 const REFRESH_DEADLINE: Duration = Duration::from_secs(5);
 /// News of what we hold are at least this far apart, and further where telling them takes its time; what changes in
@@ -312,13 +312,7 @@ impl PeerTask {
         if let Some(link) = &self.link {
             return Ok(Arc::clone(link));
         }
-        let scheme = self.peer.endpoint.split("://").next().unwrap_or_default();
-        let transport = self.transports.iter().find(|t| t.schemes().contains(&scheme)).ok_or_else(|| {
-            let known: Vec<_> = self.transports.iter().flat_map(|t| t.schemes()).copied().collect();
-            let detail = format!("no transport for `{scheme}://`; there are: {}", known.join(", "));
-            TransportError::new(ErrorCategory::Configuration, detail)
-        })?;
-        let link: Arc<dyn Link> = transport.link(&self.peer, &self.log.view().local())?.into();
+        let link = link_to(&self.transports, &self.peer, self.log.view())?;
         self.link = Some(Arc::clone(&link));
         Ok(link)
     }
@@ -438,6 +432,21 @@ impl PeerTask {
         status.health = self.machine.health().clone();
         self.statuses.publish(status);
     }
+}
+
+/// A way to reach a peer, over the transport that its endpoint names.
+pub(super) fn link_to(
+    transports: &[Arc<dyn Transport>],
+    peer: &PeerConfig,
+    view: &LogView,
+) -> Result<Arc<dyn Link>, TransportError> {
+    let scheme = peer.endpoint.split("://").next().unwrap_or_default();
+    let transport = transports.iter().find(|t| t.schemes().contains(&scheme)).ok_or_else(|| {
+        let known: Vec<_> = transports.iter().flat_map(|t| t.schemes()).copied().collect();
+        let detail = format!("no transport for `{scheme}://`; there are: {}", known.join(", "));
+        TransportError::new(ErrorCategory::Configuration, detail)
+    })?;
+    Ok(transport.link(peer, &view.local())?.into())
 }
 
 pub(super) async fn hard<T>(

@@ -1,5 +1,6 @@
 //! Whole cortexes with threads and tasks, joined by the network in memory.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use antiphon_kernel::health::ErrorCategory;
 use antiphon_kernel::ids::PeerName;
 use antiphon_kernel::machine::Phase;
 use antiphon_kernel::state::PeerState;
-use antiphon_kernel::sync::PeerCommandError;
+use antiphon_kernel::sync::{Compared, PeerCommandError};
 use antiphon_kernel::testing::{MemoryNetwork, MemoryStore};
 
 fn name(text: &str) -> PeerName {
@@ -249,4 +250,35 @@ async fn a_store_that_cannot_be_written_is_served_and_recovers_by_itself() {
     until("bravo is served", || digest(&alpha) == digest(&bravo)).await;
     alpha.stop().await;
     bravo.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn histories_are_compared_and_nothing_changes() {
+    let network = MemoryNetwork::new();
+    let alpha = start(&network, "alpha", FederationMode::Sync, vec![]).await;
+    let charlie = start(&network, "charlie", FederationMode::Sync, vec![]).await;
+    alpha.append(Draft::new("note.written", "a")).await.unwrap();
+    charlie.append(Draft::new("note.written", "c")).await.unwrap();
+    let bravo = start(&network, "bravo", FederationMode::Sync, vec![peer("alpha"), peer("charlie")]).await;
+    bravo.append(Draft::new("note.written", "b")).await.unwrap();
+    until("bravo has all", || bravo.view().head().seq.get() == 3).await;
+    bravo.syncer().pause(&name("alpha")).await.unwrap();
+    alpha.append(Draft::new("note.written", "more")).await.unwrap();
+    let before = (digest(&alpha), digest(&bravo));
+
+    let origins = [&alpha, &bravo, &charlie].map(|cortex| cortex.view().local().origin());
+    let compared: BTreeMap<_, _> = bravo.syncer().compare(&name("alpha")).await.unwrap().into_iter().collect();
+    assert_eq!(compared[&origins[0]], Compared::Agree { up_to: 1 });
+    assert_eq!((compared[&origins[1]], compared[&origins[2]]), (Compared::OnlyHere, Compared::OnlyHere));
+    assert_eq!((digest(&alpha), digest(&bravo)), before);
+
+    let delta = start(&network, "delta", FederationMode::Sync, vec![peer("bravo")]).await;
+    delta.syncer().pause(&name("bravo")).await.unwrap();
+    let strange = delta.syncer().compare(&name("bravo")).await.unwrap();
+    let there = strange.iter().filter(|(_, compared)| *compared == Compared::OnlyThere).count();
+    assert_eq!(there + delta.view().heads().len(), 3, "{strange:?}");
+    assert!(delta.syncer().compare(&name("nobody")).await.is_err());
+    for cortex in [alpha, bravo, charlie, delta] {
+        cortex.stop().await;
+    }
 }
