@@ -28,10 +28,24 @@ pub(crate) struct Manifest {
 }
 
 /// A name beside `path` for what is not finished yet, or is put aside.
-fn beside(path: &Path, suffix: &str) -> Result<PathBuf> {
+pub(crate) fn beside(path: &Path, suffix: &str) -> Result<PathBuf> {
     let mut name = path.file_name().with_context(|| format!("{} names no directory", path.display()))?.to_owned();
     name.push(suffix);
     Ok(path.with_file_name(name))
+}
+
+/// Puts `ready` in the place of `data`, and what was there aside, under a name that says `why`.
+pub(crate) fn replace(data: &Path, ready: &Path, why: &str) -> Result<Option<PathBuf>> {
+    let mut aside = None;
+    if data.exists() {
+        let before = beside(data, &format!(".{why}-{}", Timestamp::now().as_micros() / 1_000_000))?;
+        fs::rename(data, &before).with_context(|| format!("{} could not be moved aside", data.display()))?;
+        aside = Some(before);
+    }
+    fs::rename(ready, data)
+        .with_context(|| format!("the data are ready in {}, and could not be given their name", ready.display()))?;
+    sync_parent(data)?;
+    Ok(aside)
 }
 
 fn sync_parent(path: &Path) -> Result<()> {
@@ -117,16 +131,7 @@ pub(crate) fn restore(from: &Path, data: &Path) -> Result<Restored> {
     let epoch = prepare(from, &unfinished, &backup).inspect_err(|_| {
         let _ = fs::remove_dir_all(&unfinished); // the first error is the one to tell
     })?;
-    let before = if data.exists() {
-        let before = beside(data, &format!(".before-restore-{}", Timestamp::now().as_micros() / 1_000_000))?;
-        fs::rename(data, &before).with_context(|| format!("{} could not be moved aside", data.display()))?;
-        Some(before)
-    } else {
-        None
-    };
-    fs::rename(&unfinished, data)
-        .with_context(|| format!("the backup is ready in {}, and could not be given its name", unfinished.display()))?;
-    sync_parent(data)?;
+    let before = replace(data, &unfinished, "before-restore")?;
     Ok(Restored { backup, epoch, before })
 }
 

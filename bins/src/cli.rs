@@ -100,6 +100,10 @@ pub(crate) enum Command {
         /// Compare all histories with those of this peer instead, by their digests; the node must be serving.
         #[arg(long, value_name = "NAME")]
         peer: Option<PeerName>,
+        /// Where the log is damaged, take over what is whole into a new store and keep the old one aside; the rest comes
+        /// back from the peers. The node must be stopped.
+        #[arg(long, conflicts_with = "peer")]
+        repair: bool,
     },
     /// Copy this node's store, while it serves or not, and verify the copy.
     Backup {

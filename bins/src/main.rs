@@ -10,6 +10,7 @@ mod dev_certs;
 mod input;
 mod listen;
 mod node;
+mod repair;
 mod view;
 
 use std::process::ExitCode;

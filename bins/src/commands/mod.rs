@@ -24,7 +24,7 @@ use crate::cli::{
 };
 use crate::config::{self, NodeConfig};
 use crate::node::Ask;
-use crate::{backup, bench, dev_certs, input};
+use crate::{backup, bench, dev_certs, input, repair};
 
 pub(crate) async fn run(cli: Cli) -> Result<()> {
     let json = cli.json;
@@ -67,11 +67,12 @@ pub(crate) async fn run(cli: Cli) -> Result<()> {
         Command::SetMode { mode } => {
             done(ask(file, Ask::SetMode { mode }).await?, json, &format!("mode is now {mode}"))
         }
-        Command::Verify { peer: Some(peer) } => {
+        Command::Verify { repair: true, .. } => repair(file, json),
+        Command::Verify { peer: Some(peer), .. } => {
             let compared = ask(file, Ask::Compare { peer: peer.clone() }).await?;
             show::compared(&compared, &peer, json)
         }
-        Command::Verify { peer: None } => verify(&ask(file, Ask::Verify).await?, json),
+        Command::Verify { peer: None, .. } => verify(&ask(file, Ask::Verify).await?, json),
         Command::Backup { to } => {
             // The node that makes it may have been started in another directory.
             let to = std::path::absolute(to)?;
@@ -139,6 +140,25 @@ fn restore(file: &Path, from: &Path, json: bool) -> Result<()> {
     }
     text.push_str("\nstart it with `antiphon serve`: what it wrote since comes back from its peers");
     done(json!(restored), json, &text)
+}
+
+fn repair(file: &Path, json: bool) -> Result<()> {
+    let repaired = repair::repair(&NodeConfig::load(file)?.data_dir())?;
+    let (Some(fault), Some(before)) = (&repaired.fault, &repaired.before) else {
+        return done(json!(repaired), json, "nothing is damaged; nothing was changed");
+    };
+    let mut lines = vec![
+        format!("damaged: {fault}"),
+        format!("{} events were whole and are kept; the damaged data are in {}", repaired.kept, before.display()),
+    ];
+    lines.extend(repaired.notes.iter().cloned());
+    lines.extend(repaired.lost.iter().map(|(origin, first, last)| format!("missing: {origin} from {first} to {last}")));
+    lines.push(
+        "start it with `antiphon serve`: what is missing comes back from its peers, under a new epoch; then compare with \
+         `antiphon verify --peer NAME`"
+            .to_owned(),
+    );
+    done(json!(repaired), json, &lines.join("\n"))
 }
 
 async fn resolve(file: &Path, args: ResolveArgs, json: bool) -> Result<()> {
@@ -333,7 +353,7 @@ fn verify(report: &Value, json: bool) -> Result<()> {
     }
     let faults: Vec<_> = report["faults"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     bail!(
-        "the log is damaged:\n  {}\nkeep a copy of the data directory; peers still hold what this node lost",
+        "the log is damaged:\n  {}\nstop the node and run `antiphon verify --repair`: it keeps what is whole, and peers bring the rest",
         faults.join("\n  ")
     )
 }

@@ -8,4 +8,5 @@ mod conflicts;
 mod federation;
 mod forks;
 mod node;
+mod repair;
 mod support;

@@ -1,9 +1,10 @@
 //! Nodes as processes, in directories of their own, on ports of their own.
 
 use std::io::Write as _;
-use std::net::TcpListener;
+use std::net::{TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -36,8 +37,17 @@ pub(crate) fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> 
     }
 }
 
+/// A port that is free for TCP and UDP, and stays so: below those that the system hands out to connections, and another
+/// one each time.
 pub(crate) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let begin = u16::try_from(std::process::id() % 18_000).unwrap();
+    loop {
+        let port = 12_000 + (begin + NEXT.fetch_add(1, Ordering::Relaxed)) % 20_000;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() && UdpSocket::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 /// A node alone in a directory, initialised.
@@ -87,9 +97,13 @@ impl Place {
     pub(crate) fn serve(&self) -> Serving {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.dir.path().join("log")).unwrap();
         let child = antiphon(&self.config).arg("serve").stdout(Stdio::null()).stderr(log).spawn().unwrap();
-        let serving = Serving { child };
+        let mut serving = Serving { child };
         let socket = self.dir.path().join("data/antiphon.sock");
-        until("the node serves", || std::os::unix::net::UnixStream::connect(&socket).ok());
+        until("the node serves", || {
+            let ended = serving.child.try_wait().unwrap();
+            assert!(ended.is_none(), "it ended: {ended:?}: {}", self.log());
+            std::os::unix::net::UnixStream::connect(&socket).ok()
+        });
         serving
     }
 

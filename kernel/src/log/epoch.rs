@@ -26,11 +26,13 @@ pub enum EpochEnd {
     Forked,
     /// A fork was resolved by setting events aside.
     Resolved,
+    /// Its store was damaged, and what was whole was taken over into another.
+    Repaired,
 }
 
 impl EpochEnd {
-    const ALL: [Self; 6] =
-        [Self::Copied, Self::LostTail, Self::RolledBack, Self::Restored, Self::Forked, Self::Resolved];
+    const ALL: [Self; 7] =
+        [Self::Copied, Self::LostTail, Self::RolledBack, Self::Restored, Self::Forked, Self::Resolved, Self::Repaired];
 
     pub(crate) fn code(self) -> u8 {
         Self::ALL.iter().position(|&reason| reason == self).and_then(|at| u8::try_from(at).ok()).unwrap_or(0)
@@ -50,6 +52,7 @@ impl fmt::Display for EpochEnd {
             Self::Restored => "the store was restored from a backup",
             Self::Forked => "a peer holds other events than this node does at places of this node's own history",
             Self::Resolved => "events were set aside to resolve a fork",
+            Self::Repaired => "the store was damaged, and what was whole of it was taken over",
         })
     }
 }

@@ -11,5 +11,6 @@ mod random;
 mod replay;
 mod replay_model;
 mod replayers;
+mod salvage;
 mod state;
 mod support;

@@ -1,0 +1,64 @@
+//! Repairing a damaged store: a new one takes over what is whole, and the old one is kept.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use antiphon_kernel::log::{Log, salvage, verify};
+use antiphon_kernel::store::{Store as _, StoreErrorKind};
+use antiphon_kernel::time::Timestamp;
+use antiphon_storage::{Create, DirectoryLock, RocksStore, StoredCopy};
+use anyhow::{Context as _, Result};
+use serde::Serialize;
+
+use crate::backup::{beside, replace};
+
+/// What a repair did.
+#[derive(Debug, Serialize)]
+pub(crate) struct Repaired {
+    /// What was wrong; nothing else was done if nothing was.
+    pub(crate) fault: Option<String>,
+    pub(crate) kept: u64,
+    /// Origin, first and last counter of what is to come from peers.
+    pub(crate) lost: Vec<(String, u64, u64)>,
+    pub(crate) notes: Vec<String>,
+    /// Where the damaged data lie.
+    pub(crate) before: Option<PathBuf>,
+}
+
+/// What is wrong with a store that nobody runs on.
+fn fault(store: &Arc<StoredCopy>) -> Option<String> {
+    if let Err(error) = store.check() {
+        return Some(error.to_string());
+    }
+    match Log::look(store.clone()).map(|view| verify(&view)) {
+        Ok(Ok(report)) => report.faults.into_iter().next(),
+        Ok(Err(error)) => Some(error.to_string()),
+        Err(error) => Some(error.to_string()),
+    }
+}
+
+pub(crate) fn repair(data: &Path) -> Result<Repaired> {
+    let _locked = DirectoryLock::take(data).map_err(|error| match error.kind() {
+        StoreErrorKind::InUse => anyhow::anyhow!("{error}; stop the node first"),
+        _ => error.into(),
+    })?;
+    let advice = "it cannot even be looked into; restore a backup, or keep this directory, make a new node in its place with \
+                  `antiphon init`, and let it pull everything from its peers";
+    let store = Arc::new(StoredCopy::open(data).context(advice)?);
+    let nothing = Repaired { fault: None, kept: 0, lost: Vec::new(), notes: Vec::new(), before: None };
+    let Some(fault) = fault(&store) else { return Ok(nothing) };
+    let unfinished = beside(data, ".repairing")?;
+    if unfinished.exists() {
+        fs::remove_dir_all(&unfinished).with_context(|| format!("{}", unfinished.display()))?;
+    }
+    let new = Arc::new(RocksStore::open(&unfinished, Create::IfMissing)?);
+    let salvaged = salvage(&*store, new, Timestamp::now()).inspect_err(|_| {
+        let _ = fs::remove_dir_all(&unfinished); // the first error is the one to tell
+    });
+    let salvaged = salvaged.context(advice)?;
+    drop(store);
+    let before = replace(data, &unfinished, "damaged")?;
+    let lost = salvaged.lost.into_iter().map(|(origin, first, last)| (origin.to_string(), first, last)).collect();
+    Ok(Repaired { fault: Some(fault), kept: salvaged.kept, lost, notes: salvaged.notes, before })
+}

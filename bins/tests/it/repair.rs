@@ -1,0 +1,69 @@
+//! A node whose store was damaged.
+
+use std::fs;
+
+use crate::federation::mesh;
+use crate::support::{event, until};
+
+#[test]
+fn a_damaged_store_is_repaired_and_its_peers_bring_what_is_missing() {
+    let mut places = mesh(|_| "quic");
+    places.truncate(2);
+    let [alpha, bravo] = &places[..] else { panic!("two nodes") };
+    let (serving, other) = (alpha.serve(), bravo.serve());
+    let (code, _, err) = alpha.pipe(&["import"], &(0..3000).map(event).collect::<String>());
+    assert_eq!(code, 0, "{err}");
+    bravo.pipe(&["import"], &(3000..3200).map(event).collect::<String>());
+    until("both have all", || {
+        [alpha, bravo].iter().all(|place| place.json(&["status"])["events"] == 3200).then_some(())
+    });
+    // What is visible may be younger than what is told to be durable there.
+    until("bravo holds it durably", || (bravo.json(&["digest"]) == alpha.json(&["digest"])).then_some(()));
+    assert_eq!(serving.terminate(), 0);
+    // The next start reads the write-ahead log into tables.
+    let (code, out, err) = alpha.run(&["verify"]);
+    assert!(code == 0 && out.starts_with("clean"), "{out}{err}");
+    let (code, out, _) = alpha.run(&["verify", "--repair"]);
+    assert!(code == 0 && out.contains("nothing is damaged"), "{out}");
+
+    let db = alpha.dir.path().join("data/db");
+    let tables = fs::read_dir(&db).unwrap().map(|entry| entry.unwrap().path());
+    let tables = tables.filter(|path| path.extension().is_some_and(|end| end == "sst"));
+    // Which table is the log's only damage tells.
+    let in_the_log = tables.into_iter().any(|table| {
+        let whole = fs::read(&table).unwrap();
+        let mut bytes = whole.clone();
+        let at = bytes.len() / 3;
+        bytes[at] ^= 1;
+        fs::write(&table, bytes).unwrap();
+        let (code, _, err) = alpha.run(&["verify"]);
+        let hit = code != 0 && err.contains("`log`");
+        assert!(!hit || err.contains("verify --repair"), "{err}");
+        if !hit {
+            fs::write(&table, whole).unwrap();
+        }
+        hit
+    });
+    assert!(in_the_log, "no table is the log's");
+
+    let repaired = alpha.json(&["verify", "--repair"]);
+    let kept = repaired["kept"].as_u64().unwrap();
+    assert!(kept > 0 && kept < 3200, "{repaired}");
+    assert!(!repaired["lost"].as_array().unwrap().is_empty(), "{repaired}");
+    assert!(std::path::Path::new(repaired["before"].as_str().unwrap()).join("db").exists(), "{repaired}");
+    assert_eq!(alpha.json(&["status"])["epoch_change"]["why"], "repaired");
+    let serving = alpha.serve();
+    alpha.json(&["append", "-t", "after.repair"]);
+    until("both hold everything", || {
+        let (a, b) = (alpha.json(&["status"]), bravo.json(&["status"]));
+        (a["events"] == 3201 && a["digest"] == b["digest"]).then_some(())
+    });
+    let (code, out, err) = alpha.run(&["verify", "--repair"]);
+    assert!(code != 0 && err.contains("stop the node first"), "{out}{err}");
+    assert_eq!((serving.terminate(), other.terminate()), (0, 0));
+    for place in &places {
+        let (code, out, err) = place.run(&["verify"]);
+        assert!(code == 0 && out.starts_with("clean: 3201 events"), "{out}{err}");
+        assert_eq!(place.json(&["status"])["forks"], 0);
+    }
+}

@@ -1,0 +1,174 @@
+//! Taking over from a damaged store what is whole: every event that can be read, is what its digest says, and follows on
+//! what was taken over before it. The rest comes back from peers, as ordinary events.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use super::core::{Log, LogOptions};
+use super::epoch::EpochEnd;
+use super::open::OpenError;
+use super::view::{damaged, stored_dot};
+use crate::clock::VClock;
+use crate::codec::{EventView, StoredChain, decode_chain, decode_identity, decode_log_entry};
+use crate::cursor::Seq;
+use crate::digest::Digest;
+use crate::ids::{EventId, IdGenerator, Origin};
+use crate::store::{Batch, Durability, Family, KeyRange, Store, StoreError, keys};
+use crate::time::Timestamp;
+
+/// So many places without an entry, behind the last that is known, and the log is taken to be over.
+const ENOUGH_MISSES: u64 = 4096;
+/// How much is written at once.
+const GROUP_BYTES: usize = 4 << 20;
+
+/// What could be taken over.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Salvaged {
+    /// How many events.
+    pub kept: u64,
+    /// What was there and could not be: of each origin, the first and the last counter. Nothing behind a hole is kept,
+    /// and nothing whose causes are not.
+    pub lost: Vec<(Origin, u64, u64)>,
+    /// What else could not be read, for people.
+    pub notes: Vec<String>,
+}
+
+/// Makes a log in the empty store `to`, of the same cortex under a new epoch, with everything of `from` that is whole.
+/// What is known of peers and what an operator decided goes along; cursors and the state of replayers do not, so that
+/// peers are asked for what is missing, and replayers begin again.
+///
+/// # Errors
+/// [`OpenError`] where not even the identity can be read, or `to` cannot be written.
+pub fn salvage(from: &dyn Store, to: Arc<dyn Store>, now: Timestamp) -> Result<Salvaged, OpenError> {
+    let identity = from.get(Family::Meta, keys::META_IDENTITY)?.ok_or(OpenError::NotInitialised)?;
+    let identity = decode_identity(&identity).map_err(|e| damaged(Family::Meta, &e))?;
+    Log::create(&*to, &identity)?;
+    let mut salvaged = Salvaged::default();
+    copy_state(from, &*to, &mut salvaged)?;
+    let mut log = Log::open(to, LogOptions::default())?;
+    log.begin_epoch(EpochEnd::Repaired, now)?;
+    let mut known = chains_of(from, &mut salvaged);
+    log.take_over(from, &mut known, &mut salvaged)?;
+    for (&origin, &last) in &known {
+        let kept = log.view().heads().get(origin).map_or(0, |head| head.counter);
+        if kept < last {
+            salvaged.lost.push((origin, kept + 1, last));
+        }
+    }
+    Ok(salvaged)
+}
+
+/// Pins, forks and decisions, and what applications keep.
+fn copy_state(from: &dyn Store, to: &dyn Store, salvaged: &mut Salvaged) -> Result<(), StoreError> {
+    let state = keys::state("");
+    for (family, prefix) in [(Family::Pins, &[][..]), (Family::Evidence, &[]), (Family::Meta, &state)] {
+        let mut changes = Batch::new();
+        let read = from.scan(family, KeyRange::prefix(prefix), &mut |key, value| {
+            changes.put(family, key, value);
+            ControlFlow::Continue(())
+        });
+        if let Err(error) = read {
+            salvaged.notes.push(format!("not all of `{family}` can be read: {error}"));
+        }
+        to.commit(&changes, Durability::Relaxed)?;
+    }
+    if let Ok(Some(last)) = from.get(Family::Meta, keys::META_LAST_ID) {
+        let mut changes = Batch::new();
+        changes.put(Family::Meta, keys::META_LAST_ID, &last);
+        to.commit(&changes, Durability::Relaxed)?;
+    }
+    Ok(())
+}
+
+/// How far each origin reached, as far as that can be read.
+fn chains_of(from: &dyn Store, salvaged: &mut Salvaged) -> BTreeMap<Origin, u64> {
+    let mut known = BTreeMap::new();
+    let read = from.scan(Family::Clocks, KeyRange::prefix(&[]), &mut |key, value| {
+        if let (Some(origin), Ok(chain)) = (keys::origin_of_chain(key), decode_chain(value)) {
+            known.insert(origin, chain.counter);
+        }
+        ControlFlow::Continue(())
+    });
+    if let Err(error) = read {
+        salvaged.notes.push(format!("how far each origin reached cannot be read whole: {error}"));
+    }
+    known
+}
+
+impl Log {
+    fn take_over(
+        &mut self,
+        from: &dyn Store,
+        known: &mut BTreeMap<Origin, u64>,
+        salvaged: &mut Salvaged,
+    ) -> Result<(), StoreError> {
+        let counted: u64 = known.values().sum();
+        let last = from.last(Family::Log, &[]).ok().flatten().and_then(|(key, _)| keys::seq_of_log(&key));
+        let end = counted.max(last.map_or(0, Seq::get));
+        let (mut place, mut misses, mut unread) = (0, 0, 0_u64);
+        while place < end || misses < ENOUGH_MISSES {
+            place += 1;
+            match from.get(Family::Log, &keys::log(Seq::new(place))) {
+                Ok(None) => misses += 1,
+                Ok(Some(entry)) => {
+                    misses = 0;
+                    if self.take_entry(from, &entry, known) {
+                        salvaged.kept += 1;
+                    }
+                }
+                Err(_) => {
+                    misses = 0;
+                    unread += 1;
+                }
+            }
+            if self.staged_bytes() >= GROUP_BYTES {
+                self.commit(Durability::Relaxed)?;
+            }
+        }
+        if unread > 0 {
+            salvaged.notes.push(format!("{unread} places of the log cannot be read"));
+        }
+        self.stage_last_id()?;
+        self.commit(Durability::Sync)?;
+        self.sync()
+    }
+
+    /// Takes one entry, if it is whole and follows on what is here.
+    fn take_entry(&mut self, from: &dyn Store, entry: &[u8], known: &mut BTreeMap<Origin, u64>) -> bool {
+        let Ok((joined, record)) = decode_log_entry(entry) else { return false };
+        let Ok(event) = EventView::decode(record) else { return false };
+        let (origin, counter) = (event.dot.origin(), event.dot.counter());
+        let reached = known.entry(origin).or_insert(0);
+        *reached = counter.max(*reached);
+        let mut chain = self.chains.get(&origin).cloned().unwrap_or_else(|| StoredChain {
+            counter: 0,
+            digest: Digest::ZERO,
+            last_id: EventId::from_bytes([0; 16]),
+            clock: VClock::new(),
+        });
+        let digest = chain.digest.chain(record);
+        let held = |&(origin, counter): &(Origin, u64)| self.chains.get(&origin).is_some_and(|c| c.counter >= counter);
+        // Where the index cannot be read, nothing speaks against a record that the store's own checks let pass.
+        let differs = matches!(stored_dot(from, origin, counter), Ok(Some(dot)) if dot.digest != digest);
+        let follows =
+            counter == chain.counter + 1 && event.id > chain.last_id && event.deps.iter().all(|dep| held(&dep));
+        if differs || !follows || chain.clock.merge(&event.deps).is_err() {
+            return false;
+        }
+        (chain.counter, chain.digest, chain.last_id) = (counter, digest, event.id);
+        if origin.cortex() == self.identity.cortex_id {
+            self.ids = IdGenerator::after(self.ids.last().max(event.id));
+        }
+        let (id, dot, record) = (event.id, event.dot, bytes::Bytes::copy_from_slice(record));
+        self.set_chain(origin, chain);
+        self.stage_event(id, dot, digest, &record, joined);
+        true
+    }
+
+    fn stage_last_id(&mut self) -> Result<(), StoreError> {
+        let mut changes = Batch::new();
+        changes.put(Family::Meta, keys::META_LAST_ID, &self.ids.last().to_bytes());
+        self.stage_state(&changes)
+    }
+}

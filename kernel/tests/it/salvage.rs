@@ -1,0 +1,60 @@
+//! What is taken over from a damaged log.
+
+use std::sync::Arc;
+
+use antiphon_kernel::clock::VClock;
+use antiphon_kernel::log::{EpochEnd, read_cursor, read_epoch_change, salvage, verify};
+use antiphon_kernel::store::{Durability, Family, Store};
+use antiphon_kernel::testing::MemoryStore;
+use antiphon_kernel::time::Timestamp;
+
+use crate::support::{Node, peer_name, two};
+
+const NOW: Timestamp = Timestamp::from_micros(5_000_000);
+
+#[test]
+fn nothing_behind_a_hole_is_kept_and_nothing_without_its_causes_and_all_comes_back() {
+    let stores: Vec<_> = (0..3).map(|_| Arc::new(MemoryStore::new())).collect();
+    let each = stores.iter().enumerate();
+    let mut nodes: Vec<_> = each.map(|(n, store)| Node::new(n, 3, Arc::clone(store) as Arc<dyn Store>)).collect();
+    let append = |node: &mut Node, subject: &str, seen: &VClock| {
+        node.append(subject, seen, NOW, Durability::Sync);
+    };
+    let pull = |nodes: &mut Vec<Node>, one, other| {
+        let (client, server) = two(nodes, one, other);
+        client.pull(server).unwrap();
+    };
+    let none = VClock::new();
+    append(&mut nodes[0], "a1", &none);
+    append(&mut nodes[1], "b1", &none);
+    pull(&mut nodes, 0, 1);
+    append(&mut nodes[0], "a2", &none);
+    append(&mut nodes[0], "a3", &none);
+    pull(&mut nodes, 1, 0);
+    let all = nodes[1].log.view().clock();
+    append(&mut nodes[1], "b2, which has seen a3", &all);
+    append(&mut nodes[2], "c1", &none);
+    pull(&mut nodes, 1, 2);
+    pull(&mut nodes, 0, 1);
+    let origins: Vec<_> = nodes.iter().map(|node| node.log.view().local().origin()).collect();
+    assert_eq!(nodes[0].log.view().head().seq.get(), 6);
+
+    // The third place of its log: a2.
+    stores[0].tamper(Family::Log, &3_u64.to_be_bytes(), Some(b"not what was written"));
+    let new = Arc::new(MemoryStore::new());
+    let salvaged = salvage(&*stores[0], Arc::clone(&new) as Arc<dyn Store>, NOW).unwrap();
+    assert_eq!((salvaged.kept, &salvaged.lost), (3, &vec![(origins[0], 2, 3), (origins[1], 2, 2)]));
+    assert_eq!(read_epoch_change(&*new).unwrap().unwrap().why, EpochEnd::Repaired);
+    assert_eq!(read_cursor(&*new, &peer_name(1)).unwrap(), None, "peers are asked for what is missing");
+
+    nodes[0] = Node::over(0, new);
+    let view = nodes[0].log.view();
+    assert!(verify(&view).unwrap().is_clean());
+    assert_ne!(view.local().origin(), origins[0], "peers may hold more of it");
+    append(&mut nodes[0], "after the repair", &none);
+    pull(&mut nodes, 0, 1);
+    pull(&mut nodes, 1, 0);
+    assert_eq!(nodes[0].log.view().head().seq.get(), 7);
+    assert_eq!(nodes[0].log.view().heads().fold(), nodes[1].log.view().heads().fold());
+    assert!(verify(&nodes[0].log.view()).unwrap().is_clean());
+}
