@@ -13,6 +13,7 @@ use crate::error::from_io;
 use crate::format;
 use crate::options::Options;
 use crate::place;
+use crate::recovery;
 
 /// Makes a directory with a copy of an open database in it, as a store of its own.
 ///
@@ -49,8 +50,11 @@ impl StoredCopy {
     pub fn open(dir: impl AsRef<Path>) -> Result<Self, StoreError> {
         let dir = dir.as_ref();
         place::must_hold_a_store(dir)?;
-        let database = Database::open_for_reading(&place::database(dir), &Options::default())?;
-        Ok(Self { database, dir: dir.to_owned() })
+        Ok(Self::over(recovery::open_for_reading(dir, &Options::default())?, dir))
+    }
+
+    pub(crate) fn over(database: Database, dir: &Path) -> Self {
+        Self { database, dir: dir.to_owned() }
     }
 
     fn read_only<T>(&self) -> Result<T, StoreError> {

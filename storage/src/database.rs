@@ -2,18 +2,35 @@
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use antiphon_kernel::store::{Batch, Family, KERNEL_FAMILIES, KeyRange, KeyValue, StoreError, StoreErrorKind, Visitor};
 use rocksdb::checkpoint::Checkpoint;
-use rocksdb::{ColumnFamily, ColumnFamilyDescriptor, DB, DBRawIterator, ReadOptions, WriteBatch};
+use rocksdb::{ColumnFamily, ColumnFamilyDescriptor, DB, DBRawIterator, ErrorKind, ReadOptions, WriteBatch};
 
 use crate::error::{failure, from_rocksdb};
+use crate::marker;
 use crate::options::Options;
 use crate::place::has_database;
 use crate::tuning::{self, Tuning};
 
+/// How long a write waits at most, at a time, while writes are stopped.
+const LONGEST_PAUSE: Duration = Duration::from_millis(32);
+/// With less space than this, that is why.
+const SCARCE: u64 = 64 << 20;
+
 /// RocksDB has this family in every database. Nothing is kept in it.
 const DEFAULT: &str = "default";
+
+/// How much of a write-ahead log must be whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wal {
+    /// All of it, but for a record that the file breaks off in.
+    Whole,
+    /// What stands before the first record that is not.
+    UpToDamage,
+}
 
 /// One opening of the database. Dropping it closes RocksDB.
 pub(crate) struct Database {
@@ -29,8 +46,8 @@ impl Database {
     ///
     /// # Errors
     /// `Corrupt`, `InUse`, `ReadOnly`, `NoSpace`, `Io`.
-    pub(crate) fn open(path: &Path, options: &Options) -> Result<Self, StoreError> {
-        let mut tuning = Tuning::new(options);
+    pub(crate) fn open(path: &Path, options: &Options, wal: Wal) -> Result<Self, StoreError> {
+        let mut tuning = Tuning::new(options, wal);
         let failed = |error| from_rocksdb("could not open", path, &error);
         let exists = has_database(path)?;
         // RocksDB refuses an opening that leaves out a family. Those that we do not know are an embedder's, or those of
@@ -53,8 +70,8 @@ impl Database {
     ///
     /// # Errors
     /// `Corrupt`, `Io`.
-    pub(crate) fn open_for_reading(path: &Path, options: &Options) -> Result<Self, StoreError> {
-        let tuning = Tuning::new(options);
+    pub(crate) fn open_for_reading(path: &Path, options: &Options, wal: Wal) -> Result<Self, StoreError> {
+        let tuning = Tuning::new(options, wal);
         let failed = |error| from_rocksdb("could not open for reading", path, &error);
         let families = DB::list_cf(&tuning.rocks, path).map_err(failed)?;
         let descriptors = families.iter().map(|name| ColumnFamilyDescriptor::new(name, tuning.rocks.clone()));
@@ -120,6 +137,25 @@ impl Database {
             // RocksDB need not touch its log for it, yet the batches before it are to be durable.
             return if sync { self.sync() } else { Ok(()) };
         }
+        let began = Instant::now();
+        let options = tuning::writing(sync);
+        let mut pause = Duration::from_millis(1);
+        loop {
+            match self.db.write_opt(self.encoded(batch)?, &options) {
+                Ok(()) => return Ok(()),
+                // Stopped until flushes or compactions have caught up. That is waited for out here: a writer that waits in
+                // RocksDB's queue and a recovery from a full disk that is queued behind it wait for each other for ever.
+                Err(error) if error.kind() == ErrorKind::Incomplete && began.elapsed() < self.patience() => {
+                    thread::sleep(pause);
+                    pause = (2 * pause).min(LONGEST_PAUSE);
+                }
+                Err(error) if error.kind() == ErrorKind::Incomplete => return Err(self.stalled(began.elapsed())),
+                Err(error) => return Err(from_rocksdb("could not write to", &self.path, &error)),
+            }
+        }
+    }
+
+    fn encoded(&self, batch: &Batch) -> Result<WriteBatch, StoreError> {
         let mut handles: Vec<(Family<'_>, &ColumnFamily)> = Vec::with_capacity(KERNEL_FAMILIES.len());
         let mut writes = WriteBatch::with_capacity_bytes(batch.bytes() + 16 * batch.len() + 16);
         for change in batch.iter() {
@@ -136,8 +172,22 @@ impl Database {
                 None => writes.delete_cf(handle, change.key),
             }
         }
-        let written = self.db.write_opt(writes, &tuning::writing(sync));
-        written.map_err(|error| from_rocksdb("could not write to", &self.path, &error))
+        Ok(writes)
+    }
+
+    /// How long a write waits while writes are stopped: not long, where what it waits for has failed.
+    fn patience(&self) -> Duration {
+        match self.db.property_int_value("rocksdb.background-errors") {
+            Ok(Some(0) | None) => Duration::from_secs(60),
+            _ => Duration::from_secs(1),
+        }
+    }
+
+    fn stalled(&self, waited: Duration) -> StoreError {
+        let free = marker::free_bytes(&self.path).unwrap_or(u64::MAX);
+        let kind = if free < SCARCE { StoreErrorKind::NoSpace } else { StoreErrorKind::Io };
+        let why = format!("it has taken no write for {} s, since it cannot flush or compact", waited.as_secs());
+        failure(kind, "could not write to", &self.path, &why)
     }
 
     pub(crate) fn sync(&self) -> Result<(), StoreError> {

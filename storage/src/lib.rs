@@ -23,6 +23,7 @@
 //! | `lock` | the file `LOCK`, which keeps two processes apart |
 //! | `marker` | where the data stand, and the file `HEAD`: how far they reached |
 //! | `backup` | copies of a store, and [`StoredCopy`]: a look into one |
+//! | `recovery` | what is the torn end of a write-ahead log, and what is damage |
 //! | `database` | the families of an opened RocksDB: reads, writes, creation |
 //! | `tuning` | every RocksDB setting, with its reason |
 //! | `error` | what a RocksDB or file system error means to a caller |
@@ -35,6 +36,7 @@ mod lock;
 mod marker;
 mod options;
 mod place;
+mod recovery;
 mod store;
 mod tuning;
 

@@ -43,10 +43,10 @@ pub(crate) fn free_bytes(dir: &Path) -> Result<u64, StoreError> {
     Ok(u64::from(stat.blocks_available()).saturating_mul(u64::from(stat.fragment_size())))
 }
 
-/// The file `HEAD`: written over without a sync, so a note costs a copy into the page cache. It survives the process, and
-/// mostly the machine; whoever reads it checks what it says.
+/// The file `HEAD`: written over, and synced at the first note alone, so that a note costs a copy into the page cache. It
+/// survives the process, and after a power loss it may be an older one; whoever reads it checks what it says.
 #[derive(Debug, Default)]
-pub(crate) struct Head(OnceLock<Option<File>>);
+pub(crate) struct Head(OnceLock<Option<File>>, OnceLock<()>);
 
 impl Head {
     pub(crate) fn write(&self, dir: &Path, bytes: &[u8]) {
@@ -56,9 +56,14 @@ impl Head {
             file.inspect_err(|error| tracing::warn!(path = %path.display(), %error, "a lost tail will go unnoticed"))
                 .ok()
         });
-        if let Some(file) = file
-            && let Err(error) = file.write_all_at(&bytes[..bytes.len().min(LONGEST)], 0)
-        {
+        let Some(file) = file else { return };
+        let first = self.1.set(()).is_ok();
+        let written = file.write_all_at(&bytes[..bytes.len().min(LONGEST)], 0).and_then(|()| match first {
+            // Once, so that after a power loss there is an old note rather than none.
+            true => file.sync_data().and_then(|()| format::sync_directory(dir)),
+            false => Ok(()),
+        });
+        if let Err(error) = written {
             // The data are safe; only what would tell of their loss is stale.
             tracing::debug!(%error, "the head could not be noted");
         }

@@ -29,7 +29,7 @@ enum Found {
 }
 
 impl Place {
-    /// Makes a data directory ready for `open`, which gets the path of RocksDB's directory, and undoes what it made of
+    /// Makes a data directory ready for `open`, which opens the database, and undoes what it made of
     /// it where that fails.
     ///
     /// # Errors
@@ -37,7 +37,7 @@ impl Place {
     pub(crate) fn claim<T>(
         dir: &Path,
         create: Create,
-        open: impl FnOnce(&Path) -> Result<T, StoreError>,
+        open: impl FnOnce() -> Result<T, StoreError>,
     ) -> Result<(Self, T), StoreError> {
         // Looked at before the first change: a place that must not be opened stays as it was, byte for byte.
         look_for(dir, create)?;
@@ -57,7 +57,7 @@ impl Place {
             format::write(dir)?;
         }
         let place = Self { dir: dir.to_owned(), _lock: lock };
-        let opened = open(&place.database())?;
+        let opened = open()?;
         if found == Found::Nothing {
             sync_names(dir)?;
         }
@@ -79,11 +79,6 @@ impl Place {
     /// The data directory.
     pub(crate) fn dir(&self) -> &Path {
         &self.dir
-    }
-
-    /// RocksDB's directory in it.
-    pub(crate) fn database(&self) -> PathBuf {
-        database(&self.dir)
     }
 }
 

@@ -13,6 +13,7 @@ use crate::database::Database;
 use crate::marker::{self, Head};
 use crate::options::Options;
 use crate::place::Place;
+use crate::recovery;
 
 /// A [`Store`] in a directory, on RocksDB column families.
 ///
@@ -44,7 +45,7 @@ enum Handle {
 impl Handle {
     fn open(place: &Place, options: &Options) -> Result<Self, StoreError> {
         place.look_again()?;
-        Ok(Self::Open(Box::new(Database::open(&place.database(), options)?)))
+        Ok(Self::Open(Box::new(recovery::open(place.dir(), options)?)))
     }
 
     fn closed(error: &StoreError) -> Self {
@@ -74,7 +75,7 @@ impl RocksStore {
     pub fn open(path: impl AsRef<Path>, options: impl Into<Options>) -> Result<Self, StoreError> {
         let options = options.into();
         let (place, database) =
-            Place::claim(path.as_ref(), options.create, |database| Database::open(database, &options))?;
+            Place::claim(path.as_ref(), options.create, || recovery::open(path.as_ref(), &options))?;
         Ok(Self { handle: RwLock::new(Handle::Open(Box::new(database))), place, head: Head::default(), options })
     }
 
@@ -157,7 +158,7 @@ impl Store for RocksStore {
                 Ok(())
             }
             Err(error) => {
-                *handle = match Database::open_for_reading(&self.place.database(), &self.options) {
+                *handle = match recovery::open_for_reading(self.path(), &self.options) {
                     Ok(database) => Handle::Reading(Box::new(database), error.kind(), error.to_string()),
                     Err(_) => Handle::closed(&error),
                 };

@@ -5,8 +5,11 @@ use rocksdb::{
     ReadOptions, WriteBufferManager, WriteOptions,
 };
 
+use crate::database::Wal;
 use crate::options::Options;
 
+/// So many files that no compaction has sorted in yet stop writes: RocksDB's default.
+const LEVEL_ZERO_STOP: i32 = 36;
 /// Less makes RocksDB flush and evict without end.
 const LEAST_BYTES: usize = 1 << 20;
 
@@ -19,11 +22,11 @@ pub(crate) struct Tuning {
 }
 
 impl Tuning {
-    pub(crate) fn new(options: &Options) -> Self {
+    pub(crate) fn new(options: &Options, wal: Wal) -> Self {
         let cache_bytes = options.cache_bytes.max(LEAST_BYTES);
         let cache = Cache::new_lru_cache(cache_bytes);
         let mut rocks = Rocks::default();
-        integrity(&mut rocks);
+        integrity(&mut rocks, wal);
         memory(&mut rocks, options.write_buffer_bytes.max(LEAST_BYTES));
         files(&mut rocks);
         rocks.set_block_based_table_factory(&tables(&cache));
@@ -38,10 +41,14 @@ impl Tuning {
     }
 }
 
-fn integrity(rocks: &mut Rocks) {
+fn integrity(rocks: &mut Rocks, wal: Wal) {
     // The one mode that opens after a torn write and refuses a damaged middle. Point-in-time, the default, silently drops
-    // everything after the damage; absolute consistency refuses after every ordinary crash; skip-any leaves holes.
-    rocks.set_wal_recovery_mode(DBRecoveryMode::TolerateCorruptedTailRecords);
+    // everything after the damage, and is for where that is known to be nothing: see `recovery`. Absolute consistency
+    // refuses after every ordinary crash; skip-any leaves holes.
+    rocks.set_wal_recovery_mode(match wal {
+        Wal::Whole => DBRecoveryMode::TolerateCorruptedTailRecords,
+        Wal::UpToDamage => DBRecoveryMode::PointInTime,
+    });
     rocks.set_paranoid_checks(true);
     // A closed write-ahead log that is missing or short is then an error at the next start.
     rocks.set_track_and_verify_wals_in_manifest(true);
@@ -61,6 +68,11 @@ fn memory(rocks: &mut Rocks, write_buffer_bytes: usize) {
 }
 
 fn files(rocks: &mut Rocks) {
+    // Writes are stopped, or go on at full speed. In between RocksDB would set them back by delays that it reckons for
+    // writers who wait in its queue, and ours wait outside.
+    rocks.set_level_zero_slowdown_writes_trigger(LEVEL_ZERO_STOP);
+    rocks.set_level_zero_stop_writes_trigger(LEVEL_ZERO_STOP);
+    rocks.set_soft_pending_compaction_bytes_limit(0);
     // Never FIFO: it deletes the oldest file at a size limit.
     rocks.set_compaction_style(DBCompactionStyle::Level);
     rocks.set_level_compaction_dynamic_level_bytes(true);
@@ -98,9 +110,11 @@ pub(crate) fn checking() -> ReadOptions {
     read
 }
 
-/// For a commit that returns when the batch is on the disk, or before.
+/// For a commit that returns when the batch is on the disk, or before. Where RocksDB would make it wait, it fails with
+/// `Incomplete` instead, before anything was written: see `Database::write`.
 pub(crate) fn writing(sync: bool) -> WriteOptions {
     let mut write = WriteOptions::default();
     write.set_sync(sync);
+    write.set_no_slowdown(true);
     write
 }

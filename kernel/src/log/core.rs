@@ -213,16 +213,16 @@ impl Log {
     }
 
     /// What is in memory may not be what the store holds.
-    pub(super) fn fail(&mut self, why: &str) {
+    pub(super) fn fail(&mut self, why: &StoreError) {
         self.failed = true;
-        self.view.set_failure(Some(why.to_owned()));
+        self.view.set_failure(Some(why));
     }
 
     pub(super) fn usable(&self) -> Result<(), StoreError> {
         if self.failed {
-            let why = self.view.failure().unwrap_or_default();
+            let (kind, why) = self.view.failed_with().unwrap_or((StoreErrorKind::ReadOnly, String::new()));
             return Err(StoreError::new(
-                StoreErrorKind::ReadOnly,
+                kind,
                 format!("a write failed, and nothing is written until the store is open again: {why}"),
             ));
         }
@@ -265,7 +265,7 @@ impl Log {
             self.staged.batch.put(Family::Meta, keys::META_LAST_ID, &self.ids.last().to_bytes());
         }
         if let Err(error) = self.view.store().commit(&self.staged.batch, durability) {
-            self.fail(&error.to_string());
+            self.fail(&error);
             return Err(error);
         }
         self.unsynced.append(&mut self.staged.chains);
@@ -294,7 +294,7 @@ impl Log {
     pub fn sync(&mut self) -> Result<(), StoreError> {
         self.usable()?;
         if let Err(error) = self.view.store().sync() {
-            self.fail(&error.to_string());
+            self.fail(&error);
             return Err(error);
         }
         self.publish_durable();
@@ -319,7 +319,7 @@ impl Log {
     /// # Errors
     /// [`StoreError`]: recovery stays due.
     pub fn recover(&mut self) -> Result<(), StoreError> {
-        self.read_again().inspect_err(|error| self.view.set_failure(Some(error.to_string())))
+        self.read_again().inspect_err(|error| self.view.set_failure(Some(error)))
     }
 
     fn read_again(&mut self) -> Result<(), StoreError> {

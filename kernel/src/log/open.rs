@@ -12,6 +12,7 @@ use super::{LocalIdentity, LogHead};
 use crate::clock::MAX_CLOCK_ENTRIES;
 use crate::codec::{
     EventView, StoredChain, decode_chain, decode_identity, decode_log_entry, decode_noted_head, encode_identity,
+    encode_noted_head,
 };
 use crate::ids::{Epoch, EventId, Origin};
 use crate::store::{Batch, Durability, Family, KeyRange, Store, StoreError, StoreErrorKind, keys};
@@ -162,10 +163,24 @@ impl Log {
         // here on, so it must be.
         store.sync()?;
         settle(&*store, &mut identity, loaded.head, &mut options)?;
+        store.note(&encode_noted_head(identity.epoch, loaded.head.seq));
         let durable = Durable::of(identity.clone(), loaded.head, &loaded.chains, 0);
         let view = LogView::new(store, options.process, durable);
         Ok(Self::assemble(view, options, identity, loaded.chains, loaded.head, loaded.last_id, loaded.decisions))
     }
+}
+
+/// Whether the log in a store reaches what was noted of it, by [`Store::note`], at the latest: if so, nothing that was
+/// told to be durable by then is missing.
+///
+/// # Errors
+/// [`StoreError`] where the store cannot be read.
+pub fn reaches_noted(store: &dyn Store, noted: &[u8]) -> Result<bool, StoreError> {
+    let Some((epoch, seq)) = decode_noted_head(noted) else { return Ok(false) };
+    let identity = store.get(Family::Meta, keys::META_IDENTITY)?;
+    let identity = identity.map(|b| decode_identity(&b).map_err(|e| damaged(Family::Meta, &e))).transpose()?;
+    let head = load_head(store)?;
+    Ok(identity.is_some_and(|identity| identity.epoch == epoch) && head.seq >= seq)
 }
 
 /// Finds out whether these data are the ones that were written here, up to their end.

@@ -170,7 +170,7 @@ impl Log {
         // What was asked for on top of what is gone must not be applied.
         self.options.process = (self.options.entropy)() as u64;
         self.view.shared.process.store(self.options.process, std::sync::atomic::Ordering::Relaxed);
-        self.fail("the log is rewritten");
+        self.fail(&StoreError::new(StoreErrorKind::ReadOnly, "the log is being rewritten"));
         self.recover()?;
         committed?;
         tracing::warn!(%origin, from, events = moved, "a fork was resolved: events were set aside");

@@ -82,7 +82,7 @@ pub(super) struct Shared {
     pub(super) visible_head: watch::Sender<Seq>,
     pub(super) durable_head: watch::Sender<Seq>,
     receipts: Receipts,
-    failure: RwLock<Option<String>>,
+    failure: RwLock<Option<(StoreErrorKind, String)>>,
     pub(super) followed: Followed,
 }
 
@@ -150,11 +150,16 @@ impl LogView {
     /// Why nothing can be written at present, although everything can be read; `None` while it can.
     #[must_use]
     pub fn failure(&self) -> Option<String> {
+        self.failed_with().map(|(_, why)| why)
+    }
+
+    pub(super) fn failed_with(&self) -> Option<(StoreErrorKind, String)> {
         self.shared.failure.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    pub(super) fn set_failure(&self, why: Option<String>) {
-        *self.shared.failure.write().unwrap_or_else(PoisonError::into_inner) = why;
+    pub(super) fn set_failure(&self, error: Option<&StoreError>) {
+        let failure = error.map(|error| (error.kind(), error.to_string()));
+        *self.shared.failure.write().unwrap_or_else(PoisonError::into_inner) = failure;
     }
 
     /// The store below.

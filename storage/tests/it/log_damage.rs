@@ -3,8 +3,14 @@
 
 use std::fs::{self, OpenOptions};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use antiphon_kernel::clock::VClock;
+use antiphon_kernel::cortex::mint_identity;
+use antiphon_kernel::event::Draft;
+use antiphon_kernel::log::{Log, LogOptions};
 use antiphon_kernel::store::{Durability, StoreErrorKind};
+use antiphon_kernel::time::Timestamp;
 use antiphon_storage::RocksStore;
 use tempfile::TempDir;
 
@@ -94,4 +100,45 @@ fn a_refusal_repairs_nothing() {
     }
     flip(&log, at, 1);
     assert_eq!(count(&RocksStore::open(dir.path(), EXISTING).unwrap()).unwrap(), BATCHES);
+}
+
+#[test]
+fn a_torn_write_of_several_pages_is_no_damage_where_nothing_acknowledged_is_missing() {
+    let (good, bad) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let store: Arc<RocksStore> = Arc::new(open(good.path()));
+    Log::create(&*store, &mint_identity("alpha")).unwrap();
+    let mut log = Log::open(store, LogOptions::default()).unwrap();
+    let mut append = |bytes: usize, durability| {
+        let payload: Vec<u8> = (0..bytes).map(|n| (n * 7 % 251) as u8).collect();
+        log.append(&[Draft::new("test", payload)], &VClock::new(), Timestamp::now()).unwrap();
+        log.commit(durability).unwrap();
+        fs::metadata(log_of(good.path())).unwrap().len() as usize
+    };
+    let safe = append(20_000, Durability::Sync);
+    let end = append(20_000, Durability::Relaxed);
+    let name = log_of(good.path()).strip_prefix(good.path()).unwrap().to_owned();
+    // Pages of the last write that did not reach the disk, as a power loss leaves them.
+    let mut torn = 0;
+    for page in (safe.next_multiple_of(4096)..end - 4096).step_by(4096) {
+        copy(good.path(), bad.path());
+        let mut bytes = fs::read(bad.path().join(&name)).unwrap();
+        bytes[page..page + 4096].fill(0);
+        fs::write(bad.path().join(&name), bytes).unwrap();
+        let store = Arc::new(RocksStore::open(bad.path(), EXISTING).unwrap());
+        assert_eq!(Log::open(store, LogOptions::default()).unwrap().view().head().seq.get(), 1);
+        torn += 1;
+    }
+    assert!(torn >= 3, "{safe}..{end}");
+    // The same within what was acknowledged, or where nobody knows what was.
+    for (at, noted) in [(safe - 9_000, true), (end - 9_000, false)] {
+        copy(good.path(), bad.path());
+        let mut bytes = fs::read(bad.path().join(&name)).unwrap();
+        bytes[at..at + 4096].fill(0);
+        fs::write(bad.path().join(&name), bytes).unwrap();
+        if !noted {
+            fs::remove_file(bad.path().join("HEAD")).unwrap();
+        }
+        let error = RocksStore::open(bad.path(), EXISTING).unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::Corrupt, "{at}: {error}");
+    }
 }
