@@ -12,6 +12,7 @@ TARGET ?= all
 BENCH ?= *
 COVERAGE_MIN ?= 90
 SEED ?= 1
+SEEDS ?= 2000
 KILLS ?= 400
 ERRORS ?= 40
 POWERS ?= 200
@@ -89,7 +90,8 @@ fuzz: ## Fuzz for TIME=60 seconds each (TARGET=all; needs a nightly toolchain, i
 	    -- -max_total_time=$(TIME) -max_len=65536 -malloc_limit_mb=4 || exit 1; done
 
 # About five minutes. As root, or the power stays on. `antiphon-torture help` has each kind alone.
-torture: setup ## Kill it, cut its power, damage its files, count losses (KILLS=400 ERRORS= POWERS= TAILS= FLIPS= FULLS= READONLYS= SEED= KEEP=dir)
+torture: setup ## Simulate, kill, cut the power, damage files, count losses (SEEDS=2000 KILLS=400 ERRORS= POWERS= TAILS= FLIPS= FULLS= READONLYS= SEED= KEEP=dir)
+	ANTIPHON_SEEDS=$(SEEDS) $(CARGO) test -q --workspace --test sim -- --nocapture every
 	$(CARGO) build -q --workspace --bins
 	'$(TARGET_DIR)/debug/antiphon-torture' all --seed $(SEED) --kills $(KILLS) --errors $(ERRORS) --powers $(POWERS) \
 	  --tails $(TAILS) --flips $(FLIPS) --fulls $(FULLS) --readonlys $(READONLYS) $(if $(KEEP),--keep '$(KEEP)')
