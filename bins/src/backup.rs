@@ -128,6 +128,9 @@ pub(crate) fn restore(from: &Path, data: &Path) -> Result<Restored> {
     if unfinished.exists() {
         fs::remove_dir_all(&unfinished).with_context(|| format!("{}", unfinished.display()))?;
     }
+    if let Some(parent) = data.parent() {
+        fs::create_dir_all(parent).with_context(|| format!("{}", parent.display()))?;
+    }
     let epoch = prepare(from, &unfinished, &backup).inspect_err(|_| {
         let _ = fs::remove_dir_all(&unfinished); // the first error is the one to tell
     })?;

@@ -1,6 +1,7 @@
 //! RocksDB as a store, through the public API and through the files that it leaves.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod copies;
 mod crash;
 mod files;
 mod incarnations;
