@@ -429,8 +429,7 @@ impl Node {
         if self.serving {
             match mode {
                 PeerMode::Paused => self.cortex.syncer().pause(name).await?,
-                PeerMode::Sync if self.cortex.service().mode().pulls() => self.cortex.syncer().resume(name).await?,
-                PeerMode::Sync => {}
+                PeerMode::Sync => self.cortex.syncer().resume(name).await?,
             }
         }
         Ok(json!({ "peer": name, "mode": mode }))
@@ -440,16 +439,7 @@ impl Node {
         let state = self.cortex.state();
         state.set(MODE_KEY, mode.as_str()).await?;
         self.cortex.service().set_mode(mode);
-        if self.serving {
-            for peer in &self.config.federation.peers {
-                let kept = state.get(&peer_mode_key(&peer.name))?.and_then(|m| m.parse().ok());
-                let pulled = mode.pulls() && kept.unwrap_or(peer.mode) == PeerMode::Sync;
-                match pulled {
-                    true => self.cortex.syncer().resume(&peer.name).await?,
-                    false => self.cortex.syncer().pause(&peer.name).await?,
-                }
-            }
-        }
+        self.cortex.syncer().set_mode(mode);
         Ok(json!({ "mode": mode }))
     }
 }

@@ -75,7 +75,7 @@ text_enum! {
         /// Pull and serve.
         #[default]
         Sync = "sync",
-        /// Serve; pull nothing.
+        /// Serve; pull nothing but what this cortex wrote itself and has lost.
         Publish = "publish",
         /// Pull; refuse to serve. What is appended here does not leave.
         Subscribe = "subscribe",
@@ -83,7 +83,7 @@ text_enum! {
 }
 
 impl FederationMode {
-    /// Whether peers are pulled.
+    /// Whether peers are pulled for what others wrote.
     #[must_use]
     pub const fn pulls(self) -> bool {
         !matches!(self, Self::Publish)

@@ -30,6 +30,8 @@ pub(super) struct Question {
     pub(super) by_clock: bool,
     pub(super) anew: bool,
     pub(super) wait: Duration,
+    /// Whose events. Unless everybody's, no cursor is kept, and one answer is asked for at a time.
+    pub(super) scope: Scope,
     pub(super) direct: Vec<CortexId>,
     pub(super) request: RequestId,
 }
@@ -93,7 +95,7 @@ impl Feed {
             after: None,
             max_events: MAX_BATCH_EVENTS,
             max_bytes: MAX_BATCH_BYTES,
-            scope: Scope::All,
+            scope: question.scope,
             withhold: Heads::default(),
         };
         let answer = self.answer(question, &mut asked).await;
@@ -125,11 +127,13 @@ impl Feed {
         // Nothing is open, or the server ended the run in order.
         self.tail = None;
         asked.request = question.request;
-        asked.after = if question.by_clock { None } else { cursor()? };
+        let all = question.scope == Scope::All;
+        asked.after = if question.by_clock || !all { None } else { cursor()? };
         asked.withhold = withhold_from(&**question.view.store(), question.to)
             .map_err(|e| TransportError::new(ErrorCategory::Store, e.to_string()))?;
         let request = self.request(question, asked);
-        match hard(deadline, self.link.tail(&request, deadline)).await? {
+        let tail = if all { hard(deadline, self.link.tail(&request, deadline)).await? } else { None };
+        match tail {
             Some(mut tail) => {
                 let pushed = hard(deadline, tail.next(deadline)).await?;
                 self.tail = Some((asked.request, asked.withhold.clone(), tail));
@@ -156,7 +160,7 @@ impl Feed {
             max_bytes: asked.max_bytes,
             wait: question.wait,
             delivery: Delivery::Live,
-            scope: Scope::All,
+            scope: asked.scope,
             withhold: asked.withhold.clone(),
         };
         lock(&self.told).open(&request, &known);

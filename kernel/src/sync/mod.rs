@@ -10,10 +10,10 @@ mod statuses;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
-use crate::config::{Config, PeerConfig, PeerMode};
+use crate::config::{Config, FederationMode};
 use crate::entropy;
 use crate::health::ErrorCategory;
 use crate::ids::{Origin, PeerName};
@@ -80,16 +80,27 @@ pub struct Syncer {
     statuses: Arc<Statuses>,
     running: Mutex<BTreeMap<PeerName, Running>>,
     space: Mutex<Option<JoinHandle<()>>>,
+    federation: watch::Sender<FederationMode>,
 }
 
 impl Syncer {
     /// A syncer that does nothing until [`Syncer::start`].
     #[must_use]
     pub fn new(log: LogHandle, transports: Vec<Arc<dyn Transport>>, config: Config) -> Self {
-        Self { log, transports, config, statuses: Arc::default(), running: Mutex::default(), space: Mutex::default() }
+        let federation = watch::Sender::new(config.mode);
+        Self {
+            federation,
+            log,
+            transports,
+            config,
+            statuses: Arc::default(),
+            running: Mutex::default(),
+            space: Mutex::default(),
+        }
     }
 
-    /// Starts pulling: one task a peer. Peers that are paused, and all peers under mode `publish`, wait to be resumed.
+    /// Starts pulling: one task a peer. Peers that are paused wait to be resumed. Under mode `publish` they are asked for what
+    /// this cortex wrote and has lost, and for nothing else.
     /// Must be called within a tokio runtime.
     ///
     /// # Errors
@@ -105,10 +116,11 @@ impl Syncer {
             statuses: Arc::clone(&self.statuses),
             pinning: Arc::default(),
             low: space.low(),
+            federation: self.federation.subscribe(),
         };
         for peer in &self.config.peers {
             let mut first = state.peer_state(&peer.name, &peer.endpoint)?;
-            first.mode = self.mode_of(peer);
+            first.mode = peer.mode;
             first.phase = crate::machine::Phase::Paused;
             let (commands, inbox) = mpsc::channel(16);
             let task = PeerTask::new(peer.clone(), first, common.clone());
@@ -117,10 +129,6 @@ impl Syncer {
         }
         *self.space.lock().unwrap_or_else(PoisonError::into_inner) = Some(tokio::spawn(space.run()));
         Ok(())
-    }
-
-    fn mode_of(&self, peer: &PeerConfig) -> PeerMode {
-        if self.config.mode.pulls() { peer.mode } else { PeerMode::Paused }
     }
 
     /// Stops pulling; what is in flight is dropped, what was given to the log is kept.
@@ -192,6 +200,11 @@ impl Syncer {
             // One that was stopped meanwhile is not asked at all.
             let _ = self.command(&peer.name, Command::Anew).await;
         }
+    }
+
+    /// Changes what this cortex pulls: everything, or under `publish` what it wrote itself and has lost.
+    pub fn set_mode(&self, mode: FederationMode) {
+        self.federation.send_if_modified(|now| std::mem::replace(now, mode) != mode);
     }
 
     /// Compares all histories with a peer's, over a connection of its own. Changes nothing, here or there.

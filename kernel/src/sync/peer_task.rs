@@ -12,13 +12,13 @@ use tokio::time::Instant;
 use super::feed::{Feed, Question, SharedTold, lock};
 use super::inspect::{MAX_QUESTIONS, inspect};
 use super::statuses::{Live, Statuses};
-use crate::config::{PeerConfig, PeerMode};
+use crate::config::{FederationMode, PeerConfig, PeerMode};
 use crate::entropy;
 use crate::health::ErrorCategory;
 use crate::ids::{CortexId, Origin};
 use crate::log::{Asked, IngestError, LogHandle, LogView, read_pin};
 use crate::machine::{Action, IdentityContext, IngestOutcome, Inspection, News, Now, PeerMachine, Source};
-use crate::protocol::{EventBatch, FetchReply, Identity, MAX_WAIT, Pushed, RequestId};
+use crate::protocol::{EventBatch, FetchReply, Identity, MAX_WAIT, Pushed, RequestId, Scope};
 use crate::state::{PeerState, State, StateError};
 use crate::time::Timestamp;
 use crate::transport::{Link, Transport, TransportError};
@@ -75,6 +75,8 @@ pub(super) struct PeerTask {
     pinning: Arc<Mutex<()>>,
     /// Whether there is too little space for more.
     low: watch::Receiver<bool>,
+    /// What this cortex does in its federation.
+    federation: watch::Receiver<FederationMode>,
 }
 
 /// What all peers' tasks have in common.
@@ -86,11 +88,12 @@ pub(super) struct Common {
     pub(super) statuses: Arc<Statuses>,
     pub(super) pinning: Arc<Mutex<()>>,
     pub(super) low: watch::Receiver<bool>,
+    pub(super) federation: watch::Receiver<FederationMode>,
 }
 
 impl PeerTask {
     pub(super) fn new(peer: PeerConfig, status: PeerState, common: Common) -> Self {
-        let Common { interval, log, transports, statuses, pinning, low } = common;
+        let Common { interval, log, transports, statuses, pinning, low, federation } = common;
         let context =
             IdentityContext { own: log.view().local().cortex_id, pin: status.cortex_id, pinned_elsewhere: Vec::new() };
         let machine = PeerMachine::new(interval.min(MAX_WAIT), context, status.health.clone());
@@ -114,6 +117,7 @@ impl PeerTask {
             refreshing: None,
             pinning,
             low,
+            federation,
         };
         task.publish();
         task
@@ -153,6 +157,10 @@ impl PeerTask {
                     durable.mark_changed();
                 }
                 Ok(()) = self.low.changed() => self.space(),
+                Ok(()) = self.federation.changed() => {
+                    self.close_feed();
+                    self.machine.ask_anew(self.now());
+                }
                 Ok(()) = durable.changed(), if told => self.refresh(),
                 Ok(()) = self.live.changed(), if told => self.refresh(),
                 () = sleep_until(timer) => {
@@ -333,7 +341,8 @@ impl PeerTask {
         let view = self.log.view().clone();
         let request = RequestId { process: view.process(), number: self.requests };
         let (peer, direct) = (self.peer.name.clone(), self.direct());
-        let question = Question { view, peer, to, by_clock, anew, wait, direct, request };
+        let scope = self.scope();
+        let question = Question { view, peer, to, by_clock, anew, wait, scope, direct, request };
         let feed = match self.feed.take() {
             Some(feed) => Ok(feed),
             None => self.link().map(|link| Feed::new(link, Arc::clone(&self.told))),
@@ -361,6 +370,15 @@ impl PeerTask {
             };
             Input::Inspected(number, outcome)
         }));
+    }
+
+    /// A publisher wants back what it wrote and has lost, and nothing else.
+    fn scope(&mut self) -> Scope {
+        if self.federation.borrow_and_update().pulls() {
+            Scope::All
+        } else {
+            Scope::Cortex(self.log.view().local().cortex_id)
+        }
     }
 
     fn direct(&mut self) -> Vec<CortexId> {
@@ -427,7 +445,8 @@ impl PeerTask {
         if let Ok(stored) = self.state.peer_state(&self.peer.name, &self.peer.endpoint) {
             status = PeerState { mode: self.status.mode, ..stored };
         }
-        status.lag = self.machine.lag();
+        // Of what is not pulled nobody lags behind.
+        status.lag = self.machine.lag().filter(|_| self.federation.borrow().pulls());
         status.phase = self.machine.phase();
         status.health = self.machine.health().clone();
         self.statuses.publish(status);

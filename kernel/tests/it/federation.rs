@@ -189,7 +189,8 @@ async fn a_publisher_pulls_nothing_and_pages_are_parked() {
     let bravo = start(&network, "bravo", FederationMode::Sync, vec![]).await;
     let alpha = start(&network, "alpha", FederationMode::Publish, vec![peer("bravo")]).await;
     bravo.append(Draft::new("t", "x")).await.unwrap();
-    assert_eq!(status(&alpha, "bravo").phase, Phase::Paused);
+    until("alpha is in contact", || status(&alpha, "bravo").phase == Phase::Live).await;
+    assert_eq!((alpha.view().head().seq.get(), status(&alpha, "bravo").lag), (0, None));
     let parked = {
         let service = bravo.service().clone();
         tokio::spawn(
@@ -281,4 +282,38 @@ async fn histories_are_compared_and_nothing_changes() {
     for cortex in [alpha, bravo, charlie, delta] {
         cortex.stop().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_publisher_gets_back_what_it_wrote_and_has_lost_and_nothing_else() {
+    let network = MemoryNetwork::new();
+    let publisher = |store: &Arc<MemoryStore>| {
+        let interval = Some(Interval::new(Duration::from_secs(1)).unwrap());
+        let config =
+            Config { mode: FederationMode::Publish, interval, peers: vec![peer("bravo")], ..Config::default() };
+        Cortex::builder(store.clone()).name("alpha").config(config).transport(network.clone()).start()
+    };
+    let store = Arc::new(MemoryStore::new());
+    let alpha = publisher(&store).await.unwrap();
+    network.serve("alpha", alpha.service().clone());
+    alpha.append(Draft::new("note.written", "kept")).await.unwrap();
+    let image = Arc::new(store.durable_copy());
+    alpha.append(Draft::new("note.written", "lost")).await.unwrap();
+    let bravo = start(&network, "bravo", FederationMode::Sync, vec![peer("alpha")]).await;
+    bravo.append(Draft::new("note.written", "of bravo")).await.unwrap();
+    until("bravo has it", || bravo.view().head().seq.get() == 3).await;
+    alpha.stop().await;
+
+    let alpha = publisher(&image).await.unwrap();
+    network.serve("alpha", alpha.service().clone());
+    until("alpha has it back", || alpha.view().head().seq.get() == 2).await;
+    let appended = alpha.append(Draft::new("note.written", "after")).await.unwrap();
+    assert_eq!((appended.dot.counter(), appended.seq.get()), (1, 3), "under a new epoch");
+    until("bravo has all", || bravo.view().head().seq.get() == 4).await;
+    assert!(alpha.view().heads().get(bravo.view().local().origin()).is_none(), "nothing of bravo's");
+
+    alpha.syncer().set_mode(FederationMode::Sync);
+    until("it pulls", || digest(&alpha) == digest(&bravo)).await;
+    alpha.stop().await;
+    bravo.stop().await;
 }
