@@ -197,6 +197,12 @@ pub(crate) enum ReplayCommand {
 pub(crate) enum ForkCommand {
     /// List the forks that this node knows of.
     List,
+    /// Print the events that left this node's log when forks were resolved, one CloudEvent a line.
+    Evidence {
+        /// At most so many.
+        #[arg(long, default_value_t = 1000)]
+        limit: usize,
+    },
     /// End one here: keep this version, and set the other aside with all that depends on it.
     Resolve {
         /// The version's digest as `antiphon fork list` prints it, or at least its first 8 digits.

@@ -12,7 +12,9 @@ use antiphon_kernel::cursor::Seq;
 use antiphon_kernel::digest::Digest;
 use antiphon_kernel::event::{Draft, from_cloud_event};
 use antiphon_kernel::ids::{EventId, PeerName};
-use antiphon_kernel::log::{AppendError, Appended, Context as Seen, Fork, LogEntry, read_epoch_change, verify};
+use antiphon_kernel::log::{
+    AppendError, Appended, Context as Seen, Fork, LogEntry, events_set_aside, read_epoch_change, verify,
+};
 use antiphon_kernel::replay::{self, Conflict, OnFailure, ReplayHandle};
 use antiphon_kernel::state::PeerState;
 use antiphon_kernel::store::{Durability, StoreErrorKind};
@@ -84,6 +86,9 @@ pub(crate) enum Ask {
         to: PathBuf,
     },
     ForkList,
+    ForkEvidence {
+        limit: usize,
+    },
     ForkResolve {
         /// A digest, or enough of its beginning.
         keep: String,
@@ -217,6 +222,10 @@ impl Node {
                 Ok(json!(tokio::task::spawn_blocking(move || backup::make(&store, &to)).await??))
             }
             Ask::ForkList => Ok(Value::Array(self.forks()?.iter().map(fork_json).collect())),
+            Ask::ForkEvidence { limit } => {
+                let events = events_set_aside(&*self.store, limit)?;
+                Ok(Value::Array(events.iter().map(|entry| entry.to_cloud_event()).collect::<Result<_, _>>()?))
+            }
             Ask::ForkResolve { keep } => self.resolve_fork(&keep).await,
         }
     }

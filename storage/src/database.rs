@@ -190,6 +190,11 @@ impl Database {
         failure(kind, "could not write to", &self.path, &why)
     }
 
+    /// The sequence number of the newest change.
+    pub(crate) fn newest(&self) -> u64 {
+        self.db.latest_sequence_number()
+    }
+
     pub(crate) fn sync(&self) -> Result<(), StoreError> {
         self.db.flush_wal(true).map_err(|error| from_rocksdb("could not sync", &self.path, &error))
     }

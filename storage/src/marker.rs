@@ -49,14 +49,28 @@ pub(crate) fn free_bytes(dir: &Path) -> Result<u64, StoreError> {
 pub(crate) struct Head(OnceLock<Option<File>>, OnceLock<()>);
 
 impl Head {
-    pub(crate) fn write(&self, dir: &Path, bytes: &[u8]) {
+    /// Notes that the database is durable up to this sequence number. Behind what the kernel notes; with its inverse, so
+    /// that half of it is none.
+    pub(crate) fn write_synced(&self, dir: &Path, number: u64) {
+        let Some(file) = self.file(dir) else { return };
+        let bytes = [number.to_be_bytes(), (!number).to_be_bytes()].concat();
+        if let Err(error) = file.write_all_at(&bytes, LONGEST as u64) {
+            tracing::debug!(%error, "what is durable could not be noted");
+        }
+    }
+
+    fn file(&self, dir: &Path) -> Option<&File> {
         let file = self.0.get_or_init(|| {
             let path = dir.join(HEAD);
             let file = OpenOptions::new().write(true).create(true).truncate(false).open(&path);
             file.inspect_err(|error| tracing::warn!(path = %path.display(), %error, "a lost tail will go unnoticed"))
                 .ok()
         });
-        let Some(file) = file else { return };
+        file.as_ref()
+    }
+
+    pub(crate) fn write(&self, dir: &Path, bytes: &[u8]) {
+        let Some(file) = self.file(dir) else { return };
         let first = self.1.set(()).is_ok();
         let written = file.write_all_at(&bytes[..bytes.len().min(LONGEST)], 0).and_then(|()| match first {
             // Once, so that after a power loss there is an old note rather than none.
@@ -72,5 +86,15 @@ impl Head {
 
 /// What was noted last, by whichever process.
 pub(crate) fn noted(dir: &Path) -> Option<Vec<u8>> {
-    fs::read(dir.join(HEAD)).ok().filter(|bytes| bytes.len() <= LONGEST)
+    let mut bytes = fs::read(dir.join(HEAD)).ok()?;
+    bytes.truncate(LONGEST);
+    Some(bytes)
+}
+
+/// The last of the database's sequence numbers that was noted to be durable.
+pub(crate) fn synced(dir: &Path) -> Option<u64> {
+    let bytes = fs::read(dir.join(HEAD)).ok()?;
+    let (number, inverted) = bytes.get(LONGEST..LONGEST + 16)?.split_at(8);
+    let word = |bytes: &[u8]| bytes.try_into().map(u64::from_be_bytes).ok();
+    word(number).filter(|number| word(inverted) == Some(!number))
 }

@@ -51,9 +51,9 @@ pub(crate) fn open_for_reading(dir: &Path, options: &Options) -> Result<Database
 
 /// Whether what stands before the first bad record is all that was ever acknowledged, as far as was noted.
 fn ends_torn(dir: &Path, options: &Options) -> bool {
-    let Some(noted) = marker::noted(dir) else { return false };
+    let (Some(noted), Some(synced)) = (marker::noted(dir), marker::synced(dir)) else { return false };
     let Ok(database) = Database::open_for_reading(&place::database(dir), options, Wal::UpToDamage) else {
         return false;
     };
-    reaches_noted(&StoredCopy::over(database, dir), &noted).unwrap_or(false)
+    database.newest() >= synced && reaches_noted(&StoredCopy::over(database, dir), &noted).unwrap_or(false)
 }

@@ -87,6 +87,9 @@ pub(crate) async fn run(cli: Cli) -> Result<()> {
         }
         Command::Restore { from } => restore(file, &from, json),
         Command::Fork { command: ForkCommand::List } => show::forks(&ask(file, Ask::ForkList).await?, json),
+        Command::Fork { command: ForkCommand::Evidence { limit } } => {
+            show::lines(&ask(file, Ask::ForkEvidence { limit }).await?)
+        }
         Command::Fork { command: ForkCommand::Resolve { keep } } => {
             let answer = ask(file, Ask::ForkResolve { keep }).await?;
             let (origin, from, aside) = (text_of(&answer["origin"]), &answer["from"], &answer["set_aside"]);

@@ -69,6 +69,8 @@ fn a_fork_is_found_at_first_contact_kept_apart_and_ended() {
     });
     let (_, log, _) = alpha.run(&["log"]);
     assert!(log.contains("from.bravo") && !log.contains("from.alpha"), "{log}");
+    let (_, evidence, _) = alpha.run(&["fork", "evidence"]);
+    assert!(evidence.lines().count() == 9 && evidence.contains("from.alpha"), "{evidence}");
     let (_, view, _) = alpha.run(&["view"]);
     assert!(!view.contains("\"s/100\"") && view.contains("\"s/14\""), "the view began again: {view}");
     let (code, out, err) = bravo.run(&["verify", "--peer", "alpha"]);

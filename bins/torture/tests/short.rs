@@ -28,7 +28,11 @@ fn written(dir: &Path) -> u64 {
     assert!(output.status.success(), "{}", stderr(&output));
     fs::write(dir.with_extension("acks"), &output.stdout).unwrap();
     let said = String::from_utf8(output.stdout).unwrap();
-    let places = said.lines().filter_map(|line| line.strip_prefix("ack ")?.split(' ').next()?.parse().ok());
+    // Of its own events the place, of a peer's how far the log reached with them.
+    let places = said.lines().filter_map(|line| match line.strip_prefix("ack ") {
+        Some(own) => own.split(' ').next()?.parse().ok(),
+        None => line.strip_prefix("got ")?.split(' ').nth(1)?.parse().ok(),
+    });
     places.max().unwrap()
 }
 

@@ -6,15 +6,16 @@ use std::ops::ControlFlow;
 use super::core::Log;
 use super::epoch::EpochEnd;
 use super::forks::{Fork, forks};
-use super::view::stored_dot;
+use super::view::{LogEntry, damaged, stored_dot};
 use crate::clock::VClock;
 use crate::codec::{
-    EventView, StoredChain, StoredDot, encode_chain, encode_decision, encode_dot, encode_log_entry, encode_seq,
+    EventView, StoredChain, StoredDot, decode_log_entry, encode_chain, encode_decision, encode_dot, encode_log_entry,
+    encode_seq,
 };
 use crate::cursor::Seq;
 use crate::digest::Digest;
 use crate::ids::{EventId, Origin};
-use crate::store::{Batch, Durability, Family, KeyRange, StoreError, StoreErrorKind, keys};
+use crate::store::{Batch, Durability, Family, KeyRange, Store, StoreError, StoreErrorKind, keys};
 use crate::time::Timestamp;
 
 /// The most that is rewritten at once: it is one batch, in memory.
@@ -45,6 +46,30 @@ pub enum ResolveError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+/// Events that left the log when forks were resolved, resolution by resolution, in the log's order, each with the place
+/// that it had. At most `limit`.
+///
+/// # Errors
+/// [`StoreError`].
+pub fn events_set_aside(store: &dyn Store, limit: usize) -> Result<Vec<LogEntry>, StoreError> {
+    let (mut found, mut fault) = (Vec::new(), None);
+    store.scan(Family::Evidence, KeyRange::prefix(keys::SET_ASIDE), &mut |key, value| {
+        if found.len() == limit {
+            return ControlFlow::Break(());
+        }
+        match (keys::place_of_set_aside(key), decode_log_entry(value)) {
+            (Some(seq), Ok((joined, record))) => {
+                found.push(LogEntry { seq, joined, record: bytes::Bytes::copy_from_slice(record) });
+                return ControlFlow::Continue(());
+            }
+            (None, _) => fault = Some(StoreError::corrupt("family `evidence`: a key is no place")),
+            (_, Err(error)) => fault = Some(damaged(Family::Evidence, &error)),
+        }
+        ControlFlow::Break(())
+    })?;
+    fault.map_or(Ok(found), Err)
 }
 
 impl Log {

@@ -101,13 +101,17 @@ impl Writer {
     fn stage(&mut self, operation: Operation, waiting: &mut Vec<Waiting>) -> bool {
         if self.log.needs_recovery() && self.recover_after.is_none_or(|after| Instant::now() >= after) {
             // Each try closes the store to readers for a moment.
+            let first = self.recover_after.is_none();
             self.recover_after = Some(Instant::now() + RECOVER_APART);
             match self.log.recover() {
                 Ok(()) => {
                     self.recover_after = None;
                     tracing::info!("the store is open again and can be written");
                 }
-                Err(error) => tracing::error!(%error, "the store cannot be written; what is there is served on"),
+                Err(error) if first => {
+                    tracing::error!(%error, "the store cannot be written; what is there is served on, and it is tried again");
+                }
+                Err(error) => tracing::debug!(%error, "the store still cannot be written"),
             }
         }
         let now = Timestamp::now();

@@ -98,9 +98,18 @@ pub(crate) fn evidence(origin: Origin, version: Digest, counter: u64) -> Vec<u8>
     [b"r", &origin.to_bytes()[..], &version.to_bytes(), &counter.to_be_bytes()].concat()
 }
 
+/// `evidence`: events that were set aside.
+pub(crate) const SET_ASIDE: &[u8] = b"a";
+
+/// The place that an event had, in a key of [`set_aside`].
+pub(crate) fn place_of_set_aside(key: &[u8]) -> Option<Seq> {
+    let (_epoch, place) = key.strip_prefix(SET_ASIDE)?.split_first_chunk::<8>()?;
+    seq_of_log(place)
+}
+
 /// `evidence`: an event that was set aside, by the epoch that began then and the place it had.
 pub(crate) fn set_aside(epoch: Epoch, seq: Seq) -> Vec<u8> {
-    [b"a", &epoch.get().to_be_bytes()[..], &log(seq)].concat()
+    [SET_ASIDE, &epoch.get().to_be_bytes()[..], &log(seq)].concat()
 }
 
 /// Whether a key of `cursors` is that of a cursor.

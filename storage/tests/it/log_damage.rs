@@ -9,7 +9,7 @@ use antiphon_kernel::clock::VClock;
 use antiphon_kernel::cortex::mint_identity;
 use antiphon_kernel::event::Draft;
 use antiphon_kernel::log::{Log, LogOptions};
-use antiphon_kernel::store::{Durability, StoreErrorKind};
+use antiphon_kernel::store::{Batch, Durability, Family, StoreErrorKind};
 use antiphon_kernel::time::Timestamp;
 use antiphon_storage::RocksStore;
 use tempfile::TempDir;
@@ -108,14 +108,14 @@ fn a_torn_write_of_several_pages_is_no_damage_where_nothing_acknowledged_is_miss
     let store: Arc<RocksStore> = Arc::new(open(good.path()));
     Log::create(&*store, &mint_identity("alpha")).unwrap();
     let mut log = Log::open(store, LogOptions::default()).unwrap();
-    let mut append = |bytes: usize, durability| {
+    let append = |log: &mut Log, bytes: usize, durability| {
         let payload: Vec<u8> = (0..bytes).map(|n| (n * 7 % 251) as u8).collect();
         log.append(&[Draft::new("test", payload)], &VClock::new(), Timestamp::now()).unwrap();
         log.commit(durability).unwrap();
         fs::metadata(log_of(good.path())).unwrap().len() as usize
     };
-    let safe = append(20_000, Durability::Sync);
-    let end = append(20_000, Durability::Relaxed);
+    let safe = append(&mut log, 20_000, Durability::Sync);
+    let end = append(&mut log, 20_000, Durability::Relaxed);
     let name = log_of(good.path()).strip_prefix(good.path()).unwrap().to_owned();
     // Pages of the last write that did not reach the disk, as a power loss leaves them.
     let mut torn = 0;
@@ -129,6 +129,16 @@ fn a_torn_write_of_several_pages_is_no_damage_where_nothing_acknowledged_is_miss
         torn += 1;
     }
     assert!(torn >= 3, "{safe}..{end}");
+    // Something else than an event that was durable too, in the last record.
+    let mut state = Batch::new();
+    state.put(Family::Meta, b"state/kept", &[7; 100]);
+    log.stage_state(&state).unwrap();
+    log.commit(Durability::Sync).unwrap();
+    copy(good.path(), bad.path());
+    let last = fs::metadata(bad.path().join(&name)).unwrap().len() as usize;
+    flip(&bad.path().join(&name), last - 50, 1);
+    let error = RocksStore::open(bad.path(), EXISTING).unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Corrupt, "{error}");
     // The same within what was acknowledged, or where nobody knows what was.
     for (at, noted) in [(safe - 9_000, true), (end - 9_000, false)] {
         copy(good.path(), bad.path());
