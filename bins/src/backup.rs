@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use antiphon_kernel::ids::CortexId;
-use antiphon_kernel::log::{Log, LogOptions, LogView, verify};
+use antiphon_kernel::log::{Log, LogOptions, LogView, OpenError, verify};
 use antiphon_kernel::store::{Store as _, StoreErrorKind};
 use antiphon_kernel::time::Timestamp;
 use antiphon_storage::{Create, DirectoryLock, RocksStore, StoredCopy};
@@ -116,14 +116,14 @@ pub(crate) struct Restored {
 }
 
 /// Puts a backup in the place of the data directory. What was there is moved aside.
-pub(crate) fn restore(from: &Path, data: &Path) -> Result<Restored> {
+pub(crate) fn restore(from: &Path, data: &Path, name: &str) -> Result<Restored> {
     let manifest = fs::read(from.join(MANIFEST)).with_context(|| {
         format!("{} is no backup: there is no {MANIFEST}; `antiphon backup` makes them", from.display())
     })?;
     let backup: Manifest = serde_json::from_slice(&manifest)
         .with_context(|| format!("{} does not read", from.join(MANIFEST).display()))?;
     // Held until the end: no node may start on what is being replaced.
-    let _locked = present(data, &backup)?;
+    let _locked = present(data, &backup, name)?;
     let unfinished = beside(data, ".restoring")?;
     if unfinished.exists() {
         fs::remove_dir_all(&unfinished).with_context(|| format!("{}", unfinished.display()))?;
@@ -139,7 +139,7 @@ pub(crate) fn restore(from: &Path, data: &Path) -> Result<Restored> {
 }
 
 /// What is there must be the same cortex's, and nobody's at present: it stays locked, and is only looked into.
-fn present(data: &Path, backup: &Manifest) -> Result<Option<DirectoryLock>> {
+fn present(data: &Path, backup: &Manifest, name: &str) -> Result<Option<DirectoryLock>> {
     if !data.exists() {
         return Ok(None);
     }
@@ -148,13 +148,13 @@ fn present(data: &Path, backup: &Manifest) -> Result<Option<DirectoryLock>> {
         _ => error.into(),
     })?;
     let there = match StoredCopy::open(data) {
-        Ok(store) => Log::look(Arc::new(store)).ok(),
+        Ok(store) => match Log::look(Arc::new(store)) {
+            Ok(there) => Some(there),
+            Err(OpenError::NotInitialised) => None,
+            Err(error) => unreadable(&error, data, backup, name)?,
+        },
         Err(error) if error.kind() == StoreErrorKind::Missing => None,
-        // What is restored may be so because this is damaged. It is moved aside, and nothing of it is lost.
-        Err(error) => {
-            eprintln!("what is there cannot be read ({error}), so whose it was is not checked");
-            None
-        }
+        Err(error) => unreadable(&error, data, backup, name)?,
     };
     if let Some(there) = there.map(|view| view.local().cortex_id).filter(|there| *there != backup.cortex_id) {
         bail!(
@@ -166,6 +166,21 @@ fn present(data: &Path, backup: &Manifest) -> Result<Option<DirectoryLock>> {
         );
     }
     Ok(Some(lock))
+}
+
+/// What is restored may be so because this is damaged. It is moved aside, and nothing of it is lost; but whose it was cannot
+/// be compared, and two nodes must not run as one cortex.
+fn unreadable(error: &dyn std::fmt::Display, data: &Path, backup: &Manifest, name: &str) -> Result<Option<LogView>> {
+    if backup.name != name {
+        bail!(
+            "what is in {} cannot be read ({error}), so whose it was is not known; the backup is of `{}`, and this node is \
+             configured as `{name}`. If it is the right one all the same, move that directory away first",
+            data.display(),
+            backup.name
+        );
+    }
+    eprintln!("what is there cannot be read ({error}), so whose it was is not checked");
+    Ok(None)
 }
 
 /// Copies, checks, and begins the new epoch.

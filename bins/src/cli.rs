@@ -197,7 +197,8 @@ pub(crate) enum ReplayCommand {
 pub(crate) enum ForkCommand {
     /// List the forks that this node knows of.
     List,
-    /// Print the events that left this node's log when forks were resolved, one CloudEvent a line.
+    /// Print the events that this node keeps beside its log, one CloudEvent a line: those that left it when forks were resolved,
+    /// and those that wait behind a hole since a repair.
     Evidence {
         /// At most so many.
         #[arg(long, default_value_t = 1000)]
@@ -219,6 +220,123 @@ pub(crate) enum BenchCommand {
     Throughput(ThroughputArgs),
     /// How fast events are appended, and replayed through the view, alone and beside a second replayer.
     Replay(ReplayArgs),
+    /// How fast a log crosses from one process to another, beside RocksDB's own limit for the same puts.
+    Replicate(ReplicateArgs),
+    /// How often each event crosses in a full mesh.
+    Mesh(MeshArgs),
+    /// What peers cost while nothing happens: CPU and memory each.
+    Idle(IdleArgs),
+    /// How much memory a node takes that reads a long log from its beginning.
+    Catchup(CatchupArgs),
+    /// One side of a bench, in a process of its own.
+    #[command(hide = true)]
+    Side(SideArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReplicateArgs {
+    /// Over which transports.
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Scheme::Quic, Scheme::Https])]
+    pub(crate) transport: Vec<Scheme>,
+    /// How many events.
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) events: u64,
+    /// Bytes of data in each.
+    #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u32).range(..=1_000_000))]
+    pub(crate) size: u32,
+    /// How often, one after another.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) rounds: u32,
+    /// Do not wait for the disk, on either side.
+    #[arg(long)]
+    pub(crate) relaxed: bool,
+    /// Put the stores below this directory.
+    #[arg(long)]
+    pub(crate) dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MeshArgs {
+    /// Over which transports.
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Scheme::Quic, Scheme::Https])]
+    pub(crate) transport: Vec<Scheme>,
+    /// How many cortexes.
+    #[arg(long, value_delimiter = ',', default_values_t = [8])]
+    pub(crate) cortexes: Vec<u16>,
+    /// How many events each of them appends.
+    #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) events: u32,
+    /// Put the stores below this directory.
+    #[arg(long)]
+    pub(crate) dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct IdleArgs {
+    /// Over which transports.
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Scheme::Quic, Scheme::Https])]
+    pub(crate) transport: Vec<Scheme>,
+    /// How many peers.
+    #[arg(long, value_delimiter = ',', default_values_t = [1000])]
+    pub(crate) peers: Vec<u32>,
+    /// For how long they are watched once all are live.
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=3600))]
+    pub(crate) seconds: u32,
+    /// Put the stores below this directory.
+    #[arg(long)]
+    pub(crate) dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CatchupArgs {
+    /// Over which transports.
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Scheme::Quic])]
+    pub(crate) transport: Vec<Scheme>,
+    /// How many events the log has.
+    #[arg(long, default_value_t = 10_000_000, value_parser = clap::value_parser!(u64).range(10..))]
+    pub(crate) events: u64,
+    /// Bytes of data in each.
+    #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u32).range(..=1_000_000))]
+    pub(crate) size: u32,
+    /// Put the stores below this directory.
+    #[arg(long)]
+    pub(crate) dir: Option<PathBuf>,
+}
+
+/// What a process of a bench does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Role {
+    Serve,
+    Pull,
+    Many,
+    PullMany,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SideArgs {
+    /// Where the bench's files are.
+    #[arg(long)]
+    pub(crate) root: PathBuf,
+    #[arg(long, value_enum)]
+    pub(crate) role: Role,
+    #[arg(long, value_enum)]
+    pub(crate) scheme: Scheme,
+    /// The store's.
+    #[arg(long)]
+    pub(crate) name: String,
+    #[arg(long)]
+    pub(crate) relaxed: bool,
+    /// Whom to pull.
+    #[arg(long)]
+    pub(crate) from: Option<std::net::SocketAddr>,
+    /// A file with addresses of whom to pull.
+    #[arg(long)]
+    pub(crate) peers: Option<PathBuf>,
+    /// How many events to wait for, or how many cortexes to be.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) events: u64,
+    #[arg(long, default_value_t = 0)]
+    pub(crate) seconds: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

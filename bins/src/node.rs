@@ -13,7 +13,7 @@ use antiphon_kernel::digest::Digest;
 use antiphon_kernel::event::{Draft, from_cloud_event};
 use antiphon_kernel::ids::{EventId, PeerName};
 use antiphon_kernel::log::{
-    AppendError, Appended, Context as Seen, Fork, LogEntry, events_set_aside, read_epoch_change, verify,
+    AppendError, Appended, Context as Seen, Fork, LogEntry, events_beside, read_epoch_change, verify,
 };
 use antiphon_kernel::replay::{self, Conflict, OnFailure, ReplayHandle};
 use antiphon_kernel::state::PeerState;
@@ -223,7 +223,7 @@ impl Node {
             }
             Ask::ForkList => Ok(Value::Array(self.forks()?.iter().map(fork_json).collect())),
             Ask::ForkEvidence { limit } => {
-                let events = events_set_aside(&*self.store, limit)?;
+                let events = events_beside(&*self.store, limit)?;
                 Ok(Value::Array(events.iter().map(|entry| entry.to_cloud_event()).collect::<Result<_, _>>()?))
             }
             Ask::ForkResolve { keep } => self.resolve_fork(&keep).await,

@@ -19,6 +19,8 @@ pub(crate) struct Repaired {
     /// What was wrong; nothing else was done if nothing was.
     pub(crate) fault: Option<String>,
     pub(crate) kept: u64,
+    /// Whole events behind a hole, which join the log once the hole is filled.
+    pub(crate) waiting: u64,
     /// Origin, first and last counter of what is to come from peers.
     pub(crate) lost: Vec<(String, u64, u64)>,
     pub(crate) notes: Vec<String>,
@@ -45,9 +47,19 @@ pub(crate) fn repair(data: &Path) -> Result<Repaired> {
     })?;
     let advice = "it cannot even be looked into; restore a backup, or keep this directory, make a new node in its place with \
                   `antiphon init`, and let it pull everything from its peers";
-    let store = Arc::new(StoredCopy::open(data).context(advice)?);
-    let nothing = Repaired { fault: None, kept: 0, lost: Vec::new(), notes: Vec::new(), before: None };
-    let Some(fault) = fault(&store) else { return Ok(nothing) };
+    let nothing = Repaired { fault: None, kept: 0, waiting: 0, lost: Vec::new(), notes: Vec::new(), before: None };
+    let (store, fault) = match StoredCopy::open(data) {
+        Ok(store) => {
+            let store = Arc::new(store);
+            let Some(fault) = fault(&store) else { return Ok(nothing) };
+            (store, fault)
+        }
+        // What stands before the damage in the write-ahead log is whole.
+        Err(error) if error.kind() == StoreErrorKind::Corrupt => {
+            (Arc::new(StoredCopy::up_to_damage(data).context(advice)?), error.to_string())
+        }
+        Err(error) => return Err(error).context(advice),
+    };
     let unfinished = beside(data, ".repairing")?;
     if unfinished.exists() {
         fs::remove_dir_all(&unfinished).with_context(|| format!("{}", unfinished.display()))?;
@@ -60,5 +72,12 @@ pub(crate) fn repair(data: &Path) -> Result<Repaired> {
     drop(store);
     let before = replace(data, &unfinished, "damaged")?;
     let lost = salvaged.lost.into_iter().map(|(origin, first, last)| (origin.to_string(), first, last)).collect();
-    Ok(Repaired { fault: Some(fault), kept: salvaged.kept, lost, notes: salvaged.notes, before })
+    Ok(Repaired {
+        fault: Some(fault),
+        kept: salvaged.kept,
+        waiting: salvaged.waiting,
+        lost,
+        notes: salvaged.notes,
+        before,
+    })
 }

@@ -53,6 +53,17 @@ impl StoredCopy {
         Ok(Self::over(recovery::open_for_reading(dir, &Options::default())?, dir))
     }
 
+    /// Looks into a store that [`StoredCopy::open`] refuses since its write-ahead log is damaged: at what stands before the
+    /// damage. For saving what can be saved, and for nothing else.
+    ///
+    /// # Errors
+    /// As [`StoredCopy::open`].
+    pub fn up_to_damage(dir: impl AsRef<Path>) -> Result<Self, StoreError> {
+        let dir = dir.as_ref();
+        place::must_hold_a_store(dir)?;
+        Ok(Self::over(recovery::open_up_to_damage(dir, &Options::default())?, dir))
+    }
+
     pub(crate) fn over(database: Database, dir: &Path) -> Self {
         Self { database, dir: dir.to_owned() }
     }

@@ -69,12 +69,12 @@ impl Head {
         file.as_ref()
     }
 
-    pub(crate) fn write(&self, dir: &Path, bytes: &[u8]) {
+    pub(crate) fn write(&self, dir: &Path, bytes: &[u8], durable: bool) {
         let Some(file) = self.file(dir) else { return };
-        let first = self.1.set(()).is_ok();
-        let written = file.write_all_at(&bytes[..bytes.len().min(LONGEST)], 0).and_then(|()| match first {
-            // Once, so that after a power loss there is an old note rather than none.
-            true => file.sync_data().and_then(|()| format::sync_directory(dir)),
+        // Once in any case, so that after a power loss there is an old note rather than none.
+        let sync = self.1.set(()).is_ok() || durable;
+        let written = file.write_all_at(&bytes[..bytes.len().min(LONGEST)], 0).and_then(|()| match sync {
+            true => file.sync_all().and_then(|()| format::sync_directory(dir)),
             false => Ok(()),
         });
         if let Err(error) = written {

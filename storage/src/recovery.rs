@@ -16,11 +16,18 @@ use crate::marker;
 use crate::options::Options;
 use crate::place;
 
-/// Opens the database in a data directory.
+/// Opens the database in a data directory, and says whether writes are missing at its end that were noted as durable: whole
+/// records that went are no damage to RocksDB.
 ///
 /// # Errors
 /// As [`Database::open`].
-pub(crate) fn open(dir: &Path, options: &Options) -> Result<Database, StoreError> {
+pub(crate) fn open(dir: &Path, options: &Options) -> Result<(Database, bool), StoreError> {
+    let database = open_whole(dir, options)?;
+    let lost = marker::synced(dir).is_some_and(|synced| database.newest() < synced);
+    Ok((database, lost))
+}
+
+fn open_whole(dir: &Path, options: &Options) -> Result<Database, StoreError> {
     let path = place::database(dir);
     match Database::open(&path, options, Wal::Whole) {
         Err(error) if error.kind() == StoreErrorKind::Corrupt && ends_torn(dir, options) => {
@@ -47,6 +54,14 @@ pub(crate) fn open_for_reading(dir: &Path, options: &Options) -> Result<Database
         }
         other => other,
     }
+}
+
+/// Opens it for reading alone, up to the first bad record of its write-ahead log, whatever that is: to save what can be.
+///
+/// # Errors
+/// As [`Database::open_for_reading`].
+pub(crate) fn open_up_to_damage(dir: &Path, options: &Options) -> Result<Database, StoreError> {
+    Database::open_for_reading(&place::database(dir), options, Wal::UpToDamage)
 }
 
 /// Whether what stands before the first bad record is all that was ever acknowledged, as far as was noted.

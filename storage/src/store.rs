@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use antiphon_kernel::store::{
@@ -32,6 +33,7 @@ pub struct RocksStore {
     place: Place,
     head: Head,
     options: Options,
+    lost_end: AtomicBool,
 }
 
 enum Handle {
@@ -43,11 +45,6 @@ enum Handle {
 }
 
 impl Handle {
-    fn open(place: &Place, options: &Options) -> Result<Self, StoreError> {
-        place.look_again()?;
-        Ok(Self::Open(Box::new(recovery::open(place.dir(), options)?)))
-    }
-
     fn closed(error: &StoreError) -> Self {
         Self::Closed(error.kind(), error.to_string())
     }
@@ -74,9 +71,10 @@ impl RocksStore {
     /// - `Misuse`: the path leads to, or through, something that is no directory.
     pub fn open(path: impl AsRef<Path>, options: impl Into<Options>) -> Result<Self, StoreError> {
         let options = options.into();
-        let (place, database) =
+        let (place, (database, lost_end)) =
             Place::claim(path.as_ref(), options.create, || recovery::open(path.as_ref(), &options))?;
-        Ok(Self { handle: RwLock::new(Handle::Open(Box::new(database))), place, head: Head::default(), options })
+        let handle = RwLock::new(Handle::Open(Box::new(database)));
+        Ok(Self { handle, place, head: Head::default(), options, lost_end: AtomicBool::new(lost_end) })
     }
 
     /// The directory that it was opened in.
@@ -134,11 +132,12 @@ impl Store for RocksStore {
 
     fn commit(&self, batch: &Batch, durability: Durability) -> Result<(), StoreError> {
         self.write(|database| {
+            // What another thread writes meanwhile, and does not sync, must not be counted: it may be gone after a power
+            // loss, and would be missed. Each change has a number of its own.
+            let least = database.newest() + batch.len() as u64;
             database.write(batch, durability == Durability::Sync)?;
             if durability == Durability::Sync {
-                // Another thread's relaxed write may be counted in: then a torn end may be taken for damage, never the
-                // other way round.
-                self.head.write_synced(self.path(), database.newest());
+                self.head.write_synced(self.path(), least);
             }
             Ok(())
         })
@@ -165,9 +164,10 @@ impl Store for RocksStore {
         let mut handle = self.exclusive();
         // Closed first: RocksDB lets no one open a database twice, and remembers a failed write until it is closed.
         *handle = Handle::Closed(StoreErrorKind::Io, "it was interrupted".to_owned());
-        match Handle::open(&self.place, &self.options) {
-            Ok(open) => {
-                *handle = open;
+        match self.place.look_again().and_then(|()| recovery::open(self.path(), &self.options)) {
+            Ok((database, lost_end)) => {
+                *handle = Handle::Open(Box::new(database));
+                self.lost_end.fetch_or(lost_end, Ordering::Relaxed);
                 Ok(())
             }
             Err(error) => {
@@ -192,12 +192,16 @@ impl Store for RocksStore {
         marker::place(self.path()).map(Some)
     }
 
-    fn note(&self, bytes: &[u8]) {
-        self.head.write(self.path(), bytes);
+    fn note(&self, bytes: &[u8], durability: Durability) {
+        self.head.write(self.path(), bytes, durability == Durability::Sync);
     }
 
     fn noted(&self) -> Option<Vec<u8>> {
         marker::noted(self.path())
+    }
+
+    fn lost_end(&self) -> bool {
+        self.lost_end.load(Ordering::Relaxed)
     }
 }
 

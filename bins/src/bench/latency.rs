@@ -49,7 +49,7 @@ fn micros(elapsed: Duration) -> u64 {
 
 /// What the disk takes for as many bytes: the part that no software can save.
 fn fsync(bench: &Bench, events: u32, size: u32) -> Result<Histogram<u64>> {
-    let mut file = tempfile::tempfile_in(bench.dir.path()).context("no file to measure the disk with")?;
+    let mut file = tempfile::tempfile_in(bench.path()).context("no file to measure the disk with")?;
     let (data, mut histogram) = (vec![7_u8; size as usize + 300], histogram()?);
     for _ in 0..events {
         let began = Instant::now();
@@ -82,7 +82,7 @@ impl EventReplayer for Stopwatch {
 async fn measure(bench: &Bench, scheme: Scheme, durability: Durability, args: &LatencyArgs) -> Result<Histogram<u64>> {
     let name = |side| format!("{side}-{}-{durability:?}", scheme.as_str());
     let server = bench.node(&name("server"), vec![], durability)?.start().await?;
-    let listening = bench.serve(scheme, &server).await?;
+    let listening = bench.serve(scheme, server.service()).await?;
     let (replayed, mut replays) = mpsc::unbounded_channel();
     let puller = bench.node(&name("puller"), vec![bench.peer(scheme, listening.addr())?], durability)?;
     let puller = puller.replayer(Stopwatch(replayed)).start().await?;

@@ -1,9 +1,16 @@
 //! `antiphon bench`: two nodes in one process, so that one clock times both; their stores are RocksDB, and between them are
 //! real sockets with TLS.
 
+pub(crate) mod catchup;
+pub(crate) mod idle;
 pub(crate) mod latency;
+mod limit;
+pub(crate) mod mesh;
 pub(crate) mod replay;
+pub(crate) mod replicate;
+pub(crate) mod side;
 pub(crate) mod throughput;
+mod usage;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -13,7 +20,9 @@ use antiphon_https::{HttpsOptions, HttpsServer, HttpsTransport, ServerOptions};
 use antiphon_kernel::config::{Config, PeerConfig, PeerMode, SharedKey};
 use antiphon_kernel::cortex::{Cortex, CortexBuilder};
 use antiphon_kernel::ids::PeerName;
+use antiphon_kernel::service::Service;
 use antiphon_kernel::store::Durability;
+use antiphon_kernel::transport::Transport;
 use antiphon_quic::{QuicOptions, QuicServer, QuicServerOptions, QuicTransport, TlsFiles};
 use antiphon_storage::{Create, RocksStore};
 use anyhow::{Context as _, Result};
@@ -37,12 +46,20 @@ impl Scheme {
 
 /// Where the stores and certificates of a bench stand, and what joins its nodes.
 struct Bench {
-    dir: TempDir,
+    /// Removed with it, unless it is another process's.
+    dir: Root,
     key: SharedKey,
+}
+
+enum Root {
+    Own(TempDir),
+    Other(PathBuf),
 }
 
 /// The name of both nodes' certificate.
 const NODE: &str = "bench";
+/// Where the side of a bench in another process finds the key.
+const KEY: &str = "ANTIPHON_SHARED_KEY";
 
 impl Bench {
     fn new(dir: Option<&Path>) -> Result<Self> {
@@ -53,16 +70,41 @@ impl Bench {
         let dir = dir.context("no temporary directory could be made")?;
         let name = PeerName::new(NODE)?;
         dev_certs::write(&dir.path().join("certs"), &[name], &[])?;
-        Ok(Self { dir, key: SharedKey::new(&new_key()?)? })
+        Ok(Self { dir: Root::Own(dir), key: SharedKey::new(&new_key()?)? })
+    }
+
+    /// One that another process made.
+    fn join(root: &Path) -> Result<Self> {
+        let key = std::env::var(KEY).context("a side of a bench is given its key")?;
+        Ok(Self { dir: Root::Other(root.to_owned()), key: SharedKey::new(&key)? })
+    }
+
+    fn path(&self) -> &Path {
+        match &self.dir {
+            Root::Own(dir) => dir.path(),
+            Root::Other(dir) => dir,
+        }
+    }
+
+    fn key(&self) -> &str {
+        self.key.expose()
     }
 
     fn cert(&self, file: &str) -> PathBuf {
-        self.dir.path().join("certs").join(file)
+        self.path().join("certs").join(file)
+    }
+
+    fn transports(&self) -> Vec<Arc<dyn Transport>> {
+        let (quic, https) = (self.key.clone(), self.key.clone());
+        vec![
+            Arc::new(QuicTransport::new(QuicOptions { shared_key: quic })),
+            Arc::new(HttpsTransport::new(HttpsOptions { shared_key: https, allow_plaintext_loopback: false })),
+        ]
     }
 
     /// A node over a store of its own.
     fn node(&self, name: &str, peers: Vec<PeerConfig>, durability: Durability) -> Result<CortexBuilder> {
-        let store = RocksStore::open(self.dir.path().join(name), Create::IfMissing)?;
+        let store = RocksStore::open(self.path().join(name), Create::IfMissing)?;
         let config = Config { peers, shared_key: self.key.clone(), ..Config::default() };
         let (quic, https) = (self.key.clone(), self.key.clone());
         Ok(Cortex::builder(Arc::new(store))
@@ -74,13 +116,17 @@ impl Bench {
     }
 
     fn peer(&self, scheme: Scheme, addr: SocketAddr) -> Result<PeerConfig> {
-        let endpoint = format!("{}://{addr}", scheme.as_str());
-        Ok(PeerConfig { name: PeerName::new("server")?, endpoint, ca: Some(self.cert("ca.pem")), mode: PeerMode::Sync })
+        self.peer_named("server", scheme, addr)
     }
 
-    async fn serve(&self, scheme: Scheme, cortex: &Cortex) -> Result<Server> {
+    fn peer_named(&self, name: &str, scheme: Scheme, addr: SocketAddr) -> Result<PeerConfig> {
+        let endpoint = format!("{}://{addr}", scheme.as_str());
+        Ok(PeerConfig { name: PeerName::new(name)?, endpoint, ca: Some(self.cert("ca.pem")), mode: PeerMode::Sync })
+    }
+
+    async fn serve(&self, scheme: Scheme, service: &Service) -> Result<Server> {
         let tls = TlsFiles { cert: self.cert(&format!("{NODE}.pem")), key: self.cert(&format!("{NODE}.key")) };
-        let (addr, service) = (SocketAddr::from(([127, 0, 0, 1], 0)), cortex.service().clone());
+        let (addr, service) = (SocketAddr::from(([127, 0, 0, 1], 0)), service.clone());
         Ok(match scheme {
             Scheme::Quic => {
                 let (shared_key, limits) = (self.key.clone(), antiphon_quic::Limits::default());
@@ -107,6 +153,22 @@ impl Server {
         match self {
             Self::Quic(server) => server.local_addr(),
             Self::Https(server) => server.local_addr(),
+        }
+    }
+
+    /// Stops in order, and says how much it put on the wire.
+    async fn shutdown(self) -> u64 {
+        match self {
+            Self::Quic(server) => {
+                let sent = server.sent_bytes();
+                server.shutdown().await;
+                sent.get()
+            }
+            Self::Https(server) => {
+                let sent = server.sent_bytes();
+                server.shutdown().await;
+                sent.get()
+            }
         }
     }
 }

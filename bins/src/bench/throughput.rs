@@ -74,7 +74,7 @@ async fn measure(
     loss: f64,
     args: &ThroughputArgs,
 ) -> Result<Vec<Value>> {
-    let listening = bench.serve(scheme, server).await?;
+    let listening = bench.serve(scheme, server.service()).await?;
     let path = Path {
         latency: Duration::from_millis(rtt.into()) / 2,
         bytes_per_second: Some(u64::from(args.limit) * 1_000_000 / 8),
@@ -94,7 +94,7 @@ async fn measure(
     let events = puller.view().head().seq.get() as f64;
     puller.stop().await;
     drop((proxy, listening));
-    std::fs::remove_dir_all(bench.dir.path().join(name))?;
+    std::fs::remove_dir_all(bench.path().join(name))?;
     // Data alone: what the events, the frames, TLS and the packets add to it is part of the cost.
     let megabits = events * f64::from(args.size) * 8.0 / 1e6 / elapsed;
     let share = megabits / f64::from(args.limit) * 100.0;

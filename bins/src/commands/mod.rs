@@ -124,6 +124,11 @@ pub(crate) async fn run(cli: Cli) -> Result<()> {
         Command::Bench { command: BenchCommand::Latency(args) } => bench::latency::run(args, json).await,
         Command::Bench { command: BenchCommand::Replay(args) } => bench::replay::run(args, json).await,
         Command::Bench { command: BenchCommand::Throughput(args) } => bench::throughput::run(args, json).await,
+        Command::Bench { command: BenchCommand::Replicate(args) } => bench::replicate::run(args, json).await,
+        Command::Bench { command: BenchCommand::Mesh(args) } => bench::mesh::run(args, json).await,
+        Command::Bench { command: BenchCommand::Idle(args) } => bench::idle::run(args, json).await,
+        Command::Bench { command: BenchCommand::Catchup(args) } => bench::catchup::run(args, json).await,
+        Command::Bench { command: BenchCommand::Side(args) } => bench::side::run(args).await,
     }
 }
 
@@ -133,7 +138,7 @@ fn text_of(value: &Value) -> &str {
 
 fn restore(file: &Path, from: &Path, json: bool) -> Result<()> {
     let config = NodeConfig::load(file)?;
-    let restored = backup::restore(from, &config.data_dir())?;
+    let restored = backup::restore(from, &config.data_dir(), config.node.name.as_str())?;
     let mut text = format!(
         "{} events of {} are back, as of {}; the node goes on under the new epoch {}",
         restored.backup.events, restored.backup.name, restored.backup.made_at, restored.epoch
@@ -154,6 +159,13 @@ fn repair(file: &Path, json: bool) -> Result<()> {
         format!("damaged: {fault}"),
         format!("{} events were whole and are kept; the damaged data are in {}", repaired.kept, before.display()),
     ];
+    if repaired.waiting > 0 {
+        lines.push(format!(
+            "{} more are whole and stand behind what is missing: they join the log again once that came from a peer; until \
+             then `antiphon fork evidence` prints them",
+            repaired.waiting
+        ));
+    }
     lines.extend(repaired.notes.iter().cloned());
     lines.extend(repaired.lost.iter().map(|(origin, first, last)| format!("missing: {origin} from {first} to {last}")));
     lines.push(

@@ -84,3 +84,21 @@ fn what_is_no_backup_of_this_cortex_is_refused_and_changes_nothing() {
     assert_eq!((&status["events"], &status["epoch_change"]), (&1.into(), &serde_json::Value::Null));
     assert!(!alpha.dir.path().join("data.restoring").exists());
 }
+
+#[test]
+fn a_backup_does_not_go_over_what_cannot_be_read_and_may_be_another_cortex() {
+    let (alpha, beta) = (Place::new(ALONE), Place::new("node: { name: beta, data_dir: data }\n"));
+    alpha.json(&["append", "-t", "kept"]);
+    let backup = alpha.dir.path().join("backup");
+    alpha.json(&["backup", text(&backup)]);
+    for place in [&alpha, &beta] {
+        place.json(&["append", "-t", "more"]);
+        std::fs::write(place.dir.path().join("data/db/CURRENT"), "nothing\n").unwrap();
+    }
+    let (code, _, err) = beta.run(&["restore", text(&backup)]);
+    assert!(code != 0 && err.contains("`alpha`") && err.contains("`beta`"), "{err}");
+    assert!(beta.dir.path().join("data").exists());
+    let (code, _, err) = alpha.run(&["restore", text(&backup)]);
+    assert!(code == 0 && err.contains("whose it was is not checked"), "{err}");
+    assert_eq!(alpha.json(&["status"])["events"], 1);
+}

@@ -18,7 +18,7 @@ use crate::choices::Choices;
 const MAX_ACTIONS: usize = 2;
 /// At one moment, a peer that brings nothing is asked no more often than this: sixteen pushes in a row may be empty, and
 /// each may be followed by one question by clock and one that is asked anew. So may each fork that is looked into.
-const MAX_IDLE_QUESTIONS: u32 = 64 + 3 * MAX_INSPECTIONS;
+const MAX_IDLE_QUESTIONS: u32 = 65 + 3 * MAX_INSPECTIONS;
 const LEAST_BACKOFF: Duration = Duration::from_millis(50);
 
 /// What the machine waits for.
@@ -46,6 +46,8 @@ pub(super) struct Driver {
     pin_fails: bool,
     /// Who the peer proved to be.
     peer: Option<CortexId>,
+    /// Whether what we wrote ourselves is asked for, before all else.
+    own_first: bool,
     /// Whether the next fetch is the first since.
     first: bool,
     by_clock: bool,
@@ -86,6 +88,7 @@ impl Driver {
             elsewhere,
             pin_fails: false,
             peer: None,
+            own_first: false,
             first: false,
             by_clock: false,
             batch: None,
@@ -244,7 +247,7 @@ impl Driver {
         };
         let (now, chance) = (self.moment(), self.chance());
         self.peer = answer.as_ref().ok().map(|identity| identity.cortex_id);
-        self.first = true;
+        (self.first, self.own_first) = (true, true);
         self.machine.handle_identity(now, number, answer, chance);
         let pin_failed = wrong.is_none() && self.pin.is_none() && self.pin_fails;
         self.act();
@@ -333,6 +336,7 @@ impl Driver {
         let Some(Question::Ingest(number)) = self.open.take() else { return };
         let mut wrong = None;
         let batch = self.batch.take();
+        let own = self.own_first;
         match outcome {
             IngestOutcome::Done(ref mut ingested) => {
                 // The log ends what it knows of, and nothing else.
@@ -343,10 +347,15 @@ impl Driver {
                 } else {
                     self.forks -= 1;
                 }
+                if own {
+                    let all = batch.as_ref().is_none_or(|batch| batch.last.seq >= batch.head.seq);
+                    (self.own_first, self.first) = (!all && ingested.stored > 0, true);
+                }
                 if ingested.stored > 0 || batch.as_ref().is_some_and(|batch| batch.last != batch.prev) {
                     self.idle_questions = 0;
                 }
             }
+            IngestOutcome::Hole if own => (self.own_first, self.first) = (false, true),
             IngestOutcome::Hole => {
                 wrong = self.by_clock.then_some(ErrorCategory::Protocol);
                 self.by_clock = true;
@@ -359,7 +368,7 @@ impl Driver {
         self.machine.handle_ingested(now, number, outcome, chance);
         self.act();
         self.failed_with(wrong);
-        if let (IngestOutcome::Done(_), Some(batch)) = (outcome, batch) {
+        if let (IngestOutcome::Done(_), Some(batch), false) = (outcome, batch, own) {
             let behind = batch.head.seq.get().saturating_sub(batch.last.seq.get());
             self.read = Some(batch.last.epoch);
             assert_eq!(self.machine.lag().map(|lag| lag.events), Some(behind));
@@ -430,12 +439,13 @@ impl Driver {
                 self.ask(Question::Identify(number), number);
             }
             Action::Pin { cortex_id } => self.pin(cortex_id),
-            Action::Fetch { number, to, by_clock, anew, wait } => {
+            Action::Fetch { number, to, by_clock, anew, own, wait } => {
                 assert_eq!(Some(to), self.peer, "only who proved to be the peer is asked");
                 assert_eq!(Some(to), self.pin, "and only once that is stored");
                 assert_eq!(by_clock, self.by_clock);
                 let first = std::mem::take(&mut self.first);
-                assert_eq!(wait, if first { Duration::ZERO } else { self.interval });
+                assert_eq!(own, self.own_first, "what we wrote is asked for first, and once");
+                assert_eq!(wait, if first || own { Duration::ZERO } else { self.interval });
                 assert!(anew || !first, "the first question takes no answer of an earlier run");
                 self.idle_questions += 1;
                 assert!(self.idle_questions <= MAX_IDLE_QUESTIONS, "a peer that brings nothing is asked in a loop");

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::epoch::EpochEnd;
 use super::forks::{Decisions, withhold_from};
 use super::ingest::{Asked, Held, IngestError, IngestPlan, Ingested, plan_ingest};
+use super::open::Loaded;
 use super::peers::read_pin;
 use super::view::{Durable, LogView, stored_dot};
 use super::{LocalIdentity, LogHead, read_cursor};
@@ -65,6 +66,8 @@ pub struct Log {
     /// was lost with a write that failed, it is due again.
     pub(super) epoch_taken: Option<Epoch>,
     failed: bool,
+    /// Origins of which events wait beside the log since a repair.
+    pub(super) waiting: BTreeSet<Origin>,
 }
 
 #[derive(Default)]
@@ -79,15 +82,8 @@ pub(super) struct Staged {
 }
 
 impl Log {
-    pub(super) fn assemble(
-        view: LogView,
-        options: LogOptions,
-        identity: LocalIdentity,
-        chains: BTreeMap<Origin, StoredChain>,
-        head: LogHead,
-        last_id: EventId,
-        decisions: Decisions,
-    ) -> Self {
+    pub(super) fn assemble(view: LogView, options: LogOptions, identity: LocalIdentity, loaded: Loaded) -> Self {
+        let Loaded { chains, head, last_id, decisions, waiting, .. } = loaded;
         Self {
             view,
             options,
@@ -100,6 +96,7 @@ impl Log {
             decisions,
             epoch_taken: None,
             failed: false,
+            waiting,
         }
     }
 
@@ -155,7 +152,18 @@ impl Log {
         if self.staged.forks.contains(&asked.to) || asked.withhold != withhold_from(&**self.store(), asked.to)? {
             return Err(IngestError::NotAsked);
         }
-        let plan = plan_ingest(batch, asked, &*self)?;
+        let plan = match plan_ingest(batch, asked, &*self) {
+            Ok(plan) => plan,
+            // It cannot be taken before its causes, and yet it shows what we lost.
+            Err(error @ IngestError::MissingCause { .. }) if self.shows_lost(batch) => {
+                if self.epoch_taken != Some(self.identity.epoch) {
+                    self.begin_epoch(EpochEnd::RolledBack, now)?;
+                    self.epoch_taken = Some(self.identity.epoch);
+                }
+                return Err(error);
+            }
+            Err(error) => return Err(error),
+        };
         self.check_own(&plan, now)?;
         let (stored, known) = (plan.events.len(), plan.known);
         if mutant::is(Mutant::CursorBeforeData) {
@@ -308,10 +316,17 @@ impl Log {
             durable.chains.insert(origin, ChainHead { counter: chain.counter, digest: chain.digest });
         }
         durable.head = self.head;
+        let began = durable.identity.epoch != self.identity.epoch;
         durable.identity.clone_from(&self.identity);
         drop(durable);
-        self.view.store().note(&encode_noted_head(self.identity.epoch, self.head.seq));
+        // The note of an epoch that is over must not outlive a power loss: it would not fit what is there.
+        self.note(if began { Durability::Sync } else { Durability::Relaxed });
         self.view.shared.durable_head.send_replace(self.head.seq);
+    }
+
+    /// How far the log is durable, for whoever opens it next.
+    fn note(&self, durability: Durability) {
+        self.view.store().note(&encode_noted_head(self.identity.epoch, self.head.seq), durability);
     }
 
     /// After a failed write: opens the store again and reads what really is there, before another place is assigned.
@@ -330,6 +345,7 @@ impl Log {
             self.identity = identity;
         }
         self.decisions = state.decisions;
+        self.waiting = state.waiting;
         self.chains = state.chains;
         self.head = state.head;
         self.ids = IdGenerator::after(state.last_id.max(self.ids.last()));
@@ -339,6 +355,8 @@ impl Log {
         let rewrites = durable.rewrites;
         *durable = Durable::of(self.identity.clone(), self.head, &self.chains, rewrites);
         drop(durable);
+        // It may be shorter than what was noted: where events were set aside, for one.
+        self.note(Durability::Sync);
         self.view.shared.visible_head.send_replace(self.head.seq);
         self.view.shared.durable_head.send_replace(self.head.seq);
         self.failed = false;

@@ -4,9 +4,11 @@ use std::fmt;
 
 use super::LocalIdentity;
 use super::core::Log;
-use crate::codec::{decode_epoch_change, encode_epoch_change, encode_identity};
+use crate::codec::{EventView, decode_epoch_change, encode_epoch_change, encode_identity};
+use crate::digest::Digest;
 use crate::ids::Epoch;
 use crate::mutant::{self, Mutant};
+use crate::protocol::{ChainHead, EventBatch};
 use crate::store::{Batch, Family, Store, StoreError, keys};
 use crate::time::Timestamp;
 
@@ -90,6 +92,23 @@ pub(super) fn put_epoch(changes: &mut Batch, identity: &mut LocalIdentity, next:
 }
 
 impl Log {
+    /// Whether a batch brings events that follow on our own chain and that we do not have: with the very next one, chained
+    /// to our own digest, up to the head that it tells.
+    pub(super) fn shows_lost(&self, batch: &EventBatch) -> bool {
+        let own = self.identity.origin();
+        let (mut counter, mut digest) = self.chains.get(&own).map_or((0, Digest::ZERO), |c| (c.counter, c.digest));
+        let held = counter;
+        for (_, record) in &batch.events {
+            match EventView::decode_dot(record) {
+                Ok((_, dot)) if dot.origin() == own && dot.counter() == counter + 1 => {
+                    (counter, digest) = (dot.counter(), digest.chain(record));
+                }
+                _ => {}
+            }
+        }
+        counter > held && batch.heads.get(own) == Some(ChainHead { counter, digest })
+    }
+
     /// Stages that this cortex goes on under a new epoch: what is appended from here on is of another origin.
     ///
     /// # Errors

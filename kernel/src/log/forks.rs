@@ -11,6 +11,7 @@ use super::core::Log;
 use super::epoch::EpochEnd;
 use super::ingest::Held;
 use super::view::damaged;
+use super::withheld::MAX_WITHHELD;
 use crate::codec::{EventView, decode_decision, decode_fork, encode_fork, encode_log_entry};
 use crate::digest::Digest;
 use crate::event::EventBytes;
@@ -71,6 +72,14 @@ pub enum NotAFork {
         origin: Origin,
         /// The counter.
         from: u64,
+    },
+    /// As many are known with this cortex as one question can name. Nothing more is pulled from it before some are resolved.
+    #[error(
+        "{holder} differs in more than {MAX_WITHHELD} histories; resolve some of them first, see `antiphon fork list`"
+    )]
+    TooMany {
+        /// The cortex.
+        holder: CortexId,
     },
     /// Our own store failed.
     #[error(transparent)]
@@ -135,6 +144,10 @@ impl Log {
     pub fn note_fork(&mut self, finding: &ForkFinding, now: Timestamp) -> Result<Fork, NotAFork> {
         self.usable()?;
         let &ForkFinding { origin, from, holder, .. } = finding;
+        let known = withhold_from(&**self.store(), holder)?;
+        if known.len() >= MAX_WITHHELD && known.get(origin).is_none() {
+            return Err(NotAFork::TooMany { holder });
+        }
         let unproven = || NotAFork::Unproven { origin, from };
         let before = match from {
             0 => return Err(unproven()),

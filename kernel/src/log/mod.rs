@@ -21,6 +21,7 @@ mod handle;
 mod ingest;
 mod open;
 mod peers;
+mod rejoin;
 mod salvage;
 mod set_aside;
 mod verify;
@@ -38,7 +39,7 @@ pub use ingest::{Asked, Held, IngestError, IngestPlan, Ingested, PlannedEvent, p
 pub use open::{OpenError, reaches_noted};
 pub use peers::{Pin, put_pin, read_cursor, read_health, read_pin, read_seen};
 pub use salvage::{Salvaged, salvage};
-pub use set_aside::{ResolveError, Resolved, events_set_aside};
+pub use set_aside::{ResolveError, Resolved, events_beside};
 pub use verify::{VerifyReport, verify};
 pub use view::{LogEntry, LogHead, LogView};
 

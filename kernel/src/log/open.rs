@@ -1,12 +1,13 @@
 //! Making a log, and opening one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::core::{Log, LogOptions};
 use super::epoch::{EpochEnd, put_epoch};
 use super::forks::{Decisions, decisions};
+use super::rejoin::waiting_origins;
 use super::view::{Durable, LogView, damaged, stored_dot};
 use super::{LocalIdentity, LogHead};
 use crate::clock::MAX_CLOCK_ENTRIES;
@@ -41,6 +42,7 @@ pub(super) struct Loaded {
     pub(super) head: LogHead,
     pub(super) last_id: EventId,
     pub(super) decisions: Decisions,
+    pub(super) waiting: BTreeSet<Origin>,
 }
 
 /// Reads what a log keeps in memory, and checks that its pieces fit together.
@@ -63,7 +65,8 @@ pub(super) fn load(store: &dyn Store) -> Result<Loaded, StoreError> {
         ),
         None => EventId::from_bytes([0; 16]),
     };
-    Ok(Loaded { identity, chains, head, last_id, decisions: decisions(store)? })
+    let (decisions, waiting) = (decisions(store)?, waiting_origins(store)?);
+    Ok(Loaded { identity, chains, head, last_id, decisions, waiting })
 }
 
 fn check_format(store: &dyn Store) -> Result<(), StoreError> {
@@ -158,15 +161,15 @@ impl Log {
     /// [`OpenError::NotInitialised`] for a store without a cortex; a store that does not fit together is damaged.
     pub fn open(store: Arc<dyn Store>, mut options: LogOptions) -> Result<Self, OpenError> {
         let loaded = load(&*store)?;
-        let mut identity = loaded.identity.ok_or(OpenError::NotInitialised)?;
+        let mut identity = loaded.identity.clone().ok_or(OpenError::NotInitialised)?;
         // What is there may only be visible, left by a process that died before its sync: it is served as durable from
         // here on, so it must be.
         store.sync()?;
         settle(&*store, &mut identity, loaded.head, &mut options)?;
-        store.note(&encode_noted_head(identity.epoch, loaded.head.seq));
+        store.note(&encode_noted_head(identity.epoch, loaded.head.seq), Durability::Relaxed);
         let durable = Durable::of(identity.clone(), loaded.head, &loaded.chains, 0);
         let view = LogView::new(store, options.process, durable);
-        Ok(Self::assemble(view, options, identity, loaded.chains, loaded.head, loaded.last_id, loaded.decisions))
+        Ok(Self::assemble(view, options, identity, loaded))
     }
 }
 
@@ -179,8 +182,10 @@ pub fn reaches_noted(store: &dyn Store, noted: &[u8]) -> Result<bool, StoreError
     let Some((epoch, seq)) = decode_noted_head(noted) else { return Ok(false) };
     let identity = store.get(Family::Meta, keys::META_IDENTITY)?;
     let identity = identity.map(|b| decode_identity(&b).map_err(|e| damaged(Family::Meta, &e))).transpose()?;
-    let head = load_head(store)?;
-    Ok(identity.is_some_and(|identity| identity.epoch == epoch) && head.seq >= seq)
+    let Some(identity) = identity else { return Ok(false) };
+    // Noted before the change of epoch, which is there: so is everything before it.
+    let previous = super::epoch::read_epoch_change(store)?.is_some_and(|change| change.from == epoch);
+    Ok(previous || identity.epoch == epoch && load_head(store)?.seq >= seq)
 }
 
 /// Finds out whether these data are the ones that were written here, up to their end.
@@ -200,11 +205,17 @@ fn settle(
         noted.filter(|&(epoch, seq)| if epoch == identity.epoch { seq > head.seq } else { Some(epoch) != previous });
     if let Some((_, seq)) = lost {
         tracing::error!(had = seq.get(), has = head.seq.get(), "the log lost its end: peers may still hold it");
+    } else if store.lost_end() {
+        tracing::error!(
+            "the store lost the end of what was written to it: what was decided or pinned last is gone, such as \
+             `fork resolve`, `set-mode` or a first contact; look at `antiphon status` and say it again"
+        );
     }
     let why = match () {
         () if options.restored => Some(EpochEnd::Restored),
         () if moved => Some(EpochEnd::Copied),
-        () => lost.map(|_| EpochEnd::LostTail),
+        () if lost.is_some() || store.lost_end() => Some(EpochEnd::LostTail),
+        () => None,
     };
     if let Some(why) = why {
         let next = Epoch::new((options.entropy)() as u64);

@@ -8,12 +8,11 @@ use std::sync::Arc;
 use super::core::{Log, LogOptions};
 use super::epoch::EpochEnd;
 use super::open::OpenError;
+use super::rejoin::put_waiting;
 use super::view::{damaged, stored_dot};
-use crate::clock::VClock;
-use crate::codec::{EventView, StoredChain, decode_chain, decode_identity, decode_log_entry};
+use crate::codec::{EventView, decode_chain, decode_identity, decode_log_entry};
 use crate::cursor::Seq;
-use crate::digest::Digest;
-use crate::ids::{EventId, IdGenerator, Origin};
+use crate::ids::{IdGenerator, Origin};
 use crate::store::{Batch, Durability, Family, KeyRange, Store, StoreError, keys};
 use crate::time::Timestamp;
 
@@ -27,8 +26,9 @@ const GROUP_BYTES: usize = 4 << 20;
 pub struct Salvaged {
     /// How many events.
     pub kept: u64,
-    /// What was there and could not be: of each origin, the first and the last counter. Nothing behind a hole is kept,
-    /// and nothing whose causes are not.
+    /// How many stand behind a hole, or lack a cause. They wait beside the log, and join it once that came from peers.
+    pub waiting: u64,
+    /// What was there and could not be taken into the log: of each origin, the first and the last counter.
     pub lost: Vec<(Origin, u64, u64)>,
     /// What else could not be read, for people.
     pub notes: Vec<String>,
@@ -113,9 +113,7 @@ impl Log {
                 Ok(None) => misses += 1,
                 Ok(Some(entry)) => {
                     misses = 0;
-                    if self.take_entry(from, &entry, known) {
-                        salvaged.kept += 1;
-                    }
+                    self.take_entry(from, &entry, known, salvaged)?;
                 }
                 Err(_) => {
                     misses = 0;
@@ -134,36 +132,43 @@ impl Log {
         self.sync()
     }
 
-    /// Takes one entry, if it is whole and follows on what is here.
-    fn take_entry(&mut self, from: &dyn Store, entry: &[u8], known: &mut BTreeMap<Origin, u64>) -> bool {
-        let Ok((joined, record)) = decode_log_entry(entry) else { return false };
-        let Ok(event) = EventView::decode(record) else { return false };
+    /// Takes one entry, if it is whole: into the log if it follows on what is here, and beside it if not.
+    fn take_entry(
+        &mut self,
+        from: &dyn Store,
+        entry: &[u8],
+        known: &mut BTreeMap<Origin, u64>,
+        salvaged: &mut Salvaged,
+    ) -> Result<(), StoreError> {
+        let Ok((joined, record)) = decode_log_entry(entry) else { return Ok(()) };
+        let Ok(event) = EventView::decode(record) else { return Ok(()) };
         let (origin, counter) = (event.dot.origin(), event.dot.counter());
         let reached = known.entry(origin).or_insert(0);
         *reached = counter.max(*reached);
-        let mut chain = self.chains.get(&origin).cloned().unwrap_or_else(|| StoredChain {
-            counter: 0,
-            digest: Digest::ZERO,
-            last_id: EventId::from_bytes([0; 16]),
-            clock: VClock::new(),
-        });
-        let digest = chain.digest.chain(record);
-        let held = |&(origin, counter): &(Origin, u64)| self.chains.get(&origin).is_some_and(|c| c.counter >= counter);
-        // Where the index cannot be read, nothing speaks against a record that the store's own checks let pass.
-        let differs = matches!(stored_dot(from, origin, counter), Ok(Some(dot)) if dot.digest != digest);
-        let follows =
-            counter == chain.counter + 1 && event.id > chain.last_id && event.deps.iter().all(|dep| held(&dep));
-        if differs || !follows || chain.clock.merge(&event.deps).is_err() {
-            return false;
-        }
-        (chain.counter, chain.digest, chain.last_id) = (counter, digest, event.id);
         if origin.cortex() == self.identity.cortex_id {
             self.ids = IdGenerator::after(self.ids.last().max(event.id));
         }
-        let (id, dot, record) = (event.id, event.dot, bytes::Bytes::copy_from_slice(record));
-        self.set_chain(origin, chain);
-        self.stage_event(id, dot, digest, &record, joined);
-        true
+        // Where the index cannot be read, nothing speaks against a record that the store's own checks let pass.
+        let digest = stored_dot(from, origin, counter).ok().flatten().map(|dot| dot.digest);
+        let here = self.chains.get(&origin).map_or(0, |chain| chain.counter);
+        match self.followed_by(&event, record) {
+            Some(chain) if digest.is_none_or(|digest| digest == chain.digest) => {
+                let (id, dot, digest, record) =
+                    (event.id, event.dot, chain.digest, bytes::Bytes::copy_from_slice(record));
+                self.set_chain(origin, chain);
+                self.stage_event(id, dot, digest, &record, joined);
+                salvaged.kept += 1;
+            }
+            None if counter > here => {
+                let mut changes = Batch::new();
+                put_waiting(&mut changes, &event, joined, digest, record);
+                self.stage_state(&changes)?;
+                self.waiting.insert(origin);
+                salvaged.waiting += 1;
+            }
+            _ => {}
+        }
+        Ok(())
     }
 
     fn stage_last_id(&mut self) -> Result<(), StoreError> {

@@ -6,6 +6,7 @@ use std::ops::ControlFlow;
 use super::core::Log;
 use super::epoch::EpochEnd;
 use super::forks::{Fork, forks};
+use super::rejoin::decode_waiting;
 use super::view::{LogEntry, damaged, stored_dot};
 use crate::clock::VClock;
 use crate::codec::{
@@ -48,28 +49,53 @@ pub enum ResolveError {
     Store(#[from] StoreError),
 }
 
-/// Events that left the log when forks were resolved, resolution by resolution, in the log's order, each with the place
-/// that it had. At most `limit`.
+/// Events that are kept outside of the log: those that left it when forks were resolved, resolution by resolution, each
+/// with the place that it had; then those that wait behind a hole since a repair, with place zero. At most `limit`.
 ///
 /// # Errors
 /// [`StoreError`].
-pub fn events_set_aside(store: &dyn Store, limit: usize) -> Result<Vec<LogEntry>, StoreError> {
-    let (mut found, mut fault) = (Vec::new(), None);
-    store.scan(Family::Evidence, KeyRange::prefix(keys::SET_ASIDE), &mut |key, value| {
-        if found.len() == limit {
+pub fn events_beside(store: &dyn Store, limit: usize) -> Result<Vec<LogEntry>, StoreError> {
+    let mut found = Vec::new();
+    read_beside(store, keys::SET_ASIDE, limit, &mut found, |key, value| {
+        let seq = keys::place_of_set_aside(key)?;
+        Some(
+            decode_log_entry(value)
+                .map(|(joined, record)| (seq, joined, record))
+                .map_err(|e| damaged(Family::Evidence, &e)),
+        )
+    })?;
+    read_beside(store, keys::WAITING, limit, &mut found, |key, value| {
+        keys::place_of_waiting(key)?;
+        Some(decode_waiting(value).map(|(joined, _, record)| (Seq::ZERO, joined, record)))
+    })?;
+    Ok(found)
+}
+
+type Beside<'a> = Option<Result<(Seq, Timestamp, &'a [u8]), StoreError>>;
+
+fn read_beside(
+    store: &dyn Store,
+    prefix: &[u8],
+    limit: usize,
+    found: &mut Vec<LogEntry>,
+    decode: impl for<'a> Fn(&[u8], &'a [u8]) -> Beside<'a>,
+) -> Result<(), StoreError> {
+    let mut fault = None;
+    store.scan(Family::Evidence, KeyRange::prefix(prefix), &mut |key, value| {
+        if found.len() >= limit {
             return ControlFlow::Break(());
         }
-        match (keys::place_of_set_aside(key), decode_log_entry(value)) {
-            (Some(seq), Ok((joined, record))) => {
+        match decode(key, value) {
+            Some(Ok((seq, joined, record))) => {
                 found.push(LogEntry { seq, joined, record: bytes::Bytes::copy_from_slice(record) });
                 return ControlFlow::Continue(());
             }
-            (None, _) => fault = Some(StoreError::corrupt("family `evidence`: a key is no place")),
-            (_, Err(error)) => fault = Some(damaged(Family::Evidence, &error)),
+            Some(Err(error)) => fault = Some(error),
+            None => fault = Some(StoreError::corrupt("family `evidence`: a key is no place")),
         }
         ControlFlow::Break(())
     })?;
-    fault.map_or(Ok(found), Err)
+    fault.map_or(Ok(()), Err)
 }
 
 impl Log {

@@ -92,6 +92,7 @@ impl Writer {
                 }
             }
             self.commit(waiting);
+            self.rejoin();
             if !go_on {
                 break;
             }
@@ -160,6 +161,18 @@ impl Writer {
         // is served, before the sync. Of our own events no effect may be seen that a crash could leave without its cause.
         self.log.commit(Durability::Relaxed)?;
         self.log.sync()
+    }
+
+    /// Lets events join that waited behind a hole, if it was filled now.
+    fn rejoin(&mut self) {
+        while !self.log.needs_recovery() {
+            let joined = self.log.rejoin(Timestamp::now());
+            match joined.and_then(|done| self.log.commit(Durability::Sync).map(|()| done)) {
+                Ok(0) => return,
+                Ok(_) => {}
+                Err(error) => return tracing::error!(%error, "events that wait since a repair could not join the log"),
+            }
+        }
     }
 
     /// Commits what was staged and answers. A waiter that went away is no error: its event is as durable as any.

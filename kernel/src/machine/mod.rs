@@ -70,6 +70,8 @@ pub enum Action {
         by_clock: bool,
         /// Ask anew, instead of taking the next answer to the question that is open.
         anew: bool,
+        /// Ask for what this cortex wrote itself, and for nothing else.
+        own: bool,
         /// How long the peer may park it.
         wait: Duration,
     },
@@ -200,6 +202,9 @@ impl Lag {
 const SAVE_EVERY: Duration = Duration::from_secs(10);
 /// A peer that has more and sends nothing of it is asked this often.
 const NO_PROGRESS: Duration = Duration::from_secs(1);
+/// A run that brings nothing for so long, while the peer says that it has more, has lost something: it is asked for anew.
+/// As long as one answer may take, so that none is given up that is on its way.
+const STUCK: Duration = Duration::from_secs(60);
 
 /// The protocol with one peer.
 #[derive(Debug)]
@@ -210,6 +215,9 @@ pub struct PeerMachine {
     phase: Phase,
     peer: Option<CortexId>,
     by_clock: bool,
+    /// Whether it is still to be found out if the peer holds more of what we wrote than we do: before anything else, or
+    /// an epoch that must not be extended is, for as long as it takes to read what stands before it.
+    own_first: bool,
     /// Whether there is too little space for more.
     held: bool,
     /// How many forks were looked into since the last success that ended none.
@@ -230,6 +238,8 @@ pub struct PeerMachine {
     /// How far we have read its log, and when that entry joined it; known once a batch was taken.
     read: Option<(Cursor, Timestamp)>,
     saved_at: Option<Duration>,
+    /// Since when the peer says that it has more than it sends.
+    behind_since: Option<Duration>,
     actions: VecDeque<Action>,
 }
 
@@ -244,6 +254,7 @@ impl PeerMachine {
             phase: Phase::Paused,
             peer: None,
             by_clock: false,
+            own_first: false,
             held: false,
             inspections: 0,
             asked_anew: false,
@@ -257,6 +268,7 @@ impl PeerMachine {
             pending: None,
             read: None,
             saved_at: None,
+            behind_since: None,
             actions: VecDeque::new(),
         }
     }
@@ -362,10 +374,12 @@ impl PeerMachine {
         self.lag = None;
         self.peer = None;
         self.read = None;
+        self.behind_since = None;
     }
 
     fn identify(&mut self) {
         self.forget();
+        self.own_first = true;
         self.phase = Phase::Connecting;
         self.actions.push_back(Action::Identify { number: self.number });
     }
@@ -414,11 +428,13 @@ impl PeerMachine {
     }
 
     fn ask(&mut self, now: Now, to: CortexId, anew: bool, wait: Duration) {
+        let own = self.own_first;
+        let wait = if own { Duration::ZERO } else { wait };
         self.number += 1;
         self.asked_at = now.monotonic;
         self.parked = !wait.is_zero();
         let (number, by_clock) = (self.number, self.by_clock);
-        self.actions.push_back(Action::Fetch { number, to, by_clock, anew, wait });
+        self.actions.push_back(Action::Fetch { number, to, by_clock, anew, own, wait });
     }
 
     /// The peer answered, or could not be asked.
@@ -470,6 +486,12 @@ impl PeerMachine {
                     self.lag = Some(Lag::between(read, (heartbeat.head, heartbeat.head_time)));
                 }
                 self.well(now);
+                if read.0.seq >= heartbeat.head.seq {
+                    self.behind_since = None;
+                } else if now.monotonic.saturating_sub(*self.behind_since.get_or_insert(now.monotonic)) >= STUCK {
+                    self.behind_since = None;
+                    return self.fetch(now, to, true);
+                }
             }
             // That it lives does not mean that what it sends can be used.
             None => {}
@@ -491,6 +513,13 @@ impl PeerMachine {
         }
         match outcome {
             IngestOutcome::Done(ingested) => self.succeed(now, ingested),
+            // What we wrote and have lost had seen what we have not: that comes first, in its order.
+            IngestOutcome::Hole if self.own_first => {
+                self.own_first = false;
+                if let Some(to) = self.peer {
+                    self.ask(now, to, true, Duration::ZERO);
+                }
+            }
             IngestOutcome::Hole if !self.by_clock => self.ask_by_clock(now),
             IngestOutcome::Hole => self.fail(now, ErrorCategory::Protocol, chance),
             IngestOutcome::NotAsked | IngestOutcome::Gap if !self.asked_anew => {
@@ -550,9 +579,13 @@ impl PeerMachine {
             // A peer that forks and heals in turn is not looked into for ever.
             self.inspections = 0;
         }
+        let pending = self.pending.take();
+        if self.own_first {
+            return self.took_own(now, ingested, pending);
+        }
         self.well(now);
         let (mut caught_up, mut moved) = (true, false);
-        if let Some(Pending { prev, last, head }) = self.pending.take() {
+        if let Some(Pending { prev, last, head }) = pending {
             caught_up = last.0.seq >= head.0.seq;
             moved = last.0 != prev;
             self.read = Some(last);
@@ -566,6 +599,7 @@ impl PeerMachine {
         }
         if ingested.stored > 0 || moved {
             self.empty = (now.monotonic, 0);
+            self.behind_since = None;
             return self.fetch(now, to, false);
         }
         if self.pushed {
@@ -579,6 +613,17 @@ impl PeerMachine {
             self.timer(next);
         } else {
             self.fetch(now, to, false);
+        }
+    }
+
+    /// What we wrote and the peer has more of came, or a part of it. It says nothing of how far its log was read, nor that
+    /// the rest of what it sends can be used.
+    fn took_own(&mut self, now: Now, ingested: Ingested, pending: Option<Pending>) {
+        let all = pending.is_none_or(|pending| pending.last.0.seq >= pending.head.0.seq);
+        self.own_first = !all && ingested.stored > 0;
+        self.by_clock = ingested.healed > 0;
+        if let Some(to) = self.peer {
+            self.ask(now, to, true, Duration::ZERO);
         }
     }
 

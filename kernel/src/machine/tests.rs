@@ -75,7 +75,16 @@ fn actions(machine: &mut PeerMachine) -> Vec<Action> {
 fn fetching(machine: &mut PeerMachine) -> u64 {
     let Some(Action::Identify { number }) = machine.poll_action() else { panic!("it must ask who the peer is first") };
     machine.handle_identity(at(0), number, Ok(identity(2)), 0);
-    fetch_number(machine).0
+    let Some(Action::Fetch { number, own: true, wait: Duration::ZERO, .. }) = actions(machine).pop() else {
+        panic!("what we wrote ourselves is asked for first")
+    };
+    machine.handle_reply(at(0), number, Source::Asked, Ok(quiet(4)), 0);
+    actions(machine);
+    machine.handle_ingested(at(0), number, done(0), 0);
+    match &actions(machine)[..] {
+        [Action::Fetch { number, own: false, wait: Duration::ZERO, .. }] => *number,
+        other => panic!("all else is asked for then: {other:?}"),
+    }
 }
 
 /// Brings it to its second fetch, which may be parked.
@@ -106,7 +115,9 @@ fn first_contact_pins_and_later_contacts_compare() {
     fresh.handle_identity(at(0), fresh.number, Ok(identity(2)), 0);
     let wanted = actions(&mut fresh);
     assert_eq!(wanted[0], Action::Pin { cortex_id: cortex(2) });
-    assert!(matches!(wanted[1], Action::Fetch { to, wait: Duration::ZERO, by_clock: false, .. } if to == cortex(2)));
+    assert!(
+        matches!(wanted[1], Action::Fetch { to, wait: Duration::ZERO, by_clock: false, own: true, .. } if to == cortex(2))
+    );
 
     let mut pinned = machine(Some(2));
     fetching(&mut pinned);
@@ -168,6 +179,39 @@ fn a_peer_without_progress_is_not_asked_in_a_loop() {
     assert_eq!((due, machine.phase()), (NO_PROGRESS, Phase::CatchingUp));
 }
 
+/// What we wrote and have lost had seen what we do not have yet: all comes in the peer's order then.
+#[test]
+fn a_hole_in_what_we_wrote_ourselves_is_filled_by_the_rest_first() {
+    let mut machine = machine(Some(2));
+    let Some(Action::Identify { number }) = machine.poll_action() else { panic!("it must ask who the peer is first") };
+    machine.handle_identity(at(0), number, Ok(identity(2)), 0);
+    let Some(Action::Fetch { number, own: true, .. }) = actions(&mut machine).pop() else { panic!() };
+    machine.handle_reply(at(0), number, Source::Asked, Ok(batch(4, 9)), 0);
+    actions(&mut machine);
+    machine.handle_ingested(at(0), number, IngestOutcome::Hole, 0);
+    assert!(matches!(actions(&mut machine)[..], [Action::Fetch { own: false, by_clock: false, anew: true, .. }]));
+    assert_eq!(machine.health().consecutive_failures, 0);
+}
+
+/// As long as more of it comes, and no longer; it says nothing of how far the rest was read.
+#[test]
+fn what_we_wrote_ourselves_is_asked_for_until_all_of_it_is_here() {
+    let mut machine = machine(Some(2));
+    let Some(Action::Identify { number }) = machine.poll_action() else { panic!("it must ask who the peer is first") };
+    machine.handle_identity(at(0), number, Ok(identity(2)), 0);
+    for (last, stored, again) in [(4, 3, true), (7, 2, true), (9, 1, false)] {
+        let Some(Action::Fetch { number, own: true, .. }) = actions(&mut machine).pop() else { panic!() };
+        machine.handle_reply(at(0), number, Source::Asked, Ok(batch(last, 9)), 0);
+        actions(&mut machine);
+        machine.handle_ingested(at(0), number, done(stored), 0);
+        assert_eq!((machine.lag(), machine.phase()), (None, Phase::CatchingUp));
+        assert_eq!(machine.health().last_success, None, "that is no proof that the rest can be used");
+        if !again {
+            assert!(matches!(actions(&mut machine)[..], [Action::Fetch { own: false, wait: Duration::ZERO, .. }]));
+        }
+    }
+}
+
 fn heartbeat(seq: u64) -> Heartbeat {
     Heartbeat { from: cortex(2), head: cursor(seq), head_time: Timestamp::from_micros(9_000_000) }
 }
@@ -210,6 +254,24 @@ fn heartbeats_tell_the_lag_while_nothing_moves() {
     // Once in a while what is well is kept; not each time, because keeping costs a synced write.
     machine.handle_heartbeat(at(11), number, &heartbeat(7), 0);
     assert!(matches!(actions(&mut machine)[..], [Action::Save { .. }, Action::Fetch { .. }]));
+}
+
+/// What was pushed was lost, and nothing comes after it that would show the gap.
+#[test]
+fn a_run_that_brings_nothing_of_what_the_peer_has_is_asked_for_anew() {
+    let mut machine = machine(Some(2));
+    let number = fetching(&mut machine);
+    machine.handle_reply(at(0), number, Source::Asked, Ok(batch(4, 4)), 0);
+    actions(&mut machine);
+    machine.handle_ingested(at(0), number, done(1), 0);
+    for (second, head, expected) in
+        [(10, 7, false), (60, 7, false), (70, 4, false), (80, 7, false), (139, 9, false), (140, 9, true)]
+    {
+        let Some(Action::Fetch { number, .. }) = actions(&mut machine).pop() else { panic!("{second}") };
+        machine.handle_heartbeat(at(second), number, &heartbeat(head), 0);
+        let wanted = machine.actions.back();
+        assert!(matches!(wanted, Some(Action::Fetch { anew, .. }) if *anew == expected), "{second}: {wanted:?}");
+    }
 }
 
 #[test]

@@ -112,6 +112,25 @@ pub(crate) fn set_aside(epoch: Epoch, seq: Seq) -> Vec<u8> {
     [SET_ASIDE, &epoch.get().to_be_bytes()[..], &log(seq)].concat()
 }
 
+/// `evidence`: events that wait behind a hole since a repair.
+pub(crate) const WAITING: &[u8] = b"w";
+
+/// `evidence`: all that wait of one origin, in order.
+pub(crate) fn waiting_of(origin: Origin) -> Vec<u8> {
+    [WAITING, &origin.to_bytes()].concat()
+}
+
+/// `evidence`: an event that waits.
+pub(crate) fn waiting(origin: Origin, counter: u64) -> Vec<u8> {
+    [&waiting_of(origin)[..], &counter.to_be_bytes()].concat()
+}
+
+/// Which event waits under a key of [`waiting`].
+pub(crate) fn place_of_waiting(key: &[u8]) -> Option<(Origin, u64)> {
+    let (origin, counter) = key.strip_prefix(WAITING)?.split_first_chunk::<24>()?;
+    Some((Origin::from_bytes(*origin), u64::from_be_bytes(counter.try_into().ok()?)))
+}
+
 /// Whether a key of `cursors` is that of a cursor.
 pub(crate) fn is_cursor(key: &[u8]) -> bool {
     key.ends_with(&[0, FIELD_CURSOR])

@@ -198,13 +198,20 @@ pub trait Store: Send + Sync + 'static {
     }
 
     /// Keeps up to 64 bytes beside the data, so that a store which lost its end can be recognised. Called after what they
-    /// tell of became durable; they need not be synced, and losing them costs nothing but that.
-    fn note(&self, bytes: &[u8]) {
-        let _ = bytes;
+    /// tell of became durable. With [`Durability::Relaxed`] they need not be synced, and losing them costs nothing but
+    /// that.
+    fn note(&self, bytes: &[u8], durability: Durability) {
+        let _ = (bytes, durability);
     }
 
     /// What was noted last, if it can be read whole.
     fn noted(&self) -> Option<Vec<u8>> {
         None
+    }
+
+    /// Whether the store itself knows that writes are missing which were durable once, at its end. Asked after it was
+    /// opened.
+    fn lost_end(&self) -> bool {
+        false
     }
 }

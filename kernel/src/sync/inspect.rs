@@ -93,9 +93,9 @@ pub(super) async fn inspect(
     let (from, records) = locate(&link, log.view(), to, inspection, first).await?;
     let finding = ForkFinding { peer: peer.clone(), holder: to, origin, from, records };
     log.note_fork(finding).await.map(|_| ()).map_err(|error| {
-        tracing::warn!(%peer, %error, "a difference that was claimed could not be shown");
+        tracing::warn!(%peer, %error, "a difference of histories was not taken note of");
         match error {
-            NotAFork::Unproven { .. } => ErrorCategory::Fork,
+            NotAFork::Unproven { .. } | NotAFork::TooMany { .. } => ErrorCategory::Fork,
             NotAFork::Store(_) => ErrorCategory::Store,
         }
     })

@@ -299,7 +299,10 @@ impl PeerTask {
                         self.machine.handle_pin_failed(self.now(), entropy::random() as u64);
                     }
                 },
-                Action::Fetch { number, to, by_clock, anew, wait } => self.fetch(number, to, by_clock, anew, wait),
+                Action::Fetch { number, to, by_clock, anew, own, wait } => {
+                    let scope = if own { self.own() } else { self.scope() };
+                    self.fetch(number, to, by_clock, anew, scope, wait);
+                }
                 Action::Inspect { number, to, origin, counter } => self.inspect(number, to, origin, counter),
                 Action::Ingest { number, batch } => self.ingest(number, *batch),
                 Action::Timer { token, at } => self.timer = Some((token, self.started + at)),
@@ -336,12 +339,11 @@ impl PeerTask {
         }));
     }
 
-    fn fetch(&mut self, number: u64, to: CortexId, by_clock: bool, anew: bool, wait: Duration) {
+    fn fetch(&mut self, number: u64, to: CortexId, by_clock: bool, anew: bool, scope: Scope, wait: Duration) {
         self.requests += 1;
         let view = self.log.view().clone();
         let request = RequestId { process: view.process(), number: self.requests };
         let (peer, direct) = (self.peer.name.clone(), self.direct());
-        let scope = self.scope();
         let question = Question { view, peer, to, by_clock, anew, wait, scope, direct, request };
         let feed = match self.feed.take() {
             Some(feed) => Ok(feed),
@@ -374,11 +376,11 @@ impl PeerTask {
 
     /// A publisher wants back what it wrote and has lost, and nothing else.
     fn scope(&mut self) -> Scope {
-        if self.federation.borrow_and_update().pulls() {
-            Scope::All
-        } else {
-            Scope::Cortex(self.log.view().local().cortex_id)
-        }
+        if self.federation.borrow_and_update().pulls() { Scope::All } else { self.own() }
+    }
+
+    fn own(&self) -> Scope {
+        Scope::Cortex(self.log.view().local().cortex_id)
     }
 
     fn direct(&mut self) -> Vec<CortexId> {

@@ -204,7 +204,7 @@ impl Store for MemoryStore {
         Ok(Some(self.lock().place.to_be_bytes().to_vec()))
     }
 
-    fn note(&self, bytes: &[u8]) {
+    fn note(&self, bytes: &[u8], _: Durability) {
         self.lock().noted = Some(bytes.to_vec());
     }
 

@@ -3,11 +3,15 @@
 use std::sync::Arc;
 
 use antiphon_kernel::clock::VClock;
-use antiphon_kernel::cursor::Seq;
-use antiphon_kernel::ids::Origin;
-use antiphon_kernel::log::{EpochEnd, IngestError, NotAFork, forks, read_cursor, read_epoch_change, verify};
-use antiphon_kernel::protocol::{Heads, Known, Refusal};
-use antiphon_kernel::store::{Durability, Family, Store};
+use antiphon_kernel::cursor::{Cursor, Seq};
+use antiphon_kernel::event::Draft;
+use antiphon_kernel::ids::{CortexId, Epoch, EventId, Origin};
+use antiphon_kernel::log::{
+    Asked, EpochEnd, ForkFinding, IngestError, LocalIdentity, Log, LogOptions, LogView, NotAFork, Pin, forks, put_pin,
+    read_cursor, read_epoch_change, verify,
+};
+use antiphon_kernel::protocol::{EventBatch, Heads, Known, Refusal, RequestId, Scope};
+use antiphon_kernel::store::{Batch, Durability, Family, Store};
 use antiphon_kernel::testing::MemoryStore;
 use antiphon_kernel::time::Timestamp;
 
@@ -201,14 +205,14 @@ fn a_log_that_lost_its_end_is_noticed_at_open() {
     let old = world.stores[0].durable_copy();
     world.append(0, "lost");
     let noted = world.stores[0].noted().unwrap();
-    old.note(&noted);
+    old.note(&noted, Durability::Relaxed);
     let before = world.origin(0);
     world.roll_back(0, old);
     assert_eq!(why(&world, 0), Some(EpochEnd::LostTail));
     assert_ne!(world.origin(0), before);
     // What was noted was damaged: nothing is known, and nothing is claimed.
     let epoch = world.origin(0);
-    world.stores[0].note(&[7; 32]);
+    world.stores[0].note(&[7; 32], Durability::Relaxed);
     world.nodes[0].restart();
     assert_eq!(world.origin(0), epoch);
 }
@@ -315,8 +319,69 @@ fn what_is_set_aside_is_kept_and_replayers_and_cursors_begin_again() {
         .unwrap();
     assert_eq!(kept, 5);
     assert_eq!(read_cursor(&*world.nodes[1].store, &peer_name(0)).unwrap(), None);
+    // The log is shorter than it was: that is no end that got lost.
+    let origin = world.origin(1);
     world.nodes[1].restart();
+    assert_eq!((world.origin(1), why(&world, 1)), (origin, Some(EpochEnd::Resolved)));
     world.check();
+}
+
+/// As many forks with one cortex as a question can name, and one more.
+#[test]
+fn more_forks_with_one_cortex_than_a_question_can_name_are_not_taken_note_of() {
+    let mut world = World::new(1);
+    let log = |n: u8, subject: &str| {
+        let store = Arc::new(MemoryStore::new());
+        let identity =
+            LocalIdentity { cortex_id: CortexId::from_bytes([n; 16]), epoch: Epoch::new(1), name: String::new() };
+        Log::create(&*store, &identity).unwrap();
+        let mut log = Log::open(store, LogOptions::default()).unwrap();
+        log.append(&[Draft::new("test", subject.to_owned())], &VClock::new(), Timestamp::from_micros(0)).unwrap();
+        log.commit(Durability::Sync).unwrap();
+        log.view()
+    };
+    let node = &mut world.nodes[0];
+    let mut outcomes = Vec::new();
+    for n in 100..165 {
+        let (ours, theirs) = (log(n, "one"), log(n, "other"));
+        let origin = ours.local().origin();
+        let entry = |view: &LogView| view.entries(Seq::ZERO, 1, 1 << 20).unwrap().remove(0).record;
+        // Ours came from somebody else.
+        let batch = EventBatch {
+            request: RequestId { process: node.log.view().process(), number: u64::from(n) },
+            part: 0,
+            from: cortex_id(7),
+            prev: Cursor::start(Epoch::new(7)),
+            last: Cursor { epoch: Epoch::new(7), seq: Seq::new(1), last_event: EventId::from_bytes([n; 16]) },
+            last_time: Timestamp::from_micros(0),
+            head: Cursor { epoch: Epoch::new(7), seq: Seq::new(1), last_event: EventId::from_bytes([n; 16]) },
+            head_time: Timestamp::from_micros(0),
+            events: vec![(Seq::new(1), entry(&ours))],
+            heads: ours.heads(),
+        };
+        let asked = Asked {
+            request: batch.request,
+            to: cortex_id(7),
+            after: None,
+            max_events: 10,
+            max_bytes: 1 << 20,
+            scope: Scope::Origin(origin),
+            withhold: Heads::default(),
+        };
+        let mut pin = Batch::new();
+        put_pin(&mut pin, &peer_name(7), &Pin { cortex_id: cortex_id(7), since: Timestamp::from_micros(0) });
+        node.log.stage_state(&pin).unwrap();
+        node.log.commit(Durability::Sync).unwrap();
+        node.log.ingest(&peer_name(7), &asked, &batch, Timestamp::from_micros(0)).unwrap();
+        node.log.commit(Durability::Sync).unwrap();
+        let records = vec![entry(&theirs)];
+        let finding = ForkFinding { peer: peer_name(8), holder: cortex_id(8), origin, from: 1, records };
+        outcomes.push(node.log.note_fork(&finding, Timestamp::from_micros(0)));
+        node.log.commit(Durability::Sync).unwrap();
+    }
+    assert!(outcomes[..64].iter().all(Result::is_ok), "{outcomes:?}");
+    assert!(matches!(outcomes[64], Err(NotAFork::TooMany { .. })), "{:?}", outcomes[64]);
+    assert_eq!(forks(&*node.store).unwrap().len(), 64);
 }
 
 #[test]

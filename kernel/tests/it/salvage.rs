@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use antiphon_kernel::clock::VClock;
-use antiphon_kernel::log::{EpochEnd, read_cursor, read_epoch_change, salvage, verify};
+use antiphon_kernel::log::{EpochEnd, events_beside, read_cursor, read_epoch_change, salvage, verify};
 use antiphon_kernel::store::{Durability, Family, Store};
 use antiphon_kernel::testing::MemoryStore;
 use antiphon_kernel::time::Timestamp;
@@ -13,7 +13,7 @@ use crate::support::{Node, peer_name, two};
 const NOW: Timestamp = Timestamp::from_micros(5_000_000);
 
 #[test]
-fn nothing_behind_a_hole_is_kept_and_nothing_without_its_causes_and_all_comes_back() {
+fn what_stands_behind_a_hole_or_lacks_a_cause_waits_and_all_comes_back() {
     let stores: Vec<_> = (0..3).map(|_| Arc::new(MemoryStore::new())).collect();
     let each = stores.iter().enumerate();
     let mut nodes: Vec<_> = each.map(|(n, store)| Node::new(n, 3, Arc::clone(store) as Arc<dyn Store>)).collect();
@@ -44,6 +44,7 @@ fn nothing_behind_a_hole_is_kept_and_nothing_without_its_causes_and_all_comes_ba
     let new = Arc::new(MemoryStore::new());
     let salvaged = salvage(&*stores[0], Arc::clone(&new) as Arc<dyn Store>, NOW).unwrap();
     assert_eq!((salvaged.kept, &salvaged.lost), (3, &vec![(origins[0], 2, 3), (origins[1], 2, 2)]));
+    assert_eq!(salvaged.waiting, 2, "a3, and b2 which has seen it");
     assert_eq!(read_epoch_change(&*new).unwrap().unwrap().why, EpochEnd::Repaired);
     assert_eq!(read_cursor(&*new, &peer_name(1)).unwrap(), None, "peers are asked for what is missing");
 
@@ -57,4 +58,43 @@ fn nothing_behind_a_hole_is_kept_and_nothing_without_its_causes_and_all_comes_ba
     assert_eq!(nodes[0].log.view().head().seq.get(), 7);
     assert_eq!(nodes[0].log.view().heads().fold(), nodes[1].log.view().heads().fold());
     assert!(verify(&nodes[0].log.view()).unwrap().is_clean());
+}
+
+/// One event is damaged, many whole ones stand behind it, and of these the peer holds the first few only.
+#[test]
+fn what_nobody_else_holds_joins_again_once_the_hole_is_filled() {
+    let stores: Vec<_> = (0..2).map(|_| Arc::new(MemoryStore::new())).collect();
+    let each = stores.iter().enumerate();
+    let mut nodes: Vec<_> = each.map(|(n, store)| Node::new(n, 2, Arc::clone(store) as Arc<dyn Store>)).collect();
+    let append = |node: &mut Node, subject: &str| {
+        node.append(subject, &VClock::new(), NOW, Durability::Sync);
+    };
+    for subject in ["a1", "a2", "a3"] {
+        append(&mut nodes[0], subject);
+    }
+    let (bravo, alpha) = two(&mut nodes, 1, 0);
+    bravo.pull(alpha).unwrap();
+    for subject in ["a4", "a5"] {
+        append(&mut nodes[0], subject);
+    }
+    let (heads, origin) = (nodes[0].log.view().heads(), nodes[0].log.view().local().origin());
+    stores[0].tamper(Family::Log, &2_u64.to_be_bytes(), Some(b"not what was written"));
+    let new = Arc::new(MemoryStore::new());
+    let salvaged = salvage(&*stores[0], Arc::clone(&new) as Arc<dyn Store>, NOW).unwrap();
+    assert_eq!((salvaged.kept, salvaged.waiting, &salvaged.lost), (1, 3, &vec![(origin, 2, 5)]));
+    let beside = events_beside(&*new, 10).unwrap();
+    assert_eq!(beside.len(), 3, "an operator can see them");
+
+    nodes[0] = Node::over(0, Arc::clone(&new) as Arc<dyn Store>);
+    append(&mut nodes[0], "after the repair");
+    let (alpha, bravo) = two(&mut nodes, 0, 1);
+    alpha.pull(bravo).unwrap();
+    let view = nodes[0].log.view();
+    assert_eq!(view.heads().get(origin), heads.get(origin), "a4 and a5 are there again, on the very same chain");
+    assert_eq!((view.head().seq.get(), events_beside(&*new, 10).unwrap().len()), (6, 0));
+    assert!(verify(&view).unwrap().is_clean());
+    nodes[0].restart();
+    let (bravo, alpha) = two(&mut nodes, 1, 0);
+    bravo.pull(alpha).unwrap();
+    assert_eq!(nodes[0].log.view().heads().fold(), nodes[1].log.view().heads().fold());
 }

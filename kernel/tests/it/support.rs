@@ -161,6 +161,10 @@ impl Node {
         let FetchReply::Batch(batch) = reply else { return Ok(None) };
         let ingested = self.log.ingest(&peer_name(from), asked, batch, Timestamp::from_micros(0))?;
         self.log.commit(durability).unwrap();
+        // As the writer does after each commit.
+        while self.log.rejoin(Timestamp::from_micros(0)).unwrap() > 0 {
+            self.log.commit(durability).unwrap();
+        }
         Ok(Some(ingested))
     }
 

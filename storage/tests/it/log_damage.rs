@@ -8,10 +8,11 @@ use std::sync::Arc;
 use antiphon_kernel::clock::VClock;
 use antiphon_kernel::cortex::mint_identity;
 use antiphon_kernel::event::Draft;
-use antiphon_kernel::log::{Log, LogOptions};
+use antiphon_kernel::ids::Epoch;
+use antiphon_kernel::log::{EpochEnd, Log, LogOptions, read_epoch_change};
 use antiphon_kernel::store::{Batch, Durability, Family, StoreErrorKind};
 use antiphon_kernel::time::Timestamp;
-use antiphon_storage::RocksStore;
+use antiphon_storage::{RocksStore, StoredCopy};
 use tempfile::TempDir;
 
 use crate::files::{EXISTING, commit, copy, count, flip, log_of, open};
@@ -151,4 +152,77 @@ fn a_torn_write_of_several_pages_is_no_damage_where_nothing_acknowledged_is_miss
         let error = RocksStore::open(bad.path(), EXISTING).unwrap_err();
         assert_eq!(error.kind(), StoreErrorKind::Corrupt, "{at}: {error}");
     }
+}
+
+/// A log whose last write is a decision, which is no event; `at` says where in the file it begins.
+fn with_a_decision() -> (TempDir, PathBuf, u64, Epoch) {
+    let dir = tempfile::tempdir().unwrap();
+    let store: Arc<RocksStore> = Arc::new(open(dir.path()));
+    Log::create(&*store, &mint_identity("alpha")).unwrap();
+    let mut log = Log::open(store, LogOptions::default()).unwrap();
+    log.append(&[Draft::new("test", "one")], &VClock::new(), Timestamp::now()).unwrap();
+    log.commit(Durability::Sync).unwrap();
+    let wal = log_of(dir.path());
+    let at = fs::metadata(&wal).unwrap().len();
+    let mut state = Batch::new();
+    state.put(Family::Meta, b"state/kept", &[7; 100]);
+    log.stage_state(&state).unwrap();
+    log.commit(Durability::Sync).unwrap();
+    let epoch = log.view().local().epoch;
+    drop(log);
+    (dir, wal, at, epoch)
+}
+
+#[test]
+fn a_lost_end_that_held_no_event_is_noticed_as_well() {
+    let (dir, wal, at, whole) = with_a_decision();
+    let epoch = |dir: &Path| {
+        let log = Log::open(Arc::new(open(dir)), LogOptions::default()).unwrap();
+        (log.view().local().epoch, read_epoch_change(&**log.view().store()).unwrap())
+    };
+    // In place, since a copy is noticed for another reason.
+    cut(&wal, at + 20);
+    let (next, change) = epoch(dir.path());
+    assert_eq!(change.map(|change| (change.from, change.why)), Some((whole, EpochEnd::LostTail)));
+    assert_eq!(epoch(dir.path()).0, next, "once");
+    let (dir, _, _, whole) = with_a_decision();
+    assert_eq!(epoch(dir.path()), (whole, None), "and where nothing is missing, never");
+}
+
+#[test]
+fn a_note_of_the_epoch_before_does_not_make_a_torn_end_look_like_damage() {
+    let dir = tempfile::tempdir().unwrap();
+    let store: Arc<RocksStore> = Arc::new(open(dir.path()));
+    Log::create(&*store, &mint_identity("alpha")).unwrap();
+    let mut log = Log::open(store, LogOptions::default()).unwrap();
+    let append = |log: &mut Log, bytes: usize, durability| {
+        log.append(&[Draft::new("test", vec![7; bytes])], &VClock::new(), Timestamp::now()).unwrap();
+        log.commit(durability).unwrap();
+    };
+    append(&mut log, 100, Durability::Sync);
+    let head = dir.path().join("HEAD");
+    let stale = fs::read(&head).unwrap();
+    log.begin_epoch(EpochEnd::RolledBack, Timestamp::now()).unwrap();
+    append(&mut log, 100, Durability::Sync);
+    let safe = fs::metadata(log_of(dir.path())).unwrap().len() as usize;
+    append(&mut log, 20_000, Durability::Relaxed);
+    let wal = log_of(dir.path());
+    drop(log);
+    let mut bytes = fs::read(&wal).unwrap();
+    let page = safe.next_multiple_of(4096);
+    bytes[page..page + 4096].fill(0);
+    fs::write(&wal, bytes).unwrap();
+    fs::write(&head, stale).unwrap();
+    let log = Log::open(Arc::new(RocksStore::open(dir.path(), EXISTING).unwrap()), LogOptions::default()).unwrap();
+    assert_eq!(log.view().head().seq.get(), 2);
+    let change = read_epoch_change(&**log.view().store()).unwrap().unwrap();
+    assert_eq!(change.why, EpochEnd::RolledBack, "nothing that was noted is missing");
+}
+
+#[test]
+fn what_stands_before_the_damage_can_be_looked_at_to_save_it() {
+    let (good, log, ends) = in_log();
+    flip(&good.path().join(&log), ends[3] as usize + 12, 1);
+    assert_eq!(StoredCopy::open(good.path()).unwrap_err().kind(), StoreErrorKind::Corrupt);
+    assert_eq!(count(&StoredCopy::up_to_damage(good.path()).unwrap()).unwrap(), 4);
 }

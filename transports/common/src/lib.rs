@@ -6,9 +6,11 @@ mod certificate;
 mod errors;
 mod frames;
 mod slots;
+mod wire;
 
 pub use authorities::client_config;
 pub use certificate::{Certificate, CertificateError, TlsFiles};
 pub use errors::{configuration, failure, from_wire, presentable};
 pub use frames::Frames;
 pub use slots::{Slot, Slots};
+pub use wire::WireBytes;

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use antiphon_transport_common::{Certificate, Slots};
+use antiphon_transport_common::{Certificate, Slots, WireBytes};
 use axum::Router;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -18,6 +18,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt;
 
+use crate::counted_io::CountedIo;
 use crate::guarded_io::{Activity, GuardedIo};
 use crate::limits::Limits;
 
@@ -32,6 +33,7 @@ pub(crate) struct Door {
     pub(crate) tls: Option<Arc<Certificate>>,
     pub(crate) limits: Arc<Limits>,
     pub(crate) closing: watch::Receiver<bool>,
+    pub(crate) sent: WireBytes,
 }
 
 /// Lets connections in until `closing`; returns those that are left.
@@ -99,6 +101,7 @@ fn is_the_clients(error: &std::io::Error) -> bool {
 async fn serve(stream: TcpStream, from: SocketAddr, mut door: Door) {
     // Answers are written whole: waiting to fill a packet only delays them.
     let _ = stream.set_nodelay(true);
+    let stream = CountedIo::new(stream, door.sent.clone());
     let Some(tls) = door.tls.clone() else { return http(stream, from, door).await };
     let handshake = timeout(door.limits.header, TlsAcceptor::from(tls.current()).accept(stream));
     let shaken = tokio::select! {

@@ -13,6 +13,7 @@
 mod accept;
 mod client;
 mod client_body;
+mod counted_io;
 mod endpoint;
 mod errors;
 mod guarded_io;
@@ -22,7 +23,7 @@ mod resolver;
 mod routes;
 mod server;
 
-pub use antiphon_transport_common::{CertificateError, TlsFiles};
+pub use antiphon_transport_common::{CertificateError, TlsFiles, WireBytes};
 pub use client::{HttpsOptions, HttpsTransport};
 pub use limits::Limits;
 pub use server::{HttpsServer, ServerError, ServerOptions};

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use antiphon_kernel::service::Service;
-use antiphon_transport_common::{Certificate, CertificateError, TlsFiles};
+use antiphon_transport_common::{Certificate, CertificateError, TlsFiles, WireBytes};
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
@@ -69,6 +69,7 @@ pub struct HttpsServer {
     addr: SocketAddr,
     stop: Option<oneshot::Sender<()>>,
     task: JoinHandle<()>,
+    sent: WireBytes,
 }
 
 impl HttpsServer {
@@ -93,7 +94,8 @@ impl HttpsServer {
         let (closing, watched) = watch::channel(false);
         let grace = limits.shutdown;
         let router = router(service.clone(), &limits);
-        let door = Door { router, tls, limits: Arc::new(limits), closing: watched };
+        let sent = WireBytes::default();
+        let door = Door { router, tls, limits: Arc::new(limits), closing: watched, sent: sent.clone() };
         let (stop, stopped) = oneshot::channel();
         let close = async move {
             // A dropped server aborts its task, so this ends by being asked to.
@@ -110,13 +112,19 @@ impl HttpsServer {
                 tracing::debug!("connections were cut: they did not end in time");
             }
         });
-        Ok(Self { addr, stop: Some(stop), task })
+        Ok(Self { addr, stop: Some(stop), task, sent })
     }
 
     /// Where it listens.
     #[must_use]
     pub const fn local_addr(&self) -> SocketAddr {
         self.addr
+    }
+
+    /// How much it put on the wire; counts on after the server is gone.
+    #[must_use]
+    pub fn sent_bytes(&self) -> WireBytes {
+        self.sent.clone()
     }
 
     /// Stops in order: parked polls are answered at once, answers on their way get the time that [`Limits::shutdown`]

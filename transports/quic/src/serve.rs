@@ -12,7 +12,7 @@ use antiphon_kernel::protocol::{
 };
 use antiphon_kernel::service::Service;
 use antiphon_kernel::transport::TransportError;
-use antiphon_transport_common::{Frames, failure};
+use antiphon_transport_common::{Frames, WireBytes, failure};
 use bytes::Bytes;
 use quinn::{Connection, RecvStream, SendStream};
 use tokio::sync::watch;
@@ -56,6 +56,7 @@ pub(crate) struct Visit {
     pub(crate) limits: Arc<Limits>,
     pub(crate) closing: watch::Receiver<bool>,
     pub(crate) shaking: Shaking,
+    pub(crate) sent: WireBytes,
 }
 
 impl Visit {
@@ -90,6 +91,7 @@ impl Visit {
             Err(_) => codes::PROTOCOL,
         };
         connection.close(code, b"");
+        self.sent.add(connection.stats().udp_tx.bytes);
         ended
     }
 

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use antiphon_kernel::config::SharedKey;
 use antiphon_kernel::service::Service;
-use antiphon_transport_common::{Certificate, CertificateError, Slots, TlsFiles};
+use antiphon_transport_common::{Certificate, CertificateError, Slots, TlsFiles, WireBytes};
 use quinn::{Endpoint, Incoming, TokioRuntime};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
@@ -65,6 +65,7 @@ pub struct QuicServer {
     service: Service,
     closing: watch::Sender<bool>,
     task: JoinHandle<()>,
+    sent: WireBytes,
 }
 
 impl std::fmt::Debug for QuicServer {
@@ -100,14 +101,22 @@ impl QuicServer {
             limits: Arc::new(limits),
             shaking: Arc::default(),
             closing: watched,
+            sent: WireBytes::default(),
         };
-        Ok(Self { addr, endpoint, service, closing, task: tokio::spawn(door.run()) })
+        let sent = door.sent.clone();
+        Ok(Self { addr, endpoint, service, closing, task: tokio::spawn(door.run()), sent })
     }
 
     /// Where it listens.
     #[must_use]
     pub const fn local_addr(&self) -> SocketAddr {
         self.addr
+    }
+
+    /// How much it put on the wire, over connections that have ended; counts on after the server is gone.
+    #[must_use]
+    pub fn sent_bytes(&self) -> WireBytes {
+        self.sent.clone()
     }
 
     /// Stops in order: parked polls are answered at once, answers on their way get the time that [`Limits::shutdown`]
@@ -140,6 +149,7 @@ struct Door {
     /// Connections that have not proved themselves yet.
     shaking: Arc<AtomicUsize>,
     closing: watch::Receiver<bool>,
+    sent: WireBytes,
 }
 
 impl Door {
@@ -191,6 +201,7 @@ impl Door {
             limits: Arc::clone(&self.limits),
             closing: self.closing.clone(),
             shaking: serve::Shaking::new(&self.shaking),
+            sent: self.sent.clone(),
         };
         connections.spawn(async move {
             if let Err(error) = visit.run(incoming).await {

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use antiphon_kernel::log::EpochEnd;
 use anyhow::{Context as _, Result, ensure};
 
 use super::{Plan, undisturbed};
@@ -66,7 +67,13 @@ pub(crate) fn run(plan: &Plan) -> Result<Outcome> {
         files::copy(&good, &bad)?;
         files::flip(&bad.join(file), at, bit)?;
         let report = rig.check(&bad, &acks)?;
+        // RocksDB takes it for a file that breaks off there. The store remembers how far it had come.
+        let noticed = of == 0 && wal::is_length(&bytes, at) && report.new_epoch == Some(EpochEnd::LostTail);
         match report.verdict {
+            Verdict::Lost | Verdict::Whole if noticed => {
+                outcome.noticed += 1;
+                outcome.cut_off += acks.head.saturating_sub(report.head);
+            }
             Verdict::Refused => {
                 let refusal = report.refused.as_ref().context("a refusal without its reason")?;
                 if right(&refusal.kind, file) {
@@ -77,10 +84,6 @@ pub(crate) fn run(plan: &Plan) -> Result<Outcome> {
             }
             Verdict::Whole if report.content != whole.content => {
                 outcome.wrong(&format!("{what}: other bytes are read, without an error"), &again);
-            }
-            Verdict::Lost if of == 0 && wal::is_length(&bytes, at) => {
-                outcome.survived += 1;
-                outcome.cut_off += acks.head - report.head;
             }
             _ if outcome.expect_whole(1, &report, &what, &again) => {}
             _ => plan.keep(KIND, round, &bad)?,

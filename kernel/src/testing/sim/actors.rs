@@ -191,7 +191,7 @@ impl World {
         if self.put_back(node) {
             self.found.lost_tails += 1;
             if let Some(noted) = noted {
-                self.nodes[node].store.note(&noted);
+                self.nodes[node].store.note(&noted, crate::store::Durability::Relaxed);
             }
             self.start(node)?;
             invariants::went_back(self, node);

@@ -261,8 +261,8 @@ impl World {
                     put_pin(&mut changes, &peer_name(peer), &Pin { cortex_id, since: self.wall(node) });
                     self.commit_now(node, &changes);
                 }
-                Action::Fetch { number, to, by_clock, anew, wait } => {
-                    self.fetch(node, peer, number, to, by_clock, anew, wait)
+                Action::Fetch { number, to, by_clock, anew, own, wait } => {
+                    self.fetch(node, peer, number, to, by_clock, anew, own, wait)
                 }
                 Action::Ingest { number, batch } => self.ingest(node, peer, number, &batch)?,
                 Action::Inspect { number, to, origin, counter } => {
@@ -292,11 +292,13 @@ impl World {
         to: crate::ids::CortexId,
         by_clock: bool,
         anew: bool,
+        own: bool,
         wait: Duration,
     ) {
         let store = std::sync::Arc::clone(&self.nodes[node].store);
         let run = self.nodes[node].run;
-        let cursor = read_cursor(&*store, &peer_name(peer)).expect("memory reads").filter(|_| !by_clock);
+        let cursor = read_cursor(&*store, &peer_name(peer)).expect("memory reads").filter(|_| !by_clock && !own);
+        let scope = if own { Scope::Cortex(cortex_id(self.nodes[node].cortex)) } else { Scope::All };
         let max_events = 1 + u32::try_from(self.chance.below(6)).unwrap_or(1);
         let Some(process) = self.nodes[node].process.as_mut() else { return };
         let request = process.request_id();
@@ -311,9 +313,9 @@ impl World {
             self.after(0, What::Deliver { node, run, peer });
             return;
         }
-        let delivery = if pull.live { Delivery::Live } else { Delivery::Once };
+        let delivery = if pull.live && !own { Delivery::Live } else { Delivery::Once };
         let withhold = withhold_from(&*store, to).expect("memory reads");
-        let asked = Asked { request, to, after: cursor, max_events, max_bytes: 4096, scope: Scope::All, withhold };
+        let asked = Asked { request, to, after: cursor, max_events, max_bytes: 4096, scope, withhold };
         pull.question = Some(Question { asked: asked.clone(), answered: false, inbox: VecDeque::new() });
         let request = FetchRequest {
             request,
@@ -327,7 +329,7 @@ impl World {
             max_bytes: asked.max_bytes,
             wait,
             delivery,
-            scope: Scope::All,
+            scope,
             withhold: asked.withhold.clone(),
         };
         let packet = Packet::Question { client: node, run, cortex: peer, asked, request: Box::new(request) };
@@ -345,7 +347,7 @@ impl World {
         question.answered = true;
         pull.asked = Some(question.asked.clone());
         pull.waiting = None;
-        if !pull.live || matches!(reply, FetchReply::Refused(_)) {
+        if !pull.live || question.asked.scope != Scope::All || matches!(reply, FetchReply::Refused(_)) {
             pull.question = None;
         }
         pull.machine.handle_reply(now, number, source, Ok(reply), chance);
@@ -435,7 +437,11 @@ impl World {
             }
             Err(IngestError::Gap { .. }) => Err(IngestOutcome::Gap),
             Err(IngestError::Fork { origin, counter }) => Err(IngestOutcome::Fork(origin, counter)),
-            Err(error) if error.is_hole() => Err(IngestOutcome::Hole),
+            Err(error) if error.is_hole() => {
+                // What it showed of our own may have been taken note of.
+                self.commit(node);
+                Err(IngestOutcome::Hole)
+            }
             Err(error) => {
                 self.found.refused += 1;
                 Err(IngestOutcome::Failed(error.category()))
@@ -474,7 +480,7 @@ impl World {
                         self.found.forks += 1;
                         if self.commit(node) { Ok(()) } else { Err(ErrorCategory::Store) }
                     }
-                    Err(NotAFork::Unproven { .. }) => Err(ErrorCategory::Fork),
+                    Err(NotAFork::Unproven { .. } | NotAFork::TooMany { .. }) => Err(ErrorCategory::Fork),
                     Err(NotAFork::Store(_)) => Err(ErrorCategory::Store),
                 };
             }

@@ -98,12 +98,16 @@ impl Store for Flawed {
         self.good.place()
     }
 
-    fn note(&self, bytes: &[u8]) {
-        self.good.note(bytes);
+    fn note(&self, bytes: &[u8], durability: Durability) {
+        self.good.note(bytes, durability);
     }
 
     fn noted(&self) -> Option<Vec<u8>> {
         self.good.noted()
+    }
+
+    fn lost_end(&self) -> bool {
+        self.good.lost_end()
     }
 
     fn check(&self) -> Result<(), StoreError> {
