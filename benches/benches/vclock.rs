@@ -1,13 +1,16 @@
-//! Comparing and merging vector clocks, beside `crdts::VClock` on the same origins and counters.
+//! Comparing and merging vector clocks, beside `crdts::VClock` and a hash map on the same origins and counters.
 //!
 //! Two kinds of ours: `shared`, clocks that grew from one another and so share their slice of origins, as a log's clocks
-//! do; and `apart`, clocks that were decoded or built separately. `crdts` knows no such difference.
+//! do; and `apart`, clocks that were decoded or built separately. The others know no such difference. All of this is over
+//! in microseconds, so it is as large in tests.
 
 use std::cmp::Ordering;
 use std::hint::black_box;
 
+use antiphon_benches::events::origin;
+use antiphon_benches::hash_clock::HashClock;
 use antiphon_kernel::clock::{Causality, VClock};
-use antiphon_kernel::ids::{CortexId, Epoch, Origin};
+use antiphon_kernel::ids::Origin;
 use crdts::{CmRDT, CvRDT, Dot};
 use criterion::{BatchSize, BenchmarkId, Criterion};
 
@@ -35,12 +38,6 @@ const RELATIONS: [Relation; 4] = [
     // The second has an origin more, in the middle: no slice is shared, and nothing but a walk tells.
     relation("newcomer", [false, false], true, Causality::Before),
 ];
-
-/// Ids as they are in the wild: made within some days, so that their first bytes are much the same.
-fn origin(n: u64) -> Origin {
-    let random = u128::from(n).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c834);
-    Origin::new(CortexId::from_parts(1_700_000_000_000 + n * 1_000_000, random), Epoch::new(random as u64))
-}
 
 /// Two clocks of `size` entries in this relation; the second grew from the first.
 fn ours(size: u64, relation: &Relation) -> (VClock, VClock) {
@@ -78,8 +75,10 @@ fn compare(c: &mut Criterion) {
         for relation in &RELATIONS {
             let (first, second) = ours(size, relation);
             let (other, first_theirs, second_theirs) = (apart(&second), theirs(&first), theirs(&second));
+            let (first_hash, second_hash) = (HashClock::from(&first), HashClock::from(&second));
             assert_eq!((first.compare(&second), first.compare(&other)), (relation.says, relation.says));
             assert_eq!(first_theirs.partial_cmp(&second_theirs), Option::<Ordering>::from(relation.says));
+            assert_eq!(first_hash.compare(&second_hash), relation.says);
 
             group.bench_function(BenchmarkId::new("shared", relation.name), |b| {
                 b.iter(|| black_box(&first).compare(black_box(&second)));
@@ -90,22 +89,25 @@ fn compare(c: &mut Criterion) {
             group.bench_function(BenchmarkId::new("crdts", relation.name), |b| {
                 b.iter(|| black_box(&first_theirs).partial_cmp(black_box(&second_theirs)));
             });
+            group.bench_function(BenchmarkId::new("hash_map", relation.name), |b| {
+                b.iter(|| black_box(&first_hash).compare(black_box(&second_hash)));
+            });
         }
         group.finish();
     }
 }
 
-/// The clones that a merge uses up are made, and the result is dropped, outside the measured time, for both alike.
+/// The clones that a merge uses up are made, and the result is dropped, outside the measured time, for all alike.
 fn merge(c: &mut Criterion) {
     for size in SIZES {
         let mut group = c.benchmark_group(format!("merge/{size}"));
         for relation in &RELATIONS {
             let (first, second) = ours(size, relation);
             let (other, first_theirs, second_theirs) = (apart(&second), theirs(&first), theirs(&second));
-            assert_eq!(
-                theirs(&merged(first.clone(), &other)),
-                merged_theirs(first_theirs.clone(), second_theirs.clone())
-            );
+            let (first_hash, second_hash) = (HashClock::from(&first), HashClock::from(&second));
+            let sum = merged(first.clone(), &other);
+            assert_eq!(theirs(&sum), merged_theirs(first_theirs.clone(), second_theirs.clone()));
+            assert_eq!(HashClock::from(&sum), merged_hash(first_hash.clone(), &second_hash));
 
             for (name, second) in [("shared", &second), ("apart", &other)] {
                 group.bench_function(BenchmarkId::new(name, relation.name), |b| {
@@ -116,6 +118,13 @@ fn merge(c: &mut Criterion) {
                 b.iter_batched(
                     || (first_theirs.clone(), second_theirs.clone()),
                     |(clock, second)| merged_theirs(clock, second),
+                    BatchSize::SmallInput,
+                );
+            });
+            group.bench_function(BenchmarkId::new("hash_map", relation.name), |b| {
+                b.iter_batched(
+                    || first_hash.clone(),
+                    |clock| merged_hash(clock, black_box(&second_hash)),
                     BatchSize::SmallInput,
                 );
             });
@@ -130,6 +139,11 @@ fn merged(mut clock: VClock, other: &VClock) -> VClock {
 }
 
 fn merged_theirs(mut clock: Theirs, other: Theirs) -> Theirs {
+    clock.merge(other);
+    clock
+}
+
+fn merged_hash(mut clock: HashClock, other: &HashClock) -> HashClock {
     clock.merge(other);
     clock
 }

@@ -1,0 +1,55 @@
+//! Records and frames, to bytes and back: events of 256 bytes.
+//!
+//! `record` is one event as it is appended and read; `header` is what a relay reads of one. `frame` is a batch as it
+//! travels, its checksum included.
+
+use std::hint::black_box;
+
+use antiphon_benches::events::{self, draft, origin};
+use antiphon_benches::logs::{NOW, pulling, written};
+use antiphon_benches::pulls;
+use antiphon_benches::sizes::Sizes;
+use antiphon_benches::stores::Kind;
+use antiphon_kernel::clock::VClock;
+use antiphon_kernel::codec::{EncodedDraft, EventView, Message, decode, encode, encode_record};
+use antiphon_kernel::ids::{Dot, EventId};
+use antiphon_kernel::protocol::FetchReply;
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+
+fn record(c: &mut Criterion) {
+    let draft = draft(1);
+    let deps = VClock::from_sorted(&[(origin(2), 7), (origin(3), 9)]).expect("the origins ascend");
+    let assigned = EncodedDraft {
+        id: EventId::from_parts(1_700_000_000_000, 1),
+        dot: Dot::new(origin(1), 8).expect("8 is a counter"),
+        deps: &deps,
+        time: NOW,
+    };
+    let bytes = encode_record(&draft, &assigned);
+    assert_eq!(EventView::decode(&bytes).expect("it was encoded just now").data, &draft.data);
+
+    let mut group = c.benchmark_group(format!("record/{}", events::SIZE));
+    group.throughput(Throughput::ElementsAndBytes { elements: 1, bytes: bytes.len() as u64 });
+    group.bench_function("encode", |b| b.iter(|| encode_record(black_box(&draft), black_box(&assigned))));
+    group.bench_function("decode", |b| b.iter(|| EventView::decode(black_box(&bytes))));
+    group.bench_function("header", |b| b.iter(|| EventView::decode_dot(black_box(&bytes))));
+    group.finish();
+}
+
+fn frame(c: &mut Criterion) {
+    let count = Sizes::of_this_run().frame;
+    let (ours, theirs) = (Kind::Memory.fresh(), Kind::Memory.fresh());
+    let (_, batch) = pulls::next(&pulling(ours.store()).view(), &written(theirs.store(), count).view(), 1, u32::MAX);
+    assert_eq!(batch.events.len() as u64, count, "one batch holds them all");
+    let message = Message::Reply(FetchReply::Batch(batch));
+    let frame = encode(&message);
+
+    let mut group = c.benchmark_group(format!("frame/{count}"));
+    group.throughput(Throughput::ElementsAndBytes { elements: count, bytes: frame.len() as u64 });
+    group.bench_function("encode", |b| b.iter(|| encode(black_box(&message))));
+    group.bench_function("decode", |b| b.iter(|| decode(black_box(&frame))));
+    group.finish();
+}
+
+criterion_group!(benches, record, frame);
+criterion_main!(benches);

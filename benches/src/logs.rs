@@ -1,0 +1,83 @@
+//! Two logs: one that has written, and one that pulls it.
+
+use std::sync::Arc;
+
+use antiphon_kernel::clock::VClock;
+use antiphon_kernel::event::Draft;
+use antiphon_kernel::ids::{CortexId, Epoch, PeerName};
+use antiphon_kernel::log::{LocalIdentity, Log, LogOptions, Pin, put_pin};
+use antiphon_kernel::store::{Batch, Durability, Store};
+use antiphon_kernel::time::Timestamp;
+
+use crate::events;
+
+/// The one time of all that is written, so that every run writes the same bytes but for the ids.
+pub const NOW: Timestamp = Timestamp::from_micros(0);
+/// Every puller is the same process: what one was answered, the next one takes as well.
+const PROCESS: u64 = 1;
+/// So many events are appended together.
+const CHUNK: usize = 4096;
+
+/// The log that has written.
+#[must_use]
+pub fn writer() -> LocalIdentity {
+    identity(2)
+}
+
+/// The log that pulls it.
+#[must_use]
+pub fn puller() -> LocalIdentity {
+    identity(1)
+}
+
+/// The writer, as the puller calls it.
+///
+/// # Panics
+/// Never: the name is valid.
+#[must_use]
+pub fn peer() -> PeerName {
+    PeerName::new("writer").expect("the name is valid")
+}
+
+fn identity(n: u8) -> LocalIdentity {
+    LocalIdentity { cortex_id: CortexId::from_bytes([n; 16]), epoch: Epoch::new(u64::from(n)), name: "bench".into() }
+}
+
+fn open(store: Arc<dyn Store>, identity: &LocalIdentity) -> Log {
+    Log::create(&*store, identity).expect("the store is empty");
+    Log::open(store, LogOptions { process: PROCESS, ..LogOptions::default() }).expect("it was made just now")
+}
+
+/// A writer's log of the first so many [`events::draft`]s, all durable.
+///
+/// # Panics
+/// Where the store is not empty, or fails.
+#[must_use]
+pub fn written(store: Arc<dyn Store>, count: u64) -> Log {
+    let mut log = open(store, &writer());
+    let mut drafts: Vec<Draft> = Vec::with_capacity(CHUNK);
+    for n in 0..count {
+        drafts.push(events::draft(n));
+        if drafts.len() == CHUNK || n + 1 == count {
+            log.append(&drafts, &VClock::new(), NOW).expect("the drafts are valid");
+            log.commit(Durability::Relaxed).expect("the store takes them");
+            drafts.clear();
+        }
+    }
+    log.sync().expect("the store syncs");
+    log
+}
+
+/// A puller's log: empty, and with the writer pinned.
+///
+/// # Panics
+/// Where the store is not empty, or fails.
+#[must_use]
+pub fn pulling(store: Arc<dyn Store>) -> Log {
+    let mut log = open(store, &puller());
+    let mut pins = Batch::new();
+    put_pin(&mut pins, &peer(), &Pin { cortex_id: writer().cortex_id, since: NOW });
+    log.stage_state(&pins).expect("nothing failed before");
+    log.commit(Durability::Sync).expect("the store takes it");
+    log
+}

@@ -1,0 +1,96 @@
+//! What a puller asks a writer, and takes from it, without a transport in between.
+
+use std::time::Duration;
+
+use antiphon_kernel::codec::{Message, decode, encode};
+use antiphon_kernel::cursor::Cursor;
+use antiphon_kernel::log::{Asked, Log, LogView, read_cursor};
+use antiphon_kernel::protocol::{
+    Delivery, EventBatch, FetchReply, FetchRequest, Heads, Known, MAX_BATCH_BYTES, PROTOCOL_MAX, RequestId, Scope,
+};
+use antiphon_kernel::store::Durability;
+
+use crate::logs::{NOW, peer, puller, writer};
+
+/// A question of the puller's: what is after this cursor, or, without one, whatever it does not know.
+#[must_use]
+pub fn question(request: RequestId, after: Option<Cursor>, known: Heads, max_events: u32) -> FetchRequest {
+    FetchRequest {
+        request,
+        from: puller().cortex_id,
+        to: writer().cortex_id,
+        protocol: PROTOCOL_MAX,
+        after,
+        known: Known::Full(known),
+        direct: Vec::new(),
+        max_events,
+        max_bytes: MAX_BATCH_BYTES,
+        wait: Duration::ZERO,
+        delivery: Delivery::Once,
+        scope: Scope::All,
+        withhold: Heads::default(),
+    }
+}
+
+/// What a question allows its answer to be.
+#[must_use]
+pub fn asked(request: &FetchRequest) -> Asked {
+    Asked {
+        request: request.request,
+        to: request.to,
+        after: request.after,
+        max_events: request.max_events,
+        max_bytes: request.max_bytes,
+        scope: request.scope,
+        withhold: request.withhold.clone(),
+    }
+}
+
+/// A question and its answer.
+pub type Pull = (Asked, EventBatch);
+
+/// The next batch, as it comes out of a frame: its events are slices of one buffer.
+///
+/// # Panics
+/// Where the writer refuses, or a store fails.
+#[must_use]
+pub fn next(puller: &LogView, writer: &LogView, number: u64, max_events: u32) -> Pull {
+    let after = read_cursor(&**puller.store(), &peer()).expect("the store reads");
+    let id = RequestId { process: puller.process(), number };
+    let request = question(id, after, puller.heads(), max_events);
+    match writer.answer(&request).expect("the store reads") {
+        FetchReply::Batch(batch) => (asked(&request), across(batch)),
+        FetchReply::Refused(refusal) => panic!("the writer refused: {refusal}"),
+    }
+}
+
+fn across(batch: EventBatch) -> EventBatch {
+    match decode(&encode(&Message::Reply(FetchReply::Batch(batch)))) {
+        Ok(Message::Reply(FetchReply::Batch(batch))) => batch,
+        other => panic!("a batch read back as {other:?}"),
+    }
+}
+
+/// Takes a batch in, and makes it durable.
+///
+/// # Panics
+/// Where the batch is none that this log asked for, or the store fails.
+pub fn take(log: &mut Log, (asked, batch): &Pull) {
+    log.ingest(&peer(), asked, batch, NOW).expect("the writer is honest");
+    log.commit(Durability::Sync).expect("the store takes it");
+}
+
+/// All that a new puller has to take to hold what the writer holds. Any new puller may be given it.
+///
+/// # Panics
+/// As [`next`] and [`take`].
+#[must_use]
+pub fn all(mut puller: Log, writer: &LogView, max_events: u32) -> Vec<Pull> {
+    let mut pulls = Vec::new();
+    while puller.view().visible() < writer.head().seq {
+        let pull = next(&puller.view(), writer, pulls.len() as u64 + 1, max_events);
+        take(&mut puller, &pull);
+        pulls.push(pull);
+    }
+    pulls
+}
