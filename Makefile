@@ -10,6 +10,8 @@ INPUT ?=
 TIME ?= 60
 TARGET ?= all
 BENCH ?= *
+DOCS ?= docs
+PEERS_ARGS ?=
 COVERAGE_MIN ?= 90
 SEED ?= 1
 SEEDS ?= 2000
@@ -26,12 +28,12 @@ TARGET_DIR = $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
 BENCH_ENV = CARGO_PROFILE_DEV_OPT_LEVEL=3 CARGO_PROFILE_DEV_DEBUG_ASSERTIONS=false CARGO_PROFILE_DEV_OVERFLOW_CHECKS=false
 FUZZ_TARGETS = $(if $(filter all,$(TARGET)),$(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs))),$(TARGET))
 
-.PHONY: help setup demo test verify check fix bench fuzz torture coverage
+.PHONY: help setup demo test verify check fix bench criterion bench-peers fuzz torture coverage
 # `verify` is its parts in this order, and two Cargos at once would only wait for each other.
 .NOTPARALLEL:
 
 help: ## List the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 13
 
 # libclang.so without a version comes with the headers that RocksDB's bindings need too; the bare library is not enough.
 # strace and mkfs.ext4 are for the torture rig alone, which does without where it must: not having them is no failure.
@@ -58,11 +60,15 @@ setup: ## Install what is missing (libclang, for RocksDB's bindings; strace and 
 demo: setup ## Three nodes on this machine converge (INPUT=file.ndjson adds events of your own)
 	$(CARGO) run -q -p antiphon -- demo $(if $(INPUT),--input '$(INPUT)')
 
-# Outside `make bench`, each bench runs once: enough to see that it still works.
+# Outside `make criterion`, each bench runs once: enough to see that it still works.
 test: setup ## Run every test, and each bench once; see that the simulator finds what is broken on purpose
 	$(CARGO) test --workspace --bench '*'
 	$(CARGO) test --workspace
 	$(CARGO) test --workspace --features antiphon-kernel/mutants --test mutants
+	$(CARGO) build -q --workspace --bins
+	@docs="$$(mktemp -d)" && cp docs/performance.md "$$docs" \
+	  && '$(TARGET_DIR)/debug/performance' '$(TARGET_DIR)/debug/antiphon' "$$docs" short && rm -r "$$docs"
+	python3 -m unittest discover -q benches/peers
 
 verify: setup check test ## Format, lints, docs, layers, tests: reads only
 
@@ -76,8 +82,20 @@ fix: setup ## Format, and apply what clippy can
 	$(CARGO) clippy --workspace --all-targets --fix --allow-dirty --allow-staged
 	$(CARGO) fmt --all
 
-bench: setup ## Run the criterion benches (BENCH=vclock for one of them)
+bench: setup ## Measure the set, and write it into docs/performance.md (some ten minutes; DOCS=folder for another copy of it)
+	$(BENCH_ENV) $(CARGO) build -q --workspace --bins
+	'$(TARGET_DIR)/debug/performance' '$(TARGET_DIR)/debug/antiphon' '$(DOCS)'
+
+criterion: setup ## Run the criterion benches (BENCH=vclock for one of them)
 	$(BENCH_ENV) $(CARGO) bench --workspace --profile dev --bench '$(BENCH)'
+
+bench-peers: setup ## Measure NATS JetStream and PostgreSQL beside Antiphon, in turns (PEERS_ARGS='--rounds 3')
+	$(BENCH_ENV) $(CARGO) build -q --workspace --bins
+	@venv='$(TARGET_DIR)/peers-venv'; python3 -c 'import nats' 2>/dev/null || [ -x "$$venv/bin/python3" ] \
+	  || { python3 -m venv "$$venv" && "$$venv/bin/pip" install -q -r benches/peers/requirements.txt; } \
+	  || echo 'Without nats-py the comparison with NATS is skipped.'
+	PATH="$(TARGET_DIR)/peers-venv/bin:$$PATH" python3 benches/peers/compare.py \
+	  --antiphon '$(TARGET_DIR)/debug/antiphon' $(PEERS_ARGS)
 
 # Inputs are short and allocations bounded, so a decoder that believes a claim of megabytes is a finding. New inputs go
 # beside the build; the corpora in the repository stay as they are.

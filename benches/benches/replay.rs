@@ -84,7 +84,6 @@ fn limit(writer: &LogView) -> Duration {
             let event = entry.view().expect("it was appended, and so is valid");
             batch.put(Family::Log, &seq, &entry.record);
             batch.put(Family::Dots, &[&[2; 24][..], &seq].concat(), &[0; 27]);
-            batch.put(Family::Ids, &[&event.id.to_bytes()[..], &[2; 24]].concat(), &seq);
             batch.put(Family::User(NEWEST), &(entry.seq.get() % SUBJECTS).to_be_bytes(), event.data);
         }
         store.commit(&batch, Durability::Sync).expect("the store takes it");

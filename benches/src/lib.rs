@@ -1,4 +1,4 @@
-//! Criterion benches of Antiphon beside the things that they are compared with: `make bench`. Ratios within one run are
+//! Criterion benches of Antiphon beside the things that they are compared with: `make criterion`. Ratios within one run are
 //! what counts; times differ from machine to machine.
 //!
 //! | bench | measures |

@@ -228,6 +228,8 @@ pub(crate) enum BenchCommand {
     Idle(IdleArgs),
     /// How much memory a node takes that reads a long log from its beginning.
     Catchup(CatchupArgs),
+    /// What a peer's fetch costs at the end of a short log and of a long one.
+    Depth(DepthArgs),
     /// One side of a bench, in a process of its own.
     #[command(hide = true)]
     Side(SideArgs),
@@ -244,6 +246,9 @@ pub(crate) struct ReplicateArgs {
     /// Bytes of data in each.
     #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u32).range(..=1_000_000))]
     pub(crate) size: u32,
+    /// How many cortexes the log's clocks know of.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub(crate) cortexes: u16,
     /// How often, one after another.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) rounds: u32,
@@ -251,6 +256,19 @@ pub(crate) struct ReplicateArgs {
     #[arg(long)]
     pub(crate) relaxed: bool,
     /// Put the stores below this directory.
+    #[arg(long)]
+    pub(crate) dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DepthArgs {
+    /// Lengths of the log.
+    #[arg(long, value_delimiter = ',', default_values_t = [10_000, 100_000, 1_000_000, 10_000_000])]
+    pub(crate) events: Vec<u64>,
+    /// Bytes of data in each event.
+    #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u32).range(..=1_000_000))]
+    pub(crate) size: u32,
+    /// Put the store below this directory.
     #[arg(long)]
     pub(crate) dir: Option<PathBuf>,
 }

@@ -12,7 +12,7 @@ use super::Bench;
 /// As many as one batch of a run has at most.
 const BATCH: usize = 4096;
 
-/// Puts the records of a log into a fresh store as ingest does (log, dots, ids, and per batch the chain's tip and the cursor),
+/// Puts the records of a log into a fresh store as ingest does (log, dots, and per batch the chain's tip and the cursor),
 /// in synced batches of 4,096, without a network and without deciding anything. Reading them is not counted.
 pub(super) fn puts(bench: &Bench, log: &str, durability: Durability) -> Result<Duration> {
     let source = RocksStore::open(bench.path().join(log), Create::Never)?;
@@ -29,7 +29,6 @@ pub(super) fn puts(bench: &Bench, log: &str, durability: Durability) -> Result<D
             let place = entry.seq.get().to_be_bytes();
             batch.put_parts(Family::Log, &place, &[&[0; 9], &entry.record]);
             batch.put(Family::Dots, &[&entry.record[17..41], &place].concat(), &[0; 27]);
-            batch.put(Family::Ids, &entry.record[1..41], &place);
         }
         batch.put(Family::Clocks, &[7; 24], &[0; 64]);
         batch.put(Family::Cursors, &[7; 24], &[0; 32]);

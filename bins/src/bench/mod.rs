@@ -2,6 +2,7 @@
 //! real sockets with TLS.
 
 pub(crate) mod catchup;
+pub(crate) mod depth;
 pub(crate) mod idle;
 pub(crate) mod latency;
 mod limit;

@@ -1,10 +1,14 @@
 //! `antiphon bench replicate`.
 
 use std::path::Path;
+use std::sync::Arc;
 
+use antiphon_kernel::cortex::{Cortex, mint_identity};
 use antiphon_kernel::event::Draft;
-use antiphon_kernel::log::Context as Seen;
+use antiphon_kernel::log::{Context as Seen, EpochEnd, Log, LogOptions};
 use antiphon_kernel::store::Durability;
+use antiphon_kernel::time::Timestamp;
+use antiphon_storage::{Create, RocksStore};
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
@@ -18,13 +22,16 @@ pub(super) const SOURCE: &str = "source";
 
 pub(crate) async fn run(args: ReplicateArgs, json: bool) -> Result<()> {
     let bench = Bench::new(args.dir.as_deref())?;
+    let others = args.cortexes - 1;
+    tokio::task::block_in_place(|| widen(&bench, SOURCE, others))?;
     fill(&bench, SOURCE, args.events, args.size).await?;
+    let events = args.events + u64::from(others);
     let durability = if args.relaxed { Durability::Relaxed } else { Durability::Sync };
     let mut rows = Vec::new();
     for round in 0..args.rounds {
         let limit = tokio::task::block_in_place(|| limit::puts(&bench, SOURCE, durability))?.as_secs_f64();
         for &scheme in &args.transport {
-            let took = replicate(&bench, scheme, args.events, args.relaxed).await?;
+            let took = replicate(&bench, scheme, events, args.relaxed).await?;
             rows.push(took.row(&args, scheme, round, args.events as f64 / limit));
         }
     }
@@ -64,6 +71,7 @@ impl Took {
         let mib = |side: &Value| rounded(of(side, "peak_kib") / 1024.0, 0);
         vec![
             json!(scheme.as_str()),
+            json!(args.cortexes),
             json!(round + 1),
             json!(args.events),
             json!(args.size),
@@ -83,6 +91,12 @@ impl Took {
 /// A log of so many events, each of as many bytes, no two alike and none that shrinks.
 pub(super) async fn fill(bench: &Bench, name: &str, events: u64, size: u32) -> Result<()> {
     let cortex = bench.node(name, vec![], Durability::Relaxed)?.start().await?;
+    append(&cortex, events, size).await?;
+    cortex.stop().await;
+    Ok(())
+}
+
+pub(super) async fn append(cortex: &Cortex, events: u64, size: u32) -> Result<()> {
     let mut noise = Noise(0x9e37_79b9_7f4a_7c15);
     // Large events are appended fewer at a time: what waits for the writer is memory.
     let together = APPEND.min((32 << 20) / u64::from(size.max(1)) + 1);
@@ -95,7 +109,22 @@ pub(super) async fn fill(bench: &Bench, name: &str, events: u64, size: u32) -> R
         cortex.log().append(drafts.collect(), Seen::default()).await?;
         left -= count;
     }
-    cortex.stop().await;
+    Ok(())
+}
+
+/// Begins a log with one event of each of so many origins, each of which has seen all before it: all that is appended then
+/// has a clock of as many entries.
+fn widen(bench: &Bench, name: &str, origins: u16) -> Result<()> {
+    let store = Arc::new(RocksStore::open(bench.path().join(name), Create::IfMissing)?);
+    Log::create(&*store, &mint_identity(name))?;
+    let mut log = Log::open(store, LogOptions::default())?;
+    for _ in 0..origins {
+        let seen = log.view().clock();
+        log.append(&[Draft::new("bench.origin", Vec::new())], &seen, Timestamp::now())?;
+        log.begin_epoch(EpochEnd::Restored, Timestamp::now())?;
+        log.commit(Durability::Relaxed)?;
+        log.sync()?;
+    }
     Ok(())
 }
 

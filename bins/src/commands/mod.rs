@@ -125,6 +125,7 @@ pub(crate) async fn run(cli: Cli) -> Result<()> {
         Command::Bench { command: BenchCommand::Replay(args) } => bench::replay::run(args, json).await,
         Command::Bench { command: BenchCommand::Throughput(args) } => bench::throughput::run(args, json).await,
         Command::Bench { command: BenchCommand::Replicate(args) } => bench::replicate::run(args, json).await,
+        Command::Bench { command: BenchCommand::Depth(args) } => bench::depth::run(args, json).await,
         Command::Bench { command: BenchCommand::Mesh(args) } => bench::mesh::run(args, json).await,
         Command::Bench { command: BenchCommand::Idle(args) } => bench::idle::run(args, json).await,
         Command::Bench { command: BenchCommand::Catchup(args) } => bench::catchup::run(args, json).await,

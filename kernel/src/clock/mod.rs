@@ -73,6 +73,10 @@ impl VClock {
     }
 
     fn from_trusted(entries: &[(Origin, u64)]) -> Self {
+        if entries.is_empty() {
+            // Most causal deltas are: no allocation for them.
+            return Self::default();
+        }
         Self { origins: entries.iter().map(|e| e.0).collect(), counters: entries.iter().map(|e| e.1).collect() }
     }
 

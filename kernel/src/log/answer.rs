@@ -13,7 +13,6 @@ use crate::clock::MAX_CLOCK_ENTRIES;
 use crate::codec::EventView;
 use crate::cursor::{Cursor, Seq};
 use crate::digest::Digest;
-use crate::event::EventBytes;
 use crate::ids::{CortexId, Epoch, EventId, Origin};
 use crate::mutant::{self, Mutant};
 use crate::protocol::{
@@ -241,7 +240,12 @@ impl LogView {
         self.scan(from, head.seq.min(Seq::new(from.get() + MAX_SCAN)), &mut |seq, joined, record| {
             run.visit(seq, joined, record)
         })?;
-        let Run { events, sent, last, damaged, held, .. } = run;
+        let Run { records, places, sent, last, damaged, held, .. } = run;
+        // One piece of memory for all: an allocation for each would cost as much as copying it.
+        let records = Bytes::from(records);
+        let mut begin = 0;
+        let event = |(seq, end)| (seq, records.slice(std::mem::replace(&mut begin, end)..end));
+        let events: Vec<_> = places.into_iter().map(event).collect();
         if let Some(seq) = damaged {
             let why = format!("family `log`: the record at place {seq} does not decode");
             return Err(StoreError::corrupt(why).into());
@@ -420,8 +424,10 @@ struct Run<'a> {
     own: CortexId,
     now: Option<Timestamp>,
     withheld: &'a Withheld,
-    bytes: u64,
-    events: Vec<(Seq, EventBytes)>,
+    /// The records of the batch, one behind the other.
+    records: Vec<u8>,
+    /// The place of each, and where it ends.
+    places: Vec<(Seq, usize)>,
     /// The last counter sent of each origin, sorted.
     sent: Vec<(Origin, u64)>,
     /// The last entry visited, sent or skipped.
@@ -444,8 +450,8 @@ impl<'a> Run<'a> {
             own,
             now,
             withheld,
-            bytes: 0,
-            events: Vec::new(),
+            records: Vec::new(),
+            places: Vec::new(),
             sent: Vec::new(),
             last: None,
             damaged: None,
@@ -462,15 +468,15 @@ impl<'a> Run<'a> {
         let wanted = !late && self.asking.scope.covers(dot.origin()) && !self.withheld.holds(dot);
         if wanted && dot.counter() > self.asking.counter(dot.origin()) {
             self.held = self.asking.held(dot.origin(), self.own, joined, self.now);
-            let bytes = self.bytes + record.len() as u64;
+            let bytes = (self.records.len() + record.len()) as u64;
             // One event larger than the limit travels alone.
             let full =
-                self.events.len() >= self.asking.max_events || bytes > self.asking.max_bytes && !self.events.is_empty();
+                self.places.len() >= self.asking.max_events || bytes > self.asking.max_bytes && !self.places.is_empty();
             if full || self.held.is_some() {
                 return ControlFlow::Break(());
             }
-            self.bytes = bytes;
-            self.events.push((seq, Bytes::copy_from_slice(record)));
+            self.records.extend_from_slice(record);
+            self.places.push((seq, self.records.len()));
             match self.sent.binary_search_by_key(&dot.origin(), |s| s.0) {
                 Ok(at) => self.sent[at].1 = dot.counter(),
                 Err(at) => self.sent.insert(at, (dot.origin(), dot.counter())),

@@ -4,7 +4,6 @@ use super::core::Log;
 use crate::clock::{ClockError, MAX_CLOCK_ENTRIES, VClock};
 use crate::codec::{EncodedDraft, StoredChain, encode_record};
 use crate::cursor::Seq;
-use crate::digest::Digest;
 use crate::event::{Draft, InvalidDraft, MAX_EVENT_BYTES};
 use crate::ids::{Dot, EventId, GeneratorError, IdGenerator, Origin};
 use crate::mutant::{self, Mutant};
@@ -72,12 +71,7 @@ impl Log {
         if is_new_origin && self.chains.len() >= MAX_CLOCK_ENTRIES {
             return Err(ClockError::TooManyEntries { limit: MAX_CLOCK_ENTRIES }.into());
         }
-        let mut chain = self.chains.get(&origin).cloned().unwrap_or_else(|| StoredChain {
-            counter: 0,
-            digest: Digest::ZERO,
-            last_id: EventId::from_bytes([0; 16]),
-            clock: VClock::new(),
-        });
+        let mut chain = self.chains.get(&origin).cloned().unwrap_or_default();
         let mut arrived = context.clone();
         if mutant::is(Mutant::DepsFromIngest) {
             for (&origin, chain) in &self.chains {

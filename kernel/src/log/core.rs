@@ -8,11 +8,9 @@ use super::forks::{Decisions, withhold_from};
 use super::ingest::{Asked, Held, IngestError, IngestPlan, Ingested, plan_ingest};
 use super::open::Loaded;
 use super::peers::read_pin;
-use super::view::{Durable, LogView, stored_dot};
+use super::view::{Durable, LogView, Unsynced, stored_dot};
 use super::{LocalIdentity, LogHead, read_cursor};
-use crate::codec::{
-    StoredChain, StoredDot, encode_chain, encode_cursor, encode_dot, encode_log_entry, encode_noted_head, encode_seq,
-};
+use crate::codec::{StoredChain, StoredDot, encode_chain, encode_cursor, encode_dot, encode_log_entry};
 use crate::cursor::Cursor;
 use crate::digest::Digest;
 use crate::event::EventBytes;
@@ -61,6 +59,10 @@ pub struct Log {
     pub(super) staged: Staged,
     /// Chains that are visible but not yet durable.
     unsynced: BTreeSet<Origin>,
+    /// Whether anything is.
+    dirty: bool,
+    /// How often something was handed out to be published.
+    published: u64,
     pub(super) decisions: Decisions,
     /// The epoch that this process took because of a peer: one that lies must not make it do so for ever. If the change
     /// was lost with a write that failed, it is due again.
@@ -93,6 +95,8 @@ impl Log {
             ids: IdGenerator::after(last_id),
             staged: Staged::default(),
             unsynced: BTreeSet::new(),
+            dirty: false,
+            published: 0,
             decisions,
             epoch_taken: None,
             failed: false,
@@ -172,7 +176,7 @@ impl Log {
             self.store().commit(&changes, Durability::Relaxed)?;
         }
         for event in plan.events {
-            self.stage_event(event.id, event.dot, event.digest, &event.bytes, now);
+            self.stage_event(event.id, event.dot, event.digest, event.bytes, now);
         }
         for (origin, chain) in plan.chains {
             self.set_chain(origin, chain);
@@ -252,7 +256,6 @@ impl Log {
         batch.put_parts(Family::Log, &keys::log(seq), &[&encode_log_entry(time), record]);
         let stored = StoredDot { seq, digest };
         batch.put(Family::Dots, &keys::dot(dot.origin(), dot.counter()), &encode_dot(&stored));
-        batch.put(Family::Ids, &keys::id(id, dot.origin()), &encode_seq(seq));
         self.staged.dots.insert((dot.origin(), dot.counter()), stored);
         self.head = LogHead { seq, last_event: id, time };
     }
@@ -277,6 +280,7 @@ impl Log {
             return Err(error);
         }
         self.unsynced.append(&mut self.staged.chains);
+        self.dirty = true;
         self.staged.batch.clear();
         self.staged.dots.clear();
         self.staged.cursors.clear();
@@ -287,12 +291,6 @@ impl Log {
             self.publish_durable();
         }
         Ok(())
-    }
-
-    /// Whether something is visible that a crash could still take back.
-    #[must_use]
-    pub fn unsynced(&self) -> bool {
-        self.view.head().seq < self.head.seq
     }
 
     /// Makes everything that was committed durable, and publishes it.
@@ -309,24 +307,30 @@ impl Log {
         Ok(())
     }
 
-    fn publish_durable(&mut self) {
-        let mut durable = self.view.durable_mut();
-        for origin in std::mem::take(&mut self.unsynced) {
-            let chain = &self.chains[&origin];
-            durable.chains.insert(origin, ChainHead { counter: chain.counter, digest: chain.digest });
-        }
-        durable.head = self.head;
-        let began = durable.identity.epoch != self.identity.epoch;
-        durable.identity.clone_from(&self.identity);
-        drop(durable);
-        // The note of an epoch that is over must not outlive a power loss: it would not fit what is there.
-        self.note(if began { Durability::Sync } else { Durability::Relaxed });
-        self.view.shared.durable_head.send_replace(self.head.seq);
+    /// Whether something was committed that a crash could still take back, and that no sync was begun for.
+    #[must_use]
+    pub const fn unsynced(&self) -> bool {
+        self.dirty
     }
 
-    /// How far the log is durable, for whoever opens it next.
-    fn note(&self, durability: Durability) {
-        self.view.store().note(&encode_noted_head(self.identity.epoch, self.head.seq), durability);
+    fn publish_durable(&mut self) {
+        if let Some(unsynced) = self.take_unsynced() {
+            self.view.publish(unsynced);
+        }
+    }
+
+    /// What was committed since this was asked last and is not durable yet: to be published after the next sync.
+    pub(super) fn take_unsynced(&mut self) -> Option<Unsynced> {
+        if !std::mem::take(&mut self.dirty) {
+            return None;
+        }
+        self.published += 1;
+        let head = |origin| {
+            let chain = &self.chains[&origin];
+            (origin, ChainHead { counter: chain.counter, digest: chain.digest })
+        };
+        let chains = std::mem::take(&mut self.unsynced).into_iter().map(head).collect();
+        Some(Unsynced { number: self.published, identity: self.identity.clone(), head: self.head, chains })
     }
 
     /// After a failed write: opens the store again and reads what really is there, before another place is assigned.
@@ -351,12 +355,13 @@ impl Log {
         self.ids = IdGenerator::after(state.last_id.max(self.ids.last()));
         self.staged = Staged::default();
         self.unsynced.clear();
+        self.dirty = false;
         let mut durable = self.view.durable_mut();
         let rewrites = durable.rewrites;
         *durable = Durable::of(self.identity.clone(), self.head, &self.chains, rewrites);
         drop(durable);
         // It may be shorter than what was noted: where events were set aside, for one.
-        self.note(Durability::Sync);
+        self.view.note(self.identity.epoch, self.head.seq, Durability::Sync);
         self.view.shared.visible_head.send_replace(self.head.seq);
         self.view.shared.durable_head.send_replace(self.head.seq);
         self.failed = false;

@@ -10,6 +10,7 @@ use super::core::Log;
 use super::forks::{Fork, ForkFinding, NotAFork};
 use super::ingest::{Asked, IngestError, Ingested};
 use super::set_aside::{ResolveError, Resolved};
+use super::syncs::Syncs;
 use super::view::LogView;
 use super::writer::{Operation, Writer, closed};
 use crate::clock::VClock;
@@ -65,7 +66,9 @@ impl LogHandle {
         let (sender, queue) = mpsc::channel(QUEUE);
         let view = log.view();
         let replayed = ReplayedClock::default();
-        let thread = Writer { log, durability, queue, replayed: replayed.clone(), recover_after: None }.spawn()?;
+        let syncs = Syncs::start(view.clone())?;
+        let thread =
+            Writer { log, durability, queue, replayed: replayed.clone(), recover_after: None, syncs }.spawn()?;
         Ok(Self { queue: sender, view, replayed, thread: Arc::new(Mutex::new(Some(thread))) })
     }
 
@@ -90,13 +93,34 @@ impl LogHandle {
         answer.await.unwrap_or(Err(AppendError::Closed))
     }
 
-    /// Takes a peer's answer: its events and the peer's cursor, together.
+    /// Takes a peer's answer: its events and the peer's cursor, together and durably.
     ///
     /// # Errors
     /// [`IngestError`].
     pub async fn ingest(&self, peer: PeerName, asked: Asked, batch: EventBatch) -> Result<Ingested, IngestError> {
+        self.take(peer, asked, batch, true).await
+    }
+
+    /// Takes a peer's answer, and says so once it is visible: the disk is at work then, and the next one can be taken. Until
+    /// it is durable nothing is served of it, and no new question may say that it is held.
+    pub(crate) async fn ingest_visibly(
+        &self,
+        peer: PeerName,
+        asked: Asked,
+        batch: EventBatch,
+    ) -> Result<Ingested, IngestError> {
+        self.take(peer, asked, batch, false).await
+    }
+
+    async fn take(
+        &self,
+        peer: PeerName,
+        asked: Asked,
+        batch: EventBatch,
+        durably: bool,
+    ) -> Result<Ingested, IngestError> {
         let (reply, answer) = oneshot::channel();
-        let operation = Operation::Ingest { peer, asked, batch: Box::new(batch), reply };
+        let operation = Operation::Ingest { peer, asked, batch: Box::new(batch), durably, reply };
         self.send(operation).await.map_err(|()| closed())?;
         answer.await.unwrap_or_else(|_| Err(closed().into()))
     }

@@ -5,8 +5,9 @@
 //! hole. A batch is taken whole or not at all.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
-use crate::clock::{MAX_CLOCK_ENTRIES, VClock};
+use crate::clock::MAX_CLOCK_ENTRIES;
 use crate::codec::{EventView, StoredChain};
 use crate::cursor::{Cursor, Seq};
 use crate::digest::Digest;
@@ -170,22 +171,22 @@ pub trait Held {
 
 /// An event to store.
 #[derive(Debug, Clone)]
-pub struct PlannedEvent {
+pub struct PlannedEvent<'a> {
     /// Its id.
     pub id: EventId,
     /// Its dot.
     pub dot: Dot,
     /// Its chain's digest there.
     pub digest: Digest,
-    /// Its record.
-    pub bytes: EventBytes,
+    /// Its record, where the batch has it.
+    pub bytes: &'a EventBytes,
 }
 
 /// A batch that may be stored: what to write, in order.
 #[derive(Debug, Clone, Default)]
-pub struct IngestPlan {
+pub struct IngestPlan<'a> {
     /// The new events.
-    pub events: Vec<PlannedEvent>,
+    pub events: Vec<PlannedEvent<'a>>,
     /// The tips of the chains they extend.
     pub chains: BTreeMap<Origin, StoredChain>,
     /// How many events of the batch were known.
@@ -198,9 +199,10 @@ pub struct IngestPlan {
 ///
 /// # Errors
 /// [`IngestError`], each meaning that nothing may be stored and no cursor moved.
-pub fn plan_ingest(batch: &EventBatch, asked: &Asked, held: &dyn Held) -> Result<IngestPlan, IngestError> {
+pub fn plan_ingest<'a>(batch: &'a EventBatch, asked: &Asked, held: &dyn Held) -> Result<IngestPlan<'a>, IngestError> {
     check_envelope(batch, asked)?;
-    let mut planning = Planning { held, plan: IngestPlan::default(), seen: BTreeMap::new() };
+    let plan = IngestPlan { events: Vec::with_capacity(batch.events.len()), ..IngestPlan::default() };
+    let mut planning = Planning { held, plan, new_origins: 0, seen: BTreeMap::new() };
     for (seq, bytes) in &batch.events {
         planning.event(*seq, bytes)?;
     }
@@ -234,14 +236,16 @@ fn check_envelope(batch: &EventBatch, asked: &Asked) -> Result<(), IngestError> 
     }
 }
 
-struct Planning<'a> {
-    held: &'a dyn Held,
-    plan: IngestPlan,
+struct Planning<'h, 'a> {
+    held: &'h dyn Held,
+    plan: IngestPlan<'a>,
+    /// How many origins of the plan nothing is held of.
+    new_origins: usize,
     /// The batch's own chains, as far as they were recomputed.
     seen: BTreeMap<Origin, (u64, Digest)>,
 }
 
-impl Planning<'_> {
+impl<'a> Planning<'_, 'a> {
     fn tip(&self, origin: Origin) -> Option<&StoredChain> {
         self.plan.chains.get(&origin).or_else(|| self.held.chain(origin))
     }
@@ -259,7 +263,7 @@ impl Planning<'_> {
         }
     }
 
-    fn event(&mut self, seq: Seq, bytes: &EventBytes) -> Result<(), IngestError> {
+    fn event(&mut self, seq: Seq, bytes: &'a EventBytes) -> Result<(), IngestError> {
         let invalid = |source| IngestError::Invalid { seq, source };
         let view = EventView::decode(bytes).map_err(invalid)?;
         let (origin, counter) = (view.dot.origin(), view.dot.counter());
@@ -277,12 +281,11 @@ impl Planning<'_> {
         } else if self.held.decided(origin, counter).is_some_and(|keep| keep != digest) {
             return Err(IngestError::Fork { origin, counter });
         } else {
-            let chain = self.extend(&view, digest).map_err(|e| match e {
+            self.extend(&view, digest).map_err(|e| match e {
                 Extend::Invalid(source) => invalid(source),
                 Extend::Ingest(error) => error,
             })?;
-            self.plan.chains.insert(origin, chain);
-            self.plan.events.push(PlannedEvent { id: view.id, dot: view.dot, digest, bytes: bytes.clone() });
+            self.plan.events.push(PlannedEvent { id: view.id, dot: view.dot, digest, bytes });
         }
         self.seen.insert(origin, (counter, digest));
         Ok(())
@@ -301,28 +304,40 @@ impl Planning<'_> {
         Ok(before.chain(bytes))
     }
 
-    fn extend(&self, view: &EventView<'_>, digest: Digest) -> Result<StoredChain, Extend> {
+    /// Puts the event at the end of its chain in the plan. What a plan that fails has in it counts for nothing.
+    fn extend(&mut self, view: &EventView<'_>, digest: Digest) -> Result<(), Extend> {
         let origin = view.dot.origin();
         if let Some((needs_origin, needs_counter)) = view.deps.iter().find(|&(o, c)| self.counter(o) < c) {
             let missing = IngestError::MissingCause { dot: view.dot, needs_origin, needs_counter };
             return Err(Extend::Ingest(missing));
         }
-        let tip = self.tip(origin);
-        let new_origins = self.plan.chains.keys().filter(|o| self.held.chain(**o).is_none()).count();
-        if tip.is_none() && self.held.origins() + new_origins >= MAX_CLOCK_ENTRIES {
-            return Err(Extend::Ingest(IngestError::TooManyOrigins { origin }));
-        }
-        let mut clock = tip.map_or_else(VClock::new, |chain| chain.clock.clone());
-        if let Some(tip) = tip {
-            if view.id <= tip.last_id {
-                return Err(Extend::Invalid(InvalidEvent::IdNotIncreasing { id: view.id, previous: tip.last_id }));
+        let chain = match self.plan.chains.entry(origin) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => {
+                let held = self.held.chain(origin);
+                if held.is_none() {
+                    if self.held.origins() + self.new_origins >= MAX_CLOCK_ENTRIES {
+                        return Err(Extend::Ingest(IngestError::TooManyOrigins { origin }));
+                    }
+                    self.new_origins += 1;
+                }
+                entry.insert(held.cloned().unwrap_or_default())
             }
-            if let Some((origin, _)) = view.deps.iter().find(|&(o, c)| clock.get(o) >= c) {
+        };
+        if chain.counter > 0 {
+            if view.id <= chain.last_id {
+                return Err(Extend::Invalid(InvalidEvent::IdNotIncreasing { id: view.id, previous: chain.last_id }));
+            }
+            if let Some((origin, _)) = view.deps.iter().find(|&(o, c)| chain.clock.get(o) >= c) {
                 return Err(Extend::Invalid(InvalidEvent::StaleDeps { origin }));
             }
         }
-        clock.merge_capped(&view.deps, MAX_CLOCK_ENTRIES - 1).map_err(|e| Extend::Invalid(e.into()))?;
-        Ok(StoredChain { counter: view.dot.counter(), digest, last_id: view.id, clock })
+        if !view.deps.is_empty() {
+            let merged = chain.clock.merge_capped(&view.deps, MAX_CLOCK_ENTRIES - 1);
+            merged.map_err(|e| Extend::Invalid(e.into()))?;
+        }
+        (chain.counter, chain.digest, chain.last_id) = (view.dot.counter(), digest, view.id);
+        Ok(())
     }
 
     /// Both sides' digests at one counter, really compared, before anything is committed.
@@ -364,10 +379,8 @@ impl Planning<'_> {
                     return Err(IngestError::Fork { origin, counter: theirs.counter });
                 }
                 None if mutant::is(Mutant::MergeBlindly) => {
-                    let held = self.tip(origin).cloned();
-                    let (last_id, clock) =
-                        held.map_or((EventId::from_bytes([0; 16]), VClock::new()), |h| (h.last_id, h.clock));
-                    let chain = StoredChain { counter: theirs.counter, digest: theirs.digest, last_id, clock };
+                    let held = self.tip(origin).cloned().unwrap_or_default();
+                    let chain = StoredChain { counter: theirs.counter, digest: theirs.digest, ..held };
                     self.plan.chains.insert(origin, chain);
                 }
                 // Not held here yet: nothing was compared, and nothing is claimed.

@@ -24,6 +24,7 @@ mod peers;
 mod rejoin;
 mod salvage;
 mod set_aside;
+mod syncs;
 mod verify;
 mod view;
 mod withheld;

@@ -8,11 +8,10 @@ use bytes::Bytes;
 
 use super::core::Log;
 use super::view::damaged;
-use crate::clock::VClock;
 use crate::codec::{EventView, StoredChain, decode_log_entry, encode_log_entry};
 use crate::digest::Digest;
 use crate::event::EventBytes;
-use crate::ids::{EventId, Origin};
+use crate::ids::Origin;
 use crate::store::{Batch, Family, KeyRange, Store, StoreError, keys};
 use crate::time::Timestamp;
 
@@ -66,12 +65,7 @@ pub(super) fn waiting_origins(store: &dyn Store) -> Result<BTreeSet<Origin>, Sto
 impl Log {
     /// The chain with this event at its end; `None` unless it follows on what is here, and its causes are here.
     pub(super) fn followed_by(&self, event: &EventView<'_>, record: &[u8]) -> Option<StoredChain> {
-        let mut chain = self.chains.get(&event.dot.origin()).cloned().unwrap_or_else(|| StoredChain {
-            counter: 0,
-            digest: Digest::ZERO,
-            last_id: EventId::from_bytes([0; 16]),
-            clock: VClock::new(),
-        });
+        let mut chain = self.chains.get(&event.dot.origin()).cloned().unwrap_or_default();
         let held = |(origin, counter)| self.chains.get(&origin).is_some_and(|chain| chain.counter >= counter);
         let follows = event.dot.counter() == chain.counter + 1 && event.id > chain.last_id;
         if !follows || !event.deps.iter().all(held) || chain.clock.merge(&event.deps).is_err() {

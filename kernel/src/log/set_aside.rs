@@ -8,14 +8,12 @@ use super::epoch::EpochEnd;
 use super::forks::{Fork, forks};
 use super::rejoin::decode_waiting;
 use super::view::{LogEntry, damaged, stored_dot};
-use crate::clock::VClock;
 use crate::codec::{
     EventView, StoredChain, StoredDot, decode_log_entry, encode_chain, encode_decision, encode_dot, encode_log_entry,
-    encode_seq,
 };
 use crate::cursor::Seq;
 use crate::digest::Digest;
-use crate::ids::{EventId, Origin};
+use crate::ids::Origin;
 use crate::store::{Batch, Durability, Family, KeyRange, Store, StoreError, StoreErrorKind, keys};
 use crate::time::Timestamp;
 
@@ -169,14 +167,8 @@ impl Log {
                 moved += 1;
                 changes.put_parts(Family::Evidence, &keys::set_aside(epoch, seq), &[&encode_log_entry(joined), record]);
                 changes.delete(Family::Dots, &keys::dot(author, counter));
-                changes.delete(Family::Ids, &keys::id(event.id, author));
             } else {
-                let tip = tips.entry(author).or_insert_with(|| StoredChain {
-                    counter: 0,
-                    digest: Digest::ZERO,
-                    last_id: EventId::from_bytes([0; 16]),
-                    clock: VClock::new(),
-                });
+                let tip = tips.entry(author).or_default();
                 if let Err(error) = tip.clock.merge(&event.deps) {
                     fault = Some(StoreError::corrupt(format!("the clock at place {seq}: {error}")));
                     return ControlFlow::Break(());
@@ -189,7 +181,6 @@ impl Log {
                         &keys::dot(author, counter),
                         &encode_dot(&StoredDot { seq: next, digest: *chain }),
                     );
-                    changes.put(Family::Ids, &keys::id(event.id, author), &encode_seq(next));
                     next = next.next();
                 }
             }

@@ -12,14 +12,16 @@ use tokio::sync::watch;
 use super::LocalIdentity;
 use super::withheld::Followed;
 use crate::clock::VClock;
-use crate::codec::{EventView, StoredChain, StoredDot, StoredError, decode_dot, decode_log_entry, decode_seq};
+use crate::codec::{
+    EventView, StoredChain, StoredDot, StoredError, decode_chain, decode_dot, decode_log_entry, encode_noted_head,
+};
 use crate::cursor::{Cursor, Seq};
 use crate::digest::Digest;
 use crate::event::{EventBytes, InvalidEvent, to_cloud_event};
-use crate::ids::{Dot, EventId, Origin};
+use crate::ids::{Dot, Epoch, EventId, Origin};
 use crate::protocol::{ChainHead, Heads, Identity, PROTOCOL_MAX, PROTOCOL_MIN};
 use crate::receipts::Receipts;
-use crate::store::{Family, KeyRange, Store, StoreError, StoreErrorKind, keys};
+use crate::store::{Durability, Family, KeyRange, Store, StoreError, StoreErrorKind, keys};
 use crate::time::Timestamp;
 
 const FOLLOW_PAGE: usize = 256;
@@ -86,6 +88,17 @@ pub(super) struct Shared {
     pub(super) followed: Followed,
 }
 
+/// What becomes durable with the next sync.
+#[derive(Debug)]
+pub(super) struct Unsynced {
+    /// Counts up: a later one says all that an earlier one does, of head and identity.
+    pub(super) number: u64,
+    pub(super) identity: LocalIdentity,
+    pub(super) head: LogHead,
+    /// Chains that moved.
+    pub(super) chains: Vec<(Origin, ChainHead)>,
+}
+
 #[derive(Debug, Clone)]
 pub(super) struct Durable {
     pub(super) identity: LocalIdentity,
@@ -93,6 +106,8 @@ pub(super) struct Durable {
     pub(super) chains: BTreeMap<Origin, ChainHead>,
     /// How many times places of the log came to mean other events.
     pub(super) rewrites: u64,
+    /// The number of what was published last.
+    number: u64,
 }
 
 impl Durable {
@@ -104,7 +119,7 @@ impl Durable {
     ) -> Self {
         let chains =
             chains.iter().map(|(&origin, chain)| (origin, ChainHead { counter: chain.counter, digest: chain.digest }));
-        Self { identity, head, chains: chains.collect(), rewrites }
+        Self { identity, head, chains: chains.collect(), rewrites, number: 0 }
     }
 }
 
@@ -145,6 +160,31 @@ impl LogView {
 
     pub(super) fn durable_mut(&self) -> RwLockWriteGuard<'_, Durable> {
         self.shared.durable.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Shows what became durable. Two may come in either order: each sync makes durable whatever was written before it.
+    pub(super) fn publish(&self, unsynced: Unsynced) {
+        let mut durable = self.durable_mut();
+        for (origin, head) in unsynced.chains {
+            if durable.chains.get(&origin).is_none_or(|known| known.counter < head.counter) {
+                durable.chains.insert(origin, head);
+            }
+        }
+        if unsynced.number < durable.number {
+            return;
+        }
+        let began = durable.identity.epoch != unsynced.identity.epoch;
+        (durable.number, durable.identity, durable.head) = (unsynced.number, unsynced.identity, unsynced.head);
+        let (epoch, seq) = (durable.identity.epoch, durable.head.seq);
+        drop(durable);
+        // The note of an epoch that is over must not outlive a power loss: it would not fit what is there.
+        self.note(epoch, seq, if began { Durability::Sync } else { Durability::Relaxed });
+        self.shared.durable_head.send_replace(seq);
+    }
+
+    /// How far the log is durable, for whoever opens it next.
+    pub(super) fn note(&self, epoch: Epoch, seq: Seq, durability: Durability) {
+        self.store().note(&encode_noted_head(epoch, seq), durability);
     }
 
     /// Why nothing can be written at present, although everything can be read; `None` while it can.
@@ -385,16 +425,57 @@ impl LogView {
 
     /// The place of the event with this id, if it is held.
     ///
+    /// Ids increase along each chain, so each chain is halved: some forty reads an origin at worst, and no index that every
+    /// event would have to be written to.
+    ///
     /// # Errors
     /// [`StoreError`].
     pub fn find(&self, id: EventId) -> Result<Option<Seq>, StoreError> {
-        let prefix = id.to_bytes();
-        let mut found = None;
-        self.shared.store.scan(Family::Ids, KeyRange::prefix(&prefix), &mut |_, value| {
-            found = Some(decode_seq(value));
+        let (mut chains, mut fault) = (Vec::new(), None);
+        self.shared.store.scan(Family::Clocks, KeyRange::prefix(&[]), &mut |key, value| {
+            match (keys::origin_of_chain(key), decode_chain(value)) {
+                (Some(origin), Ok(chain)) => {
+                    chains.extend((chain.last_id >= id).then_some((origin, chain.counter)));
+                    return ControlFlow::Continue(());
+                }
+                (None, _) => fault = Some(StoreError::corrupt("family `clocks`: a key is not an origin")),
+                (_, Err(error)) => fault = Some(damaged(Family::Clocks, &error)),
+            }
             ControlFlow::Break(())
         })?;
-        found.transpose().map_err(|e| damaged(Family::Ids, &e))
+        if let Some(fault) = fault {
+            return Err(fault);
+        }
+        for (origin, counter) in chains {
+            if let Some(seq) = self.find_in(origin, counter, id)? {
+                return Ok(Some(seq));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The place of an id in one chain, up to a counter.
+    fn find_in(&self, origin: Origin, last: u64, id: EventId) -> Result<Option<Seq>, StoreError> {
+        let (mut low, mut high, mut found) = (1, last, None);
+        while low <= high {
+            let middle = low + (high - low) / 2;
+            let gone = || StoreError::corrupt(format!("family `dots`: {origin}:{middle} is missing"));
+            let seq = stored_dot(&*self.shared.store, origin, middle)?.ok_or_else(gone)?.seq;
+            let gone = || StoreError::corrupt(format!("family `log`: place {seq} is missing"));
+            let entry = self.shared.store.get(Family::Log, &keys::log(seq))?.ok_or_else(gone)?;
+            let (_, record) = decode_log_entry(&entry).map_err(|e| damaged(Family::Log, &e))?;
+            let (there, _) = EventView::decode_dot(record)
+                .map_err(|e| StoreError::corrupt(format!("family `log`: the record at place {seq}: {e}")))?;
+            match there.cmp(&id) {
+                std::cmp::Ordering::Less => low = middle + 1,
+                std::cmp::Ordering::Equal => {
+                    found = Some(seq);
+                    break;
+                }
+                std::cmp::Ordering::Greater => high = middle - 1,
+            }
+        }
+        Ok(found)
     }
 }
 

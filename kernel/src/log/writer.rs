@@ -11,6 +11,7 @@ use super::forks::{Fork, ForkFinding, NotAFork};
 use super::handle::Context;
 use super::ingest::{Asked, IngestError, Ingested};
 use super::set_aside::{ResolveError, Resolved};
+use super::syncs::Syncs;
 use crate::clock::VClock;
 use crate::digest::Digest;
 use crate::event::Draft;
@@ -38,6 +39,8 @@ pub(super) enum Operation {
         peer: PeerName,
         asked: Asked,
         batch: Box<EventBatch>,
+        /// Whether it is answered once it is durable, rather than once it is visible.
+        durably: bool,
         reply: Reply<Ingested, IngestError>,
     },
     NoteFork {
@@ -59,12 +62,35 @@ pub(super) enum Operation {
     Stop,
 }
 
-/// Answers that wait for the commit they are part of.
-enum Waiting {
+/// Answers that wait for the commit they are part of. A waiter that went away is no error: its event is as durable as any.
+pub(super) enum Waiting {
     Append(Vec<Appended>, Reply<Vec<Appended>, AppendError>),
     Ingest(Ingested, Reply<Ingested, IngestError>),
+    /// Whoever asked goes on once it is visible.
+    Visible(Ingested, Reply<Ingested, IngestError>),
     NoteFork(Fork, Reply<Fork, NotAFork>),
     State(Reply<(), StoreError>),
+}
+
+impl Waiting {
+    pub(super) fn done(self) {
+        match self {
+            Self::Append(appended, reply) => drop(reply.send(Ok(appended))),
+            Self::Ingest(ingested, reply) | Self::Visible(ingested, reply) => drop(reply.send(Ok(ingested))),
+            Self::NoteFork(fork, reply) => drop(reply.send(Ok(fork))),
+            Self::State(reply) => drop(reply.send(Ok(()))),
+        }
+    }
+
+    pub(super) fn failed(self, error: &StoreError) {
+        let error = StoreError::new(error.kind(), error.to_string());
+        match self {
+            Self::Append(_, reply) => drop(reply.send(Err(error.into()))),
+            Self::Ingest(_, reply) | Self::Visible(_, reply) => drop(reply.send(Err(error.into()))),
+            Self::NoteFork(_, reply) => drop(reply.send(Err(error.into()))),
+            Self::State(reply) => drop(reply.send(Err(error))),
+        }
+    }
 }
 
 pub(super) struct Writer {
@@ -74,6 +100,7 @@ pub(super) struct Writer {
     pub(super) replayed: super::handle::ReplayedClock,
     /// Not to be opened again before.
     pub(super) recover_after: Option<Instant>,
+    pub(super) syncs: Syncs,
 }
 
 impl Writer {
@@ -97,9 +124,14 @@ impl Writer {
                 break;
             }
         }
+        // Everything that was asked for is durable before the writer has ended.
+        self.syncs.settle();
     }
 
     fn stage(&mut self, operation: Operation, waiting: &mut Vec<Waiting>) -> bool {
+        if let Some(error) = self.syncs.take_failure() {
+            self.log.fail(&error);
+        }
         if self.log.needs_recovery() && self.recover_after.is_none_or(|after| Instant::now() >= after) {
             // Each try closes the store to readers for a moment.
             let first = self.recover_after.is_none();
@@ -127,10 +159,13 @@ impl Writer {
                     Err(error) => drop(reply.send(Err(error))),
                 }
             }
-            Operation::Ingest { peer, asked, batch, reply } => match self.log.ingest(&peer, &asked, &batch, now) {
-                Ok(ingested) => waiting.push(Waiting::Ingest(ingested, reply)),
-                Err(error) => drop(reply.send(Err(error))),
-            },
+            Operation::Ingest { peer, asked, batch, durably, reply } => {
+                match self.log.ingest(&peer, &asked, &batch, now) {
+                    Ok(ingested) if durably => waiting.push(Waiting::Ingest(ingested, reply)),
+                    Ok(ingested) => waiting.push(Waiting::Visible(ingested, reply)),
+                    Err(error) => drop(reply.send(Err(error))),
+                }
+            }
             Operation::State { changes, reply } => match self.log.stage_state(&changes) {
                 Ok(()) => waiting.push(Waiting::State(reply)),
                 Err(error) => drop(reply.send(Err(error))),
@@ -142,25 +177,13 @@ impl Writer {
             Operation::ResolveFork { keep, reply } => {
                 // It commits by itself, and what was staged before with it.
                 self.commit(std::mem::take(waiting));
+                self.syncs.settle();
                 drop(reply.send(self.log.resolve_fork(keep, now)));
             }
             Operation::Recover { reply } => drop(reply.send(())),
             Operation::Stop => return false,
         }
         true
-    }
-
-    /// Writes what was staged, durably where that is asked for.
-    fn write(&mut self, waiting: &[Waiting]) -> Result<(), StoreError> {
-        let appends = waiting.iter().any(|waiter| matches!(waiter, Waiting::Append(..)));
-        if self.durability == Durability::Relaxed || appends || self.log.staged_bytes() == 0 {
-            return self.log.commit(self.durability);
-        }
-        // What peers sent is theirs and durable there: replayers may see it while the disk is still at work, because a
-        // crash that takes it takes what they made of it as well, and both come again. Nobody is answered, and nothing
-        // is served, before the sync. Of our own events no effect may be seen that a crash could leave without its cause.
-        self.log.commit(Durability::Relaxed)?;
-        self.log.sync()
     }
 
     /// Lets events join that waited behind a hole, if it was filled now.
@@ -175,39 +198,26 @@ impl Writer {
         }
     }
 
-    /// Commits what was staged and answers. A waiter that went away is no error: its event is as durable as any.
+    /// Commits what was staged and answers.
     fn commit(&mut self, waiting: Vec<Waiting>) {
-        match self.write(&waiting) {
-            Ok(()) => {
-                for waiter in waiting {
-                    match waiter {
-                        Waiting::Append(appended, reply) => drop(reply.send(Ok(appended))),
-                        Waiting::Ingest(ingested, reply) => drop(reply.send(Ok(ingested))),
-                        Waiting::NoteFork(fork, reply) => drop(reply.send(Ok(fork))),
-                        Waiting::State(reply) => drop(reply.send(Ok(()))),
-                    }
-                }
-            }
-            Err(error) => {
-                tracing::error!(%error, "a write failed; the store is opened and read again before the next one");
-                for waiter in waiting {
-                    let error = StoreError::new(error.kind(), error.to_string());
-                    match waiter {
-                        Waiting::Append(_, reply) => drop(reply.send(Err(error.into()))),
-                        Waiting::Ingest(_, reply) => drop(reply.send(Err(error.into()))),
-                        Waiting::NoteFork(_, reply) => drop(reply.send(Err(error.into()))),
-                        Waiting::State(reply) => drop(reply.send(Err(error))),
-                    }
-                }
-            }
+        // Of our own events no effect may be seen that a crash could leave without its cause. What peers sent is theirs and
+        // durable there: replayers may see it while the disk is still at work, because a crash that takes it takes what
+        // they made of it as well, and both come again. Nothing is served before the sync, either way.
+        let appends = waiting.iter().any(|waiter| matches!(waiter, Waiting::Append(..)));
+        let durability = if appends { self.durability } else { Durability::Relaxed };
+        if let Err(error) = self.log.commit(durability) {
+            tracing::error!(%error, "a write failed; the store is opened and read again before the next one");
+            return waiting.into_iter().for_each(|waiter| waiter.failed(&error));
         }
+        let Some(unsynced) = self.log.take_unsynced() else {
+            return waiting.into_iter().for_each(Waiting::done);
+        };
         // Relaxed answers do not wait for the disk, but durability follows at once: peers see only what is durable.
-        if !self.log.needs_recovery()
-            && self.log.unsynced()
-            && let Err(error) = self.log.sync()
-        {
-            tracing::error!(%error, "a sync failed; the store is opened and read again before the next write");
-        }
+        let relaxed = self.durability == Durability::Relaxed;
+        let at_once = |waiter: &Waiting| relaxed || matches!(waiter, Waiting::Visible(..));
+        let (now, later): (Vec<_>, Vec<_>) = waiting.into_iter().partition(at_once);
+        self.syncs.hand_over(unsynced, later);
+        now.into_iter().for_each(Waiting::done);
     }
 }
 

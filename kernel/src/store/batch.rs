@@ -76,7 +76,6 @@ impl Batch {
             }
             Family::Log => Family::Log,
             Family::Dots => Family::Dots,
-            Family::Ids => Family::Ids,
             Family::Clocks => Family::Clocks,
             Family::Cursors => Family::Cursors,
             Family::Pins => Family::Pins,

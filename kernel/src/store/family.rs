@@ -3,10 +3,9 @@
 use std::fmt;
 
 /// The kernel's own families, by name.
-pub const KERNEL_FAMILIES: [Family<'static>; 10] = [
+pub const KERNEL_FAMILIES: [Family<'static>; 9] = [
     Family::Log,
     Family::Dots,
-    Family::Ids,
     Family::Clocks,
     Family::Cursors,
     Family::Pins,
@@ -23,8 +22,6 @@ pub enum Family<'a> {
     Log,
     /// (origin, counter) → Seq, digest.
     Dots,
-    /// ULID ‖ origin → Seq.
-    Ids,
     /// origin → counter, digest, last id, last full clock.
     Clocks,
     /// peer → cursor, last seen.
@@ -55,7 +52,6 @@ impl<'a> Family<'a> {
         match self {
             Self::Log => "log",
             Self::Dots => "dots",
-            Self::Ids => "ids",
             Self::Clocks => "clocks",
             Self::Cursors => "cursors",
             Self::Pins => "pins",

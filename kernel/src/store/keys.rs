@@ -3,7 +3,7 @@
 
 use crate::cursor::Seq;
 use crate::digest::Digest;
-use crate::ids::{CortexId, Epoch, EventId, Origin, PeerName};
+use crate::ids::{CortexId, Epoch, Origin, PeerName};
 
 /// `meta`: the format's version.
 pub(crate) const META_FORMAT: &[u8] = b"format";
@@ -167,14 +167,6 @@ pub(crate) fn dot(origin: Origin, counter: u64) -> [u8; 32] {
     let mut key = [0; 32];
     key[..24].copy_from_slice(&origin.to_bytes());
     key[24..].copy_from_slice(&counter.to_be_bytes());
-    key
-}
-
-/// `ids`: ULID ‖ origin.
-pub(crate) fn id(id: EventId, origin: Origin) -> [u8; 40] {
-    let mut key = [0; 40];
-    key[..16].copy_from_slice(&id.to_bytes());
-    key[16..].copy_from_slice(&origin.to_bytes());
     key
 }
 

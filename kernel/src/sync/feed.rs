@@ -5,6 +5,7 @@
 //! the durable cursor.
 
 use std::collections::BTreeMap;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -14,13 +15,15 @@ use crate::ids::{CortexId, Origin, PeerName};
 use crate::log::{Asked, LogView, read_cursor, withhold_from};
 use crate::machine::Source;
 use crate::protocol::{
-    Delivery, FetchRequest, Heads, Known, MAX_BATCH_BYTES, MAX_BATCH_EVENTS, PROTOCOL_MAX, Pushed, Refresh, RequestId,
-    Scope,
+    Delivery, FetchRequest, Heads, Known, MAX_BATCH_BYTES, MAX_BATCH_EVENTS, MAX_WAIT, PROTOCOL_MAX, Pushed, Refresh,
+    RequestId, Scope,
 };
 use crate::transport::{Link, Tail, TransportError};
 
 /// How long an answer may take beyond the time it may be parked.
 const FETCH_DEADLINE: Duration = Duration::from_secs(60);
+/// How long the disk may take over what is visible already.
+const DURABLE_DEADLINE: Duration = Duration::from_secs(30);
 
 /// What the next answer is wanted for.
 pub(super) struct Question {
@@ -75,16 +78,48 @@ pub(super) fn lock(told: &SharedTold) -> MutexGuard<'_, Told> {
     told.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// What came of waiting for the next answer of a run.
+type Next = Result<Option<Pushed>, TransportError>;
+type Reading = Pin<Box<dyn Future<Output = (Box<dyn Tail>, Next)> + Send>>;
+
+/// An open run of answers.
+struct Run {
+    request: RequestId,
+    withhold: Heads,
+    tail: Reader,
+}
+
+enum Reader {
+    Idle(Box<dyn Tail>),
+    /// The next answer is being read, whether anybody waits for it or not. Kept here: dropping it would lose what it has.
+    Reading(Reading),
+    Read(Box<dyn Tail>, Next),
+}
+
 /// One peer's answers.
 pub(super) struct Feed {
     link: Arc<dyn Link>,
-    tail: Option<(RequestId, Heads, Box<dyn Tail>)>,
+    run: Option<Run>,
     told: SharedTold,
 }
 
 impl Feed {
     pub(super) fn new(link: Arc<dyn Link>, told: SharedTold) -> Self {
-        Self { link, tail: None, told }
+        Self { link, run: None, told }
+    }
+
+    /// Reads the next answer of the run while the one before is being stored. Never completes.
+    pub(super) async fn read_ahead(&mut self) {
+        if let Some(run) = self.run.take() {
+            self.run = Some(run.reading(FETCH_DEADLINE + MAX_WAIT));
+        }
+        if let Some(Run { tail: reader, .. }) = &mut self.run
+            && let Reader::Reading(reading) = reader
+        {
+            let (tail, next) = reading.as_mut().await;
+            *reader = Reader::Read(tail, next);
+        }
+        std::future::pending().await
     }
 
     /// The next answer, with what it is measured against, and whether it was asked for just now or pushed.
@@ -99,8 +134,8 @@ impl Feed {
             withhold: Heads::default(),
         };
         let answer = self.answer(question, &mut asked).await;
-        if answer.is_err() || self.tail.is_none() {
-            self.tail = None;
+        if answer.is_err() || self.run.is_none() {
+            self.run = None;
             lock(&self.told).request = None;
         }
         let source = if asked.request == question.request { Source::Asked } else { Source::Pushed };
@@ -114,18 +149,19 @@ impl Feed {
                 .map_err(|e| TransportError::new(ErrorCategory::Store, e.to_string()))
         };
         if question.anew {
-            self.tail = None;
+            self.run = None;
         }
-        if let Some((request, withhold, tail)) = &mut self.tail {
-            asked.request = *request;
-            asked.withhold.clone_from(withhold);
+        if let Some(run) = self.run.take() {
+            asked.request = run.request;
+            asked.withhold.clone_from(&run.withhold);
             asked.after = if question.by_clock { None } else { cursor()? };
-            if let Some(pushed) = hard(deadline, tail.next(deadline)).await? {
+            if let Some(pushed) = self.take_next(run, deadline).await? {
                 return Ok(pushed);
             }
         }
-        // Nothing is open, or the server ended the run in order.
-        self.tail = None;
+        // Nothing is open, or the server ended the run in order. What the question says is held must be so durably, and
+        // the cursor must not be beyond it.
+        durable(&question.view).await?;
         asked.request = question.request;
         let all = question.scope == Scope::All;
         asked.after = if question.by_clock || !all { None } else { cursor()? };
@@ -134,9 +170,9 @@ impl Feed {
         let request = self.request(question, asked);
         let tail = if all { hard(deadline, self.link.tail(&request, deadline)).await? } else { None };
         match tail {
-            Some(mut tail) => {
-                let pushed = hard(deadline, tail.next(deadline)).await?;
-                self.tail = Some((asked.request, asked.withhold.clone(), tail));
+            Some(tail) => {
+                let (request, withhold) = (asked.request, asked.withhold.clone());
+                let pushed = self.take_next(Run { request, withhold, tail: Reader::Idle(tail) }, deadline).await?;
                 pushed.ok_or_else(|| TransportError::new(ErrorCategory::Eof, "the run of answers ended without one"))
             }
             None => {
@@ -144,6 +180,20 @@ impl Feed {
                 hard(deadline, self.link.fetch(&request, deadline)).await.map(Pushed::Reply)
             }
         }
+    }
+
+    /// The run's next answer; the run stays open if there is one.
+    async fn take_next(&mut self, run: Run, deadline: Duration) -> Next {
+        let Run { request, withhold, tail } = run.reading(deadline);
+        let (tail, next) = match tail {
+            Reader::Reading(reading) => reading.await,
+            Reader::Read(tail, next) => (tail, next),
+            Reader::Idle(tail) => (tail, Ok(None)),
+        };
+        if matches!(next, Ok(Some(_))) {
+            self.run = Some(Run { request, withhold, tail: Reader::Idle(tail) });
+        }
+        next
     }
 
     fn request(&self, question: &Question, asked: &Asked) -> FetchRequest {
@@ -165,5 +215,30 @@ impl Feed {
         };
         lock(&self.told).open(&request, &known);
         request
+    }
+}
+
+impl Run {
+    /// The same, with its next answer on the way.
+    fn reading(self, deadline: Duration) -> Self {
+        let tail = match self.tail {
+            Reader::Idle(mut tail) => Reader::Reading(Box::pin(async move {
+                let next = hard(deadline, tail.next(deadline)).await;
+                (tail, next)
+            })),
+            other => other,
+        };
+        Self { tail, ..self }
+    }
+}
+
+/// Waits until what is visible is durable as well.
+async fn durable(view: &LogView) -> Result<(), TransportError> {
+    let visible = view.visible();
+    let mut durable = view.watch_durable();
+    let reached = durable.wait_for(|head| *head >= visible);
+    match tokio::time::timeout(DURABLE_DEADLINE, reached).await {
+        Ok(Ok(_)) => Ok(()),
+        _ => Err(TransportError::new(ErrorCategory::Store, "what was taken does not become durable")),
     }
 }

@@ -48,7 +48,7 @@ enum Input {
     Answer(u64, Box<(Feed, Asked, Source)>, Result<Pushed, TransportError>),
     NoLink(u64, TransportError),
     Inspected(u64, Result<(), ErrorCategory>),
-    Ingested(u64, Result<crate::log::Ingested, IngestError>),
+    Ingested(u64, Option<Box<Feed>>, Result<crate::log::Ingested, IngestError>),
 }
 
 type InFlight = Pin<Box<dyn Future<Output = Input> + Send>>;
@@ -266,7 +266,8 @@ impl PeerTask {
                 }
             }
             Input::Inspected(number, outcome) => self.machine.handle_inspected(now, number, outcome, chance),
-            Input::Ingested(number, result) => {
+            Input::Ingested(number, feed, result) => {
+                self.feed = feed.map(|feed| *feed);
                 let outcome = match result {
                     Ok(ingested) => IngestOutcome::Done(ingested),
                     Err(IngestError::NotAsked) => IngestOutcome::NotAsked,
@@ -406,17 +407,28 @@ impl PeerTask {
 
     fn ingest(&mut self, number: u64, batch: EventBatch) {
         let (log, peer, asked) = (self.log.clone(), self.peer.name.clone(), self.asked.take());
+        let mut feed = self.feed.take().map(Box::new);
         self.in_flight = Some(Box::pin(async move {
             let (holder, heads) = (batch.from, batch.heads.clone());
-            let result = match asked {
-                Some(asked) => log.ingest(peer, asked, batch).await,
-                None => Err(IngestError::NotAsked),
+            let ingested = async {
+                match asked {
+                    Some(asked) => log.ingest_visibly(peer, asked, batch).await,
+                    None => Err(IngestError::NotAsked),
+                }
+            };
+            let result = match &mut feed {
+                // The next answer is received and decoded while this one is stored.
+                Some(feed) => tokio::select! {
+                    result = ingested => result,
+                    () = feed.read_ahead() => Err(IngestError::NotAsked),
+                },
+                None => ingested.await,
             };
             if result.is_ok() {
                 // They were compared: so far the peer holds what we wrote.
                 log.view().receipts().note(holder, &heads);
             }
-            Input::Ingested(number, result)
+            Input::Ingested(number, feed, result)
         }));
     }
 

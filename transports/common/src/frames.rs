@@ -8,11 +8,12 @@ use bytes::{Bytes, BytesMut};
 use crate::errors::{failure, from_wire};
 
 /// Cuts what arrived into frames. A header decides how much may follow it, and memory grows only with what arrived: a
-/// length that a peer claims reserves nothing.
+/// length that a peer claims reserves nothing. As much as its last frame really had is reserved for the next one.
 #[derive(Debug)]
 pub struct Frames {
     arrived: BytesMut,
     cap: usize,
+    last: usize,
 }
 
 impl Default for Frames {
@@ -25,11 +26,15 @@ impl Frames {
     /// Takes no frame of more than `cap` bytes.
     #[must_use]
     pub fn capped(cap: usize) -> Self {
-        Self { arrived: BytesMut::new(), cap: cap.min(MAX_FRAME_BYTES) }
+        Self { arrived: BytesMut::new(), cap: cap.min(MAX_FRAME_BYTES), last: 0 }
     }
 
     /// Adds what arrived.
     pub fn push(&mut self, bytes: &[u8]) {
+        if self.arrived.capacity() - self.arrived.len() < bytes.len() {
+            // Growing step by step would copy all of it several times.
+            self.arrived.reserve(bytes.len().max(self.last.saturating_sub(self.arrived.len())));
+        }
         self.arrived.extend_from_slice(bytes);
     }
 
@@ -53,7 +58,10 @@ impl Frames {
     /// [`TransportError`]: what arrived does not begin as a frame does, or claims to be longer than may be.
     pub fn next_frame(&mut self) -> Result<Option<Bytes>, TransportError> {
         let expected = self.expected()?.filter(|&expected| self.arrived.len() >= expected);
-        Ok(expected.map(|expected| self.arrived.split_to(expected).freeze()))
+        Ok(expected.map(|expected| {
+            self.last = expected;
+            self.arrived.split_to(expected).freeze()
+        }))
     }
 
     /// How many bytes wait for the rest of their frame.

@@ -3,12 +3,13 @@
 use antiphon_kernel::codec::{Message, decode, encode};
 use antiphon_kernel::transport::TransportError;
 use antiphon_transport_common::{Frames, from_wire};
+use bytes::Bytes;
 use quinn::{RecvStream, SendStream};
 
 use crate::errors::{from_closed, from_read, from_write};
 
-/// How much is taken from a stream at once.
-const CHUNK: usize = 256 * 1024;
+/// How many pieces are taken from a stream at once: each is what one packet brought.
+const PIECES: usize = 64;
 
 /// Messages out of a stream.
 pub(crate) struct Incoming {
@@ -27,8 +28,9 @@ impl Incoming {
             if let Some(frame) = self.frames.next_frame()? {
                 return decode(&frame).map(Some).map_err(|e| from_wire(&e));
             }
-            match self.stream.read_chunk(CHUNK, true).await.map_err(|e| from_read(&e))? {
-                Some(chunk) => self.frames.push(&chunk.bytes),
+            let mut pieces = [const { Bytes::new() }; PIECES];
+            match self.stream.read_chunks(&mut pieces).await.map_err(|e| from_read(&e))? {
+                Some(count) => pieces[..count].iter().for_each(|piece| self.frames.push(piece)),
                 None => return self.frames.end().map(|()| None),
             }
         }

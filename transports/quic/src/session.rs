@@ -9,7 +9,7 @@ use antiphon_kernel::health::ErrorCategory;
 use antiphon_kernel::protocol::{FetchReply, Heartbeat, Hello, Identity, Refresh, Refusal};
 use antiphon_kernel::transport::TransportError;
 use antiphon_transport_common::{Frames, failure};
-use quinn::{ClientConfig, Connection, Endpoint as UdpEndpoint, EndpointConfig, SendStream, TokioRuntime};
+use quinn::{ClientConfig, Connection, Endpoint as UdpEndpoint, SendStream, TokioRuntime};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -17,6 +17,7 @@ use crate::codes;
 use crate::endpoint::Endpoint;
 use crate::errors::{from_connect, from_connection};
 use crate::framed::{Incoming, send, send_last};
+use crate::tuning;
 
 /// How long one address may take to shake hands before the next is tried.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -40,7 +41,7 @@ impl Sockets {
             return Ok(endpoint.clone());
         }
         let endpoint = crate::socket::bind(any)
-            .and_then(|socket| UdpEndpoint::new(EndpointConfig::default(), None, socket, Arc::new(TokioRuntime)))
+            .and_then(|socket| UdpEndpoint::new(tuning::endpoint(), None, socket, Arc::new(TokioRuntime)))
             .map_err(|e| failure(ErrorCategory::Unexpected, format!("no UDP socket to dial from: {e}")))?;
         Ok(slot.insert(endpoint).clone())
     }
