@@ -14,13 +14,20 @@
 //! ```
 
 mod actors;
+mod answering;
 mod byzantine;
 mod chance;
+mod damage;
+mod disk;
 mod invariants;
 mod mending;
 mod network;
 mod node;
+mod operator;
+mod pulling;
 mod replayer;
+mod seen;
+mod storing;
 mod truth;
 mod world;
 
@@ -50,9 +57,11 @@ pub struct Found {
     pub copies: u64,
     pub clones: u64,
     pub damages: u64,
+    pub damage_met: u64,
     pub forks: u64,
     pub healed: u64,
     pub resolved: u64,
+    pub resolved_in_storm: u64,
     pub set_aside: u64,
     pub not_asked: u64,
     pub late_answers: u64,
@@ -75,9 +84,11 @@ impl Found {
             (&mut self.copies, other.copies),
             (&mut self.clones, other.clones),
             (&mut self.damages, other.damages),
+            (&mut self.damage_met, other.damage_met),
             (&mut self.forks, other.forks),
             (&mut self.healed, other.healed),
             (&mut self.resolved, other.resolved),
+            (&mut self.resolved_in_storm, other.resolved_in_storm),
             (&mut self.set_aside, other.set_aside),
             (&mut self.not_asked, other.not_asked),
             (&mut self.late_answers, other.late_answers),

@@ -5,11 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::chance::Chance;
+use super::disk::Disk;
 use super::network::Micros;
 use super::replayer::{Counting, Mood};
+use super::seen::Seen;
 use super::truth::Past;
-use crate::cursor::{Cursor, Seq};
-use crate::ids::{CortexId, Epoch, PeerName};
+use crate::cursor::Cursor;
+use crate::ids::{CortexId, Epoch, Origin, PeerName};
 use crate::log::{Asked, Asking, LocalIdentity, Log, LogOptions, OpenError, read_health, read_pin};
 use crate::machine::{IdentityContext, PeerMachine};
 use crate::protocol::{Delivery, FetchReply, RequestId};
@@ -33,6 +35,8 @@ pub(super) struct Open {
     pub(super) client: usize,
     pub(super) asked: Asked,
     pub(super) asking: Asking,
+    /// What the client said that it holds, or was sent.
+    pub(super) told: BTreeMap<Origin, u64>,
     pub(super) delivery: Delivery,
     pub(super) until: Micros,
     pub(super) begun: bool,
@@ -70,15 +74,17 @@ pub(super) struct Process {
     pub(super) open: Vec<Open>,
     pub(super) acks: Vec<Ack>,
     pub(super) requests: u64,
-    /// How far the log was looked at by the invariants, and every content in it by place.
-    pub(super) seen: Vec<u32>,
+    pub(super) seen: Seen,
+    /// Under which epoch it was last seen to write, and how many it took because of peers since an operator gave it one.
+    pub(super) epoch: Epoch,
+    pub(super) by_peers: u32,
 }
 
 pub(super) struct Node {
     pub(super) index: usize,
     /// Which cortex it is; two nodes may be one, where a data directory was copied.
     pub(super) cortex: usize,
-    pub(super) store: Arc<MemoryStore>,
+    pub(super) store: Arc<Disk>,
     pub(super) process: Option<Process>,
     /// Counts processes: packets and timers of earlier ones are nobody's.
     pub(super) run: u64,
@@ -109,7 +115,7 @@ fn options(index: usize, run: u64, seed: u64) -> LogOptions {
 
 impl Node {
     pub(super) fn create(index: usize, seed: u64) -> Self {
-        let store = Arc::new(MemoryStore::new());
+        let store = Arc::new(Disk::over(MemoryStore::new()));
         let identity = LocalIdentity {
             cortex_id: cortex_id(index),
             epoch: Epoch::new(100 + index as u64),
@@ -122,7 +128,7 @@ impl Node {
     }
 
     /// A node that is down, over a store that exists.
-    pub(super) fn over(index: usize, cortex: usize, store: Arc<MemoryStore>) -> Self {
+    pub(super) fn over(index: usize, cortex: usize, store: Arc<Disk>) -> Self {
         Self {
             index,
             cortex,
@@ -147,6 +153,7 @@ impl Node {
         let log = Log::open(store, options(self.index, self.run, seed))?;
         let replayer = Counting { mood: Arc::clone(&self.mood), on_failure: self.on_failure };
         let replay = ReplayCore::open(log.view(), Box::new(replayer))?;
+        let epoch = log.view().local().epoch;
         self.process = Some(Process {
             log,
             replay,
@@ -154,7 +161,9 @@ impl Node {
             open: Vec::new(),
             acks: Vec::new(),
             requests: 0,
-            seen: Vec::new(),
+            seen: Seen::default(),
+            epoch,
+            by_peers: 0,
         });
         Ok(())
     }
@@ -182,11 +191,5 @@ impl Process {
     pub(super) fn request_id(&mut self) -> RequestId {
         self.requests += 1;
         RequestId { process: self.log.view().process(), number: self.requests }
-    }
-
-    /// The contents of the log up to a place, as they were seen.
-    pub(super) fn contents_until(&self, seq: Seq) -> &[u32] {
-        let end = usize::try_from(seq.get()).unwrap_or(usize::MAX).min(self.seen.len());
-        &self.seen[..end]
     }
 }

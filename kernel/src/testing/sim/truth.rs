@@ -16,6 +16,8 @@ pub(super) struct Content {
     pub(super) dot: Dot,
     /// Everything that its writer had seen: what must be there before it, wherever it is.
     pub(super) past: Past,
+    /// Whether a liar made it up, in its own name or in another's.
+    pub(super) forged: bool,
 }
 
 #[derive(Debug, Default)]
@@ -30,9 +32,18 @@ pub(super) struct Truth {
 impl Truth {
     /// A content was written. What a crash takes before it was durable was never served, and its dot is free again.
     pub(super) fn write(&mut self, record: &[u8], dot: Dot, past: Past) -> u32 {
+        self.add(record, Content { dot, past, forged: false })
+    }
+
+    /// A liar makes a record up, or the same one again.
+    pub(super) fn forge(&mut self, record: &[u8], dot: Dot, past: Past) -> u32 {
+        self.content(record).unwrap_or_else(|| self.add(record, Content { dot, past, forged: true }))
+    }
+
+    fn add(&mut self, record: &[u8], content: Content) -> u32 {
         let id = u32::try_from(self.contents.len()).unwrap_or(u32::MAX);
         self.by_record.insert(Digest::of(record), id);
-        self.contents.push(Content { dot, past });
+        self.contents.push(content);
         id
     }
 

@@ -1,0 +1,70 @@
+//! A disk that goes bad: an entry of the log or of its index is damaged where it lies, and stays so for a while. Whatever
+//! needs it meanwhile must say so, by a typed error; then it is mended, and nothing is missing.
+
+use std::sync::Arc;
+
+use super::disk::{Damage, Harm};
+use super::network::SECOND;
+use super::world::{What, World};
+use crate::cursor::Seq;
+use crate::log::verify;
+use crate::store::{Family, Store, StoreError, StoreErrorKind, keys};
+
+impl World {
+    /// A durable entry is damaged. That must show at once to whoever verifies, and never as a shorter log.
+    pub(super) fn damage(&mut self, node: usize) -> Result<(), String> {
+        let Some(process) = self.nodes[node].process.as_ref() else { return Ok(()) };
+        let view = process.log.view();
+        let (durable, head) = (view.head().seq.get(), view.visible().get());
+        let store = Arc::clone(&self.nodes[node].store);
+        if durable == 0 || store.harmed().is_some() {
+            return Ok(());
+        }
+        self.found.damages += 1;
+        // What was written last is read most.
+        let back = if self.chance.one_in(2) { self.chance.below(durable.min(4)) } else { self.chance.below(durable) };
+        let place = Seq::new(durable - back);
+        let entry = view.entry(place).map_err(|e| e.to_string())?.ok_or("a durable entry is not there")?;
+        let dot = entry.view().map_err(|e| e.to_string())?.dot;
+        let (family, key) = match self.chance.below(3) {
+            0 => (Family::Dots, keys::dot(dot.origin(), dot.counter()).to_vec()),
+            _ => (Family::Log, keys::log(place).to_vec()),
+        };
+        let harm = match self.chance.below(4) {
+            0 => Harm::Missing,
+            1 if family == Family::Log => Harm::Flipped(self.flipped(&*store, &key)?),
+            _ => Harm::Unreadable,
+        };
+        self.say(|| format!("node {node}: {family} {dot} at {place} is damaged: {harm:?}"));
+        store.harm(Damage { family, key, harm });
+        let clean = verify(&view).is_ok_and(|report| report.is_clean());
+        let length = view.entries(Seq::ZERO, usize::MAX, usize::MAX).map(|entries| entries.len() as u64);
+        if clean {
+            return Err(format!("I1: node {node}: damage at {place} went unnoticed"));
+        }
+        if length.as_ref().is_ok_and(|length| *length != head) {
+            return Err(format!("I1: node {node}: damage made the log {length:?} long, of {head}"));
+        }
+        let stays = self.chance.between(1, 15 * SECOND);
+        self.after(stays, What::Mend { node });
+        Ok(())
+    }
+
+    fn flipped(&mut self, store: &dyn Store, key: &[u8]) -> Result<Vec<u8>, String> {
+        let mut bad = store.get(Family::Log, key).map_err(|e| e.to_string())?.unwrap_or_default();
+        // Behind the version and the time, which nothing but lag depends on.
+        let at = 9 + self.chance.index(bad.len() - 9);
+        bad[at] ^= 1 << self.chance.below(8);
+        Ok(bad)
+    }
+
+    /// A node says that its store is damaged: it is.
+    pub(super) fn expect_damage(&mut self, node: usize, error: &StoreError) -> Result<(), String> {
+        self.say(|| format!("node {node}: {error}"));
+        if error.kind() != StoreErrorKind::Corrupt || self.nodes[node].store.harmed().is_none() {
+            return Err(format!("I1: node {node} cannot read what is whole: {error}"));
+        }
+        self.found.damage_met += 1;
+        Ok(())
+    }
+}
