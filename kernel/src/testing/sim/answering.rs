@@ -26,6 +26,7 @@ impl World {
                 let Some(process) = self.process(to) else { return Ok(()) };
                 let identity = process.log.view().identity();
                 invariants::told(self, to, &Heads::default(), Some(identity.head))?;
+                let identity = self.identify_falsely(to, identity);
                 self.send(to, client, Packet::Identity { run, cortex, number, identity });
             }
             Packet::Identity { run, cortex, number, identity } if self.alive(to, run) => {
@@ -37,6 +38,8 @@ impl World {
                 self.act(to, cortex)?;
             }
             Packet::Question { client, run, cortex, asked, request } => {
+                let mut request = request;
+                self.see_face(to, client, &mut request)?;
                 self.question(to, client, run, cortex, asked, &request)?;
             }
             Packet::Answer { run, cortex, asked, reply } => self.answer(to, run, cortex, &asked, *reply)?,
@@ -51,7 +54,8 @@ impl World {
                 }
                 self.act(to, cortex)?;
             }
-            Packet::Refresh { refresh } => {
+            Packet::Refresh { client, mut refresh } => {
+                refresh.known = self.see_heads(to, client, &refresh.known)?;
                 self.refreshed(to, &refresh)?;
                 self.serve(to)?;
             }
@@ -70,9 +74,11 @@ impl World {
             }
             let taken = open.asking.refresh(refresh).is_ok();
             large = if taken { invariants::asking(node, &open.asking) } else { Ok(()) };
-            for (origin, head) in refresh.known.iter() {
-                let told = open.told.entry(origin).or_insert(0);
-                *told = head.counter.max(*told);
+            if let Some(told) = &mut open.told {
+                for (origin, head) in refresh.known.iter() {
+                    let counter = told.entry(origin).or_insert(0);
+                    *counter = head.counter.max(*counter);
+                }
             }
             taken
         });
@@ -100,21 +106,24 @@ impl World {
         match opened {
             Ok(asking) => {
                 let told = match &request.known {
-                    Known::Full(known) => known.iter().map(|(origin, head)| (origin, head.counter)).collect(),
-                    Known::Unchanged(_) => BTreeMap::new(),
+                    Known::Full(known) if request.withhold.is_empty() => {
+                        Some(known.iter().map(|(origin, head)| (origin, head.counter)).collect::<BTreeMap<_, _>>())
+                    }
+                    _ => None,
                 };
                 let Some(process) = self.process(node) else { return Ok(()) };
                 // A client has one question open at a time; what it forgot is forgotten here.
                 process.open.retain(|open| open.client != client);
-                let delivery = request.delivery;
-                process.open.push(Open { client, asked, asking, told, delivery, until, begun: false });
+                let (delivery, most) = (request.delivery, (request.max_events, request.max_bytes));
+                process.open.push(Open { client, asked, asking, most, told, delivery, until, begun: false });
                 let run = self.nodes[node].run;
                 self.at(until, What::Serve { node, run });
                 self.serve(node)
             }
             Err(refusal) => {
-                let reply = Box::new(FetchReply::Refused(refusal));
-                invariants::served(self, node, &asked, None, &reply)?;
+                let reply = FetchReply::Refused(refusal);
+                invariants::served(self, node, None, &reply)?;
+                let reply = Box::new(self.show_face(node, client, reply)?);
                 self.send(node, client, Packet::Answer { run, cortex, asked, reply });
                 Ok(())
             }
@@ -151,12 +160,13 @@ impl World {
                 open.begun = true;
                 open.asking.sent(&batch);
                 let told = open.told.clone();
+                let most = open.most;
                 for (_, record) in &batch.events {
-                    if let Ok((_, dot)) = EventView::decode_dot(record) {
-                        open.told.insert(dot.origin(), dot.counter());
+                    if let (Ok((_, dot)), Some(told)) = (EventView::decode_dot(record), &mut open.told) {
+                        told.insert(dot.origin(), dot.counter());
                     }
                 }
-                out.push((open.client, open.asked.clone(), Some(told), FetchReply::Batch(batch)));
+                out.push((open.client, open.asked.clone(), Some((most, told)), FetchReply::Batch(batch)));
                 if !live {
                     return false;
                 }
@@ -167,14 +177,12 @@ impl World {
             self.expect_damage(node, &fault)?;
         }
         for (client, asked, told, reply) in out {
-            invariants::served(self, node, &asked, told.as_ref(), &reply)?;
+            invariants::served(self, node, told.as_ref(), &reply)?;
             if let FetchReply::Batch(batch) = &reply {
                 self.nodes[node].issued.insert((client, batch.last));
             }
             let run = self.nodes[client].run;
-            let replies =
-                if self.byzantine.is(node) { self.byzantine.twist(reply, &mut self.chance) } else { vec![reply] };
-            for reply in replies {
+            for reply in self.lie(node, client, &asked, reply)? {
                 let (asked, reply) = (asked.clone(), Box::new(reply));
                 self.send(node, client, Packet::Answer { run, cortex: own, asked, reply });
             }
@@ -215,7 +223,7 @@ impl World {
         invariants::told(self, node, &Heads::default(), Some(head))?;
         for (client, asked) in to {
             let run = self.nodes[client].run;
-            let heartbeat = Heartbeat { from, head, head_time };
+            let heartbeat = self.beat_falsely(node, Heartbeat { from, head, head_time });
             self.send(node, client, Packet::Heartbeat { run, cortex, asked, heartbeat });
         }
         Ok(())

@@ -26,7 +26,10 @@ impl World {
             }
         }
         self.wait_for(invariants::honest_agree)?;
-        self.byzantine.stop();
+        if let Some(node) = self.byzantine.stop() {
+            // Others believe still that it holds what it said.
+            self.ask_anew(node)?;
+        }
         self.wait_for(invariants::all_agree)?;
         for node in 0..self.nodes.len() {
             invariants::thorough(self, node)?;

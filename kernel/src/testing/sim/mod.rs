@@ -19,6 +19,8 @@ mod byzantine;
 mod chance;
 mod damage;
 mod disk;
+mod equivocation;
+mod forging;
 mod invariants;
 mod mending;
 mod network;
@@ -67,6 +69,8 @@ pub struct Found {
     pub late_answers: u64,
     pub refused: u64,
     pub lies: u64,
+    pub forged: u64,
+    pub equivocations: u64,
     pub replay_failures: u64,
 }
 
@@ -94,6 +98,8 @@ impl Found {
             (&mut self.late_answers, other.late_answers),
             (&mut self.refused, other.refused),
             (&mut self.lies, other.lies),
+            (&mut self.forged, other.forged),
+            (&mut self.equivocations, other.equivocations),
             (&mut self.replay_failures, other.replay_failures),
         ];
         for (sum, more) in pairs {

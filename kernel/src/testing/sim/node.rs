@@ -35,8 +35,11 @@ pub(super) struct Open {
     pub(super) client: usize,
     pub(super) asked: Asked,
     pub(super) asking: Asking,
-    /// What the client said that it holds, or was sent.
-    pub(super) told: BTreeMap<Origin, u64>,
+    /// The most that an answer may bring, as the question itself says.
+    pub(super) most: (u32, u64),
+    /// What the client said that it holds, or was sent; `None` where something is withheld from it, and with that what
+    /// follows from it through any number of hands.
+    pub(super) told: Option<BTreeMap<Origin, u64>>,
     pub(super) delivery: Delivery,
     pub(super) until: Micros,
     pub(super) begun: bool,

@@ -89,7 +89,7 @@ impl World {
         let withhold = withhold_from(&*store, to).expect("memory reads");
         let asked = Asked { request, to, after: cursor, max_events, max_bytes: 4096, scope: Scope::All, withhold };
         pull.question = Some(Question { asked: asked.clone(), answered: false, inbox: VecDeque::new() });
-        let request = FetchRequest {
+        let mut request = FetchRequest {
             request,
             from: cortex_id(self.nodes[node].cortex),
             to,
@@ -105,6 +105,7 @@ impl World {
             withhold: asked.withhold.clone(),
         };
         invariants::asks(self, node, &request)?;
+        self.ask_falsely(node, &mut request);
         let packet = Packet::Question { client: node, run, cortex: peer, asked, request: Box::new(request) };
         self.send(node, self.address[peer], packet);
         self.after(patience, What::Deadline { node, run, peer, number });
@@ -187,6 +188,9 @@ impl World {
         batch: &EventBatch,
     ) -> Result<Result<IngestOutcome, IngestOutcome>, String> {
         let now = self.wall(node);
+        if self.byzantine.is(self.address[peer]) {
+            batch.events.iter().for_each(|(_, record)| self.truth.bring(node, record));
+        }
         let Some(process) = self.process(node) else { return Ok(Err(IngestOutcome::NotAsked)) };
         let taken = process.log.ingest(&peer_name(peer), asked, batch, now);
         self.say(|| {
@@ -238,13 +242,14 @@ impl World {
         for _ in 0..70 {
             let Some(process) = self.process(node) else { return Ok(Err(ErrorCategory::Store)) };
             let request = process.request_id();
-            let request = match inspection_request(&process.log.view(), &inspection, to, request) {
+            let mut request = match inspection_request(&process.log.view(), &inspection, to, request) {
                 Ok(request) => request,
                 Err(error) => return self.expect_damage(node, &error).map(|()| Err(ErrorCategory::Store)),
             };
+            self.see_face(server, node, &mut request)?;
             let Some(process) = self.process(server) else { return Ok(Err(ErrorCategory::Timeout)) };
             let reply = match process.log.view().answer(&request) {
-                Ok(reply) => reply,
+                Ok(reply) => self.show_face(server, node, reply)?,
                 Err(error) => return self.expect_damage(server, &error).map(|()| Err(ErrorCategory::Unexpected)),
             };
             match inspection.answer(reply) {

@@ -112,9 +112,11 @@ impl World {
             let Some(process) = self.process(node) else { return Ok(()) };
             let known = process.log.view().heads();
             let Some(question) = process.pulls.get(&peer).and_then(|pull| pull.question.as_ref()) else { continue };
-            let refresh = Refresh { request: question.asked.request, from, known, direct: Vec::new() };
-            invariants::told(self, node, &refresh.known, None)?;
-            self.send(node, self.address[peer], Packet::Refresh { refresh });
+            let request = question.asked.request;
+            invariants::told(self, node, &known, None)?;
+            let known = self.refresh_falsely(node, known);
+            let refresh = Refresh { request, from, known, direct: Vec::new() };
+            self.send(node, self.address[peer], Packet::Refresh { client: node, refresh });
         }
         Ok(())
     }

@@ -27,6 +27,10 @@ pub(super) struct Truth {
     dots: BTreeMap<Dot, u32>,
     /// Cortexes of which a copy ran that could not know it was one: for them alone a dot may name two contents.
     pub(super) excused: BTreeSet<CortexId>,
+    /// What a liar brought to which node.
+    brought: BTreeSet<(usize, u32)>,
+    /// What a liar put upon another cause than its own.
+    spliced: BTreeSet<u32>,
 }
 
 impl Truth {
@@ -56,6 +60,25 @@ impl Truth {
             return Err(format!("I7: {dot} names two events: contents {other} and {content}"));
         }
         Ok(())
+    }
+
+    /// A liar sends this to a node.
+    pub(super) fn bring(&mut self, node: usize, record: &[u8]) {
+        self.brought.extend(self.content(record).map(|content| (node, content)));
+    }
+
+    /// Whether an event may stand at a node without a cause of its own: where the node holds another version of that, a
+    /// liar made up one of the two, and it was the liar who brought the event, here or to whoever passed it on. A causal
+    /// delta names counters, so nobody can tell before the two versions meet. Honest nodes never do this to one another.
+    pub(super) fn excuses(&mut self, node: usize, content: u32, missing: u32, held: &[u32]) -> bool {
+        let cause = &self.contents[missing as usize];
+        let other = held.iter().map(|one| &self.contents[*one as usize]).find(|one| one.dot == cause.dot);
+        let told_apart = other.is_some_and(|other| other.forged || cause.forged);
+        let liars = self.spliced.contains(&content) || self.brought.contains(&(node, content));
+        if told_apart && liars {
+            self.spliced.insert(content);
+        }
+        told_apart && liars
     }
 
     /// Which content a record is; `None` for what nobody wrote.

@@ -30,7 +30,7 @@ pub(super) enum Packet {
     Question { client: usize, run: u64, cortex: usize, asked: Asked, request: Box<FetchRequest> },
     Answer { run: u64, cortex: usize, asked: Asked, reply: Box<FetchReply> },
     Heartbeat { run: u64, cortex: usize, asked: Asked, heartbeat: Heartbeat },
-    Refresh { refresh: Refresh },
+    Refresh { client: usize, refresh: Refresh },
 }
 
 pub(super) enum What {

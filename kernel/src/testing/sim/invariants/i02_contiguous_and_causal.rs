@@ -26,8 +26,9 @@ pub(super) fn check(world: &mut World, node: usize) -> Result<(), String> {
         if dot.counter() != before.counter + 1 {
             return Err(format!("I2: node {node} holds {dot} at {} after {}", entry.seq, before.counter));
         }
-        let past = &world.truth.contents[content as usize].past;
-        if let Some(&missing) = past.iter().find(|content| !seen.holds(**content)) {
+        let past = std::rc::Rc::clone(&world.truth.contents[content as usize].past);
+        let mut missing = past.iter().filter(|content| !seen.holds(**content));
+        if let Some(&missing) = missing.find(|one| !world.truth.excuses(node, content, **one, seen.contents())) {
             let cause = world.truth.contents[missing as usize].dot;
             return Err(format!("I2: node {node} holds {dot} without its cause {cause} (content {missing})"));
         }

@@ -14,8 +14,8 @@ pub(super) fn check(world: &mut World, node: usize) -> Result<(), String> {
     if process.replay.position() > process.log.view().visible() {
         return Err(format!("I3: node {node} replayed up to {}", process.replay.position()));
     }
-    if world.byzantine.is(node) {
-        // It says that it holds what it does not, and is passed over.
+    if world.byzantine.ever_was(node) {
+        // It said that it holds what it does not, and was believed.
         return Ok(());
     }
     for cortex in 0..world.address.len() {

@@ -30,7 +30,6 @@ use std::collections::BTreeMap;
 use super::world::World;
 use crate::cursor::Cursor;
 use crate::ids::Origin;
-use crate::log::Asked;
 use crate::protocol::{FetchReply, FetchRequest, Heads, Known};
 
 /// Where a node is not looked at as a whole after each step that wrote to it, it is at every so many-th step.
@@ -103,20 +102,19 @@ pub(super) fn restarted(world: &mut World, node: usize) -> Result<(), String> {
     })
 }
 
-/// A node answers: of a question that is open still, with what the asker is known to hold.
+/// A node answers: of a question that is open, with the most that was asked for and what the asker is known to hold.
 pub(super) fn served(
     world: &mut World,
     node: usize,
-    asked: &Asked,
-    told: Option<&BTreeMap<Origin, u64>>,
+    open: Option<&((u32, u64), Option<BTreeMap<Origin, u64>>)>,
     reply: &FetchReply,
 ) -> Result<(), String> {
     past_damage(world, node, |world| {
         i06_served_is_durable::served(world, node, reply)?;
         let FetchReply::Batch(batch) = reply else { return Ok(()) };
-        i09_bounds::served(node, asked, batch)?;
-        // What is withheld is left out as well, and what follows from it through any number of hands.
-        let Some(told) = told.filter(|_| asked.withhold.is_empty()) else { return Ok(()) };
+        let Some((most, told)) = open else { return Ok(()) };
+        i09_bounds::served(node, *most, batch)?;
+        let Some(told) = told else { return Ok(()) };
         i02_contiguous_and_causal::check(world, node)?;
         i03_cursor_passes_nothing::complete(world, node, batch, told)
     })
