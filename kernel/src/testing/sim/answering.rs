@@ -190,7 +190,14 @@ impl World {
         Ok(())
     }
 
-    pub(super) fn answer(&mut self, node: usize, run: u64, cortex: usize, asked: &Asked, reply: FetchReply) -> Result<(), String> {
+    pub(super) fn answer(
+        &mut self,
+        node: usize,
+        run: u64,
+        cortex: usize,
+        asked: &Asked,
+        reply: FetchReply,
+    ) -> Result<(), String> {
         let mine = self.alive(node, run);
         if let Some(pull) = self.pull(node, cortex)
             && let Some(question) = pull.question.as_mut().filter(|q| mine && q.asked.request == asked.request)

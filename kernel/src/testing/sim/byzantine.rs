@@ -75,7 +75,7 @@ impl World {
         }
         self.byzantine.lies += 1;
         let FetchReply::Batch(batch) = reply else { return Ok(vec![reply]) };
-        Ok(match (self.chance.below(6), repeated) {
+        Ok(match (self.chance.below(7), repeated) {
             (0, Some(repeated)) => vec![repeated, FetchReply::Batch(batch)],
             (1, _) => {
                 let (origin, counter) = batch
@@ -85,7 +85,7 @@ impl World {
                     .map_or((Origin::new(batch.from, Epoch::new(1)), 1), |(origin, head)| (origin, head.counter));
                 vec![FetchReply::Refused(Refusal::Fork { origin, counter, digest: Digest::of(b"a lie") })]
             }
-            (2, _) => vec![FetchReply::Batch(self.forge(node, client, asked, batch)?)],
+            (2 | 3, _) => vec![FetchReply::Batch(self.forge(node, client, asked, batch)?)],
             _ => vec![FetchReply::Batch(twist(batch, &mut self.chance))],
         })
     }

@@ -36,8 +36,8 @@ impl World {
         asked: &Asked,
         mut batch: EventBatch,
     ) -> Result<EventBatch, String> {
-        let room = batch.last == batch.head && batch.events.len() + 2 <= asked.max_events as usize;
-        if !room || self.byzantine.forged >= FORGED || self.byzantine.face.is_some() {
+        let more = (asked.max_events as usize).saturating_sub(batch.events.len()).min(2);
+        if more == 0 || batch.last != batch.head || self.byzantine.forged >= FORGED {
             return Ok(batch);
         }
         let stem = if self.chance.one_in(3) { self.new_stem(client) } else { self.stem(node, client)? };
@@ -45,7 +45,7 @@ impl World {
         self.byzantine.forged += 1;
         self.found.forged += 1;
         let mut heads: Vec<_> = batch.heads.iter().filter(|(origin, _)| *origin != stem.origin).collect();
-        for _ in 0..1 + self.chance.below(2) {
+        for _ in 0..1 + self.chance.index(more) {
             let record = self.next_of(&mut stem)?;
             let seq = batch.last.seq.next();
             batch.last = Cursor { epoch: batch.last.epoch, seq, last_event: stem.id };

@@ -34,19 +34,54 @@ pub(super) enum Packet {
 }
 
 pub(super) enum What {
-    Arrives { to: usize, packet: Box<Packet> },
-    Timer { node: usize, run: u64, peer: usize, token: u64 },
-    Deadline { node: usize, run: u64, peer: usize, number: u64 },
-    Deliver { node: usize, run: u64, peer: usize },
-    Sync { node: usize, run: u64 },
-    Replay { node: usize, run: u64 },
-    Serve { node: usize, run: u64 },
-    Heartbeats { node: usize, run: u64 },
-    Write { node: usize },
+    Arrives {
+        to: usize,
+        packet: Box<Packet>,
+    },
+    Timer {
+        node: usize,
+        run: u64,
+        peer: usize,
+        token: u64,
+    },
+    Deadline {
+        node: usize,
+        run: u64,
+        peer: usize,
+        number: u64,
+    },
+    Deliver {
+        node: usize,
+        run: u64,
+        peer: usize,
+    },
+    Sync {
+        node: usize,
+        run: u64,
+    },
+    Replay {
+        node: usize,
+        run: u64,
+    },
+    Serve {
+        node: usize,
+        run: u64,
+    },
+    Heartbeats {
+        node: usize,
+        run: u64,
+    },
+    Write {
+        node: usize,
+    },
     Fault,
-    Start { node: usize },
+    Start {
+        node: usize,
+    },
     /// What is damaged at a node is put right.
-    Mend { node: usize },
+    Mend {
+        node: usize,
+    },
 }
 
 pub(super) struct World {

@@ -37,9 +37,9 @@ fn check_cursor(world: &mut World, node: usize, cortex: usize) -> Result<(), Str
     if before == Some(cursor) {
         return Ok(());
     }
-    // What forked is passed over on purpose, and a liar's places mean nothing.
+    // What forked is passed over on purpose, and places that a liar gave out mean nothing.
     let forked = !withhold_from(store, cortex_id(cortex)).map_err(|e| e.to_string())?.is_empty();
-    if forked || world.byzantine.is_cortex(cortex_id(cortex)) {
+    if forked || world.byzantine.ever_was(cortex) {
         return Ok(());
     }
     let view = peer.log.view();

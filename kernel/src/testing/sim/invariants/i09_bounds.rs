@@ -24,7 +24,11 @@ pub(in crate::testing::sim) fn steps(steps: u64) -> Result<(), String> {
 }
 
 pub(in crate::testing::sim) fn actions(node: usize, count: usize) -> Result<(), String> {
-    if count > ACTIONS { Err(format!("I9: a machine of node {node} wants {count} things done at once")) } else { Ok(()) }
+    if count > ACTIONS {
+        Err(format!("I9: a machine of node {node} wants {count} things done at once"))
+    } else {
+        Ok(())
+    }
 }
 
 /// An answer, by what was asked for.
