@@ -67,13 +67,16 @@ impl World {
     /// The asker holds more by now. One that says more than anybody may is not listened to any longer, as in the service.
     fn refreshed(&mut self, node: usize, refresh: &Refresh) -> Result<(), String> {
         let Some(process) = self.process(node) else { return Ok(()) };
+        let held = process.log.view().heads().len();
         let mut large = Ok(());
         process.open.retain_mut(|open| {
             if open.asked.request != refresh.request {
                 return true;
             }
             let taken = open.asking.refresh(refresh).is_ok();
-            large = if taken { invariants::asking(node, &open.asking) } else { Ok(()) };
+            if taken && large.is_ok() {
+                large = invariants::asking(node, &open.asking, held);
+            }
             if let Some(told) = &mut open.told {
                 for (origin, head) in refresh.known.iter() {
                     let counter = told.entry(origin).or_insert(0);

@@ -122,7 +122,7 @@ impl World {
             return known;
         }
         self.byzantine.lies += 1;
-        if !self.chance.one_in(8) {
+        if !self.chance.one_in(4) {
             return inflated(&known, &mut self.chance);
         }
         // As many origins as fit into one message, and others each time: more than anybody may hold.

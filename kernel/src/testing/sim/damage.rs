@@ -6,9 +6,14 @@ use std::sync::Arc;
 use super::disk::{Damage, Harm};
 use super::network::SECOND;
 use super::world::{What, World};
+use crate::codec::EventView;
 use crate::cursor::Seq;
+use crate::ids::Dot;
 use crate::log::verify;
 use crate::store::{Family, Store, StoreError, StoreErrorKind, keys};
+
+/// A log entry's bytes before the record: the version, and when it joined.
+const ENTRY_HEAD: usize = 9;
 
 impl World {
     /// A durable entry is damaged. That must show at once to whoever verifies, and never as a shorter log.
@@ -33,30 +38,37 @@ impl World {
         };
         let harm = match self.chance.below(4) {
             0 => Harm::Missing,
-            1 if family == Family::Log => Harm::Flipped(self.flipped(&*store, &key)?),
+            1 if family == Family::Log => self.flipped(&*store, &key, dot)?,
             _ => Harm::Unreadable,
         };
         self.say(|| format!("node {node}: {family} {dot} at {place} is damaged: {harm:?}"));
         store.harm(Damage { family, key, harm });
-        let clean = verify(&view).is_ok_and(|report| report.is_clean());
         let length = view.entries(Seq::ZERO, usize::MAX, usize::MAX).map(|entries| entries.len() as u64);
-        if clean {
-            return Err(format!("I1: node {node}: damage at {place} went unnoticed"));
-        }
         if length.as_ref().is_ok_and(|length| *length != head) {
             return Err(format!("I1: node {node}: damage made the log {length:?} long, of {head}"));
+        }
+        if verify(&view).is_ok_and(|report| report.is_clean()) {
+            return Err(format!("I1: node {node}: damage at {place} went unnoticed"));
         }
         let stays = self.chance.between(1, 15 * SECOND);
         self.after(stays, What::Mend { node });
         Ok(())
     }
 
-    fn flipped(&mut self, store: &dyn Store, key: &[u8]) -> Result<Vec<u8>, String> {
-        let mut bad = store.get(Family::Log, key).map_err(|e| e.to_string())?.unwrap_or_default();
-        // Behind the version and the time, which nothing but lag depends on.
-        let at = 9 + self.chance.index(bad.len() - 9);
-        bad[at] ^= 1 << self.chance.below(8);
-        Ok(bad)
+    /// A bit of a record is another one. Not one that makes it an event of another dot: what stands where is taken from the
+    /// store, whose own checks answer for it; digests tell what an event says, once somebody holds them against it.
+    fn flipped(&mut self, store: &dyn Store, key: &[u8], dot: Dot) -> Result<Harm, String> {
+        let good = store.get(Family::Log, key).map_err(|e| e.to_string())?.unwrap_or_default();
+        for _ in 0..8 {
+            let mut bad = good.clone();
+            // Behind the version and the time, which nothing but lag depends on.
+            let at = ENTRY_HEAD + self.chance.index(bad.len() - ENTRY_HEAD);
+            bad[at] ^= 1 << self.chance.below(8);
+            if EventView::decode_dot(&bad[ENTRY_HEAD..]).map_or(true, |(_, other)| other == dot) {
+                return Ok(Harm::Flipped(bad));
+            }
+        }
+        Ok(Harm::Unreadable)
     }
 
     /// A node says that its store is damaged: it is.

@@ -1,7 +1,8 @@
 //! A simulator of whole federations: one thread, virtual time, a seed. The real machine, log, ingest, answers and replay
 //! run over a store with pending and durable layers and a network that delays, loses, repeats and cuts. Writers write,
-//! machines crash, disks fail, an operator restores and copies, and one peer in some runs lies. After every step the
-//! invariants that it may have touched are checked; in the end everything is mended, and all must agree.
+//! machines crash, disks fail and go bad, an operator restores, copies and resolves forks, and one peer in some runs lies.
+//! After every step the invariants of the node that it concerned are checked, of what is new at once, of everything in
+//! every 16th run and now and then in the others; in the end everything is mended, and all must agree.
 //!
 //! The method is that of FoundationDB's and TigerBeetle's simulators: whatever can happen, happens often, and every
 //! failure can be repeated bit for bit from its seed.

@@ -27,6 +27,8 @@ pub(super) struct Truth {
     dots: BTreeMap<Dot, u32>,
     /// Cortexes of which a copy ran that could not know it was one: for them alone a dot may name two contents.
     pub(super) excused: BTreeSet<CortexId>,
+    /// Whose events a liar may tell in two ways, also by passing over that its own log went back.
+    pub(super) liar: Option<CortexId>,
     /// What a liar brought to which node.
     brought: BTreeSet<(usize, u32)>,
     /// What a liar put upon another cause than its own.
@@ -73,7 +75,8 @@ impl Truth {
     pub(super) fn excuses(&mut self, node: usize, content: u32, missing: u32, held: &[u32]) -> bool {
         let cause = &self.contents[missing as usize];
         let other = held.iter().map(|one| &self.contents[*one as usize]).find(|one| one.dot == cause.dot);
-        let told_apart = other.is_some_and(|other| other.forged || cause.forged);
+        let liars_own = Some(cause.dot.origin().cortex()) == self.liar;
+        let told_apart = other.is_some_and(|other| liars_own || other.forged || cause.forged);
         let liars = self.spliced.contains(&content) || self.brought.contains(&(node, content));
         if told_apart && liars {
             self.spliced.insert(content);

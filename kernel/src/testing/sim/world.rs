@@ -9,7 +9,7 @@ use super::byzantine::Byzantine;
 use super::chance::Chance;
 use super::invariants;
 use super::network::{MILLI, Micros, Network, SECOND};
-use super::node::{INTERVAL, Node, Process, Pull};
+use super::node::{INTERVAL, Node, Process, Pull, cortex_id};
 use super::truth::Truth;
 use crate::health::ErrorCategory;
 use crate::log::Asked;
@@ -121,7 +121,7 @@ impl World {
             address: (0..count).collect(),
             nodes,
             network,
-            truth: Truth::default(),
+            truth: Truth { liar: (0..count).find(|node| byzantine.is(*node)).map(cortex_id), ..Truth::default() },
             byzantine,
             found: Found::default(),
             stormy: true,

@@ -70,12 +70,13 @@ pub(super) fn whole(world: &mut World, node: usize) -> Result<(), String> {
     check(world, node)
 }
 
-/// An answer leaves out what the asker says that it holds, and nothing else: neither before it begins nor in between. What
-/// it brings is what stands there, but where a disk lies.
+/// An answer leaves out what the asker says that it holds, and nothing else: neither before it begins nor in between, nor
+/// at its end before it is full. What it brings is what stands there, but where a disk lies.
 pub(super) fn complete(
     world: &World,
     node: usize,
     batch: &EventBatch,
+    (most_events, most_bytes): (u32, u64),
     told: &BTreeMap<Origin, u64>,
 ) -> Result<(), String> {
     let Some(process) = &world.nodes[node].process else { return Ok(()) };
@@ -96,8 +97,15 @@ pub(super) fn complete(
             return Err(format!("I3: node {node} leaves out {origin}:{counter}, which the asker lacks"));
         }
     }
-    match sent.next() {
-        Some((seq, _)) => Err(format!("I3: node {node} sends place {seq}, which is not there")),
-        None => Ok(()),
+    if let Some((seq, _)) = sent.next() {
+        return Err(format!("I3: node {node} sends place {seq}, which is not there"));
     }
+    if batch.last.seq == batch.head.seq {
+        return Ok(());
+    }
+    let next = batch.last.seq.next();
+    let entry = process.log.view().entry(next).map_err(|e| e.to_string())?.ok_or("a place before the head is empty")?;
+    let bytes: u64 = batch.events.iter().map(|(_, record)| record.len() as u64).sum();
+    let full = batch.events.len() as u64 >= u64::from(most_events) || bytes + entry.record.len() as u64 > most_bytes;
+    if full { Ok(()) } else { Err(format!("I3: node {node} stops before place {next} and does not say why")) }
 }

@@ -102,13 +102,11 @@ pub(super) fn restarted(world: &mut World, node: usize) -> Result<(), String> {
     })
 }
 
+/// The most events and bytes that an answer may bring, and what the asker is known to hold, where nothing is withheld.
+pub(super) type Terms = ((u32, u64), Option<BTreeMap<Origin, u64>>);
+
 /// A node answers: of a question that is open, with the most that was asked for and what the asker is known to hold.
-pub(super) fn served(
-    world: &mut World,
-    node: usize,
-    open: Option<&((u32, u64), Option<BTreeMap<Origin, u64>>)>,
-    reply: &FetchReply,
-) -> Result<(), String> {
+pub(super) fn served(world: &mut World, node: usize, open: Option<&Terms>, reply: &FetchReply) -> Result<(), String> {
     past_damage(world, node, |world| {
         i06_served_is_durable::served(world, node, reply)?;
         let FetchReply::Batch(batch) = reply else { return Ok(()) };
@@ -116,7 +114,7 @@ pub(super) fn served(
         i09_bounds::served(node, *most, batch)?;
         let Some(told) = told else { return Ok(()) };
         i02_contiguous_and_causal::check(world, node)?;
-        i03_cursor_passes_nothing::complete(world, node, batch, told)
+        i03_cursor_passes_nothing::complete(world, node, batch, *most, told)
     })
 }
 
