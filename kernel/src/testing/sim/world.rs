@@ -121,7 +121,7 @@ impl World {
             address: (0..count).collect(),
             nodes,
             network,
-            truth: Truth { liar: (0..count).find(|node| byzantine.is(*node)).map(cortex_id), ..Truth::default() },
+            truth: Truth::default(),
             byzantine,
             found: Found::default(),
             stormy: true,
@@ -131,6 +131,7 @@ impl World {
             items: BTreeMap::new(),
             next: 0,
         };
+        world.truth.liar = (0..count).find(|node| world.byzantine.is(*node)).map(cortex_id);
         for node in 0..count {
             world.started(node);
             let at = world.chance.below(SECOND);
