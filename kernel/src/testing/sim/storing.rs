@@ -41,9 +41,13 @@ impl World {
         let Some(process) = self.nodes[node].process.as_mut() else { return };
         process.seen.forget();
         if let Err(error) = process.log.recover() {
-            // Nothing is written before it is mended; the operator who does that starts anew.
+            // Nothing is written before it is mended, and then it is tried again.
             assert!(self.expect_damage(node, &error).is_ok(), "memory reopens");
-            return self.crash(node);
+            self.nodes[node].store.mend();
+        }
+        let Some(process) = self.nodes[node].process.as_mut() else { return };
+        if process.log.needs_recovery() {
+            process.log.recover().expect("memory reopens");
         }
         process.replay.load().expect("memory reads");
         let acks = std::mem::take(&mut process.acks);
