@@ -106,7 +106,10 @@ impl World {
             14 => self.restore(node)?,
             15 => self.copy(node)?,
             16 | 17 => self.move_address(),
-            18 => self.reset_peer(node)?,
+            18 => {
+                let peer = self.chance.index(self.address.len());
+                self.reset_peer(node, peer)?;
+            }
             19 => self.pause_peer(node)?,
             20 => {
                 let every = [0, 0, 3, 7][self.chance.index(4)];
@@ -249,8 +252,8 @@ impl World {
         }
     }
 
-    fn reset_peer(&mut self, node: usize) -> Result<(), String> {
-        let peer = self.chance.index(self.address.len());
+    /// An operator has a peer begin anew: pin, cursor and health are forgotten.
+    pub(super) fn reset_peer(&mut self, node: usize, peer: usize) -> Result<(), String> {
         let mut changes = Batch::new();
         let Some(process) = self.nodes[node].process.as_mut() else { return Ok(()) };
         let Some(pull) = process.pulls.get_mut(&peer) else { return Ok(()) };

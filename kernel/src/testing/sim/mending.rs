@@ -60,8 +60,12 @@ impl World {
             self.restart_where_told(node)?;
             let Some(process) = self.nodes[node].process.as_mut() else { continue };
             let _ = process.replay.retry(None);
-            let mut peers = Vec::new();
+            let (mut peers, mut reset) = (Vec::new(), Vec::new());
             for (&peer, pull) in &mut process.pulls {
+                if pull.machine.health().last_error == Some(ErrorCategory::Identity) {
+                    // It is another than the one it was at first, or said so then.
+                    reset.push(peer);
+                }
                 match pull.machine.phase() {
                     Phase::Paused => pull.machine.resume(),
                     Phase::Halted => pull.machine.reset(),
@@ -73,6 +77,9 @@ impl World {
             }
             for peer in peers {
                 self.act(node, peer)?;
+            }
+            for peer in reset {
+                self.reset_peer(node, peer)?;
             }
             let run = self.nodes[node].run;
             self.after(SECOND, super::world::What::Replay { node, run });
