@@ -60,13 +60,17 @@ fn every_invariant_holds_in_every_run() {
             found.copies,
             found.clones,
             found.damages,
+            found.damage_met,
             found.forks,
             found.resolved,
+            found.resolved_in_storm,
             found.set_aside,
             found.not_asked,
             found.late_answers,
             found.refused,
             found.lies,
+            found.forged,
+            found.equivocations,
             found.replay_failures,
         ];
         assert!(rare.iter().all(|&times| times >= 20), "too rare to be tested: {found:?}");

@@ -1,16 +1,27 @@
-//! A peer that lies: holes, other orders, forged cursors and heads, claims without proof, old answers told again.
+//! A peer that lies. As a server: holes, other orders, forged cursors and heads, claims without proof, old answers told
+//! again; and lies that hold together, of which [`super::forging`] and [`super::equivocation`] make their parts. As a
+//! client: what it does not hold. Of itself: another name, another place, another epoch.
 
 use super::chance::Chance;
-use crate::cursor::Seq;
+use super::equivocation::Face;
+use super::world::World;
+use crate::cursor::{Cursor, Seq};
 use crate::digest::Digest;
 use crate::ids::{CortexId, Epoch, Origin};
-use crate::protocol::{ChainHead, EventBatch, FetchReply, Heads, Refusal};
+use crate::log::Asked;
+use crate::protocol::{ChainHead, EventBatch, FetchReply, FetchRequest, Heads, Heartbeat, Identity, Known, Refusal};
 
 /// Which node lies, if any, and what it said before.
 #[derive(Default)]
 pub(super) struct Byzantine {
     node: Option<usize>,
+    /// Which one lied before it repented.
+    once: Option<usize>,
     said: Vec<FetchReply>,
+    /// The other history that it shows one of its askers.
+    pub(super) face: Option<Face>,
+    /// How many events it made up in the name of others.
+    pub(super) forged: u64,
     pub(super) lies: u64,
 }
 
@@ -18,34 +29,53 @@ impl Byzantine {
     /// In every third run the last node lies.
     pub(super) fn new(nodes: usize, chance: &mut Chance) -> Self {
         let node = (nodes > 2 && chance.one_in(3)).then_some(nodes - 1);
-        Self { node, ..Self::default() }
+        Self { node, once: node, ..Self::default() }
     }
 
     pub(super) fn is(&self, node: usize) -> bool {
         self.node == Some(node)
     }
 
+    /// Whether it does or did.
+    pub(super) fn ever_was(&self, node: usize) -> bool {
+        self.once == Some(node)
+    }
+
     pub(super) fn is_cortex(&self, cortex: CortexId) -> bool {
         self.node.is_some_and(|node| super::node::cortex_id(node) == cortex)
     }
 
-    /// It repents.
-    pub(super) fn stop(&mut self) {
-        self.node = None;
+    /// It repents. Which one?
+    pub(super) fn stop(&mut self) -> Option<usize> {
+        self.face = None;
+        self.node.take()
     }
+}
 
-    pub(super) fn twist(&mut self, reply: FetchReply, chance: &mut Chance) -> Vec<FetchReply> {
-        let old = chance.index(self.said.len() + 1);
-        let repeated = self.said.get(old).cloned();
-        if self.said.len() < 20 {
-            self.said.push(reply.clone());
+impl World {
+    /// What a node says instead of an answer.
+    pub(super) fn lie(
+        &mut self,
+        node: usize,
+        client: usize,
+        asked: &Asked,
+        reply: FetchReply,
+    ) -> Result<Vec<FetchReply>, String> {
+        if !self.byzantine.is(node) {
+            return Ok(vec![reply]);
         }
-        if !chance.one_in(3) {
-            return vec![reply];
+        let reply = self.show_face(node, client, reply)?;
+        let old = self.chance.index(self.byzantine.said.len() + 1);
+        let repeated = self.byzantine.said.get(old).cloned();
+        if self.byzantine.said.len() < 20 {
+            self.byzantine.said.push(reply.clone());
         }
-        self.lies += 1;
-        let FetchReply::Batch(batch) = reply else { return vec![reply] };
-        match (chance.below(4), repeated) {
+        if !self.chance.one_in(3) {
+            return Ok(vec![reply]);
+        }
+        self.byzantine.lies += 1;
+        let FetchReply::Batch(batch) = reply else { return Ok(vec![reply]) };
+        Ok(match (self.chance.below(7), repeated) {
             (0, Some(repeated)) => vec![repeated, FetchReply::Batch(batch)],
             (1, _) => {
                 let (origin, counter) = batch
@@ -55,12 +85,96 @@ impl Byzantine {
                     .map_or((Origin::new(batch.from, Epoch::new(1)), 1), |(origin, head)| (origin, head.counter));
                 vec![FetchReply::Refused(Refusal::Fork { origin, counter, digest: Digest::of(b"a lie") })]
             }
-            _ => vec![FetchReply::Batch(lie(batch, chance))],
+            (2 | 3, _) => vec![FetchReply::Batch(self.forge(node, client, asked, batch)?)],
+            _ => vec![FetchReply::Batch(twist(batch, &mut self.chance))],
+        })
+    }
+
+    /// What a node asks instead: it claims to hold what it does not, under cursors and forks that never were.
+    pub(super) fn ask_falsely(&mut self, node: usize, request: &mut FetchRequest) {
+        if !self.byzantine.is(node) || !self.chance.one_in(4) {
+            return;
         }
+        self.byzantine.lies += 1;
+        let Known::Full(known) = &request.known else { return };
+        match self.chance.below(6) {
+            0 => request.known = Known::Full(inflated(known, &mut self.chance)),
+            1 => request.known = Known::Full(Heads::default()),
+            2 => {
+                let other = known.iter().map(|(origin, head)| {
+                    (origin, ChainHead { counter: 1 + head.counter / 2, digest: Digest::of(b"another history") })
+                });
+                request.known = Known::Full(Heads::new(other.collect()));
+            }
+            3 => {
+                let epoch = request.after.map_or(Epoch::new(4711), |after| after.epoch);
+                let (seq, last_event) = (Seq::new(self.chance.below(500)), crate::ids::EventId::from_bytes([7; 16]));
+                request.after = Some(Cursor { epoch, seq, last_event });
+            }
+            4 => request.withhold = inflated(known, &mut self.chance),
+            _ => (request.max_events, request.max_bytes) = (u32::MAX, u64::MAX),
+        }
+    }
+
+    /// What it says to hold by now, of what it does not.
+    pub(super) fn refresh_falsely(&mut self, node: usize, known: Heads) -> Heads {
+        if !self.byzantine.is(node) || !self.chance.one_in(4) {
+            return known;
+        }
+        self.byzantine.lies += 1;
+        if !self.chance.one_in(4) {
+            return inflated(&known, &mut self.chance);
+        }
+        // As many origins as fit into one message, and others each time: more than anybody may hold.
+        let cortex = CortexId::from_bytes([0xdd; 16]);
+        let head = ChainHead { counter: 1, digest: Digest::of(b"nothing") };
+        let origin = |_| (Origin::new(cortex, Epoch::new(self.chance.next())), head);
+        Heads::new((0..crate::clock::MAX_CLOCK_ENTRIES).map(origin).collect())
+    }
+
+    /// Who it says that it is.
+    pub(super) fn identify_falsely(&mut self, node: usize, mut identity: Identity) -> Identity {
+        if !self.byzantine.is(node) || !self.chance.one_in(4) {
+            return identity;
+        }
+        self.byzantine.lies += 1;
+        match self.chance.below(5) {
+            0 => identity.cortex_id = CortexId::from_bytes([0xee; 16]),
+            1 => (identity.protocol_min, identity.protocol_max) = (900, 901),
+            2 => identity.epoch = Epoch::new(self.chance.next()),
+            3 => identity.head.seq = Seq::new(identity.head.seq.get() + 1_000_000),
+            _ => (identity.digest, identity.version) = (Digest::of(b"a lie"), "9".repeat(10_000)),
+        }
+        identity
+    }
+
+    /// How far it says that its log reaches.
+    pub(super) fn beat_falsely(&mut self, node: usize, mut heartbeat: Heartbeat) -> Heartbeat {
+        if !self.byzantine.is(node) || !self.chance.one_in(3) {
+            return heartbeat;
+        }
+        self.byzantine.lies += 1;
+        match self.chance.below(3) {
+            0 => heartbeat.from = CortexId::from_bytes([0xee; 16]),
+            1 => heartbeat.head.epoch = Epoch::new(self.chance.next()),
+            _ => heartbeat.head.seq = Seq::new(heartbeat.head.seq.get() + 1_000_000),
+        }
+        heartbeat
     }
 }
 
-fn lie(mut batch: EventBatch, chance: &mut Chance) -> EventBatch {
+/// More of everything than there is, with digests of nothing, and something of an origin that nobody ever was.
+fn inflated(known: &Heads, chance: &mut Chance) -> Heads {
+    let more = |(origin, head): (Origin, ChainHead)| {
+        (origin, ChainHead { counter: head.counter + 1 + chance.below(1_000), digest: Digest::of(b"inflated") })
+    };
+    let mut heads: Vec<_> = known.iter().map(more).collect();
+    let nobody = Origin::new(CortexId::from_bytes([0xee; 16]), Epoch::new(1));
+    heads.push((nobody, ChainHead { counter: 5, digest: Digest::of(b"nobody") }));
+    Heads::new(heads)
+}
+
+fn twist(mut batch: EventBatch, chance: &mut Chance) -> EventBatch {
     match chance.below(9) {
         0 if !batch.events.is_empty() => {
             batch.events.remove(chance.index(batch.events.len()));

@@ -6,9 +6,7 @@ use super::ROUNDS;
 use super::invariants;
 use super::network::SECOND;
 use super::world::World;
-use crate::digest::Digest;
-use crate::ids::Origin;
-use crate::log::forks;
+use crate::health::ErrorCategory;
 use crate::machine::Phase;
 
 impl World {
@@ -22,12 +20,16 @@ impl World {
         for node in 0..self.nodes.len() {
             self.nodes[node].mood.fails_every.store(0, Ordering::Relaxed);
             self.nodes[node].skew = 0;
+            self.nodes[node].store.mend();
             if !self.nodes[node].is_up() {
                 self.start(node)?;
             }
         }
         self.wait_for(invariants::honest_agree)?;
-        self.byzantine.stop();
+        if let Some(node) = self.byzantine.stop() {
+            // Others believe still that it holds what it said.
+            self.ask_anew(node)?;
+        }
         self.wait_for(invariants::all_agree)?;
         for node in 0..self.nodes.len() {
             invariants::thorough(self, node)?;
@@ -55,10 +57,15 @@ impl World {
     /// What an operator does now and then: resumes what stands still, ends forks, retries what is parked.
     fn tend(&mut self) -> Result<(), String> {
         for node in 0..self.nodes.len() {
+            self.restart_where_told(node)?;
             let Some(process) = self.nodes[node].process.as_mut() else { continue };
             let _ = process.replay.retry(None);
-            let mut peers = Vec::new();
+            let (mut peers, mut reset) = (Vec::new(), Vec::new());
             for (&peer, pull) in &mut process.pulls {
+                if pull.machine.health().last_error == Some(ErrorCategory::Identity) {
+                    // It is another than the one it was at first, or said so then.
+                    reset.push(peer);
+                }
                 match pull.machine.phase() {
                     Phase::Paused => pull.machine.resume(),
                     Phase::Halted => pull.machine.reset(),
@@ -71,42 +78,27 @@ impl World {
             for peer in peers {
                 self.act(node, peer)?;
             }
+            for peer in reset {
+                self.reset_peer(node, peer)?;
+            }
             let run = self.nodes[node].run;
             self.after(SECOND, super::world::What::Replay { node, run });
-            self.resolve(node)?;
+            self.resolve_all(node)?;
         }
         Ok(())
     }
 
-    /// The version to keep is the one of the first node that holds any.
-    fn kept(&self, origin: Origin, from: u64) -> Option<Digest> {
-        let mut processes = self.nodes.iter().filter_map(|node| node.process.as_ref());
-        processes.find_map(|process| process.log.view().chain_digest(origin, from).ok().flatten())
-    }
-
-    fn resolve(&mut self, node: usize) -> Result<(), String> {
-        let store = std::sync::Arc::clone(&self.nodes[node].store);
-        for fork in forks(&*store).map_err(|e| e.to_string())? {
-            let still = forks(&*store).map_err(|e| e.to_string())?.contains(&fork);
-            if !still || self.kept(fork.origin, fork.from) != Some(fork.theirs) {
-                continue;
-            }
-            // What was appended is acknowledged first: it may be among what is set aside.
-            self.sync(node)?;
-            let now = self.wall(node);
-            let Some(process) = self.process(node) else { return Ok(()) };
-            let resolved = process.log.resolve_fork(fork.theirs, now).map_err(|e| format!("a fork stays: {e}"))?;
-            self.found.resolved += 1;
-            self.found.set_aside += resolved.set_aside;
-            self.say(|| format!("node {node} resolves {fork:?}: {resolved:?}"));
-            let Some(process) = self.process(node) else { return Ok(()) };
-            process.replay.rebuild().map_err(|e| format!("a replayer does not begin again: {e}"))?;
-            process.seen.clear();
-            invariants::went_back(self, node);
-            self.ask_anew(node)?;
-            let run = self.nodes[node].run;
-            self.after(0, super::world::What::Serve { node, run });
+    /// A peer that goes on with our own epoch makes us stand still until the process starts again, as the operator is told.
+    fn restart_where_told(&mut self, node: usize) -> Result<(), String> {
+        let Some(process) = &self.nodes[node].process else { return Ok(()) };
+        let halted = |pull: &super::node::Pull| {
+            pull.machine.phase() == Phase::Halted && pull.machine.health().last_error == Some(ErrorCategory::Rollback)
+        };
+        if !process.pulls.values().any(halted) {
+            return Ok(());
         }
-        Ok(())
+        self.sync(node)?;
+        self.nodes[node].process = None;
+        self.start(node)
     }
 }

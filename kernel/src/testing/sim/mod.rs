@@ -1,7 +1,8 @@
 //! A simulator of whole federations: one thread, virtual time, a seed. The real machine, log, ingest, answers and replay
 //! run over a store with pending and durable layers and a network that delays, loses, repeats and cuts. Writers write,
-//! machines crash, disks fail, an operator restores and copies, and one peer in some runs lies. After every step the
-//! invariants that it may have touched are checked; in the end everything is mended, and all must agree.
+//! machines crash, disks fail and go bad, an operator restores, copies and resolves forks, and one peer in some runs lies.
+//! After every step the invariants of the node that it concerned are checked, of what is new at once, of everything in
+//! every 16th run and now and then in the others; in the end everything is mended, and all must agree.
 //!
 //! The method is that of FoundationDB's and TigerBeetle's simulators: whatever can happen, happens often, and every
 //! failure can be repeated bit for bit from its seed.
@@ -14,13 +15,22 @@
 //! ```
 
 mod actors;
+mod answering;
 mod byzantine;
 mod chance;
+mod damage;
+mod disk;
+mod equivocation;
+mod forging;
 mod invariants;
 mod mending;
 mod network;
 mod node;
+mod operator;
+mod pulling;
 mod replayer;
+mod seen;
+mod storing;
 mod truth;
 mod world;
 
@@ -50,14 +60,18 @@ pub struct Found {
     pub copies: u64,
     pub clones: u64,
     pub damages: u64,
+    pub damage_met: u64,
     pub forks: u64,
     pub healed: u64,
     pub resolved: u64,
+    pub resolved_in_storm: u64,
     pub set_aside: u64,
     pub not_asked: u64,
     pub late_answers: u64,
     pub refused: u64,
     pub lies: u64,
+    pub forged: u64,
+    pub equivocations: u64,
     pub replay_failures: u64,
 }
 
@@ -75,14 +89,18 @@ impl Found {
             (&mut self.copies, other.copies),
             (&mut self.clones, other.clones),
             (&mut self.damages, other.damages),
+            (&mut self.damage_met, other.damage_met),
             (&mut self.forks, other.forks),
             (&mut self.healed, other.healed),
             (&mut self.resolved, other.resolved),
+            (&mut self.resolved_in_storm, other.resolved_in_storm),
             (&mut self.set_aside, other.set_aside),
             (&mut self.not_asked, other.not_asked),
             (&mut self.late_answers, other.late_answers),
             (&mut self.refused, other.refused),
             (&mut self.lies, other.lies),
+            (&mut self.forged, other.forged),
+            (&mut self.equivocations, other.equivocations),
             (&mut self.replay_failures, other.replay_failures),
         ];
         for (sum, more) in pairs {

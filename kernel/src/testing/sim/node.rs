@@ -5,11 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::chance::Chance;
+use super::disk::Disk;
 use super::network::Micros;
 use super::replayer::{Counting, Mood};
+use super::seen::Seen;
 use super::truth::Past;
-use crate::cursor::{Cursor, Seq};
-use crate::ids::{CortexId, Epoch, PeerName};
+use crate::cursor::Cursor;
+use crate::ids::{CortexId, Epoch, Origin, PeerName};
 use crate::log::{Asked, Asking, LocalIdentity, Log, LogOptions, OpenError, read_health, read_pin};
 use crate::machine::{IdentityContext, PeerMachine};
 use crate::protocol::{Delivery, FetchReply, RequestId};
@@ -33,6 +35,11 @@ pub(super) struct Open {
     pub(super) client: usize,
     pub(super) asked: Asked,
     pub(super) asking: Asking,
+    /// The most that an answer may bring, as the question itself says.
+    pub(super) most: (u32, u64),
+    /// What the client said that it holds, or was sent; `None` where something is withheld from it, and with that what
+    /// follows from it through any number of hands.
+    pub(super) told: Option<BTreeMap<Origin, u64>>,
     pub(super) delivery: Delivery,
     pub(super) until: Micros,
     pub(super) begun: bool,
@@ -56,29 +63,26 @@ pub(super) struct Pull {
     pub(super) asked: Option<Asked>,
 }
 
-/// What is told once the disk is synced.
-pub(super) enum Ack {
-    Appended(u32),
-    Ingested { peer: usize, number: u64, outcome: crate::machine::IngestOutcome },
-}
-
 /// What is there only while the process lives.
 pub(super) struct Process {
     pub(super) log: Log,
     pub(super) replay: ReplayCore,
     pub(super) pulls: BTreeMap<usize, Pull>,
     pub(super) open: Vec<Open>,
-    pub(super) acks: Vec<Ack>,
+    /// Contents that are told to be appended once the disk is synced.
+    pub(super) acks: Vec<u32>,
     pub(super) requests: u64,
-    /// How far the log was looked at by the invariants, and every content in it by place.
-    pub(super) seen: Vec<u32>,
+    pub(super) seen: Seen,
+    /// Under which epoch it was last seen to write, and how many it took because of peers since an operator gave it one.
+    pub(super) epoch: Epoch,
+    pub(super) by_peers: u32,
 }
 
 pub(super) struct Node {
     pub(super) index: usize,
     /// Which cortex it is; two nodes may be one, where a data directory was copied.
     pub(super) cortex: usize,
-    pub(super) store: Arc<MemoryStore>,
+    pub(super) store: Arc<Disk>,
     pub(super) process: Option<Process>,
     /// Counts processes: packets and timers of earlier ones are nobody's.
     pub(super) run: u64,
@@ -109,7 +113,7 @@ fn options(index: usize, run: u64, seed: u64) -> LogOptions {
 
 impl Node {
     pub(super) fn create(index: usize, seed: u64) -> Self {
-        let store = Arc::new(MemoryStore::new());
+        let store = Arc::new(Disk::over(MemoryStore::new()));
         let identity = LocalIdentity {
             cortex_id: cortex_id(index),
             epoch: Epoch::new(100 + index as u64),
@@ -122,7 +126,7 @@ impl Node {
     }
 
     /// A node that is down, over a store that exists.
-    pub(super) fn over(index: usize, cortex: usize, store: Arc<MemoryStore>) -> Self {
+    pub(super) fn over(index: usize, cortex: usize, store: Arc<Disk>) -> Self {
         Self {
             index,
             cortex,
@@ -147,6 +151,7 @@ impl Node {
         let log = Log::open(store, options(self.index, self.run, seed))?;
         let replayer = Counting { mood: Arc::clone(&self.mood), on_failure: self.on_failure };
         let replay = ReplayCore::open(log.view(), Box::new(replayer))?;
+        let epoch = log.view().local().epoch;
         self.process = Some(Process {
             log,
             replay,
@@ -154,7 +159,9 @@ impl Node {
             open: Vec::new(),
             acks: Vec::new(),
             requests: 0,
-            seen: Vec::new(),
+            seen: Seen::default(),
+            epoch,
+            by_peers: 0,
         });
         Ok(())
     }
@@ -182,11 +189,5 @@ impl Process {
     pub(super) fn request_id(&mut self) -> RequestId {
         self.requests += 1;
         RequestId { process: self.log.view().process(), number: self.requests }
-    }
-
-    /// The contents of the log up to a place, as they were seen.
-    pub(super) fn contents_until(&self, seq: Seq) -> &[u32] {
-        let end = usize::try_from(seq.get()).unwrap_or(usize::MAX).min(self.seen.len());
-        &self.seen[..end]
     }
 }

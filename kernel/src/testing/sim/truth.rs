@@ -16,6 +16,8 @@ pub(super) struct Content {
     pub(super) dot: Dot,
     /// Everything that its writer had seen: what must be there before it, wherever it is.
     pub(super) past: Past,
+    /// Whether a liar made it up, in its own name or in another's.
+    pub(super) forged: bool,
 }
 
 #[derive(Debug, Default)]
@@ -25,14 +27,29 @@ pub(super) struct Truth {
     dots: BTreeMap<Dot, u32>,
     /// Cortexes of which a copy ran that could not know it was one: for them alone a dot may name two contents.
     pub(super) excused: BTreeSet<CortexId>,
+    /// Whose events a liar may tell in two ways, also by passing over that its own log went back.
+    pub(super) liar: Option<CortexId>,
+    /// What a liar brought to which node.
+    brought: BTreeSet<(usize, u32)>,
+    /// What a liar put upon another cause than its own.
+    spliced: BTreeSet<u32>,
 }
 
 impl Truth {
     /// A content was written. What a crash takes before it was durable was never served, and its dot is free again.
     pub(super) fn write(&mut self, record: &[u8], dot: Dot, past: Past) -> u32 {
+        self.add(record, Content { dot, past, forged: false })
+    }
+
+    /// A liar makes a record up, or the same one again.
+    pub(super) fn forge(&mut self, record: &[u8], dot: Dot, past: Past) -> u32 {
+        self.content(record).unwrap_or_else(|| self.add(record, Content { dot, past, forged: true }))
+    }
+
+    fn add(&mut self, record: &[u8], content: Content) -> u32 {
         let id = u32::try_from(self.contents.len()).unwrap_or(u32::MAX);
         self.by_record.insert(Digest::of(record), id);
-        self.contents.push(Content { dot, past });
+        self.contents.push(content);
         id
     }
 
@@ -45,6 +62,26 @@ impl Truth {
             return Err(format!("I7: {dot} names two events: contents {other} and {content}"));
         }
         Ok(())
+    }
+
+    /// A liar sends this to a node.
+    pub(super) fn bring(&mut self, node: usize, record: &[u8]) {
+        self.brought.extend(self.content(record).map(|content| (node, content)));
+    }
+
+    /// Whether an event may stand at a node without a cause of its own: where the node holds another version of that, a
+    /// liar made up one of the two, and it was the liar who brought the event, here or to whoever passed it on. A causal
+    /// delta names counters, so nobody can tell before the two versions meet. Honest nodes never do this to one another.
+    pub(super) fn excuses(&mut self, node: usize, content: u32, missing: u32, held: &[u32]) -> bool {
+        let cause = &self.contents[missing as usize];
+        let other = held.iter().map(|one| &self.contents[*one as usize]).find(|one| one.dot == cause.dot);
+        let liars_own = Some(cause.dot.origin().cortex()) == self.liar;
+        let told_apart = other.is_some_and(|other| liars_own || other.forged || cause.forged);
+        let liars = self.spliced.contains(&content) || self.brought.contains(&(node, content));
+        if told_apart && liars {
+            self.spliced.insert(content);
+        }
+        told_apart && liars
     }
 
     /// Which content a record is; `None` for what nobody wrote.

@@ -1,18 +1,48 @@
-//! I1: what was acknowledged is there, whatever crashed since.
+//! I1: what was acknowledged is there, whatever crashed since. At every step: what was acknowledged since the last one is
+//! in the log, the log is no shorter than it was, and what one of its places holds is what was there before, another
+//! place each time. Now and then: all of it.
 
-use std::collections::BTreeSet;
-
+use crate::cursor::Seq;
+use crate::testing::sim::node::Node;
 use crate::testing::sim::world::World;
 
-pub(super) fn check(world: &World, node: usize) -> Result<(), String> {
-    let node = &world.nodes[node];
-    let Some(process) = &node.process else { return Ok(()) };
-    let held: BTreeSet<_> = process.seen.iter().collect();
-    match node.safe.iter().find(|content| !held.contains(content)) {
-        Some(&lost) => {
-            let dot = world.truth.contents[lost as usize].dot;
-            Err(format!("I1: node {} acknowledged {dot} (content {lost}) and lost it", node.index))
-        }
-        None => Ok(()),
+pub(super) fn check(world: &mut World, node: usize) -> Result<(), String> {
+    let steps = world.steps;
+    let Node { process: Some(process), safe, index, .. } = &mut world.nodes[node] else { return Ok(()) };
+    let new = safe.get(process.seen.safe..).unwrap_or_default();
+    if let Some(&lost) = new.iter().find(|content| !process.seen.holds(**content)) {
+        let dot = world.truth.contents[lost as usize].dot;
+        return Err(format!("I1: node {index} acknowledged {dot} (content {lost}) and lost it"));
     }
+    process.seen.safe = safe.len();
+    let view = process.log.view();
+    let count = process.seen.len() as u64;
+    if view.visible().get() != count {
+        return Err(format!("I1: node {index} had {count} events and has {}", view.visible()));
+    }
+    if count == 0 {
+        return Ok(());
+    }
+    let at = Seq::new(1 + steps % count);
+    let expected = process.seen.until(at).last().copied();
+    let entry = view.entry(at).map_err(|e| format!("I1: node {index}: {e}"))?;
+    let found = entry.and_then(|entry| world.truth.content(&entry.record));
+    if found != expected {
+        return Err(format!("I1: node {index} held content {expected:?} at place {at}, and holds {found:?}"));
+    }
+    Ok(())
+}
+
+/// Everything, read anew.
+pub(super) fn whole(world: &mut World, node: usize) -> Result<(), String> {
+    let Some(process) = world.process(node) else { return Ok(()) };
+    process.seen.safe = 0;
+    let view = process.log.view();
+    let entries = view.entries(Seq::ZERO, usize::MAX, usize::MAX).map_err(|e| format!("I1: node {node}: {e}"))?;
+    let held: Option<Vec<u32>> = entries.iter().map(|entry| world.truth.content(&entry.record)).collect();
+    let Some(process) = world.process(node) else { return Ok(()) };
+    if held.as_deref() != Some(process.seen.contents()) {
+        return Err(format!("I1: node {node}: the log is not what it was"));
+    }
+    check(world, node)
 }

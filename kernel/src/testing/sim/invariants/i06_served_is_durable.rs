@@ -1,17 +1,55 @@
-//! I6: nothing is served, and no head named, that a crash could still take back.
+//! I6: nothing is told to anybody that a crash could still take back: no event, no place, no chain head; neither in an
+//! answer or a refusal, nor in a question or what refreshes it, nor in what a cortex says of itself.
 
-use crate::protocol::FetchReply;
+use crate::cursor::Cursor;
+use crate::ids::Origin;
+use crate::protocol::{ChainHead, FetchReply, Heads, Refusal};
 use crate::store::{Family, keys};
 use crate::testing::sim::world::World;
 
-pub(in crate::testing::sim) fn served(world: &World, node: usize, reply: &FetchReply) -> Result<(), String> {
-    let FetchReply::Batch(batch) = reply else { return Ok(()) };
-    let store = &world.nodes[node].store;
-    let places = batch.events.iter().map(|(seq, _)| *seq).chain([batch.head.seq, batch.last.seq]);
-    for seq in places.filter(|seq| seq.get() > 0) {
-        if !store.is_durable(Family::Log, &keys::log(seq)) {
-            return Err(format!("I6: node {node} speaks of place {seq}, which is not durable"));
+pub(super) fn served(world: &World, node: usize, reply: &FetchReply) -> Result<(), String> {
+    match reply {
+        FetchReply::Batch(batch) => {
+            for (seq, _) in &batch.events {
+                place(world, node, *seq)?;
+            }
+            cursor(world, node, batch.head)?;
+            cursor(world, node, batch.last)?;
+            heads(world, node, &batch.heads)
         }
+        FetchReply::Refused(Refusal::Fork { origin, counter, digest }) => {
+            head(world, node, *origin, ChainHead { counter: *counter, digest: *digest })
+        }
+        FetchReply::Refused(_) => Ok(()),
     }
-    Ok(())
+}
+
+/// Chain heads that a node tells, each as of some event of its chain.
+pub(super) fn heads(world: &World, node: usize, heads: &Heads) -> Result<(), String> {
+    heads.iter().try_for_each(|(origin, told)| head(world, node, origin, told))
+}
+
+/// A cursor into its own log.
+pub(super) fn cursor(world: &World, node: usize, cursor: Cursor) -> Result<(), String> {
+    if cursor.seq.get() == 0 { Ok(()) } else { place(world, node, cursor.seq) }
+}
+
+fn place(world: &World, node: usize, seq: crate::cursor::Seq) -> Result<(), String> {
+    if world.nodes[node].store.is_durable(Family::Log, &keys::log(seq)) {
+        Ok(())
+    } else {
+        Err(format!("I6: node {node} speaks of place {seq}, which is not durable"))
+    }
+}
+
+fn head(world: &World, node: usize, origin: Origin, told: ChainHead) -> Result<(), String> {
+    let ChainHead { counter, digest } = told;
+    if !world.nodes[node].store.is_durable(Family::Dots, &keys::dot(origin, counter)) {
+        return Err(format!("I6: node {node} tells a head {origin}:{counter}, which is not durable"));
+    }
+    let Some(process) = &world.nodes[node].process else { return Ok(()) };
+    match process.log.view().chain_digest(origin, counter) {
+        Ok(Some(held)) if held == digest => Ok(()),
+        held => Err(format!("I6: node {node} tells {digest} of {origin}:{counter}, and holds {held:?}")),
+    }
 }

@@ -1,4 +1,11 @@
-//! What must hold at every step: one file each. The numbers are those of `docs/reliability.md`.
+//! What must hold, one file each. The numbers are those of `docs/reliability.md`.
+//!
+//! After every step, for the node that it concerns: I1, I2, I4, I5 and I7 of everything that is new, and of one older place
+//! of the log, another at each step; I3 for every cursor that moved; and how often it took a new epoch (I9). Where a node
+//! says something: I3 that an answer leaves nothing out, I6 that all of it is durable, I9 that it is no larger than asked.
+//! Everything about a node, read anew from its whole store: at every start; in every 16th run after each step that
+//! wrote to it; in the others at every 24th step. I8 and I10 are asked at the end of a run, when all is mended. Damage to
+//! a disk is looked past while a check reads.
 
 mod agreement;
 mod i01_acknowledged_survives;
@@ -14,52 +21,125 @@ mod i10_honest_agree_beside_a_liar;
 
 pub(super) use i04_clock_is_what_is_held::claims;
 pub(super) use i05_applied_once::replayed;
-pub(super) use i06_served_is_durable::served;
 pub(super) use i08_all_agree_in_the_end::check as all_agree;
-pub(super) use i09_bounds::steps as at_rest_sometimes;
+pub(super) use i09_bounds::{actions, asking, steps as at_rest_sometimes};
 pub(super) use i10_honest_agree_beside_a_liar::check as honest_agree;
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use super::world::World;
+use crate::cursor::Cursor;
+use crate::ids::Origin;
+use crate::protocol::{FetchReply, FetchRequest, Heads, Known};
 
-/// The costly ones are checked at every so many-th step, and after every start.
+/// Where a node is not looked at as a whole after each step that wrote to it, it is at every so many-th step.
 const SAMPLE: u64 = 24;
+/// In every so many-th run it is.
+const THOROUGH: u64 = 16;
 
-/// After a step that may have changed this node.
+/// After a step that concerned this node.
 pub(super) fn check(world: &mut World, node: usize) -> Result<(), String> {
-    i02_contiguous_and_causal::check(world, node)?;
-    i09_bounds::check(world, node)?;
-    if world.steps.is_multiple_of(SAMPLE) { thorough(world, node) } else { Ok(()) }
+    past_damage(world, node, |world| {
+        i02_contiguous_and_causal::check(world, node)?;
+        i01_acknowledged_survives::check(world, node)?;
+        settled(world, node)?;
+        i09_bounds::check(world, node)?;
+        let writes = world.nodes[node].store.writes();
+        let Some(process) = world.process(node) else { return Ok(()) };
+        let wrote = process.seen.checked != writes;
+        if if world.seed.is_multiple_of(THOROUGH) { wrote } else { world.steps.is_multiple_of(SAMPLE) } {
+            whole(world, node)?;
+        }
+        Ok(())
+    })
+}
+
+fn past_damage(
+    world: &mut World,
+    node: usize,
+    check: impl FnOnce(&mut World) -> Result<(), String>,
+) -> Result<(), String> {
+    world.nodes[node].store.look_past(true);
+    let checked = check(world);
+    world.nodes[node].store.look_past(false);
+    checked
+}
+
+/// What a process that just began owes as well.
+fn settled(world: &mut World, node: usize) -> Result<(), String> {
+    i04_clock_is_what_is_held::check(world, node)?;
+    i03_cursor_passes_nothing::check(world, node)?;
+    i05_applied_once::check(world, node)
+}
+
+fn whole(world: &mut World, node: usize) -> Result<(), String> {
+    i01_acknowledged_survives::whole(world, node)?;
+    i03_cursor_passes_nothing::whole(world, node)?;
+    i04_clock_is_what_is_held::whole(world, node)?;
+    i05_applied_once::whole(world, node)?;
+    let writes = world.nodes[node].store.writes();
+    if let Some(process) = world.process(node) {
+        process.seen.checked = writes;
+    }
+    Ok(())
 }
 
 /// Everything about this node.
 pub(super) fn thorough(world: &mut World, node: usize) -> Result<(), String> {
-    i02_contiguous_and_causal::check(world, node)?;
-    i01_acknowledged_survives::check(world, node)?;
-    i03_cursor_passes_nothing::check(world, node)?;
-    i04_clock_is_what_is_held::check(world, node)?;
-    i05_applied_once::check(world, node)
+    check(world, node)?;
+    past_damage(world, node, |world| whole(world, node))
 }
 
 /// A process began. What it finds of its own is durable, acknowledged or not, and what it writes next follows from that.
+/// What it has lost is asked about later: it may have been put back on purpose.
 pub(super) fn restarted(world: &mut World, node: usize) -> Result<(), String> {
-    i02_contiguous_and_causal::check(world, node)?;
-    i07_a_dot_names_one_event::check(world, node)?;
-    forget_past(world, node);
-    i03_cursor_passes_nothing::check(world, node)?;
-    i04_clock_is_what_is_held::check(world, node)?;
-    i05_applied_once::check(world, node)
+    past_damage(world, node, |world| {
+        i02_contiguous_and_causal::check(world, node)?;
+        settled(world, node)?;
+        forget_past(world, node);
+        i04_clock_is_what_is_held::whole(world, node)?;
+        i05_applied_once::whole(world, node)
+    })
+}
+
+/// The most events and bytes that an answer may bring, and what the asker is known to hold, where nothing is withheld.
+pub(super) type Terms = ((u32, u64), Option<BTreeMap<Origin, u64>>);
+
+/// A node answers: of a question that is open, with the most that was asked for and what the asker is known to hold.
+pub(super) fn served(world: &mut World, node: usize, open: Option<&Terms>, reply: &FetchReply) -> Result<(), String> {
+    past_damage(world, node, |world| {
+        i06_served_is_durable::served(world, node, reply)?;
+        let FetchReply::Batch(batch) = reply else { return Ok(()) };
+        let Some((most, told)) = open else { return Ok(()) };
+        i09_bounds::served(node, *most, batch)?;
+        let Some(told) = told else { return Ok(()) };
+        i02_contiguous_and_causal::check(world, node)?;
+        i03_cursor_passes_nothing::complete(world, node, batch, *most, told)
+    })
+}
+
+/// A node asks.
+pub(super) fn asks(world: &mut World, node: usize, request: &FetchRequest) -> Result<(), String> {
+    i09_bounds::question(node, request)?;
+    if let Known::Full(known) = &request.known { told(world, node, known, None) } else { Ok(()) }
+}
+
+/// A node tells how far it holds its chains, and how far its log reaches.
+pub(super) fn told(world: &mut World, node: usize, heads: &Heads, cursor: Option<Cursor>) -> Result<(), String> {
+    past_damage(world, node, |world| {
+        i06_served_is_durable::heads(world, node, heads)?;
+        cursor.map_or(Ok(()), |cursor| i06_served_is_durable::cursor(world, node, cursor))
+    })
 }
 
 /// Its log was put back on purpose, or events were set aside: what is not there any more was not lost by us.
 pub(super) fn went_back(world: &mut World, index: usize) {
     // If it does not hold, the next check says so.
-    let _ = i02_contiguous_and_causal::check(world, index);
+    let _ = past_damage(world, index, |world| i02_contiguous_and_causal::check(world, index));
     let node = &mut world.nodes[index];
-    if let Some(process) = &node.process {
-        let held: BTreeSet<_> = process.seen.iter().copied().collect();
-        node.safe.retain(|content| held.contains(content));
+    if let Some(process) = &mut node.process {
+        node.safe.retain(|&content| process.seen.holds(content));
+        process.seen.safe = 0;
     }
     forget_past(world, index);
 }
@@ -69,7 +149,7 @@ fn forget_past(world: &mut World, index: usize) {
     let cortex = super::node::cortex_id(world.nodes[index].cortex);
     let Some(process) = &world.nodes[index].process else { return };
     let epoch = world.nodes[index].own_epoch;
-    let own = process.seen.iter().rev().find(|content| {
+    let own = process.seen.contents().iter().rev().find(|content| {
         let origin = world.truth.contents[**content as usize].dot.origin();
         origin.cortex() == cortex && origin.epoch() == epoch
     });

@@ -1,0 +1,241 @@
+//! What arrives at a node, and what it answers.
+
+use std::collections::BTreeMap;
+
+use super::invariants;
+use super::network::SECOND;
+use super::node::Open;
+use super::world::{Packet, What, World};
+use crate::codec::EventView;
+use crate::log::Asked;
+use crate::protocol::{Delivery, FetchReply, FetchRequest, Heads, Heartbeat, Known, Refresh, Refusal};
+
+/// Batches of a live run that are sent at one go.
+const BURST: usize = 4;
+
+impl World {
+    pub(super) fn send(&mut self, from: usize, to: usize, packet: Packet) {
+        for delay in self.network.deliveries(from, to, &mut self.chance) {
+            self.after(delay, What::Arrives { to, packet: Box::new(packet.clone()) });
+        }
+    }
+
+    pub(super) fn arrive(&mut self, to: usize, packet: Packet) -> Result<(), String> {
+        match packet {
+            Packet::Identify { client, run, cortex, number } => {
+                let Some(process) = self.process(to) else { return Ok(()) };
+                let identity = process.log.view().identity();
+                invariants::told(self, to, &Heads::default(), Some(identity.head))?;
+                let identity = self.identify_falsely(to, identity);
+                self.send(to, client, Packet::Identity { run, cortex, number, identity });
+            }
+            Packet::Identity { run, cortex, number, identity } if self.alive(to, run) => {
+                let (now, chance) = (self.clock(to), self.chance.next());
+                if let Some(pull) = self.pull(to, cortex).filter(|pull| pull.waiting == Some(number)) {
+                    pull.waiting = None;
+                    pull.machine.handle_identity(now, number, Ok(identity), chance);
+                }
+                self.act(to, cortex)?;
+            }
+            Packet::Question { client, run, cortex, asked, request } => {
+                let mut request = request;
+                self.see_face(to, client, &mut request)?;
+                self.question(to, client, run, cortex, asked, &request)?;
+            }
+            Packet::Answer { run, cortex, asked, reply } => self.answer(to, run, cortex, &asked, *reply)?,
+            Packet::Heartbeat { run, cortex, asked, heartbeat } if self.alive(to, run) => {
+                let (now, chance) = (self.clock(to), self.chance.next());
+                if let Some(pull) = self.pull(to, cortex)
+                    && let Some(number) = pull.waiting
+                    && pull.question.as_ref().is_some_and(|q| q.answered && q.asked.request == asked.request)
+                {
+                    pull.waiting = None;
+                    pull.machine.handle_heartbeat(now, number, &heartbeat, chance);
+                }
+                self.act(to, cortex)?;
+            }
+            Packet::Refresh { client, mut refresh } => {
+                refresh.known = self.see_heads(to, client, &refresh.known)?;
+                self.refreshed(to, &refresh)?;
+                self.serve(to)?;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// The asker holds more by now. One that says more than anybody may is not listened to any longer, as in the service.
+    fn refreshed(&mut self, node: usize, refresh: &Refresh) -> Result<(), String> {
+        let Some(process) = self.process(node) else { return Ok(()) };
+        let held = process.log.view().heads().len();
+        let mut large = Ok(());
+        process.open.retain_mut(|open| {
+            if open.asked.request != refresh.request {
+                return true;
+            }
+            let taken = open.asking.refresh(refresh).is_ok();
+            if taken && large.is_ok() {
+                large = invariants::asking(node, &open.asking, held);
+            }
+            if let Some(told) = &mut open.told {
+                for (origin, head) in refresh.known.iter() {
+                    let counter = told.entry(origin).or_insert(0);
+                    *counter = head.counter.max(*counter);
+                }
+            }
+            taken
+        });
+        large
+    }
+
+    pub(super) fn question(
+        &mut self,
+        node: usize,
+        client: usize,
+        run: u64,
+        cortex: usize,
+        asked: Asked,
+        request: &FetchRequest,
+    ) -> Result<(), String> {
+        let until = self.now + u64::try_from(request.wait.as_micros()).unwrap_or(0);
+        let Some(process) = self.process(node) else { return Ok(()) };
+        let opened = match process.log.view().ask(request) {
+            Ok(opened) => opened,
+            Err(error) => {
+                self.expect_damage(node, &error)?;
+                Err(Refusal::Internal)
+            }
+        };
+        match opened {
+            Ok(asking) => {
+                let told = match &request.known {
+                    Known::Full(known) if request.withhold.is_empty() => {
+                        Some(known.iter().map(|(origin, head)| (origin, head.counter)).collect::<BTreeMap<_, _>>())
+                    }
+                    _ => None,
+                };
+                let Some(process) = self.process(node) else { return Ok(()) };
+                // A client has one question open at a time; what it forgot is forgotten here.
+                process.open.retain(|open| open.client != client);
+                let (delivery, most) = (request.delivery, (request.max_events, request.max_bytes));
+                process.open.push(Open { client, asked, asking, most, told, delivery, until, begun: false });
+                let run = self.nodes[node].run;
+                self.at(until, What::Serve { node, run });
+                self.serve(node)
+            }
+            Err(refusal) => {
+                let reply = FetchReply::Refused(refusal);
+                invariants::served(self, node, None, &reply)?;
+                let reply = Box::new(self.show_face(node, client, reply)?);
+                self.send(node, client, Packet::Answer { run, cortex, asked, reply });
+                Ok(())
+            }
+        }
+    }
+
+    /// Sends what there is to send on every open question.
+    pub(super) fn serve(&mut self, node: usize) -> Result<(), String> {
+        let (now, own) = (self.now, self.nodes[node].cortex);
+        let Some(process) = self.nodes[node].process.as_mut() else { return Ok(()) };
+        let view = process.log.view();
+        let mut out = Vec::new();
+        let mut fault = None;
+        process.open.retain_mut(|open| {
+            for _ in 0..BURST {
+                let found = match view.next_batch(&mut open.asking, None) {
+                    Ok(Ok(found)) => found,
+                    Ok(Err(refusal)) => {
+                        out.push((open.client, open.asked.clone(), None, FetchReply::Refused(refusal)));
+                        return false;
+                    }
+                    Err(error) => {
+                        out.push((open.client, open.asked.clone(), None, FetchReply::Refused(Refusal::Internal)));
+                        fault = Some(error);
+                        return false;
+                    }
+                };
+                let batch = found.batch;
+                let live = open.delivery == Delivery::Live;
+                let quiet = batch.events.is_empty() && batch.last == batch.head && batch.heads.is_empty();
+                if quiet && (if live { open.begun } else { now < open.until }) {
+                    return true;
+                }
+                open.begun = true;
+                open.asking.sent(&batch);
+                let told = open.told.clone();
+                let most = open.most;
+                for (_, record) in &batch.events {
+                    if let (Ok((_, dot)), Some(told)) = (EventView::decode_dot(record), &mut open.told) {
+                        told.insert(dot.origin(), dot.counter());
+                    }
+                }
+                out.push((open.client, open.asked.clone(), Some((most, told)), FetchReply::Batch(batch)));
+                if !live {
+                    return false;
+                }
+            }
+            true
+        });
+        if let Some(fault) = fault {
+            self.expect_damage(node, &fault)?;
+        }
+        for (client, asked, told, reply) in out {
+            invariants::served(self, node, told.as_ref(), &reply)?;
+            if let FetchReply::Batch(batch) = &reply {
+                self.nodes[node].issued.insert((client, batch.last));
+            }
+            let run = self.nodes[client].run;
+            for reply in self.lie(node, client, &asked, reply)? {
+                let (asked, reply) = (asked.clone(), Box::new(reply));
+                self.send(node, client, Packet::Answer { run, cortex: own, asked, reply });
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn answer(
+        &mut self,
+        node: usize,
+        run: u64,
+        cortex: usize,
+        asked: &Asked,
+        reply: FetchReply,
+    ) -> Result<(), String> {
+        let mine = self.alive(node, run);
+        if let Some(pull) = self.pull(node, cortex)
+            && let Some(question) = pull.question.as_mut().filter(|q| mine && q.asked.request == asked.request)
+            // Nobody buffers without end; what is dropped is asked for again.
+            && question.inbox.len() < 16
+        {
+            question.inbox.push_back(reply);
+            return self.deliver(node, cortex);
+        }
+        // Nobody waits for it any more: a driver that does not notice gives it to the log, which must.
+        if let FetchReply::Batch(batch) = &reply
+            && self.nodes[node].is_up()
+            && self.chance.one_in(2)
+        {
+            self.found.late_answers += 1;
+            let _ = self.take(node, cortex, asked, batch)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn heartbeats(&mut self, node: usize) -> Result<(), String> {
+        let run = self.nodes[node].run;
+        self.after(10 * SECOND, What::Heartbeats { node, run });
+        let cortex = self.nodes[node].cortex;
+        let Some(process) = self.process(node) else { return Ok(()) };
+        let view = process.log.view();
+        let (head, head_time, from) = (view.head_cursor(), view.head().time, view.local().cortex_id);
+        let open: Vec<_> = process.open.iter().filter(|o| o.delivery == Delivery::Live).collect();
+        let to: Vec<_> = open.iter().map(|open| (open.client, open.asked.clone())).collect();
+        invariants::told(self, node, &Heads::default(), Some(head))?;
+        for (client, asked) in to {
+            let run = self.nodes[client].run;
+            let heartbeat = self.beat_falsely(node, Heartbeat { from, head, head_time });
+            self.send(node, client, Packet::Heartbeat { run, cortex, asked, heartbeat });
+        }
+        Ok(())
+    }
+}

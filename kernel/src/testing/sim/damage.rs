@@ -1,0 +1,83 @@
+//! A disk that goes bad: an entry of the log or of its index is damaged where it lies, and stays so for a while. Whatever
+//! needs it meanwhile must say so, by a typed error; then it is mended, and nothing is missing.
+
+use std::sync::Arc;
+
+use super::disk::{Damage, Harm};
+use super::network::SECOND;
+use super::world::{What, World};
+use crate::codec::EventView;
+use crate::cursor::Seq;
+use crate::ids::Dot;
+use crate::log::verify;
+use crate::store::{Family, Store, StoreError, StoreErrorKind, keys};
+
+/// A log entry's bytes before the record: the version, and when it joined.
+const ENTRY_HEAD: usize = 9;
+
+impl World {
+    /// A durable entry is damaged. That must show at once to whoever verifies, and never as a shorter log.
+    pub(super) fn damage(&mut self, node: usize) -> Result<(), String> {
+        let Some(process) = self.nodes[node].process.as_ref() else { return Ok(()) };
+        let view = process.log.view();
+        let (durable, head) = (view.head().seq.get(), view.visible().get());
+        let store = Arc::clone(&self.nodes[node].store);
+        // A liar reads its own log to make its lies of.
+        if durable == 0 || store.harmed().is_some() || self.byzantine.is(node) {
+            return Ok(());
+        }
+        self.found.damages += 1;
+        // What was written last is read most.
+        let back = if self.chance.one_in(2) { self.chance.below(durable.min(4)) } else { self.chance.below(durable) };
+        let place = Seq::new(durable - back);
+        let entry = view.entry(place).map_err(|e| e.to_string())?.ok_or("a durable entry is not there")?;
+        let dot = entry.view().map_err(|e| e.to_string())?.dot;
+        let (family, key) = match self.chance.below(3) {
+            0 => (Family::Dots, keys::dot(dot.origin(), dot.counter()).to_vec()),
+            _ => (Family::Log, keys::log(place).to_vec()),
+        };
+        let harm = match self.chance.below(4) {
+            0 => Harm::Missing,
+            1 if family == Family::Log => self.flipped(&*store, &key, dot)?,
+            _ => Harm::Unreadable,
+        };
+        self.say(|| format!("node {node}: {family} {dot} at {place} is damaged: {harm:?}"));
+        store.harm(Damage { family, key, harm });
+        let length = view.entries(Seq::ZERO, usize::MAX, usize::MAX).map(|entries| entries.len() as u64);
+        if length.as_ref().is_ok_and(|length| *length != head) {
+            return Err(format!("I1: node {node}: damage made the log {length:?} long, of {head}"));
+        }
+        if verify(&view).is_ok_and(|report| report.is_clean()) {
+            return Err(format!("I1: node {node}: damage at {place} went unnoticed"));
+        }
+        let stays = self.chance.between(1, 15 * SECOND);
+        self.after(stays, What::Mend { node });
+        Ok(())
+    }
+
+    /// A bit of a record is another one. Not one that makes it an event of another dot: what stands where is taken from the
+    /// store, whose own checks answer for it; digests tell what an event says, once somebody holds them against it.
+    fn flipped(&mut self, store: &dyn Store, key: &[u8], dot: Dot) -> Result<Harm, String> {
+        let good = store.get(Family::Log, key).map_err(|e| e.to_string())?.unwrap_or_default();
+        for _ in 0..8 {
+            let mut bad = good.clone();
+            // Behind the version and the time, which nothing but lag depends on.
+            let at = ENTRY_HEAD + self.chance.index(bad.len() - ENTRY_HEAD);
+            bad[at] ^= 1 << self.chance.below(8);
+            if EventView::decode_dot(&bad[ENTRY_HEAD..]).map_or(true, |(_, other)| other == dot) {
+                return Ok(Harm::Flipped(bad));
+            }
+        }
+        Ok(Harm::Unreadable)
+    }
+
+    /// A node says that its store is damaged: it is.
+    pub(super) fn expect_damage(&mut self, node: usize, error: &StoreError) -> Result<(), String> {
+        self.say(|| format!("node {node}: {error}"));
+        if error.kind() != StoreErrorKind::Corrupt || self.nodes[node].store.harmed().is_none() {
+            return Err(format!("I1: node {node} cannot read what is whole: {error}"));
+        }
+        self.found.damage_met += 1;
+        Ok(())
+    }
+}

@@ -1,0 +1,102 @@
+//! Events that a liar makes up in the name of others, chained as they must be: the digest has no key, so whoever holds a
+//! chain can go on with it. Only signatures could tell; until then they are events like any other, and whoever is so
+//! continued takes a new epoch, once, and loses nothing.
+
+use std::collections::BTreeSet;
+use std::rc::Rc;
+
+use super::node::cortex_id;
+use super::world::World;
+use crate::clock::VClock;
+use crate::codec::{EncodedDraft, encode_record};
+use crate::cursor::Cursor;
+use crate::digest::Digest;
+use crate::event::{Draft, EventBytes};
+use crate::ids::{Dot, Epoch, EventId, Origin};
+use crate::log::Asked;
+use crate::protocol::{ChainHead, EventBatch, Heads};
+
+/// So many are made up in one run: each stays for ever, and every epoch takes room in all clocks.
+const FORGED: u64 = 12;
+
+/// A chain to go on with: its head, the id of its last event, and what that and those before it were.
+struct Stem {
+    origin: Origin,
+    head: ChainHead,
+    id: EventId,
+    past: BTreeSet<u32>,
+}
+
+impl World {
+    /// The batch with one or two events more: of an epoch that its cortex never had, or next on a chain as it is.
+    pub(super) fn forge(
+        &mut self,
+        node: usize,
+        client: usize,
+        asked: &Asked,
+        mut batch: EventBatch,
+    ) -> Result<EventBatch, String> {
+        let more = (asked.max_events as usize).saturating_sub(batch.events.len()).min(2);
+        if more == 0 || batch.last != batch.head || self.byzantine.forged >= FORGED {
+            return Ok(batch);
+        }
+        let stem = if self.chance.one_in(3) { self.new_stem(client) } else { self.stem(node, client)? };
+        let Some(mut stem) = stem else { return Ok(batch) };
+        self.byzantine.forged += 1;
+        self.found.forged += 1;
+        let mut heads: Vec<_> = batch.heads.iter().filter(|(origin, _)| *origin != stem.origin).collect();
+        for _ in 0..1 + self.chance.index(more) {
+            let record = self.next_of(&mut stem)?;
+            let seq = batch.last.seq.next();
+            batch.last = Cursor { epoch: batch.last.epoch, seq, last_event: stem.id };
+            batch.events.push((seq, record));
+        }
+        batch.head = batch.last;
+        heads.push((stem.origin, stem.head));
+        batch.heads = Heads::new(heads);
+        self.say(|| format!("node {node} makes up {} up to {} for node {client}", stem.origin, stem.head.counter));
+        Ok(batch)
+    }
+
+    /// An epoch that never was, of whoever asks or of another.
+    fn new_stem(&mut self, client: usize) -> Option<Stem> {
+        let whose = if self.chance.one_in(2) { self.nodes[client].cortex } else { 0 };
+        let origin = Origin::new(cortex_id(whose), Epoch::new(self.chance.next()));
+        let time = u64::try_from(self.wall(client).as_micros() / 1_000).unwrap_or(0);
+        let head = ChainHead { counter: 0, digest: Digest::ZERO };
+        Some(Stem { origin, head, id: EventId::from_parts(time, 0), past: BTreeSet::new() })
+    }
+
+    /// A chain that the liar holds: the one that the asker writes now, if it does, or any.
+    fn stem(&mut self, node: usize, client: usize) -> Result<Option<Stem>, String> {
+        let Some(process) = &self.nodes[node].process else { return Ok(None) };
+        let view = process.log.view();
+        let heads = view.heads();
+        let own = self.nodes[client].process.as_ref().map(|process| process.log.view().local().origin());
+        let own = own.and_then(|own| heads.get(own).map(|head| (own, head)));
+        let all: Vec<_> = heads.iter().filter(|(origin, _)| !self.byzantine.is_cortex(origin.cortex())).collect();
+        let any = if all.is_empty() { None } else { Some(all[self.chance.index(all.len())]) };
+        let Some((origin, head)) = own.filter(|_| !self.chance.one_in(4)).or(any) else { return Ok(None) };
+        let Some(dot) = Dot::new(origin, head.counter) else { return Ok(None) };
+        let Some(last) = view.dot(dot).map_err(|e| e.to_string())? else { return Ok(None) };
+        let Some(entry) = view.entry(last.seq).map_err(|e| e.to_string())? else { return Ok(None) };
+        let id = entry.view().map_err(|e| e.to_string())?.id;
+        let Some(content) = self.truth.content(&entry.record) else { return Ok(None) };
+        let mut past = (*self.truth.contents[content as usize].past).clone();
+        past.insert(content);
+        Ok(Some(Stem { origin, head, id, past }))
+    }
+
+    fn next_of(&mut self, stem: &mut Stem) -> Result<EventBytes, String> {
+        stem.id = EventId::from_parts(stem.id.timestamp_ms() + 1, u128::from(self.chance.next()));
+        stem.head.counter += 1;
+        let dot = Dot::new(stem.origin, stem.head.counter).ok_or("a counter out of range")?;
+        let draft = Draft::new("test.forged", format!("made up {}", self.chance.next())).subject("s/0");
+        let time = self.wall(0);
+        let record = encode_record(&draft, &EncodedDraft { id: stem.id, dot, deps: &VClock::new(), time });
+        stem.head.digest = stem.head.digest.chain(&record);
+        let content = self.truth.forge(&record, dot, Rc::new(stem.past.clone()));
+        stem.past.insert(content);
+        Ok(record)
+    }
+}

@@ -1,0 +1,288 @@
+//! What a node does about its peers: it carries out what the machines want, and gives their answers to the log.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use super::invariants;
+use super::network::SECOND;
+use super::node::{Pull, Question, cortex_id, peer_name};
+use super::world::{DEADLINE, Packet, What, World};
+use crate::health::ErrorCategory;
+use crate::ids::CortexId;
+use crate::log::{Asked, ForkFinding, IngestError, NotAFork, Pin, put_pin, read_cursor, withhold_from};
+use crate::machine::{Action, IngestOutcome, Inspection, Source};
+use crate::protocol::{Delivery, EventBatch, FetchReply, FetchRequest, Known, PROTOCOL_MAX, Scope};
+use crate::store::Batch;
+use crate::sync::inspection_request;
+
+impl World {
+    pub(super) fn act(&mut self, node: usize, peer: usize) -> Result<(), String> {
+        let mut count = 0;
+        while let Some(action) = self.pull(node, peer).and_then(|pull| pull.machine.poll_action()) {
+            count += 1;
+            invariants::actions(node, count)?;
+            let run = self.nodes[node].run;
+            match action {
+                Action::Identify { number } => {
+                    if let Some(pull) = self.pull(node, peer) {
+                        (pull.question, pull.waiting) = (None, Some(number));
+                    }
+                    self.send(node, self.address[peer], Packet::Identify { client: node, run, cortex: peer, number });
+                    self.after(DEADLINE, What::Deadline { node, run, peer, number });
+                }
+                Action::Pin { cortex_id } => {
+                    let mut changes = Batch::new();
+                    put_pin(&mut changes, &peer_name(peer), &Pin { cortex_id, since: self.wall(node) });
+                    self.commit_now(node, &changes);
+                }
+                Action::Fetch { number, to, by_clock, anew, own, wait } => {
+                    self.fetch(node, peer, number, to, by_clock, anew, own, wait)?
+                }
+                Action::Ingest { number, batch } => self.ingest(node, peer, number, &batch)?,
+                Action::Inspect { number, to, origin, counter } => {
+                    let outcome = self.inspect(node, peer, to, Inspection::new(origin, counter))?;
+                    let (now, chance) = (self.clock(node), self.chance.next());
+                    if let Some(pull) = self.pull(node, peer) {
+                        pull.question = None;
+                        pull.machine.handle_inspected(now, number, outcome, chance);
+                    }
+                }
+                Action::Timer { token, at } => {
+                    let at = u64::try_from(at.as_micros()).unwrap_or(u64::MAX);
+                    self.at(at, What::Timer { node, run, peer, token });
+                }
+                Action::Save { .. } => {}
+            }
+        }
+        Ok(())
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    pub(super) fn fetch(
+        &mut self,
+        node: usize,
+        peer: usize,
+        number: u64,
+        to: CortexId,
+        by_clock: bool,
+        anew: bool,
+        own: bool,
+        wait: Duration,
+    ) -> Result<(), String> {
+        let store = std::sync::Arc::clone(&self.nodes[node].store);
+        let run = self.nodes[node].run;
+        let goes_on = |pull: &Pull| pull.live && !anew && pull.question.as_ref().is_some_and(|q| q.answered);
+        if !self.pull(node, peer).is_some_and(|pull| goes_on(pull)) {
+            // What a new question says is held must be so durably: it is not asked before the disk has it.
+            self.settle(node)?;
+        }
+        let cursor = read_cursor(&*store, &peer_name(peer)).expect("memory reads").filter(|_| !by_clock && !own);
+        let scope = if own { Scope::Cortex(cortex_id(self.nodes[node].cortex)) } else { Scope::All };
+        let max_events = 1 + u32::try_from(self.chance.below(6)).unwrap_or(1);
+        let Some(process) = self.nodes[node].process.as_mut() else { return Ok(()) };
+        let request = process.request_id();
+        let known = process.log.view().heads();
+        let Some(pull) = process.pulls.get_mut(&peer) else { return Ok(()) };
+        pull.waiting = Some(number);
+        let patience = DEADLINE + u64::try_from(wait.as_micros()).unwrap_or(0);
+        if let Some(question) = pull.question.as_mut().filter(|q| pull.live && q.answered && !anew) {
+            question.asked.after = cursor;
+            let run_deadline = patience + 20 * SECOND;
+            self.after(run_deadline, What::Deadline { node, run, peer, number });
+            self.after(0, What::Deliver { node, run, peer });
+            return Ok(());
+        }
+        let delivery = if pull.live && !own { Delivery::Live } else { Delivery::Once };
+        let withhold = withhold_from(&*store, to).expect("memory reads");
+        let asked = Asked { request, to, after: cursor, max_events, max_bytes: 4096, scope, withhold };
+        pull.question = Some(Question { asked: asked.clone(), answered: false, inbox: VecDeque::new() });
+        let mut request = FetchRequest {
+            request,
+            from: cortex_id(self.nodes[node].cortex),
+            to,
+            protocol: PROTOCOL_MAX,
+            after: cursor,
+            known: Known::Full(known),
+            direct: Vec::new(),
+            max_events,
+            max_bytes: asked.max_bytes,
+            wait,
+            delivery,
+            scope,
+            withhold: asked.withhold.clone(),
+        };
+        invariants::asks(self, node, &request)?;
+        self.ask_falsely(node, &mut request);
+        let packet = Packet::Question { client: node, run, cortex: peer, asked, request: Box::new(request) };
+        self.send(node, self.address[peer], packet);
+        self.after(patience, What::Deadline { node, run, peer, number });
+        Ok(())
+    }
+
+    /// The next answer goes to the machine, if it waits for one.
+    pub(super) fn deliver(&mut self, node: usize, peer: usize) -> Result<(), String> {
+        let (now, chance) = (self.clock(node), self.chance.next());
+        let Some(pull) = self.pull(node, peer) else { return Ok(()) };
+        let (Some(number), Some(question)) = (pull.waiting, pull.question.as_mut()) else { return Ok(()) };
+        let Some(reply) = question.inbox.pop_front() else { return Ok(()) };
+        let source = if question.answered { Source::Pushed } else { Source::Asked };
+        question.answered = true;
+        pull.asked = Some(question.asked.clone());
+        pull.waiting = None;
+        if !pull.live || question.asked.scope != Scope::All || matches!(reply, FetchReply::Refused(_)) {
+            pull.question = None;
+        }
+        pull.machine.handle_reply(now, number, source, Ok(reply), chance);
+        self.act(node, peer)
+    }
+
+    /// Events left the log: what peers were told is not true any more.
+    pub(super) fn ask_anew(&mut self, node: usize) -> Result<(), String> {
+        let now = self.clock(node);
+        let peers: Vec<_> = self.process(node).map(|p| p.pulls.keys().copied().collect()).unwrap_or_default();
+        for peer in peers {
+            if let Some(pull) = self.pull(node, peer) {
+                pull.question = None;
+                pull.machine.ask_anew(now);
+            }
+            self.act(node, peer)?;
+        }
+        Ok(())
+    }
+
+    /// The connection breaks.
+    pub(super) fn disconnect(&mut self, node: usize, peer: usize) {
+        let (now, chance) = (self.clock(node), self.chance.next());
+        let Some(pull) = self.pull(node, peer) else { return };
+        pull.question = None;
+        if let Some(number) = pull.waiting.take() {
+            let broken = ErrorCategory::Reset;
+            pull.machine.handle_identity(now, number, Err(broken), chance);
+            pull.machine.handle_reply(now, number, Source::Asked, Err(broken), chance);
+        }
+        let _ = self.act(node, peer);
+    }
+
+    pub(super) fn ingest(&mut self, node: usize, peer: usize, number: u64, batch: &EventBatch) -> Result<(), String> {
+        let (now, chance) = (self.clock(node), self.chance.next());
+        let asked = self.pull(node, peer).and_then(|pull| pull.asked.take());
+        let taken = match asked {
+            Some(asked) => self.take(node, peer, &asked, batch)?,
+            None => Err(IngestOutcome::NotAsked),
+        };
+        // The machine hears of it once it is visible; the disk is at work then.
+        let (Ok(outcome) | Err(outcome)) = taken;
+        if let Some(pull) = self.pull(node, peer) {
+            pull.machine.handle_ingested(now, number, outcome, chance);
+        }
+        Ok(())
+    }
+
+    /// Gives a batch to the log and commits it, not yet durably.
+    pub(super) fn take(
+        &mut self,
+        node: usize,
+        peer: usize,
+        asked: &Asked,
+        batch: &EventBatch,
+    ) -> Result<Result<IngestOutcome, IngestOutcome>, String> {
+        let now = self.wall(node);
+        if self.byzantine.is(self.address[peer]) {
+            batch.events.iter().for_each(|(_, record)| self.truth.bring(node, record));
+        }
+        let Some(process) = self.process(node) else { return Ok(Err(IngestOutcome::NotAsked)) };
+        let taken = process.log.ingest(&peer_name(peer), asked, batch, now);
+        self.say(|| {
+            let asked = format!("after {:?} withhold {:?}", asked.after.map(|c| c.seq.get()), asked.withhold);
+            let (prev, last, events) = (batch.prev.seq, batch.last.seq, batch.events.len());
+            let outcome = taken.as_ref().map_or_else(|e| e.to_string(), |i| format!("{i:?}"));
+            format!("node {node} takes of {peer}: {prev}..{last}, {events} events, asked {asked}: {outcome}")
+        });
+        Ok(match taken {
+            Ok(ingested) => {
+                self.found.ingested += ingested.stored as u64;
+                self.found.healed += ingested.healed as u64;
+                if self.commit(node) {
+                    Ok(IngestOutcome::Done(ingested))
+                } else {
+                    Err(IngestOutcome::Failed(ErrorCategory::Store))
+                }
+            }
+            Err(IngestError::NotAsked) => {
+                self.found.not_asked += 1;
+                Err(IngestOutcome::NotAsked)
+            }
+            Err(IngestError::Gap { .. }) => Err(IngestOutcome::Gap),
+            Err(IngestError::Fork { origin, counter }) => Err(IngestOutcome::Fork(origin, counter)),
+            Err(error) if error.is_hole() => {
+                // What it showed of our own may have been taken note of.
+                self.commit(node);
+                Err(IngestOutcome::Hole)
+            }
+            Err(error) => {
+                if let IngestError::Store(error) = &error {
+                    self.expect_damage(node, error)?;
+                }
+                self.found.refused += 1;
+                Err(IngestOutcome::Failed(error.category()))
+            }
+        })
+    }
+
+    /// Carried out at once, against the peer as it is now: what it takes long over is tested elsewhere.
+    pub(super) fn inspect(
+        &mut self,
+        node: usize,
+        peer: usize,
+        to: CortexId,
+        mut inspection: Inspection,
+    ) -> Result<Result<(), ErrorCategory>, String> {
+        let server = self.address[peer];
+        let reachable = self.network.is_open(node, server) && self.network.is_open(server, node);
+        if !reachable || !self.nodes[server].is_up() {
+            return Ok(Err(ErrorCategory::Timeout));
+        }
+        for _ in 0..70 {
+            let Some(process) = self.process(node) else { return Ok(Err(ErrorCategory::Store)) };
+            let request = process.request_id();
+            let mut request = match inspection_request(&process.log.view(), &inspection, to, request) {
+                Ok(request) => request,
+                Err(error) => return self.expect_damage(node, &error).map(|()| Err(ErrorCategory::Store)),
+            };
+            self.see_face(server, node, &mut request)?;
+            let Some(process) = self.process(server) else { return Ok(Err(ErrorCategory::Timeout)) };
+            let reply = match process.log.view().answer(&request) {
+                Ok(reply) => self.show_face(server, node, reply)?,
+                Err(error) => return self.expect_damage(server, &error).map(|()| Err(ErrorCategory::Unexpected)),
+            };
+            match inspection.answer(reply) {
+                Err(category) => return Ok(Err(category)),
+                Ok(None) => {}
+                Ok(Some((from, records))) => {
+                    let origin = inspection.origin();
+                    let finding = ForkFinding { peer: peer_name(peer), holder: to, origin, from, records };
+                    return self.note(node, &finding);
+                }
+            }
+        }
+        Ok(Err(ErrorCategory::Protocol))
+    }
+
+    fn note(&mut self, node: usize, finding: &ForkFinding) -> Result<Result<(), ErrorCategory>, String> {
+        let now = self.wall(node);
+        let Some(process) = self.process(node) else { return Ok(Err(ErrorCategory::Store)) };
+        let noted = process.log.note_fork(finding, now);
+        self.say(|| format!("node {node} finds with {}: {noted:?}", finding.peer));
+        Ok(match noted {
+            Ok(_) => {
+                self.found.forks += 1;
+                if self.commit(node) { Ok(()) } else { Err(ErrorCategory::Store) }
+            }
+            Err(NotAFork::Unproven { .. } | NotAFork::TooMany { .. }) => Err(ErrorCategory::Fork),
+            Err(NotAFork::Store(error)) => {
+                self.expect_damage(node, &error)?;
+                Err(ErrorCategory::Store)
+            }
+        })
+    }
+}

@@ -1,0 +1,134 @@
+//! Writing: commits that may fail, the sync that follows them, what is told then, and replay.
+
+use super::invariants;
+use super::network::{MILLI, SECOND};
+use super::node::cortex_id;
+use super::world::{Packet, What, World};
+use crate::protocol::Refresh;
+use crate::replay::ReplayStep;
+use crate::store::{Batch, Durability};
+
+impl World {
+    /// Commits what was staged, visible but not durable, and sees to the sync. False where the disk failed.
+    pub(super) fn commit(&mut self, node: usize) -> bool {
+        let fails = self.stormy && self.chance.one_in(80);
+        let applied = self.chance.one_in(2);
+        let delay = self.chance.between(1, 6 * MILLI);
+        if fails {
+            self.found.failed_writes += 1;
+            self.nodes[node].store.fail_commits([applied]);
+        }
+        let Some(process) = self.nodes[node].process.as_mut() else { return false };
+        let committed = process.log.commit(Durability::Relaxed);
+        self.nodes[node].store.fail_commits([]);
+        let run = self.nodes[node].run;
+        if committed.is_ok() {
+            self.after(delay, What::Sync { node, run });
+            return true;
+        }
+        self.reopen(node);
+        false
+    }
+
+    /// After a failed write the log is read again; what waited for the disk is in doubt.
+    pub(super) fn reopen(&mut self, node: usize) {
+        if self.nodes[node].store.lies() {
+            self.nodes[node].store.mend();
+        }
+        let Some(process) = self.nodes[node].process.as_mut() else { return };
+        process.seen.forget();
+        if let Err(error) = process.log.recover() {
+            // Nothing is written before it is mended, and then it is tried again.
+            assert!(self.expect_damage(node, &error).is_ok(), "memory reopens");
+            self.nodes[node].store.mend();
+        }
+        let Some(process) = self.nodes[node].process.as_mut() else { return };
+        if process.log.needs_recovery() {
+            process.log.recover().expect("memory reopens");
+        }
+        process.replay.load().expect("memory reads");
+        process.acks.clear();
+        let peers: Vec<_> = process.pulls.keys().copied().collect();
+        for peer in peers {
+            let _ = self.act(node, peer);
+        }
+    }
+
+    pub(super) fn commit_now(&mut self, node: usize, changes: &Batch) {
+        if let Some(process) = self.process(node)
+            && process.log.stage_state(changes).is_ok()
+        {
+            process.log.commit(Durability::Sync).expect("memory commits");
+        }
+    }
+
+    /// Waits for the disk, if it is at work.
+    pub(super) fn settle(&mut self, node: usize) -> Result<(), String> {
+        match self.process(node) {
+            Some(process) if process.log.unsynced() => self.sync(node),
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn sync(&mut self, node: usize) -> Result<(), String> {
+        let run = self.nodes[node].run;
+        let Some(process) = self.nodes[node].process.as_mut() else { return Ok(()) };
+        if process.log.unsynced() || !process.acks.is_empty() {
+            process.log.sync().map_err(|e| e.to_string())?;
+        }
+        for content in std::mem::take(&mut process.acks) {
+            self.truth.durable(content)?;
+            self.nodes[node].safe.push(content);
+        }
+        self.tell(node)?;
+        self.after(0, What::Serve { node, run });
+        self.after(MILLI, What::Replay { node, run });
+        Ok(())
+    }
+
+    /// Says to some of those who are being asked what is held by now.
+    pub(super) fn tell(&mut self, node: usize) -> Result<(), String> {
+        let from = cortex_id(self.nodes[node].cortex);
+        let peers: Vec<_> = self.process(node).map(|p| p.pulls.keys().copied().collect()).unwrap_or_default();
+        for peer in peers {
+            if self.chance.one_in(2) {
+                continue;
+            }
+            let Some(process) = self.process(node) else { return Ok(()) };
+            let known = process.log.view().heads();
+            let Some(question) = process.pulls.get(&peer).and_then(|pull| pull.question.as_ref()) else { continue };
+            let request = question.asked.request;
+            invariants::told(self, node, &known, None)?;
+            let known = self.refresh_falsely(node, known);
+            let refresh = Refresh { request, from, known, direct: Vec::new() };
+            self.send(node, self.address[peer], Packet::Refresh { client: node, refresh });
+        }
+        Ok(())
+    }
+
+    pub(super) fn replay(&mut self, node: usize) -> Result<(), String> {
+        let run = self.nodes[node].run;
+        // A replayer may hang for a while: only it waits. Replay relies on the store to tell damage from data, as it does
+        // not look at digests: where the store lies, none of it is tried.
+        if self.stormy && (self.chance.one_in(20) || self.nodes[node].store.lies()) {
+            let hang = self.chance.between(SECOND, 20 * SECOND);
+            self.after(hang, What::Replay { node, run });
+            return Ok(());
+        }
+        let Some(process) = self.process(node) else { return Ok(()) };
+        match process.replay.step() {
+            Ok(ReplayStep::CaughtUp) => {}
+            Ok(ReplayStep::Replayed(_)) => self.after(MILLI, What::Replay { node, run }),
+            Ok(ReplayStep::Failed { .. }) => {
+                self.found.replay_failures += 1;
+                self.after(200 * MILLI, What::Replay { node, run });
+            }
+            Err(error) => {
+                process.replay.load().expect("memory reads");
+                self.expect_damage(node, &error)?;
+                self.after(200 * MILLI, What::Replay { node, run });
+            }
+        }
+        Ok(())
+    }
+}
