@@ -43,6 +43,7 @@ pub fn asked(request: &FetchRequest) -> Asked {
         max_bytes: request.max_bytes,
         scope: request.scope,
         withhold: request.withhold.clone(),
+        held: Heads::default(),
     }
 }
 

@@ -286,14 +286,20 @@ impl Cortex {
     /// # Errors
     /// [`ResolveForkError`]. A replayer that could not be rebuilt is when the process starts next.
     pub async fn resolve_fork(&self, keep: Digest) -> Result<Resolved, ResolveForkError> {
-        let resolved = self.log.resolve_fork(keep).await?;
+        let before = self.view().rewrites();
+        let resolved = self.log.resolve_fork(keep).await;
         // What it kept from crossing is wanted now, or what peers were told is not true any more.
         self.syncer.ask_anew().await;
-        if resolved.set_aside > 0 {
+        // After an error it is not known whether events left the log: what replayers hold may be of some that did. One that
+        // cannot begin again must not keep the others from it.
+        let mut failed = None;
+        if self.view().rewrites() != before {
             for replayer in &self.replayers {
-                replayer.rebuild().await?;
+                failed = replayer.rebuild().await.err().or(failed);
             }
         }
+        let resolved = resolved?;
+        failed.map_or(Ok(()), Err)?;
         Ok(resolved)
     }
 

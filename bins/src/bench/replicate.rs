@@ -103,12 +103,14 @@ pub(super) async fn append(cortex: &Cortex, events: u64, size: u32) -> Result<()
     let mut left = events;
     while left > 0 {
         let count = left.min(together);
-        let drafts = (0..count).map(|n| {
-            Draft::new("bench.event", noise.bytes(size as usize)).subject(format!("subject/{}", (left - n) % 1000))
-        });
+        let drafts = (0..count)
+            .map(|n| Draft::new("bench.event", noise.bytes(size as usize)).subject(format!("s/{}", (left - n) % 1000)));
         cortex.log().append(drafts.collect(), Seen::default()).await?;
         left -= count;
     }
+    // Nothing is served before.
+    let visible = cortex.view().visible();
+    cortex.view().watch_durable().wait_for(|head| *head >= visible).await?;
     Ok(())
 }
 

@@ -86,6 +86,7 @@ impl Peer {
             max_bytes: 1 << 20,
             scope: Scope::All,
             withhold: Heads::default(),
+            held: Heads::default(),
         };
         let reply = self.log.view().answer(&FetchRequest {
             request,

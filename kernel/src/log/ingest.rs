@@ -35,6 +35,9 @@ pub struct Asked {
     pub scope: Scope,
     /// Where the histories were found to differ, with our digests there.
     pub withhold: Heads,
+    /// What the question said is held, where it is not about everybody's events: causes are not in the answer then, and only
+    /// those were compared. With [`Scope::All`] it is not looked at.
+    pub held: Heads,
 }
 
 /// Why a batch was not taken. Nothing of it was stored, and the cursor stands where it stood.
@@ -202,7 +205,7 @@ pub struct IngestPlan<'a> {
 pub fn plan_ingest<'a>(batch: &'a EventBatch, asked: &Asked, held: &dyn Held) -> Result<IngestPlan<'a>, IngestError> {
     check_envelope(batch, asked)?;
     let plan = IngestPlan { events: Vec::with_capacity(batch.events.len()), ..IngestPlan::default() };
-    let mut planning = Planning { held, plan, new_origins: 0, seen: BTreeMap::new() };
+    let mut planning = Planning { held, asked, plan, new_origins: 0, seen: BTreeMap::new() };
     for (seq, bytes) in &batch.events {
         planning.event(*seq, bytes)?;
     }
@@ -238,6 +241,7 @@ fn check_envelope(batch: &EventBatch, asked: &Asked) -> Result<(), IngestError> 
 
 struct Planning<'h, 'a> {
     held: &'h dyn Held,
+    asked: &'h Asked,
     plan: IngestPlan<'a>,
     /// How many origins of the plan nothing is held of.
     new_origins: usize,
@@ -304,10 +308,22 @@ impl<'a> Planning<'_, 'a> {
         Ok(before.chain(bytes))
     }
 
+    /// Whether a cause is not held, or came from somebody else since the question: then it may be another one.
+    fn lacks(&self, origin: Origin, counter: u64) -> bool {
+        let compared = || match self.asked.scope {
+            Scope::All => true,
+            scope => {
+                counter <= self.asked.held.counter(origin)
+                    || scope.covers(origin) && self.seen.get(&origin).is_some_and(|seen| counter <= seen.0)
+            }
+        };
+        self.counter(origin) < counter || !compared()
+    }
+
     /// Puts the event at the end of its chain in the plan. What a plan that fails has in it counts for nothing.
     fn extend(&mut self, view: &EventView<'_>, digest: Digest) -> Result<(), Extend> {
         let origin = view.dot.origin();
-        if let Some((needs_origin, needs_counter)) = view.deps.iter().find(|&(o, c)| self.counter(o) < c) {
+        if let Some((needs_origin, needs_counter)) = view.deps.iter().find(|&(o, c)| self.lacks(o, c)) {
             let missing = IngestError::MissingCause { dot: view.dot, needs_origin, needs_counter };
             return Err(Extend::Ingest(missing));
         }

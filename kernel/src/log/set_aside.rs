@@ -152,7 +152,7 @@ impl Log {
         // Each origin's tip as of the last event that stays, with its full clock.
         let mut tips: BTreeMap<Origin, StoredChain> = BTreeMap::new();
         let mut digests = BTreeMap::new();
-        self.view.scan(Seq::ZERO, head, &mut |seq, joined, record| {
+        let scanned = self.view.scan(Seq::ZERO, head, &mut |seq, joined, record| {
             let event = match EventView::decode(record) {
                 Ok(event) => event,
                 Err(error) => {
@@ -191,8 +191,8 @@ impl Log {
                 return ControlFlow::Break(());
             }
             ControlFlow::Continue(())
-        })?;
-        let staged = fault.map_or(Ok(()), Err).and_then(|()| {
+        });
+        let staged = scanned.and(fault.map_or(Ok(()), Err)).and_then(|()| {
             for place in next.get()..=head.get() {
                 changes.delete(Family::Log, &keys::log(Seq::new(place)));
             }

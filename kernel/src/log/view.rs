@@ -208,6 +208,11 @@ impl LogView {
         &self.shared.store
     }
 
+    /// How many times places of the log came to mean other events, or may have.
+    pub(crate) fn rewrites(&self) -> u64 {
+        self.durable().rewrites
+    }
+
     /// Who is known to hold what was written here.
     #[must_use]
     pub fn receipts(&self) -> &Receipts {

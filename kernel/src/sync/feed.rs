@@ -132,6 +132,7 @@ impl Feed {
             max_bytes: MAX_BATCH_BYTES,
             scope: question.scope,
             withhold: Heads::default(),
+            held: Heads::default(),
         };
         let answer = self.answer(question, &mut asked).await;
         if answer.is_err() || self.run.is_none() {
@@ -168,6 +169,9 @@ impl Feed {
         asked.withhold = withhold_from(&**question.view.store(), question.to)
             .map_err(|e| TransportError::new(ErrorCategory::Store, e.to_string()))?;
         let request = self.request(question, asked);
+        if let (false, Known::Full(held)) = (all, &request.known) {
+            asked.held.clone_from(held);
+        }
         let tail = if all { hard(deadline, self.link.tail(&request, deadline)).await? } else { None };
         match tail {
             Some(tail) => {

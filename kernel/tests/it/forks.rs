@@ -367,6 +367,7 @@ fn more_forks_with_one_cortex_than_a_question_can_name_are_not_taken_note_of() {
             max_bytes: 1 << 20,
             scope: Scope::Origin(origin),
             withhold: Heads::default(),
+            held: Heads::default(),
         };
         let mut pin = Batch::new();
         put_pin(&mut pin, &peer_name(7), &Pin { cortex_id: cortex_id(7), since: Timestamp::from_micros(0) });

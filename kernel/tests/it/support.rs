@@ -11,7 +11,9 @@ use antiphon_kernel::log::{
     withhold_from,
 };
 use antiphon_kernel::machine::Inspection;
-use antiphon_kernel::protocol::{Delivery, FetchReply, FetchRequest, Known, PROTOCOL_MAX, Refusal, RequestId, Scope};
+use antiphon_kernel::protocol::{
+    Delivery, FetchReply, FetchRequest, Heads, Known, PROTOCOL_MAX, Refusal, RequestId, Scope,
+};
 use antiphon_kernel::store::{Batch, Durability, Store};
 use antiphon_kernel::sync::inspection_request;
 use antiphon_kernel::time::Timestamp;
@@ -131,6 +133,7 @@ impl Node {
             max_bytes: 1 << 20,
             scope: Scope::All,
             withhold: withhold_from(&*self.store, cortex_id(other.n)).unwrap(),
+            held: Heads::default(),
         };
         let request = FetchRequest {
             request,

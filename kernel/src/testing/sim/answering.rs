@@ -169,7 +169,12 @@ impl World {
                         told.insert(dot.origin(), dot.counter());
                     }
                 }
-                out.push((open.client, open.asked.clone(), Some((most, told)), FetchReply::Batch(batch)));
+                out.push((
+                    open.client,
+                    open.asked.clone(),
+                    Some((most, open.asked.scope, told)),
+                    FetchReply::Batch(batch),
+                ));
                 if !live {
                     return false;
                 }

@@ -94,7 +94,8 @@ impl World {
         }
         let delivery = if pull.live && !own { Delivery::Live } else { Delivery::Once };
         let withhold = withhold_from(&*store, to).expect("memory reads");
-        let asked = Asked { request, to, after: cursor, max_events, max_bytes: 4096, scope, withhold };
+        let asked =
+            Asked { request, to, after: cursor, max_events, max_bytes: 4096, scope, withhold, held: known.clone() };
         pull.question = Some(Question { asked: asked.clone(), answered: false, inbox: VecDeque::new() });
         let mut request = FetchRequest {
             request,

@@ -112,6 +112,7 @@ async fn relay(room: &Room, other: &LogHandle, name: &PeerName) {
         max_bytes,
         scope: Scope::All,
         withhold: crate::protocol::Heads::default(),
+        held: crate::protocol::Heads::default(),
     };
     room.log.ingest(name.clone(), asked, batch).await.expect("another cortex's events");
 }

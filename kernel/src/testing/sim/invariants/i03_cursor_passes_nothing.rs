@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::ids::Origin;
 use crate::log::{read_cursor, withhold_from};
-use crate::protocol::EventBatch;
+use crate::protocol::{EventBatch, Scope};
 use crate::testing::sim::node::{cortex_id, peer_name};
 use crate::testing::sim::world::World;
 
@@ -77,6 +77,7 @@ pub(super) fn complete(
     node: usize,
     batch: &EventBatch,
     (most_events, most_bytes): (u32, u64),
+    scope: Scope,
     told: &BTreeMap<Origin, u64>,
 ) -> Result<(), String> {
     let Some(process) = &world.nodes[node].process else { return Ok(()) };
@@ -92,7 +93,7 @@ pub(super) fn complete(
             continue;
         }
         let (origin, chain) = process.seen.chain(place);
-        if told.get(&origin).is_none_or(|&counter| counter < chain.counter) {
+        if scope.covers(origin) && told.get(&origin).is_none_or(|&counter| counter < chain.counter) {
             let counter = chain.counter;
             return Err(format!("I3: node {node} leaves out {origin}:{counter}, which the asker lacks"));
         }

@@ -30,7 +30,7 @@ use std::collections::BTreeMap;
 use super::world::World;
 use crate::cursor::Cursor;
 use crate::ids::Origin;
-use crate::protocol::{FetchReply, FetchRequest, Heads, Known};
+use crate::protocol::{FetchReply, FetchRequest, Heads, Known, Scope};
 
 /// Where a node is not looked at as a whole after each step that wrote to it, it is at every so many-th step.
 const SAMPLE: u64 = 24;
@@ -102,19 +102,20 @@ pub(super) fn restarted(world: &mut World, node: usize) -> Result<(), String> {
     })
 }
 
-/// The most events and bytes that an answer may bring, and what the asker is known to hold, where nothing is withheld.
-pub(super) type Terms = ((u32, u64), Option<BTreeMap<Origin, u64>>);
+/// The most events and bytes that an answer may bring, whose events, and what the asker is known to hold, where nothing is
+/// withheld.
+pub(super) type Terms = ((u32, u64), Scope, Option<BTreeMap<Origin, u64>>);
 
 /// A node answers: of a question that is open, with the most that was asked for and what the asker is known to hold.
 pub(super) fn served(world: &mut World, node: usize, open: Option<&Terms>, reply: &FetchReply) -> Result<(), String> {
     past_damage(world, node, |world| {
         i06_served_is_durable::served(world, node, reply)?;
         let FetchReply::Batch(batch) = reply else { return Ok(()) };
-        let Some((most, told)) = open else { return Ok(()) };
+        let Some((most, scope, told)) = open else { return Ok(()) };
         i09_bounds::served(node, *most, batch)?;
         let Some(told) = told else { return Ok(()) };
         i02_contiguous_and_causal::check(world, node)?;
-        i03_cursor_passes_nothing::complete(world, node, batch, *most, told)
+        i03_cursor_passes_nothing::complete(world, node, batch, *most, *scope, told)
     })
 }
 
