@@ -93,7 +93,7 @@ enum Reader {
     Idle(Box<dyn Tail>),
     /// The next answer is being read, whether anybody waits for it or not. Kept here: dropping it would lose what it has.
     Reading(Reading),
-    Read(Box<dyn Tail>, Next),
+    Read(Box<dyn Tail>, Box<Next>),
 }
 
 /// One peer's answers.
@@ -117,7 +117,7 @@ impl Feed {
             && let Reader::Reading(reading) = reader
         {
             let (tail, next) = reading.as_mut().await;
-            *reader = Reader::Read(tail, next);
+            *reader = Reader::Read(tail, Box::new(next));
         }
         std::future::pending().await
     }
@@ -191,7 +191,7 @@ impl Feed {
         let Run { request, withhold, tail } = run.reading(deadline);
         let (tail, next) = match tail {
             Reader::Reading(reading) => reading.await,
-            Reader::Read(tail, next) => (tail, next),
+            Reader::Read(tail, next) => (tail, *next),
             Reader::Idle(tail) => (tail, Ok(None)),
         };
         if matches!(next, Ok(Some(_))) {
