@@ -51,5 +51,33 @@ fn frame(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, record, frame);
+/// What zstd would make of a frame on the wire, and what it would cost: the rate is of what goes in. `records` are small JSON
+/// objects, as applications write them; `random` is what nothing makes smaller.
+fn compressed(c: &mut Criterion) {
+    let count = Sizes::of_this_run().frame;
+    let json = |n: u64| {
+        format!(r#"{{"account":"{}","amount":{},"currency":"EUR","note":"transfer {n}"}}"#, n % 97, n * 7919 % 10_007)
+    };
+    let records: Vec<u8> = (0..count).flat_map(|n| json(n).into_bytes()).collect();
+    let mut state = 1_u64;
+    let random: Vec<u8> = (0..records.len())
+        .map(|_| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 56) as u8
+        })
+        .collect();
+    let mut group = c.benchmark_group("zstd");
+    for (name, bytes) in [("records", &records), ("random", &random)] {
+        let small = zstd::bulk::compress(bytes, 1).expect("memory takes it");
+        eprintln!("zstd/{name}: {} bytes become {}", bytes.len(), small.len());
+        group.throughput(Throughput::Bytes(bytes.len() as u64));
+        group.bench_function(format!("{name}/compress"), |b| b.iter(|| zstd::bulk::compress(black_box(bytes), 1)));
+        group.bench_function(format!("{name}/decompress"), |b| {
+            b.iter(|| zstd::bulk::decompress(black_box(&small), bytes.len()))
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, record, frame, compressed);
 criterion_main!(benches);

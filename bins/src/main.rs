@@ -7,6 +7,7 @@ mod cli;
 mod commands;
 mod config;
 mod dev_certs;
+mod expiry;
 mod input;
 mod listen;
 mod node;

@@ -38,6 +38,7 @@ pub(crate) async fn run(args: ReplicateArgs, json: bool) -> Result<()> {
     print(
         &[
             "transport",
+            "cortexes",
             "round",
             "events",
             "bytes",

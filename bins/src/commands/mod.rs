@@ -24,7 +24,7 @@ use crate::cli::{
 };
 use crate::config::{self, NodeConfig};
 use crate::node::Ask;
-use crate::{backup, bench, dev_certs, input, repair};
+use crate::{backup, bench, dev_certs, expiry, input, repair};
 
 pub(crate) async fn run(cli: Cli) -> Result<()> {
     let json = cli.json;
@@ -397,8 +397,16 @@ fn check(file: &Path, json: bool) -> Result<()> {
         std::fs::File::open(&path)
             .with_context(|| format!("{}: {} could not be read", file.display(), path.display()))?;
     }
+    let certificate = match &config.listen.tls {
+        Some(tls) => {
+            let (until, soon) = expiry::of(&config.path(&tls.cert), jiff::Timestamp::now())?;
+            soon.iter().for_each(|soon| eprintln!("{soon}"));
+            format!(", certificate until {until}")
+        }
+        None => String::new(),
+    };
     let text = format!(
-        "{} is good: node {}, {} peers, mode {}, {}",
+        "{} is good: node {}, {} peers, mode {}, {}{certificate}",
         file.display(),
         config.node.name,
         config.federation.peers.len(),

@@ -18,7 +18,7 @@ use crate::codec::{
 use crate::cursor::{Cursor, Seq};
 use crate::digest::Digest;
 use crate::event::{EventBytes, InvalidEvent, to_cloud_event};
-use crate::ids::{Dot, Epoch, EventId, Origin};
+use crate::ids::{CortexId, Dot, Epoch, EventId, Origin};
 use crate::protocol::{ChainHead, Heads, Identity, PROTOCOL_MAX, PROTOCOL_MIN};
 use crate::receipts::Receipts;
 use crate::store::{Durability, Family, KeyRange, Store, StoreError, StoreErrorKind, keys};
@@ -275,6 +275,16 @@ impl LogView {
         let durable = self.durable();
         let entries: Vec<_> = durable.chains.iter().map(|(&origin, head)| (origin, head.counter)).collect();
         VClock::from_sorted(&entries).expect("chains are a sorted map of at most MAX_CLOCK_ENTRIES checked counters")
+    }
+
+    /// Those of these cortexes of whom something is durably held, in their order.
+    pub(crate) fn authors_among(&self, cortexes: &[CortexId]) -> Vec<CortexId> {
+        let durable = self.durable();
+        let wrote = |cortex: &CortexId| {
+            let first = Origin::new(*cortex, Epoch::new(0));
+            durable.chains.range(first..).next().is_some_and(|(origin, _)| origin.cortex() == *cortex)
+        };
+        cortexes.iter().copied().filter(wrote).collect()
     }
 
     /// What this cortex says of itself before any event.

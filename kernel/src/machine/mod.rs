@@ -199,7 +199,7 @@ impl Lag {
 }
 
 /// While all is well, health is stored this often: it is for people, and each time costs a synced write.
-const SAVE_EVERY: Duration = Duration::from_secs(10);
+const SAVE_EVERY: Duration = Duration::from_secs(60);
 /// A peer that has more and sends nothing of it is asked this often.
 const NO_PROGRESS: Duration = Duration::from_secs(1);
 /// A run that brings nothing for so long, while the peer says that it has more, has lost something: it is asked for anew.

@@ -134,8 +134,11 @@ impl Syncer {
     /// Stops pulling; what is in flight is dropped, what was given to the log is kept.
     pub async fn stop(&self) {
         let running = std::mem::take(&mut *self.running.lock().unwrap_or_else(PoisonError::into_inner));
-        if let Some(space) = self.space.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        let space = self.space.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(space) = space {
             space.abort();
+            // Until it is gone it holds the store, which its owner may want to open again.
+            let _ = space.await;
         }
         for (_, peer) in running {
             drop(peer.commands);

@@ -16,7 +16,7 @@ use crate::config::{FederationMode, PeerConfig, PeerMode};
 use crate::entropy;
 use crate::health::ErrorCategory;
 use crate::ids::{CortexId, Origin};
-use crate::log::{Asked, IngestError, LogHandle, LogView, read_pin};
+use crate::log::{Asked, IngestError, LogHandle, LogView};
 use crate::machine::{Action, IdentityContext, IngestOutcome, Inspection, News, Now, PeerMachine, Source};
 use crate::protocol::{EventBatch, FetchReply, Identity, MAX_WAIT, Pushed, RequestId, Scope};
 use crate::state::{PeerState, State, StateError};
@@ -144,12 +144,16 @@ impl PeerTask {
                     // Checking who is pinned elsewhere and pinning are one step among all peers: or two names for one
                     // cortex, met at the same moment, would both pin it.
                     let pinning = Arc::clone(&self.pinning);
-                    let _alone = match input {
+                    let alone = match input {
                         Input::Identity(..) => Some(pinning.lock().await),
                         _ => None,
                     };
                     self.input(input);
                     self.act().await;
+                    if alone.is_some() {
+                        // The next one that checks must see it.
+                        self.publish();
+                    }
                 }
                 () = wait_for_refresh(&mut self.refreshing) => {
                     self.refreshing = None;
@@ -240,7 +244,7 @@ impl PeerTask {
         match input {
             Input::Identity(number, answer) => {
                 let answer = answer.map_err(|error| self.note(&error));
-                self.machine.set_pinned_elsewhere(self.pinned_elsewhere());
+                self.machine.set_pinned_elsewhere(self.statuses.pinned_under_others(&self.peer.name));
                 self.machine.handle_identity(now, number, answer, chance);
             }
             Input::NoLink(number, error) => {
@@ -384,8 +388,11 @@ impl PeerTask {
         Scope::Cortex(self.log.view().local().cortex_id)
     }
 
+    /// Whom we pull ourselves, as far as they ever wrote anything: of the others there is nothing to hold back, and among a
+    /// thousand peers that say nothing each would be told of all others.
     fn direct(&mut self) -> Vec<CortexId> {
-        self.live.borrow_and_update().to_vec()
+        let live = self.live.borrow_and_update();
+        self.log.view().authors_among(&live)
     }
 
     /// Tells the peer what we hold by now, so that it does not send it.
@@ -430,14 +437,6 @@ impl PeerTask {
             }
             Input::Ingested(number, feed, result)
         }));
-    }
-
-    fn pinned_elsewhere(&self) -> Vec<CortexId> {
-        let others = self.statuses.names().into_iter().filter(|name| *name != self.peer.name);
-        others
-            .filter_map(|name| read_pin(&**self.log.view().store(), &name).ok().flatten())
-            .map(|pin| pin.cortex_id)
-            .collect()
     }
 
     /// The first failure of a kind is explained, with its remedy; repetitions are brief; recovery is told.

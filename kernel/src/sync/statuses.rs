@@ -73,8 +73,10 @@ impl Statuses {
         self.read().values().cloned().collect()
     }
 
-    pub(super) fn names(&self) -> Vec<PeerName> {
-        self.read().keys().cloned().collect()
+    /// Which cortexes are pinned under other names than this one. From memory: it is asked at each contact.
+    pub(super) fn pinned_under_others(&self, name: &PeerName) -> Vec<CortexId> {
+        let peers = self.read();
+        peers.iter().filter(|(other, _)| *other != name).filter_map(|(_, peer)| peer.cortex_id).collect()
     }
 
     /// The cortexes that are pulled live: what they write need not come by another road.

@@ -1,14 +1,22 @@
 //! Whom a client trusts.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use antiphon_kernel::transport::TransportError;
+use rustls::client::Resumption;
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 
 use crate::errors::configuration;
+
+/// The one provider of cryptography, shared by all peers.
+static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| Arc::new(rustls::crypto::ring::default_provider()));
+
+/// Servers whose sessions are remembered by one client.
+const SESSIONS: usize = 2;
 
 /// TLS as the client speaks it: TLS 1.2 or newer, this provider and no other, and either the configured authorities
 /// or the bundled roots, never both.
@@ -20,13 +28,14 @@ pub fn client_config(ca: Option<&Path>, alpn: &[u8]) -> Result<ClientConfig, Tra
         Some(path) => read_authorities(path)?,
         None => RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() },
     };
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = ClientConfig::builder_with_provider(provider)
+    let mut config = ClientConfig::builder_with_provider(Arc::clone(&PROVIDER))
         .with_safe_default_protocol_versions()
         .map_err(|e| configuration(format!("TLS cannot be set up: {e}")))?
         .with_root_certificates(roots)
         .with_no_client_auth();
     config.alpn_protocols = vec![alpn.to_vec()];
+    // Each peer has a configuration of its own, for one server; rustls's default has room for 256, some 80 KiB.
+    config.resumption = Resumption::in_memory_sessions(SESSIONS);
     Ok(config)
 }
 

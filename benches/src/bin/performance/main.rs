@@ -56,7 +56,7 @@ const WHOLE: Set = Set {
     long: "10000000",
     depths: "10000,100000,1000000,10000000",
     peers: "10,100,1000",
-    seconds: "60",
+    seconds: "30",
     mesh: "500",
     sizes: &[
         ("64", "1000000"),
