@@ -72,6 +72,17 @@ fn failing() {
     harmless(&["errors", "--count", "2", "--seed", "11"]);
 }
 
+// These two need root, and say so where they skip.
+#[test]
+fn without_power() {
+    harmless(&["power", "--count", "2", "--seed", "11"]);
+}
+
+#[test]
+fn filled_up() {
+    harmless(&["full", "--count", "1", "--seed", "11"]);
+}
+
 #[test]
 fn read_only() {
     harmless(&["readonly", "--count", "1", "--seed", "11"]);

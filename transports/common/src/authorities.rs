@@ -34,7 +34,7 @@ pub fn client_config(ca: Option<&Path>, alpn: &[u8]) -> Result<ClientConfig, Tra
         .with_root_certificates(roots)
         .with_no_client_auth();
     config.alpn_protocols = vec![alpn.to_vec()];
-    // Each peer has a configuration of its own, for one server; rustls's default has room for 256, some 80 KiB.
+    // Each peer has a configuration of its own, for one server; rustls makes room for 256 at once unless told otherwise.
     config.resumption = Resumption::in_memory_sessions(SESSIONS);
     Ok(config)
 }
