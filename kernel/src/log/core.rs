@@ -231,14 +231,13 @@ impl Log {
     }
 
     pub(super) fn usable(&self) -> Result<(), StoreError> {
-        if self.failed {
-            let (kind, why) = self.view.failed_with().unwrap_or((StoreErrorKind::ReadOnly, String::new()));
-            return Err(StoreError::new(
-                kind,
-                format!("a write failed, and nothing is written until the store is open again: {why}"),
-            ));
-        }
-        Ok(())
+        if self.failed { Err(self.stopped_by()) } else { Ok(()) }
+    }
+
+    /// Why nothing is written.
+    pub(super) fn stopped_by(&self) -> StoreError {
+        let (kind, why) = self.view.failed_with().unwrap_or((StoreErrorKind::ReadOnly, String::new()));
+        StoreError::new(kind, format!("a write failed, and nothing is written until the store is open again: {why}"))
     }
 
     pub(super) fn set_chain(&mut self, origin: Origin, chain: StoredChain) {
@@ -338,10 +337,17 @@ impl Log {
     /// # Errors
     /// [`StoreError`]: recovery stays due.
     pub fn recover(&mut self) -> Result<(), StoreError> {
-        self.read_again().inspect_err(|error| self.view.set_failure(Some(error)))
+        self.read_again(false).inspect_err(|error| self.view.set_failure(Some(error)))
     }
 
-    fn read_again(&mut self) -> Result<(), StoreError> {
+    /// The same after the log was made shorter on purpose.
+    pub(super) fn recover_rewritten(&mut self) -> Result<(), StoreError> {
+        self.read_again(true).inspect_err(|error| self.view.set_failure(Some(error)))
+    }
+
+    fn read_again(&mut self, rewritten: bool) -> Result<(), StoreError> {
+        let (was_durable, was_visible) = (self.view.head().seq, self.view.visible());
+        let knew = self.store().lost_end();
         self.store().reopen()?;
         self.store().sync()?;
         let state = super::open::load(&**self.store())?;
@@ -357,14 +363,23 @@ impl Log {
         self.unsynced.clear();
         self.dirty = false;
         let mut durable = self.view.durable_mut();
-        let rewrites = durable.rewrites;
+        // Whoever replayed what is gone must not take what comes to its places for replayed.
+        let rewrites = durable.rewrites + u64::from(self.head.seq < was_visible);
         *durable = Durable::of(self.identity.clone(), self.head, &self.chains, rewrites);
+        durable.number = self.published;
         drop(durable);
-        // It may be shorter than what was noted: where events were set aside, for one.
-        self.view.note(self.identity.epoch, self.head.seq, Durability::Sync);
         self.view.shared.visible_head.send_replace(self.head.seq);
         self.view.shared.durable_head.send_replace(self.head.seq);
         self.failed = false;
+        if !rewritten && (self.head.seq < was_durable || !knew && self.store().lost_end()) {
+            // The disk gave up what it had said to have, and peers may hold it: as if it were found at the next start.
+            tracing::error!(had = was_durable.get(), has = self.head.seq.get(), "the log lost its end");
+            self.begin_epoch(EpochEnd::LostTail, self.head.time)?;
+            self.commit(Durability::Sync)?;
+        } else {
+            // It may be shorter than what was noted: where events were set aside, for one.
+            self.view.note(self.identity.epoch, self.head.seq, Durability::Sync);
+        }
         self.view.set_failure(None);
         Ok(())
     }

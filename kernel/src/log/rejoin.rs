@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use super::core::Log;
 use super::view::damaged;
+use crate::clock::MAX_CLOCK_ENTRIES;
 use crate::codec::{EventView, StoredChain, decode_log_entry, encode_log_entry};
 use crate::digest::Digest;
 use crate::event::EventBytes;
@@ -66,6 +67,10 @@ impl Log {
     /// The chain with this event at its end; `None` unless it follows on what is here, and its causes are here.
     pub(super) fn followed_by(&self, event: &EventView<'_>, record: &[u8]) -> Option<StoredChain> {
         let mut chain = self.chains.get(&event.dot.origin()).cloned().unwrap_or_default();
+        let newcomer = !self.chains.contains_key(&event.dot.origin());
+        if newcomer && self.chains.len() >= MAX_CLOCK_ENTRIES {
+            return None;
+        }
         let held = |(origin, counter)| self.chains.get(&origin).is_some_and(|chain| chain.counter >= counter);
         let follows = event.dot.counter() == chain.counter + 1 && event.id > chain.last_id;
         if !follows || !event.deps.iter().all(held) || chain.clock.merge(&event.deps).is_err() {
@@ -110,8 +115,11 @@ impl Log {
                 let event = EventView::decode(&record).map_err(decode)?;
                 let Some(chain) = self.followed_by(&event, &record) else { break };
                 // What was decided about a fork may have changed what it followed on.
-                let decided = self.decisions.keys().any(|&(of, _)| of == origin || event.deps.get(of) > 0);
-                if decided || digest != Digest::ZERO && digest != chain.digest {
+                let touches =
+                    |&(of, from): &(Origin, u64)| of == origin && counter >= from || event.deps.get(of) >= from;
+                if self.decisions.keys().any(touches) || digest != Digest::ZERO && digest != chain.digest {
+                    tracing::warn!(%origin, counter, "an event that waits since the repair follows on another history now; see \
+                        `antiphon fork evidence`");
                     self.waiting.remove(&origin);
                     break;
                 }

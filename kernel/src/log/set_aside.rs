@@ -213,7 +213,7 @@ impl Log {
         self.options.process = (self.options.entropy)() as u64;
         self.view.shared.process.store(self.options.process, std::sync::atomic::Ordering::Relaxed);
         self.fail(&StoreError::new(StoreErrorKind::ReadOnly, "the log is being rewritten"));
-        self.recover()?;
+        self.recover_rewritten()?;
         committed?;
         tracing::warn!(%origin, from, events = moved, "a fork was resolved: events were set aside");
         Ok(moved)

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use bytes::Bytes;
 use futures_util::stream::{self, Stream};
@@ -81,6 +81,7 @@ pub(super) struct Shared {
     /// Changes where what was asked before must not be answered any more.
     pub(super) process: AtomicU64,
     durable: RwLock<Durable>,
+    publishing: Mutex<()>,
     pub(super) visible_head: watch::Sender<Seq>,
     pub(super) durable_head: watch::Sender<Seq>,
     receipts: Receipts,
@@ -107,7 +108,7 @@ pub(super) struct Durable {
     /// How many times places of the log came to mean other events.
     pub(super) rewrites: u64,
     /// The number of what was published last.
-    number: u64,
+    pub(super) number: u64,
 }
 
 impl Durable {
@@ -146,6 +147,7 @@ impl LogView {
                 followed: Followed::default(),
                 receipts: Receipts::new(durable.identity.cortex_id),
                 durable: RwLock::new(durable),
+                publishing: Mutex::new(()),
                 failure: RwLock::new(None),
                 visible_head: watch::Sender::new(head),
                 durable_head: watch::Sender::new(head),
@@ -164,6 +166,8 @@ impl LogView {
 
     /// Shows what became durable. Two may come in either order: each sync makes durable whatever was written before it.
     pub(super) fn publish(&self, unsynced: Unsynced) {
+        // What is noted and told must not fall behind what another thread publishes meanwhile.
+        let _alone = self.shared.publishing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut durable = self.durable_mut();
         for (origin, head) in unsynced.chains {
             if durable.chains.get(&origin).is_none_or(|known| known.counter < head.counter) {

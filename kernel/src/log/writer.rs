@@ -82,6 +82,11 @@ impl Waiting {
         }
     }
 
+    /// Whether nothing that is on its way to the disk concerns it: an append's own commit was synced or need not be.
+    const fn is_settled(&self) -> bool {
+        matches!(self, Self::Append(..) | Self::Visible(..))
+    }
+
     pub(super) fn failed(self, error: &StoreError) {
         let error = StoreError::new(error.kind(), error.to_string());
         match self {
@@ -131,6 +136,13 @@ impl Writer {
     fn stage(&mut self, operation: Operation, waiting: &mut Vec<Waiting>) -> bool {
         if let Some(error) = self.syncs.take_failure() {
             self.log.fail(&error);
+        }
+        if self.log.needs_recovery() {
+            // Recovering forgets what is staged: nobody may be told that it was written. And nothing that was on its way
+            // before may be published after it.
+            self.syncs.settle();
+            let error = self.log.stopped_by();
+            std::mem::take(waiting).into_iter().for_each(|waiter| waiter.failed(&error));
         }
         if self.log.needs_recovery() && self.recover_after.is_none_or(|after| Instant::now() >= after) {
             // Each try closes the store to readers for a moment.
@@ -210,6 +222,14 @@ impl Writer {
             return waiting.into_iter().for_each(|waiter| waiter.failed(&error));
         }
         let Some(unsynced) = self.log.take_unsynced() else {
+            if !waiting.iter().all(Waiting::is_settled) {
+                // Nothing was new, but what it adds nothing to may still be on its way to the disk.
+                self.syncs.settle();
+                if let Some(error) = self.syncs.take_failure() {
+                    self.log.fail(&error);
+                    return waiting.into_iter().for_each(|waiter| waiter.failed(&error));
+                }
+            }
             return waiting.into_iter().for_each(Waiting::done);
         };
         // Relaxed answers do not wait for the disk, but durability follows at once: peers see only what is durable.
@@ -223,4 +243,89 @@ impl Writer {
 
 pub(super) fn closed() -> StoreError {
     StoreError::new(StoreErrorKind::Misuse, "the log is closed")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::log::LogOptions;
+    use crate::store::Store;
+    use crate::testing::MemoryStore;
+
+    fn writer(store: &Arc<MemoryStore>) -> Writer {
+        let store = Arc::clone(store) as Arc<dyn Store>;
+        Log::create(&*store, &crate::cortex::mint_identity("alpha")).unwrap();
+        let log = Log::open(store, LogOptions::default()).unwrap();
+        let (_, queue) = mpsc::channel(1);
+        let syncs = Syncs::start(log.view()).unwrap();
+        let replayed = super::super::handle::ReplayedClock::default();
+        Writer { log, durability: Durability::Sync, queue, replayed, recover_after: None, syncs }
+    }
+
+    fn append(subject: &str) -> (Operation, oneshot::Receiver<Result<Vec<Appended>, AppendError>>) {
+        let (reply, answer) = oneshot::channel();
+        let drafts = vec![Draft::new("test", subject.to_owned())];
+        (Operation::Append { drafts, context: Context::Seen(VClock::new()), reply }, answer)
+    }
+
+    fn state(name: &[u8]) -> (Operation, oneshot::Receiver<Result<(), StoreError>>) {
+        let (reply, answer) = oneshot::channel();
+        let mut changes = Batch::new();
+        changes.put(crate::store::Family::Meta, name, b"x");
+        (Operation::State { changes, reply }, answer)
+    }
+
+    /// A sync fails while the next group is being gathered: what is staged of it is forgotten by the recovery, and must be
+    /// told so. (It was told to be appended, at a place and under a number that the one after it got as well.)
+    #[test]
+    fn what_was_staged_before_a_recovery_is_not_acknowledged() {
+        let store = Arc::new(MemoryStore::new());
+        let mut writer = writer(&store);
+        let (first, mut synced) = state(b"state/first");
+        let (one, mut lost) = append("one");
+        let (two, mut kept) = append("two");
+        // On its way to the disk, which fails.
+        let mut waiting = Vec::new();
+        assert!(writer.stage(first, &mut waiting));
+        store.fail_sync();
+        writer.commit(waiting);
+        // The failure may be seen before the first operation of the next group, or only before the second.
+        let mut waiting = Vec::new();
+        writer.log.append(&[Draft::new("test", "staged")], &VClock::new(), Timestamp::now()).unwrap();
+        if let Operation::Append { reply, .. } = one {
+            let staged = Appended {
+                seq: writer.log.view().visible().next(),
+                id: crate::ids::EventId::from_bytes([0; 16]),
+                dot: crate::ids::Dot::new(writer.log.view().local().origin(), 1).unwrap(),
+            };
+            waiting.push(Waiting::Append(vec![staged], reply));
+        }
+        writer.syncs.settle();
+        assert!(writer.stage(two, &mut waiting));
+        writer.commit(waiting);
+        assert!(synced.try_recv().unwrap().is_err(), "it did not become durable");
+        assert!(lost.try_recv().unwrap().is_err(), "it was forgotten");
+        let kept = kept.try_recv().unwrap().unwrap();
+        let held = writer.log.view().entries(crate::cursor::Seq::ZERO, 10, 1 << 20).unwrap();
+        assert_eq!((held.len(), held[0].seq), (1, kept[0].seq));
+        assert_eq!(held[0].view().unwrap().data, b"two");
+    }
+
+    /// Nothing is new, but what it says is there is still on its way to the disk.
+    #[test]
+    fn an_answer_that_adds_nothing_waits_for_what_it_relies_on() {
+        let store = Arc::new(MemoryStore::new());
+        let mut writer = writer(&store);
+        let (first, mut synced) = state(b"state/first");
+        let mut waiting = Vec::new();
+        writer.stage(first, &mut waiting);
+        store.fail_sync();
+        writer.commit(waiting);
+        let (reply, mut answer) = oneshot::channel();
+        writer.commit(vec![Waiting::State(reply)]);
+        assert!(synced.try_recv().unwrap().is_err() && answer.try_recv().unwrap().is_err());
+        assert!(writer.log.needs_recovery());
+    }
 }

@@ -83,6 +83,8 @@ pub struct ReplayCore {
     /// How many events are still replayed one a commit, so that a crash is pinned to one of them.
     wary: usize,
     busy: Arc<Busy>,
+    /// As of which rewriting of the log its position is.
+    rewrites: u64,
 }
 
 /// What a replayer is at, for whoever watches it from outside.
@@ -133,7 +135,9 @@ impl ReplayCore {
             tries: 0,
             wary: 0,
             busy: Arc::default(),
+            rewrites: 0,
         };
+        core.rewrites = core.view.rewrites();
         if core.get(&keys::replay_rebuild(core.name()))?.is_some() {
             core.rebuild()?;
         }
@@ -309,6 +313,12 @@ impl ReplayCore {
     /// # Errors
     /// [`StoreError`]: nothing of this step counts.
     pub fn step(&mut self) -> Result<ReplayStep, StoreError> {
+        let rewrites = self.view.rewrites();
+        if rewrites != self.rewrites {
+            // Places came to mean other events, or the disk lost some: what is stored is where it stands.
+            self.load()?;
+            self.rewrites = rewrites;
+        }
         let families = std::mem::take(&mut self.families);
         let step = self.try_step(&families);
         self.families = families;

@@ -30,6 +30,8 @@ const REFRESH_DEADLINE: Duration = Duration::from_secs(5);
 /// News of what we hold are at least this far apart, and further where telling them takes its time; what changes in
 /// between goes with the next. Within a peer's grace for what comes to us by a shorter road.
 const REFRESH_APART: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_millis(200);
+/// So many cortexes are told of before they wrote anything.
+const TELL_ALL: usize = 64;
 /// The kernel's own, harder deadline: a transport that ignores its deadline is dropped after it.
 const HARD: Duration = Duration::from_secs(5);
 
@@ -388,11 +390,11 @@ impl PeerTask {
         Scope::Cortex(self.log.view().local().cortex_id)
     }
 
-    /// Whom we pull ourselves, as far as they ever wrote anything: of the others there is nothing to hold back, and among a
-    /// thousand peers that say nothing each would be told of all others.
+    /// Whom we pull ourselves. Where they are many, those alone who ever wrote anything: of the others there is nothing to
+    /// hold back, and among a thousand peers that say nothing each would be told of all others.
     fn direct(&mut self) -> Vec<CortexId> {
         let live = self.live.borrow_and_update();
-        self.log.view().authors_among(&live)
+        if live.len() <= TELL_ALL { live.to_vec() } else { self.log.view().authors_among(&live) }
     }
 
     /// Tells the peer what we hold by now, so that it does not send it.

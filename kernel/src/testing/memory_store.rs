@@ -30,6 +30,7 @@ struct Inner {
     free: Option<u64>,
     /// For each of the next commits: whether it takes effect although it reports an error.
     failing: VecDeque<bool>,
+    failing_sync: bool,
 }
 
 impl Default for MemoryStore {
@@ -96,6 +97,11 @@ impl MemoryStore {
     /// `false` does not.
     pub fn fail_commits(&self, applied: impl IntoIterator<Item = bool>) {
         self.lock().failing = applied.into_iter().collect();
+    }
+
+    /// Makes the next sync fail: what is pending stays so.
+    pub fn fail_sync(&self) {
+        self.lock().failing_sync = true;
     }
 
     /// Overwrites a value behind the kernel's back, visible and durable: damage.
@@ -175,7 +181,11 @@ impl Store for MemoryStore {
     }
 
     fn sync(&self) -> Result<(), StoreError> {
-        sync(&mut self.lock());
+        let mut inner = self.lock();
+        if std::mem::take(&mut inner.failing_sync) {
+            return Err(StoreError::new(StoreErrorKind::Io, "the sync was made to fail"));
+        }
+        sync(&mut inner);
         Ok(())
     }
 
