@@ -117,7 +117,10 @@ impl Report {
 
     /// For people.
     pub(crate) fn told(&self) -> String {
-        let mut words = vec![format!("{:?}: head {}, acknowledged {}", self.verdict, self.head, self.acked)];
+        let mut words = vec![format!(
+            "{:?}: head {}, acknowledged {}, cursor {}, replayed {}",
+            self.verdict, self.head, self.acked, self.cursor, self.replayed
+        )];
         words.extend(self.new_epoch.iter().map(|why| format!("a new epoch: {why}")));
         words.extend(self.lost.iter().chain(&self.doubled).chain(&self.faults).cloned());
         words.extend(
