@@ -73,6 +73,14 @@ pub enum NotAFork {
         /// The counter.
         from: u64,
     },
+    /// The two differed there once, and hold the same by now: that is taken note of instead.
+    #[error("the histories of {origin} agree again at counter {from}")]
+    Over {
+        /// The origin.
+        origin: Origin,
+        /// The counter.
+        from: u64,
+    },
     /// As many are known with this cortex as one question can name. Nothing more is pulled from it before some are resolved.
     #[error(
         "{holder} differs in more than {MAX_WITHHELD} histories; resolve some of them first, see `antiphon fork list`"
@@ -140,7 +148,7 @@ impl Log {
     /// under a new epoch: another incarnation of us writes the old one.
     ///
     /// # Errors
-    /// [`NotAFork`]; then nothing is staged.
+    /// [`NotAFork`]; then nothing is staged, but for [`NotAFork::Over`].
     pub fn note_fork(&mut self, finding: &ForkFinding, now: Timestamp) -> Result<Fork, NotAFork> {
         self.usable()?;
         let &ForkFinding { origin, from, holder, .. } = finding;
@@ -155,7 +163,7 @@ impl Log {
             _ => self.digest_at(origin, from - 1)?.ok_or_else(unproven)?,
         };
         // What was decided for stands for what is not held yet.
-        let ours = self.digest_at(origin, from)?.or_else(|| self.decided(origin, from)).ok_or_else(unproven)?;
+        let ours = self.digest_at(origin, from)?.or_else(|| self.decided(origin, from));
         let mut changes = Batch::new();
         let (mut digest, mut theirs) = (before, None);
         for (counter, record) in (from..).zip(&finding.records) {
@@ -168,7 +176,13 @@ impl Log {
             let key = keys::evidence(origin, version, counter);
             changes.put_parts(Family::Evidence, &key, &[&encode_log_entry(now), record]);
         }
-        let theirs = theirs.filter(|theirs| *theirs != ours).ok_or_else(unproven)?;
+        let theirs = theirs.ok_or_else(unproven)?;
+        let ours = match ours {
+            Some(ours) if ours != theirs => ours,
+            // What is known of its version is out of date, or ours left when another fork was resolved: nothing differs by
+            // now.
+            _ => return Err(self.note_over(finding, known.get(origin).is_some_and(|head| head.counter == from))?),
+        };
         let fork = Fork { origin, from, ours, theirs, peer: finding.peer.clone(), holder, since: now };
         changes.put(Family::Evidence, &keys::fork(origin, holder), &encode_fork(&fork));
         self.stage_state(&changes)?;
@@ -182,5 +196,19 @@ impl Log {
             self.epoch_taken = Some(self.identity.epoch);
         }
         Ok(fork)
+    }
+
+    /// A fork that is known is over.
+    fn note_over(&mut self, finding: &ForkFinding, is_known: bool) -> Result<NotAFork, StoreError> {
+        let &ForkFinding { origin, from, holder, .. } = finding;
+        if !is_known {
+            return Ok(NotAFork::Unproven { origin, from });
+        }
+        let mut over = Batch::new();
+        over.delete(Family::Evidence, &keys::fork(origin, holder));
+        over.delete(Family::Cursors, &keys::peer_cursor(&finding.peer));
+        self.stage_state(&over)?;
+        self.staged.forks.insert(holder);
+        Ok(NotAFork::Over { origin, from })
     }
 }

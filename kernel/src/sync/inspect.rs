@@ -92,10 +92,15 @@ pub(super) async fn inspect(
     let origin = inspection.origin();
     let (from, records) = locate(&link, log.view(), to, inspection, first).await?;
     let finding = ForkFinding { peer: peer.clone(), holder: to, origin, from, records };
-    log.note_fork(finding).await.map(|_| ()).map_err(|error| {
+    let noted = log.note_fork(finding).await.map(|_| ());
+    if let Err(NotAFork::Over { .. }) = noted {
+        tracing::info!(%peer, %origin, "the histories agree again");
+        return Ok(());
+    }
+    noted.map_err(|error| {
         tracing::warn!(%peer, %error, "a difference of histories was not taken note of");
         match error {
-            NotAFork::Unproven { .. } | NotAFork::TooMany { .. } => ErrorCategory::Fork,
+            NotAFork::Unproven { .. } | NotAFork::Over { .. } | NotAFork::TooMany { .. } => ErrorCategory::Fork,
             NotAFork::Store(_) => ErrorCategory::Store,
         }
     })

@@ -279,6 +279,13 @@ impl World {
                 self.found.forks += 1;
                 if self.commit(node) { Ok(()) } else { Err(ErrorCategory::Store) }
             }
+            Err(NotAFork::Over { .. }) => {
+                if self.commit(node) {
+                    Ok(())
+                } else {
+                    Err(ErrorCategory::Store)
+                }
+            }
             Err(NotAFork::Unproven { .. } | NotAFork::TooMany { .. }) => Err(ErrorCategory::Fork),
             Err(NotAFork::Store(error)) => {
                 self.expect_damage(node, &error)?;
