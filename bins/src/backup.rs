@@ -88,7 +88,7 @@ fn copy(store: &RocksStore, to: &Path) -> Result<Manifest> {
     store.copy_to(to)?;
     // Its files may be linked with those of the store. They are never written again by either, and looking does not.
     let view = verified(to)?;
-    let identity = view.identity();
+    let identity = view.identity(Timestamp::now());
     let manifest = Manifest {
         cortex_id: identity.cortex_id,
         name: identity.name,
@@ -187,7 +187,7 @@ fn unreadable(error: &dyn std::fmt::Display, data: &Path, backup: &Manifest, nam
 fn prepare(from: &Path, to: &Path, backup: &Manifest) -> Result<String> {
     copy_files(from, to)?;
     let view = verified(to)?;
-    let found = view.identity();
+    let found = view.identity(Timestamp::now());
     if found.cortex_id != backup.cortex_id || found.digest.to_string() != backup.digest {
         bail!("{}: {MANIFEST} is of another store than the one beside it", from.display());
     }

@@ -18,6 +18,7 @@ use antiphon_kernel::log::{
 use antiphon_kernel::replay::{self, Conflict, OnFailure, ReplayHandle};
 use antiphon_kernel::state::PeerState;
 use antiphon_kernel::store::{Durability, StoreErrorKind};
+use antiphon_kernel::time::Timestamp;
 use antiphon_quic::{QuicOptions, QuicTransport};
 use antiphon_storage::{Create, RocksStore};
 use anyhow::{Context as _, Result, bail};
@@ -386,7 +387,7 @@ impl Node {
     }
 
     fn status(&self) -> Result<Value> {
-        let identity = self.cortex.view().identity();
+        let identity = self.cortex.view().identity(Timestamp::now());
         let change = read_epoch_change(&*self.store)?;
         let replayers: Vec<_> = self.cortex.replayers().iter().map(|r| json!(r.status())).collect();
         let peers = if self.serving { self.cortex.syncer().peers() } else { self.idle_peers()? };

@@ -179,6 +179,7 @@ fn greetings() -> [(&'static str, Message); 5] {
         epoch: Epoch::new(3),
         head: cursor(5),
         head_time,
+        time: head_time,
         digest: known.fold(),
     };
     let hello = Hello { protocol_min: 1, protocol_max: 1, key, from, name: "alpha".into(), version: "0.1.0".into() };

@@ -21,7 +21,7 @@ use crate::replay::{EventReplayer, ReplayCommandError, ReplayCore, ReplayHandle}
 use crate::service::Service;
 use crate::state::{State, StateError};
 use crate::store::{Durability, Store, StoreError};
-use crate::sync::Syncer;
+use crate::sync::{PeerChanges, Syncer};
 use crate::time::Timestamp;
 use crate::transport::Transport;
 
@@ -278,6 +278,18 @@ impl Cortex {
             ),
         };
         self.view().receipts().wait(event.dot, &wanted, timeout).await
+    }
+
+    /// Takes up another configuration without a restart: see [`Syncer::reload`]. `keys` are the keys that are accepted from now
+    /// on; the one to present is for the transports to be told. Whatever is open is opened anew if `reconnect` says so.
+    ///
+    /// # Errors
+    /// [`StartError`]: the configuration is invalid, and nothing changed; or what is kept about a new peer cannot be read.
+    pub async fn reload(&self, config: Config, keys: &[SharedKey], reconnect: bool) -> Result<PeerChanges, StartError> {
+        config.validate()?;
+        self.service.set_keys(keys);
+        self.service.set_mode(config.mode);
+        Ok(self.syncer.reload(config, reconnect).await?)
     }
 
     /// Ends a fork here in favour of the version with this digest, and lets the replayers begin again if events of theirs

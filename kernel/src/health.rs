@@ -100,13 +100,48 @@ categories! {
     Configuration = 23, "configuration", "cannot be dialled as it is configured", "run `antiphon config check`";
     /// Its log no longer reaches back to our cursor. Retried after back-off.
     TooOld = 24, "too_old", "no longer holds what we would need next", "bring this node up from another peer that still has it";
+    /// The task that pulls it ended by a fault of this program's. Not retried until restart.
+    Fault = 25, "fault", "is not pulled any more: the task that did so ended by a fault", "restart this node, and report a bug with its log";
 }
 
 impl ErrorCategory {
     /// Whether trying again by itself cannot help: the peer stays halted until it is reset, reconfigured or restarted.
     #[must_use]
     pub const fn halts(self) -> bool {
-        matches!(self, Self::Rollback | Self::Configuration)
+        matches!(self, Self::Rollback | Self::Configuration | Self::Fault)
+    }
+
+    /// Whether the peer was reached and one side says no, so that waiting mends nothing; otherwise it was not reached, or
+    /// not for long enough.
+    #[must_use]
+    pub const fn is_refusal(self) -> bool {
+        match self {
+            Self::Refused
+            | Self::Timeout
+            | Self::Dns
+            | Self::Reset
+            | Self::Eof
+            | Self::Corrupt
+            | Self::Busy
+            | Self::Store => false,
+            Self::Tls
+            | Self::Auth
+            | Self::Identity
+            | Self::Redirect
+            | Self::TooLarge
+            | Self::Protocol
+            | Self::Version
+            | Self::Fork
+            | Self::NotServing
+            | Self::TooManyOrigins
+            | Self::Rollback
+            | Self::OwnAddress
+            | Self::PinnedElsewhere
+            | Self::Unexpected
+            | Self::Configuration
+            | Self::Fault
+            | Self::TooOld => true,
+        }
     }
 }
 

@@ -36,12 +36,13 @@
 //! | [`codec`], [`protocol`] | every byte layout; what peers say to each other |
 //! | [`store`], [`log`] | what is asked of a store; the log built above it |
 //! | [`machine`], [`sync`], [`transport`], [`service`], [`receipts`] | pulling peers, answering them, who holds what |
-//! | [`replay`], [`state`], [`config`], [`health`] | an application's side, and an operator's |
+//! | [`replay`], [`state`], [`config`], [`health`], [`condition`], [`measure`] | an application's side, and an operator's |
 //! | [`cortex`] | all of it, assembled |
 //! | [`testing`] | stores and networks in memory, and the exams for implementers |
 
 pub mod clock;
 pub mod codec;
+pub mod condition;
 pub mod config;
 pub mod cortex;
 pub mod cursor;
@@ -52,6 +53,7 @@ pub mod health;
 pub mod ids;
 pub mod log;
 pub mod machine;
+pub mod measure;
 #[cfg(feature = "mutants")]
 pub mod mutant;
 #[cfg(not(feature = "mutants"))]

@@ -107,6 +107,8 @@ pub struct Identity {
     pub head: Cursor,
     /// When that entry joined, on its clock.
     pub head_time: Timestamp,
+    /// What its clock says now. For people: nothing is decided by it.
+    pub time: Timestamp,
     /// All chain heads folded into one digest: equal where the same events are held.
     #[serde(with = "text")]
     pub digest: Digest,
@@ -385,6 +387,7 @@ mod tests {
             epoch: Epoch::new(7),
             head: Cursor::start(Epoch::new(7)),
             head_time: Timestamp::from_micros(0),
+            time: Timestamp::from_micros(0),
             digest: Digest::ZERO,
         };
         let json = serde_json::to_string(&identity).unwrap();

@@ -77,6 +77,46 @@ pub struct PeerState {
     pub health: PeerHealth,
     /// What is being done about it.
     pub phase: Phase,
+    /// Its clock minus ours in milliseconds, as of the last contact of this process; what the road may account for is not
+    /// counted.
+    pub skew_ms: Option<i64>,
+    /// When this process last got events from it.
+    pub last_received: Option<Timestamp>,
+    /// What this process got from it.
+    pub received: Received,
+}
+
+/// What came from a peer since this process began.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Received {
+    /// Events, those included that were here already.
+    pub events: u64,
+    /// Bytes of their records.
+    pub bytes: u64,
+    /// Events that were new here.
+    pub stored: u64,
+}
+
+impl PeerState {
+    /// A peer of which nothing is known.
+    #[must_use]
+    pub fn unknown(name: PeerName, endpoint: impl Into<String>, mode: PeerMode) -> Self {
+        Self {
+            name,
+            endpoint: endpoint.into(),
+            mode,
+            last_seen: None,
+            last_event: None,
+            cortex_id: None,
+            cursor: None,
+            lag: None,
+            health: PeerHealth::default(),
+            phase: Phase::Connecting,
+            skew_ms: None,
+            last_received: None,
+            received: Received::default(),
+        }
+    }
 }
 
 /// Reads and writes what is kept about peers, and an application's own small values.
@@ -203,16 +243,12 @@ impl State {
     pub fn peer_state(&self, name: &PeerName, endpoint: &str) -> Result<PeerState, StateError> {
         let cursor = read_cursor(self.store(), name)?;
         Ok(PeerState {
-            name: name.clone(),
-            endpoint: endpoint.to_owned(),
-            mode: PeerMode::Sync,
             last_seen: read_seen(self.store(), name)?,
             last_event: cursor.filter(|c| c.seq.get() > 0).map(|c| c.last_event),
             cortex_id: read_pin(self.store(), name)?.map(|pin| pin.cortex_id),
             cursor,
-            lag: None,
             health: read_health(self.store(), name)?,
-            phase: Phase::Connecting,
+            ..PeerState::unknown(name.clone(), endpoint, PeerMode::Sync)
         })
     }
 

@@ -54,6 +54,7 @@ pub(super) fn identity(choices: &mut Choices<'_>) -> Result<Identity, ErrorCateg
         epoch: head.epoch,
         head,
         head_time: time(choices),
+        time: Timestamp::from_micros(0),
         digest: Digest::ZERO,
     })
 }

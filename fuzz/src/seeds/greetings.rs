@@ -55,6 +55,7 @@ fn empty() -> [Message; 3] {
             epoch: Epoch::new(0),
             head: Cursor::start(Epoch::new(0)),
             head_time: Timestamp::from_micros(0),
+            time: Timestamp::from_micros(0),
             digest: Digest::ZERO,
         }),
     ]

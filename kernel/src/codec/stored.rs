@@ -329,6 +329,15 @@ pub(crate) fn decode_skipped(bytes: &[u8]) -> Result<StoredSkipped, StoredError>
     Ok((EventId::from_bytes(id), subject, error, Timestamp::from_micros(at)))
 }
 
+pub(crate) fn encode_conflicts(count: u64) -> Vec<u8> {
+    write((count,))
+}
+
+pub(crate) fn decode_conflicts(bytes: &[u8]) -> Result<u64, StoredError> {
+    let (count,): (u64,) = read("conflicts", bytes)?;
+    Ok(count)
+}
+
 pub(crate) fn encode_tries(position: Seq, tries: u32) -> Vec<u8> {
     write((position.get(), tries))
 }
@@ -380,6 +389,7 @@ mod tests {
         assert_eq!(decode_parked(&encode_parked(&parked)).unwrap(), parked);
         let skipped = (EventId::from_parts(1, 2), None, "why".to_owned(), time);
         assert_eq!(decode_skipped(&encode_skipped(&skipped)).unwrap(), skipped);
+        assert_eq!(decode_conflicts(&encode_conflicts(7)).unwrap(), 7);
         assert_eq!(decode_tries(&encode_tries(Seq::new(4), 2)).unwrap(), (Seq::new(4), 2));
         let entry = [&encode_log_entry(time)[..], b"record"].concat();
         assert_eq!(decode_log_entry(&entry).unwrap(), (time, &b"record"[..]));

@@ -155,6 +155,12 @@ pub enum InvalidConfig {
         /// The endpoint.
         endpoint: String,
     },
+    /// A name that metrics use for something else.
+    #[error("peer `{name}`: names that begin with `_` are kept for metrics; give the peer another one")]
+    ReservedName {
+        /// The name.
+        name: PeerName,
+    },
     /// An endpoint that no transport could dial.
     #[error("peer `{name}`: endpoint `{endpoint}` {rule}")]
     Endpoint {
@@ -188,6 +194,9 @@ impl Config {
         let mut names = BTreeSet::new();
         for (at, peer) in self.peers.iter().enumerate() {
             check_endpoint(peer)?;
+            if peer.name.as_str().starts_with('_') {
+                return Err(InvalidConfig::ReservedName { name: peer.name.clone() });
+            }
             if !names.insert(&peer.name) {
                 return Err(InvalidConfig::DuplicatePeer { name: peer.name.clone() });
             }
@@ -242,6 +251,7 @@ mod tests {
     fn names_and_endpoints_stand_once() {
         assert!(fault(vec![peer("a", "https://x:1"), peer("a", "https://y:1")]).contains("`a` stands twice"));
         assert!(fault(vec![peer("a", "https://x:1"), peer("b", "https://x:1")]).contains("`a` and `b`"));
+        assert!(fault(vec![peer("_other", "https://x:1")]).contains("kept for metrics"));
     }
 
     #[test]

@@ -9,9 +9,11 @@
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use super::view::{LogView, Unsynced};
 use super::writer::Waiting;
+use crate::measure::SYNC_SECONDS;
 use crate::store::{StoreError, StoreErrorKind};
 
 /// How many groups may wait for the disk before the writer does: what is visible and not yet durable stays bounded.
@@ -120,7 +122,12 @@ impl Thread {
         let failed = self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let synced = match failed {
             Some((kind, why)) => Err(StoreError::new(kind, why)),
-            None => self.view.store().sync(),
+            None => {
+                let began = Instant::now();
+                let synced = self.view.store().sync();
+                metrics::histogram!(SYNC_SECONDS.name).record(began.elapsed());
+                synced
+            }
         };
         match synced {
             Ok(()) => {

@@ -293,7 +293,7 @@ impl LogView {
 
     /// What this cortex says of itself before any event.
     #[must_use]
-    pub fn identity(&self) -> Identity {
+    pub fn identity(&self, time: Timestamp) -> Identity {
         let Durable { identity: local, head, .. } = self.durable().clone();
         Identity {
             cortex_id: local.cortex_id,
@@ -304,6 +304,7 @@ impl LogView {
             epoch: local.epoch,
             head: Cursor { epoch: local.epoch, seq: head.seq, last_event: head.last_event },
             head_time: head.time,
+            time,
             digest: self.heads().fold(),
         }
     }

@@ -16,6 +16,7 @@ use crate::clock::VClock;
 use crate::digest::Digest;
 use crate::event::Draft;
 use crate::ids::PeerName;
+use crate::measure::APPENDED_EVENTS;
 use crate::protocol::EventBatch;
 use crate::store::{Batch, Durability, StoreError, StoreErrorKind};
 use crate::time::Timestamp;
@@ -75,7 +76,10 @@ pub(super) enum Waiting {
 impl Waiting {
     pub(super) fn done(self) {
         match self {
-            Self::Append(appended, reply) => drop(reply.send(Ok(appended))),
+            Self::Append(appended, reply) => {
+                metrics::counter!(APPENDED_EVENTS.name).increment(appended.len() as u64);
+                drop(reply.send(Ok(appended)));
+            }
             Self::Ingest(ingested, reply) | Self::Visible(ingested, reply) => drop(reply.send(Ok(ingested))),
             Self::NoteFork(fork, reply) => drop(reply.send(Ok(fork))),
             Self::State(reply) => drop(reply.send(Ok(()))),

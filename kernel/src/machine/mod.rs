@@ -323,6 +323,7 @@ impl PeerMachine {
 
     fn begin(&mut self) {
         if self.held {
+            self.forget();
             self.phase = Phase::NoSpace;
         } else {
             self.identify();
@@ -344,6 +345,18 @@ impl PeerMachine {
         self.saved_at = None;
         self.by_clock = false;
         if !paused {
+            self.begin();
+        }
+    }
+
+    /// The configuration changed: polls are this far apart from the next one on.
+    pub const fn set_interval(&mut self, interval: Duration) {
+        self.interval = interval;
+    }
+
+    /// The way to the peer changed: begins anew, unless paused. One that was halted is tried again.
+    pub fn reconnect(&mut self) {
+        if self.phase != Phase::Paused {
             self.begin();
         }
     }

@@ -31,6 +31,7 @@ fn identity(n: u8) -> Identity {
         epoch: Epoch::new(1),
         head: cursor(0),
         head_time: Timestamp::from_micros(0),
+        time: Timestamp::from_micros(0),
         digest: Digest::ZERO,
     }
 }

@@ -11,8 +11,8 @@ use super::parked::{Parked, parked};
 use super::{EventReplayer, OnFailure, Projection, ReplayError, ReplayOptions, Start};
 use crate::clock::VClock;
 use crate::codec::{
-    decode_parked, decode_replay_position, decode_tries, encode_parked, encode_replay_position, encode_skipped,
-    encode_tries,
+    decode_conflicts, decode_parked, decode_replay_position, decode_tries, encode_conflicts, encode_parked,
+    encode_replay_position, encode_skipped, encode_tries,
 };
 use crate::cursor::Seq;
 use crate::event::Event;
@@ -78,6 +78,12 @@ pub struct ReplayCore {
     /// Subjects with parked events: what comes later waits behind them.
     lanes: BTreeSet<String>,
     parked: usize,
+    /// How many subjects have more than one event that none supersedes.
+    conflicts: u64,
+    /// By how many the events at hand change that, once they are committed.
+    conflicts_change: i64,
+    /// Whether their number is stored. Where it is not, all frontiers are counted when the replayer is opened.
+    conflicts_stored: bool,
     /// How many processes began where this one did, this one included, and died there; 0 once that is over.
     tries: u32,
     /// How many events are still replayed one a commit, so that a crash is pinned to one of them.
@@ -132,6 +138,9 @@ impl ReplayCore {
             chains: BTreeMap::new(),
             lanes: BTreeSet::new(),
             parked: 0,
+            conflicts: 0,
+            conflicts_change: 0,
+            conflicts_stored: false,
             tries: 0,
             wary: 0,
             busy: Arc::default(),
@@ -270,6 +279,13 @@ impl ReplayCore {
             return Err(fault);
         }
         let waiting = parked(&**store, name)?;
+        let stored = store.get(Family::Replay, &keys::replay_conflicts(name))?;
+        self.conflicts_stored = stored.is_some();
+        self.conflicts = match stored {
+            Some(bytes) => decode_conflicts(&bytes).map_err(corrupt)?,
+            None => super::conflicts(&**store, name)?.len() as u64,
+        };
+        self.conflicts_change = 0;
         self.parked = waiting.len();
         self.lanes = waiting.into_iter().filter_map(|event| event.subject).collect();
         (self.position, self.clock, self.chains) = (position, clock, chains);
@@ -298,6 +314,23 @@ impl ReplayCore {
     #[must_use]
     pub const fn parked(&self) -> usize {
         self.parked
+    }
+
+    /// How many subjects are in conflict.
+    #[must_use]
+    pub const fn conflicts(&self) -> u64 {
+        self.conflicts
+    }
+
+    /// Commits a batch, and with it how many conflicts there are then.
+    fn commit_counted(&mut self, mut batch: Batch) -> Result<(), StoreError> {
+        let now = self.conflicts.saturating_add_signed(self.conflicts_change);
+        if now != self.conflicts || !self.conflicts_stored {
+            batch.put(Family::Replay, &keys::replay_conflicts(self.replayer.name()), &encode_conflicts(now));
+        }
+        self.view.store().commit(&batch, Durability::Relaxed)?;
+        (self.conflicts, self.conflicts_change, self.conflicts_stored) = (now, 0, true);
+        Ok(())
     }
 
     pub(super) const fn options(&self) -> &ReplayOptions {
@@ -337,6 +370,7 @@ impl ReplayCore {
         let mut projection = Projection::new(&**view.store(), families);
         let (mut chains, mut clock) = (BTreeMap::new(), self.clock.clone());
         let (mut replayed, mut failure) = (0, None);
+        self.conflicts_change = 0;
         let (mut lanes, mut newly_parked) = (BTreeSet::new(), 0);
         for entry in &entries {
             let event = self.event(entry, &mut chains, &mut clock)?;
@@ -394,20 +428,25 @@ impl ReplayCore {
             Some(subject) => {
                 let key = keys::replay_frontier(self.replayer.name(), subject);
                 let mut frontier = Frontier::decode(projection.own(&key)?.as_deref())?;
+                let before = frontier.is_conflict();
                 match frontier.admit(event) {
-                    Ok(standing) => Some((key, frontier, standing)),
+                    Ok(standing) => {
+                        let change = i64::from(frontier.is_conflict()) - i64::from(before);
+                        Some((key, frontier, standing, change))
+                    }
                     Err(full) => return Ok(Err((1, full.into()))),
                 }
             }
         };
-        projection.set_standing(frontier.as_ref().map(|(_, _, standing)| standing.clone()));
+        projection.set_standing(frontier.as_ref().map(|(_, _, standing, _)| standing.clone()));
         self.busy.set(Some(event.seq));
         let replayed = replay(&mut *self.replayer, event, projection);
         self.busy.set(None);
         match replayed {
             Ok(()) => {
-                if let Some((key, frontier, _)) = frontier {
+                if let Some((key, frontier, _, change)) = frontier {
                     projection.put_own(key, Some(frontier.encode()));
+                    self.conflicts_change += change;
                 }
                 projection.keep();
                 Ok(Ok(()))
@@ -467,7 +506,7 @@ impl ReplayCore {
         }
         let mut batch = Batch::new();
         projection.into_batch(&mut batch);
-        log.store().commit(&batch, Durability::Relaxed)?;
+        self.commit_counted(batch)?;
         Ok(outcome.is_ok())
     }
 
@@ -556,7 +595,7 @@ impl ReplayCore {
             let tries = encode_tries(last, self.tries.min(CRASHES - 1));
             batch.put(Family::Replay, &keys::replay_tries(self.replayer.name()), &tries);
         }
-        self.view.store().commit(&batch, Durability::Relaxed)?;
+        self.commit_counted(batch)?;
         self.position = last;
         self.clock = clock;
         self.chains.extend(chains);

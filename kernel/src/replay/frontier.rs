@@ -43,6 +43,10 @@ impl Frontier {
         Ok(Self(marks.map_err(|e| StoreError::corrupt(format!("family `replay`: {e}")))?.unwrap_or_default()))
     }
 
+    pub(super) const fn is_conflict(&self) -> bool {
+        self.0.len() > 1
+    }
+
     pub(super) fn encode(&self) -> Vec<u8> {
         encode_frontier(&self.0)
     }

@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::core::{Busy, ReplayCore, ReplayStep, SkipError};
 use crate::cursor::Seq;
-use crate::log::LogHandle;
+use crate::log::{LogHandle, LogView};
 use crate::store::StoreError;
 use crate::time::Timestamp;
 
@@ -27,8 +27,12 @@ pub struct ReplayStatus {
     pub failures: u32,
     /// What the last of them said.
     pub last_error: Option<String>,
+    /// How many places of the log it has still to go.
+    pub lag_events: u64,
     /// How many events are parked.
     pub parked: usize,
+    /// How many subjects are in conflict, where it asked for causality.
+    pub conflicts: u64,
     /// The place of an event that it has been at for longer than its limit.
     pub hangs_at: Option<u64>,
 }
@@ -67,6 +71,7 @@ const COMMAND_PATIENCE: Duration = Duration::from_secs(30);
 #[derive(Clone)]
 pub struct ReplayHandle {
     status: watch::Receiver<ReplayStatus>,
+    log: LogView,
     stop: watch::Sender<bool>,
     commands: mpsc::UnboundedSender<Command>,
     busy: Arc<Busy>,
@@ -85,7 +90,9 @@ impl ReplayHandle {
             position: core.position().get(),
             failures: 0,
             last_error: None,
+            lag_events: 0,
             parked: core.parked(),
+            conflicts: core.conflicts(),
             hangs_at: None,
         };
         let (busy, hangs_after) = (core.busy(), core.options().hangs_after);
@@ -98,7 +105,9 @@ impl ReplayHandle {
         let runner = Runner { core, log: log.clone(), primary, status: sender, stop: stop.subscribe(), inbox };
         let thread = std::thread::Builder::new().name(format!("antiphon-replay-{}", runner.core.name()));
         let thread = thread.spawn(move || runner.run())?;
-        let handle = Self { status, stop, commands, busy, hangs_after, thread: Arc::new(Mutex::new(Some(thread))) };
+        let view = log.view().clone();
+        let handle =
+            Self { status, log: view, stop, commands, busy, hangs_after, thread: Arc::new(Mutex::new(Some(thread))) };
         handle.watch();
         Ok(handle)
     }
@@ -107,7 +116,9 @@ impl ReplayHandle {
     #[must_use]
     pub fn status(&self) -> ReplayStatus {
         let hanging = self.busy.since().filter(|(since, _)| since.elapsed() >= self.hangs_after);
-        ReplayStatus { hangs_at: hanging.map(|(_, seq)| seq.get()), ..self.status.borrow().clone() }
+        let status = self.status.borrow().clone();
+        let lag_events = self.log.visible().get().saturating_sub(status.position);
+        ReplayStatus { lag_events, hangs_at: hanging.map(|(_, seq)| seq.get()), ..status }
     }
 
     /// Says once in the log of each event that it hangs: its own thread cannot.
@@ -255,16 +266,6 @@ impl Runner {
         }
     }
 
-    /// For whoever installed a recorder; without one this costs next to nothing.
-    fn measure(&self, position: u64) {
-        let name = self.core.name().to_owned();
-        let (failures, parked) = (self.status.borrow().failures, self.core.parked());
-        let lag = self.log.view().visible().get().saturating_sub(position);
-        metrics::gauge!("antiphon_replay_failures", "replayer" => name.clone()).set(f64::from(failures));
-        metrics::gauge!("antiphon_replay_parked_events", "replayer" => name.clone()).set(parked as f64);
-        metrics::gauge!("antiphon_replay_lag_events", "replayer" => name).set(lag as f64);
-    }
-
     /// Whoever asked may have given up waiting: that is no error.
     fn carry_out(&mut self, command: Command) {
         match command {
@@ -302,6 +303,7 @@ impl Runner {
             let moved = status.position != position;
             status.position = position;
             status.parked = self.core.parked();
+            status.conflicts = self.core.conflicts();
             status.last_error = failure.map(|f| f.chars().take(500).collect());
             status.failures = match failure {
                 None => 0,
@@ -309,7 +311,6 @@ impl Runner {
                 Some(_) => status.failures.saturating_add(1),
             };
         });
-        self.measure(position);
         if let Some(failure) = failure {
             let failures = self.status.borrow().failures;
             tracing::warn!(replayer = self.core.name(), failures, "replay halted, will try again: {failure}");

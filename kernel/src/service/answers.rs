@@ -94,7 +94,7 @@ impl Answers {
             self.state = State::Done;
         }
         self.answered = true;
-        self.service.inner.served.count(&reply);
+        self.service.inner.served.count(self.key.0, &reply);
         Some(reply)
     }
 

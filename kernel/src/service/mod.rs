@@ -15,14 +15,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
 use crate::config::{FederationMode, SharedKey};
 use crate::cursor::Seq;
+use crate::ids::CortexId;
 use crate::log::{LogEntry, LogView};
 use crate::protocol::{Delivery, FetchReply, FetchRequest, Identity, MAX_BATCH_BYTES, MAX_WAIT, Refresh, Refusal};
 use crate::store::StoreError;
+use crate::time::Timestamp;
 use open::OpenQuestions;
 
 /// How many answers are read from the store at once. Reading blocks a thread; parked polls do not count.
@@ -36,13 +38,26 @@ pub struct Service {
 
 struct Inner {
     view: LogView,
-    key: SharedKey,
+    keys: watch::Sender<Arc<[SharedKey]>>,
     mode: AtomicU8,
     reads: Semaphore,
-    closing: tokio::sync::watch::Sender<bool>,
+    closing: watch::Sender<bool>,
     open: OpenQuestions,
     served: served::Counters,
     tamper: Option<Arc<dyn Tamper>>,
+}
+
+/// Tells that the accepted keys were replaced.
+#[derive(Debug, Clone)]
+pub struct KeyChanges(watch::Receiver<Arc<[SharedKey]>>);
+
+impl KeyChanges {
+    /// Completes when they were, since this was asked last. Never, once the service is gone.
+    pub async fn changed(&mut self) {
+        if self.0.changed().await.is_err() {
+            std::future::pending().await
+        }
+    }
 }
 
 /// A page of the log for people: `GET /v1/events`.
@@ -73,10 +88,10 @@ impl Service {
         let service = Self {
             inner: Arc::new(Inner {
                 view,
-                key,
+                keys: watch::Sender::new([key].into()),
                 mode: AtomicU8::new(0),
                 reads: Semaphore::new(CONCURRENT_READS),
-                closing: tokio::sync::watch::Sender::new(false),
+                closing: watch::Sender::new(false),
                 open: OpenQuestions::default(),
                 served: served::Counters::default(),
                 tamper,
@@ -98,16 +113,31 @@ impl Service {
         MODES[usize::from(self.inner.mode.load(Ordering::Relaxed)) % MODES.len()]
     }
 
-    /// Whether whoever presented this key (`None`: no key) may ask anything. Compared in constant time.
+    /// Whether whoever presented this key (`None`: no key) may ask anything. Compared in constant time, with all keys that
+    /// are valid now.
     #[must_use]
     pub fn authorises(&self, presented: Option<&[u8]>) -> bool {
-        self.inner.key.is_open() || presented.is_some_and(|key| self.inner.key.matches(key))
+        let keys = Arc::clone(&self.inner.keys.borrow());
+        let matches = |key: &[u8]| keys.iter().fold(false, |found, ours| ours.matches(key) | found);
+        keys.iter().any(SharedKey::is_open) || presented.is_some_and(matches)
+    }
+
+    /// Replaces the keys that are accepted: two of them while one is being replaced. None at all is open mode.
+    pub fn set_keys(&self, keys: &[SharedKey]) {
+        let keys = if keys.is_empty() { [SharedKey::default()].into() } else { keys.into() };
+        self.inner.keys.send_replace(keys);
+    }
+
+    /// Completes each time that [`Service::set_keys`] was called: whoever was let in by a key may have to leave.
+    #[must_use]
+    pub fn watch_keys(&self) -> KeyChanges {
+        KeyChanges(self.inner.keys.subscribe())
     }
 
     /// Who this cortex is.
     #[must_use]
     pub fn identity(&self) -> Identity {
-        let identity = self.inner.view.identity();
+        let identity = self.inner.view.identity(Timestamp::now());
         match &self.inner.tamper {
             Some(tamper) => tamper.identity(identity),
             None => identity,
@@ -149,6 +179,12 @@ impl Service {
         self.inner.open.count()
     }
 
+    /// What was sent so far to each cortex that asked, by the id that it gave; at most 1,024 of them are told apart.
+    #[must_use]
+    pub fn served_by_asker(&self) -> Vec<(CortexId, Served)> {
+        self.inner.served.read_by_asker()
+    }
+
     /// What was sent to peers so far.
     #[must_use]
     pub fn served(&self) -> Served {
@@ -156,7 +192,7 @@ impl Service {
     }
 
     /// Waits for a new durable entry. False when time is up or the service closes.
-    async fn park(&self, durable: &mut tokio::sync::watch::Receiver<Seq>, until: Instant) -> bool {
+    async fn park(&self, durable: &mut watch::Receiver<Seq>, until: Instant) -> bool {
         let mut closing = self.inner.closing.subscribe();
         tokio::select! {
             changed = durable.changed() => changed.is_ok(),

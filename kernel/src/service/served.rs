@@ -1,8 +1,13 @@
-//! How much was sent.
+//! How much was sent, in all and to whom.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use crate::ids::CortexId;
 use crate::protocol::{EventBatch, FetchReply};
+
+/// So many askers are told apart; the id in a question is a claim of whoever has the key.
+const MAX_ASKERS: usize = 1024;
 
 /// What a service sent to peers since it was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -17,35 +22,62 @@ pub struct Served {
     pub refusals: u64,
 }
 
-#[derive(Debug, Default)]
-pub(super) struct Counters {
-    batches: AtomicU64,
-    events: AtomicU64,
-    bytes: AtomicU64,
-    refusals: AtomicU64,
-}
-
-impl Counters {
-    pub(super) fn count(&self, reply: &FetchReply) {
+impl Served {
+    fn count(&mut self, reply: &FetchReply) {
         match reply {
             FetchReply::Batch(EventBatch { events, .. }) => {
-                self.batches.fetch_add(1, Ordering::Relaxed);
-                self.events.fetch_add(events.len() as u64, Ordering::Relaxed);
-                self.bytes.fetch_add(events.iter().map(|e| e.1.len() as u64).sum(), Ordering::Relaxed);
+                self.batches += 1;
+                self.events += events.len() as u64;
+                self.bytes += events.iter().map(|e| e.1.len() as u64).sum::<u64>();
             }
-            FetchReply::Refused(_) => {
-                self.refusals.fetch_add(1, Ordering::Relaxed);
-            }
+            FetchReply::Refused(_) => self.refusals += 1,
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    all: Served,
+    to: BTreeMap<CortexId, Served>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Counters(Mutex<Counts>);
+
+impl Counters {
+    fn lock(&self) -> MutexGuard<'_, Counts> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn count(&self, to: CortexId, reply: &FetchReply) {
+        let mut counts = self.lock();
+        counts.all.count(reply);
+        if counts.to.len() < MAX_ASKERS || counts.to.contains_key(&to) {
+            counts.to.entry(to).or_default().count(reply);
         }
     }
 
     pub(super) fn read(&self) -> Served {
-        let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        Served {
-            batches: of(&self.batches),
-            events: of(&self.events),
-            bytes: of(&self.bytes),
-            refusals: of(&self.refusals),
+        self.lock().all
+    }
+
+    pub(super) fn read_by_asker(&self) -> Vec<(CortexId, Served)> {
+        self.lock().to.iter().map(|(cortex, served)| (*cortex, *served)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::Refusal;
+
+    #[test]
+    fn askers_that_are_made_up_are_bounded_and_counted_in_all() {
+        let counters = Counters::default();
+        for n in 0..2 * MAX_ASKERS as u128 {
+            counters.count(CortexId::from_bytes(n.to_be_bytes()), &FetchReply::Refused(Refusal::Busy));
         }
+        assert_eq!(counters.read_by_asker().len(), MAX_ASKERS);
+        assert_eq!(counters.read().refusals, 2 * MAX_ASKERS as u64);
     }
 }

@@ -56,6 +56,11 @@ pub(crate) fn replay_tries(replayer: &str) -> Vec<u8> {
     named(replayer, FIELD_TRIES, &[])
 }
 
+/// `replay`: how many subjects are in conflict.
+pub(crate) fn replay_conflicts(replayer: &str) -> Vec<u8> {
+    named(replayer, FIELD_CONFLICTS, &[])
+}
+
 /// `replay`: there while a replayer's families are being emptied.
 pub(crate) fn replay_rebuild(replayer: &str) -> Vec<u8> {
     named(replayer, FIELD_REBUILD, &[])
@@ -143,6 +148,7 @@ pub(crate) fn replayer_of_position(key: &[u8]) -> Option<&str> {
 }
 
 const FIELD_CURSOR: u8 = b'c';
+const FIELD_CONFLICTS: u8 = b'x';
 const FIELD_SEEN: u8 = b's';
 const FIELD_POSITION: u8 = b'p';
 const FIELD_CLOCK: u8 = b'o';

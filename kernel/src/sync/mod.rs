@@ -1,5 +1,6 @@
 //! The thin asynchronous side of [`crate::machine`]: one task a peer feeds its machine and carries its actions out.
 
+mod changes;
 mod compare;
 mod feed;
 mod inspect;
@@ -8,19 +9,23 @@ mod space;
 mod statuses;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
-use crate::config::{Config, FederationMode};
+use crate::config::{Config, FederationMode, PeerConfig, PeerMode};
 use crate::entropy;
 use crate::health::ErrorCategory;
 use crate::ids::{Origin, PeerName};
 use crate::log::{LogHandle, read_pin};
-use crate::machine::{IdentityContext, check_identity};
+use crate::machine::{IdentityContext, Phase, check_identity};
+use crate::measure::PeerLabels;
 use crate::state::{PeerState, State, StateError};
+use crate::time::Timestamp;
 use crate::transport::Transport;
+pub use changes::PeerChanges;
 pub use compare::Compared;
 use compare::Comparison;
 pub use inspect::inspection_request;
@@ -76,26 +81,41 @@ struct Running {
 pub struct Syncer {
     log: LogHandle,
     transports: Vec<Arc<dyn Transport>>,
-    config: Config,
+    config: Mutex<Config>,
     statuses: Arc<Statuses>,
     running: Mutex<BTreeMap<PeerName, Running>>,
     space: Mutex<Option<JoinHandle<()>>>,
+    /// How many bytes are to stay free.
+    floor: Arc<AtomicU64>,
     federation: watch::Sender<FederationMode>,
+    /// What new tasks are given; there once it started.
+    common: Mutex<Option<Common>>,
+    labels: Arc<PeerLabels>,
+    /// One reload at a time.
+    reloading: tokio::sync::Mutex<()>,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing panics while it holds one of these.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Syncer {
     /// A syncer that does nothing until [`Syncer::start`].
     #[must_use]
     pub fn new(log: LogHandle, transports: Vec<Arc<dyn Transport>>, config: Config) -> Self {
-        let federation = watch::Sender::new(config.mode);
         Self {
-            federation,
+            federation: watch::Sender::new(config.mode),
+            floor: Arc::new(AtomicU64::new(config.effective_min_free())),
             log,
             transports,
-            config,
+            config: Mutex::new(config),
             statuses: Arc::default(),
             running: Mutex::default(),
             space: Mutex::default(),
+            common: Mutex::default(),
+            labels: Arc::default(),
+            reloading: tokio::sync::Mutex::default(),
         }
     }
 
@@ -106,35 +126,116 @@ impl Syncer {
     /// # Errors
     /// [`StateError`] if what is kept about a peer cannot be read.
     pub fn start(&self) -> Result<(), StateError> {
-        let state = State::new(self.log.clone());
-        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        let space = SpaceWatch::new(self.log.clone(), self.config.effective_min_free());
+        let config = locked(&self.config).clone();
+        let space = SpaceWatch::new(self.log.clone(), Arc::clone(&self.floor));
         let common = Common {
-            interval: self.config.effective_interval(),
+            interval: config.effective_interval(),
             log: self.log.clone(),
             transports: self.transports.clone(),
             statuses: Arc::clone(&self.statuses),
             pinning: Arc::default(),
             low: space.low(),
             federation: self.federation.subscribe(),
+            labels: Arc::clone(&self.labels),
         };
-        for peer in &self.config.peers {
-            let mut first = state.peer_state(&peer.name, &peer.endpoint)?;
-            first.mode = peer.mode;
-            first.phase = crate::machine::Phase::Paused;
-            let (commands, inbox) = mpsc::channel(16);
-            let task = PeerTask::new(peer.clone(), first, common.clone());
-            let task = tokio::spawn(task.run(inbox));
-            running.insert(peer.name.clone(), Running { commands, task });
+        *locked(&self.common) = Some(common);
+        for peer in &config.peers {
+            self.spawn(peer)?;
         }
-        *self.space.lock().unwrap_or_else(PoisonError::into_inner) = Some(tokio::spawn(space.run()));
+        *locked(&self.space) = Some(tokio::spawn(space.run()));
         Ok(())
+    }
+
+    fn spawn(&self, peer: &PeerConfig) -> Result<(), StateError> {
+        let Some(common) = locked(&self.common).clone() else { return Ok(()) };
+        let mut first = State::new(self.log.clone()).peer_state(&peer.name, &peer.endpoint)?;
+        first.mode = peer.mode;
+        first.phase = Phase::Paused;
+        let (commands, inbox) = mpsc::channel(16);
+        let (name, statuses) = (peer.name.clone(), Arc::clone(&self.statuses));
+        let pulling = tokio::spawn(PeerTask::new(peer.clone(), first, common).run(inbox));
+        let task = tokio::spawn(async move {
+            if let Err(fault) = pulling.await {
+                // What stood in its state when it ended must not stand there for ever, as if all were well.
+                tracing::error!(peer = %name, %fault, "peer {name} {}", ErrorCategory::Fault.reason());
+                statuses.halt(&name, ErrorCategory::Fault, Timestamp::now());
+            }
+        });
+        locked(&self.running).insert(peer.name.clone(), Running { commands, task });
+        Ok(())
+    }
+
+    async fn end(&self, name: &PeerName) {
+        let Some(peer) = locked(&self.running).remove(name) else { return };
+        drop(peer.commands);
+        let _ = peer.task.await;
+    }
+
+    /// Takes up another configuration: peers come, go and move, are paused and resumed; mode, interval and the floor under the
+    /// free space change. `reconnect` opens every connection anew, for a key that changed. What is kept about a peer that goes
+    /// stays, and it goes on from there should it come again. Returns what changed.
+    ///
+    /// The configuration is expected to be valid; see [`Config::validate`].
+    ///
+    /// # Errors
+    /// [`StateError`] if what is kept about a peer that comes cannot be read; everything else was taken up then.
+    pub async fn reload(&self, config: Config, reconnect: bool) -> Result<PeerChanges, StateError> {
+        let _one = self.reloading.lock().await;
+        let changes = PeerChanges::between(&locked(&self.config), &config);
+        let interval = config.effective_interval();
+        *locked(&self.config) = config;
+        if let Some(common) = &mut *locked(&self.common) {
+            common.interval = interval;
+        }
+        if let Some(floor) = changes.min_free {
+            self.floor.store(floor, Ordering::Relaxed);
+        }
+        if let Some(mode) = changes.mode {
+            self.set_mode(mode);
+        }
+        for name in &changes.removed {
+            self.end(name).await;
+            self.statuses.remove(name);
+        }
+        for peer in &changes.moved {
+            self.end(&peer.name).await;
+        }
+        // One that was stopped meanwhile has nothing to take up.
+        let names: Vec<_> = locked(&self.running).keys().cloned().collect();
+        for name in &names {
+            let _ = self.command(name, |done| Command::Reload(interval, reconnect, done)).await;
+        }
+        for (name, mode) in &changes.modes {
+            let _ = match mode {
+                PeerMode::Paused => self.pause(name).await,
+                PeerMode::Sync => self.resume(name).await,
+            };
+        }
+        let mut result = Ok(());
+        for peer in changes.moved.iter().chain(&changes.added) {
+            result = self.spawn(peer).and(result);
+        }
+        result.map(|()| changes)
+    }
+
+    /// The label of a peer in metrics: its name, or [`crate::measure::OTHER_PEERS`] beyond the first
+    /// [`crate::measure::MAX_PEER_LABELS`].
+    #[must_use]
+    pub fn label(&self, name: &PeerName) -> String {
+        self.labels.of(name)
+    }
+
+    /// Under how many free bytes peers are not pulled.
+    #[must_use]
+    pub fn min_free(&self) -> u64 {
+        self.floor.load(Ordering::Relaxed)
     }
 
     /// Stops pulling; what is in flight is dropped, what was given to the log is kept.
     pub async fn stop(&self) {
-        let running = std::mem::take(&mut *self.running.lock().unwrap_or_else(PoisonError::into_inner));
-        let space = self.space.lock().unwrap_or_else(PoisonError::into_inner).take();
+        *locked(&self.common) = None;
+        let running = std::mem::take(&mut *locked(&self.running));
+        let space = locked(&self.space).take();
         if let Some(space) = space {
             space.abort();
             // Until it is gone it holds the store, which its owner may want to open again.
@@ -165,7 +266,7 @@ impl Syncer {
         make: impl FnOnce(oneshot::Sender<Result<(), StateError>>) -> Command,
     ) -> Result<(), PeerCommandError> {
         let commands = {
-            let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+            let running = locked(&self.running);
             running.get(name).map(|peer| peer.commands.clone()).ok_or_else(|| self.unknown(name))?
         };
         let (done, answer) = oneshot::channel();
@@ -215,7 +316,8 @@ impl Syncer {
     /// # Errors
     /// [`CompareError`].
     pub async fn compare(&self, name: &PeerName) -> Result<Vec<(Origin, Compared)>, CompareError> {
-        let peer = self.config.peers.iter().find(|peer| peer.name == *name).ok_or_else(|| self.unknown(name))?;
+        let peer = locked(&self.config).peers.iter().find(|peer| peer.name == *name).cloned();
+        let peer = &peer.ok_or_else(|| self.unknown(name))?;
         let failed = |category| CompareError::Failed { peer: name.clone(), category };
         let link = link_to(&self.transports, peer, self.log.view()).map_err(|error| failed(error.category()))?;
         let identity = hard(IDENTIFY_DEADLINE, link.identify(IDENTIFY_DEADLINE)).await;
@@ -230,7 +332,8 @@ impl Syncer {
     }
 
     fn unknown(&self, name: &PeerName) -> UnknownPeer {
-        let names = self.config.peers.iter().map(|peer| peer.name.as_str()).collect::<Vec<_>>().join(", ");
+        let config = locked(&self.config);
+        let names = config.peers.iter().map(|peer| peer.name.as_str()).collect::<Vec<_>>().join(", ");
         UnknownPeer { name: name.clone(), known: if names.is_empty() { "none".to_owned() } else { names } }
     }
 

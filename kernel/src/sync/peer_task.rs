@@ -17,7 +17,8 @@ use crate::entropy;
 use crate::health::ErrorCategory;
 use crate::ids::{CortexId, Origin};
 use crate::log::{Asked, IngestError, LogHandle, LogView};
-use crate::machine::{Action, IdentityContext, IngestOutcome, Inspection, News, Now, PeerMachine, Source};
+use crate::machine::{Action, IdentityContext, IngestOutcome, Inspection, News, Now, PeerMachine, Phase, Source};
+use crate::measure::{EXCHANGE_FAILURES, FETCH_SECONDS, INGEST_SECONDS, PeerLabels};
 use crate::protocol::{EventBatch, FetchReply, Identity, MAX_WAIT, Pushed, RequestId, Scope};
 use crate::state::{PeerState, State, StateError};
 use crate::time::Timestamp;
@@ -43,14 +44,25 @@ pub(super) enum Command {
     Reset(Done),
     Wake(Done),
     Anew(Done),
+    /// The configuration was read again: this is the interval now, and whether whatever is open must be opened anew.
+    Reload(Duration, bool, Done),
 }
 
 enum Input {
-    Identity(u64, Result<Identity, TransportError>),
-    Answer(u64, Box<(Feed, Asked, Source)>, Result<Pushed, TransportError>),
+    /// Who it is, and its clock minus ours in milliseconds.
+    Identity(u64, Result<(Identity, i64), TransportError>),
+    /// With how long it took, unless it was waited for.
+    Answer(u64, Box<(Feed, Asked, Source)>, Option<Duration>, Result<Pushed, TransportError>),
     NoLink(u64, TransportError),
     Inspected(u64, Result<(), ErrorCategory>),
-    Ingested(u64, Option<Box<Feed>>, Result<crate::log::Ingested, IngestError>),
+    Ingested(u64, Option<Box<Feed>>, Stored, Result<crate::log::Ingested, IngestError>),
+}
+
+/// What a batch was, and how long it took.
+struct Stored {
+    events: u64,
+    bytes: u64,
+    took: Duration,
 }
 
 type InFlight = Pin<Box<dyn Future<Output = Input> + Send>>;
@@ -79,6 +91,26 @@ pub(super) struct PeerTask {
     low: watch::Receiver<bool>,
     /// What this cortex does in its federation.
     federation: watch::Receiver<FederationMode>,
+    measures: Measures,
+}
+
+/// How long this peer takes. Made when there is something to measure.
+struct Measures {
+    label: String,
+    fetch: Option<metrics::Histogram>,
+    ingest: Option<metrics::Histogram>,
+}
+
+impl Measures {
+    fn fetched(&mut self, took: Duration) {
+        let made = || metrics::histogram!(FETCH_SECONDS.name, "peer" => self.label.clone());
+        self.fetch.get_or_insert_with(made).record(took);
+    }
+
+    fn ingested(&mut self, took: Duration) {
+        let made = || metrics::histogram!(INGEST_SECONDS.name, "peer" => self.label.clone());
+        self.ingest.get_or_insert_with(made).record(took);
+    }
 }
 
 /// What all peers' tasks have in common.
@@ -91,11 +123,13 @@ pub(super) struct Common {
     pub(super) pinning: Arc<Mutex<()>>,
     pub(super) low: watch::Receiver<bool>,
     pub(super) federation: watch::Receiver<FederationMode>,
+    pub(super) labels: Arc<PeerLabels>,
 }
 
 impl PeerTask {
     pub(super) fn new(peer: PeerConfig, status: PeerState, common: Common) -> Self {
-        let Common { interval, log, transports, statuses, pinning, low, federation } = common;
+        let Common { interval, log, transports, statuses, pinning, low, federation, labels } = common;
+        let measures = Measures { label: labels.of(&peer.name), fetch: None, ingest: None };
         let context =
             IdentityContext { own: log.view().local().cortex_id, pin: status.cortex_id, pinned_elsewhere: Vec::new() };
         let machine = PeerMachine::new(interval.min(MAX_WAIT), context, status.health.clone());
@@ -120,6 +154,7 @@ impl PeerTask {
             pinning,
             low,
             federation,
+            measures,
         };
         task.publish();
         task
@@ -206,6 +241,17 @@ impl PeerTask {
                 self.machine.wake();
                 (done, Ok(()))
             }
+            Command::Reload(interval, reconnect, done) => {
+                self.machine.set_interval(interval.min(MAX_WAIT));
+                // What could not be dialled as it was configured may be possible now.
+                let unusable = self.machine.health().last_error == Some(ErrorCategory::Configuration);
+                if reconnect || unusable && self.machine.phase() == Phase::Halted {
+                    self.halt();
+                    self.link = None;
+                    self.machine.reconnect();
+                }
+                (done, Ok(()))
+            }
             Command::Anew(done) => {
                 self.close_feed();
                 self.machine.ask_anew(self.now());
@@ -245,7 +291,10 @@ impl PeerTask {
         let (now, chance) = (self.now(), entropy::random() as u64);
         match input {
             Input::Identity(number, answer) => {
-                let answer = answer.map_err(|error| self.note(&error));
+                let answer = answer.map_err(|error| self.note(&error)).map(|(identity, skew)| {
+                    self.status.skew_ms = Some(skew);
+                    identity
+                });
                 self.machine.set_pinned_elsewhere(self.statuses.pinned_under_others(&self.peer.name));
                 self.machine.handle_identity(now, number, answer, chance);
             }
@@ -253,8 +302,11 @@ impl PeerTask {
                 let category = self.note(&error);
                 self.machine.handle_reply(now, number, Source::Asked, Err(category), chance);
             }
-            Input::Answer(number, kept, answer) => {
+            Input::Answer(number, kept, took, answer) => {
                 let (feed, asked, source) = *kept;
+                if let (Some(took), Ok(Pushed::Reply(_))) = (took, &answer) {
+                    self.measures.fetched(took);
+                }
                 self.feed = Some(feed);
                 self.asked = Some(asked);
                 match answer {
@@ -272,8 +324,9 @@ impl PeerTask {
                 }
             }
             Input::Inspected(number, outcome) => self.machine.handle_inspected(now, number, outcome, chance),
-            Input::Ingested(number, feed, result) => {
+            Input::Ingested(number, feed, batch, result) => {
                 self.feed = feed.map(|feed| *feed);
+                self.count(&batch, &result);
                 let outcome = match result {
                     Ok(ingested) => IngestOutcome::Done(ingested),
                     Err(IngestError::NotAsked) => IngestOutcome::NotAsked,
@@ -286,6 +339,19 @@ impl PeerTask {
                 };
                 self.machine.handle_ingested(now, number, outcome, chance);
             }
+        }
+    }
+
+    fn count(&mut self, batch: &Stored, result: &Result<crate::log::Ingested, IngestError>) {
+        let received = &mut self.status.received;
+        received.events += batch.events;
+        received.bytes += batch.bytes;
+        if let Ok(ingested) = result {
+            received.stored += ingested.stored as u64;
+            self.measures.ingested(batch.took);
+        }
+        if batch.events > 0 {
+            self.status.last_received = Some(Timestamp::now());
         }
     }
 
@@ -314,8 +380,13 @@ impl PeerTask {
                 Action::Ingest { number, batch } => self.ingest(number, *batch),
                 Action::Timer { token, at } => self.timer = Some((token, self.started + at)),
                 Action::Save { health, news } => {
-                    if matches!(news, News::Failed(_) | News::StillFailing(_)) {
+                    if let News::Failed(category) | News::StillFailing(category) = news {
                         self.close_feed();
+                        metrics::counter!(EXCHANGE_FAILURES.name, "category" => category.as_str()).increment(1);
+                        if matches!(category, ErrorCategory::Tls | ErrorCategory::Auth) {
+                            // What was read from files may have been replaced by now.
+                            self.link = None;
+                        }
                     }
                     self.tell(news);
                     if let Err(error) = self.state.set_health(&self.peer.name, &health).await {
@@ -339,7 +410,14 @@ impl PeerTask {
         let link = self.link();
         self.in_flight = Some(Box::pin(async move {
             let answer = match link {
-                Ok(link) => hard(IDENTIFY_DEADLINE, link.identify(IDENTIFY_DEADLINE)).await,
+                Ok(link) => {
+                    let asked = Instant::now();
+                    let answer = hard(IDENTIFY_DEADLINE, link.identify(IDENTIFY_DEADLINE)).await;
+                    answer.map(|identity| {
+                        let skew = skew_ms(identity.time, Timestamp::now(), asked.elapsed());
+                        (identity, skew)
+                    })
+                }
                 Err(error) => Err(error),
             };
             Input::Identity(number, answer)
@@ -356,11 +434,15 @@ impl PeerTask {
             Some(feed) => Ok(feed),
             None => self.link().map(|link| Feed::new(link, Arc::clone(&self.told))),
         };
+        // Whoever has caught up waits for something new, and not for the peer.
+        let timed = wait.is_zero() || self.machine.phase() == Phase::CatchingUp;
         self.in_flight = Some(Box::pin(async move {
             match feed {
                 Ok(mut feed) => {
+                    let began = Instant::now();
                     let (asked, source, answer) = feed.next(&question).await;
-                    Input::Answer(number, Box::new((feed, asked, source)), answer)
+                    let took = timed.then(|| began.elapsed());
+                    Input::Answer(number, Box::new((feed, asked, source)), took, answer)
                 }
                 Err(error) => Input::NoLink(number, error),
             }
@@ -419,6 +501,9 @@ impl PeerTask {
         let mut feed = self.feed.take().map(Box::new);
         self.in_flight = Some(Box::pin(async move {
             let (holder, heads) = (batch.from, batch.heads.clone());
+            let bytes = batch.events.iter().map(|(_, record)| record.len() as u64).sum();
+            let mut stored = Stored { events: batch.events.len() as u64, bytes, took: Duration::ZERO };
+            let began = Instant::now();
             let ingested = async {
                 match asked {
                     Some(asked) => log.ingest_visibly(peer, asked, batch).await,
@@ -437,7 +522,8 @@ impl PeerTask {
                 // They were compared: so far the peer holds what we wrote.
                 log.view().receipts().note(holder, &heads);
             }
-            Input::Ingested(number, feed, result)
+            stored.took = began.elapsed();
+            Input::Ingested(number, feed, stored, result)
         }));
     }
 
@@ -458,7 +544,8 @@ impl PeerTask {
         let mut status = self.status.clone();
         // What the store keeps is the truth; if it cannot be read, the last known values stand.
         if let Ok(stored) = self.state.peer_state(&self.peer.name, &self.peer.endpoint) {
-            status = PeerState { mode: self.status.mode, ..stored };
+            let PeerState { mode, skew_ms, last_received, received, .. } = self.status;
+            status = PeerState { mode, skew_ms, last_received, received, ..stored };
         }
         // Of what is not pulled nobody lags behind.
         status.lag = self.machine.lag().filter(|_| self.federation.borrow().pulls());
@@ -466,6 +553,14 @@ impl PeerTask {
         status.health = self.machine.health().clone();
         self.statuses.publish(status);
     }
+}
+
+/// How far a clock that said `theirs` is ahead of ours in milliseconds, when its answer came after `took`. Where it was read
+/// within that time is not known: what that may account for is left out.
+fn skew_ms(theirs: Timestamp, ours: Timestamp, took: Duration) -> i64 {
+    let half = i64::try_from(took.as_micros() / 2).unwrap_or(i64::MAX);
+    let apart = theirs.as_micros().saturating_sub(ours.as_micros()).saturating_add(half);
+    apart.signum() * (apart.saturating_abs() - half).max(0) / 1000
 }
 
 /// A way to reach a peer, over the transport that its endpoint names.
@@ -511,5 +606,23 @@ async fn sleep_until(timer: Option<(u64, Instant)>) {
     match timer {
         Some((_, at)) => tokio::time::sleep_until(at).await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn skew_leaves_out_what_the_road_may_account_for() {
+        let at = |ms: i64| Timestamp::from_micros(ms * 1000);
+        let took = Duration::from_millis(100);
+        // Read in the middle of the road, clocks agree ...
+        assert_eq!(skew_ms(at(950), at(1000), took), 0);
+        // ... and at either end of it nothing is claimed.
+        assert_eq!((skew_ms(at(900), at(1000), took), skew_ms(at(1000), at(1000), took)), (0, 0));
+        assert_eq!(skew_ms(at(6000), at(1000), took), 5000);
+        assert_eq!(skew_ms(at(1000), at(6000), took), -4900);
+        assert_eq!(skew_ms(at(1000), at(1000), Duration::ZERO), 0);
     }
 }

@@ -1,5 +1,7 @@
 //! Pulling stops before the disk is full: what is left is for appends, and for the store to go on with.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -16,13 +18,13 @@ const fn is_low(was_low: bool, free: u64, floor: u64) -> bool {
 
 pub(super) struct SpaceWatch {
     log: LogHandle,
-    floor: u64,
+    floor: Arc<AtomicU64>,
     low: watch::Sender<bool>,
 }
 
 impl SpaceWatch {
     /// Looks once.
-    pub(super) fn new(log: LogHandle, floor: u64) -> Self {
+    pub(super) fn new(log: LogHandle, floor: Arc<AtomicU64>) -> Self {
         let watch = Self { log, floor, low: watch::Sender::new(false) };
         watch.look();
         watch
@@ -38,7 +40,6 @@ impl SpaceWatch {
             tokio::time::sleep(EVERY).await;
             self.look();
             let failed = self.log.view().failure();
-            metrics::gauge!("antiphon_store_read_only").set(f64::from(u8::from(failed.is_some())));
             if failed.is_some() {
                 // Whoever writes next would do so too, but perhaps nobody does.
                 self.log.recover().await;
@@ -56,14 +57,14 @@ impl SpaceWatch {
                 return;
             }
         };
-        metrics::gauge!("antiphon_disk_free_bytes").set(free as f64);
         let was_low = *self.low.borrow();
-        let low = is_low(was_low, free, self.floor);
+        let floor = self.floor.load(Ordering::Relaxed);
+        let low = is_low(was_low, free, floor);
         if low == was_low {
             return;
         }
         self.low.send_replace(low);
-        let (free, floor) = (free >> 20, self.floor >> 20);
+        let (free, floor) = (free >> 20, floor >> 20);
         if low {
             tracing::error!(
                 "the disk has {free} MiB left, less than the {floor} MiB that are to stay free: peers are served, and none \

@@ -6,9 +6,11 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use tokio::sync::{broadcast, watch};
 
 use crate::clock::MAX_CLOCK_ENTRIES;
+use crate::health::ErrorCategory;
 use crate::ids::{CortexId, PeerName};
 use crate::machine::Phase;
 use crate::state::PeerState;
+use crate::time::Timestamp;
 
 pub(super) type Live = Arc<[CortexId]>;
 
@@ -60,9 +62,30 @@ impl Statuses {
             let _ = self.events.send(event);
         }
         if now != before.as_ref().and_then(live) {
-            let all = peers.values().filter_map(live).take(MAX_CLOCK_ENTRIES);
-            self.live.send_replace(all.collect());
+            self.tell_live(&peers);
         }
+    }
+
+    fn tell_live(&self, peers: &BTreeMap<PeerName, PeerState>) {
+        let all = peers.values().filter_map(live).take(MAX_CLOCK_ENTRIES);
+        self.live.send_replace(all.collect());
+    }
+
+    /// A peer is not configured any more.
+    pub(super) fn remove(&self, name: &PeerName) {
+        let mut peers = self.peers.write().unwrap_or_else(PoisonError::into_inner);
+        if peers.remove(name).as_ref().and_then(live).is_some() {
+            self.tell_live(&peers);
+        }
+    }
+
+    /// Nobody pulls a peer any more.
+    pub(super) fn halt(&self, name: &PeerName, why: ErrorCategory, now: Timestamp) {
+        let Some(mut status) = self.read().get(name).cloned() else { return };
+        status.health.failed(now, why);
+        status.phase = Phase::Halted;
+        status.lag = None;
+        self.publish(status);
     }
 
     pub(super) fn subscribe(&self) -> broadcast::Receiver<SyncEvent> {

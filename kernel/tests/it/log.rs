@@ -283,5 +283,5 @@ fn an_entry_is_found_by_place_id_and_dot() {
     let entry = view.entry(appended.seq).unwrap().unwrap();
     assert_eq!(entry.to_cloud_event().unwrap()["subject"], "a");
     assert_eq!(view.entry(Seq::new(2)).unwrap(), None);
-    assert_eq!(view.identity().head, view.head_cursor());
+    assert_eq!(view.identity(Timestamp::now()).head, view.head_cursor());
 }

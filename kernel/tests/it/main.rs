@@ -8,6 +8,7 @@ mod log;
 mod lost_event;
 mod mesh;
 mod random;
+mod reload;
 mod replay;
 mod replay_model;
 mod replayers;

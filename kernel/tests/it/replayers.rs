@@ -111,6 +111,7 @@ fn a_conflict_is_seen_and_resolved_everywhere() {
         assert_eq!(conflict.subject, "doc");
         assert_eq!(conflict.events.iter().map(|(_, id)| *id).collect::<Vec<_>>(), ids);
     }
+    assert!(cores.iter().all(|core| core.conflicts() == 1));
     let (_, last) = diaries[1].stands.lock().unwrap().last().cloned().unwrap();
     assert!(matches!(last, Some(Standing::Concurrent { with }) if with.len() == 2));
     // Node 1 resolves, by an event that has seen all three.
@@ -118,8 +119,9 @@ fn a_conflict_is_seen_and_resolved_everywhere() {
     append(&mut nodes[1], "doc", &context);
     meet(&mut nodes, &mut cores);
     meet(&mut nodes, &mut cores);
-    for (node, diary) in nodes.iter().zip(&diaries) {
+    for ((node, diary), counted) in nodes.iter().zip(&diaries).zip(&cores) {
         assert_eq!(conflicts(&*node.store, NAME).unwrap(), []);
+        assert_eq!((counted.conflicts(), core(node, diary).conflicts()), (0, 0), "also when it is opened again");
         assert_eq!(diary.stands.lock().unwrap().last().unwrap().1, Some(Standing::Supersedes));
         assert_eq!(node.digest(), nodes[0].digest());
     }
@@ -139,6 +141,7 @@ fn what_was_not_replayed_is_never_superseded() {
     append(&mut nodes[0], "doc", &seen);
     drain(&mut core);
     assert_eq!(conflicts(&*nodes[0].store, NAME).unwrap().len(), 1);
+    assert_eq!((core.conflicts(), self::core(&nodes[0], &diary).conflicts()), (1, 1));
     // Once it was replayed, an append on top of it is an answer to it.
     let seen = core.clock().clone();
     append(&mut nodes[0], "doc", &seen);

@@ -49,6 +49,7 @@ pub(super) struct WireIdentity {
     version: WireText,
     head: WireCursor,
     head_time: i64,
+    time: i64,
     digest: [u8; 16],
 }
 
@@ -128,6 +129,7 @@ pub(super) fn wire_identity(identity: &Identity) -> WireIdentity {
         version: wire_text(&identity.version),
         head: wire_cursor(&identity.head),
         head_time: identity.head_time.as_micros(),
+        time: identity.time.as_micros(),
         digest: identity.digest.to_bytes(),
     }
 }
@@ -143,6 +145,7 @@ pub(super) fn identity_from(wire: WireIdentity) -> Result<Identity, WireError> {
         epoch: head.epoch,
         head,
         head_time: Timestamp::from_micros(wire.head_time),
+        time: Timestamp::from_micros(wire.time),
         digest: Digest::from_bytes(wire.digest),
     })
 }

@@ -85,6 +85,7 @@ fn greetings() -> Vec<Message> {
         epoch: Epoch::new(3),
         head: cursor(12),
         head_time: Timestamp::from_micros(5),
+        time: Timestamp::from_micros(6),
         digest: Digest::of(b"all"),
     };
     let hello = |key: &str| Hello {

@@ -23,8 +23,9 @@ impl World {
     pub(super) fn arrive(&mut self, to: usize, packet: Packet) -> Result<(), String> {
         match packet {
             Packet::Identify { client, run, cortex, number } => {
+                let now = self.clock(to).wall;
                 let Some(process) = self.process(to) else { return Ok(()) };
-                let identity = process.log.view().identity();
+                let identity = process.log.view().identity(now);
                 invariants::told(self, to, &Heads::default(), Some(identity.head))?;
                 let identity = self.identify_falsely(to, identity);
                 self.send(to, client, Packet::Identity { run, cortex, number, identity });

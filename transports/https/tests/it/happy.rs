@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use antiphon_https::Limits;
-use antiphon_kernel::protocol::{FetchReply, Refusal};
+use antiphon_kernel::protocol::{FetchReply, Identity, Refusal};
 use antiphon_kernel::transport::{Link, Transport};
 
 use crate::certificates::Authority;
@@ -16,7 +16,8 @@ async fn a_peer_is_identified_and_read_over_tls() {
     let node = node_with(Some(authority.issue("127.0.0.1")), Limits::default()).await;
     node.append(3).await;
     let link = transport(key()).link(&peer(format!("https://{}", node.addr()), Some(&authority.ca())), &own()).unwrap();
-    assert_eq!(link.identify(PATIENCE).await.unwrap(), node.service.identity());
+    let told = link.identify(PATIENCE).await.unwrap();
+    assert_eq!(told, Identity { time: told.time, ..node.service.identity() });
     let reply = link.fetch(&node.question(Duration::ZERO), PATIENCE).await.unwrap();
     let FetchReply::Batch(batch) = reply else { panic!("{reply:?}") };
     assert_eq!((batch.events.len(), batch.last.seq.get()), (3, 3));

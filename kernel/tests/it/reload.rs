@@ -1,0 +1,167 @@
+//! What may change while a cortex runs: who is pulled, how often, under which key. And what must show at once.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use antiphon_kernel::condition::Condition;
+use antiphon_kernel::config::{Config, FederationMode, Interval, PeerConfig, PeerMode, SharedKey};
+use antiphon_kernel::cortex::Cortex;
+use antiphon_kernel::event::Draft;
+use antiphon_kernel::health::ErrorCategory;
+use antiphon_kernel::ids::PeerName;
+use antiphon_kernel::log::LocalIdentity;
+use antiphon_kernel::machine::Phase;
+use antiphon_kernel::protocol::{FetchReply, FetchRequest, Identity};
+use antiphon_kernel::state::PeerState;
+use antiphon_kernel::testing::{MemoryNetwork, MemoryStore};
+use antiphon_kernel::time::Timestamp;
+use antiphon_kernel::transport::{Link, Transport, TransportError};
+use async_trait::async_trait;
+
+fn peer(name: &str) -> PeerConfig {
+    let endpoint = format!("memory://{name}");
+    PeerConfig { name: PeerName::new(name).unwrap(), endpoint, ca: None, mode: PeerMode::Sync }
+}
+
+fn config(peers: Vec<PeerConfig>) -> Config {
+    Config { interval: Some(Interval::new(Duration::from_secs(1)).unwrap()), peers, ..Config::default() }
+}
+
+async fn start(network: &MemoryNetwork, own: &str, peers: Vec<PeerConfig>) -> Cortex {
+    let builder = Cortex::builder(Arc::new(MemoryStore::new())).name(own).config(config(peers));
+    let cortex = builder.transport(network.clone()).start().await.unwrap();
+    network.serve(own, cortex.service().clone());
+    cortex
+}
+
+async fn until(what: &str, condition: impl Fn() -> bool) {
+    let waiting = async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    assert!(tokio::time::timeout(Duration::from_secs(20), waiting).await.is_ok(), "never happened: {what}");
+}
+
+fn status(cortex: &Cortex, peer: &str) -> Option<PeerState> {
+    cortex.syncer().peers().into_iter().find(|p| p.name.as_str() == peer)
+}
+
+fn holds(cortex: &Cortex, events: u64) -> bool {
+    cortex.view().head().seq.get() == events
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn peers_come_go_and_come_back_where_they_were() {
+    let network = MemoryNetwork::new();
+    let (bravo, charlie) = (start(&network, "bravo", vec![]).await, start(&network, "charlie", vec![]).await);
+    let alpha = start(&network, "alpha", vec![peer("bravo")]).await;
+    bravo.append(Draft::new("t", "1")).await.unwrap();
+    until("bravo's event", || holds(&alpha, 1)).await;
+    let keys = [SharedKey::default()];
+    let changes = alpha.reload(config(vec![peer("charlie")]), &keys, false).await.unwrap();
+    assert_eq!((changes.added.len(), changes.removed.len()), (1, 1));
+    assert!(status(&alpha, "bravo").is_none(), "a removed peer is not shown any more, and not pulled");
+    bravo.append(Draft::new("t", "2")).await.unwrap();
+    charlie.append(Draft::new("t", "3")).await.unwrap();
+    until("charlie's event", || holds(&alpha, 2)).await;
+    let kept = alpha.state().peer_state(&PeerName::new("bravo").unwrap(), "").unwrap();
+    assert_eq!(kept.cursor.unwrap().seq.get(), 1, "cursor and pin stay");
+    assert_eq!(kept.cortex_id, Some(bravo.view().local().cortex_id));
+    // Back again, under another endpoint, beside one that is paused now.
+    network.serve("elsewhere", bravo.service().clone());
+    let moved = PeerConfig { endpoint: "memory://elsewhere".into(), ..peer("bravo") };
+    let paused = PeerConfig { mode: PeerMode::Paused, ..peer("charlie") };
+    alpha.reload(config(vec![moved.clone(), paused]), &keys, false).await.unwrap();
+    until("bravo's second event", || holds(&alpha, 3)).await;
+    let charlies = status(&alpha, "charlie").unwrap();
+    assert_eq!((charlies.phase, charlies.mode), (Phase::Paused, PeerMode::Paused));
+    // An invalid one changes nothing.
+    let twice = config(vec![peer("bravo"), peer("bravo")]);
+    assert!(alpha.reload(twice, &keys, false).await.unwrap_err().to_string().contains("stands twice"));
+    assert_eq!(alpha.syncer().peers().len(), 2);
+    // Mode and floor are taken up as well, and the same configuration again is no change.
+    let publisher = Config { mode: FederationMode::Publish, min_free_mib: Some(7), ..config(vec![moved]) };
+    let changes = alpha.reload(publisher.clone(), &keys, false).await.unwrap();
+    assert_eq!((changes.mode, changes.min_free), (Some(FederationMode::Publish), Some(7 << 20)));
+    assert_eq!((alpha.service().mode(), alpha.syncer().min_free()), (FederationMode::Publish, 7 << 20));
+    assert!(alpha.reload(publisher, &keys, true).await.unwrap().is_empty());
+    for cortex in [alpha, bravo, charlie] {
+        cortex.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_keys_are_valid_while_one_replaces_the_other() {
+    let cortex = start(&MemoryNetwork::new(), "alpha", vec![]).await;
+    let key = |text: &str| SharedKey::new(&text.repeat(32)).unwrap();
+    let lets_in = |text: &str| cortex.service().authorises(Some(text.repeat(32).as_bytes()));
+    assert!(cortex.service().authorises(None), "open mode");
+    let mut changes = cortex.service().watch_keys();
+    cortex.reload(config(vec![]), &[key("a"), key("b")], true).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(20), changes.changed()).await.expect("whoever is in is told");
+    assert!(lets_in("a") && lets_in("b") && !lets_in("c") && !cortex.service().authorises(None));
+    cortex.reload(config(vec![]), &[key("b")], true).await.unwrap();
+    assert!(!lets_in("a") && lets_in("b"));
+    cortex.stop().await;
+}
+
+/// A transport with a bug.
+struct Broken;
+
+struct BrokenLink;
+
+impl Transport for Broken {
+    fn schemes(&self) -> &'static [&'static str] {
+        &["broken"]
+    }
+
+    fn link(&self, _: &PeerConfig, _: &LocalIdentity) -> Result<Box<dyn Link>, TransportError> {
+        Ok(Box::new(BrokenLink))
+    }
+}
+
+#[async_trait]
+impl Link for BrokenLink {
+    async fn identify(&self, _: Duration) -> Result<Identity, TransportError> {
+        panic!("a bug in a transport")
+    }
+
+    async fn fetch(&self, _: &FetchRequest, _: Duration) -> Result<FetchReply, TransportError> {
+        panic!("a bug in a transport")
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_died_does_not_look_like_a_quiet_peer() {
+    let peer = PeerConfig { endpoint: "broken://x".into(), ..peer("bravo") };
+    let builder = Cortex::builder(Arc::new(MemoryStore::new())).config(config(vec![peer])).transport(Broken);
+    let cortex = builder.start().await.unwrap();
+    until("the fault shows", || status(&cortex, "bravo").unwrap().phase == Phase::Halted).await;
+    let bravo = status(&cortex, "bravo").unwrap();
+    assert_eq!(bravo.health.last_error, Some(ErrorCategory::Fault));
+    assert_eq!(Condition::of(&bravo, Timestamp::now()), Condition::Halted);
+    assert_eq!(bravo.lag, None);
+    cortex.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_came_and_what_went_is_counted_by_peer() {
+    let network = MemoryNetwork::new();
+    let bravo = start(&network, "bravo", vec![]).await;
+    bravo.append(Draft::new("t", "1")).await.unwrap();
+    let alpha = start(&network, "alpha", vec![peer("bravo")]).await;
+    until("the event", || holds(&alpha, 1)).await;
+    let counted = || status(&alpha, "bravo").filter(|bravo| bravo.received.stored == 1);
+    until("it is counted", || counted().is_some()).await;
+    let bravos = counted().unwrap();
+    assert!(bravos.received.events == 1 && bravos.received.bytes > 10 && bravos.last_received.is_some(), "{bravos:?}");
+    assert_eq!(bravos.skew_ms, Some(0), "one clock");
+    assert_eq!(Condition::of(&bravos, Timestamp::now()).is_up(), Some(true));
+    let served = bravo.service().served_by_asker();
+    assert_eq!((served.len(), served[0].0, served[0].1.events), (1, alpha.view().local().cortex_id, 1));
+    assert_eq!(served[0].1.bytes, bravos.received.bytes);
+    for cortex in [alpha, bravo] {
+        cortex.stop().await;
+    }
+}
