@@ -31,7 +31,7 @@ pub struct Resolved {
     pub set_aside: u64,
 }
 
-/// Why a fork was not resolved. Nothing was changed.
+/// Why a fork was not resolved. Where a write failed it may have been all the same, wholly; else nothing was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum ResolveError {
     /// No fork that is known here has a version of this digest.
@@ -213,8 +213,12 @@ impl Log {
         self.options.process = (self.options.entropy)() as u64;
         self.view.shared.process.store(self.options.process, std::sync::atomic::Ordering::Relaxed);
         self.fail(&StoreError::new(StoreErrorKind::ReadOnly, "the log is being rewritten"));
-        self.recover_rewritten()?;
+        let recovered = self.recover_rewritten();
         committed?;
+        if let Err(error) = recovered {
+            // What was asked for is done, and durable. Whoever reads or writes next meets the damage.
+            tracing::error!(%error, %origin, from, "a fork was resolved, and then the log could not be read again");
+        }
         tracing::warn!(%origin, from, events = moved, "a fork was resolved: events were set aside");
         Ok(moved)
     }

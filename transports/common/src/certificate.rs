@@ -1,7 +1,7 @@
 //! The server's certificate, taken up anew when its files change.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 use std::time::SystemTime;
 
 use rustls::ServerConfig;
@@ -36,7 +36,13 @@ pub struct Certificate {
     files: TlsFiles,
     alpn: &'static [u8],
     stamp: Mutex<Stamp>,
-    current: RwLock<Arc<ServerConfig>>,
+    current: RwLock<Shown>,
+}
+
+#[derive(Debug)]
+struct Shown {
+    config: Arc<ServerConfig>,
+    leaf: CertificateDer<'static>,
 }
 
 impl Certificate {
@@ -47,14 +53,24 @@ impl Certificate {
     pub fn load(files: TlsFiles, alpn: &'static [u8]) -> Result<Self, CertificateError> {
         // The stamp first: a change in between is then seen next time.
         let stamp = Mutex::new(stamp(&files));
-        let current = RwLock::new(Arc::new(config(&files, alpn)?));
+        let current = RwLock::new(read(&files, alpn)?);
         Ok(Self { files, alpn, stamp, current })
+    }
+
+    fn shown(&self) -> RwLockReadGuard<'_, Shown> {
+        self.current.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What is shown now.
     #[must_use]
     pub fn current(&self) -> Arc<ServerConfig> {
-        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.shown().config)
+    }
+
+    /// The server's own certificate as it is shown now, in DER form.
+    #[must_use]
+    pub fn leaf(&self) -> Vec<u8> {
+        self.shown().leaf.to_vec()
     }
 
     /// Takes up changed files; true if they were. Files that cannot be used change nothing: what is served stays served.
@@ -65,9 +81,9 @@ impl Certificate {
             return false;
         }
         *last = now;
-        match config(&self.files, self.alpn) {
-            Ok(config) => {
-                *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
+        match read(&self.files, self.alpn) {
+            Ok(shown) => {
+                *self.current.write().unwrap_or_else(PoisonError::into_inner) = shown;
                 tracing::info!(cert = %self.files.cert.display(), "the new certificate is in use");
                 true
             }
@@ -86,14 +102,12 @@ fn stamp(files: &TlsFiles) -> Stamp {
     })
 }
 
-fn config(files: &TlsFiles, alpn: &[u8]) -> Result<ServerConfig, CertificateError> {
+fn read(files: &TlsFiles, alpn: &[u8]) -> Result<Shown, CertificateError> {
     let fault = |path: &Path, reason: String| CertificateError { path: path.to_owned(), reason };
     let chain = CertificateDer::pem_file_iter(&files.cert)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
         .map_err(|e| fault(&files.cert, e.to_string()))?;
-    if chain.is_empty() {
-        return Err(fault(&files.cert, "it holds no certificate".to_owned()));
-    }
+    let leaf = chain.first().cloned().ok_or_else(|| fault(&files.cert, "it holds no certificate".to_owned()))?;
     let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|e| fault(&files.key, e.to_string()))?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut config = ServerConfig::builder_with_provider(provider)
@@ -103,5 +117,5 @@ fn config(files: &TlsFiles, alpn: &[u8]) -> Result<ServerConfig, CertificateErro
         .with_single_cert(chain, key)
         .map_err(|e| fault(&files.cert, format!("it does not go with {}: {e}", files.key.display())))?;
     config.alpn_protocols = vec![alpn.to_vec()];
-    Ok(config)
+    Ok(Shown { config: Arc::new(config), leaf })
 }

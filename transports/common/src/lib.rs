@@ -5,6 +5,7 @@ mod authorities;
 mod certificate;
 mod errors;
 mod frames;
+pub mod measure;
 mod slots;
 mod wire;
 
@@ -12,5 +13,6 @@ pub use authorities::client_config;
 pub use certificate::{Certificate, CertificateError, TlsFiles};
 pub use errors::{configuration, failure, from_wire, presentable};
 pub use frames::Frames;
+pub use measure::Rejected;
 pub use slots::{Slot, Slots};
 pub use wire::WireBytes;

@@ -4,9 +4,12 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::measure::{CONNECTIONS, Rejected};
+
 /// Room for so many connections.
 #[derive(Debug)]
 pub struct Slots {
+    transport: &'static str,
     total: usize,
     per_address: usize,
     taken: Mutex<Taken>,
@@ -26,15 +29,20 @@ pub struct Slot {
 }
 
 impl Slots {
-    /// Room for `total`, and for `per_address` of them from one address; an IPv6 network of 64 bits counts as one.
+    /// Room for `total` connections of a transport, and for `per_address` of them from one address; an IPv6 network of 64 bits counts as one.
     #[must_use]
-    pub fn new(total: usize, per_address: usize) -> Arc<Self> {
-        Arc::new(Self { total, per_address, taken: Mutex::default() })
+    pub fn new(transport: &'static str, total: usize, per_address: usize) -> Arc<Self> {
+        metrics::gauge!(CONNECTIONS.name, "transport" => transport).set(0.0);
+        Arc::new(Self { transport, total, per_address, taken: Mutex::default() })
     }
 
     fn lock(&self) -> MutexGuard<'_, Taken> {
         // Nothing panics while it holds the lock.
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tell(&self, total: usize) {
+        metrics::gauge!(CONNECTIONS.name, "transport" => self.transport).set(total as f64);
     }
 
     /// Room for a connection from this address, if there is any.
@@ -44,9 +52,11 @@ impl Slots {
         let mut taken = self.lock();
         let here = taken.by_address.get(&address).copied().unwrap_or(0);
         if taken.total >= self.total || here >= self.per_address {
+            Rejected::NoRoom.count(self.transport);
             return None;
         }
         taken.total += 1;
+        self.tell(taken.total);
         taken.by_address.insert(address, here + 1);
         Some(Slot { slots: Arc::clone(self), address })
     }
@@ -56,6 +66,7 @@ impl Drop for Slot {
     fn drop(&mut self) {
         let mut taken = self.slots.lock();
         taken.total = taken.total.saturating_sub(1);
+        self.slots.tell(taken.total);
         if let Some(here) = taken.by_address.get_mut(&self.address) {
             *here -= 1;
             if *here == 0 {
@@ -87,7 +98,7 @@ mod tests {
 
     #[test]
     fn room_is_bounded_and_comes_back() {
-        let slots = Slots::new(3, 2);
+        let slots = Slots::new("test", 3, 2);
         let first = slots.take(ip("10.0.0.1")).unwrap();
         let _second = slots.take(ip("::ffff:10.0.0.1")).unwrap();
         assert!(slots.take(ip("10.0.0.1")).is_none(), "two for one address");
@@ -99,7 +110,7 @@ mod tests {
 
     #[test]
     fn one_ipv6_network_is_one_address() {
-        let slots = Slots::new(1024, 1);
+        let slots = Slots::new("test", 1024, 1);
         let _first = slots.take(ip("2001:db8::1")).unwrap();
         assert!(slots.take(ip("2001:db8::2:3")).is_none());
         assert!(slots.take(ip("2001:db8:0:1::1")).is_some());

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use antiphon_transport_common::{Certificate, Slots, WireBytes};
+use antiphon_transport_common::{Certificate, Rejected, Slots, WireBytes};
 use axum::Router;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -18,6 +18,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt;
 
+use crate::TRANSPORT;
 use crate::counted_io::CountedIo;
 use crate::guarded_io::{Activity, GuardedIo};
 use crate::limits::Limits;
@@ -38,7 +39,7 @@ pub(crate) struct Door {
 
 /// Lets connections in until `closing`; returns those that are left.
 pub(crate) async fn run(listener: TcpListener, door: Door) -> JoinSet<()> {
-    let slots = Slots::new(door.limits.connections, door.limits.per_address);
+    let slots = Slots::new(TRANSPORT, door.limits.connections, door.limits.per_address);
     let mut closing = door.closing.clone();
     let mut connections = JoinSet::new();
     let mut check = tokio::time::interval(door.limits.certificate_check.max(Duration::from_millis(1)));
@@ -110,8 +111,14 @@ async fn serve(stream: TcpStream, from: SocketAddr, mut door: Door) {
     };
     match shaken {
         Ok(Ok(stream)) => http(stream, from, door).await,
-        Ok(Err(error)) => tracing::debug!(%from, %error, "no TLS session"),
-        Err(_) => tracing::debug!(%from, "no TLS session in time"),
+        Ok(Err(error)) => {
+            Rejected::Tls.count(TRANSPORT);
+            tracing::debug!(%from, %error, "no TLS session");
+        }
+        Err(_) => {
+            Rejected::Timeout.count(TRANSPORT);
+            tracing::debug!(%from, "no TLS session in time");
+        }
     }
 }
 

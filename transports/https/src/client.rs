@@ -1,5 +1,6 @@
 //! The side that asks.
 
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use antiphon_kernel::codec::{Message, decode, encode};
@@ -36,17 +37,29 @@ pub struct HttpsOptions {
     pub allow_plaintext_loopback: bool,
 }
 
-/// Reaches peers over HTTPS.
+/// Reaches peers over HTTPS. Clones are the same transport.
 #[derive(Debug, Clone)]
 pub struct HttpsTransport {
-    options: HttpsOptions,
+    key: Arc<RwLock<SharedKey>>,
+    allow_plaintext_loopback: bool,
 }
 
 impl HttpsTransport {
     /// A transport with these settings.
     #[must_use]
-    pub const fn new(options: HttpsOptions) -> Self {
-        Self { options }
+    pub fn new(options: HttpsOptions) -> Self {
+        let HttpsOptions { shared_key, allow_plaintext_loopback } = options;
+        Self { key: Arc::new(RwLock::new(shared_key)), allow_plaintext_loopback }
+    }
+
+    /// Replaces the key that is presented. Links present the one that held when they were made: open them anew, as
+    /// [`antiphon_kernel::cortex::Cortex::reload`] does.
+    pub fn set_shared_key(&self, key: SharedKey) {
+        *self.key.write().unwrap_or_else(PoisonError::into_inner) = key;
+    }
+
+    fn key(&self) -> SharedKey {
+        self.key.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -57,10 +70,10 @@ impl Transport for HttpsTransport {
     }
 
     fn link(&self, peer: &PeerConfig, _own: &LocalIdentity) -> Result<Box<dyn Link>, TransportError> {
-        let endpoint = Endpoint::parse(&peer.endpoint, self.options.allow_plaintext_loopback)?;
+        let endpoint = Endpoint::parse(&peer.endpoint, self.allow_plaintext_loopback)?;
         let client = client(&endpoint, peer)?;
-        let key = &self.options.shared_key;
-        let link = HttpsLink { client, endpoint, key: key.clone(), authorization: authorization(key)? };
+        let key = self.key();
+        let link = HttpsLink { client, endpoint, authorization: authorization(&key)?, key };
         Ok(Box::new(link))
     }
 }

@@ -28,6 +28,9 @@ pub use client::{HttpsOptions, HttpsTransport};
 pub use limits::Limits;
 pub use server::{HttpsServer, ServerError, ServerOptions};
 
+/// What metrics call this transport.
+const TRANSPORT: &str = "https";
+
 /// The content type of Antiphon frames.
 pub const FRAME_CONTENT_TYPE: &str = "application/vnd.antiphon.frame";
 /// The content type of a batch of CloudEvents.

@@ -7,6 +7,7 @@ use antiphon_kernel::codec::{Message, decode, encode};
 use antiphon_kernel::cursor::Seq;
 use antiphon_kernel::protocol::{Delivery, FetchReply, FetchRequest, MAX_WAIT, Refusal};
 use antiphon_kernel::service::{Page, Service};
+use antiphon_transport_common::Rejected;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
@@ -21,7 +22,7 @@ use futures_util::stream::{self, StreamExt as _};
 use serde::Deserialize;
 
 use crate::limits::Limits;
-use crate::{EVENTS_CONTENT_TYPE, FRAME_CONTENT_TYPE, HEAD_HEADER, NEXT_HEADER, request_body};
+use crate::{EVENTS_CONTENT_TYPE, FRAME_CONTENT_TYPE, HEAD_HEADER, NEXT_HEADER, TRANSPORT, request_body};
 
 const DEFAULT_PAGE: usize = 100;
 const MAX_PAGE: usize = 1000;
@@ -59,6 +60,7 @@ async fn guard(State(node): State<Node>, request: Request, next: Next) -> Respon
     if node.service.authorises(bearer(request.headers())) {
         return next.run(request).await;
     }
+    Rejected::Key.count(TRANSPORT);
     let mut response = refuse(
         StatusCode::UNAUTHORIZED,
         "the shared key is missing or wrong",
@@ -105,11 +107,14 @@ async fn events(State(node): State<Node>, query: Result<Query<EventsQuery>, Quer
             let made = tokio::task::spawn_blocking(move || page_response(query.after, &page)).await;
             made.unwrap_or_else(|error| internal(&error))
         }
-        Ok(None) => refuse(
-            StatusCode::FORBIDDEN,
-            "this node does not serve its log (mode subscribe)",
-            "ask another node, or set this one to mode sync or publish",
-        ),
+        Ok(None) => {
+            Rejected::NotServing.count(TRANSPORT);
+            refuse(
+                StatusCode::FORBIDDEN,
+                "this node does not serve its log (mode subscribe)",
+                "ask another node, or set this one to mode sync or publish",
+            )
+        }
         Err(error) => internal(&error),
     }
 }
@@ -139,11 +144,15 @@ async fn message(node: &Node, request: Request) -> Result<Option<Message>, Respo
     match request_body::read(request.into_body(), node.body_bytes, node.body).await {
         Ok(body) => Ok(decode(&body).ok()),
         Err(StatusCode::PAYLOAD_TOO_LARGE) => {
+            Rejected::TooLarge.count(TRANSPORT);
             let error = format!("the request has more than {} bytes", node.body_bytes);
             let hint = "a question is one small frame; see docs/protocol.md";
             Err(refuse(StatusCode::PAYLOAD_TOO_LARGE, &error, hint))
         }
-        Err(status) => Err(refuse(status, "the request did not come whole, or not in time", "send it again")),
+        Err(status) => {
+            Rejected::Timeout.count(TRANSPORT);
+            Err(refuse(status, "the request did not come whole, or not in time", "send it again"))
+        }
     }
 }
 
@@ -189,6 +198,7 @@ async fn run(node: &Node, mut question: FetchRequest) -> Response {
 }
 
 fn frame(status: StatusCode, reply: FetchReply) -> Response {
+    Rejected::count_reply(TRANSPORT, &reply);
     let body: Bytes = encode(&Message::Reply(reply));
     (status, [(CONTENT_TYPE, FRAME_CONTENT_TYPE)], body).into_response()
 }

@@ -70,6 +70,7 @@ pub struct HttpsServer {
     stop: Option<oneshot::Sender<()>>,
     task: JoinHandle<()>,
     sent: WireBytes,
+    tls: Option<Arc<Certificate>>,
 }
 
 impl HttpsServer {
@@ -95,7 +96,7 @@ impl HttpsServer {
         let grace = limits.shutdown;
         let router = router(service.clone(), &limits);
         let sent = WireBytes::default();
-        let door = Door { router, tls, limits: Arc::new(limits), closing: watched, sent: sent.clone() };
+        let door = Door { router, tls: tls.clone(), limits: Arc::new(limits), closing: watched, sent: sent.clone() };
         let (stop, stopped) = oneshot::channel();
         let close = async move {
             // A dropped server aborts its task, so this ends by being asked to.
@@ -112,7 +113,7 @@ impl HttpsServer {
                 tracing::debug!("connections were cut: they did not end in time");
             }
         });
-        Ok(Self { addr, stop: Some(stop), task, sent })
+        Ok(Self { addr, stop: Some(stop), task, sent, tls })
     }
 
     /// Where it listens.
@@ -125,6 +126,20 @@ impl HttpsServer {
     #[must_use]
     pub fn sent_bytes(&self) -> WireBytes {
         self.sent.clone()
+    }
+
+    /// The certificate that it shows, in DER form.
+    #[must_use]
+    pub fn certificate(&self) -> Option<Vec<u8>> {
+        self.tls.as_ref().map(|tls| tls.leaf())
+    }
+
+    /// Looks at once whether the certificate's files changed, and takes them up; this reads files. It looks by itself now and
+    /// then, see [`Limits::certificate_check`].
+    pub fn refresh_certificate(&self) {
+        if let Some(tls) = &self.tls {
+            tls.refresh();
+        }
     }
 
     /// Stops in order: parked polls are answered at once, answers on their way get the time that [`Limits::shutdown`]

@@ -1,6 +1,6 @@
 //! The side that asks.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use antiphon_kernel::codec::Message;
@@ -28,10 +28,10 @@ pub struct QuicOptions {
     pub shared_key: SharedKey,
 }
 
-/// Reaches peers over QUIC: one connection a peer, one UDP socket an address family.
+/// Reaches peers over QUIC: one connection a peer, one UDP socket an address family. Clones are the same transport.
 #[derive(Clone)]
 pub struct QuicTransport {
-    options: QuicOptions,
+    key: Arc<RwLock<SharedKey>>,
     sockets: Arc<Sockets>,
 }
 
@@ -39,7 +39,17 @@ impl QuicTransport {
     /// A transport with these settings.
     #[must_use]
     pub fn new(options: QuicOptions) -> Self {
-        Self { options, sockets: Arc::default() }
+        Self { key: Arc::new(RwLock::new(options.shared_key)), sockets: Arc::default() }
+    }
+
+    /// Replaces the key that is presented. Links present the one that held when they were made: open them anew, as
+    /// [`antiphon_kernel::cortex::Cortex::reload`] does.
+    pub fn set_shared_key(&self, key: SharedKey) {
+        *self.key.write().unwrap_or_else(PoisonError::into_inner) = key;
+    }
+
+    fn key(&self) -> SharedKey {
+        self.key.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -55,7 +65,7 @@ impl Transport for QuicTransport {
         let hello = Hello {
             protocol_min: PROTOCOL_MIN,
             protocol_max: PROTOCOL_MAX,
-            key: self.options.shared_key.clone(),
+            key: self.key(),
             from: own.cortex_id,
             name: own.name.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),

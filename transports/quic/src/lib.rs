@@ -28,5 +28,8 @@ pub use client::{QuicOptions, QuicTransport};
 pub use limits::Limits;
 pub use server::{QuicServer, QuicServerOptions, ServerError};
 
+/// What metrics call this transport.
+const TRANSPORT: &str = "quic";
+
 /// The application protocol that both sides name in the TLS handshake.
 pub const ALPN: &[u8] = b"antiphon/1";

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use antiphon_kernel::codec::{Message, encode};
+use antiphon_kernel::config::SharedKey;
 use antiphon_kernel::health::ErrorCategory;
 use antiphon_kernel::ids::CortexId;
 use antiphon_kernel::protocol::{
@@ -12,17 +13,17 @@ use antiphon_kernel::protocol::{
 };
 use antiphon_kernel::service::Service;
 use antiphon_kernel::transport::TransportError;
-use antiphon_transport_common::{Frames, WireBytes, failure};
+use antiphon_transport_common::{Frames, Rejected, WireBytes, failure};
 use bytes::Bytes;
 use quinn::{Connection, RecvStream, SendStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::codes;
 use crate::errors::{from_closed, from_connection, from_write};
 use crate::framed::{Incoming, send, send_last};
 use crate::limits::Limits;
+use crate::{TRANSPORT, codes};
 
 /// A question, or news of what is held: chain heads of at most 1,024 origins, and as many ids.
 const MAX_QUESTION: usize = 128 * 1024;
@@ -70,33 +71,38 @@ impl Visit {
             let greeting = timeout(self.limits.header, self.greet(&connection)).await.map_err(late)?;
             Ok::<_, TransportError>((connection, greeting?))
         };
-        let (connection, (control, told, from)) = tokio::select! {
-            greeted = greeted => greeted?,
+        let (connection, Greeted { control, told, from, key }) = tokio::select! {
+            greeted = greeted => greeted.inspect_err(count)?,
             () = closed(&mut closing) => return Ok(()),
         };
         drop(self.shaking);
         let peer = Peer { service: self.service, limits: self.limits, from };
         let mut questions = JoinSet::new();
+        let mut code = None;
         let ended = tokio::select! {
             ended = peer.control(control, told) => ended,
             ended = peer.accept(&connection, &mut questions) => ended,
+            () = peer.locked_out(&key) => {
+                code = Some(codes::KEY);
+                Ok(())
+            }
             () = closed(&mut self.closing) => {
                 // The door gives all connections together their time.
                 while questions.join_next().await.is_some() {}
                 Ok(())
             }
         };
-        let code = match &ended {
+        let code = code.unwrap_or(match &ended {
             Ok(()) => codes::STOPPING,
             Err(_) => codes::PROTOCOL,
-        };
+        });
         connection.close(code, b"");
         self.sent.add(connection.stats().udp_tx.bytes);
         ended
     }
 
     /// The first words. Nothing else is read or answered before them.
-    async fn greet(&self, connection: &Connection) -> Result<(SendStream, Incoming, CortexId), TransportError> {
+    async fn greet(&self, connection: &Connection) -> Result<Greeted, TransportError> {
         let (mut control, told) = connection.accept_bi().await.map_err(|e| from_connection(&e))?;
         let mut told = Incoming::new(told, Frames::capped(MAX_QUESTION));
         let refusal = match told.next().await {
@@ -105,7 +111,7 @@ impl Visit {
                     // The stream is open: it was accepted just now.
                     let _ = control.set_priority(CONTROL_PRIORITY);
                     send(&mut control, &Message::Identity(self.service.identity())).await?;
-                    return Ok((control, told, hello.from));
+                    return Ok(Greeted { control, told, from: hello.from, key: hello.key });
                 }
                 Some(refusal) => refusal,
             },
@@ -117,7 +123,9 @@ impl Visit {
         };
         let code = if refusal == Refusal::Key { codes::KEY } else { codes::PROTOCOL };
         let detail = format!("the hello was refused: {refusal}");
-        send_last(&mut control, &Message::Reply(FetchReply::Refused(refusal))).await?;
+        let reply = FetchReply::Refused(refusal);
+        Rejected::count_reply(TRANSPORT, &reply);
+        send_last(&mut control, &Message::Reply(reply)).await?;
         // Until it is read, or the peer goes by itself; the time for the hello bounds both.
         let _ = control.stopped().await;
         connection.close(code, b"");
@@ -128,9 +136,33 @@ impl Visit {
         if hello.protocol_min > PROTOCOL_MAX || hello.protocol_max < PROTOCOL_MIN {
             return Some(Refusal::Protocol { min: PROTOCOL_MIN, max: PROTOCOL_MAX });
         }
-        let key = Some(hello.key.expose().as_bytes()).filter(|key| !key.is_empty());
-        (!self.service.authorises(key)).then_some(Refusal::Key)
+        (!self.service.authorises(presented(&hello.key))).then_some(Refusal::Key)
     }
+}
+
+/// What a hello brings.
+struct Greeted {
+    control: SendStream,
+    told: Incoming,
+    from: CortexId,
+    key: SharedKey,
+}
+
+/// Counts those that did not come as far as a hello. One that was refused is counted already.
+fn count(error: &TransportError) {
+    match error.category() {
+        ErrorCategory::Timeout => Rejected::Timeout.count(TRANSPORT),
+        ErrorCategory::Tls => Rejected::Tls.count(TRANSPORT),
+        ErrorCategory::Protocol | ErrorCategory::TooLarge | ErrorCategory::Unexpected => {
+            Rejected::Malformed.count(TRANSPORT)
+        }
+        _ => {}
+    }
+}
+
+/// The key as the service compares it.
+fn presented(key: &SharedKey) -> Option<&[u8]> {
+    Some(key.expose().as_bytes()).filter(|key| !key.is_empty())
 }
 
 /// A peer that has proved itself.
@@ -141,6 +173,14 @@ struct Peer {
 }
 
 impl Peer {
+    /// Completes when the key that let it in is not valid any more.
+    async fn locked_out(&self, key: &SharedKey) {
+        let mut changes = self.service.watch_keys();
+        while self.service.authorises(presented(key)) {
+            changes.changed().await;
+        }
+    }
+
     /// Heartbeats one way, refreshes the other, until the connection ends.
     async fn control(&self, mut control: SendStream, mut told: Incoming) -> Result<(), TransportError> {
         let beat = async {
@@ -201,6 +241,7 @@ async fn question_task(
             run(&service, &limits, request, &mut answers).await
         }
         Ok(_) => {
+            Rejected::Malformed.count(TRANSPORT);
             let refusal = Message::Reply(FetchReply::Refused(Refusal::Malformed));
             send_last(&mut answers, &refusal).await
         }
@@ -232,6 +273,7 @@ async fn run(
             _ = &mut gone => return Ok(()),
         };
         let Some(reply) = reply else { break };
+        Rejected::count_reply(TRANSPORT, &reply);
         let frame = encode(&Pushed::Reply(reply).into());
         write(stream, limits.write_stall, frame).await?;
     }

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::limits::Limits;
-use crate::{ALPN, codes, serve, tuning};
+use crate::{ALPN, TRANSPORT, codes, serve, tuning};
 
 /// Where and how to answer.
 #[derive(Debug, Clone)]
@@ -66,6 +66,7 @@ pub struct QuicServer {
     closing: watch::Sender<bool>,
     task: JoinHandle<()>,
     sent: WireBytes,
+    certificate: Arc<Certificate>,
 }
 
 impl std::fmt::Debug for QuicServer {
@@ -86,7 +87,7 @@ impl QuicServer {
         if beyond && !allow_open && (shared_key.is_open() || service.authorises(None)) {
             return Err(ServerError::OpenBeyondLoopback { addr });
         }
-        let certificate = Certificate::load(tls, ALPN)?;
+        let certificate = Arc::new(Certificate::load(tls, ALPN)?);
         let config = tuning::server(certificate.current()).map_err(|e| ServerError::Tls(e.to_string()))?;
         let fault = |source| ServerError::Listen { addr, source };
         let socket = crate::socket::bind(addr).map_err(fault)?;
@@ -97,14 +98,14 @@ impl QuicServer {
         let door = Door {
             endpoint: endpoint.clone(),
             service: service.clone(),
-            certificate: Arc::new(certificate),
+            certificate: Arc::clone(&certificate),
             limits: Arc::new(limits),
             shaking: Arc::default(),
             closing: watched,
             sent: WireBytes::default(),
         };
         let sent = door.sent.clone();
-        Ok(Self { addr, endpoint, service, closing, task: tokio::spawn(door.run()), sent })
+        Ok(Self { addr, endpoint, service, closing, task: tokio::spawn(door.run()), sent, certificate })
     }
 
     /// Where it listens.
@@ -117,6 +118,18 @@ impl QuicServer {
     #[must_use]
     pub fn sent_bytes(&self) -> WireBytes {
         self.sent.clone()
+    }
+
+    /// The certificate that it shows, in DER form.
+    #[must_use]
+    pub fn certificate(&self) -> Vec<u8> {
+        self.certificate.leaf()
+    }
+
+    /// Looks at once whether the certificate's files changed, and takes them up; this reads files. It looks by itself now and
+    /// then, see [`Limits::certificate_check`].
+    pub fn refresh_certificate(&self) {
+        refresh(&self.certificate, &self.endpoint);
     }
 
     /// Stops in order: parked polls are answered at once, answers on their way get the time that [`Limits::shutdown`]
@@ -155,7 +168,7 @@ struct Door {
 impl Door {
     /// Lets connections in until the server closes; then gives those that are left their time.
     async fn run(self) {
-        let slots = Slots::new(self.limits.connections, self.limits.per_address);
+        let slots = Slots::new(TRANSPORT, self.limits.connections, self.limits.per_address);
         let mut closing = self.closing.clone();
         let mut connections = JoinSet::new();
         let mut check = tokio::time::interval(self.limits.certificate_check.max(std::time::Duration::from_millis(1)));
@@ -214,13 +227,15 @@ impl Door {
     fn refresh(&self) {
         let (certificate, endpoint) = (Arc::clone(&self.certificate), self.endpoint.clone());
         // Reads files: not on a thread that others wait for.
-        tokio::task::spawn_blocking(move || {
-            if certificate.refresh() {
-                match tuning::server(certificate.current()) {
-                    Ok(config) => endpoint.set_server_config(Some(config)),
-                    Err(error) => tracing::warn!(%error, "the changed certificate cannot be used for QUIC"),
-                }
-            }
-        });
+        tokio::task::spawn_blocking(move || refresh(&certificate, &endpoint));
+    }
+}
+
+fn refresh(certificate: &Certificate, endpoint: &Endpoint) {
+    if certificate.refresh() {
+        match tuning::server(certificate.current()) {
+            Ok(config) => endpoint.set_server_config(Some(config)),
+            Err(error) => tracing::warn!(%error, "the changed certificate cannot be used for QUIC"),
+        }
     }
 }

@@ -1,0 +1,98 @@
+//! What servers measure, in the same words for every transport.
+
+use antiphon_kernel::measure::Metric;
+use antiphon_kernel::protocol::{FetchReply, Refusal};
+
+/// How many connections are open.
+pub const CONNECTIONS: Metric =
+    Metric::gauge("antiphon_connections", &["transport"], "Connections of peers that are open at our servers.");
+/// How often somebody was turned away.
+pub const REJECTED: Metric = Metric::counter(
+    "antiphon_rejected_total",
+    &["transport", "reason"],
+    "Connections and requests that were turned away.",
+);
+
+/// All of them.
+pub const METRICS: &[Metric] = &[CONNECTIONS, REJECTED];
+
+/// Why somebody was turned away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rejected {
+    /// The key was missing or wrong.
+    Key,
+    /// No protocol in common.
+    Protocol,
+    /// As many connections or questions were open as may be.
+    NoRoom,
+    /// No TLS session.
+    Tls,
+    /// What was owed did not come in time.
+    Timeout,
+    /// It was no message that belongs there.
+    Malformed,
+    /// This cortex does not serve its log.
+    NotServing,
+    /// More bytes than a message may have.
+    TooLarge,
+    /// It was meant for another cortex.
+    OtherCortex,
+    /// Our own store could not be read.
+    Internal,
+}
+
+impl Rejected {
+    /// Every reason.
+    pub const ALL: &'static [Self] = &[
+        Self::Key,
+        Self::Protocol,
+        Self::NoRoom,
+        Self::Tls,
+        Self::Timeout,
+        Self::Malformed,
+        Self::NotServing,
+        Self::TooLarge,
+        Self::OtherCortex,
+        Self::Internal,
+    ];
+
+    /// Its name in metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Key => "key",
+            Self::Protocol => "protocol",
+            Self::NoRoom => "no_room",
+            Self::Tls => "tls",
+            Self::Timeout => "timeout",
+            Self::Malformed => "malformed",
+            Self::NotServing => "not_serving",
+            Self::TooLarge => "too_large",
+            Self::OtherCortex => "other_cortex",
+            Self::Internal => "internal",
+        }
+    }
+
+    /// Counts one.
+    pub fn count(self, transport: &'static str) {
+        metrics::counter!(REJECTED.name, "transport" => transport, "reason" => self.as_str()).increment(1);
+    }
+
+    /// Counts an answer that turns its asker away. Refusals that peers get along with are none.
+    pub fn count_reply(transport: &'static str, reply: &FetchReply) {
+        let FetchReply::Refused(refusal) = reply else { return };
+        let reason = match refusal {
+            Refusal::Key => Self::Key,
+            Refusal::Protocol { .. } => Self::Protocol,
+            Refusal::Busy => Self::NoRoom,
+            Refusal::Malformed => Self::Malformed,
+            Refusal::NotServing => Self::NotServing,
+            Refusal::WrongCortex { .. } => Self::OtherCortex,
+            Refusal::Internal => Self::Internal,
+            Refusal::CursorUnknown | Refusal::CursorTooOld { .. } | Refusal::Fork { .. } | Refusal::KnownMissing => {
+                return;
+            }
+        };
+        reason.count(transport);
+    }
+}
