@@ -72,7 +72,18 @@ pub(crate) enum Command {
         command: ReplayCommand,
     },
     /// Say how this node and its peers fare.
-    Status,
+    Status {
+        /// Go on saying it, until interrupted. Where that is no terminal, say only what changes.
+        #[arg(short, long, conflicts_with = "check")]
+        watch: bool,
+        /// Say nothing, and fail unless a node serves and can write: for health checks.
+        #[arg(long)]
+        check: bool,
+    },
+    /// Look for what is wrong, or will be: configuration, key, certificates, clocks, disk, limits, every peer.
+    Doctor,
+    /// Let the node that serves read its configuration again. Nothing changes unless all of it is good.
+    Reload,
     /// List the peers.
     Peers,
     /// Forget a peer's pinned identity, cursor and health.
@@ -144,6 +155,14 @@ pub(crate) enum Command {
     Config {
         #[command(subcommand)]
         command: ConfigCommand,
+    },
+    /// Print a systemd unit for this program and configuration.
+    SystemdUnit,
+    /// Print the manual page, or write one for each command.
+    Man {
+        /// Write `antiphon.1`, `antiphon-serve.1` and so on into this directory.
+        #[arg(long)]
+        dir: Option<PathBuf>,
     },
     /// Print completions for a shell.
     Completions {

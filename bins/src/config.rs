@@ -19,6 +19,9 @@ pub(crate) struct NodeConfig {
     /// The directory that relative paths start from: the configuration's own.
     #[serde(skip)]
     pub(crate) base: PathBuf,
+    /// Where it was read from.
+    #[serde(skip)]
+    pub(crate) file: PathBuf,
 }
 
 #[derive(Debug, Clone, Deserialize, Serialize)]
@@ -40,7 +43,7 @@ pub(crate) struct NodeSection {
     pub(crate) replay_failure: ReplayFailure,
 }
 
-#[derive(Debug, Clone, Copy, Default, Deserialize, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum ReplayFailure {
     #[default]
@@ -52,7 +55,7 @@ const fn default_append() -> usize {
     1024 * 1024
 }
 
-#[derive(Debug, Clone, Copy, Default, Deserialize, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum DurabilityName {
     #[default]
@@ -70,6 +73,12 @@ pub(crate) struct ListenSection {
     pub(crate) quic: Option<SocketAddr>,
     #[serde(default)]
     pub(crate) tls: Option<TlsSection>,
+    /// Metrics and the status page, in plain HTTP and without a key.
+    #[serde(default)]
+    pub(crate) metrics: Option<SocketAddr>,
+    /// Whether the status page is shown beside the metrics; only on a loopback address if not given.
+    #[serde(default)]
+    pub(crate) status_page: Option<bool>,
     /// Serve without a shared key beyond loopback.
     #[serde(default)]
     pub(crate) allow_open: bool,
@@ -117,6 +126,7 @@ impl NodeConfig {
         })?;
         let directory = file.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         config.base = directory.to_owned();
+        config.file = file.to_owned();
         for peer in &mut config.federation.peers {
             peer.ca = peer.ca.take().map(|ca| directory.join(ca));
         }
@@ -150,29 +160,86 @@ impl NodeConfig {
         }
     }
 
-    /// The shared key from the environment or the key file; open mode if there is neither.
+    /// The shared key to present; open mode if there is none.
     pub(crate) fn shared_key(&self) -> Result<SharedKey> {
-        if let Ok(key) = std::env::var("ANTIPHON_SHARED_KEY") {
-            return SharedKey::new(key.trim()).context("ANTIPHON_SHARED_KEY");
+        Ok(self.shared_keys()?.into_iter().next().unwrap_or_default())
+    }
+
+    /// The keys from the environment or the key file, one a word: the first is presented, all are accepted. None is open
+    /// mode.
+    pub(crate) fn shared_keys(&self) -> Result<Vec<SharedKey>> {
+        if let Ok(keys) = std::env::var("ANTIPHON_SHARED_KEY") {
+            return keys_of(&keys).context("ANTIPHON_SHARED_KEY");
         }
         match &self.federation.key_file {
-            None => Ok(SharedKey::default()),
+            None => Ok(Vec::new()),
             Some(file) => {
                 let file = self.path(file);
-                let key = std::fs::read_to_string(&file)
+                let keys = std::fs::read_to_string(&file)
                     .with_context(|| format!("the key file {} could not be read", file.display()))?;
-                SharedKey::new(key.trim()).with_context(|| format!("the key file {}", file.display()))
+                let keys = keys_of(&keys).with_context(|| format!("the key file {}", file.display()))?;
+                if keys.is_empty() {
+                    bail!("the key file {} is empty; `antiphon key` makes a key", file.display());
+                }
+                Ok(keys)
             }
         }
     }
+
+    /// Whether the listeners are safe with these keys, as they will find themselves.
+    pub(crate) fn check_listeners(&self, keys: &[SharedKey]) -> Result<()> {
+        let beyond = |addr: &SocketAddr| !addr.ip().to_canonical().is_loopback();
+        let open = keys.is_empty() && !self.listen.allow_open;
+        if let Some(addr) = self.listen.https.iter().chain(&self.listen.quic).find(|addr| beyond(addr) && open) {
+            bail!(
+                "{}: {addr} is not a loopback address and there is no shared key: set ANTIPHON_SHARED_KEY or federation.key_file",
+                self.file.display()
+            );
+        }
+        if let Some(addr) = self.listen.https.filter(|addr| beyond(addr) && self.listen.tls.is_none()) {
+            bail!(
+                "{}: {addr} is not a loopback address, and without listen.tls the shared key would travel in clear",
+                self.file.display()
+            );
+        }
+        Ok(())
+    }
+}
+
+/// So many keys are enough to replace one by another.
+const MAX_KEYS: usize = 4;
+
+fn keys_of(text: &str) -> Result<Vec<SharedKey>> {
+    let keys = text.split_whitespace().map(|key| Ok(SharedKey::new(key)?)).collect::<Result<Vec<_>>>()?;
+    if keys.len() > MAX_KEYS {
+        bail!(
+            "{} keys, where at most {MAX_KEYS} may be valid at once; leave out those that no node presents any more",
+            keys.len()
+        );
+    }
+    Ok(keys)
 }
 
 /// A first configuration for a node that stands alone.
 pub(crate) fn starter(name: &PeerName, data_dir: &Path) -> String {
     format!(
-        "node: {{ name: {name}, data_dir: {} }}\nlisten:\n  https: 127.0.0.1:7443\n  # quic: 127.0.0.1:7443          # UDP; needs tls\n  # tls: {{ cert: {name}.pem, key: {name}.key }}\n\
+        "node: {{ name: {name}, data_dir: {} }}\nlisten:\n  https: 127.0.0.1:7443\n  # quic: 127.0.0.1:7443          # UDP; needs tls\n  # metrics: 127.0.0.1:9464       # Prometheus, and a status page for people\n  # tls: {{ cert: {name}.pem, key: {name}.key }}\n\
          federation:\n  mode: sync\n  interval: 30s\n  # key_file: shared.key        # or ANTIPHON_SHARED_KEY; `antiphon key` makes one\n  \
          peers: []\n  # - {{ name: bravo, endpoint: \"https://bravo.example:7443\", ca: ca.pem }}\n",
         data_dir.display()
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_key_is_presented_and_all_are_accepted() {
+        let (new, old) = ("n".repeat(32), "o".repeat(32));
+        let keys = keys_of(&format!("{new}\n{old}\n")).unwrap();
+        assert!(keys.len() == 2 && keys[0].matches(new.as_bytes()) && keys[1].matches(old.as_bytes()));
+        assert!(keys_of(" \n").unwrap().is_empty());
+        assert!(keys_of("short").is_err() && keys_of(&format!("{new} ").repeat(5)).is_err());
+    }
 }

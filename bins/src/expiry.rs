@@ -23,6 +23,12 @@ pub(crate) fn of(file: &Path, now: Timestamp) -> Result<(String, Option<String>)
     judge(file, validity.not_before.timestamp(), validity.not_after.timestamp(), now.as_second())
 }
 
+/// Until when a certificate in DER form holds, in seconds since 1970.
+pub(crate) fn until(der: &[u8]) -> Result<i64> {
+    let (_, certificate) = x509_parser::parse_x509_certificate(der)?;
+    Ok(certificate.validity().not_after.timestamp())
+}
+
 /// Seconds since 1970, all three.
 fn judge(file: &Path, from: i64, until: i64, now: i64) -> Result<(String, Option<String>)> {
     let day = |second: i64| {

@@ -15,7 +15,9 @@ pub(crate) struct Servers {
 
 impl Servers {
     pub(crate) async fn start(config: &NodeConfig, service: &Service) -> Result<Self> {
-        let shared_key = config.shared_key()?;
+        let keys = config.shared_keys()?;
+        config.check_listeners(&keys)?;
+        let shared_key = keys.into_iter().next().unwrap_or_default();
         let keyed = !shared_key.is_open();
         let allow_open = config.listen.allow_open;
         let tls = config.listen.tls.as_ref();
@@ -33,6 +35,29 @@ impl Servers {
             servers.https = Some(HttpsServer::start(options, service.clone()).await.context("listen.https")?);
         }
         Ok(servers)
+    }
+
+    /// How much each put on the wire so far.
+    pub(crate) fn wire_sent(&self) -> Vec<(&'static str, u64)> {
+        let https = self.https.as_ref().map(|server| ("https", server.sent_bytes().get()));
+        let quic = self.quic.as_ref().map(|server| ("quic", server.sent_bytes().get()));
+        https.into_iter().chain(quic).collect()
+    }
+
+    /// The certificate that they show, in DER form.
+    pub(crate) fn certificate(&self) -> Option<Vec<u8>> {
+        let quic = self.quic.as_ref().map(QuicServer::certificate);
+        quic.or_else(|| self.https.as_ref().and_then(HttpsServer::certificate))
+    }
+
+    /// Takes up certificates that changed; this reads files.
+    pub(crate) fn refresh_certificates(&self) {
+        if let Some(server) = &self.https {
+            server.refresh_certificate();
+        }
+        if let Some(server) = &self.quic {
+            server.refresh_certificate();
+        }
     }
 
     /// Says in the log where the node can be reached.

@@ -1,34 +1,34 @@
 //! The node: a cortex on RocksDB, and what commands may ask of it, whether it serves or not.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use antiphon_https::{HttpsOptions, HttpsTransport};
-use antiphon_kernel::config::{FederationMode, PeerMode};
+use antiphon_kernel::config::{FederationMode, PeerMode, SharedKey};
 use antiphon_kernel::cortex::{Cortex, WaitFor};
 use antiphon_kernel::cursor::Seq;
 use antiphon_kernel::digest::Digest;
 use antiphon_kernel::event::{Draft, from_cloud_event};
 use antiphon_kernel::ids::{EventId, PeerName};
-use antiphon_kernel::log::{
-    AppendError, Appended, Context as Seen, Fork, LogEntry, events_beside, read_epoch_change, verify,
-};
+use antiphon_kernel::log::{AppendError, Appended, Context as Seen, Fork, LogEntry, events_beside, verify};
 use antiphon_kernel::replay::{self, Conflict, OnFailure, ReplayHandle};
 use antiphon_kernel::state::PeerState;
 use antiphon_kernel::store::{Durability, StoreErrorKind};
 use antiphon_kernel::time::Timestamp;
+use antiphon_kernel::transport::Transport;
 use antiphon_quic::{QuicOptions, QuicTransport};
 use antiphon_storage::{Create, RocksStore};
 use anyhow::{Context as _, Result, bail};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::backup;
 use crate::config::{DurabilityName, NodeConfig, ReplayFailure};
 use crate::listen::Servers;
+use crate::monitor::history::History;
 use crate::view::{self, View};
+use crate::{backup, expiry, reload, status};
 
 /// What a command asks of a node.
 #[derive(Debug, Serialize, Deserialize)]
@@ -68,6 +68,8 @@ pub(crate) enum Ask {
         place: u64,
     },
     Status,
+    /// Read the configuration again and take it up.
+    Reload,
     ResetPeer {
         name: PeerName,
     },
@@ -97,10 +99,62 @@ pub(crate) enum Ask {
 }
 
 pub(crate) struct Node {
-    config: NodeConfig,
+    config: RwLock<Arc<NodeConfig>>,
     cortex: Cortex,
     store: Arc<RocksStore>,
+    transports: Transports,
+    servers: Mutex<Option<Servers>>,
     serving: bool,
+    started_at: Timestamp,
+    history: History,
+    reloads: Mutex<Reloads>,
+}
+
+/// The ways to peers, for when the key changes.
+#[derive(Clone)]
+pub(crate) struct Transports {
+    https: HttpsTransport,
+    quic: QuicTransport,
+}
+
+impl Transports {
+    pub(crate) fn new(config: &NodeConfig, shared_key: &SharedKey) -> Self {
+        Self {
+            quic: QuicTransport::new(QuicOptions { shared_key: shared_key.clone() }),
+            https: HttpsTransport::new(HttpsOptions {
+                shared_key: shared_key.clone(),
+                allow_plaintext_loopback: config.federation.allow_plaintext_loopback,
+            }),
+        }
+    }
+
+    pub(crate) fn set_shared_key(&self, key: &SharedKey) {
+        self.https.set_shared_key(key.clone());
+        self.quic.set_shared_key(key.clone());
+    }
+
+    /// The one that is presented.
+    pub(crate) fn shared_key(&self) -> SharedKey {
+        self.https.shared_key()
+    }
+
+    /// The one that a scheme picks.
+    pub(crate) fn of(&self, endpoint: &str) -> &dyn Transport {
+        if endpoint.starts_with("quic:") { &self.quic } else { &self.https }
+    }
+}
+
+/// How the configuration was taken up anew.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Reloads {
+    /// Whether the last time worked, if there was one.
+    pub(crate) last: Option<bool>,
+    pub(crate) succeeded: Option<Timestamp>,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing panics while it holds one of these.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 const MODE_KEY: &str = "federation-mode";
@@ -113,16 +167,13 @@ impl Node {
     /// Opens the node's store. With `serving`, peers are pulled.
     pub(crate) async fn open(config: NodeConfig, serving: bool) -> Result<Self> {
         let store = Arc::new(open_store(&config)?);
-        let mut kernel = config.kernel(config.shared_key()?);
+        let keys = config.shared_keys()?;
+        let mut kernel = config.kernel(keys.first().cloned().unwrap_or_default());
         apply_overrides(&store, &mut kernel)?;
         if !serving {
             kernel.peers.clear();
         }
-        let quic = QuicTransport::new(QuicOptions { shared_key: kernel.shared_key.clone() });
-        let https = HttpsTransport::new(HttpsOptions {
-            shared_key: kernel.shared_key.clone(),
-            allow_plaintext_loopback: config.federation.allow_plaintext_loopback,
-        });
+        let transports = Transports::new(&config, &kernel.shared_key);
         let durability = match config.node.durability {
             DurabilityName::Sync => Durability::Sync,
             DurabilityName::Relaxed => Durability::Relaxed,
@@ -134,23 +185,109 @@ impl Node {
         let cortex = Cortex::builder(store.clone())
             .name(config.node.name.as_str())
             .config(kernel)
-            .transport(https)
-            .transport(quic)
+            .transport(transports.https.clone())
+            .transport(transports.quic.clone())
             .replayer(View { on_failure })
             .durability(durability)
             .max_append_bytes(config.node.max_append_bytes)
             .start()
             .await?;
-        Ok(Self { config, cortex, store, serving })
+        cortex.service().set_keys(&keys);
+        Ok(Self {
+            config: RwLock::new(Arc::new(config)),
+            cortex,
+            store,
+            transports,
+            servers: Mutex::default(),
+            serving,
+            started_at: Timestamp::now(),
+            history: History::default(),
+            reloads: Mutex::default(),
+        })
     }
 
     /// Begins to answer peers, where the configuration says so.
-    pub(crate) async fn listen(&self) -> Result<Servers> {
-        Servers::start(&self.config, self.cortex.service()).await
+    pub(crate) async fn listen(&self) -> Result<()> {
+        let servers = Servers::start(&self.config(), self.cortex.service()).await?;
+        servers.tell();
+        *locked(&self.servers) = Some(servers);
+        Ok(())
     }
 
+    /// Stops answering peers, pulling and writing.
     pub(crate) async fn stop(&self) {
+        let servers = locked(&self.servers).take();
+        if let Some(servers) = servers {
+            servers.shutdown().await;
+        }
         self.cortex.stop().await;
+    }
+
+    pub(crate) fn config(&self) -> Arc<NodeConfig> {
+        Arc::clone(&self.config.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn set_config(&self, config: NodeConfig) {
+        *self.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
+    }
+
+    pub(crate) const fn cortex(&self) -> &Cortex {
+        &self.cortex
+    }
+
+    pub(crate) const fn store(&self) -> &Arc<RocksStore> {
+        &self.store
+    }
+
+    pub(crate) const fn transports(&self) -> &Transports {
+        &self.transports
+    }
+
+    pub(crate) const fn is_serving(&self) -> bool {
+        self.serving
+    }
+
+    pub(crate) const fn started_at(&self) -> Timestamp {
+        self.started_at
+    }
+
+    pub(crate) const fn history(&self) -> &History {
+        &self.history
+    }
+
+    pub(crate) fn reloads(&self) -> Reloads {
+        *locked(&self.reloads)
+    }
+
+    pub(crate) fn note_reload(&self, worked: bool) {
+        let mut reloads = locked(&self.reloads);
+        reloads.last = Some(worked);
+        if worked {
+            reloads.succeeded = Some(Timestamp::now());
+        }
+    }
+
+    /// Remembers how far behind each peer is now.
+    pub(crate) fn look(&self) {
+        self.history.look(&self.cortex.syncer().peers());
+    }
+
+    /// How much each server put on the wire.
+    pub(crate) fn wire_sent(&self) -> Vec<(&'static str, u64)> {
+        locked(&self.servers).as_ref().map(Servers::wire_sent).unwrap_or_default()
+    }
+
+    /// Until when the certificate that is shown holds, in seconds since 1970.
+    pub(crate) fn certificate_until(&self) -> Option<i64> {
+        let shown = locked(&self.servers).as_ref().and_then(Servers::certificate)?;
+        expiry::until(&shown).ok()
+    }
+
+    /// Takes up certificates that changed; this reads files.
+    pub(crate) fn refresh_certificates(&self) {
+        if let Some(servers) = &*locked(&self.servers) {
+            servers.refresh_certificates();
+        }
     }
 
     pub(crate) async fn answer(&self, ask: Ask) -> Result<Value> {
@@ -177,7 +314,8 @@ impl Node {
                 self.view()?.skip(Seq::new(place)).await?;
                 Ok(json!({ "skipped": place }))
             }
-            Ask::Status => self.status(),
+            Ask::Status => status::of(self),
+            Ask::Reload => reload::reload(self).await,
             Ask::ResetPeer { name } => {
                 self.known_peer(&name)?;
                 match self.serving {
@@ -386,36 +524,14 @@ impl Node {
         Ok(json!({ "events": events?, "next": next, "head": self.cortex.view().head().seq.get() }))
     }
 
-    fn status(&self) -> Result<Value> {
-        let identity = self.cortex.view().identity(Timestamp::now());
-        let change = read_epoch_change(&*self.store)?;
-        let replayers: Vec<_> = self.cortex.replayers().iter().map(|r| json!(r.status())).collect();
-        let peers = if self.serving { self.cortex.syncer().peers() } else { self.idle_peers()? };
-        Ok(json!({
-            "name": identity.name,
-            "cortex_id": identity.cortex_id,
-            "epoch": identity.epoch.to_string(),
-            "epoch_change": change.map(|change| json!({
-                "from": change.from.to_string(), "why": change.why, "reason": change.why.to_string(),
-                "at": change.at.to_string(),
-            })),
-            "forks": self.forks()?.len(),
-            "read_only": self.cortex.view().failure(),
-            "version": identity.version,
-            "serving": self.serving,
-            "mode": self.cortex.service().mode(),
-            "events": identity.head.seq.get(),
-            "origins": self.cortex.view().heads().len(),
-            "digest": identity.digest.to_string(),
-            "replayers": replayers,
-            "peers": peers.iter().map(peer_json).collect::<Vec<_>>(),
-        }))
+    pub(crate) fn peers(&self) -> Result<Vec<PeerState>> {
+        if self.serving { Ok(self.cortex.syncer().peers()) } else { self.idle_peers() }
     }
 
     /// Peers as they are kept, while nothing is pulled.
     fn idle_peers(&self) -> Result<Vec<PeerState>> {
-        let state = self.cortex.state();
-        let peers = self.config.federation.peers.iter().map(|peer| {
+        let (state, config) = (self.cortex.state(), self.config());
+        let peers = config.federation.peers.iter().map(|peer| {
             let mut known = state.peer_state(&peer.name, &peer.endpoint)?;
             known.mode = peer.mode;
             known.phase = antiphon_kernel::machine::Phase::Paused;
@@ -425,10 +541,11 @@ impl Node {
     }
 
     fn known_peer(&self, name: &PeerName) -> Result<()> {
-        if self.config.federation.peers.iter().any(|peer| peer.name == *name) {
+        let config = self.config();
+        if config.federation.peers.iter().any(|peer| peer.name == *name) {
             return Ok(());
         }
-        let known: Vec<_> = self.config.federation.peers.iter().map(|peer| peer.name.as_str()).collect();
+        let known: Vec<_> = config.federation.peers.iter().map(|peer| peer.name.as_str()).collect();
         let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
         bail!("there is no peer `{name}`; configured are: {known}")
     }
@@ -454,7 +571,24 @@ impl Node {
     }
 }
 
+/// Files that root made in somebody else's store would keep its owner from opening it.
+fn must_be_the_owner(dir: &Path) -> Result<()> {
+    let Ok(meta) = std::fs::metadata(dir) else { return Ok(()) };
+    let owner = std::os::unix::fs::MetadataExt::uid(&meta);
+    if !nix::unistd::geteuid().is_root() || owner == 0 {
+        return Ok(());
+    }
+    let user =
+        nix::unistd::User::from_uid(owner.into()).ok().flatten().map_or(format!("user {owner}"), |user| user.name);
+    bail!(
+        "no node serves, and the data in {} belong to {user}: root would leave files there that {user} cannot open; run this as \
+         {user} (`runuser -u {user} -- antiphon ...`), or start the node first",
+        dir.display()
+    )
+}
+
 fn open_store(config: &NodeConfig) -> Result<RocksStore> {
+    must_be_the_owner(&config.data_dir())?;
     RocksStore::open(config.data_dir(), Create::Never).map_err(|error| match error.kind() {
         StoreErrorKind::Missing => anyhow::anyhow!("{error}; run `antiphon init` to make one"),
         _ => error.into(),
@@ -462,7 +596,7 @@ fn open_store(config: &NodeConfig) -> Result<RocksStore> {
 }
 
 /// What `set-mode`, `pause-peer` and `resume-peer` said outlives a restart and goes before the file.
-fn apply_overrides(store: &RocksStore, config: &mut antiphon_kernel::config::Config) -> Result<()> {
+pub(crate) fn apply_overrides(store: &RocksStore, config: &mut antiphon_kernel::config::Config) -> Result<()> {
     let read =
         |key: &str| antiphon_kernel::state::read_free(store, key).context("what commands changed could not be read");
     if let Some(mode) = read(MODE_KEY)?.and_then(|m| m.parse().ok()) {
@@ -503,25 +637,4 @@ fn one_of(text: &str, known: impl Iterator<Item = Digest>) -> Result<Digest> {
         (None, _) => bail!("no fork that is known here has a version {text}; known are: {}", all()),
         (Some(_), Some(_)) => bail!("{text} is the beginning of several versions; give more of it: {}", all()),
     }
-}
-
-fn peer_json(peer: &PeerState) -> Value {
-    let error = peer.health.last_error;
-    json!({
-        "name": peer.name,
-        "endpoint": peer.endpoint,
-        "mode": peer.mode,
-        "phase": peer.phase,
-        "cortex_id": peer.cortex_id,
-        "cursor": peer.cursor.map(|c| c.to_string()),
-        "last_event": peer.last_event,
-        "last_seen": peer.last_seen,
-        "lag_events": peer.lag.map(|l| l.events),
-        "lag_seconds": peer.lag.map(|l| l.behind.as_secs_f64()),
-        "version": peer.health.version,
-        "consecutive_failures": peer.health.consecutive_failures,
-        "last_error": error,
-        "reason": error.map(|e| format!("{} {}", peer.name, e.reason())),
-        "remedy": error.map(|e| e.remedy()),
-    })
 }

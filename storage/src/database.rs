@@ -13,6 +13,7 @@ use crate::error::{failure, from_rocksdb};
 use crate::marker;
 use crate::options::Options;
 use crate::place::has_database;
+use crate::sizes::Sizes;
 use crate::tuning::{self, Tuning};
 
 /// How long a write waits at most, at a time, while writes are stopped.
@@ -188,6 +189,21 @@ impl Database {
         let kind = if free < SCARCE { StoreErrorKind::NoSpace } else { StoreErrorKind::Io };
         let why = format!("it has taken no write for {} s, since it cannot flush or compact", waited.as_secs());
         failure(kind, "could not write to", &self.path, &why)
+    }
+
+    /// How much room it takes; what cannot be told counts as nothing.
+    pub(crate) fn sizes(&self) -> Sizes {
+        let mut sizes = Sizes::default();
+        for name in &self.families {
+            let Some(family) = self.db.cf_handle(name) else { continue };
+            let of = |property| self.db.property_int_value_cf(family, property).ok().flatten().unwrap_or(0);
+            sizes.families.push((name.clone(), of("rocksdb.total-sst-files-size")));
+            sizes.memory += of("rocksdb.cur-size-all-mem-tables");
+        }
+        let logs = std::fs::read_dir(self.db.path()).into_iter().flatten().flatten();
+        let logs = logs.filter(|entry| entry.path().extension().is_some_and(|end| end == "log"));
+        sizes.wal = logs.filter_map(|entry| Some(entry.metadata().ok()?.len())).sum();
+        sizes
     }
 
     /// The sequence number of the newest change.

@@ -15,6 +15,7 @@ use crate::marker::{self, Head};
 use crate::options::Options;
 use crate::place::Place;
 use crate::recovery;
+use crate::sizes::Sizes;
 
 /// A [`Store`] in a directory, on RocksDB column families.
 ///
@@ -81,6 +82,14 @@ impl RocksStore {
     #[must_use]
     pub fn path(&self) -> &Path {
         self.place.dir()
+    }
+
+    /// How much room it takes.
+    ///
+    /// # Errors
+    /// Where it is closed after a failure.
+    pub fn sizes(&self) -> Result<Sizes, StoreError> {
+        self.read(|database| Ok(database.sizes()))
     }
 
     /// Writes a copy of everything that is visible now to a directory that is not there yet, while reads and writes go on.

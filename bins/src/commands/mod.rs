@@ -4,7 +4,7 @@ mod demo;
 mod serve;
 pub(crate) mod show;
 
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::path::Path;
 
 use antiphon_kernel::config::PeerMode;
@@ -23,8 +23,9 @@ use crate::cli::{
     AppendArgs, BenchCommand, Cli, Command, ConfigCommand, ForkCommand, InitArgs, ReplayCommand, ResolveArgs,
 };
 use crate::config::{self, NodeConfig};
+use crate::narrate::Narrator;
 use crate::node::Ask;
-use crate::{backup, bench, dev_certs, expiry, input, repair};
+use crate::{backup, bench, dev_certs, doctor, expiry, input, repair, unit};
 
 pub(crate) async fn run(cli: Cli) -> Result<()> {
     let json = cli.json;
@@ -55,7 +56,17 @@ pub(crate) async fn run(cli: Cli) -> Result<()> {
             let text = format!("the event at place {place} is left out; `antiphon replay list` keeps the record");
             done(ask(file, Ask::ReplaySkip { place }).await?, json, &text)
         }
-        Command::Status => show::status(&ask(file, Ask::Status).await?, json),
+        Command::Status { check: true, .. } => check_health(file).await,
+        Command::Status { watch: true, .. } => watch(file, json).await,
+        Command::Status { .. } => show::status(&ask(file, Ask::Status).await?, json),
+        Command::Doctor => doctor::run(file, json).await,
+        Command::Reload => {
+            let changes = ask(file, Ask::Reload).await?;
+            let text = reloaded(&changes);
+            done(changes, json, &text)
+        }
+        Command::SystemdUnit => show::line(unit::text(file)?.trim_end()),
+        Command::Man { dir } => man(dir.as_deref()),
         Command::Peers => show::peers(&ask(file, Ask::Status).await?["peers"], json),
         Command::ResetPeer { name } => done(
             ask(file, Ask::ResetPeer { name: name.clone() }).await?,
@@ -117,7 +128,10 @@ pub(crate) async fn run(cli: Cli) -> Result<()> {
         }
         Command::Config { command: ConfigCommand::Check } => check(file, json),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "antiphon", &mut std::io::stdout());
+            let mut text = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "antiphon", &mut text);
+            // A reader that went away is no error.
+            let _ = std::io::stdout().write_all(&text);
             Ok(())
         }
         Command::Demo(args) => demo::run(args).await,
@@ -130,6 +144,91 @@ pub(crate) async fn run(cli: Cli) -> Result<()> {
         Command::Bench { command: BenchCommand::Idle(args) } => bench::idle::run(args, json).await,
         Command::Bench { command: BenchCommand::Catchup(args) } => bench::catchup::run(args, json).await,
         Command::Bench { command: BenchCommand::Side(args) } => bench::side::run(args).await,
+    }
+}
+
+/// What a reload changed, for people.
+fn reloaded(changes: &Value) -> String {
+    let mut lines = Vec::new();
+    for (key, what) in [("added", "pulled from now on"), ("removed", "not pulled any more"), ("moved", "reached anew")]
+    {
+        let names: Vec<_> = changes[key].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        if !names.is_empty() {
+            lines.push(format!("{what}: {}", names.join(", ")));
+        }
+    }
+    for change in changes["modes"].as_array().into_iter().flatten() {
+        lines.push(format!("{}: {}", text_of(&change["peer"]), text_of(&change["mode"])));
+    }
+    for (key, what) in
+        [("interval_seconds", "interval, in seconds"), ("mode", "mode"), ("min_free_mib", "MiB that stay free")]
+    {
+        if !changes[key].is_null() {
+            lines.push(format!("{what}: {}", changes[key].to_string().trim_matches('"')));
+        }
+    }
+    if changes["key_changed"] == true {
+        lines.push("another key is presented; connections were opened anew".to_owned());
+    }
+    lines.extend(changes["overridden"].as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned));
+    if lines.is_empty() {
+        lines.push("nothing changed".to_owned());
+    }
+    lines.join("\n")
+}
+
+/// How often a watched status is asked for.
+const WATCH_EVERY: std::time::Duration = std::time::Duration::from_secs(2);
+
+async fn watch(file: &Path, json: bool) -> Result<()> {
+    let mut narrator = Narrator::default();
+    let terminal = std::io::stdout().is_terminal() && !json;
+    let mut every = tokio::time::interval(WATCH_EVERY);
+    loop {
+        tokio::select! {
+            _ = every.tick() => {}
+            _ = tokio::signal::ctrl_c() => return Ok(()),
+        }
+        let status = ask(file, Ask::Status).await?;
+        let news = narrator.news(&status["peers"]);
+        if json {
+            show::line(&status.to_string())?;
+        } else if terminal {
+            // Home, and clear what is below.
+            show::line("\x1b[H\x1b[2J")?;
+            show::overview(&status)?;
+            narrator.recent().try_for_each(show::line)?;
+        } else {
+            news.iter().try_for_each(|line| show::line(line))?;
+        }
+    }
+}
+
+async fn check_health(file: &Path) -> Result<()> {
+    let config = NodeConfig::load(file)?;
+    if tokio::net::UnixStream::connect(config.socket()).await.is_err() {
+        bail!("no node serves {}", config.data_dir().display());
+    }
+    match ask(file, Ask::Status).await?["read_only"].as_str() {
+        Some(why) => bail!("the node cannot write: {why}"),
+        None => Ok(()),
+    }
+}
+
+fn man(dir: Option<&Path>) -> Result<()> {
+    let command = Cli::command();
+    match dir {
+        Some(dir) => {
+            std::fs::create_dir_all(dir).with_context(|| format!("{} could not be made", dir.display()))?;
+            clap_mangen::generate_to(command, dir).with_context(|| format!("{} could not be written to", dir.display()))
+        }
+        None => {
+            let mut page = Vec::new();
+            clap_mangen::Man::new(command).render(&mut page)?;
+            // A reader that went away is no error.
+            let _ = std::io::stdout().write_all(&page);
+            Ok(())
+        }
     }
 }
 
@@ -376,16 +475,8 @@ fn verify(report: &Value, json: bool) -> Result<()> {
 
 fn check(file: &Path, json: bool) -> Result<()> {
     let config = NodeConfig::load(file)?;
-    let key = config.shared_key()?;
-    if let (Some(addr), true) = (config.listen.https, key.is_open())
-        && !addr.ip().is_loopback()
-        && !config.listen.allow_open
-    {
-        bail!(
-            "{}: {addr} is not a loopback address and there is no shared key: set ANTIPHON_SHARED_KEY or federation.key_file",
-            file.display()
-        );
-    }
+    let keys = config.shared_keys()?;
+    config.check_listeners(&keys)?;
     for path in config
         .listen
         .tls
@@ -411,7 +502,7 @@ fn check(file: &Path, json: bool) -> Result<()> {
         config.node.name,
         config.federation.peers.len(),
         config.federation.mode,
-        if key.is_open() { "no shared key" } else { "with a shared key" }
+        if keys.is_empty() { "no shared key" } else { "with a shared key" }
     );
     done(json!({ "ok": true, "peers": config.federation.peers.len() }), json, &text)
 }

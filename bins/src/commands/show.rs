@@ -6,6 +6,7 @@ use antiphon_kernel::ids::PeerName;
 use anyhow::{Result, bail};
 use comfy_table::Table;
 use comfy_table::presets::NOTHING;
+use console::style;
 use serde_json::Value;
 
 /// One line on standard output; a reader that went away is no error.
@@ -31,27 +32,43 @@ pub(super) fn status(status: &Value, json: bool) -> Result<()> {
     if json {
         return line(&status.to_string());
     }
+    overview(status)?;
+    failing(&status["peers"])
+}
+
+/// All but what is wrong with peers.
+pub(super) fn overview(status: &Value) -> Result<()> {
     let state = if status["serving"] == true { "serving" } else { "not serving" };
     line(&format!(
         "{} ({}), {state}, mode {}",
-        text(&status["name"]),
+        style(text(&status["name"])).bold(),
         text(&status["cortex_id"]),
         text(&status["mode"])
     ))?;
-    line(&format!("{} events of {} origins, digest {}", status["events"], status["origins"], text(&status["digest"])))?;
+    let behind = status["events"].as_u64().unwrap_or(0).saturating_sub(status["durable_events"].as_u64().unwrap_or(0));
+    let durable = if behind == 0 { String::new() } else { format!(" ({behind} of them not yet durable)") };
+    line(&format!(
+        "{} events{durable} of {} origins, digest {}",
+        status["events"],
+        status["origins"],
+        text(&status["digest"])
+    ))?;
     if let Some(change) = status["epoch_change"].as_object() {
         line(&format!("epoch {} since {}: {}", text(&status["epoch"]), text(&change["at"]), text(&change["reason"])))?;
     }
     if let Some(why) = status["read_only"].as_str() {
-        line(&format!("READ-ONLY: {why}"))?;
+        line(&style(format!("READ-ONLY: {why}")).red().bold().to_string())?;
     }
     if let Some(1..) = status["forks"].as_u64() {
-        line(&format!("{} forks; `antiphon fork list` shows them", status["forks"]))?;
+        line(&style(format!("{} forks; `antiphon fork list` shows them", status["forks"])).yellow().to_string())?;
+    }
+    if let Some(1..) = status["conflicts"].as_u64() {
+        line(&format!("{} conflicts; `antiphon conflicts` shows them", status["conflicts"]))?;
     }
     for replayer in status["replayers"].as_array().into_iter().flatten() {
         self::replayer(replayer)?;
     }
-    peers(&status["peers"], false)
+    table(&status["peers"])
 }
 
 pub(super) fn forks(forks: &Value, json: bool) -> Result<()> {
@@ -157,6 +174,11 @@ pub(super) fn peers(peers: &Value, json: bool) -> Result<()> {
     if json {
         return line(&peers.to_string());
     }
+    table(peers)?;
+    failing(peers)
+}
+
+fn table(peers: &Value) -> Result<()> {
     let list = peers.as_array().map(Vec::as_slice).unwrap_or_default();
     if list.is_empty() {
         return line("no peers");
@@ -167,23 +189,41 @@ pub(super) fn peers(peers: &Value, json: bool) -> Result<()> {
         let behind = peer["lag_seconds"].as_f64().map_or("-".to_owned(), |s| format!("{s:.1} s"));
         table.add_row([
             text(&peer["name"]),
-            text(&peer["phase"]),
+            text(&peer["state"]),
             text(&peer["lag_events"]),
             behind,
             text(&peer["last_seen"]),
             text(&peer["endpoint"]),
         ]);
     }
-    line(&table.to_string())?;
-    for peer in list.iter().filter(|peer| peer["reason"].is_string()) {
-        line(&format!(
-            "{} ({} times in a row); {}",
-            text(&peer["reason"]),
-            peer["consecutive_failures"],
-            text(&peer["remedy"])
-        ))?;
+    // Coloured line by line: codes within cells would count as width.
+    let drawn = table.to_string();
+    for (at, row) in drawn.lines().enumerate() {
+        let state = at.checked_sub(1).and_then(|at| list.get(at)).map(|peer| text(&peer["state"])).unwrap_or_default();
+        let row = match state.as_str() {
+            "halted" | "refused" => style(row).red(),
+            "backing_off" | "no_space" => style(row).yellow(),
+            "live" | "idle" => style(row).green(),
+            _ => style(row),
+        };
+        line(&row.to_string())?;
     }
     Ok(())
+}
+
+/// For each failing peer what is wrong, and what to do.
+fn failing(peers: &Value) -> Result<()> {
+    peers.as_array().into_iter().flatten().filter_map(explain).try_for_each(|text| line(&text))
+}
+
+/// What is wrong with a peer in full, and what to do.
+pub(crate) fn explain(peer: &Value) -> Option<String> {
+    let reason = peer["reason"].as_str()?;
+    let again = match peer["consecutive_failures"].as_u64() {
+        Some(2..) => format!(" ({} times in a row)", peer["consecutive_failures"]),
+        _ => String::new(),
+    };
+    Some(format!("{reason}{again}; {}", text(&peer["remedy"])))
 }
 
 pub(super) fn digest(answer: &Value, by_origin: bool, json: bool) -> Result<()> {

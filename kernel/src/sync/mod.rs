@@ -218,11 +218,10 @@ impl Syncer {
         result.map(|()| changes)
     }
 
-    /// The label of a peer in metrics: its name, or [`crate::measure::OTHER_PEERS`] beyond the first
-    /// [`crate::measure::MAX_PEER_LABELS`].
+    /// Which peers have a label of their own in metrics.
     #[must_use]
-    pub fn label(&self, name: &PeerName) -> String {
-        self.labels.of(name)
+    pub fn labels(&self) -> &PeerLabels {
+        &self.labels
     }
 
     /// Under how many free bytes peers are not pulled.

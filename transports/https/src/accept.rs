@@ -18,7 +18,6 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt;
 
-use crate::TRANSPORT;
 use crate::counted_io::CountedIo;
 use crate::guarded_io::{Activity, GuardedIo};
 use crate::limits::Limits;
@@ -30,6 +29,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 #[derive(Clone)]
 pub(crate) struct Door {
+    /// What metrics call it.
+    pub(crate) name: &'static str,
     pub(crate) router: Router,
     pub(crate) tls: Option<Arc<Certificate>>,
     pub(crate) limits: Arc<Limits>,
@@ -39,7 +40,7 @@ pub(crate) struct Door {
 
 /// Lets connections in until `closing`; returns those that are left.
 pub(crate) async fn run(listener: TcpListener, door: Door) -> JoinSet<()> {
-    let slots = Slots::new(TRANSPORT, door.limits.connections, door.limits.per_address);
+    let slots = Slots::new(door.name, door.limits.connections, door.limits.per_address);
     let mut closing = door.closing.clone();
     let mut connections = JoinSet::new();
     let mut check = tokio::time::interval(door.limits.certificate_check.max(Duration::from_millis(1)));
@@ -112,11 +113,11 @@ async fn serve(stream: TcpStream, from: SocketAddr, mut door: Door) {
     match shaken {
         Ok(Ok(stream)) => http(stream, from, door).await,
         Ok(Err(error)) => {
-            Rejected::Tls.count(TRANSPORT);
+            Rejected::Tls.count(door.name);
             tracing::debug!(%from, %error, "no TLS session");
         }
         Err(_) => {
-            Rejected::Timeout.count(TRANSPORT);
+            Rejected::Timeout.count(door.name);
             tracing::debug!(%from, "no TLS session in time");
         }
     }

@@ -58,7 +58,9 @@ impl HttpsTransport {
         *self.key.write().unwrap_or_else(PoisonError::into_inner) = key;
     }
 
-    fn key(&self) -> SharedKey {
+    /// The key that is presented.
+    #[must_use]
+    pub fn shared_key(&self) -> SharedKey {
         self.key.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
@@ -72,7 +74,7 @@ impl Transport for HttpsTransport {
     fn link(&self, peer: &PeerConfig, _own: &LocalIdentity) -> Result<Box<dyn Link>, TransportError> {
         let endpoint = Endpoint::parse(&peer.endpoint, self.allow_plaintext_loopback)?;
         let client = client(&endpoint, peer)?;
-        let key = self.key();
+        let key = self.shared_key();
         let link = HttpsLink { client, endpoint, authorization: authorization(&key)?, key };
         Ok(Box::new(link))
     }

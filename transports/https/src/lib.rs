@@ -18,15 +18,18 @@ mod endpoint;
 mod errors;
 mod guarded_io;
 mod limits;
+mod listening;
 mod request_body;
 mod resolver;
 mod routes;
 mod server;
+mod web;
 
 pub use antiphon_transport_common::{CertificateError, TlsFiles, WireBytes};
 pub use client::{HttpsOptions, HttpsTransport};
 pub use limits::Limits;
 pub use server::{HttpsServer, ServerError, ServerOptions};
+pub use web::WebServer;
 
 /// What metrics call this transport.
 const TRANSPORT: &str = "https";

@@ -6,12 +6,10 @@ use std::sync::Arc;
 
 use antiphon_kernel::service::Service;
 use antiphon_transport_common::{Certificate, CertificateError, TlsFiles, WireBytes};
-use tokio::net::TcpListener;
-use tokio::sync::{oneshot, watch};
-use tokio::task::JoinHandle;
 
-use crate::accept::{Door, run};
+use crate::TRANSPORT;
 use crate::limits::Limits;
+use crate::listening::Listening;
 use crate::routes::router;
 
 /// Where and how to answer.
@@ -66,10 +64,7 @@ pub enum ServerError {
 /// A running server. Dropping it cuts everything; [`HttpsServer::shutdown`] lets answers end.
 #[derive(Debug)]
 pub struct HttpsServer {
-    addr: SocketAddr,
-    stop: Option<oneshot::Sender<()>>,
-    task: JoinHandle<()>,
-    sent: WireBytes,
+    listening: Listening,
     tls: Option<Arc<Certificate>>,
 }
 
@@ -89,43 +84,22 @@ impl HttpsServer {
             return Err(ServerError::OpenBeyondLoopback { addr });
         }
         let tls = tls.map(|files| Certificate::load(files, b"http/1.1")).transpose()?.map(Arc::new);
-        let fault = |source| ServerError::Listen { addr, source };
-        let listener = TcpListener::bind(addr).await.map_err(fault)?;
-        let addr = listener.local_addr().map_err(fault)?;
-        let (closing, watched) = watch::channel(false);
-        let grace = limits.shutdown;
         let router = router(service.clone(), &limits);
-        let sent = WireBytes::default();
-        let door = Door { router, tls: tls.clone(), limits: Arc::new(limits), closing: watched, sent: sent.clone() };
-        let (stop, stopped) = oneshot::channel();
-        let close = async move {
-            // A dropped server aborts its task, so this ends by being asked to.
-            let _ = stopped.await;
-            service.close();
-            closing.send_replace(true);
-            // Kept: a watch without its sender would count as closed as well.
-            closing
-        };
-        let task = tokio::spawn(async move {
-            let (mut left, _closing) = tokio::join!(run(listener, door), close);
-            let drained = async { while left.join_next().await.is_some() {} };
-            if tokio::time::timeout(grace, drained).await.is_err() {
-                tracing::debug!("connections were cut: they did not end in time");
-            }
-        });
-        Ok(Self { addr, stop: Some(stop), task, sent, tls })
+        let listening = Listening::start(TRANSPORT, addr, router, tls.clone(), limits, move || service.close()).await;
+        let listening = listening.map_err(|source| ServerError::Listen { addr, source })?;
+        Ok(Self { listening, tls })
     }
 
     /// Where it listens.
     #[must_use]
     pub const fn local_addr(&self) -> SocketAddr {
-        self.addr
+        self.listening.addr
     }
 
     /// How much it put on the wire; counts on after the server is gone.
     #[must_use]
     pub fn sent_bytes(&self) -> WireBytes {
-        self.sent.clone()
+        self.listening.sent.clone()
     }
 
     /// The certificate that it shows, in DER form.
@@ -144,18 +118,7 @@ impl HttpsServer {
 
     /// Stops in order: parked polls are answered at once, answers on their way get the time that [`Limits::shutdown`]
     /// gives, and what is left is cut. This closes the [`Service`], for other transports too.
-    pub async fn shutdown(mut self) {
-        if let Some(stop) = self.stop.take() {
-            let _ = stop.send(());
-        }
-        if let Err(error) = (&mut self.task).await {
-            tracing::error!(%error, "the server ended by a fault of ours");
-        }
-    }
-}
-
-impl Drop for HttpsServer {
-    fn drop(&mut self) {
-        self.task.abort();
+    pub async fn shutdown(self) {
+        self.listening.shutdown().await;
     }
 }

@@ -48,7 +48,9 @@ impl QuicTransport {
         *self.key.write().unwrap_or_else(PoisonError::into_inner) = key;
     }
 
-    fn key(&self) -> SharedKey {
+    /// The key that is presented.
+    #[must_use]
+    pub fn shared_key(&self) -> SharedKey {
         self.key.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
@@ -65,7 +67,7 @@ impl Transport for QuicTransport {
         let hello = Hello {
             protocol_min: PROTOCOL_MIN,
             protocol_max: PROTOCOL_MAX,
-            key: self.key(),
+            key: self.shared_key(),
             from: own.cortex_id,
             name: own.name.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),

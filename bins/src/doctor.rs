@@ -1,0 +1,382 @@
+//! `antiphon doctor`: what is wrong, or will be, and what to do about it. Changes nothing.
+
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use antiphon_https::TlsFiles;
+use antiphon_kernel::config::{DEFAULT_MIN_FREE_MIB, PeerConfig};
+use antiphon_kernel::cortex::mint_identity;
+use antiphon_kernel::log::LocalIdentity;
+use antiphon_kernel::time::{Timestamp, skew_ms};
+use antiphon_transport_common::Certificate;
+use anyhow::{Result, bail};
+use console::style;
+use futures_util::stream::{self, StreamExt as _};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::admin::Backend;
+use crate::commands::show;
+use crate::config::NodeConfig;
+use crate::expiry;
+use crate::node::{Ask, Transports};
+
+/// How long a peer may take to say who it is.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// So many peers are asked at once.
+const AT_ONCE: usize = 16;
+/// Clocks further apart than this make times hard to compare; nothing else depends on them.
+const SKEW_MS: u64 = 5000;
+/// 1,024 connections, the store's files, and some room.
+const FILES: u64 = 4096;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Level {
+    Ok,
+    Warn,
+    Fail,
+}
+
+#[derive(Debug, Serialize)]
+struct Finding {
+    check: String,
+    level: Level,
+    says: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    remedy: Option<String>,
+}
+
+#[derive(Debug, Default)]
+struct Findings(Vec<Finding>);
+
+impl Findings {
+    fn add(&mut self, check: impl Into<String>, level: Level, says: impl Into<String>, remedy: &str) {
+        let remedy = (!remedy.is_empty()).then(|| remedy.to_owned());
+        self.0.push(Finding { check: check.into(), level, says: says.into(), remedy });
+    }
+
+    fn ok(&mut self, check: impl Into<String>, says: impl Into<String>) {
+        self.add(check, Level::Ok, says, "");
+    }
+}
+
+pub(crate) async fn run(file: &Path, json: bool) -> Result<()> {
+    let mut findings = Findings::default();
+    match NodeConfig::load(file) {
+        Ok(config) => {
+            findings.ok("configuration", format!("{} reads well", file.display()));
+            examine(&config, &mut findings).await;
+        }
+        Err(error) => {
+            findings.add("configuration", Level::Fail, format!("{error:#}"), "mend it; nothing else was looked at")
+        }
+    }
+    let count = |level| findings.0.iter().filter(|finding| finding.level == level).count();
+    let (failed, warned) = (count(Level::Fail), count(Level::Warn));
+    if json {
+        show::line(&json!({ "ok": failed == 0, "findings": findings.0 }).to_string())?;
+    } else {
+        findings.0.iter().try_for_each(tell)?;
+    }
+    match (failed, warned) {
+        (0, _) if json => Ok(()),
+        (0, 0) => show::line("nothing is wrong"),
+        (0, _) => show::line(&format!("nothing is broken; {warned} to look at")),
+        _ => bail!("{failed} broken, {warned} more to look at"),
+    }
+}
+
+fn tell(finding: &Finding) -> Result<()> {
+    let mark = match finding.level {
+        Level::Ok => style("ok  ").green(),
+        Level::Warn => style("warn").yellow(),
+        Level::Fail => style("FAIL").red().bold(),
+    };
+    show::line(&format!("{mark}  {}: {}", finding.check, finding.says))?;
+    finding.remedy.iter().try_for_each(|remedy| show::line(&format!("      {remedy}")))
+}
+
+async fn examine(config: &NodeConfig, findings: &mut Findings) {
+    key(config, findings);
+    certificates(config, findings);
+    limits(findings);
+    let status = node(config, findings).await;
+    disk(config, findings);
+    addresses(config, status.is_some(), findings).await;
+    peers(config, status.as_ref(), findings).await;
+}
+
+/// Whether others than its owner may read a file.
+fn is_open_to_others(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|meta| meta.mode() & 0o077 != 0)
+}
+
+fn key(config: &NodeConfig, findings: &mut Findings) {
+    let keys = match config.shared_keys() {
+        Ok(keys) => keys,
+        Err(error) => {
+            return findings.add(
+                "key",
+                Level::Fail,
+                format!("{error:#}"),
+                "make one with `antiphon key`, the same for all nodes",
+            );
+        }
+    };
+    if let Err(error) = config.check_listeners(&keys) {
+        findings.add("key", Level::Fail, format!("{error:#}"), "");
+    } else if keys.is_empty() {
+        findings.add(
+            "key",
+            Level::Warn,
+            "there is none: whoever reaches this node may read its log",
+            "make one with `antiphon key`",
+        );
+    } else if keys.len() > 1 {
+        let says = format!("{} are valid; leave the old one out once every node presents the new one", keys.len());
+        findings.add("key", Level::Warn, says, "then `antiphon reload`");
+    } else {
+        findings.ok("key", "there is one");
+    }
+    let file = config.federation.key_file.as_ref().map(|file| config.path(file));
+    if let Some(file) = file.filter(|file| is_open_to_others(file)) {
+        let says = format!("others than its owner may read {}", file.display());
+        findings.add("key", Level::Warn, says, &format!("chmod 600 {}", file.display()));
+    }
+}
+
+fn certificates(config: &NodeConfig, findings: &mut Findings) {
+    let mut expiries = Vec::new();
+    if let Some(tls) = &config.listen.tls {
+        let (cert, key) = (config.path(&tls.cert), config.path(&tls.key));
+        if let Err(error) = Certificate::load(TlsFiles { cert: cert.clone(), key: key.clone() }, b"http/1.1") {
+            findings.add("certificate", Level::Fail, error.to_string(), "");
+        }
+        if is_open_to_others(&key) {
+            let says = format!("others than its owner may read {}", key.display());
+            findings.add("certificate", Level::Warn, says, &format!("chmod 600 {}", key.display()));
+        }
+        expiries.push(("certificate".to_owned(), cert));
+    }
+    for peer in &config.federation.peers {
+        if let Some(ca) = peer.ca.as_ref().filter(|ca| expiries.iter().all(|(_, known)| known != *ca)) {
+            expiries.push((format!("authority of {}", peer.name), ca.clone()));
+        }
+    }
+    for (check, file) in expiries {
+        match expiry::of(&file, jiff::Timestamp::now()) {
+            Ok((_, Some(soon))) => findings.add(check, Level::Warn, soon, ""),
+            Ok((until, None)) => findings.ok(check, format!("{} holds until {until}", file.display())),
+            Err(error) => findings.add(check, Level::Fail, format!("{error:#}"), ""),
+        }
+    }
+}
+
+fn limits(findings: &mut Findings) {
+    match nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE) {
+        Ok((soft, _)) if soft < FILES => findings.add(
+            "open files",
+            Level::Warn,
+            format!("this process may open {soft}; a busy node needs {FILES}"),
+            "`ulimit -n 65536`, or LimitNOFILE=65536 in its unit",
+        ),
+        Ok((soft, _)) => findings.ok("open files", format!("{soft} may be open")),
+        Err(error) => findings.add("open files", Level::Warn, format!("their limit is not known: {error}"), ""),
+    }
+}
+
+/// Asks the node that serves.
+async fn node(config: &NodeConfig, findings: &mut Findings) -> Option<Value> {
+    let serves = tokio::net::UnixStream::connect(config.socket()).await.is_ok();
+    let asked = async {
+        let mut backend = Backend::open(config.clone()).await?;
+        let status = backend.ask(Ask::Status).await;
+        backend.close().await;
+        status
+    };
+    let status = match asked.await {
+        Ok(status) => status,
+        Err(error) => {
+            findings.add("node", Level::Fail, format!("{error:#}"), "");
+            return None;
+        }
+    };
+    if !serves {
+        findings.add("node", Level::Warn, "it does not run; its store opens", "start it with `antiphon serve`");
+        return None;
+    }
+    findings.ok("node", format!("{} serves, with {} events", text(&status["name"]), status["events"]));
+    if let Some(why) = status["read_only"].as_str() {
+        findings.add(
+            "store",
+            Level::Fail,
+            format!("it cannot be written: {why}"),
+            "look at the disk and the node's log",
+        );
+    }
+    if let Some(change) = status["epoch_change"].as_object() {
+        findings.ok("epoch", format!("changed on {}: {}", text(&change["at"]), text(&change["reason"])));
+    }
+    if let Some(1..) = status["forks"].as_u64() {
+        findings.add("forks", Level::Fail, format!("{} are not resolved", status["forks"]), "`antiphon fork list`");
+    }
+    for replayer in status["replayers"].as_array().into_iter().flatten() {
+        let check = format!("replayer {}", text(&replayer["name"]));
+        if let Some(error) = replayer["last_error"].as_str() {
+            findings.add(
+                check,
+                Level::Fail,
+                format!("halted: {error}"),
+                "`antiphon replay list`, then `retry` or `skip`",
+            );
+        } else if let Some(place) = replayer["hangs_at"].as_u64() {
+            findings.add(
+                check,
+                Level::Fail,
+                format!("hangs in the event at place {place}"),
+                "look at that event; restart the node",
+            );
+        } else if replayer["parked"].as_u64().is_some_and(|parked| parked > 0) {
+            findings.add(check, Level::Warn, format!("{} events parked", replayer["parked"]), "`antiphon replay list`");
+        } else {
+            findings.ok(check, format!("{} places to go", replayer["lag_events"]));
+        }
+    }
+    Some(status)
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or("-")
+}
+
+fn disk(config: &NodeConfig, findings: &mut Findings) {
+    let dir = config.data_dir();
+    let floor = config.node.min_free_mib.unwrap_or(DEFAULT_MIN_FREE_MIB);
+    match nix::sys::statvfs::statvfs(&dir) {
+        Ok(stat) => {
+            let free = (stat.blocks_available() * stat.fragment_size()) >> 20;
+            let says = format!("{free} MiB are free, and {floor} are to stay so");
+            match free {
+                free if free < floor => {
+                    findings.add("disk", Level::Fail, says, "free some space: peers are not pulled")
+                }
+                free if free < floor.saturating_mul(4) => findings.add("disk", Level::Warn, says, "make room soon"),
+                _ => findings.ok("disk", says),
+            }
+        }
+        Err(error) => {
+            findings.add("disk", Level::Fail, format!("{}: {error}", dir.display()), "`antiphon init` makes it")
+        }
+    }
+    if is_open_to_others(&dir) {
+        let says = format!("others than its owner may look into {}", dir.display());
+        findings.add("disk", Level::Warn, says, &format!("chmod 700 {}", dir.display()));
+    }
+}
+
+/// Whether what it is to listen on is free, where it does not run.
+async fn addresses(config: &NodeConfig, serves: bool, findings: &mut Findings) {
+    if serves {
+        return;
+    }
+    let tcp = [("listen.https", config.listen.https), ("listen.metrics", config.listen.metrics)];
+    for (check, addr) in tcp.into_iter().filter_map(|(check, addr)| Some((check, addr?))) {
+        match tokio::net::TcpListener::bind(addr).await {
+            Ok(_) => findings.ok(check, format!("{addr} is free")),
+            Err(error) => findings.add(
+                check,
+                Level::Fail,
+                format!("{addr}: {error}"),
+                "another process has it, or it is no address of this machine",
+            ),
+        }
+    }
+    if let Some(addr) = config.listen.quic {
+        match tokio::net::UdpSocket::bind(addr).await {
+            Ok(_) => findings.ok("listen.quic", format!("{addr} is free (UDP)")),
+            Err(error) => findings.add(
+                "listen.quic",
+                Level::Fail,
+                format!("{addr} (UDP): {error}"),
+                "another process has it, or it is no address of this machine",
+            ),
+        }
+    }
+}
+
+async fn peers(config: &NodeConfig, status: Option<&Value>, findings: &mut Findings) {
+    let key = config.shared_key().unwrap_or_default();
+    let transports = Transports::new(config, &key);
+    let own_id = status.and_then(|status| serde_json::from_value(status["cortex_id"].clone()).ok());
+    let mut own = mint_identity(config.node.name.as_str());
+    if let Some(cortex_id) = own_id {
+        own.cortex_id = cortex_id;
+    }
+    let (transports, own) = (&transports, &own);
+    let asked = stream::iter(&config.federation.peers)
+        .map(|peer| async move { peer_findings(peer, status, transports, own).await });
+    let mut asked = std::pin::pin!(asked.buffered(AT_ONCE));
+    while let Some(found) = asked.next().await {
+        findings.0.extend(found.0);
+    }
+}
+
+async fn peer_findings(
+    peer: &PeerConfig,
+    status: Option<&Value>,
+    transports: &Transports,
+    own: &LocalIdentity,
+) -> Findings {
+    let mut findings = Findings::default();
+    let check = format!("peer {}", peer.name);
+    let began = Instant::now();
+    let identity = match transports.of(&peer.endpoint).link(peer, own) {
+        Ok(link) => link.identify(PATIENCE).await,
+        Err(error) => Err(error),
+    };
+    let (took, now) = (began.elapsed(), Timestamp::now());
+    let identity = match identity {
+        Ok(identity) => identity,
+        Err(error) => {
+            let category = error.category();
+            let says = format!("{} {} ({})", peer.endpoint, category.reason(), error.detail());
+            findings.add(check, Level::Fail, says, category.remedy());
+            return findings;
+        }
+    };
+    let known =
+        status.and_then(|status| status["peers"].as_array()?.iter().find(|known| known["name"] == peer.name.as_str()));
+    let pinned = known.and_then(|known| known["cortex_id"].as_str());
+    if pinned.is_some_and(|pinned| pinned != identity.cortex_id.to_string()) {
+        let identity_error = antiphon_kernel::health::ErrorCategory::Identity;
+        let says = format!("{} {}", peer.endpoint, identity_error.reason());
+        findings.add(check.clone(), Level::Fail, says, identity_error.remedy());
+    } else {
+        let says = format!(
+            "{} is {} ({}), version {}, {} ms",
+            peer.endpoint,
+            identity.name,
+            identity.cortex_id,
+            identity.version,
+            took.as_millis()
+        );
+        findings.ok(check.clone(), says);
+    }
+    let skew = skew_ms(identity.time, now, took);
+    if skew.unsigned_abs() > SKEW_MS {
+        let says = format!(
+            "its clock is {:.1} s {} this machine's",
+            skew.unsigned_abs() as f64 / 1000.0,
+            if skew > 0 { "ahead of" } else { "behind" }
+        );
+        findings.add(
+            check,
+            Level::Warn,
+            says,
+            "let both set their clocks by NTP: nothing is lost, but times do not compare",
+        );
+    }
+    findings
+}

@@ -1,0 +1,161 @@
+//! The routes of the monitor's listener. Nothing here has a secret, takes anything in, or changes anything.
+
+use std::convert::Infallible;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, X_CONTENT_TYPE_OPTIONS};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::middleware::{Next, from_fn};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use futures_util::stream;
+use sha2::{Digest as _, Sha256};
+use tokio::sync::watch;
+use tokio::time::{Instant, interval_at};
+
+use super::{Counted, scrape};
+use crate::node::Node;
+use crate::status;
+
+const PAGE: &str = include_str!("../page/index.html");
+const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+/// How often the page is told.
+const TELL_EVERY: Duration = Duration::from_secs(2);
+
+#[derive(Clone)]
+struct Shown {
+    node: Arc<Node>,
+    counted: Counted,
+    closing: watch::Receiver<bool>,
+    policy: HeaderValue,
+}
+
+pub(super) fn router(node: Arc<Node>, counted: Counted, page: bool, closing: watch::Receiver<bool>) -> Router {
+    let policy = HeaderValue::from_str(&policy(PAGE)).unwrap_or(HeaderValue::from_static("default-src 'none'"));
+    let mut router = Router::new().route("/metrics", get(metrics)).route("/healthz", get(healthy));
+    if page {
+        router = router.route("/", get(index)).route("/status", get(now)).route("/status/events", get(events));
+    }
+    router
+        .fallback(|| async { (StatusCode::NOT_FOUND, "there is nothing here; see /metrics\n") })
+        .layer(from_fn(guard))
+        .with_state(Shown { node, counted, closing, policy })
+}
+
+/// The page may run its own script and speak to this listener, and nothing else, whatever stands in a peer's name.
+fn policy(page: &str) -> String {
+    let hash = |tag: &str| {
+        let inside = page.split(&format!("<{tag}>")).nth(1).and_then(|rest| rest.split(&format!("</{tag}>")).next());
+        format!("'sha256-{}'", BASE64_STANDARD.encode(Sha256::digest(inside.unwrap_or_default())))
+    };
+    format!(
+        "default-src 'none'; style-src {}; script-src {}; connect-src 'self'; img-src data:; base-uri 'none'; form-action \
+         'none'; frame-ancestors 'none'",
+        hash("style"),
+        hash("script")
+    )
+}
+
+/// Refuses a browser that came here by somebody else's name: a page of theirs would read the answer (DNS rebinding).
+async fn guard(request: Request, next: Next) -> Response {
+    let host = request.headers().get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let from_a_page = request.headers().contains_key("sec-fetch-site") || request.headers().contains_key("origin");
+    if from_a_page && !is_an_address(host) {
+        return (StatusCode::FORBIDDEN, "use the address of this node, or localhost\n").into_response();
+    }
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+fn is_an_address(host: &str) -> bool {
+    let name = match host.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None => host.split(':').next().unwrap_or_default(),
+    };
+    name == "localhost" || name.parse::<IpAddr>().is_ok()
+}
+
+/// Reads the store, so it is done where that delays nobody.
+async fn blocking(make: impl FnOnce() -> String + Send + 'static) -> Result<String, Response> {
+    tokio::task::spawn_blocking(make).await.map_err(|error| {
+        tracing::error!(%error, "the status could not be told");
+        StatusCode::INTERNAL_SERVER_ERROR.into_response()
+    })
+}
+
+async fn metrics(State(shown): State<Shown>) -> Response {
+    match blocking(move || scrape(&shown.node, &shown.counted)).await {
+        Ok(text) => ([(CONTENT_TYPE, METRICS_TYPE)], text).into_response(),
+        Err(response) => response,
+    }
+}
+
+async fn healthy() -> &'static str {
+    "ok\n"
+}
+
+async fn index(State(shown): State<Shown>) -> Response {
+    let mut headers = HeaderMap::new();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+    headers.insert(CONTENT_SECURITY_POLICY, shown.policy);
+    (headers, PAGE).into_response()
+}
+
+async fn now(State(shown): State<Shown>) -> Response {
+    match blocking(move || status::page(&shown.node)).await {
+        Ok(json) => ([(CONTENT_TYPE, "application/json")], json).into_response(),
+        Err(response) => response,
+    }
+}
+
+/// The status at once, and then now and then, as server-sent events.
+async fn events(State(shown): State<Shown>) -> Response {
+    let every = interval_at(Instant::now(), TELL_EVERY);
+    let told = stream::unfold((shown, every), |(mut shown, mut every)| async move {
+        tokio::select! {
+            _ = every.tick() => {}
+            _ = shown.closing.wait_for(|closing| *closing) => return None,
+        }
+        let node = Arc::clone(&shown.node);
+        let json = blocking(move || status::page(&node)).await.ok()?;
+        Some((Ok::<_, Infallible>(format!("event: status\ndata: {json}\n\n")), (shown, every)))
+    });
+    ([(CONTENT_TYPE, "text/event-stream")], Body::from_stream(told)).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_brings_everything_along() {
+        assert_eq!((PAGE.matches("<style>").count(), PAGE.matches("<script>").count()), (1, 1));
+        for outside in
+            ["src=\"http", "href=\"http", "@import", "url(http", "//cdn", "innerHTML", " style=\"", " onclick="]
+        {
+            assert!(!PAGE.contains(outside), "{outside}");
+        }
+        let policy = policy(PAGE);
+        assert!(policy.contains("script-src 'sha256-") && !policy.contains("sha256-47DEQpj8HBSa"), "{policy}");
+    }
+
+    #[test]
+    fn other_names_than_the_nodes_own_are_told_apart() {
+        for own in ["localhost:9464", "127.0.0.1:9464", "[::1]:9464", "10.0.0.7", "localhost"] {
+            assert!(is_an_address(own), "{own}");
+        }
+        for other in ["evil.example:9464", "", "localhost.evil.example", "[evil]:1"] {
+            assert!(!is_an_address(other), "{other}");
+        }
+    }
+}

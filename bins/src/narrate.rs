@@ -1,0 +1,93 @@
+//! What happens to peers, told as it happens: the first failure of a kind in full with its remedy, repetitions briefly, and
+//! that a peer is back. Pure.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use serde_json::Value;
+
+use crate::commands::show::explain;
+
+/// So many lines are kept.
+const RECENT: usize = 20;
+
+#[derive(Debug, Default)]
+pub(crate) struct Narrator {
+    /// Each peer's error and how often it had failed, when it was told of last.
+    told: BTreeMap<String, (String, u64)>,
+    states: BTreeMap<String, String>,
+    recent: VecDeque<String>,
+}
+
+impl Narrator {
+    /// What there is to tell since the last time.
+    pub(crate) fn news(&mut self, peers: &Value) -> Vec<String> {
+        let mut news = Vec::new();
+        for peer in peers.as_array().into_iter().flatten() {
+            let text = |key: &str| peer[key].as_str().unwrap_or_default().to_owned();
+            let (name, state, error) = (text("name"), text("state"), text("last_error"));
+            let failures = peer["consecutive_failures"].as_u64().unwrap_or(0);
+            let before = self.states.insert(name.clone(), state.clone());
+            match self.told.get(&name) {
+                Some(_) if error.is_empty() => {
+                    self.told.remove(&name);
+                    news.push(format!("{name} is reachable again"));
+                }
+                Some((known, times)) if *known == error => {
+                    // Each tenth time: whoever watches has read it.
+                    if failures >= times.saturating_add(10) {
+                        news.push(format!("{name} still failing: {error}, {failures} times in a row"));
+                        self.told.insert(name, (error, failures));
+                    }
+                }
+                _ if !error.is_empty() => {
+                    news.extend(explain(peer));
+                    self.told.insert(name, (error, failures));
+                }
+                _ => {
+                    if before.as_ref() != Some(&state) {
+                        news.push(format!("{name} is {}", state.replace('_', " ")));
+                    }
+                }
+            }
+        }
+        self.recent.extend(news.iter().cloned());
+        while self.recent.len() > RECENT {
+            self.recent.pop_front();
+        }
+        news
+    }
+
+    /// What was told lately, oldest first.
+    pub(crate) fn recent(&self) -> impl Iterator<Item = &str> {
+        self.recent.iter().map(String::as_str)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn peer(state: &str, error: Option<&str>, failures: u64) -> Value {
+        let (reason, remedy) =
+            (error.map(|_| "bravo does not answer in time"), error.map(|_| "check the network path"));
+        json!([{ "name": "bravo", "state": state, "last_error": error, "consecutive_failures": failures, "reason": reason, "remedy": remedy }])
+    }
+
+    #[test]
+    fn the_first_failure_is_explained_repeats_are_brief_and_the_end_is_told() {
+        let mut narrator = Narrator::default();
+        assert_eq!(narrator.news(&peer("live", None, 0)), ["bravo is live"]);
+        assert!(narrator.news(&peer("live", None, 0)).is_empty());
+        let first = narrator.news(&peer("backing_off", Some("timeout"), 1));
+        assert_eq!(first, ["bravo does not answer in time; check the network path"]);
+        assert!(narrator.news(&peer("backing_off", Some("timeout"), 2)).is_empty());
+        let again = narrator.news(&peer("backing_off", Some("timeout"), 11));
+        assert_eq!(again, ["bravo still failing: timeout, 11 times in a row"]);
+        let other = narrator.news(&peer("refused", Some("auth"), 12));
+        assert_eq!(other, ["bravo does not answer in time (12 times in a row); check the network path"]);
+        assert_eq!(narrator.news(&peer("live", None, 0)), ["bravo is reachable again"]);
+        assert_eq!(narrator.recent().count(), 5);
+    }
+}

@@ -1,0 +1,125 @@
+//! Taking up a changed configuration while the node runs: read, check, compare, apply. Until all of it is known to be good,
+//! all stays as it is.
+
+use antiphon_https::TlsFiles;
+use antiphon_kernel::config::{Config, SharedKey};
+use antiphon_transport_common::{Certificate, client_config};
+use anyhow::{Context as _, Result, bail};
+use serde_json::{Value, json};
+
+use crate::config::NodeConfig;
+use crate::node::{Node, apply_overrides};
+
+/// Reads the configuration again and takes it up; says what changed.
+///
+/// # Errors
+/// Whatever is wrong with it; nothing changed then.
+pub(crate) async fn reload(node: &Node) -> Result<Value> {
+    let result = try_reload(node).await;
+    node.note_reload(result.is_ok());
+    match &result {
+        Ok(changes) => tracing::info!(%changes, "the configuration was taken up"),
+        Err(error) => tracing::error!("the configuration was not taken up, and nothing changed: {error:#}"),
+    }
+    result
+}
+
+async fn try_reload(node: &Node) -> Result<Value> {
+    if !node.is_serving() {
+        bail!("no node serves this store: it reads its configuration when it starts");
+    }
+    let old = node.config();
+    let new = NodeConfig::load(&old.file)?;
+    let keys = new.shared_keys()?;
+    check(&old, &new, &keys)?;
+    let old_keys = old_keys(node, &keys);
+    let mut kernel = new.kernel(keys.first().cloned().unwrap_or_default());
+    let written = kernel.clone();
+    apply_overrides(node.store(), &mut kernel)?;
+    let overridden = overridden(&written, &kernel);
+    node.transports().set_shared_key(&kernel.shared_key);
+    let changes = node.cortex().reload(kernel, &keys, old_keys).await?;
+    tokio::task::block_in_place(|| node.refresh_certificates());
+    node.set_config(new);
+    let names = |peers: &[antiphon_kernel::config::PeerConfig]| {
+        peers.iter().map(|peer| peer.name.to_string()).collect::<Vec<_>>()
+    };
+    Ok(json!({
+        "added": names(&changes.added),
+        "removed": changes.removed,
+        "moved": names(&changes.moved),
+        "modes": changes.modes.iter().map(|(name, mode)| json!({ "peer": name, "mode": mode })).collect::<Vec<_>>(),
+        "interval_seconds": changes.interval.map(|interval| interval.as_secs_f64()),
+        "mode": changes.mode,
+        "min_free_mib": changes.min_free.map(|bytes| bytes >> 20),
+        "key_changed": old_keys,
+        "keys": keys.len(),
+        "overridden": overridden,
+    }))
+}
+
+/// Whether the key that is presented changed, so that what is open must be opened anew.
+fn old_keys(node: &Node, keys: &[SharedKey]) -> bool {
+    let presented = keys.first().cloned().unwrap_or_default();
+    node.transports().shared_key() != presented
+}
+
+/// What cannot change while the node runs, and what cannot be used.
+fn check(old: &NodeConfig, new: &NodeConfig, keys: &[SharedKey]) -> Result<()> {
+    let fixed = fixed(old, new);
+    if !fixed.is_empty() {
+        bail!(
+            "{}: {} cannot change while the node runs; put back what stood there, or restart the node",
+            new.file.display(),
+            fixed.join(", ")
+        );
+    }
+    new.check_listeners(keys)?;
+    if let Some(tls) = &new.listen.tls {
+        Certificate::load(TlsFiles { cert: new.path(&tls.cert), key: new.path(&tls.key) }, b"http/1.1")?;
+    }
+    for peer in &new.federation.peers {
+        let usable = client_config(peer.ca.as_deref(), b"http/1.1");
+        usable
+            .map_err(|error| anyhow::anyhow!("{}", error.detail()))
+            .with_context(|| format!("peer `{}`", peer.name))?;
+    }
+    Ok(())
+}
+
+/// Which settings differ that are read at the start alone. Pure.
+fn fixed(old: &NodeConfig, new: &NodeConfig) -> Vec<&'static str> {
+    let tls = |config: &NodeConfig| config.listen.tls.as_ref().map(|tls| (tls.cert.clone(), tls.key.clone()));
+    let all = [
+        ("node.name", old.node.name != new.node.name),
+        ("node.data_dir", old.node.data_dir != new.node.data_dir),
+        ("node.max_append_bytes", old.node.max_append_bytes != new.node.max_append_bytes),
+        ("node.durability", old.node.durability != new.node.durability),
+        ("node.replay_failure", old.node.replay_failure != new.node.replay_failure),
+        ("listen.https", old.listen.https != new.listen.https),
+        ("listen.quic", old.listen.quic != new.listen.quic),
+        ("listen.metrics", old.listen.metrics != new.listen.metrics),
+        ("listen.status_page", old.listen.status_page != new.listen.status_page),
+        ("listen.tls", tls(old) != tls(new)),
+        ("listen.allow_open", old.listen.allow_open != new.listen.allow_open),
+        (
+            "federation.allow_plaintext_loopback",
+            old.federation.allow_plaintext_loopback != new.federation.allow_plaintext_loopback,
+        ),
+    ];
+    all.into_iter().filter_map(|(name, differs)| differs.then_some(name)).collect()
+}
+
+/// Where what a command said goes before the file.
+fn overridden(written: &Config, used: &Config) -> Vec<String> {
+    let mut found = Vec::new();
+    if written.mode != used.mode {
+        found.push(format!("mode is {}, since `antiphon set-mode` said so", used.mode));
+    }
+    for (written, used) in written.peers.iter().zip(&used.peers) {
+        if written.mode != used.mode {
+            found.push(format!("{} is {}, since a command said so", used.name, used.mode));
+        }
+    }
+    found
+}

@@ -1,0 +1,134 @@
+//! How a node and its peers fare, as JSON: for commands, the status page, and other programs.
+
+use antiphon_kernel::condition::Condition;
+use antiphon_kernel::log::read_epoch_change;
+use antiphon_kernel::state::PeerState;
+use antiphon_kernel::time::Timestamp;
+use anyhow::Result;
+use serde_json::{Value, json};
+
+use crate::node::Node;
+
+/// So many peers are listed on the page, those that need attention first.
+const PAGE_PEERS: usize = 200;
+
+/// Everything, all peers by name.
+pub(crate) fn of(node: &Node) -> Result<Value> {
+    let now = Timestamp::now();
+    let peers = node.peers()?;
+    let floor = node.cortex().syncer().min_free();
+    let mut status = about(node, now)?;
+    status["peers"] = peers.iter().map(|peer| peer_json(peer, floor, now)).collect();
+    Ok(status)
+}
+
+/// The same for the page: with how far behind each peer was lately, and no more peers than a page can show.
+pub(crate) fn page(node: &Node) -> String {
+    let now = Timestamp::now();
+    let made = node.peers().and_then(|mut peers| {
+        let mut status = about(node, now)?;
+        let mut states = std::collections::BTreeMap::<&str, u32>::new();
+        for peer in &peers {
+            *states.entry(Condition::of(peer, now).as_str()).or_default() += 1;
+        }
+        status["peers_total"] = peers.len().into();
+        status["peers_by_state"] = json!(states);
+        peers.sort_by_key(|peer| (Condition::of(peer, now), peer.name.clone()));
+        let floor = node.cortex().syncer().min_free();
+        let listed = peers.iter().take(PAGE_PEERS).map(|peer| {
+            let mut told = peer_json(peer, floor, now);
+            told["lag_history"] = json!(node.history().of(&peer.name));
+            told
+        });
+        status["peers"] = listed.collect();
+        Ok(status)
+    });
+    made.unwrap_or_else(|error| json!({ "error": format!("{error:#}") })).to_string()
+}
+
+fn about(node: &Node, now: Timestamp) -> Result<Value> {
+    let cortex = node.cortex();
+    let view = cortex.view();
+    let identity = view.identity(now);
+    let change = read_epoch_change(&**view.store())?;
+    let replayers: Vec<_> = cortex.replayers().iter().map(|replayer| replayer.status()).collect();
+    Ok(json!({
+        "name": identity.name,
+        "cortex_id": identity.cortex_id,
+        "epoch": identity.epoch.to_string(),
+        "epoch_change": change.map(|change| json!({
+            "from": change.from.to_string(), "why": change.why, "reason": change.why.to_string(),
+            "at": change.at.to_string(),
+        })),
+        "version": identity.version,
+        "serving": node.is_serving(),
+        "mode": cortex.service().mode(),
+        "now": now.to_string(),
+        "started_at": node.started_at().to_string(),
+        "events": view.visible().get(),
+        "durable_events": identity.head.seq.get(),
+        "origins": view.heads().len(),
+        "digest": identity.digest.to_string(),
+        "forks": antiphon_kernel::log::forks(&**view.store())?.len(),
+        "conflicts": replayers.iter().map(|replayer| replayer.conflicts).sum::<u64>(),
+        "read_only": view.failure(),
+        "disk_free_bytes": view.store().free_bytes().ok().flatten(),
+        "disk_floor_bytes": cortex.syncer().min_free(),
+        "certificate_until": node.certificate_until().and_then(|until| {
+            Some(jiff::Timestamp::from_second(until).ok()?.strftime("%F").to_string())
+        }),
+        "replayers": replayers,
+    }))
+}
+
+fn peer_json(peer: &PeerState, floor: u64, now: Timestamp) -> Value {
+    let error = peer.health.last_error;
+    let state = Condition::of(peer, now);
+    let (reason, remedy) = match (error, state) {
+        (_, Condition::NoSpace) => (
+            Some(format!("{} is not pulled: the disk here has less than {} MiB left", peer.name, floor >> 20)),
+            Some("free some space, or set `node.min_free_mib` lower"),
+        ),
+        (Some(error), _) => (Some(format!("{} {}", peer.name, error.reason())), Some(error.remedy())),
+        (None, _) => (None, None),
+    };
+    json!({
+        "name": peer.name,
+        "endpoint": peer.endpoint,
+        "mode": peer.mode,
+        "phase": peer.phase,
+        "state": state,
+        "cortex_id": peer.cortex_id,
+        "cursor": peer.cursor.map(|c| c.to_string()),
+        "last_event": peer.last_event,
+        "last_seen": peer.last_seen,
+        "lag_events": peer.lag.map(|l| l.events),
+        "lag_seconds": peer.lag.map(|l| l.behind.as_secs_f64()),
+        "skew_seconds": peer.skew_ms.map(|ms| ms as f64 / 1000.0),
+        "version": peer.health.version,
+        "consecutive_failures": peer.health.consecutive_failures,
+        "last_error": error,
+        "reason": reason,
+        "remedy": remedy,
+        "received_events": peer.received.events,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use antiphon_kernel::health::ErrorCategory;
+
+    #[test]
+    fn the_documentation_lists_every_failure_with_its_remedy() {
+        let mut table = String::from("| failure | state | the peer ... | what to do |\n|---|---|---|---|\n");
+        for error in ErrorCategory::ALL {
+            let state = match (error.halts(), error.is_refusal()) {
+                (true, _) => "halted",
+                (false, true) => "refused",
+                (false, false) => "backing_off",
+            };
+            table.push_str(&format!("| `{error}` | `{state}` | {} | {} |\n", error.reason(), error.remedy()));
+        }
+        crate::documented("operations.md", "failures", &table);
+    }
+}
