@@ -7,6 +7,7 @@ mod bench;
 mod conflicts;
 mod federation;
 mod forks;
+mod monitor;
 mod node;
 mod repair;
 mod support;

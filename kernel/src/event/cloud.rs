@@ -59,8 +59,11 @@ pub fn to_cloud_event(seq: Seq, joined: Timestamp, event: &EventView<'_>) -> Val
     put("antiphonseq", seq.to_string().into());
     put("antiphoncounter", event.dot.counter().to_string().into());
     put("antiphonjoined", joined.to_string().into());
-    let (name, data) = json_data(event.datacontenttype, event.data);
-    put(name, data);
+    // No data is no member: an empty text would come back as a JSON string, where that is the content type.
+    if !event.data.is_empty() {
+        let (name, data) = json_data(event.datacontenttype, event.data);
+        put(name, data);
+    }
     Value::Object(out)
 }
 
@@ -188,6 +191,14 @@ mod tests {
         };
         let bytes = encode_record(draft, &assigned);
         to_cloud_event(Seq::new(9), Timestamp::from_micros(0), &EventView::decode(&bytes).unwrap())
+    }
+
+    #[test]
+    fn no_data_comes_out_as_none() {
+        let draft = from_cloud_event(r#"{"specversion":"1.0","type":"t","datacontenttype":"text/+json"}"#).unwrap();
+        assert!(draft.data.is_empty());
+        let out = out(&draft);
+        assert!(out.get("data").is_none() && out.get("data_base64").is_none(), "{out}");
     }
 
     #[test]
