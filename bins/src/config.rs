@@ -198,7 +198,8 @@ impl NodeConfig {
         }
         if let Some(addr) = self.listen.https.filter(|addr| beyond(addr) && self.listen.tls.is_none()) {
             bail!(
-                "{}: {addr} is not a loopback address, and without listen.tls the shared key would travel in clear",
+                "{}: {addr} is not a loopback address, and without TLS the shared key would travel in clear: set \
+                 `listen.tls` (`antiphon dev-certs` makes certificates), or listen on 127.0.0.1",
                 self.file.display()
             );
         }

@@ -474,3 +474,43 @@ fn the_status_page_shows_trouble_and_its_end_in_a_browser() {
         std::fs::write(file, picture["value"].as_str().unwrap()).unwrap();
     }
 }
+
+#[test]
+fn the_doctor_finds_what_is_wrong_and_says_what_to_do() {
+    let [a, am, gone] = [(); 3].map(|()| free_port());
+    let alpha = Place::new(&node("alpha", a, am, &[("gone", at(gone))]));
+    let finding = |findings: &Value, check: &str| {
+        let all = findings["findings"].as_array().unwrap();
+        all.iter().find(|one| one["check"] == check).unwrap_or_else(|| panic!("{check} is not in {findings}")).clone()
+    };
+    let diagnose = || {
+        let (code, out, _) = alpha.run(&["doctor", "--json"]);
+        (code, serde_json::from_str::<Value>(&out).unwrap())
+    };
+    let (code, found) = diagnose();
+    assert_eq!((code, &finding(&found, "node")["level"]), (1, &json!("warn")), "it does not run");
+    let peer = finding(&found, "peer gone");
+    assert!(peer["level"] == "fail" && peer["remedy"].as_str().unwrap().contains("check that the node runs"), "{peer}");
+    assert_eq!(finding(&found, "listen.https")["level"], "ok");
+    assert_eq!(alpha.run(&["status", "--check"]).0, 1, "nobody serves");
+    let _alpha = alpha.serve();
+    assert_eq!(finding(&diagnose().1, "node")["level"], "ok");
+    assert_eq!(alpha.run(&["status", "--check"]).0, 0);
+    // What cannot be read is the first thing to say.
+    std::fs::write(&alpha.config, "node: {").unwrap();
+    let (code, found) = diagnose();
+    assert_eq!((code, &finding(&found, "configuration")["level"]), (1, &json!("fail")));
+}
+
+#[test]
+fn unit_manual_and_completions_come_from_the_program() {
+    let place = Place::bare("");
+    let (code, unit, _) = place.run(&["systemd-unit"]);
+    let config = place.config.display().to_string();
+    assert!(code == 0 && unit.contains(&format!("--config {config} serve")) && unit.contains("Type=notify"), "{unit}");
+    let pages = place.dir.path().join("man");
+    assert_eq!(place.run(&["man", "--dir", pages.to_str().unwrap()]).0, 0);
+    let page = std::fs::read_to_string(pages.join("antiphon-reload.1")).unwrap();
+    assert!(page.contains("read its configuration again"), "{page}");
+    assert!(place.run(&["completions", "bash"]).1.contains("doctor"));
+}
