@@ -20,8 +20,8 @@ pub(super) fn claims(lengths: &[(&str, Vec<u8>)]) -> Vec<(String, Vec<u8>)> {
         ("hello-version", &hello, 1),
         ("hello-name", &hello, 2),
         ("hello-key", &hello, 19),
-        ("identity-version", &identity, 36),
-        ("identity-name", &identity, 39),
+        ("identity-version", &identity, 37),
+        ("identity-name", &identity, 40),
     ];
     let claim = |(list, whole, from_end): (&str, &Vec<u8>, usize), (size, length): &(&str, Vec<u8>)| {
         let place = whole.len() - from_end;
