@@ -42,6 +42,9 @@ fn a_restored_node_gets_back_what_it_wrote_since_and_repeats_nothing() {
     // Nobody may believe that it still stands where it stood.
     alpha.json(&["append", "-t", "after.restore"]);
     let serving = alpha.serve();
+    // However long it would have backed off by now: it tries at once.
+    bravo.json(&["pause-peer", "alpha"]);
+    bravo.json(&["resume-peer", "alpha"]);
     until("both hold everything", || {
         let (a, b) = (alpha.json(&["status"]), bravo.json(&["status"]));
         (a["events"] == 301 && b["events"] == 301 && a["digest"] == b["digest"]).then_some(())
