@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use antiphon_kernel::config::{Config, FederationMode, Interval, PeerConfig, SharedKey};
 use antiphon_kernel::ids::PeerName;
+use antiphon_transport_common::{Certificate, TlsFiles, client_config};
 use anyhow::{Context as _, Result, bail};
 use serde::{Deserialize, Serialize};
 
@@ -184,6 +185,27 @@ impl NodeConfig {
                 Ok(keys)
             }
         }
+    }
+
+    /// The listeners' certificate and key, where they are named.
+    pub(crate) fn tls_files(&self) -> Option<TlsFiles> {
+        let tls = self.listen.tls.as_ref()?;
+        Some(TlsFiles { cert: self.path(&tls.cert), key: self.path(&tls.key) })
+    }
+
+    /// Whether the listeners are safe with these keys, and what certificates it names can be used.
+    pub(crate) fn check(&self, keys: &[SharedKey]) -> Result<()> {
+        self.check_listeners(keys)?;
+        if let Some(files) = self.tls_files() {
+            Certificate::load(files, b"http/1.1").with_context(|| self.file.display().to_string())?;
+        }
+        for peer in &self.federation.peers {
+            let usable = client_config(peer.ca.as_deref(), b"http/1.1");
+            usable
+                .map_err(|error| anyhow::anyhow!("{}", error.detail()))
+                .with_context(|| format!("{}: peer `{}`", self.file.display(), peer.name))?;
+        }
+        Ok(())
     }
 
     /// Whether the listeners are safe with these keys, as they will find themselves.

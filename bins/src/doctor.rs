@@ -4,12 +4,11 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use antiphon_https::TlsFiles;
-use antiphon_kernel::config::{DEFAULT_MIN_FREE_MIB, PeerConfig};
+use antiphon_kernel::config::{PeerConfig, SharedKey};
 use antiphon_kernel::cortex::mint_identity;
 use antiphon_kernel::log::LocalIdentity;
 use antiphon_kernel::time::{Timestamp, skew_ms};
-use antiphon_transport_common::Certificate;
+use antiphon_transport_common::{Certificate, TlsFiles};
 use anyhow::{Result, bail};
 use console::style;
 use futures_util::stream::{self, StreamExt as _};
@@ -149,8 +148,7 @@ fn key(config: &NodeConfig, findings: &mut Findings) {
 
 fn certificates(config: &NodeConfig, findings: &mut Findings) {
     let mut expiries = Vec::new();
-    if let Some(tls) = &config.listen.tls {
-        let (cert, key) = (config.path(&tls.cert), config.path(&tls.key));
+    if let Some(TlsFiles { cert, key }) = config.tls_files() {
         if let Err(error) = Certificate::load(TlsFiles { cert: cert.clone(), key: key.clone() }, b"http/1.1") {
             findings.add("certificate", Level::Fail, error.to_string(), "");
         }
@@ -253,7 +251,7 @@ fn text(value: &Value) -> &str {
 
 fn disk(config: &NodeConfig, findings: &mut Findings) {
     let dir = config.data_dir();
-    let floor = config.node.min_free_mib.unwrap_or(DEFAULT_MIN_FREE_MIB);
+    let floor = config.kernel(SharedKey::default()).effective_min_free() >> 20;
     match nix::sys::statvfs::statvfs(&dir) {
         Ok(stat) => {
             let free = (stat.blocks_available() * stat.fragment_size()) >> 20;

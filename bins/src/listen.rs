@@ -1,6 +1,6 @@
 //! The servers of a node: one service behind each transport that is configured.
 
-use antiphon_https::{HttpsServer, ServerOptions, TlsFiles};
+use antiphon_https::{HttpsServer, ServerOptions};
 use antiphon_kernel::service::Service;
 use antiphon_quic::{QuicServer, QuicServerOptions};
 use anyhow::{Context as _, Result};
@@ -20,8 +20,7 @@ impl Servers {
         let shared_key = keys.into_iter().next().unwrap_or_default();
         let keyed = !shared_key.is_open();
         let allow_open = config.listen.allow_open;
-        let tls = config.listen.tls.as_ref();
-        let tls = tls.map(|t| TlsFiles { cert: config.path(&t.cert), key: config.path(&t.key) });
+        let tls = config.tls_files();
         let mut servers = Self::default();
         if let Some(addr) = config.listen.quic {
             let tls = tls.clone().context("listen.quic needs listen.tls")?;

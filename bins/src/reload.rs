@@ -1,10 +1,8 @@
 //! Taking up a changed configuration while the node runs: read, check, compare, apply. Until all of it is known to be good,
 //! all stays as it is.
 
-use antiphon_https::TlsFiles;
 use antiphon_kernel::config::{Config, SharedKey};
-use antiphon_transport_common::{Certificate, client_config};
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use serde_json::{Value, json};
 
 use crate::config::NodeConfig;
@@ -32,13 +30,13 @@ async fn try_reload(node: &Node) -> Result<Value> {
     let new = NodeConfig::load(&old.file)?;
     let keys = new.shared_keys()?;
     check(&old, &new, &keys)?;
-    let old_keys = old_keys(node, &keys);
+    let key_changes = key_changes(node, &keys);
     let mut kernel = new.kernel(keys.first().cloned().unwrap_or_default());
     let written = kernel.clone();
     apply_overrides(node.store(), &mut kernel)?;
     let overridden = overridden(&written, &kernel);
     node.transports().set_shared_key(&kernel.shared_key);
-    let changes = node.cortex().reload(kernel, &keys, old_keys).await?;
+    let changes = node.cortex().reload(kernel, &keys, key_changes).await?;
     tokio::task::block_in_place(|| node.refresh_certificates());
     node.set_config(new);
     let names = |peers: &[antiphon_kernel::config::PeerConfig]| {
@@ -52,14 +50,14 @@ async fn try_reload(node: &Node) -> Result<Value> {
         "interval_seconds": changes.interval.map(|interval| interval.as_secs_f64()),
         "mode": changes.mode,
         "min_free_mib": changes.min_free.map(|bytes| bytes >> 20),
-        "key_changed": old_keys,
+        "key_changed": key_changes,
         "keys": keys.len(),
         "overridden": overridden,
     }))
 }
 
 /// Whether the key that is presented changed, so that what is open must be opened anew.
-fn old_keys(node: &Node, keys: &[SharedKey]) -> bool {
+fn key_changes(node: &Node, keys: &[SharedKey]) -> bool {
     let presented = keys.first().cloned().unwrap_or_default();
     node.transports().shared_key() != presented
 }
@@ -74,17 +72,7 @@ fn check(old: &NodeConfig, new: &NodeConfig, keys: &[SharedKey]) -> Result<()> {
             fixed.join(", ")
         );
     }
-    new.check_listeners(keys)?;
-    if let Some(tls) = &new.listen.tls {
-        Certificate::load(TlsFiles { cert: new.path(&tls.cert), key: new.path(&tls.key) }, b"http/1.1")?;
-    }
-    for peer in &new.federation.peers {
-        let usable = client_config(peer.ca.as_deref(), b"http/1.1");
-        usable
-            .map_err(|error| anyhow::anyhow!("{}", error.detail()))
-            .with_context(|| format!("peer `{}`", peer.name))?;
-    }
-    Ok(())
+    new.check(keys)
 }
 
 /// Which settings differ that are read at the start alone. Pure.

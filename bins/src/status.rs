@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::node::Node;
 
 /// So many peers are listed on the page, those that need attention first.
-const PAGE_PEERS: usize = 200;
+pub(crate) const PAGE_PEERS: usize = 200;
 
 /// Everything, all peers by name.
 pub(crate) fn of(node: &Node) -> Result<Value> {

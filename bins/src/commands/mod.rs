@@ -480,18 +480,7 @@ fn verify(report: &Value, json: bool) -> Result<()> {
 fn check(file: &Path, json: bool) -> Result<()> {
     let config = NodeConfig::load(file)?;
     let keys = config.shared_keys()?;
-    config.check_listeners(&keys)?;
-    for path in config
-        .listen
-        .tls
-        .iter()
-        .flat_map(|t| [&t.cert, &t.key])
-        .map(|p| config.path(p))
-        .chain(config.federation.peers.iter().filter_map(|p| p.ca.clone()))
-    {
-        std::fs::File::open(&path)
-            .with_context(|| format!("{}: {} could not be read", file.display(), path.display()))?;
-    }
+    config.check(&keys)?;
     let certificate = match &config.listen.tls {
         Some(tls) => {
             let (until, soon) = expiry::of(&config.path(&tls.cert), jiff::Timestamp::now())?;

@@ -7,13 +7,12 @@ use std::time::Duration;
 use antiphon_kernel::ids::PeerName;
 use antiphon_kernel::state::PeerState;
 
+use crate::status::PAGE_PEERS;
+
 /// How often it is looked at.
 pub(crate) const EVERY: Duration = Duration::from_secs(5);
 /// How many looks are kept: five minutes.
 const KEPT: usize = 60;
-/// Of so many peers, as many as the page shows.
-const PEERS: usize = 200;
-
 /// A peer's lag in events, oldest first; `None` where it was not known.
 #[derive(Debug, Default)]
 pub(crate) struct History(Mutex<BTreeMap<PeerName, VecDeque<Option<u64>>>>);
@@ -28,7 +27,7 @@ impl History {
         let mut kept = self.lock();
         kept.retain(|name, _| peers.iter().any(|peer| peer.name == *name));
         for peer in peers {
-            if kept.len() >= PEERS && !kept.contains_key(&peer.name) {
+            if kept.len() >= PAGE_PEERS && !kept.contains_key(&peer.name) {
                 continue;
             }
             let looks = kept.entry(peer.name.clone()).or_default();

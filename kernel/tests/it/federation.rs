@@ -14,36 +14,16 @@ use antiphon_kernel::state::PeerState;
 use antiphon_kernel::sync::{Compared, PeerCommandError};
 use antiphon_kernel::testing::{MemoryNetwork, MemoryStore};
 
+use crate::support::{self, peer, until};
+
 fn name(text: &str) -> PeerName {
     PeerName::new(text).unwrap()
-}
-
-fn peer(text: &str) -> PeerConfig {
-    PeerConfig { name: name(text), endpoint: format!("memory://{text}"), ca: None, mode: PeerMode::Sync }
 }
 
 async fn start(network: &MemoryNetwork, own: &str, mode: FederationMode, peers: Vec<PeerConfig>) -> Cortex {
     let interval = Some(Interval::new(Duration::from_secs(1)).unwrap());
     let config = Config { mode, interval, peers, ..Config::default() };
-    let cortex = Cortex::builder(Arc::new(MemoryStore::new()))
-        .name(own)
-        .config(config)
-        .transport(network.clone())
-        .start()
-        .await
-        .unwrap();
-    network.serve(own, cortex.service().clone());
-    cortex
-}
-
-/// Waits for a condition, with a deadline.
-async fn until(what: &str, condition: impl Fn() -> bool) {
-    let waiting = async {
-        while !condition() {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-    };
-    assert!(tokio::time::timeout(Duration::from_secs(20), waiting).await.is_ok(), "never happened: {what}");
+    support::start(network, own, config).await
 }
 
 fn status(cortex: &Cortex, peer: &str) -> PeerState {

@@ -1,39 +1,22 @@
 //! Live: what is appended on one cortex reaches the others at once, and over one road.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use antiphon_kernel::config::{Config, Interval, PeerConfig, PeerMode};
+use antiphon_kernel::config::{Config, Interval};
 use antiphon_kernel::cortex::{Cortex, WaitFor};
 use antiphon_kernel::cursor::Seq;
 use antiphon_kernel::event::Draft;
 use antiphon_kernel::ids::PeerName;
 use antiphon_kernel::machine::Phase;
-use antiphon_kernel::testing::{MemoryNetwork, MemoryStore};
+use antiphon_kernel::testing::MemoryNetwork;
 use futures_util::StreamExt as _;
 
-async fn start(network: &MemoryNetwork, own: &str, peers: &[String]) -> Cortex {
-    let peer = |name: &String| PeerConfig {
-        name: PeerName::new(name).unwrap(),
-        endpoint: format!("memory://{name}"),
-        ca: None,
-        mode: PeerMode::Sync,
-    };
-    let peers = peers.iter().filter(|name| *name != own).map(peer).collect();
-    let interval = Some(Interval::new(Duration::from_secs(20)).unwrap());
-    let builder = Cortex::builder(Arc::new(MemoryStore::new())).name(own).transport(network.clone());
-    let cortex = builder.config(Config { interval, peers, ..Config::default() }).start().await.unwrap();
-    network.serve(own, cortex.service().clone());
-    cortex
-}
+use crate::support::{self, peer, until};
 
-async fn until(what: &str, condition: impl Fn() -> bool) {
-    let waiting = async {
-        while !condition() {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-    };
-    assert!(tokio::time::timeout(Duration::from_secs(30), waiting).await.is_ok(), "never happened: {what}");
+async fn start(network: &MemoryNetwork, own: &str, peers: &[String]) -> Cortex {
+    let peers = peers.iter().filter(|name| *name != own).map(|name| peer(name)).collect();
+    let interval = Some(Interval::new(Duration::from_secs(20)).unwrap());
+    support::start(network, own, Config { interval, peers, ..Config::default() }).await
 }
 
 /// All cortexes of a full mesh, every one of them live with every other.

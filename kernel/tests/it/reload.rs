@@ -18,29 +18,14 @@ use antiphon_kernel::time::Timestamp;
 use antiphon_kernel::transport::{Link, Transport, TransportError};
 use async_trait::async_trait;
 
-fn peer(name: &str) -> PeerConfig {
-    let endpoint = format!("memory://{name}");
-    PeerConfig { name: PeerName::new(name).unwrap(), endpoint, ca: None, mode: PeerMode::Sync }
-}
+use crate::support::{self, peer, until};
 
 fn config(peers: Vec<PeerConfig>) -> Config {
     Config { interval: Some(Interval::new(Duration::from_secs(1)).unwrap()), peers, ..Config::default() }
 }
 
 async fn start(network: &MemoryNetwork, own: &str, peers: Vec<PeerConfig>) -> Cortex {
-    let builder = Cortex::builder(Arc::new(MemoryStore::new())).name(own).config(config(peers));
-    let cortex = builder.transport(network.clone()).start().await.unwrap();
-    network.serve(own, cortex.service().clone());
-    cortex
-}
-
-async fn until(what: &str, condition: impl Fn() -> bool) {
-    let waiting = async {
-        while !condition() {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-    };
-    assert!(tokio::time::timeout(Duration::from_secs(20), waiting).await.is_ok(), "never happened: {what}");
+    support::start(network, own, config(peers)).await
 }
 
 fn status(cortex: &Cortex, peer: &str) -> Option<PeerState> {

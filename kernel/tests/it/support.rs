@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use antiphon_kernel::clock::VClock;
+use antiphon_kernel::config::{Config, PeerConfig, PeerMode};
+use antiphon_kernel::cortex::Cortex;
 use antiphon_kernel::event::Draft;
 use antiphon_kernel::ids::{CortexId, Epoch, Origin, PeerName};
 use antiphon_kernel::log::{
@@ -16,6 +18,7 @@ use antiphon_kernel::protocol::{
 };
 use antiphon_kernel::store::{Batch, Durability, Store};
 use antiphon_kernel::sync::inspection_request;
+use antiphon_kernel::testing::{MemoryNetwork, MemoryStore};
 use antiphon_kernel::time::Timestamp;
 
 /// Chance with a seed: xorshift64*, so that a failing run can be repeated.
@@ -248,4 +251,28 @@ pub(crate) fn two(nodes: &mut [Node], one: usize, other: usize) -> (&mut Node, &
         let (left, right) = nodes.split_at_mut(one);
         (&mut right[0], &left[other])
     }
+}
+
+/// Waits for a condition, with a deadline.
+pub(crate) async fn until(what: &str, condition: impl Fn() -> bool) {
+    let waiting = async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    assert!(tokio::time::timeout(Duration::from_secs(30), waiting).await.is_ok(), "never happened: {what}");
+}
+
+/// A peer by the name that it has in a network in memory.
+pub(crate) fn peer(name: &str) -> PeerConfig {
+    let endpoint = format!("memory://{name}");
+    PeerConfig { name: PeerName::new(name).unwrap(), endpoint, ca: None, mode: PeerMode::Sync }
+}
+
+/// A cortex that answers in a network in memory, under its own name.
+pub(crate) async fn start(network: &MemoryNetwork, own: &str, config: Config) -> Cortex {
+    let builder = Cortex::builder(Arc::new(MemoryStore::new())).name(own).config(config);
+    let cortex = builder.transport(network.clone()).start().await.unwrap();
+    network.serve(own, cortex.service().clone());
+    cortex
 }
