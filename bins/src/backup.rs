@@ -1,6 +1,7 @@
 //! Backups of a node's store, and putting one back.
 
 use std::fs;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -199,7 +200,7 @@ fn prepare(from: &Path, to: &Path, backup: &Manifest) -> Result<String> {
 }
 
 fn copy_files(from: &Path, to: &Path) -> Result<()> {
-    fs::create_dir(to).with_context(|| format!("{}", to.display()))?;
+    fs::DirBuilder::new().mode(0o700).create(to).with_context(|| format!("{}", to.display()))?;
     for entry in fs::read_dir(from).with_context(|| format!("{}", from.display()))? {
         let path = entry?.path();
         let target = to.join(path.file_name().unwrap_or_default());

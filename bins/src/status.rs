@@ -103,7 +103,7 @@ fn peer_json(peer: &PeerState, floor: u64, now: Timestamp) -> Value {
         "last_event": peer.last_event,
         "last_seen": peer.last_seen,
         "lag_events": peer.lag.map(|l| l.events),
-        "lag_seconds": peer.lag.map(|l| l.behind.as_secs_f64()),
+        "lag_seconds": peer.lag.and_then(|l| l.behind).map(|behind| behind.as_secs_f64()),
         "skew_seconds": peer.skew_ms.map(|ms| ms as f64 / 1000.0),
         "version": peer.health.version,
         "consecutive_failures": peer.health.consecutive_failures,

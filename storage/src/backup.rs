@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::fs;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use antiphon_kernel::store::{
@@ -20,7 +21,7 @@ use crate::recovery;
 /// # Errors
 /// `NoSpace`, `ReadOnly`, `Io`; `Misuse` where something is there already.
 pub(crate) fn write(database: &Database, to: &Path) -> Result<(), StoreError> {
-    fs::create_dir(to).map_err(|error| from_io("could not create", to, &error))?;
+    fs::DirBuilder::new().mode(0o700).create(to).map_err(|error| from_io("could not create", to, &error))?;
     format::write(to)?;
     database.checkpoint(&place::database(to))?;
     sync_all(to).map_err(|error| from_io("could not sync", to, &error))

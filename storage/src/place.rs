@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use antiphon_kernel::store::{StoreError, StoreErrorKind};
@@ -42,7 +43,7 @@ impl Place {
         // Looked at before the first change: a place that must not be opened stays as it was, byte for byte.
         look_for(dir, create)?;
         let makes_directory = !dir.exists();
-        fs::create_dir_all(dir).map_err(|error| from_io("could not create", dir, &error))?;
+        make_private(dir).map_err(|error| from_io("could not create", dir, &error))?;
         let mut lock = Lock::take(dir).inspect_err(|_| {
             if makes_directory {
                 let _ = fs::remove_dir(dir); // only where it is empty: it may be another process's by now
@@ -215,4 +216,9 @@ impl Drop for Undo<'_> {
             let _ = fs::remove_dir(self.dir); // which does nothing where somebody else's file is in it
         }
     }
+}
+
+/// Makes a directory, and those above it that are missing, for its owner alone: what is written there is.
+pub(crate) fn make_private(dir: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)
 }

@@ -339,10 +339,6 @@ fn init(file: &Path, args: &InitArgs, json: bool) -> Result<()> {
 /// A store with a new identity, where the configuration wants it.
 pub(super) fn make_store(config: &NodeConfig) -> Result<LocalIdentity> {
     let identity = mint_identity(config.node.name.as_str());
-    // What is in it is for its owner alone.
-    std::os::unix::fs::DirBuilderExt::mode(std::fs::DirBuilder::new().recursive(true), 0o700)
-        .create(config.data_dir())
-        .with_context(|| format!("{} could not be made", config.data_dir().display()))?;
     let store = RocksStore::open(config.data_dir(), Create::IfMissing)?;
     Log::create(&store, &identity)?;
     Ok(identity)

@@ -55,7 +55,7 @@ mod tests {
         let history = History::default();
         let name = PeerName::new("p").unwrap();
         let peer = |lag: Option<u64>| PeerState {
-            lag: lag.map(|events| Lag { events, behind: Duration::ZERO }),
+            lag: lag.map(|events| Lag { events, behind: None }),
             ..PeerState::unknown(name.clone(), "memory://p", PeerMode::Sync)
         };
         for n in 0..70 {

@@ -84,7 +84,7 @@ fn told(label: String, group: &Group<'_>, now: Timestamp) {
     if let Some(lag) = each().filter_map(|peer| peer.lag).map(|lag| lag.events).max() {
         gauge!(c::PEER_LAG_EVENTS.name, "peer" => label.clone()).set(lag as f64);
     }
-    if let Some(lag) = each().filter_map(|peer| peer.lag).map(|lag| lag.behind).max() {
+    if let Some(lag) = each().filter_map(|peer| peer.lag).filter_map(|lag| lag.behind).max() {
         gauge!(c::PEER_LAG_SECONDS.name, "peer" => label.clone()).set(lag.as_secs_f64());
     }
     let successes = each().filter(|peer| Condition::of(peer, now).is_up().is_some());
@@ -129,7 +129,7 @@ mod tests {
 
     #[test]
     fn what_is_not_known_is_absent_and_never_zero() {
-        let lag = Some(Lag { events: 0, behind: std::time::Duration::ZERO });
+        let lag = Some(Lag { events: 0, behind: Some(std::time::Duration::ZERO) });
         let near = PeerState { lag, ..peer("near", Phase::Live) };
         let health =
             PeerHealth { last_error: Some(ErrorCategory::Timeout), consecutive_failures: 4, ..PeerHealth::default() };
@@ -153,7 +153,7 @@ mod tests {
     fn peers_beyond_the_cap_show_their_worst_together() {
         let mut list: Vec<_> = (0..5000).map(|n| peer(&format!("p{n:04}"), Phase::Live)).collect();
         list[4000] = peer("p4000", Phase::BackingOff);
-        list[4001].lag = Some(Lag { events: 77, behind: std::time::Duration::from_secs(5) });
+        list[4001].lag = Some(Lag { events: 77, behind: Some(std::time::Duration::from_secs(5)) });
         let text = scrape(&list, &[], Served::default());
         assert!(
             text.contains("antiphon_peer_up{peer=\"_other\"} 0\n")

@@ -36,6 +36,10 @@ fn a_restored_node_gets_back_what_it_wrote_since_and_repeats_nothing() {
 
     let restored = alpha.json(&["restore", text(&backup)]);
     assert!(Path::new(restored["before"].as_str().unwrap()).join("db").exists(), "nothing is thrown away: {restored}");
+    for dir in [alpha.dir.path().join("data"), backup.clone()] {
+        let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&dir).unwrap().permissions());
+        assert_eq!(mode & 0o777, 0o700, "{} is its owner's alone", dir.display());
+    }
     let status = alpha.json(&["status"]);
     assert_eq!((&status["events"], &status["epoch_change"]["why"]), (&200.into(), &"restored".into()));
     assert_eq!((&status["epoch_change"]["from"], &status["epoch"]), (&before["epoch"], &restored["epoch"]));

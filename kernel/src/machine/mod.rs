@@ -149,7 +149,8 @@ pub struct Lag {
     /// Places of its log not yet read; some may hold events that we have from others.
     pub events: u64,
     /// The time between its newest entry and the newest one we have read, both on its clock.
-    pub behind: Duration,
+    /// Unknown while there is something to read and nothing was read yet.
+    pub behind: Option<Duration>,
 }
 
 /// Where an answer came from.
@@ -194,7 +195,14 @@ struct Pending {
 
 impl Lag {
     fn between(read: (Cursor, Timestamp), head: (Cursor, Timestamp)) -> Self {
-        Self { events: head.0.seq.get().saturating_sub(read.0.seq.get()), behind: head.1.saturating_since(read.1) }
+        let events = head.0.seq.get().saturating_sub(read.0.seq.get());
+        let behind = match (events, read.0.seq.get()) {
+            (0, _) => Some(Duration::ZERO),
+            // The beginning of a log has no time.
+            (_, 0) => None,
+            _ => Some(head.1.saturating_since(read.1)),
+        };
+        Self { events, behind }
     }
 }
 
