@@ -12,7 +12,7 @@ use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncReadExt as _, AsyncWrit
 use tokio::net::{UnixListener, UnixStream};
 use tokio::task::JoinHandle;
 
-use crate::config::NodeConfig;
+use crate::config::{self, NodeConfig};
 use crate::node::{Ask, Node};
 
 /// How long a command waits for a node that holds the store and does not listen yet.
@@ -87,6 +87,36 @@ pub(crate) enum Backend {
 }
 
 impl Backend {
+    /// Whoever answers for this configuration. If it cannot be loaded, that is the node which serves all the same, under the
+    /// configuration from before; with what is wrong.
+    pub(crate) async fn reach(file: &Path) -> Result<(Self, Option<anyhow::Error>)> {
+        match NodeConfig::load(file) {
+            Ok(config) => Ok((Self::open(config).await?, None)),
+            Err(error) => match Self::serving(file).await {
+                Ok(Some(backend)) => Ok((backend, Some(error))),
+                _ => Err(error),
+            },
+        }
+    }
+
+    /// The node that serves this configuration, or one from before that named the same data directory; `None` if none does.
+    pub(crate) async fn serving(file: &Path) -> Result<Option<Self>> {
+        let socket = match NodeConfig::load(file) {
+            Ok(config) => config.socket(),
+            Err(error) => config::socket_named_in(file).ok_or(error)?,
+        };
+        Ok(UnixStream::connect(socket).await.ok().map(|stream| Self::Serving(Box::new(BufReader::new(stream)))))
+    }
+
+    /// The same, and says what is wrong with the configuration.
+    pub(crate) async fn reach_and_warn(file: &Path) -> Result<Self> {
+        let (backend, bad) = Self::reach(file).await?;
+        if let Some(error) = bad {
+            eprintln!("antiphon: {error:#}\nantiphon: the node that serves goes on with the configuration from before");
+        }
+        Ok(backend)
+    }
+
     pub(crate) async fn open(config: NodeConfig) -> Result<Self> {
         let deadline = Instant::now() + STARTING;
         loop {

@@ -13,6 +13,8 @@ use antiphon_storage::{Create, DirectoryLock, RocksStore, StoredCopy};
 use anyhow::{Context as _, Result, bail};
 use serde::{Deserialize, Serialize};
 
+use crate::node::must_be_the_owner;
+
 const MANIFEST: &str = "BACKUP.json";
 
 /// What a backup says of itself. It holds no key and no certificate: those are the configuration's.
@@ -118,8 +120,12 @@ pub(crate) struct Restored {
 
 /// Puts a backup in the place of the data directory. What was there is moved aside.
 pub(crate) fn restore(from: &Path, data: &Path, name: &str) -> Result<Restored> {
-    let manifest = fs::read(from.join(MANIFEST)).with_context(|| {
-        format!("{} is no backup: there is no {MANIFEST}; `antiphon backup` makes them", from.display())
+    must_be_the_owner(data)?;
+    let manifest = fs::read(from.join(MANIFEST)).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => {
+            anyhow::anyhow!("{} is no backup: there is no {MANIFEST}; `antiphon backup` makes them", from.display())
+        }
+        _ => anyhow::anyhow!("{} could not be read: {error}", from.join(MANIFEST).display()),
     })?;
     let backup: Manifest = serde_json::from_slice(&manifest)
         .with_context(|| format!("{} does not read", from.join(MANIFEST).display()))?;

@@ -1,13 +1,21 @@
 //! The node's configuration: one YAML file. The only module that reads YAML.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use antiphon_kernel::config::{Config, FederationMode, Interval, PeerConfig, SharedKey};
+use antiphon_kernel::cortex::mint_identity;
 use antiphon_kernel::ids::PeerName;
-use antiphon_transport_common::{Certificate, TlsFiles, client_config};
+use antiphon_transport_common::{Certificate, TlsFiles};
 use anyhow::{Context as _, Result, bail};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use crate::node::Transports;
+
+/// The socket's name in the data directory.
+const SOCKET: &str = "antiphon.sock";
 
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
@@ -23,6 +31,9 @@ pub(crate) struct NodeConfig {
     /// Where it was read from.
     #[serde(skip)]
     pub(crate) file: PathBuf,
+    /// What the files of trusted authorities held when it was read, by their digests: they may be replaced in place.
+    #[serde(skip)]
+    pub(crate) authorities: BTreeMap<PathBuf, Option<[u8; 32]>>,
 }
 
 #[derive(Debug, Clone, Deserialize, Serialize)]
@@ -120,17 +131,17 @@ impl NodeConfig {
             Err(e) => return Err(e).with_context(|| format!("{} could not be read", file.display())),
         };
         let mut config: Self = serde_yaml::from_str(&text).map_err(|e| {
-            anyhow::anyhow!(
-                "{}: {e}\nhint: docs/architecture.md lists every field; unknown ones are refused",
-                file.display()
-            )
+            // Without the lines around it: a key that somebody wrote there would go into logs.
+            let (e, hint) = (e.without_snippet(), hint(&text));
+            anyhow::anyhow!("{}: {e}\nhint: {hint}", file.display())
         })?;
-        let directory = file.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let directory = beside(file);
         config.base = directory.to_owned();
         config.file = file.to_owned();
         for peer in &mut config.federation.peers {
             peer.ca = peer.ca.take().map(|ca| directory.join(ca));
         }
+        config.authorities = authorities(&config.federation.peers);
         if config.listen.quic.is_some() && config.listen.tls.is_none() {
             bail!("{}: listen.quic needs listen.tls: QUIC is always encrypted", file.display());
         }
@@ -148,7 +159,7 @@ impl NodeConfig {
 
     /// The socket of the node that serves this configuration.
     pub(crate) fn socket(&self) -> PathBuf {
-        self.data_dir().join("antiphon.sock")
+        self.data_dir().join(SOCKET)
     }
 
     pub(crate) fn kernel(&self, shared_key: SharedKey) -> Config {
@@ -169,8 +180,14 @@ impl NodeConfig {
     /// The keys from the environment or the key file, one a word: the first is presented, all are accepted. None is open
     /// mode.
     pub(crate) fn shared_keys(&self) -> Result<Vec<SharedKey>> {
-        if let Ok(keys) = std::env::var("ANTIPHON_SHARED_KEY") {
-            return keys_of(&keys).context("ANTIPHON_SHARED_KEY");
+        match std::env::var("ANTIPHON_SHARED_KEY") {
+            // Set to nothing is not set: what a template left empty must not open a node that has a key file.
+            Ok(keys) if keys.trim().is_empty() => {}
+            Ok(keys) => return keys_of(&keys).context("ANTIPHON_SHARED_KEY"),
+            Err(std::env::VarError::NotPresent) => {}
+            Err(std::env::VarError::NotUnicode(_)) => {
+                bail!("ANTIPHON_SHARED_KEY is not text; `antiphon key` makes a key")
+            }
         }
         match &self.federation.key_file {
             None => Ok(Vec::new()),
@@ -199,9 +216,13 @@ impl NodeConfig {
         if let Some(files) = self.tls_files() {
             Certificate::load(files, b"http/1.1").with_context(|| self.file.display().to_string())?;
         }
+        // Made as the node makes them; nothing is dialled yet.
+        let transports = Transports::new(self, &SharedKey::default());
+        let own = mint_identity(self.node.name.as_str());
         for peer in &self.federation.peers {
-            let usable = client_config(peer.ca.as_deref(), b"http/1.1");
-            usable
+            transports
+                .of(&peer.endpoint)
+                .link(peer, &own)
                 .map_err(|error| anyhow::anyhow!("{}", error.detail()))
                 .with_context(|| format!("{}: peer `{}`", self.file.display(), peer.name))?;
         }
@@ -227,6 +248,45 @@ impl NodeConfig {
         }
         Ok(())
     }
+}
+
+/// Where the data of a node are whose configuration is not good any more, as far as its text tells: the node may well
+/// serve, under the one from before. Pure.
+fn data_dir_named_in(text: &str) -> Option<&str> {
+    const FIELD: &str = "data_dir:";
+    let line = text.lines().find(|line| line.split('#').next().is_some_and(|line| line.contains(FIELD)))?;
+    let value = line[line.find(FIELD)? + FIELD.len()..].trim_start();
+    let end: &[char] = match value.chars().next()? {
+        '"' => &['"'],
+        '\'' => &['\''],
+        _ => return Some(value.split([',', '}', '#']).next()?.trim()).filter(|value| !value.is_empty()),
+    };
+    value[1..].split(end).next()
+}
+
+/// The socket of a node whose configuration cannot be loaded any more.
+pub(crate) fn socket_named_in(file: &Path) -> Option<PathBuf> {
+    let text = std::fs::read_to_string(file).ok()?;
+    Some(beside(file).join(data_dir_named_in(&text)?).join(SOCKET))
+}
+
+/// What may help whoever wrote a configuration that does not read.
+fn hint(text: &str) -> &'static str {
+    if text.contains("shared_key") {
+        return "the shared key never stands in this file: set ANTIPHON_SHARED_KEY, or name a file in federation.key_file";
+    }
+    "docs/architecture.md lists every field; unknown ones are refused"
+}
+
+/// One that cannot be read is told of by whoever uses it.
+fn authorities(peers: &[PeerConfig]) -> BTreeMap<PathBuf, Option<[u8; 32]>> {
+    let files = peers.iter().filter_map(|peer| peer.ca.clone());
+    files.map(|file| (file.clone(), std::fs::read(file).ok().map(|bytes| Sha256::digest(bytes).into()))).collect()
+}
+
+/// The directory that relative paths in a configuration start from.
+fn beside(file: &Path) -> &Path {
+    file.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// So many keys are enough to replace one by another.
@@ -264,5 +324,18 @@ mod tests {
         assert!(keys.len() == 2 && keys[0].matches(new.as_bytes()) && keys[1].matches(old.as_bytes()));
         assert!(keys_of(" \n").unwrap().is_empty());
         assert!(keys_of("short").is_err() && keys_of(&format!("{new} ").repeat(5)).is_err());
+    }
+
+    #[test]
+    fn a_node_is_found_by_a_configuration_that_is_not_good_any_more() {
+        for (text, dir) in [
+            ("node: { name: a, data_dir: ./d e }\nlisten: [", Some("./d e")),
+            ("# data_dir: old\nnode:\n  data_dir: \"x, y\" # here\n  nam: a", Some("x, y")),
+            ("node: {data_dir: 'z'", Some("z")),
+            ("node: {data_dir: }", None),
+            ("nonsense", None),
+        ] {
+            assert_eq!(data_dir_named_in(text), dir, "{text}");
+        }
     }
 }

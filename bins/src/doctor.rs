@@ -1,13 +1,17 @@
 //! `antiphon doctor`: what is wrong, or will be, and what to do about it. Changes nothing.
 
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use antiphon_kernel::config::{PeerConfig, SharedKey};
 use antiphon_kernel::cortex::mint_identity;
-use antiphon_kernel::log::LocalIdentity;
+use antiphon_kernel::health::ErrorCategory;
+use antiphon_kernel::ids::CortexId;
+use antiphon_kernel::machine::{IdentityContext, check_identity};
+use antiphon_kernel::protocol::Identity;
 use antiphon_kernel::time::{Timestamp, skew_ms};
+use antiphon_kernel::transport::TransportError;
 use antiphon_transport_common::{Certificate, TlsFiles};
 use anyhow::{Result, bail};
 use console::style;
@@ -69,7 +73,11 @@ pub(crate) async fn run(file: &Path, json: bool) -> Result<()> {
             examine(&config, &mut findings).await;
         }
         Err(error) => {
-            findings.add("configuration", Level::Fail, format!("{error:#}"), "mend it; nothing else was looked at")
+            findings.add("configuration", Level::Fail, format!("{error:#}"), "mend it; nothing else was looked at");
+            if let Ok(Some(_)) = Backend::serving(file).await {
+                let says = "one serves, with the configuration from before; started now, it would not";
+                findings.add("node", Level::Warn, says, "mend the configuration before it is restarted");
+            }
         }
     }
     let count = |level| findings.0.iter().filter(|finding| finding.level == level).count();
@@ -98,10 +106,10 @@ fn tell(finding: &Finding) -> Result<()> {
 }
 
 async fn examine(config: &NodeConfig, findings: &mut Findings) {
-    key(config, findings);
-    certificates(config, findings);
-    limits(findings);
     let status = node(config, findings).await;
+    key(config, status.as_ref(), findings);
+    certificates(config, findings);
+    limits(status.as_ref(), findings);
     disk(config, findings);
     addresses(config, status.is_some(), findings).await;
     peers(config, status.as_ref(), findings).await;
@@ -112,7 +120,12 @@ fn is_open_to_others(path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(|meta| meta.mode() & 0o077 != 0)
 }
 
-fn key(config: &NodeConfig, findings: &mut Findings) {
+/// How many keys the node that serves accepts, if one does: it may have them from an environment of its own.
+fn keys_of_the_node(status: Option<&Value>) -> Option<u64> {
+    status.and_then(|status| status["keys"].as_u64())
+}
+
+fn key(config: &NodeConfig, status: Option<&Value>, findings: &mut Findings) {
     let keys = match config.shared_keys() {
         Ok(keys) => keys,
         Err(error) => {
@@ -124,17 +137,25 @@ fn key(config: &NodeConfig, findings: &mut Findings) {
             );
         }
     };
-    if let Err(error) = config.check_listeners(&keys) {
+    let used = keys_of_the_node(status).unwrap_or(keys.len() as u64);
+    if used > 0 && keys.is_empty() {
+        findings.add(
+            "key",
+            Level::Warn,
+            "the node has one, and this command does not: peers are asked without it",
+            "run it with the node's ANTIPHON_SHARED_KEY, or let federation.key_file name the key for both",
+        );
+    } else if let Err(error) = config.check_listeners(&keys) {
         findings.add("key", Level::Fail, format!("{error:#}"), "");
-    } else if keys.is_empty() {
+    } else if used == 0 {
         findings.add(
             "key",
             Level::Warn,
             "there is none: whoever reaches this node may read its log",
             "make one with `antiphon key`",
         );
-    } else if keys.len() > 1 {
-        let says = format!("{} are valid; leave the old one out once every node presents the new one", keys.len());
+    } else if used > 1 {
+        let says = format!("{used} are valid; leave the old one out once every node presents the new one");
         findings.add("key", Level::Warn, says, "then `antiphon reload`");
     } else {
         findings.ok("key", "there is one");
@@ -146,8 +167,11 @@ fn key(config: &NodeConfig, findings: &mut Findings) {
     }
 }
 
+/// Until when a file's certificate holds, or one of its certificates.
+type Look = fn(&Path, jiff::Timestamp) -> Result<(String, Option<String>)>;
+
 fn certificates(config: &NodeConfig, findings: &mut Findings) {
-    let mut expiries = Vec::new();
+    let mut expiries: Vec<(String, PathBuf, Look)> = Vec::new();
     if let Some(TlsFiles { cert, key }) = config.tls_files() {
         if let Err(error) = Certificate::load(TlsFiles { cert: cert.clone(), key: key.clone() }, b"http/1.1") {
             findings.add("certificate", Level::Fail, error.to_string(), "");
@@ -156,15 +180,15 @@ fn certificates(config: &NodeConfig, findings: &mut Findings) {
             let says = format!("others than its owner may read {}", key.display());
             findings.add("certificate", Level::Warn, says, &format!("chmod 600 {}", key.display()));
         }
-        expiries.push(("certificate".to_owned(), cert));
+        expiries.push(("certificate".to_owned(), cert, expiry::of));
     }
     for peer in &config.federation.peers {
-        if let Some(ca) = peer.ca.as_ref().filter(|ca| expiries.iter().all(|(_, known)| known != *ca)) {
-            expiries.push((format!("authority of {}", peer.name), ca.clone()));
+        if let Some(ca) = peer.ca.as_ref().filter(|ca| expiries.iter().all(|(_, known, _)| known != *ca)) {
+            expiries.push((format!("authority of {}", peer.name), ca.clone(), expiry::of_any));
         }
     }
-    for (check, file) in expiries {
-        match expiry::of(&file, jiff::Timestamp::now()) {
+    for (check, file, look) in expiries {
+        match look(&file, jiff::Timestamp::now()) {
             Ok((_, Some(soon))) => findings.add(check, Level::Warn, soon, ""),
             Ok((until, None)) => findings.ok(check, format!("{} holds until {until}", file.display())),
             Err(error) => findings.add(check, Level::Fail, format!("{error:#}"), ""),
@@ -172,16 +196,22 @@ fn certificates(config: &NodeConfig, findings: &mut Findings) {
     }
 }
 
-fn limits(findings: &mut Findings) {
-    match nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE) {
-        Ok((soft, _)) if soft < FILES => findings.add(
+/// The node's own limit where it serves, and otherwise that of whoever would start it from here.
+fn limits(status: Option<&Value>, findings: &mut Findings) {
+    let own = || nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE).ok().map(|(soft, _)| soft);
+    let (whose, limit) = match status {
+        Some(status) => ("the node", status["open_files_limit"].as_u64()),
+        None => ("a node that is started from here", own()),
+    };
+    match limit {
+        Some(soft) if soft < FILES => findings.add(
             "open files",
             Level::Warn,
-            format!("this process may open {soft}; a busy node needs {FILES}"),
+            format!("{whose} may open {soft}; a busy one needs {FILES}"),
             "`ulimit -n 65536`, or LimitNOFILE=65536 in its unit",
         ),
-        Ok((soft, _)) => findings.ok("open files", format!("{soft} may be open")),
-        Err(error) => findings.add("open files", Level::Warn, format!("their limit is not known: {error}"), ""),
+        Some(soft) => findings.ok("open files", format!("{whose} may open {soft}")),
+        None => findings.add("open files", Level::Warn, "their limit is not known", ""),
     }
 }
 
@@ -306,6 +336,7 @@ async fn addresses(config: &NodeConfig, serves: bool, findings: &mut Findings) {
 
 async fn peers(config: &NodeConfig, status: Option<&Value>, findings: &mut Findings) {
     let key = config.shared_key().unwrap_or_default();
+    let unkeyed = key.is_open() && keys_of_the_node(status).is_some_and(|keys| keys > 0);
     let transports = Transports::new(config, &key);
     let own_id = status.and_then(|status| serde_json::from_value(status["cortex_id"].clone()).ok());
     let mut own = mint_identity(config.node.name.as_str());
@@ -313,30 +344,52 @@ async fn peers(config: &NodeConfig, status: Option<&Value>, findings: &mut Findi
         own.cortex_id = cortex_id;
     }
     let (transports, own) = (&transports, &own);
-    let asked = stream::iter(&config.federation.peers)
-        .map(|peer| async move { peer_findings(peer, status, transports, own).await });
+    let known = |name: &str| {
+        let peers = status.and_then(|status| status["peers"].as_array());
+        peers.and_then(|peers| peers.iter().find(|known| known["name"] == name)).cloned().unwrap_or_default()
+    };
+    let asked = stream::iter(&config.federation.peers).map(|peer| {
+        let known = known(peer.name.as_str());
+        async move {
+            let began = Instant::now();
+            let answer = match transports.of(&peer.endpoint).link(peer, own) {
+                Ok(link) => link.identify(PATIENCE).await,
+                Err(error) => Err(error),
+            };
+            let answer = Asked { answer, took: began.elapsed(), at: Timestamp::now(), unkeyed };
+            peer_findings(peer, &known, own.cortex_id, &answer)
+        }
+    });
     let mut asked = std::pin::pin!(asked.buffered(AT_ONCE));
     while let Some(found) = asked.next().await {
         findings.0.extend(found.0);
     }
 }
 
-async fn peer_findings(
-    peer: &PeerConfig,
-    status: Option<&Value>,
-    transports: &Transports,
-    own: &LocalIdentity,
-) -> Findings {
+/// What came of asking a peer who it is.
+struct Asked {
+    answer: Result<Identity, TransportError>,
+    took: Duration,
+    at: Timestamp,
+    /// Asked without the key that the node has.
+    unkeyed: bool,
+}
+
+/// What there is to say of a peer, by what it answered and by how the node that serves says it stands (null if none does).
+/// Pure.
+fn peer_findings(peer: &PeerConfig, known: &Value, own: CortexId, asked: &Asked) -> Findings {
     let mut findings = Findings::default();
     let check = format!("peer {}", peer.name);
-    let began = Instant::now();
-    let identity = match transports.of(&peer.endpoint).link(peer, own) {
-        Ok(link) => link.identify(PATIENCE).await,
-        Err(error) => Err(error),
-    };
-    let (took, now) = (began.elapsed(), Timestamp::now());
-    let identity = match identity {
+    // The node knows what no greeting shows: a fork, a refusal to serve, that it has given up.
+    let trouble = known["reason"].as_str().map(|reason| (reason, known["remedy"].as_str().unwrap_or_default()));
+    let stands = known["state"].as_str().unwrap_or_default();
+    if let Some((reason, remedy)) = trouble.filter(|_| stands != "paused") {
+        let level = if matches!(stands, "halted" | "refused") { Level::Fail } else { Level::Warn };
+        findings.add(check.clone(), level, format!("{}: {reason}", stands.replace('_', " ")), remedy);
+    }
+    let identity = match &asked.answer {
         Ok(identity) => identity,
+        Err(error) if asked.unkeyed && error.category() == ErrorCategory::Auth => return findings,
         Err(error) => {
             let category = error.category();
             let says = format!("{} {} ({})", peer.endpoint, category.reason(), error.detail());
@@ -344,25 +397,29 @@ async fn peer_findings(
             return findings;
         }
     };
-    let known =
-        status.and_then(|status| status["peers"].as_array()?.iter().find(|known| known["name"] == peer.name.as_str()));
-    let pinned = known.and_then(|known| known["cortex_id"].as_str());
-    if pinned.is_some_and(|pinned| pinned != identity.cortex_id.to_string()) {
-        let identity_error = antiphon_kernel::health::ErrorCategory::Identity;
-        let says = format!("{} {}", peer.endpoint, identity_error.reason());
-        findings.add(check.clone(), Level::Fail, says, identity_error.remedy());
-    } else {
-        let says = format!(
-            "{} is {} ({}), version {}, {} ms",
-            peer.endpoint,
-            identity.name,
-            identity.cortex_id,
-            identity.version,
-            took.as_millis()
-        );
-        findings.ok(check.clone(), says);
+    let pin = serde_json::from_value(known["cortex_id"].clone()).ok();
+    match check_identity(identity, &IdentityContext { own, pin, pinned_elsewhere: Vec::new() }) {
+        Err(category) => {
+            findings.add(
+                check.clone(),
+                Level::Fail,
+                format!("{} {}", peer.endpoint, category.reason()),
+                category.remedy(),
+            );
+        }
+        Ok(()) => {
+            let says = format!(
+                "{} is {} ({}), version {}, {} ms",
+                peer.endpoint,
+                show::printable(&identity.name),
+                identity.cortex_id,
+                show::printable(&identity.version),
+                asked.took.as_millis()
+            );
+            findings.ok(check.clone(), says);
+        }
     }
-    let skew = skew_ms(identity.time, now, took);
+    let skew = skew_ms(identity.time, asked.at, asked.took);
     if skew.unsigned_abs() > SKEW_MS {
         let says = format!(
             "its clock is {:.1} s {} this machine's",
@@ -377,4 +434,57 @@ async fn peer_findings(
         );
     }
     findings
+}
+
+#[cfg(test)]
+mod tests {
+    use antiphon_kernel::config::PeerMode;
+    use antiphon_kernel::cursor::Cursor;
+    use antiphon_kernel::digest::Digest;
+    use antiphon_kernel::ids::{Epoch, PeerName};
+
+    use super::*;
+
+    fn identity(id: u8) -> Identity {
+        let at = Timestamp::from_micros(1_000_000_000);
+        Identity {
+            cortex_id: CortexId::from_bytes([id; 16]),
+            name: "bra\u{1b}vo".to_owned(),
+            protocol_min: 1,
+            protocol_max: 1,
+            version: "1".to_owned(),
+            epoch: Epoch::new(1),
+            head: Cursor::start(Epoch::new(1)),
+            head_time: at,
+            time: at,
+            digest: Digest::ZERO,
+        }
+    }
+
+    #[test]
+    fn a_peer_is_judged_by_its_answer_and_by_what_the_node_knows() {
+        let peer = PeerConfig {
+            name: PeerName::new("bravo").unwrap(),
+            endpoint: "https://b:1".to_owned(),
+            ca: None,
+            mode: PeerMode::Sync,
+        };
+        let own = CortexId::from_bytes([1; 16]);
+        let found = |known: Value, answer: Result<Identity, ErrorCategory>, unkeyed| {
+            let answer = answer.map_err(|category| TransportError::new(category, "detail"));
+            let asked = Asked { answer, took: Duration::ZERO, at: Timestamp::from_micros(1_000_000_000), unkeyed };
+            let found = peer_findings(&peer, &known, own, &asked).0;
+            assert!(found.iter().all(|one| !one.says.contains('\u{1b}')), "{found:?}");
+            found.iter().map(|one| one.level).collect::<Vec<_>>()
+        };
+        let halted = json!({ "state": "halted", "reason": "bravo holds events of ours", "remedy": "restart" });
+        let pinned = |id: u8| json!({ "state": "live", "cortex_id": CortexId::from_bytes([id; 16]) });
+        assert_eq!(found(Value::Null, Ok(identity(2)), false), [Level::Ok]);
+        assert_eq!(found(pinned(2), Ok(identity(2)), false), [Level::Ok]);
+        assert_eq!(found(pinned(3), Ok(identity(2)), false), [Level::Fail], "another one than is pinned");
+        assert_eq!(found(Value::Null, Ok(identity(1)), false), [Level::Fail], "itself");
+        assert_eq!(found(halted, Ok(identity(2)), false), [Level::Fail, Level::Ok], "it answers, and is given up");
+        assert_eq!(found(Value::Null, Err(ErrorCategory::Auth), false), [Level::Fail]);
+        assert_eq!(found(Value::Null, Err(ErrorCategory::Auth), true), [], "no fault of the peer's");
+    }
 }

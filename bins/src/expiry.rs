@@ -17,10 +17,34 @@ const SOON_DAYS: i64 = 30;
 pub(crate) fn of(file: &Path, now: Timestamp) -> Result<(String, Option<String>)> {
     let der =
         CertificateDer::from_pem_file(file).with_context(|| format!("{} holds no certificate", file.display()))?;
-    let (_, certificate) = x509_parser::parse_x509_certificate(&der)
+    Ok(judge_der(file, &der, now)?.1)
+}
+
+/// The same for a file of several, such as authorities of which one follows another: what holds longest counts.
+///
+/// # Errors
+/// Where none of them holds: the first one's.
+pub(crate) fn of_any(file: &Path, now: Timestamp) -> Result<(String, Option<String>)> {
+    let none = || format!("{} holds no certificate", file.display());
+    let all = CertificateDer::pem_file_iter(file).with_context(none)?;
+    let judged = all.map(|der| judge_der(file, &der.with_context(none)?, now));
+    let (mut best, mut fault) = (None::<(i64, (String, Option<String>))>, None);
+    for one in judged {
+        match one {
+            Ok(one) if best.as_ref().is_none_or(|best| one.0 > best.0) => best = Some(one),
+            Ok(_) => {}
+            Err(error) => fault = fault.or(Some(error)),
+        }
+    }
+    best.map(|(_, told)| told).ok_or_else(|| fault.unwrap_or_else(|| anyhow::anyhow!(none())))
+}
+
+/// Until when a certificate holds, in seconds since 1970, and what there is to say about it.
+fn judge_der(file: &Path, der: &[u8], now: Timestamp) -> Result<(i64, (String, Option<String>))> {
+    let (_, certificate) = x509_parser::parse_x509_certificate(der)
         .map_err(|error| anyhow::anyhow!("the certificate in {} does not read: {error}", file.display()))?;
-    let validity = certificate.validity();
-    judge(file, validity.not_before.timestamp(), validity.not_after.timestamp(), now.as_second())
+    let (from, until) = (certificate.validity().not_before.timestamp(), certificate.validity().not_after.timestamp());
+    Ok((until, judge(file, from, until, now.as_second())?))
 }
 
 /// Until when a certificate in DER form holds, in seconds since 1970.
@@ -65,5 +89,24 @@ mod tests {
         assert!(judge(file, 0, 400 * day, 401 * day).unwrap_err().to_string().contains("is over since 1971-02-05"));
         assert!(judge(file, 5 * day, 400 * day, day).unwrap_err().to_string().contains("holds from 1970-01-06"));
         assert!(of(Path::new("/nowhere.pem"), Timestamp::UNIX_EPOCH).is_err());
+    }
+
+    #[test]
+    fn of_several_authorities_one_that_holds_is_enough() {
+        let made = |until: i32| {
+            let mut params = rcgen::CertificateParams::new(vec!["ca.example".to_owned()]).unwrap();
+            params.not_after = rcgen::date_time_ymd(until, 1, 1);
+            params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap().pem()
+        };
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("ca.pem");
+        let now: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+        std::fs::write(&file, made(2020) + &made(2040)).unwrap();
+        assert_eq!(of_any(&file, now).unwrap(), ("2040-01-01".to_owned(), None));
+        assert!(of(&file, now).is_err(), "the first one alone is over");
+        std::fs::write(&file, made(2020) + &made(2021)).unwrap();
+        assert!(of_any(&file, now).unwrap_err().to_string().contains("over since 2020"));
+        std::fs::write(&file, "").unwrap();
+        assert!(of_any(&file, now).unwrap_err().to_string().contains("holds no certificate"));
     }
 }

@@ -24,7 +24,19 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
+/// Keeps the key out of cores: it is in this process's memory, and in its environment. (`LimitCORE=0` does not hold for
+/// cores that are piped to a program, as systemd-coredump.) Debuggers of others than root stay out as well.
+fn keep_out_of_cores() {
+    #[cfg(target_os = "linux")]
+    if std::env::var_os("ANTIPHON_ALLOW_CORE").is_none_or(|value| value.is_empty())
+        && let Err(error) = nix::sys::prctl::set_dumpable(false)
+    {
+        eprintln!("antiphon: a core of this process would hold its key: {error}");
+    }
+}
+
 fn main() -> ExitCode {
+    keep_out_of_cores();
     let cli = match cli::Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {

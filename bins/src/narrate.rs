@@ -30,7 +30,10 @@ impl Narrator {
             match self.told.get(&name) {
                 Some(_) if error.is_empty() => {
                     self.told.remove(&name);
-                    news.push(format!("{name} is reachable again"));
+                    // Its failures may also have been forgotten on purpose, or it is not wanted any more.
+                    let reached = matches!(state.as_str(), "live" | "idle" | "catching_up");
+                    let how = if reached { "reachable again".to_owned() } else { state.replace('_', " ") };
+                    news.push(format!("{name} is {how}"));
                 }
                 Some((known, times)) if *known == error => {
                     // Each tenth time: whoever watches has read it.
@@ -89,5 +92,7 @@ mod tests {
         assert_eq!(other, ["bravo does not answer in time (12 times in a row); check the network path"]);
         assert_eq!(narrator.news(&peer("live", None, 0)), ["bravo is reachable again"]);
         assert_eq!(narrator.recent().count(), 5);
+        narrator.news(&peer("refused", Some("auth"), 1));
+        assert_eq!(narrator.news(&peer("connecting", None, 0)), ["bravo is connecting"], "reset, and not reached yet");
     }
 }

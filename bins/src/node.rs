@@ -27,6 +27,7 @@ use serde_json::{Value, json};
 use crate::config::{DurabilityName, NodeConfig, ReplayFailure};
 use crate::listen::Servers;
 use crate::monitor::history::History;
+use crate::monitor::snapshot::Traffic;
 use crate::view::{self, View};
 use crate::{backup, expiry, reload, status};
 
@@ -107,7 +108,10 @@ pub(crate) struct Node {
     serving: bool,
     started_at: Timestamp,
     history: History,
+    traffic: Mutex<Traffic>,
     reloads: Mutex<Reloads>,
+    /// One change of what the node does at a time: a reload, or a command that goes before the file.
+    changing: tokio::sync::Mutex<()>,
 }
 
 /// The ways to peers, for when the key changes.
@@ -202,7 +206,9 @@ impl Node {
             serving,
             started_at: Timestamp::now(),
             history: History::default(),
+            traffic: Mutex::default(),
             reloads: Mutex::default(),
+            changing: tokio::sync::Mutex::default(),
         })
     }
 
@@ -253,6 +259,15 @@ impl Node {
 
     pub(crate) const fn history(&self) -> &History {
         &self.history
+    }
+
+    pub(crate) const fn traffic(&self) -> &Mutex<Traffic> {
+        &self.traffic
+    }
+
+    /// Held by whoever changes what the node does.
+    pub(crate) async fn changing(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.changing.lock().await
     }
 
     pub(crate) fn reloads(&self) -> Reloads {
@@ -551,6 +566,7 @@ impl Node {
     }
 
     async fn set_peer_mode(&self, name: &PeerName, mode: PeerMode) -> Result<Value> {
+        let _alone = self.changing().await;
         self.known_peer(name)?;
         self.cortex.state().set(&peer_mode_key(name), mode.as_str()).await?;
         if self.serving {
@@ -563,6 +579,7 @@ impl Node {
     }
 
     async fn set_mode(&self, mode: FederationMode) -> Result<Value> {
+        let _alone = self.changing().await;
         let state = self.cortex.state();
         state.set(MODE_KEY, mode.as_str()).await?;
         self.cortex.service().set_mode(mode);
@@ -572,7 +589,7 @@ impl Node {
 }
 
 /// Files that root made in somebody else's store would keep its owner from opening it.
-fn must_be_the_owner(dir: &Path) -> Result<()> {
+pub(crate) fn must_be_the_owner(dir: &Path) -> Result<()> {
     let Ok(meta) = std::fs::metadata(dir) else { return Ok(()) };
     let owner = std::os::unix::fs::MetadataExt::uid(&meta);
     if !nix::unistd::geteuid().is_root() || owner == 0 {

@@ -13,6 +13,7 @@ use crate::node::{Node, apply_overrides};
 /// # Errors
 /// Whatever is wrong with it; nothing changed then.
 pub(crate) async fn reload(node: &Node) -> Result<Value> {
+    let _alone = node.changing().await;
     let result = try_reload(node).await;
     node.note_reload(result.is_ok());
     match &result {
@@ -35,8 +36,13 @@ async fn try_reload(node: &Node) -> Result<Value> {
     let written = kernel.clone();
     apply_overrides(node.store(), &mut kernel)?;
     let overridden = overridden(&written, &kernel);
+    let trust_changes = old.authorities != new.authorities;
+    let accepted_changes = !node.cortex().service().accepts_just(&keys);
+    // The last thing that can fail: from here on all of it is taken up.
+    node.cortex().syncer().can_take_up(&kernel)?;
     node.transports().set_shared_key(&kernel.shared_key);
-    let changes = node.cortex().reload(kernel, &keys, key_changes).await?;
+    // What was opened under a key or an authority that is not valid any more is opened anew.
+    let changes = node.cortex().reload(kernel, &keys, key_changes || trust_changes).await?;
     tokio::task::block_in_place(|| node.refresh_certificates());
     node.set_config(new);
     let names = |peers: &[antiphon_kernel::config::PeerConfig]| {
@@ -51,6 +57,8 @@ async fn try_reload(node: &Node) -> Result<Value> {
         "mode": changes.mode,
         "min_free_mib": changes.min_free.map(|bytes| bytes >> 20),
         "key_changed": key_changes,
+        "accepted_keys_changed": accepted_changes,
+        "authorities_changed": trust_changes,
         "keys": keys.len(),
         "overridden": overridden,
     }))

@@ -12,6 +12,7 @@ use anyhow::{Context as _, Result};
 use serde::Serialize;
 
 use crate::backup::{beside, replace};
+use crate::node::must_be_the_owner;
 
 /// What a repair did.
 #[derive(Debug, Serialize)]
@@ -41,6 +42,7 @@ fn fault(store: &Arc<StoredCopy>) -> Option<String> {
 }
 
 pub(crate) fn repair(data: &Path) -> Result<Repaired> {
+    must_be_the_owner(data)?;
     let _locked = DirectoryLock::take(data).map_err(|error| match error.kind() {
         StoreErrorKind::InUse => anyhow::anyhow!("{error}; stop the node first"),
         _ => error.into(),

@@ -70,6 +70,8 @@ fn about(node: &Node, now: Timestamp) -> Result<Value> {
         "origins": view.heads().len(),
         "digest": identity.digest.to_string(),
         "forks": antiphon_kernel::log::forks(&**view.store())?.len(),
+        "keys": cortex.service().accepted_keys(),
+        "open_files_limit": nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE).ok().map(|(soft, _)| soft),
         "conflicts": replayers.iter().map(|replayer| replayer.conflicts).sum::<u64>(),
         "read_only": view.failure(),
         "disk_free_bytes": view.store().free_bytes().ok().flatten(),

@@ -157,6 +157,7 @@ impl CortexBuilder {
         let service = Service::new(view, self.config.shared_key.clone(), self.config.mode);
         let syncer = Syncer::new(handle.clone(), self.transports, self.config);
         syncer.start()?;
+        service.on_asked(syncer.hears());
         Ok(Cortex { log: handle, replayers, service, syncer })
     }
 }
@@ -284,9 +285,10 @@ impl Cortex {
     /// on; the one to present is for the transports to be told. Whatever is open is opened anew if `reconnect` says so.
     ///
     /// # Errors
-    /// [`StartError`]: the configuration is invalid, and nothing changed; or what is kept about a new peer cannot be read.
+    /// [`StartError`]: the configuration is invalid, or what is kept about a new peer cannot be read; nothing changed.
     pub async fn reload(&self, config: Config, keys: &[SharedKey], reconnect: bool) -> Result<PeerChanges, StartError> {
         config.validate()?;
+        self.syncer.can_take_up(&config)?;
         self.service.set_keys(keys);
         self.service.set_mode(config.mode);
         Ok(self.syncer.reload(config, reconnect).await?)

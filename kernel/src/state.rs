@@ -77,8 +77,8 @@ pub struct PeerState {
     pub health: PeerHealth,
     /// What is being done about it.
     pub phase: Phase,
-    /// Its clock minus ours in milliseconds, as of the last contact of this process; what the road may account for is not
-    /// counted.
+    /// Its clock minus ours in milliseconds, read within the last ten minutes; what the road may account for is not counted.
+    /// Unknown while it is not in contact.
     pub skew_ms: Option<i64>,
     /// When this process last got events from it.
     pub last_received: Option<Timestamp>,

@@ -47,8 +47,8 @@ fn kind_of(code: rocksdb::ErrorKind, message: &str) -> StoreErrorKind {
 fn next_step(kind: StoreErrorKind) -> &'static str {
     match kind {
         StoreErrorKind::Corrupt => {
-            "nothing was repaired: keep a copy of the directory, then restore a backup, or start an empty store and let \
-             the peers refill it"
+            "nothing was repaired: keep a copy of the directory; then let `antiphon verify --repair` keep what is whole, restore \
+             a backup, or start an empty store and let the peers refill it"
         }
         StoreErrorKind::InUse => "stop that process, or name another directory",
         StoreErrorKind::NewerFormat => "nothing was changed: run the version that wrote it, or a later one",

@@ -61,7 +61,11 @@ pub(crate) async fn run(cli: Cli) -> Result<()> {
         Command::Status { .. } => show::status(&ask(file, Ask::Status).await?, json),
         Command::Doctor => doctor::run(file, json).await,
         Command::Reload => {
-            let changes = ask(file, Ask::Reload).await?;
+            // The node reads it as well, and says what is wrong with it.
+            let (mut backend, _) = Backend::reach(file).await?;
+            let changes = backend.ask(Ask::Reload).await;
+            backend.close().await;
+            let changes = changes?;
             let text = reloaded(&changes);
             done(changes, json, &text)
         }
@@ -170,6 +174,14 @@ fn reloaded(changes: &Value) -> String {
     if changes["key_changed"] == true {
         lines.push("another key is presented; connections were opened anew".to_owned());
     }
+    match changes["keys"].as_u64() {
+        _ if changes["accepted_keys_changed"] != true => {}
+        Some(1..) => lines.push(format!("keys that are accepted now: {}", changes["keys"])),
+        _ => lines.push("NO KEY IS NEEDED ANY MORE: whoever reaches this node may read its log".to_owned()),
+    }
+    if changes["authorities_changed"] == true {
+        lines.push("other authorities are trusted; connections were opened anew".to_owned());
+    }
     lines.extend(changes["overridden"].as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned));
     if lines.is_empty() {
         lines.push("nothing changed".to_owned());
@@ -180,16 +192,36 @@ fn reloaded(changes: &Value) -> String {
 /// How often a watched status is asked for.
 const WATCH_EVERY: std::time::Duration = std::time::Duration::from_secs(2);
 
+/// Never opens the store itself: a node that is to start must find it free.
 async fn watch(file: &Path, json: bool) -> Result<()> {
     let mut narrator = Narrator::default();
     let terminal = std::io::stdout().is_terminal() && !json;
     let mut every = tokio::time::interval(WATCH_EVERY);
+    every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut stopped = std::pin::pin!(tokio::signal::ctrl_c());
+    // Whether it was said that no node serves.
+    let mut alone = false;
     loop {
-        tokio::select! {
-            _ = every.tick() => {}
-            _ = tokio::signal::ctrl_c() => return Ok(()),
-        }
-        let status = ask(file, Ask::Status).await?;
+        let look = async {
+            every.tick().await;
+            match Backend::serving(file).await? {
+                // One that goes away meanwhile serves no more than one that was not there.
+                Some(mut backend) => Ok(backend.ask(Ask::Status).await.ok()),
+                None => Ok(None),
+            }
+        };
+        let looked: Result<Option<Value>> = tokio::select! {
+            _ = &mut stopped => return Ok(()),
+            looked = look => looked,
+        };
+        let Some(status) = looked? else {
+            if !std::mem::replace(&mut alone, true) {
+                let text = "no node serves; this waits until one does";
+                show::line(&if json { json!({ "serving": false }).to_string() } else { text.to_owned() })?;
+            }
+            continue;
+        };
+        alone = false;
         let news = narrator.news(&status["peers"]);
         if json {
             show::line(&status.to_string())?;
@@ -205,11 +237,9 @@ async fn watch(file: &Path, json: bool) -> Result<()> {
 }
 
 async fn check_health(file: &Path) -> Result<()> {
-    let config = NodeConfig::load(file)?;
-    if tokio::net::UnixStream::connect(config.socket()).await.is_err() {
-        bail!("no node serves {}", config.data_dir().display());
-    }
-    match ask(file, Ask::Status).await?["read_only"].as_str() {
+    let serving = Backend::serving(file).await?;
+    let mut backend = serving.with_context(|| format!("no node serves the data of {}", file.display()))?;
+    match backend.ask(Ask::Status).await?["read_only"].as_str() {
         Some(why) => bail!("the node cannot write: {why}"),
         None => Ok(()),
     }
@@ -293,7 +323,7 @@ async fn resolve(file: &Path, args: ResolveArgs, json: bool) -> Result<()> {
 }
 
 async fn ask(file: &Path, ask: Ask) -> Result<Value> {
-    let mut backend = Backend::open(NodeConfig::load(file)?).await?;
+    let mut backend = Backend::reach_and_warn(file).await?;
     let answer = backend.ask(ask).await;
     backend.close().await;
     answer
@@ -404,7 +434,7 @@ pub(super) fn progress_style() -> ProgressStyle {
 }
 
 async fn import(config: &Path, events: &Path, json: bool) -> Result<()> {
-    let mut backend = Backend::open(NodeConfig::load(config)?).await?;
+    let mut backend = Backend::reach_and_warn(config).await?;
     let bar = ProgressBar::new_spinner();
     bar.set_style(
         ProgressStyle::with_template("{spinner} {pos} events, {per_sec}")
@@ -421,7 +451,7 @@ async fn import(config: &Path, events: &Path, json: bool) -> Result<()> {
 }
 
 async fn log(file: &Path, mut after: u64, limit: Option<u64>, follow: bool) -> Result<()> {
-    let mut backend = Backend::open(NodeConfig::load(file)?).await?;
+    let mut backend = Backend::reach_and_warn(file).await?;
     let result = async {
         let mut left = limit.unwrap_or(u64::MAX);
         while left > 0 {

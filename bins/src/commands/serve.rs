@@ -37,7 +37,8 @@ pub(super) async fn run(config: NodeConfig, format: LogFormat) -> Result<()> {
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let mut hangup = signal(SignalKind::hangup())?;
     let socket = config.socket();
-    let counted = monitor::count()?;
+    // Without a listener nobody would take what was counted away again, and it would pile up.
+    let counted = config.listen.metrics.map(|_| monitor::count()).transpose()?;
     let node = Arc::new(Node::open(config, true).await?);
     let monitor = async {
         node.listen().await?;
@@ -56,8 +57,11 @@ pub(super) async fn run(config: NodeConfig, format: LogFormat) -> Result<()> {
         tokio::select! {
             _ = interrupt.recv() => break,
             _ = terminate.recv() => break,
-            // It says in the log how that went.
-            _ = hangup.recv() => drop(reload::reload(&node).await),
+            // It says in the log how that went. A stop does not wait for it.
+            _ = hangup.recv() => {
+                let node = Arc::clone(&node);
+                tokio::spawn(async move { drop(reload::reload(&node).await) });
+            }
         }
     }
     tracing::info!("stopping");

@@ -23,9 +23,32 @@ pub(super) fn lines(values: &Value) -> Result<()> {
 fn text(value: &Value) -> String {
     match value {
         Value::Null => "-".to_owned(),
-        Value::String(text) => text.clone(),
+        Value::String(text) => printable(text),
         other => other.to_string(),
     }
+}
+
+/// So much of a text that others chose is shown.
+const SHOWN: usize = 400;
+
+/// Text that others chose, as a terminal may be given it: nothing in it moves the cursor, colours or turns the line round.
+pub(crate) fn printable(text: &str) -> String {
+    let turns = |c: char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let shown = text.chars().map(|c| if c.is_control() || turns(c) { '\u{fffd}' } else { c });
+    let mut shown: String = shown.take(SHOWN).collect();
+    if text.chars().nth(SHOWN).is_some() {
+        shown.push('…');
+    }
+    shown
+}
+
+/// One word for a shell, whatever stands in it.
+fn shell_word(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./:@%+=,".contains(&byte);
+    if !text.is_empty() && text.bytes().all(plain) {
+        return text.to_owned();
+    }
+    format!("'{}'", printable(text).replace('\'', r"'\''"))
 }
 
 pub(super) fn status(status: &Value, json: bool) -> Result<()> {
@@ -57,7 +80,7 @@ pub(super) fn overview(status: &Value) -> Result<()> {
         line(&format!("epoch {} since {}: {}", text(&status["epoch"]), text(&change["at"]), text(&change["reason"])))?;
     }
     if let Some(why) = status["read_only"].as_str() {
-        line(&style(format!("READ-ONLY: {why}")).red().bold().to_string())?;
+        line(&style(format!("READ-ONLY: {}", printable(why))).red().bold().to_string())?;
     }
     if let Some(1..) = status["forks"].as_u64() {
         line(&style(format!("{} forks; `antiphon fork list` shows them", status["forks"])).yellow().to_string())?;
@@ -132,7 +155,7 @@ pub(super) fn conflicts(conflicts: &Value, json: bool) -> Result<()> {
         line(&format!(
             "{}: `antiphon resolve {} --take ID`, or --data",
             text(&conflict["subject"]),
-            text(&conflict["subject"])
+            shell_word(conflict["subject"].as_str().unwrap_or_default())
         ))?;
         for event in conflict["events"].as_array().into_iter().flatten() {
             let data = event.get("data").or_else(|| event.get("data_base64")).map(text).unwrap_or_default();
@@ -159,7 +182,7 @@ pub(super) fn replay(replay: &Value, json: bool) -> Result<()> {
 fn replayer(replayer: &Value) -> Result<()> {
     line(&format!("replayer {} at place {}", text(&replayer["name"]), replayer["position"]))?;
     if let Some(error) = replayer["last_error"].as_str() {
-        line(&format!("  halted after {} tries: {error}", replayer["failures"]))?;
+        line(&format!("  halted after {} tries: {}", replayer["failures"], printable(error)))?;
     }
     if let Some(place) = replayer["hangs_at"].as_u64() {
         line(&format!("  hangs in the event at place {place}"))?;
@@ -236,4 +259,17 @@ pub(super) fn digest(answer: &Value, by_origin: bool, json: bool) -> Result<()> 
         }
     }
     line(&text(&answer["digest"]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_others_chose_neither_moves_the_cursor_nor_runs_in_a_shell() {
+        assert_eq!(printable("a\u{1b}[2Jb\u{202e}c\n"), "a\u{fffd}[2Jb\u{fffd}c\u{fffd}");
+        assert_eq!(printable(&"x".repeat(500)).chars().count(), 401);
+        assert_eq!((shell_word("notes/1").as_str(), shell_word("a b").as_str()), ("notes/1", "'a b'"));
+        assert_eq!(shell_word("x; curl `y` | sh #'"), r"'x; curl `y` | sh #'\'''");
+    }
 }

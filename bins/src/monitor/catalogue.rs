@@ -17,7 +17,7 @@ metrics! {
     PEER_LAG_SECONDS = gauge "antiphon_peer_lag_seconds" ["peer"] "Time between the peer's newest entry and the newest one that was read, both on its clock; absent while unknown.";
     PEER_LAST_SUCCESS = gauge "antiphon_peer_last_success_timestamp_seconds" ["peer"] "When an exchange with the peer last succeeded; absent if never.";
     PEER_FAILURES = gauge "antiphon_peer_consecutive_failures" ["peer", "category"] "Exchanges that failed in a row, by what is in the way; absent while all is well.";
-    PEER_SKEW = gauge "antiphon_peer_clock_skew_seconds" ["peer"] "The peer's clock minus this node's, as of the last contact; what the road may account for is left out.";
+    PEER_SKEW = gauge "antiphon_peer_clock_skew_seconds" ["peer"] "The peer's clock minus this node's, read each ten minutes; what the road may account for is left out. Absent while out of contact.";
     PEER_RECEIVED_EVENTS = counter "antiphon_peer_received_events_total" ["peer"] "Events that came from the peer.";
     PEER_RECEIVED_BYTES = counter "antiphon_peer_received_bytes_total" ["peer"] "Bytes of the records that came from the peer.";
     PEER_STORED_EVENTS = counter "antiphon_peer_stored_events_total" ["peer"] "Events that came from the peer and were new here.";

@@ -2,7 +2,7 @@
 
 pub(crate) mod catalogue;
 pub(crate) mod history;
-mod snapshot;
+pub(crate) mod snapshot;
 mod web;
 
 use std::sync::Arc;
@@ -44,13 +44,16 @@ pub(crate) struct Monitor {
 }
 
 impl Monitor {
-    pub(crate) async fn start(node: &Arc<Node>, counted: Counted) -> Result<Option<Self>> {
+    /// Listens, where that is configured and something was counted.
+    pub(crate) async fn start(node: &Arc<Node>, counted: Option<Counted>) -> Result<Option<Self>> {
         let config = node.config();
-        let Some(addr) = config.listen.metrics else { return Ok(None) };
+        let Some((addr, counted)) = config.listen.metrics.zip(counted) else { return Ok(None) };
         let page = config.listen.status_page.unwrap_or(addr.ip().is_loopback());
         let closing = watch::Sender::new(false);
-        let router = web::router(Arc::clone(node), counted.clone(), page, closing.subscribe());
-        let limits = Limits { connections: 64, per_address: 64, ..Limits::default() };
+        let offers = web::Offers { page, local: addr.ip().is_loopback() };
+        let router = web::router(Arc::clone(node), counted.clone(), offers, closing.subscribe());
+        // No address alone can keep Prometheus out.
+        let limits = Limits { connections: 64, per_address: 32, ..Limits::default() };
         let close = move || {
             closing.send_replace(true);
         };
@@ -94,7 +97,8 @@ fn known(node: &Node) {
     let seconds = |at: Timestamp| at.as_micros() as f64 / 1e6;
     let cortex = node.cortex();
     let (view, service, syncer) = (cortex.view(), cortex.service(), cortex.syncer());
-    snapshot::peers(&syncer.peers(), &service.served_by_asker(), service.served(), syncer.labels(), Timestamp::now());
+    let (peers, served) = (syncer.peers(), service.served_by_asker());
+    snapshot::peers(&peers, &served, service.served(), syncer.labels(), node.traffic(), Timestamp::now());
     gauge!(c::LOG_EVENTS.name).set(view.visible().get() as f64);
     gauge!(c::LOG_DURABLE.name).set(view.head().seq.get() as f64);
     gauge!(c::CLOCK_ENTRIES.name).set(view.heads().len() as f64);

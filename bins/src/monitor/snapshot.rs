@@ -2,9 +2,10 @@
 //! stays where it was when its peer fell silent is how a lag of 0 is read while nothing flows.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, PoisonError};
 
 use antiphon_kernel::condition::Condition;
-use antiphon_kernel::ids::CortexId;
+use antiphon_kernel::ids::{CortexId, PeerName};
 use antiphon_kernel::measure::{OTHER_PEERS, PeerLabels};
 use antiphon_kernel::service::Served;
 use antiphon_kernel::state::PeerState;
@@ -16,12 +17,78 @@ use super::catalogue as c;
 /// Whoever asks and is no peer of this node's.
 const UNKNOWN: &str = "_unknown";
 
-/// What stands behind one value of the label `peer`: a peer, or all those beyond the cap. Of them a gauge shows the worst,
-/// a counter the sum.
+/// What stands behind one value of the label `peer`: a peer, or all those beyond the cap. Of them a gauge shows the worst.
+type Group<'a> = Vec<&'a PeerState>;
+
+/// What came and went, by the label that it belonged to when it was first seen. Peers come and go, and askers turn out to be
+/// peers or to be none any more; a counter must neither go backwards by that nor take over another one's past.
 #[derive(Debug, Default)]
-struct Group<'a> {
-    peers: Vec<&'a PeerState>,
-    sent: (u64, u64),
+pub(crate) struct Traffic {
+    labels: BTreeMap<String, Moved>,
+    received: BTreeMap<PeerName, [u64; 3]>,
+    sent: BTreeMap<CortexId, [u64; 2]>,
+    all_sent: [u64; 2],
+}
+
+/// Of one label: what was received (events, bytes, events that were new), and what was sent (events, bytes; unknown where
+/// nobody told it apart).
+#[derive(Debug, Default, Clone, Copy)]
+struct Moved {
+    received: Option<[u64; 3]>,
+    sent: Option<[u64; 2]>,
+}
+
+/// How much was added since `before`, which becomes `now`. A count that began anew was added whole.
+fn added<const N: usize>(before: &mut [u64; N], now: [u64; N]) -> [u64; N] {
+    let anew = before.iter().zip(&now).any(|(before, now)| now < before);
+    let from = if anew { [0; N] } else { *before };
+    *before = now;
+    std::array::from_fn(|at| now[at] - from[at])
+}
+
+fn add<const N: usize>(to: &mut Option<[u64; N]>, more: [u64; N]) {
+    let to = to.get_or_insert([0; N]);
+    to.iter_mut().zip(more).for_each(|(to, more)| *to += more);
+}
+
+impl Traffic {
+    /// Takes note of how far everything is now.
+    fn look(&mut self, peers: &[PeerState], served: &[(CortexId, Served)], all: Served, labels: &PeerLabels) {
+        let mut pins: BTreeMap<CortexId, String> = BTreeMap::new();
+        for peer in peers {
+            let label = labels.of(&peer.name);
+            pins.extend(peer.cortex_id.map(|cortex| (cortex, label.clone())));
+            let now = [peer.received.events, peer.received.bytes, peer.received.stored];
+            let more = added(self.received.entry(peer.name.clone()).or_default(), now);
+            add(&mut self.labels.entry(label).or_default().received, more);
+        }
+        if self.received.len() > peers.len() {
+            let here: BTreeSet<_> = peers.iter().map(|peer| &peer.name).collect();
+            self.received.retain(|name, _| here.contains(name));
+        }
+        let mut unknown = added(&mut self.all_sent, [all.events, all.bytes]);
+        for (cortex, sent) in served {
+            let more = added(self.sent.entry(*cortex).or_default(), [sent.events, sent.bytes]);
+            let Some(label) = pins.get(cortex) else { continue };
+            add(&mut self.labels.entry(label.clone()).or_default().sent, more);
+            unknown = std::array::from_fn(|at| unknown[at].saturating_sub(more[at]));
+        }
+        add(&mut self.labels.entry(UNKNOWN.to_owned()).or_default().sent, unknown);
+    }
+
+    fn tell(&self) {
+        for (label, moved) in &self.labels {
+            if let Some([events, bytes, stored]) = moved.received {
+                counter!(c::PEER_RECEIVED_EVENTS.name, "peer" => label.clone()).absolute(events);
+                counter!(c::PEER_RECEIVED_BYTES.name, "peer" => label.clone()).absolute(bytes);
+                counter!(c::PEER_STORED_EVENTS.name, "peer" => label.clone()).absolute(stored);
+            }
+            if let Some([events, bytes]) = moved.sent {
+                counter!(c::PEER_SENT_EVENTS.name, "peer" => label.clone()).absolute(events);
+                counter!(c::PEER_SENT_BYTES.name, "peer" => label.clone()).absolute(bytes);
+            }
+        }
+    }
 }
 
 fn seconds(at: Timestamp) -> f64 {
@@ -34,43 +101,28 @@ pub(super) fn peers(
     served: &[(CortexId, Served)],
     all: Served,
     labels: &PeerLabels,
+    traffic: &Mutex<Traffic>,
     now: Timestamp,
 ) {
     let mut groups: BTreeMap<String, Group<'_>> = BTreeMap::new();
-    let mut pins: BTreeMap<CortexId, String> = BTreeMap::new();
     let mut states: BTreeMap<Condition, u32> = Condition::ALL.iter().map(|&state| (state, 0)).collect();
     for peer in peers {
-        let label = labels.of(&peer.name);
-        pins.extend(peer.cortex_id.map(|cortex| (cortex, label.clone())));
-        groups.entry(label).or_default().peers.push(peer);
+        groups.entry(labels.of(&peer.name)).or_default().push(peer);
         *states.entry(Condition::of(peer, now)).or_default() += 1;
     }
-    let mut left = (all.events, all.bytes);
-    for (cortex, sent) in served {
-        let label = pins.get(cortex).map_or(UNKNOWN, String::as_str);
-        if label == UNKNOWN {
-            continue;
-        }
-        left = (left.0.saturating_sub(sent.events), left.1.saturating_sub(sent.bytes));
-        let group = groups.entry(label.to_owned()).or_default();
-        group.sent = (group.sent.0 + sent.events, group.sent.1 + sent.bytes);
-    }
-    groups.entry(UNKNOWN.to_owned()).or_default().sent = left;
     for (state, count) in states {
         gauge!(c::PEERS.name, "state" => state.as_str()).set(count);
     }
     for (label, group) in groups {
         told(label, &group, now);
     }
+    let mut traffic = traffic.lock().unwrap_or_else(PoisonError::into_inner);
+    traffic.look(peers, served, all, labels);
+    traffic.tell();
 }
 
 fn told(label: String, group: &Group<'_>, now: Timestamp) {
-    counter!(c::PEER_SENT_EVENTS.name, "peer" => label.clone()).absolute(group.sent.0);
-    counter!(c::PEER_SENT_BYTES.name, "peer" => label.clone()).absolute(group.sent.1);
-    if group.peers.is_empty() {
-        return;
-    }
-    let each = || group.peers.iter();
+    let each = || group.iter();
     let conditions: BTreeSet<_> = each().map(|peer| Condition::of(peer, now)).collect();
     if let Some(up) = conditions.iter().filter_map(|state| state.is_up()).min() {
         gauge!(c::PEER_UP.name, "peer" => label.clone()).set(u8::from(up));
@@ -98,12 +150,8 @@ fn told(label: String, group: &Group<'_>, now: Timestamp) {
         gauge!(c::PEER_FAILURES.name, "peer" => label.clone(), "category" => error.as_str()).set(failures);
     }
     if let Some(skew) = each().filter_map(|peer| peer.skew_ms).max_by_key(|skew| skew.unsigned_abs()) {
-        gauge!(c::PEER_SKEW.name, "peer" => label.clone()).set(skew as f64 / 1000.0);
+        gauge!(c::PEER_SKEW.name, "peer" => label).set(skew as f64 / 1000.0);
     }
-    let sum = |of: fn(&PeerState) -> u64| each().map(|peer| of(peer)).sum();
-    counter!(c::PEER_RECEIVED_EVENTS.name, "peer" => label.clone()).absolute(sum(|peer| peer.received.events));
-    counter!(c::PEER_RECEIVED_BYTES.name, "peer" => label.clone()).absolute(sum(|peer| peer.received.bytes));
-    counter!(c::PEER_STORED_EVENTS.name, "peer" => label).absolute(sum(|peer| peer.received.stored));
 }
 
 #[cfg(test)]
@@ -112,6 +160,7 @@ mod tests {
     use antiphon_kernel::health::{ErrorCategory, PeerHealth};
     use antiphon_kernel::ids::PeerName;
     use antiphon_kernel::machine::{Lag, Phase};
+    use antiphon_kernel::state::Received;
     use metrics_exporter_prometheus::PrometheusBuilder;
 
     use super::*;
@@ -121,10 +170,45 @@ mod tests {
     }
 
     fn scrape(list: &[PeerState], served: &[(CortexId, Served)], all: Served) -> String {
+        scrape_again(list, served, all, &Mutex::default())
+    }
+
+    fn scrape_again(
+        list: &[PeerState],
+        served: &[(CortexId, Served)],
+        all: Served,
+        traffic: &Mutex<Traffic>,
+    ) -> String {
         let recorder = PrometheusBuilder::new().build_recorder();
         let now = Timestamp::from_micros(1_000_000_000);
-        metrics::with_local_recorder(&recorder, || peers(list, served, all, &PeerLabels::default(), now));
+        metrics::with_local_recorder(&recorder, || peers(list, served, all, &PeerLabels::default(), traffic, now));
         recorder.handle().render()
+    }
+
+    #[test]
+    fn counters_never_go_backwards_whoever_comes_goes_and_is_pinned_anew() {
+        let cortex = |n| CortexId::from_bytes([n; 16]);
+        let sent = |events| Served { events, bytes: events * 10, ..Served::default() };
+        let traffic = Mutex::default();
+        let with = |pin: Option<CortexId>, events| {
+            let received = Received { events, bytes: events * 10, stored: events };
+            PeerState { cortex_id: pin, received, ..peer("bravo", Phase::Live) }
+        };
+        let told = |list: &[PeerState], to_one: u64, all: u64| {
+            let text = scrape_again(list, &[(cortex(1), sent(to_one))], sent(all), &traffic);
+            let value = |name: &str, peer: &str| -> Option<u64> {
+                let start = format!("antiphon_peer_{name}_events_total{{peer=\"{peer}\"}} ");
+                text.lines().find_map(|line| line.strip_prefix(&start)).map(|value| value.parse().unwrap())
+            };
+            [value("received", "bravo"), value("sent", "bravo"), value("sent", "_unknown")]
+        };
+        assert_eq!(told(&[with(None, 5)], 3, 3), [Some(5), None, Some(3)], "who asked is not known yet");
+        assert_eq!(told(&[with(Some(cortex(1)), 7)], 10, 12), [Some(7), Some(7), Some(5)], "from now on it is bravo");
+        // It moved, so its task and its counts begin anew; then the pin is cleared; then it is gone.
+        assert_eq!(told(&[with(Some(cortex(1)), 2)], 10, 12), [Some(9), Some(7), Some(5)]);
+        assert_eq!(told(&[with(None, 2)], 14, 16), [Some(9), Some(7), Some(9)]);
+        assert_eq!(told(&[], 14, 17), [Some(9), Some(7), Some(10)]);
+        assert_eq!(told(&[with(Some(cortex(1)), 1)], 15, 18), [Some(10), Some(8), Some(10)]);
     }
 
     #[test]

@@ -18,7 +18,7 @@ use base64::prelude::BASE64_STANDARD;
 use futures_util::stream;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::watch;
-use tokio::time::{Instant, interval_at};
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use super::{Counted, scrape};
 use crate::node::Node;
@@ -37,15 +37,24 @@ struct Shown {
     policy: HeaderValue,
 }
 
-pub(super) fn router(node: Arc<Node>, counted: Counted, page: bool, closing: watch::Receiver<bool>) -> Router {
+/// What the listener gives away, and to whom.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Offers {
+    /// Whether people are served.
+    pub(super) page: bool,
+    /// Whether it listens on a loopback address: then whoever comes by another name was led here.
+    pub(super) local: bool,
+}
+
+pub(super) fn router(node: Arc<Node>, counted: Counted, offers: Offers, closing: watch::Receiver<bool>) -> Router {
     let policy = HeaderValue::from_str(&policy(PAGE)).unwrap_or(HeaderValue::from_static("default-src 'none'"));
     let mut router = Router::new().route("/metrics", get(metrics)).route("/healthz", get(healthy));
-    if page {
+    if offers.page {
         router = router.route("/", get(index)).route("/status", get(now)).route("/status/events", get(events));
     }
     router
         .fallback(|| async { (StatusCode::NOT_FOUND, "there is nothing here; see /metrics\n") })
-        .layer(from_fn(guard))
+        .layer(from_fn(move |request, next| guard(offers.local, request, next)))
         .with_state(Shown { node, counted, closing, policy })
 }
 
@@ -63,11 +72,13 @@ fn policy(page: &str) -> String {
     )
 }
 
-/// Refuses a browser that came here by somebody else's name: a page of theirs would read the answer (DNS rebinding).
-async fn guard(request: Request, next: Next) -> Response {
+/// Refuses a browser that came here by somebody else's name: a page of theirs would read the answer (DNS rebinding). To a
+/// plain-HTTP name browsers say nothing of where a request comes from, so on a loopback address the name alone decides.
+/// Beyond it a node may go by any name, and only what a browser does say can be held against it.
+async fn guard(local: bool, request: Request, next: Next) -> Response {
     let host = request.headers().get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
     let from_a_page = request.headers().contains_key("sec-fetch-site") || request.headers().contains_key("origin");
-    if from_a_page && !is_an_address(host) {
+    if (local || from_a_page) && !is_an_address(host) {
         return (StatusCode::FORBIDDEN, "use the address of this node, or localhost\n").into_response();
     }
     let mut response = next.run(request).await;
@@ -120,7 +131,8 @@ async fn now(State(shown): State<Shown>) -> Response {
 
 /// The status at once, and then now and then, as server-sent events.
 async fn events(State(shown): State<Shown>) -> Response {
-    let every = interval_at(Instant::now(), TELL_EVERY);
+    let mut every = interval_at(Instant::now(), TELL_EVERY);
+    every.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let told = stream::unfold((shown, every), |(mut shown, mut every)| async move {
         tokio::select! {
             _ = every.tick() => {}

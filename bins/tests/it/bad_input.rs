@@ -1,6 +1,6 @@
 //! What a user may get wrong: the message says what happened, to what, and what to do; nothing is lost.
 
-use crate::support::{Place, event};
+use crate::support::{KEY, Place, event};
 
 const ALONE: &str = "node: { name: alpha, data_dir: data }\n";
 
@@ -52,6 +52,7 @@ fn bad_configuration_names_file_line_and_remedy() {
         (format!("{ALONE}federaton: {{}}\n"), vec!["antiphon.yaml", "line 2", "federaton", "hint"]),
         (format!("{ALONE}federation: {{ interval: soon }}\n"), vec!["antiphon.yaml", "line 2", "not an interval"]),
         (format!("{ALONE}federation: {{ mode: loud }}\n"), vec!["antiphon.yaml", "line 2"]),
+        (format!("{ALONE}federation: {{ shared_key: {KEY} }}\n"), vec!["line 2", "shared_key", "federation.key_file"]),
         ("node: [".to_owned(), vec!["antiphon.yaml", "line"]),
         (peers(&peer("a:last_event", "https://x:1")), vec!["a:last_event", "line 4", "A-Z a-z 0-9"]),
         (peers(&(peer("a", "https://x:1") + &peer("a", "https://y:1"))), vec!["`a` stands twice"]),

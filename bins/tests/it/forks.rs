@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::federation::mesh;
 use crate::support::{event, until};
 
-fn copy(from: &Path, to: &Path) {
+pub(crate) fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
         let path = entry.unwrap().path();

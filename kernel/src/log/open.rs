@@ -55,7 +55,7 @@ pub(super) fn load(store: &dyn Store) -> Result<Loaded, StoreError> {
     let held: u64 = chains.values().map(|chain| chain.counter).sum();
     if held != head.seq.get() {
         return Err(StoreError::corrupt(format!(
-            "the chains count {held} events and the log has {}; run `antiphon verify`",
+            "the chains count {held} events and the log has {}; `antiphon verify --repair` keeps what is whole",
             head.seq
         )));
     }
@@ -108,7 +108,7 @@ fn load_chains(store: &dyn Store) -> Result<BTreeMap<Origin, StoredChain>, Store
         let tip = stored_dot(store, origin, chain.counter)?;
         if tip.is_none_or(|dot| dot.digest != chain.digest) {
             return Err(StoreError::corrupt(format!(
-                "the tip of {origin} is missing or differs; run `antiphon verify`"
+                "the tip of {origin} is missing or differs; `antiphon verify --repair` keeps what is whole"
             )));
         }
     }

@@ -12,7 +12,7 @@ use super::rejoin::put_waiting;
 use super::view::{damaged, stored_dot};
 use crate::codec::{EventView, decode_chain, decode_identity, decode_log_entry};
 use crate::cursor::Seq;
-use crate::ids::{IdGenerator, Origin};
+use crate::ids::{EventId, IdGenerator, Origin};
 use crate::store::{Batch, Durability, Family, KeyRange, Store, StoreError, keys};
 use crate::time::Timestamp;
 
@@ -73,7 +73,9 @@ fn copy_state(from: &dyn Store, to: &dyn Store, salvaged: &mut Salvaged) -> Resu
         }
         to.commit(&changes, Durability::Relaxed)?;
     }
-    if let Ok(Some(last)) = from.get(Family::Meta, keys::META_LAST_ID) {
+    if let Ok(Some(last)) = from.get(Family::Meta, keys::META_LAST_ID)
+        && last.len() == size_of::<EventId>()
+    {
         let mut changes = Batch::new();
         changes.put(Family::Meta, keys::META_LAST_ID, &last);
         to.commit(&changes, Durability::Relaxed)?;

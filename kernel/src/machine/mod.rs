@@ -213,6 +213,8 @@ const NO_PROGRESS: Duration = Duration::from_secs(1);
 /// A run that brings nothing for so long, while the peer says that it has more, has lost something: it is asked for anew.
 /// As long as one answer may take, so that none is given up that is on its way.
 const STUCK: Duration = Duration::from_secs(60);
+/// A peer that asks us and cannot be reached is tried again this long after a failure, if that is earlier than its back-off.
+pub const HEARD_APART: Duration = Duration::from_secs(15);
 
 /// The protocol with one peer.
 #[derive(Debug)]
@@ -246,6 +248,9 @@ pub struct PeerMachine {
     /// How far we have read its log, and when that entry joined it; known once a batch was taken.
     read: Option<(Cursor, Timestamp)>,
     saved_at: Option<Duration>,
+    /// While backing off: when it failed, and when it is tried again.
+    failed_at: Duration,
+    retry_at: Duration,
     /// Since when the peer says that it has more than it sends.
     behind_since: Option<Duration>,
     actions: VecDeque<Action>,
@@ -276,6 +281,8 @@ impl PeerMachine {
             pending: None,
             read: None,
             saved_at: None,
+            failed_at: Duration::ZERO,
+            retry_at: Duration::ZERO,
             behind_since: None,
             actions: VecDeque::new(),
         }
@@ -285,6 +292,12 @@ impl PeerMachine {
     #[must_use]
     pub const fn phase(&self) -> Phase {
         self.phase
+    }
+
+    /// Which cortex it is, since that was checked at the last contact.
+    #[must_use]
+    pub const fn peer(&self) -> Option<CortexId> {
+        self.peer
     }
 
     /// How the peer fares.
@@ -373,6 +386,18 @@ impl PeerMachine {
     pub fn wake(&mut self) {
         if self.phase == Phase::BackingOff {
             self.identify();
+        }
+    }
+
+    /// The peer asked us something, so it is alive, and waiting out a long delay gains nothing. It may be on a road that
+    /// leads one way only; so it is not tried at once each time, but [`HEARD_APART`] from the last failure. One that says no
+    /// goes on saying it, whatever it asks.
+    pub fn heard(&mut self, now: Now) {
+        let refuses = self.health.last_error.is_some_and(ErrorCategory::is_refusal);
+        let soon = now.monotonic.max(self.failed_at + HEARD_APART);
+        if self.phase == Phase::BackingOff && !refuses && soon < self.retry_at {
+            self.retry_at = soon;
+            self.timer(soon);
         }
     }
 
@@ -677,7 +702,9 @@ impl PeerMachine {
             return;
         }
         self.phase = Phase::BackingOff;
-        self.timer(now.monotonic + backoff(self.health.consecutive_failures, chance));
+        self.failed_at = now.monotonic;
+        self.retry_at = now.monotonic + backoff(self.health.consecutive_failures, chance);
+        self.timer(self.retry_at);
     }
 }
 

@@ -550,3 +550,53 @@ fn without_space_nothing_is_pulled_until_there_is_some() {
     machine.release();
     assert!(matches!(actions(&mut machine)[..], [Action::Identify { .. }]));
 }
+
+/// A peer that asks us is not waited for any longer than need be; nor is it tried with each of its questions.
+#[test]
+fn who_asks_us_is_alive_and_tried_soon() {
+    let latest = u64::MAX;
+    let failing = |category, times| {
+        let mut machine = machine(Some(2));
+        machine.resume();
+        for n in 0..times {
+            let number = match actions(&mut machine).pop() {
+                Some(Action::Identify { number }) => number,
+                other => panic!("{other:?}"),
+            };
+            machine.handle_identity(at(n), number, Err(category), latest);
+            assert_eq!(machine.phase(), Phase::BackingOff);
+            if n + 1 < times {
+                machine.wake();
+            }
+        }
+        actions(&mut machine);
+        machine
+    };
+    let timer = |machine: &mut PeerMachine| match actions(machine)[..] {
+        [] => None,
+        [Action::Timer { at, token }] => Some((at.as_secs(), token)),
+        ref other => panic!("{other:?}"),
+    };
+    let mut long = failing(ErrorCategory::Refused, 12);
+    long.heard(at(13));
+    let (when, token) = timer(&mut long).expect("it is tried earlier");
+    assert_eq!(when, 11 + 15);
+    long.heard(at(14));
+    assert_eq!(timer(&mut long), None, "once");
+    long.handle_timer(at(26), token);
+    assert_eq!(long.phase(), Phase::Connecting);
+    // Heard late: at once.
+    let mut late = failing(ErrorCategory::Timeout, 12);
+    late.heard(at(50));
+    assert_eq!(timer(&mut late).unwrap().0, 50);
+    // Soon anyway, says no, or is not failing: nothing changes.
+    let mut soon = failing(ErrorCategory::Refused, 2);
+    soon.heard(at(1));
+    let mut refuses = failing(ErrorCategory::Auth, 12);
+    refuses.heard(at(100));
+    assert_eq!((timer(&mut soon), timer(&mut refuses)), (None, None));
+    let mut well = machine(Some(2));
+    fetching(&mut well);
+    well.heard(at(100));
+    assert_eq!(timer(&mut well), None);
+}

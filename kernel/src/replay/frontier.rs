@@ -26,8 +26,9 @@ pub enum Standing {
 /// More concurrent events at one subject than may be kept.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{subject}` has {MAX_FRONTIER} concurrent events already, and this would be another one; resolve the conflict with \
-     an event whose writer has seen them all"
+    "`{subject}` has {MAX_FRONTIER} concurrent events already, and this would be another one; leave it out \
+     (`antiphon replay skip`), or none that comes later is replayed either, and resolve the conflict with one whose writer has \
+     seen them all"
 )]
 pub struct FrontierFull {
     subject: String,

@@ -57,6 +57,7 @@ enum Look {
 impl Answers {
     pub(super) fn new(service: Service, request: FetchRequest) -> Self {
         let key = (request.from, request.request);
+        service.asked_by(request.from);
         Self {
             mailbox: service.inner.open.register(key),
             durable: service.inner.view.watch_durable(),

@@ -11,8 +11,8 @@ pub use heartbeats::Heartbeats;
 pub use served::Served;
 pub use tamper::Tamper;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, watch};
@@ -45,6 +45,7 @@ struct Inner {
     open: OpenQuestions,
     served: served::Counters,
     tamper: Option<Arc<dyn Tamper>>,
+    on_asked: OnceLock<Box<dyn Fn(CortexId) + Send + Sync>>,
 }
 
 /// Tells that the accepted keys were replaced.
@@ -95,6 +96,7 @@ impl Service {
                 open: OpenQuestions::default(),
                 served: served::Counters::default(),
                 tamper,
+                on_asked: OnceLock::new(),
             }),
         };
         service.set_mode(mode);
@@ -126,6 +128,20 @@ impl Service {
     pub fn set_keys(&self, keys: &[SharedKey]) {
         let keys = if keys.is_empty() { [SharedKey::default()].into() } else { keys.into() };
         self.inner.keys.send_replace(keys);
+    }
+
+    /// How many keys are accepted now; none is open mode.
+    #[must_use]
+    pub fn accepted_keys(&self) -> usize {
+        self.inner.keys.borrow().iter().filter(|key| !key.is_open()).count()
+    }
+
+    /// Whether these are the keys that are accepted now.
+    #[must_use]
+    pub fn accepts_just(&self, keys: &[SharedKey]) -> bool {
+        let ours = Arc::clone(&self.inner.keys.borrow());
+        let open = |keys: &[SharedKey]| keys.iter().all(SharedKey::is_open);
+        *ours == *keys || open(&ours) && open(keys)
     }
 
     /// Completes each time that [`Service::set_keys`] was called: whoever was let in by a key may have to leave.
@@ -165,6 +181,18 @@ impl Service {
     /// A peer says what it holds by now: that goes to its question, if that is still open.
     pub fn refresh(&self, refresh: Refresh) {
         self.inner.open.deliver(refresh);
+    }
+
+    /// Calls this with the id that each asker gives: see [`crate::sync::Syncer::hears`]. The first one given is kept.
+    pub fn on_asked(&self, tell: impl Fn(CortexId) + Send + Sync + 'static) {
+        // Whoever composes a cortex does so once.
+        let _ = self.inner.on_asked.set(Box::new(tell));
+    }
+
+    fn asked_by(&self, asker: CortexId) {
+        if let Some(tell) = self.inner.on_asked.get() {
+            tell(asker);
+        }
     }
 
     /// How far the log reaches, whenever it is time to say so.

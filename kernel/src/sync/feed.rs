@@ -15,8 +15,7 @@ use crate::ids::{CortexId, Origin, PeerName};
 use crate::log::{Asked, LogView, read_cursor, withhold_from};
 use crate::machine::Source;
 use crate::protocol::{
-    Delivery, FetchRequest, Heads, Known, MAX_BATCH_BYTES, MAX_BATCH_EVENTS, MAX_WAIT, PROTOCOL_MAX, Pushed, Refresh,
-    RequestId, Scope,
+    Delivery, FetchRequest, Heads, Known, MAX_BATCH_EVENTS, MAX_WAIT, PROTOCOL_MAX, Pushed, Refresh, RequestId, Scope,
 };
 use crate::transport::{Link, Tail, TransportError};
 
@@ -37,6 +36,8 @@ pub(super) struct Question {
     pub(super) scope: Scope,
     pub(super) direct: Vec<CortexId>,
     pub(super) request: RequestId,
+    /// So many bytes of events at most.
+    pub(super) max_bytes: u64,
 }
 
 /// What the peer was told that we hold, for the question that is open.
@@ -101,11 +102,23 @@ pub(super) struct Feed {
     link: Arc<dyn Link>,
     run: Option<Run>,
     told: SharedTold,
+    late: bool,
 }
 
 impl Feed {
     pub(super) fn new(link: Arc<dyn Link>, told: SharedTold) -> Self {
-        Self { link, run: None, told }
+        Self { link, run: None, told, late: false }
+    }
+
+    /// Ends the run that is open: the next question is asked anew.
+    pub(super) fn end(&mut self) {
+        self.run = None;
+        lock(&self.told).request = None;
+    }
+
+    /// Whether the last answer was not whole in time, although the peer had begun it, as far as that can be told.
+    pub(super) const fn was_late(&self) -> bool {
+        self.late
     }
 
     /// Reads the next answer of the run while the one before is being stored. Never completes.
@@ -129,15 +142,15 @@ impl Feed {
             to: question.to,
             after: None,
             max_events: MAX_BATCH_EVENTS,
-            max_bytes: MAX_BATCH_BYTES,
+            max_bytes: question.max_bytes,
             scope: question.scope,
             withhold: Heads::default(),
             held: Heads::default(),
         };
+        self.late = false;
         let answer = self.answer(question, &mut asked).await;
         if answer.is_err() || self.run.is_none() {
-            self.run = None;
-            lock(&self.told).request = None;
+            self.end();
         }
         let source = if asked.request == question.request { Source::Asked } else { Source::Pushed };
         (asked, source, answer)
@@ -181,7 +194,9 @@ impl Feed {
             }
             None => {
                 let request = FetchRequest { delivery: Delivery::Once, ..request };
-                hard(deadline, self.link.fetch(&request, deadline)).await.map(Pushed::Reply)
+                let reply = hard(deadline, self.link.fetch(&request, deadline)).await;
+                self.late = matches!(&reply, Err(error) if error.category() == ErrorCategory::Timeout);
+                reply.map(Pushed::Reply)
             }
         }
     }
@@ -194,6 +209,7 @@ impl Feed {
             Reader::Read(tail, next) => (tail, *next),
             Reader::Idle(tail) => (tail, Ok(None)),
         };
+        self.late = matches!(&next, Err(error) if error.category() == ErrorCategory::Timeout);
         if matches!(next, Ok(Some(_))) {
             self.run = Some(Run { request, withhold, tail: Reader::Idle(tail) });
         }

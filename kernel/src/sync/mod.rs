@@ -4,7 +4,9 @@ mod changes;
 mod compare;
 mod feed;
 mod inspect;
+mod overdue;
 mod peer_task;
+mod portion;
 mod space;
 mod statuses;
 
@@ -18,7 +20,7 @@ use tokio::task::JoinHandle;
 use crate::config::{Config, FederationMode, PeerConfig, PeerMode};
 use crate::entropy;
 use crate::health::ErrorCategory;
-use crate::ids::{Origin, PeerName};
+use crate::ids::{CortexId, Origin, PeerName};
 use crate::log::{LogHandle, read_pin};
 use crate::machine::{IdentityContext, Phase, check_identity};
 use crate::measure::PeerLabels;
@@ -52,7 +54,7 @@ pub enum PeerCommandError {
     #[error(transparent)]
     State(#[from] StateError),
     /// The syncer was stopped.
-    #[error("the syncer is stopped")]
+    #[error("nobody pulls it: the syncer was stopped, or the task of this peer ended by a fault, which the log tells")]
     Stopped,
 }
 
@@ -83,7 +85,7 @@ pub struct Syncer {
     transports: Vec<Arc<dyn Transport>>,
     config: Mutex<Config>,
     statuses: Arc<Statuses>,
-    running: Mutex<BTreeMap<PeerName, Running>>,
+    running: Arc<Mutex<BTreeMap<PeerName, Running>>>,
     space: Mutex<Option<JoinHandle<()>>>,
     /// How many bytes are to stay free.
     floor: Arc<AtomicU64>,
@@ -111,7 +113,7 @@ impl Syncer {
             transports,
             config: Mutex::new(config),
             statuses: Arc::default(),
-            running: Mutex::default(),
+            running: Arc::default(),
             space: Mutex::default(),
             common: Mutex::default(),
             labels: Arc::default(),
@@ -178,10 +180,12 @@ impl Syncer {
     /// The configuration is expected to be valid; see [`Config::validate`].
     ///
     /// # Errors
-    /// [`StateError`] if what is kept about a peer that comes cannot be read; everything else was taken up then.
+    /// [`StateError`] if what is kept about a peer that comes cannot be read: then nothing changed, as
+    /// [`Syncer::can_take_up`] tells beforehand. If it could be read before and no more when it was needed, everything else
+    /// was taken up, that peer is halted or missing, and the next reload finds it new.
     pub async fn reload(&self, config: Config, reconnect: bool) -> Result<PeerChanges, StateError> {
         let _one = self.reloading.lock().await;
-        let changes = PeerChanges::between(&locked(&self.config), &config);
+        let changes = self.can_take_up(&config)?;
         let interval = config.effective_interval();
         *locked(&self.config) = config;
         if let Some(common) = &mut *locked(&self.common) {
@@ -213,9 +217,27 @@ impl Syncer {
         }
         let mut result = Ok(());
         for peer in changes.moved.iter().chain(&changes.added) {
-            result = self.spawn(peer).and(result);
+            if let Err(error) = self.spawn(peer) {
+                // It must not stand there as it was while nobody pulls it, nor be taken for configured.
+                self.statuses.halt(&peer.name, ErrorCategory::Store, Timestamp::now());
+                locked(&self.config).peers.retain(|known| known.name != peer.name);
+                result = Err(error);
+            }
         }
         result.map(|()| changes)
+    }
+
+    /// What a configuration would change, if it can be taken up: what is kept about the peers that come can be read.
+    ///
+    /// # Errors
+    /// [`StateError`] if it cannot.
+    pub fn can_take_up(&self, config: &Config) -> Result<PeerChanges, StateError> {
+        let changes = PeerChanges::between(&locked(&self.config), config);
+        let state = State::new(self.log.clone());
+        for peer in changes.moved.iter().chain(&changes.added) {
+            state.peer_state(&peer.name, &peer.endpoint)?;
+        }
+        Ok(changes)
     }
 
     /// Which peers have a label of their own in metrics.
@@ -334,6 +356,19 @@ impl Syncer {
         let config = locked(&self.config);
         let names = config.peers.iter().map(|peer| peer.name.as_str()).collect::<Vec<_>>().join(", ");
         UnknownPeer { name: name.clone(), known: if names.is_empty() { "none".to_owned() } else { names } }
+    }
+
+    /// What to call with the id of each cortex that asks ours something: see [`crate::service::Service::on_asked`]. A peer that
+    /// could not be reached and is heard from is tried again soon, however long its back-off has become.
+    pub fn hears(&self) -> impl Fn(CortexId) + Send + Sync + 'static {
+        let (statuses, running) = (Arc::clone(&self.statuses), Arc::clone(&self.running));
+        move |cortex| {
+            let Some(name) = statuses.waiting(cortex) else { return };
+            if let Some(peer) = locked(&running).get(&name) {
+                // One that has that many commands to carry out is awake.
+                let _ = peer.commands.try_send(Command::Heard);
+            }
+        }
     }
 
     /// Tries a failing peer now rather than after its back-off.

@@ -11,6 +11,8 @@ use tokio::time::Instant;
 
 use super::feed::{Feed, Question, SharedTold, lock};
 use super::inspect::{MAX_QUESTIONS, inspect};
+use super::overdue::Overdue;
+use super::portion::Portion;
 use super::statuses::{Live, Statuses};
 use crate::config::{FederationMode, PeerConfig, PeerMode};
 use crate::entropy;
@@ -33,6 +35,8 @@ const REFRESH_DEADLINE: Duration = Duration::from_secs(5);
 const REFRESH_APART: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_millis(200);
 /// So many cortexes are told of before they wrote anything.
 const TELL_ALL: usize = 64;
+/// How often the clock of a peer that stays in contact is read.
+const CLOCK_EVERY: Duration = Duration::from_secs(600);
 /// The kernel's own, harder deadline: a transport that ignores its deadline is dropped after it.
 const HARD: Duration = Duration::from_secs(5);
 
@@ -43,6 +47,8 @@ pub(super) enum Command {
     Resume(Done),
     Reset(Done),
     Wake(Done),
+    /// It asked us something.
+    Heard,
     Anew(Done),
     /// The configuration was read again: this is the interval now, and whether whatever is open must be opened anew.
     Reload(Duration, bool, Done),
@@ -67,6 +73,8 @@ struct Stored {
 
 type InFlight = Pin<Box<dyn Future<Output = Input> + Send>>;
 type Refreshing = Pin<Box<dyn Future<Output = ()> + Send>>;
+/// Whose clock it is, and how far it is ahead of ours in milliseconds; nothing where it could not be read.
+type Clock = Pin<Box<dyn Future<Output = Option<(CortexId, i64)>> + Send>>;
 
 pub(super) struct PeerTask {
     peer: PeerConfig,
@@ -86,6 +94,10 @@ pub(super) struct PeerTask {
     feed: Option<Feed>,
     told: SharedTold,
     refreshing: Option<Refreshing>,
+    clock: Option<Clock>,
+    clock_read: Instant,
+    portion: Portion,
+    overdue: Overdue,
     pinning: Arc<Mutex<()>>,
     /// Whether there is too little space for more.
     low: watch::Receiver<bool>,
@@ -151,6 +163,10 @@ impl PeerTask {
             feed: None,
             told: SharedTold::default(),
             refreshing: None,
+            clock: None,
+            clock_read: Instant::now(),
+            portion: Portion::default(),
+            overdue: Overdue::default(),
             pinning,
             low,
             federation,
@@ -171,13 +187,18 @@ impl PeerTask {
             self.publish();
             let timer = self.timer;
             let told = self.refreshing.is_none() && lock(&self.told).is_open();
+            let in_contact = self.in_contact();
             tokio::select! {
                 command = inbox.recv() => match command {
                     Some(command) => self.command(command).await,
                     None => return,
                 },
+                () = sleep_until(self.overdue.due().map(|due| (0, self.started + due))) => {
+                    self.overdue.look(self.started.elapsed());
+                }
                 input = wait_for(&mut self.in_flight) => {
                     self.in_flight = None;
+                    self.overdue.over();
                     // Checking who is pinned elsewhere and pinning are one step among all peers: or two names for one
                     // cortex, met at the same moment, would both pin it.
                     let pinning = Arc::clone(&self.pinning);
@@ -197,6 +218,15 @@ impl PeerTask {
                     // What changed while it was on its way.
                     durable.mark_changed();
                 }
+                read = wait_for_clock(&mut self.clock) => {
+                    self.clock = None;
+                    if let Some((_, skew)) = read.filter(|(cortex, _)| self.machine.peer() == Some(*cortex)) {
+                        self.status.skew_ms = Some(skew);
+                    }
+                }
+                () = tokio::time::sleep_until(self.clock_read + CLOCK_EVERY), if in_contact && self.clock.is_none() => {
+                    self.read_clock();
+                }
                 Ok(()) = self.low.changed() => self.space(),
                 Ok(()) = self.federation.changed() => {
                     self.close_feed();
@@ -211,6 +241,10 @@ impl PeerTask {
                 }
             }
         }
+    }
+
+    fn in_contact(&self) -> bool {
+        matches!(self.machine.phase(), Phase::CatchingUp | Phase::Live)
     }
 
     fn now(&self) -> Now {
@@ -237,6 +271,7 @@ impl PeerTask {
                 self.machine.reset();
                 (done, result)
             }
+            Command::Heard => return self.machine.heard(self.now()),
             Command::Wake(done) => {
                 self.machine.wake();
                 (done, Ok(()))
@@ -276,6 +311,7 @@ impl PeerTask {
 
     fn halt(&mut self) {
         self.in_flight = None;
+        self.overdue.over();
         self.timer = None;
         self.close_feed();
     }
@@ -303,9 +339,18 @@ impl PeerTask {
                 self.machine.handle_reply(now, number, Source::Asked, Err(category), chance);
             }
             Input::Answer(number, kept, took, answer) => {
-                let (feed, asked, source) = *kept;
-                if let (Some(took), Ok(Pushed::Reply(_))) = (took, &answer) {
+                let (mut feed, asked, source) = *kept;
+                if let (Some(took), Ok(Pushed::Reply(reply))) = (took, &answer) {
                     self.measures.fetched(took);
+                    if let FetchReply::Batch(batch) = reply {
+                        let bytes = batch.events.iter().map(|(_, record)| record.len() as u64).sum();
+                        if self.portion.came(bytes, took) {
+                            feed.end();
+                        }
+                    }
+                }
+                if feed.was_late() {
+                    self.portion.late();
                 }
                 self.feed = Some(feed);
                 self.asked = Some(asked);
@@ -408,28 +453,35 @@ impl PeerTask {
 
     fn identify(&mut self, number: u64) {
         let link = self.link();
+        self.clock = None;
+        self.clock_read = Instant::now();
         self.in_flight = Some(Box::pin(async move {
             let answer = match link {
-                Ok(link) => {
-                    let asked = Instant::now();
-                    let answer = hard(IDENTIFY_DEADLINE, link.identify(IDENTIFY_DEADLINE)).await;
-                    answer.map(|identity| {
-                        let skew = skew_ms(identity.time, Timestamp::now(), asked.elapsed());
-                        (identity, skew)
-                    })
-                }
+                Ok(link) => who_and_when(&*link).await,
                 Err(error) => Err(error),
             };
             Input::Identity(number, answer)
         }));
     }
 
+    /// Reads the peer's clock anew, beside whatever else is asked: a contact may last for months.
+    fn read_clock(&mut self) {
+        self.clock_read = Instant::now();
+        let Some(link) = self.link.clone() else { return };
+        self.clock = Some(Box::pin(async move {
+            let (identity, skew) = who_and_when(&*link).await.ok()?;
+            Some((identity.cortex_id, skew))
+        }));
+    }
+
     fn fetch(&mut self, number: u64, to: CortexId, by_clock: bool, anew: bool, scope: Scope, wait: Duration) {
         self.requests += 1;
+        self.overdue.asked(self.started.elapsed(), wait);
         let view = self.log.view().clone();
         let request = RequestId { process: view.process(), number: self.requests };
         let (peer, direct) = (self.peer.name.clone(), self.direct());
-        let question = Question { view, peer, to, by_clock, anew, wait, scope, direct, request };
+        let max_bytes = self.portion.bytes();
+        let question = Question { view, peer, to, by_clock, anew, wait, scope, direct, request, max_bytes };
         let feed = match self.feed.take() {
             Some(feed) => Ok(feed),
             None => self.link().map(|link| Feed::new(link, Arc::clone(&self.told))),
@@ -548,8 +600,10 @@ impl PeerTask {
             status = PeerState { mode, skew_ms, last_received, received, ..stored };
         }
         // Of what is not pulled nobody lags behind.
-        status.lag = self.machine.lag().filter(|_| self.federation.borrow().pulls());
-        status.phase = self.machine.phase();
+        let lag = self.machine.lag().filter(|_| self.federation.borrow().pulls());
+        (status.phase, status.lag) = self.overdue.shown(self.machine.phase(), lag);
+        // What its clock says now is not known of a peer that is not in contact.
+        status.skew_ms = status.skew_ms.filter(|_| self.in_contact());
         status.health = self.machine.health().clone();
         self.statuses.publish(status);
     }
@@ -577,6 +631,21 @@ pub(super) async fn hard<T>(
     match tokio::time::timeout(deadline + HARD, answer).await {
         Ok(answer) => answer,
         Err(_) => Err(TransportError::new(ErrorCategory::Timeout, "the transport overran its deadline")),
+    }
+}
+
+/// Who the peer is, and its clock minus ours in milliseconds.
+async fn who_and_when(link: &dyn Link) -> Result<(Identity, i64), TransportError> {
+    let asked = Instant::now();
+    let identity = hard(IDENTIFY_DEADLINE, link.identify(IDENTIFY_DEADLINE)).await?;
+    let skew = skew_ms(identity.time, Timestamp::now(), asked.elapsed());
+    Ok((identity, skew))
+}
+
+async fn wait_for_clock(clock: &mut Option<Clock>) -> Option<(CortexId, i64)> {
+    match clock {
+        Some(future) => future.await,
+        None => std::future::pending().await,
     }
 }
 

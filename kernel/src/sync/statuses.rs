@@ -16,6 +16,9 @@ pub(super) type Live = Arc<[CortexId]>;
 
 pub(super) struct Statuses {
     peers: RwLock<BTreeMap<PeerName, PeerState>>,
+    /// Who waits to be tried again, by the cortex that is pinned. Asked with each question of anybody's, so it has a place of
+    /// its own.
+    waiting: RwLock<BTreeMap<CortexId, PeerName>>,
     live: watch::Sender<Live>,
     events: broadcast::Sender<SyncEvent>,
 }
@@ -36,6 +39,7 @@ impl Default for Statuses {
     fn default() -> Self {
         Self {
             peers: RwLock::default(),
+            waiting: RwLock::default(),
             live: watch::Sender::new(Live::default()),
             events: broadcast::Sender::new(EVENTS),
         }
@@ -47,6 +51,11 @@ fn live(peer: &PeerState) -> Option<CortexId> {
     peer.cortex_id.filter(|_| matches!(peer.phase, Phase::Live | Phase::CatchingUp))
 }
 
+/// The cortex that waits there to be tried again.
+fn waiting(peer: &PeerState) -> Option<CortexId> {
+    peer.cortex_id.filter(|_| peer.phase == Phase::BackingOff)
+}
+
 impl Statuses {
     fn read(&self) -> RwLockReadGuard<'_, BTreeMap<PeerName, PeerState>> {
         self.peers.read().unwrap_or_else(PoisonError::into_inner)
@@ -54,7 +63,7 @@ impl Statuses {
 
     pub(super) fn publish(&self, status: PeerState) {
         let mut peers = self.peers.write().unwrap_or_else(PoisonError::into_inner);
-        let now = live(&status);
+        let (now, name) = (live(&status), status.name.clone());
         let event = SyncEvent { peer: status.name.clone(), phase: status.phase };
         let before = peers.insert(status.name.clone(), status);
         if before.as_ref().is_none_or(|before| before.phase != event.phase) {
@@ -64,6 +73,26 @@ impl Statuses {
         if now != before.as_ref().and_then(live) {
             self.tell_live(&peers);
         }
+        self.note_waiting(&name, before.as_ref().and_then(waiting), peers.get(&name).and_then(waiting));
+    }
+
+    fn note_waiting(&self, name: &PeerName, before: Option<CortexId>, now: Option<CortexId>) {
+        if before == now {
+            return;
+        }
+        let mut waiting = self.waiting.write().unwrap_or_else(PoisonError::into_inner);
+        // Two names may be pinned to one cortex: each takes away its own alone.
+        if let Some(cortex) = before.filter(|cortex| waiting.get(cortex) == Some(name)) {
+            waiting.remove(&cortex);
+        }
+        if let Some(cortex) = now {
+            waiting.insert(cortex, name.clone());
+        }
+    }
+
+    /// The peer that is pinned to this cortex, if it waits to be tried again.
+    pub(super) fn waiting(&self, cortex: CortexId) -> Option<PeerName> {
+        self.waiting.read().unwrap_or_else(PoisonError::into_inner).get(&cortex).cloned()
     }
 
     fn tell_live(&self, peers: &BTreeMap<PeerName, PeerState>) {
@@ -74,9 +103,11 @@ impl Statuses {
     /// A peer is not configured any more.
     pub(super) fn remove(&self, name: &PeerName) {
         let mut peers = self.peers.write().unwrap_or_else(PoisonError::into_inner);
-        if peers.remove(name).as_ref().and_then(live).is_some() {
+        let before = peers.remove(name);
+        if before.as_ref().and_then(live).is_some() {
             self.tell_live(&peers);
         }
+        self.note_waiting(name, before.as_ref().and_then(waiting), None);
     }
 
     /// Nobody pulls a peer any more.

@@ -297,3 +297,34 @@ async fn a_publisher_gets_back_what_it_wrote_and_has_lost_and_nothing_else() {
     alpha.stop().await;
     bravo.stop().await;
 }
+
+/// However long its back-off has become. (Without hearing it the back-off is drawn up to five minutes.)
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_that_came_back_and_asks_is_pulled_again_soon() {
+    let network = MemoryNetwork::new();
+    let alpha = start(&network, "alpha", FederationMode::Sync, vec![peer("bravo")]).await;
+    let bravo = start(&network, "bravo", FederationMode::Sync, vec![peer("alpha")]).await;
+    alpha.syncer().wake(&name("bravo")).await.unwrap();
+    until("they are in touch", || {
+        [(&alpha, "bravo"), (&bravo, "alpha")].iter().all(|(c, p)| status(c, p).phase == Phase::Live)
+    })
+    .await;
+    bravo.syncer().pause(&name("alpha")).await.unwrap();
+    network.remove("bravo");
+    bravo.append(Draft::new("t", "x")).await.unwrap();
+    // A live run that is open already goes on: it has to be asked anew.
+    alpha.syncer().pause(&name("bravo")).await.unwrap();
+    alpha.syncer().resume(&name("bravo")).await.unwrap();
+    let failures = || status(&alpha, "bravo").health.consecutive_failures;
+    for n in 1..=12 {
+        until("it fails", || failures() >= n && status(&alpha, "bravo").phase == Phase::BackingOff).await;
+        alpha.syncer().wake(&name("bravo")).await.unwrap();
+    }
+    until("it waits for long", || failures() > 12 && status(&alpha, "bravo").phase == Phase::BackingOff).await;
+    network.serve("bravo", bravo.service().clone());
+    bravo.syncer().resume(&name("alpha")).await.unwrap();
+    until("bravo's event", || digest(&alpha) == digest(&bravo) && status(&alpha, "bravo").phase == Phase::Live).await;
+    for cortex in [alpha, bravo] {
+        cortex.stop().await;
+    }
+}

@@ -22,6 +22,9 @@ use crate::errors::{from_reqwest, from_status};
 use crate::resolver::LoopbackOnly;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long an answer may take to begin, beyond the time that its question may be parked. An answer that is long in coming is
+/// one thing, silence another: until it is noticed, a peer behind a partition looks well.
+const HEAD_GRACE: Duration = Duration::from_secs(20);
 /// How long a peer may stay silent beyond the time it may park a poll.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
 /// Shorter than a server keeps idle connections, so that the server is rarely the one to close.
@@ -144,13 +147,15 @@ impl HttpsLink {
 
     /// Sends a question; what comes back is frames.
     async fn ask(&self, request: FetchRequest) -> Result<Response, TransportError> {
+        let due = request.wait + HEAD_GRACE;
         let request = self
             .client
             .post(self.endpoint.route("/v1/fetch"))
             .header(CONTENT_TYPE, FRAME_CONTENT_TYPE)
             .header(ACCEPT, FRAME_CONTENT_TYPE)
             .body(encode(&Message::Fetch(request)));
-        let response = self.send(request).await?;
+        let late = |_| Err(failure(ErrorCategory::Timeout, format!("no answer began within {due:?}")));
+        let response = tokio::time::timeout(due, self.send(request)).await.unwrap_or_else(late)?;
         // A refusal of a malformed question is an answer too, and comes as a frame.
         let answered = match response.status() {
             StatusCode::OK => true,

@@ -4,12 +4,13 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use antiphon_kernel::codec::{Message, decode, encode};
+use antiphon_kernel::config::SharedKey;
 use antiphon_kernel::cursor::Seq;
 use antiphon_kernel::protocol::{Delivery, FetchReply, FetchRequest, MAX_WAIT, Refusal};
 use antiphon_kernel::service::{Page, Service};
 use antiphon_transport_common::Rejected;
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, HttpBody as _};
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, Request, State};
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, WWW_AUTHENTICATE};
@@ -56,10 +57,34 @@ fn refuse(status: StatusCode, error: &str, hint: &str) -> Response {
     (status, Json(serde_json::json!({ "error": error, "hint": hint }))).into_response()
 }
 
+/// Lets in who has the key, for as long as it is valid: a parked question or a run of answers that goes on for hours ends when
+/// its key is taken out.
 async fn guard(State(node): State<Node>, request: Request, next: Next) -> Response {
-    if node.service.authorises(bearer(request.headers())) {
-        return next.run(request).await;
+    let mut changes = node.service.watch_keys();
+    let presented = bearer(request.headers());
+    if !node.service.authorises(presented) {
+        return unauthorised();
     }
+    // What is no key was let in because none is needed.
+    let presented = presented.and_then(|key| SharedKey::new(std::str::from_utf8(key).ok()?).ok());
+    let service = node.service.clone();
+    let mut revoked = Box::pin(async move {
+        while service.authorises(presented.as_ref().map(|key| key.expose().as_bytes())) {
+            changes.changed().await;
+        }
+    });
+    let response = tokio::select! {
+        response = next.run(request) => response,
+        () = &mut revoked => return unauthorised(),
+    };
+    if response.body().size_hint().exact().is_some() {
+        // It is made already, and no longer than one answer.
+        return response;
+    }
+    response.map(|body| Body::from_stream(body.into_data_stream().take_until(revoked)))
+}
+
+fn unauthorised() -> Response {
     Rejected::Key.count(TRANSPORT);
     let mut response = refuse(
         StatusCode::UNAUTHORIZED,

@@ -86,3 +86,19 @@ async fn a_question_for_an_answer_breaks_the_protocol() {
     let fake = Fake::saying([crate::fakes::frame_head(None), frame.to_vec()].concat()).await;
     fails(link_to(fake.addr).fetch(&question(Duration::ZERO), PATIENCE).await, ErrorCategory::Protocol);
 }
+
+/// However long the whole answer may take.
+#[tokio::test(start_paused = true)]
+async fn silence_is_noticed_long_before_a_slow_answer_is_given_up() {
+    let fake = Fake::start(|stream| async move {
+        std::future::pending::<()>().await;
+        drop(stream);
+    })
+    .await;
+    let (wait, begun) = (Duration::from_secs(30), tokio::time::Instant::now());
+    let link = link_to(fake.addr);
+    fails(link.fetch(&question(wait), Duration::from_secs(600)).await, ErrorCategory::Timeout);
+    let Err(error) = link.tail(&question(wait), Duration::from_secs(600)).await else { panic!("it answered") };
+    assert_eq!(error.category(), ErrorCategory::Timeout);
+    assert!(begun.elapsed() >= 2 * wait && begun.elapsed() < Duration::from_secs(110), "{:?}", begun.elapsed());
+}

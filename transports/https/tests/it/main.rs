@@ -9,6 +9,7 @@ mod fakes;
 mod happy;
 mod harness;
 mod hostile;
+mod openapi;
 mod proxy;
 mod routes;
 mod stopping;

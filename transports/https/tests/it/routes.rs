@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::harness::{FRAME, KEY, Node, node, question, soon};
 
-fn client() -> Client {
+pub(crate) fn client() -> Client {
     Client::builder().tls_backend_preconfigured(no_tls()).no_proxy().build().unwrap()
 }
 

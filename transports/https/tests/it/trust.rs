@@ -3,13 +3,21 @@
 use std::time::Duration;
 
 use antiphon_https::{HttpsOptions, HttpsServer, HttpsTransport, Limits, ServerError, ServerOptions};
+use antiphon_kernel::codec::{Message, encode};
 use antiphon_kernel::config::SharedKey;
+use antiphon_kernel::event::Draft;
 use antiphon_kernel::health::ErrorCategory;
+use antiphon_kernel::log::Context;
+use antiphon_kernel::protocol::{Delivery, FetchRequest};
 use antiphon_kernel::transport::Transport;
+use reqwest::StatusCode;
 
 use crate::certificates::Authority;
 use crate::fakes::Fake;
-use crate::harness::{PATIENCE, fails, key, link_to, node, node_with, own, peer, question, service, soon, transport};
+use crate::harness::{
+    KEY, PATIENCE, fails, key, link_to, node, node_with, own, peer, question, service, soon, transport,
+};
+use crate::routes::client;
 
 async fn tls_failure(served: antiphon_https::TlsFiles, trusted: Option<&std::path::Path>) {
     let node = node_with(Some(served), Limits::default()).await;
@@ -144,4 +152,37 @@ async fn a_redirect_is_not_followed() {
         fails(link_to(fake.addr).fetch(&question(Duration::ZERO), PATIENCE).await, ErrorCategory::Redirect);
     }
     assert_eq!(sink.accepted(), 0, "the key may have gone elsewhere");
+}
+
+/// Whoever was let in by a key is let out with it: a parked question at once, a run of answers where it stands.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_is_taken_out_ends_what_was_asked_with_it() {
+    let node = node().await;
+    let parked = client().get(node.url("/v1/events?wait=60")).bearer_auth(KEY).send();
+    let parked = tokio::spawn(parked);
+    // Large, so that a run of them is still on its way when nobody reads.
+    for _ in 0..40 {
+        let draft = Draft::new("note", vec![7; 500_000]);
+        node.log.append(vec![draft], Context::default()).await.unwrap();
+    }
+    let parked_too = client().get(node.url("/v1/events?after=40&wait=60")).bearer_auth(KEY).send();
+    let parked_too = tokio::spawn(parked_too);
+    assert_eq!(soon(parked).await.unwrap().unwrap().status(), StatusCode::OK, "events came");
+    let run = FetchRequest { delivery: Delivery::CatchUp, max_bytes: 1_000_000, ..node.question(Duration::ZERO) };
+    let asked = client().post(node.url("/v1/fetch")).bearer_auth(KEY).body(encode(&Message::Fetch(run)));
+    let mut run = soon(asked.send()).await.unwrap();
+    assert!(soon(run.chunk()).await.unwrap().is_some());
+    soon(async {
+        while node.service.open_questions() == 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    node.service.set_keys(&[SharedKey::new(&"n".repeat(32)).unwrap()]);
+    assert_eq!(soon(parked_too).await.unwrap().unwrap().status(), StatusCode::UNAUTHORIZED);
+    let mut read = 0;
+    while let Ok(Some(chunk)) = soon(run.chunk()).await {
+        read += chunk.len();
+    }
+    assert!(read < 19_000_000, "all of it came: {read}");
 }

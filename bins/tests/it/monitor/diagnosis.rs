@@ -1,0 +1,93 @@
+//! What the program says of itself: doctor, unit, manual.
+
+use std::io::{BufRead as _, BufReader};
+use std::os::unix::net::UnixDatagram;
+use std::process::Stdio;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::{Running, at, node};
+use crate::support::{Place, antiphon, free_port, until};
+
+#[test]
+fn the_doctor_finds_what_is_wrong_and_says_what_to_do() {
+    let [a, am, gone] = [(); 3].map(|()| free_port());
+    let alpha = Place::new(&node("alpha", a, am, &[("gone", at(gone))]));
+    let finding = |findings: &Value, check: &str| {
+        let all = findings["findings"].as_array().unwrap();
+        all.iter().find(|one| one["check"] == check).unwrap_or_else(|| panic!("{check} is not in {findings}")).clone()
+    };
+    let diagnose = || {
+        let (code, out, _) = alpha.run(&["doctor", "--json"]);
+        (code, serde_json::from_str::<Value>(&out).unwrap())
+    };
+    let (code, found) = diagnose();
+    assert_eq!((code, &finding(&found, "node")["level"]), (1, &json!("warn")), "it does not run");
+    let peer = finding(&found, "peer gone");
+    assert!(peer["level"] == "fail" && peer["remedy"].as_str().unwrap().contains("check that the node runs"), "{peer}");
+    assert_eq!(finding(&found, "listen.https")["level"], "ok");
+    assert_eq!(alpha.run(&["status", "--check"]).0, 1, "nobody serves");
+    let _alpha = alpha.serve();
+    assert_eq!(finding(&diagnose().1, "node")["level"], "ok");
+    assert_eq!(alpha.run(&["status", "--check"]).0, 0);
+    // What cannot be read is the first thing to say.
+    std::fs::write(&alpha.config, "node: {").unwrap();
+    let (code, found) = diagnose();
+    assert_eq!((code, &finding(&found, "configuration")["level"]), (1, &json!("fail")));
+}
+
+#[test]
+fn unit_manual_and_completions_come_from_the_program() {
+    let place = Place::bare("");
+    let (code, unit, _) = place.run(&["systemd-unit"]);
+    let config = place.config.display().to_string();
+    assert!(code == 0 && unit.contains(&format!("--config {config} serve")) && unit.contains("Type=notify"), "{unit}");
+    let pages = place.dir.path().join("man");
+    assert_eq!(place.run(&["man", "--dir", pages.to_str().unwrap()]).0, 0);
+    let page = std::fs::read_to_string(pages.join("antiphon-reload.1")).unwrap();
+    assert!(page.contains("read its configuration again"), "{page}");
+    assert!(place.run(&["completions", "bash"]).1.contains("doctor"));
+}
+
+#[test]
+fn the_service_manager_is_told_when_it_serves_and_when_it_ends() {
+    let place = Place::new("node: { name: alpha, data_dir: data }\nlisten: { https: 127.0.0.1:0 }\n");
+    let path = place.dir.path().join("notify");
+    let socket = UnixDatagram::bind(&path).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    let told = || {
+        let mut text = [0; 1024];
+        let read = socket.recv(&mut text).expect("it says something");
+        String::from_utf8_lossy(&text[..read]).trim().to_owned()
+    };
+    let mut command = antiphon(&place.config);
+    let child = command.env("NOTIFY_SOCKET", &path).arg("serve").stderr(Stdio::null()).spawn().unwrap();
+    let running = Running(child);
+    assert_eq!(told(), "READY=1");
+    assert_eq!(place.run(&["status", "--check"]).0, 0, "it serves when it says so");
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(running.0.id()).unwrap());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+    assert_eq!(told(), "STOPPING=1");
+}
+
+#[test]
+fn whoever_watches_waits_for_a_node_and_keeps_none_from_starting() {
+    let [a, am, gone] = [(); 3].map(|()| free_port());
+    let alpha = Place::new(&node("alpha", a, am, &[("gone", at(gone))]));
+    let mut command = antiphon(&alpha.config);
+    let child = command.args(["status", "--watch"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut watching = Running(child);
+    let mut lines = BufReader::new(watching.0.stdout.take().unwrap()).lines();
+    let mut line = |what: &str| lines.find_map(|line| line.ok().filter(|line| line.contains(what))).expect(what);
+    line("no node serves");
+    let serving = alpha.serve();
+    line("gone refuses the connection; check that the node runs");
+    assert_eq!(serving.terminate(), 0);
+    line("no node serves");
+    let _again = alpha.serve();
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(watching.0.id()).unwrap());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).unwrap();
+    let status = until("it ends", || watching.0.try_wait().unwrap());
+    assert!(status.success(), "{status}");
+}

@@ -1,0 +1,44 @@
+//! What operators see: scraped by a real Prometheus while peers fare in every way, shown in a real browser, taken up anew.
+
+mod browser;
+mod diagnosis;
+mod http;
+mod prometheus;
+mod reload;
+mod series;
+mod troubles;
+
+use std::process::{Child, Command, Stdio};
+
+/// A process that ends with the test.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Whether a tool is there. `ANTIPHON_REQUIRE_TOOLS=1` says that it must be, as where the project is verified.
+fn has(tool: &str) -> bool {
+    let found = Command::new(tool).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok();
+    assert!(found || std::env::var_os("ANTIPHON_REQUIRE_TOOLS").is_none(), "{tool} is missing: run `make setup`");
+    if !found {
+        eprintln!("skipped: {tool} is missing; `make setup` installs it");
+    }
+    found
+}
+
+fn node(name: &str, port: u16, metrics: u16, peers: &[(&str, String)]) -> String {
+    let peers: Vec<_> = peers.iter().map(|(name, rest)| format!("    - {{ name: {name}, {rest} }}\n")).collect();
+    format!(
+        "node: {{ name: {name}, data_dir: data }}\nlisten:\n  https: 127.0.0.1:{port}\n  metrics: 127.0.0.1:{metrics}\n\
+         federation:\n  interval: 1s\n  allow_plaintext_loopback: true\n  peers:\n{}",
+        if peers.is_empty() { "    []\n".to_owned() } else { peers.concat() }
+    )
+}
+
+fn at(port: u16) -> String {
+    format!("endpoint: \"http://127.0.0.1:{port}\"")
+}

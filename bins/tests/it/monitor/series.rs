@@ -1,0 +1,62 @@
+//! How many series there are, and that each is documented.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::http::{get, http};
+use super::node;
+use crate::support::{Place, free_port, until};
+
+#[test]
+fn the_number_of_series_has_the_documented_bound() {
+    let docs = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/operations.md")).unwrap();
+    let total = docs.lines().find(|line| line.starts_with("| at most, in all")).expect("the table has a sum");
+    let bound: usize = total.split('|').nth(4).unwrap().trim().parse().unwrap();
+    let [a, am] = [(); 2].map(|()| free_port());
+    let long = "x".repeat(60);
+    let peers: Vec<_> = (0..5000)
+        .map(|n| {
+            (
+                format!("{long}{n:04}"),
+                format!("endpoint: \"http://127.0.0.1:9/{n}\", mode: {}", if n % 500 == 0 { "sync" } else { "paused" }),
+            )
+        })
+        .collect();
+    let peers: Vec<_> = peers.iter().map(|(name, rest)| (name.as_str(), rest.clone())).collect();
+    let alpha = Place::new(&node("alpha", a, am, &peers));
+    let _alpha = alpha.serve();
+    let text = until("a scrape", || get(am, "/metrics"));
+    let series = text.lines().filter(|line| line.starts_with("antiphon_")).count();
+    assert!(series > 1000 && series <= bound, "{series} series, and at most {bound} are documented");
+    assert!(text.contains("peer=\"_other\"") && text.contains("antiphon_peers{state=\"paused\"} 4990"), "{series}");
+    let page: Value = serde_json::from_str(&get(am, "/status").unwrap()).unwrap();
+    assert_eq!((page["peers"].as_array().unwrap().len(), &page["peers_total"]), (200, &json!(5000)));
+}
+
+#[test]
+fn every_metric_of_a_scrape_is_documented_and_a_page_of_somebody_elses_reads_nothing() {
+    let [a, am] = [(); 2].map(|()| free_port());
+    let alpha = Place::new(&node("alpha", a, am, &[]));
+    let _alpha = alpha.serve();
+    let docs = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/operations.md")).unwrap();
+    let text = until("a scrape", || get(am, "/metrics"));
+    let families: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
+    assert!(families.len() > 20);
+    for family in families.iter().filter(|family| !family.starts_with("process_")) {
+        assert!(docs.contains(&format!("| `{family}`")), "{family} is not documented");
+    }
+    let mut unique = families.clone();
+    unique.sort_unstable();
+    unique.dedup();
+    assert_eq!(unique.len(), families.len(), "a family stands twice");
+    let (status, ..) = http(am, "GET", "/status", "Origin: https://evil.example\r\nX-Rebound: 1\r\n", "").unwrap();
+    assert_eq!(status, 200, "its own address is not refused");
+    let mut stream = TcpStream::connect(("127.0.0.1", am)).unwrap();
+    stream.write_all(b"GET /status HTTP/1.1\r\nConnection: close\r\nHost: evil.example\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    let _ = stream.read_to_string(&mut answer);
+    assert!(answer.starts_with("HTTP/1.1 403"), "{answer}");
+}
