@@ -45,6 +45,8 @@ pub mod step {
     pub const HOLD: u8 = 12;
     /// There is space again.
     pub const RELEASE: u8 = 13;
+    /// The peer asks us something.
+    pub const HEARD: u8 = 14;
 }
 
 /// Long enough for every law, and short enough to run often.
@@ -64,7 +66,7 @@ pub fn run(data: &[u8]) {
     let mut driver = Driver::new(interval, pin, health);
     for _ in 0..MAX_STEPS {
         let Some(chosen) = choices.next() else { return };
-        take(&mut driver, chosen % 14, &mut choices);
+        take(&mut driver, chosen % 15, &mut choices);
     }
 }
 
@@ -83,6 +85,7 @@ fn take(driver: &mut Driver, chosen: u8, choices: &mut Choices<'_>) {
         step::PIN_FAILS => driver.fail_next_pin(),
         step::HOLD => driver.hold(),
         step::RELEASE => driver.release(),
+        step::HEARD => driver.heard(),
         _ => driver.flood(choices.byte()),
     }
 }

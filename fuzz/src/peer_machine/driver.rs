@@ -5,8 +5,8 @@ use std::time::Duration;
 use antiphon_kernel::health::{ErrorCategory, PeerHealth};
 use antiphon_kernel::ids::{CortexId, Epoch};
 use antiphon_kernel::machine::{
-    Action, BACKOFF_BASE, BACKOFF_MAX, IdentityContext, IngestOutcome, MAX_INSPECTIONS, News, Now, PeerMachine, Phase,
-    Source,
+    Action, BACKOFF_BASE, BACKOFF_MAX, HEARD_APART, IdentityContext, IngestOutcome, MAX_INSPECTIONS, News, Now,
+    PeerMachine, Phase, Source,
 };
 use antiphon_kernel::protocol::{EventBatch, FetchReply, Heartbeat, Identity, Refusal};
 use antiphon_kernel::time::Timestamp;
@@ -178,6 +178,22 @@ impl Driver {
         } else {
             self.changes_nothing("a wake-up", |machine, _, _| machine.wake());
         }
+    }
+
+    /// Being asked something brings the next try nearer at most.
+    pub(super) fn heard(&mut self) {
+        let refuses = self.last_error.is_some_and(ErrorCategory::is_refusal);
+        let Some((_, before)) = self.timer.filter(|_| self.machine.phase() == Phase::BackingOff && !refuses) else {
+            return self.changes_nothing("being heard", |machine, now, _| machine.heard(now));
+        };
+        self.machine.heard(self.moment());
+        if let Some(action) = self.machine.poll_action() {
+            let Action::Timer { token, at } = action else { panic!("heard, and it wants {action:?}") };
+            assert!(token > self.issued.1, "no token is given out twice");
+            assert!(at < before && at >= self.now && at <= self.now + HEARD_APART, "{at:?} instead of {before:?}");
+            (self.timer, self.issued.1, self.stale.1) = (Some((token, at)), token, token - 1);
+        }
+        self.act();
     }
 
     pub(super) fn pin_elsewhere(&mut self, cortex_id: CortexId) {

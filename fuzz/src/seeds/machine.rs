@@ -1,7 +1,7 @@
 //! Seeds of `peer_machine`: the ways that an exchange with a peer goes, each from its beginning.
 
 use crate::peer_machine::step::{
-    ADVANCE, ANSWER, FLOOD, HOLD, PAUSE, PIN_FAILS, PINNED_ELSEWHERE, RELEASE, RESET, RESUME, STALE_ANSWER,
+    ADVANCE, ANSWER, FLOOD, HEARD, HOLD, PAUSE, PIN_FAILS, PINNED_ELSEWHERE, RELEASE, RESET, RESUME, STALE_ANSWER,
     STALE_TIMER, TIMER, WAKE,
 };
 
@@ -67,6 +67,19 @@ pub(super) fn seeds() -> Vec<(String, Vec<u8>)> {
         (
             "no-space",
             then(&live, &[&[HOLD, STALE_ANSWER, 0, 1, PAUSE, RESUME, RELEASE], &KNOWN, &NEWS, &[HOLD, RESET, RELEASE]]),
+        ),
+        (
+            "heard",
+            then(
+                &begun,
+                &[
+                    &[HEARD],
+                    &failed(5),
+                    &[&[TIMER, ANSWER, 7, 1][..]; 9].concat(),
+                    &[HEARD, ADVANCE, 5, HEARD],
+                    &[TIMER],
+                ],
+            ),
         ),
         ("woken", then(&begun, &[&failed(5), &[WAKE, STALE_TIMER, 0], &KNOWN, &[STALE_TIMER, 0], &NEWS])),
     ];
