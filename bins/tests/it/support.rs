@@ -112,6 +112,13 @@ impl Place {
     }
 }
 
+impl Drop for Place {
+    fn drop(&mut self) {
+        let log = std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default();
+        assert!(std::thread::panicking() || !log.contains(KEY), "the key is in a log");
+    }
+}
+
 /// A running node; killed when dropped.
 pub(crate) struct Serving {
     child: Child,

@@ -4,6 +4,8 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::Duration;
 
+use crate::support::KEY;
+
 /// One request; the answer's body, once the other side closed.
 pub(super) fn http(port: u16, method: &str, path: &str, headers: &str, body: &str) -> Option<(u16, String, String)> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
@@ -34,6 +36,7 @@ pub(super) fn http(port: u16, method: &str, path: &str, headers: &str, body: &st
         }
     }
     let answer = String::from_utf8_lossy(&answer).into_owned();
+    assert!(!answer.contains(KEY), "{path} shows the key");
     let (head, body) = answer.split_once("\r\n\r\n")?;
     let status = head.split(' ').nth(1)?.parse().ok()?;
     Some((status, head.to_owned(), body.to_owned()))

@@ -1,13 +1,15 @@
 //! How many series there are, and that each is documented.
 
+use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::Path;
 
+use antiphon_fault_proxy::{Faults, TcpProxy};
 use serde_json::{Value, json};
 
 use super::http::{get, http};
-use super::node;
+use super::{at, node};
 use crate::support::{Place, free_port, until};
 
 #[test]
@@ -59,4 +61,35 @@ fn every_metric_of_a_scrape_is_documented_and_a_page_of_somebody_elses_reads_not
     let mut answer = String::new();
     let _ = stream.read_to_string(&mut answer);
     assert!(answer.starts_with("HTTP/1.1 403"), "{answer}");
+}
+
+/// As behind a balancer, or after a machine was replaced: whoever answers, there is one peer, under the name that was configured.
+#[test]
+fn two_cortexes_behind_one_name_are_one_peer() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let [a, b, c, am, bm, cm] = [(); 6].map(|()| free_port());
+    let path = runtime.block_on(TcpProxy::start(([127, 0, 0, 1], b).into(), Faults::default(), 1)).unwrap();
+    let (bravo, charlie) = (Place::new(&node("bravo", b, bm, &[])), Place::new(&node("charlie", c, cm, &[])));
+    let alpha = Place::new(&node("alpha", a, am, &[("pair", at(path.addr().port()))]));
+    let _serving = [bravo.serve(), charlie.serve(), alpha.serve()];
+    let known = |state: &str, failure: &str| {
+        until(state, || {
+            let text = get(am, "/metrics")?;
+            let shows = |line: &str| text.lines().any(|one| one.starts_with(line));
+            let is = shows(&format!("antiphon_peer_state{{peer=\"pair\",state=\"{state}\"}} 1"));
+            (is && (failure.is_empty() || shows(failure))).then_some(text)
+        })
+    };
+    let names = |text: &str| -> BTreeSet<String> {
+        let of_peers = text.lines().filter_map(|line| line.split_once("peer=\"")?.1.split('"').next());
+        of_peers.map(str::to_owned).collect()
+    };
+    // Quiet from the beginning: nothing was ever appended.
+    let one = known("idle", "");
+    path.set_upstream(([127, 0, 0, 1], c).into());
+    path.reset_all();
+    let failure = "antiphon_peer_consecutive_failures{peer=\"pair\",category=\"identity\"}";
+    let other = known("refused", failure);
+    assert_eq!(names(&one), ["_unknown", "pair"].map(str::to_owned).into());
+    assert_eq!(names(&other), names(&one), "no cortex id, no address and no name that a peer gives itself is a label");
 }
