@@ -40,7 +40,7 @@ metrics! {
     STORE_WAL = gauge "antiphon_store_wal_bytes" [] "Bytes of the store's write-ahead log.";
     STORE_READ_ONLY = gauge "antiphon_store_read_only" [] "1 while a failed write keeps the node from writing.";
     OPEN_QUESTIONS = gauge "antiphon_open_questions" [] "Questions of peers that are being answered, or wait for something new.";
-    WIRE_SENT = counter "antiphon_wire_sent_bytes_total" ["transport"] "Bytes that the server handed to its sockets; QUIC's are counted when a connection ends.";
+    WIRE_SENT = counter "antiphon_wire_sent_bytes_total" ["transport"] "Bytes that the server handed to its sockets.";
     CERTIFICATE = gauge "antiphon_certificate_expiry_timestamp_seconds" [] "Until when the certificate holds that the listeners show.";
     EPOCH_CHANGE = gauge "antiphon_epoch_change_timestamp_seconds" ["why"] "When the log last went on under a new epoch; absent if never.";
     RELOAD_SUCCESS = gauge "antiphon_config_reload_success" [] "1 if the configuration was last read again with success, 0 if it was refused; absent before.";

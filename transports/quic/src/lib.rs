@@ -17,6 +17,7 @@ mod endpoint;
 mod errors;
 mod framed;
 mod limits;
+mod sent;
 mod serve;
 mod server;
 mod session;

@@ -13,7 +13,7 @@ use antiphon_kernel::protocol::{
 };
 use antiphon_kernel::service::Service;
 use antiphon_kernel::transport::TransportError;
-use antiphon_transport_common::{Frames, Rejected, WireBytes, failure};
+use antiphon_transport_common::{Frames, Rejected, failure};
 use bytes::Bytes;
 use quinn::{Connection, RecvStream, SendStream};
 use tokio::sync::watch;
@@ -23,6 +23,7 @@ use tokio::time::timeout;
 use crate::errors::{from_closed, from_connection, from_write};
 use crate::framed::{Incoming, send, send_last};
 use crate::limits::Limits;
+use crate::sent::Sent;
 use crate::{TRANSPORT, codes};
 
 /// A question, or news of what is held: chain heads of at most 1,024 origins, and as many ids.
@@ -57,7 +58,7 @@ pub(crate) struct Visit {
     pub(crate) limits: Arc<Limits>,
     pub(crate) closing: watch::Receiver<bool>,
     pub(crate) shaking: Shaking,
-    pub(crate) sent: WireBytes,
+    pub(crate) sent: Sent,
 }
 
 impl Visit {
@@ -68,10 +69,11 @@ impl Visit {
             let connection = incoming.accept().map_err(|e| from_connection(&e))?;
             let connection = timeout(self.limits.header, connection).await.map_err(late)?;
             let connection = connection.map_err(|e| from_connection(&e))?;
+            let counting = self.sent.count(&connection);
             let greeting = timeout(self.limits.header, self.greet(&connection)).await.map_err(late)?;
-            Ok::<_, TransportError>((connection, greeting?))
+            Ok::<_, TransportError>((connection, counting, greeting?))
         };
-        let (connection, Greeted { control, told, from, key }) = tokio::select! {
+        let (connection, _counting, Greeted { control, told, from, key }) = tokio::select! {
             greeted = greeted => greeted.inspect_err(count)?,
             () = closed(&mut closing) => return Ok(()),
         };
@@ -97,7 +99,6 @@ impl Visit {
             Err(_) => codes::PROTOCOL,
         });
         connection.close(code, b"");
-        self.sent.add(connection.stats().udp_tx.bytes);
         ended
     }
 

@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::limits::Limits;
+use crate::sent::Sent;
 use crate::{ALPN, TRANSPORT, codes, serve, tuning};
 
 /// Where and how to answer.
@@ -65,7 +66,7 @@ pub struct QuicServer {
     service: Service,
     closing: watch::Sender<bool>,
     task: JoinHandle<()>,
-    sent: WireBytes,
+    sent: Sent,
     certificate: Arc<Certificate>,
 }
 
@@ -102,7 +103,7 @@ impl QuicServer {
             limits: Arc::new(limits),
             shaking: Arc::default(),
             closing: watched,
-            sent: WireBytes::default(),
+            sent: Sent::default(),
         };
         let sent = door.sent.clone();
         Ok(Self { addr, endpoint, service, closing, task: tokio::spawn(door.run()), sent, certificate })
@@ -114,10 +115,11 @@ impl QuicServer {
         self.addr
     }
 
-    /// How much it put on the wire, over connections that have ended; counts on after the server is gone.
+    /// How much it put on the wire so far. What this returns grows with connections that end, also after the server is gone, and
+    /// by those that live each time that this is called.
     #[must_use]
     pub fn sent_bytes(&self) -> WireBytes {
-        self.sent.clone()
+        self.sent.look()
     }
 
     /// The certificate that it shows, in DER form.
@@ -162,7 +164,7 @@ struct Door {
     /// Connections that have not proved themselves yet.
     shaking: Arc<AtomicUsize>,
     closing: watch::Receiver<bool>,
-    sent: WireBytes,
+    sent: Sent,
 }
 
 impl Door {

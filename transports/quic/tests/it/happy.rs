@@ -128,3 +128,21 @@ async fn a_dropped_question_leaves_the_link_usable_and_frees_the_server() {
     };
     assert_eq!(batch.events.len(), 1);
 }
+
+/// And not only once it has ended.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_live_connection_sends_is_counted() {
+    let node = node().await;
+    node.append(250).await;
+    let link = node.link();
+    let mut tail = link.tail(&question(Delivery::Live), PATIENCE).await.unwrap().unwrap();
+    let size: usize = batch(&mut tail).await.events.iter().map(|(_, record)| record.len()).sum();
+    let sent = || node.server.sent_bytes().get();
+    let before = sent();
+    assert!(before >= size as u64, "{before} of {size}");
+    for _ in 0..3 {
+        batch(&mut tail).await;
+        node.append(1).await;
+    }
+    assert!(sent() > before && sent() < 1_000_000, "once each: {}", sent());
+}
