@@ -338,4 +338,23 @@ mod tests {
             assert_eq!(data_dir_named_in(text), dir, "{text}");
         }
     }
+
+    #[test]
+    fn an_authority_that_was_replaced_in_place_is_noticed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, ca) = (dir.path().join("antiphon.yaml"), dir.path().join("ca.pem"));
+        std::fs::write(
+            &file,
+            "node: { name: a, data_dir: d }\nfederation:\n  peers:\n    - { name: b, endpoint: \"https://b:1\", ca: ca.pem }\n",
+        )
+        .unwrap();
+        let look = |content: &str| {
+            std::fs::write(&ca, content).unwrap();
+            NodeConfig::load(&file).unwrap().authorities
+        };
+        let (old, same, new) = (look("old"), look("old"), look("new"));
+        assert!(old.len() == 1 && old == same && old != new);
+        std::fs::remove_file(&ca).unwrap();
+        assert_ne!(NodeConfig::load(&file).unwrap().authorities, new);
+    }
 }

@@ -344,7 +344,8 @@ async fn set_peer(file: &Path, name: antiphon_kernel::ids::PeerName, mode: PeerM
 /// 256 random bits in hex.
 pub(crate) fn new_key() -> Result<String> {
     let mut bytes = [0_u8; 32];
-    std::io::Read::read_exact(&mut std::fs::File::open("/dev/urandom")?, &mut bytes).context("no randomness")?;
+    let random = rustls::crypto::ring::default_provider().secure_random;
+    random.fill(&mut bytes).map_err(|_| anyhow::anyhow!("the system gives no randomness"))?;
     Ok(bytes.iter().map(|b| format!("{b:02x}")).collect())
 }
 
