@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::inspect::{MAX_QUESTIONS, locate};
 use super::peer_task::hard;
+use super::portion::Portion;
 use crate::health::ErrorCategory;
 use crate::ids::{CortexId, Origin};
 use crate::log::LogView;
@@ -112,7 +113,8 @@ impl Comparison {
             Told::Result(result) => Ok(result),
             Told::DifferAt(counter) => {
                 let inspection = Inspection::new(origin, counter);
-                let (from, _) = locate(&self.link, &self.view, self.to, inspection, self.number).await?;
+                let portion = Portion::default();
+                let (from, _) = locate(&self.link, &self.view, self.to, inspection, self.number, portion).await?;
                 self.number += MAX_QUESTIONS;
                 Ok(Compared::Differ { from })
             }

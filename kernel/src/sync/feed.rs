@@ -19,8 +19,6 @@ use crate::protocol::{
 };
 use crate::transport::{Link, Tail, TransportError};
 
-/// How long an answer may take beyond the time it may be parked.
-const FETCH_DEADLINE: Duration = Duration::from_secs(60);
 /// How long the disk may take over what is visible already.
 const DURABLE_DEADLINE: Duration = Duration::from_secs(30);
 
@@ -38,6 +36,8 @@ pub(super) struct Question {
     pub(super) request: RequestId,
     /// So many bytes of events at most.
     pub(super) max_bytes: u64,
+    /// So long the answer may take to be whole, beyond the time it may be parked.
+    pub(super) patience: Duration,
 }
 
 /// What the peer was told that we hold, for the question that is open.
@@ -103,11 +103,13 @@ pub(super) struct Feed {
     run: Option<Run>,
     told: SharedTold,
     late: bool,
+    /// Of the last question.
+    patience: Duration,
 }
 
 impl Feed {
     pub(super) fn new(link: Arc<dyn Link>, told: SharedTold) -> Self {
-        Self { link, run: None, told, late: false }
+        Self { link, run: None, told, late: false, patience: Duration::ZERO }
     }
 
     /// Ends the run that is open: the next question is asked anew.
@@ -124,7 +126,7 @@ impl Feed {
     /// Reads the next answer of the run while the one before is being stored. Never completes.
     pub(super) async fn read_ahead(&mut self) {
         if let Some(run) = self.run.take() {
-            self.run = Some(run.reading(FETCH_DEADLINE + MAX_WAIT));
+            self.run = Some(run.reading(self.patience + MAX_WAIT));
         }
         if let Some(Run { tail: reader, .. }) = &mut self.run
             && let Reader::Reading(reading) = reader
@@ -148,6 +150,7 @@ impl Feed {
             held: Heads::default(),
         };
         self.late = false;
+        self.patience = question.patience;
         let answer = self.answer(question, &mut asked).await;
         if answer.is_err() || self.run.is_none() {
             self.end();
@@ -157,7 +160,7 @@ impl Feed {
     }
 
     async fn answer(&mut self, question: &Question, asked: &mut Asked) -> Result<Pushed, TransportError> {
-        let deadline = FETCH_DEADLINE + question.wait;
+        let deadline = question.patience + question.wait;
         let cursor = || {
             read_cursor(&**question.view.store(), &question.peer)
                 .map_err(|e| TransportError::new(ErrorCategory::Store, e.to_string()))

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::peer_task::hard;
+use super::portion::Portion;
 use crate::event::EventBytes;
 use crate::health::ErrorCategory;
 use crate::ids::{CortexId, PeerName};
@@ -13,8 +14,6 @@ use crate::protocol::{ChainHead, Delivery, FetchRequest, Heads, Known, PROTOCOL_
 use crate::store::StoreError;
 use crate::transport::Link;
 
-/// How long one answer may take.
-const DEADLINE: Duration = Duration::from_secs(30);
 /// The most of another version that is kept as evidence.
 const MAX_EVIDENCE_EVENTS: u32 = 256;
 const MAX_EVIDENCE_BYTES: u64 = 1024 * 1024;
@@ -65,14 +64,17 @@ pub(super) async fn locate(
     to: CortexId,
     mut inspection: Inspection,
     first: u64,
+    portion: Portion,
 ) -> Result<(u64, Vec<EventBytes>), ErrorCategory> {
+    let deadline = portion.patience();
     for number in first..first + MAX_QUESTIONS {
         let request = RequestId { process: view.process(), number };
-        let request = inspection_request(view, &inspection, to, request).map_err(|error| {
+        let mut request = inspection_request(view, &inspection, to, request).map_err(|error| {
             tracing::error!(%error, "our own history could not be read");
             ErrorCategory::Store
         })?;
-        let reply = hard(DEADLINE, link.fetch(&request, DEADLINE)).await.map_err(|error| error.category())?;
+        request.max_bytes = request.max_bytes.min(portion.bytes());
+        let reply = hard(deadline, link.fetch(&request, deadline)).await.map_err(|error| error.category())?;
         if let Some(found) = inspection.answer(reply)? {
             return Ok(found);
         }
@@ -88,9 +90,10 @@ pub(super) async fn inspect(
     to: CortexId,
     inspection: Inspection,
     first: u64,
+    portion: Portion,
 ) -> Result<(), ErrorCategory> {
     let origin = inspection.origin();
-    let (from, records) = locate(&link, log.view(), to, inspection, first).await?;
+    let (from, records) = locate(&link, log.view(), to, inspection, first, portion).await?;
     let finding = ForkFinding { peer: peer.clone(), holder: to, origin, from, records };
     let noted = log.note_fork(finding).await.map(|_| ());
     if let Err(NotAFork::Over { .. }) = noted {

@@ -349,8 +349,10 @@ impl PeerTask {
                         }
                     }
                 }
-                if feed.was_late() {
-                    self.portion.late();
+                match (&answer, took) {
+                    (Ok(_), None) => self.portion.caught_up(),
+                    (Err(_), _) if feed.was_late() => self.portion.late(),
+                    _ => {}
                 }
                 self.feed = Some(feed);
                 self.asked = Some(asked);
@@ -368,7 +370,12 @@ impl PeerTask {
                     }
                 }
             }
-            Input::Inspected(number, outcome) => self.machine.handle_inspected(now, number, outcome, chance),
+            Input::Inspected(number, outcome) => {
+                if outcome == Err(ErrorCategory::Timeout) {
+                    self.portion.late();
+                }
+                self.machine.handle_inspected(now, number, outcome, chance);
+            }
             Input::Ingested(number, feed, batch, result) => {
                 self.feed = feed.map(|feed| *feed);
                 self.count(&batch, &result);
@@ -480,8 +487,8 @@ impl PeerTask {
         let view = self.log.view().clone();
         let request = RequestId { process: view.process(), number: self.requests };
         let (peer, direct) = (self.peer.name.clone(), self.direct());
-        let max_bytes = self.portion.bytes();
-        let question = Question { view, peer, to, by_clock, anew, wait, scope, direct, request, max_bytes };
+        let (max_bytes, patience) = (self.portion.bytes(), self.portion.patience());
+        let question = Question { view, peer, to, by_clock, anew, wait, scope, direct, request, max_bytes, patience };
         let feed = match self.feed.take() {
             Some(feed) => Ok(feed),
             None => self.link().map(|link| Feed::new(link, Arc::clone(&self.told))),
@@ -505,10 +512,10 @@ impl PeerTask {
         self.close_feed();
         let first = self.requests + 1;
         self.requests += MAX_QUESTIONS;
-        let (link, log, peer) = (self.link(), self.log.clone(), self.peer.name.clone());
+        let (link, log, peer, portion) = (self.link(), self.log.clone(), self.peer.name.clone(), self.portion);
         self.in_flight = Some(Box::pin(async move {
             let outcome = match link {
-                Ok(link) => inspect(link, log, peer, to, Inspection::new(origin, counter), first).await,
+                Ok(link) => inspect(link, log, peer, to, Inspection::new(origin, counter), first, portion).await,
                 Err(error) => Err(error.category()),
             };
             Input::Inspected(number, outcome)

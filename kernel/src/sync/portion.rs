@@ -1,55 +1,81 @@
-//! How much is asked for at once. Pure.
+//! How much is asked for at once, and how long it is waited for. Pure.
 //!
 //! An answer counts when it is whole. On a road so slow that a large one is not whole within its deadline, it would be asked
-//! for, cut off and asked for again for ever; so what was late is asked for in smaller parts.
+//! for, cut off and asked for again for ever; so what was late is asked for in smaller parts. One event is no part of
+//! anything: where it was late by itself, it is waited for longer, up to a bound.
 
 use std::time::Duration;
 
 use crate::protocol::{MAX_BATCH_BYTES, MAX_RUN_BYTES};
 
-/// Never less than this: an event that is larger travels alone, and must come through whole whatever is asked for.
+/// Never less than this: an event that is larger travels alone, whatever is asked for.
 const LEAST: u64 = 16 * 1024;
 /// An answer that takes longer was too large for its road.
 const SLOW: Duration = Duration::from_secs(10);
 /// One that takes less leaves room for more.
 const QUICK: Duration = Duration::from_secs(2);
 
-/// So many bytes of events may be in the next answer.
+/// How long an answer may take to be whole, beyond the time it may be parked.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// The most. The largest event that there can be passes a road of five thousand bytes a second in that time.
+const MOST_PATIENCE: Duration = Duration::from_secs(64 * 60);
+
+/// The measure of the next answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Portion(u64);
+pub(super) struct Portion {
+    bytes: u64,
+    patience: Duration,
+}
 
 impl Default for Portion {
     fn default() -> Self {
-        Self(MAX_BATCH_BYTES)
+        Self { bytes: MAX_BATCH_BYTES, patience: PATIENCE }
     }
 }
 
 impl Portion {
+    /// So many bytes of events may be in it.
     pub(super) const fn bytes(self) -> u64 {
-        self.0
+        self.bytes
+    }
+
+    /// So long it may take to be whole, beyond the time it may be parked.
+    pub(super) const fn patience(self) -> Duration {
+        self.patience
     }
 
     /// An answer began, and was not whole in time.
     pub(super) fn late(&mut self) {
-        self.0 = (self.0.min(MAX_RUN_BYTES) / 8).max(LEAST);
+        if self.bytes == LEAST {
+            self.patience = (self.patience * 2).min(MOST_PATIENCE);
+        }
+        self.bytes = (self.bytes.min(MAX_RUN_BYTES) / 8).max(LEAST);
     }
 
     /// An answer of so many bytes came whole. Says whether less is to be asked for from now on: a run of answers that is open
     /// goes on in the old measure, and its next answer may be late.
     pub(super) fn came(&mut self, bytes: u64, took: Duration) -> bool {
-        let before = self.0;
+        let before = self.bytes;
         if took > SLOW {
-            self.0 = (bytes.min(self.0) / 2).max(LEAST);
-        } else if took < QUICK && bytes >= self.0 / 2 {
-            self.0 = (self.0 * 2).min(MAX_BATCH_BYTES);
+            self.bytes = (bytes.min(self.bytes) / 2).max(LEAST);
+        } else if took < QUICK && bytes >= self.bytes / 2 {
+            self.bytes = (self.bytes * 2).min(MAX_BATCH_BYTES);
+            self.caught_up();
         }
-        self.0 < before
+        self.bytes < before
+    }
+
+    /// Nothing large is on its way: what is late from now on is noticed as soon as ever. An answer that is small and quick does
+    /// not say so, since each contact begins with some.
+    pub(super) fn caught_up(&mut self) {
+        self.patience = PATIENCE;
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::MAX_EVENT_BYTES;
 
     /// Found with a path of 8,000 bytes a second: an answer of a megabyte takes two minutes, and its deadline is one.
     #[test]
@@ -76,8 +102,28 @@ mod tests {
             }
             assert_eq!(portion, Portion::default(), "the road became good again");
         }
-        let mut quiet = Portion(LEAST);
+        let mut quiet = Portion { bytes: LEAST, ..Portion::default() };
         quiet.came(100, Duration::from_millis(5));
-        assert_eq!(quiet, Portion(LEAST), "a small answer says little");
+        assert_eq!(quiet.bytes, LEAST, "a small answer says little");
+    }
+
+    #[test]
+    fn an_event_that_is_late_by_itself_is_waited_for_longer_up_to_a_bound_and_until_it_came() {
+        let mut portion = Portion::default();
+        let minutes = |portion: Portion| portion.patience().as_secs() / 60;
+        let mut waited = Vec::new();
+        for _ in 0..12 {
+            waited.push(minutes(portion));
+            portion.late();
+        }
+        assert_eq!(waited, [1, 1, 1, 2, 4, 8, 16, 32, 64, 64, 64, 64], "smaller parts first, more time then");
+        portion.came(MAX_EVENT_BYTES as u64, Duration::from_secs(50 * 60));
+        portion.came(100, Duration::from_millis(5));
+        assert_eq!(minutes(portion), 64, "the next may be as large");
+        let mut better = portion;
+        better.came(LEAST, Duration::from_secs(1));
+        portion.caught_up();
+        assert_eq!((minutes(portion), minutes(better)), (1, 1));
+        assert!(MOST_PATIENCE.as_secs() * 5_000 > MAX_EVENT_BYTES as u64, "as said above");
     }
 }

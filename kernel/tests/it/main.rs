@@ -13,5 +13,6 @@ mod replay;
 mod replay_model;
 mod replayers;
 mod salvage;
+mod slow_road;
 mod state;
 mod support;
