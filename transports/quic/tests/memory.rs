@@ -77,7 +77,8 @@ async fn child() {
 
 async fn server(folder: &Path) -> (Server, std::net::SocketAddr) {
     let mut child = Command::new(std::env::current_exe().unwrap());
-    child.args(["--exact", "child", "--nocapture"]).env(FOLDER, folder);
+    // It is killed in the end, and what it made goes with the folder.
+    child.args(["--exact", "child", "--nocapture"]).env(FOLDER, folder).env("TMPDIR", folder);
     let child = child.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let addr = folder.join("addr");
     let addr = soon(async {
