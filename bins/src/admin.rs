@@ -15,8 +15,9 @@ use tokio::task::JoinHandle;
 use crate::config::{self, NodeConfig};
 use crate::node::{Ask, Node};
 
-/// How long a command waits for a node that holds the store and does not listen yet.
+/// How long a command waits for a node that holds the store and does not listen yet, and a node for a command that holds it.
 const STARTING: Duration = Duration::from_secs(3);
+const AGAIN: Duration = Duration::from_millis(50);
 
 /// The longest line: a batch of events at their bounds.
 const MAX_LINE: u64 = 64 * 1024 * 1024;
@@ -76,6 +77,28 @@ async fn converse(stream: UnixStream, node: Arc<Node>) {
     }
 }
 
+/// Opens the store of a node that is to serve. A command may have it open for a moment (`status` from a timer, say), and is no
+/// reason for a start to fail; another node that serves is.
+pub(crate) async fn open_to_serve(config: NodeConfig) -> Result<Node> {
+    let deadline = Instant::now() + STARTING;
+    let mut told = false;
+    loop {
+        match Node::open(config.clone(), true).await {
+            Err(error)
+                if is_in_use(&error)
+                    && Instant::now() < deadline
+                    && UnixStream::connect(config.socket()).await.is_err() =>
+            {
+                if !std::mem::replace(&mut told, true) {
+                    tracing::info!("waiting for the store: {error}");
+                }
+                tokio::time::sleep(AGAIN).await;
+            }
+            opened => return opened,
+        }
+    }
+}
+
 fn is_in_use(error: &anyhow::Error) -> bool {
     error.downcast_ref::<StoreError>().is_some_and(|error| error.kind() == StoreErrorKind::InUse)
 }
@@ -127,7 +150,7 @@ impl Backend {
                 Ok(node) => return Ok(Self::Direct(Box::new(node))),
                 // A node that is just starting holds the store before it listens.
                 Err(error) if is_in_use(&error) && Instant::now() < deadline => {
-                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    tokio::time::sleep(AGAIN).await;
                 }
                 Err(error) => return Err(error),
             }

@@ -11,7 +11,6 @@ use tracing_subscriber::EnvFilter;
 use crate::cli::LogFormat;
 use crate::config::NodeConfig;
 use crate::monitor::{self, Monitor};
-use crate::node::Node;
 use crate::{admin, reload};
 
 /// Colours are for people who look at a terminal; <https://no-color.org> is honoured.
@@ -39,7 +38,7 @@ pub(super) async fn run(config: NodeConfig, format: LogFormat) -> Result<()> {
     let socket = config.socket();
     // Without a listener nobody would take what was counted away again, and it would pile up.
     let counted = config.listen.metrics.map(|_| monitor::count()).transpose()?;
-    let node = Arc::new(Node::open(config, true).await?);
+    let node = Arc::new(admin::open_to_serve(config).await?);
     let monitor = async {
         node.listen().await?;
         Monitor::start(&node, counted).await

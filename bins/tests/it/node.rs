@@ -34,6 +34,18 @@ fn the_same_commands_work_while_serving_and_while_not() {
     assert!(text.contains("not serving") && text.contains("no peers"), "{text}");
 }
 
+/// Found where a script asked for the status of a node that it had just started.
+#[test]
+fn a_command_that_has_the_store_open_for_a_moment_does_not_keep_a_node_from_starting() {
+    let place = Place::new(ALONE);
+    let command = antiphon_storage::DirectoryLock::take(place.dir.path().join("data")).unwrap();
+    let node = place.start();
+    until("it says that it waits", || place.log().contains("waiting for the store").then_some(()));
+    drop(command);
+    until("the node serves", || place.json(&["status"])["serving"].as_bool().filter(|serving| *serving));
+    assert_eq!(node.terminate(), 0, "{}", place.log());
+}
+
 #[test]
 fn log_follows_what_comes() {
     let place = Place::new(ALONE);

@@ -95,9 +95,7 @@ impl Place {
     }
 
     pub(crate) fn serve(&self) -> Serving {
-        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.dir.path().join("log")).unwrap();
-        let child = antiphon(&self.config).arg("serve").stdout(Stdio::null()).stderr(log).spawn().unwrap();
-        let mut serving = Serving { child };
+        let mut serving = self.start();
         let socket = self.dir.path().join("data/antiphon.sock");
         until("the node serves", || {
             let ended = serving.child.try_wait().unwrap();
@@ -105,6 +103,13 @@ impl Place {
             std::os::unix::net::UnixStream::connect(&socket).ok()
         });
         serving
+    }
+
+    /// A node that may not serve yet.
+    pub(crate) fn start(&self) -> Serving {
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.dir.path().join("log")).unwrap();
+        let child = antiphon(&self.config).arg("serve").stdout(Stdio::null()).stderr(log).spawn().unwrap();
+        Serving { child }
     }
 
     pub(crate) fn log(&self) -> String {
