@@ -12,6 +12,7 @@ use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncReadExt as _, AsyncWrit
 use tokio::net::{UnixListener, UnixStream};
 use tokio::task::JoinHandle;
 
+use crate::chain::told;
 use crate::config::{self, NodeConfig};
 use crate::node::{Ask, Node};
 
@@ -69,7 +70,7 @@ async fn converse(stream: UnixStream, node: Arc<Node>) {
         };
         let answer = match answer {
             Ok(value) => json!({ "ok": value }),
-            Err(error) => json!({ "error": format!("{error:#}") }),
+            Err(error) => json!({ "error": told(&error) }),
         };
         if write.write_all(format!("{answer}\n").as_bytes()).await.is_err() {
             return;
@@ -135,7 +136,8 @@ impl Backend {
     pub(crate) async fn reach_and_warn(file: &Path) -> Result<Self> {
         let (backend, bad) = Self::reach(file).await?;
         if let Some(error) = bad {
-            eprintln!("antiphon: {error:#}\nantiphon: the node that serves goes on with the configuration from before");
+            let error = told(&error);
+            eprintln!("antiphon: {error}\nantiphon: the node that serves goes on with the configuration from before");
         }
         Ok(backend)
     }

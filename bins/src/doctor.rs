@@ -20,6 +20,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::admin::Backend;
+use crate::chain::told;
 use crate::commands::show;
 use crate::config::NodeConfig;
 use crate::expiry;
@@ -73,7 +74,7 @@ pub(crate) async fn run(file: &Path, json: bool) -> Result<()> {
             examine(&config, &mut findings).await;
         }
         Err(error) => {
-            findings.add("configuration", Level::Fail, format!("{error:#}"), "mend it; nothing else was looked at");
+            findings.add("configuration", Level::Fail, told(&error), "mend it; nothing else was looked at");
             if let Ok(Some(_)) = Backend::serving(file).await {
                 let says = "one serves, with the configuration from before; started now, it would not";
                 findings.add("node", Level::Warn, says, "mend the configuration before it is restarted");
@@ -132,7 +133,7 @@ fn key(config: &NodeConfig, status: Option<&Value>, findings: &mut Findings) {
             return findings.add(
                 "key",
                 Level::Fail,
-                format!("{error:#}"),
+                told(&error),
                 "make one with `antiphon key`, the same for all nodes",
             );
         }
@@ -146,7 +147,7 @@ fn key(config: &NodeConfig, status: Option<&Value>, findings: &mut Findings) {
             "run it with the node's ANTIPHON_SHARED_KEY, or let federation.key_file name the key for both",
         );
     } else if let Err(error) = config.check_listeners(&keys) {
-        findings.add("key", Level::Fail, format!("{error:#}"), "");
+        findings.add("key", Level::Fail, told(&error), "");
     } else if used == 0 {
         findings.add(
             "key",
@@ -191,7 +192,7 @@ fn certificates(config: &NodeConfig, findings: &mut Findings) {
         match look(&file, jiff::Timestamp::now()) {
             Ok((_, Some(soon))) => findings.add(check, Level::Warn, soon, ""),
             Ok((until, None)) => findings.ok(check, format!("{} holds until {until}", file.display())),
-            Err(error) => findings.add(check, Level::Fail, format!("{error:#}"), ""),
+            Err(error) => findings.add(check, Level::Fail, told(&error), ""),
         }
     }
 }
@@ -227,7 +228,7 @@ async fn node(config: &NodeConfig, findings: &mut Findings) -> Option<Value> {
     let status = match asked.await {
         Ok(status) => status,
         Err(error) => {
-            findings.add("node", Level::Fail, format!("{error:#}"), "");
+            findings.add("node", Level::Fail, told(&error), "");
             return None;
         }
     };

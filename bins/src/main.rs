@@ -3,6 +3,7 @@
 mod admin;
 mod backup;
 mod bench;
+mod chain;
 mod cli;
 mod commands;
 mod config;
@@ -57,7 +58,7 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("antiphon: {error:#}");
+            eprintln!("antiphon: {}", chain::told(&error));
             ExitCode::FAILURE
         }
     }

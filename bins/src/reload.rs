@@ -5,6 +5,7 @@ use antiphon_kernel::config::{Config, SharedKey};
 use anyhow::{Result, bail};
 use serde_json::{Value, json};
 
+use crate::chain::told;
 use crate::config::NodeConfig;
 use crate::node::{Node, apply_overrides};
 
@@ -18,7 +19,7 @@ pub(crate) async fn reload(node: &Node) -> Result<Value> {
     node.note_reload(result.is_ok());
     match &result {
         Ok(changes) => tracing::info!(%changes, "the configuration was taken up"),
-        Err(error) => tracing::error!("the configuration was not taken up, and nothing changed: {error:#}"),
+        Err(error) => tracing::error!("the configuration was not taken up, and nothing changed: {}", told(error)),
     }
     result
 }

@@ -7,6 +7,7 @@ use antiphon_kernel::time::Timestamp;
 use anyhow::Result;
 use serde_json::{Value, json};
 
+use crate::chain::told;
 use crate::node::Node;
 
 /// So many peers are listed on the page, those that need attention first.
@@ -43,7 +44,7 @@ pub(crate) fn page(node: &Node) -> String {
         status["peers"] = listed.collect();
         Ok(status)
     });
-    made.unwrap_or_else(|error| json!({ "error": format!("{error:#}") })).to_string()
+    made.unwrap_or_else(|error| json!({ "error": told(&error) })).to_string()
 }
 
 fn about(node: &Node, now: Timestamp) -> Result<Value> {

@@ -310,10 +310,19 @@ fn wire_heads(heads: &Heads) -> WireHeads {
 }
 
 fn heads_from(wire: WireHeads) -> Result<Heads, WireError> {
+    if wire.0.iter().any(|head| head.0.1 == 0) {
+        return Err(malformed("a chain head's counter is out of range"));
+    }
+    told_heads_from(wire)
+}
+
+/// Those of an answer: a counter of 0 says that nothing of the origin is held.
+fn told_heads_from(wire: WireHeads) -> Result<Heads, WireError> {
     if !wire.0.is_sorted_by(|a, b| a.0.0 < b.0.0) {
         return Err(malformed("chain heads are not strictly increasing by origin"));
     }
-    if wire.0.iter().any(|head| head.0.1 == 0 || head.0.1 > MAX_COUNTER) {
+    // Nothing has no digest.
+    if wire.0.iter().any(|head| head.0.1 > MAX_COUNTER || head.0.1 == 0 && head.1 != Digest::ZERO.to_bytes()) {
         return Err(malformed("a chain head's counter is out of range"));
     }
     let head = |((origin, counter), digest): WireHead| {
@@ -439,7 +448,7 @@ fn batch_from(body: &Bytes) -> Result<EventBatch, WireError> {
         head: cursor_from(wire.head)?,
         head_time: Timestamp::from_micros(wire.head_time),
         events,
-        heads: heads_from(wire.heads)?,
+        heads: told_heads_from(wire.heads)?,
     })
 }
 

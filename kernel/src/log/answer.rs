@@ -1,6 +1,6 @@
 //! Answering a peer's fetch from the durable log: pure reads, no waiting.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
@@ -40,8 +40,8 @@ pub struct Asking {
     withhold: BTreeMap<Origin, ChainHead>,
     /// How far each origin's two histories were compared.
     checked: BTreeMap<Origin, Checked>,
-    /// Of which withheld origins the asker was shown our version: it may be another than the one it knows of.
-    shown: BTreeSet<Origin>,
+    /// What the asker was shown of our version of what is withheld: it may be another than the one it knows of, or gone.
+    shown: BTreeMap<Origin, ChainHead>,
     /// Heads that the asker is to compare, until they are sent.
     tell: BTreeMap<Origin, ChainHead>,
     /// How many answers were sent.
@@ -185,7 +185,7 @@ impl LogView {
             direct: request.direct.clone(),
             withhold: request.withhold.iter().collect(),
             checked: BTreeMap::new(),
-            shown: BTreeSet::new(),
+            shown: BTreeMap::new(),
             tell: BTreeMap::new(),
             parts: 0,
             prev: begin,
@@ -305,16 +305,23 @@ impl LogView {
         Ok(())
     }
 
-    /// Where the asker found a difference once, the histories may be one again: then it is told so, by its own digest.
+    /// Where the asker found a difference once, the histories may be one again: then it is told so, by its own digest. Where
+    /// our version went, it is told how far we hold the origin by now.
     fn check_withheld(&self, asking: &mut Asking, chains: &Heads) -> Result<(), StoreError> {
         let mut healed = Vec::new();
         for (&origin, theirs) in &asking.withhold {
-            let Some(tip) = chains.get(origin).filter(|tip| tip.counter >= theirs.counter) else { continue };
-            let digest = self.digest_at(origin, theirs.counter, tip)?;
-            if digest == theirs.digest {
+            let held = match chains.get(origin) {
+                None => ChainHead { counter: 0, digest: Digest::ZERO },
+                Some(tip) if tip.counter < theirs.counter => tip,
+                Some(tip) => {
+                    let digest = self.digest_at(origin, theirs.counter, tip)?;
+                    ChainHead { counter: theirs.counter, digest }
+                }
+            };
+            if held == *theirs {
                 healed.push(origin);
-            } else if asking.shown.insert(origin) {
-                asking.tell.insert(origin, ChainHead { counter: theirs.counter, digest });
+            } else if asking.shown.insert(origin, held) != Some(held) {
+                asking.tell.insert(origin, held);
             }
         }
         for origin in healed {

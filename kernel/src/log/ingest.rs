@@ -377,6 +377,13 @@ impl<'a> Planning<'_, 'a> {
                 self.plan.healed.push(origin);
                 continue;
             }
+            // Its version went, when it resolved another fork or was set back: nothing differs by now.
+            if asked.withhold.get(origin).is_some_and(|ours| theirs.counter < ours.counter)
+                && self.digest_at(origin, theirs.counter)? == Some(theirs.digest)
+            {
+                self.plan.healed.push(origin);
+                continue;
+            }
             // It resolved a fork of its own meanwhile: what we know of its version is out of date.
             if asked.withhold.get(origin).is_some_and(|ours| ours.counter == theirs.counter)
                 && self.held.other_version(origin, asked.to)?.is_some_and(|known| known != theirs.digest)

@@ -298,6 +298,29 @@ fn a_fork_is_ended_by_a_command_in_favour_of_either_side() {
     }
 }
 
+/// Found with three real nodes that were set back at random: they agreed, and one listed a fork for ever.
+#[test]
+fn a_fork_is_over_where_the_other_version_is_gone() {
+    for common in [0, 1] {
+        let mut world = World::new(2);
+        (0..common).for_each(|_| world.append(0, "common"));
+        let image = world.stores[0].durable_copy();
+        world.append(0, "first");
+        world.pull(1, 0);
+        world.roll_back(0, image.durable_copy());
+        world.append(0, "second");
+        world.pull(1, 0);
+        let listed = |world: &World| forks(&*world.nodes[1].store).unwrap().iter().map(|f| f.from).collect::<Vec<_>>();
+        assert_eq!(listed(&world), [common + 1]);
+        world.roll_back(0, image);
+        world.pull(1, 0);
+        assert_eq!(listed(&world), [0; 0], "it holds nothing that differs");
+        world.pull_all();
+        assert!(world.same_everywhere() && world.subjects(0).contains(&"first".to_owned()));
+        world.check();
+    }
+}
+
 #[test]
 fn what_is_set_aside_is_kept_and_replayers_and_cursors_begin_again() {
     let mut world = forked(2);

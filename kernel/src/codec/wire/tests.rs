@@ -205,3 +205,15 @@ fn the_protocol_document_shows_real_bytes() {
     let document = include_str!("../../../../docs/protocol.md");
     assert!(document.contains(&hex), "docs/protocol.md must show this frame:\n{hex}");
 }
+
+#[test]
+fn only_an_answer_may_say_that_nothing_is_held() {
+    let nothing = |digest| Heads::new(vec![(origin(1), ChainHead { counter: 0, digest })]);
+    let answer = |digest| EventBatch { heads: nothing(digest), ..batch() };
+    let told = Message::Reply(FetchReply::Batch(answer(Digest::ZERO)));
+    assert_eq!(decode(&encode(&told)), Ok(told));
+    let odd = Message::Reply(FetchReply::Batch(answer(Digest::of(b"something"))));
+    assert!(matches!(decode(&encode(&odd)), Err(WireError::Malformed { .. })));
+    let held = Message::Fetch(FetchRequest { known: Known::Full(nothing(Digest::ZERO)), ..request() });
+    assert!(matches!(decode(&encode(&held)), Err(WireError::Malformed { .. })));
+}

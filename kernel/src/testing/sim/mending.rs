@@ -27,8 +27,12 @@ impl World {
         }
         self.wait_for(invariants::honest_agree)?;
         if let Some(node) = self.byzantine.stop() {
-            // Others believe still that it holds what it said.
+            // Others believe still that it holds what it said; and what they were never told they will not be told again by
+            // answers that go on. An honest process in its place would be another one.
             self.ask_anew(node)?;
+            for other in (0..self.nodes.len()).filter(|&other| other != node) {
+                self.disconnect(other, node);
+            }
         }
         self.wait_for(invariants::all_agree)?;
         for node in 0..self.nodes.len() {

@@ -44,6 +44,10 @@ fn place(world: &World, node: usize, seq: crate::cursor::Seq) -> Result<(), Stri
 
 fn head(world: &World, node: usize, origin: Origin, told: ChainHead) -> Result<(), String> {
     let ChainHead { counter, digest } = told;
+    if counter == 0 {
+        let holds = world.nodes[node].store.is_durable(Family::Dots, &keys::dot(origin, 1));
+        return if holds { Err(format!("I6: node {node} denies that it holds {origin}")) } else { Ok(()) };
+    }
     if !world.nodes[node].store.is_durable(Family::Dots, &keys::dot(origin, counter)) {
         return Err(format!("I6: node {node} tells a head {origin}:{counter}, which is not durable"));
     }
