@@ -219,9 +219,9 @@ pub(crate) enum ForkCommand {
     /// Print the events that this node keeps beside its log, one CloudEvent a line: those that left it when forks were resolved,
     /// and those that wait behind a hole since a repair.
     Evidence {
-        /// At most so many.
-        #[arg(long, default_value_t = 1000)]
-        limit: usize,
+        /// At most so many; all if not given.
+        #[arg(long)]
+        limit: Option<usize>,
     },
     /// End one here: keep this version, and set the other aside with all that depends on it.
     Resolve {

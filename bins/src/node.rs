@@ -91,6 +91,7 @@ pub(crate) enum Ask {
     },
     ForkList,
     ForkEvidence {
+        skip: usize,
         limit: usize,
     },
     ForkResolve {
@@ -162,6 +163,9 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 const MODE_KEY: &str = "federation-mode";
+
+/// The most bytes of events that one answer to a command brings.
+const PAGE_BYTES: usize = 4 << 20;
 
 fn peer_mode_key(name: &PeerName) -> String {
     format!("peer-mode/{name}")
@@ -376,8 +380,8 @@ impl Node {
                 Ok(json!(tokio::task::spawn_blocking(move || backup::make(&store, &to)).await??))
             }
             Ask::ForkList => Ok(Value::Array(self.forks()?.iter().map(fork_json).collect())),
-            Ask::ForkEvidence { limit } => {
-                let events = events_beside(&*self.store, limit)?;
+            Ask::ForkEvidence { skip, limit } => {
+                let events = events_beside(&*self.store, skip, limit.min(1000), PAGE_BYTES)?;
                 Ok(Value::Array(events.iter().map(|entry| entry.to_cloud_event()).collect::<Result<_, _>>()?))
             }
             Ask::ForkResolve { keep } => self.resolve_fork(&keep).await,
@@ -533,7 +537,7 @@ impl Node {
         let view = self.cortex.view().clone();
         let limit = limit.clamp(1, 1000);
         let entries =
-            tokio::task::spawn_blocking(move || view.durable_entries(Seq::new(after), limit, 4 << 20)).await??;
+            tokio::task::spawn_blocking(move || view.durable_entries(Seq::new(after), limit, PAGE_BYTES)).await??;
         let events: Result<Vec<_>, _> = entries.iter().map(|entry| entry.to_cloud_event()).collect();
         let next = entries.last().map_or(after, |entry| entry.seq.get());
         Ok(json!({ "events": events?, "next": next, "head": self.cortex.view().head().seq.get() }))

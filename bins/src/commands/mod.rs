@@ -102,9 +102,7 @@ pub(crate) async fn run(cli: Cli) -> Result<()> {
         }
         Command::Restore { from } => restore(file, &from, json),
         Command::Fork { command: ForkCommand::List } => show::forks(&ask(file, Ask::ForkList).await?, json),
-        Command::Fork { command: ForkCommand::Evidence { limit } } => {
-            show::lines(&ask(file, Ask::ForkEvidence { limit }).await?)
-        }
+        Command::Fork { command: ForkCommand::Evidence { limit } } => evidence(file, limit.unwrap_or(usize::MAX)).await,
         Command::Fork { command: ForkCommand::Resolve { keep } } => {
             let answer = ask(file, Ask::ForkResolve { keep }).await?;
             let (origin, from, aside) = (text_of(&answer["origin"]), &answer["from"], &answer["set_aside"]);
@@ -466,17 +464,37 @@ async fn log(file: &Path, mut after: u64, limit: Option<u64>, follow: bool) -> R
             if events.is_empty() && !follow {
                 return Ok(());
             }
-            let mut out = std::io::stdout().lock();
-            for event in events {
-                // A reader that went away (`| head`) is no error.
-                if writeln!(out, "{event}").is_err() {
-                    return Ok(());
-                }
+            if !printed(events) {
+                return Ok(());
             }
             left -= events.len() as u64;
             after = page["next"].as_u64().unwrap_or(after);
         }
         Ok(())
+    };
+    let result: Result<()> = result.await;
+    backend.close().await;
+    result
+}
+
+/// Prints events, and says whether anybody reads them: a reader that went away (`| head`) is no error.
+fn printed(events: &[Value]) -> bool {
+    let mut out = std::io::stdout().lock();
+    events.iter().all(|event| writeln!(out, "{event}").is_ok())
+}
+
+async fn evidence(file: &Path, limit: usize) -> Result<()> {
+    let mut backend = Backend::reach_and_warn(file).await?;
+    let result = async {
+        let mut skip = 0;
+        loop {
+            let page = backend.ask(Ask::ForkEvidence { skip, limit: limit - skip }).await?;
+            let events = page.as_array().map(Vec::as_slice).unwrap_or_default();
+            if events.is_empty() || !printed(events) {
+                return Ok(());
+            }
+            skip += events.len();
+        }
     };
     let result: Result<()> = result.await;
     backend.close().await;

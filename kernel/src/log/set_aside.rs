@@ -48,13 +48,19 @@ pub enum ResolveError {
 }
 
 /// Events that are kept outside of the log: those that left it when forks were resolved, resolution by resolution, each
-/// with the place that it had; then those that wait behind a hole since a repair, with place zero. At most `limit`.
+/// with the place that it had; then those that wait behind a hole since a repair, with place zero. Those after the first
+/// `skip`, at most `max_events` and, but for the first, `max_bytes`.
 ///
 /// # Errors
 /// [`StoreError`].
-pub fn events_beside(store: &dyn Store, limit: usize) -> Result<Vec<LogEntry>, StoreError> {
-    let mut found = Vec::new();
-    read_beside(store, keys::SET_ASIDE, limit, &mut found, |key, value| {
+pub fn events_beside(
+    store: &dyn Store,
+    skip: usize,
+    max_events: usize,
+    max_bytes: usize,
+) -> Result<Vec<LogEntry>, StoreError> {
+    let mut page = Page { skip, max_events, max_bytes, found: Vec::new() };
+    read_beside(store, keys::SET_ASIDE, &mut page, |key, value| {
         let seq = keys::place_of_set_aside(key)?;
         Some(
             decode_log_entry(value)
@@ -62,11 +68,24 @@ pub fn events_beside(store: &dyn Store, limit: usize) -> Result<Vec<LogEntry>, S
                 .map_err(|e| damaged(Family::Evidence, &e)),
         )
     })?;
-    read_beside(store, keys::WAITING, limit, &mut found, |key, value| {
+    read_beside(store, keys::WAITING, &mut page, |key, value| {
         keys::place_of_waiting(key)?;
         Some(decode_waiting(value).map(|(joined, _, record)| (Seq::ZERO, joined, record)))
     })?;
-    Ok(found)
+    Ok(page.found)
+}
+
+struct Page {
+    skip: usize,
+    max_events: usize,
+    max_bytes: usize,
+    found: Vec<LogEntry>,
+}
+
+impl Page {
+    fn takes(&self, bytes: usize) -> bool {
+        self.found.len() < self.max_events && (self.found.is_empty() || bytes <= self.max_bytes)
+    }
 }
 
 type Beside<'a> = Option<Result<(Seq, Timestamp, &'a [u8]), StoreError>>;
@@ -74,20 +93,23 @@ type Beside<'a> = Option<Result<(Seq, Timestamp, &'a [u8]), StoreError>>;
 fn read_beside(
     store: &dyn Store,
     prefix: &[u8],
-    limit: usize,
-    found: &mut Vec<LogEntry>,
+    page: &mut Page,
     decode: impl for<'a> Fn(&[u8], &'a [u8]) -> Beside<'a>,
 ) -> Result<(), StoreError> {
     let mut fault = None;
     store.scan(Family::Evidence, KeyRange::prefix(prefix), &mut |key, value| {
-        if found.len() >= limit {
-            return ControlFlow::Break(());
-        }
         match decode(key, value) {
-            Some(Ok((seq, joined, record))) => {
-                found.push(LogEntry { seq, joined, record: bytes::Bytes::copy_from_slice(record) });
+            Some(Ok(_)) if page.skip > 0 => {
+                page.skip -= 1;
                 return ControlFlow::Continue(());
             }
+            Some(Ok((seq, joined, record))) if page.takes(record.len()) => {
+                page.max_bytes = page.max_bytes.saturating_sub(record.len());
+                page.found.push(LogEntry { seq, joined, record: bytes::Bytes::copy_from_slice(record) });
+                return ControlFlow::Continue(());
+            }
+            // The page is full.
+            Some(Ok(_)) => page.max_events = 0,
             Some(Err(error)) => fault = Some(error),
             None => fault = Some(StoreError::corrupt("family `evidence`: a key is no place")),
         }

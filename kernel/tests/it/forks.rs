@@ -7,8 +7,8 @@ use antiphon_kernel::cursor::{Cursor, Seq};
 use antiphon_kernel::event::Draft;
 use antiphon_kernel::ids::{CortexId, Epoch, EventId, Origin};
 use antiphon_kernel::log::{
-    Asked, EpochEnd, ForkFinding, IngestError, LocalIdentity, Log, LogOptions, LogView, NotAFork, Pin, forks, put_pin,
-    read_cursor, read_epoch_change, verify,
+    Asked, EpochEnd, ForkFinding, IngestError, LocalIdentity, Log, LogOptions, LogView, NotAFork, Pin, events_beside,
+    forks, put_pin, read_cursor, read_epoch_change, verify,
 };
 use antiphon_kernel::protocol::{EventBatch, Heads, Known, Refusal, RequestId, Scope};
 use antiphon_kernel::store::{Batch, Durability, Family, Store};
@@ -295,6 +295,37 @@ fn a_fork_is_ended_by_a_command_in_favour_of_either_side() {
         for node in &world.nodes {
             assert_eq!(forks(&*node.store).unwrap(), [], "node {}", node.n);
         }
+    }
+}
+
+#[test]
+fn what_is_kept_beside_the_log_is_read_in_pages_that_miss_nothing() {
+    let mut world = World::new(2);
+    let image = world.stores[0].durable_copy();
+    for n in 0..25 {
+        world.append(0, &format!("first {n}"));
+    }
+    world.pull(1, 0);
+    world.roll_back(0, image);
+    world.append(0, "second");
+    world.pull(1, 0);
+    let keep = forks(&*world.nodes[1].store).unwrap()[0].theirs;
+    let resolved = world.nodes[1].log.resolve_fork(keep, Timestamp::from_micros(0)).unwrap();
+    assert_eq!(resolved.set_aside, 25);
+    let store = &*world.nodes[1].store;
+    let all = events_beside(store, 0, usize::MAX, usize::MAX).unwrap();
+    assert_eq!(all.len(), 25);
+    for (max_events, max_bytes) in [(10, usize::MAX), (usize::MAX, 3 * all[0].record.len()), (usize::MAX, 1)] {
+        let mut read = Vec::new();
+        loop {
+            let page = events_beside(store, read.len(), max_events, max_bytes).unwrap();
+            assert!(page.len() <= 10, "{max_events} {max_bytes}");
+            if page.is_empty() {
+                break;
+            }
+            read.extend(page);
+        }
+        assert!(read.iter().map(|e| &e.record).eq(all.iter().map(|e| &e.record)), "{max_events} {max_bytes}");
     }
 }
 

@@ -82,7 +82,7 @@ fn what_nobody_else_holds_joins_again_once_the_hole_is_filled() {
     let new = Arc::new(MemoryStore::new());
     let salvaged = salvage(&*stores[0], Arc::clone(&new) as Arc<dyn Store>, NOW).unwrap();
     assert_eq!((salvaged.kept, salvaged.waiting, &salvaged.lost), (1, 3, &vec![(origin, 2, 5)]));
-    let beside = events_beside(&*new, 10).unwrap();
+    let beside = events_beside(&*new, 0, 10, usize::MAX).unwrap();
     assert_eq!(beside.len(), 3, "an operator can see them");
 
     nodes[0] = Node::over(0, Arc::clone(&new) as Arc<dyn Store>);
@@ -91,7 +91,7 @@ fn what_nobody_else_holds_joins_again_once_the_hole_is_filled() {
     alpha.pull(bravo).unwrap();
     let view = nodes[0].log.view();
     assert_eq!(view.heads().get(origin), heads.get(origin), "a4 and a5 are there again, on the very same chain");
-    assert_eq!((view.head().seq.get(), events_beside(&*new, 10).unwrap().len()), (6, 0));
+    assert_eq!((view.head().seq.get(), events_beside(&*new, 0, 10, usize::MAX).unwrap().len()), (6, 0));
     assert!(verify(&view).unwrap().is_clean());
     nodes[0].restart();
     let (bravo, alpha) = two(&mut nodes, 1, 0);
