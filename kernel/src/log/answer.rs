@@ -157,7 +157,7 @@ impl LogView {
     /// # Errors
     /// [`StoreError`]; a refusal is an answer.
     pub fn ask(&self, request: &FetchRequest) -> Result<Result<Asking, Refusal>, StoreError> {
-        refused(self.try_ask(request))
+        self.settled(|| self.try_ask(request))
     }
 
     fn try_ask(&self, request: &FetchRequest) -> Result<Asking, Failure> {
@@ -222,7 +222,12 @@ impl LogView {
         asking: &mut Asking,
         now: Option<Timestamp>,
     ) -> Result<Result<Found, Refusal>, StoreError> {
-        refused(self.try_next_batch(asking, now))
+        self.settled(|| self.try_next_batch(asking, now))
+    }
+
+    /// Places read while the log is rewritten may mean other events.
+    fn settled<T>(&self, read: impl FnOnce() -> Result<T, Failure>) -> Result<Result<T, Refusal>, StoreError> {
+        refused(self.unless_rewritten(read).unwrap_or_else(|| Err(Refusal::CursorUnknown.into())))
     }
 
     fn try_next_batch(&self, asking: &mut Asking, now: Option<Timestamp>) -> Result<Found, Failure> {

@@ -229,6 +229,7 @@ impl Log {
             self.stage_state(&changes)
         });
         // Nothing of it may be left staged; and everything in memory is to be read again.
+        self.view.note_rewriting();
         let committed = staged.and_then(|()| self.commit(Durability::Sync));
         self.view.durable_mut().rewrites += 1;
         // What was asked for on top of what is gone must not be applied.
@@ -236,6 +237,7 @@ impl Log {
         self.view.shared.process.store(self.options.process, std::sync::atomic::Ordering::Relaxed);
         self.fail(&StoreError::new(StoreErrorKind::ReadOnly, "the log is being rewritten"));
         let recovered = self.recover_rewritten();
+        self.view.note_rewriting();
         committed?;
         if let Err(error) = recovered {
             // What was asked for is done, and durable. Whoever reads or writes next meets the damage.

@@ -80,6 +80,8 @@ pub(super) struct Shared {
     pub(super) store: Arc<dyn Store>,
     /// Changes where what was asked before must not be answered any more.
     pub(super) process: AtomicU64,
+    /// Odd while the log is being rewritten, and another number after each time.
+    rewriting: AtomicU64,
     durable: RwLock<Durable>,
     publishing: Mutex<()>,
     pub(super) visible_head: watch::Sender<Seq>,
@@ -144,6 +146,7 @@ impl LogView {
             shared: Arc::new(Shared {
                 store,
                 process: AtomicU64::new(process),
+                rewriting: AtomicU64::new(0),
                 followed: Followed::default(),
                 receipts: Receipts::new(durable.identity.cortex_id),
                 durable: RwLock::new(durable),
@@ -210,6 +213,19 @@ impl LogView {
     #[must_use]
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.shared.store
+    }
+
+    /// The log begins to be rewritten, or that is over, well or not.
+    pub(super) fn note_rewriting(&self) {
+        self.shared.rewriting.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// What was read while every place of the log meant the same event; `None` where it was rewritten meanwhile, and what was
+    /// read, or looked like damage, means nothing.
+    pub(super) fn unless_rewritten<T>(&self, read: impl FnOnce() -> T) -> Option<T> {
+        let before = self.shared.rewriting.load(Ordering::SeqCst);
+        let found = (before % 2 == 0).then(read);
+        found.filter(|_| self.shared.rewriting.load(Ordering::SeqCst) == before)
     }
 
     /// How many times places of the log came to mean other events, or may have.

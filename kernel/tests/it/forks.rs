@@ -10,7 +10,7 @@ use antiphon_kernel::log::{
     Asked, EpochEnd, ForkFinding, IngestError, LocalIdentity, Log, LogOptions, LogView, NotAFork, Pin, events_beside,
     forks, put_pin, read_cursor, read_epoch_change, verify,
 };
-use antiphon_kernel::protocol::{EventBatch, Heads, Known, Refusal, RequestId, Scope};
+use antiphon_kernel::protocol::{EventBatch, FetchReply, Heads, Known, Refusal, RequestId, Scope};
 use antiphon_kernel::store::{Batch, Durability, Family, Store};
 use antiphon_kernel::testing::MemoryStore;
 use antiphon_kernel::time::Timestamp;
@@ -296,6 +296,41 @@ fn a_fork_is_ended_by_a_command_in_favour_of_either_side() {
             assert_eq!(forks(&*node.store).unwrap(), [], "node {}", node.n);
         }
     }
+}
+
+/// Found with real nodes: an answer that read places while a fork was resolved told of damage where there was none.
+#[test]
+fn an_answer_that_is_made_while_the_log_is_rewritten_is_refused_and_is_no_damage() {
+    let mut world = World::new(3);
+    let image = world.stores[0].durable_copy();
+    world.append(0, "first");
+    world.pull(1, 0);
+    // Much that stays moves to other places.
+    for n in 0..2000 {
+        world.append(1, &format!("{n}"));
+    }
+    world.roll_back(0, image);
+    world.append(0, "second");
+    world.pull(1, 0);
+    let keep = forks(&*world.nodes[1].store).unwrap()[0].theirs;
+    let (asker, server) = two(&mut world.nodes, 2, 1);
+    let (_, request) = asker.question(server, 10_000, true);
+    let (view, log) = (server.log.view(), &mut world.nodes[1].log);
+    let (begun, over) = (std::sync::Barrier::new(2), std::sync::atomic::AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            begun.wait();
+            while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                match view.answer(&request) {
+                    Ok(FetchReply::Batch(_) | FetchReply::Refused(Refusal::CursorUnknown)) => {}
+                    other => panic!("{other:?}"),
+                }
+            }
+        });
+        begun.wait();
+        log.resolve_fork(keep, Timestamp::from_micros(0)).unwrap();
+        over.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
 }
 
 #[test]
