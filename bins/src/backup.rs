@@ -1,9 +1,10 @@
 //! Backups of a node's store, and putting one back.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use antiphon_kernel::ids::CortexId;
 use antiphon_kernel::log::{Log, LogOptions, LogView, OpenError, verify};
@@ -16,6 +17,9 @@ use serde::{Deserialize, Serialize};
 use crate::node::must_be_the_owner;
 
 const MANIFEST: &str = "BACKUP.json";
+/// How the names of what is moved aside go on.
+const BEFORE_RESTORE: &str = "before-restore";
+pub(crate) const BEFORE_REPAIR: &str = "damaged";
 
 /// What a backup says of itself. It holds no key and no certificate: those are the configuration's.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,7 +45,7 @@ pub(crate) fn beside(path: &Path, suffix: &str) -> Result<PathBuf> {
 pub(crate) fn replace(data: &Path, ready: &Path, why: &str) -> Result<Option<PathBuf>> {
     let mut aside = None;
     if data.exists() {
-        let before = beside(data, &format!(".{why}-{}", Timestamp::now().as_micros() / 1_000_000))?;
+        let before = beside(data, &format!(".{why}-{}", Timestamp::now().as_micros()))?;
         fs::rename(data, &before).with_context(|| format!("{} could not be moved aside", data.display()))?;
         aside = Some(before);
     }
@@ -68,13 +72,59 @@ fn verified(dir: &Path) -> Result<LogView> {
     Ok(view)
 }
 
+/// What a replacement that was cut short left beside a data directory that is not there.
+pub(crate) fn cut_short(data: &Path) -> Option<PathBuf> {
+    let name = format!("{}.", data.file_name()?.to_str()?);
+    let parent = data.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut left: Vec<_> = fs::read_dir(parent).ok()?.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    left.retain(|path| {
+        let rest = path.file_name().and_then(|file| file.to_str()).and_then(|file| file.strip_prefix(&name));
+        rest.is_some_and(|rest| rest.starts_with(BEFORE_RESTORE) || rest.starts_with(BEFORE_REPAIR))
+    });
+    // The newest, by its name.
+    left.sort();
+    left.pop().filter(|_| !data.exists())
+}
+
+/// A new store in its place would be another cortex.
+pub(crate) fn must_not_be_cut_short(data: &Path) -> Result<()> {
+    let Some(before) = cut_short(data) else { return Ok(()) };
+    bail!(
+        "{} is not there, and {} is: a restore or a repair was cut short. `mv` that back to its name, and do it again",
+        data.display(),
+        before.display()
+    )
+}
+
+/// Targets of backups that are being written.
+static BEING_MADE: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+
+struct BeingMade(PathBuf);
+
+impl BeingMade {
+    fn begin(to: &Path) -> Result<Self> {
+        if !BEING_MADE.lock().unwrap_or_else(PoisonError::into_inner).insert(to.to_owned()) {
+            bail!("a backup to {} is being made already; wait for it", to.display());
+        }
+        Ok(Self(to.to_owned()))
+    }
+}
+
+impl Drop for BeingMade {
+    fn drop(&mut self) {
+        BEING_MADE.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.0);
+    }
+}
+
 /// Writes a verified copy of the store to `to`.
-pub(crate) fn make(store: &RocksStore, to: &Path) -> Result<Manifest> {
+pub(crate) fn make(store: &RocksStore, cortex: CortexId, to: &Path) -> Result<Manifest> {
+    let _alone = BeingMade::begin(to)?;
     let is_empty = |dir: &Path| fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_none());
     if to.exists() && !is_empty(to) {
         bail!("{} exists and is not empty; give a directory that is not there yet", to.display());
     }
-    let unfinished = beside(to, ".unfinished")?;
+    // Another node may be told to write to the same place by mistake.
+    let unfinished = beside(to, &format!(".{cortex}.unfinished"))?;
     if unfinished.exists() {
         // Of a backup that was cut short: nobody else makes such a name.
         fs::remove_dir_all(&unfinished).with_context(|| format!("{}", unfinished.display()))?;
@@ -141,13 +191,22 @@ pub(crate) fn restore(from: &Path, data: &Path, name: &str) -> Result<Restored> 
     let epoch = prepare(from, &unfinished, &backup).inspect_err(|_| {
         let _ = fs::remove_dir_all(&unfinished); // the first error is the one to tell
     })?;
-    let before = replace(data, &unfinished, "before-restore")?;
+    let before = replace(data, &unfinished, BEFORE_RESTORE)?;
     Ok(Restored { backup, epoch, before })
 }
 
 /// What is there must be the same cortex's, and nobody's at present: it stays locked, and is only looked into.
 fn present(data: &Path, backup: &Manifest, name: &str) -> Result<Option<DirectoryLock>> {
+    must_not_be_cut_short(data)?;
     if !data.exists() {
+        if backup.name != name {
+            bail!(
+                "the backup is of `{}`, and this node is configured as `{name}`: two nodes must not run as one cortex. If it is \
+                 to go on under another name, restore it as `{}`, and change `node.name` then",
+                backup.name,
+                backup.name
+            );
+        }
         return Ok(None);
     }
     let lock = DirectoryLock::take(data).map_err(|error| match error.kind() {

@@ -11,11 +11,12 @@ use antiphon_kernel::cortex::{Cortex, WaitFor};
 use antiphon_kernel::cursor::Seq;
 use antiphon_kernel::digest::Digest;
 use antiphon_kernel::event::{Draft, from_cloud_event};
-use antiphon_kernel::ids::{EventId, PeerName};
+use antiphon_kernel::ids::{EventId, Origin, PeerName};
 use antiphon_kernel::log::{AppendError, Appended, Context as Seen, Fork, LogEntry, events_beside, verify};
 use antiphon_kernel::replay::{self, Conflict, OnFailure, ReplayHandle};
 use antiphon_kernel::state::PeerState;
 use antiphon_kernel::store::{Durability, StoreErrorKind};
+use antiphon_kernel::sync::Compared;
 use antiphon_kernel::time::Timestamp;
 use antiphon_kernel::transport::Transport;
 use antiphon_quic::{QuicOptions, QuicTransport};
@@ -370,16 +371,22 @@ impl Node {
                     bail!("no node serves this store, so no peer is asked; start `antiphon serve`");
                 }
                 let compared = self.cortex.syncer().compare(&peer).await?;
-                Ok(compared
-                    .iter()
-                    .map(|(origin, result)| json!({ "origin": origin.to_string(), "compared": result }))
-                    .collect())
+                let known: Vec<_> = self.forks()?.into_iter().filter(|fork| fork.peer == peer).collect();
+                let told = |&(origin, result): &(Origin, Compared)| {
+                    // What was decided for and is held by neither differs all the same: nothing of it crosses.
+                    let fork = known.iter().find(|fork| fork.origin == origin);
+                    let result = fork.map_or(result, |fork| Compared::Differ { from: fork.from });
+                    json!({ "origin": origin.to_string(), "compared": result })
+                };
+                Ok(compared.iter().map(told).collect())
             }
             Ask::Backup { to } => {
-                let store = Arc::clone(&self.store);
-                Ok(json!(tokio::task::spawn_blocking(move || backup::make(&store, &to)).await??))
+                let (store, cortex) = (Arc::clone(&self.store), self.cortex.view().local().cortex_id);
+                Ok(json!(tokio::task::spawn_blocking(move || backup::make(&store, cortex, &to)).await??))
             }
-            Ask::ForkList => Ok(Value::Array(self.forks()?.iter().map(fork_json).collect())),
+            Ask::ForkList => {
+                Ok(Value::Array(self.forks()?.iter().map(|fork| self.fork_json(fork)).collect::<Result<_>>()?))
+            }
             Ask::ForkEvidence { skip, limit } => {
                 let events = events_beside(&*self.store, skip, limit.min(1000), PAGE_BYTES)?;
                 Ok(Value::Array(events.iter().map(|entry| entry.to_cloud_event()).collect::<Result<_, _>>()?))
@@ -410,10 +417,29 @@ impl Node {
         Ok(antiphon_kernel::log::forks(&*self.store)?)
     }
 
+    fn fork_json(&self, fork: &Fork) -> Result<Value> {
+        let view = self.cortex.view();
+        Ok(json!({
+            "origin": fork.origin.to_string(),
+            "from": fork.from,
+            "ours": fork.ours.to_string(),
+            // What was decided for may not have come yet, or be held by nobody any more.
+            "held": view.chain_digest(fork.origin, fork.from)? == Some(fork.ours),
+            "own": fork.origin.cortex() == view.local().cortex_id,
+            "theirs": fork.theirs.to_string(),
+            "peer": fork.peer,
+            "holder": fork.holder,
+            "by_owner": fork.by_owner(),
+            "since": fork.since.to_string(),
+        }))
+    }
+
     async fn resolve_fork(&self, keep: &str) -> Result<Value> {
         let keep = one_of(keep, self.forks()?.iter().flat_map(|fork| [fork.ours, fork.theirs]))?;
         let resolved = self.cortex.resolve_fork(keep).await?;
+        let held = self.cortex.view().chain_digest(resolved.origin, resolved.from)? == Some(keep);
         Ok(json!({
+            "held": held,
             "origin": resolved.origin.to_string(),
             "from": resolved.from,
             "kept": keep.to_string(),
@@ -610,6 +636,7 @@ pub(crate) fn must_be_the_owner(dir: &Path) -> Result<()> {
 
 fn open_store(config: &NodeConfig) -> Result<RocksStore> {
     must_be_the_owner(&config.data_dir())?;
+    backup::must_not_be_cut_short(&config.data_dir())?;
     RocksStore::open(config.data_dir(), Create::Never).map_err(|error| match error.kind() {
         StoreErrorKind::Missing => anyhow::anyhow!("{error}; run `antiphon init` to make one"),
         _ => error.into(),
@@ -629,19 +656,6 @@ pub(crate) fn apply_overrides(store: &RocksStore, config: &mut antiphon_kernel::
         }
     }
     Ok(())
-}
-
-fn fork_json(fork: &Fork) -> Value {
-    json!({
-        "origin": fork.origin.to_string(),
-        "from": fork.from,
-        "ours": fork.ours.to_string(),
-        "theirs": fork.theirs.to_string(),
-        "peer": fork.peer,
-        "holder": fork.holder,
-        "by_owner": fork.by_owner(),
-        "since": fork.since.to_string(),
-    })
 }
 
 /// The one that begins so.

@@ -11,7 +11,7 @@ use antiphon_storage::{Create, DirectoryLock, RocksStore, StoredCopy};
 use anyhow::{Context as _, Result};
 use serde::Serialize;
 
-use crate::backup::{beside, replace};
+use crate::backup::{BEFORE_REPAIR, beside, replace};
 use crate::node::must_be_the_owner;
 
 /// What a repair did.
@@ -72,7 +72,7 @@ pub(crate) fn repair(data: &Path) -> Result<Repaired> {
     });
     let salvaged = salvaged.context(advice)?;
     drop(store);
-    let before = replace(data, &unfinished, "damaged")?;
+    let before = replace(data, &unfinished, BEFORE_REPAIR)?;
     let lost = salvaged.lost.into_iter().map(|(origin, first, last)| (origin.to_string(), first, last)).collect();
     Ok(Repaired {
         fault: Some(fault),

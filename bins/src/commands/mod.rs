@@ -106,8 +106,12 @@ pub(crate) async fn run(cli: Cli) -> Result<()> {
         Command::Fork { command: ForkCommand::Resolve { keep } } => {
             let answer = ask(file, Ask::ForkResolve { keep }).await?;
             let (origin, from, aside) = (text_of(&answer["origin"]), &answer["from"], &answer["set_aside"]);
-            let text = match aside.as_u64() {
-                Some(0) => format!(
+            let text = match (aside.as_u64(), &answer["held"]) {
+                (Some(0), Value::Bool(false)) => format!(
+                    "this node holds neither version of {origin} from {from} on, and waits for the one that was decided for; if no \
+                     node's `antiphon fork list` shows that one as held, decide for one that is"
+                ),
+                (Some(0), _) => format!(
                     "this node keeps its version of {origin} from {from} on; resolve it with the same digest where the other \
                      version is held"
                 ),
@@ -367,6 +371,7 @@ fn init(file: &Path, args: &InitArgs, json: bool) -> Result<()> {
 
 /// A store with a new identity, where the configuration wants it.
 pub(super) fn make_store(config: &NodeConfig) -> Result<LocalIdentity> {
+    backup::must_not_be_cut_short(&config.data_dir())?;
     let identity = mint_identity(config.node.name.as_str());
     let store = RocksStore::open(config.data_dir(), Create::IfMissing)?;
     Log::create(&store, &identity)?;

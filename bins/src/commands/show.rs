@@ -104,8 +104,13 @@ pub(super) fn forks(forks: &Value, json: bool) -> Result<()> {
     }
     for fork in list {
         line(&format!("{} differs from counter {} on", text(&fork["origin"]), fork["from"]))?;
-        line(&format!("  here      {}", text(&fork["ours"])))?;
-        let owner = if fork["by_owner"] == true { ", who wrote it and outranks a relay" } else { "" };
+        let here = match (&fork["held"], &fork["own"]) {
+            (Value::Bool(false), _) => ", decided for and not held: it is waited for",
+            (_, Value::Bool(true)) => ", the owner's own, which outranks a relay's",
+            _ => "",
+        };
+        line(&format!("  here      {}{here}", text(&fork["ours"])))?;
+        let owner = if fork["by_owner"] == true { ", the owner's own, which outranks a relay's" } else { "" };
         line(&format!(
             "  at {}  {}{owner}; since {}",
             text(&fork["peer"]),
@@ -113,7 +118,9 @@ pub(super) fn forks(forks: &Value, json: bool) -> Result<()> {
             text(&fork["since"])
         ))?;
     }
-    line("end each with `antiphon fork resolve --keep DIGEST`, the same digest on every node")
+    line(
+        "end each with `antiphon fork resolve --keep DIGEST`: the same digest on every node, and one that some node holds",
+    )
 }
 
 pub(super) fn compared(compared: &Value, peer: &PeerName, json: bool) -> Result<()> {

@@ -76,6 +76,11 @@ fn what_is_no_backup_of_this_cortex_is_refused_and_changes_nothing() {
     let (code, _, err) = alpha.run(&["restore", text(other.dir.path())]);
     assert!(code != 0 && err.contains("is no backup"), "{err}");
 
+    // Nor under another name, where there is nothing to compare it with.
+    let third = Place::bare("node: { name: third, data_dir: data }\n");
+    let (code, _, err) = third.run(&["restore", text(&foreign)]);
+    assert!(code != 0 && err.contains("configured as `third`") && !third.dir.path().join("data").exists(), "{err}");
+
     let backup = alpha.dir.path().join("backup");
     alpha.json(&["backup", text(&backup)]);
     let sst = std::fs::read_dir(backup.join("db")).unwrap().map(|entry| entry.unwrap().path());
@@ -108,4 +113,40 @@ fn a_backup_does_not_go_over_what_cannot_be_read_and_may_be_another_cortex() {
     let (code, _, err) = alpha.run(&["restore", text(&backup)]);
     assert!(code == 0 && err.contains("whose it was is not checked"), "{err}");
     assert_eq!(alpha.json(&["status"])["events"], 1);
+}
+
+/// Found by starting three of them at once: each deleted what the others were writing.
+#[test]
+fn backups_to_one_place_at_once_are_one_backup() {
+    let place = Place::new(ALONE);
+    let serving = place.serve();
+    place.pipe(&["import"], &(0..500).map(event).collect::<String>());
+    let to = place.dir.path().join("backup");
+    let outcomes: Vec<_> = std::thread::scope(|scope| {
+        let running: Vec<_> = (0..3).map(|_| scope.spawn(|| place.run(&["backup", text(&to)]))).collect();
+        running.into_iter().map(|one| one.join().unwrap()).collect()
+    });
+    assert_eq!(outcomes.iter().filter(|(code, _, _)| *code == 0).count(), 1, "{outcomes:?}");
+    let typed = |err: &str| err.contains("is being made already") || err.contains("exists and is not empty");
+    assert!(outcomes.iter().all(|(code, _, err)| *code == 0 || typed(err)), "{outcomes:?}");
+    assert_eq!(serving.terminate(), 0);
+    // And back, twice within a second.
+    for _ in 0..2 {
+        place.json(&["restore", text(&to)]);
+    }
+    assert_eq!(place.json(&["status"])["events"], 500);
+}
+
+#[test]
+fn a_restore_that_was_cut_short_is_not_taken_for_a_node_that_never_was() {
+    let place = Place::new(ALONE);
+    let data = place.dir.path().join("data");
+    let aside = place.dir.path().join("data.before-restore-1795000000000000");
+    std::fs::rename(&data, &aside).unwrap();
+    for command in ["init", "serve", "status"] {
+        let (code, _, err) = place.run(&[command]);
+        assert!(code == 1 && err.contains("cut short") && err.contains(text(&aside)), "{command}: {err}");
+    }
+    std::fs::rename(&aside, &data).unwrap();
+    assert_eq!(place.json(&["status"])["events"], 0);
 }

@@ -50,7 +50,7 @@ fn a_fork_is_found_at_first_contact_kept_apart_and_ended() {
     assert_eq!((&here["from"], &here["ours"], &here["theirs"]), (&11.into(), &there["theirs"], &there["ours"]));
     assert_eq!(there["by_owner"], true);
     let (_, list, _) = bravo.run(&["fork", "list"]);
-    assert!(list.contains("outranks a relay") && list.contains("fork resolve --keep"), "{list}");
+    assert!(list.contains("outranks a relay's") && list.contains("fork resolve --keep"), "{list}");
     // What each writes now has seen its own version, so it does not cross either.
     bravo.json(&["append", "-t", "from.bravo"]);
     alpha.json(&["append", "-t", "from.alpha"]);
