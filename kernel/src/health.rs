@@ -95,7 +95,7 @@ categories! {
     /// It is pinned under another name already. Retried after back-off.
     PinnedElsewhere = 21, "pinned_elsewhere", "is a cortex that another peer name is pinned to", "keep one name for each cortex; `antiphon reset-peer` clears the old one";
     /// It answers, but not as an Antiphon node does. Retried after back-off.
-    Unexpected = 22, "unexpected", "answers, but not as an Antiphon node does", "check the endpoint: another program may be listening there";
+    Unexpected = 22, "unexpected", "answers, but not as an Antiphon node does", "check the endpoint, where another program may be listening, and the peer's own log";
     /// Its endpoint or CA cannot be used as configured. Not retried until the configuration changes.
     Configuration = 23, "configuration", "cannot be dialled as it is configured", "run `antiphon config check`";
     /// Its log no longer reaches back to our cursor. Retried after back-off.

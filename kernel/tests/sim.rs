@@ -72,6 +72,9 @@ fn every_invariant_holds_in_every_run() {
             found.forged,
             found.equivocations,
             found.replay_failures,
+            found.hangs,
+            found.splits,
+            found.cut_streams,
         ];
         assert!(rare.iter().all(|&times| times >= 20), "too rare to be tested: {found:?}");
     }

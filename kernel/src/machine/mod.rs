@@ -506,6 +506,11 @@ impl PeerMachine {
                 self.actions.push_back(Action::Ingest { number, batch: Box::new(batch) });
             }
             Ok(FetchReply::Refused(Refusal::CursorUnknown)) if !self.by_clock => self.ask_by_clock(now),
+            // Its log was rewritten while it answered: asked without a cursor, nothing else is called so.
+            Ok(FetchReply::Refused(Refusal::CursorUnknown)) if !self.asked_anew => {
+                self.asked_anew = true;
+                self.ask_by_clock(now);
+            }
             Ok(FetchReply::Refused(Refusal::Fork { origin, counter, .. })) => {
                 self.inspect(now, origin, counter, chance)
             }

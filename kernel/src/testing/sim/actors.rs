@@ -95,12 +95,12 @@ impl World {
     pub(super) fn fault(&mut self) -> Result<usize, String> {
         let node = self.chance.index(self.nodes.len());
         let count = self.nodes.len();
-        let which = self.chance.below(27);
+        let which = self.chance.below(31);
         self.say(|| format!("fault {which} at node {node}"));
         match which {
             0..6 => self.crash(node),
             6..9 => self.network.shuffle(count, &mut self.chance),
-            9 => self.network.heal(),
+            9 => self.network.open(),
             10..13 => self.image(node),
             13 => self.roll_back(node)?,
             14 => self.restore(node)?,
@@ -120,7 +120,20 @@ impl World {
             }
             22 => self.lose_tail(node)?,
             23 | 24 => self.damage(node)?,
-            _ => self.resolve_one(node)?,
+            25 | 26 => self.resolve_one(node)?,
+            27 => {
+                self.network.split(count, &mut self.chance);
+                self.found.splits += 1;
+            }
+            28 | 29 => {
+                let peer = self.chance.index(self.address.len());
+                self.disconnect(node, peer);
+                self.found.cut_streams += 1;
+            }
+            _ => {
+                let hang = self.chance.between(SECOND, 20 * SECOND);
+                self.nodes[node].hangs_until = self.now + hang;
+            }
         }
         Ok(node)
     }

@@ -73,6 +73,9 @@ pub struct Found {
     pub forged: u64,
     pub equivocations: u64,
     pub replay_failures: u64,
+    pub hangs: u64,
+    pub splits: u64,
+    pub cut_streams: u64,
 }
 
 impl Found {
@@ -102,6 +105,9 @@ impl Found {
             (&mut self.forged, other.forged),
             (&mut self.equivocations, other.equivocations),
             (&mut self.replay_failures, other.replay_failures),
+            (&mut self.hangs, other.hangs),
+            (&mut self.splits, other.splits),
+            (&mut self.cut_streams, other.cut_streams),
         ];
         for (sum, more) in pairs {
             *sum += more;

@@ -1,5 +1,5 @@
-//! The network: delay, loss, duplication, reordering, one-way partitions, slow links. Streams that are cut lose a packet
-//! like anything else; whoever waits finds out by a deadline.
+//! The network: delay, loss, duplication, reordering, partitions of one way, of a pair and of a whole federation, slow links.
+//! A stream that loses a packet stands still until whoever waits finds out by a deadline; one that is cut is told of at once.
 
 use std::collections::BTreeSet;
 
@@ -35,10 +35,23 @@ impl Network {
         *self = Self::default();
     }
 
-    /// Cuts some directions, both of a pair or one, and mends all others.
-    pub(super) fn shuffle(&mut self, nodes: usize, chance: &mut Chance) {
+    /// All roads are open again, and as bad as ever.
+    pub(super) fn open(&mut self) {
         self.cut.clear();
         self.slow.clear();
+    }
+
+    /// Nothing crosses between two parts of the federation, in either direction.
+    pub(super) fn split(&mut self, nodes: usize, chance: &mut Chance) {
+        self.cut.clear();
+        let sides: Vec<_> = (0..nodes).map(|_| chance.one_in(2)).collect();
+        let pairs = (0..nodes).flat_map(|one| (0..nodes).map(move |other| (one, other)));
+        self.cut.extend(pairs.filter(|&(one, other)| sides[one] != sides[other]));
+    }
+
+    /// Cuts some directions, both of a pair or one, and mends all others.
+    pub(super) fn shuffle(&mut self, nodes: usize, chance: &mut Chance) {
+        self.open();
         for one in 0..nodes {
             for other in (0..nodes).filter(|&other| other != one) {
                 if chance.one_in(6) {

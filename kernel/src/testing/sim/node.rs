@@ -99,6 +99,8 @@ pub(super) struct Node {
     /// may have come to stand at the same place again.
     pub(super) issued: HashSet<(usize, Cursor)>,
     pub(super) skew: i64,
+    /// Its replayer hangs at an event until then, unless the process ends before.
+    pub(super) hangs_until: Micros,
 }
 
 fn options(index: usize, run: u64, seed: u64) -> LogOptions {
@@ -138,6 +140,7 @@ impl Node {
             on_failure: if index.is_multiple_of(2) { OnFailure::Halt } else { OnFailure::Quarantine },
             images: Vec::new(),
             safe: Vec::new(),
+            hangs_until: 0,
             own_past: Past::default(),
             own_epoch: Epoch::new(0),
             skew: 0,
@@ -147,6 +150,7 @@ impl Node {
     /// Starts its process. Peers are added by [`Node::pull_from`].
     pub(super) fn start(&mut self, seed: u64) -> Result<(), OpenError> {
         self.run += 1;
+        self.hangs_until = 0;
         let store = Arc::clone(&self.store) as Arc<dyn Store>;
         let log = Log::open(store, options(self.index, self.run, seed))?;
         let replayer = Counting { mood: Arc::clone(&self.mood), on_failure: self.on_failure };

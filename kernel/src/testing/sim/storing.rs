@@ -110,9 +110,10 @@ impl World {
         let run = self.nodes[node].run;
         // A replayer may hang for a while: only it waits. Replay relies on the store to tell damage from data, as it does
         // not look at digests: where the store lies, none of it is tried.
-        if self.stormy && (self.chance.one_in(20) || self.nodes[node].store.lies()) {
-            let hang = self.chance.between(SECOND, 20 * SECOND);
-            self.after(hang, What::Replay { node, run });
+        let hangs = self.nodes[node].hangs_until > self.now;
+        if self.stormy && (hangs || self.nodes[node].store.lies()) {
+            self.found.hangs += u64::from(hangs);
+            self.after(SECOND, What::Replay { node, run });
             return Ok(());
         }
         let Some(process) = self.process(node) else { return Ok(()) };
