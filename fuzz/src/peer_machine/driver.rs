@@ -51,6 +51,7 @@ pub(super) struct Driver {
     /// Whether the next fetch is the first since.
     first: bool,
     by_clock: bool,
+    rewritten: bool,
     batch: Option<EventBatch>,
     /// Of which incarnation of the peer's log something was read.
     read: Option<Epoch>,
@@ -91,6 +92,7 @@ impl Driver {
             own_first: false,
             first: false,
             by_clock: false,
+            rewritten: false,
             batch: None,
             read: None,
             idle_questions: 0,
@@ -146,7 +148,8 @@ impl Driver {
         let paused = self.machine.phase() == Phase::Paused;
         self.machine.reset();
         self.drop_all();
-        (self.pin, self.failures, self.last_error, self.by_clock) = (None, 0, None, false);
+        (self.pin, self.failures, self.last_error) = (None, 0, None);
+        (self.by_clock, self.rewritten) = (false, false);
         self.act();
         assert_eq!(self.machine.health(), &PeerHealth::default());
         let begun = if self.held { Phase::NoSpace } else { Phase::Connecting };
@@ -292,8 +295,8 @@ impl Driver {
         match &answer {
             Err(category) => wrong = Some(*category),
             Ok(FetchReply::Refused(Refusal::CursorUnknown)) => {
-                wrong = by_clock_before.then_some(ErrorCategory::Protocol);
-                self.by_clock = true;
+                wrong = (by_clock_before && self.rewritten).then_some(ErrorCategory::Protocol);
+                (self.by_clock, self.rewritten) = (true, by_clock_before);
             }
             Ok(FetchReply::Refused(Refusal::Fork { .. })) => wrong = self.look_into(),
             Ok(_) => {}
@@ -357,7 +360,7 @@ impl Driver {
             IngestOutcome::Done(ref mut ingested) => {
                 // The log ends what it knows of, and nothing else.
                 ingested.healed = ingested.healed.min(self.forks as usize);
-                self.by_clock = ingested.healed > 0;
+                (self.by_clock, self.rewritten) = (ingested.healed > 0, false);
                 if ingested.healed == 0 {
                     self.inspections = 0;
                 } else {
@@ -522,7 +525,8 @@ impl Driver {
                 assert_eq!(news == News::StillFailing(category), repeated, "a failure is explained once");
                 self.failures = self.failures.saturating_add(1);
                 self.last_error = Some(category);
-                (self.by_clock, self.peer, self.read, self.stale) = (false, None, None, self.issued);
+                (self.by_clock, self.rewritten) = (false, false);
+                (self.peer, self.read, self.stale) = (None, None, self.issued);
                 self.inspections = 0;
                 assert_eq!(health.last_failure, Some(self.moment().wall));
             }

@@ -68,15 +68,13 @@ pub fn to_cloud_event(seq: Seq, joined: Timestamp, event: &EventView<'_>) -> Val
 }
 
 fn json_data(content_type: &str, data: &[u8]) -> (&'static str, Value) {
-    if is_json(Some(content_type))
-        && let Ok(value) = serde_json::from_slice(data)
-    {
-        return ("data", value);
-    }
-    match std::str::from_utf8(data) {
-        Ok(text) if content_type.starts_with("text/") => ("data", text.into()),
-        _ => ("data_base64", STANDARD.encode(data).into()),
-    }
+    let value = if is_json(Some(content_type)) {
+        // A text that is no JSON value would come back as a JSON string, `text/` or not.
+        serde_json::from_slice(data).ok()
+    } else {
+        std::str::from_utf8(data).ok().filter(|_| content_type.starts_with("text/")).map(Value::from)
+    };
+    value.map_or_else(|| ("data_base64", STANDARD.encode(data).into()), |value| ("data", value))
 }
 
 fn is_json(content_type: Option<&str>) -> bool {
@@ -199,6 +197,18 @@ mod tests {
         assert!(draft.data.is_empty());
         let out = out(&draft);
         assert!(out.get("data").is_none() && out.get("data_base64").is_none(), "{out}");
+    }
+
+    /// A lone half of a surrogate pair may be escaped in JSON, and is no text.
+    #[test]
+    fn what_is_said_to_be_json_and_cannot_be_read_comes_out_as_its_bytes() {
+        for content_type in ["text/+json", "application/json"] {
+            let line =
+                format!(r#"{{"specversion":"1.0","type":"t","datacontenttype":"{content_type}","data":"\ud800"}}"#);
+            let draft = from_cloud_event(&line).unwrap();
+            let again = from_cloud_event(&out(&draft).to_string()).unwrap();
+            assert_eq!((&again.data, &again.datacontenttype), (&draft.data, &draft.datacontenttype));
+        }
     }
 
     #[test]

@@ -234,6 +234,8 @@ pub struct PeerMachine {
     inspections: u32,
     /// Whether the question before this one was asked anew because its answer could not be used.
     asked_anew: bool,
+    /// Asked without a cursor, it said since the last success that its log was rewritten meanwhile.
+    rewritten: bool,
     number: u64,
     token: u64,
     asked_at: Duration,
@@ -271,6 +273,7 @@ impl PeerMachine {
             held: false,
             inspections: 0,
             asked_anew: false,
+            rewritten: false,
             number: 0,
             token: 0,
             asked_at: Duration::ZERO,
@@ -364,7 +367,7 @@ impl PeerMachine {
         self.context.pin = None;
         self.health = PeerHealth::default();
         self.saved_at = None;
-        self.by_clock = false;
+        (self.by_clock, self.rewritten) = (false, false);
         if !paused {
             self.begin();
         }
@@ -507,8 +510,8 @@ impl PeerMachine {
             }
             Ok(FetchReply::Refused(Refusal::CursorUnknown)) if !self.by_clock => self.ask_by_clock(now),
             // Its log was rewritten while it answered: asked without a cursor, nothing else is called so.
-            Ok(FetchReply::Refused(Refusal::CursorUnknown)) if !self.asked_anew => {
-                self.asked_anew = true;
+            Ok(FetchReply::Refused(Refusal::CursorUnknown)) if !self.rewritten => {
+                self.rewritten = true;
                 self.ask_by_clock(now);
             }
             Ok(FetchReply::Refused(Refusal::Fork { origin, counter, .. })) => {
@@ -625,7 +628,7 @@ impl PeerMachine {
 
     fn succeed(&mut self, now: Now, ingested: Ingested) {
         self.by_clock = false;
-        self.asked_anew = false;
+        (self.asked_anew, self.rewritten) = (false, false);
         if ingested.healed == 0 {
             // A peer that forks and heals in turn is not looked into for ever.
             self.inspections = 0;
@@ -672,7 +675,7 @@ impl PeerMachine {
     fn took_own(&mut self, now: Now, ingested: Ingested, pending: Option<Pending>) {
         let all = pending.is_none_or(|pending| pending.last.0.seq >= pending.head.0.seq);
         self.own_first = !all && ingested.stored > 0;
-        self.by_clock = ingested.healed > 0;
+        (self.by_clock, self.rewritten) = (ingested.healed > 0, false);
         if let Some(to) = self.peer {
             self.ask(now, to, true, Duration::ZERO);
         }
@@ -697,7 +700,7 @@ impl PeerMachine {
         let news = self.health.failed(now.wall, category);
         self.forget();
         self.by_clock = false;
-        self.asked_anew = false;
+        (self.asked_anew, self.rewritten) = (false, false);
         self.inspections = 0;
         self.saved_at = Some(now.monotonic);
         let news = if news { News::Failed(category) } else { News::StillFailing(category) };
