@@ -81,10 +81,11 @@ impl World {
         self.found.set_aside += set_aside;
         let Some(process) = self.process(node) else { return Ok(()) };
         let rebuilt = if set_aside > 0 { process.replay.rebuild() } else { Ok(()) };
+        let unread = process.log.view().failure().is_some();
         process.seen.forget();
         invariants::went_back(self, node);
-        if rebuilt.is_err() {
-            // It is when the process starts next.
+        if rebuilt.is_err() || unread {
+            // It is when the process starts next; and what met damage when it read its log again knows nothing of it until then.
             self.crash(node);
             return Ok(());
         }
