@@ -224,7 +224,7 @@ impl LogView {
     /// read, or looked like damage, means nothing.
     pub(super) fn unless_rewritten<T>(&self, read: impl FnOnce() -> T) -> Option<T> {
         let before = self.shared.rewriting.load(Ordering::SeqCst);
-        let found = (before % 2 == 0).then(read);
+        let found = before.is_multiple_of(2).then(read);
         found.filter(|_| self.shared.rewriting.load(Ordering::SeqCst) == before)
     }
 
