@@ -90,13 +90,14 @@ impl World {
         })
     }
 
-    /// What a node asks instead: it claims to hold what it does not, under cursors and forks that never were.
-    pub(super) fn ask_falsely(&mut self, node: usize, request: &mut FetchRequest) {
+    /// What a node asks instead: it claims to hold what it does not, under cursors and forks that never were. Says whether it
+    /// does: what it is told then it must not take, or its own log would be none, and it is to be honest one day.
+    pub(super) fn ask_falsely(&mut self, node: usize, request: &mut FetchRequest) -> bool {
         if !self.byzantine.is(node) || !self.chance.one_in(4) {
-            return;
+            return false;
         }
         self.byzantine.lies += 1;
-        let Known::Full(known) = &request.known else { return };
+        let Known::Full(known) = &request.known else { return true };
         match self.chance.below(6) {
             0 => request.known = Known::Full(inflated(known, &mut self.chance)),
             1 => request.known = Known::Full(Heads::default()),
@@ -114,6 +115,7 @@ impl World {
             4 => request.withhold = inflated(known, &mut self.chance),
             _ => (request.max_events, request.max_bytes) = (u32::MAX, u64::MAX),
         }
+        true
     }
 
     /// What it says to hold by now, of what it does not.

@@ -113,7 +113,11 @@ impl World {
             withhold: asked.withhold.clone(),
         };
         invariants::asks(self, node, &request)?;
-        self.ask_falsely(node, &mut request);
+        if self.ask_falsely(node, &mut request)
+            && let Some(pull) = self.pull(node, peer)
+        {
+            pull.question = None;
+        }
         let packet = Packet::Question { client: node, run, cortex: peer, asked, request: Box::new(request) };
         self.send(node, self.address[peer], packet);
         self.after(patience, What::Deadline { node, run, peer, number });

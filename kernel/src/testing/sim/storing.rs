@@ -99,7 +99,13 @@ impl World {
             let Some(question) = process.pulls.get(&peer).and_then(|pull| pull.question.as_ref()) else { continue };
             let request = question.asked.request;
             invariants::told(self, node, &known, None)?;
+            let honest = known.clone();
             let known = self.refresh_falsely(node, known);
+            if known != honest
+                && let Some(pull) = self.pull(node, peer)
+            {
+                pull.question = None;
+            }
             let refresh = Refresh { request, from, known, direct: Vec::new() };
             self.send(node, self.address[peer], Packet::Refresh { client: node, refresh });
         }
