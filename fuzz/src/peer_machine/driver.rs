@@ -323,7 +323,7 @@ impl Driver {
         let Some(Question::Fetch(number)) = self.open.take() else { return };
         let wrong = (Some(heartbeat.from) != self.peer).then_some(ErrorCategory::Protocol);
         if self.read.is_some_and(|epoch| epoch != heartbeat.head.epoch) {
-            // Answered by a question each time, however often it comes: that is how it is today.
+            // Asked anew, once.
             self.idle_questions = 0;
         }
         let (now, chance) = (self.moment(), self.chance());

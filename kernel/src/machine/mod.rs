@@ -236,6 +236,8 @@ pub struct PeerMachine {
     asked_anew: bool,
     /// Asked without a cursor, it said since the last success that its log was rewritten meanwhile.
     rewritten: bool,
+    /// Asked anew because its heartbeat spoke of another epoch, and not answered yet.
+    turning: bool,
     number: u64,
     token: u64,
     asked_at: Duration,
@@ -274,6 +276,7 @@ impl PeerMachine {
             inspections: 0,
             asked_anew: false,
             rewritten: false,
+            turning: false,
             number: 0,
             token: 0,
             asked_at: Duration::ZERO,
@@ -424,6 +427,7 @@ impl PeerMachine {
         self.peer = None;
         self.read = None;
         self.behind_since = None;
+        self.turning = false;
     }
 
     fn identify(&mut self) {
@@ -499,6 +503,7 @@ impl PeerMachine {
             return;
         }
         self.pushed = source == Source::Pushed;
+        self.turning = false;
         match answer {
             Ok(FetchReply::Batch(batch)) => {
                 self.pending = Some(Pending {
@@ -533,7 +538,13 @@ impl PeerMachine {
         }
         match self.read {
             // The log goes on under another epoch: our cursor there is worth nothing any more.
-            Some(read) if read.0.epoch != heartbeat.head.epoch => return self.fetch(now, to, true),
+            // That is asked once: a new connection begins with a heartbeat, and each would cut off the answer.
+            Some(read) if read.0.epoch != heartbeat.head.epoch => {
+                if !self.by_clock && !self.turning {
+                    self.turning = true;
+                    return self.fetch(now, to, true);
+                }
+            }
             Some(read) => {
                 // It travels apart from what is pushed, so it may be older than that.
                 if read.0.seq <= heartbeat.head.seq {

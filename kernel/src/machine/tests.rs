@@ -307,8 +307,16 @@ fn heartbeats_of_another_log_another_epoch_and_the_past_are_told_apart() {
 
     let (mut epoch, number) = live();
     let head = Cursor { epoch: Epoch::new(2), ..cursor(7) };
-    epoch.handle_heartbeat(at(0), number, &Heartbeat { head, ..heartbeat(7) }, 0);
-    assert!(matches!(actions(&mut epoch)[..], [Action::Fetch { anew: true, .. }]));
+    let elsewhere = Heartbeat { head, ..heartbeat(7) };
+    epoch.handle_heartbeat(at(0), number, &elsewhere, 0);
+    let [Action::Fetch { number, anew: true, .. }] = actions(&mut epoch)[..] else { panic!() };
+    // A connection that is new begins with a heartbeat, before any answer: asked anew each time, nothing would be answered.
+    epoch.handle_heartbeat(at(0), number, &elsewhere, 0);
+    let [Action::Fetch { number, anew: false, .. }] = actions(&mut epoch)[..] else { panic!() };
+    epoch.handle_reply(at(0), number, Source::Asked, Ok(FetchReply::Refused(Refusal::CursorUnknown)), 0);
+    let [Action::Fetch { number, anew: true, by_clock: true, .. }] = actions(&mut epoch)[..] else { panic!() };
+    epoch.handle_heartbeat(at(0), number, &elsewhere, 0);
+    assert!(matches!(actions(&mut epoch)[..], [Action::Fetch { anew: false, by_clock: true, .. }]));
 
     // A peer that lives, and sends nothing that can be used, is no better than before.
     let mut failing = machine(Some(2));
