@@ -539,11 +539,10 @@ impl PeerMachine {
         match self.read {
             // The log goes on under another epoch: our cursor there is worth nothing any more.
             // That is asked once: a new connection begins with a heartbeat, and each would cut off the answer.
+            Some(read) if read.0.epoch != heartbeat.head.epoch && (self.by_clock || self.turning) => {}
             Some(read) if read.0.epoch != heartbeat.head.epoch => {
-                if !self.by_clock && !self.turning {
-                    self.turning = true;
-                    return self.fetch(now, to, true);
-                }
+                self.turning = true;
+                return self.fetch(now, to, true);
             }
             Some(read) => {
                 // It travels apart from what is pushed, so it may be older than that.
