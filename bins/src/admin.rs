@@ -18,7 +18,6 @@ use crate::node::{Ask, Node};
 
 /// How long a command waits for a node that holds the store and does not listen yet, and a node for a command that holds it.
 const STARTING: Duration = Duration::from_secs(3);
-const AGAIN: Duration = Duration::from_millis(50);
 
 /// The longest line: a batch of events at their bounds.
 const MAX_LINE: u64 = 64 * 1024 * 1024;
@@ -78,25 +77,11 @@ async fn converse(stream: UnixStream, node: Arc<Node>) {
     }
 }
 
-/// Opens the store of a node that is to serve. A command may have it open for a moment (`status` from a timer, say), and is no
-/// reason for a start to fail; another node that serves is.
+/// Opens the store of a node that is to serve. Another node that serves is a reason to fail.
 pub(crate) async fn open_to_serve(config: NodeConfig) -> Result<Node> {
-    let deadline = Instant::now() + STARTING;
-    let mut told = false;
-    loop {
-        match Node::open(config.clone(), true).await {
-            Err(error)
-                if is_in_use(&error)
-                    && Instant::now() < deadline
-                    && UnixStream::connect(config.socket()).await.is_err() =>
-            {
-                if !std::mem::replace(&mut told, true) {
-                    tracing::info!("waiting for the store: {error}");
-                }
-                tokio::time::sleep(AGAIN).await;
-            }
-            opened => return opened,
-        }
+    match Backend::open_as(config.clone(), true).await? {
+        Backend::Direct(node) => Ok(*node),
+        Backend::Serving(_) => Node::open(config, true).await,
     }
 }
 
@@ -143,16 +128,25 @@ impl Backend {
     }
 
     pub(crate) async fn open(config: NodeConfig) -> Result<Self> {
+        Self::open_as(config, false).await
+    }
+
+    async fn open_as(config: NodeConfig, serving: bool) -> Result<Self> {
         let deadline = Instant::now() + STARTING;
+        let mut waits = false;
         loop {
             if let Ok(stream) = UnixStream::connect(config.socket()).await {
                 return Ok(Self::Serving(Box::new(BufReader::new(stream))));
             }
-            match Node::open(config.clone(), false).await {
+            match Node::open(config.clone(), serving).await {
                 Ok(node) => return Ok(Self::Direct(Box::new(node))),
-                // A node that is just starting holds the store before it listens.
+                // A node that is just starting holds the store before it listens, and a command (`status` from a timer, say)
+                // for a moment.
                 Err(error) if is_in_use(&error) && Instant::now() < deadline => {
-                    tokio::time::sleep(AGAIN).await;
+                    if !std::mem::replace(&mut waits, true) {
+                        tracing::info!("waiting for the store: {error}");
+                    }
+                    tokio::time::sleep(Duration::from_millis(50)).await;
                 }
                 Err(error) => return Err(error),
             }

@@ -55,8 +55,12 @@ pub(crate) fn replace(data: &Path, ready: &Path, why: &str) -> Result<Option<Pat
     Ok(aside)
 }
 
+fn parent_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
 fn sync_parent(path: &Path) -> Result<()> {
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let parent = parent_of(path);
     fs::File::open(parent).and_then(|dir| dir.sync_all()).with_context(|| format!("{}", parent.display()))
 }
 
@@ -72,23 +76,20 @@ fn verified(dir: &Path) -> Result<LogView> {
     Ok(view)
 }
 
-/// What a replacement that was cut short left beside a data directory that is not there.
-pub(crate) fn cut_short(data: &Path) -> Option<PathBuf> {
-    let name = format!("{}.", data.file_name()?.to_str()?);
-    let parent = data.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut left: Vec<_> = fs::read_dir(parent).ok()?.filter_map(|entry| Some(entry.ok()?.path())).collect();
-    left.retain(|path| {
-        let rest = path.file_name().and_then(|file| file.to_str()).and_then(|file| file.strip_prefix(&name));
-        rest.is_some_and(|rest| rest.starts_with(BEFORE_RESTORE) || rest.starts_with(BEFORE_REPAIR))
-    });
-    // The newest, by its name.
-    left.sort();
-    left.pop().filter(|_| !data.exists())
+/// What a replacement that was cut short left beside a data directory that is not there: what was moved aside last.
+fn cut_short(data: &Path) -> Option<PathBuf> {
+    let (name, others) = (data.file_name()?.to_str()?, fs::read_dir(parent_of(data)).ok()?);
+    let since = |path: &Path| -> Option<i64> {
+        let rest = path.file_name()?.to_str()?.strip_prefix(name)?.strip_prefix('.')?;
+        [BEFORE_RESTORE, BEFORE_REPAIR].iter().find_map(|why| rest.strip_prefix(why)?.strip_prefix('-')?.parse().ok())
+    };
+    let aside = others.filter_map(|entry| Some(entry.ok()?.path())).filter_map(|path| Some((since(&path)?, path)));
+    aside.max().map(|(_, path)| path)
 }
 
 /// A new store in its place would be another cortex.
 pub(crate) fn must_not_be_cut_short(data: &Path) -> Result<()> {
-    let Some(before) = cut_short(data) else { return Ok(()) };
+    let Some(before) = Some(data).filter(|data| !data.exists()).and_then(cut_short) else { return Ok(()) };
     bail!(
         "{} is not there, and {} is: a restore or a repair was cut short. `mv` that back to its name, and do it again",
         data.display(),

@@ -143,6 +143,8 @@ fn a_restore_that_was_cut_short_is_not_taken_for_a_node_that_never_was() {
     let data = place.dir.path().join("data");
     let aside = place.dir.path().join("data.before-restore-1795000000000000");
     std::fs::rename(&data, &aside).unwrap();
+    // Of a repair long ago.
+    std::fs::create_dir(place.dir.path().join("data.damaged-1600000000000000")).unwrap();
     for command in ["init", "serve", "status"] {
         let (code, _, err) = place.run(&[command]);
         assert!(code == 1 && err.contains("cut short") && err.contains(text(&aside)), "{command}: {err}");
