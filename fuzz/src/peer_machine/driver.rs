@@ -324,7 +324,7 @@ impl Driver {
         let wrong = (Some(heartbeat.from) != self.peer).then_some(ErrorCategory::Protocol);
         if self.read.is_some_and(|epoch| epoch != heartbeat.head.epoch) {
             // Asked anew, once.
-            self.idle_questions = 0;
+            (self.read, self.idle_questions) = (None, 0);
         }
         let (now, chance) = (self.moment(), self.chance());
         self.machine.handle_heartbeat(now, number, heartbeat, chance);

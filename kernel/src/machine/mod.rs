@@ -236,8 +236,6 @@ pub struct PeerMachine {
     asked_anew: bool,
     /// Asked without a cursor, it said since the last success that its log was rewritten meanwhile.
     rewritten: bool,
-    /// Asked anew because its heartbeat spoke of another epoch, and not answered yet.
-    turning: bool,
     number: u64,
     token: u64,
     asked_at: Duration,
@@ -276,7 +274,6 @@ impl PeerMachine {
             inspections: 0,
             asked_anew: false,
             rewritten: false,
-            turning: false,
             number: 0,
             token: 0,
             asked_at: Duration::ZERO,
@@ -427,7 +424,6 @@ impl PeerMachine {
         self.peer = None;
         self.read = None;
         self.behind_since = None;
-        self.turning = false;
     }
 
     fn identify(&mut self) {
@@ -503,7 +499,6 @@ impl PeerMachine {
             return;
         }
         self.pushed = source == Source::Pushed;
-        self.turning = false;
         match answer {
             Ok(FetchReply::Batch(batch)) => {
                 self.pending = Some(Pending {
@@ -513,10 +508,9 @@ impl PeerMachine {
                 });
                 self.actions.push_back(Action::Ingest { number, batch: Box::new(batch) });
             }
-            Ok(FetchReply::Refused(Refusal::CursorUnknown)) if !self.by_clock => self.ask_by_clock(now),
-            // Its log was rewritten while it answered: asked without a cursor, nothing else is called so.
-            Ok(FetchReply::Refused(Refusal::CursorUnknown)) if !self.rewritten => {
-                self.rewritten = true;
+            // Asked without a cursor, that is so where its log was rewritten while it answered: once more, then.
+            Ok(FetchReply::Refused(Refusal::CursorUnknown)) if !(self.by_clock && self.rewritten) => {
+                self.rewritten = self.by_clock;
                 self.ask_by_clock(now);
             }
             Ok(FetchReply::Refused(Refusal::Fork { origin, counter, .. })) => {
@@ -538,10 +532,10 @@ impl PeerMachine {
         }
         match self.read {
             // The log goes on under another epoch: our cursor there is worth nothing any more.
-            // That is asked once: a new connection begins with a heartbeat, and each would cut off the answer.
-            Some(read) if read.0.epoch != heartbeat.head.epoch && (self.by_clock || self.turning) => {}
+            // How far we read is worth nothing under another epoch, and is forgotten: a new connection begins with a heartbeat,
+            // and each would cut off the answer to what the one before asked.
             Some(read) if read.0.epoch != heartbeat.head.epoch => {
-                self.turning = true;
+                self.read = None;
                 return self.fetch(now, to, true);
             }
             Some(read) => {
