@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::invariants;
-use super::network::SECOND;
+use super::network::{MILLI, SECOND};
 use super::node::Open;
 use super::world::{Packet, What, World};
 use crate::codec::EventView;
@@ -12,11 +12,27 @@ use crate::protocol::{Delivery, FetchReply, FetchRequest, Heads, Heartbeat, Know
 
 /// Batches of a live run that are sent at one go.
 const BURST: usize = 4;
+/// How many answers to a process may arrive after its end.
+const KEPT_ANSWERS: usize = 3;
 
 impl World {
     pub(super) fn send(&mut self, from: usize, to: usize, packet: Packet) {
+        if matches!(packet, Packet::Answer { .. }) {
+            let kept = self.answers.entry(to).or_default();
+            kept.truncate(KEPT_ANSWERS - 1);
+            kept.push_front(packet.clone());
+        }
         for delay in self.network.deliveries(from, to, &mut self.chance) {
             self.after(delay, What::Arrives { to, packet: Box::new(packet.clone()) });
+        }
+    }
+
+    /// A process came up: an answer to the one before it may still be on its way.
+    pub(super) fn answers_outlive(&mut self, node: usize) {
+        let Some(kept) = self.answers.remove(&node).filter(|_| self.stormy && self.chance.one_in(2)) else { return };
+        for packet in kept {
+            let delay = self.chance.between(MILLI, SECOND);
+            self.after(delay, What::Arrives { to: node, packet: Box::new(packet) });
         }
     }
 

@@ -1,7 +1,7 @@
 //! The world: virtual time, a queue of what is to happen, and what each thing does. One thread, no clock but its own.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::time::Duration;
 
 use super::Found;
@@ -95,6 +95,8 @@ pub(super) struct World {
     pub(super) network: Network,
     pub(super) truth: Truth,
     pub(super) byzantine: Byzantine,
+    /// By asker, the answers that were last sent to it.
+    pub(super) answers: BTreeMap<usize, VecDeque<Packet>>,
     pub(super) found: Found,
     /// Whether faults still happen.
     pub(super) stormy: bool,
@@ -123,6 +125,7 @@ impl World {
             network,
             truth: Truth::default(),
             byzantine,
+            answers: BTreeMap::new(),
             found: Found::default(),
             stormy: true,
             trace: 0,
@@ -282,6 +285,7 @@ impl World {
             // An error here would be one of an invariant, and shows at the next step.
             let _ = self.act(node, cortex);
         }
+        self.answers_outlive(node);
         let run = self.nodes[node].run;
         self.after(MILLI, What::Replay { node, run });
         self.after(10 * SECOND, What::Heartbeats { node, run });
