@@ -19,6 +19,11 @@ use crate::node::{Ask, Node};
 /// How long a command waits for a node that holds the store and does not listen yet, and a node for a command that holds it.
 const STARTING: Duration = Duration::from_secs(3);
 
+/// How long a node that serves may say nothing before it counts as hanging. One that works on a command says so.
+const SILENCE: Duration = Duration::from_secs(10);
+/// How often it says so.
+const WORKING_EVERY: Duration = Duration::from_secs(2);
+
 /// The longest line: a batch of events at their bounds.
 const MAX_LINE: u64 = 64 * 1024 * 1024;
 
@@ -62,7 +67,16 @@ async fn converse(stream: UnixStream, node: Arc<Node>) {
     let mut reader = BufReader::new(read);
     while let Ok(Some(line)) = read_line(&mut reader).await {
         let answer = match serde_json::from_str::<Ask>(&line) {
-            Ok(ask) => node.answer(ask).await,
+            Ok(ask) => {
+                let mut answer = std::pin::pin!(node.answer(ask));
+                loop {
+                    match tokio::time::timeout(WORKING_EVERY, &mut answer).await {
+                        Ok(answer) => break answer,
+                        // Whoever asked may be gone: what was begun is finished all the same.
+                        Err(_) => drop(write.write_all(b"{\"working\":true}\n").await),
+                    }
+                }
+            }
             Err(error) => {
                 Err(anyhow::anyhow!("this node does not know that command ({error}); are both of one version?"))
             }
@@ -87,6 +101,22 @@ pub(crate) async fn open_to_serve(config: NodeConfig) -> Result<Node> {
 
 fn is_in_use(error: &anyhow::Error) -> bool {
     error.downcast_ref::<StoreError>().is_some_and(|error| error.kind() == StoreErrorKind::InUse)
+}
+
+/// What is done with a node that serves, unless it hangs.
+async fn in_time<T>(
+    stream: &mut BufReader<UnixStream>,
+    what: impl AsyncFnOnce(&mut BufReader<UnixStream>) -> T,
+) -> Result<T> {
+    let process = stream.get_ref().peer_cred().ok().and_then(|peer| peer.pid());
+    tokio::time::timeout(SILENCE, what(stream)).await.map_err(|_| {
+        anyhow::anyhow!(
+            "the node that serves (process {}) says nothing for {} s: it is stopped, or hangs; look at its log and at the disk, then \
+             restart it",
+            process.map_or_else(|| "unknown".to_owned(), |process| process.to_string()),
+            SILENCE.as_secs()
+        )
+    })
 }
 
 /// Whoever answers a command: a node that serves, or the store opened for this one command.
@@ -158,12 +188,16 @@ impl Backend {
             Self::Direct(node) => node.answer(ask).await,
             Self::Serving(stream) => {
                 let line = format!("{}\n", serde_json::to_string(&ask)?);
-                stream.write_all(line.as_bytes()).await.context("the node that serves went away")?;
-                let line = read_line(stream).await?.context("the node that serves went away")?;
-                let mut answer: Value = serde_json::from_str(&line)?;
-                match answer.get("error").and_then(Value::as_str) {
-                    Some(error) => bail!("{error}"),
-                    None => Ok(answer["ok"].take()),
+                let written = in_time(stream, async |stream| stream.write_all(line.as_bytes()).await).await?;
+                written.context("the node that serves went away")?;
+                loop {
+                    let line = in_time(stream, async |stream| read_line(stream).await).await??;
+                    let mut answer: Value = serde_json::from_str(&line.context("the node that serves went away")?)?;
+                    match (answer.get("error").and_then(Value::as_str), answer.get("working")) {
+                        (Some(error), _) => bail!("{error}"),
+                        (None, Some(_)) => {}
+                        (None, None) => return Ok(answer["ok"].take()),
+                    }
                 }
             }
         }

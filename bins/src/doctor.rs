@@ -107,12 +107,13 @@ fn tell(finding: &Finding) -> Result<()> {
 }
 
 async fn examine(config: &NodeConfig, findings: &mut Findings) {
-    let status = node(config, findings).await;
+    let serves = tokio::net::UnixStream::connect(config.socket()).await.is_ok();
+    let status = node(config, serves, findings).await;
     key(config, status.as_ref(), findings);
     certificates(config, findings);
     limits(status.as_ref(), findings);
     disk(config, findings);
-    addresses(config, status.is_some(), findings).await;
+    addresses(config, serves, findings).await;
     peers(config, status.as_ref(), findings).await;
 }
 
@@ -216,9 +217,8 @@ fn limits(status: Option<&Value>, findings: &mut Findings) {
     }
 }
 
-/// Asks the node that serves.
-async fn node(config: &NodeConfig, findings: &mut Findings) -> Option<Value> {
-    let serves = tokio::net::UnixStream::connect(config.socket()).await.is_ok();
+/// Asks the node that serves, or looks whether its store opens.
+async fn node(config: &NodeConfig, serves: bool, findings: &mut Findings) -> Option<Value> {
     let asked = async {
         let mut backend = Backend::open(config.clone()).await?;
         let status = backend.ask(Ask::Status).await;
@@ -228,7 +228,12 @@ async fn node(config: &NodeConfig, findings: &mut Findings) -> Option<Value> {
     let status = match asked.await {
         Ok(status) => status,
         Err(error) => {
-            findings.add("node", Level::Fail, told(&error), "");
+            let remedy = if serves {
+                "what follows was looked at without it"
+            } else {
+                "mend that; then start it with `antiphon serve`"
+            };
+            findings.add("node", Level::Fail, told(&error), remedy);
             return None;
         }
     };

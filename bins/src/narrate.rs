@@ -1,7 +1,7 @@
 //! What happens to peers, told as it happens: the first failure of a kind in full with its remedy, repetitions briefly, and
 //! that a peer is back. Pure.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use serde_json::Value;
 
@@ -21,7 +21,7 @@ pub(crate) struct Narrator {
 impl Narrator {
     /// What there is to tell since the last time.
     pub(crate) fn news(&mut self, peers: &Value) -> Vec<String> {
-        let mut news = Vec::new();
+        let mut news = self.forgotten(peers);
         for peer in peers.as_array().into_iter().flatten() {
             let text = |key: &str| peer[key].as_str().unwrap_or_default().to_owned();
             let (name, state, error) = (text("name"), text("state"), text("last_error"));
@@ -60,6 +60,16 @@ impl Narrator {
         news
     }
 
+    /// Peers that are not configured any more; one that comes back under the name begins anew.
+    fn forgotten(&mut self, peers: &Value) -> Vec<String> {
+        let here: BTreeSet<_> =
+            peers.as_array().into_iter().flatten().filter_map(|peer| peer["name"].as_str()).collect();
+        self.told.retain(|name, _| here.contains(name.as_str()));
+        let gone: Vec<_> = self.states.keys().filter(|name| !here.contains(name.as_str())).cloned().collect();
+        gone.iter().for_each(|name| drop(self.states.remove(name)));
+        gone.into_iter().map(|name| format!("{name} is no peer any more")).collect()
+    }
+
     /// What was told lately, oldest first.
     pub(crate) fn recent(&self) -> impl Iterator<Item = &str> {
         self.recent.iter().map(String::as_str)
@@ -94,5 +104,9 @@ mod tests {
         assert_eq!(narrator.recent().count(), 5);
         narrator.news(&peer("refused", Some("auth"), 1));
         assert_eq!(narrator.news(&peer("connecting", None, 0)), ["bravo is connecting"], "reset, and not reached yet");
+        narrator.news(&peer("refused", Some("auth"), 1));
+        assert_eq!(narrator.news(&json!([])), ["bravo is no peer any more"]);
+        assert!(narrator.news(&json!([])).is_empty());
+        assert_eq!(narrator.news(&peer("live", None, 0)), ["bravo is live"], "nothing of the one before is left");
     }
 }

@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 use tokio::io::AsyncReadExt as _;
 
 use crate::admin::Backend;
+use crate::chain::told;
 use crate::cli::{
     AppendArgs, BenchCommand, Cli, Command, ConfigCommand, ForkCommand, InitArgs, ReplayCommand, ResolveArgs,
 };
@@ -194,6 +195,9 @@ fn reloaded(changes: &Value) -> String {
 /// How often a watched status is asked for.
 const WATCH_EVERY: std::time::Duration = std::time::Duration::from_secs(2);
 
+/// What is told where there is nothing to watch.
+const NOBODY: &str = "no node serves; this waits until one does";
+
 /// Never opens the store itself: a node that is to start must find it free.
 async fn watch(file: &Path, json: bool) -> Result<()> {
     let mut narrator = Narrator::default();
@@ -201,29 +205,36 @@ async fn watch(file: &Path, json: bool) -> Result<()> {
     let mut every = tokio::time::interval(WATCH_EVERY);
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut stopped = std::pin::pin!(tokio::signal::ctrl_c());
-    // Whether it was said that no node serves.
-    let mut alone = false;
+    // What keeps from seeing a status, if anything, as it was told last.
+    let mut trouble = None;
     loop {
         let look = async {
             every.tick().await;
             match Backend::serving(file).await? {
-                // One that goes away meanwhile serves no more than one that was not there.
-                Some(mut backend) => Ok(backend.ask(Ask::Status).await.ok()),
-                None => Ok(None),
+                Some(mut backend) => Ok(backend.ask(Ask::Status).await.map_err(|error| told(&error))),
+                None => Ok(Err(NOBODY.to_owned())),
             }
         };
-        let looked: Result<Option<Value>> = tokio::select! {
+        let looked: Result<Result<Value, String>> = tokio::select! {
             _ = &mut stopped => return Ok(()),
             looked = look => looked,
         };
-        let Some(status) = looked? else {
-            if !std::mem::replace(&mut alone, true) {
-                let text = "no node serves; this waits until one does";
-                show::line(&if json { json!({ "serving": false }).to_string() } else { text.to_owned() })?;
+        let status = match looked? {
+            Ok(status) => status,
+            Err(text) => {
+                if trouble.as_ref() != Some(&text) {
+                    let serving = text != NOBODY;
+                    show::line(&if json {
+                        json!({ "serving": serving, "error": text }).to_string()
+                    } else {
+                        text.clone()
+                    })?;
+                }
+                trouble = Some(text);
+                continue;
             }
-            continue;
         };
-        alone = false;
+        trouble = None;
         let news = narrator.news(&status["peers"]);
         if json {
             show::line(&status.to_string())?;

@@ -1,14 +1,15 @@
 //! What the program says of itself: doctor, unit, manual.
 
-use std::io::{BufRead as _, BufReader};
-use std::os::unix::net::UnixDatagram;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::process::Stdio;
 use std::time::Duration;
 
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use super::{Running, at, node};
-use crate::support::{Place, antiphon, free_port, until};
+use crate::support::{Place, antiphon, free_port, outcome, until};
 
 #[test]
 fn the_doctor_finds_what_is_wrong_and_says_what_to_do() {
@@ -92,4 +93,38 @@ fn whoever_watches_waits_for_a_node_and_keeps_none_from_starting() {
     nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).unwrap();
     let status = until("it ends", || watching.0.try_wait().unwrap());
     assert!(status.success(), "{status}");
+}
+
+/// It took the connection and says nothing: stopped, or at a disk that does not answer.
+#[test]
+fn a_node_that_hangs_is_told_of_in_time_and_by_its_process() {
+    let [a, am, gone] = [(); 3].map(|()| free_port());
+    let alpha = Place::new(&node("alpha", a, am, &[("gone", at(gone))]));
+    let serving = alpha.serve();
+    serving.signal(Signal::SIGSTOP);
+    let commands = [["status", "--check"], ["doctor", "--json"], ["reload", "--json"], ["peers", "--json"]];
+    let asked = commands.map(|args| {
+        let (out, err) = (Stdio::piped(), Stdio::piped());
+        antiphon(&alpha.config).args(args).stdout(out).stderr(err).spawn().unwrap()
+    });
+    for (child, args) in asked.into_iter().zip(commands) {
+        let (code, out, err) = outcome(&child.wait_with_output().unwrap());
+        let told = if args[0] == "doctor" { &out } else { &err };
+        assert!(code == 1 && told.contains("says nothing for 10 s"), "{args:?}: {out}{err}");
+        assert!(told.contains(&format!("process {}", serving.id())), "{args:?}: {told}");
+        if args[0] == "doctor" {
+            let found: Value = serde_json::from_str(&out).unwrap();
+            let checks: Vec<_> = found["findings"].as_array().unwrap().iter().map(|one| &one["check"]).collect();
+            assert!(checks.contains(&&json!("peer gone")) && !checks.contains(&&json!("listen.https")), "{checks:?}");
+        }
+    }
+    // One that only takes long is waited for.
+    serving.signal(Signal::SIGCONT);
+    assert_eq!(alpha.run(&["status", "--check"]).0, 0);
+    let line = "{\"ask\":\"log\",\"after\":5,\"limit\":1,\"wait_ms\":3000}\n";
+    let mut socket = UnixStream::connect(alpha.dir.path().join("data/antiphon.sock")).unwrap();
+    socket.write_all(line.as_bytes()).unwrap();
+    let mut said = BufReader::new(socket).lines().map(Result::unwrap);
+    assert_eq!(said.next().unwrap(), "{\"working\":true}");
+    assert!(said.find(|line| !line.contains("working")).unwrap().starts_with("{\"ok\":"));
 }
