@@ -1,5 +1,7 @@
 //! A federation's state about its peers: raw by key, or typed, and both reach the same data.
 
+use std::ops::ControlFlow;
+
 use crate::clock::VClock;
 use crate::codec::{encode_cursor, encode_health, encode_timestamp};
 use crate::config::PeerMode;
@@ -8,7 +10,7 @@ use crate::health::PeerHealth;
 use crate::ids::{CortexId, EventId, PeerName};
 use crate::log::{LogHandle, Pin, put_pin, read_cursor, read_health, read_pin, read_seen};
 use crate::machine::{Lag, Phase};
-use crate::store::{Batch, Family, StoreError, keys};
+use crate::store::{Batch, Family, KeyRange, StoreError, keys};
 use crate::time::Timestamp;
 
 /// The key of a peer's pinned identity: `peer:<name>:cortex_id`.
@@ -132,6 +134,20 @@ pub struct State {
 pub fn read_free(store: &dyn crate::store::Store, key: &str) -> Result<Option<String>, StoreError> {
     let bytes = store.get(Family::Meta, &keys::state(key))?;
     Ok(bytes.map(|b| String::from_utf8_lossy(&b).into_owned()))
+}
+
+/// The keys of an application's own that begin so, from a store before its log runs.
+///
+/// # Errors
+/// [`StoreError`].
+pub fn free_keys(store: &dyn crate::store::Store, prefix: &str) -> Result<Vec<String>, StoreError> {
+    let (from, start) = (keys::state(""), keys::state(prefix));
+    let mut found = Vec::new();
+    store.scan(Family::Meta, KeyRange::prefix(&start), &mut |key, _| {
+        found.push(String::from_utf8_lossy(&key[from.len()..]).into_owned());
+        ControlFlow::Continue(())
+    })?;
+    Ok(found)
 }
 
 enum Key {

@@ -373,6 +373,9 @@ impl<'a> Planning<'_, 'a> {
             }
         }
         for (origin, theirs) in batch.heads.iter().filter(|(o, _)| !self.seen.contains_key(o)) {
+            if theirs.counter == 0 && theirs.digest != Digest::ZERO {
+                return Err(IngestError::Protocol { rule: "it has a digest of nothing" });
+            }
             if asked.withhold.get(origin) == Some(theirs) {
                 self.plan.healed.push(origin);
                 continue;

@@ -598,6 +598,10 @@ impl PeerMachine {
     /// A difference is said to exist: where it begins, and whether it does, is found out before anything is believed.
     fn inspect(&mut self, now: Now, origin: Origin, counter: u64, chance: u64) {
         let Some(to) = self.peer else { return };
+        if counter == 0 {
+            // Before their first events no two histories differ.
+            return self.fail(now, ErrorCategory::Protocol, chance);
+        }
         self.inspections += 1;
         if self.inspections > MAX_INSPECTIONS {
             return self.fail(now, ErrorCategory::Fork, chance);

@@ -431,6 +431,18 @@ fn a_fork_that_cannot_be_shown_is_a_failure() {
     assert_eq!(machine.health().last_error, Some(ErrorCategory::Fork));
 }
 
+/// Found by the simulator, seed 5989: the search for the first difference underflowed.
+#[test]
+fn a_fork_before_the_first_event_is_none() {
+    let mut machine = machine(Some(2));
+    let number = fetching(&mut machine);
+    let Refusal::Fork { origin, digest, .. } = fork() else { panic!("it is a fork") };
+    let nothing = Refusal::Fork { origin, counter: 0, digest };
+    machine.handle_reply(at(1), number, Source::Asked, Ok(FetchReply::Refused(nothing)), 0);
+    assert!(actions(&mut machine).iter().all(|action| !matches!(action, Action::Inspect { .. })));
+    assert_eq!(machine.health().last_error, Some(ErrorCategory::Protocol));
+}
+
 #[test]
 fn a_peer_that_claims_forks_without_end_is_not_heard_without_end() {
     let mut machine = machine(Some(2));

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use antiphon_kernel::clock::VClock;
 use antiphon_kernel::cursor::Seq;
+use antiphon_kernel::digest::Digest;
 use antiphon_kernel::event::Draft;
-use antiphon_kernel::ids::Dot;
+use antiphon_kernel::ids::{Dot, Epoch, Origin};
 use antiphon_kernel::log::{AppendError, Context, Log, LogHandle, LogOptions, OpenError, verify};
-use antiphon_kernel::protocol::{EventBatch, FetchReply, Heads, Refusal, Scope};
+use antiphon_kernel::protocol::{ChainHead, EventBatch, FetchReply, Heads, Refusal, Scope};
 use antiphon_kernel::store::{Durability, Family, Store, StoreErrorKind};
 use antiphon_kernel::testing::MemoryStore;
 use antiphon_kernel::time::Timestamp;
@@ -139,12 +140,17 @@ fn batches_that_break_a_rule_change_nothing() {
         nodes[1].append("a", &VClock::new(), now(), Durability::Sync);
     }
     type Break = fn(&mut EventBatch);
-    let breaks: [(&str, Break); 9] = [
+    let breaks: [(&str, Break); 10] = [
         ("another cortex", |b| b.from = crate::support::cortex_id(7)),
         ("several epochs", |b| b.last.epoch = antiphon_kernel::ids::Epoch::new(1)),
         ("backwards", |b| b.head.seq = Seq::new(1)),
         ("outside of the run", |b| b.events[0].0 = Seq::new(99)),
         ("lacks the chain head", |b| b.heads = Heads::default()),
+        ("a digest of nothing", |b| {
+            let (of, head) = (Origin::new(crate::support::cortex_id(7), Epoch::new(7)), Digest::of(b"nothing"));
+            let nothing = (of, ChainHead { counter: 0, digest: head });
+            b.heads = Heads::new(b.heads.iter().chain([nothing]).collect());
+        }),
         ("hole", |b| drop(b.events.remove(0))),
         ("hole", |b| drop(b.events.remove(1))),
         ("invalid", |b| b.events[0].1 = vec![9; 10].into()),
