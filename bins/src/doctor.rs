@@ -148,7 +148,7 @@ fn key(config: &NodeConfig, status: Option<&Value>, findings: &mut Findings) {
             "run it with the node's ANTIPHON_SHARED_KEY, or let federation.key_file name the key for both",
         );
     } else if let Err(error) = config.check_listeners(&keys) {
-        findings.add("key", Level::Fail, told(&error), "");
+        findings.add("key", Level::Fail, told(&error), "then `antiphon config check`");
     } else if used == 0 {
         findings.add(
             "key",
@@ -176,7 +176,7 @@ fn certificates(config: &NodeConfig, findings: &mut Findings) {
     let mut expiries: Vec<(String, PathBuf, Look)> = Vec::new();
     if let Some(TlsFiles { cert, key }) = config.tls_files() {
         if let Err(error) = Certificate::load(TlsFiles { cert: cert.clone(), key: key.clone() }, b"http/1.1") {
-            findings.add("certificate", Level::Fail, error.to_string(), "");
+            findings.add("certificate", Level::Fail, error.to_string(), "then `antiphon config check`");
         }
         if is_open_to_others(&key) {
             let says = format!("others than its owner may read {}", key.display());
@@ -191,9 +191,11 @@ fn certificates(config: &NodeConfig, findings: &mut Findings) {
     }
     for (check, file, look) in expiries {
         match look(&file, jiff::Timestamp::now()) {
-            Ok((_, Some(soon))) => findings.add(check, Level::Warn, soon, ""),
+            Ok((_, Some(soon))) => findings.add(check, Level::Warn, soon, "ask its authority for a new one"),
             Ok((until, None)) => findings.ok(check, format!("{} holds until {until}", file.display())),
-            Err(error) => findings.add(check, Level::Fail, told(&error), ""),
+            Err(error) => {
+                findings.add(check, Level::Fail, told(&error), "ask its authority for a new one, in PEM form")
+            }
         }
     }
 }
@@ -213,7 +215,7 @@ fn limits(status: Option<&Value>, findings: &mut Findings) {
             "`ulimit -n 65536`, or LimitNOFILE=65536 in its unit",
         ),
         Some(soft) => findings.ok("open files", format!("{whose} may open {soft}")),
-        None => findings.add("open files", Level::Warn, "their limit is not known", ""),
+        None => findings.add("open files", Level::Warn, "their limit is not known", "look at `ulimit -n`"),
     }
 }
 

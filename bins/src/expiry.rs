@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use antiphon_transport_common::Validity;
 use anyhow::{Context as _, Result, bail};
 use jiff::Timestamp;
 use rustls::pki_types::CertificateDer;
@@ -41,16 +42,27 @@ pub(crate) fn of_any(file: &Path, now: Timestamp) -> Result<(String, Option<Stri
 
 /// Until when a certificate holds, in seconds since 1970, and what there is to say about it.
 fn judge_der(file: &Path, der: &[u8], now: Timestamp) -> Result<(i64, (String, Option<String>))> {
-    let (_, certificate) = x509_parser::parse_x509_certificate(der)
+    let validity = Validity::of(der)
         .map_err(|error| anyhow::anyhow!("the certificate in {} does not read: {error}", file.display()))?;
-    let (from, until) = (certificate.validity().not_before.timestamp(), certificate.validity().not_after.timestamp());
+    let (from, until) = (seconds(validity.from), seconds(validity.until));
     Ok((until, judge(file, from, until, now.as_second())?))
 }
 
+const fn seconds(at: antiphon_kernel::time::Timestamp) -> i64 {
+    at.as_micros().div_euclid(1_000_000)
+}
+
 /// Until when a certificate in DER form holds, in seconds since 1970.
-pub(crate) fn until(der: &[u8]) -> Result<i64> {
-    let (_, certificate) = x509_parser::parse_x509_certificate(der)?;
-    Ok(certificate.validity().not_after.timestamp())
+pub(crate) fn until(der: &[u8]) -> Option<i64> {
+    Some(seconds(Validity::of(der).ok()?.until))
+}
+
+/// What there is to say of a certificate that is shown, read from this file once: that it ends soon, or is over.
+pub(crate) fn trouble(file: &Path, der: &[u8], now: Timestamp) -> Option<String> {
+    match judge_der(file, der, now) {
+        Ok((_, (_, soon))) => soon,
+        Err(error) => Some(error.to_string()),
+    }
 }
 
 /// Seconds since 1970, all three.

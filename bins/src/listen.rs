@@ -6,6 +6,7 @@ use antiphon_quic::{QuicServer, QuicServerOptions};
 use anyhow::{Context as _, Result};
 
 use crate::config::NodeConfig;
+use crate::expiry;
 
 #[derive(Default)]
 pub(crate) struct Servers {
@@ -21,6 +22,13 @@ impl Servers {
         let keyed = !shared_key.is_open();
         let allow_open = config.listen.allow_open;
         let tls = config.tls_files();
+        // It serves all the same, as one whose certificate ends while it runs does: it still pulls.
+        if let Some(trouble) = tls.as_ref().and_then(|files| match expiry::of(&files.cert, jiff::Timestamp::now()) {
+            Ok((_, soon)) => soon,
+            Err(error) => Some(error.to_string()),
+        }) {
+            tracing::warn!("{trouble}");
+        }
         let mut servers = Self::default();
         if let Some(addr) = config.listen.quic {
             let tls = tls.clone().context("listen.quic needs listen.tls")?;
@@ -49,14 +57,10 @@ impl Servers {
         quic.or_else(|| self.https.as_ref().and_then(HttpsServer::certificate))
     }
 
-    /// Takes up certificates that changed; this reads files.
-    pub(crate) fn refresh_certificates(&self) {
-        if let Some(server) = &self.https {
-            server.refresh_certificate();
-        }
-        if let Some(server) = &self.quic {
-            server.refresh_certificate();
-        }
+    /// Takes up certificates that changed, and says whether any did; this reads files.
+    pub(crate) fn refresh_certificates(&self) -> Result<bool> {
+        let https = self.https.as_ref().map_or(Ok(false), HttpsServer::refresh_certificate)?;
+        Ok(self.quic.as_ref().map_or(Ok(false), QuicServer::refresh_certificate)? || https)
     }
 
     /// Says in the log where the node can be reached.

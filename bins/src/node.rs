@@ -15,7 +15,7 @@ use antiphon_kernel::ids::{EventId, Origin, PeerName};
 use antiphon_kernel::log::{AppendError, Appended, Context as Seen, Fork, LogEntry, events_beside, verify};
 use antiphon_kernel::replay::{self, Conflict, OnFailure, ReplayHandle};
 use antiphon_kernel::state::PeerState;
-use antiphon_kernel::store::{Durability, StoreErrorKind};
+use antiphon_kernel::store::{Durability, Store, StoreError, StoreErrorKind};
 use antiphon_kernel::sync::Compared;
 use antiphon_kernel::time::Timestamp;
 use antiphon_kernel::transport::Transport;
@@ -168,8 +168,10 @@ const MODE_KEY: &str = "federation-mode";
 /// The most bytes of events that one answer to a command brings.
 const PAGE_BYTES: usize = 4 << 20;
 
+const PEER_MODE: &str = "peer-mode/";
+
 fn peer_mode_key(name: &PeerName) -> String {
-    format!("peer-mode/{name}")
+    format!("{PEER_MODE}{name}")
 }
 
 impl Node {
@@ -178,7 +180,7 @@ impl Node {
         let store = Arc::new(open_store(&config)?);
         let keys = config.shared_keys()?;
         let mut kernel = config.kernel(keys.first().cloned().unwrap_or_default());
-        apply_overrides(&store, &mut kernel)?;
+        let spent = apply_overrides(&*store, &mut kernel)?;
         if !serving {
             kernel.peers.clear();
         }
@@ -202,7 +204,7 @@ impl Node {
             .start()
             .await?;
         cortex.service().set_keys(&keys);
-        Ok(Self {
+        let node = Self {
             config: RwLock::new(Arc::new(config)),
             cortex,
             store,
@@ -214,7 +216,11 @@ impl Node {
             traffic: Mutex::default(),
             reloads: Mutex::default(),
             changing: tokio::sync::Mutex::default(),
-        })
+        };
+        if serving {
+            node.forget_overrides(&spent).await?;
+        }
+        Ok(node)
     }
 
     /// Begins to answer peers, where the configuration says so.
@@ -297,17 +303,33 @@ impl Node {
         locked(&self.servers).as_ref().map(Servers::wire_sent).unwrap_or_default()
     }
 
-    /// Until when the certificate that is shown holds, in seconds since 1970.
-    pub(crate) fn certificate_until(&self) -> Option<i64> {
-        let shown = locked(&self.servers).as_ref().and_then(Servers::certificate)?;
-        expiry::until(&shown).ok()
+    /// The certificate that is shown, in DER form.
+    fn certificate(&self) -> Option<Vec<u8>> {
+        locked(&self.servers).as_ref().and_then(Servers::certificate)
     }
 
-    /// Takes up certificates that changed; this reads files.
-    pub(crate) fn refresh_certificates(&self) {
-        if let Some(servers) = &*locked(&self.servers) {
-            servers.refresh_certificates();
+    /// Until when the certificate that is shown holds, in seconds since 1970.
+    pub(crate) fn certificate_until(&self) -> Option<i64> {
+        expiry::until(&self.certificate()?)
+    }
+
+    /// That the certificate which is shown ends soon, or is over.
+    pub(crate) fn certificate_trouble(&self) -> Option<String> {
+        let (shown, files) = (self.certificate()?, self.config().tls_files()?);
+        expiry::trouble(&files.cert, &shown, jiff::Timestamp::now())
+    }
+
+    /// Takes up certificates that changed, and says whether any did; this reads files.
+    pub(crate) fn refresh_certificates(&self) -> Result<bool> {
+        locked(&self.servers).as_ref().map_or(Ok(false), Servers::refresh_certificates)
+    }
+
+    /// Forgets what commands said and the file says by now as well, or of peers that it does not name.
+    pub(crate) async fn forget_overrides(&self, keys: &[String]) -> Result<()> {
+        for key in keys {
+            self.cortex.state().delete(key).await?;
         }
+        Ok(())
     }
 
     pub(crate) async fn answer(&self, ask: Ask) -> Result<Value> {
@@ -598,23 +620,34 @@ impl Node {
     async fn set_peer_mode(&self, name: &PeerName, mode: PeerMode) -> Result<Value> {
         let _alone = self.changing().await;
         self.known_peer(name)?;
-        self.cortex.state().set(&peer_mode_key(name), mode.as_str()).await?;
+        let config = self.config();
+        let written = config.federation.peers.iter().find(|peer| peer.name == *name).map(|peer| peer.mode);
+        self.override_file(&peer_mode_key(name), mode.as_str(), written == Some(mode)).await?;
         if self.serving {
             match mode {
                 PeerMode::Paused => self.cortex.syncer().pause(name).await?,
                 PeerMode::Sync => self.cortex.syncer().resume(name).await?,
             }
         }
-        Ok(json!({ "peer": name, "mode": mode }))
+        Ok(json!({ "peer": name, "mode": mode, "in_file": written }))
+    }
+
+    /// A command goes before the file for as long as it says something else: back at what stands there, the file counts again.
+    async fn override_file(&self, key: &str, value: &str, as_written: bool) -> Result<()> {
+        match as_written {
+            true => self.cortex.state().delete(key).await?,
+            false => self.cortex.state().set(key, value).await?,
+        }
+        Ok(())
     }
 
     async fn set_mode(&self, mode: FederationMode) -> Result<Value> {
         let _alone = self.changing().await;
-        let state = self.cortex.state();
-        state.set(MODE_KEY, mode.as_str()).await?;
+        let written = self.config().federation.mode;
+        self.override_file(MODE_KEY, mode.as_str(), written == mode).await?;
         self.cortex.service().set_mode(mode);
         self.cortex.syncer().set_mode(mode);
-        Ok(json!({ "mode": mode }))
+        Ok(json!({ "mode": mode, "in_file": written }))
     }
 }
 
@@ -643,19 +676,32 @@ fn open_store(config: &NodeConfig) -> Result<RocksStore> {
     })
 }
 
-/// What `set-mode`, `pause-peer` and `resume-peer` said outlives a restart and goes before the file.
-pub(crate) fn apply_overrides(store: &RocksStore, config: &mut antiphon_kernel::config::Config) -> Result<()> {
-    let read =
-        |key: &str| antiphon_kernel::state::read_free(store, key).context("what commands changed could not be read");
+/// What `set-mode`, `pause-peer` and `resume-peer` said outlives a restart and goes before the file. Gives the keys of what the
+/// file says as well by now, and of peers that are not in it any more: that is to be forgotten.
+pub(crate) fn apply_overrides(store: &dyn Store, config: &mut antiphon_kernel::config::Config) -> Result<Vec<String>> {
+    let spent = spend_overrides(store, config);
+    spent.context("what commands changed could not be read")
+}
+
+fn spend_overrides(store: &dyn Store, config: &mut antiphon_kernel::config::Config) -> Result<Vec<String>, StoreError> {
+    let read = |key: &str| antiphon_kernel::state::read_free(store, key);
+    let mut spent = antiphon_kernel::state::free_keys(store, PEER_MODE)?;
     if let Some(mode) = read(MODE_KEY)?.and_then(|m| m.parse().ok()) {
+        if config.mode == mode {
+            spent.push(MODE_KEY.to_owned());
+        }
         config.mode = mode;
     }
     for peer in &mut config.peers {
-        if let Some(mode) = read(&peer_mode_key(&peer.name))?.and_then(|m| m.parse().ok()) {
+        let key = peer_mode_key(&peer.name);
+        if let Some(mode) = read(&key)?.and_then(|m| m.parse().ok())
+            && mode != peer.mode
+        {
             peer.mode = mode;
+            spent.retain(|one| *one != key);
         }
     }
-    Ok(())
+    Ok(spent)
 }
 
 /// The one that begins so.

@@ -1,7 +1,7 @@
 //! Taking up a changed configuration while the node runs: read, check, compare, apply. Until all of it is known to be good,
 //! all stays as it is.
 
-use antiphon_kernel::config::{Config, SharedKey};
+use antiphon_kernel::config::{Config, PeerMode, SharedKey};
 use anyhow::{Result, bail};
 use serde_json::{Value, json};
 
@@ -35,17 +35,20 @@ async fn try_reload(node: &Node) -> Result<Value> {
     let key_changes = key_changes(node, &keys);
     let mut kernel = new.kernel(keys.first().cloned().unwrap_or_default());
     let written = kernel.clone();
-    apply_overrides(node.store(), &mut kernel)?;
+    let spent = apply_overrides(&**node.store(), &mut kernel)?;
     let overridden = overridden(&written, &kernel);
     let trust_changes = old.authorities != new.authorities;
     let accepted_changes = !node.cortex().service().accepts_just(&keys);
-    // The last thing that can fail: from here on all of it is taken up.
     node.cortex().syncer().can_take_up(&kernel)?;
+    // The last thing that can fail: from here on all of it is taken up.
+    let new_certificate = tokio::task::block_in_place(|| node.refresh_certificates())?;
     node.transports().set_shared_key(&kernel.shared_key);
     // What was opened under a key or an authority that is not valid any more is opened anew.
     let changes = node.cortex().reload(kernel, &keys, key_changes || trust_changes).await?;
-    tokio::task::block_in_place(|| node.refresh_certificates());
     node.set_config(new);
+    node.forget_overrides(&spent).await?;
+    let certificate_trouble = node.certificate_trouble();
+    certificate_trouble.iter().for_each(|trouble| tracing::warn!("{trouble}"));
     let names = |peers: &[antiphon_kernel::config::PeerConfig]| {
         peers.iter().map(|peer| peer.name.to_string()).collect::<Vec<_>>()
     };
@@ -60,6 +63,9 @@ async fn try_reload(node: &Node) -> Result<Value> {
         "key_changed": key_changes,
         "accepted_keys_changed": accepted_changes,
         "authorities_changed": trust_changes,
+        "certificate_changed": new_certificate,
+        "certificate_until": crate::status::certificate_until(node),
+        "certificate_trouble": certificate_trouble,
         "keys": keys.len(),
         "overridden": overridden,
     }))
@@ -111,11 +117,19 @@ fn fixed(old: &NodeConfig, new: &NodeConfig) -> Vec<&'static str> {
 fn overridden(written: &Config, used: &Config) -> Vec<String> {
     let mut found = Vec::new();
     if written.mode != used.mode {
-        found.push(format!("mode is {}, since `antiphon set-mode` said so", used.mode));
+        let (used, written) = (used.mode, written.mode);
+        found.push(format!(
+            "mode is {used}, since `antiphon set-mode` said so, until it says {written} as the file does"
+        ));
     }
     for (written, used) in written.peers.iter().zip(&used.peers) {
         if written.mode != used.mode {
-            found.push(format!("{} is {}, since a command said so", used.name, used.mode));
+            let (name, mode) = (&used.name, used.mode);
+            let (said, back) = match mode {
+                PeerMode::Paused => ("pause-peer", "resume-peer"),
+                PeerMode::Sync => ("resume-peer", "pause-peer"),
+            };
+            found.push(format!("{name} is {mode}, since `antiphon {said}` said so, until `antiphon {back} {name}`"));
         }
     }
     found

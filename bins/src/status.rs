@@ -77,11 +77,15 @@ fn about(node: &Node, now: Timestamp) -> Result<Value> {
         "read_only": view.failure(),
         "disk_free_bytes": view.store().free_bytes().ok().flatten(),
         "disk_floor_bytes": cortex.syncer().min_free(),
-        "certificate_until": node.certificate_until().and_then(|until| {
-            Some(jiff::Timestamp::from_second(until).ok()?.strftime("%F").to_string())
-        }),
+        "certificate_until": certificate_until(node),
+        "certificate_trouble": node.certificate_trouble(),
         "replayers": replayers,
     }))
+}
+
+/// Until which day the certificate holds that is shown.
+pub(crate) fn certificate_until(node: &Node) -> Option<String> {
+    Some(jiff::Timestamp::from_second(node.certificate_until()?).ok()?.strftime("%F").to_string())
 }
 
 fn peer_json(peer: &PeerState, floor: u64, now: Timestamp) -> Value {

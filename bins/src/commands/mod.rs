@@ -81,7 +81,9 @@ pub(crate) async fn run(cli: Cli) -> Result<()> {
         Command::PausePeer { name } => set_peer(file, name, PeerMode::Paused, json).await,
         Command::ResumePeer { name } => set_peer(file, name, PeerMode::Sync, json).await,
         Command::SetMode { mode } => {
-            done(ask(file, Ask::SetMode { mode }).await?, json, &format!("mode is now {mode}"))
+            let answer = ask(file, Ask::SetMode { mode }).await?;
+            let text = format!("mode is now {mode}{}", beside_the_file(&answer));
+            done(answer, json, &text)
         }
         Command::Verify { repair: true, .. } => repair(file, json),
         Command::Verify { peer: Some(peer), .. } => {
@@ -185,10 +187,14 @@ fn reloaded(changes: &Value) -> String {
     if changes["authorities_changed"] == true {
         lines.push("other authorities are trusted; connections were opened anew".to_owned());
     }
+    if changes["certificate_changed"] == true {
+        lines.push(format!("another certificate is shown; it holds until {}", text_of(&changes["certificate_until"])));
+    }
     lines.extend(changes["overridden"].as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned));
     if lines.is_empty() {
         lines.push("nothing changed".to_owned());
     }
+    lines.extend(changes["certificate_trouble"].as_str().map(str::to_owned));
     lines.join("\n")
 }
 
@@ -347,11 +353,22 @@ fn done(answer: Value, json: bool, text: &str) -> Result<()> {
 }
 
 async fn set_peer(file: &Path, name: antiphon_kernel::ids::PeerName, mode: PeerMode, json: bool) -> Result<()> {
+    let answer = ask(file, Ask::SetPeerMode { name: name.clone(), mode }).await?;
     let text = match mode {
         PeerMode::Paused => format!("{name} is paused: not pulled, still served"),
         PeerMode::Sync => format!("{name} is pulled again"),
     };
-    done(ask(file, Ask::SetPeerMode { name, mode }).await?, json, &text)
+    done(answer.clone(), json, &(text + &beside_the_file(&answer)))
+}
+
+/// That a command goes before the file, where it does.
+fn beside_the_file(answer: &Value) -> String {
+    match answer["in_file"].as_str() {
+        Some(written) if answer["mode"] != written => {
+            format!("; that goes before the file, which says {written}, until a command says the same")
+        }
+        _ => String::new(),
+    }
 }
 
 /// 256 random bits in hex.

@@ -36,6 +36,8 @@ pub(super) async fn run(config: NodeConfig, format: LogFormat) -> Result<()> {
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let mut hangup = signal(SignalKind::hangup())?;
     let socket = config.socket();
+    // As `config check` and a reload would: what those refuse must not be found by a peer that never answers.
+    config.check(&config.shared_keys()?)?;
     // Without a listener nobody would take what was counted away again, and it would pile up.
     let counted = config.listen.metrics.map(|_| monitor::count()).transpose()?;
     let node = Arc::new(admin::open_to_serve(config).await?);

@@ -82,6 +82,9 @@ pub(super) fn overview(status: &Value) -> Result<()> {
     if let Some(why) = status["read_only"].as_str() {
         line(&style(format!("READ-ONLY: {}", printable(why))).red().bold().to_string())?;
     }
+    if let Some(trouble) = status["certificate_trouble"].as_str() {
+        line(&style(printable(trouble)).yellow().to_string())?;
+    }
     if let Some(1..) = status["forks"].as_u64() {
         line(&style(format!("{} forks; `antiphon fork list` shows them", status["forks"])).yellow().to_string())?;
     }

@@ -52,7 +52,7 @@ impl Monitor {
         let closing = watch::Sender::new(false);
         let offers = web::Offers { page, local: addr.ip().is_loopback() };
         let router = web::router(Arc::clone(node), counted.clone(), offers, closing.subscribe());
-        // No address alone can keep Prometheus out.
+        // No address alone can keep Prometheus out, nor pages that stay open, see `web::MAX_STREAMS`.
         let limits = Limits { connections: 64, per_address: 32, ..Limits::default() };
         let close = move || {
             closing.send_replace(true);

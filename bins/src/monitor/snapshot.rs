@@ -1,12 +1,13 @@
 //! What is known at this moment, as metrics. Made anew for each scrape, so that what is not known is absent: a gauge that
 //! stays where it was when its peer fell silent is how a lag of 0 is read while nothing flows.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 
 use antiphon_kernel::condition::Condition;
 use antiphon_kernel::ids::{CortexId, PeerName};
-use antiphon_kernel::measure::{OTHER_PEERS, PeerLabels};
+use antiphon_kernel::measure::PeerLabels;
 use antiphon_kernel::service::Served;
 use antiphon_kernel::state::PeerState;
 use antiphon_kernel::time::Timestamp;
@@ -121,31 +122,36 @@ pub(super) fn peers(
     traffic.tell();
 }
 
+/// The greatest, if all are known and there are any.
+fn worst<T: Ord>(each: impl Iterator<Item = Option<T>>) -> Option<T> {
+    each.collect::<Option<Vec<_>>>()?.into_iter().max()
+}
+
 fn told(label: String, group: &Group<'_>, now: Timestamp) {
     let each = || group.iter();
     let conditions: BTreeSet<_> = each().map(|peer| Condition::of(peer, now)).collect();
     if let Some(up) = conditions.iter().filter_map(|state| state.is_up()).min() {
         gauge!(c::PEER_UP.name, "peer" => label.clone()).set(u8::from(up));
     }
-    if label != OTHER_PEERS {
-        for state in Condition::ALL {
-            let is = conditions.contains(state);
-            gauge!(c::PEER_STATE.name, "peer" => label.clone(), "state" => state.as_str()).set(u8::from(is));
-        }
+    for state in Condition::ALL {
+        let is = conditions.contains(state);
+        gauge!(c::PEER_STATE.name, "peer" => label.clone(), "state" => state.as_str()).set(u8::from(is));
     }
-    if let Some(lag) = each().filter_map(|peer| peer.lag).map(|lag| lag.events).max() {
+    // The worst of all is what is not known: one of whom nothing is known must not hide behind those who are well.
+    let wanted = || each().filter(|peer| Condition::of(peer, now) != Condition::Paused);
+    if let Some(lag) = worst(wanted().map(|peer| peer.lag.map(|lag| lag.events))) {
         gauge!(c::PEER_LAG_EVENTS.name, "peer" => label.clone()).set(lag as f64);
     }
-    if let Some(lag) = each().filter_map(|peer| peer.lag).filter_map(|lag| lag.behind).max() {
+    if let Some(lag) = worst(wanted().map(|peer| peer.lag.and_then(|lag| lag.behind))) {
         gauge!(c::PEER_LAG_SECONDS.name, "peer" => label.clone()).set(lag.as_secs_f64());
     }
-    let successes = each().filter(|peer| Condition::of(peer, now).is_up().is_some());
-    if let Some(at) = successes.filter_map(|peer| peer.health.last_success).min() {
+    let pulled = each().filter(|peer| Condition::of(peer, now).is_up().is_some());
+    if let Some(Reverse(at)) = worst(pulled.map(|peer| peer.health.last_success.map(Reverse))) {
         gauge!(c::PEER_LAST_SUCCESS.name, "peer" => label.clone()).set(seconds(at));
     }
-    let worst =
+    let failing =
         each().filter(|peer| peer.health.last_error.is_some()).max_by_key(|peer| peer.health.consecutive_failures);
-    if let Some((peer, error)) = worst.and_then(|peer| Some((peer, peer.health.last_error?))) {
+    if let Some((peer, error)) = failing.and_then(|peer| Some((peer, peer.health.last_error?))) {
         let failures = f64::from(peer.health.consecutive_failures);
         gauge!(c::PEER_FAILURES.name, "peer" => label.clone(), "category" => error.as_str()).set(failures);
     }
@@ -156,6 +162,8 @@ fn told(label: String, group: &Group<'_>, now: Timestamp) {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use antiphon_kernel::config::PeerMode;
     use antiphon_kernel::health::{ErrorCategory, PeerHealth};
     use antiphon_kernel::ids::PeerName;
@@ -236,14 +244,34 @@ mod tests {
     #[test]
     fn peers_beyond_the_cap_show_their_worst_together() {
         let mut list: Vec<_> = (0..5000).map(|n| peer(&format!("p{n:04}"), Phase::Live)).collect();
-        list[4000] = peer("p4000", Phase::BackingOff);
-        list[4001].lag = Some(Lag { events: 77, behind: Some(std::time::Duration::from_secs(5)) });
+        let seen = |at| PeerHealth { last_success: Some(Timestamp::from_micros(at)), ..PeerHealth::default() };
+        for peer in &mut list {
+            (peer.lag, peer.health) = (Some(Lag { events: 0, behind: Some(Duration::ZERO) }), seen(900_000_000));
+        }
+        list[4001].lag = Some(Lag { events: 77, behind: Some(Duration::from_secs(5)) });
+        list[4002].health = seen(500_000_000);
+        list[4003] = peer("p4003", Phase::Paused);
         let text = scrape(&list, &[], Served::default());
-        assert!(
-            text.contains("antiphon_peer_up{peer=\"_other\"} 0\n")
-                && text.contains("antiphon_peer_up{peer=\"p0007\"} 1\n")
-        );
-        assert!(text.contains("antiphon_peer_lag_events{peer=\"_other\"} 77\n"), "{text}");
+        for told in [
+            "up{peer=\"_other\"} 1",
+            "up{peer=\"p0007\"} 1",
+            "lag_events{peer=\"_other\"} 77",
+            "lag_seconds{peer=\"_other\"} 5",
+            "last_success_timestamp_seconds{peer=\"_other\"} 500",
+            "state{peer=\"_other\",state=\"paused\"} 1",
+            "state{peer=\"_other\",state=\"halted\"} 0",
+        ] {
+            assert!(text.contains(&format!("antiphon_peer_{told}\n")), "{told}: {text}");
+        }
+        // One of whom nothing is known: then nothing is claimed of all.
+        list[4000] = peer("p4000", Phase::BackingOff);
+        list[4004].phase = Phase::Halted;
+        let text = scrape(&list, &[], Served::default());
+        for unknown in ["lag_events", "lag_seconds", "last_success_timestamp_seconds"] {
+            assert!(!text.contains(&format!("antiphon_peer_{unknown}{{peer=\"_other\"}}")), "{unknown}: {text}");
+        }
+        assert!(text.contains("antiphon_peer_up{peer=\"_other\"} 0\n"), "{text}");
+        assert!(text.contains("antiphon_peer_state{peer=\"_other\",state=\"halted\"} 1\n"), "{text}");
         assert!(text.contains("antiphon_peers{state=\"backing_off\"} 1\n"));
         for metric in c::all() {
             let series = text.lines().filter(|line| line.starts_with(&format!("{}{{", metric.name))).count();

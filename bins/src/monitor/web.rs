@@ -17,7 +17,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use futures_util::stream;
 use sha2::{Digest as _, Sha256};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use super::{Counted, scrape};
@@ -29,12 +29,16 @@ const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// How often the page is told.
 const TELL_EVERY: Duration = Duration::from_secs(2);
 
+/// So many pages are told at once; well below what one address may have open, so that they never keep Prometheus out.
+pub(super) const MAX_STREAMS: usize = 16;
+
 #[derive(Clone)]
 struct Shown {
     node: Arc<Node>,
     counted: Counted,
     closing: watch::Receiver<bool>,
     policy: HeaderValue,
+    streams: Arc<Semaphore>,
 }
 
 /// What the listener gives away, and to whom.
@@ -55,7 +59,7 @@ pub(super) fn router(node: Arc<Node>, counted: Counted, offers: Offers, closing:
     router
         .fallback(|| async { (StatusCode::NOT_FOUND, "there is nothing here; see /metrics\n") })
         .layer(from_fn(move |request, next| guard(offers.local, request, next)))
-        .with_state(Shown { node, counted, closing, policy })
+        .with_state(Shown { node, counted, closing, policy, streams: Arc::new(Semaphore::new(MAX_STREAMS)) })
 }
 
 /// The page may run its own script and speak to this listener, and nothing else, whatever stands in a peer's name.
@@ -111,8 +115,12 @@ async fn metrics(State(shown): State<Shown>) -> Response {
     }
 }
 
-async fn healthy() -> &'static str {
-    "ok\n"
+/// For probes: as `antiphon status --check`.
+async fn healthy(State(shown): State<Shown>) -> Response {
+    match shown.node.cortex().view().failure() {
+        None => "ok\n".into_response(),
+        Some(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("the node cannot write: {why}\n")).into_response(),
+    }
 }
 
 async fn index(State(shown): State<Shown>) -> Response {
@@ -131,16 +139,21 @@ async fn now(State(shown): State<Shown>) -> Response {
 
 /// The status at once, and then now and then, as server-sent events.
 async fn events(State(shown): State<Shown>) -> Response {
+    // Each holds a connection for as long as somebody looks.
+    let Ok(place) = Arc::clone(&shown.streams).try_acquire_owned() else {
+        let says = "as many pages as this node tells by itself are open; /status answers all the same\n";
+        return (StatusCode::SERVICE_UNAVAILABLE, says).into_response();
+    };
     let mut every = interval_at(Instant::now(), TELL_EVERY);
     every.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let told = stream::unfold((shown, every), |(mut shown, mut every)| async move {
+    let told = stream::unfold((shown, every, place), |(mut shown, mut every, place)| async move {
         tokio::select! {
             _ = every.tick() => {}
             _ = shown.closing.wait_for(|closing| *closing) => return None,
         }
         let node = Arc::clone(&shown.node);
         let json = blocking(move || status::page(&node)).await.ok()?;
-        Some((Ok::<_, Infallible>(format!("event: status\ndata: {json}\n\n")), (shown, every)))
+        Some((Ok::<_, Infallible>(format!("event: status\ndata: {json}\n\n")), (shown, every, place)))
     });
     ([(CONTENT_TYPE, "text/event-stream")], Body::from_stream(told)).into_response()
 }

@@ -300,7 +300,13 @@ impl Syncer {
     /// # Errors
     /// [`PeerCommandError`].
     pub async fn pause(&self, name: &PeerName) -> Result<(), PeerCommandError> {
+        self.note_mode(name, PeerMode::Paused);
         self.command(name, Command::Pause).await
+    }
+
+    /// The next reload starts from what the peer does now.
+    fn note_mode(&self, name: &PeerName, mode: PeerMode) {
+        locked(&self.config).peers.iter_mut().filter(|peer| peer.name == *name).for_each(|peer| peer.mode = mode);
     }
 
     /// Pulls a paused peer again.
@@ -308,6 +314,7 @@ impl Syncer {
     /// # Errors
     /// [`PeerCommandError`].
     pub async fn resume(&self, name: &PeerName) -> Result<(), PeerCommandError> {
+        self.note_mode(name, PeerMode::Sync);
         self.command(name, Command::Resume).await
     }
 
@@ -329,6 +336,7 @@ impl Syncer {
 
     /// Changes what this cortex pulls: everything, or under `publish` what it wrote itself and has lost.
     pub fn set_mode(&self, mode: FederationMode) {
+        locked(&self.config).mode = mode;
         self.federation.send_if_modified(|now| std::mem::replace(now, mode) != mode);
     }
 

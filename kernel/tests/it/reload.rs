@@ -57,10 +57,16 @@ async fn peers_come_go_and_come_back_where_they_were() {
     network.serve("elsewhere", bravo.service().clone());
     let moved = PeerConfig { endpoint: "memory://elsewhere".into(), ..peer("bravo") };
     let paused = PeerConfig { mode: PeerMode::Paused, ..peer("charlie") };
-    alpha.reload(config(vec![moved.clone(), paused]), &keys, false).await.unwrap();
+    alpha.reload(config(vec![moved.clone(), paused.clone()]), &keys, false).await.unwrap();
     until("bravo's second event", || holds(&alpha, 3)).await;
     let charlies = status(&alpha, "charlie").unwrap();
     assert_eq!((charlies.phase, charlies.mode), (Phase::Paused, PeerMode::Paused));
+    // What was changed by hand meanwhile is changed back.
+    alpha.syncer().resume(&paused.name).await.unwrap();
+    alpha.syncer().set_mode(FederationMode::Subscribe);
+    let changes = alpha.reload(config(vec![moved.clone(), paused.clone()]), &keys, false).await.unwrap();
+    assert_eq!((changes.modes, changes.mode), (vec![(paused.name, PeerMode::Paused)], Some(FederationMode::Sync)));
+    assert_eq!(status(&alpha, "charlie").unwrap().phase, Phase::Paused);
     // An invalid one changes nothing.
     let twice = config(vec![peer("bravo"), peer("bravo")]);
     assert!(alpha.reload(twice, &keys, false).await.unwrap_err().to_string().contains("stands twice"));

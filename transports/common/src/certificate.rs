@@ -4,9 +4,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 use std::time::SystemTime;
 
+use antiphon_kernel::time::Timestamp;
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+
+use crate::validity::{Standing, Validity};
 
 /// Where the server's certificate and key stand, in PEM form.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,12 +33,20 @@ pub struct CertificateError {
 /// When the files were last written, as far as the file system says.
 type Stamp = [Option<(SystemTime, u64)>; 2];
 
+#[derive(Debug)]
+struct Stamps {
+    /// Of what is shown.
+    shown: Stamp,
+    /// Of what could not be used, and was told of.
+    refused: Option<Stamp>,
+}
+
 /// How a server shows who it is: TLS with a certificate that is taken up anew when its files change.
 #[derive(Debug)]
 pub struct Certificate {
     files: TlsFiles,
     alpn: &'static [u8],
-    stamp: Mutex<Stamp>,
+    stamps: Mutex<Stamps>,
     current: RwLock<Shown>,
 }
 
@@ -52,9 +63,9 @@ impl Certificate {
     /// [`CertificateError`].
     pub fn load(files: TlsFiles, alpn: &'static [u8]) -> Result<Self, CertificateError> {
         // The stamp first: a change in between is then seen next time.
-        let stamp = Mutex::new(stamp(&files));
+        let stamps = Mutex::new(Stamps { shown: stamp(&files), refused: None });
         let current = RwLock::new(read(&files, alpn)?);
-        Ok(Self { files, alpn, stamp, current })
+        Ok(Self { files, alpn, stamps, current })
     }
 
     fn shown(&self) -> RwLockReadGuard<'_, Shown> {
@@ -73,25 +84,45 @@ impl Certificate {
         self.shown().leaf.to_vec()
     }
 
-    /// Takes up changed files; true if they were. Files that cannot be used change nothing: what is served stays served.
-    pub fn refresh(&self) -> bool {
+    /// Takes up changed files; true if they were. Files that cannot be used, or whose certificate does not hold now, change
+    /// nothing: what is served stays served. They are looked at again the next time, since a certificate may begin to hold.
+    ///
+    /// # Errors
+    /// [`CertificateError`]: why they cannot be used. That is in the log as well, once for each change.
+    pub fn refresh(&self) -> Result<bool, CertificateError> {
         let now = stamp(&self.files);
-        let mut last = self.stamp.lock().unwrap_or_else(PoisonError::into_inner);
-        if *last == now {
-            return false;
+        let mut stamps = self.stamps.lock().unwrap_or_else(PoisonError::into_inner);
+        if stamps.shown == now {
+            return Ok(false);
         }
-        *last = now;
-        match read(&self.files, self.alpn) {
+        let read = read(&self.files, self.alpn).and_then(|shown| match standing(&shown.leaf) {
+            Ok(()) => Ok(shown),
+            Err(reason) => Err(CertificateError { path: self.files.cert.clone(), reason }),
+        });
+        match read {
             Ok(shown) => {
+                *stamps = Stamps { shown: now, refused: None };
                 *self.current.write().unwrap_or_else(PoisonError::into_inner) = shown;
                 tracing::info!(cert = %self.files.cert.display(), "the new certificate is in use");
-                true
+                Ok(true)
             }
             Err(error) => {
-                tracing::warn!(%error, "the changed certificate cannot be used; the one before stays in use");
-                false
+                if stamps.refused.replace(now) != Some(now) {
+                    tracing::warn!(%error, "the changed certificate cannot be used; the one before stays in use");
+                }
+                Err(error)
             }
         }
+    }
+}
+
+/// Whether peers would accept it now, as far as its time goes.
+fn standing(der: &[u8]) -> Result<(), String> {
+    let validity = Validity::of(der).map_err(|error| format!("the certificate does not read: {error}"))?;
+    match validity.at(Timestamp::now()) {
+        Standing::Holds => Ok(()),
+        Standing::Over => Err(format!("the certificate is over since {}", validity.until)),
+        Standing::NotYet => Err(format!("the certificate holds from {} on", validity.from)),
     }
 }
 

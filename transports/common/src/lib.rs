@@ -7,6 +7,7 @@ mod errors;
 mod frames;
 pub mod measure;
 mod slots;
+mod validity;
 mod wire;
 
 pub use authorities::client_config;
@@ -15,4 +16,5 @@ pub use errors::{configuration, failure, from_wire, presentable};
 pub use frames::Frames;
 pub use measure::Rejected;
 pub use slots::{Slot, Slots};
+pub use validity::{Standing, Validity};
 pub use wire::WireBytes;

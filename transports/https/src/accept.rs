@@ -90,7 +90,7 @@ async fn closed(closing: &mut watch::Receiver<bool>) {
 fn refresh(door: &Door) {
     if let Some(tls) = door.tls.clone() {
         // Reads files: not on a thread that others wait for.
-        tokio::task::spawn_blocking(move || tls.refresh());
+        tokio::task::spawn_blocking(move || drop(tls.refresh()));
     }
 }
 

@@ -109,11 +109,12 @@ impl HttpsServer {
     }
 
     /// Looks at once whether the certificate's files changed, and takes them up; this reads files. It looks by itself now and
-    /// then, see [`Limits::certificate_check`].
-    pub fn refresh_certificate(&self) {
-        if let Some(tls) = &self.tls {
-            tls.refresh();
-        }
+    /// then, see [`Limits::certificate_check`]. True if they were.
+    ///
+    /// # Errors
+    /// [`CertificateError`]: why they cannot be used; the certificate before stays in use.
+    pub fn refresh_certificate(&self) -> Result<bool, CertificateError> {
+        self.tls.as_ref().map_or(Ok(false), |tls| tls.refresh())
     }
 
     /// Stops in order: parked polls are answered at once, answers on their way get the time that [`Limits::shutdown`]

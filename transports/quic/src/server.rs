@@ -129,9 +129,12 @@ impl QuicServer {
     }
 
     /// Looks at once whether the certificate's files changed, and takes them up; this reads files. It looks by itself now and
-    /// then, see [`Limits::certificate_check`].
-    pub fn refresh_certificate(&self) {
-        refresh(&self.certificate, &self.endpoint);
+    /// then, see [`Limits::certificate_check`]. True if they were.
+    ///
+    /// # Errors
+    /// [`CertificateError`]: why they cannot be used; the certificate before stays in use.
+    pub fn refresh_certificate(&self) -> Result<bool, CertificateError> {
+        refresh(&self.certificate, &self.endpoint)
     }
 
     /// Stops in order: parked polls are answered at once, answers on their way get the time that [`Limits::shutdown`]
@@ -229,15 +232,17 @@ impl Door {
     fn refresh(&self) {
         let (certificate, endpoint) = (Arc::clone(&self.certificate), self.endpoint.clone());
         // Reads files: not on a thread that others wait for.
-        tokio::task::spawn_blocking(move || refresh(&certificate, &endpoint));
+        tokio::task::spawn_blocking(move || drop(refresh(&certificate, &endpoint)));
     }
 }
 
-fn refresh(certificate: &Certificate, endpoint: &Endpoint) {
-    if certificate.refresh() {
+fn refresh(certificate: &Certificate, endpoint: &Endpoint) -> Result<bool, CertificateError> {
+    let changed = certificate.refresh()?;
+    if changed {
         match tuning::server(certificate.current()) {
             Ok(config) => endpoint.set_server_config(Some(config)),
             Err(error) => tracing::warn!(%error, "the changed certificate cannot be used for QUIC"),
         }
     }
+    Ok(changed)
 }

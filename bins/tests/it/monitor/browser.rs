@@ -17,7 +17,7 @@ struct Browser {
 }
 
 impl Browser {
-    fn open(width: u32) -> Self {
+    fn open() -> Self {
         let (port, dir) = (free_port(), tempfile::tempdir().unwrap());
         let mut driver = Command::new("chromedriver");
         driver.arg(format!("--port={port}")).stdout(Stdio::null()).stderr(Stdio::null());
@@ -32,7 +32,6 @@ impl Browser {
             "--disable-background-networking",
             "--disable-component-update",
             "--disable-sync",
-            &format!("--window-size={width},900"),
             &format!("--user-data-dir={}", dir.path().display()),
         ];
         let wanted = json!({ "capabilities": { "alwaysMatch": { "goog:chromeOptions": { "args": args } } } });
@@ -51,6 +50,29 @@ impl Browser {
         let answer: Value = serde_json::from_str(&body).unwrap_or_else(|error| panic!("{error}: {body}"));
         assert!(answer["value"]["error"].is_null(), "{answer}");
         answer["value"].clone()
+    }
+
+    /// A command of Chromium's own protocol.
+    fn chromium(&self, command: &str, with: &Value) -> Value {
+        self.ask("/goog/cdp/execute", &json!({ "cmd": command, "params": with }))
+    }
+
+    /// A phone: the window of a browser cannot be as narrow as that.
+    fn as_a_phone(&self) {
+        let screen = json!({ "width": 360, "height": 740, "deviceScaleFactor": 3, "mobile": true });
+        self.chromium("Emulation.setDeviceMetricsOverride", &screen);
+    }
+
+    /// What a screen reader is told: role, name.
+    fn spoken(&self) -> Vec<(String, String)> {
+        let tree = self.chromium("Accessibility.getFullAXTree", &json!({}));
+        let text = |node: &Value, key: &str| node[key]["value"].as_str().unwrap_or_default().to_owned();
+        let nodes = tree["nodes"].as_array().expect("a tree");
+        nodes
+            .iter()
+            .filter(|node| node["ignored"] != true && node["role"]["value"] != "InlineTextBox")
+            .map(|node| (text(node, "role"), text(node, "name")))
+            .collect()
     }
 
     fn run(&self, script: &str) -> Value {
@@ -75,19 +97,57 @@ fn the_status_page_shows_trouble_and_its_end_in_a_browser() {
     let alpha = Place::new(&node("alpha", a, am, &[("bravo", at(b))]));
     let serving_bravo = bravo.serve();
     let _alpha = alpha.serve();
-    let browser = Browser::open(360);
+    let browser = Browser::open();
+    browser.as_a_phone();
     browser.ask("/url", &json!({ "url": format!("http://127.0.0.1:{am}/") }));
     let state = "document.querySelector('[data-peer=\"bravo\"]')?.dataset.state";
     until("bravo is in step", || {
         browser.run(state).as_str().filter(|state| ["live", "idle"].contains(state)).map(str::to_owned)
     });
     assert_eq!(browser.run("document.body.dataset.connection"), "live");
-    assert_eq!(browser.run("document.documentElement.scrollWidth <= innerWidth"), true, "a phone scrolls sideways");
-    assert!(browser.run("document.title").as_str().unwrap().contains("alpha"));
+    assert_eq!(browser.run("[innerWidth, document.documentElement.scrollWidth]"), json!([360, 360]), "no sideways");
+    let outside =
+        "performance.getEntriesByType('resource').filter(one => !one.name.startsWith(location.origin)).length";
+    assert_eq!(browser.run(outside), 0, "it asks nobody else");
+    // Bright by day, dark where that is wished, and both readable: text against its ground.
+    for (scheme, dark) in [("light", false), ("dark", true)] {
+        let wish = json!([{ "name": "prefers-color-scheme", "value": scheme }]);
+        browser.chromium("Emulation.setEmulatedMedia", &json!({ "features": wish }));
+        let shown = browser.run(
+            "(() => { const luminance = color => { const [r, g, b] = color.match(/[\\d.]+/g).map(Number).map(v => v / 255)
+                .map(v => v <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4); return .2126 * r + .7152 * g + .0722 * b; };
+              const style = getComputedStyle(document.body), ground = luminance(getComputedStyle(document.documentElement)
+                .backgroundColor.replace('rgba(0, 0, 0, 0)', style.backgroundColor)), text = luminance(style.color);
+              const bright = Math.max(ground, text), dim = Math.min(ground, text);
+              return [ground, (bright + .05) / (dim + .05)]; })()",
+        );
+        let (ground, contrast) = (shown[0].as_f64().unwrap(), shown[1].as_f64().unwrap());
+        assert!((ground < 0.1) == dark && (ground > 0.8) != dark && contrast >= 7.0, "{scheme}: {shown}");
+    }
+    // A screen reader finds its way: headings, a list of peers, and the lag of the last minutes in words.
+    let spoken = browser.spoken();
+    let says = |role: &str, name: &str| spoken.iter().any(|(one, text)| one == role && text.contains(name));
+    for (role, name) in [
+        ("heading", "alpha"),
+        ("heading", "1 peer"),
+        ("list", "1 peer"),
+        ("status", ""),
+        ("heading", "bravo"),
+        ("image", "lag over"),
+        ("main", ""),
+        ("navigation", "On this page"),
+    ] {
+        assert!(says(role, name), "{role} {name}: {spoken:?}");
+    }
+    until("its lag is drawn, at zero", || {
+        let drawn = "document.querySelector('[data-peer=\"bravo\"] .spark path:last-of-type').getAttribute('d')";
+        browser.run(drawn).as_str().filter(|line| line.contains("22.0h0")).map(str::to_owned)
+    });
     serving_bravo.kill();
     until("the page says so", || (browser.run(state) == "backing_off").then_some(()));
     let told = browser.run("document.querySelector('[data-peer=\"bravo\"]').textContent");
     let told = told.as_str().unwrap();
+    assert_eq!(browser.run("document.documentElement.scrollWidth"), 360, "a long reason wraps");
     assert!(told.contains("refuses the connection") && told.contains("check that the node runs"), "{told}");
     assert!(browser.run("document.querySelector('#verdict').textContent").as_str().unwrap().contains("bravo"));
     let _bravo = bravo.serve();

@@ -2,13 +2,13 @@
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::net::{UnixDatagram, UnixStream};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-use super::{Running, at, node};
+use super::{Running, at, certificate, node};
 use crate::support::{Place, antiphon, free_port, outcome, until};
 
 #[test]
@@ -32,6 +32,10 @@ fn the_doctor_finds_what_is_wrong_and_says_what_to_do() {
     let _alpha = alpha.serve();
     assert_eq!(finding(&diagnose().1, "node")["level"], "ok");
     assert_eq!(alpha.run(&["status", "--check"]).0, 0);
+    let told = diagnose().1;
+    for one in told["findings"].as_array().unwrap() {
+        assert!(one["level"] == "ok" || one["remedy"].is_string(), "nothing to do about {one}");
+    }
     // What cannot be read is the first thing to say.
     std::fs::write(&alpha.config, "node: {").unwrap();
     let (code, found) = diagnose();
@@ -127,4 +131,70 @@ fn a_node_that_hangs_is_told_of_in_time_and_by_its_process() {
     let mut said = BufReader::new(socket).lines().map(Result::unwrap);
     assert_eq!(said.next().unwrap(), "{\"working\":true}");
     assert!(said.find(|line| !line.contains("working")).unwrap().starts_with("{\"ok\":"));
+}
+
+/// Each thing that the doctor looks at, once well and once not; whatever is wrong comes with what to do.
+#[test]
+fn the_doctor_looks_at_key_certificate_disk_and_files() {
+    let yaml = "node: { name: alpha, data_dir: data }\nlisten:\n  https: 127.0.0.1:0\n  tls: { cert: alpha.pem, key: alpha.key }\n\
+                federation: { key_file: keys }\n";
+    let alpha = Place::new(yaml);
+    let at = |file: &str| alpha.dir.path().join(file);
+    let allow = |file: &str, mode: u32| {
+        std::fs::set_permissions(at(file), std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+    };
+    let diagnose = |files: u32| {
+        let shell = format!("ulimit -n {files}; exec \"$0\" \"$@\"");
+        let mut command = Command::new("sh");
+        command.arg("-c").arg(shell).arg(env!("CARGO_BIN_EXE_antiphon")).arg("--config").arg(&alpha.config);
+        let output = command.args(["doctor", "--json"]).env_remove("ANTIPHON_SHARED_KEY").output().unwrap();
+        let (_, out, err) = outcome(&output);
+        let found: Value = serde_json::from_str(&out).unwrap_or_else(|error| panic!("{error}: {out}{err}"));
+        let all = found["findings"].as_array().unwrap().clone();
+        for one in &all {
+            assert!(one["level"] == "ok" || one["remedy"].as_str().is_some_and(|text| !text.is_empty()), "{one}");
+        }
+        move |check: &str| -> Vec<(String, String)> {
+            let text = |one: &Value, key: &str| one[key].as_str().unwrap().to_owned();
+            let of = all.iter().filter(|one| one["check"] == check);
+            of.map(|one| (text(one, "level"), text(one, "says"))).collect()
+        }
+    };
+    certificate(&at("alpha.pem"), &at("alpha.key"), 2040);
+    std::fs::write(at("keys"), "k".repeat(40)).unwrap();
+    for (file, mode) in [("keys", 0o600), ("alpha.key", 0o600), ("data", 0o700)] {
+        allow(file, mode);
+    }
+    let well = diagnose(8192);
+    for check in ["configuration", "key", "certificate", "open files", "disk"] {
+        assert!(
+            well(check).iter().all(|(level, _)| level == "ok") && !well(check).is_empty(),
+            "{check}: {:?}",
+            well(check)
+        );
+    }
+    for (file, mode) in [("keys", 0o644), ("alpha.key", 0o640), ("data", 0o755)] {
+        allow(file, mode);
+    }
+    std::fs::write(&alpha.config, yaml.replace("data_dir: data", "data_dir: data, min_free_mib: 999999999999"))
+        .unwrap();
+    certificate(&at("alpha.pem"), &at("alpha.key"), 2020);
+    let ill = diagnose(512);
+    for (check, level, says) in [
+        ("key", "warn", "others than its owner may read"),
+        ("certificate", "warn", "others than its owner may read"),
+        ("certificate", "fail", "is over since 2020-01-01"),
+        ("open files", "warn", "may open 512"),
+        ("disk", "fail", "are to stay so"),
+        ("disk", "warn", "others than its owner may look into"),
+    ] {
+        let found = ill(check);
+        assert!(found.iter().any(|(one, text)| one == level && text.contains(says)), "{check} {says}: {found:?}");
+    }
+    std::fs::write(at("keys"), "short").unwrap();
+    let (_, other_key) = (certificate(&at("x.pem"), &at("x.key"), 2040), at("x.key"));
+    std::fs::copy(other_key, at("alpha.key")).unwrap();
+    let ill = diagnose(8192);
+    assert_eq!(ill("key")[0].0, "fail");
+    assert!(ill("certificate").iter().any(|(_, says)| says.contains("does not go with")), "{:?}", ill("certificate"));
 }

@@ -16,20 +16,12 @@ pub(super) struct Prometheus {
 }
 
 impl Prometheus {
-    /// Scrapes these ports each second, and evaluates the rules that ship.
-    pub(super) fn start(ports: &[u16]) -> Self {
-        Self::with_rules(ports, shipped_rules())
-    }
-
-    /// The same with rules for which a minute is a second, so that each can be waited for until it fires.
+    /// Scrapes these ports each second, by the rules that ship; but a minute of theirs is a second, so that each alert can be
+    /// waited for until it fires.
     pub(super) fn start_in_a_hurry(ports: &[u16]) -> Self {
-        Self::with_rules(ports, hurried(shipped_rules()))
-    }
-
-    fn with_rules(ports: &[u16], text: String) -> Self {
         let (port, dir) = (free_port(), tempfile::tempdir().unwrap());
         let rules = dir.path().join("alerts.yml");
-        std::fs::write(&rules, text).unwrap();
+        std::fs::write(&rules, hurried(shipped_rules())).unwrap();
         let targets: Vec<_> = ports.iter().map(|port| format!("127.0.0.1:{port}")).collect();
         let config = json!({
             "global": { "scrape_interval": "1s", "evaluation_interval": "1s" },

@@ -1,7 +1,7 @@
 //! A configuration that changes under a running node.
 
 use super::http::get;
-use super::{Running, at, node};
+use super::{Running, at, certificate, node};
 use crate::support::{Place, antiphon, free_port, until};
 
 #[test]
@@ -23,8 +23,10 @@ fn a_configuration_is_taken_up_whole_or_not_at_all() {
         put(place, old);
         assert_eq!(run(place, &["init"]).0, 0);
         let log = std::fs::File::create(place.dir.path().join("log")).unwrap();
-        let child = antiphon(&place.config).env_remove("ANTIPHON_SHARED_KEY").arg("serve").stderr(log).spawn().unwrap();
-        running.push(Running(child));
+        let mut command = antiphon(&place.config);
+        // Whatever any library has to say: none of it may be a key.
+        command.env_remove("ANTIPHON_SHARED_KEY").env("RUST_LOG", "trace").arg("serve").stderr(log);
+        running.push(Running(command.spawn().unwrap()));
         until("it serves", || {
             std::os::unix::net::UnixStream::connect(place.dir.path().join("data/antiphon.sock")).ok()
         });
@@ -76,6 +78,109 @@ fn a_configuration_is_taken_up_whole_or_not_at_all() {
     std::fs::write(&alpha.config, &alphas).unwrap();
     assert!(run(alpha, &["reload"]).1.contains("pulled from now on: bravo"));
     append("after");
-    let log = std::fs::read_to_string(alpha.dir.path().join("log")).unwrap();
-    assert!(!log.contains(old) && !log.contains(new), "a key leaked");
+    std::fs::write(&alpha.config, alphas.replace("interval: 1s", "interval: 7s")).unwrap();
+    let (_, out, _) = run(alpha, &["reload"]);
+    assert!(out.contains("interval, in seconds: 7"), "{out}");
+    for (place, port) in [(alpha, am), (bravo, bm)] {
+        let log = std::fs::read_to_string(place.dir.path().join("log")).unwrap();
+        let serves_alone = port == bm;
+        assert!(serves_alone || log.contains("TRACE"), "it says all that there is to say");
+        let shown = ["/metrics", "/", "/status"].map(|path| get(port, path).unwrap()).concat();
+        for key in [old, new] {
+            assert!(!log.contains(key) && !shown.contains(key), "a key leaked");
+        }
+    }
+}
+
+/// By command, by signal, and never one that peers would refuse.
+#[test]
+fn a_certificate_is_taken_up_unless_it_is_over() {
+    let [a, am] = [(); 2].map(|()| free_port());
+    let tls = "  tls: { cert: alpha.pem, key: alpha.key }\n  quic";
+    let text = node("alpha", a, am, &[]).replace("listen:\n", &format!("listen:\n{tls}: 127.0.0.1:{a}\n"));
+    let alpha = Place::new(&text);
+    let put = |until| certificate(&alpha.dir.path().join("alpha.pem"), &alpha.dir.path().join("alpha.key"), until);
+    let expiry = || {
+        let text = get(am, "/metrics").unwrap();
+        let of = text.lines().find_map(|line| line.strip_prefix("antiphon_certificate_expiry_timestamp_seconds "));
+        1970 + (of.unwrap().parse::<f64>().unwrap() / 31_556_952.0).round() as i32
+    };
+    put(2040);
+    let serving = alpha.serve();
+    assert_eq!(expiry(), 2040);
+    assert!(alpha.run(&["reload"]).1.contains("nothing changed"));
+    put(2020);
+    let (code, out, err) = alpha.run(&["reload"]);
+    assert!(code == 1 && err.contains("the certificate is over since 2020"), "{out}{err}");
+    assert_eq!(expiry(), 2040, "the one before is shown");
+    put(2041);
+    let (code, out, _) = alpha.run(&["reload"]);
+    assert!(code == 0 && out.contains("another certificate is shown; it holds until 2041-01-01"), "{out}");
+    put(2042);
+    assert_eq!(alpha.json(&["reload"])["certificate_changed"], true);
+    put(2043);
+    serving.signal(nix::sys::signal::Signal::SIGHUP);
+    until("a signal does the same", || (expiry() == 2043).then_some(()));
+    // One that is over when it starts is told of everywhere; what it can do it does.
+    assert_eq!(serving.terminate(), 0);
+    put(2020);
+    let _again = alpha.serve();
+    assert!(alpha.log().contains("is over since 2020-01-01"), "{}", alpha.log());
+    let (_, out, _) = alpha.run(&["status"]);
+    assert!(out.contains("is over since 2020-01-01"), "{out}");
+    let (code, out, _) = alpha.run(&["reload"]);
+    assert!(code == 0 && out.contains("nothing changed\nthe certificate in"), "{out}");
+}
+
+/// What a command said goes before the file for as long as it says something else.
+#[test]
+fn the_file_counts_again_once_a_command_says_the_same() {
+    let [a, am, gone] = [(); 3].map(|()| free_port());
+    let with = |mode: &str| node("alpha", a, am, &[("gone", format!("{}, mode: {mode}", at(gone)))]);
+    let alpha = Place::new(&with("sync"));
+    let serving = alpha.serve();
+    let mode = || alpha.json(&["peers"])[0]["mode"].as_str().unwrap().to_owned();
+    let put = |mode: &str| {
+        std::fs::write(&alpha.config, with(mode)).unwrap();
+        let (code, out, err) = alpha.run(&["reload"]);
+        assert_eq!(code, 0, "{err}");
+        out
+    };
+    let (_, out, _) = alpha.run(&["pause-peer", "gone"]);
+    assert!(out.contains("before the file, which says sync"), "{out}");
+    let told = put("sync");
+    assert!(mode() == "paused" && told.contains("until `antiphon resume-peer gone`"), "{told}");
+    alpha.json(&["resume-peer", "gone"]);
+    assert_eq!(mode(), "sync");
+    put("paused");
+    assert_eq!(mode(), "paused", "the file counts");
+    // Said by both, and then by the file alone.
+    put("sync");
+    alpha.json(&["pause-peer", "gone"]);
+    put("paused");
+    put("sync");
+    assert_eq!(mode(), "sync");
+    // Of a peer that is not in the file any more nothing is remembered, also where it went while the node was stopped.
+    alpha.json(&["pause-peer", "gone"]);
+    assert_eq!(serving.terminate(), 0);
+    std::fs::write(&alpha.config, node("alpha", a, am, &[])).unwrap();
+    let _again = alpha.serve();
+    put("sync");
+    assert_eq!(mode(), "sync");
+    // The same for what the node as a whole does.
+    let (_, out, _) = alpha.run(&["set-mode", "publish"]);
+    assert!(out.contains("before the file, which says sync"), "{out}");
+    assert!(put("sync").contains("until it says sync as the file does"));
+    let (_, out, _) = alpha.run(&["set-mode", "sync"]);
+    assert!(!out.contains("before the file"), "{out}");
+    assert!(!put("sync").contains("set-mode"));
+}
+
+#[test]
+fn a_node_starts_with_nothing_that_a_reload_would_refuse() {
+    let [a, am] = [(); 2].map(|()| free_port());
+    let alpha = Place::new(&node("alpha", a, am, &[("bravo", "endpoint: \"htps://127.0.0.1:1\"".to_owned())]));
+    let (check, serve) = (alpha.run(&["config", "check"]), alpha.run(&["serve"]));
+    assert!(check.0 == 1 && check.2.contains("https://host:port"), "{}", check.2);
+    assert!(serve.0 == 1 && serve.2.contains("https://host:port"), "{}", serve.2);
 }

@@ -63,6 +63,39 @@ fn every_metric_of_a_scrape_is_documented_and_a_page_of_somebody_elses_reads_not
     assert!(answer.starts_with("HTTP/1.1 403"), "{answer}");
 }
 
+/// Pages that stay open hold a connection each; whoever opens many must not keep Prometheus out from the same address.
+#[test]
+fn pages_that_stay_open_leave_room_for_prometheus() {
+    let [a, am] = [(); 2].map(|()| free_port());
+    let alpha = Place::new(&node("alpha", a, am, &[]));
+    let _alpha = alpha.serve();
+    let mut pages = Vec::new();
+    let mut codes = Vec::new();
+    for _ in 0..60 {
+        let mut stream = TcpStream::connect(("127.0.0.1", am)).unwrap();
+        let head = format!("GET /status/events HTTP/1.1\r\nHost: 127.0.0.1:{am}\r\n\r\n");
+        stream.write_all(head.as_bytes()).unwrap();
+        let mut begin = [0; 12];
+        stream.read_exact(&mut begin).unwrap();
+        codes.push(String::from_utf8_lossy(&begin[9..]).into_owned());
+        // One that was refused does not stay.
+        if begin.ends_with(b"200") {
+            pages.push(stream);
+        }
+        assert!(get(am, "/metrics").is_some(), "shut out after {codes:?}");
+    }
+    assert_eq!((pages.len(), codes.iter().filter(|code| *code == "503").count()), (16, 44), "{codes:?}");
+    drop(pages);
+    until("there is room again", || {
+        let mut stream = TcpStream::connect(("127.0.0.1", am)).ok()?;
+        let head = format!("GET /status/events HTTP/1.1\r\nHost: 127.0.0.1:{am}\r\n\r\n");
+        stream.write_all(head.as_bytes()).ok()?;
+        let mut begin = [0; 12];
+        stream.read_exact(&mut begin).ok()?;
+        begin.ends_with(b"200").then_some(())
+    });
+}
+
 /// As behind a balancer, or after a machine was replaced: whoever answers, there is one peer, under the name that was configured.
 #[test]
 fn two_cortexes_behind_one_name_are_one_peer() {
