@@ -38,13 +38,14 @@ help: ## List the targets
 # libclang.so without a version comes with the headers that RocksDB's bindings need too; the bare library is not enough.
 # strace and mkfs.ext4 are for the torture rig alone, which does without where it must: not having them is no failure. Prometheus
 # and Chromium are for the tests of metrics, alerts and the status page, which say so where they skip.
-setup: ## Install what is missing (libclang, for RocksDB's bindings; for tests: strace, e2fsprogs, prometheus, chromium)
+setup: ## Install what is missing (libclang, for RocksDB's bindings; for tests: strace, e2fsprogs, openssl, prometheus, chromium)
 	@command -v $(CARGO) >/dev/null || { echo 'A Rust toolchain is missing: install one with rustup, then run this again.'; exit 1; }
 	@PATH="$$PATH:/sbin:/usr/sbin"; need=; like=; \
 	if [ -z "$$LIBCLANG_PATH" ] && ! ls /usr/lib/llvm-*/lib/libclang.so >/dev/null 2>&1 \
 	    && ! ldconfig -p 2>/dev/null | grep -q 'libclang\.so '; then need=libclang-dev; fi; \
 	command -v strace >/dev/null || like=strace; \
 	command -v mkfs.ext4 >/dev/null || like="$$like e2fsprogs"; \
+	command -v openssl >/dev/null || like="$$like openssl"; \
 	command -v promtool >/dev/null && command -v prometheus >/dev/null || like="$$like prometheus"; \
 	command -v chromium >/dev/null && command -v chromedriver >/dev/null || like="$$like chromium chromium-driver"; \
 	if [ -n "$$need$$like" ]; then \

@@ -7,6 +7,7 @@ mod bench;
 mod conflicts;
 mod federation;
 mod forks;
+mod guide;
 mod messages;
 mod monitor;
 mod node;

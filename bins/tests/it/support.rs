@@ -162,3 +162,13 @@ impl Drop for Serving {
 pub(crate) fn event(n: usize) -> String {
     format!("{{\"specversion\":\"1.0\",\"type\":\"test\",\"subject\":\"s/{n}\",\"data\":{n}}}\n")
 }
+
+/// Whether a tool is there. `ANTIPHON_REQUIRE_TOOLS=1` says that it must be, as where the project is verified.
+pub(crate) fn has(tool: &str) -> bool {
+    let found = Command::new(tool).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok();
+    assert!(found || std::env::var_os("ANTIPHON_REQUIRE_TOOLS").is_none(), "{tool} is missing: run `make setup`");
+    if !found {
+        eprintln!("skipped: {tool} is missing; `make setup` installs it");
+    }
+    found
+}

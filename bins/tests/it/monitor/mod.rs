@@ -9,7 +9,7 @@ mod series;
 mod troubles;
 
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Child;
 
 /// A process that ends with the test.
 struct Running(Child);
@@ -19,16 +19,6 @@ impl Drop for Running {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
-}
-
-/// Whether a tool is there. `ANTIPHON_REQUIRE_TOOLS=1` says that it must be, as where the project is verified.
-fn has(tool: &str) -> bool {
-    let found = Command::new(tool).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok();
-    assert!(found || std::env::var_os("ANTIPHON_REQUIRE_TOOLS").is_none(), "{tool} is missing: run `make setup`");
-    if !found {
-        eprintln!("skipped: {tool} is missing; `make setup` installs it");
-    }
-    found
 }
 
 fn node(name: &str, port: u16, metrics: u16, peers: &[(&str, String)]) -> String {

@@ -5,9 +5,9 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
+use super::Running;
 use super::http::{encoded, get};
-use super::{Running, has};
-use crate::support::{free_port, until};
+use crate::support::{free_port, has, until};
 
 pub(super) struct Prometheus {
     port: u16,
