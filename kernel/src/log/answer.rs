@@ -409,7 +409,8 @@ fn refused<T>(result: Result<T, Failure>) -> Result<Result<T, Refusal>, StoreErr
     }
 }
 
-fn missing(origin: Origin, counter: u64) -> StoreError {
+/// What the chain says is there, and the index does not know.
+pub(super) fn missing(origin: Origin, counter: u64) -> StoreError {
     StoreError::corrupt(format!("family `dots`: {origin}:{counter} is missing"))
 }
 

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+use super::answer::missing;
 use super::epoch::EpochEnd;
 use super::forks::{Decisions, withhold_from};
 use super::ingest::{Asked, Held, IngestError, IngestPlan, Ingested, plan_ingest};
@@ -407,6 +408,11 @@ impl Held for Log {
         if let Some(staged) = self.staged.dots.get(&(origin, counter)) {
             return Ok(Some(staged.digest));
         }
-        Ok(stored_dot(&**self.view.store(), origin, counter)?.map(|dot| dot.digest))
+        match stored_dot(&**self.view.store(), origin, counter)? {
+            Some(dot) => Ok(Some(dot.digest)),
+            // "Not held" would leave two histories uncompared.
+            None if self.chains.get(&origin).is_some_and(|tip| tip.counter >= counter) => Err(missing(origin, counter)),
+            None => Ok(None),
+        }
     }
 }

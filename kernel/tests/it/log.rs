@@ -174,6 +174,25 @@ fn batches_that_break_a_rule_change_nothing() {
     assert_eq!(alpha.poll(bravo, 10), (3, 3));
 }
 
+/// Found by the simulator, seed 9046: what the index had lost was taken for not held, and the histories were not compared.
+#[test]
+fn an_index_with_a_hole_is_damage_where_histories_are_compared() {
+    let (mut nodes, stores) = pair();
+    for _ in 0..3 {
+        nodes[1].append("a", &VClock::new(), now(), Durability::Sync);
+    }
+    let (alpha, bravo) = two(&mut nodes, 0, 1);
+    assert_eq!(alpha.poll(bravo, 10), (3, 3));
+    let (asked, reply) = alpha.ask(bravo, 10, false);
+    let FetchReply::Batch(mut batch) = reply else { panic!("{reply:?}") };
+    let origin = bravo.log.view().local().origin();
+    batch.heads = Heads::new(vec![(origin, ChainHead { counter: 2, digest: Digest::of(b"another history") })]);
+    let key = [&origin.to_bytes()[..], &2_u64.to_be_bytes()].concat();
+    stores[0].tamper(Family::Dots, &key, None);
+    let error = alpha.take(1, &asked, &FetchReply::Batch(batch), Durability::Sync).unwrap_err();
+    assert!(error.to_string().contains("is missing"), "{error}");
+}
+
 #[test]
 fn a_fork_is_found_from_both_sides() {
     let (mut nodes, stores) = pair();
