@@ -41,6 +41,7 @@ mod recovery;
 mod sizes;
 mod store;
 mod tuning;
+mod wal_gap;
 
 pub use backup::StoredCopy;
 pub use format::STORE_FORMAT;

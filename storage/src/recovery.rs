@@ -3,8 +3,10 @@
 //! RocksDB opens a log that breaks off, and refuses one with a record that fails its checksum, wherever that stands. But a
 //! power loss leaves such a record at the end as well: of a write that was under way, some pages reached the disk and
 //! others did not. What was acknowledged lies before it, so the file `HEAD` tells: if everything that was noted there is
-//! before the first bad record, the rest was never acknowledged, and is dropped. Otherwise it is damage, and refused.
+//! before the first bad record, the rest was never acknowledged, and is dropped. Otherwise it is damage, and refused. The same
+//! goes for a hole that RocksDB does not see: see [`crate::wal_gap`].
 
+use std::fs;
 use std::path::Path;
 
 use antiphon_kernel::log::reaches_noted;
@@ -12,9 +14,14 @@ use antiphon_kernel::store::{StoreError, StoreErrorKind};
 
 use crate::backup::StoredCopy;
 use crate::database::{Database, Wal};
+use crate::error::{failure, from_io};
 use crate::marker;
 use crate::options::Options;
 use crate::place;
+use crate::wal_gap::{self, Gap};
+
+/// Where a database is laid out for a moment, up to a hole in its log.
+const BEFORE: &str = "before-the-hole";
 
 /// Opens the database in a data directory, and says whether writes are missing at its end that were noted as durable: whole
 /// records that went are no damage to RocksDB.
@@ -29,6 +36,18 @@ pub(crate) fn open(dir: &Path, options: &Options) -> Result<(Database, bool), St
 
 fn open_whole(dir: &Path, options: &Options) -> Result<Database, StoreError> {
     let path = place::database(dir);
+    if let Some(gap) = gap(&path)? {
+        let error = hole(&gap);
+        if !(gap.in_the_newest && nothing_noted_behind(&gap, dir, options)) {
+            return Err(error);
+        }
+        tracing::warn!(
+            path = %dir.display(),
+            "the write-ahead log has a hole in writes that were cut short, as after a power loss; it ends there from now on, and \
+             nothing that was acknowledged is missing ({error})"
+        );
+        gap.cut().map_err(|error| from_io("could not cut", &gap.log, &error))?;
+    }
     match Database::open(&path, options, Wal::Whole) {
         Err(error) if error.kind() == StoreErrorKind::Corrupt && ends_torn(dir, options) => {
             tracing::warn!(
@@ -48,6 +67,9 @@ fn open_whole(dir: &Path, options: &Options) -> Result<Database, StoreError> {
 /// As [`Database::open_for_reading`].
 pub(crate) fn open_for_reading(dir: &Path, options: &Options) -> Result<Database, StoreError> {
     let path = place::database(dir);
+    if let Some(gap) = gap(&path)? {
+        return Err(hole(&gap));
+    }
     match Database::open_for_reading(&path, options, Wal::Whole) {
         Err(error) if error.kind() == StoreErrorKind::Corrupt && ends_torn(dir, options) => {
             Database::open_for_reading(&path, options, Wal::UpToDamage)
@@ -64,11 +86,34 @@ pub(crate) fn open_up_to_damage(dir: &Path, options: &Options) -> Result<Databas
     Database::open_for_reading(&place::database(dir), options, Wal::UpToDamage)
 }
 
+fn gap(database: &Path) -> Result<Option<Gap>, StoreError> {
+    wal_gap::first(database).map_err(|error| from_io("could not read the logs of", database, &error))
+}
+
+fn hole(gap: &Gap) -> StoreError {
+    let why = format!("it reads as zeros at byte {}, and goes on behind that", gap.at);
+    failure(StoreErrorKind::Corrupt, "did not open", &gap.log, &why)
+}
+
+/// Whether what stands before a hole is all that was ever acknowledged, as far as was noted.
+fn nothing_noted_behind(gap: &Gap, dir: &Path, options: &Options) -> bool {
+    let look = dir.join(BEFORE);
+    // One from a look that was cut short.
+    let _ = fs::remove_dir_all(&look);
+    let laid_out = gap.lay_out_before(&place::database(dir), &look);
+    let reaches = laid_out.is_ok() && holds_what_was_noted(dir, &look, options);
+    let _ = fs::remove_dir_all(&look);
+    reaches
+}
+
 /// Whether what stands before the first bad record is all that was ever acknowledged, as far as was noted.
 fn ends_torn(dir: &Path, options: &Options) -> bool {
+    holds_what_was_noted(dir, &place::database(dir), options)
+}
+
+/// Whether a database holds, before the first bad record of its log, whatever was noted in a data directory.
+fn holds_what_was_noted(dir: &Path, database: &Path, options: &Options) -> bool {
     let (Some(noted), Some(synced)) = (marker::noted(dir), marker::synced(dir)) else { return false };
-    let Ok(database) = Database::open_for_reading(&place::database(dir), options, Wal::UpToDamage) else {
-        return false;
-    };
+    let Ok(database) = Database::open_for_reading(database, options, Wal::UpToDamage) else { return false };
     database.newest() >= synced && reaches_noted(&StoredCopy::over(database, dir), &noted).unwrap_or(false)
 }

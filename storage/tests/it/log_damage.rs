@@ -226,3 +226,71 @@ fn what_stands_before_the_damage_can_be_looked_at_to_save_it() {
     assert_eq!(StoredCopy::open(good.path()).unwrap_err().kind(), StoreErrorKind::Corrupt);
     assert_eq!(count(&StoredCopy::up_to_damage(good.path()).unwrap()).unwrap(), 4);
 }
+
+/// Fills a log up to the end of a block of 32 KiB, and goes on in the next; gives where the record begins that ends there, and how
+/// many events stand before it.
+fn across_a_block(dir: &Path, durability: Durability) -> (PathBuf, usize, u64) {
+    const BLOCK: usize = 32 * 1024;
+    let store: Arc<RocksStore> = Arc::new(open(dir));
+    Log::create(&*store, &mint_identity("alpha")).unwrap();
+    let mut log = Log::open(store, LogOptions::default()).unwrap();
+    let wal = log_of(dir);
+    let mut append = |bytes: usize, durability| {
+        let before = fs::metadata(&wal).unwrap().len() as usize;
+        log.append(&[Draft::new("test", vec![7; bytes])], &VClock::new(), Timestamp::now()).unwrap();
+        log.commit(durability).unwrap();
+        fs::metadata(&wal).unwrap().len() as usize - before
+    };
+    let grown = append(2_000, Durability::Sync);
+    let mut events = 1;
+    while BLOCK - fs::metadata(&wal).unwrap().len() as usize > 3 * grown {
+        append(2_000, Durability::Sync);
+        events += 1;
+    }
+    // All but three bytes, which are too few for another header.
+    let at = fs::metadata(&wal).unwrap().len() as usize;
+    let filled = append(2_000 + (BLOCK - 3 - at) - grown, durability);
+    assert!((BLOCK - 6..=BLOCK).contains(&(at + filled)), "{at} {filled} {grown}");
+    append(2_000, durability);
+    append(2_000, durability);
+    (wal, at, events)
+}
+
+fn zero(file: &Path, at: usize, length: usize) {
+    let mut bytes = fs::read(file).unwrap();
+    bytes[at..at + length].fill(0);
+    fs::write(file, bytes).unwrap();
+}
+
+#[test]
+fn a_hole_that_rocksdb_takes_for_unwritten_space_is_damage() {
+    let dir = tempfile::tempdir().unwrap();
+    let (wal, at, _) = across_a_block(dir.path(), Durability::Sync);
+    // The header alone, and the whole record.
+    for length in [7, 32 * 1024 - at] {
+        zero(&wal, at, length);
+        let damaged = fs::read(&wal).unwrap();
+        let error = RocksStore::open(dir.path(), EXISTING).unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::Corrupt, "{error}");
+        assert!(error.to_string().contains(&format!("zeros at byte {at}")), "{error}");
+        assert!(fs::read(&wal).unwrap() == damaged, "nothing was changed");
+        assert_eq!(StoredCopy::open(dir.path()).unwrap_err().kind(), StoreErrorKind::Corrupt);
+        assert!(!dir.path().join("before-the-hole").exists());
+    }
+}
+
+#[test]
+fn a_hole_in_what_was_never_acknowledged_is_where_the_log_ends() {
+    let dir = tempfile::tempdir().unwrap();
+    let (wal, at, events) = across_a_block(dir.path(), Durability::Relaxed);
+    zero(&wal, at, 32 * 1024 - at);
+    let mut log = Log::open(Arc::new(RocksStore::open(dir.path(), EXISTING).unwrap()), LogOptions::default()).unwrap();
+    assert_eq!(log.view().head().seq.get(), events);
+    assert_eq!(read_epoch_change(&**log.view().store()).unwrap(), None, "nothing that was noted is missing");
+    log.append(&[Draft::new("test", "goes on")], &VClock::new(), Timestamp::now()).unwrap();
+    log.commit(Durability::Sync).unwrap();
+    drop(log);
+    let log = Log::open(Arc::new(RocksStore::open(dir.path(), EXISTING).unwrap()), LogOptions::default()).unwrap();
+    assert_eq!(log.view().head().seq.get(), events + 1);
+    assert!(!dir.path().join("before-the-hole").exists());
+}
