@@ -225,7 +225,8 @@ pub(crate) enum ForkCommand {
     },
     /// End one here: keep this version, and set the other aside with all that depends on it.
     Resolve {
-        /// The version's digest as `antiphon fork list` prints it, or at least its first 8 digits.
+        /// The version's digest as `antiphon fork list` prints it, or at least its first 8 digits. `owner` ends every fork of
+        /// which this node knows the version that the origin's own cortex holds, and keeps that one.
         #[arg(long, value_name = "DIGEST")]
         keep: String,
     },

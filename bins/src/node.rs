@@ -96,7 +96,7 @@ pub(crate) enum Ask {
         limit: usize,
     },
     ForkResolve {
-        /// A digest, or enough of its beginning.
+        /// A digest, or enough of its beginning; or `owner`.
         keep: String,
     },
 }
@@ -167,6 +167,9 @@ const MODE_KEY: &str = "federation-mode";
 
 /// The most bytes of events that one answer to a command brings.
 const PAGE_BYTES: usize = 4 << 20;
+
+/// What `fork resolve --keep` takes for the owner's own version, of every fork.
+const OWNER: &str = "owner";
 
 const PEER_MODE: &str = "peer-mode/";
 
@@ -413,6 +416,7 @@ impl Node {
                 let events = events_beside(&*self.store, skip, limit.min(1000), PAGE_BYTES)?;
                 Ok(Value::Array(events.iter().map(|entry| entry.to_cloud_event()).collect::<Result<_, _>>()?))
             }
+            Ask::ForkResolve { keep } if keep == OWNER => self.resolve_by_owner().await,
             Ask::ForkResolve { keep } => self.resolve_fork(&keep).await,
         }
     }
@@ -456,8 +460,37 @@ impl Node {
         }))
     }
 
+    /// Ends every fork whose owner's own version is known here, for that one.
+    async fn resolve_by_owner(&self) -> Result<Value> {
+        let (forks, own) = (self.forks()?, self.cortex.view().local().cortex_id);
+        if forks.is_empty() {
+            bail!("there is no fork to resolve");
+        }
+        let versions: BTreeSet<Digest> = forks.iter().filter_map(|fork| fork.owners(own)).collect();
+        let mut resolved = Vec::new();
+        for version in versions {
+            // One that went with another is over already.
+            if self.forks()?.iter().any(|fork| [fork.ours, fork.theirs].contains(&version)) {
+                resolved.push(self.resolve_to(version).await?);
+            }
+        }
+        let left = forks.iter().filter(|fork| fork.owners(own).is_none());
+        let left: BTreeSet<_> = left.map(|fork| format!("{}:{}", fork.origin, fork.from)).collect();
+        if resolved.is_empty() {
+            bail!(
+                "of none of the {} forks the owner's own version is known here, since relays alone were met; run this where it is, or \
+                 choose a digest from `antiphon fork list`",
+                forks.len()
+            );
+        }
+        Ok(json!({ "resolved": resolved, "left": left }))
+    }
+
     async fn resolve_fork(&self, keep: &str) -> Result<Value> {
-        let keep = one_of(keep, self.forks()?.iter().flat_map(|fork| [fork.ours, fork.theirs]))?;
+        self.resolve_to(one_of(keep, self.forks()?.iter().flat_map(|fork| [fork.ours, fork.theirs]))?).await
+    }
+
+    async fn resolve_to(&self, keep: Digest) -> Result<Value> {
         let resolved = self.cortex.resolve_fork(keep).await?;
         let held = self.cortex.view().chain_digest(resolved.origin, resolved.from)? == Some(keep);
         Ok(json!({

@@ -108,20 +108,14 @@ pub(crate) async fn run(cli: Cli) -> Result<()> {
         Command::Fork { command: ForkCommand::Evidence { limit } } => evidence(file, limit.unwrap_or(usize::MAX)).await,
         Command::Fork { command: ForkCommand::Resolve { keep } } => {
             let answer = ask(file, Ask::ForkResolve { keep }).await?;
-            let (origin, from, aside) = (text_of(&answer["origin"]), &answer["from"], &answer["set_aside"]);
-            let text = match (aside.as_u64(), &answer["held"]) {
-                (Some(0), Value::Bool(false)) => format!(
-                    "this node holds neither version of {origin} from {from} on, and waits for the one that was decided for; if no \
-                     node's `antiphon fork list` shows that one as held, decide for one that is"
-                ),
-                (Some(0), _) => format!(
-                    "this node keeps its version of {origin} from {from} on; resolve it with the same digest where the other \
-                     version is held"
-                ),
-                _ => format!(
-                    "{aside} events left the log, from {origin}:{from} on, and are kept as evidence; the version that was \
-                     kept comes from the peers that hold it, and the replayers begin again"
-                ),
+            let text = match answer["resolved"].as_array() {
+                None => resolved_fork(&answer),
+                Some(each) => {
+                    let left = answer["left"].as_array().into_iter().flatten().map(|fork| {
+                        format!("of {} the owner's own version is not known here: choose a digest", text_of(fork))
+                    });
+                    each.iter().map(resolved_fork).chain(left).collect::<Vec<_>>().join("\n")
+                }
             };
             done(answer, json, &text)
         }
@@ -153,6 +147,25 @@ pub(crate) async fn run(cli: Cli) -> Result<()> {
         Command::Bench { command: BenchCommand::Idle(args) } => bench::idle::run(args, json).await,
         Command::Bench { command: BenchCommand::Catchup(args) } => bench::catchup::run(args, json).await,
         Command::Bench { command: BenchCommand::Side(args) } => bench::side::run(args).await,
+    }
+}
+
+/// How a fork ended here, for people.
+fn resolved_fork(answer: &Value) -> String {
+    let (origin, from, aside) = (text_of(&answer["origin"]), &answer["from"], &answer["set_aside"]);
+    match (aside.as_u64(), &answer["held"]) {
+        (Some(0), Value::Bool(false)) => format!(
+            "this node holds neither version of {origin} from {from} on, and waits for the one that was decided for; if no \
+             node's `antiphon fork list` shows that one as held, decide for one that is"
+        ),
+        (Some(0), _) => format!(
+            "this node keeps its version of {origin} from {from} on; resolve it with the same digest where the other \
+             version is held"
+        ),
+        _ => format!(
+            "{aside} events left the log, from {origin}:{from} on, and are kept as evidence; the version that was \
+             kept comes from the peers that hold it, and the replayers begin again"
+        ),
     }
 }
 

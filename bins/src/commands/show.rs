@@ -122,7 +122,8 @@ pub(super) fn forks(forks: &Value, json: bool) -> Result<()> {
         ))?;
     }
     line(
-        "end each with `antiphon fork resolve --keep DIGEST`: the same digest on every node, and one that some node holds",
+        "end each with `antiphon fork resolve --keep DIGEST`: the same digest on every node, and one that some node holds; or all of which \
+         the owner's own version is known here with `--keep owner`",
     )
 }
 

@@ -3,8 +3,10 @@
 use std::fs;
 use std::path::Path;
 
+use serde_json::Value;
+
 use crate::federation::mesh;
-use crate::support::{event, until};
+use crate::support::{Place, Serving, event, until};
 
 pub(crate) fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
@@ -14,11 +16,8 @@ pub(crate) fn copy(from: &Path, to: &Path) {
     }
 }
 
-#[test]
-fn a_fork_is_found_at_first_contact_kept_apart_and_ended() {
-    let mut places = mesh(|_| "https");
-    places.truncate(2);
-    let [alpha, bravo] = &places[..] else { panic!("two nodes") };
+/// Alpha's numbers from 11 on name five events at bravo, and eight others here. Both serve, and have seen that.
+fn forked(alpha: &Place, bravo: &Place) -> ([Serving; 2], [Value; 2]) {
     let lines = |from, to| (from..to).map(event).collect::<String>();
     let (serving, other) = (alpha.serve(), bravo.serve());
     alpha.pipe(&["import"], &lines(0, 10));
@@ -37,16 +36,25 @@ fn a_fork_is_found_at_first_contact_kept_apart_and_ended() {
     fs::rename(saved.join("HEAD"), data.join("HEAD")).unwrap();
     copy(&saved, &data.join("db"));
     alpha.pipe(&["import"], &lines(100, 108));
-    assert_eq!(alpha.json(&["status"])["epoch_change"], serde_json::Value::Null, "it cannot know");
+    assert_eq!(alpha.json(&["status"])["epoch_change"], Value::Null, "it cannot know");
 
     let (serving, other) = (alpha.serve(), bravo.serve());
-    let forks = |place: &crate::support::Place| {
+    let forks = |place: &Place| {
         let (code, out, err) = place.run(&["fork", "list", "--json"]);
         assert_eq!(code, 0, "{err}");
-        out.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()).collect::<Vec<_>>()
+        out.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()).collect::<Vec<_>>()
     };
     let here = until("alpha sees it", || forks(alpha).pop());
     let there = until("bravo sees it", || forks(bravo).pop());
+    ([serving, other], [here, there])
+}
+
+#[test]
+fn a_fork_is_found_at_first_contact_kept_apart_and_ended() {
+    let mut places = mesh(|_| "https");
+    places.truncate(2);
+    let [alpha, bravo] = &places[..] else { panic!("two nodes") };
+    let ([serving, other], [here, there]) = forked(alpha, bravo);
     assert_eq!((&here["from"], &here["ours"], &here["theirs"]), (&11.into(), &there["theirs"], &there["ours"]));
     assert_eq!(there["by_owner"], true);
     let (_, list, _) = bravo.run(&["fork", "list"]);
@@ -78,4 +86,26 @@ fn a_fork_is_found_at_first_contact_kept_apart_and_ended() {
     assert_eq!((serving.terminate(), other.terminate()), (0, 0));
     let (code, _, err) = bravo.run(&["verify", "--peer", "alpha"]);
     assert!(code != 0 && err.contains("start `antiphon serve`"), "{err}");
+}
+
+#[test]
+fn the_owners_own_version_is_kept_where_that_is_asked_for() {
+    let mut places = mesh(|_| "https");
+    places.truncate(2);
+    let [alpha, bravo] = &places[..] else { panic!("two nodes") };
+    let (_serving, [here, _]) = forked(alpha, bravo);
+    bravo.json(&["append", "-t", "from.bravo"]);
+    // In either order, and on each node by itself.
+    let there = bravo.json(&["fork", "resolve", "--keep", "owner"]);
+    assert_eq!((&there["resolved"][0]["kept"], &there["left"]), (&here["ours"], &Value::Array(Vec::new())));
+    assert_eq!(there["resolved"][0]["set_aside"], 6, "five of alpha's, and what bravo wrote after them: {there}");
+    until("they agree", || {
+        let (a, b) = (alpha.json(&["status"]), bravo.json(&["status"]));
+        (a["digest"] == b["digest"] && a["forks"] == 0 && b["forks"] == 0).then_some(())
+    });
+    assert_eq!(alpha.json(&["status"])["events"], 18);
+    let (_, evidence, _) = bravo.run(&["fork", "evidence"]);
+    assert!(evidence.lines().count() == 6 && evidence.contains("from.bravo"), "{evidence}");
+    let (code, _, err) = alpha.run(&["fork", "resolve", "--keep", "owner"]);
+    assert!(code == 1 && err.contains("there is no fork to resolve"), "{err}");
 }

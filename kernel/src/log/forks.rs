@@ -45,6 +45,16 @@ impl Fork {
     pub fn by_owner(&self) -> bool {
         self.holder == self.origin.cortex()
     }
+
+    /// The version that the origin's own cortex holds, as seen from a cortex; `None` where only relays are known to differ.
+    #[must_use]
+    pub fn owners(&self, own: CortexId) -> Option<Digest> {
+        match self.origin.cortex() {
+            owner if owner == own => Some(self.ours),
+            owner if owner == self.holder => Some(self.theirs),
+            _ => None,
+        }
+    }
 }
 
 /// What was found out about a fork: the peer's events from the first difference on, as many as are worth keeping.
