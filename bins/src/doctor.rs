@@ -1,4 +1,5 @@
-//! `antiphon doctor`: what is wrong, or will be, and what to do about it. Changes nothing.
+//! `antiphon doctor`: what is wrong, or will be, and what to do about it. Changes nothing of what is
+//! kept; the store of a node that does not run is opened as its start would open it, which may bring its log into order.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};

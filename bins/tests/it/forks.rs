@@ -17,7 +17,7 @@ pub(crate) fn copy(from: &Path, to: &Path) {
 }
 
 /// Alpha's numbers from 11 on name five events at bravo, and eight others here. Both serve, and have seen that.
-fn forked(alpha: &Place, bravo: &Place) -> ([Serving; 2], [Value; 2]) {
+pub(crate) fn forked(alpha: &Place, bravo: &Place) -> ([Serving; 2], [Value; 2]) {
     let lines = |from, to| (from..to).map(event).collect::<String>();
     let (serving, other) = (alpha.serve(), bravo.serve());
     alpha.pipe(&["import"], &lines(0, 10));

@@ -8,6 +8,7 @@ mod conflicts;
 mod federation;
 mod forks;
 mod guide;
+mod killed;
 mod messages;
 mod monitor;
 mod node;
