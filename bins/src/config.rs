@@ -132,7 +132,8 @@ impl NodeConfig {
         };
         let mut config: Self = serde_yaml::from_str(&text).map_err(|e| {
             // Without the lines around it: a key that somebody wrote there would go into logs.
-            let (e, hint) = (e.without_snippet(), hint(&text));
+            // Nor what it quotes, where that looks like one.
+            let (e, hint) = (hide_keys(&e.without_snippet().to_string()), hint(&text));
             anyhow::anyhow!("{}: {e}\nhint: {hint}", file.display())
         })?;
         let directory = beside(file);
@@ -192,6 +193,13 @@ impl NodeConfig {
         match &self.federation.key_file {
             None => Ok(Vec::new()),
             Some(file) => {
+                if file.to_str().is_some_and(|name| hide_keys(name) != name) {
+                    bail!(
+                        "{}: federation.key_file is to name a file, and looks like the key itself; put that into a file (mode 600), and \
+                         replace the key if others saw it",
+                        self.file.display()
+                    );
+                }
                 let file = self.path(file);
                 let keys = std::fs::read_to_string(&file)
                     .with_context(|| format!("the key file {} could not be read", file.display()))?;
@@ -201,6 +209,14 @@ impl NodeConfig {
                 }
                 Ok(keys)
             }
+        }
+    }
+
+    /// Where the keys come from, if there are any.
+    pub(crate) fn keys_from(&self) -> Option<&'static str> {
+        match std::env::var("ANTIPHON_SHARED_KEY") {
+            Ok(keys) if !keys.trim().is_empty() => Some("environment"),
+            _ => self.federation.key_file.as_ref().map(|_| "file"),
         }
     }
 
@@ -270,6 +286,24 @@ pub(crate) fn socket_named_in(file: &Path) -> Option<PathBuf> {
     Some(beside(file).join(data_dir_named_in(&text)?).join(SOCKET))
 }
 
+/// A text without what looks like a key: so many characters of those that keys are made of, in a row, are not shown. Names of
+/// files and hosts have others in between, and peers' names are seldom as long. Pure.
+fn hide_keys(text: &str) -> String {
+    const SHORTEST: usize = 32;
+    let of_a_key = |c: char| c.is_ascii_alphanumeric() || "+=_-".contains(c);
+    let mut shown = String::new();
+    for run in text.split_inclusive(|c: char| !of_a_key(c)) {
+        let key = run.trim_end_matches(|c: char| !of_a_key(c));
+        if key.len() >= SHORTEST {
+            shown.push_str("(not shown: it may be a key)");
+            shown.push_str(&run[key.len()..]);
+        } else {
+            shown.push_str(run);
+        }
+    }
+    shown
+}
+
 /// What may help whoever wrote a configuration that does not read.
 fn hint(text: &str) -> &'static str {
     if text.contains("shared_key") {
@@ -293,7 +327,11 @@ fn beside(file: &Path) -> &Path {
 const MAX_KEYS: usize = 4;
 
 fn keys_of(text: &str) -> Result<Vec<SharedKey>> {
-    let keys = text.split_whitespace().map(|key| Ok(SharedKey::new(key)?)).collect::<Result<Vec<_>>>()?;
+    let mut words: Vec<_> = text.split_whitespace().collect();
+    // The same one twice is one.
+    let mut seen = std::collections::BTreeSet::new();
+    words.retain(|word| seen.insert(*word));
+    let keys = words.into_iter().map(|key| Ok(SharedKey::new(key)?)).collect::<Result<Vec<_>>>()?;
     if keys.len() > MAX_KEYS {
         bail!(
             "{} keys, where at most {MAX_KEYS} may be valid at once; leave out those that no node presents any more",
@@ -323,7 +361,21 @@ mod tests {
         let keys = keys_of(&format!("{new}\n{old}\n")).unwrap();
         assert!(keys.len() == 2 && keys[0].matches(new.as_bytes()) && keys[1].matches(old.as_bytes()));
         assert!(keys_of(" \n").unwrap().is_empty());
-        assert!(keys_of("short").is_err() && keys_of(&format!("{new} ").repeat(5)).is_err());
+        assert_eq!(keys_of(&format!("{new}\n{new}\n{old}\n")).unwrap().len(), 2, "the same one twice is one");
+        assert!(
+            keys_of("short").is_err() && keys_of(&(0..5).map(|n| format!("{new}{n} ")).collect::<String>()).is_err()
+        );
+    }
+
+    #[test]
+    fn what_looks_like_a_key_is_not_shown() {
+        let key = "0123456789abcdef0123456789abcdef";
+        let hidden = hide_keys(&format!("unknown variant `{key}`, expected one of `sync`"));
+        assert_eq!(hidden, "unknown variant `(not shown: it may be a key)`, expected one of `sync`");
+        assert_eq!(hide_keys(key), "(not shown: it may be a key)");
+        for plain in ["/var/lib/antiphon/keys/shared.key", "missing field `endpoint` at line 3 column 5", ""] {
+            assert_eq!(hide_keys(plain), plain);
+        }
     }
 
     #[test]

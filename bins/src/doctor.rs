@@ -128,6 +128,12 @@ fn keys_of_the_node(status: Option<&Value>) -> Option<u64> {
     status.and_then(|status| status["keys"].as_u64())
 }
 
+/// Whether the node has its keys from an environment that is not this command's, so that this one may have others.
+fn other_keys(config: &NodeConfig, status: Option<&Value>) -> bool {
+    let theirs = status.and_then(|status| status["keys_from"].as_str());
+    theirs == Some("environment") && config.keys_from() != Some("environment")
+}
+
 fn key(config: &NodeConfig, status: Option<&Value>, findings: &mut Findings) {
     let keys = match config.shared_keys() {
         Ok(keys) => keys,
@@ -141,12 +147,12 @@ fn key(config: &NodeConfig, status: Option<&Value>, findings: &mut Findings) {
         }
     };
     let used = keys_of_the_node(status).unwrap_or(keys.len() as u64);
-    if used > 0 && keys.is_empty() {
+    if used > 0 && other_keys(config, status) {
         findings.add(
             "key",
             Level::Warn,
-            "the node has one, and this command does not: peers are asked without it",
-            "run it with the node's ANTIPHON_SHARED_KEY, or let federation.key_file name the key for both",
+            "the node's comes from its environment, and this command's does not: peers may refuse what they are asked here",
+            "run it with the node's ANTIPHON_SHARED_KEY, or let federation.key_file alone name the key for both",
         );
     } else if let Err(error) = config.check_listeners(&keys) {
         findings.add("key", Level::Fail, told(&error), "then `antiphon config check`");
@@ -253,6 +259,16 @@ async fn node(config: &NodeConfig, serves: bool, findings: &mut Findings) -> Opt
             "look at the disk and the node's log",
         );
     }
+    if let Some(why) = status["reload_refused"].as_str() {
+        let says =
+            format!("the last reload was refused, and the configuration from before goes on: {}", show::printable(why));
+        findings.add(
+            "reload",
+            Level::Warn,
+            says,
+            "mend that, and `antiphon reload`; or restart the node, where it says so",
+        );
+    }
     if let Some(change) = status["epoch_change"].as_object() {
         findings.ok("epoch", format!("changed on {}: {}", text(&change["at"]), text(&change["reason"])));
     }
@@ -296,9 +312,12 @@ fn disk(config: &NodeConfig, findings: &mut Findings) {
             let free = (stat.blocks_available() * stat.fragment_size()) >> 20;
             let says = format!("{free} MiB are free, and {floor} are to stay so");
             match free {
-                free if free < floor => {
-                    findings.add("disk", Level::Fail, says, "free some space: peers are not pulled")
-                }
+                free if free < floor || free == 0 => findings.add(
+                    "disk",
+                    Level::Fail,
+                    says,
+                    "free some space: peers are not pulled, and writes fail at last",
+                ),
                 free if free < floor.saturating_mul(4) => findings.add("disk", Level::Warn, says, "make room soon"),
                 _ => findings.ok("disk", says),
             }
@@ -326,7 +345,7 @@ async fn addresses(config: &NodeConfig, serves: bool, findings: &mut Findings) {
                 check,
                 Level::Fail,
                 format!("{addr}: {error}"),
-                "another process has it, or it is no address of this machine",
+                "another process has it (this node itself, if node.data_dir was changed), or it is no address of this machine",
             ),
         }
     }
@@ -337,7 +356,7 @@ async fn addresses(config: &NodeConfig, serves: bool, findings: &mut Findings) {
                 "listen.quic",
                 Level::Fail,
                 format!("{addr} (UDP): {error}"),
-                "another process has it, or it is no address of this machine",
+                "another process has it (this node itself, if node.data_dir was changed), or it is no address of this machine",
             ),
         }
     }
@@ -345,7 +364,7 @@ async fn addresses(config: &NodeConfig, serves: bool, findings: &mut Findings) {
 
 async fn peers(config: &NodeConfig, status: Option<&Value>, findings: &mut Findings) {
     let key = config.shared_key().unwrap_or_default();
-    let unkeyed = key.is_open() && keys_of_the_node(status).is_some_and(|keys| keys > 0);
+    let unkeyed = other_keys(config, status);
     let transports = Transports::new(config, &key);
     let own_id = status.and_then(|status| serde_json::from_value(status["cortex_id"].clone()).ok());
     let mut own = mint_identity(config.node.name.as_str());

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use antiphon_transport_common::Validity;
+use antiphon_transport_common::{Standing, Validity};
 use anyhow::{Context as _, Result, bail};
 use jiff::Timestamp;
 use rustls::pki_types::CertificateDer;
@@ -55,6 +55,11 @@ const fn seconds(at: antiphon_kernel::time::Timestamp) -> i64 {
 /// Until when a certificate in DER form holds, in seconds since 1970.
 pub(crate) fn until(der: &[u8]) -> Option<i64> {
     Some(seconds(Validity::of(der).ok()?.until))
+}
+
+/// Whether a certificate in DER form holds now.
+pub(crate) fn holds(der: &[u8]) -> bool {
+    Validity::of(der).is_ok_and(|validity| validity.at(antiphon_kernel::time::Timestamp::now()) == Standing::Holds)
 }
 
 /// What there is to say of a certificate that is shown, read from this file once: that it ends soon, or is over.

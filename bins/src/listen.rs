@@ -44,6 +44,11 @@ impl Servers {
         Ok(servers)
     }
 
+    /// Whether any is there.
+    pub(crate) const fn any(&self) -> bool {
+        self.https.is_some() || self.quic.is_some()
+    }
+
     /// How much each put on the wire so far.
     pub(crate) fn wire_sent(&self) -> Vec<(&'static str, u64)> {
         let https = self.https.as_ref().map(|server| ("https", server.sent_bytes().get()));

@@ -57,6 +57,7 @@ fn main() -> ExitCode {
     runtime.shutdown_timeout(std::time::Duration::from_secs(5));
     match result {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.is::<commands::show::ReaderGone>() => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("antiphon: {}", chain::told(&error));
             ExitCode::FAILURE

@@ -151,11 +151,13 @@ impl Transports {
 }
 
 /// How the configuration was taken up anew.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Reloads {
     /// Whether the last time worked, if there was one.
     pub(crate) last: Option<bool>,
     pub(crate) succeeded: Option<Timestamp>,
+    /// Why the last one was refused, if it was.
+    pub(crate) refused: Option<String>,
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -285,15 +287,17 @@ impl Node {
     }
 
     pub(crate) fn reloads(&self) -> Reloads {
-        *locked(&self.reloads)
+        locked(&self.reloads).clone()
     }
 
-    pub(crate) fn note_reload(&self, worked: bool) {
+    /// Notes how a reload went: why it was refused, if it was.
+    pub(crate) fn note_reload(&self, refused: Option<String>) {
         let mut reloads = locked(&self.reloads);
-        reloads.last = Some(worked);
-        if worked {
+        reloads.last = Some(refused.is_none());
+        if refused.is_none() {
             reloads.succeeded = Some(Timestamp::now());
         }
+        reloads.refused = refused;
     }
 
     /// Remembers how far behind each peer is now.
@@ -314,6 +318,16 @@ impl Node {
     /// Until when the certificate that is shown holds, in seconds since 1970.
     pub(crate) fn certificate_until(&self) -> Option<i64> {
         expiry::until(&self.certificate()?)
+    }
+
+    /// Whether peers are answered: somebody listens, and the mode is not one that refuses.
+    pub(crate) fn answers_peers(&self) -> bool {
+        self.cortex.service().mode().serves() && locked(&self.servers).as_ref().is_some_and(Servers::any)
+    }
+
+    /// Whether the certificate that is shown holds now.
+    pub(crate) fn certificate_holds(&self) -> Option<bool> {
+        Some(expiry::holds(&self.certificate()?))
     }
 
     /// That the certificate which is shown ends soon, or is over.
@@ -704,7 +718,10 @@ fn open_store(config: &NodeConfig) -> Result<RocksStore> {
     must_be_the_owner(&config.data_dir())?;
     backup::must_not_be_cut_short(&config.data_dir())?;
     RocksStore::open(config.data_dir(), Create::Never).map_err(|error| match error.kind() {
-        StoreErrorKind::Missing => anyhow::anyhow!("{error}; run `antiphon init` to make one"),
+        StoreErrorKind::Missing => anyhow::anyhow!(
+            "{error}: `antiphon init` makes one, a new node; if node.data_dir was changed, put back what stood there, or move the \
+             data of the stopped node"
+        ),
         _ => error.into(),
     })
 }

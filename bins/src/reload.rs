@@ -16,7 +16,7 @@ use crate::node::{Node, apply_overrides};
 pub(crate) async fn reload(node: &Node) -> Result<Value> {
     let _alone = node.changing().await;
     let result = try_reload(node).await;
-    node.note_reload(result.is_ok());
+    node.note_reload(result.as_ref().err().map(told));
     match &result {
         Ok(changes) => tracing::info!(%changes, "the configuration was taken up"),
         Err(error) => tracing::error!("the configuration was not taken up, and nothing changed: {}", told(error)),
@@ -39,16 +39,29 @@ async fn try_reload(node: &Node) -> Result<Value> {
     let overridden = overridden(&written, &kernel);
     let trust_changes = old.authorities != new.authorities;
     let accepted_changes = !node.cortex().service().accepts_just(&keys);
-    node.cortex().syncer().can_take_up(&kernel)?;
+    let planned = node.cortex().syncer().can_take_up(&kernel)?;
     // The last thing that can fail: from here on all of it is taken up.
     let new_certificate = tokio::task::block_in_place(|| node.refresh_certificates())?;
     node.transports().set_shared_key(&kernel.shared_key);
     // What was opened under a key or an authority that is not valid any more is opened anew.
-    let changes = node.cortex().reload(kernel, &keys, key_changes || trust_changes).await?;
+    let mut troubles = Vec::new();
+    let changes = node.cortex().reload(kernel, &keys, key_changes || trust_changes).await.unwrap_or_else(|error| {
+        troubles.push(format!("taken up, but not every peer is pulled: {error}"));
+        planned
+    });
     node.set_config(new);
-    node.forget_overrides(&spent).await?;
+    if let Err(error) = node.forget_overrides(&spent).await {
+        // They say what the file says, so nothing differs for it; the next reload tries again.
+        troubles.push(format!(
+            "taken up; what commands said and the file says by now could not be forgotten: {}",
+            told(&error)
+        ));
+    }
+    if keys_come_from_elsewhere(&node.config()) {
+        troubles.push("federation.key_file is not read: ANTIPHON_SHARED_KEY goes before it".to_owned());
+    }
     let certificate_trouble = node.certificate_trouble();
-    certificate_trouble.iter().for_each(|trouble| tracing::warn!("{trouble}"));
+    troubles.iter().chain(&certificate_trouble).for_each(|trouble| tracing::warn!("{trouble}"));
     let names = |peers: &[antiphon_kernel::config::PeerConfig]| {
         peers.iter().map(|peer| peer.name.to_string()).collect::<Vec<_>>()
     };
@@ -66,9 +79,15 @@ async fn try_reload(node: &Node) -> Result<Value> {
         "certificate_changed": new_certificate,
         "certificate_until": crate::status::certificate_until(node),
         "certificate_trouble": certificate_trouble,
+        "troubles": troubles,
         "keys": keys.len(),
         "overridden": overridden,
     }))
+}
+
+/// Whether a key file is named that is not looked at.
+pub(crate) fn keys_come_from_elsewhere(config: &NodeConfig) -> bool {
+    config.federation.key_file.is_some() && config.keys_from() == Some("environment")
 }
 
 /// Whether the key that is presented changed, so that what is open must be opened anew.

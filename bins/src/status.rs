@@ -20,6 +20,12 @@ pub(crate) fn of(node: &Node) -> Result<Value> {
     let floor = node.cortex().syncer().min_free();
     let mut status = about(node, now)?;
     status["peers"] = peers.iter().map(|peer| peer_json(peer, floor, now)).collect();
+    if !node.is_serving() {
+        // Nobody pulls them, whatever is configured: what state they would be in is not known.
+        for peer in status["peers"].as_array_mut().into_iter().flatten() {
+            (peer["state"], peer["phase"]) = (Value::Null, Value::Null);
+        }
+    }
     Ok(status)
 }
 
@@ -72,6 +78,7 @@ fn about(node: &Node, now: Timestamp) -> Result<Value> {
         "digest": identity.digest.to_string(),
         "forks": antiphon_kernel::log::forks(&**view.store())?.len(),
         "keys": cortex.service().accepted_keys(),
+        "keys_from": node.config().keys_from(),
         "open_files_limit": nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE).ok().map(|(soft, _)| soft),
         "conflicts": replayers.iter().map(|replayer| replayer.conflicts).sum::<u64>(),
         "read_only": view.failure(),
@@ -79,6 +86,9 @@ fn about(node: &Node, now: Timestamp) -> Result<Value> {
         "disk_floor_bytes": cortex.syncer().min_free(),
         "certificate_until": certificate_until(node),
         "certificate_trouble": node.certificate_trouble(),
+        "certificate_holds": node.certificate_holds(),
+        "answers_peers": node.answers_peers(),
+        "reload_refused": node.reloads().refused,
         "replayers": replayers,
     }))
 }

@@ -4,7 +4,7 @@ mod demo;
 mod serve;
 pub(crate) mod show;
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::IsTerminal as _;
 use std::path::Path;
 
 use antiphon_kernel::config::PeerMode;
@@ -133,9 +133,7 @@ pub(crate) async fn run(cli: Cli) -> Result<()> {
         Command::Completions { shell } => {
             let mut text = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "antiphon", &mut text);
-            // A reader that went away is no error.
-            let _ = std::io::stdout().write_all(&text);
-            Ok(())
+            show::raw(&text)
         }
         Command::Demo(args) => demo::run(args).await,
         Command::Bench { command: BenchCommand::Latency(args) } => bench::latency::run(args, json).await,
@@ -207,6 +205,7 @@ fn reloaded(changes: &Value) -> String {
     if lines.is_empty() {
         lines.push("nothing changed".to_owned());
     }
+    lines.extend(changes["troubles"].as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned));
     lines.extend(changes["certificate_trouble"].as_str().map(str::to_owned));
     lines.join("\n")
 }
@@ -287,9 +286,7 @@ fn man(dir: Option<&Path>) -> Result<()> {
         None => {
             let mut page = Vec::new();
             clap_mangen::Man::new(command).render(&mut page)?;
-            // A reader that went away is no error.
-            let _ = std::io::stdout().write_all(&page);
-            Ok(())
+            show::raw(&page)
         }
     }
 }
@@ -510,9 +507,7 @@ async fn log(file: &Path, mut after: u64, limit: Option<u64>, follow: bool) -> R
             if events.is_empty() && !follow {
                 return Ok(());
             }
-            if !printed(events) {
-                return Ok(());
-            }
+            print(events)?;
             left -= events.len() as u64;
             after = page["next"].as_u64().unwrap_or(after);
         }
@@ -523,10 +518,9 @@ async fn log(file: &Path, mut after: u64, limit: Option<u64>, follow: bool) -> R
     result
 }
 
-/// Prints events, and says whether anybody reads them: a reader that went away (`| head`) is no error.
-fn printed(events: &[Value]) -> bool {
-    let mut out = std::io::stdout().lock();
-    events.iter().all(|event| writeln!(out, "{event}").is_ok())
+/// Prints events, a page of them at one go.
+fn print(events: &[Value]) -> Result<()> {
+    show::raw(events.iter().map(|event| format!("{event}\n")).collect::<String>().as_bytes())
 }
 
 async fn evidence(file: &Path, limit: usize) -> Result<()> {
@@ -536,9 +530,10 @@ async fn evidence(file: &Path, limit: usize) -> Result<()> {
         loop {
             let page = backend.ask(Ask::ForkEvidence { skip, limit: limit - skip }).await?;
             let events = page.as_array().map(Vec::as_slice).unwrap_or_default();
-            if events.is_empty() || !printed(events) {
+            if events.is_empty() {
                 return Ok(());
             }
+            print(events)?;
             skip += events.len();
         }
     };

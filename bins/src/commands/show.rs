@@ -9,10 +9,29 @@ use comfy_table::presets::NOTHING;
 use console::style;
 use serde_json::Value;
 
-/// One line on standard output; a reader that went away is no error.
+/// Whoever read standard output went away (`| head`): there is nothing more to do, and no error to tell of.
+#[derive(Debug, thiserror::Error)]
+#[error("nobody reads standard output any more")]
+pub(crate) struct ReaderGone;
+
+/// Writes to standard output, all of it.
+///
+/// # Errors
+/// [`ReaderGone`]; where it cannot be written, as on a full disk, that: what is missing must not look complete.
+pub(crate) fn raw(bytes: &[u8]) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(bytes).and_then(|()| out.flush()).map_err(|error| match error.kind() {
+        std::io::ErrorKind::BrokenPipe => ReaderGone.into(),
+        _ => anyhow::anyhow!("standard output could not be written ({error}): what stands there is not all"),
+    })
+}
+
+/// One line on standard output.
+///
+/// # Errors
+/// As [`raw`].
 pub(crate) fn line(text: &str) -> Result<()> {
-    let _ = writeln!(std::io::stdout(), "{text}");
-    Ok(())
+    raw(format!("{text}\n").as_bytes())
 }
 
 /// One JSON value a line.
@@ -81,6 +100,14 @@ pub(super) fn overview(status: &Value) -> Result<()> {
     }
     if let Some(why) = status["read_only"].as_str() {
         line(&style(format!("READ-ONLY: {}", printable(why))).red().bold().to_string())?;
+    }
+    if status["serving"] == true && status["mode"] == "publish" {
+        line("it publishes: of its peers it pulls nothing but what it wrote itself and has lost")?;
+    }
+    if let Some(why) = status["reload_refused"].as_str() {
+        let says =
+            format!("the last reload was refused, and the configuration from before goes on: {}", printable(why));
+        line(&style(says).yellow().to_string())?;
     }
     if let Some(trouble) = status["certificate_trouble"].as_str() {
         line(&style(printable(trouble)).yellow().to_string())?;

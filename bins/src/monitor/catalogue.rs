@@ -42,6 +42,7 @@ metrics! {
     OPEN_QUESTIONS = gauge "antiphon_open_questions" [] "Questions of peers that are being answered, or wait for something new.";
     WIRE_SENT = counter "antiphon_wire_sent_bytes_total" ["transport"] "Bytes that the server handed to its sockets.";
     CERTIFICATE = gauge "antiphon_certificate_expiry_timestamp_seconds" [] "Until when the certificate holds that the listeners show.";
+    CERTIFICATE_VALID = gauge "antiphon_certificate_valid" [] "1 while the certificate that the listeners show holds, 0 before and after; absent without TLS.";
     EPOCH_CHANGE = gauge "antiphon_epoch_change_timestamp_seconds" ["why"] "When the log last went on under a new epoch; absent if never.";
     RELOAD_SUCCESS = gauge "antiphon_config_reload_success" [] "1 if the configuration was last read again with success, 0 if it was refused; absent before.";
     RELOAD_TIME = gauge "antiphon_config_reload_timestamp_seconds" [] "When the configuration was last read again with success.";

@@ -136,6 +136,9 @@ fn known(node: &Node) {
     if let Some(until) = node.certificate_until() {
         gauge!(c::CERTIFICATE.name).set(until as f64);
     }
+    if let Some(holds) = node.certificate_holds() {
+        gauge!(c::CERTIFICATE_VALID.name).set(u8::from(holds));
+    }
     let reloads = node.reloads();
     if let Some(worked) = reloads.last {
         gauge!(c::RELOAD_SUCCESS.name).set(u8::from(worked));

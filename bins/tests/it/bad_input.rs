@@ -1,6 +1,8 @@
 //! What a user may get wrong: the message says what happened, to what, and what to do; nothing is lost.
 
-use crate::support::{KEY, Place, event};
+use std::process::Stdio;
+
+use crate::support::{KEY, Place, antiphon, event, outcome};
 
 const ALONE: &str = "node: { name: alpha, data_dir: data }\n";
 
@@ -124,4 +126,44 @@ fn a_weak_key_and_an_unprotected_listener_are_refused() {
         crate::support::antiphon(&place.config).arg("serve").env("ANTIPHON_SHARED_KEY", "short").output().unwrap();
     let err = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.code() == Some(1) && err.contains("too weak") && err.contains("antiphon key"), "{err}");
+}
+
+/// What is missing must not look complete, and a reader that has enough is no fault.
+#[test]
+fn output_that_cannot_be_written_is_a_failure_and_a_reader_that_went_away_is_none() {
+    let place = Place::new("node: { name: alpha, data_dir: data }\n");
+    assert_eq!(place.pipe(&["import"], &(0..3000).map(event).collect::<String>()).0, 0);
+    for args in [&["log"][..], &["key"], &["status", "--json"], &["view"], &["completions", "bash"], &["systemd-unit"]]
+    {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let output = antiphon(&place.config).args(args).stdout(full).stderr(Stdio::piped()).output().unwrap();
+        let (code, _, err) = outcome(&output);
+        assert!(code == 1 && err.contains("standard output could not be written"), "{args:?}: {code} {err}");
+        let mut child =
+            antiphon(&place.config).args(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        drop(child.stdout.take());
+        let (code, _, err) = outcome(&child.wait_with_output().unwrap());
+        assert!(code == 0 && !err.contains("output"), "{args:?}: {code} {err}");
+    }
+}
+
+/// Pasted where its file's name belongs, or anywhere else in a configuration: it goes into no log.
+#[test]
+fn a_key_that_stands_in_the_configuration_is_not_shown() {
+    let place = Place::new("node: { name: alpha, data_dir: data }\n");
+    let secret = "ea8345ea8345ea8345ea8345ea8345ea8345ea8345ea8345ea8345ea8345ea83";
+    for text in [
+        format!("federation: {{ key_file: {secret} }}"),
+        format!("federation: {{ mode: {secret} }}"),
+        format!("federation: {{ {secret}: 1 }}"),
+        format!("federation: {{ interval: {secret} }}"),
+        format!("listen: {{ https: {secret} }}"),
+    ] {
+        std::fs::write(&place.config, format!("node: {{ name: alpha, data_dir: data }}\n{text}\n")).unwrap();
+        for args in [&["config", "check"][..], &["serve"], &["status"], &["doctor"]] {
+            let output = antiphon(&place.config).env_remove("ANTIPHON_SHARED_KEY").args(args).output().unwrap();
+            let (code, out, err) = outcome(&output);
+            assert!(code == 1 && !(out + &err).contains(&secret[..20]), "{args:?} {text}: {err}");
+        }
+    }
 }

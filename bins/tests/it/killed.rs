@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 
 use crate::federation::mesh;
 use crate::forks::{copy, forked};
+use crate::repair::damage_the_log;
 use crate::support::{KEY, Place, event, has};
 
 /// What changes a directory or waits for the disk.
@@ -144,24 +145,9 @@ fn a_restore_a_backup_and_a_repair_may_be_killed_at_any_point() {
         assert_eq!(place.json(&["backup", &copied])["events"], 80);
     });
 
-    // A table that is damaged.
     begin();
     clean(80);
-    let tables = std::fs::read_dir(at("data/db")).unwrap().map(|entry| entry.unwrap().path());
-    let tables: Vec<_> = tables.filter(|path| path.extension().is_some_and(|end| end == "sst")).collect();
-    let damaged = tables.iter().any(|table| {
-        let whole = std::fs::read(table).unwrap();
-        let mut bytes = whole.clone();
-        let middle = bytes.len() / 3;
-        bytes[middle] ^= 1;
-        std::fs::write(table, bytes).unwrap();
-        let hit = place.run(&["verify"]).2.contains("`log`");
-        if !hit {
-            std::fs::write(table, whole).unwrap();
-        }
-        hit
-    });
-    assert!(damaged, "{tables:?}");
+    damage_the_log(&place);
     std::fs::rename(at("data"), at("broken")).unwrap();
     let begin_repair = || {
         clear();

@@ -3,7 +3,28 @@
 use std::fs;
 
 use crate::federation::mesh;
-use crate::support::{event, until};
+use crate::support::{Place, event, until};
+
+/// Changes a bit in a table of the log, of a node that is stopped. Which table that is only its damage tells.
+pub(crate) fn damage_the_log(place: &Place) {
+    let tables = fs::read_dir(place.dir.path().join("data/db")).unwrap().map(|entry| entry.unwrap().path());
+    let tables = tables.filter(|path| path.extension().is_some_and(|end| end == "sst"));
+    let in_the_log = tables.into_iter().any(|table| {
+        let whole = fs::read(&table).unwrap();
+        let mut bytes = whole.clone();
+        let at = bytes.len() / 3;
+        bytes[at] ^= 1;
+        fs::write(&table, bytes).unwrap();
+        let (code, _, err) = place.run(&["verify"]);
+        let hit = code != 0 && err.contains("`log`");
+        assert!(!hit || err.contains("verify --repair"), "{err}");
+        if !hit {
+            fs::write(&table, whole).unwrap();
+        }
+        hit
+    });
+    assert!(in_the_log, "no table is the log's");
+}
 
 #[test]
 fn a_damaged_store_is_repaired_and_its_peers_bring_what_is_missing() {
@@ -26,26 +47,7 @@ fn a_damaged_store_is_repaired_and_its_peers_bring_what_is_missing() {
     let (code, out, _) = alpha.run(&["verify", "--repair"]);
     assert!(code == 0 && out.contains("nothing is damaged"), "{out}");
 
-    let db = alpha.dir.path().join("data/db");
-    let tables = fs::read_dir(&db).unwrap().map(|entry| entry.unwrap().path());
-    let tables = tables.filter(|path| path.extension().is_some_and(|end| end == "sst"));
-    // Which table is the log's only damage tells.
-    let in_the_log = tables.into_iter().any(|table| {
-        let whole = fs::read(&table).unwrap();
-        let mut bytes = whole.clone();
-        let at = bytes.len() / 3;
-        bytes[at] ^= 1;
-        fs::write(&table, bytes).unwrap();
-        let (code, _, err) = alpha.run(&["verify"]);
-        let hit = code != 0 && err.contains("`log`");
-        assert!(!hit || err.contains("verify --repair"), "{err}");
-        if !hit {
-            fs::write(&table, whole).unwrap();
-        }
-        hit
-    });
-    assert!(in_the_log, "no table is the log's");
-
+    damage_the_log(alpha);
     let repaired = alpha.json(&["verify", "--repair"]);
     let kept = repaired["kept"].as_u64().unwrap();
     assert!(kept > 0 && kept < 3200, "{repaired}");

@@ -1,8 +1,8 @@
 //! The server's certificate, taken up anew when its files change.
 
+use std::hash::{DefaultHasher, Hasher as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
-use std::time::SystemTime;
 
 use antiphon_kernel::time::Timestamp;
 use rustls::ServerConfig;
@@ -30,8 +30,8 @@ pub struct CertificateError {
     pub reason: String,
 }
 
-/// When the files were last written, as far as the file system says.
-type Stamp = [Option<(SystemTime, u64)>; 2];
+/// What the files hold, by a hash of this process's: a deployment may replace them and keep time and length.
+type Stamp = [Option<u64>; 2];
 
 #[derive(Debug)]
 struct Stamps {
@@ -128,8 +128,9 @@ fn standing(der: &[u8]) -> Result<(), String> {
 
 fn stamp(files: &TlsFiles) -> Stamp {
     [&files.cert, &files.key].map(|path| {
-        let meta = std::fs::metadata(path).ok()?;
-        Some((meta.modified().ok()?, meta.len()))
+        let mut hash = DefaultHasher::new();
+        hash.write(&std::fs::read(path).ok()?);
+        Some(hash.finish())
     })
 }
 

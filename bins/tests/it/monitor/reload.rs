@@ -64,6 +64,8 @@ fn a_configuration_is_taken_up_whole_or_not_at_all() {
         assert!(code == 1 && err.contains(says), "{says}: {err}");
         assert!(get(am, "/status").unwrap().contains("\"peers_total\":1"));
         assert!(get(am, "/metrics").unwrap().contains("antiphon_config_reload_success 0"), "{says}");
+        let told: serde_json::Value = serde_json::from_str(&get(am, "/status").unwrap()).unwrap();
+        assert!(told["reload_refused"].as_str().is_some_and(|why| why.contains(says)), "{says}: {told}");
         // The node is not out of reach by it, and whoever asks it learns that its file is bad.
         let (code, out, err) = run(alpha, &["peers", "--json"]);
         let loads = ["missing.pem", "listen.https cannot change", "https://host:port"].contains(&says);
@@ -113,7 +115,12 @@ fn a_certificate_is_taken_up_unless_it_is_over() {
     let (code, out, err) = alpha.run(&["reload"]);
     assert!(code == 1 && err.contains("the certificate is over since 2020"), "{out}{err}");
     assert_eq!(expiry(), 2040, "the one before is shown");
+    // As where a deployment gives all files one time: the content counts.
     put(2041);
+    let old = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1);
+    for file in ["alpha.pem", "alpha.key"] {
+        std::fs::File::options().write(true).open(alpha.dir.path().join(file)).unwrap().set_modified(old).unwrap();
+    }
     let (code, out, _) = alpha.run(&["reload"]);
     assert!(code == 0 && out.contains("another certificate is shown; it holds until 2041-01-01"), "{out}");
     put(2042);
