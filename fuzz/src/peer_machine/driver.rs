@@ -5,8 +5,8 @@ use std::time::Duration;
 use antiphon_kernel::health::{ErrorCategory, PeerHealth};
 use antiphon_kernel::ids::{CortexId, Epoch};
 use antiphon_kernel::machine::{
-    Action, BACKOFF_BASE, BACKOFF_MAX, HEARD_APART, IdentityContext, IngestOutcome, MAX_INSPECTIONS, News, Now,
-    PeerMachine, Phase, Source,
+    Action, BACKOFF_BASE, BACKOFF_MAX, HEARD_APART, IdentityContext, IngestOutcome, MAX_INSPECTIONS, MAX_REWRITTEN,
+    News, Now, PeerMachine, Phase, Source,
 };
 use antiphon_kernel::protocol::{EventBatch, FetchReply, Heartbeat, Identity, Refusal};
 use antiphon_kernel::time::Timestamp;
@@ -18,7 +18,7 @@ use crate::choices::Choices;
 const MAX_ACTIONS: usize = 2;
 /// At one moment, a peer that brings nothing is asked no more often than this: sixteen pushes in a row may be empty, and
 /// each may be followed by one question by clock and one that is asked anew. So may each fork that is looked into.
-const MAX_IDLE_QUESTIONS: u32 = 65 + 3 * MAX_INSPECTIONS;
+const MAX_IDLE_QUESTIONS: u32 = 65 + 3 * MAX_INSPECTIONS + MAX_REWRITTEN as u32;
 const LEAST_BACKOFF: Duration = Duration::from_millis(50);
 
 /// What the machine waits for.
@@ -51,7 +51,7 @@ pub(super) struct Driver {
     /// Whether the next fetch is the first since.
     first: bool,
     by_clock: bool,
-    rewritten: bool,
+    rewritten: u8,
     batch: Option<EventBatch>,
     /// Of which incarnation of the peer's log something was read.
     read: Option<Epoch>,
@@ -92,7 +92,7 @@ impl Driver {
             own_first: false,
             first: false,
             by_clock: false,
-            rewritten: false,
+            rewritten: 0,
             batch: None,
             read: None,
             idle_questions: 0,
@@ -149,7 +149,7 @@ impl Driver {
         self.machine.reset();
         self.drop_all();
         (self.pin, self.failures, self.last_error) = (None, 0, None);
-        (self.by_clock, self.rewritten) = (false, false);
+        (self.by_clock, self.rewritten) = (false, 0);
         self.act();
         assert_eq!(self.machine.health(), &PeerHealth::default());
         let begun = if self.held { Phase::NoSpace } else { Phase::Connecting };
@@ -295,8 +295,8 @@ impl Driver {
         match &answer {
             Err(category) => wrong = Some(*category),
             Ok(FetchReply::Refused(Refusal::CursorUnknown)) => {
-                wrong = (by_clock_before && self.rewritten).then_some(ErrorCategory::Protocol);
-                (self.by_clock, self.rewritten) = (true, by_clock_before);
+                wrong = (by_clock_before && self.rewritten >= MAX_REWRITTEN).then_some(ErrorCategory::Protocol);
+                (self.by_clock, self.rewritten) = (true, self.rewritten + u8::from(by_clock_before));
             }
             Ok(FetchReply::Refused(Refusal::Fork { .. })) => wrong = self.look_into(),
             Ok(_) => {}
@@ -360,7 +360,7 @@ impl Driver {
             IngestOutcome::Done(ref mut ingested) => {
                 // The log ends what it knows of, and nothing else.
                 ingested.healed = ingested.healed.min(self.forks as usize);
-                (self.by_clock, self.rewritten) = (ingested.healed > 0, false);
+                (self.by_clock, self.rewritten) = (ingested.healed > 0, 0);
                 if ingested.healed == 0 {
                     self.inspections = 0;
                 } else {
@@ -525,7 +525,7 @@ impl Driver {
                 assert_eq!(news == News::StillFailing(category), repeated, "a failure is explained once");
                 self.failures = self.failures.saturating_add(1);
                 self.last_error = Some(category);
-                (self.by_clock, self.rewritten) = (false, false);
+                (self.by_clock, self.rewritten) = (false, 0);
                 (self.peer, self.read, self.stale) = (None, None, self.issued);
                 self.inspections = 0;
                 assert_eq!(health.last_failure, Some(self.moment().wall));

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream::{self, Stream};
@@ -82,6 +83,8 @@ pub(super) struct Shared {
     pub(super) process: AtomicU64,
     /// Odd while the log is being rewritten, and another number after each time.
     rewriting: AtomicU64,
+    /// For those who wait until it is over.
+    rewritten: (Mutex<()>, Condvar),
     durable: RwLock<Durable>,
     publishing: Mutex<()>,
     pub(super) visible_head: watch::Sender<Seq>,
@@ -147,6 +150,7 @@ impl LogView {
                 store,
                 process: AtomicU64::new(process),
                 rewriting: AtomicU64::new(0),
+                rewritten: Default::default(),
                 followed: Followed::default(),
                 receipts: Receipts::new(durable.identity.cortex_id),
                 durable: RwLock::new(durable),
@@ -217,7 +221,19 @@ impl LogView {
 
     /// The log begins to be rewritten, or that is over, well or not.
     pub(super) fn note_rewriting(&self) {
+        let (lock, over) = &self.shared.rewritten;
+        let _held = lock.lock().unwrap_or_else(PoisonError::into_inner);
         self.shared.rewriting.fetch_add(1, Ordering::SeqCst);
+        over.notify_all();
+    }
+
+    /// Waits while the log is being rewritten; this blocks. False if that takes longer.
+    pub(crate) fn wait_while_rewritten(&self, at_most: Duration) -> bool {
+        let (lock, over) = &self.shared.rewritten;
+        let held = lock.lock().unwrap_or_else(PoisonError::into_inner);
+        let goes_on = |_: &mut ()| !self.shared.rewriting.load(Ordering::SeqCst).is_multiple_of(2);
+        let waited = over.wait_timeout_while(held, at_most, goes_on);
+        !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
     }
 
     /// What was read while every place of the log meant the same event; `None` where it was rewritten meanwhile, and what was

@@ -181,6 +181,9 @@ pub enum IngestOutcome {
 
 /// A peer with more forks than this is not sounded further: as many can be named in one question.
 pub const MAX_INSPECTIONS: u32 = 64;
+
+/// So often before a success a peer is believed that its log was rewritten under our question.
+pub const MAX_REWRITTEN: u8 = 8;
 /// More pushes than this within the window, none of which brings anything, are a flood: they wait in the transport.
 const FLOOD: u32 = 16;
 const FLOOD_WINDOW: Duration = Duration::from_secs(1);
@@ -234,8 +237,8 @@ pub struct PeerMachine {
     inspections: u32,
     /// Whether the question before this one was asked anew because its answer could not be used.
     asked_anew: bool,
-    /// Asked without a cursor, it said since the last success that its log was rewritten meanwhile.
-    rewritten: bool,
+    /// How often, asked without a cursor, it said since the last success that its log was rewritten meanwhile.
+    rewritten: u8,
     number: u64,
     token: u64,
     asked_at: Duration,
@@ -273,7 +276,7 @@ impl PeerMachine {
             held: false,
             inspections: 0,
             asked_anew: false,
-            rewritten: false,
+            rewritten: 0,
             number: 0,
             token: 0,
             asked_at: Duration::ZERO,
@@ -367,7 +370,7 @@ impl PeerMachine {
         self.context.pin = None;
         self.health = PeerHealth::default();
         self.saved_at = None;
-        (self.by_clock, self.rewritten) = (false, false);
+        (self.by_clock, self.rewritten) = (false, 0);
         if !paused {
             self.begin();
         }
@@ -508,9 +511,10 @@ impl PeerMachine {
                 });
                 self.actions.push_back(Action::Ingest { number, batch: Box::new(batch) });
             }
-            // Asked without a cursor, that is so where its log was rewritten while it answered: once more, then.
-            Ok(FetchReply::Refused(Refusal::CursorUnknown)) if !(self.by_clock && self.rewritten) => {
-                self.rewritten = self.by_clock;
+            // Asked without a cursor, that is so where its log was rewritten while it answered, or while the question was
+            // parked there: an operator may end one fork after another.
+            Ok(FetchReply::Refused(Refusal::CursorUnknown)) if !self.by_clock || self.rewritten < MAX_REWRITTEN => {
+                self.rewritten += u8::from(self.by_clock);
                 self.ask_by_clock(now);
             }
             Ok(FetchReply::Refused(Refusal::Fork { origin, counter, .. })) => {
@@ -636,7 +640,7 @@ impl PeerMachine {
 
     fn succeed(&mut self, now: Now, ingested: Ingested) {
         self.by_clock = false;
-        (self.asked_anew, self.rewritten) = (false, false);
+        (self.asked_anew, self.rewritten) = (false, 0);
         if ingested.healed == 0 {
             // A peer that forks and heals in turn is not looked into for ever.
             self.inspections = 0;
@@ -683,7 +687,7 @@ impl PeerMachine {
     fn took_own(&mut self, now: Now, ingested: Ingested, pending: Option<Pending>) {
         let all = pending.is_none_or(|pending| pending.last.0.seq >= pending.head.0.seq);
         self.own_first = !all && ingested.stored > 0;
-        (self.by_clock, self.rewritten) = (ingested.healed > 0, false);
+        (self.by_clock, self.rewritten) = (ingested.healed > 0, 0);
         if let Some(to) = self.peer {
             self.ask(now, to, true, Duration::ZERO);
         }
@@ -708,7 +712,7 @@ impl PeerMachine {
         let news = self.health.failed(now.wall, category);
         self.forget();
         self.by_clock = false;
-        (self.asked_anew, self.rewritten) = (false, false);
+        (self.asked_anew, self.rewritten) = (false, 0);
         self.inspections = 0;
         self.saved_at = Some(now.monotonic);
         let news = if news { News::Failed(category) } else { News::StillFailing(category) };

@@ -19,6 +19,8 @@ use crate::time::Timestamp;
 
 /// How long a live tail leaves the asker's cursor behind what it was found to know already.
 const ADVANCE_AFTER: Duration = Duration::from_secs(1);
+/// How long a question waits for a log that is being rewritten.
+const REWRITING: Duration = Duration::from_secs(10);
 
 /// The answers to one question, made as they are taken: whoever takes slowly is read for slowly.
 pub struct Answers {
@@ -180,6 +182,11 @@ impl Answers {
         let refresh = self.mailbox.take();
         let waits = self.waits;
         let read = move || {
+            // While a fork is resolved no place of the log is sure. That is soon over; whoever was told so at once would come back
+            // at once.
+            if matches!(state, State::Asked(_)) && !view.wait_while_rewritten(REWRITING) {
+                return Ok(Look::Refused(Refusal::Busy));
+            }
             let mut asking = match state {
                 State::Asked(request) => match view.ask(&request)? {
                     Ok(asking) => {
