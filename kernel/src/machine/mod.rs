@@ -187,6 +187,11 @@ pub const MAX_REWRITTEN: u8 = 8;
 /// More pushes than this within the window, none of which brings anything, are a flood: they wait in the transport.
 const FLOOD: u32 = 16;
 const FLOOD_WINDOW: Duration = Duration::from_secs(1);
+/// After an answer that came before its time and brought nothing a peer is asked again so soon, then after twice that, and so on up to
+/// the interval.
+const EARLY: Duration = Duration::from_secs(1);
+/// So often that is doubled at most.
+const MAX_EARLY: u32 = 12;
 
 /// The envelope of a batch that is being stored.
 #[derive(Debug, Clone, Copy)]
@@ -239,6 +244,8 @@ pub struct PeerMachine {
     asked_anew: bool,
     /// How often, asked without a cursor, it said since the last success that its log was rewritten meanwhile.
     rewritten: u8,
+    /// How often in a row it answered earlier than it was asked to, with nothing.
+    early: u32,
     number: u64,
     token: u64,
     asked_at: Duration,
@@ -277,6 +284,7 @@ impl PeerMachine {
             inspections: 0,
             asked_anew: false,
             rewritten: 0,
+            early: 0,
             number: 0,
             token: 0,
             asked_at: Duration::ZERO,
@@ -665,6 +673,7 @@ impl PeerMachine {
         }
         if ingested.stored > 0 || moved {
             self.empty = (now.monotonic, 0);
+            self.early = 0;
             self.behind_since = None;
             return self.fetch(now, to, false);
         }
@@ -676,8 +685,12 @@ impl PeerMachine {
         let pace = if caught_up { self.interval } else { self.interval.min(NO_PROGRESS) };
         let next = self.asked_at.saturating_add(pace);
         if self.parked && next > now.monotonic {
-            self.timer(next);
+            // One that is about to stop answers early as well, and may be back at once: asked soon, it is found to be gone, or back.
+            let soon = now.monotonic.saturating_add(EARLY.saturating_mul(1 << self.early));
+            self.early = (self.early + 1).min(MAX_EARLY);
+            self.timer(if caught_up { next.min(soon) } else { next });
         } else {
+            self.early = 0;
             self.fetch(now, to, false);
         }
     }

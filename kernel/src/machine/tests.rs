@@ -152,20 +152,29 @@ fn who_must_not_be_is_refused_and_nothing_is_asked() {
 fn a_quiet_peer_is_asked_again_after_the_interval_and_a_parked_poll_at_once() {
     let mut machine = machine(Some(2));
     let number = parked(&mut machine);
-    machine.handle_reply(at(1), number, Source::Asked, Ok(quiet(4)), 0);
-    assert!(matches!(actions(&mut machine)[0], Action::Ingest { .. }));
-    machine.handle_ingested(at(1), number, done(0), 0);
-    let wanted = actions(&mut machine);
-    let Action::Timer { token, at: due } = wanted[0] else { panic!("{wanted:?}") };
-    assert_eq!((due, machine.phase()), (INTERVAL, Phase::Live));
-    machine.handle_timer(at(30), token - 1);
-    assert!(actions(&mut machine).is_empty(), "a stale timer is harmless");
-    machine.handle_timer(at(30), token);
+    let answers = |machine: &mut PeerMachine, number, now| {
+        machine.handle_reply(at(now), number, Source::Asked, Ok(quiet(4)), 0);
+        assert!(matches!(actions(machine)[0], Action::Ingest { .. }));
+        machine.handle_ingested(at(now), number, done(0), 0);
+    };
+    // One that does not park answers at once, or it was about to stop: it is asked again soon, and then ever later.
+    let (mut number, mut now) = (number, 0);
+    for after in [1, 2, 4, 8, 16, 30, 30] {
+        answers(&mut machine, number, now);
+        let Some(&Action::Timer { token, at: due }) = actions(&mut machine).last() else { panic!("a timer was due") };
+        assert_eq!((due.as_secs(), machine.phase()), (now + after, Phase::Live));
+        now += after;
+        machine.handle_timer(at(now), token - 1);
+        assert!(actions(&mut machine).is_empty(), "a stale timer is harmless");
+        machine.handle_timer(at(now), token);
+        (number, _) = fetch_number(&mut machine);
+    }
+    // One that parks took its time already, and what came before is forgiven.
+    answers(&mut machine, number, now + 30);
     let (number, _) = fetch_number(&mut machine);
-    machine.handle_reply(at(60), number, Source::Asked, Ok(quiet(4)), 0);
-    actions(&mut machine);
-    machine.handle_ingested(at(60), number, done(0), 0);
-    fetch_number(&mut machine);
+    answers(&mut machine, number, now + 30);
+    let wanted = actions(&mut machine);
+    assert!(matches!(wanted[..], [.., Action::Timer { at: due, .. }] if due.as_secs() == now + 31), "{wanted:?}");
 }
 
 /// A peer that says it has more, and sends nothing of it.
