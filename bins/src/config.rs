@@ -181,14 +181,8 @@ impl NodeConfig {
     /// The keys from the environment or the key file, one a word: the first is presented, all are accepted. None is open
     /// mode.
     pub(crate) fn shared_keys(&self) -> Result<Vec<SharedKey>> {
-        match std::env::var("ANTIPHON_SHARED_KEY") {
-            // Set to nothing is not set: what a template left empty must not open a node that has a key file.
-            Ok(keys) if keys.trim().is_empty() => {}
-            Ok(keys) => return keys_of(&keys).context("ANTIPHON_SHARED_KEY"),
-            Err(std::env::VarError::NotPresent) => {}
-            Err(std::env::VarError::NotUnicode(_)) => {
-                bail!("ANTIPHON_SHARED_KEY is not text; `antiphon key` makes a key")
-            }
+        if let Some(keys) = of_the_environment()? {
+            return keys_of(&keys).context("ANTIPHON_SHARED_KEY");
         }
         match &self.federation.key_file {
             None => Ok(Vec::new()),
@@ -214,8 +208,8 @@ impl NodeConfig {
 
     /// Where the keys come from, if there are any.
     pub(crate) fn keys_from(&self) -> Option<&'static str> {
-        match std::env::var("ANTIPHON_SHARED_KEY") {
-            Ok(keys) if !keys.trim().is_empty() => Some("environment"),
+        match of_the_environment() {
+            Ok(Some(_)) => Some("environment"),
             _ => self.federation.key_file.as_ref().map(|_| "file"),
         }
     }
@@ -321,6 +315,16 @@ fn authorities(peers: &[PeerConfig]) -> BTreeMap<PathBuf, Option<[u8; 32]>> {
 /// The directory that relative paths in a configuration start from.
 fn beside(file: &Path) -> &Path {
     file.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Keys as this process's environment has them. Set to nothing is not set: what a template left empty must not open a node that
+/// has a key file.
+fn of_the_environment() -> Result<Option<String>> {
+    match std::env::var("ANTIPHON_SHARED_KEY") {
+        Ok(keys) => Ok((!keys.trim().is_empty()).then_some(keys)),
+        Err(std::env::VarError::NotPresent) => Ok(None),
+        Err(std::env::VarError::NotUnicode(_)) => bail!("ANTIPHON_SHARED_KEY is not text; `antiphon key` makes a key"),
+    }
 }
 
 /// So many keys are enough to replace one by another.

@@ -259,9 +259,7 @@ async fn node(config: &NodeConfig, serves: bool, findings: &mut Findings) -> Opt
             "look at the disk and the node's log",
         );
     }
-    if let Some(why) = status["reload_refused"].as_str() {
-        let says =
-            format!("the last reload was refused, and the configuration from before goes on: {}", show::printable(why));
+    if let Some(says) = show::reload_refused(&status) {
         findings.add(
             "reload",
             Level::Warn,

@@ -104,9 +104,7 @@ pub(super) fn overview(status: &Value) -> Result<()> {
     if status["serving"] == true && status["mode"] == "publish" {
         line("it publishes: of its peers it pulls nothing but what it wrote itself and has lost")?;
     }
-    if let Some(why) = status["reload_refused"].as_str() {
-        let says =
-            format!("the last reload was refused, and the configuration from before goes on: {}", printable(why));
+    if let Some(says) = reload_refused(status) {
         line(&style(says).yellow().to_string())?;
     }
     if let Some(trouble) = status["certificate_trouble"].as_str() {
@@ -122,6 +120,12 @@ pub(super) fn overview(status: &Value) -> Result<()> {
         self::replayer(replayer)?;
     }
     table(&status["peers"])
+}
+
+/// That the last reload was refused, if it was.
+pub(crate) fn reload_refused(status: &Value) -> Option<String> {
+    let why = printable(status["reload_refused"].as_str()?);
+    Some(format!("the last reload was refused, and the configuration from before goes on: {why}"))
 }
 
 pub(super) fn forks(forks: &Value, json: bool) -> Result<()> {
