@@ -48,6 +48,10 @@ pub(crate) enum Ask {
     View {
         subject: Option<String>,
     },
+    /// Whether it makes sense to wait for these peers, before anything is appended.
+    CanWait {
+        peers: Vec<PeerName>,
+    },
     WaitReplicated {
         id: EventId,
         peers: Vec<PeerName>,
@@ -358,6 +362,7 @@ impl Node {
                 self.replayed(head).await;
                 Ok(Value::Array(view::read(&**self.cortex.view().store(), subject.as_deref())?))
             }
+            Ask::CanWait { peers } => self.can_wait(&peers).map(|()| json!({ "peers": peers })),
             Ask::WaitReplicated { id, peers, count, timeout_ms } => {
                 self.wait_replicated(id, &peers, count, Duration::from_millis(timeout_ms)).await
             }
@@ -435,13 +440,19 @@ impl Node {
         }
     }
 
-    async fn wait_replicated(&self, id: EventId, peers: &[PeerName], count: usize, timeout: Duration) -> Result<Value> {
+    /// Whether events can reach others, and these are known.
+    fn can_wait(&self, peers: &[PeerName]) -> Result<()> {
         if !self.serving {
             bail!("no node serves this store, so nobody can fetch the event; start `antiphon serve`");
         }
-        for peer in peers {
-            self.known_peer(peer)?;
+        if !self.answers_peers() {
+            bail!("this node answers no peer (it listens nowhere, or its mode is subscribe), so nobody can fetch the event");
         }
+        peers.iter().try_for_each(|peer| self.known_peer(peer))
+    }
+
+    async fn wait_replicated(&self, id: EventId, peers: &[PeerName], count: usize, timeout: Duration) -> Result<Value> {
+        self.can_wait(peers)?;
         let entry = self.entry_of(id)?;
         let event = Appended { seq: entry.seq, id, dot: entry.view()?.dot };
         let wanted = if peers.is_empty() { WaitFor::Count(count) } else { WaitFor::Peers(peers) };

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use antiphon_kernel::log::{Log, salvage, verify};
+use antiphon_kernel::log::{Log, missing_of_noted, salvage, verify};
 use antiphon_kernel::store::{Store as _, StoreErrorKind};
 use antiphon_kernel::time::Timestamp;
 use antiphon_storage::{Create, DirectoryLock, RocksStore, StoredCopy};
@@ -24,6 +24,9 @@ pub(crate) struct Repaired {
     pub(crate) waiting: u64,
     /// Origin, first and last counter of what is to come from peers.
     pub(crate) lost: Vec<(String, u64, u64)>,
+    /// How many places at the log's end were noted as durable and are gone, whosever events they held; null where that is
+    /// not known.
+    pub(crate) lost_at_end: Option<u64>,
     pub(crate) notes: Vec<String>,
     /// Where the damaged data lie.
     pub(crate) before: Option<PathBuf>,
@@ -49,7 +52,7 @@ pub(crate) fn repair(data: &Path) -> Result<Repaired> {
     })?;
     let advice = "it cannot even be looked into; restore a backup, or keep this directory, make a new node in its place with \
                   `antiphon init`, and let it pull everything from its peers";
-    let nothing = Repaired { fault: None, kept: 0, waiting: 0, lost: Vec::new(), notes: Vec::new(), before: None };
+    let nothing = Repaired { fault: None, kept: 0, waiting: 0, lost: Vec::new(), lost_at_end: Some(0), notes: Vec::new(), before: None };
     let (store, fault) = match StoredCopy::open(data) {
         Ok(store) => {
             let store = Arc::new(store);
@@ -71,6 +74,7 @@ pub(crate) fn repair(data: &Path) -> Result<Repaired> {
         let _ = fs::remove_dir_all(&unfinished); // the first error is the one to tell
     });
     let salvaged = salvaged.context(advice)?;
+    let lost_at_end = store.noted().and_then(|noted| missing_of_noted(&*store, &noted).ok().flatten());
     drop(store);
     let before = replace(data, &unfinished, BEFORE_REPAIR)?;
     let lost = salvaged.lost.into_iter().map(|(origin, first, last)| (origin.to_string(), first, last)).collect();
@@ -79,6 +83,7 @@ pub(crate) fn repair(data: &Path) -> Result<Repaired> {
         kept: salvaged.kept,
         waiting: salvaged.waiting,
         lost,
+        lost_at_end,
         notes: salvaged.notes,
         before,
     })

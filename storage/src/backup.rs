@@ -12,6 +12,7 @@ use antiphon_kernel::store::{
 use crate::database::Database;
 use crate::error::from_io;
 use crate::format;
+use crate::marker;
 use crate::options::Options;
 use crate::place;
 use crate::recovery;
@@ -105,6 +106,10 @@ impl Store for StoredCopy {
 
     fn check(&self) -> Result<(), StoreError> {
         self.database.check()
+    }
+
+    fn noted(&self) -> Option<Vec<u8>> {
+        marker::noted(&self.dir)
     }
 }
 

@@ -9,7 +9,7 @@
 use std::fs;
 use std::path::Path;
 
-use antiphon_kernel::log::reaches_noted;
+use antiphon_kernel::log::missing_of_noted;
 use antiphon_kernel::store::{StoreError, StoreErrorKind};
 
 use crate::backup::StoredCopy;
@@ -115,5 +115,6 @@ fn ends_torn(dir: &Path, options: &Options) -> bool {
 fn holds_what_was_noted(dir: &Path, database: &Path, options: &Options) -> bool {
     let (Some(noted), Some(synced)) = (marker::noted(dir), marker::synced(dir)) else { return false };
     let Ok(database) = Database::open_for_reading(database, options, Wal::UpToDamage) else { return false };
-    database.newest() >= synced && reaches_noted(&StoredCopy::over(database, dir), &noted).unwrap_or(false)
+    database.newest() >= synced
+        && missing_of_noted(&StoredCopy::over(database, dir), &noted).is_ok_and(|missing| missing == Some(0))
 }

@@ -6,6 +6,7 @@ pub(crate) mod show;
 
 use std::io::IsTerminal as _;
 use std::path::Path;
+use std::time::Duration;
 
 use antiphon_kernel::config::PeerMode;
 use antiphon_kernel::cortex::mint_identity;
@@ -72,7 +73,7 @@ pub(crate) async fn run(cli: Cli) -> Result<()> {
         }
         Command::SystemdUnit => show::line(unit::text(file)?.trim_end()),
         Command::Man { dir } => man(dir.as_deref()),
-        Command::Peers => show::peers(&ask(file, Ask::Status).await?["peers"], json),
+        Command::Peers => show::peers(&ask(file, Ask::Status).await?, json),
         Command::ResetPeer { name } => done(
             ask(file, Ask::ResetPeer { name: name.clone() }).await?,
             json,
@@ -211,7 +212,7 @@ fn reloaded(changes: &Value) -> String {
 }
 
 /// How often a watched status is asked for.
-const WATCH_EVERY: std::time::Duration = std::time::Duration::from_secs(2);
+const WATCH_EVERY: Duration = Duration::from_secs(2);
 
 /// What is told where there is nothing to watch.
 const NOBODY: &str = "no node serves; this waits until one does";
@@ -327,6 +328,13 @@ fn repair(file: &Path, json: bool) -> Result<()> {
     }
     lines.extend(repaired.notes.iter().cloned());
     lines.extend(repaired.lost.iter().map(|(origin, first, last)| format!("missing: {origin} from {first} to {last}")));
+    match repaired.lost_at_end {
+        Some(0) => {}
+        Some(places) => lines.push(format!(
+            "missing: {places} events at the end of the log, which were durable; whose they were cannot be read any more"
+        )),
+        None => lines.push("whether events at the end of the log are missing is not known".to_owned()),
+    }
     lines.push(
         "start it with `antiphon serve`: what is missing comes back from its peers, under a new epoch; then compare with \
          `antiphon verify --peer NAME`"
@@ -427,20 +435,43 @@ async fn or_stdin(mut data: String) -> Result<String> {
 
 async fn append(file: &Path, args: AppendArgs, json: bool) -> Result<()> {
     let wait = args.wait_for.as_deref().map(wanted).transpose()?;
-    let data = or_stdin(args.data).await?;
-    let mut event = json!({ "specversion": "1.0", "type": args.event_type });
-    if let Some(subject) = args.subject {
+    let event = event_of(args.event_type, args.subject, args.content_type, or_stdin(args.data).await?)?;
+    let mut backend = Backend::reach_and_warn(file).await?;
+    let waited = Duration::from_secs(args.wait_timeout);
+    let appended = append_and_wait(&mut backend, &event, wait, waited, json).await;
+    backend.close().await;
+    appended
+}
+
+/// A CloudEvent, but for what the node adds.
+fn event_of(event_type: String, subject: Option<String>, content_type: String, data: String) -> Result<Value> {
+    let mut event = json!({ "specversion": "1.0", "type": event_type });
+    if let Some(subject) = subject {
         event["subject"] = subject.into();
     }
     if !data.is_empty() {
-        event["datacontenttype"] = args.content_type.clone().into();
-        event["data"] = if args.content_type.ends_with("json") {
+        event["data"] = if content_type.ends_with("json") {
             serde_json::from_str(&data).context("--data is not JSON; name another --content-type to append text")?
         } else {
             data.into()
         };
+        event["datacontenttype"] = content_type.into();
     }
-    let answer = ask(file, Ask::Append { events: vec![event.to_string()] }).await?;
+    Ok(event)
+}
+
+async fn append_and_wait(
+    backend: &mut Backend,
+    event: &Value,
+    wait: Option<Wanted>,
+    timeout: Duration,
+    json: bool,
+) -> Result<()> {
+    // Said before anything is in the log: whoever mends the command and gives it again would append twice.
+    if let Some((peers, _)) = &wait {
+        backend.ask(Ask::CanWait { peers: peers.clone() }).await.context("nothing was appended")?;
+    }
+    let answer = backend.ask(Ask::Append { events: vec![event.to_string()] }).await?;
     if let Some(error) = answer.get("error").and_then(Value::as_str) {
         bail!("{error}");
     }
@@ -453,16 +484,19 @@ async fn append(file: &Path, args: AppendArgs, json: bool) -> Result<()> {
     done(appended.clone(), json, &text)?;
     let Some((peers, count)) = wait else { return Ok(()) };
     let id = serde_json::from_value(appended["id"].clone())?;
-    let timeout_ms = args.wait_timeout * 1000;
-    let answer = self::ask(file, Ask::WaitReplicated { id, peers, count, timeout_ms }).await?;
+    let timeout_ms = u64::try_from(timeout.as_millis())?;
+    let answer = backend.ask(Ask::WaitReplicated { id, peers, count, timeout_ms }).await?;
     match answer["error"].as_str() {
         Some(error) => bail!("{error}"),
         None => done(answer.clone(), json, &format!("confirmed by {}", answer["confirmed"])),
     }
 }
 
+/// For which peers to wait; for so many of whichever if none is named.
+type Wanted = (Vec<PeerName>, usize);
+
 /// Names of peers, or a number of them.
-fn wanted(text: &str) -> Result<(Vec<PeerName>, usize)> {
+fn wanted(text: &str) -> Result<Wanted> {
     if let Ok(count) = text.parse() {
         return Ok((Vec::new(), count));
     }

@@ -119,7 +119,7 @@ pub(super) fn overview(status: &Value) -> Result<()> {
     for replayer in status["replayers"].as_array().into_iter().flatten() {
         self::replayer(replayer)?;
     }
-    table(&status["peers"])
+    table(status)
 }
 
 /// That the last reload was refused, if it was.
@@ -235,21 +235,37 @@ fn replayer(replayer: &Value) -> Result<()> {
     }
 }
 
-pub(super) fn peers(peers: &Value, json: bool) -> Result<()> {
+pub(super) fn peers(status: &Value, json: bool) -> Result<()> {
+    let peers = &status["peers"];
     if json {
         return line(&peers.to_string());
     }
-    table(peers)?;
+    table(status)?;
     failing(peers)
 }
 
-fn table(peers: &Value) -> Result<()> {
-    let list = peers.as_array().map(Vec::as_slice).unwrap_or_default();
+/// How long ago `at` was, as of `now`, in its largest unit.
+fn ago(at: &Value, now: &Value) -> Option<String> {
+    let read = |value: &Value| value.as_str()?.parse::<jiff::Timestamp>().ok();
+    let seconds = read(now)?.duration_since(read(at)?).as_secs().max(0);
+    let (count, unit) = match seconds {
+        ..60 => (seconds, "s"),
+        60..3600 => (seconds / 60, "min"),
+        3600..86_400 => (seconds / 3600, "h"),
+        _ => (seconds / 86_400, "d"),
+    };
+    Some(format!("{count} {unit} ago"))
+}
+
+/// A status's peers. The cortex is the one that the name is pinned to: a first contact decides, and whoever compares it with
+/// what that node says of itself knows that it was the right one.
+fn table(status: &Value) -> Result<()> {
+    let list = status["peers"].as_array().map(Vec::as_slice).unwrap_or_default();
     if list.is_empty() {
         return line("no peers");
     }
     let mut table = Table::new();
-    table.load_style(NOTHING).set_header(["peer", "state", "lag", "behind", "last seen", "endpoint"]);
+    table.load_style(NOTHING).set_header(["peer", "state", "lag", "behind", "last seen", "pinned cortex", "endpoint"]);
     for peer in list {
         let behind = peer["lag_seconds"].as_f64().map_or("-".to_owned(), |s| format!("{s:.1} s"));
         table.add_row([
@@ -257,7 +273,8 @@ fn table(peers: &Value) -> Result<()> {
             text(&peer["state"]),
             text(&peer["lag_events"]),
             behind,
-            text(&peer["last_seen"]),
+            ago(&peer["last_seen"], &status["now"]).unwrap_or_else(|| "-".to_owned()),
+            text(&peer["cortex_id"]),
             text(&peer["endpoint"]),
         ]);
     }
@@ -306,6 +323,15 @@ pub(super) fn digest(answer: &Value, by_origin: bool, json: bool) -> Result<()> 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_time_is_told_in_its_largest_unit() {
+        let told = |at: &str| ago(&at.into(), &"2026-03-02T00:00:00Z".into());
+        let all = ["2026-03-01T23:59:59.5Z", "2026-03-01T23:58:31Z", "2026-03-01T01:00:00Z", "2026-02-26T00:00:00Z"];
+        assert_eq!(all.map(|at| told(at).unwrap()), ["0 s ago", "1 min ago", "23 h ago", "4 d ago"]);
+        assert_eq!(told("2026-03-02T00:00:09Z").unwrap(), "0 s ago", "clocks differ");
+        assert_eq!(ago(&Value::Null, &"2026-03-02T00:00:00Z".into()), None);
+    }
 
     #[test]
     fn what_others_chose_neither_moves_the_cursor_nor_runs_in_a_shell() {

@@ -69,3 +69,25 @@ fn a_damaged_store_is_repaired_and_its_peers_bring_what_is_missing() {
         assert_eq!(place.json(&["status"])["forks"], 0);
     }
 }
+
+#[test]
+fn a_repair_says_how_much_the_log_lost_at_its_end() {
+    let place = Place::new("node: { name: alpha, data_dir: data }\n");
+    let serving = place.serve();
+    for _ in 0..4 {
+        assert_eq!(place.pipe(&["import"], &(0..500).map(event).collect::<String>()).0, 0);
+    }
+    // Its log is read into tables at an orderly end.
+    serving.kill();
+    let files = fs::read_dir(place.dir.path().join("data/db")).unwrap().map(|entry| entry.unwrap().path());
+    let log = files.filter(|path| path.extension().is_some_and(|end| end == "log")).max().unwrap();
+    let mut bytes = fs::read(&log).unwrap();
+    let at = bytes.len() / 2;
+    bytes[at] ^= 1;
+    fs::write(&log, bytes).unwrap();
+
+    let (code, out, err) = place.run(&["verify", "--repair"]);
+    assert!(code == 0 && out.contains("at the end of the log, which were durable"), "{out}{err}");
+    let kept = place.json(&["status"])["events"].as_u64().unwrap();
+    assert!(out.contains(&format!("missing: {} events", 2000 - kept)) && kept > 0 && kept < 2000, "{kept}: {out}");
+}

@@ -37,7 +37,7 @@ pub use epoch::{EpochChange, EpochEnd, read_epoch_change};
 pub use forks::{Fork, ForkFinding, NotAFork, forks, withhold_from};
 pub use handle::{Context, LogHandle};
 pub use ingest::{Asked, Held, IngestError, IngestPlan, Ingested, PlannedEvent, plan_ingest};
-pub use open::{OpenError, reaches_noted};
+pub use open::{OpenError, missing_of_noted};
 pub use peers::{Pin, put_pin, read_cursor, read_health, read_pin, read_seen};
 pub use salvage::{Salvaged, salvage};
 pub use set_aside::{ResolveError, Resolved, events_beside};

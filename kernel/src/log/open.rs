@@ -173,19 +173,23 @@ impl Log {
     }
 }
 
-/// Whether the log in a store reaches what was noted of it, by [`Store::note`], at the latest: if so, nothing that was
-/// told to be durable by then is missing.
+/// How many places at the end of the log in a store are missing that were noted as durable, by [`Store::note`]. What was
+/// written after the last note that reached the disk is not among them. `None` where the note says nothing of these data:
+/// it is not whole, or of an epoch that they do not know.
 ///
 /// # Errors
 /// [`StoreError`] where the store cannot be read.
-pub fn reaches_noted(store: &dyn Store, noted: &[u8]) -> Result<bool, StoreError> {
-    let Some((epoch, seq)) = decode_noted_head(noted) else { return Ok(false) };
+pub fn missing_of_noted(store: &dyn Store, noted: &[u8]) -> Result<Option<u64>, StoreError> {
+    let Some((epoch, seq)) = decode_noted_head(noted) else { return Ok(None) };
     let identity = store.get(Family::Meta, keys::META_IDENTITY)?;
     let identity = identity.map(|b| decode_identity(&b).map_err(|e| damaged(Family::Meta, &e))).transpose()?;
-    let Some(identity) = identity else { return Ok(false) };
+    let Some(identity) = identity else { return Ok(None) };
+    if identity.epoch == epoch {
+        return Ok(Some(seq.get().saturating_sub(load_head(store)?.seq.get())));
+    }
     // Noted before the change of epoch, which is there: so is everything before it.
     let previous = super::epoch::read_epoch_change(store)?.is_some_and(|change| change.from == epoch);
-    Ok(previous || identity.epoch == epoch && load_head(store)?.seq >= seq)
+    Ok(previous.then_some(0))
 }
 
 /// Finds out whether these data are the ones that were written here, up to their end.

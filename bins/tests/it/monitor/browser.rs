@@ -161,6 +161,8 @@ fn the_status_page_shows_trouble_and_its_end_in_a_browser() {
     // Behind a proxy that still listens, nobody answers.
     assert!(told.contains("broke the connection") || told.contains("ended its answer early"), "{told}");
     assert!(told.contains("look at the peer's log"), "{told}");
+    let pinned = alpha.json(&["peers"])[0]["cortex_id"].as_str().unwrap().to_owned();
+    assert!(told.contains(&format!("pinned: {pinned}")), "{told}");
     if let Some(file) = std::env::var_os("ANTIPHON_SCREENSHOT") {
         let whole = json!({ "width": 360, "height": 980, "deviceScaleFactor": 2, "mobile": true });
         browser.chromium("Emulation.setDeviceMetricsOverride", &whole);
