@@ -124,6 +124,10 @@ pub(crate) fn make(store: &RocksStore, cortex: CortexId, to: &Path) -> Result<Ma
     if to.exists() && !is_empty(to) {
         bail!("{} exists and is not empty; give a directory that is not there yet", to.display());
     }
+    let above = parent_of(to);
+    if !above.is_dir() {
+        bail!("{} is no directory: make it first, as the user that the node runs as", above.display());
+    }
     // Another node may be told to write to the same place by mistake.
     let unfinished = beside(to, &format!(".{cortex}.unfinished"))?;
     if unfinished.exists() {

@@ -156,7 +156,7 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: ConfigCommand,
     },
-    /// Print a systemd unit for this program and configuration.
+    /// Print a systemd unit for this program. Its configuration is /etc/antiphon/antiphon.yaml, or that of --config.
     SystemdUnit,
     /// Print the manual page, or write one for each command.
     Man {

@@ -348,9 +348,9 @@ fn keys_of(text: &str) -> Result<Vec<SharedKey>> {
 /// A first configuration for a node that stands alone.
 pub(crate) fn starter(name: &PeerName, data_dir: &Path) -> String {
     format!(
-        "node: {{ name: {name}, data_dir: {} }}\nlisten:\n  https: 127.0.0.1:7443\n  # quic: 127.0.0.1:7443          # UDP; needs tls\n  # metrics: 127.0.0.1:9464       # Prometheus, and a status page for people\n  # tls: {{ cert: {name}.pem, key: {name}.key }}\n\
-         federation:\n  mode: sync\n  interval: 30s\n  # key_file: shared.key        # or ANTIPHON_SHARED_KEY; `antiphon key` makes one\n  \
-         peers: []\n  # - {{ name: bravo, endpoint: \"https://bravo.example:7443\", ca: ca.pem }}\n",
+        "node: {{ name: {name}, data_dir: {} }}\nlisten:\n  https: 127.0.0.1:7443\n  # quic: 127.0.0.1:7443          # UDP; needs tls\n  # metrics: 127.0.0.1:9464       # Prometheus, and a status page for people\n  # tls: {{ cert: certs/{name}.pem, key: certs/{name}.key }}\n\
+         federation:\n  mode: sync\n  interval: 30s\n  # key_file: shared.key          # or ANTIPHON_SHARED_KEY; `antiphon key` makes one\n  \
+         # peers:\n  #   - {{ name: bravo, endpoint: \"quic://bravo.example:7443\", ca: certs/ca.pem }}\n",
         data_dir.display()
     )
 }
@@ -369,6 +369,17 @@ mod tests {
         assert!(
             keys_of("short").is_err() && keys_of(&(0..5).map(|n| format!("{new}{n} ")).collect::<String>()).is_err()
         );
+    }
+
+    #[test]
+    fn a_first_configuration_reads_as_it_is_and_with_all_that_it_proposes() {
+        let text = starter(&PeerName::new("alpha").unwrap(), Path::new("data"));
+        let plain: NodeConfig = serde_yaml::from_str(&text).unwrap();
+        assert!(plain.federation.peers.is_empty() && plain.listen.tls.is_none());
+        let all: NodeConfig = serde_yaml::from_str(&text.replace("# ", "")).unwrap();
+        assert_eq!(all.federation.peers[0].ca.as_deref(), Some(Path::new("certs/ca.pem")));
+        let listen = all.listen;
+        assert!(listen.quic.is_some() && listen.metrics.is_some() && listen.tls.is_some());
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use antiphon_kernel::ids::PeerName;
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
 };
@@ -14,6 +14,14 @@ use rcgen::{
 /// Writes `ca.pem`, and `<name>.pem` and `<name>.key` for each node. The authority's key is not kept: nothing more can
 /// be signed with it.
 pub(crate) fn write(dir: &Path, names: &[PeerName], hosts: &[String]) -> Result<()> {
+    let files = names.iter().flat_map(|name| [format!("{name}.pem"), format!("{name}.key")]);
+    if let Some(file) = files.chain(["ca.pem".to_owned()]).map(|file| dir.join(file)).find(|file| file.exists()) {
+        bail!(
+            "{} exists, and nothing was written: the authority's key is not kept, so all certificates are made anew together. Give \
+             another --dir, or move those away first",
+            file.display()
+        );
+    }
     fs::create_dir_all(dir).with_context(|| format!("{} could not be made", dir.display()))?;
     let authority_key = KeyPair::generate()?;
     let mut authority = CertificateParams::default();

@@ -142,7 +142,7 @@ fn key(config: &NodeConfig, status: Option<&Value>, findings: &mut Findings) {
                 "key",
                 Level::Fail,
                 told(&error),
-                "make one with `antiphon key`, the same for all nodes",
+                "copy it from a node that has it; only a new federation makes one, with `antiphon key`",
             );
         }
     };
@@ -161,7 +161,7 @@ fn key(config: &NodeConfig, status: Option<&Value>, findings: &mut Findings) {
             "key",
             Level::Warn,
             "there is none: whoever reaches this node may read its log",
-            "make one with `antiphon key`",
+            "give all nodes the same one: copy it, or make a first with `antiphon key`",
         );
     } else if used > 1 {
         let says = format!("{used} are valid; leave the old one out once every node presents the new one");

@@ -446,7 +446,9 @@ impl Node {
             bail!("no node serves this store, so nobody can fetch the event; start `antiphon serve`");
         }
         if !self.answers_peers() {
-            bail!("this node answers no peer (it listens nowhere, or its mode is subscribe), so nobody can fetch the event");
+            bail!(
+                "this node answers no peer (it listens nowhere, or its mode is subscribe), so nobody can fetch the event"
+            );
         }
         peers.iter().try_for_each(|peer| self.known_peer(peer))
     }

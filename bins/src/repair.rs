@@ -52,7 +52,15 @@ pub(crate) fn repair(data: &Path) -> Result<Repaired> {
     })?;
     let advice = "it cannot even be looked into; restore a backup, or keep this directory, make a new node in its place with \
                   `antiphon init`, and let it pull everything from its peers";
-    let nothing = Repaired { fault: None, kept: 0, waiting: 0, lost: Vec::new(), lost_at_end: Some(0), notes: Vec::new(), before: None };
+    let nothing = Repaired {
+        fault: None,
+        kept: 0,
+        waiting: 0,
+        lost: Vec::new(),
+        lost_at_end: Some(0),
+        notes: Vec::new(),
+        before: None,
+    };
     let (store, fault) = match StoredCopy::open(data) {
         Ok(store) => {
             let store = Arc::new(store);

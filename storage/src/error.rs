@@ -53,9 +53,11 @@ fn next_step(kind: StoreErrorKind) -> &'static str {
         StoreErrorKind::InUse => "stop that process, or name another directory",
         StoreErrorKind::NewerFormat => "nothing was changed: run the version that wrote it, or a later one",
         StoreErrorKind::ReadOnly => "let this user write there, or name another directory",
-        StoreErrorKind::NoSpace => "make space on that file system, then open the store again",
+        StoreErrorKind::NoSpace => "make space on that file system; a node that serves goes on by itself then",
         StoreErrorKind::Missing => "check the path, or create a store there first",
-        StoreErrorKind::Io => "look for errors of that device in the system's log, then open the store again",
+        StoreErrorKind::Io => {
+            "look for errors of that device in the system's log; a node that serves tries again by itself"
+        }
         StoreErrorKind::Misuse => "correct the caller",
     }
 }

@@ -469,7 +469,10 @@ async fn append_and_wait(
 ) -> Result<()> {
     // Said before anything is in the log: whoever mends the command and gives it again would append twice.
     if let Some((peers, _)) = &wait {
-        backend.ask(Ask::CanWait { peers: peers.clone() }).await.context("nothing was appended")?;
+        backend
+            .ask(Ask::CanWait { peers: peers.clone() })
+            .await
+            .context("nothing was appended, since nobody can be waited for")?;
     }
     let answer = backend.ask(Ask::Append { events: vec![event.to_string()] }).await?;
     if let Some(error) = answer.get("error").and_then(Value::as_str) {

@@ -25,6 +25,9 @@ fn a_restored_node_gets_back_what_it_wrote_since_and_repeats_nothing() {
 
     let (code, _, err) = alpha.run(&["backup", text(&backup)]);
     assert!(code != 0 && err.contains("exists and is not empty"), "{err}");
+    let nowhere = alpha.dir.path().join("nowhere");
+    let (code, _, err) = alpha.run(&["backup", text(&nowhere.join("backup"))]);
+    assert!(code != 0 && err.contains(&format!("{} is no directory", nowhere.display())), "{err}");
     let (code, _, err) = alpha.run(&["restore", text(&backup)]);
     assert!(code != 0 && err.contains("stop the node first"), "{err}");
 

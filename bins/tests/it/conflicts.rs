@@ -96,7 +96,12 @@ fn a_conflict_is_listed_and_resolved_everywhere() {
     assert!(out.contains(" at place 10"), "{out}");
     // A name that is not known is said before anything is appended: whoever corrects it would append twice.
     let (code, out, err) = wait(&["--wait-for", "node-1,nobody"]);
-    assert!(code == 1 && out.is_empty() && err.contains("nothing was appended: there is no peer `nobody`"), "{out}{err}");
+    assert!(
+        code == 1
+            && out.is_empty()
+            && err.contains("nothing was appended, since nobody can be waited for: there is no peer `nobody`"),
+        "{out}{err}"
+    );
     let (code, out, _) = places[0].run(&["peers"]);
     let pinned = places[1].json(&["status"])["cortex_id"].as_str().unwrap().to_owned();
     assert!(code == 0 && out.contains(&pinned) && out.contains(" s ago"), "{out}");
@@ -104,6 +109,11 @@ fn a_conflict_is_listed_and_resolved_everywhere() {
         assert_eq!(node.terminate(), 0);
     }
     let (code, out, err) = wait(&["--wait-for", "1"]);
-    assert!(code == 1 && out.is_empty() && err.contains("nothing was appended: no node serves"), "{out}{err}");
+    assert!(
+        code == 1
+            && out.is_empty()
+            && err.contains("nothing was appended, since nobody can be waited for: no node serves"),
+        "{out}{err}"
+    );
     assert_eq!(places[0].json(&["status"])["events"], 10, "that they say is true");
 }

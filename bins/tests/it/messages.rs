@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use antiphon_kernel::store::{StoreError, StoreErrorKind};
+
 /// What a message follows, in code.
 const MARKERS: [&str; 9] = [
     "bail!(",
@@ -95,7 +97,9 @@ fn messages(source: &str) -> Vec<String> {
 }
 
 fn in_the_sources() -> BTreeMap<String, &'static str> {
-    let mut all = BTreeMap::new();
+    // What every failure of a store begins with.
+    let kinds = StoreErrorKind::ALL.map(|kind| (StoreError::new(kind, "…").to_string(), "Log and store"));
+    let mut all = BTreeMap::from(kinds);
     for dir in ["bins/src", "kernel/src", "storage/src", "transports"] {
         let mut files = Vec::new();
         sources(&root().join(dir), &mut files);
@@ -124,9 +128,10 @@ fn rows(document: &str) -> BTreeMap<String, String> {
 }
 
 const HEAD: &str = "# What an error says, and what to do\n\n\
-    Every message of the program and its libraries; `…` stands for what varies. Search for the part that does not. What stands in a\n\
-    *peer's* way has its own table, in [operations.md](operations.md#what-stands-in-a-peers-way). Exit codes: 0 done, 1 failed,\n\
-    2 wrong usage. A test compares this page with the sources.\n";
+    The errors that the program and its libraries spell out, as found in the code; what the system or a library of others says is\n\
+    quoted in them, and what `doctor` and the log say carries its remedy itself. Here `…` stands for what varies: search for the\n\
+    part that does not. What stands in a *peer's* way has its own table, in\n\
+    [operations.md](operations.md#what-stands-in-a-peers-way). Exit codes: 0 done, 1 failed, 2 wrong usage. A test compares this page with the sources.\n";
 
 #[test]
 fn every_error_message_has_a_remedy_in_the_documents() {

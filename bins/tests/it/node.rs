@@ -116,6 +116,12 @@ fn small_commands() {
     use std::os::unix::fs::PermissionsExt as _;
     assert_eq!(std::fs::metadata(certs.join("alpha.key")).unwrap().permissions().mode() & 0o777, 0o600);
     assert!(certs.join("ca.pem").exists() && certs.join("bravo.pem").exists());
+    let made = std::fs::read(certs.join("ca.pem")).unwrap();
+    for name in ["bravo", "charlie"] {
+        let (code, _, err) = place.run(&["dev-certs", "--dir", certs.to_str().unwrap(), name]);
+        assert!(code == 1 && err.contains("exists, and nothing was written"), "{err}");
+    }
+    assert!(std::fs::read(certs.join("ca.pem")).unwrap() == made && !certs.join("charlie.pem").exists());
     let (code, out, _) = place.run(&["completions", "bash"]);
     assert!(code == 0 && out.contains("antiphon"));
     let (code, out, _) = place.run(&["config", "check"]);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// A peer's name: 1 to 64 characters of `A-Z a-z 0-9 . _ -`.
+/// A peer's name: 1 to 64 characters of `A-Z a-z 0-9 . _ -`, the first of them no `-`, so that it is never taken for an option.
 ///
 /// Nothing else, because names stand in keys (`peer:<name>:last_event`), metric labels and log lines; the reference let
 /// a peer called `a:last_event` reach into another one's state.
@@ -15,7 +15,7 @@ pub struct PeerName(Arc<str>);
 
 /// A text that cannot name a peer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{text:?} cannot name a peer: use 1 to 64 of the characters A-Z a-z 0-9 . _ -")]
+#[error("{text:?} cannot name a peer: use 1 to 64 of the characters A-Z a-z 0-9 . _ -, and no - at the beginning")]
 pub struct InvalidPeerName {
     text: String,
 }
@@ -27,10 +27,10 @@ impl PeerName {
     /// Checks and takes a name.
     ///
     /// # Errors
-    /// [`InvalidPeerName`] unless it matches `[A-Za-z0-9._-]{1,64}`.
+    /// [`InvalidPeerName`] unless it matches `[A-Za-z0-9._][A-Za-z0-9._-]{0,63}`.
     pub fn new(name: &str) -> Result<Self, InvalidPeerName> {
         let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
-        if name.is_empty() || name.len() > Self::MAX_LEN || !name.bytes().all(allowed) {
+        if name.is_empty() || name.len() > Self::MAX_LEN || name.starts_with('-') || !name.bytes().all(allowed) {
             return Err(InvalidPeerName { text: name.chars().take(80).collect() });
         }
         Ok(Self(name.into()))
@@ -82,7 +82,7 @@ mod tests {
     #[test]
     fn hostile_names_are_refused() {
         let long = "x".repeat(65);
-        for name in ["", "a:last_event", "a b", "a\r\nb", "a/b", "é", "a\0", "{x}", &long] {
+        for name in ["", "a:last_event", "a b", "a\r\nb", "a/b", "é", "a\0", "{x}", "-c", &long] {
             assert!(PeerName::new(name).is_err(), "{name:?}");
         }
         for name in ["a", "bravo-2.example_net", &"x".repeat(64)] {

@@ -237,7 +237,8 @@ impl Log {
 
     /// Why nothing is written.
     pub(super) fn stopped_by(&self) -> StoreError {
-        let (kind, why) = self.view.failed_with().unwrap_or((StoreErrorKind::ReadOnly, String::new()));
+        let why = self.view.failed_with().unwrap_or_else(|| StoreError::new(StoreErrorKind::ReadOnly, ""));
+        let (kind, why) = (why.kind(), why.detail());
         StoreError::new(kind, format!("a write failed, and nothing is written until the store is open again: {why}"))
     }
 

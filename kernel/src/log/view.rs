@@ -90,7 +90,7 @@ pub(super) struct Shared {
     pub(super) visible_head: watch::Sender<Seq>,
     pub(super) durable_head: watch::Sender<Seq>,
     receipts: Receipts,
-    failure: RwLock<Option<(StoreErrorKind, String)>>,
+    failure: RwLock<Option<StoreError>>,
     pub(super) followed: Followed,
 }
 
@@ -201,16 +201,15 @@ impl LogView {
     /// Why nothing can be written at present, although everything can be read; `None` while it can.
     #[must_use]
     pub fn failure(&self) -> Option<String> {
-        self.failed_with().map(|(_, why)| why)
+        self.failed_with().map(|why| why.to_string())
     }
 
-    pub(super) fn failed_with(&self) -> Option<(StoreErrorKind, String)> {
+    pub(super) fn failed_with(&self) -> Option<StoreError> {
         self.shared.failure.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(super) fn set_failure(&self, error: Option<&StoreError>) {
-        let failure = error.map(|error| (error.kind(), error.to_string()));
-        *self.shared.failure.write().unwrap_or_else(PoisonError::into_inner) = failure;
+        *self.shared.failure.write().unwrap_or_else(PoisonError::into_inner) = error.cloned();
     }
 
     /// The store below.

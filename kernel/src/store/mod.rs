@@ -66,8 +66,22 @@ pub enum StoreErrorKind {
     Misuse,
 }
 
+impl StoreErrorKind {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::Corrupt,
+        Self::InUse,
+        Self::NewerFormat,
+        Self::ReadOnly,
+        Self::NoSpace,
+        Self::Missing,
+        Self::Io,
+        Self::Misuse,
+    ];
+}
+
 /// A failure of a store.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct StoreError {
     kind: StoreErrorKind,
     detail: String,
@@ -84,6 +98,12 @@ impl StoreError {
     #[must_use]
     pub fn corrupt(detail: impl Into<String>) -> Self {
         Self::new(StoreErrorKind::Corrupt, detail)
+    }
+
+    /// What happened to what, without the kind.
+    #[must_use]
+    pub fn detail(&self) -> &str {
+        &self.detail
     }
 
     /// What it means for the caller.
