@@ -70,6 +70,7 @@ fn every_invariant_holds_in_every_run() {
             found.refused,
             found.lies,
             found.forged,
+            found.forged_causes,
             found.equivocations,
             found.replay_failures,
             found.hangs,

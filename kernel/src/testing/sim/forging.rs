@@ -46,7 +46,7 @@ impl World {
         self.found.forged += 1;
         let mut heads: Vec<_> = batch.heads.iter().filter(|(origin, _)| *origin != stem.origin).collect();
         for _ in 0..1 + self.chance.index(more) {
-            let record = self.next_of(&mut stem)?;
+            let record = self.next_of(node, &mut stem)?;
             let seq = batch.last.seq.next();
             batch.last = Cursor { epoch: batch.last.epoch, seq, last_event: stem.id };
             batch.events.push((seq, record));
@@ -77,23 +77,52 @@ impl World {
         let all: Vec<_> = heads.iter().filter(|(origin, _)| !self.byzantine.is_cortex(origin.cortex())).collect();
         let any = if all.is_empty() { None } else { Some(all[self.chance.index(all.len())]) };
         let Some((origin, head)) = own.filter(|_| !self.chance.one_in(4)).or(any) else { return Ok(None) };
-        let Some(dot) = Dot::new(origin, head.counter) else { return Ok(None) };
-        let Some(last) = view.dot(dot).map_err(|e| e.to_string())? else { return Ok(None) };
-        let Some(entry) = view.entry(last.seq).map_err(|e| e.to_string())? else { return Ok(None) };
+        let Some((id, past)) = self.held_of(node, origin, head.counter)? else { return Ok(None) };
+        Ok(Some(Stem { origin, head, id, past }))
+    }
+
+    /// The id of an event that a node holds, and all that whoever writes on after it has seen, that one included.
+    fn held_of(&self, node: usize, origin: Origin, counter: u64) -> Result<Option<(EventId, BTreeSet<u32>)>, String> {
+        let Some(process) = &self.nodes[node].process else { return Ok(None) };
+        let view = process.log.view();
+        let Some(dot) = Dot::new(origin, counter) else { return Ok(None) };
+        let Some(stored) = view.dot(dot).map_err(|e| e.to_string())? else { return Ok(None) };
+        let Some(entry) = view.entry(stored.seq).map_err(|e| e.to_string())? else { return Ok(None) };
         let id = entry.view().map_err(|e| e.to_string())?.id;
         let Some(content) = self.truth.content(&entry.record) else { return Ok(None) };
         let mut past = (*self.truth.contents[content as usize].past).clone();
         past.insert(content);
-        Ok(Some(Stem { origin, head, id, past }))
+        Ok(Some((id, past)))
     }
 
-    fn next_of(&mut self, stem: &mut Stem) -> Result<EventBytes, String> {
+    /// What it says to have seen beside its own chain: nothing, something that the liar holds, or what nobody has yet.
+    fn cause(&mut self, node: usize, stem: &mut Stem) -> Result<VClock, String> {
+        let mut deps = VClock::new();
+        let heads = self.nodes[node].process.as_ref().map(|process| process.log.view().heads()).unwrap_or_default();
+        let others: Vec<_> = heads.iter().filter(|(origin, _)| *origin != stem.origin).collect();
+        if others.is_empty() || self.chance.one_in(2) {
+            return Ok(deps);
+        }
+        let (origin, head) = others[self.chance.index(others.len())];
+        let mut counter = 1 + self.chance.below(head.counter);
+        if self.chance.one_in(3) {
+            counter = head.counter + 1 + self.chance.below(5);
+        } else if let Some((_, seen)) = self.held_of(node, origin, counter)? {
+            stem.past.extend(seen);
+        }
+        deps.raise(origin, counter).map_err(|e| e.to_string())?;
+        self.found.forged_causes += 1;
+        Ok(deps)
+    }
+
+    fn next_of(&mut self, node: usize, stem: &mut Stem) -> Result<EventBytes, String> {
+        let deps = self.cause(node, stem)?;
         stem.id = EventId::from_parts(stem.id.timestamp_ms() + 1, u128::from(self.chance.next()));
         stem.head.counter += 1;
         let dot = Dot::new(stem.origin, stem.head.counter).ok_or("a counter out of range")?;
         let draft = Draft::new("test.forged", format!("made up {}", self.chance.next())).subject("s/0");
         let time = self.wall(0);
-        let record = encode_record(&draft, &EncodedDraft { id: stem.id, dot, deps: &VClock::new(), time });
+        let record = encode_record(&draft, &EncodedDraft { id: stem.id, dot, deps: &deps, time });
         stem.head.digest = stem.head.digest.chain(&record);
         let content = self.truth.forge(&record, dot, Rc::new(stem.past.clone()));
         stem.past.insert(content);
