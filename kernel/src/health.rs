@@ -82,7 +82,7 @@ categories! {
     /// It does not serve its log. Retried after back-off.
     NotServing = 15, "not_serving", "does not serve its log (mode subscribe)", "set it to mode sync or publish, or remove the peer here";
     /// It holds more origins than a clock may have. Retried after back-off.
-    TooManyOrigins = 16, "too_many_origins", "has events of more origins than a clock may hold", "1,024 origins is the protocol's bound; retire identities that were minted needlessly";
+    TooManyOrigins = 16, "too_many_origins", "has events of more origins than a clock may hold", "a log holds at most 1,024 origins, 960 of them of nodes that are no peers of this one; make the node that wrote the rest a peer, or begin a new federation";
     /// It has no room now. Retried after back-off.
     Busy = 17, "busy", "is too busy to answer", "usually passes; if not, raise its limits or lower the number of its clients";
     /// Our own store failed. Retried after back-off.

@@ -54,6 +54,7 @@ fn every_invariant_holds_in_every_run() {
         // What did not happen was not tested.
         let rare = [
             found.failed_writes,
+            found.lost_writes,
             found.rollbacks,
             found.restores,
             found.lost_tails,

@@ -298,7 +298,7 @@ impl Driver {
                 wrong = (by_clock_before && self.rewritten >= MAX_REWRITTEN).then_some(ErrorCategory::Protocol);
                 (self.by_clock, self.rewritten) = (true, self.rewritten + u8::from(by_clock_before));
             }
-            Ok(FetchReply::Refused(Refusal::Fork { .. })) => wrong = self.look_into(),
+            Ok(FetchReply::Refused(Refusal::Fork { counter, .. })) => wrong = self.look_into(counter),
             Ok(_) => {}
         }
         let refused = matches!(&answer, Ok(FetchReply::Refused(refusal))
@@ -336,7 +336,11 @@ impl Driver {
     }
 
     /// A fork is claimed: it is looked into, but not for ever.
-    fn look_into(&mut self) -> Option<ErrorCategory> {
+    fn look_into(&mut self, counter: u64) -> Option<ErrorCategory> {
+        if counter == 0 {
+            // Before their first events no two histories differ.
+            return Some(ErrorCategory::Protocol);
+        }
         self.inspections += 1;
         (self.inspections > MAX_INSPECTIONS).then_some(ErrorCategory::Fork)
     }
@@ -380,7 +384,7 @@ impl Driver {
                 self.by_clock = true;
             }
             IngestOutcome::Failed(category) => wrong = Some(category),
-            IngestOutcome::Fork(..) => wrong = self.look_into(),
+            IngestOutcome::Fork(_, counter) => wrong = self.look_into(counter),
             IngestOutcome::NotAsked | IngestOutcome::Gap => {}
         }
         let (now, chance) = (self.moment(), self.chance());

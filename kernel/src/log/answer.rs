@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::LogHead;
 use super::view::{LogView, stored_dot};
-use super::withheld::{MAX_WITHHELD, Withheld};
+use super::withheld::{MAX_WITHHELD, Trail, Withheld};
 use crate::clock::MAX_CLOCK_ENTRIES;
 use crate::codec::EventView;
 use crate::cursor::{Cursor, Seq};
@@ -50,6 +50,10 @@ pub struct Asking {
     prev: Cursor,
     /// How far the log was looked at; beyond `prev` where the asker knew what stood there.
     at: (Cursor, Timestamp),
+    /// What follows from `withhold` as it was asked; one that is over meanwhile is asked for anew.
+    trail: Option<Trail>,
+    /// The asker's cursor, until it is known where the answer begins.
+    opening: Option<Option<Cursor>>,
 }
 
 /// Digests at one counter were compared, here or by the asker. It is due again whenever either head moves so that more can
@@ -95,10 +99,6 @@ impl Asking {
 
     fn differs(&self, origin: Origin, counter: u64) -> bool {
         self.withhold.get(&origin).is_some_and(|ours| ours.counter <= counter)
-    }
-
-    fn withheld_from(&self) -> impl Iterator<Item = (Origin, u64)> + '_ {
-        self.withhold.iter().map(|(&origin, head)| (origin, head.counter))
     }
 
     fn counter(&self, origin: Origin) -> u64 {
@@ -190,12 +190,42 @@ impl LogView {
             parts: 0,
             prev: begin,
             at: (begin, Timestamp::from_micros(0)),
+            trail: None,
+            opening: Some(request.after),
         };
         self.check(&mut asking, &moment.chains)?;
-        let start = self.start(&asking, &moment)?;
-        asking.prev = self.begin(request.after.as_ref(), start, moment.epoch)?;
-        asking.at = self.cursor_at(asking.prev.seq.max(start), moment.epoch)?;
+        let differ: BTreeMap<_, _> = asking.withhold.iter().map(|(&origin, head)| (origin, head.counter)).collect();
+        if !differ.is_empty() {
+            asking.trail = Some(self.trail(differ)?);
+        }
         Ok(asking)
+    }
+
+    /// Finds out where the answers to a question begin, or does a part of that: true once it is known. The first batch needs
+    /// it; whoever serves others meanwhile calls this until it is done, and gives way in between.
+    ///
+    /// # Errors
+    /// As [`LogView::next_batch`].
+    pub fn prepare(&self, asking: &mut Asking) -> Result<Result<bool, Refusal>, StoreError> {
+        self.settled(|| self.try_prepare(asking))
+    }
+
+    fn try_prepare(&self, asking: &mut Asking) -> Result<bool, Failure> {
+        let Some(after) = asking.opening else { return Ok(true) };
+        let moment = self.moment();
+        if asking.epoch != moment.epoch {
+            return Err(Refusal::CursorUnknown.into());
+        }
+        if let Some(trail) = &mut asking.trail
+            && !self.follow_trail(trail, moment.head.seq)?
+        {
+            return Ok(false);
+        }
+        let start = self.start(asking, &moment)?;
+        asking.prev = self.begin(after.as_ref(), start, moment.epoch)?;
+        asking.at = self.cursor_at(asking.prev.seq.max(start), moment.epoch)?;
+        asking.opening = None;
+        Ok(true)
     }
 
     fn moment(&self) -> Moment {
@@ -239,13 +269,18 @@ impl LogView {
         if !mutant::is(Mutant::CheckKnownOnce) {
             self.check(asking, &chains)?;
         }
-        let withheld = self.withheld(asking.withheld_from(), head.seq)?;
+        while !self.try_prepare(asking)? {}
         let from = asking.at.0.seq;
-        let mut run = Run::new(asking, own, now, &withheld);
-        self.scan(from, head.seq.min(Seq::new(from.get() + MAX_SCAN)), &mut |seq, joined, record| {
-            run.visit(seq, joined, record)
-        })?;
-        let Run { records, places, sent, last, damaged, held, .. } = run;
+        let until = head.seq.min(Seq::new(from.get() + MAX_SCAN));
+        if let Some(trail) = &mut asking.trail {
+            while !self.follow_trail(trail, until)? {}
+        }
+        let mut run = Run::new(asking, own, now);
+        self.scan(from, until, &mut |seq, joined, record| run.visit(seq, joined, record))?;
+        let Run { records, places, sent, last, damaged, held, withheld, .. } = run;
+        if let (Some(trail), Some(withheld)) = (&mut asking.trail, withheld) {
+            trail.withheld = withheld;
+        }
         // One piece of memory for all: an allocation for each would cost as much as copying it.
         let records = Bytes::from(records);
         let mut begin = 0;
@@ -348,11 +383,11 @@ impl LogView {
 
     /// The place before which the asker lacks nothing that it may have: one before the first event that it does not know.
     fn start(&self, asking: &Asking, moment: &Moment) -> Result<Seq, Failure> {
-        let withheld = self.withheld(asking.withheld_from(), moment.head.seq)?;
+        let withheld = asking.trail.as_ref().map(|trail| &trail.withheld);
         let mut start = moment.head.seq;
         for (origin, tip) in moment.chains.iter().filter(|(origin, _)| asking.scope.covers(*origin)) {
             let next = asking.counter(origin) + 1;
-            if next <= tip.counter && !withheld.reaches(origin, next) {
+            if next <= tip.counter && !withheld.is_some_and(|withheld| withheld.reaches(origin, next)) {
                 let dot = stored_dot(&**self.store(), origin, next)?.ok_or_else(|| missing(origin, next))?;
                 start = start.min(dot.seq.prev());
             }
@@ -436,7 +471,8 @@ struct Run<'a> {
     asking: &'a Asking,
     own: CortexId,
     now: Option<Timestamp>,
-    withheld: &'a Withheld,
+    /// What must not cross. Each record is looked at again as it goes out, which costs nothing where nothing differs.
+    withheld: Option<Withheld>,
     /// The records of the batch, one behind the other.
     records: Vec<u8>,
     /// The place of each, and where it ends.
@@ -457,12 +493,12 @@ struct Place {
 }
 
 impl<'a> Run<'a> {
-    const fn new(asking: &'a Asking, own: CortexId, now: Option<Timestamp>, withheld: &'a Withheld) -> Self {
+    fn new(asking: &'a Asking, own: CortexId, now: Option<Timestamp>) -> Self {
         Self {
             asking,
             own,
             now,
-            withheld,
+            withheld: asking.trail.as_ref().map(|trail| trail.withheld.clone()),
             records: Vec::new(),
             places: Vec::new(),
             sent: Vec::new(),
@@ -478,7 +514,15 @@ impl<'a> Run<'a> {
             return ControlFlow::Break(());
         };
         let late = mutant::is(Mutant::ServeById) && id < self.asking.prev.last_event;
-        let wanted = !late && self.asking.scope.covers(dot.origin()) && !self.withheld.holds(dot);
+        let differs = match self.withheld.as_mut().map(|withheld| (withheld, EventView::decode(record))) {
+            None => false,
+            Some((withheld, Ok(event))) => withheld.follow(&event),
+            Some((_, Err(_))) => {
+                self.damaged = Some(seq);
+                return ControlFlow::Break(());
+            }
+        };
+        let wanted = !late && self.asking.scope.covers(dot.origin()) && !differs;
         if wanted && dot.counter() > self.asking.counter(dot.origin()) {
             self.held = self.asking.held(dot.origin(), self.own, joined, self.now);
             let bytes = (self.records.len() + record.len()) as u64;

@@ -1,7 +1,7 @@
 //! The log's synchronous core: decisions are staged into one batch, then committed together.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, RwLockWriteGuard};
 
 use super::answer::missing;
 use super::epoch::EpochEnd;
@@ -69,6 +69,8 @@ pub struct Log {
     /// was lost with a write that failed, it is due again.
     pub(super) epoch_taken: Option<Epoch>,
     failed: bool,
+    /// Whether the log is to go on under a new epoch since the disk gave up what was durable.
+    lost_end: bool,
     /// Origins of which events wait beside the log since a repair.
     pub(super) waiting: BTreeSet<Origin>,
 }
@@ -101,6 +103,7 @@ impl Log {
             decisions,
             epoch_taken: None,
             failed: false,
+            lost_end: false,
             waiting,
         }
     }
@@ -339,15 +342,20 @@ impl Log {
     /// # Errors
     /// [`StoreError`]: recovery stays due.
     pub fn recover(&mut self) -> Result<(), StoreError> {
-        self.read_again(false).inspect_err(|error| self.view.set_failure(Some(error)))
+        let view = self.view.clone();
+        let read = self.read_again(false, view.move_places());
+        view.tell_rewrites();
+        read.inspect_err(|error| view.set_failure(Some(error)))
     }
 
-    /// The same after the log was made shorter on purpose.
-    pub(super) fn recover_rewritten(&mut self) -> Result<(), StoreError> {
-        self.read_again(true).inspect_err(|error| self.view.set_failure(Some(error)))
+    /// The same after the log was made shorter on purpose, by whoever moved its places.
+    pub(super) fn recover_rewritten(&mut self, moving: RwLockWriteGuard<'_, ()>) -> Result<(), StoreError> {
+        let read = self.read_again(true, moving);
+        self.view.tell_rewrites();
+        read.inspect_err(|error| self.view.set_failure(Some(error)))
     }
 
-    fn read_again(&mut self, rewritten: bool) -> Result<(), StoreError> {
+    fn read_again(&mut self, rewritten: bool, moving: RwLockWriteGuard<'_, ()>) -> Result<(), StoreError> {
         let (was_durable, was_visible) = (self.view.head().seq, self.view.visible());
         let knew = self.store().lost_end();
         self.store().reopen()?;
@@ -370,14 +378,20 @@ impl Log {
         *durable = Durable::of(self.identity.clone(), self.head, &self.chains, rewrites);
         durable.number = self.published;
         drop(durable);
+        drop(moving);
         self.view.shared.visible_head.send_replace(self.head.seq);
         self.view.shared.durable_head.send_replace(self.head.seq);
         self.failed = false;
         if !rewritten && (self.head.seq < was_durable || !knew && self.store().lost_end()) {
-            // The disk gave up what it had said to have, and peers may hold it: as if it were found at the next start.
             tracing::error!(had = was_durable.get(), has = self.head.seq.get(), "the log lost its end");
+            self.lost_end = true;
+        }
+        if self.lost_end {
+            // The disk gave up what it had said to have, and peers may hold it: as if it were found at the next start. Until
+            // the new epoch is durable that stays to be done, however often it fails.
             self.begin_epoch(EpochEnd::LostTail, self.head.time)?;
             self.commit(Durability::Sync)?;
+            self.lost_end = false;
         } else {
             // It may be shorter than what was noted: where events were set aside, for one.
             self.view.note(self.identity.epoch, self.head.seq, Durability::Sync);
@@ -394,6 +408,10 @@ impl Held for Log {
 
     fn origins(&self) -> usize {
         self.chains.len()
+    }
+
+    fn is_near(&self, cortex: CortexId) -> Result<bool, StoreError> {
+        Ok(cortex == self.identity.cortex_id || super::peers::is_pinned(&**self.store(), cortex)?)
     }
 
     fn decided(&self, origin: Origin, counter: u64) -> Option<Digest> {

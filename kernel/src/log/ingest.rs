@@ -148,6 +148,10 @@ pub struct Ingested {
     pub healed: usize,
 }
 
+/// Of the origins that a clock may hold, so many are kept for this cortex's and its pinned peers' epochs: whoever holds the key
+/// can make origins up, and must not keep those from going on.
+const NEAR_ORIGINS: usize = 64;
+
 /// What the decision asks of the log.
 pub trait Held {
     /// The tip of an origin's chain, or `None` if nothing of it is held.
@@ -155,6 +159,12 @@ pub trait Held {
 
     /// How many origins are held.
     fn origins(&self) -> usize;
+
+    /// Whether a cortex is this one, or one that a peer's name is pinned to.
+    ///
+    /// # Errors
+    /// [`StoreError`] where it cannot be read.
+    fn is_near(&self, cortex: CortexId) -> Result<bool, StoreError>;
 
     /// Which version of an origin's event at a counter was decided for, if there was ever a choice.
     fn decided(&self, origin: Origin, counter: u64) -> Option<Digest>;
@@ -332,7 +342,13 @@ impl<'a> Planning<'_, 'a> {
             Entry::Vacant(entry) => {
                 let held = self.held.chain(origin);
                 if held.is_none() {
-                    if self.held.origins() + self.new_origins >= MAX_CLOCK_ENTRIES {
+                    let origins = self.held.origins() + self.new_origins;
+                    let mut limit = MAX_CLOCK_ENTRIES - NEAR_ORIGINS;
+                    if origins >= limit {
+                        let near = self.held.is_near(origin.cortex()).map_err(|e| Extend::Ingest(e.into()))?;
+                        limit += if near { NEAR_ORIGINS } else { 0 };
+                    }
+                    if origins >= limit {
                         return Err(Extend::Ingest(IngestError::TooManyOrigins { origin }));
                     }
                     self.new_origins += 1;

@@ -1,12 +1,14 @@
 //! What is kept about peers beside the log: cursors, pins, last contact, health. Read straight from the store; written
 //! through the one writer.
 
+use std::ops::ControlFlow;
+
 use super::view::damaged;
 use crate::codec::{decode_cursor, decode_health, decode_pin, decode_timestamp, encode_pin};
 use crate::cursor::Cursor;
 use crate::health::PeerHealth;
 use crate::ids::{CortexId, PeerName};
-use crate::store::{Batch, Family, Store, StoreError, keys};
+use crate::store::{Batch, Family, KeyRange, Store, StoreError, keys};
 use crate::time::Timestamp;
 
 /// The identity a peer proved at first contact; ever after it must prove the same.
@@ -48,6 +50,22 @@ pub fn read_seen(store: &dyn Store, peer: &PeerName) -> Result<Option<Timestamp>
 pub fn read_pin(store: &dyn Store, peer: &PeerName) -> Result<Option<Pin>, StoreError> {
     let bytes = store.get(Family::Pins, keys::peer(peer))?;
     bytes.map(|b| decode_pin(&b).map_err(|e| damaged(Family::Pins, &e))).transpose()
+}
+
+/// Whether any peer's name is pinned to a cortex.
+///
+/// # Errors
+/// [`StoreError`].
+pub(super) fn is_pinned(store: &dyn Store, cortex: CortexId) -> Result<bool, StoreError> {
+    let (mut found, mut fault) = (false, None);
+    store.scan(Family::Pins, KeyRange::prefix(&[]), &mut |_, value| {
+        match decode_pin(value) {
+            Ok(pin) => found = pin.cortex_id == cortex,
+            Err(error) => fault = Some(damaged(Family::Pins, &error)),
+        }
+        if found || fault.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    })?;
+    fault.map_or(Ok(found), Err)
 }
 
 /// How a peer fares; healthy and never reached if nothing is kept.

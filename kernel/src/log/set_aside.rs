@@ -7,7 +7,8 @@ use super::core::Log;
 use super::epoch::EpochEnd;
 use super::forks::{Fork, forks};
 use super::rejoin::decode_waiting;
-use super::view::{LogEntry, damaged, stored_dot};
+use super::view::{LogEntry, damaged};
+use super::withheld::Withheld;
 use crate::codec::{
     EventView, StoredChain, StoredDot, decode_log_entry, encode_chain, encode_decision, encode_dot, encode_log_entry,
 };
@@ -162,15 +163,13 @@ impl Log {
     }
 
     fn set_aside(&mut self, origin: Origin, from: u64, keep: Digest, now: Timestamp) -> Result<u64, StoreError> {
-        let first = stored_dot(&**self.store(), origin, from)?
-            .ok_or_else(|| StoreError::corrupt(format!("family `dots`: {origin}:{from} is missing")))?
-            .seq;
         let head = self.head.seq;
-        let withheld = self.view.withheld([(origin, from)], head)?;
+        let mut withheld = Withheld::of(BTreeMap::from([(origin, from)]));
         let mut changes = Batch::new();
         self.begin_epoch(EpochEnd::Resolved, now)?;
         let epoch = self.identity.epoch;
-        let (mut next, mut moved, mut fault) = (first, 0, None);
+        // The next place to fill, once the first event that leaves was met.
+        let (mut next, mut moved, mut fault) = (None::<Seq>, 0, None);
         // Each origin's tip as of the last event that stays, with its full clock.
         let mut tips: BTreeMap<Origin, StoredChain> = BTreeMap::new();
         let mut digests = BTreeMap::new();
@@ -185,8 +184,9 @@ impl Log {
             let (author, counter) = (event.dot.origin(), event.dot.counter());
             let chain: &mut Digest = digests.entry(author).or_default();
             *chain = chain.chain(record);
-            if withheld.holds(event.dot) {
+            if withheld.follow(&event) {
                 moved += 1;
+                next.get_or_insert(seq);
                 changes.put_parts(Family::Evidence, &keys::set_aside(epoch, seq), &[&encode_log_entry(joined), record]);
                 changes.delete(Family::Dots, &keys::dot(author, counter));
             } else {
@@ -196,14 +196,14 @@ impl Log {
                     return ControlFlow::Break(());
                 }
                 (tip.counter, tip.digest, tip.last_id) = (counter, *chain, event.id);
-                if seq >= first {
-                    changes.put_parts(Family::Log, &keys::log(next), &[&encode_log_entry(joined), record]);
+                if let Some(seq) = next {
+                    changes.put_parts(Family::Log, &keys::log(seq), &[&encode_log_entry(joined), record]);
                     changes.put(
                         Family::Dots,
                         &keys::dot(author, counter),
-                        &encode_dot(&StoredDot { seq: next, digest: *chain }),
+                        &encode_dot(&StoredDot { seq, digest: *chain }),
                     );
-                    next = next.next();
+                    next = Some(seq.next());
                 }
             }
             if changes.bytes() > MAX_REWRITE_BYTES {
@@ -214,7 +214,9 @@ impl Log {
             }
             ControlFlow::Continue(())
         });
-        let staged = scanned.and(fault.map_or(Ok(()), Err)).and_then(|()| {
+        let whole = || self.are_whole(&digests);
+        let staged = scanned.and(fault.map_or(Ok(()), Err)).and_then(|()| whole()).and_then(|()| {
+            let next = next.ok_or_else(|| StoreError::corrupt(format!("family `log`: {origin}:{from} is missing")))?;
             for place in next.get()..=head.get() {
                 changes.delete(Family::Log, &keys::log(Seq::new(place)));
             }
@@ -230,13 +232,15 @@ impl Log {
         });
         // Nothing of it may be left staged; and everything in memory is to be read again.
         self.view.note_rewriting();
+        let view = self.view.clone();
+        let moving = view.move_places();
         let committed = staged.and_then(|()| self.commit(Durability::Sync));
         self.view.durable_mut().rewrites += 1;
         // What was asked for on top of what is gone must not be applied.
         self.options.process = (self.options.entropy)() as u64;
         self.view.shared.process.store(self.options.process, std::sync::atomic::Ordering::Relaxed);
         self.fail(&StoreError::new(StoreErrorKind::ReadOnly, "the log is being rewritten"));
-        let recovered = self.recover_rewritten();
+        let recovered = self.recover_rewritten(moving);
         self.view.note_rewriting();
         committed?;
         if let Err(error) = recovered {
@@ -245,6 +249,17 @@ impl Log {
         }
         tracing::warn!(%origin, from, events = moved, "a fork was resolved: events were set aside");
         Ok(moved)
+    }
+
+    /// What leaves the log is decided by what its records say, so they must be those that were written.
+    fn are_whole(&self, digests: &BTreeMap<Origin, Digest>) -> Result<(), StoreError> {
+        let read = |origin| digests.get(origin).copied().unwrap_or_default();
+        match self.chains.iter().find(|(origin, chain)| read(origin) != chain.digest) {
+            Some((origin, _)) => Err(StoreError::corrupt(format!(
+                "family `log`: the records of {origin} are not those that were digested"
+            ))),
+            None => Ok(()),
+        }
     }
 
     /// Cursors pass events that are no longer held, and replayers have replayed them.

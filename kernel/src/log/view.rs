@@ -86,6 +86,10 @@ pub(super) struct Shared {
     /// For those who wait until it is over.
     rewritten: (Mutex<()>, Condvar),
     durable: RwLock<Durable>,
+    /// Held by whoever commits what relies on the meaning of places, and alone by whoever changes that.
+    places: RwLock<()>,
+    /// [`Durable::rewrites`], for those who wait for more of them.
+    rewrites: watch::Sender<u64>,
     publishing: Mutex<()>,
     pub(super) visible_head: watch::Sender<Seq>,
     pub(super) durable_head: watch::Sender<Seq>,
@@ -153,6 +157,8 @@ impl LogView {
                 rewritten: Default::default(),
                 followed: Followed::default(),
                 receipts: Receipts::new(durable.identity.cortex_id),
+                places: RwLock::new(()),
+                rewrites: watch::Sender::new(durable.rewrites),
                 durable: RwLock::new(durable),
                 publishing: Mutex::new(()),
                 failure: RwLock::new(None),
@@ -246,6 +252,29 @@ impl LogView {
     /// How many times places of the log came to mean other events, or may have.
     pub(crate) fn rewrites(&self) -> u64 {
         self.durable().rewrites
+    }
+
+    /// Tells when places of the log came to mean other events: what was told of what is held here, or asked on top of it, may
+    /// not be true any more.
+    pub(crate) fn watch_rewrites(&self) -> watch::Receiver<u64> {
+        self.shared.rewrites.subscribe()
+    }
+
+    pub(super) fn tell_rewrites(&self) {
+        let now = self.rewrites();
+        self.shared.rewrites.send_if_modified(|told| std::mem::replace(told, now) != now);
+    }
+
+    /// Commits what relies on what places meant as of so many rewritings; `None` if they came to mean others since. They do
+    /// not meanwhile.
+    pub(crate) fn as_of<T>(&self, rewrites: u64, commit: impl FnOnce() -> T) -> Option<T> {
+        let _stay = self.shared.places.read().unwrap_or_else(PoisonError::into_inner);
+        (self.rewrites() == rewrites).then(commit)
+    }
+
+    /// Places are about to mean other events, or may be, until this is dropped.
+    pub(super) fn move_places(&self) -> RwLockWriteGuard<'_, ()> {
+        self.shared.places.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Who is known to hold what was written here.

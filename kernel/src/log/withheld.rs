@@ -11,14 +11,22 @@ use crate::cursor::Seq;
 use crate::ids::{Dot, Origin};
 use crate::store::StoreError;
 
-/// The most forks that one question may name, and that are kept track of at once: following one reads the log from there.
+/// The most forks that one question may name.
 pub(super) const MAX_WITHHELD: usize = 64;
+/// So many trails are remembered.
+const MAX_TRAILS: usize = 64;
+/// So many entries are looked at without giving way.
+const MAX_FOLLOW: u64 = 65_536;
 
 /// The first counter of each origin that is withheld.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Withheld(BTreeMap<Origin, u64>);
 
 impl Withheld {
+    pub(super) const fn of(forks: BTreeMap<Origin, u64>) -> Self {
+        Self(forks)
+    }
+
     pub(super) fn holds(&self, dot: Dot) -> bool {
         self.reaches(dot.origin(), dot.counter())
     }
@@ -40,70 +48,70 @@ impl Withheld {
         }
         follows
     }
-
-    fn merge(&mut self, other: &Self) {
-        for (origin, first) in other.iter() {
-            let entry = self.0.entry(origin).or_insert(first);
-            *entry = first.min(*entry);
-        }
-    }
 }
 
-/// What was followed so far, so that each entry of the log is looked at once for each fork.
+/// How far it was followed through the log what follows from some forks.
+#[derive(Debug, Clone)]
+pub(super) struct Trail {
+    from: BTreeMap<Origin, u64>,
+    rewrites: u64,
+    at: Seq,
+    pub(super) withheld: Withheld,
+}
+
+/// What was followed lately, for whoever asks the same again.
 #[derive(Default)]
 pub(super) struct Followed(Mutex<Vec<Trail>>);
 
-struct Trail {
-    from: (Origin, u64),
-    rewrites: u64,
-    at: Seq,
-    withheld: Withheld,
+impl Followed {
+    fn recall(&self, from: &BTreeMap<Origin, u64>, rewrites: u64) -> Option<Trail> {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.iter().find(|trail| trail.rewrites == rewrites && trail.from == *from).cloned()
+    }
+
+    fn remember(&self, trail: &Trail) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|one| one.rewrites == trail.rewrites && one.from != trail.from);
+        // The one used last stands last, and the first one goes.
+        known.push(trail.clone());
+        if known.len() > MAX_TRAILS {
+            known.remove(0);
+        }
+    }
 }
 
 impl LogView {
-    /// What follows from these forks in this log, up to a place.
+    /// A trail of what follows from these forks, as far as it was followed before; it may not have begun yet.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub(super) fn withheld(
-        &self,
-        forks: impl IntoIterator<Item = (Origin, u64)>,
-        until: Seq,
-    ) -> Result<Withheld, StoreError> {
-        let mut all = Withheld::default();
-        let mut forks = forks.into_iter().peekable();
-        if forks.peek().is_none() {
-            return Ok(all);
-        }
+    pub(super) fn trail(&self, from: BTreeMap<Origin, u64>) -> Result<Trail, StoreError> {
         let rewrites = self.durable().rewrites;
-        let mut followed = self.shared.followed.0.lock().unwrap_or_else(PoisonError::into_inner);
-        followed.retain(|trail| trail.rewrites == rewrites);
-        for from in forks {
-            let mut trail = match followed.iter().position(|trail| trail.from == from) {
-                Some(at) => followed.remove(at),
-                None => {
-                    let Some(dot) = stored_dot(&**self.store(), from.0, from.1)? else { continue };
-                    let withheld = Withheld(BTreeMap::from([from]));
-                    Trail { from, rewrites, at: dot.seq.prev(), withheld }
-                }
-            };
-            self.follow_to(until, &mut trail)?;
-            all.merge(&trail.withheld);
-            // The one used last stands last, and the first one goes.
-            followed.push(trail);
-            if followed.len() > MAX_WITHHELD {
-                followed.remove(0);
+        if let Some(known) = self.shared.followed.recall(&from, rewrites) {
+            return Ok(known);
+        }
+        // What is not here stands behind all that was here before it was looked for, if it ever comes.
+        let mut at = self.visible();
+        for (&origin, &counter) in &from {
+            if let Some(dot) = stored_dot(&**self.store(), origin, counter)? {
+                at = at.min(dot.seq.prev());
             }
         }
-        Ok(all)
+        Ok(Trail { withheld: Withheld::of(from.clone()), from, rewrites, at })
     }
 
-    fn follow_to(&self, until: Seq, trail: &mut Trail) -> Result<(), StoreError> {
+    /// Follows it towards a place; false while it is not there. A peer may name any forks: so nobody is kept waiting for what
+    /// that costs, it goes no further than [`MAX_FOLLOW`] entries at once.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub(super) fn follow_trail(&self, trail: &mut Trail, until: Seq) -> Result<bool, StoreError> {
         if trail.at >= until {
-            return Ok(());
+            return Ok(true);
         }
         let mut fault = None;
-        self.scan(trail.at, until, &mut |seq, _, record| match EventView::decode(record) {
+        let end = until.min(Seq::new(trail.at.get().saturating_add(MAX_FOLLOW)));
+        self.scan(trail.at, end, &mut |seq, _, record| match EventView::decode(record) {
             Ok(event) => {
                 trail.withheld.follow(&event);
                 trail.at = seq;
@@ -114,6 +122,8 @@ impl LogView {
                 ControlFlow::Break(())
             }
         })?;
-        fault.map_or(Ok(()), Err)
+        fault.map_or(Ok(()), Err)?;
+        self.shared.followed.remember(trail);
+        Ok(trail.at >= until)
     }
 }

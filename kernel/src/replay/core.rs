@@ -146,12 +146,22 @@ impl ReplayCore {
             busy: Arc::default(),
             rewrites: 0,
         };
-        core.rewrites = core.view.rewrites();
         if core.get(&keys::replay_rebuild(core.name()))?.is_some() {
             core.rebuild()?;
         }
         let known = core.get(&keys::replay_position(core.name()))?.is_some();
         core.load()?;
+        let head = core.view.visible();
+        if core.position > head {
+            // It replayed what the log does not hold: what comes to those places must not be taken for replayed.
+            tracing::error!(
+                replayer = core.name(),
+                at = core.position.get(),
+                head = head.get(),
+                "a replayer stands beyond the end of the log, and begins again"
+            );
+            core.rebuild()?;
+        }
         if !known {
             core.begin()?;
         }
@@ -249,7 +259,7 @@ impl ReplayCore {
     /// [`StoreError`].
     pub fn load(&mut self) -> Result<(), StoreError> {
         let name = self.replayer.name();
-        let store = self.view.store();
+        let (store, rewrites) = (self.view.store(), self.view.rewrites());
         let corrupt = |e: crate::codec::StoredError| damaged(&e);
         let (position, clock) = match store.get(Family::Replay, &keys::replay_position(name))? {
             Some(bytes) => decode_replay_position(&bytes).map_err(corrupt)?,
@@ -288,7 +298,7 @@ impl ReplayCore {
         self.conflicts_change = 0;
         self.parked = waiting.len();
         self.lanes = waiting.into_iter().filter_map(|event| event.subject).collect();
-        (self.position, self.clock, self.chains) = (position, clock, chains);
+        (self.position, self.clock, self.chains, self.rewrites) = (position, clock, chains, rewrites);
         Ok(())
     }
 
@@ -322,15 +332,20 @@ impl ReplayCore {
         self.conflicts
     }
 
-    /// Commits a batch, and with it how many conflicts there are then.
-    fn commit_counted(&mut self, mut batch: Batch) -> Result<(), StoreError> {
+    /// Commits a batch, and with it how many conflicts there are then. False, and nothing counts, where places of the log came
+    /// to mean other events since the position was read.
+    fn commit_counted(&mut self, mut batch: Batch) -> Result<bool, StoreError> {
         let now = self.conflicts.saturating_add_signed(self.conflicts_change);
         if now != self.conflicts || !self.conflicts_stored {
             batch.put(Family::Replay, &keys::replay_conflicts(self.replayer.name()), &encode_conflicts(now));
         }
-        self.view.store().commit(&batch, Durability::Relaxed)?;
-        (self.conflicts, self.conflicts_change, self.conflicts_stored) = (now, 0, true);
-        Ok(())
+        let committed = self.view.as_of(self.rewrites, || self.view.store().commit(&batch, Durability::Relaxed));
+        if let Some(committed) = committed {
+            committed?;
+            (self.conflicts, self.conflicts_change, self.conflicts_stored) = (now, 0, true);
+            return Ok(true);
+        }
+        Ok(false)
     }
 
     pub(super) const fn options(&self) -> &ReplayOptions {
@@ -346,11 +361,9 @@ impl ReplayCore {
     /// # Errors
     /// [`StoreError`]: nothing of this step counts.
     pub fn step(&mut self) -> Result<ReplayStep, StoreError> {
-        let rewrites = self.view.rewrites();
-        if rewrites != self.rewrites {
+        if self.view.rewrites() != self.rewrites {
             // Places came to mean other events, or the disk lost some: what is stored is where it stands.
             self.load()?;
-            self.rewrites = rewrites;
         }
         let families = std::mem::take(&mut self.families);
         let step = self.try_step(&families);
@@ -396,7 +409,10 @@ impl ReplayCore {
             (chains, clock) = self.clocks_before(&entries, *at)?;
         }
         if replayed > 0 {
-            self.commit(projection, entries[replayed - 1].seq, chains, clock)?;
+            if !self.commit(projection, entries[replayed - 1].seq, chains, clock)? {
+                // The next step begins where the store says by now.
+                return Ok(ReplayStep::Replayed(0));
+            }
             self.lanes.append(&mut lanes);
             self.parked += newly_parked;
             self.wary = self.wary.saturating_sub(replayed);
@@ -506,8 +522,7 @@ impl ReplayCore {
         }
         let mut batch = Batch::new();
         projection.into_batch(&mut batch);
-        self.commit_counted(batch)?;
-        Ok(outcome.is_ok())
+        Ok(self.commit_counted(batch)? && outcome.is_ok())
     }
 
     /// Leaves an event out for good: a parked one, or the one that replay stands before. The decision is recorded.
@@ -537,7 +552,10 @@ impl ReplayCore {
             self.event(&entry, &mut chains, &mut clock)?;
         }
         let position = if waiting.is_some() { self.position } else { seq };
-        self.commit(projection, position, chains, clock)?;
+        if !self.commit(projection, position, chains, clock)? {
+            // It is another place now.
+            return Err(SkipError::NotWaiting { seq });
+        }
         self.tries = self.tries.min(1);
         self.view.store().sync()?;
         Ok(self.load()?)
@@ -586,7 +604,7 @@ impl ReplayCore {
         last: Seq,
         chains: BTreeMap<Origin, VClock>,
         clock: VClock,
-    ) -> Result<(), StoreError> {
+    ) -> Result<bool, StoreError> {
         let mut batch = Batch::new();
         projection.into_batch(&mut batch);
         self.put_position(&mut batch, last, &chains, &clock);
@@ -595,7 +613,9 @@ impl ReplayCore {
             let tries = encode_tries(last, self.tries.min(CRASHES - 1));
             batch.put(Family::Replay, &keys::replay_tries(self.replayer.name()), &tries);
         }
-        self.commit_counted(batch)?;
+        if !self.commit_counted(batch)? {
+            return Ok(false);
+        }
         self.position = last;
         self.clock = clock;
         self.chains.extend(chains);
@@ -604,7 +624,7 @@ impl ReplayCore {
         if told.is_err() {
             tracing::error!(replayer = self.replayer.name(), "a replayer panicked in merge_clock");
         }
-        Ok(())
+        Ok(true)
     }
 }
 

@@ -54,6 +54,8 @@ type Reading = Pin<Box<dyn Future<Output = Result<Look, StoreError>> + Send>>;
 enum Look {
     Refused(Refusal),
     Found(Box<Asking>, Found),
+    /// More must be read before there is anything to say. Others have their turn first.
+    More(Box<Asking>),
 }
 
 impl Answers {
@@ -119,6 +121,10 @@ impl Answers {
             self.state = State::Done;
             let (asking, found) = match looked {
                 Ok(Look::Found(asking, found)) => (asking, found),
+                Ok(Look::More(asking)) => {
+                    self.state = State::Open(asking);
+                    continue;
+                }
                 Ok(Look::Refused(refusal)) => return Some(FetchReply::Refused(refusal)),
                 Err(error) => {
                     tracing::error!(%error, peer = %self.key.0, "a peer could not be answered");
@@ -204,6 +210,11 @@ impl Answers {
                 && let Err(refusal) = asking.refresh(refresh)
             {
                 return Ok(Look::Refused(refusal));
+            }
+            match view.prepare(&mut asking)? {
+                Ok(true) => {}
+                Ok(false) => return Ok(Look::More(asking)),
+                Err(refusal) => return Ok(Look::Refused(refusal)),
             }
             match view.next_batch(&mut asking, waits.then(Timestamp::now))? {
                 Ok(found) => {

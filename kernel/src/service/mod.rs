@@ -40,7 +40,7 @@ struct Inner {
     view: LogView,
     keys: watch::Sender<Arc<[SharedKey]>>,
     mode: AtomicU8,
-    reads: Semaphore,
+    reads: Arc<Semaphore>,
     closing: watch::Sender<bool>,
     open: OpenQuestions,
     served: served::Counters,
@@ -91,7 +91,7 @@ impl Service {
                 view,
                 keys: watch::Sender::new([key].into()),
                 mode: AtomicU8::new(0),
-                reads: Semaphore::new(CONCURRENT_READS),
+                reads: Arc::new(Semaphore::new(CONCURRENT_READS)),
                 closing: watch::Sender::new(false),
                 open: OpenQuestions::default(),
                 served: served::Counters::default(),
@@ -234,7 +234,12 @@ impl Service {
         &self,
         read: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let _permit = self.inner.reads.acquire().await;
+        let permit = Arc::clone(&self.inner.reads).acquire_owned().await;
+        // Whoever asked may go away, and the thread reads on: it counts until it has ended.
+        let read = move || {
+            let _permit = permit;
+            read()
+        };
         match tokio::task::spawn_blocking(read).await {
             Ok(result) => result,
             Err(error) => {

@@ -182,6 +182,7 @@ impl PeerTask {
             self.machine.resume();
         }
         let mut durable = self.log.view().watch_durable();
+        let mut rewrites = self.log.view().watch_rewrites();
         loop {
             self.act().await;
             self.publish();
@@ -229,6 +230,11 @@ impl PeerTask {
                 }
                 Ok(()) = self.low.changed() => self.space(),
                 Ok(()) = self.federation.changed() => {
+                    self.close_feed();
+                    self.machine.ask_anew(self.now());
+                }
+                // What the peer was told that we hold is not true any more.
+                Ok(()) = rewrites.changed() => {
                     self.close_feed();
                     self.machine.ask_anew(self.now());
                 }

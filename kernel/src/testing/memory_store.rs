@@ -31,6 +31,8 @@ struct Inner {
     /// For each of the next commits: whether it takes effect although it reports an error.
     failing: VecDeque<bool>,
     failing_sync: bool,
+    /// What is there once it is opened again.
+    image: Option<Families>,
 }
 
 impl Default for MemoryStore {
@@ -102,6 +104,20 @@ impl MemoryStore {
     /// Makes the next sync fail: what is pending stays so.
     pub fn fail_sync(&self) {
         self.lock().failing_sync = true;
+    }
+
+    /// The disk gives up what it had said to have: whoever opens the store again finds this image instead.
+    pub fn reopen_as(&self, image: &Self) {
+        let image = image.lock().durable.clone();
+        self.lock().image = Some(image);
+    }
+
+    /// The same, of what was not durable: whoever opens the store again finds the first `keep` batches of that, and no more.
+    pub fn lose_at_reopen(&self, keep: usize) {
+        let mut inner = self.lock();
+        let mut image = inner.durable.clone();
+        inner.pending.iter().take(keep).for_each(|batch| apply(&mut image, batch));
+        inner.image = Some(image);
     }
 
     /// Overwrites a value behind the kernel's back, visible and durable: damage.
@@ -199,6 +215,11 @@ impl Store for MemoryStore {
     }
 
     fn reopen(&self) -> Result<(), StoreError> {
+        let mut inner = self.lock();
+        if let Some(image) = inner.image.take() {
+            inner.pending.clear();
+            (inner.visible, inner.durable) = (image.clone(), image);
+        }
         Ok(())
     }
 

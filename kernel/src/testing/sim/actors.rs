@@ -43,7 +43,7 @@ impl World {
         if !empty {
             past.extend(process.seen.until(position));
         }
-        if !self.commit(node) {
+        if !self.commit(node)? {
             // In doubt: it may be there or not. What is there shows at the next look; it is named so that it is known.
             return self.name_written(node, &past);
         }

@@ -207,7 +207,7 @@ impl World {
             Ok(ingested) => {
                 self.found.ingested += ingested.stored as u64;
                 self.found.healed += ingested.healed as u64;
-                if self.commit(node) {
+                if self.commit(node)? {
                     Ok(IngestOutcome::Done(ingested))
                 } else {
                     Err(IngestOutcome::Failed(ErrorCategory::Store))
@@ -221,7 +221,7 @@ impl World {
             Err(IngestError::Fork { origin, counter }) => Err(IngestOutcome::Fork(origin, counter)),
             Err(error) if error.is_hole() => {
                 // What it showed of our own may have been taken note of.
-                self.commit(node);
+                self.commit(node)?;
                 Err(IngestOutcome::Hole)
             }
             Err(error) => {
@@ -281,10 +281,10 @@ impl World {
         Ok(match noted {
             Ok(_) => {
                 self.found.forks += 1;
-                if self.commit(node) { Ok(()) } else { Err(ErrorCategory::Store) }
+                if self.commit(node)? { Ok(()) } else { Err(ErrorCategory::Store) }
             }
             Err(NotAFork::Over { .. }) => {
-                if self.commit(node) {
+                if self.commit(node)? {
                     Ok(())
                 } else {
                     Err(ErrorCategory::Store)

@@ -10,7 +10,7 @@ use crate::store::{Batch, Durability};
 
 impl World {
     /// Commits what was staged, visible but not durable, and sees to the sync. False where the disk failed.
-    pub(super) fn commit(&mut self, node: usize) -> bool {
+    pub(super) fn commit(&mut self, node: usize) -> Result<bool, String> {
         let fails = self.stormy && self.chance.one_in(80);
         let applied = self.chance.one_in(2);
         let delay = self.chance.between(1, 6 * MILLI);
@@ -18,40 +18,49 @@ impl World {
             self.found.failed_writes += 1;
             self.nodes[node].store.fail_commits([applied]);
         }
-        let Some(process) = self.nodes[node].process.as_mut() else { return false };
+        let Some(process) = self.nodes[node].process.as_mut() else { return Ok(false) };
         let committed = process.log.commit(Durability::Relaxed);
         self.nodes[node].store.fail_commits([]);
         let run = self.nodes[node].run;
         if committed.is_ok() {
             self.after(delay, What::Sync { node, run });
-            return true;
+            return Ok(true);
         }
-        self.reopen(node);
-        false
+        self.reopen(node)?;
+        Ok(false)
     }
 
     /// After a failed write the log is read again; what waited for the disk is in doubt.
-    pub(super) fn reopen(&mut self, node: usize) {
+    fn reopen(&mut self, node: usize) -> Result<(), String> {
         if self.nodes[node].store.lies() {
             self.nodes[node].store.mend();
         }
-        let Some(process) = self.nodes[node].process.as_mut() else { return };
+        if self.chance.one_in(3) {
+            // What was not durable is gone with the failure, or a part of it.
+            let keep = self.chance.index(self.nodes[node].store.pending() + 1);
+            self.nodes[node].store.lose_at_reopen(keep);
+            self.nodes[node].own_past = Default::default();
+            self.found.lost_writes += 1;
+        }
+        let Some(process) = self.nodes[node].process.as_mut() else { return Ok(()) };
+        let rewrites = process.log.view().rewrites();
         process.seen.forget();
         if let Err(error) = process.log.recover() {
             // Nothing is written before it is mended, and then it is tried again.
             assert!(self.expect_damage(node, &error).is_ok(), "memory reopens");
             self.nodes[node].store.mend();
         }
-        let Some(process) = self.nodes[node].process.as_mut() else { return };
+        let Some(process) = self.nodes[node].process.as_mut() else { return Ok(()) };
         if process.log.needs_recovery() {
             process.log.recover().expect("memory reopens");
         }
         process.replay.load().expect("memory reads");
         process.acks.clear();
-        let peers: Vec<_> = process.pulls.keys().copied().collect();
-        for peer in peers {
-            let _ = self.act(node, peer);
+        if process.log.view().rewrites() != rewrites {
+            return self.ask_anew(node);
         }
+        let peers: Vec<_> = process.pulls.keys().copied().collect();
+        peers.into_iter().try_for_each(|peer| self.act(node, peer))
     }
 
     pub(super) fn commit_now(&mut self, node: usize, changes: &Batch) {
