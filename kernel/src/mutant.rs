@@ -13,7 +13,8 @@ pub enum Mutant {
     SkipHoleCheck,
     /// What a peer says that it holds counts as held here.
     MergeBlindly,
-    /// A cursor is a place, of whichever incarnation of the log.
+    /// A cursor is a place, of whichever incarnation of the log, and nothing else: without the check of what is missing before
+    /// it, or that one would make up for the epoch.
     ForgetEpoch,
     /// What a crash can still take back is served.
     ServeNotDurable,

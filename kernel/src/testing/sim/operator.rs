@@ -69,6 +69,7 @@ impl World {
         // What was appended is acknowledged first: it may be among what is set aside.
         self.sync(node)?;
         let now = self.wall(node);
+        let before = invariants::log(self, node)?;
         let Some(process) = self.process(node) else { return Ok(()) };
         let resolved = process.log.resolve_fork(keep, now);
         self.say(|| format!("node {node} resolves {fork:?}, keeps {keep}: {resolved:?}"));
@@ -84,6 +85,9 @@ impl World {
         let unread = process.log.view().failure().is_some();
         process.seen.forget();
         invariants::went_back(self, node);
+        if set_aside > 0 {
+            invariants::set_aside(self, node, &before, fork)?;
+        }
         if rebuilt.is_err() || unread {
             // It is when the process starts next; and what met damage when it read its log again knows nothing of it until then.
             self.crash(node);

@@ -2,7 +2,10 @@
 //! in the log, the log is no shorter than it was, and what one of its places holds is what was there before, another
 //! place each time. Now and then: all of it.
 
+use std::collections::BTreeMap;
+
 use crate::cursor::Seq;
+use crate::log::{Fork, LogEntry};
 use crate::testing::sim::node::Node;
 use crate::testing::sim::world::World;
 
@@ -29,6 +32,29 @@ pub(super) fn check(world: &mut World, node: usize) -> Result<(), String> {
     let found = entry.and_then(|entry| world.truth.content(&entry.record));
     if found != expected {
         return Err(format!("I1: node {index} held content {expected:?} at place {at}, and holds {found:?}"));
+    }
+    Ok(())
+}
+
+/// A fork was resolved, and this was the log before: what left it is the losing version and what says to have seen it, by
+/// whichever way, and all of that.
+pub(super) fn set_aside(world: &mut World, node: usize, before: &[LogEntry], fork: &Fork) -> Result<(), String> {
+    let Some(process) = world.nodes[node].process.as_ref() else { return Ok(()) };
+    // Of each origin, the first counter that leaves. Causes stand before effects, so one look is enough.
+    let mut first = BTreeMap::from([(fork.origin, fork.from)]);
+    for entry in before {
+        let event = entry.view().map_err(|e| format!("I1: node {node}: {e}"))?;
+        let (origin, counter) = (event.dot.origin(), event.dot.counter());
+        let reached = |origin, counter| first.get(&origin).is_some_and(|&from| from <= counter);
+        let leaves = reached(origin, counter) || event.deps.iter().any(|(origin, counter)| reached(origin, counter));
+        if leaves {
+            first.entry(origin).or_insert(counter);
+        }
+        let held = world.truth.content(&entry.record).is_some_and(|content| process.seen.holds(content));
+        if held == leaves {
+            let (origin, from, did) = (fork.origin, fork.from, if held { "kept" } else { "set aside" });
+            return Err(format!("I1: node {node} {did} {} when it gave up {origin} from {from} on", event.dot));
+        }
     }
     Ok(())
 }

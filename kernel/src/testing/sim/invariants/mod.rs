@@ -28,8 +28,9 @@ pub(super) use i10_honest_agree_beside_a_liar::check as honest_agree;
 use std::collections::BTreeMap;
 
 use super::world::World;
-use crate::cursor::Cursor;
+use crate::cursor::{Cursor, Seq};
 use crate::ids::Origin;
+use crate::log::{Fork, LogEntry};
 use crate::protocol::{FetchReply, FetchRequest, Heads, Known, Scope};
 
 /// Where a node is not looked at as a whole after each step that wrote to it, it is at every so many-th step.
@@ -131,6 +132,22 @@ pub(super) fn told(world: &mut World, node: usize, heads: &Heads, cursor: Option
         i06_served_is_durable::heads(world, node, heads)?;
         cursor.map_or(Ok(()), |cursor| i06_served_is_durable::cursor(world, node, cursor))
     })
+}
+
+/// The log of a node now, damaged or not.
+pub(super) fn log(world: &mut World, node: usize) -> Result<Vec<LogEntry>, String> {
+    let mut entries = Vec::new();
+    past_damage(world, node, |world| {
+        let Some(process) = world.process(node) else { return Ok(()) };
+        entries = process.log.view().entries(Seq::ZERO, usize::MAX, usize::MAX).map_err(|e| e.to_string())?;
+        Ok(())
+    })?;
+    Ok(entries)
+}
+
+/// A fork was resolved, and the log was read again.
+pub(super) fn set_aside(world: &mut World, node: usize, before: &[LogEntry], fork: &Fork) -> Result<(), String> {
+    i01_acknowledged_survives::set_aside(world, node, before, fork)
 }
 
 /// Its log was put back on purpose, or events were set aside: what is not there any more was not lost by us.
