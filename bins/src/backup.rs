@@ -20,6 +20,9 @@ const MANIFEST: &str = "BACKUP.json";
 /// How the names of what is moved aside go on.
 const BEFORE_RESTORE: &str = "before-restore";
 pub(crate) const BEFORE_REPAIR: &str = "damaged";
+/// How those of what is not finished do.
+const RESTORING: &str = ".restoring";
+pub(crate) const REPAIRING: &str = ".repairing";
 
 /// What a backup says of itself. It holds no key and no certificate: those are the configuration's.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,8 +79,10 @@ fn verified(dir: &Path) -> Result<LogView> {
     Ok(view)
 }
 
-/// What a replacement that was cut short left beside a data directory that is not there: what was moved aside last.
+/// What a replacement that was cut short left beside a data directory that is not there: what was moved aside last. What was to
+/// come in its place is still there under another name then.
 fn cut_short(data: &Path) -> Option<PathBuf> {
+    [RESTORING, REPAIRING].iter().find(|ready| beside(data, ready).is_ok_and(|ready| ready.exists()))?;
     let (name, others) = (data.file_name()?.to_str()?, fs::read_dir(parent_of(data)).ok()?);
     let since = |path: &Path| -> Option<i64> {
         let rest = path.file_name()?.to_str()?.strip_prefix(name)?.strip_prefix('.')?;
@@ -118,7 +123,8 @@ impl Drop for BeingMade {
 }
 
 /// Writes a verified copy of the store to `to`.
-pub(crate) fn make(store: &RocksStore, cortex: CortexId, to: &Path) -> Result<Manifest> {
+pub(crate) fn make(store: &RocksStore, log: &LogView, to: &Path) -> Result<Manifest> {
+    let (cortex, before) = (log.local().cortex_id, log.head().seq.get());
     let _alone = BeingMade::begin(to)?;
     let is_empty = |dir: &Path| fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_none());
     if to.exists() && !is_empty(to) {
@@ -134,7 +140,15 @@ pub(crate) fn make(store: &RocksStore, cortex: CortexId, to: &Path) -> Result<Ma
         // Of a backup that was cut short: nobody else makes such a name.
         fs::remove_dir_all(&unfinished).with_context(|| format!("{}", unfinished.display()))?;
     }
-    let made = copy(store, &unfinished).inspect_err(|_| {
+    let made = copy(store, &unfinished).and_then(|made| match made.events {
+        // What a copy fits together by itself says nothing of what it lacks.
+        events if events >= before => Ok(made),
+        events => bail!(
+            "the copy holds {events} events, and this node held {before} before it was made; if a fork was resolved meanwhile, do it \
+             again, and if not, run `antiphon verify`"
+        ),
+    });
+    let made = made.inspect_err(|_| {
         let _ = fs::remove_dir_all(&unfinished); // the first error is the one to tell
     })?;
     fs::rename(&unfinished, to).with_context(|| format!("{} could not be given its name", to.display()))?;
@@ -145,7 +159,8 @@ pub(crate) fn make(store: &RocksStore, cortex: CortexId, to: &Path) -> Result<Ma
 fn copy(store: &RocksStore, to: &Path) -> Result<Manifest> {
     store.copy_to(to)?;
     // Its files may be linked with those of the store. They are never written again by either, and looking does not.
-    let view = verified(to)?;
+    let view =
+        verified(to).context("the copy is not whole, so this node's own data may not be: run `antiphon verify`")?;
     let identity = view.identity(Timestamp::now());
     let manifest = Manifest {
         cortex_id: identity.cortex_id,
@@ -186,7 +201,7 @@ pub(crate) fn restore(from: &Path, data: &Path, name: &str) -> Result<Restored> 
         .with_context(|| format!("{} does not read", from.join(MANIFEST).display()))?;
     // Held until the end: no node may start on what is being replaced.
     let _locked = present(data, &backup, name)?;
-    let unfinished = beside(data, ".restoring")?;
+    let unfinished = beside(data, RESTORING)?;
     if unfinished.exists() {
         fs::remove_dir_all(&unfinished).with_context(|| format!("{}", unfinished.display()))?;
     }

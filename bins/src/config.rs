@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use antiphon_kernel::config::{Config, FederationMode, Interval, PeerConfig, SharedKey};
 use antiphon_kernel::cortex::mint_identity;
+use antiphon_kernel::event::MAX_EVENT_BYTES;
 use antiphon_kernel::ids::PeerName;
 use antiphon_transport_common::{Certificate, TlsFiles};
 use anyhow::{Context as _, Result, bail};
@@ -16,6 +17,8 @@ use crate::node::Transports;
 
 /// The socket's name in the data directory.
 const SOCKET: &str = "antiphon.sock";
+/// The bytes of `sun_path`, without the one that ends it.
+const LONGEST_SOCKET: usize = 107;
 
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
@@ -133,7 +136,8 @@ impl NodeConfig {
         let mut config: Self = serde_yaml::from_str(&text).map_err(|e| {
             // Without the lines around it: a key that somebody wrote there would go into logs.
             // Nor what it quotes, where that looks like one.
-            let (e, hint) = (hide_keys(&e.without_snippet().to_string()), hint(&text));
+            let e = hide_keys(&e.without_snippet().to_string());
+            let hint = hint(&text, &e);
             anyhow::anyhow!("{}: {e}\nhint: {hint}", file.display())
         })?;
         let directory = beside(file);
@@ -146,8 +150,30 @@ impl NodeConfig {
         if config.listen.quic.is_some() && config.listen.tls.is_none() {
             bail!("{}: listen.quic needs listen.tls: QUIC is always encrypted", file.display());
         }
+        config.check_values()?;
         config.kernel(SharedKey::default()).validate().with_context(|| file.display().to_string())?;
         Ok(config)
+    }
+
+    /// What the fields' types let through.
+    fn check_values(&self) -> Result<()> {
+        let file = self.file.display();
+        if self.node.data_dir.as_os_str().is_empty() {
+            bail!("{file}: node.data_dir is empty; name a directory for this node's data alone");
+        }
+        let (bytes, most) = (self.node.max_append_bytes, MAX_EVENT_BYTES);
+        if bytes == 0 || bytes > most {
+            bail!("{file}: node.max_append_bytes is {bytes}; an event has 1 to {most} bytes");
+        }
+        let socket = self.socket();
+        if socket.as_os_str().len() > LONGEST_SOCKET {
+            bail!(
+                "{file}: the path of this node's socket, {}, is longer than the {LONGEST_SOCKET} bytes that the system allows; name a \
+                 shorter node.data_dir",
+                socket.display()
+            );
+        }
+        Ok(())
     }
 
     pub(crate) fn path(&self, path: &Path) -> PathBuf {
@@ -299,11 +325,20 @@ fn hide_keys(text: &str) -> String {
 }
 
 /// What may help whoever wrote a configuration that does not read.
-fn hint(text: &str) -> &'static str {
+fn hint(text: &str, error: &str) -> &'static str {
     if text.contains("shared_key") {
         return "the shared key never stands in this file: set ANTIPHON_SHARED_KEY, or name a file in federation.key_file";
     }
-    "docs/architecture.md lists every field; unknown ones are refused"
+    match error {
+        _ if error.contains("socket address") => {
+            "an address and a port, 127.0.0.1:7443 or [::1]:7443; no host name stands there"
+        }
+        _ if error.contains("duplicate") || error.contains("Duplicate") => {
+            "the same field stands there twice; leave one of them out"
+        }
+        _ if error.contains("null") => "a value is missing there",
+        _ => "docs/architecture.md lists every field; unknown ones are refused",
+    }
 }
 
 /// One that cannot be read is told of by whoever uses it.
@@ -376,7 +411,7 @@ mod tests {
         let text = starter(&PeerName::new("alpha").unwrap(), Path::new("data"));
         let plain: NodeConfig = serde_yaml::from_str(&text).unwrap();
         assert!(plain.federation.peers.is_empty() && plain.listen.tls.is_none());
-        let all: NodeConfig = serde_yaml::from_str(&text.replace("# ", "")).unwrap();
+        let all: NodeConfig = serde_yaml::from_str(&text.replace("\n  # ", "\n  ")).unwrap();
         assert_eq!(all.federation.peers[0].ca.as_deref(), Some(Path::new("certs/ca.pem")));
         let listen = all.listen;
         assert!(listen.quic.is_some() && listen.metrics.is_some() && listen.tls.is_some());

@@ -182,14 +182,15 @@ type Look = fn(&Path, jiff::Timestamp) -> Result<(String, Option<String>)>;
 fn certificates(config: &NodeConfig, findings: &mut Findings) {
     let mut expiries: Vec<(String, PathBuf, Look)> = Vec::new();
     if let Some(TlsFiles { cert, key }) = config.tls_files() {
-        if let Err(error) = Certificate::load(TlsFiles { cert: cert.clone(), key: key.clone() }, b"http/1.1") {
-            findings.add("certificate", Level::Fail, error.to_string(), "then `antiphon config check`");
+        let loaded = Certificate::load(TlsFiles { cert: cert.clone(), key: key.clone() }, b"http/1.1");
+        match loaded {
+            Err(error) => findings.add("certificate", Level::Fail, error.to_string(), "then `antiphon config check`"),
+            Ok(_) => expiries.push(("certificate".to_owned(), cert, expiry::of)),
         }
         if is_open_to_others(&key) {
             let says = format!("others than its owner may read {}", key.display());
             findings.add("certificate", Level::Warn, says, &format!("chmod 600 {}", key.display()));
         }
-        expiries.push(("certificate".to_owned(), cert, expiry::of));
     }
     for peer in &config.federation.peers {
         if let Some(ca) = peer.ca.as_ref().filter(|ca| expiries.iter().all(|(_, known, _)| known != *ca)) {
@@ -321,7 +322,11 @@ fn disk(config: &NodeConfig, findings: &mut Findings) {
             }
         }
         Err(error) => {
-            findings.add("disk", Level::Fail, format!("{}: {error}", dir.display()), "`antiphon init` makes it")
+            let remedy = match error {
+                nix::errno::Errno::EACCES => "run this as the user that the node runs as",
+                _ => "what is said of the node says what to do; only a node that never ran is made by `antiphon init`",
+            };
+            findings.add("disk", Level::Fail, format!("{}: {error}", dir.display()), remedy);
         }
     }
     if is_open_to_others(&dir) {
@@ -416,8 +421,17 @@ fn peer_findings(peer: &PeerConfig, known: &Value, own: CortexId, asked: &Asked)
     let identity = match &asked.answer {
         Ok(identity) => identity,
         Err(error) if asked.unkeyed && error.category() == ErrorCategory::Auth => return findings,
+        Err(error) if error.category() == ErrorCategory::Auth && matches!(stands, "live" | "idle" | "catching_up") => {
+            let says = "the node reaches it; this command presents another key than the node does";
+            findings.add(check, Level::Warn, says, "run this with the node's ANTIPHON_SHARED_KEY, or without one");
+            return findings;
+        }
         Err(error) => {
             let category = error.category();
+            if known["last_error"] == category.as_str() {
+                // The node says the same, in fewer words.
+                findings.0.clear();
+            }
             let says = format!("{} {} ({})", peer.endpoint, category.reason(), error.detail());
             findings.add(check, Level::Fail, says, category.remedy());
             return findings;
@@ -512,5 +526,9 @@ mod tests {
         assert_eq!(found(halted, Ok(identity(2)), false), [Level::Fail, Level::Ok], "it answers, and is given up");
         assert_eq!(found(Value::Null, Err(ErrorCategory::Auth), false), [Level::Fail]);
         assert_eq!(found(Value::Null, Err(ErrorCategory::Auth), true), [], "no fault of the peer's");
+        assert_eq!(found(pinned(2), Err(ErrorCategory::Auth), false), [Level::Warn], "nor is this one");
+        let refused = json!({ "state": "refused", "reason": "bravo ...", "remedy": "...", "last_error": "auth" });
+        assert_eq!(found(refused.clone(), Err(ErrorCategory::Auth), false), [Level::Fail], "said once");
+        assert_eq!(found(refused, Err(ErrorCategory::Refused), false), [Level::Fail, Level::Fail], "another trouble");
     }
 }

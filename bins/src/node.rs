@@ -425,8 +425,8 @@ impl Node {
                 Ok(compared.iter().map(told).collect())
             }
             Ask::Backup { to } => {
-                let (store, cortex) = (Arc::clone(&self.store), self.cortex.view().local().cortex_id);
-                Ok(json!(tokio::task::spawn_blocking(move || backup::make(&store, cortex, &to)).await??))
+                let (store, log) = (Arc::clone(&self.store), self.cortex.view().clone());
+                Ok(json!(tokio::task::spawn_blocking(move || backup::make(&store, &log, &to)).await??))
             }
             Ask::ForkList => {
                 Ok(Value::Array(self.forks()?.iter().map(|fork| self.fork_json(fork)).collect::<Result<_>>()?))

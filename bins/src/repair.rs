@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use antiphon_kernel::log::{Log, missing_of_noted, salvage, verify};
-use antiphon_kernel::store::{Store as _, StoreErrorKind};
+use antiphon_kernel::store::{Store as _, StoreError, StoreErrorKind};
 use antiphon_kernel::time::Timestamp;
 use antiphon_storage::{Create, DirectoryLock, RocksStore, StoredCopy};
 use anyhow::{Context as _, Result};
 use serde::Serialize;
 
-use crate::backup::{BEFORE_REPAIR, beside, replace};
+use crate::backup::{BEFORE_REPAIR, REPAIRING, beside, replace};
 use crate::node::must_be_the_owner;
 
 /// What a repair did.
@@ -50,8 +50,14 @@ pub(crate) fn repair(data: &Path) -> Result<Repaired> {
         StoreErrorKind::InUse => anyhow::anyhow!("{error}; stop the node first"),
         _ => error.into(),
     })?;
-    let advice = "it cannot even be looked into; restore a backup, or keep this directory, make a new node in its place with \
+    let advice = "it cannot even be looked into; restore a backup, or move this directory away, make a new node in its place with \
                   `antiphon init`, and let it pull everything from its peers";
+    // What the store advises is what is being done.
+    let hopeless = |error: StoreError| {
+        let told = error.to_string();
+        let why = told.split("; nothing was repaired").next().unwrap_or_default().to_owned();
+        anyhow::anyhow!("{why}; {advice}")
+    };
     let nothing = Repaired {
         fault: None,
         kept: 0,
@@ -69,11 +75,11 @@ pub(crate) fn repair(data: &Path) -> Result<Repaired> {
         }
         // What stands before the damage in the write-ahead log is whole.
         Err(error) if error.kind() == StoreErrorKind::Corrupt => {
-            (Arc::new(StoredCopy::up_to_damage(data).context(advice)?), error.to_string())
+            (Arc::new(StoredCopy::up_to_damage(data).map_err(hopeless)?), error.to_string())
         }
-        Err(error) => return Err(error).context(advice),
+        Err(error) => return Err(hopeless(error)),
     };
-    let unfinished = beside(data, ".repairing")?;
+    let unfinished = beside(data, REPAIRING)?;
     if unfinished.exists() {
         fs::remove_dir_all(&unfinished).with_context(|| format!("{}", unfinished.display()))?;
     }

@@ -25,10 +25,10 @@ impl Seq {
         self.0
     }
 
-    /// The place after it.
+    /// The place after it; nothing stands at the last that can be written down, and that one stays.
     #[must_use]
     pub const fn next(self) -> Self {
-        Self(self.0 + 1)
+        Self(self.0.saturating_add(1))
     }
 
     /// The place before it; zero stays.

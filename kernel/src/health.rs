@@ -84,7 +84,7 @@ categories! {
     /// It holds more origins than a clock may have. Retried after back-off.
     TooManyOrigins = 16, "too_many_origins", "has events of more origins than a clock may hold", "a log holds at most 1,024 origins, 960 of them of nodes that are no peers of this one; make the node that wrote the rest a peer, or begin a new federation";
     /// It has no room now. Retried after back-off.
-    Busy = 17, "busy", "is too busy to answer", "usually passes; if not, raise its limits or lower the number of its clients";
+    Busy = 17, "busy", "takes no questions now: it stops, or is full", "usually passes; if not, raise its limits or lower the number of its clients";
     /// Our own store failed. Retried after back-off.
     Store = 18, "store", "could not be stored from: our own store failed", "look at this node's log, its disk space and its file system";
     /// It holds events of our own current epoch that we do not have, for the second time in one run. Not retried until

@@ -29,9 +29,9 @@ pub enum Wanted {
     Count(usize),
 }
 
-/// Who did not confirm an event in time. It is stored here all the same, and will reach them when they come.
+/// Who did not confirm an event in time. It is stored here all the same, and reaches whoever pulls this node.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{}", self.text())]
+#[error("{}; the event is stored here: whoever pulls this node gets it", self.who())]
 pub struct NotReplicated {
     /// Who has not confirmed it yet.
     pub missing: Vec<PeerName>,
@@ -44,7 +44,7 @@ pub struct NotReplicated {
 }
 
 impl NotReplicated {
-    fn text(&self) -> String {
+    fn who(&self) -> String {
         let names = |names: &[PeerName]| names.iter().map(PeerName::as_str).collect::<Vec<_>>().join(", ");
         let mut parts = vec![format!("{} confirmed the event", self.confirmed)];
         if !self.missing.is_empty() {
@@ -56,7 +56,7 @@ impl NotReplicated {
         if self.short_of > 0 {
             parts.push(format!("{} more were wanted", self.short_of));
         }
-        format!("{}; the event is stored here and will reach them", parts.join("; "))
+        parts.join("; ")
     }
 }
 

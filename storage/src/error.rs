@@ -58,7 +58,7 @@ fn next_step(kind: StoreErrorKind) -> &'static str {
         StoreErrorKind::Io => {
             "look for errors of that device in the system's log; a node that serves tries again by itself"
         }
-        StoreErrorKind::Misuse => "correct the caller",
+        StoreErrorKind::Misuse => "name another path",
     }
 }
 

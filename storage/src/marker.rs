@@ -84,6 +84,11 @@ impl Head {
     }
 }
 
+/// Whether anything was ever noted: there was a log.
+pub(crate) fn is_there(dir: &Path) -> bool {
+    dir.join(HEAD).exists()
+}
+
 /// What was noted last, by whichever process.
 pub(crate) fn noted(dir: &Path) -> Option<Vec<u8>> {
     let mut bytes = fs::read(dir.join(HEAD)).ok()?;

@@ -10,6 +10,7 @@ use antiphon_kernel::store::{StoreError, StoreErrorKind};
 use crate::error::{failure, from_io};
 use crate::format;
 use crate::lock::Lock;
+use crate::marker;
 use crate::options::Create;
 
 const DATABASE: &str = "db";
@@ -132,6 +133,10 @@ fn look(dir: &Path) -> Result<Found, StoreError> {
             Some(file) => {
                 let why = format!("it holds data ({file}), but the file CURRENT that leads to them is gone");
                 Err(failure(StoreErrorKind::Corrupt, "did not open", &database, &why))
+            }
+            None if marker::is_there(dir) => {
+                let why = "a log was kept there, and its database is gone";
+                Err(failure(StoreErrorKind::Corrupt, "did not open", &database, why))
             }
             None => Ok(Found::Nothing),
         },

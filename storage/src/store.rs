@@ -47,7 +47,7 @@ enum Handle {
 
 impl Handle {
     fn closed(error: &StoreError) -> Self {
-        Self::Closed(error.kind(), error.to_string())
+        Self::Closed(error.kind(), error.detail().to_owned())
     }
 }
 
@@ -96,9 +96,10 @@ impl RocksStore {
     /// It is a store of its own, whole and durable when this returns; what was half made is left behind where it fails.
     ///
     /// # Errors
-    /// `NoSpace`, `ReadOnly`, `Io`.
+    /// `NoSpace`, `ReadOnly`, `Io`; where it is open for reading alone, why: what stands in its write-ahead log cannot be
+    /// copied then.
     pub fn copy_to(&self, to: impl AsRef<Path>) -> Result<(), StoreError> {
-        self.read(|database| backup::write(database, to.as_ref()))
+        self.write(|database| backup::write(database, to.as_ref()))
     }
 
     // A panic while the handle was being changed leaves it whole or closed: there is no half of it to be afraid of.
@@ -181,7 +182,7 @@ impl Store for RocksStore {
             }
             Err(error) => {
                 *handle = match recovery::open_for_reading(self.path(), &self.options) {
-                    Ok(database) => Handle::Reading(Box::new(database), error.kind(), error.to_string()),
+                    Ok(database) => Handle::Reading(Box::new(database), error.kind(), error.detail().to_owned()),
                     Err(_) => Handle::closed(&error),
                 };
                 Err(error)

@@ -226,6 +226,7 @@ async fn watch(file: &Path, json: bool) -> Result<()> {
     let mut stopped = std::pin::pin!(tokio::signal::ctrl_c());
     // What keeps from seeing a status, if anything, as it was told last.
     let mut trouble = None;
+    let mut started = None;
     loop {
         let look = async {
             every.tick().await;
@@ -253,8 +254,16 @@ async fn watch(file: &Path, json: bool) -> Result<()> {
                 continue;
             }
         };
+        // That it serves, and that it is another process than before, is news as well.
+        let mut news = Vec::new();
+        let begun = status["started_at"].as_str().unwrap_or_default().to_owned();
+        if started.replace(begun.clone()).is_some_and(|before| before != begun) {
+            news.push(format!("{} was started anew", text_of(&status["name"])));
+        } else if trouble.is_some() {
+            news.push(format!("{} serves", text_of(&status["name"])));
+        }
         trouble = None;
-        let news = narrator.news(&status["peers"]);
+        news.extend(narrator.news(&status["peers"]));
         if json {
             show::line(&status.to_string())?;
         } else if terminal {
@@ -316,7 +325,7 @@ fn repair(file: &Path, json: bool) -> Result<()> {
         return done(json!(repaired), json, "nothing is damaged; nothing was changed");
     };
     let mut lines = vec![
-        format!("damaged: {fault}"),
+        format!("damaged: {}", fault.trim_start_matches("the store is damaged: ")),
         format!("{} events were whole and are kept; the damaged data are in {}", repaired.kept, before.display()),
     ];
     if repaired.waiting > 0 {
@@ -327,7 +336,12 @@ fn repair(file: &Path, json: bool) -> Result<()> {
         ));
     }
     lines.extend(repaired.notes.iter().cloned());
-    lines.extend(repaired.lost.iter().map(|(origin, first, last)| format!("missing: {origin} from {first} to {last}")));
+    lines.extend(
+        repaired
+            .lost
+            .iter()
+            .map(|(origin, first, last)| format!("not in the log yet: {origin} from {first} to {last}")),
+    );
     match repaired.lost_at_end {
         Some(0) => {}
         Some(places) => lines.push(format!(

@@ -124,7 +124,7 @@ pub(super) fn overview(status: &Value) -> Result<()> {
 
 /// That the last reload was refused, if it was.
 pub(crate) fn reload_refused(status: &Value) -> Option<String> {
-    let why = printable(status["reload_refused"].as_str()?);
+    let why = printable(&status["reload_refused"].as_str()?.replace('\n', "; "));
     Some(format!("the last reload was refused, and the configuration from before goes on: {why}"))
 }
 

@@ -8,7 +8,9 @@ mod web;
 use std::sync::Arc;
 
 use antiphon_https::{Limits, WebServer};
-use antiphon_kernel::measure::{DISK_SECONDS, FETCH_SECONDS, INGEST_SECONDS, PEER_SECONDS, SYNC_SECONDS};
+use antiphon_kernel::measure::{
+    APPENDED_EVENTS, DISK_SECONDS, FETCH_SECONDS, INGEST_SECONDS, PEER_SECONDS, SYNC_SECONDS,
+};
 use antiphon_kernel::time::Timestamp;
 use anyhow::{Context as _, Result};
 use catalogue as c;
@@ -34,6 +36,8 @@ pub(crate) fn count() -> Result<Counted> {
     let handle = recorder.handle();
     metrics::set_global_recorder(recorder).context("something counts already")?;
     c::all().iter().for_each(antiphon_kernel::measure::Metric::describe);
+    // None yet is 0, and not unknown.
+    counter!(APPENDED_EVENTS.name).increment(0);
     Ok(Counted(handle))
 }
 

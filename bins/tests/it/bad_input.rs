@@ -40,6 +40,8 @@ fn appends_that_cannot_be() {
     let place = Place::new(ALONE);
     let (code, _, err) = place.run(&["append", "-t", "x", "-d", "{not json"]);
     assert!(code == 1 && err.contains("--data is not JSON"), "{err}");
+    let (code, out, err) = place.run(&["log", "--after", &u64::MAX.to_string()]);
+    assert!(code == 0 && out.is_empty(), "{out}{err}");
     let (code, _, err) = place.run(&["append", "-t", ""]);
     assert!(code == 1 && err.contains("type is empty"), "{err}");
     let (code, _, err) = place.run(&["view", "nothing"]);
@@ -60,6 +62,15 @@ fn bad_configuration_names_file_line_and_remedy() {
         (peers(&(peer("a", "https://x:1") + &peer("a", "https://y:1"))), vec!["`a` stands twice"]),
         (peers(&(peer("a", "https://x:1") + &peer("b", "https://x:1"))), vec!["same endpoint"]),
         (peers(&peer("a", "x:1")), vec!["no scheme"]),
+        (peers(&peer("a", "QUIC://x:1")), vec!["scheme in capitals", "quic://host:port"]),
+        ("node: { name: a, data_dir: \"\" }\n".to_owned(), vec!["node.data_dir is empty"]),
+        (
+            format!("node: {{ name: a, data_dir: {} }}\n", "d".repeat(120)),
+            vec!["longer than the 107 bytes", "data_dir"],
+        ),
+        ("node: { name: a, data_dir: d, max_append_bytes: 0 }\n".to_owned(), vec!["max_append_bytes is 0"]),
+        ("node: { name: a, data_dir: d, max_append_bytes: 99999999 }\n".to_owned(), vec!["1 to 16777216"]),
+        (format!("{ALONE}listen: {{ https: \"localhost:7443\" }}\n"), vec!["hint: an address and a port"]),
         (peers(&peer("a", "https://user:hunter2@x:1")), vec!["user information"]),
     ];
     for (yaml, wanted) in cases {

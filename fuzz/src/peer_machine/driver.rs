@@ -298,7 +298,7 @@ impl Driver {
                 wrong = (by_clock_before && self.rewritten >= MAX_REWRITTEN).then_some(ErrorCategory::Protocol);
                 (self.by_clock, self.rewritten) = (true, self.rewritten + u8::from(by_clock_before));
             }
-            Ok(FetchReply::Refused(Refusal::Fork { counter, .. })) => wrong = self.look_into(counter),
+            Ok(FetchReply::Refused(Refusal::Fork { counter, .. })) => wrong = self.look_into(*counter),
             Ok(_) => {}
         }
         let refused = matches!(&answer, Ok(FetchReply::Refused(refusal))

@@ -92,7 +92,7 @@ impl Waiting {
     }
 
     pub(super) fn failed(self, error: &StoreError) {
-        let error = StoreError::new(error.kind(), error.to_string());
+        let error = error.clone();
         match self {
             Self::Append(_, reply) => drop(reply.send(Err(error.into()))),
             Self::Ingest(_, reply) | Self::Visible(_, reply) => drop(reply.send(Err(error.into()))),

@@ -1,7 +1,7 @@
 //! Copies of an open store, and looks into them.
 
 use antiphon_kernel::store::{Batch, Durability, Family, Store, StoreErrorKind};
-use antiphon_storage::{DirectoryLock, RocksStore, StoredCopy};
+use antiphon_storage::{Create, DirectoryLock, RocksStore, StoredCopy};
 
 use crate::files::{EXISTING, commit, contents, count, open};
 
@@ -50,4 +50,48 @@ fn where_there_is_no_store_there_is_nothing_to_look_into() {
     let error = StoredCopy::open(dir.path()).unwrap_err();
     assert_eq!(error.kind(), StoreErrorKind::Missing, "{error}");
     assert!(contents(dir.path()).is_empty());
+}
+
+/// Found by filling a disk: the copy that was made then had nothing of what stood in the write-ahead log.
+#[test]
+fn a_store_that_is_open_for_reading_alone_is_not_copied() {
+    let scratch = tempfile::tempdir().unwrap();
+    let (dir, to) = (scratch.path().join("store"), scratch.path().join("copy"));
+    let store = RocksStore::open(&dir, Create::IfMissing).unwrap();
+    let mut batch = Batch::new();
+    batch.put(Family::Meta, b"k", b"v");
+    store.commit(&batch, Durability::Sync).unwrap();
+    // It cannot be locked, and so not be opened for writing.
+    let lock = dir.join("db/LOCK");
+    std::fs::remove_file(&lock).unwrap();
+    std::fs::create_dir(&lock).unwrap();
+    store.reopen().unwrap_err();
+    assert_eq!(store.get(Family::Meta, b"k").unwrap().as_deref(), Some(b"v".as_slice()), "it is read on");
+    let refused = store.copy_to(&to).unwrap_err();
+    assert!(refused.to_string().contains("open for reading alone") && !to.exists(), "{refused}");
+    std::fs::remove_dir(&lock).unwrap();
+    store.reopen().unwrap();
+    store.copy_to(&to).unwrap();
+    let copy = StoredCopy::open(&to).unwrap();
+    assert_eq!(copy.get(Family::Meta, b"k").unwrap().as_deref(), Some(b"v".as_slice()));
+}
+
+#[test]
+fn a_directory_whose_database_is_gone_is_no_place_for_a_new_one() {
+    let scratch = tempfile::tempdir().unwrap();
+    let dir = scratch.path().join("store");
+    let store = RocksStore::open(&dir, Create::IfMissing).unwrap();
+    store.note(b"how far it reached", Durability::Sync);
+    drop(store);
+    for emptied in [false, true] {
+        std::fs::remove_dir_all(dir.join("db")).unwrap();
+        if emptied {
+            std::fs::create_dir(dir.join("db")).unwrap();
+        }
+        for create in [Create::Never, Create::IfMissing] {
+            let refused = RocksStore::open(&dir, create).unwrap_err();
+            assert!(refused.kind() == StoreErrorKind::Corrupt && refused.to_string().contains("is gone"), "{refused}");
+        }
+        std::fs::create_dir_all(dir.join("db")).unwrap();
+    }
 }

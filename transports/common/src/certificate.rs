@@ -22,12 +22,29 @@ pub struct TlsFiles {
 
 /// A certificate or key that cannot be used.
 #[derive(Debug, thiserror::Error)]
-#[error("{}: {reason}; give `listen.tls` a certificate and its key in PEM form", path.display())]
-pub struct CertificateError {
-    /// The file.
-    pub path: PathBuf,
-    /// What is wrong with it.
-    pub reason: String,
+pub enum CertificateError {
+    /// The files cannot be used at all.
+    #[error("{}: {reason}; give `listen.tls` a certificate and its key in PEM form", path.display())]
+    Unusable {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The key is locked.
+    #[error("{}: the key has a passphrase, which nobody could type in at a start; write it without one (`openssl pkey -in OLD -out NEW`)", path.display())]
+    Passphrase {
+        /// The key.
+        path: PathBuf,
+    },
+    /// Peers would refuse it.
+    #[error("{}: {reason}; put one there that holds now", path.display())]
+    NotNow {
+        /// The certificate.
+        path: PathBuf,
+        /// Since when, or from when on.
+        reason: String,
+    },
 }
 
 /// What the files hold, by a hash of this process's: a deployment may replace them and keep time and length.
@@ -97,7 +114,7 @@ impl Certificate {
         }
         let read = read(&self.files, self.alpn).and_then(|shown| match standing(&shown.leaf) {
             Ok(()) => Ok(shown),
-            Err(reason) => Err(CertificateError { path: self.files.cert.clone(), reason }),
+            Err(reason) => Err(CertificateError::NotNow { path: self.files.cert.clone(), reason }),
         });
         match read {
             Ok(shown) => {
@@ -135,12 +152,15 @@ fn stamp(files: &TlsFiles) -> Stamp {
 }
 
 fn read(files: &TlsFiles, alpn: &[u8]) -> Result<Shown, CertificateError> {
-    let fault = |path: &Path, reason: String| CertificateError { path: path.to_owned(), reason };
+    let fault = |path: &Path, reason: String| CertificateError::Unusable { path: path.to_owned(), reason };
     let chain = CertificateDer::pem_file_iter(&files.cert)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
         .map_err(|e| fault(&files.cert, e.to_string()))?;
     let leaf = chain.first().cloned().ok_or_else(|| fault(&files.cert, "it holds no certificate".to_owned()))?;
-    let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|e| fault(&files.key, e.to_string()))?;
+    let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|e| match std::fs::read_to_string(&files.key) {
+        Ok(text) if text.contains("ENCRYPTED") => CertificateError::Passphrase { path: files.key.clone() },
+        _ => fault(&files.key, e.to_string()),
+    })?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
