@@ -76,6 +76,7 @@ fn every_invariant_holds_in_every_run() {
             found.replay_failures,
             found.hangs,
             found.splits,
+            found.full_disks,
             found.cut_streams,
         ];
         assert!(rare.iter().all(|&times| times >= 20), "too rare to be tested: {found:?}");

@@ -3,6 +3,7 @@
 
 mod federation;
 mod forks;
+mod labels;
 mod live;
 mod log;
 mod lost_event;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use antiphon_fault_proxy::{Faults, Path, TcpProxy};
 use serde_json::Value;
 
+use super::http::get;
 use super::prometheus::Prometheus;
 use super::{Running, at, node};
 use crate::forks::copy;
@@ -73,6 +74,7 @@ fn prometheus_tells_every_trouble_from_every_other() {
     let _stranger = Running(wrong_key().unwrap());
     until("alpha knows that charlie refuses it", || (state_of("charlie") == "refused").then_some(()));
     let knew = Instant::now();
+    whoever_scrapes_now_is_told(am, "charlie", "refused");
     until("prometheus sees it", || is("charlie", "refused").then_some(()));
     assert!(knew.elapsed() < Duration::from_secs(5), "it took {:?}", knew.elapsed());
     assert!(!prometheus.holds("antiphon_peer_lag_events{peer=\"charlie\"}"), "a lag of whom nothing is heard");
@@ -83,6 +85,7 @@ fn prometheus_tells_every_trouble_from_every_other() {
         (bravo["state"] == "backing_off" && bravo["lag_events"].is_null()).then_some(())
     });
     let knew = Instant::now();
+    whoever_scrapes_now_is_told(am, "bravo", "backing_off");
     until("prometheus sees it", || is("bravo", "backing_off").then_some(()));
     assert!(knew.elapsed() < Duration::from_secs(5), "it took {:?}", knew.elapsed());
     until("its lag is unknown", || (!prometheus.holds("antiphon_peer_lag_events{peer=\"bravo\"}")).then_some(()));
@@ -116,6 +119,15 @@ fn prometheus_tells_every_trouble_from_every_other() {
         "charlie turns alpha away"
     );
     assert_eq!(serving_alpha.terminate(), 0, "open pages do not keep it from stopping");
+}
+
+/// What the node knows is in the next scrape, whenever that comes: so it is with Prometheus within one interval. A lag is not.
+fn whoever_scrapes_now_is_told(metrics: u16, peer: &str, state: &str) {
+    let text = get(metrics, "/metrics").unwrap();
+    assert!(text.contains(&format!("antiphon_peer_state{{peer=\"{peer}\",state=\"{state}\"}} 1\n")), "{text}");
+    for unit in ["events", "seconds"] {
+        assert!(!text.contains(&format!("antiphon_peer_lag_{unit}{{peer=\"{peer}\"}}")), "{text}");
+    }
 }
 
 /// The same node with a certificate of its own, listening for QUIC too.
@@ -226,6 +238,7 @@ fn a_partition_a_slow_path_and_a_silent_rollback_are_told_apart() {
         (state_of("bravo") == "backing_off").then_some(())
     });
     let knew = Instant::now();
+    whoever_scrapes_now_is_told(am, "bravo", "backing_off");
     until("prometheus sees it", || is("bravo", "backing_off").then_some(()));
     assert!(knew.elapsed() < Duration::from_secs(5), "it took {:?}", knew.elapsed());
     assert_eq!((lag("bravo", "events"), lag("bravo", "seconds")), (None, None));

@@ -95,7 +95,7 @@ impl World {
     pub(super) fn fault(&mut self) -> Result<usize, String> {
         let node = self.chance.index(self.nodes.len());
         let count = self.nodes.len();
-        let which = self.chance.below(31);
+        let which = self.chance.below(33);
         self.say(|| format!("fault {which} at node {node}"));
         match which {
             0..6 => self.crash(node),
@@ -130,6 +130,8 @@ impl World {
                 self.disconnect(node, peer);
                 self.found.cut_streams += 1;
             }
+            30 => self.space(node)?,
+            31 => self.reconnect(node)?,
             _ => {
                 let hang = self.chance.between(SECOND, 20 * SECOND);
                 self.nodes[node].hangs_until = self.now + hang;
@@ -277,6 +279,34 @@ impl World {
         pull.machine.reset();
         pull.question = None;
         process.log.commit(Durability::Sync).map_err(|e| e.to_string())?;
+        self.act(node, peer)
+    }
+
+    /// The disk is nearly full, or has room again.
+    fn space(&mut self, node: usize) -> Result<(), String> {
+        let Some(process) = self.process(node) else { return Ok(()) };
+        process.lacks_space = !process.lacks_space;
+        let (full, peers) = (process.lacks_space, process.pulls.keys().copied().collect::<Vec<_>>());
+        self.found.full_disks += u64::from(full);
+        for peer in peers {
+            let Some(pull) = self.pull(node, peer) else { continue };
+            if full {
+                pull.question = None;
+                pull.machine.hold();
+            } else {
+                pull.machine.release();
+            }
+            self.act(node, peer)?;
+        }
+        Ok(())
+    }
+
+    /// The key changed, or the way to a peer.
+    fn reconnect(&mut self, node: usize) -> Result<(), String> {
+        let peer = self.chance.index(self.address.len());
+        let Some(pull) = self.pull(node, peer) else { return Ok(()) };
+        pull.question = None;
+        pull.machine.reconnect();
         self.act(node, peer)
     }
 

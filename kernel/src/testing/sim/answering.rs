@@ -114,6 +114,12 @@ impl World {
         asked: Asked,
         request: &FetchRequest,
     ) -> Result<(), String> {
+        // Whoever asks is alive.
+        let (now, asker) = (self.clock(node), self.nodes[client].cortex);
+        if let Some(pull) = self.pull(node, asker) {
+            pull.machine.heard(now);
+            self.act(node, asker)?;
+        }
         let until = self.now + u64::try_from(request.wait.as_micros()).unwrap_or(0);
         let Some(process) = self.process(node) else { return Ok(()) };
         let opened = match process.log.view().ask(request) {

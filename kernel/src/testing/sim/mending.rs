@@ -64,8 +64,13 @@ impl World {
             self.restart_where_told(node)?;
             let Some(process) = self.nodes[node].process.as_mut() else { continue };
             let _ = process.replay.retry(None);
+            let full = std::mem::take(&mut process.lacks_space);
             let (mut peers, mut reset) = (Vec::new(), Vec::new());
             for (&peer, pull) in &mut process.pulls {
+                if full {
+                    pull.machine.release();
+                    peers.push(peer);
+                }
                 if pull.machine.health().last_error == Some(ErrorCategory::Identity) {
                     // It is another than the one it was at first, or said so then.
                     reset.push(peer);

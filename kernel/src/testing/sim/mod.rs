@@ -77,6 +77,7 @@ pub struct Found {
     pub replay_failures: u64,
     pub hangs: u64,
     pub splits: u64,
+    pub full_disks: u64,
     pub cut_streams: u64,
 }
 
@@ -111,6 +112,7 @@ impl Found {
             (&mut self.replay_failures, other.replay_failures),
             (&mut self.hangs, other.hangs),
             (&mut self.splits, other.splits),
+            (&mut self.full_disks, other.full_disks),
             (&mut self.cut_streams, other.cut_streams),
         ];
         for (sum, more) in pairs {

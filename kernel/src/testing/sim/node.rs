@@ -72,6 +72,8 @@ pub(super) struct Process {
     /// Contents that are told to be appended once the disk is synced.
     pub(super) acks: Vec<u32>,
     pub(super) requests: u64,
+    /// Whether nothing is pulled for want of room.
+    pub(super) lacks_space: bool,
     pub(super) seen: Seen,
     /// Under which epoch it was last seen to write, and how many it took because of peers since an operator gave it one.
     pub(super) epoch: Epoch,
@@ -163,6 +165,7 @@ impl Node {
             open: Vec::new(),
             acks: Vec::new(),
             requests: 0,
+            lacks_space: false,
             seen: Seen::default(),
             epoch,
             by_peers: 0,
