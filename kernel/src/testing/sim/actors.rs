@@ -183,22 +183,24 @@ impl World {
     }
 
     /// Puts an older image in place. What was safe since is not any more, here; and what it wrote next may depend on less.
-    fn put_back(&mut self, node: usize) -> bool {
+    fn put_back(&mut self, node: usize) -> Result<bool, String> {
         if self.nodes[node].images.is_empty() {
-            return false;
+            return Ok(false);
         }
+        // What it asked for on top of what goes is answered when it is gone.
+        self.ask_anew(node)?;
         let at = self.chance.index(self.nodes[node].images.len());
         let node = &mut self.nodes[node];
         node.process = None;
         node.issued.clear();
         node.store = Arc::new(Disk::over(node.images[at].durable_copy()));
         node.own_past = Rc::default();
-        true
+        Ok(true)
     }
 
     /// A virtual machine goes back to a snapshot, and does not know.
     fn roll_back(&mut self, node: usize) -> Result<(), String> {
-        if self.put_back(node) {
+        if self.put_back(node)? {
             self.found.rollbacks += 1;
             self.truth.excused.insert(cortex_id(self.nodes[node].cortex));
             self.start(node)?;
@@ -209,7 +211,7 @@ impl World {
 
     /// An operator restores a backup with the command for it.
     fn restore(&mut self, node: usize) -> Result<(), String> {
-        if self.put_back(node) {
+        if self.put_back(node)? {
             self.found.restores += 1;
             self.start(node)?;
             let now = self.wall(node);
@@ -225,7 +227,7 @@ impl World {
     /// The end of the log goes, and what was noted of it stays.
     fn lose_tail(&mut self, node: usize) -> Result<(), String> {
         let noted = self.nodes[node].store.noted();
-        if self.put_back(node) {
+        if self.put_back(node)? {
             self.found.lost_tails += 1;
             if let Some(noted) = noted {
                 self.nodes[node].store.note(&noted, crate::store::Durability::Relaxed);
