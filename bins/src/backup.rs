@@ -23,6 +23,8 @@ pub(crate) const BEFORE_REPAIR: &str = "damaged";
 /// How those of what is not finished do.
 const RESTORING: &str = ".restoring";
 pub(crate) const REPAIRING: &str = ".repairing";
+/// The name of what stands there while one takes the place of the other.
+const REPLACING: &str = ".replacing";
 
 /// What a backup says of itself. It holds no key and no certificate: those are the configuration's.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,6 +49,9 @@ pub(crate) fn beside(path: &Path, suffix: &str) -> Result<PathBuf> {
 /// Puts `ready` in the place of `data`, and what was there aside, under a name that says `why`.
 pub(crate) fn replace(data: &Path, ready: &Path, why: &str) -> Result<Option<PathBuf>> {
     let mut aside = None;
+    let marker = beside(data, REPLACING)?;
+    fs::write(&marker, "").with_context(|| format!("{} could not be written", marker.display()))?;
+    sync_parent(data)?;
     if data.exists() {
         let before = beside(data, &format!(".{why}-{}", Timestamp::now().as_micros()))?;
         fs::rename(data, &before).with_context(|| format!("{} could not be moved aside", data.display()))?;
@@ -54,6 +59,7 @@ pub(crate) fn replace(data: &Path, ready: &Path, why: &str) -> Result<Option<Pat
     }
     fs::rename(ready, data)
         .with_context(|| format!("the data are ready in {}, and could not be given their name", ready.display()))?;
+    fs::remove_file(&marker).with_context(|| format!("{} could not be removed", marker.display()))?;
     sync_parent(data)?;
     Ok(aside)
 }
@@ -79,10 +85,10 @@ fn verified(dir: &Path) -> Result<LogView> {
     Ok(view)
 }
 
-/// What a replacement that was cut short left beside a data directory that is not there: what was moved aside last. What was to
-/// come in its place is still there under another name then.
+/// What a replacement that was cut short left beside a data directory that is not there: what was moved aside last. A file beside
+/// it says that it was begun.
 fn cut_short(data: &Path) -> Option<PathBuf> {
-    [RESTORING, REPAIRING].iter().find(|ready| beside(data, ready).is_ok_and(|ready| ready.exists()))?;
+    beside(data, REPLACING).ok().filter(|marker| marker.exists())?;
     let (name, others) = (data.file_name()?.to_str()?, fs::read_dir(parent_of(data)).ok()?);
     let since = |path: &Path| -> Option<i64> {
         let rest = path.file_name()?.to_str()?.strip_prefix(name)?.strip_prefix('.')?;

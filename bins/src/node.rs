@@ -12,7 +12,7 @@ use antiphon_kernel::cursor::Seq;
 use antiphon_kernel::digest::Digest;
 use antiphon_kernel::event::{Draft, from_cloud_event};
 use antiphon_kernel::ids::{EventId, Origin, PeerName};
-use antiphon_kernel::log::{AppendError, Appended, Context as Seen, Fork, LogEntry, events_beside, verify};
+use antiphon_kernel::log::{AppendError, Appended, Context as Seen, Fork, LogEntry, events_beside, read_pin, verify};
 use antiphon_kernel::replay::{self, Conflict, OnFailure, ReplayHandle};
 use antiphon_kernel::state::PeerState;
 use antiphon_kernel::store::{Durability, Store, StoreError, StoreErrorKind};
@@ -450,7 +450,15 @@ impl Node {
                 "this node answers no peer (it listens nowhere, or its mode is subscribe), so nobody can fetch the event"
             );
         }
-        peers.iter().try_for_each(|peer| self.known_peer(peer))
+        for peer in peers {
+            self.known_peer(peer)?;
+            if read_pin(&**self.cortex.view().store(), peer)?.is_none() {
+                bail!(
+                    "`{peer}` was never in contact, so it cannot be told whether it holds anything; `antiphon status` says why"
+                );
+            }
+        }
+        Ok(())
     }
 
     async fn wait_replicated(&self, id: EventId, peers: &[PeerName], count: usize, timeout: Duration) -> Result<Value> {

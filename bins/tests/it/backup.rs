@@ -146,8 +146,8 @@ fn a_restore_that_was_cut_short_is_not_taken_for_a_node_that_never_was() {
     let data = place.dir.path().join("data");
     let aside = place.dir.path().join("data.before-restore-1795000000000000");
     std::fs::rename(&data, &aside).unwrap();
-    // What was to come in its place. And of a repair long ago, what it kept.
-    std::fs::create_dir(place.dir.path().join("data.restoring")).unwrap();
+    // That one was to take the place of the other. And of a repair long ago, what it kept.
+    std::fs::write(place.dir.path().join("data.replacing"), "").unwrap();
     std::fs::create_dir(place.dir.path().join("data.damaged-1600000000000000")).unwrap();
     for command in ["init", "serve", "status"] {
         let (code, _, err) = place.run(&[command]);
@@ -156,7 +156,7 @@ fn a_restore_that_was_cut_short_is_not_taken_for_a_node_that_never_was() {
     std::fs::rename(&aside, &data).unwrap();
     assert_eq!(place.json(&["status"])["events"], 0);
     // Moved away on purpose, for a new node: what is kept of old repairs does not stand in its way.
-    std::fs::remove_dir(place.dir.path().join("data.restoring")).unwrap();
+    std::fs::remove_file(place.dir.path().join("data.replacing")).unwrap();
     std::fs::rename(&data, place.dir.path().join("old")).unwrap();
     let (code, out, err) = place.run(&["init"]);
     assert!(code == 0 && out.contains("is ready"), "{out}{err}");

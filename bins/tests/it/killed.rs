@@ -94,7 +94,7 @@ fn a_restore_a_backup_and_a_repair_may_be_killed_at_any_point() {
         for entry in std::fs::read_dir(place.dir.path()).unwrap() {
             let path = entry.unwrap().path();
             if path.file_name().unwrap().to_str().unwrap().starts_with("data") {
-                std::fs::remove_dir_all(path).unwrap();
+                if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) }.unwrap();
             }
         }
     };

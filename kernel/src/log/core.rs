@@ -359,6 +359,8 @@ impl Log {
         let (was_durable, was_visible) = (self.view.head().seq, self.view.visible());
         let knew = self.store().lost_end();
         self.store().reopen()?;
+        // Said once: what fails after it must not make that forgotten.
+        self.lost_end |= !rewritten && !knew && self.store().lost_end();
         self.store().sync()?;
         let state = super::open::load(&**self.store())?;
         if let Some(identity) = state.identity {
@@ -382,11 +384,9 @@ impl Log {
         self.view.shared.visible_head.send_replace(self.head.seq);
         self.view.shared.durable_head.send_replace(self.head.seq);
         self.failed = false;
-        if !rewritten && (self.head.seq < was_durable || !knew && self.store().lost_end()) {
-            tracing::error!(had = was_durable.get(), has = self.head.seq.get(), "the log lost its end");
-            self.lost_end = true;
-        }
+        self.lost_end |= !rewritten && self.head.seq < was_durable;
         if self.lost_end {
+            tracing::error!(had = was_durable.get(), has = self.head.seq.get(), "the log lost its end");
             // The disk gave up what it had said to have, and peers may hold it: as if it were found at the next start. Until
             // the new epoch is durable that stays to be done, however often it fails.
             self.begin_epoch(EpochEnd::LostTail, self.head.time)?;

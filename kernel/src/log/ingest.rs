@@ -148,9 +148,11 @@ pub struct Ingested {
     pub healed: usize,
 }
 
-/// Of the origins that a clock may hold, so many are kept for this cortex's and its pinned peers' epochs: whoever holds the key
-/// can make origins up, and must not keep those from going on.
+/// Of the origins that a clock may hold, so many are kept for this cortex's and its pinned peers' epochs, and of those the last
+/// ones for what this cortex appends itself: whoever holds the key can make origins up, in anybody's name, and must not keep
+/// it from going on.
 const NEAR_ORIGINS: usize = 64;
+const OWN_ORIGINS: usize = 16;
 
 /// What the decision asks of the log.
 pub trait Held {
@@ -346,7 +348,7 @@ impl<'a> Planning<'_, 'a> {
                     let mut limit = MAX_CLOCK_ENTRIES - NEAR_ORIGINS;
                     if origins >= limit {
                         let near = self.held.is_near(origin.cortex()).map_err(|e| Extend::Ingest(e.into()))?;
-                        limit += if near { NEAR_ORIGINS } else { 0 };
+                        limit += if near { NEAR_ORIGINS - OWN_ORIGINS } else { 0 };
                     }
                     if origins >= limit {
                         return Err(Extend::Ingest(IngestError::TooManyOrigins { origin }));

@@ -234,11 +234,14 @@ impl Log {
         self.view.note_rewriting();
         let view = self.view.clone();
         let moving = view.move_places();
+        let tried = staged.is_ok();
         let committed = staged.and_then(|()| self.commit(Durability::Sync));
-        self.view.durable_mut().rewrites += 1;
-        // What was asked for on top of what is gone must not be applied.
-        self.options.process = (self.options.entropy)() as u64;
-        self.view.shared.process.store(self.options.process, std::sync::atomic::Ordering::Relaxed);
+        if tried {
+            self.view.durable_mut().rewrites += 1;
+            // What was asked for on top of what is gone must not be applied.
+            self.options.process = (self.options.entropy)() as u64;
+            self.view.shared.process.store(self.options.process, std::sync::atomic::Ordering::Relaxed);
+        }
         self.fail(&StoreError::new(StoreErrorKind::ReadOnly, "the log is being rewritten"));
         let recovered = self.recover_rewritten(moving);
         self.view.note_rewriting();

@@ -15,8 +15,9 @@ use crate::store::StoreError;
 pub(super) const MAX_WITHHELD: usize = 64;
 /// So many trails are remembered.
 const MAX_TRAILS: usize = 64;
-/// So many entries are looked at without giving way.
+/// So many entries, and bytes of them, are looked at without giving way.
 const MAX_FOLLOW: u64 = 65_536;
+const MAX_FOLLOW_BYTES: usize = 64 << 20;
 
 /// The first counter of each origin that is withheld.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -71,9 +72,12 @@ impl Followed {
 
     fn remember(&self, trail: &Trail) {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.retain(|one| one.rewrites == trail.rewrites && one.from != trail.from);
+        let further =
+            known.iter().find(|one| one.from == trail.from && one.rewrites == trail.rewrites && one.at > trail.at);
+        let kept = further.unwrap_or(trail).clone();
+        known.retain(|one| one.rewrites == kept.rewrites && one.from != kept.from);
         // The one used last stands last, and the first one goes.
-        known.push(trail.clone());
+        known.push(kept);
         if known.len() > MAX_TRAILS {
             known.remove(0);
         }
@@ -109,13 +113,14 @@ impl LogView {
         if trail.at >= until {
             return Ok(true);
         }
-        let mut fault = None;
+        let (mut fault, mut bytes) = (None, 0);
         let end = until.min(Seq::new(trail.at.get().saturating_add(MAX_FOLLOW)));
         self.scan(trail.at, end, &mut |seq, _, record| match EventView::decode(record) {
             Ok(event) => {
                 trail.withheld.follow(&event);
                 trail.at = seq;
-                ControlFlow::Continue(())
+                bytes += record.len();
+                if bytes < MAX_FOLLOW_BYTES { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
             }
             Err(error) => {
                 fault = Some(StoreError::corrupt(format!("family `log`: the record at place {seq}: {error}")));

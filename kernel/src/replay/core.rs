@@ -361,16 +361,18 @@ impl ReplayCore {
     /// # Errors
     /// [`StoreError`]: nothing of this step counts.
     pub fn step(&mut self) -> Result<ReplayStep, StoreError> {
-        if self.view.rewrites() != self.rewrites {
-            // Places came to mean other events, or the disk lost some: what is stored is where it stands.
-            self.load()?;
-        }
+        self.be_current()?;
         let families = std::mem::take(&mut self.families);
         let step = self.try_step(&families);
         self.families = families;
         let step = step?;
         self.survived(matches!(step, ReplayStep::CaughtUp | ReplayStep::Failed { .. }))?;
         Ok(step)
+    }
+
+    /// Where places came to mean other events, or the disk lost some, what is stored is where it stands.
+    fn be_current(&mut self) -> Result<(), StoreError> {
+        if self.view.rewrites() == self.rewrites { Ok(()) } else { self.load() }
     }
 
     fn try_step(&mut self, families: &[String]) -> Result<ReplayStep, StoreError> {
@@ -485,6 +487,7 @@ impl ReplayCore {
     /// # Errors
     /// [`StoreError`]; then [`ReplayCore::load`] reads the truth again.
     pub fn retry(&mut self, subject: Option<&str>) -> Result<usize, StoreError> {
+        self.be_current()?;
         self.tries = self.tries.min(1);
         let waiting = parked(&**self.view.store(), self.name())?;
         let wanted = waiting.into_iter().filter(|event| subject.is_none() || event.subject.as_deref() == subject);
@@ -530,6 +533,7 @@ impl ReplayCore {
     /// # Errors
     /// [`SkipError`].
     pub fn skip(&mut self, seq: Seq, now: Timestamp) -> Result<(), SkipError> {
+        self.be_current()?;
         let waiting = parked(&**self.view.store(), self.name())?.into_iter().find(|event| event.seq == seq);
         let next = self.position.next() == seq;
         let Some(entry) = self.view.entry(seq)?.filter(|_| waiting.is_some() || next) else {

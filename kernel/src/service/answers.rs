@@ -185,7 +185,7 @@ impl Answers {
     /// Looks at the log on a thread that may block.
     fn look(&self, state: State) -> Reading {
         let (service, view) = (self.service.clone(), self.service.inner.view.clone());
-        let refresh = self.mailbox.take();
+        let (mailbox, refresh) = (Arc::clone(&self.mailbox), self.mailbox.take());
         let waits = self.waits;
         let read = move || {
             // While a fork is resolved no place of the log is sure. That is soon over; whoever was told so at once would come back
@@ -213,7 +213,13 @@ impl Answers {
             }
             match view.prepare(&mut asking)? {
                 Ok(true) => {}
-                Ok(false) => return Ok(Look::More(asking)),
+                Ok(false) => {
+                    // That its asker holds something is told of once the histories were compared.
+                    if let Some(refresh) = refresh {
+                        mailbox.put_back(refresh);
+                    }
+                    return Ok(Look::More(asking));
+                }
                 Err(refusal) => return Ok(Look::Refused(refusal)),
             }
             match view.next_batch(&mut asking, waits.then(Timestamp::now))? {

@@ -28,6 +28,15 @@ impl Mailbox {
         self.told.notified().await;
     }
 
+    /// It was taken, and has not been made use of: what came meanwhile is newer.
+    pub(super) fn put_back(&self, refresh: Refresh) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        *waiting = Some(match waiting.take() {
+            Some(newer) => Refresh { known: fold(&refresh.known, &newer.known), ..newer },
+            None => refresh,
+        });
+    }
+
     fn put(&self, refresh: Refresh) {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         *waiting = Some(match waiting.take() {

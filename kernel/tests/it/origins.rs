@@ -6,7 +6,7 @@ use antiphon_kernel::clock::VClock;
 use antiphon_kernel::cursor::{Cursor, Seq};
 use antiphon_kernel::event::{Draft, EventBytes};
 use antiphon_kernel::ids::{CortexId, Epoch, EventId, Origin};
-use antiphon_kernel::log::{Asked, IngestError, LocalIdentity, Log, LogOptions};
+use antiphon_kernel::log::{Asked, EpochEnd, IngestError, LocalIdentity, Log, LogOptions};
 use antiphon_kernel::protocol::{ChainHead, EventBatch, Heads, RequestId, Scope};
 use antiphon_kernel::store::{Durability, Store};
 use antiphon_kernel::testing::MemoryStore;
@@ -65,10 +65,19 @@ fn origins_that_were_made_up_keep_neither_this_cortex_nor_its_peers_from_going_o
     assert_eq!(take(&mut node, 1, (0..960).map(stranger).collect()).unwrap(), 960);
     let refused = take(&mut node, 2, vec![stranger(960)]);
     assert!(matches!(refused, Err(IngestError::TooManyOrigins { .. })), "{refused:?}");
-    // Its peer is pinned, and goes on under any epoch; so does this cortex itself.
+    // Its peer is pinned, and goes on under any epoch; but in its name, and in ours, origins can be made up as well.
     assert_eq!(take(&mut node, 3, (0..40).map(|n| first_of(cortex_id(1), n)).collect()).unwrap(), 40);
-    node.append("ours", &VClock::new(), Timestamp::from_micros(0), Durability::Sync);
-    // The bound of a clock stands for all.
-    let refused = take(&mut node, 4, (40..64).map(|n| first_of(cortex_id(1), n)).collect());
-    assert!(matches!(refused, Err(IngestError::TooManyOrigins { .. })), "{refused:?}");
+    assert_eq!(take(&mut node, 4, (0..8).map(|n| first_of(cortex_id(0), n)).collect()).unwrap(), 8);
+    for made_up in [first_of(cortex_id(1), 40), first_of(cortex_id(0), 8)] {
+        let refused = take(&mut node, 5, vec![made_up]);
+        assert!(matches!(refused, Err(IngestError::TooManyOrigins { .. })), "{refused:?}");
+    }
+    // What is left is for what it writes itself, under so many new epochs.
+    for _ in 0..16 {
+        node.append("ours", &VClock::new(), Timestamp::from_micros(0), Durability::Sync);
+        node.log.begin_epoch(EpochEnd::Restored, Timestamp::from_micros(0)).unwrap();
+        node.log.commit(Durability::Sync).unwrap();
+    }
+    let full = node.log.append(&[Draft::new("t", "{}".to_owned())], &VClock::new(), Timestamp::from_micros(0));
+    assert!(full.is_err(), "the bound of a clock stands for all");
 }

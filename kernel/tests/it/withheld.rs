@@ -80,7 +80,9 @@ fn what_depends_on_a_fork_leaves_the_log_with_it_or_nothing_does() {
     let mut bad = good.clone();
     *bad.last_mut().unwrap() ^= 1;
     store.tamper(Family::Log, &key, Some(&bad));
+    let process = bravo.log.view().process();
     let refused = bravo.log.resolve_fork(keep, at);
+    assert_eq!(bravo.log.view().process(), process, "no place came to mean anything else");
     assert!(
         matches!(&refused, Err(ResolveError::Store(error)) if error.kind() == StoreErrorKind::Corrupt),
         "{refused:?}"

@@ -77,7 +77,8 @@ impl Truth {
         let other = held.iter().map(|one| &self.contents[*one as usize]).find(|one| one.dot == cause.dot);
         let liars_own = Some(cause.dot.origin().cortex()) == self.liar;
         let told_apart = other.is_some_and(|other| liars_own || other.forged || cause.forged);
-        let liars = self.spliced.contains(&content) || self.brought.contains(&(node, content));
+        let made_up = self.contents[content as usize].forged;
+        let liars = made_up || self.spliced.contains(&content) || self.brought.contains(&(node, content));
         if told_apart && liars {
             self.spliced.insert(content);
         }
