@@ -382,7 +382,7 @@ fn done(answer: Value, json: bool, text: &str) -> Result<()> {
     show::line(&if json { answer.to_string() } else { text.to_owned() })
 }
 
-async fn set_peer(file: &Path, name: PeerName, mode: PeerMode, json: bool) -> Result<()> {
+async fn set_peer(file: &Path, name: antiphon_kernel::ids::PeerName, mode: PeerMode, json: bool) -> Result<()> {
     let answer = ask(file, Ask::SetPeerMode { name: name.clone(), mode }).await?;
     let text = match mode {
         PeerMode::Paused => format!("{name} is paused: not pulled, still served"),
