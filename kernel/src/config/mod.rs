@@ -219,9 +219,6 @@ fn check_endpoint(peer: &PeerConfig) -> Result<(), InvalidConfig> {
     let Some((scheme, rest)) = peer.endpoint.split_once("://") else {
         return fault(&peer.endpoint, "has no scheme; write it as https://host:port or quic://host:port");
     };
-    if scheme.chars().any(|c| c.is_ascii_uppercase()) {
-        return fault(&peer.endpoint, "has its scheme in capitals; write it as https://host:port or quic://host:port");
-    }
     let authority = rest.split('/').next().unwrap_or_default();
     if authority.contains('@') {
         // What stands before the @ may be a secret: it is not repeated.
@@ -229,6 +226,9 @@ fn check_endpoint(peer: &PeerConfig) -> Result<(), InvalidConfig> {
             &format!("{scheme}://…"),
             "carries user information; keys belong into ANTIPHON_SHARED_KEY or key_file",
         );
+    }
+    if scheme.chars().any(|c| c.is_ascii_uppercase()) {
+        return fault(&peer.endpoint, "has its scheme in capitals; write it as https://host:port or quic://host:port");
     }
     // What an address looks like is its transport's to say.
     if rest.is_empty() {
@@ -261,6 +261,7 @@ mod tests {
     fn endpoints_need_scheme_and_address_and_no_secret() {
         assert!(fault(vec![peer("a", "x:1")]).contains("scheme"));
         assert!(fault(vec![peer("a", "QUIC://h:7")]).contains("capitals"));
+        assert!(!fault(vec![peer("a", "QUIC://u:hunter2@h:7")]).contains("hunter2"));
         assert!(fault(vec![peer("a", "https://")]).contains("no address"));
         Config { peers: vec![peer("a", "unix:///run/a.sock")], ..Config::default() }.validate().unwrap();
         let leaked = fault(vec![peer("a", "https://me:hunter2@x:1")]);
