@@ -54,7 +54,10 @@ pub(crate) fn replace(data: &Path, ready: &Path, why: &str) -> Result<Option<Pat
     sync_parent(data)?;
     if data.exists() {
         let before = beside(data, &format!(".{why}-{}", Timestamp::now().as_micros()))?;
-        fs::rename(data, &before).with_context(|| format!("{} could not be moved aside", data.display()))?;
+        let moved = fs::rename(data, &before).inspect_err(|_| {
+            let _ = fs::remove_file(&marker); // all is as it was
+        });
+        moved.with_context(|| format!("{} could not be moved aside", data.display()))?;
         aside = Some(before);
     }
     fs::rename(ready, data)

@@ -22,8 +22,8 @@ use crate::protocol::{
 use crate::store::StoreError;
 use crate::time::Timestamp;
 
-/// The most entries that one batch makes us look at, sent or skipped.
-const MAX_SCAN: u64 = 65_536;
+/// The most entries that are looked at without giving way to others, sent or skipped.
+pub(super) const MAX_SCAN: u64 = 65_536;
 
 /// A question that is open: what the asker holds by now, and how far it was answered.
 #[derive(Debug)]

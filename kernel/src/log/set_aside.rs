@@ -214,8 +214,8 @@ impl Log {
             }
             ControlFlow::Continue(())
         });
-        let whole = || self.are_whole(&digests);
-        let staged = scanned.and(fault.map_or(Ok(()), Err)).and_then(|()| whole()).and_then(|()| {
+        let staged = scanned.and(fault.map_or(Ok(()), Err)).and_then(|()| {
+            self.are_whole(&digests)?;
             let next = next.ok_or_else(|| StoreError::corrupt(format!("family `log`: {origin}:{from} is missing")))?;
             for place in next.get()..=head.get() {
                 changes.delete(Family::Log, &keys::log(Seq::new(place)));

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::{Mutex, PoisonError};
 
+use super::answer::MAX_SCAN;
 use super::view::{LogView, stored_dot};
 use crate::codec::EventView;
 use crate::cursor::Seq;
@@ -15,8 +16,7 @@ use crate::store::StoreError;
 pub(super) const MAX_WITHHELD: usize = 64;
 /// So many trails are remembered.
 const MAX_TRAILS: usize = 64;
-/// So many entries, and bytes of them, are looked at without giving way.
-const MAX_FOLLOW: u64 = 65_536;
+/// So many bytes of [`MAX_SCAN`] entries at most are looked at for it.
 const MAX_FOLLOW_BYTES: usize = 64 << 20;
 
 /// The first counter of each origin that is withheld.
@@ -105,7 +105,7 @@ impl LogView {
     }
 
     /// Follows it towards a place; false while it is not there. A peer may name any forks: so nobody is kept waiting for what
-    /// that costs, it goes no further than [`MAX_FOLLOW`] entries at once.
+    /// that costs, it goes no further than [`MAX_SCAN`] entries at once.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -114,7 +114,7 @@ impl LogView {
             return Ok(true);
         }
         let (mut fault, mut bytes) = (None, 0);
-        let end = until.min(Seq::new(trail.at.get().saturating_add(MAX_FOLLOW)));
+        let end = until.min(Seq::new(trail.at.get().saturating_add(MAX_SCAN)));
         self.scan(trail.at, end, &mut |seq, _, record| match EventView::decode(record) {
             Ok(event) => {
                 trail.withheld.follow(&event);
