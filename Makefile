@@ -2,8 +2,8 @@
 #
 # One build profile (dev) serves demo, test and bench, so RocksDB is compiled once: Cargo.toml optimises dependencies in
 # it. Benches raise our own crates to full optimisation through the environment; the settings of `package."*"` stay as
-# they are, so the dependencies are the same artefacts. All targets but the demo name the whole workspace, for the same
-# reason: building one package alone may switch features of shared dependencies, and compile them again.
+# they are, so the dependencies are the same artefacts. `.ci/features` checks that the demo, which builds one package, and the
+# other targets, which build the workspace, resolve the same features under RocksDB's build script.
 
 CARGO ?= cargo
 INPUT ?=
@@ -79,6 +79,7 @@ verify: setup check test ## Format, lints, docs, layers, tests: reads only
 check:
 	$(CARGO) fmt --all --check
 	.ci/layers
+	.ci/features
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps
 
