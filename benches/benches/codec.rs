@@ -86,9 +86,7 @@ fn compressed(c: &mut Criterion) {
         eprintln!("zstd/{name}: {} bytes become {}", bytes.len(), small.len());
         group.throughput(Throughput::Bytes(bytes.len() as u64));
         group.bench_function(format!("{name}/compress"), |b| b.iter(|| compress(black_box(bytes))));
-        group.bench_function(format!("{name}/decompress"), |b| {
-            b.iter(|| decompress(black_box(&small), bytes.len()))
-        });
+        group.bench_function(format!("{name}/decompress"), |b| b.iter(|| decompress(black_box(&small), bytes.len())));
     }
     group.finish();
 }

@@ -14,6 +14,7 @@ use tokio::task::JoinHandle;
 
 use crate::chain::told;
 use crate::config::{self, NodeConfig};
+use crate::hidden;
 use crate::node::{Ask, Node};
 
 /// How long a command waits for a node that holds the store and does not listen yet, and a node for a command that holds it.
@@ -39,8 +40,17 @@ async fn read_line(reader: &mut (impl AsyncBufRead + Unpin)) -> Result<Option<St
     Ok(Some(line))
 }
 
+/// Takes commands until it is dropped.
+pub(crate) struct Commands(Vec<JoinHandle<()>>);
+
+impl Drop for Commands {
+    fn drop(&mut self) {
+        self.0.iter().for_each(JoinHandle::abort);
+    }
+}
+
 /// Listens for commands. The store's lock is held, so a socket that is there already is a dead one.
-pub(crate) fn listen(path: &Path, node: Arc<Node>) -> Result<JoinHandle<()>> {
+pub(crate) fn listen(path: &Path, node: &Arc<Node>) -> Result<Commands> {
     match std::fs::remove_file(path) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
             return Err(e).with_context(|| format!("{} could not be replaced", path.display()));
@@ -49,17 +59,27 @@ pub(crate) fn listen(path: &Path, node: Arc<Node>) -> Result<JoinHandle<()>> {
     }
     let listener = UnixListener::bind(path).with_context(|| format!("{} could not be listened on", path.display()))?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
-    Ok(tokio::spawn(async move {
-        loop {
-            match listener.accept().await {
-                Ok((stream, _)) => drop(tokio::spawn(converse(stream, Arc::clone(&node)))),
-                Err(error) => {
-                    tracing::warn!(%error, "a command could not be accepted");
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                }
+    let mut commands = Commands(vec![tokio::spawn(accept(listener, Arc::clone(node), |_| true))]);
+    if let Some(listener) = hidden::listen(&node.config().data_dir()) {
+        commands.0.push(tokio::spawn(accept(listener, Arc::clone(node), hidden::is_trusted)));
+    }
+    Ok(commands)
+}
+
+/// Takes commands of the users that are let in.
+async fn accept(listener: UnixListener, node: Arc<Node>, lets_in: fn(u32) -> bool) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) if stream.peer_cred().is_ok_and(|peer| lets_in(peer.uid())) => {
+                drop(tokio::spawn(converse(stream, Arc::clone(&node))));
+            }
+            Ok(_) => {}
+            Err(error) => {
+                tracing::warn!(%error, "a command could not be accepted");
+                tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }
-    }))
+    }
 }
 
 async fn converse(stream: UnixStream, node: Arc<Node>) {
@@ -95,7 +115,10 @@ async fn converse(stream: UnixStream, node: Arc<Node>) {
 pub(crate) async fn open_to_serve(config: NodeConfig) -> Result<Node> {
     match Backend::open_as(config.clone(), true).await? {
         Backend::Direct(node) => Ok(*node),
-        Backend::Serving(_) => Node::open(config, true).await,
+        Backend::Serving(_) => {
+            hidden::must_not_be_served(&config).await?;
+            Node::open(config, true).await
+        }
     }
 }
 
@@ -140,11 +163,15 @@ impl Backend {
 
     /// The node that serves this configuration, or one from before that named the same data directory; `None` if none does.
     pub(crate) async fn serving(file: &Path) -> Result<Option<Self>> {
-        let socket = match NodeConfig::load(file) {
-            Ok(config) => config.socket(),
-            Err(error) => config::socket_named_in(file).ok_or(error)?,
+        let (socket, config) = match NodeConfig::load(file) {
+            Ok(config) => (config.socket(), Some(config)),
+            Err(error) => (config::socket_named_in(file).ok_or(error)?, None),
         };
-        Ok(UnixStream::connect(socket).await.ok().map(|stream| Self::Serving(Box::new(BufReader::new(stream)))))
+        match (UnixStream::connect(socket).await, config) {
+            (Ok(stream), _) => Ok(Some(Self::Serving(Box::new(BufReader::new(stream))))),
+            (Err(_), Some(config)) => Ok(hidden::find(&config).await.map(|hidden| Self::Serving(hidden.stream))),
+            (Err(_), None) => Ok(None),
+        }
     }
 
     /// The same, and says what is wrong with the configuration.
@@ -167,6 +194,9 @@ impl Backend {
         loop {
             if let Ok(stream) = UnixStream::connect(config.socket()).await {
                 return Ok(Self::Serving(Box::new(BufReader::new(stream))));
+            }
+            if let Some(hidden) = hidden::find(&config).await {
+                return Ok(Self::Serving(hidden.stream));
             }
             match Node::open(config.clone(), serving).await {
                 Ok(node) => return Ok(Self::Direct(Box::new(node))),

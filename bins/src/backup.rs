@@ -14,6 +14,7 @@ use antiphon_storage::{Create, DirectoryLock, RocksStore, StoredCopy};
 use anyhow::{Context as _, Result, bail};
 use serde::{Deserialize, Serialize};
 
+use crate::links;
 use crate::node::must_be_the_owner;
 
 const MANIFEST: &str = "BACKUP.json";
@@ -103,7 +104,8 @@ fn cut_short(data: &Path) -> Option<PathBuf> {
 
 /// A new store in its place would be another cortex.
 pub(crate) fn must_not_be_cut_short(data: &Path) -> Result<()> {
-    let Some(before) = Some(data).filter(|data| !data.exists()).and_then(cut_short) else { return Ok(()) };
+    let data = &links::resolved(data)?;
+    let Some(before) = Some(data).filter(|data| !data.exists()).and_then(|data| cut_short(data)) else { return Ok(()) };
     bail!(
         "{} is not there, and {} is: a restore or a repair was cut short. `mv` that back to its name, and do it again",
         data.display(),
@@ -134,6 +136,10 @@ impl Drop for BeingMade {
 /// Writes a verified copy of the store to `to`.
 pub(crate) fn make(store: &RocksStore, log: &LogView, to: &Path) -> Result<Manifest> {
     let (cortex, before) = (log.local().cortex_id, log.head().seq.get());
+    let (to, data) = (&links::resolved(to)?, links::resolved(store.path())?);
+    if to.starts_with(&data) {
+        bail!("{} is inside the data directory {}: give another one", to.display(), data.display());
+    }
     let _alone = BeingMade::begin(to)?;
     let is_empty = |dir: &Path| fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_none());
     if to.exists() && !is_empty(to) {
@@ -199,7 +205,11 @@ pub(crate) struct Restored {
 
 /// Puts a backup in the place of the data directory. What was there is moved aside.
 pub(crate) fn restore(from: &Path, data: &Path, name: &str) -> Result<Restored> {
+    let (from, data) = (&links::resolved(from)?, &links::resolved(data)?);
     must_be_the_owner(data)?;
+    if fs::symlink_metadata(from.join(MANIFEST)).is_ok() {
+        links::must_hold_files_alone(from)?;
+    }
     let manifest = fs::read(from.join(MANIFEST)).map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => {
             anyhow::anyhow!("{} is no backup: there is no {MANIFEST}; `antiphon backup` makes them", from.display())
@@ -208,6 +218,13 @@ pub(crate) fn restore(from: &Path, data: &Path, name: &str) -> Result<Restored> 
     })?;
     let backup: Manifest = serde_json::from_slice(&manifest)
         .with_context(|| format!("{} does not read", from.join(MANIFEST).display()))?;
+    if from.starts_with(data) || data.starts_with(from) {
+        bail!(
+            "{} and the data directory {} are one inside the other: copy the backup elsewhere",
+            from.display(),
+            data.display()
+        );
+    }
     // Held until the end: no node may start on what is being replaced.
     let _locked = present(data, &backup, name)?;
     let unfinished = beside(data, RESTORING)?;

@@ -1,7 +1,6 @@
 //! `antiphon doctor`: what is wrong, or will be, and what to do about it. Changes nothing of what is
 //! kept; the store of a node that does not run is opened as its start would open it, which may bring its log into order.
 
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -25,6 +24,8 @@ use crate::chain::told;
 use crate::commands::show;
 use crate::config::NodeConfig;
 use crate::expiry;
+use crate::exposed::is_open_to_others;
+use crate::hidden;
 use crate::node::{Ask, Transports};
 
 /// How long a peer may take to say who it is.
@@ -108,7 +109,7 @@ fn tell(finding: &Finding) -> Result<()> {
 }
 
 async fn examine(config: &NodeConfig, findings: &mut Findings) {
-    let serves = tokio::net::UnixStream::connect(config.socket()).await.is_ok();
+    let serves = tokio::net::UnixStream::connect(config.socket()).await.is_ok() || hidden::find(config).await.is_some();
     let status = node(config, serves, findings).await;
     key(config, status.as_ref(), findings);
     certificates(config, findings);
@@ -116,11 +117,6 @@ async fn examine(config: &NodeConfig, findings: &mut Findings) {
     disk(config, findings);
     addresses(config, serves, findings).await;
     peers(config, status.as_ref(), findings).await;
-}
-
-/// Whether others than its owner may read a file.
-fn is_open_to_others(path: &Path) -> bool {
-    std::fs::metadata(path).is_ok_and(|meta| meta.mode() & 0o077 != 0)
 }
 
 /// How many keys the node that serves accepts, if one does: it may have them from an environment of its own.
@@ -270,6 +266,18 @@ async fn node(config: &NodeConfig, serves: bool, findings: &mut Findings) -> Opt
     }
     if let Some(change) = status["epoch_change"].as_object() {
         findings.ok("epoch", format!("changed on {}: {}", text(&change["at"]), text(&change["reason"])));
+    }
+    if let Some(says) = show::doubles(&status) {
+        findings.add("identity", Level::Fail, says, antiphon_kernel::doubles::REMEDY);
+    }
+    if let Some(says) = show::name_differs(&status) {
+        let remedy = "name the data directory of that node in node.data_dir, or write the name that the data have";
+        findings.add("identity", Level::Warn, says, remedy);
+    }
+    if let Some(says) = show::many_origins(&status) {
+        let remedy =
+            "`antiphon digest --by-origin` shows who has many: avoid restores and copies, or begin a new federation";
+        findings.add("origins", Level::Warn, says, remedy);
     }
     if let Some(1..) = status["forks"].as_u64() {
         findings.add("forks", Level::Fail, format!("{} are not resolved", status["forks"]), "`antiphon fork list`");

@@ -74,6 +74,8 @@ pub(crate) enum Ask {
         place: u64,
     },
     Status,
+    /// Whether its files are where its path leads to.
+    Location,
     /// Read the configuration again and take it up.
     Reload,
     ResetPeer {
@@ -379,12 +381,20 @@ impl Node {
                 Ok(json!({ "skipped": place }))
             }
             Ask::Status => status::of(self),
+            Ask::Location => {
+                let store = Arc::clone(&self.store);
+                let displaced = tokio::task::spawn_blocking(move || store.check_location()).await?.err();
+                let why = displaced.map(|error| error.to_string());
+                Ok(json!({ "name": self.config().node.name, "process": std::process::id(), "displaced": why }))
+            }
             Ask::Reload => reload::reload(self).await,
             Ask::ResetPeer { name } => {
-                self.known_peer(&name)?;
-                match self.serving {
-                    true => self.cortex.syncer().reset(&name).await?,
-                    false => self.cortex.state().reset_peer(&name).await?,
+                // What is kept about a peer outlives its entry in the configuration.
+                let (configured, state) = (self.known_peer(&name), self.cortex.state());
+                match configured {
+                    Err(unknown) if !state.knows(&name)? => return Err(unknown),
+                    Ok(()) if self.serving => self.cortex.syncer().reset(&name).await?,
+                    Ok(()) | Err(_) => state.reset_peer(&name).await?,
                 }
                 Ok(json!({ "reset": name }))
             }

@@ -12,6 +12,7 @@ use anyhow::{Context as _, Result};
 use serde::Serialize;
 
 use crate::backup::{BEFORE_REPAIR, REPAIRING, beside, replace};
+use crate::links;
 use crate::node::must_be_the_owner;
 
 /// What a repair did.
@@ -45,6 +46,7 @@ fn fault(store: &Arc<StoredCopy>) -> Option<String> {
 }
 
 pub(crate) fn repair(data: &Path) -> Result<Repaired> {
+    let data = &links::resolved(data)?;
     must_be_the_owner(data)?;
     let _locked = DirectoryLock::take(data).map_err(|error| match error.kind() {
         StoreErrorKind::InUse => anyhow::anyhow!("{error}; stop the node first"),

@@ -1,6 +1,7 @@
 //! How a node and its peers fare, as JSON: for commands, the status page, and other programs.
 
 use antiphon_kernel::condition::Condition;
+use antiphon_kernel::doubles::Double;
 use antiphon_kernel::log::read_epoch_change;
 use antiphon_kernel::state::PeerState;
 use antiphon_kernel::time::Timestamp;
@@ -77,6 +78,8 @@ fn about(node: &Node, now: Timestamp) -> Result<Value> {
         "origins": view.heads().len(),
         "digest": identity.digest.to_string(),
         "forks": antiphon_kernel::log::forks(&**view.store())?.len(),
+        "doubles": doubles(node),
+        "configured_name": Some(&node.config().node.name).filter(|name| name.as_str() != identity.name),
         "keys": cortex.service().accepted_keys(),
         "keys_from": node.config().keys_from(),
         "open_files_limit": nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE).ok().map(|(soft, _)| soft),
@@ -91,6 +94,19 @@ fn about(node: &Node, now: Timestamp) -> Result<Value> {
         "reload_refused": node.reloads().refused,
         "replayers": replayers,
     }))
+}
+
+/// The cortexes of which two processes live, with the names of the peers that are pinned to them.
+fn doubles(node: &Node) -> Vec<Value> {
+    let peers = node.peers().unwrap_or_default();
+    let view = node.cortex().view();
+    let own = view.local().cortex_id;
+    let one = |double: Double| {
+        let pinned = peers.iter().filter(|peer| peer.cortex_id == Some(double.cortex)).map(|peer| &peer.name);
+        let peers: Vec<_> = pinned.chain(&double.peer).collect();
+        json!({ "cortex_id": double.cortex, "own": double.cortex == own, "peers": peers, "since": double.since.to_string() })
+    };
+    view.doubles().list().into_iter().map(one).collect()
 }
 
 /// Until which day the certificate holds that is shown.

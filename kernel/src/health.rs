@@ -102,6 +102,8 @@ categories! {
     TooOld = 24, "too_old", "no longer holds what we would need next", "bring this node up from another peer that still has it";
     /// The task that pulls it ended by a fault of this program's. Not retried until restart.
     Fault = 25, "fault", "is not pulled any more: the task that did so ended by a fault", "restart this node, and report a bug with its log";
+    /// It runs with our own identity, and is not ourselves. Retried after back-off.
+    Double = 31, "double", "runs with this node's own identity: one of the two is a copy of the other's data directory", "stop the copy for good and keep its data directory; make a new node in its place with `antiphon init`, then look at `antiphon fork list`";
 }
 
 impl ErrorCategory {
@@ -136,6 +138,7 @@ impl ErrorCategory {
             | Self::TooManyOrigins
             | Self::Rollback
             | Self::OwnAddress
+            | Self::Double
             | Self::PinnedElsewhere
             | Self::Unexpected
             | Self::Configuration

@@ -47,6 +47,7 @@ pub mod config;
 pub mod cortex;
 pub mod cursor;
 pub mod digest;
+pub mod doubles;
 mod entropy;
 pub mod event;
 pub mod health;

@@ -8,7 +8,7 @@ use crate::config::PeerMode;
 use crate::cursor::Cursor;
 use crate::health::PeerHealth;
 use crate::ids::{CortexId, EventId, PeerName};
-use crate::log::{LogHandle, Pin, put_pin, read_cursor, read_health, read_pin, read_seen};
+use crate::log::{LogHandle, Pin, put_pin, read_cursor, read_health, read_pin, read_pins, read_seen};
 use crate::machine::{Lag, Phase};
 use crate::store::{Batch, Family, KeyRange, StoreError, keys};
 use crate::time::Timestamp;
@@ -45,6 +45,12 @@ pub enum StateError {
     /// The key is empty or longer than 256 bytes, or begins with `peer:` without being a peer's.
     #[error("`{key}` is not a key: use 1 to 256 bytes, and `peer:` only for the keys of peers")]
     Key {
+        /// The key.
+        key: String,
+    },
+    /// The key of the clock is another one.
+    #[error("`{key}` is not a key here: the clock is at `clock`, and moves only by appending and ingesting events")]
+    ClockKey {
         /// The key.
         key: String,
     },
@@ -166,6 +172,10 @@ fn parse(key: &str) -> Result<Key, StateError> {
     if key == "clock" {
         return Ok(Key::Clock);
     }
+    // Its name elsewhere. As an application's own value it would be one that nothing keeps true.
+    if matches!(key, "vclock" | "vector_clock") {
+        return Err(StateError::ClockKey { key: key.to_owned() });
+    }
     let Some(rest) = key.strip_prefix("peer:") else { return Ok(Key::Free) };
     let (name, field) = rest.split_once(':').ok_or_else(fault)?;
     let name = PeerName::new(name).map_err(|_| fault())?;
@@ -278,6 +288,24 @@ impl State {
         Ok(self.log.write_state(changes).await?)
     }
 
+    /// Pins a peer's identity at first contact. Where a name that is not among `configured` is pinned to the same cortex, the peer
+    /// was renamed: what is kept under that name goes, and the pin is as old as it was. Returns such names.
+    pub(crate) async fn pin(
+        &self,
+        name: &PeerName,
+        cortex_id: CortexId,
+        configured: &[PeerName],
+    ) -> Result<Vec<PeerName>, StateError> {
+        let mut pins = read_pins(self.store())?;
+        pins.retain(|(other, pin)| pin.cortex_id == cortex_id && other != name && !configured.contains(other));
+        let since = pins.iter().map(|(_, pin)| pin.since).min().unwrap_or_else(Timestamp::now);
+        let mut changes = Batch::new();
+        put_pin(&mut changes, name, &Pin { cortex_id, since });
+        pins.iter().for_each(|(other, _)| forget(&mut changes, other));
+        self.log.write_state(changes).await?;
+        Ok(pins.into_iter().map(|(other, _)| other).collect())
+    }
+
     /// Sets a peer's cursor.
     ///
     /// # Errors
@@ -301,7 +329,8 @@ impl State {
     pub(crate) async fn set_health(&self, name: &PeerName, health: &PeerHealth) -> Result<(), StateError> {
         let mut changes = Batch::new();
         changes.put(Family::Health, keys::peer(name), &encode_health(health));
-        if let Some(time) = health.last_success {
+        // The wall clock may have been set back.
+        if let Some(time) = health.last_success.max(read_seen(self.store(), name)?) {
             changes.put(Family::Cursors, &keys::peer_seen(name), &encode_timestamp(time));
         }
         Ok(self.log.write_state(changes).await?)
@@ -313,16 +342,58 @@ impl State {
     /// [`StateError`].
     pub async fn reset_peer(&self, name: &PeerName) -> Result<(), StateError> {
         let mut changes = Batch::new();
-        changes.delete(Family::Pins, keys::peer(name));
-        changes.delete(Family::Cursors, &keys::peer_cursor(name));
-        changes.delete(Family::Cursors, &keys::peer_seen(name));
-        changes.delete(Family::Health, keys::peer(name));
+        forget(&mut changes, name);
         Ok(self.log.write_state(changes).await?)
+    }
+
+    /// Whether anything is kept about a peer, configured or not.
+    ///
+    /// # Errors
+    /// [`StateError`].
+    pub fn knows(&self, name: &PeerName) -> Result<bool, StateError> {
+        let (store, key) = (self.store(), keys::peer(name));
+        Ok(store.get(Family::Pins, key)?.is_some()
+            || store.get(Family::Health, key)?.is_some()
+            || store.get(Family::Cursors, &keys::peer_cursor(name))?.is_some()
+            || store.get(Family::Cursors, &keys::peer_seen(name))?.is_some())
     }
 
     async fn put(&self, family: Family<'_>, key: &[u8], value: &[u8]) -> Result<(), StateError> {
         let mut changes = Batch::new();
         changes.put(family, key, value);
         Ok(self.log.write_state(changes).await?)
+    }
+}
+
+/// Adds to a batch that nothing is kept about a peer.
+fn forget(changes: &mut Batch, name: &PeerName) {
+    changes.delete(Family::Pins, keys::peer(name));
+    changes.delete(Family::Cursors, &keys::peer_cursor(name));
+    changes.delete(Family::Cursors, &keys::peer_seen(name));
+    changes.delete(Family::Health, keys::peer(name));
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::cortex::Cortex;
+    use crate::testing::MemoryStore;
+
+    #[tokio::test]
+    async fn when_a_peer_was_last_seen_is_kept_although_the_clock_is_set_back() {
+        let cortex = Cortex::builder(Arc::new(MemoryStore::new())).start().await.unwrap();
+        let (state, name) = (cortex.state(), PeerName::new("bravo").unwrap());
+        for (success, kept) in [(50, 50), (20, 50), (60, 60)] {
+            let health = PeerHealth { last_success: Some(Timestamp::from_micros(success)), ..PeerHealth::default() };
+            state.set_health(&name, &health).await.unwrap();
+            let seen = state.peer_state(&name, "").unwrap().last_seen;
+            assert_eq!(seen, Some(Timestamp::from_micros(kept)));
+        }
+        assert!(state.knows(&name).unwrap());
+        state.reset_peer(&name).await.unwrap();
+        assert!(!state.knows(&name).unwrap());
+        cortex.stop().await;
     }
 }

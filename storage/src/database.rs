@@ -10,6 +10,7 @@ use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{ColumnFamily, ColumnFamilyDescriptor, DB, DBRawIterator, ErrorKind, ReadOptions, WriteBatch};
 
 use crate::error::{failure, from_rocksdb};
+use crate::location;
 use crate::marker;
 use crate::options::Options;
 use crate::place::has_database;
@@ -189,6 +190,15 @@ impl Database {
         let kind = if free < SCARCE { StoreErrorKind::NoSpace } else { StoreErrorKind::Io };
         let why = format!("it has taken no write for {} s, since it cannot flush or compact", waited.as_secs());
         failure(kind, "could not write to", &self.path, &why)
+    }
+
+    /// A file of its own that it cannot be without and that is not there any more.
+    pub(crate) fn missing_file(&self) -> Option<String> {
+        let tables = || {
+            let files = self.db.live_files().unwrap_or_default();
+            files.into_iter().map(|file| file.name.trim_start_matches('/').to_owned()).collect()
+        };
+        location::missing_file(&self.path, tables)
     }
 
     /// How much room it takes; what cannot be told counts as nothing.

@@ -58,6 +58,9 @@ fn next_step(kind: StoreErrorKind) -> &'static str {
         StoreErrorKind::Io => {
             "look for errors of that device in the system's log; a node that serves tries again by itself"
         }
+        StoreErrorKind::Displaced => {
+            "put the same files back at that path, and a node that serves continues; or stop the node and restore a backup"
+        }
         StoreErrorKind::Misuse => "name another path",
     }
 }

@@ -14,7 +14,7 @@ use crate::error::{failure, from_io};
 /// The format of the stores that this version writes, and the newest one that it reads.
 pub const STORE_FORMAT: u32 = 1;
 
-const FILE: &str = "FORMAT";
+pub(crate) const FILE: &str = "FORMAT";
 const UNFINISHED: &str = "FORMAT.new";
 const MAGIC: &str = "antiphon-store ";
 /// Far more than any version writes; the rest of a strange file is not read.

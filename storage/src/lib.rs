@@ -21,6 +21,7 @@
 //! | `place` | the data directory: what stands in it, who may open it, what is undone when opening fails |
 //! | `format` | the file `FORMAT`, which keeps an older version away from a newer store |
 //! | `lock` | the file `LOCK`, which keeps two processes apart |
+//! | `location` | whether the files that are open are still those that the path leads to |
 //! | `marker` | where the data stand, and the file `HEAD`: how far they reached |
 //! | `backup` | copies of a store, and [`StoredCopy`]: a look into one |
 //! | `recovery` | what is the torn end of a write-ahead log, and what is damage |
@@ -33,6 +34,7 @@ mod backup;
 mod database;
 mod error;
 mod format;
+mod location;
 mod lock;
 mod marker;
 mod options;

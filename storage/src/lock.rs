@@ -12,7 +12,7 @@ use antiphon_kernel::store::{StoreError, StoreErrorKind};
 
 use crate::error::{failure, from_io};
 
-const FILE: &str = "LOCK";
+pub(crate) const FILE: &str = "LOCK";
 
 /// Keeps every process, this one included, from opening the store in a directory, for as long as it lives. For whoever
 /// moves or replaces it.

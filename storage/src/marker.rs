@@ -12,7 +12,7 @@ use crate::error::from_io;
 use crate::format;
 
 /// What was noted last: see [`antiphon_kernel::store::Store::note`].
-const HEAD: &str = "HEAD";
+pub(crate) const HEAD: &str = "HEAD";
 /// Longer notes are not taken.
 const LONGEST: usize = 64;
 
@@ -57,6 +57,11 @@ impl Head {
         if let Err(error) = file.write_all_at(&bytes, LONGEST as u64) {
             tracing::debug!(%error, "what is durable could not be noted");
         }
+    }
+
+    /// The file, once something was noted.
+    pub(crate) fn opened(&self) -> Option<&File> {
+        self.0.get().and_then(Option::as_ref)
     }
 
     fn file(&self, dir: &Path) -> Option<&File> {

@@ -9,7 +9,8 @@ use antiphon_kernel::store::{StoreError, StoreErrorKind};
 
 use crate::error::{failure, from_io};
 use crate::format;
-use crate::lock::Lock;
+use crate::location::Location;
+use crate::lock::{self, Lock};
 use crate::marker;
 use crate::options::Create;
 
@@ -20,6 +21,7 @@ const PROBE: &str = "PROBE";
 #[derive(Debug)]
 pub(crate) struct Place {
     dir: PathBuf,
+    location: Location,
     _lock: Lock,
 }
 
@@ -58,8 +60,10 @@ impl Place {
         if !undo.leave_format {
             format::write(dir)?;
         }
-        let place = Self { dir: dir.to_owned(), _lock: lock };
         let opened = open()?;
+        let location = Location::open(dir, &[lock::FILE, format::FILE, DATABASE])
+            .map_err(|error| from_io("could not open", dir, &error))?;
+        let place = Self { dir: dir.to_owned(), location, _lock: lock };
         if found == Found::Nothing {
             sync_names(dir)?;
         }
@@ -76,6 +80,11 @@ impl Place {
             Found::Store => Ok(()),
             Found::Nothing => Err(failure(StoreErrorKind::Missing, "did not open", &self.dir, "it has gone")),
         }
+    }
+
+    /// How the directory, or one of these files of it, was changed since it was opened; `None` if it is the same.
+    pub(crate) fn change(&self, more: &[(&'static str, &fs::File)]) -> Option<String> {
+        self.location.change(more)
     }
 
     /// The data directory.

@@ -11,7 +11,8 @@ use antiphon_kernel::store::{
 
 use crate::backup;
 use crate::database::Database;
-use crate::marker::{self, Head};
+use crate::error::failure;
+use crate::marker::{self, HEAD, Head};
 use crate::options::Options;
 use crate::place::Place;
 use crate::recovery;
@@ -35,6 +36,8 @@ pub struct RocksStore {
     head: Head,
     options: Options,
     lost_end: AtomicBool,
+    /// That the path leads to other files than those that are open, since it was noticed.
+    displaced: RwLock<Option<StoreError>>,
 }
 
 enum Handle {
@@ -75,7 +78,14 @@ impl RocksStore {
         let (place, (database, lost_end)) =
             Place::claim(path.as_ref(), options.create, || recovery::open(path.as_ref(), &options))?;
         let handle = RwLock::new(Handle::Open(Box::new(database)));
-        Ok(Self { handle, place, head: Head::default(), options, lost_end: AtomicBool::new(lost_end) })
+        Ok(Self {
+            handle,
+            place,
+            head: Head::default(),
+            options,
+            lost_end: AtomicBool::new(lost_end),
+            displaced: RwLock::default(),
+        })
     }
 
     /// The directory that it was opened in.
@@ -118,7 +128,30 @@ impl RocksStore {
         }
     }
 
+    /// Compares what is open with what the path leads to, and remembers a difference until the next reopening.
+    fn look_at_location(&self, handle: &Handle) -> Result<(), StoreError> {
+        let head = self.head.opened().map(|file| (HEAD, file));
+        let change = self.place.change(head.as_slice()).or_else(|| match handle {
+            Handle::Open(database) => {
+                database.missing_file().map(|name| format!("`{name}` in its directory `db` was removed"))
+            }
+            Handle::Reading(..) | Handle::Closed(..) => None,
+        });
+        let found = change.map(|change| {
+            let why = format!("since it was opened, {change}");
+            failure(StoreErrorKind::Displaced, "nothing more is written to", self.path(), &why)
+        });
+        let mut displaced = self.displaced.write().unwrap_or_else(PoisonError::into_inner);
+        if found.is_some() {
+            displaced.clone_from(&found);
+        }
+        found.map_or(Ok(()), Err)
+    }
+
     fn write<T>(&self, use_it: impl FnOnce(&Database) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        if let Some(error) = &*self.displaced.read().unwrap_or_else(PoisonError::into_inner) {
+            return Err(error.clone());
+        }
         match &*self.shared() {
             Handle::Open(database) => use_it(database),
             Handle::Reading(_, kind, why) => Err(not_writable(*kind, why)),
@@ -172,6 +205,9 @@ impl Store for RocksStore {
 
     fn reopen(&self) -> Result<(), StoreError> {
         let mut handle = self.exclusive();
+        // Other files must not be taken for these. What is open is read on.
+        self.look_at_location(&handle)?;
+        *self.displaced.write().unwrap_or_else(PoisonError::into_inner) = None;
         // Closed first: RocksDB lets no one open a database twice, and remembers a failed write until it is closed.
         *handle = Handle::Closed(StoreErrorKind::Io, "it was interrupted".to_owned());
         match self.place.look_again().and_then(|()| recovery::open(self.path(), &self.options)) {
@@ -192,6 +228,10 @@ impl Store for RocksStore {
 
     fn check(&self) -> Result<(), StoreError> {
         self.read(Database::check)
+    }
+
+    fn check_location(&self) -> Result<(), StoreError> {
+        self.look_at_location(&self.shared())
     }
 
     fn free_bytes(&self) -> Result<Option<u64>, StoreError> {

@@ -25,13 +25,13 @@ use crate::cli::{BenchCommand, Cli, Command, ConfigCommand, ForkCommand, InitArg
 use crate::config::{self, NodeConfig};
 use crate::narrate::Narrator;
 use crate::node::Ask;
-use crate::{backup, bench, dev_certs, doctor, expiry, input, repair, unit};
+use crate::{backup, bench, dev_certs, doctor, expiry, hidden, input, repair, unit};
 
 pub(crate) async fn run(cli: Cli) -> Result<()> {
     let json = cli.json;
     let file = &cli.config;
     match cli.command {
-        Command::Init(args) => init(file, &args, json),
+        Command::Init(args) => init(file, &args, json).await,
         Command::Serve { log_format } => serve::run(NodeConfig::load(file)?, log_format).await,
         Command::Append(args) => append::run(file, args, json).await,
         Command::Import { file: events } => import(file, &events, json).await,
@@ -84,7 +84,7 @@ pub(crate) async fn run(cli: Cli) -> Result<()> {
             let text = format!("mode is now {mode}{}", beside_the_file(&answer));
             done(answer, json, &text)
         }
-        Command::Verify { repair: true, .. } => repair(file, json),
+        Command::Verify { repair: true, .. } => repair(file, json).await,
         Command::Verify { peer: Some(peer), .. } => {
             let compared = ask(file, Ask::Compare { peer: peer.clone() }).await?;
             show::compared(&compared, &peer, json)
@@ -102,7 +102,7 @@ pub(crate) async fn run(cli: Cli) -> Result<()> {
             );
             done(made, json, &text)
         }
-        Command::Restore { from } => restore(file, &from, json),
+        Command::Restore { from } => restore(file, &from, json).await,
         Command::Fork { command: ForkCommand::List } => show::forks(&ask(file, Ask::ForkList).await?, json),
         Command::Fork { command: ForkCommand::Evidence { limit } } => evidence(file, limit.unwrap_or(usize::MAX)).await,
         Command::Fork { command: ForkCommand::Resolve { keep } } => {
@@ -303,8 +303,9 @@ fn text_of(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
 }
 
-fn restore(file: &Path, from: &Path, json: bool) -> Result<()> {
+async fn restore(file: &Path, from: &Path, json: bool) -> Result<()> {
     let config = NodeConfig::load(file)?;
+    hidden::must_not_be_served(&config).await?;
     let restored = backup::restore(from, &config.data_dir(), config.node.name.as_str())?;
     let mut text = format!(
         "{} events of {} are back, as of {}; the node goes on under the new epoch {}",
@@ -317,8 +318,10 @@ fn restore(file: &Path, from: &Path, json: bool) -> Result<()> {
     done(json!(restored), json, &text)
 }
 
-fn repair(file: &Path, json: bool) -> Result<()> {
-    let repaired = repair::repair(&NodeConfig::load(file)?.data_dir())?;
+async fn repair(file: &Path, json: bool) -> Result<()> {
+    let config = NodeConfig::load(file)?;
+    hidden::must_not_be_served(&config).await?;
+    let repaired = repair::repair(&config.data_dir())?;
     let (Some(fault), Some(before)) = (&repaired.fault, &repaired.before) else {
         return done(json!(repaired), json, "nothing is damaged; nothing was changed");
     };
@@ -409,7 +412,7 @@ pub(crate) fn new_key() -> Result<String> {
     Ok(bytes.iter().map(|b| format!("{b:02x}")).collect())
 }
 
-fn init(file: &Path, args: &InitArgs, json: bool) -> Result<()> {
+async fn init(file: &Path, args: &InitArgs, json: bool) -> Result<()> {
     if !file.exists() {
         let data_dir = args.data_dir.clone().unwrap_or_else(|| Path::new(args.name.as_str()).join("data"));
         dev_certs::put(file, &config::starter(&args.name, &data_dir), 0o644)?;
@@ -417,6 +420,7 @@ fn init(file: &Path, args: &InitArgs, json: bool) -> Result<()> {
         bail!("{} exists and names the data directory; leave --data-dir out", file.display());
     }
     let config = NodeConfig::load(file)?;
+    hidden::must_not_be_served(&config).await?;
     let identity = make_store(&config)?;
     let answer = json!({ "cortex_id": identity.cortex_id, "epoch": identity.epoch.to_string(), "data_dir": config.data_dir(), "config": file });
     let text = format!(

@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 
+use antiphon_kernel::clock::MAX_CLOCK_ENTRIES;
 use antiphon_kernel::ids::PeerName;
 use anyhow::{Result, bail};
 use comfy_table::Table;
@@ -101,6 +102,15 @@ pub(super) fn overview(status: &Value) -> Result<()> {
     if let Some(why) = status["read_only"].as_str() {
         line(&style(format!("READ-ONLY: {}", printable(why))).red().bold().to_string())?;
     }
+    if let Some(says) = doubles(status) {
+        line(&style(format!("{says}; {}", antiphon_kernel::doubles::REMEDY)).red().bold().to_string())?;
+    }
+    if let Some(says) = name_differs(status) {
+        line(&style(says).yellow().to_string())?;
+    }
+    if let Some(says) = many_origins(status) {
+        line(&style(says).yellow().to_string())?;
+    }
     if status["serving"] == true && status["mode"] == "publish" {
         line("it publishes: of its peers it pulls nothing but what it wrote itself and has lost")?;
     }
@@ -120,6 +130,45 @@ pub(super) fn overview(status: &Value) -> Result<()> {
         self::replayer(replayer)?;
     }
     table(status)
+}
+
+/// Of which cortexes two processes live, if there are any.
+pub(crate) fn doubles(status: &Value) -> Option<String> {
+    let one = |double: &Value| {
+        let names: Vec<_> = double["peers"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        let peers = if names.is_empty() { String::new() } else { format!(" (peer {})", printable(&names.join(", "))) };
+        match double["own"] == true {
+            true => format!("ANOTHER NODE RUNS AS THIS ONE{peers}, from a copy of its data directory"),
+            false => format!(
+                "two nodes run as cortex {}{peers}, one from a copy of the other's data directory",
+                text(&double["cortex_id"])
+            ),
+        }
+    };
+    let all: Vec<_> = status["doubles"].as_array().into_iter().flatten().map(one).collect();
+    (!all.is_empty()).then(|| all.join("; "))
+}
+
+/// That the store holds another name than the configuration gives.
+pub(crate) fn other_name(stored: &str, configured: &str) -> String {
+    let stored = printable(stored);
+    format!("node.name is `{configured}`, but these data are of `{stored}`: is this its data directory?")
+}
+
+/// The same by a status, if it is so.
+pub(crate) fn name_differs(status: &Value) -> Option<String> {
+    Some(other_name(status["name"].as_str()?, status["configured_name"].as_str()?))
+}
+
+/// From so many origins on it is time to act: one more a new epoch, and 1,024 at most.
+const MANY_ORIGINS: u64 = 900;
+
+/// That the node's own appends will end, if the log has many origins.
+pub(crate) fn many_origins(status: &Value) -> Option<String> {
+    let origins = status["origins"].as_u64().filter(|origins| *origins >= MANY_ORIGINS)?;
+    Some(format!(
+        "the log has {origins} of at most {MAX_CLOCK_ENTRIES} origins: at the bound this node cannot append once it needs a new epoch"
+    ))
 }
 
 /// That the last reload was refused, if it was.
@@ -331,6 +380,13 @@ mod tests {
         assert_eq!(all.map(|at| told(at).unwrap()), ["0 s ago", "1 min ago", "23 h ago", "4 d ago"]);
         assert_eq!(told("2026-03-02T00:00:09Z").unwrap(), "0 s ago", "clocks differ");
         assert_eq!(ago(&Value::Null, &"2026-03-02T00:00:00Z".into()), None);
+    }
+
+    #[test]
+    fn a_log_of_many_origins_is_warned_of() {
+        let warned = |origins: u64| many_origins(&serde_json::json!({ "origins": origins }));
+        assert_eq!(warned(899), None);
+        assert!(warned(900).unwrap().contains("900 of at most 1024 origins"), "{:?}", warned(900));
     }
 
     #[test]

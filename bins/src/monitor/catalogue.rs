@@ -28,6 +28,7 @@ metrics! {
     LOG_DURABLE = gauge "antiphon_log_durable_events" [] "The newest place of the log that is durable, and served.";
     CLOCK_ENTRIES = gauge "antiphon_clock_entries" [] "Origins in the clock of everything held; the protocol's bound is 1,024.";
     FORKS = gauge "antiphon_forks" [] "Forks that this node knows of and that are not resolved.";
+    DOUBLES = gauge "antiphon_doubles" [] "Cortexes of which two nodes run, this one included: one of the two is a copy of the other's data directory.";
     CONFLICTS = gauge "antiphon_conflicts" [] "Subjects whose newest events had not seen each other.";
     REPLAY_LAG = gauge "antiphon_replay_lag_events" ["replayer"] "Places of the log that the replayer has still to go.";
     REPLAY_FAILURES = gauge "antiphon_replay_failures" ["replayer"] "Tries of the same event that failed in a row.";

@@ -107,6 +107,7 @@ fn known(node: &Node) {
     gauge!(c::LOG_DURABLE.name).set(view.head().seq.get() as f64);
     gauge!(c::CLOCK_ENTRIES.name).set(view.heads().len() as f64);
     gauge!(c::STORE_READ_ONLY.name).set(u8::from(view.failure().is_some()));
+    gauge!(c::DOUBLES.name).set(view.doubles().list().len() as f64);
     gauge!(c::OPEN_QUESTIONS.name).set(service.open_questions() as f64);
     for replayer in cortex.replayers() {
         let status = replayer.status();

@@ -106,6 +106,22 @@ fn set_mode_and_peer_modes_outlive_a_restart() {
 }
 
 #[test]
+fn what_is_kept_of_a_peer_that_is_not_configured_any_more_can_be_forgotten() {
+    let peer =
+        format!("federation:\n  peers:\n    - {{ name: bravo, endpoint: \"https://127.0.0.1:{}\" }}\n", free_port());
+    let place = Place::new(&format!("{ALONE}{peer}"));
+    let serving = place.serve();
+    until("refused", || (place.json(&["peers"])[0]["last_error"] == "refused").then_some(()));
+    assert_eq!(serving.terminate(), 0);
+    std::fs::write(&place.config, ALONE).unwrap();
+    let serving = place.serve();
+    place.json(&["reset-peer", "bravo"]);
+    let (code, _, err) = place.run(&["reset-peer", "bravo"]);
+    assert!(code == 1 && err.contains("no peer `bravo`"), "{err}");
+    assert_eq!(serving.terminate(), 0);
+}
+
+#[test]
 fn small_commands() {
     let place = Place::bare(ALONE);
     let (code, key, _) = place.run(&["key"]);

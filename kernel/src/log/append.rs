@@ -1,6 +1,7 @@
 //! Appending: what an application says becomes an event.
 
 use super::core::Log;
+use super::epoch::EpochEnd;
 use crate::clock::{ClockError, MAX_CLOCK_ENTRIES, VClock};
 use crate::codec::{EncodedDraft, StoredChain, encode_record};
 use crate::cursor::Seq;
@@ -62,7 +63,8 @@ impl Log {
     /// [`AppendError`]; then none of them is staged.
     pub fn append(&mut self, drafts: &[Draft], context: &VClock, now: Timestamp) -> Result<Vec<Appended>, AppendError> {
         self.usable()?;
-        let origin = self.identity.origin();
+        let next = self.next_epoch();
+        let origin = next.map_or(self.identity.origin(), |epoch| Origin::new(self.identity.cortex_id, epoch));
         if let Some((origin, counter)) = context.iter().find(|&(o, c)| self.chains.get(&o).map_or(0, |t| t.counter) < c)
         {
             return Err(AppendError::ContextAhead { origin, counter });
@@ -101,6 +103,9 @@ impl Log {
             deps = VClock::new();
         }
         self.ids = ids;
+        if let Some(next) = next.filter(|_| !events.is_empty()) {
+            self.stage_epoch(next, EpochEnd::Copied, now)?;
+        }
         let appended = events.into_iter().map(|(id, dot, digest, record)| {
             self.stage_event(id, dot, digest, &record, now);
             Appended { seq: self.head.seq, id, dot }

@@ -73,6 +73,8 @@ pub struct Log {
     lost_end: bool,
     /// Origins of which events wait beside the log since a repair.
     pub(super) waiting: BTreeSet<Origin>,
+    /// Where the data are, if they were written in another place: the next own event begins an epoch of its own.
+    pub(super) moved: Option<Vec<u8>>,
 }
 
 #[derive(Default)]
@@ -87,7 +89,13 @@ pub(super) struct Staged {
 }
 
 impl Log {
-    pub(super) fn assemble(view: LogView, options: LogOptions, identity: LocalIdentity, loaded: Loaded) -> Self {
+    pub(super) fn assemble(
+        view: LogView,
+        options: LogOptions,
+        identity: LocalIdentity,
+        loaded: Loaded,
+        moved: Option<Vec<u8>>,
+    ) -> Self {
         let Loaded { chains, head, last_id, decisions, waiting, .. } = loaded;
         Self {
             view,
@@ -105,6 +113,7 @@ impl Log {
             failed: false,
             lost_end: false,
             waiting,
+            moved,
         }
     }
 
@@ -164,10 +173,7 @@ impl Log {
             Ok(plan) => plan,
             // It cannot be taken before its causes, and yet it shows what we lost.
             Err(error @ IngestError::MissingCause { .. }) if self.shows_lost(batch) => {
-                if self.epoch_taken != Some(self.identity.epoch) {
-                    self.begin_epoch(EpochEnd::RolledBack, now)?;
-                    self.epoch_taken = Some(self.identity.epoch);
-                }
+                self.leave_epoch(now)?;
                 return Err(error);
             }
             Err(error) => return Err(error),
@@ -207,12 +213,8 @@ impl Log {
     fn check_own(&mut self, plan: &IngestPlan, now: Timestamp) -> Result<(), IngestError> {
         let own = self.identity.origin();
         let Some(lost) = plan.events.iter().find(|event| event.dot.origin() == own) else { return Ok(()) };
-        if self.epoch_taken == Some(self.identity.epoch) {
-            return Err(IngestError::OwnEpoch { dot: lost.dot });
-        }
-        self.begin_epoch(EpochEnd::RolledBack, now)?;
-        self.epoch_taken = Some(self.identity.epoch);
-        Ok(())
+        let dot = lost.dot;
+        if self.leave_epoch(now)? { Ok(()) } else { Err(IngestError::OwnEpoch { dot }) }
     }
 
     /// Adds changes of peers' or an application's state to what is staged.
@@ -235,7 +237,11 @@ impl Log {
     }
 
     pub(super) fn usable(&self) -> Result<(), StoreError> {
-        if self.failed { Err(self.stopped_by()) } else { Ok(()) }
+        match self.view.fault() {
+            Some(fault) => Err(fault.clone()),
+            None if self.failed => Err(self.stopped_by()),
+            None => Ok(()),
+        }
     }
 
     /// Why nothing is written.
@@ -368,6 +374,7 @@ impl Log {
         }
         self.decisions = state.decisions;
         self.waiting = state.waiting;
+        self.moved = super::open::moved_to(&**self.store())?;
         self.chains = state.chains;
         self.head = state.head;
         self.ids = IdGenerator::after(state.last_id.max(self.ids.last()));

@@ -16,7 +16,7 @@ use crate::time::Timestamp;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EpochEnd {
-    /// The data stand in another place than they were written in: a copy, or a clone of a machine.
+    /// The data are in another place than they were written in: a copy, or a clone of a machine.
     Copied,
     /// The end of the log is missing that was durable once.
     LostTail,
@@ -109,6 +109,37 @@ impl Log {
         counter > held && batch.heads.get(own) == Some(ChainHead { counter, digest })
     }
 
+    /// Takes another epoch since a peer holds more of this one. False if that was done before, and for that reason.
+    pub(super) fn leave_epoch(&mut self, now: Timestamp) -> Result<bool, StoreError> {
+        if self.moved.is_some() {
+            // It was known to be a copy of what is written elsewhere: no claim of the peer's.
+            self.begin_epoch(EpochEnd::Copied, now)?;
+        } else if self.epoch_taken == Some(self.identity.epoch) {
+            return Ok(false);
+        } else {
+            self.begin_epoch(EpochEnd::RolledBack, now)?;
+            self.epoch_taken = Some(self.identity.epoch);
+        }
+        Ok(true)
+    }
+
+    /// The epoch of the next own event, if it is to be another: these data were written in another place, where they may be
+    /// written on.
+    pub(super) fn next_epoch(&mut self) -> Option<Epoch> {
+        let moved = self.moved.is_some() && !mutant::is(Mutant::ExtendOldEpoch);
+        moved.then(|| Epoch::new((self.options.entropy)() as u64))
+    }
+
+    /// Stages that this cortex goes on under this epoch, here.
+    pub(super) fn stage_epoch(&mut self, next: Epoch, why: EpochEnd, now: Timestamp) -> Result<(), StoreError> {
+        let mut changes = Batch::new();
+        put_epoch(&mut changes, &mut self.identity, next, why, now);
+        if let Some(here) = self.moved.take() {
+            changes.put(Family::Meta, keys::META_PLACE, &here);
+        }
+        self.stage_state(&changes)
+    }
+
     /// Stages that this cortex goes on under a new epoch: what is appended from here on is of another origin.
     ///
     /// # Errors
@@ -116,8 +147,6 @@ impl Log {
     pub fn begin_epoch(&mut self, why: EpochEnd, now: Timestamp) -> Result<(), StoreError> {
         self.usable()?;
         let next = Epoch::new((self.options.entropy)() as u64);
-        let mut changes = Batch::new();
-        put_epoch(&mut changes, &mut self.identity, next, why, now);
-        self.stage_state(&changes)
+        self.stage_epoch(next, why, now)
     }
 }

@@ -156,6 +156,12 @@ impl LogHandle {
         }
     }
 
+    /// Has nothing more written before the store was opened again, for this reason.
+    pub(crate) async fn fail(&self, error: StoreError) {
+        // A writer that ended writes nothing either.
+        let _ = self.send(Operation::Fail { error }).await;
+    }
+
     /// Writes changes of state, durable as appends are.
     ///
     /// # Errors

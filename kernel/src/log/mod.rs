@@ -38,7 +38,7 @@ pub use forks::{Fork, ForkFinding, NotAFork, forks, withhold_from};
 pub use handle::{Context, LogHandle};
 pub use ingest::{Asked, Held, IngestError, IngestPlan, Ingested, PlannedEvent, plan_ingest};
 pub use open::{OpenError, missing_of_noted};
-pub use peers::{Pin, put_pin, read_cursor, read_health, read_pin, read_seen};
+pub use peers::{Pin, put_pin, read_cursor, read_health, read_pin, read_pins, read_seen};
 pub use salvage::{Salvaged, salvage};
 pub use set_aside::{ResolveError, Resolved, events_beside};
 pub use verify::{VerifyReport, verify};

@@ -154,8 +154,9 @@ impl Log {
         Ok(LogView::new(store, LogOptions::default().process, durable))
     }
 
-    /// Opens the log in a store. A store that stands in another place than when it was opened last, or that lost the end
-    /// of its log, goes on under a new epoch: somebody may hold more of the old one.
+    /// Opens the log in a store. A store that lost the end of its log goes on under a new epoch: a peer may hold more of the old
+    /// one. One that is in another place than it was written in does so with its first own event: a volume that only moved, and
+    /// comes back before that, keeps its epoch.
     ///
     /// # Errors
     /// [`OpenError::NotInitialised`] for a store without a cortex; a store that does not fit together is damaged.
@@ -165,11 +166,11 @@ impl Log {
         // What is there may only be visible, left by a process that died before its sync: it is served as durable from
         // here on, so it must be.
         store.sync()?;
-        settle(&*store, &mut identity, loaded.head, &mut options)?;
+        let moved = settle(&*store, &mut identity, loaded.head, &mut options)?;
         store.note(&encode_noted_head(identity.epoch, loaded.head.seq), Durability::Relaxed);
         let durable = Durable::of(identity.clone(), loaded.head, &loaded.chains, 0);
         let view = LogView::new(store, options.process, durable);
-        Ok(Self::assemble(view, options, identity, loaded))
+        Ok(Self::assemble(view, options, identity, loaded, moved))
     }
 }
 
@@ -192,16 +193,23 @@ pub fn missing_of_noted(store: &dyn Store, noted: &[u8]) -> Result<Option<u64>, 
     Ok(previous.then_some(0))
 }
 
-/// Finds out whether these data are the ones that were written here, up to their end.
+/// Where these data are now, if that is another place than the one that they were written in: they are a copy, or a volume that was
+/// moved to another machine.
+pub(super) fn moved_to(store: &dyn Store) -> Result<Option<Vec<u8>>, StoreError> {
+    let before = store.get(Family::Meta, keys::META_PLACE)?;
+    Ok(store.place()?.filter(|here| before.is_some_and(|before| before != *here)))
+}
+
+/// Finds out whether these data are the ones that were written here, up to their end. Returns where they are, if they were written
+/// elsewhere and nothing else has begun a new epoch.
 fn settle(
     store: &dyn Store,
     identity: &mut LocalIdentity,
     head: LogHead,
     options: &mut LogOptions,
-) -> Result<(), StoreError> {
-    let (here, before) = (store.place()?, store.get(Family::Meta, keys::META_PLACE)?);
+) -> Result<Option<Vec<u8>>, StoreError> {
     let mut changes = Batch::new();
-    let moved = before.is_some() && here.is_some() && before != here;
+    let moved = moved_to(store)?;
     let noted = store.noted().and_then(|bytes| decode_noted_head(&bytes));
     // A note of the epoch before this one was written before the change; one of any other was written after these data.
     let previous = super::epoch::read_epoch_change(store)?.map(|change| change.from);
@@ -217,19 +225,24 @@ fn settle(
     }
     let why = match () {
         () if options.restored => Some(EpochEnd::Restored),
-        () if moved => Some(EpochEnd::Copied),
-        () if lost.is_some() || store.lost_end() => Some(EpochEnd::LostTail),
-        () => None,
+        () if lost.is_none() && !store.lost_end() => None,
+        () if moved.is_some() => Some(EpochEnd::Copied),
+        () => Some(EpochEnd::LostTail),
     };
     if let Some(why) = why {
         let next = Epoch::new((options.entropy)() as u64);
         put_epoch(&mut changes, identity, next, why, Timestamp::now());
     }
-    if let Some(here) = here.filter(|here| before.as_ref() != Some(here)) {
+    let moved = moved.filter(|_| why.is_none());
+    if moved.is_some() {
+        tracing::info!("these data were written in another place; the next own event begins a new epoch");
+    } else if let (Some(here), before) = (store.place()?, store.get(Family::Meta, keys::META_PLACE)?)
+        && before.as_ref() != Some(&here)
+    {
         changes.put(Family::Meta, keys::META_PLACE, &here);
     }
     if !changes.is_empty() {
         store.commit(&changes, Durability::Sync)?;
     }
-    Ok(())
+    Ok(moved)
 }

@@ -68,6 +68,25 @@ pub(super) fn is_pinned(store: &dyn Store, cortex: CortexId) -> Result<bool, Sto
     fault.map_or(Ok(found), Err)
 }
 
+/// Every name that is pinned, and to which identity.
+///
+/// # Errors
+/// [`StoreError`].
+pub fn read_pins(store: &dyn Store) -> Result<Vec<(PeerName, Pin)>, StoreError> {
+    let (mut pins, mut fault) = (Vec::new(), None);
+    store.scan(Family::Pins, KeyRange::prefix(&[]), &mut |key, value| {
+        let name = std::str::from_utf8(key).ok().and_then(|name| PeerName::new(name).ok());
+        match (name, decode_pin(value)) {
+            (Some(name), Ok(pin)) => pins.push((name, pin)),
+            // A name of another version's: it is left alone.
+            (None, _) => {}
+            (_, Err(error)) => fault = Some(damaged(Family::Pins, &error)),
+        }
+        if fault.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    })?;
+    fault.map_or(Ok(pins), Err)
+}
+
 /// How a peer fares; healthy and never reached if nothing is kept.
 ///
 /// # Errors

@@ -12,7 +12,7 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 
 use super::view::{LogView, Unsynced};
-use super::writer::Waiting;
+use super::writer::{Waiting, Watched};
 use crate::measure::SYNC_SECONDS;
 use crate::store::{StoreError, StoreErrorKind};
 
@@ -99,6 +99,7 @@ struct Thread {
 
 impl Thread {
     fn run(self) {
+        let _watched = Watched::new(self.view.clone(), "sync");
         while let Ok(first) = self.groups.recv() {
             let (mut groups, mut fences) = (Vec::new(), Vec::new());
             // One sync makes durable whatever was written before it.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,6 +18,7 @@ use crate::codec::{
 };
 use crate::cursor::{Cursor, Seq};
 use crate::digest::Digest;
+use crate::doubles::Doubles;
 use crate::event::{EventBytes, InvalidEvent, to_cloud_event};
 use crate::ids::{CortexId, Dot, Epoch, EventId, Origin};
 use crate::protocol::{ChainHead, Heads, Identity, PROTOCOL_MAX, PROTOCOL_MIN};
@@ -94,7 +95,10 @@ pub(super) struct Shared {
     pub(super) visible_head: watch::Sender<Seq>,
     pub(super) durable_head: watch::Sender<Seq>,
     receipts: Receipts,
+    doubles: Doubles,
     failure: RwLock<Option<StoreError>>,
+    /// That a thread of the log ended by a fault of this program's: nothing mends that but a restart.
+    fault: OnceLock<StoreError>,
     pub(super) followed: Followed,
 }
 
@@ -157,11 +161,13 @@ impl LogView {
                 rewritten: Default::default(),
                 followed: Followed::default(),
                 receipts: Receipts::new(durable.identity.cortex_id),
+                doubles: Doubles::new(durable.identity.cortex_id),
                 places: RwLock::new(()),
                 rewrites: watch::Sender::new(durable.rewrites),
                 durable: RwLock::new(durable),
                 publishing: Mutex::new(()),
                 failure: RwLock::new(None),
+                fault: OnceLock::new(),
                 visible_head: watch::Sender::new(head),
                 durable_head: watch::Sender::new(head),
             }),
@@ -210,7 +216,20 @@ impl LogView {
         self.failed_with().map(|why| why.to_string())
     }
 
+    /// That a thread of the log ended by a fault, if one did.
+    pub(super) fn fault(&self) -> Option<&StoreError> {
+        self.shared.fault.get()
+    }
+
+    pub(super) fn set_fault(&self, error: StoreError) {
+        // The first one counts.
+        let _ = self.shared.fault.set(error);
+    }
+
     pub(super) fn failed_with(&self) -> Option<StoreError> {
+        if let Some(fault) = self.fault() {
+            return Some(fault.clone());
+        }
         self.shared.failure.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -281,6 +300,12 @@ impl LogView {
     #[must_use]
     pub fn receipts(&self) -> &Receipts {
         &self.shared.receipts
+    }
+
+    /// Of which cortexes two processes live, as far as they ask this one or are asked.
+    #[must_use]
+    pub fn doubles(&self) -> &Doubles {
+        &self.shared.doubles
     }
 
     /// Who this cortex is, and in which epoch.

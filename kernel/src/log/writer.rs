@@ -12,6 +12,7 @@ use super::handle::Context;
 use super::ingest::{Asked, IngestError, Ingested};
 use super::set_aside::{ResolveError, Resolved};
 use super::syncs::Syncs;
+use super::view::LogView;
 use crate::clock::VClock;
 use crate::digest::Digest;
 use crate::event::Draft;
@@ -55,6 +56,10 @@ pub(super) enum Operation {
     /// Open the store again after a failed write, as every write does first.
     Recover {
         reply: oneshot::Sender<()>,
+    },
+    /// Write nothing more before the store was opened again: it found out itself that it must not be written.
+    Fail {
+        error: StoreError,
     },
     State {
         changes: Batch,
@@ -118,6 +123,7 @@ impl Writer {
     }
 
     fn run(mut self) {
+        let _watched = Watched::new(self.log.view(), "log");
         while let Some(first) = self.queue.blocking_recv() {
             let mut waiting = Vec::new();
             let mut go_on = self.stage(first, &mut waiting);
@@ -196,6 +202,7 @@ impl Writer {
                 self.syncs.settle();
                 drop(reply.send(self.log.resolve_fork(keep, now)));
             }
+            Operation::Fail { error } => self.log.fail(&error),
             Operation::Recover { reply } => drop(reply.send(())),
             Operation::Stop => return false,
         }
@@ -242,6 +249,31 @@ impl Writer {
         let (now, later): (Vec<_>, Vec<_>) = waiting.into_iter().partition(at_once);
         self.syncs.hand_over(unsynced, later);
         now.into_iter().for_each(Waiting::done);
+    }
+}
+
+/// Notes that a thread of the log ended by a fault, when it does.
+pub(super) struct Watched {
+    view: LogView,
+    thread: &'static str,
+}
+
+impl Watched {
+    pub(super) const fn new(view: LogView, thread: &'static str) -> Self {
+        Self { view, thread }
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let why = format!(
+                "the {} thread ended by a fault; restart this node, and report a bug with its log",
+                self.thread
+            );
+            tracing::error!("{why}");
+            self.view.set_fault(StoreError::new(StoreErrorKind::Io, why));
+        }
     }
 }
 

@@ -61,7 +61,7 @@ enum Look {
 impl Answers {
     pub(super) fn new(service: Service, request: FetchRequest) -> Self {
         let key = (request.from, request.request);
-        service.asked_by(request.from);
+        service.asked_by(request.from, request.request);
         Self {
             mailbox: service.inner.open.register(key),
             durable: service.inner.view.watch_durable(),
@@ -262,5 +262,6 @@ async fn sleep_until(at: Option<Instant>) {
 impl Drop for Answers {
     fn drop(&mut self) {
         self.service.inner.open.forget(self.key, &self.mailbox);
+        self.service.inner.view.doubles().closed(self.key.0, self.key.1);
     }
 }

@@ -22,7 +22,9 @@ use crate::config::{FederationMode, SharedKey};
 use crate::cursor::Seq;
 use crate::ids::CortexId;
 use crate::log::{LogEntry, LogView};
-use crate::protocol::{Delivery, FetchReply, FetchRequest, Identity, MAX_BATCH_BYTES, MAX_WAIT, Refresh, Refusal};
+use crate::protocol::{
+    Delivery, FetchReply, FetchRequest, Identity, MAX_BATCH_BYTES, MAX_WAIT, Refresh, Refusal, RequestId,
+};
 use crate::store::StoreError;
 use crate::time::Timestamp;
 use open::OpenQuestions;
@@ -180,6 +182,7 @@ impl Service {
 
     /// A peer says what it holds by now: that goes to its question, if that is still open.
     pub fn refresh(&self, refresh: Refresh) {
+        self.inner.view.doubles().refreshed(refresh.from, refresh.request);
         self.inner.open.deliver(refresh);
     }
 
@@ -189,7 +192,8 @@ impl Service {
         let _ = self.inner.on_asked.set(Box::new(tell));
     }
 
-    fn asked_by(&self, asker: CortexId) {
+    fn asked_by(&self, asker: CortexId, request: RequestId) {
+        self.inner.view.doubles().asked(asker, request);
         if let Some(tell) = self.inner.on_asked.get() {
             tell(asker);
         }

@@ -62,13 +62,15 @@ pub enum StoreErrorKind {
     Missing,
     /// The device or file system failed. After a failed commit the batch may or may not be there.
     Io,
+    /// The files that are open are not those that the path leads to any more. Writing to them loses what is written.
+    Displaced,
     /// The caller asked for what cannot be: a family that does not exist, a malformed key.
     Misuse,
 }
 
 impl StoreErrorKind {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Corrupt,
         Self::InUse,
         Self::NewerFormat,
@@ -76,6 +78,7 @@ impl StoreErrorKind {
         Self::NoSpace,
         Self::Missing,
         Self::Io,
+        Self::Displaced,
         Self::Misuse,
     ];
 }
@@ -123,6 +126,7 @@ impl fmt::Display for StoreError {
             StoreErrorKind::NoSpace => "no space is left for the store",
             StoreErrorKind::Missing => "there is no store",
             StoreErrorKind::Io => "the store failed",
+            StoreErrorKind::Displaced => "the store's files were removed, replaced or covered",
             StoreErrorKind::Misuse => "the store was used wrongly",
         };
         write!(f, "{what}: {}", self.detail)
@@ -207,6 +211,15 @@ pub trait Store: Send + Sync + 'static {
     /// Kinds `Io`, `ReadOnly`.
     fn place(&self) -> Result<Option<Vec<u8>>, StoreError> {
         Ok(None)
+    }
+
+    /// Whether the files that are open are still those that the path leads to. Asked about once a second, from a thread that
+    /// may block. Once it said no, every write fails so until a [`Store::reopen`] found the same files there again.
+    ///
+    /// # Errors
+    /// Kind `Displaced`, saying what changed.
+    fn check_location(&self) -> Result<(), StoreError> {
+        Ok(())
     }
 
     /// How many bytes can still be written where the data stand; `None` where that is no question.

@@ -7,6 +7,7 @@ mod inspect;
 mod overdue;
 mod peer_task;
 mod portion;
+mod probe;
 mod space;
 mod statuses;
 
@@ -86,7 +87,7 @@ pub struct Syncer {
     config: Mutex<Config>,
     statuses: Arc<Statuses>,
     running: Arc<Mutex<BTreeMap<PeerName, Running>>>,
-    space: Mutex<Option<JoinHandle<()>>>,
+    space: Mutex<Option<(oneshot::Sender<()>, JoinHandle<()>)>>,
     /// How many bytes are to stay free.
     floor: Arc<AtomicU64>,
     federation: watch::Sender<FederationMode>,
@@ -144,7 +145,8 @@ impl Syncer {
         for peer in &config.peers {
             self.spawn(peer)?;
         }
-        *locked(&self.space) = Some(tokio::spawn(space.run()));
+        let (stop, stopped) = oneshot::channel();
+        *locked(&self.space) = Some((stop, tokio::spawn(space.run(stopped))));
         Ok(())
     }
 
@@ -257,9 +259,9 @@ impl Syncer {
         *locked(&self.common) = None;
         let running = std::mem::take(&mut *locked(&self.running));
         let space = locked(&self.space).take();
-        if let Some(space) = space {
-            space.abort();
-            // Until it is gone it holds the store, which its owner may want to open again.
+        if let Some((stop, space)) = space {
+            drop(stop);
+            // Until it ended it holds the store, which its owner may want to open again.
             let _ = space.await;
         }
         for (_, peer) in running {

@@ -13,11 +13,12 @@ use super::feed::{Feed, Question, SharedTold, lock};
 use super::inspect::{MAX_QUESTIONS, inspect};
 use super::overdue::Overdue;
 use super::portion::Portion;
+use super::probe::must_be_this_node;
 use super::statuses::{Live, Statuses};
 use crate::config::{FederationMode, PeerConfig, PeerMode};
 use crate::entropy;
 use crate::health::ErrorCategory;
-use crate::ids::{CortexId, Origin};
+use crate::ids::{CortexId, Origin, PeerName};
 use crate::log::{Asked, IngestError, LogHandle, LogView};
 use crate::machine::{Action, IdentityContext, IngestOutcome, Inspection, News, Now, PeerMachine, Phase, Source};
 use crate::measure::{EXCHANGE_FAILURES, FETCH_SECONDS, INGEST_SECONDS, PeerLabels};
@@ -192,7 +193,7 @@ impl PeerTask {
             tokio::select! {
                 command = inbox.recv() => match command {
                     Some(command) => self.command(command).await,
-                    None => return,
+                    None => return self.leave().await,
                 },
                 () = sleep_until(self.overdue.due().map(|due| (0, self.started + due))) => {
                     self.overdue.look(self.started.elapsed());
@@ -246,6 +247,16 @@ impl PeerTask {
                     }
                 }
             }
+        }
+    }
+
+    /// Keeps when it was last reached, which is stored now and then only.
+    async fn leave(&mut self) {
+        if self.machine.health().last_success.is_none() {
+            return;
+        }
+        if let Err(error) = self.state.set_health(&self.peer.name, self.machine.health()).await {
+            tracing::debug!(peer = %self.peer.name, %error, "a peer's health could not be stored");
         }
     }
 
@@ -423,13 +434,24 @@ impl PeerTask {
         while let Some(action) = self.machine.poll_action() {
             match action {
                 Action::Identify { number } => self.identify(number),
-                Action::Pin { cortex_id } => match self.state.set_peer_cortex_id(&self.peer.name, cortex_id).await {
-                    Ok(()) => tracing::info!(peer = %self.peer.name, %cortex_id, "first contact: pinned"),
-                    Err(error) => {
-                        tracing::error!(peer = %self.peer.name, %error, "a pin could not be stored");
-                        self.machine.handle_pin_failed(self.now(), entropy::random() as u64);
+                Action::Pin { cortex_id } => {
+                    match self.state.pin(&self.peer.name, cortex_id, &self.statuses.names()).await {
+                        Ok(before) if before.is_empty() => {
+                            tracing::info!(peer = %self.peer.name, %cortex_id, "first contact: pinned");
+                        }
+                        Ok(before) => {
+                            let before = before.iter().map(PeerName::as_str).collect::<Vec<_>>().join(", ");
+                            tracing::warn!(
+                                peer = %self.peer.name, %cortex_id,
+                                "pinned to the cortex that `{before}` was pinned to, which is not configured any more: that pin is forgotten"
+                            );
+                        }
+                        Err(error) => {
+                            tracing::error!(peer = %self.peer.name, %error, "a pin could not be stored");
+                            self.machine.handle_pin_failed(self.now(), entropy::random() as u64);
+                        }
                     }
-                },
+                }
                 Action::Fetch { number, to, by_clock, anew, own, wait } => {
                     let scope = if own { self.own() } else { self.scope() };
                     self.fetch(number, to, by_clock, anew, scope, wait);
@@ -468,12 +490,19 @@ impl PeerTask {
         let link = self.link();
         self.clock = None;
         self.clock_read = Instant::now();
+        self.requests += 1;
+        let (view, peer) = (self.log.view().clone(), self.peer.name.clone());
+        let request = RequestId { process: view.process(), number: self.requests };
         self.in_flight = Some(Box::pin(async move {
-            let answer = match link {
-                Ok(link) => who_and_when(&*link).await,
-                Err(error) => Err(error),
+            let answer = async {
+                let link = link?;
+                let answer = who_and_when(&*link).await?;
+                if answer.0.cortex_id == view.local().cortex_id {
+                    must_be_this_node(&*link, &view, &peer, request).await?;
+                }
+                Ok(answer)
             };
-            Input::Identity(number, answer)
+            Input::Identity(number, answer.await)
         }));
     }
 

@@ -1,12 +1,14 @@
-//! Pulling stops before the disk is full: what is left is for appends, and for the store to go on with.
+//! Looks at the store's place about once a second. Pulling stops before the disk is full: what is left is for appends and for the
+//! store itself. Writing stops once the store's files are not those any more that its path leads to.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use crate::log::LogHandle;
+use crate::store::StoreError;
 
 /// How often the free space is looked at, and a store that failed is opened anew.
 const EVERY: Duration = Duration::from_secs(1);
@@ -26,7 +28,7 @@ impl SpaceWatch {
     /// Looks once.
     pub(super) fn new(log: LogHandle, floor: Arc<AtomicU64>) -> Self {
         let watch = Self { log, floor, low: watch::Sender::new(false) };
-        watch.look();
+        watch.look(watch.log.view().store().free_bytes());
         watch
     }
 
@@ -34,22 +36,30 @@ impl SpaceWatch {
         self.low.subscribe()
     }
 
-    /// Looks on, for ever.
-    pub(super) async fn run(self) {
+    /// Looks until it is stopped, or the other end of `stop` is dropped.
+    pub(super) async fn run(self, mut stop: oneshot::Receiver<()>) {
         loop {
-            tokio::time::sleep(EVERY).await;
-            self.look();
-            let failed = self.log.view().failure();
-            if failed.is_some() {
-                // Whoever writes next would do so too, but perhaps nobody does.
+            tokio::select! {
+                _ = &mut stop => return,
+                () = tokio::time::sleep(EVERY) => {}
+            }
+            let store = Arc::clone(self.log.view().store());
+            let looked = tokio::task::spawn_blocking(move || (store.check_location(), store.free_bytes())).await;
+            let Ok((location, free)) = looked else { continue };
+            self.look(free);
+            if self.log.view().failure().is_some() {
+                // The next write would do so too, but perhaps there is none.
+                self.log.recover().await;
+            } else if let Err(error) = location {
+                self.log.fail(error).await;
+                // This writes the reason to the log, and notices when the files are back.
                 self.log.recover().await;
             }
         }
     }
 
-    fn look(&self) {
-        // Asked of a file system that is in use: an answer from memory.
-        let free = match self.log.view().store().free_bytes() {
+    fn look(&self, free: Result<Option<u64>, StoreError>) {
+        let free = match free {
             Ok(Some(free)) => free,
             Ok(None) => return,
             Err(error) => {

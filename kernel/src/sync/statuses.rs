@@ -61,8 +61,11 @@ impl Statuses {
         self.peers.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn publish(&self, status: PeerState) {
+    pub(super) fn publish(&self, mut status: PeerState) {
         let mut peers = self.peers.write().unwrap_or_else(PoisonError::into_inner);
+        // The wall clock may have been set back. None says that the peer was reset.
+        let before = peers.get(&status.name).and_then(|before| before.last_seen);
+        status.last_seen = status.last_seen.map(|seen| before.map_or(seen, |before| seen.max(before)));
         let (now, name) = (live(&status), status.name.clone());
         let event = SyncEvent { peer: status.name.clone(), phase: status.phase };
         let before = peers.insert(status.name.clone(), status);
@@ -123,6 +126,11 @@ impl Statuses {
         self.events.subscribe()
     }
 
+    /// The peers that are configured.
+    pub(super) fn names(&self) -> Vec<PeerName> {
+        self.read().keys().cloned().collect()
+    }
+
     pub(super) fn all(&self) -> Vec<PeerState> {
         self.read().values().cloned().collect()
     }
@@ -136,5 +144,27 @@ impl Statuses {
     /// The cortexes that are pulled live: what they write need not come by another road.
     pub(super) fn watch_live(&self) -> watch::Receiver<Live> {
         self.live.subscribe()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::PeerMode;
+
+    #[test]
+    fn when_a_peer_was_last_seen_goes_back_only_by_a_reset() {
+        let statuses = Statuses::default();
+        let seen = |at: Option<i64>| {
+            let name = PeerName::new("bravo").unwrap();
+            let last_seen = at.map(Timestamp::from_micros);
+            statuses.publish(PeerState { last_seen, ..PeerState::unknown(name, "memory://b", PeerMode::Sync) });
+            statuses.all()[0].last_seen.map(Timestamp::as_micros)
+        };
+        assert_eq!(seen(Some(50)), Some(50));
+        assert_eq!(seen(Some(20)), Some(50), "the wall clock was set back");
+        assert_eq!(seen(Some(60)), Some(60));
+        assert_eq!(seen(None), None);
+        assert_eq!(seen(Some(10)), Some(10));
     }
 }

@@ -178,15 +178,16 @@ fn a_mere_claim_changes_nothing() {
 }
 
 #[test]
-fn a_copied_store_is_noticed_at_open_and_writes_under_an_epoch_of_its_own() {
+fn a_copied_store_writes_under_an_epoch_of_its_own() {
     let mut world = World::new(2);
     world.append(0, "before");
     let image = world.stores[0].durable_copy();
     image.move_to(77);
     let mut copy = Node::over(0, Arc::new(image) as Arc<dyn Store>);
+    assert_eq!(copy.log.view().local().origin(), world.origin(0), "it may be the only one, on another machine");
+    write(&mut copy, "by the copy");
     assert_ne!(copy.log.view().local().origin(), world.origin(0));
     assert_eq!(read_epoch_change(&*copy.store).unwrap().unwrap().why, EpochEnd::Copied);
-    write(&mut copy, "by the copy");
     write(&mut world.nodes[0], "by the original");
     world.nodes[1].pull(&copy).unwrap();
     world.pull(1, 0);
@@ -196,6 +197,69 @@ fn a_copied_store_is_noticed_at_open_and_writes_under_an_epoch_of_its_own() {
     let epoch = copy.log.view().local().epoch;
     copy.restart();
     assert_eq!(copy.log.view().local().epoch, epoch);
+}
+
+#[test]
+fn a_volume_that_moves_without_being_written_spends_no_origin() {
+    let mut world = World::new(2);
+    world.append(0, "at home");
+    let (origin, volume) = (world.origin(0), Arc::clone(&world.stores[0]));
+    let home = u64::from_be_bytes(volume.place().unwrap().unwrap().try_into().unwrap());
+    for machine in [77, 78, 77, home] {
+        volume.move_to(machine);
+        world.nodes[0].restart();
+        // What others wrote may come there.
+        world.append(1, "of another");
+        world.pull(0, 1);
+        assert_eq!(world.origin(0), origin, "machine {machine}");
+    }
+    world.append(0, "at home again");
+    assert_eq!((world.origin(0), why(&world, 0)), (origin, None));
+    // Written elsewhere, it spends one, and no more while it stays there.
+    volume.move_to(77);
+    for _ in 0..3 {
+        world.nodes[0].restart();
+        world.append(0, "away");
+    }
+    assert_ne!(world.origin(0), origin);
+    let own = world.nodes[0].log.view().heads().iter().filter(|(one, _)| one.cortex() == origin.cortex()).count();
+    assert_eq!((own, why(&world, 0)), (2, Some(EpochEnd::Copied)));
+}
+
+/// Both go on from the same data, and neither knows which of them is the copy.
+#[test]
+fn a_copy_takes_its_epoch_from_what_the_original_wrote_since_as_well() {
+    let mut world = World::new(2);
+    world.append(0, "before");
+    let image = world.stores[0].durable_copy();
+    image.move_to(77);
+    let mut copy = Node::over(0, Arc::new(image) as Arc<dyn Store>);
+    world.append(0, "by the original");
+    world.pull(1, 0);
+    copy.pull(&world.nodes[1]).unwrap();
+    assert_ne!(copy.log.view().local().origin(), world.origin(0));
+    assert_eq!(read_epoch_change(&*copy.store).unwrap().unwrap().why, EpochEnd::Copied);
+    write(&mut copy, "by the copy");
+    world.nodes[1].pull(&copy).unwrap();
+    assert_eq!(world.subjects(1), ["before", "by the copy", "by the original"]);
+    assert_eq!(forks(&*world.nodes[1].store).unwrap(), []);
+}
+
+#[test]
+fn a_new_epoch_that_could_not_be_written_is_due_again() {
+    let mut world = World::new(1);
+    world.append(0, "before");
+    let image = world.stores[0].durable_copy();
+    image.move_to(77);
+    let store = Arc::new(image);
+    let mut copy = Node::over(0, Arc::clone(&store) as Arc<dyn Store>);
+    store.fail_commits([false]);
+    copy.log.append(&[Draft::new("t", "x")], &VClock::new(), Timestamp::from_micros(1)).unwrap();
+    copy.log.commit(Durability::Sync).unwrap_err();
+    copy.log.recover().unwrap();
+    assert_eq!(copy.log.view().local().origin(), world.origin(0));
+    write(&mut copy, "by the copy");
+    assert_ne!(copy.log.view().local().origin(), world.origin(0));
 }
 
 #[test]

@@ -19,4 +19,5 @@ mod shorter;
 mod slow_road;
 mod state;
 mod support;
+mod threads;
 mod withheld;

@@ -9,7 +9,7 @@ use antiphon_kernel::cortex::Cortex;
 use antiphon_kernel::event::Draft;
 use antiphon_kernel::health::ErrorCategory;
 use antiphon_kernel::ids::PeerName;
-use antiphon_kernel::log::LocalIdentity;
+use antiphon_kernel::log::{LocalIdentity, read_pins};
 use antiphon_kernel::machine::Phase;
 use antiphon_kernel::protocol::{FetchReply, FetchRequest, Identity};
 use antiphon_kernel::state::PeerState;
@@ -34,6 +34,38 @@ fn status(cortex: &Cortex, peer: &str) -> Option<PeerState> {
 
 fn holds(cortex: &Cortex, events: u64) -> bool {
     cortex.view().head().seq.get() == events
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_that_is_renamed_is_pinned_once_and_as_long_as_before() {
+    let network = MemoryNetwork::new();
+    let bravo = start(&network, "bravo", vec![]).await;
+    let alpha = start(&network, "alpha", vec![peer("bravo")]).await;
+    bravo.append(Draft::new("t", "1")).await.unwrap();
+    until("bravo's event", || holds(&alpha, 1)).await;
+    let seen = status(&alpha, "bravo").unwrap().last_seen.unwrap();
+    let store = alpha.view().store().clone();
+    let [(_, before)] = &read_pins(&*store).unwrap()[..] else { panic!("one pin") };
+    let (keys, before) = ([SharedKey::default()], *before);
+    // What is not stored at each exchange is when the peer goes.
+    alpha.reload(config(vec![]), &keys, false).await.unwrap();
+    let bravos = PeerName::new("bravo").unwrap();
+    assert!(alpha.state().peer_state(&bravos, "").unwrap().last_seen.unwrap() >= seen);
+    let renamed = PeerConfig { name: PeerName::new("beta").unwrap(), ..peer("bravo") };
+    alpha.reload(config(vec![renamed.clone()]), &keys, false).await.unwrap();
+    bravo.append(Draft::new("t", "2")).await.unwrap();
+    until("bravo's second event", || holds(&alpha, 2)).await;
+    assert_eq!(read_pins(&*store).unwrap(), [(renamed.name.clone(), before)]);
+    assert!(!alpha.state().knows(&bravos).unwrap());
+    // One that is configured keeps its pin, and the second name is refused.
+    network.serve("elsewhere", bravo.service().clone());
+    let second = PeerConfig { endpoint: "memory://elsewhere".into(), ..peer("bravo") };
+    alpha.reload(config(vec![renamed.clone(), second]), &keys, false).await.unwrap();
+    let refused = || status(&alpha, "bravo").and_then(|peer| peer.health.last_error);
+    until("the second name is refused", || refused() == Some(ErrorCategory::PinnedElsewhere)).await;
+    assert_eq!(read_pins(&*store).unwrap(), [(renamed.name, before)]);
+    alpha.stop().await;
+    bravo.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -61,6 +61,11 @@ async fn the_clock_is_what_is_held() {
     assert_eq!(state.get("clock").unwrap(), Some(held.to_string()));
     assert!(matches!(state.set("clock", "").await, Err(StateError::ClockNotHeld)));
     assert!(matches!(state.delete("clock").await, Err(StateError::ClockNotHeld)));
+    for name in ["vclock", "vector_clock"] {
+        let refused = state.set(name, "{}").await.unwrap_err();
+        assert!(refused.to_string().contains("the clock is at `clock`"), "{refused}");
+        assert!(state.get(name).is_err() && state.delete(name).await.is_err());
+    }
     cortex.stop().await;
 }
 

@@ -90,7 +90,7 @@ fn a_reopening_that_fails_leaves_errors_until_one_succeeds() {
     assert_eq!(count(&store).unwrap(), 8);
     commit(&store, 9, Durability::Sync);
     fs::rename(dir.path().join("db"), dir.path().join("gone")).unwrap();
-    assert_eq!(store.reopen().unwrap_err().kind(), StoreErrorKind::Corrupt);
+    assert_eq!(store.reopen().unwrap_err().kind(), StoreErrorKind::Displaced);
     assert!(!dir.path().join("db").exists(), "a store that has gone is not replaced by an empty one");
 }
 

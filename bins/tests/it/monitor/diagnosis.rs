@@ -59,7 +59,21 @@ fn unit_manual_and_completions_come_from_the_program() {
 fn the_service_manager_is_told_when_it_serves_and_when_it_ends() {
     let place = Place::new("node: { name: alpha, data_dir: data }\nlisten: { https: 127.0.0.1:0 }\n");
     let path = place.dir.path().join("notify");
-    let socket = UnixDatagram::bind(&path).unwrap();
+    tells_the_service_manager(&place, &UnixDatagram::bind(&path).unwrap(), path.to_str().unwrap());
+}
+
+/// As it is in containers.
+#[cfg(target_os = "linux")]
+#[test]
+fn the_service_manager_may_listen_on_an_abstract_socket() {
+    use std::os::linux::net::SocketAddrExt as _;
+    let place = Place::new("node: { name: alpha, data_dir: data }\nlisten: { https: 127.0.0.1:0 }\n");
+    let name = format!("antiphon-test-{}", std::process::id());
+    let address = std::os::unix::net::SocketAddr::from_abstract_name(&name).unwrap();
+    tells_the_service_manager(&place, &UnixDatagram::bind_addr(&address).unwrap(), &format!("@{name}"));
+}
+
+fn tells_the_service_manager(place: &Place, socket: &UnixDatagram, path: &str) {
     socket.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
     let told = || {
         let mut text = [0; 1024];
@@ -67,7 +81,7 @@ fn the_service_manager_is_told_when_it_serves_and_when_it_ends() {
         String::from_utf8_lossy(&text[..read]).trim().to_owned()
     };
     let mut command = antiphon(&place.config);
-    let child = command.env("NOTIFY_SOCKET", &path).arg("serve").stderr(Stdio::null()).spawn().unwrap();
+    let child = command.env("NOTIFY_SOCKET", path).arg("serve").stderr(Stdio::null()).spawn().unwrap();
     let running = Running(child);
     assert_eq!(told(), "READY=1");
     assert_eq!(place.run(&["status", "--check"]).0, 0, "it serves when it says so");

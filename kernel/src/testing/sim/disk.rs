@@ -199,6 +199,10 @@ impl Store for Disk {
         self.below.free_bytes()
     }
 
+    fn check_location(&self) -> Result<(), StoreError> {
+        self.below.check_location()
+    }
+
     fn place(&self) -> Result<Option<Vec<u8>>, StoreError> {
         self.below.place()
     }

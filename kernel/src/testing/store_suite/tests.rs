@@ -94,6 +94,10 @@ impl Store for Flawed {
         self.good.reopen()
     }
 
+    fn check_location(&self) -> Result<(), StoreError> {
+        self.good.check_location()
+    }
+
     fn place(&self) -> Result<Option<Vec<u8>>, StoreError> {
         self.good.place()
     }

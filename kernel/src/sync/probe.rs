@@ -1,0 +1,46 @@
+//! A peer that gives our own id is this node itself, or a copy of it. A question tells: a node that dialled itself receives it.
+
+use std::time::Duration;
+
+use super::peer_task::{IDENTIFY_DEADLINE, hard};
+use crate::health::ErrorCategory;
+use crate::ids::PeerName;
+use crate::log::LogView;
+use crate::protocol::{Delivery, FetchRequest, Heads, Known, PROTOCOL_MAX, RequestId, Scope};
+use crate::transport::{Link, TransportError};
+
+/// Finds out whether a peer that gave our own id is a copy of this node.
+///
+/// # Errors
+/// Category `double` if it is one. Where the peer does not answer, it counts as this node itself.
+pub(super) async fn must_be_this_node(
+    link: &dyn Link,
+    view: &LogView,
+    peer: &PeerName,
+    request: RequestId,
+) -> Result<(), TransportError> {
+    let local = view.local();
+    let question = FetchRequest {
+        request,
+        from: local.cortex_id,
+        to: local.cortex_id,
+        protocol: PROTOCOL_MAX,
+        after: None,
+        known: Known::Full(Heads::default()),
+        direct: Vec::new(),
+        max_events: 1,
+        max_bytes: 1,
+        wait: Duration::ZERO,
+        delivery: Delivery::Once,
+        scope: Scope::Origin(local.origin()),
+        withhold: Heads::default(),
+    };
+    let probe = view.doubles().probe(request);
+    let answered = hard(IDENTIFY_DEADLINE, link.fetch(&question, IDENTIFY_DEADLINE)).await.is_ok();
+    if !answered || probe.returned() {
+        return Ok(());
+    }
+    view.doubles().found_copy_at(peer);
+    let detail = "it gave this node's own id, and this node did not receive what it was asked";
+    Err(TransportError::new(ErrorCategory::Double, detail))
+}

@@ -1,0 +1,93 @@
+//! A thread of the log that ends by a fault is a failure that everybody sees, and that stays.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use antiphon_kernel::cortex::Cortex;
+use antiphon_kernel::event::Draft;
+use antiphon_kernel::store::{Batch, Durability, Family, KeyRange, KeyValue, Store, StoreError, Visitor};
+use antiphon_kernel::testing::MemoryStore;
+
+use crate::support::until;
+
+/// A store with a fault in its code.
+#[derive(Default)]
+struct Faulty {
+    below: MemoryStore,
+    commits: AtomicBool,
+    syncs: AtomicBool,
+}
+
+impl Store for Faulty {
+    fn get(&self, family: Family<'_>, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.below.get(family, key)
+    }
+
+    fn scan(&self, family: Family<'_>, range: KeyRange<'_>, visit: &mut Visitor<'_>) -> Result<(), StoreError> {
+        self.below.scan(family, range, visit)
+    }
+
+    fn last(&self, family: Family<'_>, prefix: &[u8]) -> Result<Option<KeyValue>, StoreError> {
+        self.below.last(family, prefix)
+    }
+
+    fn commit(&self, batch: &Batch, durability: Durability) -> Result<(), StoreError> {
+        assert!(!self.commits.load(Ordering::Relaxed), "a fault");
+        self.below.commit(batch, durability)
+    }
+
+    fn sync(&self) -> Result<(), StoreError> {
+        assert!(!self.syncs.load(Ordering::Relaxed), "a fault");
+        self.below.sync()
+    }
+
+    fn ensure_families(&self, names: &[&str]) -> Result<(), StoreError> {
+        self.below.ensure_families(names)
+    }
+
+    fn reopen(&self) -> Result<(), StoreError> {
+        self.below.reopen()
+    }
+
+    fn check(&self) -> Result<(), StoreError> {
+        self.below.check()
+    }
+}
+
+async fn start(store: &Arc<Faulty>, durability: Durability) -> Cortex {
+    Cortex::builder(Arc::clone(store) as Arc<dyn Store>).durability(durability).start().await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_thread_that_ended_is_a_failure() {
+    let store = Arc::new(Faulty::default());
+    let cortex = start(&store, Durability::Sync).await;
+    cortex.append(Draft::new("t", "before")).await.unwrap();
+    assert_eq!(cortex.view().failure(), None);
+    store.commits.store(true, Ordering::Relaxed);
+    cortex.append(Draft::new("t", "lost")).await.unwrap_err();
+    until("it is seen", || cortex.view().failure().is_some()).await;
+    let failure = cortex.view().failure().unwrap();
+    assert!(failure.contains("the log thread ended by a fault"), "{failure}");
+    cortex.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sync_thread_that_ended_is_a_failure_and_ends_acknowledgements() {
+    let store = Arc::new(Faulty::default());
+    let cortex = start(&store, Durability::Relaxed).await;
+    cortex.append(Draft::new("t", "before")).await.unwrap();
+    until("it is durable", || cortex.view().head().seq.get() == 1).await;
+    store.syncs.store(true, Ordering::Relaxed);
+    // Acknowledged before the disk was asked, as relaxed appends are.
+    let _ = cortex.append(Draft::new("t", "relaxed")).await;
+    until("it is seen", || cortex.view().failure().is_some()).await;
+    let failure = cortex.view().failure().unwrap();
+    assert!(failure.contains("the sync thread ended by a fault"), "{failure}");
+    // What is appended from now on would never become durable, whatever the disk says.
+    store.syncs.store(false, Ordering::Relaxed);
+    let refused = cortex.append(Draft::new("t", "after")).await.unwrap_err();
+    assert!(refused.to_string().contains("ended by a fault"), "{refused}");
+    assert!(cortex.view().failure().is_some(), "and nothing hides it");
+    cortex.stop().await;
+}
