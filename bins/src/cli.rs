@@ -106,6 +106,11 @@ pub(crate) enum Command {
         /// sync, publish or subscribe.
         mode: FederationMode,
     },
+    /// Begin a new epoch when the last event id is far ahead.
+    ///
+    /// Appends are refused while the last event id is more than 24 hours ahead of the clock. If the clock is right now, this
+    /// ends that: event ids go on from the clock. It uses one of the 1,024 origins.
+    NewEpoch,
     /// Read the whole log and check it against itself, or against a peer's.
     Verify {
         /// Compare all histories with those of this peer instead, by their digests; the node must be serving.
@@ -224,12 +229,32 @@ pub(crate) enum ForkCommand {
         limit: Option<usize>,
     },
     /// End one here: keep this version, and set the other aside with all that depends on it.
-    Resolve {
-        /// The version's digest as `antiphon fork list` prints it, or at least its first 8 digits. `owner` ends every fork of
-        /// which this node knows the version that the origin's own cortex holds, and keeps that one.
-        #[arg(long, value_name = "DIGEST")]
-        keep: String,
+    Resolve(ForkResolveArgs),
+    /// Append the events again that this node wrote and set aside.
+    ///
+    /// They get new ids, and supersede nothing that was written meanwhile. Each comes back once. Every node brings its own
+    /// back: with --all on several nodes, events would come back several times.
+    BringBack {
+        /// Also those that other nodes wrote; on one node only.
+        #[arg(long)]
+        all: bool,
     },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ForkResolveArgs {
+    /// Only forks of this origin, or of those that begin so.
+    pub(crate) origin: Option<String>,
+    /// The version's digest as `antiphon fork list` prints it, or at least its first 8 digits. `owner` ends every fork of
+    /// which this node knows the version that the origin's own cortex holds, and keeps that one.
+    #[arg(long, value_name = "DIGEST", required_unless_present = "follow", conflicts_with = "follow")]
+    pub(crate) keep: Option<String>,
+    /// Keep what this peer holds, in every fork with it.
+    #[arg(long, value_name = "PEER")]
+    pub(crate) follow: Option<PeerName>,
+    /// Say what would be set aside and what the other choice costs; change nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
 }
 
 #[derive(Debug, Subcommand)]

@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 
 use crate::admin::Backend;
 use crate::chain::told;
-use crate::commands::show;
+use crate::commands::{self, show};
 use crate::config::NodeConfig;
 use crate::expiry;
 use crate::exposed::is_open_to_others;
@@ -265,7 +265,20 @@ async fn node(config: &NodeConfig, serves: bool, findings: &mut Findings) -> Opt
         );
     }
     if let Some(change) = status["epoch_change"].as_object() {
-        findings.ok("epoch", format!("changed on {}: {}", text(&change["at"]), text(&change["reason"])));
+        let says = format!("changed on {}: {}", text(&change["at"]), show::epoch_reason(&status["epoch_change"]));
+        match change["peer"].as_str() {
+            None => findings.ok("epoch", says),
+            Some(peer) => {
+                let remedy = format!(
+                    "if this node was neither copied nor set back, that peer or one that it pulls makes events up: `antiphon pause-peer {peer}`"
+                );
+                findings.add("epoch", Level::Warn, says, &remedy);
+            }
+        }
+    }
+    for says in show::claimed(&status) {
+        let (says, remedy) = says.split_once("; ").unwrap_or((says.as_str(), ""));
+        findings.add("epoch", Level::Warn, says, remedy);
     }
     if let Some(says) = show::doubles(&status) {
         findings.add("identity", Level::Fail, says, antiphon_kernel::doubles::REMEDY);
@@ -281,6 +294,10 @@ async fn node(config: &NodeConfig, serves: bool, findings: &mut Findings) -> Opt
     }
     if let Some(1..) = status["forks"].as_u64() {
         findings.add("forks", Level::Fail, format!("{} are not resolved", status["forks"]), "`antiphon fork list`");
+    }
+    for says in commands::forks::suspected(&status) {
+        let (says, remedy) = says.split_once("; ").unwrap_or((says.as_str(), ""));
+        findings.add("forks", Level::Fail, says, remedy);
     }
     for replayer in status["replayers"].as_array().into_iter().flatten() {
         let check = format!("replayer {}", text(&replayer["name"]));

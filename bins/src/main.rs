@@ -11,6 +11,7 @@ mod dev_certs;
 mod doctor;
 mod expiry;
 mod exposed;
+mod forks;
 mod hidden;
 mod input;
 mod links;

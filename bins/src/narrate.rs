@@ -12,8 +12,8 @@ const RECENT: usize = 20;
 
 #[derive(Debug, Default)]
 pub(crate) struct Narrator {
-    /// Each peer's error and how often it had failed, when it was told of last.
-    told: BTreeMap<String, (String, u64)>,
+    /// Each peer's error, how often it had failed, and what was to be done, when it was told of last.
+    told: BTreeMap<String, (String, u64, String)>,
     states: BTreeMap<String, String>,
     recent: VecDeque<String>,
 }
@@ -25,6 +25,7 @@ impl Narrator {
         for peer in peers.as_array().into_iter().flatten() {
             let text = |key: &str| peer[key].as_str().unwrap_or_default().to_owned();
             let (name, state, error) = (text("name"), text("state"), text("last_error"));
+            let remedy = text("remedy");
             let failures = peer["consecutive_failures"].as_u64().unwrap_or(0);
             let before = self.states.insert(name.clone(), state.clone());
             match self.told.get(&name) {
@@ -35,16 +36,16 @@ impl Narrator {
                     let how = if reached { "reachable again".to_owned() } else { state.replace('_', " ") };
                     news.push(format!("{name} is {how}"));
                 }
-                Some((known, times)) if *known == error => {
+                Some((known, times, what)) if *known == error && *what == remedy => {
                     // Each tenth time: whoever watches has read it.
                     if failures >= times.saturating_add(10) {
                         news.push(format!("{name} still failing: {error}, {failures} times in a row"));
-                        self.told.insert(name, (error, failures));
+                        self.told.insert(name, (error, failures, remedy));
                     }
                 }
                 _ if !error.is_empty() => {
                     news.extend(explain(peer));
-                    self.told.insert(name, (error, failures));
+                    self.told.insert(name, (error, failures, remedy));
                 }
                 _ => {
                     if before.as_ref() != Some(&state) {

@@ -1,6 +1,5 @@
 //! The node: a cortex on RocksDB, and what commands may ask of it, whether it serves or not.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
@@ -9,10 +8,9 @@ use antiphon_https::{HttpsOptions, HttpsTransport};
 use antiphon_kernel::config::{FederationMode, PeerMode, SharedKey};
 use antiphon_kernel::cortex::{Cortex, WaitFor};
 use antiphon_kernel::cursor::Seq;
-use antiphon_kernel::digest::Digest;
 use antiphon_kernel::event::{Draft, from_cloud_event};
 use antiphon_kernel::ids::{EventId, Origin, PeerName};
-use antiphon_kernel::log::{AppendError, Appended, Context as Seen, Fork, LogEntry, events_beside, read_pin, verify};
+use antiphon_kernel::log::{AppendError, Appended, Context as Seen, LogEntry, events_beside, read_pin, verify};
 use antiphon_kernel::replay::{self, Conflict, OnFailure, ReplayHandle};
 use antiphon_kernel::state::PeerState;
 use antiphon_kernel::store::{Durability, Store, StoreError, StoreErrorKind};
@@ -30,7 +28,7 @@ use crate::listen::Servers;
 use crate::monitor::history::History;
 use crate::monitor::snapshot::Traffic;
 use crate::view::{self, View};
-use crate::{backup, expiry, reload, status};
+use crate::{backup, expiry, forks, reload, status};
 
 /// What a command asks of a node.
 #[derive(Debug, Serialize, Deserialize)]
@@ -88,6 +86,8 @@ pub(crate) enum Ask {
     SetMode {
         mode: FederationMode,
     },
+    /// Begin a new epoch, where ids cannot be made under this one.
+    NewEpoch,
     Verify,
     Compare {
         peer: PeerName,
@@ -101,9 +101,10 @@ pub(crate) enum Ask {
         skip: usize,
         limit: usize,
     },
-    ForkResolve {
-        /// A digest, or enough of its beginning; or `owner`.
-        keep: String,
+    ForkResolve(forks::Wanted),
+    /// Append again what was set aside: what this node wrote, or all.
+    ForkBringBack {
+        all: bool,
     },
 }
 
@@ -175,9 +176,6 @@ const MODE_KEY: &str = "federation-mode";
 
 /// The most bytes of events that one answer to a command brings.
 const PAGE_BYTES: usize = 4 << 20;
-
-/// What `fork resolve --keep` takes for the owner's own version, of every fork.
-const OWNER: &str = "owner";
 
 const PEER_MODE: &str = "peer-mode/";
 
@@ -400,6 +398,11 @@ impl Node {
             }
             Ask::SetPeerMode { name, mode } => self.set_peer_mode(&name, mode).await,
             Ask::SetMode { mode } => self.set_mode(mode).await,
+            Ask::NewEpoch => {
+                let from = self.cortex.view().local().epoch;
+                let identity = self.cortex.log().new_epoch().await?;
+                Ok(json!({ "from": from.to_string(), "epoch": identity.epoch.to_string() }))
+            }
             Ask::Verify => {
                 let view = self.cortex.view().clone();
                 let report = tokio::task::spawn_blocking(move || verify(&view)).await??;
@@ -425,7 +428,7 @@ impl Node {
                     bail!("no node serves this store, so no peer is asked; start `antiphon serve`");
                 }
                 let compared = self.cortex.syncer().compare(&peer).await?;
-                let known: Vec<_> = self.forks()?.into_iter().filter(|fork| fork.peer == peer).collect();
+                let known: Vec<_> = forks::known(self)?.into_iter().filter(|fork| fork.peer == peer).collect();
                 let told = |&(origin, result): &(Origin, Compared)| {
                     // What was decided for and is held by neither differs all the same: nothing of it crosses.
                     let fork = known.iter().find(|fork| fork.origin == origin);
@@ -438,15 +441,13 @@ impl Node {
                 let (store, log) = (Arc::clone(&self.store), self.cortex.view().clone());
                 Ok(json!(tokio::task::spawn_blocking(move || backup::make(&store, &log, &to)).await??))
             }
-            Ask::ForkList => {
-                Ok(Value::Array(self.forks()?.iter().map(|fork| self.fork_json(fork)).collect::<Result<_>>()?))
-            }
+            Ask::ForkList => forks::list(self).await,
             Ask::ForkEvidence { skip, limit } => {
                 let events = events_beside(&*self.store, skip, limit.min(1000), PAGE_BYTES)?;
                 Ok(Value::Array(events.iter().map(|entry| entry.to_cloud_event()).collect::<Result<_, _>>()?))
             }
-            Ask::ForkResolve { keep } if keep == OWNER => self.resolve_by_owner().await,
-            Ask::ForkResolve { keep } => self.resolve_fork(&keep).await,
+            Ask::ForkResolve(wanted) => forks::resolve(self, wanted).await,
+            Ask::ForkBringBack { all } => forks::bring_back(self, all).await,
         }
     }
 
@@ -484,69 +485,6 @@ impl Node {
         })
     }
 
-    fn forks(&self) -> Result<Vec<Fork>> {
-        Ok(antiphon_kernel::log::forks(&*self.store)?)
-    }
-
-    fn fork_json(&self, fork: &Fork) -> Result<Value> {
-        let view = self.cortex.view();
-        Ok(json!({
-            "origin": fork.origin.to_string(),
-            "from": fork.from,
-            "ours": fork.ours.to_string(),
-            // What was decided for may not have come yet, or be held by nobody any more.
-            "held": view.chain_digest(fork.origin, fork.from)? == Some(fork.ours),
-            "own": fork.origin.cortex() == view.local().cortex_id,
-            "theirs": fork.theirs.to_string(),
-            "peer": fork.peer,
-            "holder": fork.holder,
-            "by_owner": fork.by_owner(),
-            "since": fork.since.to_string(),
-        }))
-    }
-
-    /// Ends every fork whose owner's own version is known here, for that one.
-    async fn resolve_by_owner(&self) -> Result<Value> {
-        let (forks, own) = (self.forks()?, self.cortex.view().local().cortex_id);
-        if forks.is_empty() {
-            bail!("there is no fork to resolve");
-        }
-        let versions: BTreeSet<Digest> = forks.iter().filter_map(|fork| fork.owners(own)).collect();
-        let mut resolved = Vec::new();
-        for version in versions {
-            // One that went with another is over already.
-            if self.forks()?.iter().any(|fork| [fork.ours, fork.theirs].contains(&version)) {
-                resolved.push(self.resolve_to(version).await?);
-            }
-        }
-        let left = forks.iter().filter(|fork| fork.owners(own).is_none());
-        let left: BTreeSet<_> = left.map(|fork| format!("{}:{}", fork.origin, fork.from)).collect();
-        if resolved.is_empty() {
-            bail!(
-                "of none of the {} forks the owner's own version is known here, since relays alone were met; run this where it is, or \
-                 choose a digest from `antiphon fork list`",
-                forks.len()
-            );
-        }
-        Ok(json!({ "resolved": resolved, "left": left }))
-    }
-
-    async fn resolve_fork(&self, keep: &str) -> Result<Value> {
-        self.resolve_to(one_of(keep, self.forks()?.iter().flat_map(|fork| [fork.ours, fork.theirs]))?).await
-    }
-
-    async fn resolve_to(&self, keep: Digest) -> Result<Value> {
-        let resolved = self.cortex.resolve_fork(keep).await?;
-        let held = self.cortex.view().chain_digest(resolved.origin, resolved.from)? == Some(keep);
-        Ok(json!({
-            "held": held,
-            "origin": resolved.origin.to_string(),
-            "from": resolved.from,
-            "kept": keep.to_string(),
-            "set_aside": resolved.set_aside,
-        }))
-    }
-
     fn view(&self) -> Result<&ReplayHandle> {
         self.cortex.replayers().first().context("the node has no view")
     }
@@ -569,7 +507,7 @@ impl Node {
         for conflict in self.open_conflicts().await? {
             let events: Result<Vec<_>> =
                 conflict.events.iter().map(|(_, id)| Ok(self.entry_of(*id)?.to_cloud_event()?)).collect();
-            found.push(json!({ "subject": conflict.subject, "events": events? }));
+            found.push(json!({ "subject": conflict.subject, "events": events?, "more": conflict.more }));
         }
         Ok(Value::Array(found))
     }
@@ -609,7 +547,7 @@ impl Node {
         let appended = self.cortex.log().append(vec![draft], Seen::Seen(conflict.context())).await?;
         let appended = appended.first().context("nothing was appended")?;
         self.replayed(appended.seq).await;
-        Ok(json!({ "id": appended.id, "seq": appended.seq.get(), "superseded": ids }))
+        Ok(json!({ "id": appended.id, "seq": appended.seq.get(), "superseded": ids, "left": conflict.more }))
     }
 
     fn replay_list(&self) -> Result<Value> {
@@ -783,20 +721,4 @@ fn spend_overrides(store: &dyn Store, config: &mut antiphon_kernel::config::Conf
         }
     }
     Ok(spent)
-}
-
-/// The one that begins so.
-fn one_of(text: &str, known: impl Iterator<Item = Digest>) -> Result<Digest> {
-    let known: BTreeSet<String> = known.map(|digest| digest.to_string()).collect();
-    let all =
-        || if known.is_empty() { "none".to_owned() } else { known.iter().cloned().collect::<Vec<_>>().join(", ") };
-    if text.len() < 8 {
-        bail!("`{text}` is too short; give at least 8 digits of one of: {}", all());
-    }
-    let mut found = known.iter().filter(|digest| digest.starts_with(&text.to_lowercase()));
-    match (found.next(), found.next()) {
-        (Some(one), None) => Ok(one.parse()?),
-        (None, _) => bail!("no fork that is known here has a version {text}; known are: {}", all()),
-        (Some(_), Some(_)) => bail!("{text} is the beginning of several versions; give more of it: {}", all()),
-    }
 }

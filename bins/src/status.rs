@@ -1,14 +1,18 @@
 //! How a node and its peers fare, as JSON: for commands, the status page, and other programs.
 
+use std::collections::BTreeMap;
+
 use antiphon_kernel::condition::Condition;
 use antiphon_kernel::doubles::Double;
-use antiphon_kernel::log::read_epoch_change;
+use antiphon_kernel::ids::{Origin, PeerName};
+use antiphon_kernel::log::{claimed_epochs as claimed, read_epoch_change, read_epoch_peer};
 use antiphon_kernel::state::PeerState;
 use antiphon_kernel::time::Timestamp;
 use anyhow::Result;
 use serde_json::{Value, json};
 
 use crate::chain::told;
+use crate::forks;
 use crate::node::Node;
 
 /// So many peers are listed on the page, those that need attention first.
@@ -20,7 +24,8 @@ pub(crate) fn of(node: &Node) -> Result<Value> {
     let peers = node.peers()?;
     let floor = node.cortex().syncer().min_free();
     let mut status = about(node, now)?;
-    status["peers"] = peers.iter().map(|peer| peer_json(peer, floor, now)).collect();
+    let suspects = forks::suspects(node)?;
+    status["peers"] = peers.iter().map(|peer| peer_json(peer, floor, now, &suspects)).collect();
     if !node.is_serving() {
         // Nobody pulls them, whatever is configured: what state they would be in is not known.
         for peer in status["peers"].as_array_mut().into_iter().flatten() {
@@ -35,7 +40,7 @@ pub(crate) fn page(node: &Node) -> String {
     let now = Timestamp::now();
     let made = node.peers().and_then(|mut peers| {
         let mut status = about(node, now)?;
-        let mut states = std::collections::BTreeMap::<&str, u32>::new();
+        let mut states = BTreeMap::<&str, u32>::new();
         for peer in &peers {
             *states.entry(Condition::of(peer, now).as_str()).or_default() += 1;
         }
@@ -43,8 +48,9 @@ pub(crate) fn page(node: &Node) -> String {
         status["peers_by_state"] = json!(states);
         peers.sort_by_key(|peer| (Condition::of(peer, now), peer.name.clone()));
         let floor = node.cortex().syncer().min_free();
+        let suspects = forks::suspects(node)?;
         let listed = peers.iter().take(PAGE_PEERS).map(|peer| {
-            let mut told = peer_json(peer, floor, now);
+            let mut told = peer_json(peer, floor, now, &suspects);
             told["lag_history"] = json!(node.history().of(&peer.name));
             told
         });
@@ -59,6 +65,7 @@ fn about(node: &Node, now: Timestamp) -> Result<Value> {
     let view = cortex.view();
     let identity = view.identity(now);
     let change = read_epoch_change(&**view.store())?;
+    let epoch_peer = read_epoch_peer(&**view.store())?;
     let replayers: Vec<_> = cortex.replayers().iter().map(|replayer| replayer.status()).collect();
     Ok(json!({
         "name": identity.name,
@@ -66,8 +73,9 @@ fn about(node: &Node, now: Timestamp) -> Result<Value> {
         "epoch": identity.epoch.to_string(),
         "epoch_change": change.map(|change| json!({
             "from": change.from.to_string(), "why": change.why, "reason": change.why.to_string(),
-            "at": change.at.to_string(),
+            "at": change.at.to_string(), "peer": epoch_peer,
         })),
+        "claimed_epochs": claimed_epochs(node)?,
         "version": identity.version,
         "serving": node.is_serving(),
         "mode": cortex.service().mode(),
@@ -109,12 +117,24 @@ fn doubles(node: &Node) -> Vec<Value> {
     view.doubles().list().into_iter().map(one).collect()
 }
 
+/// Epochs under this node's id that came from peers, that its store did not begin, and of which events are in the log.
+fn claimed_epochs(node: &Node) -> Result<Vec<Value>> {
+    let view = node.cortex().view();
+    let (cortex, heads) = (view.local().cortex_id, view.heads());
+    let told = claimed(&**view.store())?.into_iter().filter_map(|claimed| {
+        let events = heads.get(Origin::new(cortex, claimed.epoch))?.counter;
+        let (epoch, since) = (claimed.epoch.to_string(), claimed.since.to_string());
+        Some(json!({ "epoch": epoch, "peer": claimed.peer, "since": since, "events": events }))
+    });
+    Ok(told.collect())
+}
+
 /// Until which day the certificate holds that is shown.
 pub(crate) fn certificate_until(node: &Node) -> Option<String> {
     Some(jiff::Timestamp::from_second(node.certificate_until()?).ok()?.strftime("%F").to_string())
 }
 
-fn peer_json(peer: &PeerState, floor: u64, now: Timestamp) -> Value {
+fn peer_json(peer: &PeerState, floor: u64, now: Timestamp, suspects: &BTreeMap<PeerName, usize>) -> Value {
     let error = peer.health.last_error;
     let state = Condition::of(peer, now);
     let (reason, remedy) = match (error, state) {
@@ -122,7 +142,7 @@ fn peer_json(peer: &PeerState, floor: u64, now: Timestamp) -> Value {
             Some(format!("{} is not pulled: the disk here has less than {} MiB left", peer.name, floor >> 20)),
             Some("free some space, or set `node.min_free_mib` lower"),
         ),
-        (Some(error), _) => (Some(format!("{} {}", peer.name, error.reason())), Some(error.remedy())),
+        (Some(error), _) => (Some(format!("{} {}", peer.name, error.reason())), peer.health.remedy(now)),
         (None, _) => (None, None),
     };
     json!({
@@ -144,6 +164,7 @@ fn peer_json(peer: &PeerState, floor: u64, now: Timestamp) -> Value {
         "reason": reason,
         "remedy": remedy,
         "received_events": peer.received.events,
+        "suspect_forks": suspects.get(&peer.name).copied().unwrap_or(0),
     })
 }
 

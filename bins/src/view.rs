@@ -1,7 +1,7 @@
 //! The node's own replayer: the newest event of each subject.
 
 use antiphon_kernel::event::Event;
-use antiphon_kernel::replay::{EventReplayer, OnFailure, Projection, ReplayError, ReplayOptions, Standing};
+use antiphon_kernel::replay::{EventReplayer, OnFailure, Projection, ReplayError, ReplayOptions, Standing, weight};
 use antiphon_kernel::store::{Family, KeyRange, Store, StoreError};
 use serde_json::{Value, json};
 
@@ -20,10 +20,6 @@ pub(crate) const NAME: &str = "view";
 
 /// weight (8) ‖ id (16) ‖ JSON.
 const HEAD: usize = 24;
-
-fn weight(event: &Event) -> u64 {
-    event.vclock.iter().fold(0_u64, |sum, (_, counter)| sum.saturating_add(counter))
-}
 
 impl EventReplayer for View {
     fn name(&self) -> &'static str {

@@ -1,6 +1,7 @@
 //! How a peer fares, in types: no free text is kept, none can leak.
 
 use std::fmt;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -100,6 +101,8 @@ categories! {
     Configuration = 23, "configuration", "cannot be dialled as it is configured", "run `antiphon config check`";
     /// Its log no longer reaches back to our cursor. Retried after back-off.
     TooOld = 24, "too_old", "no longer holds what we would need next", "bring this node up from another peer that still has it";
+    /// It differs in more histories than a question can name. Retried after back-off.
+    TooManyForks = 26, "too_many_forks", "differs from this node in more than 64 histories", "end the forks with it: `antiphon fork list` says how, and which peer brought the other versions";
     /// The task that pulls it ended by a fault of this program's. Not retried until restart.
     Fault = 25, "fault", "is not pulled any more: the task that did so ended by a fault", "restart this node, and report a bug with its log";
     /// It runs with our own identity, and is not ourselves. Retried after back-off.
@@ -111,6 +114,13 @@ impl ErrorCategory {
     #[must_use]
     pub const fn halts(self) -> bool {
         matches!(self, Self::Rollback | Self::Configuration | Self::Fault)
+    }
+
+    /// Whether it may be what an operator does just now, on either side, such as resolving a fork: then it passes within
+    /// seconds, and only what lasts is a reason to report a bug.
+    #[must_use]
+    pub const fn may_pass(self) -> bool {
+        matches!(self, Self::Protocol | Self::Fork)
     }
 
     /// Whether the peer was reached and one side says no, so that waiting mends nothing; otherwise it was not reached, or
@@ -134,6 +144,7 @@ impl ErrorCategory {
             | Self::Protocol
             | Self::Version
             | Self::Fork
+            | Self::TooManyForks
             | Self::NotServing
             | Self::TooManyOrigins
             | Self::Rollback
@@ -154,6 +165,11 @@ impl fmt::Display for ErrorCategory {
     }
 }
 
+/// A failure that may pass is one to act on once it lasts so long.
+pub const LASTING: Duration = Duration::from_secs(5);
+/// What is said of it before.
+const PASSING: &str = "it is tried again; while a fork is resolved that passes within seconds";
+
 /// A peer's health, kept across restarts.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PeerHealth {
@@ -167,6 +183,9 @@ pub struct PeerHealth {
     pub last_failure: Option<Timestamp>,
     /// The kind of the last failure, while it lasts.
     pub last_error: Option<ErrorCategory>,
+    /// When the first failure of this kind in a row was; of a process before this one, the last.
+    #[serde(default)]
+    pub failing_since: Option<Timestamp>,
 }
 
 impl PeerHealth {
@@ -176,16 +195,28 @@ impl PeerHealth {
         self.last_success = Some(now);
         self.consecutive_failures = 0;
         self.last_error = None;
+        self.failing_since = None;
         recovered
     }
 
     /// An exchange failed. True if it failed otherwise than the one before, so that it deserves a full explanation.
     pub fn failed(&mut self, now: Timestamp, category: ErrorCategory) -> bool {
         let news = self.last_error != Some(category);
+        if news {
+            self.failing_since = Some(now);
+        }
         self.consecutive_failures = self.consecutive_failures.saturating_add(1);
         self.last_failure = Some(now);
         self.last_error = Some(category);
         news
+    }
+
+    /// What to do about the last failure, while it lasts: at first nothing, where it may pass.
+    #[must_use]
+    pub fn remedy(&self, now: Timestamp) -> Option<&'static str> {
+        let error = self.last_error?;
+        let lasts = self.failing_since.is_some_and(|since| now.saturating_since(since) >= LASTING);
+        Some(if error.may_pass() && !lasts { PASSING } else { error.remedy() })
     }
 }
 
@@ -203,6 +234,24 @@ mod tests {
             assert!(!category.reason().is_empty() && !category.remedy().is_empty());
         }
         assert_eq!(ErrorCategory::from_code(0), None);
+    }
+
+    #[test]
+    fn a_bug_is_to_be_reported_only_of_what_lasts() {
+        let mut health = PeerHealth::default();
+        let at = |seconds: i64| Timestamp::from_micros(seconds * 1_000_000);
+        assert_eq!(health.remedy(at(0)), None);
+        for category in [ErrorCategory::Fork, ErrorCategory::Protocol] {
+            health.failed(at(10), category);
+            health.failed(at(14), category);
+            assert!(!health.remedy(at(14)).unwrap().contains("report a bug"), "{category}");
+            assert_eq!(health.remedy(at(15)), Some(category.remedy()), "{category}");
+        }
+        health.succeeded(at(16));
+        health.failed(at(17), ErrorCategory::Protocol);
+        assert_ne!(health.remedy(at(18)), Some(ErrorCategory::Protocol.remedy()));
+        health.failed(at(18), ErrorCategory::Auth);
+        assert_eq!(health.remedy(at(18)), Some(ErrorCategory::Auth.remedy()));
     }
 
     #[test]

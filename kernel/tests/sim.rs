@@ -4,7 +4,7 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use antiphon_kernel::testing::sim::{Found, run};
+use antiphon_kernel::testing::sim::{Found, Scenario, run, run_as};
 
 const SEEDS: u64 = 500;
 
@@ -80,6 +80,28 @@ fn every_invariant_holds_in_every_run() {
             found.cut_streams,
         ];
         assert!(rare.iter().all(|&times| times >= 20), "too rare to be tested: {found:?}");
+    }
+}
+
+/// What nothing prevents before events are signed: one liar cuts honest nodes off from one another, by as many forks as no
+/// question can name. It is named, and all agree once operators decided. `ANTIPHON_SEED` repeats one seed.
+#[test]
+fn a_liar_that_goes_on_with_sixty_six_chains_is_named_and_got_over() {
+    let seeds = number("ANTIPHON_SEED").map_or(0..16, |seed| seed..seed + 1);
+    let mut found = Found::default();
+    for seed in seeds.clone() {
+        match run_as(seed, Scenario::Flood) {
+            Ok(report) => {
+                println!("seed {seed}: honest nodes cut off: {}", report.found.cut_off);
+                found.add(&report.found);
+            }
+            Err(failure) => panic!(
+                "{failure}\nor rather: ANTIPHON_SEED={seed} cargo test -p antiphon-kernel --test sim a_liar_that_goes_on_with"
+            ),
+        }
+    }
+    if seeds.end > seeds.start + 1 {
+        assert!(found.flooded > 0 && found.cut_off > 0 && found.liars_named > 0, "too rare to be tested: {found:?}");
     }
 }
 

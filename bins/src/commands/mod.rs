@@ -2,6 +2,7 @@
 
 mod append;
 mod demo;
+pub(crate) mod forks;
 mod serve;
 pub(crate) mod show;
 
@@ -21,7 +22,7 @@ use tokio::io::AsyncReadExt as _;
 
 use crate::admin::Backend;
 use crate::chain::told;
-use crate::cli::{BenchCommand, Cli, Command, ConfigCommand, ForkCommand, InitArgs, ReplayCommand, ResolveArgs};
+use crate::cli::{BenchCommand, Cli, Command, ConfigCommand, InitArgs, ReplayCommand, ResolveArgs};
 use crate::config::{self, NodeConfig};
 use crate::narrate::Narrator;
 use crate::node::Ask;
@@ -85,6 +86,15 @@ pub(crate) async fn run(cli: Cli) -> Result<()> {
             done(answer, json, &text)
         }
         Command::Verify { repair: true, .. } => repair(file, json).await,
+        Command::NewEpoch => {
+            let answer = ask(file, Ask::NewEpoch).await?;
+            let text = format!(
+                "epoch {} follows {}; event ids go on from this node's clock",
+                text_of(&answer["epoch"]),
+                text_of(&answer["from"])
+            );
+            done(answer, json, &text)
+        }
         Command::Verify { peer: Some(peer), .. } => {
             let compared = ask(file, Ask::Compare { peer: peer.clone() }).await?;
             show::compared(&compared, &peer, json)
@@ -103,21 +113,7 @@ pub(crate) async fn run(cli: Cli) -> Result<()> {
             done(made, json, &text)
         }
         Command::Restore { from } => restore(file, &from, json).await,
-        Command::Fork { command: ForkCommand::List } => show::forks(&ask(file, Ask::ForkList).await?, json),
-        Command::Fork { command: ForkCommand::Evidence { limit } } => evidence(file, limit.unwrap_or(usize::MAX)).await,
-        Command::Fork { command: ForkCommand::Resolve { keep } } => {
-            let answer = ask(file, Ask::ForkResolve { keep }).await?;
-            let text = match answer["resolved"].as_array() {
-                None => resolved_fork(&answer),
-                Some(each) => {
-                    let left = answer["left"].as_array().into_iter().flatten().map(|fork| {
-                        format!("of {} the owner's own version is not known here: choose a digest", text_of(fork))
-                    });
-                    each.iter().map(resolved_fork).chain(left).collect::<Vec<_>>().join("\n")
-                }
-            };
-            done(answer, json, &text)
-        }
+        Command::Fork { command } => forks::run(file, command, json).await,
         Command::Digest { by_origin } => show::digest(&ask(file, Ask::Digest).await?, by_origin, json),
         Command::Key => show::line(&new_key()?),
         Command::DevCerts { dir, names, host } => {
@@ -144,25 +140,6 @@ pub(crate) async fn run(cli: Cli) -> Result<()> {
         Command::Bench { command: BenchCommand::Idle(args) } => bench::idle::run(args, json).await,
         Command::Bench { command: BenchCommand::Catchup(args) } => bench::catchup::run(args, json).await,
         Command::Bench { command: BenchCommand::Side(args) } => bench::side::run(args).await,
-    }
-}
-
-/// How a fork ended here, for people.
-fn resolved_fork(answer: &Value) -> String {
-    let (origin, from, aside) = (text_of(&answer["origin"]), &answer["from"], &answer["set_aside"]);
-    match (aside.as_u64(), &answer["held"]) {
-        (Some(0), Value::Bool(false)) => format!(
-            "this node holds neither version of {origin} from {from} on, and waits for the one that was decided for; if no \
-             node's `antiphon fork list` shows that one as held, decide for one that is"
-        ),
-        (Some(0), _) => format!(
-            "this node keeps its version of {origin} from {from} on; resolve it with the same digest where the other \
-             version is held"
-        ),
-        _ => format!(
-            "{aside} events left the log, from {origin}:{from} on, and are kept as evidence; the version that was \
-             kept comes from the peers that hold it, and the replayers begin again"
-        ),
     }
 }
 
@@ -366,11 +343,14 @@ async fn resolve(file: &Path, args: ResolveArgs, json: bool) -> Result<()> {
     let subject = args.subject.clone();
     let answer = ask(file, Ask::Resolve { subject, take: args.take, replacement }).await?;
     let count = answer["superseded"].as_array().map_or(0, Vec::len);
-    let text = format!(
+    let mut text = format!(
         "`{}` is resolved: {} supersedes {count} events",
         args.subject,
         answer["id"].as_str().unwrap_or_default()
     );
+    if let Some(1..) = answer["left"].as_u64() {
+        text.push_str(&format!("; {} more stay in conflict, see `antiphon conflicts`", answer["left"]));
+    }
     done(answer, json, &text)
 }
 

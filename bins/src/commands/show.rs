@@ -40,7 +40,7 @@ pub(super) fn lines(values: &Value) -> Result<()> {
     values.as_array().into_iter().flatten().try_for_each(|value| line(&value.to_string()))
 }
 
-fn text(value: &Value) -> String {
+pub(super) fn text(value: &Value) -> String {
     match value {
         Value::Null => "-".to_owned(),
         Value::String(text) => printable(text),
@@ -97,8 +97,14 @@ pub(super) fn overview(status: &Value) -> Result<()> {
         text(&status["digest"])
     ))?;
     if let Some(change) = status["epoch_change"].as_object() {
-        line(&format!("epoch {} since {}: {}", text(&status["epoch"]), text(&change["at"]), text(&change["reason"])))?;
+        line(&format!(
+            "epoch {} since {}: {}",
+            text(&status["epoch"]),
+            text(&change["at"]),
+            epoch_reason(&status["epoch_change"])
+        ))?;
     }
+    claimed(status).try_for_each(|says| line(&style(says).yellow().to_string()))?;
     if let Some(why) = status["read_only"].as_str() {
         line(&style(format!("READ-ONLY: {}", printable(why))).red().bold().to_string())?;
     }
@@ -123,6 +129,7 @@ pub(super) fn overview(status: &Value) -> Result<()> {
     if let Some(1..) = status["forks"].as_u64() {
         line(&style(format!("{} forks; `antiphon fork list` shows them", status["forks"])).yellow().to_string())?;
     }
+    super::forks::suspected(status).try_for_each(|says| line(&style(says).yellow().to_string()))?;
     if let Some(1..) = status["conflicts"].as_u64() {
         line(&format!("{} conflicts; `antiphon conflicts` shows them", status["conflicts"]))?;
     }
@@ -171,40 +178,32 @@ pub(crate) fn many_origins(status: &Value) -> Option<String> {
     ))
 }
 
+/// Why the epoch changed last, and which peer showed that it had to.
+pub(crate) fn epoch_reason(change: &Value) -> String {
+    let reason = text(&change["reason"]);
+    match change["peer"].as_str() {
+        Some(peer) => format!("{reason} (shown by {})", printable(peer)),
+        None => reason,
+    }
+}
+
+/// Epochs under this node's id that it did not begin, with what to do.
+pub(crate) fn claimed(status: &Value) -> impl Iterator<Item = String> {
+    status["claimed_epochs"].as_array().into_iter().flatten().map(|claimed| {
+        let peer = text(&claimed["peer"]);
+        format!(
+            "{peer} brought {} events under this node's id, of epoch {}, which this store did not begin; if no backup from before that epoch \
+             was restored here, the events are made up: stop pulling that peer with `antiphon pause-peer {peer}`",
+            claimed["events"],
+            text(&claimed["epoch"])
+        )
+    })
+}
+
 /// That the last reload was refused, if it was.
 pub(crate) fn reload_refused(status: &Value) -> Option<String> {
     let why = printable(&status["reload_refused"].as_str()?.replace('\n', "; "));
     Some(format!("the last reload was refused, and the configuration from before goes on: {why}"))
-}
-
-pub(super) fn forks(forks: &Value, json: bool) -> Result<()> {
-    if json {
-        return lines(forks);
-    }
-    let list = forks.as_array().map(Vec::as_slice).unwrap_or_default();
-    if list.is_empty() {
-        return line("no forks");
-    }
-    for fork in list {
-        line(&format!("{} differs from counter {} on", text(&fork["origin"]), fork["from"]))?;
-        let here = match (&fork["held"], &fork["own"]) {
-            (Value::Bool(false), _) => ", decided for and not held: it is waited for",
-            (_, Value::Bool(true)) => ", the owner's own, which outranks a relay's",
-            _ => "",
-        };
-        line(&format!("  here      {}{here}", text(&fork["ours"])))?;
-        let owner = if fork["by_owner"] == true { ", the owner's own, which outranks a relay's" } else { "" };
-        line(&format!(
-            "  at {}  {}{owner}; since {}",
-            text(&fork["peer"]),
-            text(&fork["theirs"]),
-            text(&fork["since"])
-        ))?;
-    }
-    line(
-        "end each with `antiphon fork resolve --keep DIGEST`: the same digest on every node, and one that some node holds; or all of which \
-         the owner's own version is known here with `--keep owner`",
-    )
 }
 
 pub(super) fn compared(compared: &Value, peer: &PeerName, json: bool) -> Result<()> {
@@ -252,6 +251,9 @@ pub(super) fn conflicts(conflicts: &Value, json: bool) -> Result<()> {
             let data = event.get("data").or_else(|| event.get("data_base64")).map(text).unwrap_or_default();
             let data: String = data.chars().take(60).collect();
             line(&format!("  {}  {}  {}  {data}", text(&event["id"]), text(&event["time"]), text(&event["type"])))?;
+        }
+        if let Some(1..) = conflict["more"].as_u64() {
+            line(&format!("  and {} more, which are listed once these are resolved", conflict["more"]))?;
         }
     }
     Ok(())

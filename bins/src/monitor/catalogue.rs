@@ -29,6 +29,7 @@ metrics! {
     CLOCK_ENTRIES = gauge "antiphon_clock_entries" [] "Origins in the clock of everything held; the protocol's bound is 1,024.";
     FORKS = gauge "antiphon_forks" [] "Forks that this node knows of and that are not resolved.";
     DOUBLES = gauge "antiphon_doubles" [] "Cortexes of which two nodes run, this one included: one of the two is a copy of the other's data directory.";
+    PEER_SUSPECT_FORKS = gauge "antiphon_peer_suspect_forks" ["peer"] "Forks in which the peer, or a node that it pulls, brought what the origin's own cortex is not known to hold.";
     CONFLICTS = gauge "antiphon_conflicts" [] "Subjects whose newest events had not seen each other.";
     REPLAY_LAG = gauge "antiphon_replay_lag_events" ["replayer"] "Places of the log that the replayer has still to go.";
     REPLAY_FAILURES = gauge "antiphon_replay_failures" ["replayer"] "Tries of the same event that failed in a row.";

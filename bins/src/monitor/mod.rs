@@ -121,6 +121,18 @@ fn known(node: &Node) {
     if let Ok(forks) = antiphon_kernel::log::forks(&**view.store()) {
         gauge!(c::FORKS.name).set(forks.len() as f64);
     }
+    if let Ok(suspects) = crate::forks::suspects(node) {
+        let mut counts = std::collections::BTreeMap::<String, usize>::new();
+        for peer in &peers {
+            let count = suspects.get(&peer.name).copied().unwrap_or(0);
+            // Of those without a label of their own, the one with most.
+            let most = counts.entry(syncer.labels().of(&peer.name)).or_default();
+            *most = count.max(*most);
+        }
+        for (label, count) in counts {
+            gauge!(c::PEER_SUSPECT_FORKS.name, "peer" => label).set(count as f64);
+        }
+    }
     if let Ok(Some(change)) = antiphon_kernel::log::read_epoch_change(&**view.store()) {
         gauge!(c::EPOCH_CHANGE.name, "why" => c::why(change.why)).set(seconds(change.at));
     }

@@ -118,3 +118,50 @@ fn the_owners_own_version_is_kept_where_that_is_asked_for() {
     let (code, _, err) = alpha.run(&["fork", "resolve", "--keep", "owner"]);
     assert!(code == 1 && err.contains("there is no fork to resolve"), "{err}");
 }
+
+/// No digest is carried from node to node, each choice says before what it costs, and what it cost comes back.
+#[test]
+fn a_decision_is_followed_costs_what_was_said_and_what_it_cost_comes_back() {
+    let mut places = mesh(|_| "https");
+    places.truncate(2);
+    let [alpha, bravo] = &places[..] else { panic!("two nodes") };
+    let (_serving, [here, _]) = forked(alpha, bravo);
+    alpha.json(&["append", "-t", "from.alpha", "-s", "s/100"]);
+    let (_, list, _) = alpha.run(&["fork", "list"]);
+    assert!(list.contains("keeping the one here sets aside at least 5 events at bravo"), "{list}");
+    assert!(
+        list.contains("keeping the one at bravo sets aside 9 of the 19 events here: ") && list.contains("this node's"),
+        "{list}"
+    );
+    assert!(list.contains(&format!("advice: --keep {}", &here["ours"].as_str().unwrap()[..12])), "{list}");
+    let before = alpha.json(&["status"])["digest"].clone();
+    let (code, out, err) = alpha.run(&["fork", "resolve", "--follow", "bravo", "--dry-run"]);
+    assert!(
+        code == 0 && out.contains("sets aside 9 of the 19 events here") && out.ends_with("nothing was changed\n"),
+        "{out}{err}"
+    );
+    assert_eq!(alpha.json(&["status"])["digest"], before);
+    let (code, _, err) = alpha.run(&["fork", "resolve", "ffff", "--follow", "bravo"]);
+    assert!(code == 1 && err.contains("no fork of an origin that begins with ffff"), "{err}");
+    let origin = here["origin"].as_str().unwrap();
+    let answer = alpha.json(&["fork", "resolve", &origin[..12], "--follow", "bravo"]);
+    assert_eq!(
+        (&answer["resolved"][0]["kept"], &answer["resolved"][0]["set_aside"]),
+        (&here["theirs"], &9.into()),
+        "{answer}"
+    );
+    until("they agree", || {
+        let (a, b) = (alpha.json(&["status"]), bravo.json(&["status"]));
+        (a["digest"] == b["digest"] && a["forks"] == 0 && b["forks"] == 0).then_some(())
+    });
+    assert_eq!(alpha.json(&["status"])["events"], 15);
+    let (code, out, err) = alpha.run(&["fork", "bring-back"]);
+    assert!(code == 0 && out.contains("9 events came back"), "{out}{err}");
+    assert_eq!(alpha.json(&["fork", "bring-back"])["appended"], 0, "once");
+    until("bravo has them", || (bravo.json(&["status"])["events"] == 24).then_some(()));
+    let (_, view, _) = bravo.run(&["view", "s/100"]);
+    assert!(view.contains("from.alpha"), "{view}");
+    let (_, evidence, _) = alpha.run(&["fork", "evidence"]);
+    assert_eq!(evidence.lines().count(), 9, "the evidence stays: {evidence}");
+    nobody_broke_the_protocol(&places);
+}

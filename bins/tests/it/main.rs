@@ -1,6 +1,7 @@
 //! The real binary, as people use it.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod attacks;
 mod backup;
 mod bad_input;
 mod bench;

@@ -342,7 +342,7 @@ impl Driver {
             return Some(ErrorCategory::Protocol);
         }
         self.inspections += 1;
-        (self.inspections > MAX_INSPECTIONS).then_some(ErrorCategory::Fork)
+        (self.inspections > MAX_INSPECTIONS).then_some(ErrorCategory::TooManyForks)
     }
 
     fn answer_inspected(&mut self, outcome: Result<(), ErrorCategory>) {

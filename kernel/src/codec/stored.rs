@@ -7,6 +7,7 @@ use crate::digest::{DIGEST_ALGORITHM, Digest};
 use crate::health::{ErrorCategory, PeerHealth};
 use crate::ids::{CortexId, Dot, Epoch, EventId, Origin, PeerName};
 use crate::log::{EpochChange, EpochEnd, Fork, LocalIdentity, Pin};
+use crate::replay::Mark;
 use crate::time::Timestamp;
 
 const VERSION: u8 = 1;
@@ -29,8 +30,11 @@ fn write(value: impl bincode::Encode) -> Vec<u8> {
 }
 
 fn read<T: bincode::Decode<()>>(what: &'static str, bytes: &[u8]) -> Result<T, StoredError> {
+    read_body(what, unversioned(what, bytes)?)
+}
+
+fn read_body<T: bincode::Decode<()>>(what: &'static str, body: &[u8]) -> Result<T, StoredError> {
     let fault = |reason: String| StoredError { what, reason };
-    let body = unversioned(what, bytes)?;
     let (value, read) = bincode::decode_from_slice(body, bounded::<MAX_VALUE>()).map_err(|e| fault(e.to_string()))?;
     if read != body.len() {
         return Err(fault("bytes follow it".to_owned()));
@@ -201,6 +205,7 @@ pub(crate) fn decode_health(bytes: &[u8]) -> Result<PeerHealth, StoredError> {
         consecutive_failures,
         last_failure: last_failure.map(Timestamp::from_micros),
         last_error: ErrorCategory::from_code(code),
+        failing_since: ErrorCategory::from_code(code).and(last_failure).map(Timestamp::from_micros),
     })
 }
 
@@ -222,6 +227,32 @@ pub(crate) fn decode_epoch_change(bytes: &[u8]) -> Result<EpochChange, StoredErr
     let why = EpochEnd::from_code(why)
         .ok_or_else(|| StoredError { what: "change of epoch", reason: format!("reason {why} is not known here") })?;
     Ok(EpochChange { from: Epoch::new(from), why, at: Timestamp::from_micros(at) })
+}
+
+/// Which peer made an end of an epoch necessary.
+pub(crate) fn encode_epoch_peer(from: Epoch, peer: &PeerName) -> Vec<u8> {
+    write((from.get(), peer.as_str().to_owned()))
+}
+
+pub(crate) fn decode_epoch_peer(bytes: &[u8]) -> Result<(Epoch, PeerName), StoredError> {
+    const WHAT: &str = "peer of an epoch's end";
+    let (from, peer): (u64, String) = read(WHAT, bytes)?;
+    Ok((Epoch::new(from), peer_name(WHAT, &peer)?))
+}
+
+/// Which peer brought something, and when it first did.
+pub(crate) fn encode_brought(peer: &PeerName, at: Timestamp) -> Vec<u8> {
+    write((peer.as_str().to_owned(), at.as_micros()))
+}
+
+pub(crate) fn decode_brought(bytes: &[u8]) -> Result<(PeerName, Timestamp), StoredError> {
+    const WHAT: &str = "name of a bringer";
+    let (peer, at): (String, i64) = read(WHAT, bytes)?;
+    Ok((peer_name(WHAT, &peer)?, Timestamp::from_micros(at)))
+}
+
+fn peer_name(what: &'static str, name: &str) -> Result<PeerName, StoredError> {
+    PeerName::new(name).map_err(|e| StoredError { what, reason: e.to_string() })
 }
 
 /// How far a log was durable: epoch and place, with a checksum of its own because it is written without care.
@@ -272,7 +303,7 @@ pub(crate) fn decode_fork(bytes: &[u8]) -> Result<StoredFork, StoredError> {
     if algorithm != DIGEST_ALGORITHM {
         return Err(fault(format!("digest algorithm {algorithm} is not known here")));
     }
-    let peer = PeerName::new(&peer).map_err(|e| fault(e.to_string()))?;
+    let peer = peer_name("fork", &peer)?;
     Ok((from, Digest::from_bytes(ours), Digest::from_bytes(theirs), peer, Timestamp::from_micros(since)))
 }
 
@@ -285,22 +316,34 @@ pub(crate) fn decode_replay_position(bytes: &[u8]) -> Result<(Seq, VClock), Stor
     Ok((Seq::new(seq), clock_from("replay position", clock)?))
 }
 
-type WireMark = ([u8; 24], u64, [u8; 16]);
+type WireMark = ([u8; 24], u64, [u8; 16], u64);
 
-pub(crate) fn encode_frontier(marks: &[(Dot, EventId)]) -> Vec<u8> {
-    let marks: Vec<WireMark> =
-        marks.iter().map(|(dot, id)| (dot.origin().to_bytes(), dot.counter(), id.to_bytes())).collect();
-    write(marks)
+/// The version of a frontier whose marks have weights. Version 1 has none.
+const WEIGHED: u8 = 2;
+
+pub(crate) fn encode_frontier(marks: &[Mark]) -> Vec<u8> {
+    let of = |mark: &Mark| (mark.dot.origin().to_bytes(), mark.dot.counter(), mark.id.to_bytes(), mark.weight);
+    let marks: Vec<WireMark> = marks.iter().map(of).collect();
+    let mut bytes = write(marks);
+    bytes[0] = WEIGHED;
+    bytes
 }
 
-pub(crate) fn decode_frontier(bytes: &[u8]) -> Result<Vec<(Dot, EventId)>, StoredError> {
-    let marks: Vec<WireMark> = read("frontier", bytes)?;
-    let fault = || StoredError { what: "frontier", reason: "a counter is out of range".to_owned() };
+pub(crate) fn decode_frontier(bytes: &[u8]) -> Result<Vec<Mark>, StoredError> {
+    const WHAT: &str = "frontier";
+    let marks: Vec<WireMark> = match bytes.split_first() {
+        Some((&WEIGHED, body)) => read_body(WHAT, body)?,
+        _ => {
+            let marks: Vec<([u8; 24], u64, [u8; 16])> = read(WHAT, bytes)?;
+            marks.into_iter().map(|(origin, counter, id)| (origin, counter, id, 0)).collect()
+        }
+    };
+    let fault = || StoredError { what: WHAT, reason: "a counter is out of range".to_owned() };
     marks
         .into_iter()
-        .map(|(origin, counter, id)| {
+        .map(|(origin, counter, id, weight)| {
             let dot = Dot::new(Origin::from_bytes(origin), counter).ok_or_else(fault)?;
-            Ok((dot, EventId::from_bytes(id)))
+            Ok(Mark { dot, id: EventId::from_bytes(id), weight })
         })
         .collect()
 }
@@ -377,14 +420,22 @@ mod tests {
         assert_eq!(decode_identity(&encode_identity(&identity)).unwrap(), identity);
         let change = EpochChange { from: Epoch::new(3), why: EpochEnd::Restored, at: time };
         assert_eq!(decode_epoch_change(&encode_epoch_change(&change)).unwrap(), change);
+        let bravo = PeerName::new("bravo").unwrap();
+        let of = encode_epoch_peer(Epoch::new(3), &bravo);
+        assert_eq!(decode_epoch_peer(&of).unwrap(), (Epoch::new(3), bravo.clone()));
+        assert_eq!(decode_brought(&encode_brought(&bravo, time)).unwrap(), (bravo, time));
         let mut noted = encode_noted_head(Epoch::new(3), Seq::new(4));
         assert_eq!(decode_noted_head(&noted), Some((Epoch::new(3), Seq::new(4))));
         noted[9] ^= 1;
         assert_eq!(decode_noted_head(&noted), None);
         let position = decode_replay_position(&encode_replay_position(Seq::new(6), &clock)).unwrap();
         assert_eq!(position, (Seq::new(6), clock.clone()));
-        let marks = vec![(Dot::new(Origin::from_bytes([2; 24]), 7).unwrap(), EventId::from_parts(1, 2))];
+        let dot = Dot::new(Origin::from_bytes([2; 24]), 7).unwrap();
+        let marks = vec![Mark { dot, id: EventId::from_parts(1, 2), weight: 300 }];
         assert_eq!(decode_frontier(&encode_frontier(&marks)).unwrap(), marks);
+        // As the first version wrote them.
+        let old = write(vec![([2_u8; 24], 7_u64, EventId::from_parts(1, 2).to_bytes())]);
+        assert_eq!(decode_frontier(&old).unwrap(), [Mark { weight: 0, ..marks[0] }]);
         let parked = (Some("s".to_owned()), 3, "why".to_owned(), clock);
         assert_eq!(decode_parked(&encode_parked(&parked)).unwrap(), parked);
         let skipped = (EventId::from_parts(1, 2), None, "why".to_owned(), time);

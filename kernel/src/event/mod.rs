@@ -8,9 +8,9 @@ pub use cloud::{CloudEventError, from_cloud_event, to_cloud_event};
 pub use draft::{Draft, InvalidDraft};
 pub use validity::{
     InvalidEvent, MAX_CONTENT_TYPE_BYTES, MAX_EVENT_BYTES, MAX_EXTENSION_NAME_BYTES, MAX_EXTENSION_VALUE_BYTES,
-    MAX_EXTENSIONS, MAX_SUBJECT_BYTES, MAX_TYPE_BYTES,
+    MAX_EXTENSIONS, MAX_ID_MS, MAX_SUBJECT_BYTES, MAX_TYPE_BYTES,
 };
-pub(crate) use validity::{check_deps, check_extensions, check_texts};
+pub(crate) use validity::{check_deps, check_extensions, check_id, check_texts};
 
 use std::collections::BTreeMap;
 

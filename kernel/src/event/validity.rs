@@ -73,6 +73,14 @@ pub enum InvalidEvent {
     },
 }
 
+/// The last millisecond of the year 9999, in milliseconds since 1970: later times have no RFC 3339 form.
+pub const MAX_ID_MS: u64 = 253_402_300_799_999;
+
+/// An id's time is one that can be written down. What was stored before this was a rule is still read.
+pub(crate) fn check_id(id: EventId) -> Result<(), InvalidEvent> {
+    if id.timestamp_ms() > MAX_ID_MS { Err(field("id", "is later than 9999-12-31T23:59:59.999Z")) } else { Ok(()) }
+}
+
 const fn field(field: &'static str, rule: &'static str) -> InvalidEvent {
     InvalidEvent::Field { field, rule }
 }

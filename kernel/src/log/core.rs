@@ -7,6 +7,7 @@ use super::answer::missing;
 use super::epoch::EpochEnd;
 use super::forks::{Decisions, withhold_from};
 use super::ingest::{Asked, Held, IngestError, IngestPlan, Ingested, plan_ingest};
+use super::minted::Minted;
 use super::open::Loaded;
 use super::peers::read_pin;
 use super::view::{Durable, LogView, Unsynced, stored_dot};
@@ -75,6 +76,10 @@ pub struct Log {
     pub(super) waiting: BTreeSet<Origin>,
     /// Where the data are, if they were written in another place: the next own event begins an epoch of its own.
     pub(super) moved: Option<Vec<u8>>,
+    /// The epochs that this cortex began.
+    pub(super) minted: Minted,
+    /// Which peer brought an origin last, of those that were asked about.
+    pub(super) bringers: BTreeMap<Origin, Option<PeerName>>,
 }
 
 #[derive(Default)]
@@ -96,7 +101,7 @@ impl Log {
         loaded: Loaded,
         moved: Option<Vec<u8>>,
     ) -> Self {
-        let Loaded { chains, head, last_id, decisions, waiting, .. } = loaded;
+        let Loaded { chains, head, last_id, decisions, waiting, minted, .. } = loaded;
         Self {
             view,
             options,
@@ -114,6 +119,8 @@ impl Log {
             lost_end: false,
             waiting,
             moved,
+            minted,
+            bringers: BTreeMap::new(),
         }
     }
 
@@ -173,12 +180,14 @@ impl Log {
             Ok(plan) => plan,
             // It cannot be taken before its causes, and yet it shows what we lost.
             Err(error @ IngestError::MissingCause { .. }) if self.shows_lost(batch) => {
-                self.leave_epoch(now)?;
+                self.leave_epoch(peer, now)?;
                 return Err(error);
             }
             Err(error) => return Err(error),
         };
-        self.check_own(&plan, now)?;
+        self.check_own(peer, &plan, now)?;
+        self.note_claimed(peer, &plan, now)?;
+        self.note_bringer(peer, &plan, now)?;
         let (stored, known) = (plan.events.len(), plan.known);
         if mutant::is(Mutant::CursorBeforeData) {
             let mut changes = Batch::new();
@@ -210,11 +219,11 @@ impl Log {
     /// Events that follow on our own chain and that we do not have: this store went back in time. They were seen, chained
     /// to our own digest, so it is no mere claim; what follows is appended under a new epoch, and they are stored like
     /// anybody's.
-    fn check_own(&mut self, plan: &IngestPlan, now: Timestamp) -> Result<(), IngestError> {
+    fn check_own(&mut self, peer: &PeerName, plan: &IngestPlan, now: Timestamp) -> Result<(), IngestError> {
         let own = self.identity.origin();
         let Some(lost) = plan.events.iter().find(|event| event.dot.origin() == own) else { return Ok(()) };
         let dot = lost.dot;
-        if self.leave_epoch(now)? { Ok(()) } else { Err(IngestError::OwnEpoch { dot }) }
+        if self.leave_epoch(peer, now)? { Ok(()) } else { Err(IngestError::OwnEpoch { dot }) }
     }
 
     /// Adds changes of peers' or an application's state to what is staged.
@@ -375,6 +384,8 @@ impl Log {
         self.decisions = state.decisions;
         self.waiting = state.waiting;
         self.moved = super::open::moved_to(&**self.store())?;
+        self.minted = state.minted;
+        self.bringers.clear();
         self.chains = state.chains;
         self.head = state.head;
         self.ids = IdGenerator::after(state.last_id.max(self.ids.last()));
@@ -417,8 +428,11 @@ impl Held for Log {
         self.chains.len()
     }
 
-    fn is_near(&self, cortex: CortexId) -> Result<bool, StoreError> {
-        Ok(cortex == self.identity.cortex_id || super::peers::is_pinned(&**self.store(), cortex)?)
+    fn is_near(&self, origin: Origin) -> Result<bool, StoreError> {
+        if origin.cortex() == self.identity.cortex_id {
+            return Ok(self.minted.contains(&origin.epoch()));
+        }
+        super::peers::is_pinned(&**self.store(), origin.cortex())
     }
 
     fn decided(&self, origin: Origin, counter: u64) -> Option<Digest> {

@@ -4,9 +4,10 @@ use std::fmt;
 
 use super::LocalIdentity;
 use super::core::Log;
-use crate::codec::{EventView, decode_epoch_change, encode_epoch_change, encode_identity};
+use super::minted::put_minted;
+use crate::codec::{EventView, decode_epoch_change, encode_epoch_change, encode_epoch_peer, encode_identity};
 use crate::digest::Digest;
-use crate::ids::Epoch;
+use crate::ids::{Epoch, PeerName};
 use crate::mutant::{self, Mutant};
 use crate::protocol::{ChainHead, EventBatch};
 use crate::store::{Batch, Family, Store, StoreError, keys};
@@ -30,11 +31,21 @@ pub enum EpochEnd {
     Resolved,
     /// Its store was damaged, and what was whole was taken over into another.
     Repaired,
+    /// Its last event id was further ahead of the clock than ids may be.
+    ClockSetBack,
 }
 
 impl EpochEnd {
-    const ALL: [Self; 7] =
-        [Self::Copied, Self::LostTail, Self::RolledBack, Self::Restored, Self::Forked, Self::Resolved, Self::Repaired];
+    const ALL: [Self; 8] = [
+        Self::Copied,
+        Self::LostTail,
+        Self::RolledBack,
+        Self::Restored,
+        Self::Forked,
+        Self::Resolved,
+        Self::Repaired,
+        Self::ClockSetBack,
+    ];
 
     pub(crate) fn code(self) -> u8 {
         Self::ALL.iter().position(|&reason| reason == self).and_then(|at| u8::try_from(at).ok()).unwrap_or(0)
@@ -55,6 +66,7 @@ impl fmt::Display for EpochEnd {
             Self::Forked => "a peer holds other events than this node does at places of this node's own history",
             Self::Resolved => "events were set aside to resolve a fork",
             Self::Repaired => "the store was damaged, and what was whole of it was taken over",
+            Self::ClockSetBack => "the last event id was more than 24 hours ahead of this node's clock",
         })
     }
 }
@@ -87,6 +99,7 @@ pub(super) fn put_epoch(changes: &mut Batch, identity: &mut LocalIdentity, next:
     let change = EpochChange { from: identity.epoch, why, at };
     tracing::warn!(from = %identity.epoch, to = %next, "this node goes on under a new epoch: {why}");
     identity.epoch = next;
+    put_minted(changes, next, at);
     changes.put(Family::Meta, keys::META_IDENTITY, &encode_identity(identity));
     changes.put(Family::Meta, keys::META_EPOCH_CHANGE, &encode_epoch_change(&change));
 }
@@ -110,14 +123,14 @@ impl Log {
     }
 
     /// Takes another epoch since a peer holds more of this one. False if that was done before, and for that reason.
-    pub(super) fn leave_epoch(&mut self, now: Timestamp) -> Result<bool, StoreError> {
+    pub(super) fn leave_epoch(&mut self, peer: &PeerName, now: Timestamp) -> Result<bool, StoreError> {
         if self.moved.is_some() {
             // It was known to be a copy of what is written elsewhere: no claim of the peer's.
             self.begin_epoch(EpochEnd::Copied, now)?;
         } else if self.epoch_taken == Some(self.identity.epoch) {
             return Ok(false);
         } else {
-            self.begin_epoch(EpochEnd::RolledBack, now)?;
+            self.begin_epoch_for(peer, EpochEnd::RolledBack, now)?;
             self.epoch_taken = Some(self.identity.epoch);
         }
         Ok(true)
@@ -134,6 +147,8 @@ impl Log {
     pub(super) fn stage_epoch(&mut self, next: Epoch, why: EpochEnd, now: Timestamp) -> Result<(), StoreError> {
         let mut changes = Batch::new();
         put_epoch(&mut changes, &mut self.identity, next, why, now);
+        self.minted.insert(self.identity.epoch);
+        self.restart_ids(now, &mut changes);
         if let Some(here) = self.moved.take() {
             changes.put(Family::Meta, keys::META_PLACE, &here);
         }
@@ -148,5 +163,14 @@ impl Log {
         self.usable()?;
         let next = Epoch::new((self.options.entropy)() as u64);
         self.stage_epoch(next, why, now)
+    }
+
+    /// The same, because of what a peer showed.
+    pub(super) fn begin_epoch_for(&mut self, peer: &PeerName, why: EpochEnd, now: Timestamp) -> Result<(), StoreError> {
+        let from = self.identity.epoch;
+        self.begin_epoch(why, now)?;
+        let mut changes = Batch::new();
+        changes.put(Family::Meta, keys::META_EPOCH_PEER, &encode_epoch_peer(from, peer));
+        self.stage_state(&changes)
     }
 }

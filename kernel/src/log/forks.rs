@@ -14,7 +14,7 @@ use super::view::damaged;
 use super::withheld::MAX_WITHHELD;
 use crate::codec::{EventView, decode_decision, decode_fork, encode_fork, encode_log_entry};
 use crate::digest::Digest;
-use crate::event::EventBytes;
+use crate::event::{EventBytes, check_id};
 use crate::ids::{CortexId, Origin, PeerName};
 use crate::protocol::{ChainHead, Heads};
 use crate::store::{Batch, Family, KeyRange, Store, StoreError, keys};
@@ -178,6 +178,7 @@ impl Log {
         let (mut digest, mut theirs) = (before, None);
         for (counter, record) in (from..).zip(&finding.records) {
             let event = EventView::decode(record).map_err(|_| unproven())?;
+            check_id(event.id).map_err(|_| unproven())?;
             if event.dot.origin() != origin || event.dot.counter() != counter {
                 return Err(unproven());
             }
@@ -202,7 +203,7 @@ impl Log {
             "two histories of one origin: what follows from there does not cross; see `antiphon fork list`"
         );
         if origin == self.identity.origin() && self.epoch_taken != Some(origin.epoch()) {
-            self.begin_epoch(EpochEnd::Forked, now)?;
+            self.begin_epoch_for(&finding.peer, EpochEnd::Forked, now)?;
             self.epoch_taken = Some(self.identity.epoch);
         }
         Ok(fork)

@@ -5,10 +5,13 @@ use std::thread::JoinHandle;
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::LocalIdentity;
 use super::append::{AppendError, Appended};
+use super::bring_back::{BringBackError, BroughtBack};
 use super::core::Log;
 use super::forks::{Fork, ForkFinding, NotAFork};
 use super::ingest::{Asked, IngestError, Ingested};
+use super::minted::NewEpochError;
 use super::set_aside::{ResolveError, Resolved};
 use super::syncs::Syncs;
 use super::view::LogView;
@@ -143,6 +146,26 @@ impl LogHandle {
     pub async fn resolve_fork(&self, keep: Digest) -> Result<Resolved, ResolveError> {
         let (reply, answer) = oneshot::channel();
         self.send(Operation::ResolveFork { keep, reply }).await.map_err(|()| closed())?;
+        answer.await.unwrap_or_else(|_| Err(closed().into()))
+    }
+
+    /// Appends one page of the events that were set aside, as new ones: see [`Log::bring_back`].
+    ///
+    /// # Errors
+    /// [`BringBackError`].
+    pub async fn bring_back(&self, all: bool) -> Result<BroughtBack, BringBackError> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Operation::BringBack { all, reply }).await.map_err(|()| closed())?;
+        answer.await.unwrap_or_else(|_| Err(closed().into()))
+    }
+
+    /// Begins a new epoch where the last event id is too far ahead of the clock: see [`Log::new_epoch`].
+    ///
+    /// # Errors
+    /// [`NewEpochError`].
+    pub async fn new_epoch(&self) -> Result<LocalIdentity, NewEpochError> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Operation::NewEpoch { reply }).await.map_err(|()| closed())?;
         answer.await.unwrap_or_else(|_| Err(closed().into()))
     }
 

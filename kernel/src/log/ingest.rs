@@ -11,7 +11,7 @@ use crate::clock::MAX_CLOCK_ENTRIES;
 use crate::codec::{EventView, StoredChain};
 use crate::cursor::{Cursor, Seq};
 use crate::digest::Digest;
-use crate::event::{EventBytes, InvalidEvent};
+use crate::event::{EventBytes, InvalidEvent, check_id};
 use crate::health::ErrorCategory;
 use crate::ids::{CortexId, Dot, EventId, Origin};
 use crate::mutant::{self, Mutant};
@@ -162,11 +162,11 @@ pub trait Held {
     /// How many origins are held.
     fn origins(&self) -> usize;
 
-    /// Whether a cortex is this one, or one that a peer's name is pinned to.
+    /// Whether an origin is an epoch that this cortex began, or of a cortex that a peer's name is pinned to.
     ///
     /// # Errors
     /// [`StoreError`] where it cannot be read.
-    fn is_near(&self, cortex: CortexId) -> Result<bool, StoreError>;
+    fn is_near(&self, origin: Origin) -> Result<bool, StoreError>;
 
     /// Which version of an origin's event at a counter was decided for, if there was ever a choice.
     fn decided(&self, origin: Origin, counter: u64) -> Option<Digest>;
@@ -282,6 +282,7 @@ impl<'a> Planning<'_, 'a> {
     fn event(&mut self, seq: Seq, bytes: &'a EventBytes) -> Result<(), IngestError> {
         let invalid = |source| IngestError::Invalid { seq, source };
         let view = EventView::decode(bytes).map_err(invalid)?;
+        check_id(view.id).map_err(invalid)?;
         let (origin, counter) = (view.dot.origin(), view.dot.counter());
         let held = self.counter(origin);
         let skips = mutant::is(Mutant::SkipHoleCheck);
@@ -347,7 +348,7 @@ impl<'a> Planning<'_, 'a> {
                     let origins = self.held.origins() + self.new_origins;
                     let mut limit = MAX_CLOCK_ENTRIES - NEAR_ORIGINS;
                     if origins >= limit {
-                        let near = self.held.is_near(origin.cortex()).map_err(|e| Extend::Ingest(e.into()))?;
+                        let near = self.held.is_near(origin).map_err(|e| Extend::Ingest(e.into()))?;
                         limit += if near { NEAR_ORIGINS - OWN_ORIGINS } else { 0 };
                     }
                     if origins >= limit {

@@ -14,11 +14,15 @@
 
 mod answer;
 mod append;
+mod bring_back;
+mod bringers;
 mod core;
+mod costs;
 mod epoch;
 mod forks;
 mod handle;
 mod ingest;
+mod minted;
 mod open;
 mod peers;
 mod rejoin;
@@ -32,11 +36,15 @@ mod writer;
 
 pub use answer::{Asking, Found};
 pub use append::{AppendError, Appended};
+pub use bring_back::{BringBackError, BroughtBack};
+pub use bringers::{Bringers, bringers, brought_by};
 pub use core::{Log, LogOptions};
+pub use costs::{AdviceReason, ForkCost};
 pub use epoch::{EpochChange, EpochEnd, read_epoch_change};
 pub use forks::{Fork, ForkFinding, NotAFork, forks, withhold_from};
 pub use handle::{Context, LogHandle};
 pub use ingest::{Asked, Held, IngestError, IngestPlan, Ingested, PlannedEvent, plan_ingest};
+pub use minted::{ClaimedEpoch, NewEpochError, claimed_epochs, read_epoch_peer};
 pub use open::{OpenError, missing_of_noted};
 pub use peers::{Pin, put_pin, read_cursor, read_health, read_pin, read_pins, read_seen};
 pub use salvage::{Salvaged, salvage};

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::core::{Log, LogOptions};
 use super::epoch::{EpochEnd, put_epoch};
 use super::forks::{Decisions, decisions};
+use super::minted::{Minted, last_id_within, migrate, minted, put_minted};
 use super::rejoin::waiting_origins;
 use super::view::{Durable, LogView, damaged, stored_dot};
 use super::{LocalIdentity, LogHead};
@@ -43,6 +44,7 @@ pub(super) struct Loaded {
     pub(super) last_id: EventId,
     pub(super) decisions: Decisions,
     pub(super) waiting: BTreeSet<Origin>,
+    pub(super) minted: Minted,
 }
 
 /// Reads what a log keeps in memory, and checks that its pieces fit together.
@@ -66,7 +68,8 @@ pub(super) fn load(store: &dyn Store) -> Result<Loaded, StoreError> {
         None => EventId::from_bytes([0; 16]),
     };
     let (decisions, waiting) = (decisions(store)?, waiting_origins(store)?);
-    Ok(Loaded { identity, chains, head, last_id, decisions, waiting })
+    let minted = identity.as_ref().map(|identity| minted(store, identity)).transpose()?.unwrap_or_default();
+    Ok(Loaded { identity, chains, head, last_id, decisions, waiting, minted })
 }
 
 fn check_format(store: &dyn Store) -> Result<(), StoreError> {
@@ -136,6 +139,7 @@ impl Log {
         let mut batch = Batch::new();
         batch.put(Family::Meta, keys::META_FORMAT, &FORMAT.to_be_bytes());
         batch.put(Family::Meta, keys::META_IDENTITY, &encode_identity(identity));
+        put_minted(&mut batch, identity.epoch, Timestamp::now());
         if let Some(place) = store.place()? {
             batch.put(Family::Meta, keys::META_PLACE, &place);
         }
@@ -161,12 +165,12 @@ impl Log {
     /// # Errors
     /// [`OpenError::NotInitialised`] for a store without a cortex; a store that does not fit together is damaged.
     pub fn open(store: Arc<dyn Store>, mut options: LogOptions) -> Result<Self, OpenError> {
-        let loaded = load(&*store)?;
+        let mut loaded = load(&*store)?;
         let mut identity = loaded.identity.clone().ok_or(OpenError::NotInitialised)?;
         // What is there may only be visible, left by a process that died before its sync: it is served as durable from
         // here on, so it must be.
         store.sync()?;
-        let moved = settle(&*store, &mut identity, loaded.head, &mut options)?;
+        let moved = settle(&*store, &mut identity, &mut loaded, &mut options)?;
         store.note(&encode_noted_head(identity.epoch, loaded.head.seq), Durability::Relaxed);
         let durable = Durable::of(identity.clone(), loaded.head, &loaded.chains, 0);
         let view = LogView::new(store, options.process, durable);
@@ -205,10 +209,12 @@ pub(super) fn moved_to(store: &dyn Store) -> Result<Option<Vec<u8>>, StoreError>
 fn settle(
     store: &dyn Store,
     identity: &mut LocalIdentity,
-    head: LogHead,
+    loaded: &mut Loaded,
     options: &mut LogOptions,
 ) -> Result<Option<Vec<u8>>, StoreError> {
+    let (head, now) = (loaded.head, Timestamp::now());
     let mut changes = Batch::new();
+    migrate(store, &loaded.minted, now, &mut changes)?;
     let moved = moved_to(store)?;
     let noted = store.noted().and_then(|bytes| decode_noted_head(&bytes));
     // A note of the epoch before this one was written before the change; one of any other was written after these data.
@@ -231,7 +237,12 @@ fn settle(
     };
     if let Some(why) = why {
         let next = Epoch::new((options.entropy)() as u64);
-        put_epoch(&mut changes, identity, next, why, Timestamp::now());
+        put_epoch(&mut changes, identity, next, why, now);
+        loaded.minted.insert(identity.epoch);
+        let last = last_id_within(loaded.last_id, now);
+        if last != std::mem::replace(&mut loaded.last_id, last) {
+            changes.put(Family::Meta, keys::META_LAST_ID, &last.to_bytes());
+        }
     }
     let moved = moved.filter(|_| why.is_none());
     if moved.is_some() {

@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use super::LocalIdentity;
 use super::core::{Log, LogOptions};
 use super::epoch::EpochEnd;
+use super::minted::{last_id_within, minted, put_minted};
 use super::open::OpenError;
 use super::rejoin::put_waiting;
 use super::view::{damaged, stored_dot};
@@ -46,10 +48,11 @@ pub fn salvage(from: &dyn Store, to: Arc<dyn Store>, now: Timestamp) -> Result<S
     Log::create(&*to, &identity)?;
     let mut salvaged = Salvaged::default();
     copy_state(from, &*to, &mut salvaged)?;
+    copy_epochs(from, &*to, &identity, now, &mut salvaged)?;
     let mut log = Log::open(to, LogOptions::default())?;
     log.begin_epoch(EpochEnd::Repaired, now)?;
     let mut known = chains_of(from, &mut salvaged);
-    log.take_over(from, &mut known, &mut salvaged)?;
+    log.take_over(from, &mut known, &mut salvaged, now)?;
     for (&origin, &last) in &known {
         let kept = log.view().heads().get(origin).map_or(0, |head| head.counter);
         if kept < last {
@@ -62,7 +65,9 @@ pub fn salvage(from: &dyn Store, to: Arc<dyn Store>, now: Timestamp) -> Result<S
 /// Pins, forks and decisions, and what applications keep.
 fn copy_state(from: &dyn Store, to: &dyn Store, salvaged: &mut Salvaged) -> Result<(), StoreError> {
     let state = keys::state("");
-    for (family, prefix) in [(Family::Pins, &[][..]), (Family::Evidence, &[]), (Family::Meta, &state)] {
+    let all =
+        [(Family::Pins, &[][..]), (Family::Evidence, &[]), (Family::Meta, &state), (Family::Meta, keys::META_CLAIMED)];
+    for (family, prefix) in all {
         let mut changes = Batch::new();
         let read = from.scan(family, KeyRange::prefix(prefix), &mut |key, value| {
             changes.put(family, key, value);
@@ -81,6 +86,22 @@ fn copy_state(from: &dyn Store, to: &dyn Store, salvaged: &mut Salvaged) -> Resu
         to.commit(&changes, Durability::Relaxed)?;
     }
     Ok(())
+}
+
+/// Which epochs are its own, and which others came under its id.
+fn copy_epochs(
+    from: &dyn Store,
+    to: &dyn Store,
+    identity: &LocalIdentity,
+    now: Timestamp,
+    salvaged: &mut Salvaged,
+) -> Result<(), StoreError> {
+    let mut changes = Batch::new();
+    match minted(from, identity) {
+        Ok(minted) => minted.into_iter().for_each(|epoch| put_minted(&mut changes, epoch, now)),
+        Err(error) => salvaged.notes.push(format!("which epochs this node began cannot be read whole: {error}")),
+    }
+    to.commit(&changes, Durability::Relaxed)
 }
 
 /// How far each origin reached, as far as that can be read.
@@ -104,6 +125,7 @@ impl Log {
         from: &dyn Store,
         known: &mut BTreeMap<Origin, u64>,
         salvaged: &mut Salvaged,
+        now: Timestamp,
     ) -> Result<(), StoreError> {
         let counted: u64 = known.values().sum();
         let last = from.last(Family::Log, &[]).ok().flatten().and_then(|(key, _)| keys::seq_of_log(&key));
@@ -115,7 +137,7 @@ impl Log {
                 Ok(None) => misses += 1,
                 Ok(Some(entry)) => {
                     misses = 0;
-                    self.take_entry(from, &entry, known, salvaged)?;
+                    self.take_entry(from, &entry, known, salvaged, now)?;
                 }
                 Err(_) => {
                     misses = 0;
@@ -141,14 +163,16 @@ impl Log {
         entry: &[u8],
         known: &mut BTreeMap<Origin, u64>,
         salvaged: &mut Salvaged,
+        now: Timestamp,
     ) -> Result<(), StoreError> {
         let Ok((joined, record)) = decode_log_entry(entry) else { return Ok(()) };
         let Ok(event) = EventView::decode(record) else { return Ok(()) };
         let (origin, counter) = (event.dot.origin(), event.dot.counter());
         let reached = known.entry(origin).or_insert(0);
         *reached = counter.max(*reached);
-        if origin.cortex() == self.identity.cortex_id {
-            self.ids = IdGenerator::after(self.ids.last().max(event.id));
+        if origin.cortex() == self.identity.cortex_id && self.minted.contains(&origin.epoch()) {
+            // Anybody may have gone on with an epoch of ours, under any id.
+            self.ids = IdGenerator::after(self.ids.last().max(last_id_within(event.id, now)));
         }
         // Where the index cannot be read, nothing speaks against a record that the store's own checks let pass.
         let digest = stored_dot(from, origin, counter).ok().flatten().map(|dot| dot.digest);

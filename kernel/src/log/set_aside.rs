@@ -49,7 +49,7 @@ pub enum ResolveError {
 }
 
 /// Events that are kept outside of the log: those that left it when forks were resolved, resolution by resolution, each
-/// with the place that it had; then those that wait behind a hole since a repair, with place zero. Those after the first
+/// with the place that it had, first those that did not come back since; then those that wait behind a hole since a repair, with place zero. Those after the first
 /// `skip`, at most `max_events` and, but for the first, `max_bytes`.
 ///
 /// # Errors
@@ -61,14 +61,16 @@ pub fn events_beside(
     max_bytes: usize,
 ) -> Result<Vec<LogEntry>, StoreError> {
     let mut page = Page { skip, max_events, max_bytes, found: Vec::new() };
-    read_beside(store, keys::SET_ASIDE, &mut page, |key, value| {
-        let seq = keys::place_of_set_aside(key)?;
-        Some(
-            decode_log_entry(value)
-                .map(|(joined, record)| (seq, joined, record))
-                .map_err(|e| damaged(Family::Evidence, &e)),
-        )
-    })?;
+    for prefix in [keys::SET_ASIDE, keys::CAME_BACK] {
+        read_beside(store, prefix, &mut page, |key, value| {
+            let seq = keys::place_of_set_aside(key)?;
+            Some(
+                decode_log_entry(value)
+                    .map(|(joined, record)| (seq, joined, record))
+                    .map_err(|e| damaged(Family::Evidence, &e)),
+            )
+        })?;
+    }
     read_beside(store, keys::WAITING, &mut page, |key, value| {
         keys::place_of_waiting(key)?;
         Some(decode_waiting(value).map(|(joined, _, record)| (Seq::ZERO, joined, record)))
@@ -226,6 +228,7 @@ impl Log {
                     None => changes.delete(Family::Clocks, &keys::chain(author)),
                 }
             }
+            self.forget_bringers(&withheld, &mut changes)?;
             changes.put(Family::Evidence, &keys::decision(origin, from), &encode_decision(keep));
             self.begin_again(origin, &mut changes)?;
             self.stage_state(&changes)

@@ -5,11 +5,14 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::LocalIdentity;
 use super::append::{AppendError, Appended};
+use super::bring_back::{BringBackError, BroughtBack};
 use super::core::Log;
 use super::forks::{Fork, ForkFinding, NotAFork};
 use super::handle::Context;
 use super::ingest::{Asked, IngestError, Ingested};
+use super::minted::NewEpochError;
 use super::set_aside::{ResolveError, Resolved};
 use super::syncs::Syncs;
 use super::view::LogView;
@@ -52,6 +55,13 @@ pub(super) enum Operation {
     ResolveFork {
         keep: Digest,
         reply: Reply<Resolved, ResolveError>,
+    },
+    BringBack {
+        all: bool,
+        reply: Reply<BroughtBack, BringBackError>,
+    },
+    NewEpoch {
+        reply: Reply<LocalIdentity, NewEpochError>,
     },
     /// Open the store again after a failed write, as every write does first.
     Recover {
@@ -203,6 +213,16 @@ impl Writer {
                 drop(reply.send(self.log.resolve_fork(keep, now)));
             }
             Operation::Fail { error } => self.log.fail(&error),
+            Operation::BringBack { all, reply } => {
+                self.commit(std::mem::take(waiting));
+                self.syncs.settle();
+                drop(reply.send(self.log.bring_back(all, now)));
+            }
+            Operation::NewEpoch { reply } => {
+                self.commit(std::mem::take(waiting));
+                self.syncs.settle();
+                drop(reply.send(self.log.new_epoch(now)));
+            }
             Operation::Recover { reply } => drop(reply.send(())),
             Operation::Stop => return false,
         }

@@ -616,7 +616,7 @@ impl PeerMachine {
         }
         self.inspections += 1;
         if self.inspections > MAX_INSPECTIONS {
-            return self.fail(now, ErrorCategory::Fork, chance);
+            return self.fail(now, ErrorCategory::TooManyForks, chance);
         }
         self.number += 1;
         self.actions.push_back(Action::Inspect { number: self.number, to, origin, counter });

@@ -447,13 +447,9 @@ impl ReplayCore {
                 let key = keys::replay_frontier(self.replayer.name(), subject);
                 let mut frontier = Frontier::decode(projection.own(&key)?.as_deref())?;
                 let before = frontier.is_conflict();
-                match frontier.admit(event) {
-                    Ok(standing) => {
-                        let change = i64::from(frontier.is_conflict()) - i64::from(before);
-                        Some((key, frontier, standing, change))
-                    }
-                    Err(full) => return Ok(Err((1, full.into()))),
-                }
+                let standing = frontier.admit(event);
+                let change = i64::from(frontier.is_conflict()) - i64::from(before);
+                Some((key, frontier, standing, change))
             }
         };
         projection.set_standing(frontier.as_ref().map(|(_, _, standing, _)| standing.clone()));

@@ -8,7 +8,7 @@ use crate::event::Event;
 use crate::ids::{Dot, EventId};
 use crate::store::{Family, KeyRange, Store, StoreError, keys};
 
-/// The most events that may stand beside each other at one subject.
+/// The most events of one conflict that are listed. The others are listed once these are superseded.
 pub const MAX_FRONTIER: usize = 64;
 
 /// How an event stands to those of its subject that were replayed before it.
@@ -23,20 +23,26 @@ pub enum Standing {
     },
 }
 
-/// More concurrent events at one subject than may be kept.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "`{subject}` has {MAX_FRONTIER} concurrent events already, and this would be another one; leave it out \
-     (`antiphon replay skip`), or none that comes later is replayed either, and resolve the conflict with one whose writer has \
-     seen them all"
-)]
-pub struct FrontierFull {
-    subject: String,
+/// How many events a writer had seen: the sum of its clock. An event that had seen another one weighs more. Of concurrent
+/// events, the greatest by weight and then by id is the same on every node.
+#[must_use]
+pub fn weight(event: &Event) -> u64 {
+    event.vclock.iter().fold(0_u64, |sum, (_, counter)| sum.saturating_add(counter))
 }
 
-/// The events of one subject that none supersedes.
+/// One event of a frontier.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Mark {
+    pub(crate) dot: Dot,
+    pub(crate) id: EventId,
+    /// See [`weight`]; 0 where it was stored without one.
+    pub(crate) weight: u64,
+}
+
+/// The events of one subject that none supersedes, oldest id first: at most one of each origin, since an origin's later
+/// event supersedes its earlier one. So the log's bound on origins is the bound here, and no valid event exceeds it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Frontier(Vec<(Dot, EventId)>);
+pub(super) struct Frontier(Vec<Mark>);
 
 impl Frontier {
     pub(super) fn decode(bytes: Option<&[u8]>) -> Result<Self, StoreError> {
@@ -54,21 +60,27 @@ impl Frontier {
 
     /// Takes an event in: what its writer had seen leaves, the rest is concurrent with it. An event never arrives after
     /// one that supersedes it, because replay is causal.
-    pub(super) fn admit(&mut self, event: &Event) -> Result<Standing, FrontierFull> {
-        let mut with = self.clone();
-        with.0.retain(|(dot, _)| !event.vclock.contains(*dot));
-        if with.0.len() >= MAX_FRONTIER {
-            return Err(FrontierFull { subject: event.subject.clone().unwrap_or_default() });
-        }
-        let standing = if with.0.is_empty() {
+    pub(super) fn admit(&mut self, event: &Event) -> Standing {
+        self.0.retain(|mark| !event.vclock.contains(mark.dot));
+        let standing = if self.0.is_empty() {
             Standing::Supersedes
         } else {
-            Standing::Concurrent { with: with.0.iter().map(|(_, id)| *id).collect() }
+            Standing::Concurrent { with: self.0.iter().map(|mark| mark.id).collect() }
         };
-        *self = with;
-        self.0.push((event.dot, event.id));
-        self.0.sort_unstable_by_key(|(_, id)| *id);
-        Ok(standing)
+        let at = self.0.partition_point(|mark| mark.id < event.id);
+        self.0.insert(at, Mark { dot: event.dot, id: event.id, weight: weight(event) });
+        standing
+    }
+
+    /// The greatest of them, oldest id first, and how many more there are.
+    fn listed(mut self) -> (Vec<(Dot, EventId)>, usize) {
+        let more = self.0.len().saturating_sub(MAX_FRONTIER);
+        if more > 0 {
+            self.0.sort_unstable_by_key(|mark| (mark.weight, mark.id));
+            self.0.drain(..more);
+            self.0.sort_unstable_by_key(|mark| mark.id);
+        }
+        (self.0.into_iter().map(|mark| (mark.dot, mark.id)).collect(), more)
     }
 }
 
@@ -77,12 +89,14 @@ impl Frontier {
 pub struct Conflict {
     /// The subject.
     pub subject: String,
-    /// The events, oldest id first.
+    /// The events, oldest id first: of more than [`MAX_FRONTIER`], the greatest by [`weight`] and id.
     pub events: Vec<(Dot, EventId)>,
+    /// How many more there are. They stay in conflict when those that are listed are superseded.
+    pub more: usize,
 }
 
 impl Conflict {
-    /// What an append must have seen to supersede all of them, and nothing that came since: the context for
+    /// What an append must have seen to supersede all that are listed, and nothing that came since: the context for
     /// [`crate::log::Context::Seen`].
     #[must_use]
     pub fn context(&self) -> VClock {
@@ -107,8 +121,9 @@ pub fn conflicts(store: &dyn Store, replayer: &str) -> Result<Vec<Conflict>, Sto
         Frontier::decode(Some(value)),
     ) {
         (Ok(subject), Ok(frontier)) => {
-            if frontier.0.len() > 1 {
-                found.push(Conflict { subject: subject.to_owned(), events: frontier.0 });
+            if frontier.is_conflict() {
+                let (events, more) = frontier.listed();
+                found.push(Conflict { subject: subject.to_owned(), events, more });
             }
             ControlFlow::Continue(())
         }

@@ -10,7 +10,8 @@ mod projection;
 mod runner;
 
 pub use core::{ReplayCore, ReplayStep, SkipError};
-pub use frontier::{Conflict, FrontierFull, MAX_FRONTIER, Standing, conflicts};
+pub(crate) use frontier::Mark;
+pub use frontier::{Conflict, MAX_FRONTIER, Standing, conflicts, weight};
 pub use parked::{Parked, Skipped, parked, skipped};
 pub use projection::Projection;
 pub use runner::{ReplayCommandError, ReplayHandle, ReplayStatus};

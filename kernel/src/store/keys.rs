@@ -16,6 +16,29 @@ pub(crate) const META_PLACE: &[u8] = b"place";
 /// `meta`: when and why the epoch was changed last.
 pub(crate) const META_EPOCH_CHANGE: &[u8] = b"epoch_change";
 
+/// `meta`: which peer made the last change of epoch necessary.
+pub(crate) const META_EPOCH_PEER: &[u8] = b"epoch_peer";
+/// `meta`: the epochs that this cortex began itself.
+pub(crate) const META_MINTED: &[u8] = b"minted/";
+/// `meta`: epochs under this cortex's id that peers brought and it did not begin.
+pub(crate) const META_CLAIMED: &[u8] = b"claimed/";
+
+/// `meta`: that this cortex began an epoch.
+pub(crate) fn minted(epoch: Epoch) -> Vec<u8> {
+    [META_MINTED, &epoch.get().to_be_bytes()].concat()
+}
+
+/// `meta`: which peer brought an epoch under this cortex's id that it did not begin.
+pub(crate) fn claimed(epoch: Epoch) -> Vec<u8> {
+    [META_CLAIMED, &epoch.get().to_be_bytes()].concat()
+}
+
+/// The epoch in a key of [`minted`] or [`claimed`], behind its prefix.
+pub(crate) fn epoch_after(prefix: &[u8], key: &[u8]) -> Option<Epoch> {
+    let epoch = key.strip_prefix(prefix)?.try_into().ok()?;
+    Some(Epoch::new(u64::from_be_bytes(epoch)))
+}
+
 /// `replay`: everything of a replayer.
 pub(crate) fn replay_prefix(replayer: &str) -> Vec<u8> {
     [replayer.as_bytes(), &[0]].concat()
@@ -100,7 +123,20 @@ pub(crate) fn decision_of(key: &[u8]) -> Option<(Origin, u64)> {
 
 /// `evidence`: an event of another version, which is named by its digest at the first difference.
 pub(crate) fn evidence(origin: Origin, version: Digest, counter: u64) -> Vec<u8> {
-    [b"r", &origin.to_bytes()[..], &version.to_bytes(), &counter.to_be_bytes()].concat()
+    [&evidence_of(origin, version)[..], &counter.to_be_bytes()].concat()
+}
+
+/// `evidence`: all events of another version, which is named by its digest at the first difference.
+pub(crate) fn evidence_of(origin: Origin, version: Digest) -> Vec<u8> {
+    [b"r", &origin.to_bytes()[..], &version.to_bytes()].concat()
+}
+
+/// `evidence`: events that were set aside and came back as new ones since.
+pub(crate) const CAME_BACK: &[u8] = b"n";
+
+/// `evidence`: the key of an event that was set aside, once it came back.
+pub(crate) fn came_back(set_aside: &[u8]) -> Vec<u8> {
+    [CAME_BACK, set_aside.strip_prefix(SET_ASIDE).unwrap_or(set_aside)].concat()
 }
 
 /// `evidence`: events that were set aside.
@@ -108,7 +144,8 @@ pub(crate) const SET_ASIDE: &[u8] = b"a";
 
 /// The place that an event had, in a key of [`set_aside`].
 pub(crate) fn place_of_set_aside(key: &[u8]) -> Option<Seq> {
-    let (_epoch, place) = key.strip_prefix(SET_ASIDE)?.split_first_chunk::<8>()?;
+    let rest = key.strip_prefix(SET_ASIDE).or_else(|| key.strip_prefix(CAME_BACK))?;
+    let (_epoch, place) = rest.split_first_chunk::<8>()?;
     seq_of_log(place)
 }
 
@@ -133,6 +170,25 @@ pub(crate) fn waiting(origin: Origin, counter: u64) -> Vec<u8> {
 /// Which event waits under a key of [`waiting`].
 pub(crate) fn place_of_waiting(key: &[u8]) -> Option<(Origin, u64)> {
     let (origin, counter) = key.strip_prefix(WAITING)?.split_first_chunk::<24>()?;
+    Some((Origin::from_bytes(*origin), u64::from_be_bytes(counter.try_into().ok()?)))
+}
+
+/// `evidence`: which peer brought an origin, from which event on.
+const BRINGERS: &[u8] = b"b";
+
+/// `evidence`: all such of one origin, in order.
+pub(crate) fn bringers_of(origin: Origin) -> Vec<u8> {
+    [BRINGERS, &origin.to_bytes()].concat()
+}
+
+/// `evidence`: that a peer brought an origin from a counter on.
+pub(crate) fn bringer(origin: Origin, from: u64) -> Vec<u8> {
+    [&bringers_of(origin)[..], &from.to_be_bytes()].concat()
+}
+
+/// Origin and counter in a key of [`bringer`].
+pub(crate) fn place_of_bringer(key: &[u8]) -> Option<(Origin, u64)> {
+    let (origin, counter) = key.strip_prefix(BRINGERS)?.split_first_chunk::<24>()?;
     Some((Origin::from_bytes(*origin), u64::from_be_bytes(counter.try_into().ok()?)))
 }
 

@@ -103,7 +103,8 @@ pub(super) async fn inspect(
     noted.map_err(|error| {
         tracing::warn!(%peer, %error, "a difference of histories was not taken note of");
         match error {
-            NotAFork::Unproven { .. } | NotAFork::Over { .. } | NotAFork::TooMany { .. } => ErrorCategory::Fork,
+            NotAFork::Unproven { .. } | NotAFork::Over { .. } => ErrorCategory::Fork,
+            NotAFork::TooMany { .. } => ErrorCategory::TooManyForks,
             NotAFork::Store(_) => ErrorCategory::Store,
         }
     })

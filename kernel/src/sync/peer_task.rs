@@ -17,7 +17,7 @@ use super::probe::must_be_this_node;
 use super::statuses::{Live, Statuses};
 use crate::config::{FederationMode, PeerConfig, PeerMode};
 use crate::entropy;
-use crate::health::ErrorCategory;
+use crate::health::{ErrorCategory, PeerHealth};
 use crate::ids::{CortexId, Origin, PeerName};
 use crate::log::{Asked, IngestError, LogHandle, LogView};
 use crate::machine::{Action, IdentityContext, IngestOutcome, Inspection, News, Now, PeerMachine, Phase, Source};
@@ -105,6 +105,8 @@ pub(super) struct PeerTask {
     /// What this cortex does in its federation.
     federation: watch::Receiver<FederationMode>,
     measures: Measures,
+    /// What was said last to be done about its failure.
+    explained: Option<&'static str>,
 }
 
 /// How long this peer takes. Made when there is something to measure.
@@ -172,6 +174,7 @@ impl PeerTask {
             low,
             federation,
             measures,
+            explained: None,
         };
         task.publish();
         task
@@ -468,7 +471,7 @@ impl PeerTask {
                             self.link = None;
                         }
                     }
-                    self.tell(news);
+                    self.tell(news, &health);
                     if let Err(error) = self.state.set_health(&self.peer.name, &health).await {
                         tracing::error!(peer = %self.peer.name, %error, "a peer's health could not be stored");
                     }
@@ -622,12 +625,16 @@ impl PeerTask {
     }
 
     /// The first failure of a kind is explained, with its remedy; repetitions are brief; recovery is told.
-    fn tell(&self, news: News) {
+    fn tell(&mut self, news: News, health: &PeerHealth) {
         let name = &self.peer.name;
+        let remedy = health.remedy(Timestamp::now());
+        // One that may pass is explained again once it lasts.
+        let explained = std::mem::replace(&mut self.explained, remedy);
         match news {
-            News::Failed(c) => {
-                tracing::warn!(peer = %name, category = %c, "peer {name} {}; {}", c.reason(), c.remedy())
+            News::Failed(c) | News::StillFailing(c) if news == News::Failed(c) || explained != remedy => {
+                tracing::warn!(peer = %name, category = %c, "peer {name} {}; {}", c.reason(), remedy.unwrap_or_default())
             }
+            News::Failed(_) => {}
             News::StillFailing(c) => tracing::info!(peer = %name, category = %c, "peer {name} still failing: {c}"),
             News::Recovered => tracing::info!(peer = %name, "peer {name} reachable again"),
             News::None => {}

@@ -1,5 +1,6 @@
 //! Logs that went backwards, copies, and two histories of one origin.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use antiphon_kernel::clock::VClock;
@@ -7,8 +8,8 @@ use antiphon_kernel::cursor::{Cursor, Seq};
 use antiphon_kernel::event::Draft;
 use antiphon_kernel::ids::{CortexId, Epoch, EventId, Origin};
 use antiphon_kernel::log::{
-    Asked, EpochEnd, ForkFinding, IngestError, LocalIdentity, Log, LogOptions, LogView, NotAFork, Pin, events_beside,
-    forks, put_pin, read_cursor, read_epoch_change, verify,
+    AdviceReason, Asked, EpochEnd, ForkFinding, IngestError, LocalIdentity, Log, LogOptions, LogView, NotAFork, Pin,
+    bringers, brought_by, events_beside, forks, put_pin, read_cursor, read_epoch_change, verify,
 };
 use antiphon_kernel::protocol::{EventBatch, FetchReply, Heads, Known, Refusal, RequestId, Scope};
 use antiphon_kernel::store::{Batch, Durability, Family, Store};
@@ -449,6 +450,80 @@ fn a_fork_is_over_where_the_other_version_is_gone() {
         assert!(world.same_everywhere() && world.subjects(0).contains(&"first".to_owned()));
         world.check();
     }
+}
+
+#[test]
+fn a_choice_says_what_it_costs_and_who_brought_each_version() {
+    let mut world = forked(3);
+    world.pull_all();
+    let (own, store) = (cortex_id(1), &*world.nodes[1].store);
+    let known = forks(store).unwrap();
+    let fork = known.iter().find(|fork| fork.holder == cortex_id(0)).unwrap();
+    let costs = world.nodes[1].log.view().fork_costs(std::slice::from_ref(fork)).unwrap();
+    let cost = costs.first().unwrap();
+    // Three of the fork; the answer to them and what stands behind that answer. The other version has two.
+    assert_eq!(cost.here, BTreeMap::from([(fork.origin, 3), (world.origin(1), 2)]));
+    assert_eq!((cost.events_here(), cost.there), (5, 2));
+    assert_eq!(cost.advice(fork, fork.owners(own)), (fork.theirs, AdviceReason::Owners));
+    let resolved = world.nodes[1].log.resolve_fork(fork.theirs, Timestamp::from_micros(1)).unwrap();
+    assert_eq!(resolved.set_aside, 5, "as was said");
+    // Both versions are of the owner, which was set back: no peer is suspected.
+    let world = forked(2);
+    assert_eq!(brought_by(&*world.nodes[1].store, world.origin(0), 4).unwrap(), Some(peer_name(0)));
+    assert_eq!(brought_by(&*world.nodes[1].store, world.origin(1), 1).unwrap(), None, "it was written here");
+}
+
+/// Node 1 goes on with what node 0 wrote, and node 2 meets that first.
+#[test]
+fn the_peer_that_made_events_up_is_suspected_and_not_their_owner() {
+    let mut world = World::new(3);
+    world.append(0, "ours");
+    let mut liar = twin(&world);
+    write(&mut liar, "made up");
+    world.append(0, "also ours");
+    world.nodes[1].pull(&liar).unwrap();
+    world.pull(2, 1);
+    world.pull(2, 0);
+    let known = forks(&*world.nodes[2].store).unwrap();
+    let [fork] = &known[..] else { panic!("{known:?}") };
+    assert!(fork.by_owner());
+    let found = bringers(&*world.nodes[2].store, cortex_id(2), fork).unwrap();
+    assert_eq!((found.ours, found.suspects), (Some(peer_name(1)), vec![peer_name(1)]));
+    // What was set aside says no more who brought it; what comes instead does.
+    world.nodes[2].log.resolve_fork(fork.theirs, Timestamp::from_micros(0)).unwrap();
+    world.pull(2, 0);
+    assert_eq!(brought_by(&*world.nodes[2].store, world.origin(0), 2).unwrap(), Some(peer_name(0)));
+    // The owner sees it as well.
+    let (alpha, bravo) = two(&mut world.nodes, 0, 1);
+    alpha.pull(bravo).unwrap_or_default();
+    let known = forks(&*world.nodes[0].store).unwrap();
+    let found = bringers(&*world.nodes[0].store, cortex_id(0), known.first().unwrap()).unwrap();
+    assert_eq!((found.ours, found.suspects), (None, vec![peer_name(1)]));
+}
+
+#[test]
+fn what_was_set_aside_comes_back_once_and_supersedes_nothing() {
+    let mut world = forked(2);
+    world.pull_all();
+    let fork = forks(&*world.nodes[1].store).unwrap().remove(0);
+    let now = Timestamp::from_micros(9_000_000);
+    world.nodes[1].log.resolve_fork(fork.theirs, now).unwrap();
+    let before = world.nodes[1].log.view().head().seq.get();
+    // Those that it wrote itself; node 0 brings its own back.
+    let back = world.nodes[1].log.bring_back(false, now).unwrap();
+    assert_eq!((back.appended, back.held, back.others, back.more), (2, 0, 3, false));
+    assert_eq!(world.nodes[1].log.view().head().seq.get(), before + 2);
+    let entries = world.nodes[1].log.view().entries(Seq::new(before), 10, 1 << 20).unwrap();
+    let subjects: Vec<_> = entries.iter().map(|entry| entry.view().unwrap().subject.to_owned()).collect();
+    assert_eq!(subjects, ["answer to first 4", "independent"]);
+    assert!(entries.iter().all(|entry| entry.view().unwrap().deps.is_empty()), "they claim to have seen nothing");
+    assert_eq!(world.nodes[1].log.bring_back(false, now).unwrap().appended, 0, "once");
+    assert_eq!(events_beside(&*world.nodes[1].store, 0, 10, 1 << 20).unwrap().len(), 5, "the evidence stays");
+    let back = world.nodes[1].log.bring_back(true, now).unwrap();
+    assert_eq!((back.appended, back.others), (3, 0));
+    world.pull_all();
+    assert!(world.same_everywhere());
+    world.check();
 }
 
 #[test]

@@ -3,12 +3,17 @@
 use std::sync::Arc;
 
 use antiphon_kernel::clock::VClock;
+use antiphon_kernel::codec::{EncodedDraft, encode_record};
 use antiphon_kernel::cursor::{Cursor, Seq};
-use antiphon_kernel::event::{Draft, EventBytes};
-use antiphon_kernel::ids::{CortexId, Epoch, EventId, Origin};
-use antiphon_kernel::log::{Asked, EpochEnd, IngestError, LocalIdentity, Log, LogOptions};
+use antiphon_kernel::digest::Digest;
+use antiphon_kernel::event::{Draft, EventBytes, MAX_ID_MS};
+use antiphon_kernel::ids::{CortexId, Dot, Epoch, EventId, Origin};
+use antiphon_kernel::log::{
+    AppendError, Asked, EpochEnd, IngestError, LocalIdentity, Log, LogOptions, NewEpochError, claimed_epochs,
+    read_epoch_change, read_epoch_peer, salvage, verify,
+};
 use antiphon_kernel::protocol::{ChainHead, EventBatch, Heads, RequestId, Scope};
-use antiphon_kernel::store::{Durability, Store};
+use antiphon_kernel::store::{Durability, Family, Store};
 use antiphon_kernel::testing::MemoryStore;
 use antiphon_kernel::time::Timestamp;
 
@@ -65,10 +70,10 @@ fn origins_that_were_made_up_keep_neither_this_cortex_nor_its_peers_from_going_o
     assert_eq!(take(&mut node, 1, (0..960).map(stranger).collect()).unwrap(), 960);
     let refused = take(&mut node, 2, vec![stranger(960)]);
     assert!(matches!(refused, Err(IngestError::TooManyOrigins { .. })), "{refused:?}");
-    // Its peer is pinned, and goes on under any epoch; but in its name, and in ours, origins can be made up as well.
-    assert_eq!(take(&mut node, 3, (0..40).map(|n| first_of(cortex_id(1), n)).collect()).unwrap(), 40);
-    assert_eq!(take(&mut node, 4, (0..8).map(|n| first_of(cortex_id(0), n)).collect()).unwrap(), 8);
-    for made_up in [first_of(cortex_id(1), 40), first_of(cortex_id(0), 8)] {
+    // Its peer is pinned, and goes on under any epoch; but in its name origins can be made up as well. Those under our own
+    // id that we did not begin are strangers'.
+    assert_eq!(take(&mut node, 3, (0..48).map(|n| first_of(cortex_id(1), n)).collect()).unwrap(), 48);
+    for made_up in [first_of(cortex_id(1), 48), first_of(cortex_id(0), 8)] {
         let refused = take(&mut node, 5, vec![made_up]);
         assert!(matches!(refused, Err(IngestError::TooManyOrigins { .. })), "{refused:?}");
     }
@@ -80,4 +85,96 @@ fn origins_that_were_made_up_keep_neither_this_cortex_nor_its_peers_from_going_o
     }
     let full = node.log.append(&[Draft::new("t", "{}".to_owned())], &VClock::new(), Timestamp::from_micros(0));
     assert!(full.is_err(), "the bound of a clock stands for all");
+}
+
+/// An event on top of a chain, under any id.
+fn next_of(origin: Origin, head: ChainHead, id: EventId) -> (Origin, ChainHead, EventBytes) {
+    let dot = Dot::new(origin, head.counter + 1).unwrap();
+    let assigned = EncodedDraft { id, dot, deps: &VClock::new(), time: Timestamp::from_micros(0) };
+    let record = encode_record(&Draft::new("test", "made up"), &assigned);
+    let head = ChainHead { counter: dot.counter(), digest: head.digest.chain(&record) };
+    (origin, head, record)
+}
+
+const NOTHING: ChainHead = ChainHead { counter: 0, digest: Digest::ZERO };
+
+#[test]
+fn an_id_after_the_year_9999_is_invalid() {
+    let mut node = Node::new(0, 2, Arc::new(MemoryStore::new()) as Arc<dyn Store>);
+    let origin = |n| Origin::new(CortexId::from_bytes([0xaa; 16]), Epoch::new(n));
+    let last = next_of(origin(1), NOTHING, EventId::from_parts(MAX_ID_MS, 0));
+    assert_eq!(take(&mut node, 1, vec![last]).unwrap(), 1);
+    let beyond = next_of(origin(2), NOTHING, EventId::from_parts(MAX_ID_MS + 1, 0));
+    let refused = take(&mut node, 2, vec![beyond]).unwrap_err();
+    assert!(matches!(refused, IngestError::Invalid { .. }) && refused.to_string().contains("9999-12-31"), "{refused}");
+}
+
+#[test]
+fn an_epoch_of_our_id_that_we_did_not_begin_is_remembered_with_its_bringer() {
+    let store = Arc::new(MemoryStore::new());
+    let mut node = Node::new(0, 2, Arc::clone(&store) as Arc<dyn Store>);
+    node.append("ours", &VClock::new(), Timestamp::from_micros(0), Durability::Sync);
+    let image = store.durable_copy();
+    assert_eq!(take(&mut node, 1, vec![first_of(cortex_id(0), 9)]).unwrap(), 1);
+    let claimed = claimed_epochs(&*node.store).unwrap();
+    assert_eq!(claimed.iter().map(|c| (c.epoch, &c.peer)).collect::<Vec<_>>(), [(Epoch::new(9), &peer_name(1))]);
+    assert_eq!(read_epoch_peer(&*node.store).unwrap(), None);
+    // One that goes on with our own epoch ends it, and is remembered with that.
+    let origin = node.log.view().local().origin();
+    let head = node.log.view().heads().get(origin).unwrap();
+    assert_eq!(take(&mut node, 2, vec![next_of(origin, head, EventId::from_parts(MAX_ID_MS, 0))]).unwrap(), 1);
+    assert_eq!(read_epoch_change(&*node.store).unwrap().unwrap().why, EpochEnd::RolledBack);
+    assert_eq!(read_epoch_peer(&*node.store).unwrap(), Some(peer_name(1)));
+    assert_eq!(claimed_epochs(&*node.store).unwrap().len(), 1, "the epoch that ended is ours");
+    // A store from before epochs were remembered takes those that it knows for its own.
+    image.tamper(Family::Meta, &[b"minted/", &100_u64.to_be_bytes()[..]].concat(), None);
+    let mut old = Node::over(0, Arc::new(image) as Arc<dyn Store>);
+    let head = old.log.view().heads().get(origin).unwrap();
+    assert_eq!(take(&mut old, 1, vec![next_of(origin, head, EventId::from_parts(1 << 40, 0))]).unwrap(), 1);
+    assert_eq!(claimed_epochs(&*old.store).unwrap(), []);
+}
+
+/// A peer that writes under our id may choose any id: what is repaired must go on from ids of our own.
+#[test]
+fn ids_go_on_from_those_of_our_own_epochs_alone_also_after_a_repair() {
+    let store = Arc::new(MemoryStore::new());
+    let mut node = Node::new(0, 2, Arc::clone(&store) as Arc<dyn Store>);
+    let now = Timestamp::from_micros(5_000_000);
+    node.append("ours", &VClock::new(), now, Durability::Sync);
+    let strange = Origin::new(cortex_id(0), Epoch::new(9));
+    let far = EventId::from_parts(MAX_ID_MS, 0);
+    assert_eq!(take(&mut node, 1, vec![next_of(strange, NOTHING, far)]).unwrap(), 1);
+    let origin = node.log.view().local().origin();
+    let head = node.log.view().heads().get(origin).unwrap();
+    assert_eq!(take(&mut node, 2, vec![next_of(origin, head, far)]).unwrap(), 1);
+    let new = Arc::new(MemoryStore::new());
+    let salvaged = salvage(&*store, Arc::clone(&new) as Arc<dyn Store>, now).unwrap();
+    assert_eq!(salvaged.kept, 3);
+    let mut repaired = Node::over(0, new);
+    let written = repaired.append("after the repair", &VClock::new(), now, Durability::Sync);
+    assert!(written.id.timestamp_ms() < 10_000, "{}", written.id);
+    assert_eq!(claimed_epochs(&*repaired.store).unwrap().len(), 1);
+}
+
+/// The clock was far in the future once, and was set right.
+#[test]
+fn a_last_id_in_the_far_future_is_left_behind_by_a_new_epoch() {
+    let mut node = Node::new(0, 1, Arc::new(MemoryStore::new()) as Arc<dyn Store>);
+    let (future, now) = (Timestamp::from_micros(4_000_000_000_000_000), Timestamp::from_micros(5_000_000));
+    node.append("in the future", &VClock::new(), future, Durability::Sync);
+    let draft = [Draft::new("test", "x")];
+    let refused = node.log.append(&draft, &VClock::new(), now).unwrap_err();
+    assert!(matches!(refused, AppendError::Id(_)) && refused.to_string().contains("antiphon new-epoch"), "{refused}");
+    node.restart();
+    let before = node.log.view().local().epoch;
+    assert!(matches!(node.log.new_epoch(future), Err(NewEpochError::NotNeeded)));
+    assert_ne!(node.log.new_epoch(now).unwrap().epoch, before);
+    assert_eq!(read_epoch_change(&*node.store).unwrap().unwrap().why, EpochEnd::ClockSetBack);
+    for _ in 0..2 {
+        let written = node.append("now", &VClock::new(), now, Durability::Sync);
+        assert_eq!((written.id.timestamp_ms(), written.dot.origin().epoch()), (5_000, node.log.view().local().epoch));
+        node.restart();
+    }
+    assert!(matches!(node.log.new_epoch(now), Err(NewEpochError::NotNeeded)));
+    assert!(verify(&node.log.view()).unwrap().is_clean());
 }

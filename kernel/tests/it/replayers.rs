@@ -149,19 +149,47 @@ fn what_was_not_replayed_is_never_superseded() {
     assert_eq!(conflicts(&*nodes[0].store, NAME).unwrap(), []);
 }
 
+/// Anybody with the key may write as many concurrent events as there are origins: that must stop no replayer.
 #[test]
-fn a_frontier_is_bounded_and_the_error_says_what_to_do() {
-    let count = MAX_FRONTIER + 1;
+fn more_concurrent_events_than_are_listed_stop_no_replayer_and_are_the_same_in_any_order() {
+    let count = MAX_FRONTIER + 6;
     let mut nodes: Vec<_> = (0..=count).map(|n| Node::new(n, count + 1, Arc::new(MemoryStore::new()))).collect();
+    // The first ones weigh most: their ids are old, and they are listed all the same.
     for n in 1..=count {
+        if n <= 3 {
+            append(&mut nodes[n], "other", &VClock::new());
+        }
         append(&mut nodes[n], "doc", &VClock::new());
-        let (client, server) = two(&mut nodes, 0, n);
-        client.poll(server, 4096);
     }
-    let mut core = core(&nodes[0], &diary(OnFailure::Halt));
-    let step = core.step().unwrap();
-    let ReplayStep::Failed { replayed: MAX_FRONTIER, error, .. } = step else { panic!("{step:?}") };
-    assert!(error.to_string().contains("resolve the conflict"), "{error}");
+    let orders: [Vec<usize>; 2] = [(1..=count).collect(), (1..=count).rev().collect()];
+    let found: Vec<_> = orders
+        .iter()
+        .map(|order| {
+            let mut reader = Node::new(0, count + 1, Arc::new(MemoryStore::new()));
+            for &n in order {
+                reader.poll(&nodes[n], 4096);
+            }
+            let mut core = core(&reader, &diary(OnFailure::Halt));
+            drain(&mut core);
+            let open = conflicts(&*reader.store, NAME).unwrap();
+            assert_eq!(core.conflicts(), open.len() as u64);
+            (reader, open.into_iter().find(|conflict| conflict.subject == "doc").unwrap())
+        })
+        .collect();
+    let [(mut reader, conflict), (_, other)] = <[_; 2]>::try_from(found).ok().unwrap();
+    assert_eq!(conflict, other, "in whatever order they arrived");
+    assert_eq!((conflict.events.len(), conflict.more), (MAX_FRONTIER, 6));
+    for node in &nodes[1..=3] {
+        let origin = node.log.view().local().origin();
+        assert!(conflict.events.iter().any(|(dot, _)| dot.origin() == origin), "the heaviest are listed");
+    }
+    // What supersedes those that are listed leaves the others in conflict with it, and they are listed then.
+    append(&mut reader, "doc", &conflict.context());
+    let mut again = core(&reader, &diary(OnFailure::Halt));
+    drain(&mut again);
+    let open = conflicts(&*reader.store, NAME).unwrap();
+    let left = open.iter().find(|conflict| conflict.subject == "doc").unwrap();
+    assert_eq!((left.events.len(), left.more), (7, 0));
 }
 
 #[test]

@@ -23,9 +23,16 @@ pub(super) struct Byzantine {
     /// How many events it made up in the name of others.
     pub(super) forged: u64,
     pub(super) lies: u64,
+    /// Whether it goes on with more chains than can be named.
+    floods: bool,
 }
 
 impl Byzantine {
+    /// The last node lies, in this way as well.
+    pub(super) fn flooding(nodes: usize) -> Self {
+        Self { node: Some(nodes - 1), once: Some(nodes - 1), floods: true, ..Self::default() }
+    }
+
     /// In every third run the last node lies.
     pub(super) fn new(nodes: usize, chance: &mut Chance) -> Self {
         let node = (nodes > 2 && chance.one_in(3)).then_some(nodes - 1);
@@ -64,7 +71,12 @@ impl World {
         if !self.byzantine.is(node) {
             return Ok(vec![reply]);
         }
-        let reply = self.show_face(node, client, reply)?;
+        let mut reply = self.show_face(node, client, reply)?;
+        if self.byzantine.floods
+            && let FetchReply::Batch(batch) = reply
+        {
+            reply = FetchReply::Batch(self.flood(client, asked, batch)?);
+        }
         let old = self.chance.index(self.byzantine.said.len() + 1);
         let repeated = self.byzantine.said.get(old).cloned();
         if self.byzantine.said.len() < 20 {

@@ -21,6 +21,7 @@ mod chance;
 mod damage;
 mod disk;
 mod equivocation;
+mod flooding;
 mod forging;
 mod invariants;
 mod mending;
@@ -79,6 +80,9 @@ pub struct Found {
     pub splits: u64,
     pub full_disks: u64,
     pub cut_streams: u64,
+    pub flooded: u64,
+    pub cut_off: u64,
+    pub liars_named: u64,
 }
 
 impl Found {
@@ -114,6 +118,9 @@ impl Found {
             (&mut self.splits, other.splits),
             (&mut self.full_disks, other.full_disks),
             (&mut self.cut_streams, other.cut_streams),
+            (&mut self.flooded, other.flooded),
+            (&mut self.cut_off, other.cut_off),
+            (&mut self.liars_named, other.liars_named),
         ];
         for (sum, more) in pairs {
             *sum += more;
@@ -163,8 +170,26 @@ impl std::error::Error for Failure {}
 /// # Errors
 /// [`Failure`]: the first invariant that does not hold.
 pub fn run(seed: u64) -> Result<Report, Failure> {
-    let mut world = World::new(seed);
-    let ended = storm(&mut world).and_then(|()| world.mend());
+    run_as(seed, Scenario::Any)
+}
+
+/// What a run is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scenario {
+    /// Whatever the seed brings.
+    Any,
+    /// One node lies, and goes on with more chains than one question can name as forks, otherwise for each asker.
+    Flood,
+}
+
+/// Runs one seed of a scenario.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_as(seed: u64, scenario: Scenario) -> Result<Report, Failure> {
+    let mut world = World::new(seed, scenario);
+    let looked = |world: &mut World| if scenario == Scenario::Flood { world.look_for_the_cut_off() } else { Ok(()) };
+    let ended = storm(&mut world).and_then(|()| looked(&mut world)).and_then(|()| world.mend());
     let (steps, trace) = (world.steps, world.trace);
     world.found.lies = world.byzantine.lies;
     match ended {

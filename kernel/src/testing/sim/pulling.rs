@@ -290,7 +290,8 @@ impl World {
                     Err(ErrorCategory::Store)
                 }
             }
-            Err(NotAFork::Unproven { .. } | NotAFork::TooMany { .. }) => Err(ErrorCategory::Fork),
+            Err(NotAFork::Unproven { .. }) => Err(ErrorCategory::Fork),
+            Err(NotAFork::TooMany { .. }) => Err(ErrorCategory::TooManyForks),
             Err(NotAFork::Store(error)) => {
                 self.expect_damage(node, &error)?;
                 Err(ErrorCategory::Store)

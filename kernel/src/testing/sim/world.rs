@@ -4,13 +4,13 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::time::Duration;
 
-use super::Found;
 use super::byzantine::Byzantine;
 use super::chance::Chance;
 use super::invariants;
 use super::network::{MILLI, Micros, Network, SECOND};
 use super::node::{INTERVAL, Node, Process, Pull, cortex_id};
 use super::truth::Truth;
+use super::{Found, Scenario};
 use crate::health::ErrorCategory;
 use crate::log::Asked;
 use crate::machine::{Now, Source};
@@ -109,12 +109,18 @@ pub(super) struct World {
 }
 
 impl World {
-    pub(super) fn new(seed: u64) -> Self {
+    pub(super) fn new(seed: u64, scenario: Scenario) -> Self {
         let mut chance = Chance::new(seed);
-        let count = 2 + chance.index(3);
+        let count = match scenario {
+            Scenario::Any => 2 + chance.index(3),
+            Scenario::Flood => 3 + chance.index(2),
+        };
         let network = Network::new(&mut chance);
         let nodes: Vec<_> = (0..count).map(|index| Node::create(index, seed)).collect();
-        let byzantine = Byzantine::new(count, &mut chance);
+        let byzantine = match scenario {
+            Scenario::Any => Byzantine::new(count, &mut chance),
+            Scenario::Flood => Byzantine::flooding(count),
+        };
         let mut world = Self {
             seed,
             chance,

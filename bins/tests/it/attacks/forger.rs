@@ -1,0 +1,168 @@
+//! A member with the shared key that writes events in any name.
+
+use std::sync::Arc;
+
+use antiphon_https::{HttpsOptions, HttpsServer, HttpsTransport, Limits, ServerOptions};
+use antiphon_kernel::clock::VClock;
+use antiphon_kernel::codec::{EncodedDraft, encode_record};
+use antiphon_kernel::config::SharedKey;
+use antiphon_kernel::cortex::Cortex;
+use antiphon_kernel::cursor::{Cursor, Seq};
+use antiphon_kernel::digest::Digest;
+use antiphon_kernel::event::{Draft, EventBytes};
+use antiphon_kernel::ids::{CortexId, Dot, Epoch, EventId, Origin, PeerName};
+use antiphon_kernel::log::Asked;
+use antiphon_kernel::protocol::{ChainHead, EventBatch, Heads, RequestId, Scope};
+use antiphon_kernel::testing::MemoryStore;
+use antiphon_kernel::time::Timestamp;
+use tokio::runtime::Runtime;
+
+use crate::support::{KEY, Place, free_port, until};
+
+/// An event in somebody's name.
+pub(super) struct Forged {
+    pub(super) origin: Origin,
+    pub(super) id: EventId,
+    pub(super) subject: &'static str,
+    pub(super) data: &'static str,
+}
+
+/// A cortex that serves whatever it was given, and pulls whom it is told.
+pub(super) struct Forger {
+    runtime: Runtime,
+    cortex: Cortex,
+    server: HttpsServer,
+    requests: u64,
+}
+
+fn key() -> SharedKey {
+    SharedKey::new(KEY).unwrap()
+}
+
+impl Forger {
+    /// `pulls` names endpoints.
+    pub(super) fn new(name: &str, pulls: &[(&str, u16)]) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let (cortex, server) = runtime.block_on(async {
+            let transport = HttpsTransport::new(HttpsOptions { shared_key: key(), allow_plaintext_loopback: true });
+            let mut builder =
+                Cortex::builder(Arc::new(MemoryStore::new())).name(name).shared_key(key()).transport(transport);
+            for (peer, port) in pulls {
+                builder = builder.peer(*peer, format!("http://127.0.0.1:{port}"));
+            }
+            let cortex = builder.start().await.unwrap();
+            let addr = "127.0.0.1:0".parse().unwrap();
+            let options = ServerOptions { addr, tls: None, keyed: true, allow_open: false, limits: Limits::default() };
+            let server = HttpsServer::start(options, cortex.service().clone()).await.unwrap();
+            // Whoever is pinned may bring anything.
+            let source = PeerName::new("source").unwrap();
+            cortex.state().set_peer_cortex_id(&source, source_id()).await.unwrap();
+            (cortex, server)
+        });
+        Self { runtime, cortex, server, requests: 0 }
+    }
+
+    pub(super) fn port(&self) -> u16 {
+        self.server.local_addr().port()
+    }
+
+    pub(super) fn head(&self, origin: Origin) -> Option<ChainHead> {
+        self.cortex.view().heads().get(origin)
+    }
+
+    pub(super) fn digest(&self) -> String {
+        self.cortex.view().heads().fold().to_string()
+    }
+
+    /// Waits until it holds so many events.
+    pub(super) fn holds(&self, events: u64) {
+        until("the forger pulled", || (self.cortex.view().head().seq.get() == events).then_some(()));
+    }
+
+    /// Takes events into its log, each the next of its chain.
+    pub(super) fn write(&mut self, events: &[Forged]) {
+        let view = self.cortex.view().clone();
+        self.requests += 1;
+        let request = RequestId { process: view.process(), number: 1 << 40 | self.requests };
+        let (epoch, mut heads) = (Epoch::new(7), std::collections::BTreeMap::<Origin, ChainHead>::new());
+        let mut records: Vec<EventBytes> = Vec::new();
+        for event in events {
+            let nothing = ChainHead { counter: 0, digest: Digest::ZERO };
+            let held = || view.heads().get(event.origin).unwrap_or(nothing);
+            let head = heads.get(&event.origin).copied().unwrap_or_else(held);
+            let dot = Dot::new(event.origin, head.counter + 1).unwrap();
+            let time = Timestamp::from_micros(i64::try_from(event.id.timestamp_ms()).unwrap() * 1000);
+            let assigned = EncodedDraft { id: event.id, dot, deps: &VClock::new(), time };
+            let record = encode_record(&Draft::new("forged", event.data).subject(event.subject).json(), &assigned);
+            heads.insert(event.origin, ChainHead { counter: dot.counter(), digest: head.digest.chain(&record) });
+            records.push(record);
+        }
+        let cursor = |seq| Cursor { epoch, seq: Seq::new(seq), last_event: EventId::from_bytes([7; 16]) };
+        let last = cursor(records.len() as u64);
+        let batch = EventBatch {
+            request,
+            part: 0,
+            from: source_id(),
+            prev: Cursor::start(epoch),
+            last,
+            last_time: Timestamp::from_micros(0),
+            head: last,
+            head_time: Timestamp::from_micros(0),
+            events: (1..).map(Seq::new).zip(records).collect(),
+            heads: Heads::new(heads.into_iter().collect()),
+        };
+        let asked = Asked {
+            request,
+            to: source_id(),
+            after: None,
+            max_events: 4096,
+            max_bytes: 1 << 20,
+            scope: Scope::All,
+            withhold: Heads::default(),
+            held: Heads::default(),
+        };
+        let source = PeerName::new("source").unwrap();
+        let taken = self.runtime.block_on(self.cortex.log().ingest(source, asked, batch)).unwrap();
+        assert_eq!(taken.stored, events.len());
+    }
+}
+
+impl Drop for Forger {
+    fn drop(&mut self) {
+        self.runtime.block_on(self.cortex.stop());
+    }
+}
+
+fn source_id() -> CortexId {
+    CortexId::from_bytes([0xfe; 16])
+}
+
+/// An id of now.
+pub(super) fn id(n: u64) -> EventId {
+    EventId::from_parts(Timestamp::now().ulid_ms(), u128::from(n))
+}
+
+/// A node that pulls these, over plain HTTP on loopback, and its port. It has metrics as well, on the port after `metrics`.
+pub(super) fn node(name: &str, port: u16, metrics: u16, peers: &[(&str, u16)]) -> Place {
+    let peers: Vec<_> = peers
+        .iter()
+        .map(|(name, port)| format!("    - {{ name: {name}, endpoint: \"http://127.0.0.1:{port}\" }}\n"))
+        .collect();
+    let peers = if peers.is_empty() { "    []\n".to_owned() } else { peers.concat() };
+    Place::new(&format!(
+        "node: {{ name: {name}, data_dir: data }}\nlisten: {{ https: \"127.0.0.1:{port}\", metrics: \"127.0.0.1:{metrics}\" }}\nfederation:\n  \
+         interval: 1s\n  allow_plaintext_loopback: true\n  peers:\n{peers}"
+    ))
+}
+
+/// The origin that a node writes under now.
+pub(super) fn origin(place: &Place) -> Origin {
+    let status = place.json(&["status"]);
+    let text = |key: &str| status[key].as_str().unwrap().to_owned();
+    Origin::new(text("cortex_id").parse().unwrap(), text("epoch").parse().unwrap())
+}
+
+/// Two ports that are free.
+pub(super) fn ports() -> (u16, u16) {
+    (free_port(), free_port())
+}

@@ -1,0 +1,126 @@
+//! Which peer brought what: of each origin, from which event on, whenever that is another peer than before. Where two
+//! histories of an origin differ, that names the peer that brought the one which is held here.
+
+use std::ops::ControlFlow;
+
+use super::core::Log;
+use super::forks::Fork;
+use super::ingest::IngestPlan;
+use super::view::damaged;
+use super::{read_pin, withheld::Withheld};
+use crate::codec::{decode_brought, encode_brought};
+use crate::ids::{CortexId, Origin, PeerName};
+use crate::store::{Batch, Family, KeyRange, Store, StoreError, keys};
+use crate::time::Timestamp;
+
+/// The peer that brought an origin's event at a counter. `None` for what was appended here, and for what came before this
+/// was noted.
+///
+/// # Errors
+/// [`StoreError`].
+pub fn brought_by(store: &dyn Store, origin: Origin, counter: u64) -> Result<Option<PeerName>, StoreError> {
+    let mut found = None;
+    scan(store, &keys::bringers_of(origin), &keys::bringers_of(origin), |from, peer| {
+        if from > counter {
+            return ControlFlow::Break(());
+        }
+        found = Some(peer);
+        ControlFlow::Continue(())
+    })?;
+    Ok(found)
+}
+
+fn scan(
+    store: &dyn Store,
+    from: &[u8],
+    prefix: &[u8],
+    mut visit: impl FnMut(u64, PeerName) -> ControlFlow<()>,
+) -> Result<(), StoreError> {
+    let mut fault = None;
+    store.scan(Family::Evidence, KeyRange { from, prefix }, &mut |key, value| {
+        match (keys::place_of_bringer(key), decode_brought(value)) {
+            (Some((_, counter)), Ok((peer, _))) => return visit(counter, peer),
+            (None, _) => fault = Some(StoreError::corrupt("family `evidence`: a key is no bringer's")),
+            (_, Err(error)) => fault = Some(damaged(Family::Evidence, &error)),
+        }
+        ControlFlow::Break(())
+    })?;
+    fault.map_or(Ok(()), Err)
+}
+
+/// Who brought which version of a fork.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bringers {
+    /// The peer that brought the version held here; `None` where it was written here, or is not known.
+    pub ours: Option<PeerName>,
+    /// The peers of which one showed a version that the origin's own cortex does not hold, as far as that is known. Empty
+    /// where both versions are the owner's: it runs twice, or was set back.
+    pub suspects: Vec<PeerName>,
+}
+
+/// Who brought which version of a fork, as seen from a cortex.
+///
+/// # Errors
+/// [`StoreError`].
+pub fn bringers(store: &dyn Store, own: CortexId, fork: &Fork) -> Result<Bringers, StoreError> {
+    let ours = brought_by(store, fork.origin, fork.from)?;
+    let cortex = match &ours {
+        Some(peer) => read_pin(store, peer)?.map(|pin| pin.cortex_id),
+        None => Some(own),
+    };
+    let owner = fork.origin.cortex();
+    let mut suspects = Vec::new();
+    if cortex != Some(owner) {
+        suspects.extend(ours.clone());
+    }
+    if fork.holder != owner {
+        suspects.push(fork.peer.clone());
+    }
+    suspects.dedup();
+    Ok(Bringers { ours, suspects })
+}
+
+impl Log {
+    /// Stages from which event on a peer brings an origin, where another one did before.
+    pub(super) fn note_bringer(
+        &mut self,
+        peer: &PeerName,
+        plan: &IngestPlan<'_>,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let mut changes = Batch::new();
+        for &origin in plan.chains.keys() {
+            if self.bringer(origin)?.as_ref() == Some(peer) {
+                continue;
+            }
+            let first = self.chains.get(&origin).map_or(0, |chain| chain.counter) + 1;
+            changes.put(Family::Evidence, &keys::bringer(origin, first), &encode_brought(peer, now));
+            self.bringers.insert(origin, Some(peer.clone()));
+        }
+        if changes.is_empty() { Ok(()) } else { self.stage_state(&changes) }
+    }
+
+    /// The peer that brought an origin last.
+    fn bringer(&mut self, origin: Origin) -> Result<Option<PeerName>, StoreError> {
+        if let Some(known) = self.bringers.get(&origin) {
+            return Ok(known.clone());
+        }
+        let last = self.store().last(Family::Evidence, &keys::bringers_of(origin))?;
+        let read = |(_, value): (_, Vec<u8>)| decode_brought(&value).map_err(|e| damaged(Family::Evidence, &e));
+        let last = last.map(read).transpose()?.map(|(peer, _)| peer);
+        self.bringers.insert(origin, last.clone());
+        Ok(last)
+    }
+
+    /// Events leave the log: who brought them is not known of what comes to their places.
+    pub(super) fn forget_bringers(&self, gone: &Withheld, changes: &mut Batch) -> Result<(), StoreError> {
+        for (origin, first) in gone.iter() {
+            let prefix = keys::bringers_of(origin);
+            scan(&**self.store(), &keys::bringer(origin, first), &prefix, |counter, _| {
+                changes.delete(Family::Evidence, &keys::bringer(origin, counter));
+                ControlFlow::Continue(())
+            })?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,176 @@
+//! Which epochs this cortex began itself. Whoever holds the federation's key can write under its id as well; what is not of
+//! an epoch that this store began is a stranger's.
+
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
+
+use super::LocalIdentity;
+use super::core::Log;
+use super::epoch::{EpochEnd, read_epoch_change};
+use super::ingest::IngestPlan;
+use super::view::damaged;
+use crate::codec::{decode_brought, decode_epoch_peer, encode_brought, encode_timestamp};
+use crate::ids::{Epoch, EventId, IdGenerator, MAX_DRIFT_MS, PeerName};
+use crate::store::{Batch, Durability, Family, KeyRange, Store, StoreError, keys};
+use crate::time::Timestamp;
+
+/// Epochs that this cortex began.
+pub(super) type Minted = BTreeSet<Epoch>;
+
+/// An epoch under this cortex's id that its store did not begin: made up, or begun after the backup that was restored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClaimedEpoch {
+    /// The epoch.
+    pub epoch: Epoch,
+    /// The peer that brought the first event of it.
+    pub peer: PeerName,
+    /// When that came, on our clock.
+    pub since: Timestamp,
+}
+
+/// Why no new epoch was begun on request.
+#[derive(Debug, thiserror::Error)]
+pub enum NewEpochError {
+    /// Ids can be made as they are.
+    #[error(
+        "no new epoch is needed: the last event id is not more than 24 hours ahead of this node's clock; each epoch uses one of the \
+         1,024 origins, so none is begun without need"
+    )]
+    NotNeeded,
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// The epochs that a store remembers to have begun. One from before they were remembered knows of the current epoch and the
+/// previous one.
+pub(super) fn minted(store: &dyn Store, identity: &LocalIdentity) -> Result<Minted, StoreError> {
+    let mut epochs = remembered(store)?;
+    if epochs.is_empty() {
+        epochs.insert(identity.epoch);
+        epochs.extend(read_epoch_change(store)?.map(|change| change.from));
+    }
+    Ok(epochs)
+}
+
+fn remembered(store: &dyn Store) -> Result<Minted, StoreError> {
+    let (mut epochs, mut fault) = (Minted::new(), None);
+    store.scan(Family::Meta, KeyRange::prefix(keys::META_MINTED), &mut |key, _| match keys::epoch_after(
+        keys::META_MINTED,
+        key,
+    ) {
+        Some(epoch) => {
+            epochs.insert(epoch);
+            ControlFlow::Continue(())
+        }
+        None => {
+            fault = Some(StoreError::corrupt("family `meta`: a key is no epoch"));
+            ControlFlow::Break(())
+        }
+    })?;
+    fault.map_or(Ok(epochs), Err)
+}
+
+/// Adds to a batch that this cortex began an epoch.
+pub(super) fn put_minted(changes: &mut Batch, epoch: Epoch, at: Timestamp) {
+    changes.put(Family::Meta, &keys::minted(epoch), &encode_timestamp(at));
+}
+
+/// Adds what a store from before epochs were remembered knows of them.
+pub(super) fn migrate(
+    store: &dyn Store,
+    minted: &Minted,
+    now: Timestamp,
+    changes: &mut Batch,
+) -> Result<(), StoreError> {
+    if remembered(store)?.is_empty() {
+        minted.iter().for_each(|&epoch| put_minted(changes, epoch, now));
+    }
+    Ok(())
+}
+
+/// The newest id to go on from under a new epoch. One further ahead of the clock than may be is left behind: a new chain
+/// need not exceed it.
+pub(super) fn last_id_within(last: EventId, now: Timestamp) -> EventId {
+    let ahead = last.timestamp_ms() > now.ulid_ms().saturating_add(MAX_DRIFT_MS);
+    if ahead { EventId::from_bytes([0; 16]) } else { last }
+}
+
+/// The epochs under this cortex's id that came from peers and were not begun here.
+///
+/// # Errors
+/// [`StoreError`].
+pub fn claimed_epochs(store: &dyn Store) -> Result<Vec<ClaimedEpoch>, StoreError> {
+    let (mut found, mut fault) = (Vec::new(), None);
+    store.scan(Family::Meta, KeyRange::prefix(keys::META_CLAIMED), &mut |key, value| {
+        match (keys::epoch_after(keys::META_CLAIMED, key), decode_brought(value)) {
+            (Some(epoch), Ok((peer, since))) => {
+                found.push(ClaimedEpoch { epoch, peer, since });
+                return ControlFlow::Continue(());
+            }
+            (None, _) => fault = Some(StoreError::corrupt("family `meta`: a key is no epoch")),
+            (_, Err(error)) => fault = Some(damaged(Family::Meta, &error)),
+        }
+        ControlFlow::Break(())
+    })?;
+    fault.map_or(Ok(found), Err)
+}
+
+/// The peer that made the last change of epoch necessary, by an event of this cortex's own that its log did not have.
+///
+/// # Errors
+/// [`StoreError`].
+pub fn read_epoch_peer(store: &dyn Store) -> Result<Option<PeerName>, StoreError> {
+    let Some(change) = read_epoch_change(store)? else { return Ok(None) };
+    let bytes = store.get(Family::Meta, keys::META_EPOCH_PEER)?;
+    let shown = bytes.map(|b| decode_epoch_peer(&b).map_err(|e| damaged(Family::Meta, &e))).transpose()?;
+    Ok(shown.filter(|(from, _)| *from == change.from).map(|(_, peer)| peer))
+}
+
+impl Log {
+    /// Stages which peer brought the first event of an epoch under our id that we did not begin.
+    pub(super) fn note_claimed(
+        &mut self,
+        peer: &PeerName,
+        plan: &IngestPlan<'_>,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let own = self.identity.cortex_id;
+        let strange = plan.chains.keys().filter(|origin| {
+            origin.cortex() == own && !self.minted.contains(&origin.epoch()) && !self.chains.contains_key(origin)
+        });
+        let mut changes = Batch::new();
+        for origin in strange {
+            tracing::warn!(
+                %peer, epoch = %origin.epoch(),
+                "events under this node's id came, of an epoch that its store did not begin; see `antiphon status`"
+            );
+            changes.put(Family::Meta, &keys::claimed(origin.epoch()), &encode_brought(peer, now));
+        }
+        if changes.is_empty() { Ok(()) } else { self.stage_state(&changes) }
+    }
+
+    /// Leaves an id behind that is too far ahead of the clock: the epoch is new, so no event of its chain has it.
+    pub(super) fn restart_ids(&mut self, now: Timestamp, changes: &mut Batch) {
+        let last = last_id_within(self.ids.last(), now);
+        if last != self.ids.last() {
+            self.ids = IdGenerator::after(last);
+            changes.put(Family::Meta, keys::META_LAST_ID, &last.to_bytes());
+        }
+    }
+
+    /// Begins a new epoch because the last event id is too far ahead of the clock for another one. Commits at once, and what
+    /// was staged before with it.
+    ///
+    /// # Errors
+    /// [`NewEpochError`].
+    pub fn new_epoch(&mut self, now: Timestamp) -> Result<LocalIdentity, NewEpochError> {
+        self.usable()?;
+        if last_id_within(self.ids.last(), now) == self.ids.last() {
+            return Err(NewEpochError::NotNeeded);
+        }
+        self.begin_epoch(EpochEnd::ClockSetBack, now)?;
+        self.commit(Durability::Sync)?;
+        Ok(self.identity.clone())
+    }
+}
