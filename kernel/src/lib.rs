@@ -35,11 +35,12 @@
 //! | [`ids`], [`clock`], [`cursor`], [`digest`], [`time`], [`event`] | values with laws |
 //! | [`codec`], [`protocol`] | every byte layout; what peers say to each other |
 //! | [`store`], [`log`] | what is asked of a store; the log built above it |
-//! | [`machine`], [`sync`], [`transport`], [`service`], [`receipts`] | pulling peers, answering them, who holds what |
+//! | [`machine`], [`sync`], [`transport`], [`service`], [`receipts`], [`budget`] | pulling peers, answering them, who holds what |
 //! | [`replay`], [`state`], [`config`], [`health`], [`condition`], [`measure`] | an application's side, and an operator's |
 //! | [`cortex`] | all of it, assembled |
 //! | [`testing`] | stores and networks in memory, and the exams for implementers |
 
+pub mod budget;
 pub mod clock;
 pub mod codec;
 pub mod condition;
