@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use antiphon_kernel::budget::{DEFAULT_BUDGET_BYTES, MIN_BUDGET_BYTES};
 use antiphon_kernel::config::{Config, FederationMode, Interval, PeerConfig, SharedKey};
 use antiphon_kernel::cortex::mint_identity;
 use antiphon_kernel::event::MAX_EVENT_BYTES;
@@ -50,6 +51,9 @@ pub(crate) struct NodeSection {
     /// Peers are not pulled while the disk has fewer MiB left than this; 256 if not given, 0 for no bound.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) min_free_mib: Option<u64>,
+    /// The most memory for answers and received frames, in MiB; 256 if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) memory_budget_mib: Option<u64>,
     /// `sync` (default) or `relaxed`: whether an append waits for the disk.
     #[serde(default)]
     pub(crate) durability: DurabilityName,
@@ -165,6 +169,10 @@ impl NodeConfig {
         if bytes == 0 || bytes > most {
             bail!("{file}: node.max_append_bytes is {bytes}; an event has 1 to {most} bytes");
         }
+        if let Some(mib) = self.node.memory_budget_mib.filter(|mib| *mib < MIN_BUDGET_BYTES >> 20) {
+            let least = MIN_BUDGET_BYTES >> 20;
+            bail!("{file}: node.memory_budget_mib is {mib}; set {least} or more, so that the largest event fits");
+        }
         let socket = self.socket();
         if socket.as_os_str().len() > LONGEST_SOCKET {
             bail!(
@@ -187,6 +195,11 @@ impl NodeConfig {
     /// The socket of the node that serves this configuration.
     pub(crate) fn socket(&self) -> PathBuf {
         self.data_dir().join(SOCKET)
+    }
+
+    /// The size of the memory budget, in bytes.
+    pub(crate) fn memory_budget(&self) -> u64 {
+        self.node.memory_budget_mib.map_or(DEFAULT_BUDGET_BYTES, |mib| mib.saturating_mul(1 << 20))
     }
 
     pub(crate) fn kernel(&self, shared_key: SharedKey) -> Config {

@@ -292,6 +292,9 @@ async fn node(config: &NodeConfig, serves: bool, findings: &mut Findings) -> Opt
             "`antiphon digest --by-origin` shows who has many: avoid restores and copies, or begin a new federation";
         findings.add("origins", Level::Warn, says, remedy);
     }
+    if let Some(says) = status["disk_trouble"].as_str() {
+        findings.add("disk space", Level::Warn, says, "`antiphon status --json` lists who brought how much");
+    }
     if let Some(1..) = status["forks"].as_u64() {
         findings.add("forks", Level::Fail, format!("{} are not resolved", status["forks"]), "`antiphon fork list`");
     }
@@ -446,7 +449,10 @@ fn peer_findings(peer: &PeerConfig, known: &Value, own: CortexId, asked: &Asked)
     let identity = match &asked.answer {
         Ok(identity) => identity,
         Err(error) if asked.unkeyed && error.category() == ErrorCategory::Auth => return findings,
-        Err(error) if error.category() == ErrorCategory::Auth && matches!(stands, "live" | "idle" | "catching_up") => {
+        Err(error)
+            if error.category() == ErrorCategory::Auth
+                && matches!(stands, "live" | "idle" | "catching_up" | "withheld") =>
+        {
             let says = "the node reaches it; this command presents another key than the node does";
             findings.add(check, Level::Warn, says, "run this with the node's ANTIPHON_SHARED_KEY, or without one");
             return findings;

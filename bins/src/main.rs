@@ -21,6 +21,7 @@ mod narrate;
 mod node;
 mod reload;
 mod repair;
+mod space;
 mod status;
 mod unit;
 mod view;

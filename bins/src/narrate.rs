@@ -32,7 +32,7 @@ impl Narrator {
                 Some(_) if error.is_empty() => {
                     self.told.remove(&name);
                     // Its failures may also have been forgotten on purpose, or it is not wanted any more.
-                    let reached = matches!(state.as_str(), "live" | "idle" | "catching_up");
+                    let reached = matches!(state.as_str(), "live" | "idle" | "catching_up" | "withheld");
                     let how = if reached { "reachable again".to_owned() } else { state.replace('_', " ") };
                     news.push(format!("{name} is {how}"));
                 }

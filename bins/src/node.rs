@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use antiphon_https::{HttpsOptions, HttpsTransport};
+use antiphon_kernel::budget::Budget;
 use antiphon_kernel::config::{FederationMode, PeerMode, SharedKey};
 use antiphon_kernel::cortex::{Cortex, WaitFor};
 use antiphon_kernel::cursor::Seq;
@@ -193,6 +194,8 @@ impl Node {
         if !serving {
             kernel.peers.clear();
         }
+        // The service and the transports take their shares of the one that belongs to the process.
+        Budget::default().set_limit(config.memory_budget());
         let transports = Transports::new(&config, &kernel.shared_key);
         let durability = match config.node.durability {
             DurabilityName::Sync => Durability::Sync,
@@ -309,6 +312,12 @@ impl Node {
         self.history.look(&self.cortex.syncer().peers());
     }
 
+    /// Bytes of what is kept beside the log since forks and repairs; unknown where the store does not tell.
+    pub(crate) fn evidence_bytes(&self) -> Option<u64> {
+        let sizes = self.store.sizes().ok()?;
+        sizes.families.iter().find(|(family, _)| family == "evidence").map(|(_, bytes)| *bytes)
+    }
+
     /// How much each server put on the wire.
     pub(crate) fn wire_sent(&self) -> Vec<(&'static str, u64)> {
         locked(&self.servers).as_ref().map(Servers::wire_sent).unwrap_or_default()
@@ -360,7 +369,7 @@ impl Node {
             Ask::View { subject } => {
                 let head = self.cortex.view().visible();
                 self.replayed(head).await;
-                Ok(Value::Array(view::read(&**self.cortex.view().store(), subject.as_deref())?))
+                reading(|| Ok(Value::Array(view::read(&**self.cortex.view().store(), subject.as_deref())?)))
             }
             Ask::CanWait { peers } => self.can_wait(&peers).map(|()| json!({ "peers": peers })),
             Ask::WaitReplicated { id, peers, count, timeout_ms } => {
@@ -368,7 +377,7 @@ impl Node {
             }
             Ask::Conflicts => self.conflicts().await,
             Ask::Resolve { subject, take, replacement } => self.resolve(subject, take, replacement).await,
-            Ask::ReplayList => self.replay_list(),
+            Ask::ReplayList => reading(|| self.replay_list()),
             Ask::ReplayRetry { subject } => {
                 let replayed = self.view()?.retry(subject).await?;
                 let left = self.view()?.status().parked;
@@ -378,7 +387,7 @@ impl Node {
                 self.view()?.skip(Seq::new(place)).await?;
                 Ok(json!({ "skipped": place }))
             }
-            Ask::Status => status::of(self),
+            Ask::Status => reading(|| status::of(self)),
             Ask::Location => {
                 let store = Arc::clone(&self.store);
                 let displaced = tokio::task::spawn_blocking(move || store.check_location()).await?.err();
@@ -443,7 +452,7 @@ impl Node {
             }
             Ask::ForkList => forks::list(self).await,
             Ask::ForkEvidence { skip, limit } => {
-                let events = events_beside(&*self.store, skip, limit.min(1000), PAGE_BYTES)?;
+                let events = reading(|| Ok(events_beside(&*self.store, skip, limit.min(1000), PAGE_BYTES)?))?;
                 Ok(Value::Array(events.iter().map(|entry| entry.to_cloud_event()).collect::<Result<_, _>>()?))
             }
             Ask::ForkResolve(wanted) => forks::resolve(self, wanted).await,
@@ -474,7 +483,7 @@ impl Node {
 
     async fn wait_replicated(&self, id: EventId, peers: &[PeerName], count: usize, timeout: Duration) -> Result<Value> {
         self.can_wait(peers)?;
-        let entry = self.entry_of(id)?;
+        let entry = reading(|| self.entry_of(id))?;
         let event = Appended { seq: entry.seq, id, dot: entry.view()?.dot };
         let wanted = if peers.is_empty() { WaitFor::Count(count) } else { WaitFor::Peers(peers) };
         Ok(match self.cortex.wait_replicated(&event, wanted, timeout).await {
@@ -665,6 +674,11 @@ impl Node {
         self.cortex.syncer().set_mode(mode);
         Ok(json!({ "mode": mode, "in_file": written }))
     }
+}
+
+/// Reads the store where no other task waits for the thread.
+fn reading<T>(read: impl FnOnce() -> Result<T>) -> Result<T> {
+    tokio::task::block_in_place(read)
 }
 
 /// Files that root made in somebody else's store would keep its owner from opening it.

@@ -1,6 +1,7 @@
 //! Taking up a changed configuration while the node runs: read, check, compare, apply. Until all of it is known to be good,
 //! all stays as it is.
 
+use antiphon_kernel::budget::Budget;
 use antiphon_kernel::config::{Config, PeerMode, SharedKey};
 use anyhow::{Result, bail};
 use serde_json::{Value, json};
@@ -51,6 +52,9 @@ async fn try_reload(node: &Node) -> Result<Value> {
         troubles.push(format!("taken up, but not every peer is pulled: {error}"));
         planned
     });
+    let memory = new.memory_budget();
+    let memory_changes = (memory != old.memory_budget()).then_some(memory >> 20);
+    Budget::default().set_limit(memory);
     node.set_config(new);
     if let Err(error) = node.forget_overrides(&spent).await {
         // They say what the file says, so nothing differs for it; the next reload tries again.
@@ -75,6 +79,7 @@ async fn try_reload(node: &Node) -> Result<Value> {
         "interval_seconds": changes.interval.map(|interval| interval.as_secs_f64()),
         "mode": changes.mode,
         "min_free_mib": changes.min_free.map(|bytes| bytes >> 20),
+        "memory_budget_mib": memory_changes,
         "key_changed": key_changes,
         "accepted_keys_changed": accepted_changes,
         "authorities_changed": trust_changes,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use antiphon_kernel::condition::Condition;
 use antiphon_kernel::doubles::Double;
+use antiphon_kernel::health::ErrorCategory;
 use antiphon_kernel::ids::{Origin, PeerName};
 use antiphon_kernel::log::{claimed_epochs as claimed, read_epoch_change, read_epoch_peer};
 use antiphon_kernel::state::PeerState;
@@ -14,6 +15,7 @@ use serde_json::{Value, json};
 use crate::chain::told;
 use crate::forks;
 use crate::node::Node;
+use crate::space;
 
 /// So many peers are listed on the page, those that need attention first.
 pub(crate) const PAGE_PEERS: usize = 200;
@@ -25,7 +27,8 @@ pub(crate) fn of(node: &Node) -> Result<Value> {
     let floor = node.cortex().syncer().min_free();
     let mut status = about(node, now)?;
     let suspects = forks::suspects(node)?;
-    status["peers"] = peers.iter().map(|peer| peer_json(peer, floor, now, &suspects)).collect();
+    let most = space::most_origins(&node.cortex().view().origins());
+    status["peers"] = peers.iter().map(|peer| peer_json(peer, floor, most.as_ref(), now, &suspects)).collect();
     if !node.is_serving() {
         // Nobody pulls them, whatever is configured: what state they would be in is not known.
         for peer in status["peers"].as_array_mut().into_iter().flatten() {
@@ -49,8 +52,9 @@ pub(crate) fn page(node: &Node) -> String {
         peers.sort_by_key(|peer| (Condition::of(peer, now), peer.name.clone()));
         let floor = node.cortex().syncer().min_free();
         let suspects = forks::suspects(node)?;
+        let most = space::most_origins(&node.cortex().view().origins());
         let listed = peers.iter().take(PAGE_PEERS).map(|peer| {
-            let mut told = peer_json(peer, floor, now, &suspects);
+            let mut told = peer_json(peer, floor, most.as_ref(), now, &suspects);
             told["lag_history"] = json!(node.history().of(&peer.name));
             told
         });
@@ -64,6 +68,11 @@ fn about(node: &Node, now: Timestamp) -> Result<Value> {
     let cortex = node.cortex();
     let view = cortex.view();
     let identity = view.identity(now);
+    let memory = cortex.service().budget().usage();
+    let origins = view.origins();
+    let (brought, largest) = space::json(&origins);
+    let (free, floor) = (view.store().free_bytes().ok().flatten(), cortex.syncer().min_free());
+    let evidence = node.evidence_bytes();
     let change = read_epoch_change(&**view.store())?;
     let epoch_peer = read_epoch_peer(&**view.store())?;
     let replayers: Vec<_> = cortex.replayers().iter().map(|replayer| replayer.status()).collect();
@@ -93,8 +102,16 @@ fn about(node: &Node, now: Timestamp) -> Result<Value> {
         "open_files_limit": nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE).ok().map(|(soft, _)| soft),
         "conflicts": replayers.iter().map(|replayer| replayer.conflicts).sum::<u64>(),
         "read_only": view.failure(),
-        "disk_free_bytes": view.store().free_bytes().ok().flatten(),
-        "disk_floor_bytes": cortex.syncer().min_free(),
+        "memory_budget_bytes": memory.limit,
+        "memory_used_bytes": memory.used,
+        "memory_waiting": memory.waiting,
+        "memory_refused": memory.refused,
+        "disk_free_bytes": free,
+        "disk_floor_bytes": floor,
+        "disk_trouble": space::trouble(free, floor, &origins, evidence.unwrap_or(0)),
+        "brought": brought,
+        "largest_origins": largest,
+        "evidence_bytes": evidence,
         "certificate_until": certificate_until(node),
         "certificate_trouble": node.certificate_trouble(),
         "certificate_holds": node.certificate_holds(),
@@ -134,7 +151,13 @@ pub(crate) fn certificate_until(node: &Node) -> Option<String> {
     Some(jiff::Timestamp::from_second(node.certificate_until()?).ok()?.strftime("%F").to_string())
 }
 
-fn peer_json(peer: &PeerState, floor: u64, now: Timestamp, suspects: &BTreeMap<PeerName, usize>) -> Value {
+fn peer_json(
+    peer: &PeerState,
+    floor: u64,
+    most: Option<&(PeerName, u64)>,
+    now: Timestamp,
+    suspects: &BTreeMap<PeerName, usize>,
+) -> Value {
     let error = peer.health.last_error;
     let state = Condition::of(peer, now);
     let (reason, remedy) = match (error, state) {
@@ -142,6 +165,18 @@ fn peer_json(peer: &PeerState, floor: u64, now: Timestamp, suspects: &BTreeMap<P
             Some(format!("{} is not pulled: the disk here has less than {} MiB left", peer.name, floor >> 20)),
             Some("free some space, or set `node.min_free_mib` lower"),
         ),
+        (None, Condition::Withheld) => (
+            Some(format!(
+                "{}: the histories of {} origins differ from those here, and at least {} of its events do not come",
+                peer.name, peer.withheld.histories, peer.withheld.events
+            )),
+            Some("run `antiphon fork list`, which shows how to end each fork"),
+        ),
+        (Some(ErrorCategory::TooManyOrigins), _) if most.is_some() => {
+            let (by, count) = most.map(|(by, count)| (by.as_str(), *count)).unwrap_or_default();
+            let reason = format!("{} {}", peer.name, ErrorCategory::TooManyOrigins.reason());
+            (Some(format!("{reason}; {by} brought {count} of the origins held here")), peer.health.remedy(now))
+        }
         (Some(error), _) => (Some(format!("{} {}", peer.name, error.reason())), peer.health.remedy(now)),
         (None, _) => (None, None),
     };
@@ -165,12 +200,14 @@ fn peer_json(peer: &PeerState, floor: u64, now: Timestamp, suspects: &BTreeMap<P
         "remedy": remedy,
         "received_events": peer.received.events,
         "suspect_forks": suspects.get(&peer.name).copied().unwrap_or(0),
+        "withheld_histories": peer.withheld.histories,
+        "withheld_events": peer.withheld.events,
     })
 }
 
 #[cfg(test)]
 mod tests {
-    use antiphon_kernel::health::ErrorCategory;
+    use super::*;
 
     #[test]
     fn the_documentation_lists_every_failure_with_its_remedy() {

@@ -90,7 +90,7 @@ impl Kv {
 /// Two nodes write one key, and one of them settles it.
 pub async fn run() -> Outcome<()> {
     let network = MemoryNetwork::new();
-    let alpha = Kv::open("alpha", &network, &[]).await?;
+    let alpha = Kv::open("alpha", &network, &["bravo"]).await?;
     let first = alpha.put("color", "red").await?;
     let bravo = Kv::open("bravo", &network, &["alpha"]).await?;
     alpha.0.wait_replicated(&first, WaitFor::Count(1), Duration::from_secs(20)).await?;

@@ -177,7 +177,8 @@ impl Budget {
     }
 
     /// A budget of reads of the store that may be under way, two of them for one asker.
-    pub(crate) fn of_reads(limit: u64) -> Self {
+    #[must_use]
+    pub fn of_reads(limit: u64) -> Self {
         Self::of(Kind::Reads, limit)
     }
 
@@ -326,9 +327,15 @@ impl Share {
         Self { budget: self.budget.clone(), account: self.account.clone(), bytes }
     }
 
-    /// Adds another share of the same account.
+    /// Adds another share of the same budget, which is charged to this one's account from now on.
     pub fn join(&mut self, mut other: Self) {
-        self.bytes += std::mem::take(&mut other.bytes);
+        let bytes = std::mem::take(&mut other.bytes);
+        if other.account != self.account {
+            let mut state = self.budget.lock();
+            state.give_back(&other.account, bytes);
+            state.take(&self.account, bytes);
+        }
+        self.bytes += bytes;
     }
 
     /// Binds the share to a buffer, sized to it: it is given back when the last part of the buffer is dropped.
@@ -439,6 +446,16 @@ mod tests {
         budget.set_limit(30);
         assert_eq!(more.await.unwrap().unwrap().bytes(), 20, "a larger budget serves those who wait");
         drop(all);
+    }
+
+    #[tokio::test]
+    async fn shares_of_two_accounts_become_one() {
+        let budget = Budget::new(100);
+        let mut share = budget.share(&guest(1), 10, 10, MOMENT).await.unwrap();
+        share.join(budget.share(&pinned(1), 20, 20, MOMENT).await.unwrap());
+        assert_eq!((share.bytes(), budget.usage().used), (30, 30));
+        drop(share);
+        assert!(budget.lock().accounts.is_empty() && budget.lock().guests == 0);
     }
 
     #[tokio::test]

@@ -1,4 +1,4 @@
-//! How a peer stands, in one word for an operator: nine that call for different things, so that a quiet peer, a partition
+//! How a peer stands, in one word for an operator: ten that call for different things, so that a quiet peer, a partition
 //! and a peer that says no are never taken for each other.
 
 use std::fmt;
@@ -42,6 +42,8 @@ conditions! {
     BackingOff = "backing_off",
     /// Not pulled: the disk here has too little space left.
     NoSpace = "no_space",
+    /// In contact, and a part of what it has does not come: its histories of some origins differ from ours.
+    Withheld = "withheld",
     /// Finding out who it is.
     Connecting = "connecting",
     /// Reading what it has more.
@@ -68,6 +70,7 @@ impl Condition {
             Phase::Connecting => Self::Connecting,
             Phase::NoSpace => Self::NoSpace,
             Phase::Paused => Self::Paused,
+            Phase::CatchingUp | Phase::Live if peer.withheld.histories > 0 => Self::Withheld,
             Phase::CatchingUp => Self::CatchingUp,
             Phase::Live => {
                 let quiet = |at: Timestamp| now.saturating_since(at) >= QUIET_AFTER;
@@ -80,7 +83,7 @@ impl Condition {
     #[must_use]
     pub const fn is_up(self) -> Option<bool> {
         match self {
-            Self::CatchingUp | Self::Live | Self::Idle => Some(true),
+            Self::CatchingUp | Self::Live | Self::Idle | Self::Withheld => Some(true),
             Self::Connecting | Self::BackingOff | Self::Refused | Self::Halted => Some(false),
             Self::Paused | Self::NoSpace => None,
         }
@@ -89,7 +92,7 @@ impl Condition {
     /// Whether an operator should look.
     #[must_use]
     pub const fn needs_attention(self) -> bool {
-        matches!(self, Self::Halted | Self::Refused | Self::BackingOff | Self::NoSpace)
+        matches!(self, Self::Halted | Self::Refused | Self::BackingOff | Self::NoSpace | Self::Withheld)
     }
 }
 
@@ -105,6 +108,7 @@ mod tests {
     use crate::config::PeerMode;
     use crate::health::{ErrorCategory, PeerHealth};
     use crate::ids::PeerName;
+    use crate::log::WithheldFrom;
 
     #[test]
     fn each_situation_has_its_word() {
@@ -133,6 +137,12 @@ mod tests {
                 ..PeerState::unknown(PeerName::new("p").unwrap(), "memory://p", PeerMode::Sync)
             };
             assert_eq!(Condition::of(&peer, now), expected, "{peer:?}");
+        }
+        for (phase, expected) in [(Phase::Live, Condition::Withheld), (Phase::Paused, Condition::Paused)] {
+            let withheld = WithheldFrom { histories: 1, events: 3 };
+            let name = PeerName::new("p").unwrap();
+            let peer = PeerState { phase, withheld, ..PeerState::unknown(name, "memory://p", PeerMode::Sync) };
+            assert_eq!(Condition::of(&peer, now), expected);
         }
         assert_eq!(serde_json::to_string(&Condition::BackingOff).unwrap(), "\"backing_off\"");
         assert!(Condition::ALL.iter().all(|c| serde_json::to_string(c).unwrap() == format!("\"{c}\"")));

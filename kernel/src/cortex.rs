@@ -14,7 +14,7 @@ use crate::event::Draft;
 use crate::ids::{CortexId, Epoch, InvalidPeerName, PeerName};
 use crate::log::{
     AppendError, Appended, Context, LocalIdentity, Log, LogEntry, LogHandle, LogOptions, LogView, OpenError,
-    ResolveError, Resolved, read_pin,
+    ResolveError, Resolved,
 };
 use crate::receipts::{NotReplicated, Wanted};
 use crate::replay::{EventReplayer, ReplayCommandError, ReplayCore, ReplayHandle};
@@ -267,16 +267,11 @@ impl Cortex {
         peers: WaitFor<'_>,
         timeout: Duration,
     ) -> Result<usize, NotReplicated> {
-        let store = &**self.view().store();
+        let pinned = self.view().pinned();
+        let pin = |wanted: &PeerName| pinned.iter().find(|(_, name)| *name == wanted).map(|(cortex, _)| *cortex);
         let wanted = match peers {
             WaitFor::Count(count) => Wanted::Count(count),
-            // A pin that cannot be read is as good as none: nobody can be recognised by it.
-            WaitFor::Peers(names) => Wanted::Cortexes(
-                names
-                    .iter()
-                    .map(|name| (name.clone(), read_pin(store, name).ok().flatten().map(|pin| pin.cortex_id)))
-                    .collect(),
-            ),
+            WaitFor::Peers(names) => Wanted::Cortexes(names.iter().map(|name| (name.clone(), pin(name))).collect()),
         };
         self.view().receipts().wait(event.dot, &wanted, timeout).await
     }

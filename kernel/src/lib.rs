@@ -40,6 +40,7 @@
 //! | [`cortex`] | all of it, assembled |
 //! | [`testing`] | stores and networks in memory, and the exams for implementers |
 
+mod blocking;
 pub mod budget;
 pub mod clock;
 pub mod codec;

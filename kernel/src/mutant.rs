@@ -30,11 +30,13 @@ pub enum Mutant {
     DepsFromIngest,
     /// An answer is taken by another process than the one that asked.
     AnswersOutlive,
+    /// A peer counts as holding what was written here without a comparison of digests.
+    ReceiptWithoutComparison,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::ServeById,
         Self::CursorBeforeData,
         Self::SkipHoleCheck,
@@ -47,6 +49,7 @@ impl Mutant {
         Self::ExtendOldEpoch,
         Self::DepsFromIngest,
         Self::AnswersOutlive,
+        Self::ReceiptWithoutComparison,
     ];
 }
 

@@ -9,13 +9,10 @@ use tokio::sync::watch;
 use crate::ids::{CortexId, Dot, Origin, PeerName};
 use crate::protocol::Heads;
 
-/// How many cortexes are kept track of; the id in a question is a claim of whoever has the key.
-const MAX_CORTEXES: usize = 4096;
-
 /// What each cortex is known to hold of one cortex's own events. It is gone with the process, and learned anew from each
 /// peer's next question.
+#[derive(Default)]
 pub struct Receipts {
-    own: CortexId,
     held: Mutex<BTreeMap<CortexId, BTreeMap<Origin, u64>>>,
     news: watch::Sender<u64>,
 }
@@ -61,19 +58,22 @@ impl NotReplicated {
 }
 
 impl Receipts {
-    pub(crate) fn new(own: CortexId) -> Self {
-        Self { own, held: Mutex::default(), news: watch::Sender::new(0) }
+    /// How far a cortex is known to hold an origin; 0 if it is not.
+    pub(crate) fn counter(&self, holder: CortexId, origin: Origin) -> u64 {
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        held.get(&holder).and_then(|chains| chains.get(&origin)).copied().unwrap_or(0)
     }
 
-    /// A cortex said, and digests agreed, that it durably holds these chains.
-    pub(crate) fn note(&self, holder: CortexId, heads: &Heads) {
+    /// A pinned cortex durably holds these chains: the digests agree. There are never more entries than pinned cortexes, and
+    /// in each no more than origins of this cortex that are held here.
+    pub(crate) fn note(&self, holder: CortexId, heads: &Heads, is_pinned: impl Fn(CortexId) -> bool) {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        if holder == self.own || held.len() >= MAX_CORTEXES && !held.contains_key(&holder) {
-            return;
+        if !held.contains_key(&holder) {
+            held.retain(|cortex, _| is_pinned(*cortex));
         }
         let chains = held.entry(holder).or_default();
         let mut moved = false;
-        for (origin, head) in heads.iter().filter(|(origin, _)| origin.cortex() == self.own) {
+        for (origin, head) in heads.iter() {
             let known = chains.entry(origin).or_default();
             moved |= *known < head.counter;
             *known = (*known).max(head.counter);
@@ -159,23 +159,22 @@ mod tests {
 
     #[tokio::test]
     async fn who_holds_what_we_wrote_is_learned_and_waited_for() {
-        let receipts = Receipts::new(cortex(1));
+        let receipts = Receipts::default();
         let dot = Dot::new(Origin::new(cortex(1), Epoch::new(1)), 5).unwrap();
         let moment = Duration::from_millis(20);
-        receipts.note(cortex(2), &heads(1, 4));
-        receipts.note(cortex(3), &heads(9, 100));
-        receipts.note(cortex(1), &heads(1, 100));
-        assert!(receipts.holders(dot).is_empty(), "too little, another's, and our own word do not count");
+        receipts.note(cortex(2), &heads(1, 4), |_| true);
+        receipts.note(cortex(3), &heads(9, 100), |_| true);
+        assert!(receipts.holders(dot).is_empty(), "too little and another's do not count");
         let both = Wanted::Cortexes(vec![named("bravo", 2), named("charlie", 3)]);
-        receipts.note(cortex(2), &heads(1, 6));
+        receipts.note(cortex(2), &heads(1, 6), |_| true);
         let late = receipts.wait(dot, &both, moment).await.unwrap_err();
         assert_eq!((late.missing.len(), late.confirmed), (1, 1));
         assert!(late.to_string().contains("not confirmed in time by charlie"), "{late}");
         let (held, ()) = tokio::join!(receipts.wait(dot, &both, Duration::from_secs(20)), async {
-            receipts.note(cortex(3), &heads(1, 5))
+            receipts.note(cortex(3), &heads(1, 5), |_| true)
         });
         assert_eq!(held, Ok(2));
-        receipts.note(cortex(2), &heads(1, 1));
+        receipts.note(cortex(2), &heads(1, 1), |_| true);
         assert_eq!(receipts.wait(dot, &Wanted::Count(2), moment).await, Ok(2), "nobody is taken to have forgotten");
         assert_eq!(receipts.wait(dot, &Wanted::Count(3), moment).await.unwrap_err().short_of, 1);
         // Whom nobody ever met is reported without waiting.
@@ -186,11 +185,14 @@ mod tests {
     }
 
     #[test]
-    fn made_up_cortexes_are_bounded() {
-        let receipts = Receipts::new(cortex(1));
-        for n in 0..2 * MAX_CORTEXES as u128 {
-            receipts.note(CortexId::from_bytes(n.to_be_bytes()), &heads(1, 1));
-        }
-        assert_eq!(receipts.held.lock().unwrap().len(), MAX_CORTEXES);
+    fn a_new_holder_takes_the_room_of_those_that_are_not_pinned_any_more() {
+        let receipts = Receipts::default();
+        let note =
+            |n, pinned: &[u8]| receipts.note(cortex(n), &heads(1, 1), |id| pinned.iter().any(|&p| cortex(p) == id));
+        note(2, &[2, 3]);
+        note(3, &[2, 3]);
+        note(4, &[3, 4]);
+        let held: Vec<_> = receipts.held.lock().unwrap().keys().copied().collect();
+        assert_eq!(held, [cortex(3), cortex(4)]);
     }
 }

@@ -8,7 +8,7 @@ use crate::config::PeerMode;
 use crate::cursor::Cursor;
 use crate::health::PeerHealth;
 use crate::ids::{CortexId, EventId, PeerName};
-use crate::log::{LogHandle, Pin, put_pin, read_cursor, read_health, read_pin, read_pins, read_seen};
+use crate::log::{LogHandle, Pin, WithheldFrom, put_pin, read_cursor, read_health, read_pin, read_pins, read_seen};
 use crate::machine::{Lag, Phase};
 use crate::store::{Batch, Family, KeyRange, StoreError, keys};
 use crate::time::Timestamp;
@@ -92,6 +92,8 @@ pub struct PeerState {
     pub last_received: Option<Timestamp>,
     /// What this process got from it.
     pub received: Received,
+    /// What does not come from it, because its histories differ from ours. The events count in [`PeerState::lag`].
+    pub withheld: WithheldFrom,
 }
 
 /// What came from a peer since this process began.
@@ -123,6 +125,7 @@ impl PeerState {
             skew_ms: None,
             last_received: None,
             received: Received::default(),
+            withheld: WithheldFrom::default(),
         }
     }
 }
@@ -268,10 +271,12 @@ impl State {
     /// [`StateError`].
     pub fn peer_state(&self, name: &PeerName, endpoint: &str) -> Result<PeerState, StateError> {
         let cursor = read_cursor(self.store(), name)?;
+        let cortex_id = read_pin(self.store(), name)?.map(|pin| pin.cortex_id);
         Ok(PeerState {
             last_seen: read_seen(self.store(), name)?,
             last_event: cursor.filter(|c| c.seq.get() > 0).map(|c| c.last_event),
-            cortex_id: read_pin(self.store(), name)?.map(|pin| pin.cortex_id),
+            withheld: cortex_id.map(|cortex| self.log.view().withheld_from(cortex)).unwrap_or_default(),
+            cortex_id,
             cursor,
             health: read_health(self.store(), name)?,
             ..PeerState::unknown(name.clone(), endpoint, PeerMode::Sync)

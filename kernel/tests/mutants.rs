@@ -22,6 +22,7 @@ fn signs(mutant: Mutant) -> &'static [&'static str] {
         Mutant::CheckKnownOnce | Mutant::AnswersOutlive => &["I2: ", "I3: "],
         Mutant::ExtendOldEpoch => &["I7: "],
         Mutant::DepsFromIngest => &["I4: "],
+        Mutant::ReceiptWithoutComparison => &["I11: "],
     }
 }
 

@@ -156,9 +156,12 @@ fn reloaded(changes: &Value) -> String {
     for change in changes["modes"].as_array().into_iter().flatten() {
         lines.push(format!("{}: {}", text_of(&change["peer"]), text_of(&change["mode"])));
     }
-    for (key, what) in
-        [("interval_seconds", "interval, in seconds"), ("mode", "mode"), ("min_free_mib", "MiB that stay free")]
-    {
+    for (key, what) in [
+        ("interval_seconds", "interval, in seconds"),
+        ("mode", "mode"),
+        ("min_free_mib", "MiB that stay free"),
+        ("memory_budget_mib", "memory budget, in MiB"),
+    ] {
         if !changes[key].is_null() {
             lines.push(format!("{what}: {}", changes[key].to_string().trim_matches('"')));
         }

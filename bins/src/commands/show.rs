@@ -123,7 +123,7 @@ pub(super) fn overview(status: &Value) -> Result<()> {
     if let Some(says) = reload_refused(status) {
         line(&style(says).yellow().to_string())?;
     }
-    if let Some(trouble) = status["certificate_trouble"].as_str() {
+    for trouble in ["certificate_trouble", "disk_trouble"].iter().filter_map(|key| status[*key].as_str()) {
         line(&style(printable(trouble)).yellow().to_string())?;
     }
     if let Some(1..) = status["forks"].as_u64() {
@@ -335,7 +335,7 @@ fn table(status: &Value) -> Result<()> {
         let state = at.checked_sub(1).and_then(|at| list.get(at)).map(|peer| text(&peer["state"])).unwrap_or_default();
         let row = match state.as_str() {
             "halted" | "refused" => style(row).red(),
-            "backing_off" | "no_space" => style(row).yellow(),
+            "backing_off" | "no_space" | "withheld" => style(row).yellow(),
             "live" | "idle" => style(row).green(),
             _ => style(row),
         };

@@ -23,6 +23,11 @@ metrics! {
     PEER_STORED_EVENTS = counter "antiphon_peer_stored_events_total" ["peer"] "Events that came from the peer and were new here.";
     PEER_SENT_EVENTS = counter "antiphon_peer_sent_events_total" ["peer"] "Events that were sent to the peer; `_unknown` is whoever asks and is no peer of this node's.";
     PEER_SENT_BYTES = counter "antiphon_peer_sent_bytes_total" ["peer"] "Bytes of the records that were sent to the peer.";
+    PEER_WITHHELD_HISTORIES = gauge "antiphon_peer_withheld_histories" ["peer"] "Origins whose histories differ between the peer and this node.";
+    PEER_WITHHELD_EVENTS = gauge "antiphon_peer_withheld_events" ["peer"] "Events of the peer that are known not to come because histories differ; part of its lag.";
+    PEER_BROUGHT_ORIGINS = gauge "antiphon_peer_brought_origins" ["peer"] "Origins in the log whose first event the peer brought; `_own` is what was appended here or came before that was noted.";
+    PEER_BROUGHT_BYTES = gauge "antiphon_peer_brought_bytes" ["peer"] "Bytes of records in the log, of origins that the peer brought; `_own` as above.";
+    ORIGIN_BYTES = gauge "antiphon_origin_bytes" ["origin"] "Bytes of records in the log, of the 32 origins that have the most.";
     PEERS = gauge "antiphon_peers" ["state"] "Peers that are in this state, those without a label of their own included.";
     LOG_EVENTS = gauge "antiphon_log_events" [] "The newest place of the log.";
     LOG_DURABLE = gauge "antiphon_log_durable_events" [] "The newest place of the log that is durable, and served.";
@@ -42,6 +47,9 @@ metrics! {
     STORE_WAL = gauge "antiphon_store_wal_bytes" [] "Bytes of the store's write-ahead log.";
     STORE_READ_ONLY = gauge "antiphon_store_read_only" [] "1 while a failed write keeps the node from writing.";
     OPEN_QUESTIONS = gauge "antiphon_open_questions" [] "Questions of peers that are being answered, or wait for something new.";
+    MEMORY_BUDGET = gauge "antiphon_memory_budget_bytes" [] "The size of the memory budget for answers and received frames.";
+    MEMORY_USED = gauge "antiphon_memory_budget_used_bytes" [] "Bytes of the memory budget that are in use.";
+    MEMORY_REFUSED = counter "antiphon_memory_budget_refused_total" [] "Answers and frames that found no room in the memory budget in time.";
     WIRE_SENT = counter "antiphon_wire_sent_bytes_total" ["transport"] "Bytes that the server handed to its sockets.";
     CERTIFICATE = gauge "antiphon_certificate_expiry_timestamp_seconds" [] "Until when the certificate holds that the listeners show.";
     CERTIFICATE_VALID = gauge "antiphon_certificate_valid" [] "1 while the certificate that the listeners show holds, 0 before and after; absent without TLS.";
@@ -54,6 +62,10 @@ metrics! {
 
 /// Families of a store that are told apart: the kernel's, and a few of an embedder's own.
 pub(crate) const MAX_FAMILIES: usize = 32;
+/// Origins that are told apart.
+pub(crate) const MAX_ORIGINS: usize = 32;
+/// The label of what was appended here. No name of a peer begins like that.
+pub(crate) const OWN_EVENTS: &str = "_own";
 /// All of them, in the order of the documentation.
 pub(crate) fn all() -> Vec<Metric> {
     [OWN, measure::METRICS, antiphon_transport_common::measure::METRICS].concat()
@@ -71,7 +83,7 @@ pub(super) mod bounds {
     use antiphon_kernel::measure::{DISK_SECONDS, MAX_PEER_LABELS, Metric, MetricKind, PEER_SECONDS};
     use antiphon_transport_common::Rejected;
 
-    use super::MAX_FAMILIES;
+    use super::{MAX_FAMILIES, MAX_ORIGINS};
 
     /// Replayers of a node: one.
     const REPLAYERS: usize = 1;
@@ -81,7 +93,7 @@ pub(super) mod bounds {
     /// The most series that a metric can have, with so many peers configured.
     pub(crate) fn bound(metric: &Metric, peers: usize) -> usize {
         let labels = metric.labels.iter().map(|label| match *label {
-            // Those beyond the cap together, and askers that are no peers.
+            // Those beyond the cap together, and askers that are no peers or what is this node's own.
             "peer" => peers.min(MAX_PEER_LABELS) + 2,
             "state" => Condition::ALL.len(),
             "category" if metric.labels.len() == 1 => ErrorCategory::ALL.len(),
@@ -89,6 +101,7 @@ pub(super) mod bounds {
             "reason" => Rejected::ALL.len(),
             "replayer" => REPLAYERS,
             "family" => MAX_FAMILIES,
+            "origin" => MAX_ORIGINS,
             // One value at a time.
             _ => 1,
         });

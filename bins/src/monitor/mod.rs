@@ -20,6 +20,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::node::Node;
+use crate::space;
 
 /// What was counted since the process began.
 #[derive(Clone)]
@@ -109,6 +110,24 @@ fn known(node: &Node) {
     gauge!(c::STORE_READ_ONLY.name).set(u8::from(view.failure().is_some()));
     gauge!(c::DOUBLES.name).set(view.doubles().list().len() as f64);
     gauge!(c::OPEN_QUESTIONS.name).set(service.open_questions() as f64);
+    let origins = view.origins();
+    let mut brought = std::collections::BTreeMap::<String, space::Brought>::new();
+    for (peer, more) in space::by_peer(&origins) {
+        let label = peer.map_or_else(|| c::OWN_EVENTS.to_owned(), |peer| syncer.labels().of(&peer));
+        let sum = brought.entry(label).or_default();
+        (sum.origins, sum.bytes) = (sum.origins + more.origins, sum.bytes + more.bytes);
+    }
+    for (label, brought) in brought {
+        gauge!(c::PEER_BROUGHT_ORIGINS.name, "peer" => label.clone()).set(brought.origins as f64);
+        gauge!(c::PEER_BROUGHT_BYTES.name, "peer" => label).set(brought.bytes as f64);
+    }
+    for (origin, note) in space::largest(&origins, c::MAX_ORIGINS) {
+        gauge!(c::ORIGIN_BYTES.name, "origin" => origin.to_string()).set(note.bytes as f64);
+    }
+    let memory = service.budget().usage();
+    gauge!(c::MEMORY_BUDGET.name).set(memory.limit as f64);
+    gauge!(c::MEMORY_USED.name).set(memory.used as f64);
+    counter!(c::MEMORY_REFUSED.name).absolute(memory.refused);
     for replayer in cortex.replayers() {
         let status = replayer.status();
         gauge!(c::REPLAY_LAG.name, "replayer" => status.name.clone()).set(status.lag_events as f64);

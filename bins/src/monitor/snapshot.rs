@@ -145,6 +145,9 @@ fn told(label: String, group: &Group<'_>, now: Timestamp) {
     if let Some(lag) = worst(wanted().map(|peer| peer.lag.and_then(|lag| lag.behind))) {
         gauge!(c::PEER_LAG_SECONDS.name, "peer" => label.clone()).set(lag.as_secs_f64());
     }
+    let withheld = |count: fn(&PeerState) -> u64| each().map(|peer| count(peer)).max().unwrap_or(0) as f64;
+    gauge!(c::PEER_WITHHELD_HISTORIES.name, "peer" => label.clone()).set(withheld(|peer| peer.withheld.histories));
+    gauge!(c::PEER_WITHHELD_EVENTS.name, "peer" => label.clone()).set(withheld(|peer| peer.withheld.events));
     let pulled = each().filter(|peer| Condition::of(peer, now).is_up().is_some());
     if let Some(Reverse(at)) = worst(pulled.map(|peer| peer.health.last_success.map(Reverse))) {
         gauge!(c::PEER_LAST_SUCCESS.name, "peer" => label.clone()).set(seconds(at));

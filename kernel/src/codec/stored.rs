@@ -6,7 +6,7 @@ use crate::cursor::{Cursor, Seq};
 use crate::digest::{DIGEST_ALGORITHM, Digest};
 use crate::health::{ErrorCategory, PeerHealth};
 use crate::ids::{CortexId, Dot, Epoch, EventId, Origin, PeerName};
-use crate::log::{EpochChange, EpochEnd, Fork, LocalIdentity, Pin};
+use crate::log::{EpochChange, EpochEnd, Fork, LocalIdentity, OriginNote, Pin};
 use crate::replay::Mark;
 use crate::time::Timestamp;
 
@@ -48,6 +48,19 @@ fn unversioned<'a>(what: &'static str, bytes: &'a [u8]) -> Result<&'a [u8], Stor
         Some((version, _)) => Err(StoredError { what, reason: format!("version {version} is not known here") }),
         None => Err(StoredError { what, reason: "it is empty".to_owned() }),
     }
+}
+
+pub(crate) fn encode_origin_note(note: &OriginNote) -> Vec<u8> {
+    let brought_by = note.brought_by.as_ref().map(PeerName::as_str);
+    write((brought_by, note.reserved, note.bytes, note.events))
+}
+
+pub(crate) fn decode_origin_note(bytes: &[u8]) -> Result<OriginNote, StoredError> {
+    const WHAT: &str = "note of an origin";
+    let (brought_by, reserved, bytes, events): (Option<String>, bool, u64, u64) = read(WHAT, bytes)?;
+    let fault = |_| StoredError { what: WHAT, reason: "it names no peer".to_owned() };
+    let brought_by = brought_by.map(|name| PeerName::new(&name).map_err(fault)).transpose()?;
+    Ok(OriginNote { brought_by, reserved, bytes, events })
 }
 
 /// The 9 bytes that stand before the record in a value of `log`: version, time it joined (microseconds, big-endian).

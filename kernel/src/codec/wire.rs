@@ -222,7 +222,10 @@ enum WireRefusal {
 pub fn encode(message: &Message) -> Bytes {
     let (kind, size) = match message {
         Message::Fetch(_) => (KIND_FETCH, 1024),
-        Message::Reply(FetchReply::Batch(batch)) => (KIND_BATCH, batch.events.iter().map(|e| e.1.len() + 8).sum()),
+        Message::Reply(FetchReply::Batch(batch)) => {
+            let events: usize = batch.events.iter().map(|e| e.1.len() + 8).sum();
+            (KIND_BATCH, events + batch.heads.len() * 64)
+        }
         Message::Reply(FetchReply::Refused(_)) => (KIND_REFUSAL, 64),
         Message::Refresh(_) => (KIND_REFRESH, 512),
         Message::Heartbeat(_) => (KIND_HEARTBEAT, 64),

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,6 +11,8 @@ use bytes::Bytes;
 use super::LogHead;
 use super::view::{LogView, stored_dot};
 use super::withheld::{MAX_WITHHELD, Trail, Withheld};
+use super::withhold_from;
+use crate::budget::Share;
 use crate::clock::MAX_CLOCK_ENTRIES;
 use crate::codec::EventView;
 use crate::cursor::{Cursor, Seq};
@@ -24,18 +28,42 @@ use crate::time::Timestamp;
 
 /// The most entries that are looked at without giving way to others, sent or skipped.
 pub(super) const MAX_SCAN: u64 = 65_536;
+/// The most bytes of entries that are looked at without giving way to others.
+pub(super) const MAX_SCAN_BYTES: u64 = 64 << 20;
+
+/// What answering cost beyond the events that were sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Work {
+    /// Entries that were looked at and not sent.
+    pub entries: u64,
+    /// Bytes of their records.
+    pub bytes: u64,
+}
+
+impl Work {
+    pub(super) const fn add(&mut self, more: Self) {
+        self.entries += more.entries;
+        self.bytes += more.bytes;
+    }
+}
+
+/// The bytes that a frame has beyond its records: chain heads of a full clock, and the places of the events.
+const FRAME_EXTRA: u64 = 128 * 1024;
 
 /// A question that is open: what the asker holds by now, and how far it was answered.
 #[derive(Debug)]
 pub struct Asking {
     request: RequestId,
     from: CortexId,
+    to: CortexId,
     epoch: Epoch,
     max_events: usize,
     max_bytes: u64,
     scope: Scope,
     known: BTreeMap<Origin, ChainHead>,
     direct: Vec<CortexId>,
+    /// What its asker said itself that it durably holds of this cortex's own events.
+    said: BTreeMap<Origin, ChainHead>,
     /// Where the histories are known to differ.
     withhold: BTreeMap<Origin, ChainHead>,
     /// How far each origin's two histories were compared.
@@ -54,6 +82,14 @@ pub struct Asking {
     trail: Option<Trail>,
     /// The asker's cursor, until it is known where the answer begins.
     opening: Option<Option<Cursor>>,
+    /// The memory that the next batch may take: half of it for the records, half for the frame that carries them.
+    room: Option<Share>,
+    /// What it cost since that was asked last.
+    work: Work,
+    /// Whether every fork that the question names is known here with its asker. Any other is a mere claim.
+    proven: bool,
+    /// Set once the asker is gone: what is being read for it ends.
+    gone: Arc<AtomicBool>,
 }
 
 /// Digests at one counter were compared, here or by the asker. It is due again whenever either head moves so that more can
@@ -78,10 +114,51 @@ impl Asking {
             }
         }
         self.direct.clone_from(&refresh.direct);
+        for (origin, head) in refresh.known.iter().filter(|(origin, _)| origin.cortex() == self.to) {
+            let said = self.said.entry(origin).or_insert(head);
+            *said = if said.counter < head.counter { head } else { *said };
+        }
         if self.known.len() > MAX_CLOCK_ENTRIES {
             return Err(Refusal::Malformed);
         }
         Ok(())
+    }
+
+    /// The bytes of memory for a batch with so many bytes of records, and for the frame that carries it.
+    #[must_use]
+    pub const fn room_for(records: u64) -> u64 {
+        records.saturating_mul(2).saturating_add(FRAME_EXTRA)
+    }
+
+    /// Bounds the memory of the next batch.
+    pub fn set_room(&mut self, room: Share) {
+        self.room = Some(room);
+    }
+
+    /// What is left of the memory of the batch that was found: for the frame that carries it.
+    pub fn take_room(&mut self) -> Option<Share> {
+        self.room.take()
+    }
+
+    /// The most bytes of records that the next batch has room for.
+    fn room(&self) -> u64 {
+        self.room.as_ref().map_or(u64::MAX, |room| room.bytes().saturating_sub(FRAME_EXTRA) / 2)
+    }
+
+    /// The most bytes of events that its asker wants in a batch.
+    #[must_use]
+    pub const fn max_bytes(&self) -> u64 {
+        self.max_bytes
+    }
+
+    /// What it cost since this was asked last, and whether that was for a fork that is a mere claim.
+    pub fn take_work(&mut self) -> (Work, bool) {
+        (std::mem::take(&mut self.work), !self.proven)
+    }
+
+    /// Reading ends once this is set: the asker is gone.
+    pub fn end_with(&mut self, gone: Arc<AtomicBool>) {
+        self.gone = gone;
     }
 
     /// The batch goes out: the next one begins where it ends.
@@ -91,10 +168,11 @@ impl Asking {
         self.tell.clear();
     }
 
-    /// Those of the asker's heads that name a history which is ours as well, as far as that is known.
+    /// What its asker said that it durably holds of this cortex's own events: claims, until [`LogView::acknowledge`] compared
+    /// them.
     #[must_use]
-    pub fn agreed(&self, heads: &Heads) -> Heads {
-        Heads::new(heads.iter().filter(|(origin, head)| !self.differs(*origin, head.counter)).collect())
+    pub fn said(&self) -> (CortexId, Heads) {
+        (self.from, Heads::new(self.said.iter().map(|(&origin, &head)| (origin, head)).collect()))
     }
 
     fn differs(&self, origin: Origin, counter: u64) -> bool {
@@ -126,6 +204,8 @@ pub struct Found {
     pub batch: EventBatch,
     /// How long what follows is held back, where that is why the batch ends.
     pub held: Option<Duration>,
+    /// The size of the next event in bytes, where the batch is empty because there is no room for that one.
+    pub lacks: Option<u64>,
 }
 
 /// One moment for a whole answer: entries up to this head never change any more, unless the epoch does.
@@ -177,12 +257,14 @@ impl LogView {
         let mut asking = Asking {
             request: request.request,
             from: request.from,
+            to: request.to,
             epoch: moment.epoch,
             max_events: request.max_events.clamp(1, MAX_BATCH_EVENTS) as usize,
             max_bytes: request.max_bytes.min(run),
             scope: request.scope,
             known: known.iter().collect(),
             direct: request.direct.clone(),
+            said: known.iter().filter(|(origin, _)| origin.cortex() == moment.own).collect(),
             withhold: request.withhold.iter().collect(),
             checked: BTreeMap::new(),
             shown: BTreeMap::new(),
@@ -192,11 +274,17 @@ impl LogView {
             at: (begin, Timestamp::from_micros(0)),
             trail: None,
             opening: Some(request.after),
+            room: None,
+            work: Work::default(),
+            proven: true,
+            gone: Arc::default(),
         };
         self.check(&mut asking, &moment.chains)?;
         let differ: BTreeMap<_, _> = asking.withhold.iter().map(|(&origin, head)| (origin, head.counter)).collect();
         if !differ.is_empty() {
-            asking.trail = Some(self.trail(differ)?);
+            let known = withhold_from(&**self.store(), asking.from)?;
+            asking.proven = differ.keys().all(|&origin| known.get(origin).is_some());
+            asking.trail = Some(self.trail(differ, asking.proven)?);
         }
         Ok(asking)
     }
@@ -216,10 +304,12 @@ impl LogView {
         if asking.epoch != moment.epoch {
             return Err(Refusal::CursorUnknown.into());
         }
-        if let Some(trail) = &mut asking.trail
-            && !self.follow_trail(trail, moment.head.seq)?
-        {
-            return Ok(false);
+        if let Some(trail) = &mut asking.trail {
+            let (there, work) = self.follow_trail(trail, moment.head.seq, asking.proven, &asking.gone)?;
+            asking.work.add(work);
+            if !there {
+                return Ok(false);
+            }
         }
         let start = self.start(asking, &moment)?;
         asking.prev = self.begin(after.as_ref(), start, moment.epoch)?;
@@ -269,20 +359,44 @@ impl LogView {
         if !mutant::is(Mutant::CheckKnownOnce) {
             self.check(asking, &chains)?;
         }
-        while !self.try_prepare(asking)? {}
+        while !self.try_prepare(asking)? {
+            if asking.gone.load(Ordering::Relaxed) {
+                return Err(Refusal::Busy.into());
+            }
+        }
         let from = asking.at.0.seq;
         let until = head.seq.min(Seq::new(from.get() + MAX_SCAN));
         if let Some(trail) = &mut asking.trail {
-            while !self.follow_trail(trail, until)? {}
+            while !asking.gone.load(Ordering::Relaxed) {
+                let (there, work) = self.follow_trail(trail, until, asking.proven, &asking.gone)?;
+                asking.work.add(work);
+                if there {
+                    break;
+                }
+            }
         }
         let mut run = Run::new(asking, own, now);
         self.scan(from, until, &mut |seq, joined, record| run.visit(seq, joined, record))?;
-        let Run { records, places, sent, last, damaged, held, withheld, .. } = run;
+        let Run { mut records, places, sent, last, damaged, held, withheld, lacks, passed, .. } = run;
+        asking.work.add(passed);
         if let (Some(trail), Some(withheld)) = (&mut asking.trail, withheld) {
             trail.withheld = withheld;
         }
         // One piece of memory for all: an allocation for each would cost as much as copying it.
-        let records = Bytes::from(records);
+        let records = match &mut asking.room {
+            None => Bytes::from(records),
+            Some(room) => {
+                // What is counted is what is there.
+                if records.capacity() > records.len() + records.len() / 4 {
+                    records.shrink_to_fit();
+                }
+                let bytes = records.len() as u64;
+                let share = room.split(bytes);
+                // The frame has the chain heads as well.
+                room.shrink_to(bytes + FRAME_EXTRA);
+                share.hold(records)
+            }
+        };
         let mut begin = 0;
         let event = |(seq, end)| (seq, records.slice(std::mem::replace(&mut begin, end)..end));
         let events: Vec<_> = places.into_iter().map(event).collect();
@@ -308,6 +422,7 @@ impl LogView {
                 events,
             },
             held,
+            lacks,
         })
     }
 
@@ -483,6 +598,10 @@ struct Run<'a> {
     last: Option<Place>,
     damaged: Option<Seq>,
     held: Option<Duration>,
+    /// The size of the first event, where there is no room for it.
+    lacks: Option<u64>,
+    /// What was passed over.
+    passed: Work,
 }
 
 #[derive(Clone, Copy)]
@@ -505,10 +624,15 @@ impl<'a> Run<'a> {
             last: None,
             damaged: None,
             held: None,
+            lacks: None,
+            passed: Work::default(),
         }
     }
 
     fn visit(&mut self, seq: Seq, joined: Timestamp, record: &[u8]) -> ControlFlow<()> {
+        if self.passed.bytes > MAX_SCAN_BYTES || self.asking.gone.load(Ordering::Relaxed) {
+            return ControlFlow::Break(());
+        }
         let Ok((id, dot)) = EventView::decode_dot(record) else {
             self.damaged = Some(seq);
             return ControlFlow::Break(());
@@ -527,9 +651,13 @@ impl<'a> Run<'a> {
             self.held = self.asking.held(dot.origin(), self.own, joined, self.now);
             let bytes = (self.records.len() + record.len()) as u64;
             // One event larger than the limit travels alone.
-            let full =
-                self.places.len() >= self.asking.max_events || bytes > self.asking.max_bytes && !self.places.is_empty();
+            let most = self.asking.max_bytes.min(self.asking.room());
+            let full = self.places.len() >= self.asking.max_events || bytes > most && !self.places.is_empty();
             if full || self.held.is_some() {
+                return ControlFlow::Break(());
+            }
+            if bytes > self.asking.room() {
+                self.lacks = Some(bytes);
                 return ControlFlow::Break(());
             }
             self.records.extend_from_slice(record);
@@ -538,6 +666,8 @@ impl<'a> Run<'a> {
                 Ok(at) => self.sent[at].1 = dot.counter(),
                 Err(at) => self.sent.insert(at, (dot.origin(), dot.counter())),
             }
+        } else {
+            self.passed.add(Work { entries: 1, bytes: record.len() as u64 });
         }
         self.last = Some(Place { seq, id, time: joined });
         ControlFlow::Continue(())

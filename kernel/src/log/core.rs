@@ -5,11 +5,12 @@ use std::sync::{Arc, RwLockWriteGuard};
 
 use super::answer::missing;
 use super::epoch::EpochEnd;
-use super::forks::{Decisions, withhold_from};
+use super::forks::{Decisions, forget_evidence, forks, read_withheld, withhold_from};
 use super::ingest::{Asked, Held, IngestError, IngestPlan, Ingested, plan_ingest};
 use super::minted::Minted;
-use super::open::Loaded;
-use super::peers::read_pin;
+use super::open::{Loaded, or_none};
+use super::origins::{OriginNote, OriginNotes, Reservation, put_origin_note};
+use super::peers::{read_pin, read_pinned};
 use super::view::{Durable, LogView, Unsynced, stored_dot};
 use super::{LocalIdentity, LogHead, read_cursor};
 use crate::codec::{StoredChain, StoredDot, encode_chain, encode_cursor, encode_dot, encode_log_entry};
@@ -80,6 +81,8 @@ pub struct Log {
     pub(super) minted: Minted,
     /// Which peer brought an origin last, of those that were asked about.
     pub(super) bringers: BTreeMap<Origin, Option<PeerName>>,
+    /// Who brought each origin, and how much space it takes.
+    origins: OriginNotes,
 }
 
 #[derive(Default)]
@@ -90,6 +93,10 @@ pub(super) struct Staged {
     cursors: HashMap<PeerName, Option<Cursor>>,
     /// With whom another fork is known than the store says, or one less.
     pub(super) forks: BTreeSet<CortexId>,
+    /// Whether a pin is set or removed.
+    pins: bool,
+    /// Whether a fork is known that was not, or is over.
+    known_forks: bool,
     own: bool,
 }
 
@@ -101,7 +108,7 @@ impl Log {
         loaded: Loaded,
         moved: Option<Vec<u8>>,
     ) -> Self {
-        let Loaded { chains, head, last_id, decisions, waiting, minted, .. } = loaded;
+        let Loaded { chains, head, last_id, decisions, waiting, minted, origins, .. } = loaded;
         Self {
             view,
             options,
@@ -121,6 +128,7 @@ impl Log {
             moved,
             minted,
             bringers: BTreeMap::new(),
+            origins,
         }
     }
 
@@ -185,6 +193,7 @@ impl Log {
             }
             Err(error) => return Err(error),
         };
+        let over = self.evidence_of_healed(&plan, asked.to)?;
         self.check_own(peer, &plan, now)?;
         self.note_claimed(peer, &plan, now)?;
         self.note_bringer(peer, &plan, now)?;
@@ -194,15 +203,22 @@ impl Log {
             changes.put(Family::Cursors, &keys::peer_cursor(peer), &encode_cursor(&batch.last));
             self.store().commit(&changes, Durability::Relaxed)?;
         }
+        for &origin in plan.chains.keys().filter(|origin| !self.chains.contains_key(origin)) {
+            let reserved = plan.reserved.contains(&origin);
+            let note = OriginNote { brought_by: Some(peer.clone()), reserved, ..OriginNote::default() };
+            self.origins.insert(origin, note);
+        }
         for event in plan.events {
             self.stage_event(event.id, event.dot, event.digest, event.bytes, now);
         }
         for (origin, chain) in plan.chains {
             self.set_chain(origin, chain);
         }
+        self.staged.batch.extend(&over);
         for &origin in &plan.healed {
             tracing::info!(%peer, %origin, "the histories agree again");
             self.staged.batch.delete(Family::Evidence, &keys::fork(origin, asked.to));
+            self.staged.known_forks = true;
             self.staged.forks.insert(asked.to);
         }
         if !plan.healed.is_empty() {
@@ -214,6 +230,18 @@ impl Log {
             self.staged.cursors.insert(peer.clone(), Some(batch.last));
         }
         Ok(Ingested { stored, known, cursor: batch.last, healed: plan.healed.len() })
+    }
+
+    /// What was kept as evidence of forks that are over.
+    fn evidence_of_healed(&self, plan: &IngestPlan, holder: CortexId) -> Result<Batch, StoreError> {
+        let mut over = Batch::new();
+        if !plan.healed.is_empty() {
+            let known = forks(&**self.store())?;
+            for fork in known.iter().filter(|fork| fork.holder == holder && plan.healed.contains(&fork.origin)) {
+                forget_evidence(&**self.store(), fork, &known, &mut over)?;
+            }
+        }
+        Ok(over)
     }
 
     /// Events that follow on our own chain and that we do not have: this store went back in time. They were seen, chained
@@ -235,6 +263,9 @@ impl Log {
         for change in changes.iter().filter(|c| c.family == Family::Cursors) {
             self.staged.cursors.retain(|peer, _| keys::peer_cursor(peer) != change.key);
         }
+        self.staged.pins |= changes.iter().any(|c| c.family == Family::Pins);
+        self.staged.known_forks |=
+            changes.iter().any(|c| c.family == Family::Evidence && c.key.starts_with(keys::FORKS));
         self.staged.batch.extend(changes);
         Ok(())
     }
@@ -273,6 +304,8 @@ impl Log {
         let time = now.max(self.head.time);
         let batch = &mut self.staged.batch;
         batch.put_parts(Family::Log, &keys::log(seq), &[&encode_log_entry(time), record]);
+        let note = self.origins.entry(dot.origin()).or_default();
+        (note.bytes, note.events) = (note.bytes + record.len() as u64, note.events + 1);
         let stored = StoredDot { seq, digest };
         batch.put(Family::Dots, &keys::dot(dot.origin(), dot.counter()), &encode_dot(&stored));
         self.staged.dots.insert((dot.origin(), dot.counter()), stored);
@@ -290,6 +323,9 @@ impl Log {
         }
         for origin in &self.staged.chains {
             self.staged.batch.put(Family::Clocks, &keys::chain(*origin), &encode_chain(&self.chains[origin]));
+            if let Some(note) = self.origins.get(origin) {
+                put_origin_note(&mut self.staged.batch, *origin, note);
+            }
         }
         if self.staged.own {
             self.staged.batch.put(Family::Meta, keys::META_LAST_ID, &self.ids.last().to_bytes());
@@ -298,6 +334,8 @@ impl Log {
             self.fail(&error);
             return Err(error);
         }
+        let notes = self.staged.chains.iter().filter_map(|origin| Some((*origin, self.origins.get(origin)?.clone())));
+        self.view.notes().extend(notes);
         self.unsynced.append(&mut self.staged.chains);
         self.dirty = true;
         self.staged.batch.clear();
@@ -305,6 +343,12 @@ impl Log {
         self.staged.cursors.clear();
         self.staged.forks.clear();
         self.staged.own = false;
+        if std::mem::take(&mut self.staged.known_forks) {
+            self.view.set_withheld(or_none("forks", read_withheld(&**self.view.store())));
+        }
+        if std::mem::take(&mut self.staged.pins) {
+            self.view.set_pinned(or_none("pins", read_pinned(&**self.view.store())));
+        }
         self.view.shared.visible_head.send_replace(self.head.seq);
         if durability == Durability::Sync {
             self.publish_durable();
@@ -386,6 +430,10 @@ impl Log {
         self.moved = super::open::moved_to(&**self.store())?;
         self.minted = state.minted;
         self.bringers.clear();
+        self.view.set_pinned(state.pinned);
+        self.view.set_withheld(or_none("forks", read_withheld(&**self.store())));
+        *self.view.notes() = state.origins.clone();
+        self.origins = state.origins;
         self.chains = state.chains;
         self.head = state.head;
         self.ids = IdGenerator::after(state.last_id.max(self.ids.last()));
@@ -432,7 +480,12 @@ impl Held for Log {
         if origin.cortex() == self.identity.cortex_id {
             return Ok(self.minted.contains(&origin.epoch()));
         }
-        super::peers::is_pinned(&**self.store(), origin.cortex())
+        Ok(self.view.pinned().contains_key(&origin.cortex()))
+    }
+
+    fn reservation(&self, peer: CortexId) -> Reservation {
+        let pinned = self.view.pinned();
+        Reservation::of(&self.origins, pinned.get(&peer), pinned.len())
     }
 
     fn decided(&self, origin: Origin, counter: u64) -> Option<Digest> {

@@ -153,6 +153,70 @@ pub fn withhold_from(store: &dyn Store, holder: CortexId) -> Result<Heads, Store
     Ok(Heads::new(with.map(|fork| (fork.origin, ChainHead { counter: fork.from, digest: fork.ours })).collect()))
 }
 
+/// What does not come from a cortex because its histories differ from ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct WithheldFrom {
+    /// How many origins' histories differ.
+    pub histories: u64,
+    /// How many events of its versions are known, at least one for each; those that depend on them come on top, uncounted.
+    pub events: u64,
+}
+
+/// By cortex, what does not come from it.
+///
+/// # Errors
+/// [`StoreError`].
+pub(super) fn read_withheld(store: &dyn Store) -> Result<BTreeMap<CortexId, WithheldFrom>, StoreError> {
+    let mut withheld = BTreeMap::<CortexId, WithheldFrom>::new();
+    for fork in forks(store)? {
+        let from = withheld.entry(fork.holder).or_default();
+        from.histories += 1;
+        from.events += count_evidence(store, &fork)?.max(1);
+    }
+    Ok(withheld)
+}
+
+/// The most bytes of evidence that are kept of one holder.
+const MAX_EVIDENCE_BYTES: usize = 16 << 20;
+
+fn visit_evidence(store: &dyn Store, fork: &Fork, visit: &mut dyn FnMut(&[u8], &[u8])) -> Result<(), StoreError> {
+    let prefix = keys::evidence_of(fork.origin, fork.theirs);
+    store.scan(Family::Evidence, KeyRange::prefix(&prefix), &mut |key, value| {
+        visit(key, value);
+        ControlFlow::Continue(())
+    })
+}
+
+fn size_of_evidence(store: &dyn Store, fork: &Fork) -> Result<usize, StoreError> {
+    let mut bytes = 0;
+    visit_evidence(store, fork, &mut |key, value| bytes += key.len() + value.len())?;
+    Ok(bytes)
+}
+
+/// How many events of the other version of a fork are kept as evidence.
+///
+/// # Errors
+/// [`StoreError`].
+fn count_evidence(store: &dyn Store, fork: &Fork) -> Result<u64, StoreError> {
+    let mut count = 0;
+    visit_evidence(store, fork, &mut |_, _| count += 1)?;
+    Ok(count)
+}
+
+/// Adds to a batch that the evidence of a fork is gone, unless another fork that is known has the same version.
+pub(super) fn forget_evidence(
+    store: &dyn Store,
+    fork: &Fork,
+    known: &[Fork],
+    changes: &mut Batch,
+) -> Result<(), StoreError> {
+    let version = |one: &&Fork| (one.origin, one.theirs) == (fork.origin, fork.theirs);
+    if known.iter().filter(version).count() > 1 {
+        return Ok(());
+    }
+    visit_evidence(store, fork, &mut |key, _| changes.delete(Family::Evidence, key))
+}
+
 impl Log {
     /// Stages what was found out about a fork, with its evidence. If the origin is the one that we append under, we go on
     /// under a new epoch: another incarnation of us writes the old one.
@@ -195,6 +259,7 @@ impl Log {
             _ => return Err(self.note_over(finding, known.get(origin).is_some_and(|head| head.counter == from))?),
         };
         let fork = Fork { origin, from, ours, theirs, peer: finding.peer.clone(), holder, since: now };
+        self.make_room_for(&fork, &mut changes)?;
         changes.put(Family::Evidence, &keys::fork(origin, holder), &encode_fork(&fork));
         self.stage_state(&changes)?;
         self.staged.forks.insert(holder);
@@ -209,6 +274,28 @@ impl Log {
         Ok(fork)
     }
 
+    /// Evidence of the same origin and holder gives way to what is in the batch, which is left out where the holder has as much
+    /// already: a fork is known without it, and a peer could show another history each time.
+    fn make_room_for(&self, fork: &Fork, changes: &mut Batch) -> Result<(), StoreError> {
+        let known = forks(&**self.store())?;
+        let of_holder = known.iter().filter(|one| one.holder == fork.holder && one.origin != fork.origin);
+        let mut bytes = changes.bytes();
+        for other in of_holder {
+            bytes += size_of_evidence(&**self.store(), other)?;
+        }
+        if bytes > MAX_EVIDENCE_BYTES {
+            tracing::warn!(peer = %fork.peer, origin = %fork.origin, "the evidence of another fork of this peer's is not kept: {bytes} bytes");
+            *changes = Batch::new();
+        }
+        let earlier = known.iter().find(|one| one.holder == fork.holder && one.origin == fork.origin);
+        match earlier {
+            Some(earlier) if earlier.theirs != fork.theirs => {
+                forget_evidence(&**self.store(), earlier, &known, changes)
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// A fork that is known is over.
     fn note_over(&mut self, finding: &ForkFinding, is_known: bool) -> Result<NotAFork, StoreError> {
         let &ForkFinding { origin, from, holder, .. } = finding;
@@ -216,6 +303,10 @@ impl Log {
             return Ok(NotAFork::Unproven { origin, from });
         }
         let mut over = Batch::new();
+        let known = forks(&**self.store())?;
+        if let Some(fork) = known.iter().find(|fork| fork.origin == origin && fork.holder == holder) {
+            forget_evidence(&**self.store(), fork, &known, &mut over)?;
+        }
         over.delete(Family::Evidence, &keys::fork(origin, holder));
         over.delete(Family::Cursors, &keys::peer_cursor(&finding.peer));
         self.stage_state(&over)?;

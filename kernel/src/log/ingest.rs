@@ -4,9 +4,10 @@
 //! one above, with all its causes held and a chain digest that agrees with the batch's, it is new; anything else is a
 //! hole. A batch is taken whole or not at all.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 
+use super::origins::{OWN_ORIGINS, RESERVED_ORIGINS, Reservation};
 use crate::clock::MAX_CLOCK_ENTRIES;
 use crate::codec::{EventView, StoredChain};
 use crate::cursor::{Cursor, Seq};
@@ -148,12 +149,6 @@ pub struct Ingested {
     pub healed: usize,
 }
 
-/// Of the origins that a clock may hold, so many are kept for this cortex's and its pinned peers' epochs, and of those the last
-/// ones for what this cortex appends itself: whoever holds the key can make origins up, in anybody's name, and must not keep
-/// it from going on.
-const NEAR_ORIGINS: usize = 64;
-const OWN_ORIGINS: usize = 16;
-
 /// What the decision asks of the log.
 pub trait Held {
     /// The tip of an origin's chain, or `None` if nothing of it is held.
@@ -167,6 +162,9 @@ pub trait Held {
     /// # Errors
     /// [`StoreError`] where it cannot be read.
     fn is_near(&self, origin: Origin) -> Result<bool, StoreError>;
+
+    /// How much of the reserved origins a peer may fill and has filled.
+    fn reservation(&self, peer: CortexId) -> Reservation;
 
     /// Which version of an origin's event at a counter was decided for, if there was ever a choice.
     fn decided(&self, origin: Origin, counter: u64) -> Option<Digest>;
@@ -202,6 +200,8 @@ pub struct PlannedEvent<'a> {
 pub struct IngestPlan<'a> {
     /// The new events.
     pub events: Vec<PlannedEvent<'a>>,
+    /// Origins that take one of the reserved places.
+    pub reserved: BTreeSet<Origin>,
     /// The tips of the chains they extend.
     pub chains: BTreeMap<Origin, StoredChain>,
     /// How many events of the batch were known.
@@ -345,14 +345,17 @@ impl<'a> Planning<'_, 'a> {
             Entry::Vacant(entry) => {
                 let held = self.held.chain(origin);
                 if held.is_none() {
+                    // Whoever holds the key can make origins up, in the name of any cortex, and must keep neither this one
+                    // nor an honest peer from going on.
                     let origins = self.held.origins() + self.new_origins;
-                    let mut limit = MAX_CLOCK_ENTRIES - NEAR_ORIGINS;
-                    if origins >= limit {
+                    if origins >= MAX_CLOCK_ENTRIES - RESERVED_ORIGINS {
                         let near = self.held.is_near(origin).map_err(|e| Extend::Ingest(e.into()))?;
-                        limit += if near { NEAR_ORIGINS - OWN_ORIGINS } else { 0 };
-                    }
-                    if origins >= limit {
-                        return Err(Extend::Ingest(IngestError::TooManyOrigins { origin }));
+                        let Reservation { filled, quota } = self.held.reservation(self.asked.to);
+                        let full = origins >= MAX_CLOCK_ENTRIES - OWN_ORIGINS;
+                        if !near || full || filled + self.plan.reserved.len() >= quota {
+                            return Err(Extend::Ingest(IngestError::TooManyOrigins { origin }));
+                        }
+                        self.plan.reserved.insert(origin);
                     }
                     self.new_origins += 1;
                 }

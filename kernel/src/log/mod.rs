@@ -12,6 +12,7 @@
 //!
 //! [`Log`] is synchronous and owns every decision; [`LogHandle`] puts it on the one writer thread with group commit.
 
+mod acknowledge;
 mod answer;
 mod append;
 mod bring_back;
@@ -24,6 +25,7 @@ mod handle;
 mod ingest;
 mod minted;
 mod open;
+mod origins;
 mod peers;
 mod rejoin;
 mod salvage;
@@ -34,18 +36,20 @@ mod view;
 mod withheld;
 mod writer;
 
-pub use answer::{Asking, Found};
+pub use answer::{Asking, Found, Work};
 pub use append::{AppendError, Appended};
 pub use bring_back::{BringBackError, BroughtBack};
 pub use bringers::{Bringers, bringers, brought_by};
 pub use core::{Log, LogOptions};
 pub use costs::{AdviceReason, ForkCost};
 pub use epoch::{EpochChange, EpochEnd, read_epoch_change};
-pub use forks::{Fork, ForkFinding, NotAFork, forks, withhold_from};
+pub use forks::{Fork, ForkFinding, NotAFork, WithheldFrom, forks, withhold_from};
 pub use handle::{Context, LogHandle};
 pub use ingest::{Asked, Held, IngestError, IngestPlan, Ingested, PlannedEvent, plan_ingest};
 pub use minted::{ClaimedEpoch, NewEpochError, claimed_epochs, read_epoch_peer};
 pub use open::{OpenError, missing_of_noted};
+pub use origins::{OriginNote, Reservation};
+pub(crate) use peers::Pinned;
 pub use peers::{Pin, put_pin, read_cursor, read_health, read_pin, read_pins, read_seen};
 pub use salvage::{Salvaged, salvage};
 pub use set_aside::{ResolveError, Resolved, events_beside};

@@ -6,8 +6,10 @@ use std::sync::Arc;
 
 use super::core::{Log, LogOptions};
 use super::epoch::{EpochEnd, put_epoch};
-use super::forks::{Decisions, decisions};
+use super::forks::{Decisions, decisions, read_withheld};
 use super::minted::{Minted, last_id_within, migrate, minted, put_minted};
+use super::origins::{OriginNotes, read_origin_notes};
+use super::peers::{Pinned, read_pinned};
 use super::rejoin::waiting_origins;
 use super::view::{Durable, LogView, damaged, stored_dot};
 use super::{LocalIdentity, LogHead};
@@ -45,6 +47,8 @@ pub(super) struct Loaded {
     pub(super) decisions: Decisions,
     pub(super) waiting: BTreeSet<Origin>,
     pub(super) minted: Minted,
+    pub(super) pinned: Pinned,
+    pub(super) origins: OriginNotes,
 }
 
 /// Reads what a log keeps in memory, and checks that its pieces fit together.
@@ -69,7 +73,17 @@ pub(super) fn load(store: &dyn Store) -> Result<Loaded, StoreError> {
     };
     let (decisions, waiting) = (decisions(store)?, waiting_origins(store)?);
     let minted = identity.as_ref().map(|identity| minted(store, identity)).transpose()?.unwrap_or_default();
-    Ok(Loaded { identity, chains, head, last_id, decisions, waiting, minted })
+    let (pinned, origins) =
+        (or_none("pins", read_pinned(store)), or_none("notes of origins", read_origin_notes(store)));
+    Ok(Loaded { identity, chains, head, last_id, decisions, waiting, minted, pinned, origins })
+}
+
+/// What the log can do without: damage to it is reported, and keeps no node from starting.
+pub(super) fn or_none<T: Default>(what: &str, read: Result<T, StoreError>) -> T {
+    read.unwrap_or_else(|error| {
+        tracing::error!(%error, "the {what} cannot be read; run `antiphon verify`");
+        T::default()
+    })
 }
 
 fn check_format(store: &dyn Store) -> Result<(), StoreError> {
@@ -155,7 +169,10 @@ impl Log {
         let loaded = load(&*store)?;
         let identity = loaded.identity.ok_or(OpenError::NotInitialised)?;
         let durable = Durable::of(identity, loaded.head, &loaded.chains, 0);
-        Ok(LogView::new(store, LogOptions::default().process, durable))
+        let withheld = or_none("forks", read_withheld(&*store));
+        let view = LogView::new(store, LogOptions::default().process, durable, loaded.pinned, loaded.origins);
+        view.set_withheld(withheld);
+        Ok(view)
     }
 
     /// Opens the log in a store. A store that lost the end of its log goes on under a new epoch: a peer may hold more of the old
@@ -173,7 +190,9 @@ impl Log {
         let moved = settle(&*store, &mut identity, &mut loaded, &mut options)?;
         store.note(&encode_noted_head(identity.epoch, loaded.head.seq), Durability::Relaxed);
         let durable = Durable::of(identity.clone(), loaded.head, &loaded.chains, 0);
-        let view = LogView::new(store, options.process, durable);
+        let withheld = or_none("forks", read_withheld(&*store));
+        let view = LogView::new(store, options.process, durable, loaded.pinned.clone(), loaded.origins.clone());
+        view.set_withheld(withheld);
         Ok(Self::assemble(view, options, identity, loaded, moved))
     }
 }

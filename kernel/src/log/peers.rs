@@ -1,6 +1,7 @@
 //! What is kept about peers beside the log: cursors, pins, last contact, health. Read straight from the store; written
 //! through the one writer.
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use super::view::damaged;
@@ -52,20 +53,15 @@ pub fn read_pin(store: &dyn Store, peer: &PeerName) -> Result<Option<Pin>, Store
     bytes.map(|b| decode_pin(&b).map_err(|e| damaged(Family::Pins, &e))).transpose()
 }
 
-/// Whether any peer's name is pinned to a cortex.
+/// The pinned cortexes, each with the name that is pinned to it.
+pub(crate) type Pinned = BTreeMap<CortexId, PeerName>;
+
+/// Reads every pin, by cortex.
 ///
 /// # Errors
 /// [`StoreError`].
-pub(super) fn is_pinned(store: &dyn Store, cortex: CortexId) -> Result<bool, StoreError> {
-    let (mut found, mut fault) = (false, None);
-    store.scan(Family::Pins, KeyRange::prefix(&[]), &mut |_, value| {
-        match decode_pin(value) {
-            Ok(pin) => found = pin.cortex_id == cortex,
-            Err(error) => fault = Some(damaged(Family::Pins, &error)),
-        }
-        if found || fault.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    })?;
-    fault.map_or(Ok(found), Err)
+pub(super) fn read_pinned(store: &dyn Store) -> Result<Pinned, StoreError> {
+    Ok(read_pins(store)?.into_iter().map(|(name, pin)| (pin.cortex_id, name)).collect())
 }
 
 /// Every name that is pinned, and to which identity.

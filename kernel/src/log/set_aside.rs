@@ -6,6 +6,7 @@ use std::ops::ControlFlow;
 use super::core::Log;
 use super::epoch::EpochEnd;
 use super::forks::{Fork, forks};
+use super::origins::{OriginNote, put_origin_note};
 use super::rejoin::decode_waiting;
 use super::view::{LogEntry, damaged};
 use super::withheld::Withheld;
@@ -174,6 +175,7 @@ impl Log {
         let (mut next, mut moved, mut fault) = (None::<Seq>, 0, None);
         // Each origin's tip as of the last event that stays, with its full clock.
         let mut tips: BTreeMap<Origin, StoredChain> = BTreeMap::new();
+        let mut sizes: BTreeMap<Origin, (u64, u64)> = BTreeMap::new();
         let mut digests = BTreeMap::new();
         let scanned = self.view.scan(Seq::ZERO, head, &mut |seq, joined, record| {
             let event = match EventView::decode(record) {
@@ -192,6 +194,8 @@ impl Log {
                 changes.put_parts(Family::Evidence, &keys::set_aside(epoch, seq), &[&encode_log_entry(joined), record]);
                 changes.delete(Family::Dots, &keys::dot(author, counter));
             } else {
+                let size = sizes.entry(author).or_default();
+                *size = (size.0 + record.len() as u64, size.1 + 1);
                 let tip = tips.entry(author).or_default();
                 if let Err(error) = tip.clock.merge(&event.deps) {
                     fault = Some(StoreError::corrupt(format!("the clock at place {seq}: {error}")));
@@ -224,8 +228,16 @@ impl Log {
             }
             for (author, _) in withheld.iter() {
                 match tips.get(&author) {
-                    Some(tip) => changes.put(Family::Clocks, &keys::chain(author), &encode_chain(tip)),
-                    None => changes.delete(Family::Clocks, &keys::chain(author)),
+                    Some(tip) => {
+                        changes.put(Family::Clocks, &keys::chain(author), &encode_chain(tip));
+                        let (bytes, events) = sizes.get(&author).copied().unwrap_or_default();
+                        let note = self.view.notes().get(&author).cloned().unwrap_or_default();
+                        put_origin_note(&mut changes, author, &OriginNote { bytes, events, ..note });
+                    }
+                    None => {
+                        changes.delete(Family::Clocks, &keys::chain(author));
+                        changes.delete(Family::Meta, &keys::origin_note(author));
+                    }
                 }
             }
             self.forget_bringers(&withheld, &mut changes)?;

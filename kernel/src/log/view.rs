@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,7 +11,11 @@ use futures_util::stream::{self, Stream};
 use tokio::sync::watch;
 
 use super::LocalIdentity;
+use super::forks::WithheldFrom;
+use super::origins::OriginNotes;
+use super::peers::Pinned;
 use super::withheld::Followed;
+use crate::blocking::blocking;
 use crate::clock::VClock;
 use crate::codec::{
     EventView, StoredChain, StoredDot, StoredError, decode_chain, decode_dot, decode_log_entry, encode_noted_head,
@@ -96,6 +100,9 @@ pub(super) struct Shared {
     pub(super) durable_head: watch::Sender<Seq>,
     receipts: Receipts,
     doubles: Doubles,
+    pinned: watch::Sender<Arc<Pinned>>,
+    origins: Mutex<OriginNotes>,
+    withheld: Mutex<BTreeMap<CortexId, WithheldFrom>>,
     failure: RwLock<Option<StoreError>>,
     /// That a thread of the log ended by a fault of this program's: nothing mends that but a restart.
     fault: OnceLock<StoreError>,
@@ -151,7 +158,13 @@ pub(super) fn damaged(family: Family<'_>, fault: &StoredError) -> StoreError {
 }
 
 impl LogView {
-    pub(super) fn new(store: Arc<dyn Store>, process: u64, durable: Durable) -> Self {
+    pub(super) fn new(
+        store: Arc<dyn Store>,
+        process: u64,
+        durable: Durable,
+        pinned: Pinned,
+        origins: OriginNotes,
+    ) -> Self {
         let head = durable.head.seq;
         Self {
             shared: Arc::new(Shared {
@@ -160,7 +173,10 @@ impl LogView {
                 rewriting: AtomicU64::new(0),
                 rewritten: Default::default(),
                 followed: Followed::default(),
-                receipts: Receipts::new(durable.identity.cortex_id),
+                receipts: Receipts::default(),
+                pinned: watch::Sender::new(Arc::new(pinned)),
+                origins: Mutex::new(origins),
+                withheld: Mutex::default(),
                 doubles: Doubles::new(durable.identity.cortex_id),
                 places: RwLock::new(()),
                 rewrites: watch::Sender::new(durable.rewrites),
@@ -308,6 +324,35 @@ impl LogView {
         &self.shared.doubles
     }
 
+    /// The cortexes that peers' names are pinned to.
+    pub(crate) fn pinned(&self) -> Arc<Pinned> {
+        Arc::clone(&self.shared.pinned.borrow())
+    }
+
+    pub(super) fn notes(&self) -> MutexGuard<'_, OriginNotes> {
+        self.shared.origins.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What does not come from a cortex because its histories differ from ours.
+    #[must_use]
+    pub fn withheld_from(&self, holder: CortexId) -> WithheldFrom {
+        let withheld = self.shared.withheld.lock().unwrap_or_else(PoisonError::into_inner);
+        withheld.get(&holder).copied().unwrap_or_default()
+    }
+
+    pub(super) fn set_withheld(&self, withheld: BTreeMap<CortexId, WithheldFrom>) {
+        *self.shared.withheld.lock().unwrap_or_else(PoisonError::into_inner) = withheld;
+    }
+
+    /// Changes whenever a pin does.
+    pub(crate) fn watch_pinned(&self) -> watch::Receiver<Arc<Pinned>> {
+        self.shared.pinned.subscribe()
+    }
+
+    pub(super) fn set_pinned(&self, pinned: Pinned) {
+        self.shared.pinned.send_replace(Arc::new(pinned));
+    }
+
     /// Who this cortex is, and in which epoch.
     #[must_use]
     pub fn local(&self) -> LocalIdentity {
@@ -414,7 +459,7 @@ impl LogView {
     /// The durable entries after a place, and then those to come, one by one, for as long as the log is open somewhere.
     /// Whoever takes them slowly is read for slowly.
     ///
-    /// The store is read where the stream is polled, a page at a time.
+    /// The store is read a page at a time, on a thread that may block. Must be polled within a tokio runtime.
     pub fn follow(&self, after: Seq) -> impl Stream<Item = Result<LogEntry, StoreError>> + Send + use<> {
         let durable = self.watch_durable();
         let rewrites = self.durable().rewrites;
@@ -434,7 +479,8 @@ impl LogView {
                     let error = StoreError::new(StoreErrorKind::Misuse, why);
                     return Some((Err(error), (view, durable, at, page, true)));
                 }
-                match view.durable_entries(at, FOLLOW_PAGE, FOLLOW_BYTES) {
+                let reader = view.clone();
+                match blocking(move || reader.durable_entries(at, FOLLOW_PAGE, FOLLOW_BYTES)).await {
                     Ok(entries) => {
                         at = entries.last().map_or(at, |entry| entry.seq);
                         page.extend(entries);

@@ -3,9 +3,10 @@
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use super::answer::MAX_SCAN;
+use super::answer::{MAX_SCAN, MAX_SCAN_BYTES, Work};
 use super::view::{LogView, stored_dot};
 use crate::codec::EventView;
 use crate::cursor::Seq;
@@ -16,8 +17,6 @@ use crate::store::StoreError;
 pub(super) const MAX_WITHHELD: usize = 64;
 /// So many trails are remembered.
 const MAX_TRAILS: usize = 64;
-/// So many bytes of [`MAX_SCAN`] entries at most are looked at for it.
-const MAX_FOLLOW_BYTES: usize = 64 << 20;
 
 /// The first counter of each origin that is withheld.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -62,9 +61,23 @@ pub(super) struct Trail {
 
 /// What was followed lately, for whoever asks the same again.
 #[derive(Default)]
-pub(super) struct Followed(Mutex<Vec<Trail>>);
+struct Recent(Mutex<Vec<Trail>>);
+
+/// The same, apart for forks that are known here with their asker and for mere claims: no number of made-up claims makes what
+/// was followed for a known fork forgotten.
+#[derive(Default)]
+pub(super) struct Followed {
+    proven: Recent,
+    claimed: Recent,
+}
 
 impl Followed {
+    const fn of(&self, proven: bool) -> &Recent {
+        if proven { &self.proven } else { &self.claimed }
+    }
+}
+
+impl Recent {
     fn recall(&self, from: &BTreeMap<Origin, u64>, rewrites: u64) -> Option<Trail> {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         known.iter().find(|trail| trail.rewrites == rewrites && trail.from == *from).cloned()
@@ -89,9 +102,9 @@ impl LogView {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub(super) fn trail(&self, from: BTreeMap<Origin, u64>) -> Result<Trail, StoreError> {
+    pub(super) fn trail(&self, from: BTreeMap<Origin, u64>, proven: bool) -> Result<Trail, StoreError> {
         let rewrites = self.durable().rewrites;
-        if let Some(known) = self.shared.followed.recall(&from, rewrites) {
+        if let Some(known) = self.shared.followed.of(proven).recall(&from, rewrites) {
             return Ok(known);
         }
         // What is not here stands behind all that was here before it was looked for, if it ever comes.
@@ -109,18 +122,25 @@ impl LogView {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub(super) fn follow_trail(&self, trail: &mut Trail, until: Seq) -> Result<bool, StoreError> {
+    pub(super) fn follow_trail(
+        &self,
+        trail: &mut Trail,
+        until: Seq,
+        proven: bool,
+        gone: &AtomicBool,
+    ) -> Result<(bool, Work), StoreError> {
+        let (mut fault, mut work) = (None, Work::default());
         if trail.at >= until {
-            return Ok(true);
+            return Ok((true, work));
         }
-        let (mut fault, mut bytes) = (None, 0);
         let end = until.min(Seq::new(trail.at.get().saturating_add(MAX_SCAN)));
         self.scan(trail.at, end, &mut |seq, _, record| match EventView::decode(record) {
             Ok(event) => {
                 trail.withheld.follow(&event);
                 trail.at = seq;
-                bytes += record.len();
-                if bytes < MAX_FOLLOW_BYTES { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+                work.add(Work { entries: 1, bytes: record.len() as u64 });
+                let more = work.bytes < MAX_SCAN_BYTES && !gone.load(Ordering::Relaxed);
+                if more { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
             }
             Err(error) => {
                 fault = Some(StoreError::corrupt(format!("family `log`: the record at place {seq}: {error}")));
@@ -128,7 +148,7 @@ impl LogView {
             }
         })?;
         fault.map_or(Ok(()), Err)?;
-        self.shared.followed.remember(trail);
-        Ok(trail.at >= until)
+        self.shared.followed.of(proven).remember(trail);
+        Ok((trail.at >= until, work))
     }
 }

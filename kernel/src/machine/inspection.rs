@@ -23,7 +23,7 @@ pub enum InspectionStep {
 }
 
 /// The search for the first difference of one origin's two histories.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Inspection {
     origin: Origin,
     /// The histories agree here, or it is the beginning.

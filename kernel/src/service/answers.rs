@@ -3,17 +3,23 @@
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::open::Mailbox;
+use super::open::{HEAD_BYTES, Mailbox};
 use super::{Service, Tamper};
+use crate::budget::{Account, Share};
+use crate::codec::{Message, encode};
 use crate::cursor::Seq;
 use crate::ids::CortexId;
-use crate::log::{Asking, Found};
-use crate::protocol::{Delivery, EventBatch, FetchReply, FetchRequest, Known, MAX_WAIT, Refusal, RequestId};
+use crate::log::{Asking, Found, Pinned};
+use crate::protocol::{
+    Delivery, EventBatch, FetchReply, FetchRequest, Known, MAX_BATCH_BYTES, MAX_WAIT, Refusal, RequestId,
+};
 use crate::store::StoreError;
 use crate::time::Timestamp;
 
@@ -21,6 +27,12 @@ use crate::time::Timestamp;
 const ADVANCE_AFTER: Duration = Duration::from_secs(1);
 /// How long a question waits for a log that is being rewritten.
 const REWRITING: Duration = Duration::from_secs(10);
+/// How long a question waits for memory.
+const ROOM_PATIENCE: Duration = Duration::from_secs(10);
+/// The least room for records in one batch, in bytes. An event that is larger gets room of its own.
+const LEAST_ROOM: u64 = 64 * 1024;
+/// The bytes of a question that is open, besides the chain heads that it names.
+const QUESTION_BYTES: u64 = 4096;
 
 /// The answers to one question, made as they are taken: whoever takes slowly is read for slowly.
 pub struct Answers {
@@ -28,6 +40,7 @@ pub struct Answers {
     key: (CortexId, RequestId),
     mailbox: Arc<Mailbox>,
     durable: watch::Receiver<Seq>,
+    pinned: watch::Receiver<Arc<Pinned>>,
     delivery: Delivery,
     /// Whether anybody waits here, so that holding an event back delays nothing but it.
     waits: bool,
@@ -36,6 +49,16 @@ pub struct Answers {
     /// Since when the log was passed over without telling.
     passed: Option<Instant>,
     answered: bool,
+    /// Whom its memory and its reads are charged to.
+    account: Account,
+    /// The memory for the frame that carries the answer.
+    frame: Option<Share>,
+    /// The least room for records that the next batch needs.
+    needs: u64,
+    /// Whether it walks the log for a fork that is a mere claim.
+    claim: bool,
+    /// Set once nobody takes the answers any more.
+    gone: Arc<AtomicBool>,
     tamper: Option<(Arc<dyn Tamper>, FetchRequest)>,
     lies: VecDeque<FetchReply>,
 }
@@ -50,6 +73,12 @@ enum State {
 
 type Reading = Pin<Box<dyn Future<Output = Result<Look, StoreError>> + Send>>;
 
+/// The right to read once, and the memory for what is found.
+struct Turn {
+    read: Share,
+    room: Share,
+}
+
 /// What one look at the log came to.
 enum Look {
     Refused(Refusal),
@@ -62,9 +91,16 @@ impl Answers {
     pub(super) fn new(service: Service, request: FetchRequest) -> Self {
         let key = (request.from, request.request);
         service.asked_by(request.from, request.request);
+        let account = service.account(request.from);
         Self {
+            account,
+            frame: None,
+            needs: LEAST_ROOM,
+            claim: false,
+            gone: Arc::default(),
             mailbox: service.inner.open.register(key),
             durable: service.inner.view.watch_durable(),
+            pinned: service.inner.view.watch_pinned(),
             delivery: request.delivery,
             waits: request.delivery == Delivery::Live || !request.wait.is_zero(),
             until: Instant::now() + request.wait.min(MAX_WAIT),
@@ -80,6 +116,7 @@ impl Answers {
 
     /// The next answer, or `None` where the run is over. A refusal is the last one. Dropping the future loses nothing.
     pub async fn next(&mut self) -> Option<FetchReply> {
+        self.frame = None;
         loop {
             if let Some(lie) = self.lies.pop_front() {
                 return Some(lie);
@@ -90,6 +127,17 @@ impl Answers {
                 Some(lies) => self.lies.extend(lies),
                 None => std::future::pending().await,
             }
+        }
+    }
+
+    /// An answer of [`Answers::next`] as the frame that carries it. The memory of the frame stays charged to the asker until
+    /// the last byte of it is dropped: hand it on without a copy.
+    #[must_use]
+    pub fn frame(&mut self, reply: FetchReply) -> Bytes {
+        let frame = encode(&Message::Reply(reply));
+        match self.frame.take() {
+            Some(share) => share.hold(frame),
+            None => frame,
         }
     }
 
@@ -112,16 +160,18 @@ impl Answers {
                 State::Done => return None,
                 State::Reading(reading) => reading.await,
                 State::Asked(_) | State::Open(_) => {
+                    let Some(turn) = self.turn().await else { return Some(FetchReply::Refused(Refusal::Busy)) };
                     self.durable.borrow_and_update();
                     let state = std::mem::replace(&mut self.state, State::Done);
-                    self.state = State::Reading(self.look(state));
+                    self.state = State::Reading(self.look(state, turn));
                     continue;
                 }
             };
             self.state = State::Done;
             let (asking, found) = match looked {
                 Ok(Look::Found(asking, found)) => (asking, found),
-                Ok(Look::More(asking)) => {
+                Ok(Look::More(mut asking)) => {
+                    self.count(&mut asking);
                     self.state = State::Open(asking);
                     continue;
                 }
@@ -131,6 +181,14 @@ impl Answers {
                     return Some(FetchReply::Refused(Refusal::Internal));
                 }
             };
+            let mut asking = asking;
+            self.count(&mut asking);
+            self.needs = found.lacks.unwrap_or(LEAST_ROOM);
+            if found.lacks.is_some() {
+                self.state = State::Open(asking);
+                continue;
+            }
+            self.frame = asking.take_room();
             let asking = self.state.open(asking);
             let caught_up = found.batch.last == found.batch.head;
             // A long run of what the asker knows already is told, so that it need not be looked at again; and where a
@@ -147,6 +205,8 @@ impl Answers {
             if found.batch.last != found.batch.prev || !found.batch.heads.is_empty() {
                 self.passed.get_or_insert_with(Instant::now);
             }
+            // A question that is parked keeps no memory but its own.
+            self.frame = None;
             if self.wait(found.held).await {
                 continue;
             }
@@ -165,6 +225,57 @@ impl Answers {
         }
     }
 
+    /// Waits for the right to read, and for memory. `None` where there is none in time, or the service closes. Dropping the
+    /// future loses nothing but the place in the queue.
+    async fn turn(&mut self) -> Option<Turn> {
+        let (service, account, claim) = (self.service.clone(), self.account.clone(), self.claim);
+        let (turns, budget) = (&service.inner.turns, &service.inner.budget);
+        let (own, wanted) = match &self.state {
+            State::Asked(request) => {
+                let known = if let Known::Full(known) = &request.known { known.len() } else { 0 };
+                let heads = known + request.withhold.len() + request.direct.len();
+                (QUESTION_BYTES + heads as u64 * HEAD_BYTES, request.max_bytes.min(MAX_BATCH_BYTES))
+            }
+            State::Open(asking) => (0, asking.max_bytes()),
+            State::Reading(_) | State::Done => (0, 0),
+        };
+        let least = own + Asking::room_for(self.needs);
+        let wanted = own + Asking::room_for(wanted.max(self.needs));
+        let turn = async {
+            turns.pace(&account, claim).await;
+            let read = turns.read(&account).await;
+            if let Some(room) = budget.try_share(&account, least, wanted) {
+                return Some(Turn { read, room });
+            }
+            // Nothing is read meanwhile: others may have the turn.
+            drop(read);
+            let room = budget.share(&account, least, wanted, ROOM_PATIENCE).await.ok()?;
+            Some(Turn { read: turns.read(&account).await, room })
+        };
+        let mut closing = service.inner.closing.subscribe();
+        let closes = async {
+            // The guard that `wait_for` brings must not live on into another await.
+            let _ = closing.wait_for(|closing| *closing).await;
+        };
+        let mut turn = tokio::select! {
+            biased;
+            turn = turn => turn?,
+            // What is asked now is still answered, where that needs no memory that is not there.
+            () = closes => Turn { read: turns.read(&account).await, room: budget.try_share(&account, least, wanted)? },
+        };
+        if own > 0 {
+            self.mailbox.charge(turn.room.split(own));
+        }
+        Some(turn)
+    }
+
+    /// Counts what was looked at and not sent.
+    fn count(&mut self, asking: &mut Asking) {
+        let (work, claim) = asking.take_work();
+        self.claim = claim;
+        self.service.inner.turns.count(&self.account, work, claim);
+    }
+
     /// Waits for anything that may change the answer. False when time is up or the service closes.
     async fn wait(&mut self, held: Option<Duration>) -> bool {
         let mut closing = self.service.inner.closing.subscribe();
@@ -176,6 +287,10 @@ impl Answers {
             biased;
             _ = closing.wait_for(|closing| *closing) => false,
             changed = self.durable.changed() => changed.is_ok(),
+            Ok(()) = self.pinned.changed() => {
+                self.account = self.service.account(self.key.0);
+                true
+            }
             () = self.mailbox.told() => true,
             () = sleep_until(until) => false,
             () = sleep_until(held.map(|held| Instant::now() + held)) => true,
@@ -183,11 +298,15 @@ impl Answers {
     }
 
     /// Looks at the log on a thread that may block.
-    fn look(&self, state: State) -> Reading {
+    fn look(&self, state: State, turn: Turn) -> Reading {
         let (service, view) = (self.service.clone(), self.service.inner.view.clone());
         let (mailbox, refresh) = (Arc::clone(&self.mailbox), self.mailbox.take());
-        let waits = self.waits;
+        let (waits, gone) = (self.waits, Arc::clone(&self.gone));
+        let Turn { read: turn, room } = turn;
         let read = move || {
+            if gone.load(Ordering::Relaxed) {
+                return Ok(Look::Refused(Refusal::Busy));
+            }
             // While a fork is resolved no place of the log is sure. That is soon over; whoever was told so at once would come back
             // at once.
             if matches!(state, State::Asked(_)) && !view.wait_while_rewritten(REWRITING) {
@@ -196,10 +315,9 @@ impl Answers {
             let mut asking = match state {
                 State::Asked(request) => match view.ask(&request)? {
                     Ok(asking) => {
-                        if let Known::Full(known) = &request.known {
-                            view.receipts().note(request.from, &asking.agreed(known));
-                        }
-                        Box::new(asking)
+                        let mut asking = Box::new(asking);
+                        asking.end_with(gone);
+                        asking
                     }
                     Err(refusal) => return Ok(Look::Refused(refusal)),
                 },
@@ -222,17 +340,21 @@ impl Answers {
                 }
                 Err(refusal) => return Ok(Look::Refused(refusal)),
             }
+            asking.set_room(room);
             match view.next_batch(&mut asking, waits.then(Timestamp::now))? {
                 Ok(found) => {
-                    if let Some(refresh) = refresh {
-                        view.receipts().note(refresh.from, &asking.agreed(&refresh.known));
+                    // Each time: a pin may have come since it was said.
+                    let (holder, said) = asking.said();
+                    if let Err(error) = view.acknowledge(holder, &said) {
+                        // An event that is acknowledged later is no loss.
+                        tracing::debug!(%error, "what an asker holds could not be compared");
                     }
                     Ok(Look::Found(asking, found))
                 }
                 Err(refusal) => Ok(Look::Refused(refusal)),
             }
         };
-        Box::pin(async move { service.blocking(read).await })
+        Box::pin(async move { service.blocking(turn, read).await })
     }
 }
 
@@ -261,6 +383,7 @@ async fn sleep_until(at: Option<Instant>) {
 
 impl Drop for Answers {
     fn drop(&mut self) {
+        self.gone.store(true, Ordering::Relaxed);
         self.service.inner.open.forget(self.key, &self.mailbox);
         self.service.inner.view.doubles().closed(self.key.0, self.key.1);
     }

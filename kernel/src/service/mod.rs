@@ -5,6 +5,7 @@ mod heartbeats;
 mod open;
 mod served;
 mod tamper;
+mod turns;
 
 pub use answers::Answers;
 pub use heartbeats::Heartbeats;
@@ -15,9 +16,10 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::budget::{Account, Budget, Share};
 use crate::config::{FederationMode, SharedKey};
 use crate::cursor::Seq;
 use crate::ids::CortexId;
@@ -28,9 +30,7 @@ use crate::protocol::{
 use crate::store::StoreError;
 use crate::time::Timestamp;
 use open::OpenQuestions;
-
-/// How many answers are read from the store at once. Reading blocks a thread; parked polls do not count.
-const CONCURRENT_READS: usize = 16;
+use turns::Turns;
 
 /// Answers peers from the durable log. Cheap to clone; transports' servers hold one.
 #[derive(Clone)]
@@ -42,7 +42,8 @@ struct Inner {
     view: LogView,
     keys: watch::Sender<Arc<[SharedKey]>>,
     mode: AtomicU8,
-    reads: Arc<Semaphore>,
+    turns: Turns,
+    budget: Budget,
     closing: watch::Sender<bool>,
     open: OpenQuestions,
     served: served::Counters,
@@ -78,22 +79,35 @@ impl Service {
     /// A service over a log, guarded by a key (an empty one is open mode).
     #[must_use]
     pub fn new(view: LogView, key: SharedKey, mode: FederationMode) -> Self {
-        Self::build(view, key, mode, None)
+        Self::build(view, key, mode, Budget::default(), None)
+    }
+
+    /// A service with a memory budget of its own, rather than the one of the process.
+    #[must_use]
+    pub fn within(view: LogView, key: SharedKey, mode: FederationMode, budget: Budget) -> Self {
+        Self::build(view, key, mode, budget, None)
     }
 
     /// A service that lies, for tests of those who must not believe it. See [`crate::testing::transport_suite`].
     #[must_use]
     pub fn tampered(view: LogView, key: SharedKey, mode: FederationMode, tamper: Arc<dyn Tamper>) -> Self {
-        Self::build(view, key, mode, Some(tamper))
+        Self::build(view, key, mode, Budget::default(), Some(tamper))
     }
 
-    fn build(view: LogView, key: SharedKey, mode: FederationMode, tamper: Option<Arc<dyn Tamper>>) -> Self {
+    fn build(
+        view: LogView,
+        key: SharedKey,
+        mode: FederationMode,
+        budget: Budget,
+        tamper: Option<Arc<dyn Tamper>>,
+    ) -> Self {
         let service = Self {
             inner: Arc::new(Inner {
                 view,
                 keys: watch::Sender::new([key].into()),
                 mode: AtomicU8::new(0),
-                reads: Arc::new(Semaphore::new(CONCURRENT_READS)),
+                turns: Turns::default(),
+                budget,
                 closing: watch::Sender::new(false),
                 open: OpenQuestions::default(),
                 served: served::Counters::default(),
@@ -183,7 +197,21 @@ impl Service {
     /// A peer says what it holds by now: that goes to its question, if that is still open.
     pub fn refresh(&self, refresh: Refresh) {
         self.inner.view.doubles().refreshed(refresh.from, refresh.request);
-        self.inner.open.deliver(refresh);
+        let account = self.account(refresh.from);
+        self.inner.open.deliver(refresh, &self.inner.budget, &account);
+    }
+
+    /// The memory budget that answers are made within. Whatever else is made of the log for others takes its shares here too.
+    #[must_use]
+    pub fn budget(&self) -> &Budget {
+        &self.inner.budget
+    }
+
+    /// Whom an asker's memory and reads are charged to.
+    #[must_use]
+    pub fn account(&self, asker: CortexId) -> Account {
+        let pinned = self.inner.view.pinned().contains_key(&asker);
+        if pinned { Account::Pinned(asker) } else { Account::Guest(asker) }
     }
 
     /// Calls this with the id that each asker gives: see [`crate::sync::Syncer::hears`]. The first one given is kept.
@@ -233,23 +261,18 @@ impl Service {
         }
     }
 
-    /// Runs a read of the store on a thread that may block, a bounded number of them at once.
+    /// Runs a read of the store on a thread that may block.
     async fn blocking<T: Send + 'static>(
         &self,
+        permit: Share,
         read: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let permit = Arc::clone(&self.inner.reads).acquire_owned().await;
         // Whoever asked may go away, and the thread reads on: it counts until it has ended.
         let read = move || {
             let _permit = permit;
             read()
         };
-        match tokio::task::spawn_blocking(read).await {
-            Ok(result) => result,
-            Err(error) => {
-                Err(StoreError::new(crate::store::StoreErrorKind::Io, format!("a read ended early: {error}")))
-            }
-        }
+        crate::blocking::blocking(read).await
     }
 
     /// A page of the durable log after a place, for people and other languages. Parks like [`Service::fetch`] while it
@@ -267,10 +290,11 @@ impl Service {
             let head = *durable.borrow_and_update();
             let view = self.inner.view.clone();
             let bytes = usize::try_from(MAX_BATCH_BYTES).unwrap_or(usize::MAX);
-            let entries = self
-                .blocking(
-                    move || if after >= head { Ok(Vec::new()) } else { view.durable_entries(after, limit, bytes) },
-                )
+            let turn = self.inner.turns.read(&Account::Readers).await;
+            let entries =
+                self.blocking(turn, move || {
+                    if after >= head { Ok(Vec::new()) } else { view.durable_entries(after, limit, bytes) }
+                })
                 .await?;
             if !entries.is_empty() || !self.park(&mut durable, until).await {
                 return Ok(Some(Page { entries, head: self.inner.view.head().seq }));

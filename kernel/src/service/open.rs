@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
+use crate::budget::{Account, Budget, Share};
 use crate::clock::MAX_CLOCK_ENTRIES;
 use crate::ids::CortexId;
 use crate::protocol::{Heads, Refresh, RequestId};
@@ -16,11 +17,38 @@ type Key = (CortexId, RequestId);
 pub(super) struct Mailbox {
     waiting: Mutex<Option<Refresh>>,
     told: Notify,
+    /// The memory of the question itself, with what its asker told since.
+    held: Mutex<Option<Share>>,
 }
+
+/// The most bytes that a question takes: one that names a full clock.
+const FULL: u64 = MAX_CLOCK_ENTRIES as u64 * HEAD_BYTES;
+/// The bytes that one chain head takes in a question that is open, in the maps that compare it.
+pub(super) const HEAD_BYTES: u64 = 200;
 
 impl Mailbox {
     pub(super) fn take(&self) -> Option<Refresh> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Charges the question for its memory.
+    pub(super) fn charge(&self, share: Share) {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        match &mut *held {
+            Some(held) => held.join(share),
+            None => *held = Some(share),
+        }
+    }
+
+    /// Charges it for more heads; false where there is no room for them.
+    fn grow(&self, heads: usize, budget: &Budget, account: &Account) -> bool {
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map_or(0, Share::bytes);
+        let more = (heads as u64 * HEAD_BYTES).min(FULL.saturating_sub(held));
+        match budget.try_share(account, more, more) {
+            Some(share) => self.charge(share),
+            None => return more == 0,
+        }
+        true
     }
 
     /// Completes when there is something to take, or was since the last time.
@@ -102,10 +130,15 @@ impl OpenQuestions {
         }
     }
 
-    pub(super) fn deliver(&self, refresh: Refresh) {
+    /// One for which there is no memory is dropped: that costs a transfer, never an event.
+    pub(super) fn deliver(&self, refresh: Refresh, budget: &Budget, account: &Account) {
         let mut inner = self.lock();
         match inner.mailboxes.get(&(refresh.from, refresh.request)).cloned() {
-            Some(mailbox) => mailbox.put(refresh),
+            Some(mailbox) => {
+                if mailbox.grow(refresh.known.len() + refresh.direct.len(), budget, account) {
+                    mailbox.put(refresh);
+                }
+            }
             None => {
                 if inner.early.len() >= MAX_EARLY {
                     inner.early.pop_front();
@@ -133,20 +166,24 @@ mod tests {
         }
     }
 
+    fn deliver(open: &OpenQuestions, refresh: Refresh) {
+        open.deliver(refresh, &Budget::default(), &Account::Readers);
+    }
+
     #[test]
     fn a_refresh_reaches_its_own_question_only_and_newer_ones_are_folded() {
         let open = OpenQuestions::default();
         let key = |number| (CortexId::from_bytes([1; 16]), RequestId { process: 1, number });
         let (one, two) = (open.register(key(1)), open.register(key(2)));
         for refresh in [refresh(1, 7, 3), refresh(1, 8, 1), refresh(1, 7, 2), refresh(9, 7, 3)] {
-            open.deliver(refresh);
+            deliver(&open, refresh);
         }
         let counters: Vec<_> = one.take().unwrap().known.iter().map(|(_, head)| head.counter).collect();
         assert_eq!(counters, [3, 1]);
         assert!(one.take().is_none() && two.take().is_none());
         let again = open.register(key(1));
         open.forget(key(1), &one);
-        open.deliver(refresh(1, 7, 4));
+        deliver(&open, refresh(1, 7, 4));
         assert!(again.take().is_some() && one.take().is_none());
         open.forget(key(1), &again);
         assert_eq!(open.count(), 1);
@@ -158,7 +195,7 @@ mod tests {
     fn refreshes_for_questions_that_never_come_are_bounded() {
         let open = OpenQuestions::default();
         for number in 0..10_000 {
-            open.deliver(refresh(number, 7, 1));
+            deliver(&open, refresh(number, 7, 1));
         }
         assert_eq!(open.lock().early.len(), MAX_EARLY);
     }

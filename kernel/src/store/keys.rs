@@ -39,6 +39,19 @@ pub(crate) fn epoch_after(prefix: &[u8], key: &[u8]) -> Option<Epoch> {
     Some(Epoch::new(u64::from_be_bytes(epoch)))
 }
 
+/// `meta`: what is kept of an origin besides its chain stands under this prefix.
+pub(crate) const META_ORIGINS: &[u8] = b"origin/";
+
+/// `meta`: who brought an origin, and how much space it takes.
+pub(crate) fn origin_note(origin: Origin) -> Vec<u8> {
+    [META_ORIGINS, &origin.to_bytes()].concat()
+}
+
+/// The origin in a key of [`origin_note`].
+pub(crate) fn origin_of_note(key: &[u8]) -> Option<Origin> {
+    key.strip_prefix(META_ORIGINS)?.try_into().ok().map(Origin::from_bytes)
+}
+
 /// `replay`: everything of a replayer.
 pub(crate) fn replay_prefix(replayer: &str) -> Vec<u8> {
     [replayer.as_bytes(), &[0]].concat()

@@ -108,8 +108,10 @@ impl Comparison {
     async fn origin(&mut self, origin: Origin, ours: ChainHead) -> Result<Compared, ErrorCategory> {
         let reply = self.ask(Scope::Origin(origin), Heads::new(vec![(origin, ours)]), 1).await?;
         let view = self.view.clone();
-        let digest_here = |counter| view.chain_digest(origin, counter).map_err(|_| ErrorCategory::Store);
-        match told(origin, ours, digest_here, &reply)? {
+        let compared = tokio::task::spawn_blocking(move || {
+            told(origin, ours, |counter| view.chain_digest(origin, counter).map_err(|_| ErrorCategory::Store), &reply)
+        });
+        match compared.await.map_err(|_| ErrorCategory::Store)?? {
             Told::Result(result) => Ok(result),
             Told::DifferAt(counter) => {
                 let inspection = Inspection::new(origin, counter);

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::peer_task::hard;
+use crate::blocking::blocking;
 use crate::health::ErrorCategory;
 use crate::ids::{CortexId, Origin, PeerName};
 use crate::log::{Asked, LogView, read_cursor, withhold_from};
@@ -17,6 +18,7 @@ use crate::machine::Source;
 use crate::protocol::{
     Delivery, FetchRequest, Heads, Known, MAX_BATCH_EVENTS, MAX_WAIT, PROTOCOL_MAX, Pushed, Refresh, RequestId, Scope,
 };
+use crate::store::StoreError;
 use crate::transport::{Link, Tail, TransportError};
 
 /// How long the disk may take over what is visible already.
@@ -161,9 +163,10 @@ impl Feed {
 
     async fn answer(&mut self, question: &Question, asked: &mut Asked) -> Result<Pushed, TransportError> {
         let deadline = question.patience + question.wait;
-        let cursor = || {
-            read_cursor(&**question.view.store(), &question.peer)
-                .map_err(|e| TransportError::new(ErrorCategory::Store, e.to_string()))
+        let failed = |e: StoreError| TransportError::new(ErrorCategory::Store, e.to_string());
+        let cursor = async || {
+            let (store, peer) = (Arc::clone(question.view.store()), question.peer.clone());
+            blocking(move || read_cursor(&*store, &peer)).await.map_err(failed)
         };
         if question.anew {
             self.run = None;
@@ -171,7 +174,7 @@ impl Feed {
         if let Some(run) = self.run.take() {
             asked.request = run.request;
             asked.withhold.clone_from(&run.withhold);
-            asked.after = if question.by_clock { None } else { cursor()? };
+            asked.after = if question.by_clock { None } else { cursor().await? };
             if let Some(pushed) = self.take_next(run, deadline).await? {
                 return Ok(pushed);
             }
@@ -181,9 +184,9 @@ impl Feed {
         durable(&question.view).await?;
         asked.request = question.request;
         let all = question.scope == Scope::All;
-        asked.after = if question.by_clock || !all { None } else { cursor()? };
-        asked.withhold = withhold_from(&**question.view.store(), question.to)
-            .map_err(|e| TransportError::new(ErrorCategory::Store, e.to_string()))?;
+        asked.after = if question.by_clock || !all { None } else { cursor().await? };
+        let (store, to) = (Arc::clone(question.view.store()), question.to);
+        asked.withhold = blocking(move || withhold_from(&*store, to)).await.map_err(failed)?;
         let request = self.request(question, asked);
         if let (false, Known::Full(held)) = (all, &request.known) {
             asked.held.clone_from(held);

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::peer_task::hard;
 use super::portion::Portion;
+use crate::blocking::blocking;
 use crate::event::EventBytes;
 use crate::health::ErrorCategory;
 use crate::ids::{CortexId, PeerName};
@@ -69,7 +70,9 @@ pub(super) async fn locate(
     let deadline = portion.patience();
     for number in first..first + MAX_QUESTIONS {
         let request = RequestId { process: view.process(), number };
-        let mut request = inspection_request(view, &inspection, to, request).map_err(|error| {
+        let (reader, step) = (view.clone(), inspection.clone());
+        let request = blocking(move || inspection_request(&reader, &step, to, request)).await;
+        let mut request = request.map_err(|error| {
             tracing::error!(%error, "our own history could not be read");
             ErrorCategory::Store
         })?;

@@ -18,6 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
+use crate::blocking::blocking;
 use crate::config::{Config, FederationMode, PeerConfig, PeerMode};
 use crate::entropy;
 use crate::health::ErrorCategory;
@@ -354,7 +355,9 @@ impl Syncer {
         let identity = hard(IDENTIFY_DEADLINE, link.identify(IDENTIFY_DEADLINE)).await;
         let identity = identity.map_err(|error| failed(error.category()))?;
         let view = self.log.view().clone();
-        let pin = read_pin(&**view.store(), name).map_err(|_| failed(ErrorCategory::Store))?.map(|pin| pin.cortex_id);
+        let (store, peer_name) = (Arc::clone(view.store()), name.clone());
+        let pin = blocking(move || read_pin(&*store, &peer_name)).await.map_err(|_| failed(ErrorCategory::Store))?;
+        let pin = pin.map(|pin| pin.cortex_id);
         let context = IdentityContext { own: view.local().cortex_id, pin, pinned_elsewhere: Vec::new() };
         check_identity(&identity, &context).map_err(failed)?;
         // Far from the numbers of what is pulled meanwhile.

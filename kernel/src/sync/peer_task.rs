@@ -20,7 +20,7 @@ use crate::entropy;
 use crate::health::{ErrorCategory, PeerHealth};
 use crate::ids::{CortexId, Origin, PeerName};
 use crate::log::{Asked, IngestError, LogHandle, LogView};
-use crate::machine::{Action, IdentityContext, IngestOutcome, Inspection, News, Now, PeerMachine, Phase, Source};
+use crate::machine::{Action, IdentityContext, IngestOutcome, Inspection, Lag, News, Now, PeerMachine, Phase, Source};
 use crate::measure::{EXCHANGE_FAILURES, FETCH_SECONDS, INGEST_SECONDS, PeerLabels};
 use crate::protocol::{EventBatch, FetchReply, Identity, MAX_WAIT, Pushed, RequestId, Scope};
 use crate::state::{PeerState, State, StateError};
@@ -176,7 +176,7 @@ impl PeerTask {
             measures,
             explained: None,
         };
-        task.publish();
+        task.show();
         task
     }
 
@@ -189,7 +189,7 @@ impl PeerTask {
         let mut rewrites = self.log.view().watch_rewrites();
         loop {
             self.act().await;
-            self.publish();
+            self.publish().await;
             let timer = self.timer;
             let told = self.refreshing.is_none() && lock(&self.told).is_open();
             let in_contact = self.in_contact();
@@ -215,7 +215,7 @@ impl PeerTask {
                     self.act().await;
                     if alone.is_some() {
                         // The next one that checks must see it.
-                        self.publish();
+                        self.publish().await;
                     }
                 }
                 () = wait_for_refresh(&mut self.refreshing) => {
@@ -314,7 +314,7 @@ impl PeerTask {
             }
         };
         self.act().await;
-        self.publish();
+        self.publish().await;
         // The caller may have given up waiting.
         let _ = done.send(result);
     }
@@ -616,8 +616,15 @@ impl PeerTask {
                 None => ingested.await,
             };
             if result.is_ok() {
-                // They were compared: so far the peer holds what we wrote.
-                log.view().receipts().note(holder, &heads);
+                let view = log.view().clone();
+                let own = view.local().cortex_id;
+                if heads.iter().any(|(origin, _)| origin.cortex() == own) {
+                    // An event that is acknowledged later is no loss, so an error here is none.
+                    let noted = tokio::task::spawn_blocking(move || view.acknowledge(holder, &heads)).await;
+                    if let Ok(Err(error)) = noted {
+                        tracing::debug!(%error, "what the peer holds could not be compared");
+                    }
+                }
             }
             stored.took = began.elapsed();
             Input::Ingested(number, feed, stored, result)
@@ -641,16 +648,26 @@ impl PeerTask {
         }
     }
 
-    fn publish(&self) {
-        let mut status = self.status.clone();
+    /// Shows how the peer fares, with what the store keeps of it.
+    async fn publish(&mut self) {
+        let (state, peer) = (self.state.clone(), self.peer.clone());
+        let stored = tokio::task::spawn_blocking(move || state.peer_state(&peer.name, &peer.endpoint)).await;
         // What the store keeps is the truth; if it cannot be read, the last known values stand.
-        if let Ok(stored) = self.state.peer_state(&self.peer.name, &self.peer.endpoint) {
+        if let Ok(Ok(stored)) = stored {
             let PeerState { mode, skew_ms, last_received, received, .. } = self.status;
-            status = PeerState { mode, skew_ms, last_received, received, ..stored };
+            self.status = PeerState { mode, skew_ms, last_received, received, ..stored };
         }
+        self.show();
+    }
+
+    fn show(&self) {
+        let mut status = self.status.clone();
         // Of what is not pulled nobody lags behind.
         let lag = self.machine.lag().filter(|_| self.federation.borrow().pulls());
         (status.phase, status.lag) = self.overdue.shown(self.machine.phase(), lag);
+        // The cursor passes what is withheld.
+        let withheld = status.withheld.events;
+        status.lag = status.lag.map(|lag| Lag { events: lag.events + withheld, ..lag });
         // What its clock says now is not known of a peer that is not in contact.
         status.skew_ms = status.skew_ms.filter(|_| self.in_contact());
         status.health = self.machine.health().clone();

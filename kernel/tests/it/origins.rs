@@ -30,7 +30,21 @@ fn first_of(cortex_id: CortexId, epoch: u64) -> (Origin, ChainHead, EventBytes) 
     (origin, head, log.view().entries(Seq::ZERO, 1, 1 << 20).unwrap().remove(0).record)
 }
 
-fn take(node: &mut Node, number: u64, events: Vec<(Origin, ChainHead, EventBytes)>) -> Result<usize, IngestError> {
+pub(crate) fn take(
+    node: &mut Node,
+    number: u64,
+    events: Vec<(Origin, ChainHead, EventBytes)>,
+) -> Result<usize, IngestError> {
+    take_of(node, 1, number, events)
+}
+
+/// The same, brought by another peer.
+fn take_of(
+    node: &mut Node,
+    from: usize,
+    number: u64,
+    events: Vec<(Origin, ChainHead, EventBytes)>,
+) -> Result<usize, IngestError> {
     let epoch = Epoch::new(7);
     let cursor = |seq| Cursor { epoch, seq: Seq::new(seq), last_event: EventId::from_bytes([7; 16]) };
     let request = RequestId { process: node.log.view().process(), number };
@@ -39,7 +53,7 @@ fn take(node: &mut Node, number: u64, events: Vec<(Origin, ChainHead, EventBytes
     let batch = EventBatch {
         request,
         part: 0,
-        from: cortex_id(1),
+        from: cortex_id(from),
         prev: Cursor::start(epoch),
         last,
         last_time: Timestamp::from_micros(0),
@@ -50,7 +64,7 @@ fn take(node: &mut Node, number: u64, events: Vec<(Origin, ChainHead, EventBytes
     };
     let asked = Asked {
         request,
-        to: cortex_id(1),
+        to: cortex_id(from),
         after: None,
         max_events: 4096,
         max_bytes: 1 << 20,
@@ -58,7 +72,7 @@ fn take(node: &mut Node, number: u64, events: Vec<(Origin, ChainHead, EventBytes
         withhold: Heads::default(),
         held: Heads::default(),
     };
-    let taken = node.log.ingest(&peer_name(1), &asked, &batch, Timestamp::from_micros(0))?;
+    let taken = node.log.ingest(&peer_name(from), &asked, &batch, Timestamp::from_micros(0))?;
     node.log.commit(Durability::Sync).unwrap();
     Ok(taken.stored)
 }
@@ -177,4 +191,30 @@ fn a_last_id_in_the_far_future_is_left_behind_by_a_new_epoch() {
     }
     assert!(matches!(node.log.new_epoch(now), Err(NewEpochError::NotNeeded)));
     assert!(verify(&node.log.view()).unwrap().is_clean());
+}
+
+#[test]
+fn a_peer_that_makes_origins_up_spends_what_is_reserved_for_it_and_not_what_is_for_another() {
+    let store = Arc::new(MemoryStore::new());
+    let mut node = Node::new(0, 3, Arc::clone(&store) as Arc<dyn Store>);
+    let stranger = |n: u64| first_of(CortexId::from_bytes([0xaa; 16]), n);
+    assert_eq!(take(&mut node, 1, (0..960).map(stranger).collect()).unwrap(), 960);
+    // In the name of the other peer, as many as one of two may bring.
+    assert_eq!(take(&mut node, 2, (0..24).map(|n| first_of(cortex_id(2), n)).collect()).unwrap(), 24);
+    let refused = take(&mut node, 3, vec![first_of(cortex_id(2), 24)]);
+    assert!(matches!(refused, Err(IngestError::TooManyOrigins { .. })), "{refused:?}");
+    node.restart();
+    let refused = take(&mut node, 4, vec![first_of(cortex_id(1), 0)]);
+    assert!(
+        matches!(refused, Err(IngestError::TooManyOrigins { .. })),
+        "its part is spent after a restart too: {refused:?}"
+    );
+    let own = (100..124).map(|n| first_of(cortex_id(2), n)).collect();
+    assert_eq!(take_of(&mut node, 2, 5, own).unwrap(), 24, "the other peer brings its own new epochs");
+    let origins = node.log.view().origins();
+    let brought = |n| origins.values().filter(|note| note.brought_by == Some(peer_name(n))).count();
+    assert_eq!((brought(1), brought(2)), (984, 24), "who brought the made-up ones is known");
+    let record = node.log.view().entries(Seq::ZERO, 1, 1 << 20).unwrap().remove(0).record;
+    let first = &origins[&stranger(0).0];
+    assert_eq!((first.bytes, first.events), (record.len() as u64, 1));
 }

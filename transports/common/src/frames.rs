@@ -1,11 +1,19 @@
 //! Frames out of a stream of bytes.
 
+use std::time::Duration;
+
+use antiphon_kernel::budget::{Account, Budget, Share};
 use antiphon_kernel::codec::{FRAME_HEADER_BYTES, FrameHeader, MAX_FRAME_BYTES};
 use antiphon_kernel::health::ErrorCategory;
 use antiphon_kernel::transport::TransportError;
 use bytes::{Bytes, BytesMut};
 
 use crate::errors::{failure, from_wire};
+
+/// A frame of no more bytes is received without a share of the memory budget.
+const FREE_BYTES: usize = 16 * 1024;
+/// How often a frame that waits for memory is told of in the log.
+const ROOM_PATIENCE: Duration = Duration::from_secs(20);
 
 /// Cuts what arrived into frames. A header decides how much may follow it, and memory grows only with what arrived: a
 /// length that a peer claims reserves nothing. As much as its last frame really had is reserved for the next one.
@@ -14,6 +22,9 @@ pub struct Frames {
     arrived: BytesMut,
     cap: usize,
     last: usize,
+    charged: Option<(Budget, Account)>,
+    /// The memory of the frame that has begun.
+    room: Option<Share>,
 }
 
 impl Default for Frames {
@@ -26,7 +37,33 @@ impl Frames {
     /// Takes no frame of more than `cap` bytes.
     #[must_use]
     pub fn capped(cap: usize) -> Self {
-        Self { arrived: BytesMut::new(), cap: cap.min(MAX_FRAME_BYTES), last: 0 }
+        Self { arrived: BytesMut::new(), cap: cap.min(MAX_FRAME_BYTES), last: 0, charged: None, room: None }
+    }
+
+    /// Charges large frames to an account: call [`Frames::admit`] before reading more.
+    #[must_use]
+    pub fn charged_to(self, budget: Budget, account: Account) -> Self {
+        Self { charged: Some((budget, account)), ..self }
+    }
+
+    /// Waits until there is memory for the frame that has begun, if it is large. Until then nothing more is to be read: the
+    /// sender waits as well. A frame keeps its share until its last part is dropped.
+    ///
+    /// # Errors
+    /// As [`Frames::next_frame`].
+    pub async fn admit(&mut self) -> Result<(), TransportError> {
+        let (Some((budget, account)), None) = (&self.charged, &self.room) else { return Ok(()) };
+        let Some(expected) = self.expected()?.filter(|&expected| expected > FREE_BYTES) else { return Ok(()) };
+        loop {
+            // The deadline of the question ends this, and the next one asks for less.
+            match budget.share(account, expected as u64, expected as u64, ROOM_PATIENCE).await {
+                Ok(room) => {
+                    self.room = Some(room);
+                    return Ok(());
+                }
+                Err(error) => tracing::warn!("a frame of {expected} bytes waits to be received: {error}"),
+            }
+        }
     }
 
     /// Adds what arrived.
@@ -60,7 +97,11 @@ impl Frames {
         let expected = self.expected()?.filter(|&expected| self.arrived.len() >= expected);
         Ok(expected.map(|expected| {
             self.last = expected;
-            self.arrived.split_to(expected).freeze()
+            let frame = self.arrived.split_to(expected).freeze();
+            match self.room.take() {
+                Some(room) => room.hold(frame),
+                None => frame,
+            }
         }))
     }
 
@@ -108,6 +149,31 @@ mod tests {
             assert_eq!(out, [frame.clone(), frame.clone()]);
             frames.end().unwrap();
         }
+    }
+
+    #[tokio::test]
+    async fn a_large_frame_takes_its_memory_before_it_is_read_and_keeps_it() {
+        let budget = Budget::new(100_000);
+        let account = Account::Readers;
+        let mut frame = vec![7; 60_000];
+        frame[..4].copy_from_slice(&encode(&Message::Identify)[..4]);
+        frame[4..8].copy_from_slice(&(60_000_u32 - 24).to_be_bytes());
+        let mut frames = Frames::default().charged_to(budget.clone(), account.clone());
+        frames.push(&frame[..100]);
+        assert_eq!(frames.next_frame().unwrap(), None);
+        frames.admit().await.unwrap();
+        assert_eq!(budget.usage().used, 60_000);
+        let mut second = Frames::default().charged_to(budget.clone(), account);
+        second.push(&frame[..100]);
+        let late = tokio::time::timeout(Duration::from_millis(20), second.admit()).await;
+        assert!(late.is_err(), "no memory, so nothing more is read");
+        frames.push(&frame[100..]);
+        let whole = frames.next_frame().unwrap().unwrap();
+        drop(frames);
+        assert_eq!((whole.len(), budget.usage().used), (60_000, 60_000));
+        drop(whole);
+        second.admit().await.unwrap();
+        assert_eq!(budget.usage().used, 60_000);
     }
 
     #[test]

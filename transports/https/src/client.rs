@@ -3,13 +3,14 @@
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use antiphon_kernel::budget::{Account, Budget};
 use antiphon_kernel::codec::{Message, decode, encode};
 use antiphon_kernel::config::{PeerConfig, SharedKey};
 use antiphon_kernel::health::ErrorCategory;
 use antiphon_kernel::log::LocalIdentity;
 use antiphon_kernel::protocol::{Delivery, FetchReply, FetchRequest, Identity, MAX_WAIT, Pushed, Refresh};
 use antiphon_kernel::transport::{Link, Tail, Transport, TransportError};
-use antiphon_transport_common::{client_config, configuration, failure, from_wire, presentable};
+use antiphon_transport_common::{Frames, client_config, configuration, failure, from_wire, presentable};
 use async_trait::async_trait;
 use bytes::Bytes;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
@@ -45,6 +46,7 @@ pub struct HttpsOptions {
 pub struct HttpsTransport {
     key: Arc<RwLock<SharedKey>>,
     allow_plaintext_loopback: bool,
+    budget: Budget,
 }
 
 impl HttpsTransport {
@@ -52,7 +54,14 @@ impl HttpsTransport {
     #[must_use]
     pub fn new(options: HttpsOptions) -> Self {
         let HttpsOptions { shared_key, allow_plaintext_loopback } = options;
-        Self { key: Arc::new(RwLock::new(shared_key)), allow_plaintext_loopback }
+        let budget = Budget::default();
+        Self { key: Arc::new(RwLock::new(shared_key)), allow_plaintext_loopback, budget }
+    }
+
+    /// Receives within a memory budget of its own, rather than the one of the process.
+    #[must_use]
+    pub fn within(self, budget: Budget) -> Self {
+        Self { budget, ..self }
     }
 
     /// Replaces the key that is presented. Links present the one that held when they were made: open them anew, as
@@ -78,7 +87,8 @@ impl Transport for HttpsTransport {
         let endpoint = Endpoint::parse(&peer.endpoint, self.allow_plaintext_loopback)?;
         let client = client(&endpoint, peer)?;
         let key = self.shared_key();
-        let link = HttpsLink { client, endpoint, authorization: authorization(&key)?, key };
+        let (budget, account) = (self.budget.clone(), Account::Peer(peer.name.clone()));
+        let link = HttpsLink { client, endpoint, authorization: authorization(&key)?, key, budget, account };
         Ok(Box::new(link))
     }
 }
@@ -123,9 +133,15 @@ struct HttpsLink {
     endpoint: Endpoint,
     key: SharedKey,
     authorization: Option<HeaderValue>,
+    budget: Budget,
+    account: Account,
 }
 
 impl HttpsLink {
+    fn frames(&self) -> Frames {
+        Frames::default().charged_to(self.budget.clone(), self.account.clone())
+    }
+
     async fn send(&self, mut request: RequestBuilder) -> Result<Response, TransportError> {
         if let Some(authorization) = &self.authorization {
             request = request.header(AUTHORIZATION, authorization.clone());
@@ -171,7 +187,7 @@ impl HttpsLink {
 
     async fn ask_events(&self, request: &FetchRequest) -> Result<FetchReply, TransportError> {
         let response = self.ask(FetchRequest { delivery: Delivery::Once, ..request.clone() }).await?;
-        reply(&read_frame(response).await?)
+        reply(&read_frame(response, self.frames()).await?)
     }
 
     async fn tell(&self, refresh: &Refresh) -> Result<(), TransportError> {
@@ -241,7 +257,7 @@ impl Link for HttpsLink {
     async fn tail(&self, request: &FetchRequest, deadline: Duration) -> Result<Option<Box<dyn Tail>>, TransportError> {
         let request = FetchRequest { delivery: Delivery::CatchUp, ..request.clone() };
         let response = self.within(deadline, self.ask(request)).await?;
-        Ok(Some(Box::new(HttpsTail { frames: Answers::new(response), key: self.key.clone() })))
+        Ok(Some(Box::new(HttpsTail { frames: Answers::new(response, self.frames()), key: self.key.clone() })))
     }
 
     async fn refresh(&self, refresh: &Refresh, deadline: Duration) -> Result<(), TransportError> {

@@ -21,8 +21,8 @@ pub(crate) async fn read_capped(mut response: Response, cap: usize) -> Result<By
 }
 
 /// Reads an answer that is one frame.
-pub(crate) async fn read_frame(response: Response) -> Result<Bytes, TransportError> {
-    let mut answers = Answers::new(response);
+pub(crate) async fn read_frame(response: Response, frames: Frames) -> Result<Bytes, TransportError> {
+    let mut answers = Answers::new(response, frames);
     let frame = answers.next().await?;
     let frame = frame.ok_or_else(|| failure(ErrorCategory::Eof, "the answer ended before its frame"))?;
     if answers.more().await? || answers.frames.pending() > 0 {
@@ -39,8 +39,8 @@ pub(crate) struct Answers {
 }
 
 impl Answers {
-    pub(crate) fn new(response: Response) -> Self {
-        Self { response, frames: Frames::default() }
+    pub(crate) const fn new(response: Response, frames: Frames) -> Self {
+        Self { response, frames }
     }
 
     /// The next frame, or `None` where the answer ended between two. Dropping the future loses nothing.
@@ -49,6 +49,7 @@ impl Answers {
             if let Some(frame) = self.frames.next_frame()? {
                 return Ok(Some(frame));
             }
+            self.frames.admit().await?;
             if !self.more().await? {
                 return self.frames.end().map(|()| None);
             }

@@ -2,15 +2,35 @@
 
 use std::time::Duration;
 
-use axum::body::Body;
+use antiphon_kernel::budget::{Account, Budget, Share};
+use axum::body::{Body, HttpBody as _};
 use axum::http::StatusCode;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use tokio::time::timeout;
 
-/// Reads a body of at most `cap` bytes that comes whole within `within`.
-pub(crate) async fn read(body: Body, cap: usize, within: Duration) -> Result<Bytes, StatusCode> {
+/// A body of no more bytes is read without a share of the memory budget.
+const FREE_BYTES: u64 = 4096;
+
+/// Reads a body of at most `cap` bytes that comes whole within `within`. Its memory is charged to those who did not say yet
+/// who they are.
+pub(crate) async fn read(
+    body: Body,
+    cap: usize,
+    within: Duration,
+    budget: &Budget,
+) -> Result<(Bytes, Option<Share>), StatusCode> {
     let read = async {
+        // A body that does not say how long it is may become as long as may be.
+        let claimed = body.size_hint().exact().unwrap_or(cap as u64);
+        if claimed > cap as u64 {
+            return Err(StatusCode::PAYLOAD_TOO_LARGE);
+        }
+        let room = match claimed > FREE_BYTES {
+            true => Some(budget.share(&Account::Readers, claimed, claimed, within).await),
+            false => None,
+        };
+        let room = room.transpose().map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
         let mut bytes = Vec::new();
         let mut stream = body.into_data_stream();
         while let Some(chunk) = stream.next().await {
@@ -21,7 +41,7 @@ pub(crate) async fn read(body: Body, cap: usize, within: Duration) -> Result<Byt
             }
             bytes.extend_from_slice(&chunk);
         }
-        Ok(bytes.into())
+        Ok((bytes.into(), room))
     };
     timeout(within, read).await.unwrap_or(Err(StatusCode::REQUEST_TIMEOUT))
 }

@@ -166,8 +166,13 @@ fn internal(error: &dyn std::fmt::Display) -> Response {
 
 /// Reads one frame of a peer's.
 async fn message(node: &Node, request: Request) -> Result<Option<Message>, Response> {
-    match request_body::read(request.into_body(), node.body_bytes, node.body).await {
-        Ok(body) => Ok(decode(&body).ok()),
+    match request_body::read(request.into_body(), node.body_bytes, node.body, node.service.budget()).await {
+        Ok((body, _room)) => Ok(decode(&body).ok()),
+        Err(StatusCode::SERVICE_UNAVAILABLE) => {
+            Rejected::NoRoom.count(TRANSPORT);
+            let hint = "retry later, or raise `node.memory_budget_mib` there";
+            Err(refuse(StatusCode::SERVICE_UNAVAILABLE, "no memory is free for the request", hint))
+        }
         Err(StatusCode::PAYLOAD_TOO_LARGE) => {
             Rejected::TooLarge.count(TRANSPORT);
             let error = format!("the request has more than {} bytes", node.body_bytes);
@@ -212,13 +217,16 @@ async fn run(node: &Node, mut question: FetchRequest) -> Response {
         return frame(StatusCode::OK, FetchReply::Refused(Refusal::Busy));
     };
     if once || matches!(first, FetchReply::Refused(_)) {
-        return frame(StatusCode::OK, first);
+        Rejected::count_reply(TRANSPORT, &first);
+        let body = answers.frame(first);
+        return (StatusCode::OK, [(CONTENT_TYPE, FRAME_CONTENT_TYPE)], body).into_response();
     }
+    let first = answers.frame(first);
     let more = stream::unfold(answers, |mut answers| async move {
         let reply = answers.next().await?;
-        Some((encode(&Message::Reply(reply)), answers))
+        Some((answers.frame(reply), answers))
     });
-    let frames = stream::once(async move { encode(&Message::Reply(first)) }).chain(more).map(Ok::<_, Infallible>);
+    let frames = stream::once(async move { first }).chain(more).map(Ok::<_, Infallible>);
     (StatusCode::OK, [(CONTENT_TYPE, FRAME_CONTENT_TYPE)], Body::from_stream(frames)).into_response()
 }
 

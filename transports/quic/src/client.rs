@@ -3,6 +3,7 @@
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use antiphon_kernel::budget::{Account, Budget};
 use antiphon_kernel::codec::Message;
 use antiphon_kernel::config::{PeerConfig, SharedKey};
 use antiphon_kernel::health::ErrorCategory;
@@ -33,13 +34,21 @@ pub struct QuicOptions {
 pub struct QuicTransport {
     key: Arc<RwLock<SharedKey>>,
     sockets: Arc<Sockets>,
+    budget: Budget,
 }
 
 impl QuicTransport {
     /// A transport with these settings.
     #[must_use]
     pub fn new(options: QuicOptions) -> Self {
-        Self { key: Arc::new(RwLock::new(options.shared_key)), sockets: Arc::default() }
+        let budget = Budget::default();
+        Self { key: Arc::new(RwLock::new(options.shared_key)), sockets: Arc::default(), budget }
+    }
+
+    /// Receives within a memory budget of its own, rather than the one of the process.
+    #[must_use]
+    pub fn within(self, budget: Budget) -> Self {
+        Self { budget, ..self }
     }
 
     /// Replaces the key that is presented. Links present the one that held when they were made: open them anew, as
@@ -73,7 +82,8 @@ impl Transport for QuicTransport {
             version: env!("CARGO_PKG_VERSION").to_owned(),
         };
         let sockets = Arc::clone(&self.sockets);
-        Ok(Box::new(QuicLink { sockets, config, endpoint, hello, session: Mutex::default() }))
+        let (budget, account) = (self.budget.clone(), Account::Peer(peer.name.clone()));
+        Ok(Box::new(QuicLink { sockets, config, endpoint, hello, session: Mutex::default(), budget, account }))
     }
 }
 
@@ -83,6 +93,8 @@ struct QuicLink {
     endpoint: Endpoint,
     hello: Hello,
     session: Mutex<Option<Arc<Session>>>,
+    budget: Budget,
+    account: Account,
 }
 
 impl QuicLink {
@@ -101,7 +113,7 @@ impl QuicLink {
 
     async fn ask(&self, question: &Message) -> Result<(Arc<Session>, Incoming), TransportError> {
         let session = self.session().await?.0;
-        let answers = session.ask(question).await?;
+        let answers = session.ask(question, &self.budget, &self.account).await?;
         Ok((session, answers))
     }
 
@@ -110,7 +122,7 @@ impl QuicLink {
         if let Some(identity) = identity {
             return Ok(identity);
         }
-        match session.ask(&Message::Identify).await?.next().await? {
+        match session.ask(&Message::Identify, &self.budget, &self.account).await?.next().await? {
             Some(Message::Identity(identity)) => Ok(identity),
             other => Err(unexpected(other.as_ref())),
         }

@@ -1,5 +1,6 @@
 //! Messages on streams.
 
+use antiphon_kernel::budget::{Account, Budget};
 use antiphon_kernel::codec::{Message, decode, encode};
 use antiphon_kernel::transport::TransportError;
 use antiphon_transport_common::{Frames, from_wire};
@@ -22,12 +23,18 @@ impl Incoming {
         Self { stream, frames }
     }
 
+    /// Charges large messages from now on.
+    pub(crate) fn charge_to(&mut self, budget: Budget, account: Account) {
+        self.frames = std::mem::take(&mut self.frames).charged_to(budget, account);
+    }
+
     /// The next message, or `None` where the stream ended between two. Dropping the future loses nothing.
     pub(crate) async fn next(&mut self) -> Result<Option<Message>, TransportError> {
         loop {
             if let Some(frame) = self.frames.next_frame()? {
                 return decode(&frame).map(Some).map_err(|e| from_wire(&e));
             }
+            self.frames.admit().await?;
             let mut pieces = [const { Bytes::new() }; PIECES];
             match self.stream.read_chunks(&mut pieces).await.map_err(|e| from_read(&e))? {
                 Some(count) => pieces[..count].iter().for_each(|piece| self.frames.push(piece)),

@@ -4,13 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use antiphon_kernel::codec::{Message, encode};
+use antiphon_kernel::codec::Message;
 use antiphon_kernel::config::SharedKey;
 use antiphon_kernel::health::ErrorCategory;
 use antiphon_kernel::ids::CortexId;
-use antiphon_kernel::protocol::{
-    FetchReply, FetchRequest, Hello, MAX_RUN_BYTES, PROTOCOL_MAX, PROTOCOL_MIN, Pushed, Refusal,
-};
+use antiphon_kernel::protocol::{FetchReply, FetchRequest, Hello, MAX_RUN_BYTES, PROTOCOL_MAX, PROTOCOL_MIN, Refusal};
 use antiphon_kernel::service::Service;
 use antiphon_kernel::transport::TransportError;
 use antiphon_transport_common::{Frames, Rejected, failure};
@@ -112,6 +110,7 @@ impl Visit {
                     // The stream is open: it was accepted just now.
                     let _ = control.set_priority(CONTROL_PRIORITY);
                     send(&mut control, &Message::Identity(self.service.identity())).await?;
+                    told.charge_to(self.service.budget().clone(), self.service.account(hello.from));
                     return Ok(Greeted { control, told, from: hello.from, key: hello.key });
                 }
                 Some(refusal) => refusal,
@@ -234,7 +233,8 @@ async fn question_task(
     mut answers: SendStream,
     question: RecvStream,
 ) {
-    let mut question = Incoming::new(question, Frames::capped(MAX_QUESTION));
+    let charged = Frames::capped(MAX_QUESTION).charged_to(service.budget().clone(), service.account(from));
+    let mut question = Incoming::new(question, charged);
     let asked = timeout(limits.idle, question.next()).await;
     let answered = match asked {
         Ok(Ok(Some(Message::Identify))) => send_last(&mut answers, &Message::Identity(service.identity())).await,
@@ -275,7 +275,7 @@ async fn run(
         };
         let Some(reply) = reply else { break };
         Rejected::count_reply(TRANSPORT, &reply);
-        let frame = encode(&Pushed::Reply(reply).into());
+        let frame = answers.frame(reply);
         write(stream, limits.write_stall, frame).await?;
     }
     stream.finish().map_err(from_closed)?;

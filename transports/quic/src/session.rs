@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use antiphon_kernel::budget::{Account, Budget};
 use antiphon_kernel::codec::Message;
 use antiphon_kernel::health::ErrorCategory;
 use antiphon_kernel::protocol::{FetchReply, Heartbeat, Hello, Identity, Refresh, Refusal};
@@ -21,6 +22,8 @@ use crate::tuning;
 
 /// How long one address may take to shake hands before the next is tried.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// The largest frame that a control stream brings.
+const MAX_CONTROL: usize = 256 * 1024;
 
 /// The sockets to dial from, one for each family, made when they are first needed: a link may be made outside of a
 /// runtime, and must not fail because of a socket.
@@ -83,7 +86,8 @@ impl Session {
     async fn greet(connection: Connection, hello: &Hello) -> Result<(Self, Identity), TransportError> {
         let (mut control, answers) = connection.open_bi().await.map_err(|e| from_connection(&e))?;
         send(&mut control, &Message::Hello(hello.clone())).await?;
-        let mut answers = Incoming::new(answers, Frames::default());
+        // An identity, and heartbeats.
+        let mut answers = Incoming::new(answers, Frames::capped(MAX_CONTROL));
         let identity = match answers.next().await? {
             Some(Message::Identity(identity)) => identity,
             Some(Message::Reply(FetchReply::Refused(refusal))) => return Err(refused(&refusal)),
@@ -104,10 +108,15 @@ impl Session {
     }
 
     /// Asks one question; its answers come on a stream of their own.
-    pub(crate) async fn ask(&self, question: &Message) -> Result<Incoming, TransportError> {
+    pub(crate) async fn ask(
+        &self,
+        question: &Message,
+        budget: &Budget,
+        account: &Account,
+    ) -> Result<Incoming, TransportError> {
         let (mut asking, answers) = self.connection.open_bi().await.map_err(|e| from_connection(&e))?;
         send_last(&mut asking, question).await?;
-        Ok(Incoming::new(answers, Frames::default()))
+        Ok(Incoming::new(answers, Frames::default().charged_to(budget.clone(), account.clone())))
     }
 
     pub(crate) async fn tell(&self, refresh: &Refresh) -> Result<(), TransportError> {

@@ -23,8 +23,8 @@ const CONNECTION_WINDOW: u32 = 16 * MIB;
 /// What the server keeps until it is acknowledged.
 const SEND_WINDOW: u64 = 8 * MIB as u64;
 /// Questions are small.
-const QUESTION_WINDOW: u32 = 256 * 1024;
-const QUESTIONS_WINDOW: u32 = MIB;
+const QUESTION_WINDOW: u32 = 128 * 1024;
+const QUESTIONS_WINDOW: u32 = 256 * 1024;
 /// The largest packets that are tried. quinn hands the system ten at once, which takes 65,507 bytes at once; of more it says
 /// nothing, and all ten are lost. On roads that carry less the probes are lost, and what fits is found as before; on loopback
 /// and where frames are jumbo a quarter of the packets do.
@@ -132,7 +132,7 @@ mod tests {
                 &dialler,
                 ["keep_alive_interval: Some(10s)", "max_concurrent_bidi_streams: 0", "receive_window: 16777216"],
             ),
-            (&answerer, ["keep_alive_interval: None", "max_concurrent_bidi_streams: 16", "receive_window: 1048576"]),
+            (&answerer, ["keep_alive_interval: None", "max_concurrent_bidi_streams: 16", "receive_window: 262144"]),
         ] {
             let both = ["max_idle_timeout: Some(30000)", "max_concurrent_uni_streams: 0", "allow_spin: false"];
             for setting in settings.into_iter().chain(both) {

@@ -1,6 +1,10 @@
 //! What a hostile member of a federation may try, against the real binary: bounded, on loopback.
 
+mod asker;
 mod bringers;
 mod forger;
 mod frontier;
+mod memory;
 mod own_epochs;
+mod receipts;
+mod work;

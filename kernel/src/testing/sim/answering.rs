@@ -7,6 +7,7 @@ use super::network::{MILLI, SECOND};
 use super::node::Open;
 use super::world::{Packet, What, World};
 use crate::codec::EventView;
+use crate::ids::CortexId;
 use crate::log::Asked;
 use crate::protocol::{Delivery, FetchReply, FetchRequest, Heads, Heartbeat, Known, Refresh, Refusal};
 
@@ -81,16 +82,29 @@ impl World {
         Ok(())
     }
 
+    /// A cortex said that it holds this: the node notes what is so.
+    pub(super) fn acknowledge(&mut self, node: usize, holder: CortexId, heads: &Heads) -> Result<(), String> {
+        let Some(process) = self.process(node) else { return Ok(()) };
+        match process.log.view().acknowledge(holder, heads) {
+            Ok(noted) => {
+                self.found.acknowledged += noted.len() as u64;
+                invariants::acknowledged(self, node, holder, &noted)
+            }
+            Err(error) => self.expect_damage(node, &error),
+        }
+    }
+
     /// The asker holds more by now. One that says more than anybody may is not listened to any longer, as in the service.
     fn refreshed(&mut self, node: usize, refresh: &Refresh) -> Result<(), String> {
         let Some(process) = self.process(node) else { return Ok(()) };
         let held = process.log.view().heads().len();
-        let mut large = Ok(());
+        let (mut large, mut said) = (Ok(()), Vec::new());
         process.open.retain_mut(|open| {
             if open.asked.request != refresh.request {
                 return true;
             }
             let taken = open.asking.refresh(refresh).is_ok();
+            said.extend(taken.then(|| open.asking.said()));
             if taken && large.is_ok() {
                 large = invariants::asking(node, &open.asking, held);
             }
@@ -102,7 +116,8 @@ impl World {
             }
             taken
         });
-        large
+        large?;
+        said.iter().try_for_each(|(holder, said)| self.acknowledge(node, *holder, said))
     }
 
     pub(super) fn question(
@@ -131,6 +146,8 @@ impl World {
         };
         match opened {
             Ok(asking) => {
+                let (holder, said) = asking.said();
+                self.acknowledge(node, holder, &said)?;
                 let told = match &request.known {
                     Known::Full(known) if request.withhold.is_empty() => {
                         Some(known.iter().map(|(origin, head)| (origin, head.counter)).collect::<BTreeMap<_, _>>())

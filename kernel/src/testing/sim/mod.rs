@@ -53,6 +53,7 @@ const ROUNDS: usize = 40;
 pub struct Found {
     pub appended: u64,
     pub ingested: u64,
+    pub acknowledged: u64,
     pub crashes: u64,
     pub failed_writes: u64,
     pub lost_writes: u64,
@@ -91,6 +92,7 @@ impl Found {
         let pairs = [
             (&mut self.appended, other.appended),
             (&mut self.ingested, other.ingested),
+            (&mut self.acknowledged, other.acknowledged),
             (&mut self.crashes, other.crashes),
             (&mut self.failed_writes, other.failed_writes),
             (&mut self.lost_writes, other.lost_writes),

@@ -208,6 +208,7 @@ impl World {
                 self.found.ingested += ingested.stored as u64;
                 self.found.healed += ingested.healed as u64;
                 if self.commit(node)? {
+                    self.acknowledge(node, asked.to, &batch.heads)?;
                     Ok(IngestOutcome::Done(ingested))
                 } else {
                     Err(IngestOutcome::Failed(ErrorCategory::Store))

@@ -1,11 +1,12 @@
 //! What really happened, as no cortex can know it: which contents were written, by whom, after what, and to whom it was
 //! said that they are safe.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::rc::Rc;
 
 use crate::digest::Digest;
-use crate::ids::{CortexId, Dot};
+use crate::ids::{CortexId, Dot, Origin};
+use crate::protocol::ChainHead;
 
 /// A set of contents.
 pub(super) type Past = Rc<BTreeSet<u32>>;
@@ -29,6 +30,8 @@ pub(super) struct Truth {
     pub(super) excused: BTreeSet<CortexId>,
     /// Whose events a liar may tell in two ways, also by passing over that its own log went back.
     pub(super) liar: Option<CortexId>,
+    /// Which cortexes durably held which chains up to where, at any time.
+    pub(super) held: HashSet<(CortexId, Origin, u64, Digest)>,
     /// What a liar brought to which node.
     brought: BTreeSet<(usize, u32)>,
     /// What a liar put upon another cause than its own.
@@ -62,6 +65,11 @@ impl Truth {
             return Err(format!("I7: {dot} names two events: contents {other} and {content}"));
         }
         Ok(())
+    }
+
+    /// A cortex durably holds a chain up to here.
+    pub(super) fn holds(&mut self, cortex: CortexId, origin: Origin, head: ChainHead) {
+        self.held.insert((cortex, origin, head.counter, head.digest));
     }
 
     /// A liar sends this to a node.

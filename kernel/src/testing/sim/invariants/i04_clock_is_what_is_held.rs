@@ -18,6 +18,9 @@ pub(super) fn check(world: &mut World, node: usize) -> Result<(), String> {
         let held = &process.seen.durable_tips;
         return Err(format!("I4: node {node} tells {heads:?}, and holds {held:?}"));
     }
+    let chains: Vec<_> = new.clone().map(|place| process.seen.chain(place)).collect();
+    let cortex = view.local().cortex_id;
+    chains.into_iter().for_each(|(origin, head)| world.truth.holds(cortex, origin, head));
     super::i07_a_dot_names_one_event::check(world, node, new)
 }
 

@@ -3,6 +3,7 @@
 //! After every step, for the node that it concerns: I1, I2, I4, I5 and I7 of everything that is new, and of one older place
 //! of the log, another at each step; I3 for every cursor that moved; and how often it took a new epoch (I9). Where a node
 //! says something: I3 that an answer leaves nothing out, I6 that all of it is durable, I9 that it is no larger than asked.
+//! Where a node notes what a peer holds: I11.
 //! Everything about a node, read anew from its whole store: at every start; in every 16th run after each step that
 //! wrote to it; in the others at every 24th step. I8 and I10 are asked at the end of a run, when all is mended. Damage to
 //! a disk is looked past while a check reads.
@@ -18,6 +19,7 @@ mod i07_a_dot_names_one_event;
 mod i08_all_agree_in_the_end;
 mod i09_bounds;
 mod i10_honest_agree_beside_a_liar;
+mod i11_acknowledged_is_held;
 
 pub(super) use i04_clock_is_what_is_held::claims;
 pub(super) use i05_applied_once::replayed;
@@ -29,7 +31,7 @@ use std::collections::BTreeMap;
 
 use super::world::World;
 use crate::cursor::{Cursor, Seq};
-use crate::ids::Origin;
+use crate::ids::{CortexId, Origin};
 use crate::log::{Fork, LogEntry};
 use crate::protocol::{FetchReply, FetchRequest, Heads, Known, Scope};
 
@@ -132,6 +134,11 @@ pub(super) fn told(world: &mut World, node: usize, heads: &Heads, cursor: Option
         i06_served_is_durable::heads(world, node, heads)?;
         cursor.map_or(Ok(()), |cursor| i06_served_is_durable::cursor(world, node, cursor))
     })
+}
+
+/// A node noted that a cortex holds events of its own.
+pub(super) fn acknowledged(world: &mut World, node: usize, holder: CortexId, noted: &Heads) -> Result<(), String> {
+    past_damage(world, node, |world| i11_acknowledged_is_held::check(world, node, holder, noted))
 }
 
 /// The log of a node now, damaged or not.

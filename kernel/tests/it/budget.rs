@@ -1,0 +1,96 @@
+//! Answers within a memory budget: smaller under pressure, complete in the end, and never more than it allows.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use antiphon_kernel::budget::{Account, Budget};
+use antiphon_kernel::config::{FederationMode, SharedKey};
+use antiphon_kernel::cortex::Cortex;
+use antiphon_kernel::event::Draft;
+use antiphon_kernel::ids::CortexId;
+use antiphon_kernel::protocol::{
+    Delivery, FetchReply, FetchRequest, Heads, Known, MAX_BATCH_BYTES, MAX_BATCH_EVENTS, PROTOCOL_MAX, Refusal,
+    RequestId, Scope,
+};
+use antiphon_kernel::service::Service;
+use antiphon_kernel::testing::MemoryStore;
+
+const MIB: u64 = 1024 * 1024;
+
+fn question(cortex: &Cortex, from: u8, number: u64) -> FetchRequest {
+    FetchRequest {
+        request: RequestId { process: 1, number },
+        from: CortexId::from_bytes([from; 16]),
+        to: cortex.view().local().cortex_id,
+        protocol: PROTOCOL_MAX,
+        after: None,
+        known: Known::Full(Heads::default()),
+        direct: Vec::new(),
+        max_events: MAX_BATCH_EVENTS,
+        max_bytes: MAX_BATCH_BYTES,
+        wait: Duration::ZERO,
+        delivery: Delivery::CatchUp,
+        scope: Scope::All,
+        withhold: Heads::default(),
+    }
+}
+
+async fn cortex(events: usize, bytes: usize) -> Cortex {
+    let cortex = Cortex::builder(Arc::new(MemoryStore::new())).max_append_bytes(16 << 20).start().await.unwrap();
+    for _ in 0..events {
+        cortex.append(Draft::new("big", vec![7; bytes])).await.unwrap();
+    }
+    cortex
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_slow_readers_stay_within_the_budget_and_each_gets_everything() {
+    let cortex = cortex(64, 200 * 1024).await;
+    let budget = Budget::new(8 * MIB);
+    let service = Service::within(cortex.view().clone(), SharedKey::default(), FederationMode::Sync, budget.clone());
+    let mut runs: Vec<_> = (0..8).map(|n| (service.answers(question(&cortex, n + 1, 1)), 0, false)).collect();
+    let mut most = 0;
+    while runs.iter().any(|(_, _, done)| !done) {
+        // Each holds its frame while the next ones are answered.
+        let mut held = Vec::new();
+        for (answers, events, done) in runs.iter_mut().filter(|(_, _, done)| !done) {
+            match answers.next().await {
+                Some(FetchReply::Batch(batch)) => {
+                    *events += batch.events.len();
+                    held.push(answers.frame(FetchReply::Batch(batch)));
+                }
+                Some(FetchReply::Refused(refusal)) => panic!("{refusal}"),
+                None => *done = true,
+            }
+            most = most.max(budget.usage().used);
+        }
+    }
+    assert!(runs.iter().all(|(_, events, _)| *events == 64), "all got all");
+    assert!(most > MIB && most <= 8 * MIB, "{most} bytes");
+    drop(runs);
+    assert_eq!(budget.usage().used, 0);
+    cortex.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_larger_than_the_least_share_comes_alone_and_one_for_which_there_is_no_room_is_refused() {
+    let cortex = cortex(2, 3 * 1024 * 1024).await;
+    let budget = Budget::new(8 * MIB);
+    let service = Service::within(cortex.view().clone(), SharedKey::default(), FederationMode::Sync, budget.clone());
+    let mut answers = service.answers(question(&cortex, 1, 1));
+    for _ in 0..2 {
+        let Some(FetchReply::Batch(batch)) = answers.next().await else { panic!("a batch") };
+        assert_eq!(batch.events.len(), 1);
+        let frame = answers.frame(FetchReply::Batch(batch));
+        assert!(budget.usage().used as usize >= frame.len(), "a frame is charged for as long as it is there");
+    }
+    drop(answers);
+    assert_eq!(budget.usage().used, 0);
+    let all = budget.share(&Account::Pinned(CortexId::from_bytes([9; 16])), 7 * MIB, 7 * MIB, Duration::ZERO).await;
+    let mut answers = service.answers(question(&cortex, 1, 2));
+    assert_eq!(answers.next().await, Some(FetchReply::Refused(Refusal::Busy)));
+    drop(all);
+    let mut answers = service.answers(question(&cortex, 1, 3));
+    assert!(matches!(answers.next().await, Some(FetchReply::Batch(_))), "as soon as there is room");
+    cortex.stop().await;
+}

@@ -1,0 +1,86 @@
+//! What is kept of a peer's other versions: the newest one of each origin, and no more than a bound.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use antiphon_kernel::clock::VClock;
+use antiphon_kernel::digest::Digest;
+use antiphon_kernel::event::{Draft, EventBytes};
+use antiphon_kernel::ids::{CortexId, Epoch, Origin};
+use antiphon_kernel::log::{ForkFinding, LocalIdentity, Log, LogOptions, forks};
+use antiphon_kernel::protocol::ChainHead;
+use antiphon_kernel::store::{Durability, Family, KeyRange, Store};
+use antiphon_kernel::testing::MemoryStore;
+use antiphon_kernel::time::Timestamp;
+
+use crate::origins;
+use crate::support::{Node, cortex_id, peer_name};
+
+/// One event of so many bytes: the first of an origin, another one for each `version`.
+fn first_event(epoch: u64, version: u8, bytes: usize) -> (Origin, EventBytes) {
+    let store = Arc::new(MemoryStore::new());
+    let cortex_id = CortexId::from_bytes([0xaa; 16]);
+    Log::create(&*store, &LocalIdentity { cortex_id, epoch: Epoch::new(epoch), name: String::new() }).unwrap();
+    let mut log = Log::open(store, LogOptions { max_append_bytes: 16 << 20, ..LogOptions::default() }).unwrap();
+    log.append(&[Draft::new("t", vec![version; bytes])], &VClock::new(), Timestamp::from_micros(0)).unwrap();
+    log.commit(Durability::Sync).unwrap();
+    let entry = log.view().entries(antiphon_kernel::cursor::Seq::ZERO, 1, 1 << 20).unwrap().remove(0);
+    (log.view().local().origin(), entry.record)
+}
+
+fn bytes_of_evidence(store: &dyn Store) -> usize {
+    let mut bytes = 0;
+    let all = KeyRange::prefix(b"r");
+    store
+        .scan(Family::Evidence, all, &mut |_, value| {
+            bytes += value.len();
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+    bytes
+}
+
+/// A node that holds the first event of so many origins, all of them another version than the peer shows.
+fn node(origins: u64, store: &Arc<MemoryStore>) -> Node {
+    let mut node = Node::new(0, 2, Arc::clone(store) as Arc<dyn Store>);
+    for epoch in 0..origins {
+        let (origin, record) = first_event(epoch, 0, 10);
+        let head = ChainHead { counter: 1, digest: Digest::ZERO.chain(&record) };
+        assert_eq!(origins::take(&mut node, epoch, vec![(origin, head, record)]).unwrap(), 1);
+    }
+    node
+}
+
+fn show(node: &mut Node, origin: Origin, record: EventBytes) {
+    let finding = ForkFinding { peer: peer_name(1), holder: cortex_id(1), origin, from: 1, records: vec![record] };
+    node.log.note_fork(&finding, Timestamp::from_micros(0)).unwrap();
+    node.log.commit(Durability::Sync).unwrap();
+}
+
+#[test]
+fn another_version_of_the_same_origin_takes_the_place_of_the_earlier_one() {
+    let store = Arc::new(MemoryStore::new());
+    let mut node = node(1, &store);
+    for version in 1..20 {
+        let (origin, record) = first_event(0, version, 10_000);
+        show(&mut node, origin, record);
+    }
+    assert_eq!(forks(&*store).unwrap().len(), 1);
+    let kept = bytes_of_evidence(&*store);
+    assert!((10_000..12_000).contains(&kept), "{kept} bytes for one version");
+    assert_eq!(node.log.view().withheld_from(cortex_id(1)).histories, 1);
+}
+
+#[test]
+fn the_evidence_of_one_holder_is_bounded_and_its_forks_are_known_all_the_same() {
+    let store = Arc::new(MemoryStore::new());
+    let mut node = node(8, &store);
+    for epoch in 0..8 {
+        let (origin, record) = first_event(epoch, 1, 4 << 20);
+        show(&mut node, origin, record);
+    }
+    assert_eq!(forks(&*store).unwrap().len(), 8);
+    let kept = bytes_of_evidence(&*store) >> 20;
+    assert!((8..=16).contains(&kept), "{kept} MiB");
+    assert_eq!(node.log.view().withheld_from(cortex_id(1)).events, 8, "one of each at least");
+}
