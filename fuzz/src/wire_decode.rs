@@ -167,20 +167,16 @@ fn check_record(bytes: &Bytes) {
     assert!(size_of_fields(&view) <= bytes.len());
     assert!(EventView::decode(&bytes[..bytes.len() - 1]).is_err(), "a record ends where it ends");
     assert!(EventView::decode(&[&bytes[..], &[0]].concat()).is_err(), "and nothing follows it");
-    if view.signature.is_empty() {
-        check_encoded_again(&view, bytes);
-    }
+    check_encoded_again(&view, bytes);
 }
 
 fn size_of_fields(view: &EventView<'_>) -> usize {
     let extensions: usize = view.extensions.iter().map(|(name, value)| name.len() + value.len()).sum();
-    [view.event_type.len(), view.subject.len(), view.datacontenttype.len(), view.signature.len(), view.data.len()]
-        .iter()
-        .sum::<usize>()
+    [view.event_type.len(), view.subject.len(), view.datacontenttype.len(), view.data.len()].iter().sum::<usize>()
         + extensions
 }
 
-/// A valid record without a signature is one that `append` could have written: its fields make it again, byte for byte
+/// A valid record is one that `append` could have written: its fields make it again, byte for byte
 /// unless the writer chose a longer form of an integer.
 fn check_encoded_again(view: &EventView<'_>, bytes: &Bytes) {
     let mut draft = Draft::new(view.event_type, Bytes::copy_from_slice(view.data)).time(view.time);

@@ -32,6 +32,8 @@ const fn bounded<const N: usize>() -> Bounded<N> {
     bincode::config::standard().with_limit::<N>()
 }
 
+/// Without a limit: for bytes that were measured before. Lists have their own bound, and texts and byte strings end with the
+/// bytes that are read.
 const fn unbounded() -> Configuration {
     bincode::config::standard()
 }

@@ -1,7 +1,7 @@
 //! The event record, version 1: a version byte, then the header, then the payload as the last field, so that a reader
 //! of the header never touches the payload.
 
-use super::{Capped, Entries, bounded, entries_from, entries_of, unbounded};
+use super::{Capped, Entries, entries_from, entries_of, unbounded};
 use crate::clock::VClock;
 use crate::event::{
     Draft, EventBytes, InvalidEvent, MAX_EVENT_BYTES, MAX_EXTENSIONS, check_deps, check_extensions, check_texts,
@@ -46,8 +46,6 @@ pub struct EventView<'a> {
     pub datacontenttype: &'a str,
     /// Extension attributes, sorted by name.
     pub extensions: Vec<(&'a str, &'a str)>,
-    /// Reserved for an origin's signature; empty today.
-    pub signature: &'a [u8],
     /// The payload.
     pub data: &'a [u8],
 }
@@ -67,8 +65,10 @@ impl<'a> EventView<'a> {
         if version != VERSION {
             return Err(InvalidEvent::UnknownVersion { version });
         }
-        let (record, read): (Record<'a>, usize) = bincode::borrow_decode_from_slice(body, bounded::<MAX_EVENT_BYTES>())
-            .map_err(|e| malformed(e.to_string()))?;
+        // The length above is the one bound. bincode's own counts integers at their size in memory, so it would refuse records
+        // within the bound.
+        let (record, read): (Record<'a>, usize) =
+            bincode::borrow_decode_from_slice(body, unbounded()).map_err(|e| malformed(e.to_string()))?;
         if read != body.len() {
             return Err(malformed(format!("{} bytes follow it", body.len() - read)));
         }
@@ -80,6 +80,9 @@ impl<'a> EventView<'a> {
         check_deps(origin, &deps)?;
         check_texts(record.event_type, record.subject, record.datacontenttype)?;
         check_extensions(record.extensions.0.iter().copied())?;
+        if !record.signature.is_empty() {
+            return Err(InvalidEvent::Field { field: "signature", rule: "must be empty: no version defines one yet" });
+        }
         Ok(Self {
             id,
             dot,
@@ -89,7 +92,6 @@ impl<'a> EventView<'a> {
             subject: record.subject,
             datacontenttype: record.datacontenttype,
             extensions: record.extensions.0,
-            signature: record.signature,
             data: record.data,
         })
     }
@@ -105,7 +107,7 @@ impl<'a> EventView<'a> {
             return Err(InvalidEvent::UnknownVersion { version });
         }
         let (head, _): (([u8; 16], [u8; 24], u64), usize) =
-            bincode::decode_from_slice(body, bounded::<64>()).map_err(|e| malformed(&e.to_string()))?;
+            bincode::decode_from_slice(body, unbounded()).map_err(|e| malformed(&e.to_string()))?;
         let dot =
             Dot::new(Origin::from_bytes(head.1), head.2).ok_or_else(|| malformed("its counter is out of range"))?;
         Ok((EventId::from_bytes(head.0), dot))
@@ -211,6 +213,66 @@ mod tests {
     fn deps_of_its_own_origin_are_invalid() {
         let bytes = record(&Draft::new("t", ""), &[(origin(1), 3)]);
         assert_eq!(EventView::decode(&bytes).unwrap_err(), InvalidEvent::OwnOriginInDeps { origin: origin(1) });
+    }
+
+    #[test]
+    fn a_signature_is_invalid_while_nothing_defines_one() {
+        let mut bytes = record(&Draft::new("t", "d"), &[]).to_vec();
+        let length = bytes.len();
+        // The last three bytes are the length of the signature, that of the data, and the data.
+        assert_eq!(bytes[length - 3..], [0, 1, b'd']);
+        bytes.splice(length - 3..length - 2, [2, 7, 7]);
+        let refused = EventView::decode(&bytes).unwrap_err();
+        assert!(matches!(refused, InvalidEvent::Field { field: "signature", .. }), "{refused}");
+    }
+
+    /// A record of exactly this size, with deps and extensions as given.
+    fn sized(bytes: usize, deps: &[(Origin, u64)], extensions: usize) -> EventBytes {
+        let mut draft = Draft::new("t", vec![]);
+        draft.extensions = (0..extensions).map(|n| (format!("x{n}"), "v".repeat(4096))).collect();
+        let mut data = bytes.saturating_sub(record(&draft, deps).len());
+        loop {
+            draft.data = vec![7; data].into();
+            let made = record(&draft, deps);
+            if made.len() <= bytes {
+                return made;
+            }
+            // The length of the data takes more bytes than that of none.
+            data -= made.len() - bytes;
+        }
+    }
+
+    /// Acknowledged and unreadable: bincode's limit counted a length of one byte as eight.
+    #[test]
+    fn each_record_within_the_bound_reads_back_whatever_it_is_made_of() {
+        let deps: Vec<_> = (2..200).map(|n| (origin(n), u64::MAX >> 1)).collect();
+        for (deps, extensions) in [(&deps[..0], 0), (&deps[..1], 1), (&deps[..], 0), (&deps[..], MAX_EXTENSIONS)] {
+            for below in [0, 1, 7, 56, 57, 58, 1000, 5000] {
+                let bytes = sized(MAX_EVENT_BYTES - below, deps, extensions);
+                assert_eq!(bytes.len(), MAX_EVENT_BYTES - below);
+                let view = EventView::decode(&bytes).unwrap_or_else(|error| panic!("{below} below: {error}"));
+                assert_eq!((view.deps.len(), view.extensions.len()), (deps.len(), extensions));
+            }
+            let over = sized(MAX_EVENT_BYTES + 1, deps, extensions);
+            let refused = EventView::decode(&over).unwrap_err();
+            assert_eq!(refused, InvalidEvent::TooLarge { bytes: MAX_EVENT_BYTES + 1 });
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn what_is_encoded_decodes(
+            data in 0_usize..5000, own in 0_usize..33, value in 0_usize..4097, deps in 0_usize..255, counter in 1_u64..1 << 63,
+            offset in proptest::num::i64::ANY,
+        ) {
+            let mut draft = Draft::new("t", vec![1; data]).time(Timestamp::from_micros(offset));
+            draft.extensions = (0..own).map(|n| (format!("x{n}"), "v".repeat(value))).collect();
+            let deps: Vec<_> = (2..).take(deps.min(253)).map(|n| (origin(n), counter)).collect();
+            let bytes = record(&draft, &deps);
+            let view = EventView::decode(&bytes).unwrap();
+            proptest::prop_assert_eq!(view.time, Timestamp::from_micros(offset));
+            proptest::prop_assert_eq!((view.data.len(), view.extensions.len(), view.deps.len()), (data, own, deps.len()));
+        }
     }
 
     #[test]
