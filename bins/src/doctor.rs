@@ -243,6 +243,10 @@ async fn node(config: &NodeConfig, serves: bool, findings: &mut Findings) -> Opt
             return None;
         }
     };
+    let refused = &status["appends_refused"];
+    if let Some(why) = refused["reason"].as_str().filter(|_| status["read_only"].is_null()) {
+        findings.add("appends", Level::Fail, format!("each is refused: {why}"), text(&refused["remedy"]));
+    }
     if !serves {
         findings.add("node", Level::Warn, "it does not run; its store opens", "start it with `antiphon serve`");
         return None;

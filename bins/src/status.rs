@@ -102,6 +102,9 @@ fn about(node: &Node, now: Timestamp) -> Result<Value> {
         "open_files_limit": nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE).ok().map(|(soft, _)| soft),
         "conflicts": replayers.iter().map(|replayer| replayer.conflicts).sum::<u64>(),
         "read_only": view.failure(),
+        "appends_refused": view.refuses_appends(now).map(|why| json!({
+            "why": why.as_str(), "reason": why.to_string(), "remedy": why.remedy(),
+        })),
         "memory_budget_bytes": memory.limit,
         "memory_used_bytes": memory.used,
         "memory_waiting": memory.waiting,
@@ -177,7 +180,10 @@ fn peer_json(
             let reason = format!("{} {}", peer.name, ErrorCategory::TooManyOrigins.reason());
             (Some(format!("{reason}; {by} brought {count} of the origins held here")), peer.health.remedy(now))
         }
-        (Some(error), _) => (Some(format!("{} {}", peer.name, error.reason())), peer.health.remedy(now)),
+        (Some(error), _) => {
+            let detail = peer.detail.as_ref().map(|detail| format!(": {detail}")).unwrap_or_default();
+            (Some(format!("{} {}{detail}", peer.name, error.reason())), peer.health.remedy(now))
+        }
         (None, _) => (None, None),
     };
     json!({
@@ -196,6 +202,7 @@ fn peer_json(
         "version": peer.health.version,
         "consecutive_failures": peer.health.consecutive_failures,
         "last_error": error,
+        "detail": peer.detail,
         "reason": reason,
         "remedy": remedy,
         "received_events": peer.received.events,
@@ -221,5 +228,11 @@ mod tests {
             table.push_str(&format!("| `{error}` | `{state}` | {} | {} |\n", error.reason(), error.remedy()));
         }
         crate::documented("operations.md", "failures", &table);
+    }
+
+    #[test]
+    fn the_documentation_lists_every_rule_that_an_answer_may_break() {
+        let rows: String = antiphon_kernel::rule::Rule::ALL.iter().map(|rule| format!("| {rule} |\n")).collect();
+        crate::documented("operations.md", "rules", &format!("| what an answer did |\n|---|\n{rows}"));
     }
 }

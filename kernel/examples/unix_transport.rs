@@ -35,14 +35,14 @@ async fn receive(stream: &mut UnixStream) -> Result<Option<Message>, TransportEr
         return Ok(None);
     }
     stream.read_exact(&mut frame[1..]).await.map_err(|e| error(ErrorCategory::Eof, e))?;
-    let header = FrameHeader::parse(&frame).map_err(|e| error(ErrorCategory::Unexpected, e))?;
+    let header = FrameHeader::parse(&frame).map_err(|e| error(e.category(), e))?;
     // Not `vec![0; length]`: what a peer claims is believed as it arrives.
     let body = stream.take(header.body_len() as u64).read_to_end(&mut frame).await;
     body.map_err(|e| error(ErrorCategory::Reset, e))?;
     if frame.len() < FRAME_HEADER_BYTES + header.body_len() {
         return Err(error(ErrorCategory::Eof, "the frame ended early"));
     }
-    decode(&frame.into()).map(Some).map_err(|e| error(ErrorCategory::Corrupt, e))
+    decode(&frame.into()).map(Some).map_err(|e| error(e.category(), e))
 }
 
 async fn send(stream: &mut UnixStream, message: &Message) -> Result<(), TransportError> {

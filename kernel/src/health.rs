@@ -107,6 +107,12 @@ categories! {
     Fault = 25, "fault", "is not pulled any more: the task that did so ended by a fault", "restart this node, and report a bug with its log";
     /// It runs with our own identity, and is not ourselves. Retried after back-off.
     Double = 31, "double", "runs with this node's own identity: one of the two is a copy of the other's data directory", "stop the copy for good and keep its data directory; make a new node in its place with `antiphon init`, then look at `antiphon fork list`";
+    /// It failed inside, as it says itself. Retried after back-off.
+    PeerFault = 26, "peer_fault", "reports a failure of its own", "look at the peer's own log, its disk and its `antiphon status`";
+    /// It sends what this version cannot read. Retried after back-off.
+    Newer = 27, "newer", "sends what only a newer version can read", "upgrade this node to the peer's version";
+    /// Its answers lead nowhere. Retried after back-off.
+    NoProgress = 28, "no_progress", "answers, but its answers bring nothing new and no end", "run `antiphon verify` on the peer, and report a bug with both logs if it is clean";
 }
 
 impl ErrorCategory {
@@ -135,6 +141,7 @@ impl ErrorCategory {
             | Self::Eof
             | Self::Corrupt
             | Self::Busy
+            | Self::PeerFault
             | Self::Store => false,
             Self::Tls
             | Self::Auth
@@ -154,8 +161,27 @@ impl ErrorCategory {
             | Self::Unexpected
             | Self::Configuration
             | Self::Fault
+            | Self::Newer
+            | Self::NoProgress
             | Self::TooOld => true,
         }
+    }
+}
+
+/// A failure with what exactly happened: for the log and for operators, and not stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// Its kind.
+    pub category: ErrorCategory,
+    /// What happened, with the rule and the event where there is one.
+    pub detail: String,
+}
+
+impl Failure {
+    /// A failure of this kind.
+    #[must_use]
+    pub fn new(category: ErrorCategory, detail: impl fmt::Display) -> Self {
+        Self { category, detail: detail.to_string() }
     }
 }
 

@@ -33,7 +33,7 @@
 //! | modules | hold |
 //! |---|---|
 //! | [`ids`], [`clock`], [`cursor`], [`digest`], [`time`], [`event`] | values with laws |
-//! | [`codec`], [`protocol`] | every byte layout; what peers say to each other |
+//! | [`codec`], [`protocol`], [`rule`] | every byte layout; what peers say to each other |
 //! | [`store`], [`log`] | what is asked of a store; the log built above it |
 //! | [`machine`], [`sync`], [`transport`], [`service`], [`receipts`], [`budget`] | pulling peers, answering them, who holds what |
 //! | [`replay`], [`state`], [`config`], [`health`], [`condition`], [`measure`] | an application's side, and an operator's |
@@ -65,6 +65,7 @@ mod mutant;
 pub mod protocol;
 pub mod receipts;
 pub mod replay;
+pub mod rule;
 pub mod service;
 pub mod state;
 pub mod store;

@@ -8,6 +8,7 @@ use crate::config::SharedKey;
 use crate::cursor::{Cursor, Seq};
 use crate::digest::Digest;
 use crate::event::EventBytes;
+use crate::health::{ErrorCategory, Failure};
 use crate::ids::{CortexId, Epoch, Origin};
 use crate::time::Timestamp;
 
@@ -350,6 +351,30 @@ pub enum Refusal {
     /// The shared key is missing or another.
     #[error("it does not accept the shared key")]
     Key,
+}
+
+impl Refusal {
+    /// Its kind in the peer's health, whatever transport it came over.
+    #[must_use]
+    pub const fn category(&self) -> ErrorCategory {
+        match self {
+            Self::CursorUnknown | Self::KnownMissing | Self::Malformed => ErrorCategory::Protocol,
+            Self::CursorTooOld { .. } => ErrorCategory::TooOld,
+            Self::Fork { .. } => ErrorCategory::Fork,
+            Self::NotServing => ErrorCategory::NotServing,
+            Self::WrongCortex { .. } => ErrorCategory::Identity,
+            Self::Protocol { .. } => ErrorCategory::Version,
+            Self::Busy => ErrorCategory::Busy,
+            Self::Internal => ErrorCategory::PeerFault,
+            Self::Key => ErrorCategory::Auth,
+        }
+    }
+}
+
+impl From<&Refusal> for Failure {
+    fn from(refusal: &Refusal) -> Self {
+        Self::new(refusal.category(), refusal)
+    }
 }
 
 /// What a fetch ends in, where a peer answered at all.

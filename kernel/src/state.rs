@@ -94,6 +94,8 @@ pub struct PeerState {
     pub received: Received,
     /// What does not come from it, because its histories differ from ours. The events count in [`PeerState::lag`].
     pub withheld: WithheldFrom,
+    /// What exactly failed last, with the rule and the event where there is one, while it lasts. Not kept across restarts.
+    pub detail: Option<String>,
 }
 
 /// What came from a peer since this process began.
@@ -126,6 +128,7 @@ impl PeerState {
             last_received: None,
             received: Received::default(),
             withheld: WithheldFrom::default(),
+            detail: None,
         }
     }
 }

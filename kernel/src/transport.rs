@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::config::PeerConfig;
-use crate::health::ErrorCategory;
+use crate::health::{ErrorCategory, Failure};
 use crate::log::LocalIdentity;
 use crate::protocol::{FetchReply, FetchRequest, Identity, Pushed, Refresh};
 
@@ -19,7 +19,7 @@ pub struct TransportError {
 }
 
 impl TransportError {
-    /// A failure of this kind. `detail` is for the log alone: it is not kept, and it must hold no key.
+    /// A failure of this kind. `detail` is for the log and the peer's state: it is not stored, and it must hold no key.
     #[must_use]
     pub fn new(category: ErrorCategory, detail: impl Into<String>) -> Self {
         Self { category, detail: detail.into() }
@@ -45,6 +45,12 @@ impl fmt::Display for TransportError {
 }
 
 impl std::error::Error for TransportError {}
+
+impl From<TransportError> for Failure {
+    fn from(error: TransportError) -> Self {
+        Self { category: error.category, detail: error.detail }
+    }
+}
 
 /// A way to reach peers. The scheme of a peer's endpoint picks the transport.
 pub trait Transport: Send + Sync + 'static {

@@ -258,8 +258,10 @@ async fn watch(file: &Path, json: bool) -> Result<()> {
 async fn check_health(file: &Path) -> Result<()> {
     let serving = Backend::serving(file).await?;
     let mut backend = serving.with_context(|| format!("no node serves the data of {}", file.display()))?;
-    match backend.ask(Ask::Status).await?["read_only"].as_str() {
-        Some(why) => bail!("the node cannot write: {why}"),
+    let status = backend.ask(Ask::Status).await?;
+    let refused = &status["appends_refused"];
+    match refused["reason"].as_str() {
+        Some(why) => bail!("the node refuses appends: {why}; {}", text_of(&refused["remedy"])),
         None => Ok(()),
     }
 }

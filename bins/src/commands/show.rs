@@ -107,6 +107,9 @@ pub(super) fn overview(status: &Value) -> Result<()> {
     claimed(status).try_for_each(|says| line(&style(says).yellow().to_string()))?;
     if let Some(why) = status["read_only"].as_str() {
         line(&style(format!("READ-ONLY: {}", printable(why))).red().bold().to_string())?;
+    } else if let Some(why) = status["appends_refused"]["reason"].as_str() {
+        let remedy = text(&status["appends_refused"]["remedy"]);
+        line(&style(format!("APPENDS ARE REFUSED: {}; {remedy}", printable(why))).red().bold().to_string())?;
     }
     if let Some(says) = doubles(status) {
         line(&style(format!("{says}; {}", antiphon_kernel::doubles::REMEDY)).red().bold().to_string())?;

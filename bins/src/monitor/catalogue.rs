@@ -46,6 +46,7 @@ metrics! {
     STORE_MEMORY = gauge "antiphon_store_memory_bytes" [] "Bytes of the store's newest writes that are in memory.";
     STORE_WAL = gauge "antiphon_store_wal_bytes" [] "Bytes of the store's write-ahead log.";
     STORE_READ_ONLY = gauge "antiphon_store_read_only" [] "1 while a failed write keeps the node from writing.";
+    APPENDS_REFUSED = gauge "antiphon_appends_refused" [] "1 while each append is refused: the store cannot be written, the clock is far behind the last event id, or no origin is left.";
     OPEN_QUESTIONS = gauge "antiphon_open_questions" [] "Questions of peers that are being answered, or wait for something new.";
     MEMORY_BUDGET = gauge "antiphon_memory_budget_bytes" [] "The size of the memory budget for answers and received frames.";
     MEMORY_USED = gauge "antiphon_memory_budget_used_bytes" [] "Bytes of the memory budget that are in use.";

@@ -109,6 +109,7 @@ fn known(node: &Node) {
     gauge!(c::CLOCK_ENTRIES.name).set(view.heads().len() as f64);
     gauge!(c::STORE_READ_ONLY.name).set(u8::from(view.failure().is_some()));
     gauge!(c::DOUBLES.name).set(view.doubles().list().len() as f64);
+    gauge!(c::APPENDS_REFUSED.name).set(u8::from(view.refuses_appends(Timestamp::now()).is_some()));
     gauge!(c::OPEN_QUESTIONS.name).set(service.open_questions() as f64);
     let origins = view.origins();
     let mut brought = std::collections::BTreeMap::<String, space::Brought>::new();

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use antiphon_kernel::time::Timestamp;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -101,7 +102,7 @@ fn is_an_address(host: &str) -> bool {
 }
 
 /// Reads the store, so it is done where that delays nobody.
-async fn blocking(make: impl FnOnce() -> String + Send + 'static) -> Result<String, Response> {
+async fn blocking<T: Send + 'static>(make: impl FnOnce() -> T + Send + 'static) -> Result<T, Response> {
     tokio::task::spawn_blocking(make).await.map_err(|error| {
         tracing::error!(%error, "the status could not be told");
         StatusCode::INTERNAL_SERVER_ERROR.into_response()
@@ -117,9 +118,14 @@ async fn metrics(State(shown): State<Shown>) -> Response {
 
 /// For probes: as `antiphon status --check`.
 async fn healthy(State(shown): State<Shown>) -> Response {
-    match shown.node.cortex().view().failure() {
-        None => "ok\n".into_response(),
-        Some(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("the node cannot write: {why}\n")).into_response(),
+    let view = shown.node.cortex().view().clone();
+    match blocking(move || view.refuses_appends(Timestamp::now())).await {
+        Ok(None) => "ok\n".into_response(),
+        Ok(Some(why)) => {
+            let says = format!("the node refuses appends: {why}; {}\n", why.remedy());
+            (StatusCode::SERVICE_UNAVAILABLE, says).into_response()
+        }
+        Err(response) => response,
     }
 }
 

@@ -145,5 +145,6 @@ pub(super) fn inspected(choices: &mut Choices<'_>) -> Result<(), ErrorCategory> 
 
 pub(super) fn done(choices: &mut Choices<'_>) -> IngestOutcome {
     let (stored, known) = (usize::from(choices.byte() / 128), usize::from(choices.byte()));
-    IngestOutcome::Done(Ingested { stored, known, cursor: cursor(choices), healed: 0 })
+    let most = [None, Some(Seq::new(choices.number()))][usize::from(choices.byte() % 2)];
+    IngestOutcome::Done(Ingested { stored, known, cursor: cursor(choices), most, healed: 0 })
 }

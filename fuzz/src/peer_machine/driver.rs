@@ -365,11 +365,10 @@ impl Driver {
                 // The log ends what it knows of, and nothing else.
                 ingested.healed = ingested.healed.min(self.forks as usize);
                 (self.by_clock, self.rewritten) = (ingested.healed > 0, 0);
-                if ingested.healed == 0 {
+                if ingested.stored > 0 {
                     self.inspections = 0;
-                } else {
-                    self.forks -= 1;
                 }
+                self.forks -= u32::from(ingested.healed > 0);
                 if own {
                     let all = batch.as_ref().is_none_or(|batch| batch.last.seq >= batch.head.seq);
                     (self.own_first, self.first) = (!all && ingested.stored > 0, true);
@@ -391,11 +390,15 @@ impl Driver {
         self.machine.handle_ingested(now, number, outcome, chance);
         self.act();
         self.failed_with(wrong);
+        if self.gave_up() {
+            return;
+        }
         if let (IngestOutcome::Done(_), Some(batch), false) = (outcome, batch, own) {
             let behind = batch.head.seq.get().saturating_sub(batch.last.seq.get());
             self.read = Some(batch.last.epoch);
             assert_eq!(self.machine.lag().map(|lag| lag.events), Some(behind));
-            assert_eq!(self.machine.phase(), if behind > 0 { Phase::CatchingUp } else { Phase::Live });
+            let doubted = self.last_error.is_some();
+            assert_eq!(self.machine.phase(), if behind > 0 || doubted { Phase::CatchingUp } else { Phase::Live });
         }
     }
 
@@ -417,6 +420,12 @@ impl Driver {
                 _ => return,
             }
         }
+    }
+
+    /// Whether the machine found that the peer's answers lead nowhere, which the driver does not count.
+    fn gave_up(&self) -> bool {
+        let (phase, error) = (self.machine.phase(), self.machine.health().last_error);
+        phase == Phase::BackingOff && error == Some(ErrorCategory::NoProgress)
     }
 
     /// If something was wrong, that is what the machine failed with.

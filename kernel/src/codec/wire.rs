@@ -7,15 +7,17 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{Bounded, Capped, Entry, bounded, unbounded};
+use super::{Capped, Entry, unbounded};
 use crate::clock::MAX_CLOCK_ENTRIES;
 use crate::cursor::{Cursor, Seq};
 use crate::digest::{DIGEST_ALGORITHM, Digest};
+use crate::health::ErrorCategory;
 use crate::ids::{CortexId, Epoch, EventId, MAX_COUNTER, Origin};
 use crate::protocol::{
     ChainHead, Delivery, EventBatch, FetchReply, FetchRequest, Heads, Heartbeat, Hello, Identity, Known,
     MAX_BATCH_EVENTS, Pushed, Refresh, Refusal, RequestId, Scope,
 };
+use crate::rule::Rule;
 use crate::time::Timestamp;
 use greeting::{
     heartbeat_from, hello_from, identity_from, refresh_from, wire_heartbeat, wire_hello, wire_identity, wire_refresh,
@@ -36,8 +38,6 @@ const KIND_HEARTBEAT: u8 = 5;
 const KIND_HELLO: u8 = 6;
 const KIND_IDENTIFY: u8 = 7;
 const KIND_IDENTITY: u8 = 8;
-
-const LIMIT: Bounded<MAX_FRAME_BYTES> = bounded();
 
 /// What one frame holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,15 +97,36 @@ pub enum WireError {
     #[error("the frame was damaged on the way: its checksum differs")]
     Checksum,
     /// Its body does not decode, or breaks a rule of the protocol.
-    #[error("the frame does not decode: {reason}")]
+    #[error("{rule}{detail}")]
     Malformed {
-        /// What is wrong.
-        reason: String,
+        /// The rule.
+        rule: Rule,
+        /// What there is to add, after the rule.
+        detail: String,
     },
 }
 
-fn malformed(reason: impl Into<String>) -> WireError {
-    WireError::Malformed { reason: reason.into() }
+impl WireError {
+    /// Its kind in the peer's health, whatever transport it came over.
+    #[must_use]
+    pub const fn category(&self) -> ErrorCategory {
+        match self {
+            Self::NotAFrame => ErrorCategory::Unexpected,
+            Self::UnknownVersion { .. } => ErrorCategory::Version,
+            Self::TooLarge { .. } => ErrorCategory::TooLarge,
+            Self::Length { .. } | Self::Checksum => ErrorCategory::Corrupt,
+            Self::Malformed { rule, .. } if rule.is_newer() => ErrorCategory::Newer,
+            Self::Malformed { .. } => ErrorCategory::Protocol,
+        }
+    }
+}
+
+fn broken(rule: Rule) -> WireError {
+    WireError::Malformed { rule, detail: String::new() }
+}
+
+fn broken_by(rule: Rule, detail: impl std::fmt::Display) -> WireError {
+    WireError::Malformed { rule, detail: format!(": {detail}") }
 }
 
 /// The first 24 bytes of a frame, checked: read these before you spend memory on the rest.
@@ -280,19 +301,19 @@ pub fn decode(frame: &Bytes) -> Result<Message, WireError> {
         KIND_HELLO => hello_from(read(&body)?).map(Message::Hello),
         KIND_IDENTIFY => whole(0, &body).map(|()| Message::Identify),
         KIND_IDENTITY => identity_from(read(&body)?).map(Message::Identity),
-        kind => Err(malformed(format!("message kind {kind} is not known here"))),
+        kind => Err(broken_by(Rule::UnknownKind, kind)),
     }
 }
 
 fn read<T: bincode::Decode<()>>(body: &[u8]) -> Result<T, WireError> {
-    let (value, read) = bincode::decode_from_slice(body, LIMIT).map_err(|e| malformed(e.to_string()))?;
+    let (value, read) = bincode::decode_from_slice(body, unbounded()).map_err(|e| broken_by(Rule::Undecodable, e))?;
     whole(read, body)?;
     Ok(value)
 }
 
 fn whole(read: usize, body: &[u8]) -> Result<(), WireError> {
     if read != body.len() {
-        return Err(malformed("bytes follow the message"));
+        return Err(broken(Rule::BytesAfterMessage));
     }
     Ok(())
 }
@@ -303,7 +324,7 @@ fn wire_cursor(cursor: &Cursor) -> WireCursor {
 
 fn cursor_from((epoch, seq, last_event): WireCursor) -> Result<Cursor, WireError> {
     if seq > MAX_COUNTER {
-        return Err(malformed("a place in a log is out of range"));
+        return Err(broken(Rule::SeqOutOfRange));
     }
     Ok(Cursor { epoch: Epoch::new(epoch), seq: Seq::new(seq), last_event: EventId::from_bytes(last_event) })
 }
@@ -314,7 +335,7 @@ fn wire_heads(heads: &Heads) -> WireHeads {
 
 fn heads_from(wire: WireHeads) -> Result<Heads, WireError> {
     if wire.0.iter().any(|head| head.0.1 == 0) {
-        return Err(malformed("a chain head's counter is out of range"));
+        return Err(broken(Rule::CounterOutOfRange));
     }
     told_heads_from(wire)
 }
@@ -322,11 +343,11 @@ fn heads_from(wire: WireHeads) -> Result<Heads, WireError> {
 /// Those of an answer: a counter of 0 says that nothing of the origin is held.
 fn told_heads_from(wire: WireHeads) -> Result<Heads, WireError> {
     if !wire.0.is_sorted_by(|a, b| a.0.0 < b.0.0) {
-        return Err(malformed("chain heads are not strictly increasing by origin"));
+        return Err(broken(Rule::HeadsUnordered));
     }
     // Nothing has no digest.
     if wire.0.iter().any(|head| head.0.1 > MAX_COUNTER || head.0.1 == 0 && head.1 != Digest::ZERO.to_bytes()) {
-        return Err(malformed("a chain head's counter is out of range"));
+        return Err(broken(Rule::CounterOutOfRange));
     }
     let head = |((origin, counter), digest): WireHead| {
         (Origin::from_bytes(origin), ChainHead { counter, digest: Digest::from_bytes(digest) })
@@ -336,7 +357,7 @@ fn told_heads_from(wire: WireHeads) -> Result<Heads, WireError> {
 
 fn check_algorithm(algorithm: u8) -> Result<(), WireError> {
     if algorithm != DIGEST_ALGORITHM {
-        return Err(malformed(format!("digest algorithm {algorithm} is not known here")));
+        return Err(broken_by(Rule::UnknownAlgorithm, algorithm));
     }
     Ok(())
 }
@@ -392,7 +413,7 @@ fn fetch_from(wire: WireFetch) -> Result<FetchRequest, WireError> {
             0 => Delivery::Once,
             1 => Delivery::CatchUp,
             2 => Delivery::Live,
-            other => return Err(malformed(format!("delivery {other} is not known here"))),
+            other => return Err(broken_by(Rule::UnknownDelivery, other)),
         },
         scope: match wire.scope {
             WireScope::All => Scope::All,
@@ -428,7 +449,7 @@ fn wire_batch(batch: &EventBatch) -> WireBatch<'_> {
 
 fn batch_from(body: &Bytes) -> Result<EventBatch, WireError> {
     let (wire, read): (WireBatch<'_>, usize) =
-        bincode::borrow_decode_from_slice(body, LIMIT).map_err(|e| malformed(e.to_string()))?;
+        bincode::borrow_decode_from_slice(body, unbounded()).map_err(|e| broken_by(Rule::Undecodable, e))?;
     whole(read, body)?;
     check_algorithm(wire.digest_algorithm)?;
     let prev = cursor_from(wire.prev)?;
@@ -438,7 +459,7 @@ fn batch_from(body: &Bytes) -> Result<EventBatch, WireError> {
         at = at
             .checked_add(step)
             .filter(|&next| step > 0 && next <= MAX_COUNTER)
-            .ok_or_else(|| malformed("places of events do not increase"))?;
+            .ok_or_else(|| broken(Rule::SeqsDoNotIncrease))?;
         events.push((Seq::new(at), body.slice_ref(bytes)));
     }
     Ok(EventBatch {
@@ -477,9 +498,9 @@ fn refusal_from(wire: WireRefusal) -> Result<Refusal, WireError> {
     Ok(match wire {
         WireRefusal::CursorUnknown => Refusal::CursorUnknown,
         WireRefusal::CursorTooOld { floor } if floor <= MAX_COUNTER => Refusal::CursorTooOld { floor: Seq::new(floor) },
-        WireRefusal::CursorTooOld { .. } => return Err(malformed("a place in a log is out of range")),
+        WireRefusal::CursorTooOld { .. } => return Err(broken(Rule::SeqOutOfRange)),
         WireRefusal::Fork { counter, .. } if !(1..=MAX_COUNTER).contains(&counter) => {
-            return Err(malformed("a forked counter is out of range"));
+            return Err(broken(Rule::CounterOutOfRange));
         }
         WireRefusal::Fork { origin, counter, digest } => {
             Refusal::Fork { origin: Origin::from_bytes(origin), counter, digest: Digest::from_bytes(digest) }

@@ -43,17 +43,24 @@ impl IdGenerator {
         self.last
     }
 
+    /// Whether an id can be made at this wall clock.
+    ///
+    /// # Errors
+    /// As [`IdGenerator::next`].
+    pub fn check(&self, wall_ms: u64) -> Result<(), GeneratorError> {
+        match self.last.timestamp_ms().checked_sub(wall_ms) {
+            Some(behind_ms) if behind_ms > MAX_DRIFT_MS => Err(GeneratorError::ClockFarBehind { behind_ms }),
+            _ => Ok(()),
+        }
+    }
+
     /// The next id for this wall clock (milliseconds since 1970) and this chance.
     ///
     /// # Errors
     /// [`GeneratorError::ClockFarBehind`] when ids would run more than [`MAX_DRIFT_MS`] ahead of the clock.
     pub fn next(&mut self, wall_ms: u64, random: u128) -> Result<EventId, GeneratorError> {
+        self.check(wall_ms)?;
         let last_ms = self.last.timestamp_ms();
-        if let Some(behind_ms) = last_ms.checked_sub(wall_ms)
-            && behind_ms > MAX_DRIFT_MS
-        {
-            return Err(GeneratorError::ClockFarBehind { behind_ms });
-        }
         self.last = if wall_ms > last_ms {
             // The top random bit stays clear, so that many ids fit into one millisecond before the time part moves.
             EventId::from_parts(wall_ms, random & (u128::MAX >> 49))

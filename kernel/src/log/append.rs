@@ -2,8 +2,9 @@
 
 use super::core::Log;
 use super::epoch::EpochEnd;
+use super::refusing::admit;
 use crate::clock::{ClockError, MAX_CLOCK_ENTRIES, VClock};
-use crate::codec::{EncodedDraft, StoredChain, encode_record};
+use crate::codec::{EncodedDraft, EventView, StoredChain, encode_record};
 use crate::cursor::Seq;
 use crate::event::{Draft, InvalidDraft, MAX_EVENT_BYTES};
 use crate::ids::{Dot, EventId, GeneratorError, IdGenerator, Origin};
@@ -69,10 +70,7 @@ impl Log {
         {
             return Err(AppendError::ContextAhead { origin, counter });
         }
-        let is_new_origin = !self.chains.contains_key(&origin);
-        if is_new_origin && self.chains.len() >= MAX_CLOCK_ENTRIES {
-            return Err(ClockError::TooManyEntries { limit: MAX_CLOCK_ENTRIES }.into());
-        }
+        admit(self.chains.contains_key(&origin), self.chains.len(), self.ids.last(), now)?;
         let mut chain = self.chains.get(&origin).cloned().unwrap_or_default();
         let mut arrived = context.clone();
         if mutant::is(Mutant::DepsFromIngest) {
@@ -96,6 +94,8 @@ impl Log {
             if record.len() > limit {
                 return Err(fault(InvalidDraft::TooLarge { bytes: record.len(), limit }));
             }
+            // An event that could be acknowledged and not read again would end replay and serving here, and with each peer.
+            EventView::decode(&record).map_err(|invalid| fault(invalid.into()))?;
             chain.digest = chain.digest.chain(&record);
             chain.last_id = id;
             events.push((id, dot, chain.digest, record));

@@ -229,7 +229,9 @@ impl Log {
             self.staged.batch.put(Family::Cursors, &keys::peer_cursor(peer), &encode_cursor(&batch.last));
             self.staged.cursors.insert(peer.clone(), Some(batch.last));
         }
-        Ok(Ingested { stored, known, cursor: batch.last, healed: plan.healed.len() })
+        let whole = asked.scope == Scope::All && asked.withhold.is_empty() && self.waiting.is_empty();
+        let most = whole.then_some(self.head.seq);
+        Ok(Ingested { stored, known, cursor: batch.last, most, healed: plan.healed.len() })
     }
 
     /// What was kept as evidence of forks that are over.

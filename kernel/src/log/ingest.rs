@@ -17,6 +17,7 @@ use crate::health::ErrorCategory;
 use crate::ids::{CortexId, Dot, EventId, Origin};
 use crate::mutant::{self, Mutant};
 use crate::protocol::{EventBatch, Heads, RequestId, Scope};
+use crate::rule::Rule;
 use crate::store::StoreError;
 
 /// What was asked for: an answer is measured against it.
@@ -47,6 +48,14 @@ pub enum IngestError {
     /// It answers no request that is still open: late, repeated, or from before a reset. Dropped in silence.
     #[error("the answer belongs to no open request")]
     NotAsked,
+    /// It answers another question than the one that it was sent for: the peer's doing.
+    #[error("it answers question {answered}, and question {asked} was asked", answered = .answered.number, asked = .asked.number)]
+    OtherQuestion {
+        /// Which it answers.
+        answered: RequestId,
+        /// Which was asked.
+        asked: RequestId,
+    },
     /// It does not begin at our cursor: an answer before it was lost, or the server does not answer what it was asked.
     #[error("the batch begins after {prev}, and our cursor is another")]
     Gap {
@@ -54,16 +63,20 @@ pub enum IngestError {
         prev: Cursor,
     },
     /// It breaks a rule of the protocol.
-    #[error("the batch breaks the protocol: {rule}")]
+    #[error("{rule}{}", named(.event))]
     Protocol {
         /// The rule.
-        rule: &'static str,
+        rule: Rule,
+        /// The event at which it shows, if it is about one.
+        event: Option<Dot>,
     },
     /// It holds an event that is not valid.
-    #[error("the event at place {seq} is invalid: {source}")]
+    #[error("seq {seq} of the peer's log{} is not valid: {source}", named(.event))]
     Invalid {
         /// Its place in the peer's log.
         seq: Seq,
+        /// Which it is, where that much of it decodes.
+        event: Option<Dot>,
         /// What is wrong.
         source: InvalidEvent,
     },
@@ -111,6 +124,14 @@ pub enum IngestError {
     Store(#[from] StoreError),
 }
 
+fn named(event: &Option<Dot>) -> String {
+    event.map(|dot| format!(" (event {dot})")).unwrap_or_default()
+}
+
+const fn broken(rule: Rule) -> IngestError {
+    IngestError::Protocol { rule, event: None }
+}
+
 impl IngestError {
     /// Whether asking again by clock instead of cursor may help, once.
     #[must_use]
@@ -122,7 +143,9 @@ impl IngestError {
     #[must_use]
     pub const fn category(&self) -> ErrorCategory {
         match self {
-            Self::NotAsked
+            Self::NotAsked => ErrorCategory::Store,
+            Self::Invalid { source: InvalidEvent::UnknownVersion { .. }, .. } => ErrorCategory::Newer,
+            Self::OtherQuestion { .. }
             | Self::Gap { .. }
             | Self::Protocol { .. }
             | Self::Invalid { .. }
@@ -145,6 +168,9 @@ pub struct Ingested {
     pub known: usize,
     /// Where the batch ended.
     pub cursor: Cursor,
+    /// The greatest sequence number that such a cursor can truly have: each event up to it is held here. Unknown where some are
+    /// withheld, or wait.
+    pub most: Option<Seq>,
     /// How many histories that had differed agree now: what was withheld is to be asked for.
     pub healed: usize,
 }
@@ -228,7 +254,7 @@ pub fn plan_ingest<'a>(batch: &'a EventBatch, asked: &Asked, held: &dyn Held) ->
 
 fn check_envelope(batch: &EventBatch, asked: &Asked) -> Result<(), IngestError> {
     if batch.request != asked.request {
-        return Err(IngestError::NotAsked);
+        return Err(IngestError::OtherQuestion { answered: batch.request, asked: asked.request });
     }
     let bytes: u64 = batch.events.iter().map(|e| e.1.len() as u64).sum();
     let (prev, last, head) = (&batch.prev, &batch.last, &batch.head);
@@ -236,16 +262,16 @@ fn check_envelope(batch: &EventBatch, asked: &Asked) -> Result<(), IngestError> 
     let within =
         batch.events.first().is_none_or(|e| e.0 > prev.seq) && batch.events.last().is_none_or(|e| e.0 <= last.seq);
     let rules = [
-        (batch.from == asked.to, "it comes from another cortex than the one asked"),
-        (prev.epoch == last.epoch && last.epoch == head.epoch, "its cursors are of several epochs"),
-        (prev.seq <= last.seq && last.seq <= head.seq, "its cursors run backwards"),
-        (prev.seq != last.seq || prev == last, "its cursors name two events at one place"),
-        (places_increase && within, "its events lie outside of the run it claims"),
-        (batch.events.len() <= asked.max_events as usize, "it has more events than were asked for"),
-        (bytes <= asked.max_bytes || batch.events.len() == 1, "it has more bytes than were asked for"),
+        (batch.from == asked.to, Rule::OtherSender),
+        (prev.epoch == last.epoch && last.epoch == head.epoch, Rule::SeveralEpochs),
+        (prev.seq <= last.seq && last.seq <= head.seq, Rule::CursorsRunBackwards),
+        (prev.seq != last.seq || prev == last, Rule::TwoEventsAtOneSeq),
+        (places_increase && within, Rule::EventsOutsideRun),
+        (batch.events.len() <= asked.max_events as usize, Rule::TooManyEvents),
+        (bytes <= asked.max_bytes || batch.events.len() == 1, Rule::TooManyBytes),
     ];
     match rules.into_iter().find(|(kept, _)| !kept) {
-        Some((_, rule)) => Err(IngestError::Protocol { rule }),
+        Some((_, rule)) => Err(broken(rule)),
         None if asked.after.map_or(batch.part > 0, |after| after != *prev) => Err(IngestError::Gap { prev: *prev }),
         None => Ok(()),
     }
@@ -280,7 +306,10 @@ impl<'a> Planning<'_, 'a> {
     }
 
     fn event(&mut self, seq: Seq, bytes: &'a EventBytes) -> Result<(), IngestError> {
-        let invalid = |source| IngestError::Invalid { seq, source };
+        let invalid = |source| {
+            let event = EventView::decode_dot(bytes).ok().map(|(_, dot)| dot);
+            IngestError::Invalid { seq, event, source }
+        };
         let view = EventView::decode(bytes).map_err(invalid)?;
         check_id(view.id).map_err(invalid)?;
         let (origin, counter) = (view.dot.origin(), view.dot.counter());
@@ -313,7 +342,9 @@ impl<'a> Planning<'_, 'a> {
         let (origin, counter) = (view.dot.origin(), view.dot.counter());
         let before = match self.seen.get(&origin) {
             Some(&(seen, digest)) if seen + 1 == counter => Some(digest),
-            Some(_) => return Err(IngestError::Protocol { rule: "an origin's events do not follow one another" }),
+            Some(_) => {
+                return Err(IngestError::Protocol { rule: Rule::EventsDoNotFollow, event: Some(view.dot) });
+            }
             None => self.digest_at(origin, counter - 1)?,
         };
         let before = before.or(mutant::is(Mutant::SkipHoleCheck).then_some(Digest::ZERO));
@@ -383,9 +414,7 @@ impl<'a> Planning<'_, 'a> {
         let withheld = |origin, counter| asked.withhold.get(origin).is_some_and(|ours| ours.counter <= counter);
         for (&origin, &(counter, digest)) in &self.seen {
             let Some(theirs) = batch.heads.get(origin).filter(|head| head.counter == counter) else {
-                return Err(IngestError::Protocol {
-                    rule: "it lacks the chain head of an origin whose events it brings",
-                });
+                return Err(IngestError::Protocol { rule: Rule::HeadMissing, event: Dot::new(origin, counter) });
             };
             if theirs.digest != digest && !mutant::is(Mutant::SkipHoleCheck) {
                 return Err(IngestError::Fork { origin, counter });
@@ -396,7 +425,7 @@ impl<'a> Planning<'_, 'a> {
         }
         for (origin, theirs) in batch.heads.iter().filter(|(o, _)| !self.seen.contains_key(o)) {
             if theirs.counter == 0 && theirs.digest != Digest::ZERO {
-                return Err(IngestError::Protocol { rule: "it has a digest of nothing" });
+                return Err(broken(Rule::CounterOutOfRange));
             }
             if asked.withhold.get(origin) == Some(theirs) {
                 self.plan.healed.push(origin);
@@ -441,9 +470,11 @@ impl<'a> Planning<'_, 'a> {
     /// Nothing that depends on another version than ours may come in: its causes are not the ones we hold.
     fn check_withheld(&self, asked: &Asked) -> Result<(), IngestError> {
         for (origin, ours) in asked.withhold.iter().filter(|(origin, _)| !self.plan.healed.contains(origin)) {
-            if self.plan.chains.values().any(|chain| chain.clock.get(origin) >= ours.counter) {
+            let mut tainted = self.plan.chains.iter().filter(|(_, chain)| chain.clock.get(origin) >= ours.counter);
+            if let Some((&writer, chain)) = tainted.next() {
                 return Err(IngestError::Protocol {
-                    rule: "it brings what depends on a history that differs from ours",
+                    rule: Rule::DependsOnFork,
+                    event: Dot::new(writer, chain.counter),
                 });
             }
         }

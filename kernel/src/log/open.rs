@@ -65,12 +65,7 @@ pub(super) fn load(store: &dyn Store) -> Result<Loaded, StoreError> {
             head.seq
         )));
     }
-    let last_id = match store.get(Family::Meta, keys::META_LAST_ID)? {
-        Some(bytes) => EventId::from_bytes(
-            bytes.try_into().map_err(|_| StoreError::corrupt("family `meta`: the newest id has not 16 bytes"))?,
-        ),
-        None => EventId::from_bytes([0; 16]),
-    };
+    let last_id = read_last_id(store)?;
     let (decisions, waiting) = (decisions(store)?, waiting_origins(store)?);
     let minted = identity.as_ref().map(|identity| minted(store, identity)).transpose()?.unwrap_or_default();
     let (pinned, origins) =
@@ -84,6 +79,13 @@ pub(super) fn or_none<T: Default>(what: &str, read: Result<T, StoreError>) -> T 
         tracing::error!(%error, "the {what} cannot be read; run `antiphon verify`");
         T::default()
     })
+}
+
+/// The newest id that this cortex made, or zero.
+pub(super) fn read_last_id(store: &dyn Store) -> Result<EventId, StoreError> {
+    let Some(bytes) = store.get(Family::Meta, keys::META_LAST_ID)? else { return Ok(EventId::from_bytes([0; 16])) };
+    let bytes = bytes.try_into().map_err(|_| StoreError::corrupt("family `meta`: the newest id has not 16 bytes"))?;
+    Ok(EventId::from_bytes(bytes))
 }
 
 fn check_format(store: &dyn Store) -> Result<(), StoreError> {

@@ -3,9 +3,10 @@
 
 use crate::codec::EventView;
 use crate::event::EventBytes;
-use crate::health::ErrorCategory;
+use crate::health::{ErrorCategory, Failure};
 use crate::ids::Origin;
 use crate::protocol::{FetchReply, Refusal};
+use crate::rule::Rule;
 
 /// What to ask the peer next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,8 +60,8 @@ impl Inspection {
     /// peer's events from there on.
     ///
     /// # Errors
-    /// The category of its failure, where the answer is none to the question.
-    pub fn answer(&mut self, reply: FetchReply) -> Result<Option<(u64, Vec<EventBytes>)>, ErrorCategory> {
+    /// Its [`Failure`], where the answer is none to the question.
+    pub fn answer(&mut self, reply: FetchReply) -> Result<Option<(u64, Vec<EventBytes>)>, Failure> {
         match (self.step(), reply) {
             (InspectionStep::Compare { counter }, FetchReply::Refused(Refusal::Fork { origin, counter: at, .. }))
                 if origin == self.origin && at == counter =>
@@ -71,7 +72,8 @@ impl Inspection {
             (InspectionStep::Compare { counter }, FetchReply::Batch(batch)) => {
                 // Where it holds less than that, it cannot differ above.
                 if batch.heads.get(self.origin).is_some_and(|head| head.counter < counter) {
-                    return Err(ErrorCategory::Protocol);
+                    let detail = format!("{}: {} at counter {counter}", Rule::HoldsLessThanClaimed, self.origin);
+                    return Err(Failure::new(ErrorCategory::Protocol, detail));
                 }
                 self.low = counter;
                 Ok(None)
@@ -82,7 +84,7 @@ impl Inspection {
                 let records: Vec<_> = batch.events.into_iter().map(|(_, bytes)| bytes).filter(of_origin).collect();
                 Ok(Some((from, records)))
             }
-            (_, FetchReply::Refused(refusal)) => Err(super::category_of(&refusal)),
+            (_, FetchReply::Refused(refusal)) => Err(Failure::from(&refusal)),
         }
     }
 }

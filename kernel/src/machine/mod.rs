@@ -20,12 +20,14 @@
 mod backoff;
 mod identity;
 mod inspection;
+mod progress;
 #[cfg(test)]
 mod tests;
 
 pub use backoff::{BACKOFF_BASE, BACKOFF_MAX, backoff};
 pub use identity::{IdentityContext, check_identity};
 pub use inspection::{Inspection, InspectionStep};
+pub use progress::MAX_FRUITLESS;
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -35,7 +37,9 @@ use crate::health::{ErrorCategory, PeerHealth};
 use crate::ids::{CortexId, Origin};
 use crate::log::Ingested;
 use crate::protocol::{EventBatch, FetchReply, Heartbeat, Identity, Refusal};
+use crate::rule::Rule;
 use crate::time::Timestamp;
+use progress::{Brought, Progress};
 
 /// A moment, as the machine needs it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -171,7 +175,7 @@ pub enum IngestOutcome {
     Hole,
     /// It answered no open question: ask again.
     NotAsked,
-    /// It does not begin at our cursor: something before it was lost. Ask again.
+    /// It does not begin at our cursor, or answers another question: something was lost. Ask again.
     Gap,
     /// The peer's history of an origin differs from ours at a counter.
     Fork(Origin, u64),
@@ -187,6 +191,10 @@ pub const MAX_REWRITTEN: u8 = 8;
 /// More pushes than this within the window, none of which brings anything, are a flood: they wait in the transport.
 const FLOOD: u32 = 16;
 const FLOOD_WINDOW: Duration = Duration::from_secs(1);
+/// The window doubles with each flood in a row, so often at most.
+const MAX_FLOODS: u32 = 5;
+/// A peer that broke the protocol counts as well again after a contact of this length without another fault.
+const CALM: Duration = Duration::from_secs(10);
 /// After an answer that came before its time and brought nothing a peer is asked again so soon, then after twice that, and so on up to
 /// the interval.
 const EARLY: Duration = Duration::from_secs(1);
@@ -238,8 +246,13 @@ pub struct PeerMachine {
     own_first: bool,
     /// Whether there is too little space for more.
     held: bool,
-    /// How many forks were looked into since the last success that ended none.
+    /// How many forks were looked into since the last new event.
     inspections: u32,
+    progress: Progress,
+    /// The rule that the last failure is about, if it is about one that the machine holds.
+    breach: Option<Rule>,
+    /// When the peer said last who it is.
+    contact_since: Duration,
     /// Whether the question before this one was asked anew because its answer could not be used.
     asked_anew: bool,
     /// How often, asked without a cursor, it said since the last success that its log was rewritten meanwhile.
@@ -253,8 +266,10 @@ pub struct PeerMachine {
     parked: bool,
     /// Whether the answer in hand was pushed.
     pushed: bool,
-    /// Since when, and how many, pushes brought nothing.
+    /// Since when, and how many, answers brought no new event.
     empty: (Duration, u32),
+    /// How many windows in a row were flooded.
+    floods: u32,
     lag: Option<Lag>,
     pending: Option<Pending>,
     /// How far we have read its log, and when that entry joined it; known once a batch was taken.
@@ -282,6 +297,9 @@ impl PeerMachine {
             own_first: false,
             held: false,
             inspections: 0,
+            progress: Progress::default(),
+            breach: None,
+            contact_since: Duration::ZERO,
             asked_anew: false,
             rewritten: 0,
             early: 0,
@@ -291,6 +309,7 @@ impl PeerMachine {
             parked: false,
             pushed: false,
             empty: (Duration::ZERO, 0),
+            floods: 0,
             lag: None,
             pending: None,
             read: None,
@@ -318,6 +337,12 @@ impl PeerMachine {
     #[must_use]
     pub const fn health(&self) -> &PeerHealth {
         &self.health
+    }
+
+    /// The rule that the last failure is about, where the machine itself found it broken.
+    #[must_use]
+    pub const fn breach(&self) -> Option<Rule> {
+        self.breach
     }
 
     /// How far behind we are; unknown until the peer has said so, and again when it cannot be reached.
@@ -473,6 +498,7 @@ impl PeerMachine {
         self.health.version = Some(identity.version.chars().take(64).collect());
         self.peer = Some(identity.cortex_id);
         self.phase = Phase::CatchingUp;
+        self.contact_since = now.monotonic;
         // The first question is not parked: how far we are behind is worth knowing at once.
         self.ask(now, identity.cortex_id, true, Duration::ZERO);
     }
@@ -523,12 +549,17 @@ impl PeerMachine {
             // parked there: an operator may end one fork after another.
             Ok(FetchReply::Refused(Refusal::CursorUnknown)) if !self.by_clock || self.rewritten < MAX_REWRITTEN => {
                 self.rewritten += u8::from(self.by_clock);
-                self.ask_by_clock(now);
+                if !self.led_nowhere(now, chance) {
+                    self.ask_by_clock(now);
+                }
+            }
+            Ok(FetchReply::Refused(Refusal::CursorUnknown)) => {
+                self.broke(now, ErrorCategory::Protocol, Rule::CursorNotSent, chance);
             }
             Ok(FetchReply::Refused(Refusal::Fork { origin, counter, .. })) => {
                 self.inspect(now, origin, counter, chance)
             }
-            Ok(FetchReply::Refused(refusal)) => self.fail(now, category_of(&refusal), chance),
+            Ok(FetchReply::Refused(refusal)) => self.fail(now, refusal.category(), chance),
             Err(category) => self.fail(now, category, chance),
         }
     }
@@ -540,7 +571,7 @@ impl PeerMachine {
         }
         let Some(to) = self.peer else { return };
         if heartbeat.from != to {
-            return self.fail(now, ErrorCategory::Protocol, chance);
+            return self.broke(now, ErrorCategory::Protocol, Rule::OtherHeartbeat, chance);
         }
         match self.read {
             // The log goes on under another epoch: our cursor there is worth nothing any more.
@@ -555,7 +586,9 @@ impl PeerMachine {
                 if read.0.seq <= heartbeat.head.seq {
                     self.lag = Some(Lag::between(read, (heartbeat.head, heartbeat.head_time)));
                 }
-                self.well(now);
+                if !self.is_doubted(now, false) {
+                    self.well(now);
+                }
                 if read.0.seq >= heartbeat.head.seq {
                     self.behind_since = None;
                 } else if now.monotonic.saturating_sub(*self.behind_since.get_or_insert(now.monotonic)) >= STUCK {
@@ -582,7 +615,7 @@ impl PeerMachine {
             return;
         }
         match outcome {
-            IngestOutcome::Done(ingested) => self.succeed(now, ingested),
+            IngestOutcome::Done(ingested) => self.succeed(now, ingested, chance),
             // What we wrote and have lost had seen what we have not: that comes first, in its order.
             IngestOutcome::Hole if self.own_first => {
                 self.own_first = false;
@@ -590,11 +623,17 @@ impl PeerMachine {
                     self.ask(now, to, true, Duration::ZERO);
                 }
             }
-            IngestOutcome::Hole if !self.by_clock => self.ask_by_clock(now),
+            IngestOutcome::Hole if !self.by_clock => {
+                if !self.led_nowhere(now, chance) {
+                    self.ask_by_clock(now);
+                }
+            }
             IngestOutcome::Hole => self.fail(now, ErrorCategory::Protocol, chance),
             IngestOutcome::NotAsked | IngestOutcome::Gap if !self.asked_anew => {
                 self.asked_anew = true;
-                if let Some(to) = self.peer {
+                if !self.led_nowhere(now, chance)
+                    && let Some(to) = self.peer
+                {
                     self.fetch(now, to, true);
                 }
             }
@@ -612,11 +651,11 @@ impl PeerMachine {
         let Some(to) = self.peer else { return };
         if counter == 0 {
             // Before their first events no two histories differ.
-            return self.fail(now, ErrorCategory::Protocol, chance);
+            return self.broke(now, ErrorCategory::Protocol, Rule::ForkBeforeFirst, chance);
         }
         self.inspections += 1;
         if self.inspections > MAX_INSPECTIONS {
-            return self.fail(now, ErrorCategory::TooManyForks, chance);
+            return self.broke(now, ErrorCategory::TooManyForks, Rule::TooManyForks, chance);
         }
         self.number += 1;
         self.actions.push_back(Action::Inspect { number: self.number, to, origin, counter });
@@ -646,36 +685,77 @@ impl PeerMachine {
         }
     }
 
-    fn succeed(&mut self, now: Now, ingested: Ingested) {
-        self.by_clock = false;
+    /// Whether the peer's last failure was in what it said, and nothing bears out since then that it is over: a quiet answer
+    /// between two such failures must not make the next try come soon.
+    fn is_doubted(&self, now: Now, new_events: bool) -> bool {
+        let by_content = matches!(
+            self.health.last_error,
+            Some(ErrorCategory::Protocol | ErrorCategory::Fork | ErrorCategory::NoProgress)
+        );
+        by_content && !new_events && now.monotonic.saturating_sub(self.contact_since) < CALM
+    }
+
+    /// An answer led to another question at once, and to nothing else. True if there were too many of them: that is a failure.
+    fn led_nowhere(&mut self, now: Now, chance: u64) -> bool {
+        self.progress.led_nowhere();
+        self.is_stuck(now, chance)
+    }
+
+    fn is_stuck(&mut self, now: Now, chance: u64) -> bool {
+        let stuck = self.progress.is_exhausted();
+        if stuck {
+            self.progress.gave_up();
+            self.broke(now, ErrorCategory::NoProgress, Rule::NoProgress, chance);
+        }
+        stuck
+    }
+
+    fn succeed(&mut self, now: Now, ingested: Ingested, chance: u64) {
+        let by_clock = std::mem::take(&mut self.by_clock);
         (self.asked_anew, self.rewritten) = (false, 0);
-        if ingested.healed == 0 {
-            // A peer that forks and heals in turn is not looked into for ever.
+        if ingested.stored > 0 {
+            // A peer that forks and heals in turn, or says nothing in between, is not looked into without end.
             self.inspections = 0;
         }
         let pending = self.pending.take();
         if self.own_first {
             return self.took_own(now, ingested, pending);
         }
-        self.well(now);
-        let (mut caught_up, mut moved) = (true, false);
+        let (mut caught_up, mut brought) = (true, Brought::Quiet);
         if let Some(Pending { prev, last, head }) = pending {
             caught_up = last.0.seq >= head.0.seq;
-            moved = last.0 != prev;
+            brought = self.progress.took(&ingested, prev, last.0, by_clock);
+            if self.is_stuck(now, chance) {
+                return;
+            }
             self.read = Some(last);
             self.lag = Some(Lag::between(last, head));
         }
-        self.phase = if caught_up { Phase::Live } else { Phase::CatchingUp };
+        let doubted = self.is_doubted(now, ingested.stored > 0);
+        if !doubted {
+            self.well(now);
+        }
+        self.phase = if caught_up && !doubted { Phase::Live } else { Phase::CatchingUp };
         let Some(to) = self.peer else { return };
         if ingested.healed > 0 {
             // What was withheld lies behind the cursor.
             return self.ask_by_clock(now);
         }
-        if ingested.stored > 0 || moved {
-            self.empty = (now.monotonic, 0);
-            self.early = 0;
-            self.behind_since = None;
-            return self.fetch(now, to, false);
+        match brought {
+            Brought::Events => {
+                (self.empty, self.floods) = ((now.monotonic, 0), 0);
+                self.early = 0;
+                self.behind_since = None;
+                return self.fetch(now, to, false);
+            }
+            Brought::Reach => {
+                self.early = 0;
+                self.behind_since = None;
+                return self.next_push(now, to);
+            }
+            // An honest peer parks the next question, and any other is soon found out.
+            Brought::Nothing => return self.next_push(now, to),
+            Brought::Quiet => {}
         }
         if self.pushed {
             return self.next_push(now, to);
@@ -706,10 +786,12 @@ impl PeerMachine {
         }
     }
 
-    /// Goes on listening after a push that brought nothing, but not to a flood of them.
+    /// Goes on listening after an answer that brought no new event, but not to a flood of them.
     fn next_push(&mut self, now: Now, to: CortexId) {
-        let until = self.empty.0.saturating_add(FLOOD_WINDOW);
+        let window = FLOOD_WINDOW.saturating_mul(1 << self.floods).min(self.interval.max(FLOOD_WINDOW));
+        let until = self.empty.0.saturating_add(window);
         if now.monotonic >= until {
+            self.floods = if self.empty.1 > FLOOD { (self.floods + 1).min(MAX_FLOODS) } else { 0 };
             self.empty = (now.monotonic, 0);
         }
         self.empty.1 += 1;
@@ -721,7 +803,14 @@ impl PeerMachine {
         self.actions.push_back(Action::Timer { token: self.token, at });
     }
 
+    /// Fails because the peer broke this rule.
+    fn broke(&mut self, now: Now, category: ErrorCategory, rule: Rule, chance: u64) {
+        self.fail(now, category, chance);
+        self.breach = Some(rule);
+    }
+
     fn fail(&mut self, now: Now, category: ErrorCategory, chance: u64) {
+        self.breach = None;
         let news = self.health.failed(now.wall, category);
         self.forget();
         self.by_clock = false;
@@ -738,20 +827,5 @@ impl PeerMachine {
         self.failed_at = now.monotonic;
         self.retry_at = now.monotonic + backoff(self.health.consecutive_failures, chance);
         self.timer(self.retry_at);
-    }
-}
-
-/// Its kind in the peer's health.
-pub(crate) const fn category_of(refusal: &Refusal) -> ErrorCategory {
-    match refusal {
-        Refusal::CursorUnknown | Refusal::KnownMissing | Refusal::Malformed => ErrorCategory::Protocol,
-        Refusal::CursorTooOld { .. } => ErrorCategory::TooOld,
-        Refusal::Fork { .. } => ErrorCategory::Fork,
-        Refusal::NotServing => ErrorCategory::NotServing,
-        Refusal::WrongCortex { .. } => ErrorCategory::Identity,
-        Refusal::Protocol { .. } => ErrorCategory::Version,
-        Refusal::Busy => ErrorCategory::Busy,
-        Refusal::Internal => ErrorCategory::Unexpected,
-        Refusal::Key => ErrorCategory::Auth,
     }
 }

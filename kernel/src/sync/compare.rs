@@ -59,7 +59,7 @@ fn told(
         FetchReply::Refused(Refusal::Fork { origin: at, counter, .. }) if *at == origin => {
             return Ok(Told::DifferAt(*counter));
         }
-        FetchReply::Refused(refusal) => return Err(crate::machine::category_of(refusal)),
+        FetchReply::Refused(refusal) => return Err(refusal.category()),
         FetchReply::Batch(batch) => batch,
     };
     match batch.heads.get(origin) {
@@ -116,14 +116,16 @@ impl Comparison {
             Told::DifferAt(counter) => {
                 let inspection = Inspection::new(origin, counter);
                 let portion = Portion::default();
-                let (from, _) = locate(&self.link, &self.view, self.to, inspection, self.number, portion).await?;
+                let (from, _) = locate(&self.link, &self.view, self.to, inspection, self.number, portion)
+                    .await
+                    .map_err(|failure| failure.category)?;
                 self.number += MAX_QUESTIONS;
                 Ok(Compared::Differ { from })
             }
             Told::Nothing => match self.ask(Scope::Origin(origin), Heads::default(), 1).await? {
                 FetchReply::Batch(batch) if batch.events.is_empty() => Ok(Compared::OnlyHere),
                 FetchReply::Batch(_) => Ok(Compared::Agree { up_to: ours.counter }),
-                FetchReply::Refused(refusal) => Err(crate::machine::category_of(&refusal)),
+                FetchReply::Refused(refusal) => Err(refusal.category()),
             },
         }
     }

@@ -7,7 +7,7 @@ use super::peer_task::hard;
 use super::portion::Portion;
 use crate::blocking::blocking;
 use crate::event::EventBytes;
-use crate::health::ErrorCategory;
+use crate::health::{ErrorCategory, Failure};
 use crate::ids::{CortexId, PeerName};
 use crate::log::{ForkFinding, LogHandle, LogView, NotAFork};
 use crate::machine::{Inspection, InspectionStep};
@@ -58,7 +58,7 @@ pub fn inspection_request(
 /// Finds the first difference: its counter, and the peer's events from there on.
 ///
 /// # Errors
-/// The category of the failure.
+/// [`Failure`].
 pub(super) async fn locate(
     link: &Arc<dyn Link>,
     view: &LogView,
@@ -66,7 +66,7 @@ pub(super) async fn locate(
     mut inspection: Inspection,
     first: u64,
     portion: Portion,
-) -> Result<(u64, Vec<EventBytes>), ErrorCategory> {
+) -> Result<(u64, Vec<EventBytes>), Failure> {
     let deadline = portion.patience();
     for number in first..first + MAX_QUESTIONS {
         let request = RequestId { process: view.process(), number };
@@ -74,15 +74,15 @@ pub(super) async fn locate(
         let request = blocking(move || inspection_request(&reader, &step, to, request)).await;
         let mut request = request.map_err(|error| {
             tracing::error!(%error, "our own history could not be read");
-            ErrorCategory::Store
+            Failure::new(ErrorCategory::Store, error)
         })?;
         request.max_bytes = request.max_bytes.min(portion.bytes());
-        let reply = hard(deadline, link.fetch(&request, deadline)).await.map_err(|error| error.category())?;
+        let reply = hard(deadline, link.fetch(&request, deadline)).await.map_err(Failure::from)?;
         if let Some(found) = inspection.answer(reply)? {
             return Ok(found);
         }
     }
-    Err(ErrorCategory::Protocol)
+    Err(Failure::new(ErrorCategory::Protocol, "the search for the first difference does not end"))
 }
 
 /// Finds the first difference, and keeps it with its evidence.
@@ -94,7 +94,7 @@ pub(super) async fn inspect(
     inspection: Inspection,
     first: u64,
     portion: Portion,
-) -> Result<(), ErrorCategory> {
+) -> Result<(), Failure> {
     let origin = inspection.origin();
     let (from, records) = locate(&link, log.view(), to, inspection, first, portion).await?;
     let finding = ForkFinding { peer: peer.clone(), holder: to, origin, from, records };
@@ -104,11 +104,11 @@ pub(super) async fn inspect(
         return Ok(());
     }
     noted.map_err(|error| {
-        tracing::warn!(%peer, %error, "a difference of histories was not taken note of");
-        match error {
+        let category = match error {
             NotAFork::Unproven { .. } | NotAFork::Over { .. } => ErrorCategory::Fork,
             NotAFork::TooMany { .. } => ErrorCategory::TooManyForks,
             NotAFork::Store(_) => ErrorCategory::Store,
-        }
+        };
+        Failure::new(category, error)
     })
 }

@@ -17,7 +17,7 @@ use super::probe::must_be_this_node;
 use super::statuses::{Live, Statuses};
 use crate::config::{FederationMode, PeerConfig, PeerMode};
 use crate::entropy;
-use crate::health::{ErrorCategory, PeerHealth};
+use crate::health::{ErrorCategory, Failure, PeerHealth};
 use crate::ids::{CortexId, Origin, PeerName};
 use crate::log::{Asked, IngestError, LogHandle, LogView};
 use crate::machine::{Action, IdentityContext, IngestOutcome, Inspection, Lag, News, Now, PeerMachine, Phase, Source};
@@ -61,7 +61,7 @@ enum Input {
     /// With how long it took, unless it was waited for.
     Answer(u64, Box<(Feed, Asked, Source)>, Option<Duration>, Result<Pushed, TransportError>),
     NoLink(u64, TransportError),
-    Inspected(u64, Result<(), ErrorCategory>),
+    Inspected(u64, Result<(), Failure>),
     Ingested(u64, Option<Box<Feed>>, Stored, Result<crate::log::Ingested, IngestError>),
 }
 
@@ -97,6 +97,8 @@ pub(super) struct PeerTask {
     refreshing: Option<Refreshing>,
     clock: Option<Clock>,
     clock_read: Instant,
+    /// What exactly failed last, with the rule and the event where there is one.
+    detail: Option<String>,
     portion: Portion,
     overdue: Overdue,
     pinning: Arc<Mutex<()>>,
@@ -168,6 +170,7 @@ impl PeerTask {
             refreshing: None,
             clock: None,
             clock_read: Instant::now(),
+            detail: None,
             portion: Portion::default(),
             overdue: Overdue::default(),
             pinning,
@@ -345,9 +348,14 @@ impl PeerTask {
 
     fn input(&mut self, input: Input) {
         let (now, chance) = (self.now(), entropy::random() as u64);
+        self.detail = None;
         match input {
             Input::Identity(number, answer) => {
                 let answer = answer.map_err(|error| self.note(&error)).map(|(identity, skew)| {
+                    let (min, max) = (identity.protocol_min, identity.protocol_max);
+                    // Shown if that is not who it must be.
+                    self.detail =
+                        Some(format!("it is cortex {}, and speaks protocols {min} to {max}", identity.cortex_id));
                     self.status.skew_ms = Some(skew);
                     identity
                 });
@@ -380,6 +388,7 @@ impl PeerTask {
                     Ok(Pushed::Heartbeat(heartbeat)) => self.machine.handle_heartbeat(now, number, &heartbeat, chance),
                     Ok(Pushed::Reply(reply)) => {
                         if let FetchReply::Refused(refusal) = &reply {
+                            self.detail = Some(refusal.to_string());
                             tracing::debug!(peer = %self.peer.name, "the peer refused: {refusal}");
                         }
                         self.machine.handle_reply(now, number, source, Ok(reply), chance);
@@ -391,6 +400,7 @@ impl PeerTask {
                 }
             }
             Input::Inspected(number, outcome) => {
+                let outcome = outcome.map_err(|failure| self.found(failure));
                 if outcome == Err(ErrorCategory::Timeout) {
                     self.portion.late();
                 }
@@ -399,13 +409,14 @@ impl PeerTask {
             Input::Ingested(number, feed, batch, result) => {
                 self.feed = feed.map(|feed| *feed);
                 self.count(&batch, &result);
+                self.detail = result.as_ref().err().map(ToString::to_string);
                 let outcome = match result {
                     Ok(ingested) => IngestOutcome::Done(ingested),
                     Err(IngestError::NotAsked) => IngestOutcome::NotAsked,
-                    Err(IngestError::Gap { .. }) => IngestOutcome::Gap,
+                    Err(IngestError::Gap { .. } | IngestError::OtherQuestion { .. }) => IngestOutcome::Gap,
                     Err(IngestError::Fork { origin, counter }) => IngestOutcome::Fork(origin, counter),
                     Err(error) => {
-                        tracing::warn!(peer = %self.peer.name, %error, "a batch was not taken");
+                        tracing::debug!(peer = %self.peer.name, %error, "a batch was not taken");
                         if error.is_hole() { IngestOutcome::Hole } else { IngestOutcome::Failed(error.category()) }
                     }
                 };
@@ -427,9 +438,14 @@ impl PeerTask {
         }
     }
 
-    fn note(&self, error: &TransportError) -> ErrorCategory {
-        tracing::debug!(peer = %self.peer.name, category = %error.category(), "{}", error.detail());
-        error.category()
+    /// Keeps what exactly failed, for the log and the peer's state, and gives its kind to the machine.
+    fn note(&mut self, error: &TransportError) -> ErrorCategory {
+        self.found(error.clone().into())
+    }
+
+    fn found(&mut self, failure: Failure) -> ErrorCategory {
+        self.detail = Some(failure.detail);
+        failure.category
     }
 
     /// Carries out everything the machine wants now.
@@ -451,6 +467,7 @@ impl PeerTask {
                         }
                         Err(error) => {
                             tracing::error!(peer = %self.peer.name, %error, "a pin could not be stored");
+                            self.detail = Some(error.to_string());
                             self.machine.handle_pin_failed(self.now(), entropy::random() as u64);
                         }
                     }
@@ -470,6 +487,13 @@ impl PeerTask {
                             // What was read from files may have been replaced by now.
                             self.link = None;
                         }
+                    }
+                    match news {
+                        News::Failed(_) | News::StillFailing(_) => {
+                            let breach = self.machine.breach().map(|rule| rule.to_string());
+                            self.status.detail = breach.or_else(|| self.detail.take()).filter(|why| !why.is_empty());
+                        }
+                        News::Recovered | News::None => self.status.detail = None,
                     }
                     self.tell(news, &health);
                     if let Err(error) = self.state.set_health(&self.peer.name, &health).await {
@@ -554,7 +578,7 @@ impl PeerTask {
         self.in_flight = Some(Box::pin(async move {
             let outcome = match link {
                 Ok(link) => inspect(link, log, peer, to, Inspection::new(origin, counter), first, portion).await,
-                Err(error) => Err(error.category()),
+                Err(error) => Err(error.into()),
             };
             Input::Inspected(number, outcome)
         }));
@@ -634,15 +658,16 @@ impl PeerTask {
     /// The first failure of a kind is explained, with its remedy; repetitions are brief; recovery is told.
     fn tell(&mut self, news: News, health: &PeerHealth) {
         let name = &self.peer.name;
+        let why = self.status.detail.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
         let remedy = health.remedy(Timestamp::now());
         // One that may pass is explained again once it lasts.
         let explained = std::mem::replace(&mut self.explained, remedy);
         match news {
             News::Failed(c) | News::StillFailing(c) if news == News::Failed(c) || explained != remedy => {
-                tracing::warn!(peer = %name, category = %c, "peer {name} {}; {}", c.reason(), remedy.unwrap_or_default())
+                tracing::warn!(peer = %name, category = %c, "peer {name} {}{why}; {}", c.reason(), remedy.unwrap_or_default())
             }
             News::Failed(_) => {}
-            News::StillFailing(c) => tracing::info!(peer = %name, category = %c, "peer {name} still failing: {c}"),
+            News::StillFailing(c) => tracing::info!(peer = %name, category = %c, "peer {name} still fails, {c}{why}"),
             News::Recovered => tracing::info!(peer = %name, "peer {name} reachable again"),
             News::None => {}
         }
@@ -655,7 +680,8 @@ impl PeerTask {
         // What the store keeps is the truth; if it cannot be read, the last known values stand.
         if let Ok(Ok(stored)) = stored {
             let PeerState { mode, skew_ms, last_received, received, .. } = self.status;
-            self.status = PeerState { mode, skew_ms, last_received, received, ..stored };
+            self.status =
+                PeerState { mode, skew_ms, last_received, received, detail: self.status.detail.take(), ..stored };
         }
         self.show();
     }

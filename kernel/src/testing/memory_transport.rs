@@ -74,7 +74,7 @@ impl MemoryLink {
 
 /// What arrives of a message: itself, read back from its bytes.
 fn across(message: &Message) -> Result<Message, TransportError> {
-    decode(&encode(message)).map_err(|e: WireError| TransportError::new(ErrorCategory::Corrupt, e.to_string()))
+    decode(&encode(message)).map_err(|e: WireError| TransportError::new(e.category(), e.to_string()))
 }
 
 fn question(request: &FetchRequest) -> Result<FetchRequest, TransportError> {

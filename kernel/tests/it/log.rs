@@ -7,7 +7,7 @@ use antiphon_kernel::cursor::Seq;
 use antiphon_kernel::digest::Digest;
 use antiphon_kernel::event::Draft;
 use antiphon_kernel::ids::{Dot, Epoch, Origin};
-use antiphon_kernel::log::{AppendError, Context, Log, LogHandle, LogOptions, OpenError, verify};
+use antiphon_kernel::log::{AppendError, AppendsRefused, Context, Log, LogHandle, LogOptions, OpenError, verify};
 use antiphon_kernel::protocol::{ChainHead, EventBatch, FetchReply, Heads, Refusal, Scope};
 use antiphon_kernel::store::{Durability, Family, Store, StoreErrorKind};
 use antiphon_kernel::testing::MemoryStore;
@@ -146,14 +146,14 @@ fn batches_that_break_a_rule_change_nothing() {
         ("backwards", |b| b.head.seq = Seq::new(1)),
         ("outside of the run", |b| b.events[0].0 = Seq::new(99)),
         ("lacks the chain head", |b| b.heads = Heads::default()),
-        ("a digest of nothing", |b| {
+        ("a counter is out of range", |b| {
             let (of, head) = (Origin::new(crate::support::cortex_id(7), Epoch::new(7)), Digest::of(b"nothing"));
             let nothing = (of, ChainHead { counter: 0, digest: head });
             b.heads = Heads::new(b.heads.iter().chain([nothing]).collect());
         }),
         ("hole", |b| drop(b.events.remove(0))),
         ("hole", |b| drop(b.events.remove(1))),
-        ("invalid", |b| b.events[0].1 = vec![9; 10].into()),
+        ("is not valid", |b| b.events[0].1 = vec![9; 10].into()),
         ("histories", |b| {
             let mut record = b.events[2].1.to_vec();
             *record.last_mut().unwrap() ^= 1;
@@ -309,4 +309,36 @@ fn an_entry_is_found_by_place_id_and_dot() {
     assert_eq!(entry.to_cloud_event().unwrap()["subject"], "a");
     assert_eq!(view.entry(Seq::new(2)).unwrap(), None);
     assert_eq!(view.identity(Timestamp::now()).head, view.head_cursor());
+}
+
+/// A node that takes no append was called healthy: whatever makes appends fail shows before one is tried.
+#[test]
+fn whether_appends_are_refused_is_known_without_trying() {
+    let (mut nodes, stores) = pair();
+    let node = &mut nodes[0];
+    let hour = |n: i64| Timestamp::from_micros(n * 3_600_000_000);
+    node.append("first", &VClock::new(), hour(100), Durability::Sync);
+    let tried = |node: &mut Node, now| {
+        let condition = node.log.view().refuses_appends(now);
+        let refused = node.log.append(&[Draft::new("t", "x")], &VClock::new(), now).and_then(|_| {
+            node.log.commit(Durability::Sync)?;
+            Ok(())
+        });
+        assert_eq!(condition.as_ref().map(ToString::to_string), refused.as_ref().err().map(ToString::to_string));
+        condition
+    };
+    assert!(tried(node, hour(100)).is_none());
+    assert!(tried(node, hour(77)).is_none(), "a clock may be a little behind");
+    assert!(matches!(tried(node, hour(75)), Some(AppendsRefused::Clock(_))));
+    node.restart();
+    assert!(matches!(tried(node, hour(75)), Some(AppendsRefused::Clock(_))), "after a restart as well");
+    assert!(tried(node, hour(101)).is_none(), "and it ends once the clock is right");
+    stores[0].fail_commits([false]);
+    let _ = node.log.append(&[Draft::new("t", "x")], &VClock::new(), hour(102)).unwrap();
+    assert!(node.log.commit(Durability::Sync).is_err());
+    let condition = node.log.view().refuses_appends(hour(102));
+    assert!(matches!(condition, Some(AppendsRefused::Store(_))), "{condition:?}");
+    assert!(node.log.append(&[Draft::new("t", "x")], &VClock::new(), hour(102)).is_err());
+    node.log.recover().unwrap();
+    assert!(tried(node, hour(102)).is_none());
 }

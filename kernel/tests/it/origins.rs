@@ -9,8 +9,8 @@ use antiphon_kernel::digest::Digest;
 use antiphon_kernel::event::{Draft, EventBytes, MAX_ID_MS};
 use antiphon_kernel::ids::{CortexId, Dot, Epoch, EventId, Origin};
 use antiphon_kernel::log::{
-    AppendError, Asked, EpochEnd, IngestError, LocalIdentity, Log, LogOptions, NewEpochError, claimed_epochs,
-    read_epoch_change, read_epoch_peer, salvage, verify,
+    AppendError, AppendsRefused, Asked, EpochEnd, IngestError, LocalIdentity, Log, LogOptions, NewEpochError,
+    claimed_epochs, read_epoch_change, read_epoch_peer, salvage, verify,
 };
 use antiphon_kernel::protocol::{ChainHead, EventBatch, Heads, RequestId, Scope};
 use antiphon_kernel::store::{Durability, Family, Store};
@@ -99,6 +99,8 @@ fn origins_that_were_made_up_keep_neither_this_cortex_nor_its_peers_from_going_o
     }
     let full = node.log.append(&[Draft::new("t", "{}".to_owned())], &VClock::new(), Timestamp::from_micros(0));
     assert!(full.is_err(), "the bound of a clock stands for all");
+    let condition = node.log.view().refuses_appends(Timestamp::from_micros(0));
+    assert!(matches!(condition, Some(AppendsRefused::Origins)), "and it is no healthy node: {condition:?}");
 }
 
 /// An event on top of a chain, under any id.

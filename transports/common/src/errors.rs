@@ -20,14 +20,7 @@ pub fn failure(category: ErrorCategory, detail: impl Into<String>) -> TransportE
 /// What a frame that cannot be used was.
 #[must_use]
 pub fn from_wire(error: &WireError) -> TransportError {
-    let category = match error {
-        WireError::NotAFrame => ErrorCategory::Unexpected,
-        WireError::UnknownVersion { .. } => ErrorCategory::Version,
-        WireError::TooLarge { .. } => ErrorCategory::TooLarge,
-        WireError::Length { .. } | WireError::Checksum => ErrorCategory::Corrupt,
-        WireError::Malformed { .. } => ErrorCategory::Protocol,
-    };
-    TransportError::new(category, error.to_string())
+    TransportError::new(error.category(), error.to_string())
 }
 
 /// The error as it may be shown: bounded, on one line, and without the key even if a peer sent it back.

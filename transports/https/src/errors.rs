@@ -108,6 +108,7 @@ pub(crate) fn from_status(status: StatusCode) -> TransportError {
     let (category, what) = match status {
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => (ErrorCategory::Auth, "the key was not accepted"),
         StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => (ErrorCategory::Busy, "it has no room now"),
+        StatusCode::INTERNAL_SERVER_ERROR => (ErrorCategory::PeerFault, "it reports a failure of its own"),
         _ if status.is_redirection() => (ErrorCategory::Redirect, "redirects are never followed"),
         _ => (ErrorCategory::Unexpected, "not how an Antiphon node answers"),
     };
@@ -124,7 +125,8 @@ mod tests {
         assert_eq!((of(401), of(403)), (ErrorCategory::Auth, ErrorCategory::Auth));
         assert_eq!((of(301), of(308)), (ErrorCategory::Redirect, ErrorCategory::Redirect));
         assert_eq!((of(429), of(503)), (ErrorCategory::Busy, ErrorCategory::Busy));
-        assert_eq!((of(404), of(500)), (ErrorCategory::Unexpected, ErrorCategory::Unexpected));
+        assert_eq!((of(404), of(502)), (ErrorCategory::Unexpected, ErrorCategory::Unexpected));
+        assert_eq!(of(500), ErrorCategory::PeerFault);
     }
 
     #[test]

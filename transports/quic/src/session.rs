@@ -139,11 +139,5 @@ impl Drop for Session {
 
 /// A refusal in the place of an identity.
 fn refused(refusal: &Refusal) -> TransportError {
-    let category = match refusal {
-        Refusal::Key => ErrorCategory::Auth,
-        Refusal::Protocol { .. } => ErrorCategory::Version,
-        Refusal::Busy => ErrorCategory::Busy,
-        _ => ErrorCategory::Protocol,
-    };
-    failure(category, refusal.to_string())
+    failure(refusal.category(), refusal.to_string())
 }

@@ -1,5 +1,6 @@
 //! What operators see: scraped by a real Prometheus while peers fare in every way, shown in a real browser, taken up anew.
 
+mod appends;
 mod browser;
 mod diagnosis;
 mod http;

@@ -1,12 +1,13 @@
 //! What is said around questions and answers: who calls, who answers, how far a log reaches, what changed meanwhile.
 
-use super::{WireCursor, WireError, WireHeads, cursor_from, heads_from, malformed, wire_cursor, wire_heads};
+use super::{WireCursor, WireError, WireHeads, broken, cursor_from, heads_from, wire_cursor, wire_heads};
 use crate::clock::MAX_CLOCK_ENTRIES;
 use crate::codec::Capped;
 use crate::config::SharedKey;
 use crate::digest::Digest;
 use crate::ids::CortexId;
 use crate::protocol::{Heartbeat, Hello, Identity, Refresh, RequestId};
+use crate::rule::Rule;
 use crate::time::Timestamp;
 
 /// The longest key, name or version in a hello or identity, in bytes.
@@ -94,7 +95,7 @@ fn wire_text(text: &str) -> WireText {
 }
 
 fn text_from(wire: WireText) -> Result<String, WireError> {
-    String::from_utf8(wire.0).map_err(|_| malformed("a text is not UTF-8"))
+    String::from_utf8(wire.0).map_err(|_| broken(Rule::TextNotUtf8))
 }
 
 pub(super) fn wire_hello(hello: &Hello) -> WireHello {

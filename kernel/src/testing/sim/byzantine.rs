@@ -4,6 +4,7 @@
 
 use super::chance::Chance;
 use super::equivocation::Face;
+use super::wasting::Waste;
 use super::world::World;
 use crate::cursor::{Cursor, Seq};
 use crate::digest::Digest;
@@ -25,6 +26,8 @@ pub(super) struct Byzantine {
     pub(super) lies: u64,
     /// Whether it goes on with more chains than can be named.
     floods: bool,
+    /// How it wastes its askers' time.
+    pub(super) waste: Option<Waste>,
 }
 
 impl Byzantine {
@@ -36,7 +39,8 @@ impl Byzantine {
     /// In every third run the last node lies.
     pub(super) fn new(nodes: usize, chance: &mut Chance) -> Self {
         let node = (nodes > 2 && chance.one_in(3)).then_some(nodes - 1);
-        Self { node, once: node, ..Self::default() }
+        let waste = node.and_then(|_| Waste::drawn(chance));
+        Self { node, once: node, waste, ..Self::default() }
     }
 
     pub(super) fn is(&self, node: usize) -> bool {
@@ -72,6 +76,9 @@ impl World {
             return Ok(vec![reply]);
         }
         let mut reply = self.show_face(node, client, reply)?;
+        if let Some(wasted) = self.waste(node, asked, &reply) {
+            return Ok(vec![wasted]);
+        }
         if self.byzantine.floods
             && let FetchReply::Batch(batch) = reply
         {

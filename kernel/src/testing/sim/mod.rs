@@ -33,6 +33,7 @@ mod replayer;
 mod seen;
 mod storing;
 mod truth;
+mod wasting;
 mod world;
 
 pub use chance::Chance;

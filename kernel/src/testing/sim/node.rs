@@ -61,6 +61,8 @@ pub(super) struct Pull {
     pub(super) waiting: Option<u64>,
     /// What the batch being stored was asked with.
     pub(super) asked: Option<Asked>,
+    /// Since when, and how many, questions were asked without a new event.
+    pub(super) in_vain: (u64, u32),
 }
 
 /// What is there only while the process lives.
@@ -180,7 +182,7 @@ impl Node {
         let context = IdentityContext { own: cortex_id(self.cortex), pin, pinned_elsewhere: Vec::new() };
         let mut machine = PeerMachine::new(INTERVAL, context, read_health(&*self.store, &name)?);
         machine.resume();
-        let pull = Pull { machine, live, question: None, waiting: None, asked: None };
+        let pull = Pull { machine, live, question: None, waiting: None, asked: None, in_vain: (0, 0) };
         if let Some(process) = &mut self.process {
             process.pulls.insert(cortex, pull);
         }

@@ -70,7 +70,7 @@ impl World {
         wait: Duration,
     ) -> Result<(), String> {
         let store = std::sync::Arc::clone(&self.nodes[node].store);
-        let run = self.nodes[node].run;
+        let (run, now) = (self.nodes[node].run, self.now);
         let goes_on = |pull: &Pull| pull.live && !anew && pull.question.as_ref().is_some_and(|q| q.answered);
         if !self.pull(node, peer).is_some_and(|pull| goes_on(pull)) {
             // What a new question says is held must be so durably: it is not asked before the disk has it.
@@ -97,6 +97,7 @@ impl World {
         let asked =
             Asked { request, to, after: cursor, max_events, max_bytes: 4096, scope, withhold, held: known.clone() };
         pull.question = Some(Question { asked: asked.clone(), answered: false, inbox: VecDeque::new() });
+        invariants::asked(node, now, &mut pull.in_vain)?;
         let mut request = FetchRequest {
             request,
             from: cortex_id(self.nodes[node].cortex),
@@ -206,6 +207,9 @@ impl World {
         Ok(match taken {
             Ok(ingested) => {
                 self.found.ingested += ingested.stored as u64;
+                if let Some(pull) = self.pull(node, peer).filter(|_| ingested.stored > 0) {
+                    pull.in_vain = (0, 0);
+                }
                 self.found.healed += ingested.healed as u64;
                 if self.commit(node)? {
                     self.acknowledge(node, asked.to, &batch.heads)?;
@@ -218,7 +222,7 @@ impl World {
                 self.found.not_asked += 1;
                 Err(IngestOutcome::NotAsked)
             }
-            Err(IngestError::Gap { .. }) => Err(IngestOutcome::Gap),
+            Err(IngestError::Gap { .. } | IngestError::OtherQuestion { .. }) => Err(IngestOutcome::Gap),
             Err(IngestError::Fork { origin, counter }) => Err(IngestOutcome::Fork(origin, counter)),
             Err(error) if error.is_hole() => {
                 // What it showed of our own may have been taken note of.
@@ -262,7 +266,7 @@ impl World {
                 Err(error) => return self.expect_damage(server, &error).map(|()| Err(ErrorCategory::Unexpected)),
             };
             match inspection.answer(reply) {
-                Err(category) => return Ok(Err(category)),
+                Err(failure) => return Ok(Err(failure.category)),
                 Ok(None) => {}
                 Ok(Some((from, records))) => {
                     let origin = inspection.origin();

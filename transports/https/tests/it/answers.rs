@@ -48,7 +48,7 @@ async fn statuses_are_told_apart() {
         ("403 Forbidden", ErrorCategory::Auth),
         ("404 Not Found", ErrorCategory::Unexpected),
         ("405 Method Not Allowed", ErrorCategory::Unexpected),
-        ("500 Internal Server Error", ErrorCategory::Unexpected),
+        ("500 Internal Server Error", ErrorCategory::PeerFault),
         ("204 No Content", ErrorCategory::Unexpected),
         ("429 Too Many Requests", ErrorCategory::Busy),
         ("503 Service Unavailable", ErrorCategory::Busy),

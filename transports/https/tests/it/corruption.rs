@@ -82,7 +82,7 @@ async fn a_damaged_header_is_told_apart_as_far_as_it_can_be() {
     for (at, value, category) in [
         (0, b'B', ErrorCategory::Unexpected),
         (2, 9, ErrorCategory::Version),
-        (3, 77, ErrorCategory::Protocol),
+        (3, 77, ErrorCategory::Newer),
         (4, 0xff, ErrorCategory::TooLarge),
         (5, 1, ErrorCategory::Eof),
     ] {

@@ -6,6 +6,7 @@
 use crate::clock::MAX_CLOCK_ENTRIES;
 use crate::log::{Asking, EpochEnd, read_epoch_change};
 use crate::protocol::{EventBatch, FetchRequest, Known, MAX_BATCH_BYTES, MAX_BATCH_EVENTS};
+use crate::testing::sim::network::SECOND;
 use crate::testing::sim::world::World;
 
 /// A run has some ten thousand steps, the longest forty thousand. More means that somebody asks in a loop.
@@ -25,6 +26,22 @@ pub(in crate::testing::sim) fn actions(node: usize, count: usize) -> Result<(), 
     } else {
         Ok(())
     }
+}
+
+/// So many questions a minute may bring no new event.
+const IN_VAIN: u32 = 400;
+const MINUTE: u64 = 60 * SECOND;
+
+/// A question to a peer that brought no new event since `in_vain` was begun.
+pub(in crate::testing::sim) fn asked(node: usize, now: u64, in_vain: &mut (u64, u32)) -> Result<(), String> {
+    if now.saturating_sub(in_vain.0) >= MINUTE {
+        *in_vain = (now, 0);
+    }
+    in_vain.1 += 1;
+    if in_vain.1 > IN_VAIN {
+        return Err(format!("I9: node {node} asks more than {IN_VAIN} questions in a minute that bring nothing"));
+    }
+    Ok(())
 }
 
 /// An answer, by what was asked for.

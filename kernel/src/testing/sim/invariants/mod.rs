@@ -24,7 +24,7 @@ mod i11_acknowledged_is_held;
 pub(super) use i04_clock_is_what_is_held::claims;
 pub(super) use i05_applied_once::replayed;
 pub(super) use i08_all_agree_in_the_end::check as all_agree;
-pub(super) use i09_bounds::{actions, asking, steps as at_rest_sometimes};
+pub(super) use i09_bounds::{actions, asked, asking, steps as at_rest_sometimes};
 pub(super) use i10_honest_agree_beside_a_liar::check as honest_agree;
 
 use std::collections::BTreeMap;

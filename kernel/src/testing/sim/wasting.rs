@@ -1,0 +1,63 @@
+//! A peer that wastes its askers' time, in some runs: well-formed answers without an end that lead nowhere.
+
+use super::chance::Chance;
+use super::node::cortex_id;
+use super::world::World;
+use crate::codec::EventView;
+use crate::cursor::{Cursor, Seq};
+use crate::log::Asked;
+use crate::protocol::{ChainHead, EventBatch, FetchReply, Heads, Refusal, Scope};
+
+/// How.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Waste {
+    /// Each cursor is unknown, and what is asked without one is answered well.
+    UnknownCursors,
+    /// The first event of its log comes again and again, each time with a cursor that moves.
+    KnownEvents,
+}
+
+impl Waste {
+    pub(super) fn drawn(chance: &mut Chance) -> Option<Self> {
+        match chance.below(6) {
+            0 => Some(Self::UnknownCursors),
+            1 => Some(Self::KnownEvents),
+            _ => None,
+        }
+    }
+}
+
+impl World {
+    /// What it says instead of `reply`, if it wastes this one.
+    pub(super) fn waste(&mut self, node: usize, asked: &Asked, reply: &FetchReply) -> Option<FetchReply> {
+        let waste = self.byzantine.waste?;
+        let after = asked.after.filter(|_| asked.scope == Scope::All)?;
+        let (prev, part) = match reply {
+            FetchReply::Batch(batch) if batch.events.is_empty() => (batch.prev, batch.part),
+            FetchReply::Refused(Refusal::CursorUnknown) => (after, 0),
+            _ => return None,
+        };
+        self.byzantine.lies += 1;
+        if waste == Waste::UnknownCursors {
+            return Some(FetchReply::Refused(Refusal::CursorUnknown));
+        }
+        let (from, now) = (cortex_id(self.nodes[node].cortex), self.clock(node).wall);
+        let view = self.process(node)?.log.view();
+        let entry = view.entries(Seq::ZERO, 1, 1 << 20).ok()?.into_iter().next()?;
+        let (id, dot) = EventView::decode_dot(&entry.record).ok()?;
+        let digest = view.chain_digest(dot.origin(), dot.counter()).ok()??;
+        let last = Cursor { epoch: prev.epoch, seq: prev.seq.next(), last_event: id };
+        Some(FetchReply::Batch(EventBatch {
+            request: asked.request,
+            part,
+            from,
+            prev,
+            last,
+            last_time: now,
+            head: last,
+            head_time: now,
+            events: vec![(last.seq, entry.record)],
+            heads: Heads::new(vec![(dot.origin(), ChainHead { counter: dot.counter(), digest })]),
+        }))
+    }
+}
