@@ -12,11 +12,16 @@ mod lost_event;
 mod mesh;
 mod origins;
 mod random;
+<<<<<<< HEAD
 mod receipts;
+=======
+mod record_bounds;
+>>>>>>> f634589 (docs: add test vectors, and what a reader without the source lacks)
 mod reload;
 mod replay;
 mod replay_model;
 mod replayers;
+mod rules;
 mod salvage;
 mod shorter;
 mod slow_road;
@@ -24,4 +29,5 @@ mod slow_store;
 mod state;
 mod support;
 mod threads;
+mod vectors;
 mod withheld;

@@ -1,0 +1,321 @@
+//! Makes `docs/vectors/`: bytes of each format with what they mean, for a peer in another language to be tested with.
+//!
+//! `cargo run -p antiphon-kernel --example vectors` writes the files anew; a test holds them to the code.
+#![allow(clippy::unwrap_used)]
+
+use std::path::Path;
+use std::time::Duration;
+
+use antiphon_kernel::clock::VClock;
+use antiphon_kernel::codec::{EncodedDraft, EventView, Message, decode, encode, encode_record};
+use antiphon_kernel::config::SharedKey;
+use antiphon_kernel::cursor::{Cursor, Seq};
+use antiphon_kernel::digest::Digest;
+use antiphon_kernel::event::{Draft, EventBytes};
+use antiphon_kernel::ids::{CortexId, Dot, Epoch, EventId, Origin};
+use antiphon_kernel::protocol::{
+    ChainHead, Delivery, EventBatch, FetchReply, FetchRequest, Heads, Heartbeat, Hello, Identity, Known, Refresh,
+    Refusal, RequestId, Scope,
+};
+use antiphon_kernel::time::Timestamp;
+use serde_json::{Value, json};
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn origin(n: u8) -> Origin {
+    Origin::new(CortexId::from_bytes([n; 16]), Epoch::new(u64::from(n) << 56 | 5))
+}
+
+const MS: u64 = 1_764_000_000_000;
+const AT: Timestamp = Timestamp::from_micros(1_764_000_000_000_000);
+
+fn id(random: u128) -> EventId {
+    EventId::from_parts(MS, random)
+}
+
+/// A record, and what stands in it.
+fn record(name: &str, draft: &Draft, id: EventId, counter: u64, deps: &[(Origin, u64)]) -> (EventBytes, Value) {
+    let dot = Dot::new(origin(1), counter).unwrap();
+    let clock = VClock::from_sorted(deps).unwrap();
+    let bytes = encode_record(draft, &EncodedDraft { id, dot, deps: &clock, time: AT });
+    let view = EventView::decode(&bytes).unwrap();
+    let deps: Vec<_> =
+        deps.iter().map(|(origin, counter)| json!({ "origin": hex(&origin.to_bytes()), "counter": counter })).collect();
+    let extensions: Vec<_> = view.extensions.iter().map(|(name, value)| json!([name, value])).collect();
+    let fields = json!({
+        "name": name,
+        "id": hex(&id.to_bytes()),
+        "id_text": id.to_string(),
+        "origin": hex(&origin(1).to_bytes()),
+        "counter": counter,
+        "deps": deps,
+        "time_micros": view.time.as_micros(),
+        "type": view.event_type,
+        "subject": view.subject,
+        "datacontenttype": view.datacontenttype,
+        "extensions": extensions,
+        "data": hex(view.data),
+        "record": hex(&bytes),
+    });
+    (bytes, fields)
+}
+
+fn full() -> Draft {
+    let mut draft = Draft::new("order.placed", r#"{"total":12.50,"note":"é"}"#)
+        .subject("orders/4711")
+        .json()
+        .time(Timestamp::from_micros(AT.as_micros() - 1_234_567));
+    draft.extensions.insert("traceparent".to_owned(), "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into());
+    draft.extensions.insert("tenant".to_owned(), String::new());
+    draft
+}
+
+fn records() -> Value {
+    let small = Draft::new("t", "").time(AT);
+    let large = Draft::new("t", vec![7; 300]).time(Timestamp::from_micros(AT.as_micros() + 70_000));
+    let deps = [(origin(2), 1), (origin(3), 250), (origin(4), 251), (origin(5), 65_536), (origin(6), u64::MAX >> 1)];
+    let valid = [
+        record("smallest", &small, id(0), 1, &[]).1,
+        record("all fields", &full(), id(7), 70_000, &deps[..2]).1,
+        record("integers of each length", &large, id(u128::MAX), u64::MAX >> 1, &deps).1,
+    ];
+    let (good, _) = record("", &small, id(0), 1, &[]);
+    let changed = |at: usize, byte: u8| [&good[..at], &[byte], &good[at + 1..]].concat();
+    let signed = [&good[..good.len() - 2], &[2, 9, 9, 0]].concat();
+    let own = record_bytes_with_own_dep();
+    let refused: Vec<_> = [
+        ("a newer version", changed(0, 2)),
+        ("a counter of 0", changed(41, 0)),
+        ("a signature", signed),
+        ("a byte that follows", [&good[..], &[0]].concat()),
+        ("an end that is missing", good[..good.len() - 1].to_vec()),
+        ("a dependency on its own origin", own),
+    ]
+    .into_iter()
+    .map(|(why, bytes)| {
+        assert!(EventView::decode(&bytes).is_err(), "{why}");
+        json!({ "why": why, "record": hex(&bytes) })
+    })
+    .collect();
+    json!({ "about": "Event records, docs/format.md. Byte strings are hex.", "valid": valid, "refused": refused })
+}
+
+fn record_bytes_with_own_dep() -> Vec<u8> {
+    let clock = VClock::from_sorted(&[(origin(1), 1)]).unwrap();
+    let dot = Dot::new(origin(1), 2).unwrap();
+    encode_record(&Draft::new("t", ""), &EncodedDraft { id: id(0), dot, deps: &clock, time: AT }).to_vec()
+}
+
+/// Three events of one origin, and the digest after each.
+fn chained() -> Vec<(EventBytes, Digest)> {
+    let mut digest = Digest::ZERO;
+    let drafts = [Draft::new("first", "1"), full(), Draft::new("third", vec![3; 600])];
+    let made = drafts.iter().zip(1..).map(|(draft, counter)| {
+        let deps = [(origin(2), 9)];
+        let deps = if counter == 2 { &deps[..] } else { &[] };
+        let (bytes, _) = record("", draft, id(u128::from(counter)), counter, deps);
+        digest = digest.chain(&bytes);
+        (bytes, digest)
+    });
+    made.collect()
+}
+
+fn chain() -> Value {
+    let events: Vec<_> =
+        chained().iter().map(|(bytes, digest)| json!({ "record": hex(bytes), "digest": digest.to_string() })).collect();
+    let heads = heads();
+    let listed: Vec<_> = heads
+        .iter()
+        .map(|(origin, head)| {
+            json!({ "origin": hex(&origin.to_bytes()), "counter": head.counter, "digest": head.digest.to_string() })
+        })
+        .collect();
+    json!({
+        "about": "digest(n) = XXH3-128(digest(n-1) followed by the record), 16 zero bytes before the first. A log's digest is XXH3-128 \
+                  over all of its chain heads in order of origin: origin (24 bytes), counter (8, big-endian), digest (16).",
+        "events": events,
+        "heads": listed,
+        "digest_of_the_log": heads.fold().to_string(),
+        "digest_of_an_empty_log": Heads::default().fold().to_string(),
+    })
+}
+
+fn cursor(seq: u64) -> Cursor {
+    Cursor { epoch: Epoch::new(0xecb3_099c_4849_a269), seq: Seq::new(seq), last_event: id(u128::from(seq)) }
+}
+
+fn heads() -> Heads {
+    let chain = chained();
+    let head = ChainHead { counter: 3, digest: chain.last().unwrap().1 };
+    Heads::new(vec![(origin(1), head), (origin(2), ChainHead { counter: 300, digest: Digest::of(b"2") })])
+}
+
+fn batch_of_chain() -> EventBatch {
+    let places = [6, 7, 300];
+    EventBatch {
+        request: RequestId { process: 7, number: 1 },
+        part: 0,
+        from: CortexId::from_bytes([2; 16]),
+        prev: cursor(5),
+        last: cursor(301),
+        last_time: AT,
+        head: cursor(70_000),
+        head_time: Timestamp::from_micros(AT.as_micros() + 1),
+        events: places.into_iter().map(Seq::new).zip(chained().into_iter().map(|(bytes, _)| bytes)).collect(),
+        heads: heads(),
+    }
+}
+
+fn batch() -> Value {
+    let batch = batch_of_chain();
+    let events: Vec<_> =
+        batch.events.iter().map(|(seq, bytes)| json!({ "seq": seq.get(), "record": hex(bytes) })).collect();
+    let shown = |cursor: Cursor| {
+        json!({
+            "epoch": cursor.epoch.to_string(), "seq": cursor.seq.get(), "event": hex(&cursor.last_event.to_bytes()),
+        })
+    };
+    json!({
+        "about": "A batch whose events are those of chain.json: after the answer the asker's cursor is `last`.",
+        "process": batch.request.process,
+        "number": batch.request.number,
+        "part": batch.part,
+        "from": hex(&batch.from.to_bytes()),
+        "prev": shown(batch.prev),
+        "last": shown(batch.last),
+        "last_time_micros": batch.last_time.as_micros(),
+        "head": shown(batch.head),
+        "head_time_micros": batch.head_time.as_micros(),
+        "events": events,
+        "frame": hex(&encode(&Message::Reply(FetchReply::Batch(batch)))),
+    })
+}
+
+/// One frame of each kind, and of each refusal.
+fn messages() -> Vec<(&'static str, Message)> {
+    let request = FetchRequest {
+        request: RequestId { process: 7, number: 1 },
+        from: CortexId::from_bytes([1; 16]),
+        to: CortexId::from_bytes([2; 16]),
+        protocol: 1,
+        after: Some(cursor(5)),
+        known: Known::Full(heads()),
+        direct: vec![CortexId::from_bytes([3; 16])],
+        max_events: 100,
+        max_bytes: 65_536,
+        wait: Duration::from_secs(30),
+        delivery: Delivery::Live,
+        scope: Scope::Origin(origin(1)),
+        withhold: Heads::new(vec![(origin(2), ChainHead { counter: 4, digest: Digest::of(b"4") })]),
+    };
+    let plain = FetchRequest {
+        after: None,
+        known: Known::Full(Heads::default()),
+        direct: vec![],
+        wait: Duration::ZERO,
+        delivery: Delivery::Once,
+        scope: Scope::All,
+        withhold: Heads::default(),
+        ..request.clone()
+    };
+    let refresh = Refresh {
+        request: request.request,
+        from: request.from,
+        known: heads(),
+        direct: vec![CortexId::from_bytes([3; 16])],
+    };
+    let hello = Hello {
+        protocol_min: 1,
+        protocol_max: 1,
+        key: SharedKey::default(),
+        from: request.from,
+        name: "alpha".to_owned(),
+        version: "0.1.0".to_owned(),
+    };
+    let identity = Identity {
+        cortex_id: request.to,
+        name: "bravo".to_owned(),
+        protocol_min: 1,
+        protocol_max: 1,
+        version: "0.1.0".to_owned(),
+        epoch: cursor(5).epoch,
+        head: cursor(5),
+        head_time: AT,
+        time: Timestamp::from_micros(AT.as_micros() + 250),
+        digest: heads().fold(),
+    };
+    let refused = |refusal| Message::Reply(FetchReply::Refused(refusal));
+    vec![
+        ("fetch request, holding nothing", Message::Fetch(plain)),
+        ("fetch request, all fields", Message::Fetch(request)),
+        ("batch, as in batch.json", Message::Reply(FetchReply::Batch(batch_of_chain()))),
+        ("refusal: cursor unknown", refused(Refusal::CursorUnknown)),
+        ("refusal: cursor too old, floor 300", refused(Refusal::CursorTooOld { floor: Seq::new(300) })),
+        ("refusal: fork", refused(Refusal::Fork { origin: origin(1), counter: 2, digest: chained()[1].1 })),
+        ("refusal: not serving", refused(Refusal::NotServing)),
+        ("refusal: wrong cortex", refused(Refusal::WrongCortex { actual: CortexId::from_bytes([9; 16]) })),
+        ("refusal: protocol, 2 to 3 spoken", refused(Refusal::Protocol { min: 2, max: 3 })),
+        ("refusal: known missing", refused(Refusal::KnownMissing)),
+        ("refusal: busy", refused(Refusal::Busy)),
+        ("refusal: malformed", refused(Refusal::Malformed)),
+        ("refusal: internal", refused(Refusal::Internal)),
+        ("refusal: key", refused(Refusal::Key)),
+        ("refresh", Message::Refresh(refresh)),
+        (
+            "heartbeat",
+            Message::Heartbeat(Heartbeat { from: CortexId::from_bytes([2; 16]), head: cursor(5), head_time: AT }),
+        ),
+        ("hello in open mode", Message::Hello(hello)),
+        ("identify", Message::Identify),
+        ("identity", Message::Identity(identity)),
+    ]
+}
+
+fn frames() -> Value {
+    let valid: Vec<_> = messages()
+        .into_iter()
+        .map(|(name, message)| {
+            let frame = encode(&message);
+            assert_eq!(decode(&frame), Ok(message), "{name}");
+            json!({ "name": name, "kind": frame[3], "frame": hex(&frame) })
+        })
+        .collect();
+    let good = encode(&messages().remove(0).1);
+    let changed = |at: usize, byte: u8| [&good[..at], &[byte], &good[at + 1..]].concat();
+    let refused: Vec<_> = [
+        ("another magic", changed(0, b'B')),
+        ("a newer frame version", changed(2, 2)),
+        ("a kind that nothing defines, with its right checksum", changed(3, 200)),
+        ("a damaged body", changed(good.len() - 1, 1)),
+        ("an end that is missing", good[..good.len() - 1].to_vec()),
+        ("a body of 20 MiB", [&good[..4], &(20_u32 << 20).to_be_bytes(), &good[8..]].concat()),
+    ]
+    .into_iter()
+    .map(|(why, bytes)| {
+        let error = decode(&bytes.clone().into()).unwrap_err();
+        json!({ "why": why, "category": error.category(), "frame": hex(&bytes) })
+    })
+    .collect();
+    json!({ "about": "Frames, docs/protocol.md: 24 bytes of header, then the body.", "valid": valid, "refused": refused })
+}
+
+/// Each file by its name, as it must be.
+pub fn files() -> Vec<(&'static str, String)> {
+    let files =
+        [("record.json", records()), ("chain.json", chain()), ("batch.json", batch()), ("frame.json", frames())];
+    files.map(|(name, value)| (name, serde_json::to_string_pretty(&value).unwrap() + "\n")).into()
+}
+
+/// Where they are.
+pub fn folder() -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/vectors")
+}
+
+#[allow(dead_code)]
+fn main() {
+    for (name, text) in files() {
+        std::fs::write(folder().join(name), text).unwrap();
+    }
+}
