@@ -108,11 +108,11 @@ categories! {
     /// It runs with our own identity, and is not ourselves. Retried after back-off.
     Double = 31, "double", "runs with this node's own identity: one of the two is a copy of the other's data directory", "stop the copy for good and keep its data directory; make a new node in its place with `antiphon init`, then look at `antiphon fork list`";
     /// It failed inside, as it says itself. Retried after back-off.
-    PeerFault = 26, "peer_fault", "reports a failure of its own", "look at the peer's own log, its disk and its `antiphon status`";
+    PeerFault = 32, "peer_fault", "reports a failure of its own", "look at the peer's own log, its disk and its `antiphon status`";
     /// It sends what this version cannot read. Retried after back-off.
-    Newer = 27, "newer", "sends what only a newer version can read", "upgrade this node to the peer's version";
+    Newer = 33, "newer", "sends what only a newer version can read", "upgrade this node to the peer's version";
     /// Its answers lead nowhere. Retried after back-off.
-    NoProgress = 28, "no_progress", "answers, but its answers bring nothing new and no end", "run `antiphon verify` on the peer, and report a bug with both logs if it is clean";
+    NoProgress = 34, "no_progress", "answers, but its answers bring nothing new and no end", "run `antiphon verify` on the peer, and report a bug with both logs if it is clean";
 }
 
 impl ErrorCategory {

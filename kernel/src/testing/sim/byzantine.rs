@@ -76,7 +76,9 @@ impl World {
             return Ok(vec![reply]);
         }
         let mut reply = self.show_face(node, client, reply)?;
-        if let Some(wasted) = self.waste(node, asked, &reply) {
+        if !self.byzantine.floods
+            && let Some(wasted) = self.waste(node, asked, &reply)
+        {
             return Ok(vec![wasted]);
         }
         if self.byzantine.floods
