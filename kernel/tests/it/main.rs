@@ -12,11 +12,8 @@ mod lost_event;
 mod mesh;
 mod origins;
 mod random;
-<<<<<<< HEAD
 mod receipts;
-=======
 mod record_bounds;
->>>>>>> f634589 (docs: add test vectors, and what a reader without the source lacks)
 mod reload;
 mod replay;
 mod replay_model;
