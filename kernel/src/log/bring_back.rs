@@ -105,7 +105,7 @@ impl Log {
                     return ControlFlow::Break(());
                 }
             };
-            if !all && !(origin.cortex() == own && self.minted.contains(&origin.epoch())) {
+            if !(all || origin.cortex() == own && self.minted.contains(&origin.epoch())) {
                 page.others += 1;
                 return ControlFlow::Continue(());
             }
