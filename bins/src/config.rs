@@ -1,4 +1,4 @@
-//! The node's configuration: one YAML file. The only module that reads YAML.
+//! The node's configuration: one YAML file.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::node::Transports;
+use crate::yaml::{self, hide_keys, or_default};
 
 /// The socket's name in the data directory.
 const SOCKET: &str = "antiphon.sock";
@@ -25,9 +26,9 @@ const LONGEST_SOCKET: usize = 107;
 #[serde(deny_unknown_fields)]
 pub(crate) struct NodeConfig {
     pub(crate) node: NodeSection,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub(crate) listen: ListenSection,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub(crate) federation: FederationSection,
     /// The directory that relative paths start from: the configuration's own.
     #[serde(skip)]
@@ -123,7 +124,7 @@ pub(crate) struct FederationSection {
     /// Allow http:// to peers on this machine.
     #[serde(default)]
     pub(crate) allow_plaintext_loopback: bool,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub(crate) peers: Vec<PeerConfig>,
 }
 
@@ -137,16 +138,11 @@ impl NodeConfig {
             }
             Err(e) => return Err(e).with_context(|| format!("{} could not be read", file.display())),
         };
-        let mut config: Self = serde_yaml::from_str(&text).map_err(|e| {
-            // Without the lines around it: a key that somebody wrote there would go into logs.
-            // Nor what it quotes, where that looks like one.
-            let e = hide_keys(&e.without_snippet().to_string());
-            let hint = hint(&text, &e);
-            anyhow::anyhow!("{}: {e}\nhint: {hint}", file.display())
-        })?;
+        let mut config: Self = yaml::read(&text).map_err(|e| anyhow::anyhow!("{}: {e}", file.display()))?;
         let directory = beside(file);
         config.base = directory.to_owned();
         config.file = file.to_owned();
+        config.check_values()?;
         for peer in &mut config.federation.peers {
             peer.ca = peer.ca.take().map(|ca| directory.join(ca));
         }
@@ -154,14 +150,27 @@ impl NodeConfig {
         if config.listen.quic.is_some() && config.listen.tls.is_none() {
             bail!("{}: listen.quic needs listen.tls: QUIC is always encrypted", file.display());
         }
-        config.check_values()?;
         config.kernel(SharedKey::default()).validate().with_context(|| file.display().to_string())?;
         Ok(config)
+    }
+
+    /// Every path that it names, by its field.
+    fn paths(&self) -> impl Iterator<Item = (&'static str, &Path)> {
+        let tls = self.listen.tls.iter();
+        let tls = tls.flat_map(|tls| [("listen.tls.cert", &tls.cert), ("listen.tls.key", &tls.key)]);
+        let key_file = self.federation.key_file.iter().map(|file| ("federation.key_file", file));
+        let authorities = self.federation.peers.iter().filter_map(|peer| Some(("ca of a peer", peer.ca.as_ref()?)));
+        let all = [("node.data_dir", &self.node.data_dir)].into_iter().chain(tls).chain(key_file).chain(authorities);
+        all.map(|(field, path)| (field, path.as_path()))
     }
 
     /// What the fields' types let through.
     fn check_values(&self) -> Result<()> {
         let file = self.file.display();
+        let of_a_shell = |path: &Path| path.to_str().is_some_and(|path| path.starts_with('~'));
+        if let Some((field, path)) = self.paths().find(|(_, path)| of_a_shell(path)) {
+            bail!("{file}: {field} is `{}`, and `~` is not expanded here; write the whole path", path.display());
+        }
         if self.node.data_dir.as_os_str().is_empty() {
             bail!("{file}: node.data_dir is empty; name a directory for this node's data alone");
         }
@@ -319,41 +328,6 @@ pub(crate) fn socket_named_in(file: &Path) -> Option<PathBuf> {
     Some(beside(file).join(data_dir_named_in(&text)?).join(SOCKET))
 }
 
-/// A text without what looks like a key: so many characters of those that keys are made of, in a row, are not shown. Names of
-/// files and hosts have others in between, and peers' names are seldom as long. Pure.
-fn hide_keys(text: &str) -> String {
-    const SHORTEST: usize = 32;
-    let of_a_key = |c: char| c.is_ascii_alphanumeric() || "+=_-".contains(c);
-    let mut shown = String::new();
-    for run in text.split_inclusive(|c: char| !of_a_key(c)) {
-        let key = run.trim_end_matches(|c: char| !of_a_key(c));
-        if key.len() >= SHORTEST {
-            shown.push_str("(not shown: it may be a key)");
-            shown.push_str(&run[key.len()..]);
-        } else {
-            shown.push_str(run);
-        }
-    }
-    shown
-}
-
-/// What may help whoever wrote a configuration that does not read.
-fn hint(text: &str, error: &str) -> &'static str {
-    if text.contains("shared_key") {
-        return "the shared key never stands in this file: set ANTIPHON_SHARED_KEY, or name a file in federation.key_file";
-    }
-    match error {
-        _ if error.contains("socket address") => {
-            "an address and a port, 127.0.0.1:7443 or [::1]:7443; no host name stands there"
-        }
-        _ if error.contains("duplicate") || error.contains("Duplicate") => {
-            "the same field stands there twice; leave one of them out"
-        }
-        _ if error.contains("null") => "a value is missing there",
-        _ => "docs/architecture.md lists every field; unknown ones are refused",
-    }
-}
-
 /// One that cannot be read is told of by whoever uses it.
 fn authorities(peers: &[PeerConfig]) -> BTreeMap<PathBuf, Option<[u8; 32]>> {
     let files = peers.iter().filter_map(|peer| peer.ca.clone());
@@ -393,11 +367,14 @@ fn keys_of(text: &str) -> Result<Vec<SharedKey>> {
     Ok(keys)
 }
 
-/// A first configuration for a node that stands alone.
+/// The key file of a first configuration, beside it.
+pub(crate) const KEY_FILE: &str = "shared.key";
+
+/// A first configuration for a node without peers.
 pub(crate) fn starter(name: &PeerName, data_dir: &Path) -> String {
     format!(
         "node: {{ name: {name}, data_dir: {} }}\nlisten:\n  https: 127.0.0.1:7443\n  # quic: 127.0.0.1:7443          # UDP; needs tls\n  # metrics: 127.0.0.1:9464       # Prometheus, and a status page for people\n  # tls: {{ cert: certs/{name}.pem, key: certs/{name}.key }}\n\
-         federation:\n  mode: sync\n  interval: 30s\n  # key_file: shared.key          # or ANTIPHON_SHARED_KEY; `antiphon key` makes one\n  \
+         federation:\n  mode: sync\n  interval: 30s\n  key_file: {KEY_FILE}           # every node of the federation needs the same file\n  \
          # peers:\n  #   - {{ name: bravo, endpoint: \"quic://bravo.example:7443\", ca: certs/ca.pem }}\n",
         data_dir.display()
     )
@@ -422,22 +399,39 @@ mod tests {
     #[test]
     fn a_first_configuration_reads_as_it_is_and_with_all_that_it_proposes() {
         let text = starter(&PeerName::new("alpha").unwrap(), Path::new("data"));
-        let plain: NodeConfig = serde_yaml::from_str(&text).unwrap();
+        let plain: NodeConfig = yaml::read(&text).unwrap();
         assert!(plain.federation.peers.is_empty() && plain.listen.tls.is_none());
-        let all: NodeConfig = serde_yaml::from_str(&text.replace("\n  # ", "\n  ")).unwrap();
+        assert_eq!(plain.federation.key_file.as_deref(), Some(Path::new(KEY_FILE)));
+        let all: NodeConfig = yaml::read(&text.replace("\n  # ", "\n  ")).unwrap();
         assert_eq!(all.federation.peers[0].ca.as_deref(), Some(Path::new("certs/ca.pem")));
         let listen = all.listen;
         assert!(listen.quic.is_some() && listen.metrics.is_some() && listen.tls.is_some());
     }
 
     #[test]
-    fn what_looks_like_a_key_is_not_shown() {
-        let key = "0123456789abcdef0123456789abcdef";
-        let hidden = hide_keys(&format!("unknown variant `{key}`, expected one of `sync`"));
-        assert_eq!(hidden, "unknown variant `(not shown: it may be a key)`, expected one of `sync`");
-        assert_eq!(hide_keys(key), "(not shown: it may be a key)");
-        for plain in ["/var/lib/antiphon/keys/shared.key", "missing field `endpoint` at line 3 column 5", ""] {
-            assert_eq!(hide_keys(plain), plain);
+    fn a_section_without_a_value_is_an_empty_one() {
+        for text in ["listen:\nfederation:\n", "federation:\n  peers:\n", "federation: { peers: ~, mode: sync }\n"] {
+            let config: NodeConfig = yaml::read(&format!("node: {{ name: a, data_dir: d }}\n{text}")).unwrap();
+            assert!(config.federation.peers.is_empty(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_path_that_only_a_shell_expands_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("antiphon.yaml");
+        for (field, text) in [
+            ("node.data_dir", "node: { name: a, data_dir: ~/data }"),
+            ("listen.tls.key", "node: { name: a, data_dir: d }\nlisten: { tls: { cert: c, key: ~me/k } }"),
+            ("federation.key_file", "node: { name: a, data_dir: d }\nfederation: { key_file: ~/k }"),
+            (
+                "ca of a peer",
+                "node: { name: a, data_dir: d }\nfederation: { peers: [{ name: b, endpoint: \"https://b:1\", ca: ~/c }] }",
+            ),
+        ] {
+            std::fs::write(&file, text).unwrap();
+            let error = NodeConfig::load(&file).unwrap_err().to_string();
+            assert!(error.contains(field) && error.contains("write the whole path"), "{error}");
         }
     }
 

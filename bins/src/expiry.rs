@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use antiphon_transport_common::{Standing, Validity};
+use antiphon_transport_common::{Standing, Validity, is_authority};
 use anyhow::{Context as _, Result, bail};
 use jiff::Timestamp;
 use rustls::pki_types::CertificateDer;
@@ -14,11 +14,24 @@ const SOON_DAYS: i64 = 30;
 /// Until when the first certificate of a PEM file holds, as a date; and what there is to say about it, if anything.
 ///
 /// # Errors
-/// Where it does not read, is over, or has not begun.
+/// Where it does not read, is an authority's, has expired, or has not begun.
 pub(crate) fn of(file: &Path, now: Timestamp) -> Result<(String, Option<String>)> {
     let der =
         CertificateDer::from_pem_file(file).with_context(|| format!("{} holds no certificate", file.display()))?;
-    Ok(judge_der(file, &der, now)?.1)
+    Ok(judge_leaf(file, &der, now)?.1)
+}
+
+/// As [`judge_der`], of a certificate that a server shows.
+fn judge_leaf(file: &Path, der: &[u8], now: Timestamp) -> Result<(i64, (String, Option<String>))> {
+    let judged = judge_der(file, der, now)?;
+    if is_authority(der) {
+        bail!(
+            "the certificate in {} is an authority's (CA:TRUE), which peers refuse from a server; make one with \
+             basicConstraints=CA:FALSE",
+            file.display()
+        );
+    }
+    Ok(judged)
 }
 
 /// The same for a file of several, such as authorities of which one follows another: what holds longest counts.
@@ -64,7 +77,7 @@ pub(crate) fn holds(der: &[u8]) -> bool {
 
 /// What there is to say of a certificate that is shown, read from this file once: that it ends soon, or is over.
 pub(crate) fn trouble(file: &Path, der: &[u8], now: Timestamp) -> Option<String> {
-    match judge_der(file, der, now) {
+    match judge_leaf(file, der, now) {
         Ok((_, (_, soon))) => soon,
         Err(error) => Some(error.to_string()),
     }
@@ -106,6 +119,20 @@ mod tests {
         assert!(judge(file, 0, 400 * day, 401 * day).unwrap_err().to_string().contains("is over since 1971-02-05"));
         assert!(judge(file, 5 * day, 400 * day, day).unwrap_err().to_string().contains("holds from 1970-01-06"));
         assert!(of(Path::new("/nowhere.pem"), Timestamp::UNIX_EPOCH).is_err());
+    }
+
+    #[test]
+    fn an_authority_s_certificate_is_no_server_s() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("cert.pem");
+        let mut params = rcgen::CertificateParams::new(vec!["a.example".to_owned()]).unwrap();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let made = params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap();
+        std::fs::write(&file, made.pem()).unwrap();
+        let now = "2026-01-01T00:00:00Z".parse().unwrap();
+        assert!(of(&file, now).unwrap_err().to_string().contains("CA:TRUE"));
+        assert!(trouble(&file, made.der(), now).unwrap().contains("CA:FALSE"));
+        assert!(of_any(&file, now).is_ok(), "as a peer's authority it is right");
     }
 
     #[test]

@@ -25,6 +25,7 @@ mod space;
 mod status;
 mod unit;
 mod view;
+mod yaml;
 
 use std::process::ExitCode;
 

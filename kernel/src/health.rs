@@ -103,6 +103,8 @@ categories! {
     TooOld = 24, "too_old", "no longer holds what we would need next", "bring this node up from another peer that still has it";
     /// It differs in more histories than a question can name. Retried after back-off.
     TooManyForks = 26, "too_many_forks", "differs from this node in more than 64 histories", "end the forks with it: `antiphon fork list` says how, and which peer brought the other versions";
+    /// One side speaks TLS where the other does not. Retried after back-off.
+    Scheme = 28, "scheme", "does not answer in the scheme of its endpoint", "write https:// if the peer sets `listen.tls`; if it does not, set it there";
     /// The task that pulls it ended by a fault of this program's. Not retried until restart.
     Fault = 25, "fault", "is not pulled any more: the task that did so ended by a fault", "restart this node, and report a bug with its log";
     /// It runs with our own identity, and is not ourselves. Retried after back-off.
@@ -144,6 +146,7 @@ impl ErrorCategory {
             | Self::PeerFault
             | Self::Store => false,
             Self::Tls
+            | Self::Scheme
             | Self::Auth
             | Self::Identity
             | Self::Redirect

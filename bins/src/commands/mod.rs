@@ -400,6 +400,7 @@ pub(crate) fn new_key() -> Result<String> {
 async fn init(file: &Path, args: &InitArgs, json: bool) -> Result<()> {
     if !file.exists() {
         let data_dir = args.data_dir.clone().unwrap_or_else(|| Path::new(args.name.as_str()).join("data"));
+        make_key(&file.with_file_name(config::KEY_FILE))?;
         dev_certs::put(file, &config::starter(&args.name, &data_dir), 0o644)?;
     } else if args.data_dir.is_some() {
         bail!("{} exists and names the data directory; leave --data-dir out", file.display());
@@ -407,13 +408,28 @@ async fn init(file: &Path, args: &InitArgs, json: bool) -> Result<()> {
     let config = NodeConfig::load(file)?;
     hidden::must_not_be_served(&config).await?;
     let identity = make_store(&config)?;
-    let answer = json!({ "cortex_id": identity.cortex_id, "epoch": identity.epoch.to_string(), "data_dir": config.data_dir(), "config": file });
-    let text = format!(
+    let key_file = config.federation.key_file.as_ref().map(|file| config.path(file));
+    let answer = json!({
+        "cortex_id": identity.cortex_id, "epoch": identity.epoch.to_string(), "data_dir": config.data_dir(), "config": file,
+        "key_file": key_file,
+    });
+    let mut text = format!(
         "cortex {} is ready in {}; start it with `antiphon serve`",
         identity.cortex_id,
         config.data_dir().display()
     );
+    if let Some(key_file) = key_file {
+        text.push_str(&format!("\nits shared key is in {}; copy that file to every other node", key_file.display()));
+    }
     done(answer, json, &text)
+}
+
+/// Makes the key of a new federation. A key that is there stays: it may be the other nodes'.
+fn make_key(file: &Path) -> Result<()> {
+    if file.exists() {
+        return Ok(());
+    }
+    dev_certs::put(file, &(new_key()? + "\n"), 0o600)
 }
 
 /// A store with a new identity, where the configuration wants it.

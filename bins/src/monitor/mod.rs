@@ -6,8 +6,9 @@ pub(crate) mod snapshot;
 mod web;
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use antiphon_https::{Limits, WebServer};
+use antiphon_https::{Bounds, Limits, WebServer};
 use antiphon_kernel::measure::{
     APPENDED_EVENTS, DISK_SECONDS, FETCH_SECONDS, INGEST_SECONDS, PEER_SECONDS, SYNC_SECONDS,
 };
@@ -55,10 +56,11 @@ impl Monitor {
         let Some((addr, counted)) = config.listen.metrics.zip(counted) else { return Ok(None) };
         let page = config.listen.status_page.unwrap_or(addr.ip().is_loopback());
         let closing = watch::Sender::new(false);
-        let offers = web::Offers { page, local: addr.ip().is_loopback() };
-        let router = web::router(Arc::clone(node), counted.clone(), offers, closing.subscribe());
-        // No address alone can keep Prometheus out, nor pages that stay open, see `web::MAX_STREAMS`.
-        let limits = Limits { connections: 64, per_address: 32, ..Limits::default() };
+        let router = web::router(Arc::clone(node), counted.clone(), page, closing.subscribe());
+        // More than the pages that stay open (`web::MAX_STREAMS`), so that they and Prometheus may share an address. A scraper
+        // that keeps its connection comes back within two minutes.
+        let unproven = Bounds { total: 64, per_address: 32 };
+        let limits = Limits { unproven, unproven_idle: Duration::from_secs(120), ..Limits::default() };
         let close = move || {
             closing.send_replace(true);
         };

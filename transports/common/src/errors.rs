@@ -7,6 +7,9 @@ use antiphon_kernel::transport::TransportError;
 /// The longest detail that goes into the log; a peer chooses parts of some.
 const MAX_DETAIL: usize = 400;
 
+/// What the TLS library means by `CaUsedAsEndEntity`.
+const AUTHORITY_AS_SERVER: &str = "; its certificate is an authority's (CA:TRUE), which no server may show";
+
 /// A peer that cannot be dialled as it is configured.
 pub fn configuration(detail: impl Into<String>) -> TransportError {
     TransportError::new(ErrorCategory::Configuration, detail)
@@ -29,6 +32,9 @@ pub fn presentable(error: &TransportError, key: &str) -> TransportError {
     let mut detail = error.detail().to_owned();
     if !key.is_empty() {
         detail = detail.replace(key, "[key]");
+    }
+    if detail.contains("CaUsedAsEndEntity") {
+        detail.push_str(AUTHORITY_AS_SERVER);
     }
     let detail = detail.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_DETAIL).collect::<String>();
     TransportError::new(error.category(), detail)

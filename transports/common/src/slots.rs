@@ -1,89 +1,190 @@
-//! Room for connections: in all, and per address, so that one address cannot take it all.
+//! Room for connections, in pools: a crowd that never shows a good key takes nothing from peers that did.
+//!
+//! ```text
+//!   QUIC, address claimed ─▶ unvalidated ─▶ unproven ─ a good key ─▶ proven
+//!   TCP, QUIC after Retry ──────────────────────▲
+//! ```
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::measure::{CONNECTIONS, Rejected};
+use tokio::sync::Notify;
 
-/// Room for so many connections.
+use crate::measure::{CONNECTIONS, Rejected};
+use crate::pool::{Admission, Bounds, Overflow, Pool};
+
+/// Handshakes under way whose address is only claimed. Beyond these a source must first prove its address.
+const UNVALIDATED: Bounds = Bounds { total: 8, per_address: 2 };
+
+/// Room for the connections of one transport.
 #[derive(Debug)]
 pub struct Slots {
     transport: &'static str,
-    total: usize,
-    per_address: usize,
-    taken: Mutex<Taken>,
+    rooms: Mutex<Rooms>,
 }
 
+#[derive(Debug)]
+struct Rooms {
+    next: u64,
+    unvalidated: Pool,
+    unproven: Pool,
+    proven: Pool,
+    seats: HashMap<u64, Arc<Seat>>,
+}
+
+/// What a connection and the pools share.
 #[derive(Debug, Default)]
-struct Taken {
-    total: usize,
-    by_address: HashMap<IpAddr, usize>,
+struct Seat {
+    proven: AtomicBool,
+    evicted: Notify,
 }
 
-/// Room for one connection, given back when dropped.
+/// Room for one connection. Dropping it gives the room back.
 #[derive(Debug)]
 pub struct Slot {
     slots: Arc<Slots>,
+    ticket: u64,
     address: IpAddr,
+    seat: Arc<Seat>,
+}
+
+/// Picks one of the pools.
+type PoolOf = fn(&mut Rooms) -> &mut Pool;
+
+impl Rooms {
+    fn count(&self) -> usize {
+        self.unvalidated.len() + self.unproven.len() + self.proven.len()
+    }
 }
 
 impl Slots {
-    /// Room for `total` connections of a transport, and for `per_address` of them from one address; an IPv6 network of 64 bits counts as one.
+    /// Makes room for the connections of a transport: those that have presented a good key, and the rest.
     #[must_use]
-    pub fn new(transport: &'static str, total: usize, per_address: usize) -> Arc<Self> {
+    pub fn new(transport: &'static str, proven: Bounds, unproven: Bounds) -> Arc<Self> {
         metrics::gauge!(CONNECTIONS.name, "transport" => transport).set(0.0);
-        Arc::new(Self { transport, total, per_address, taken: Mutex::default() })
+        let rooms = Rooms {
+            next: 0,
+            unvalidated: Pool::new(UNVALIDATED, Overflow::Refuse),
+            unproven: Pool::new(unproven, Overflow::ReplaceOldest),
+            proven: Pool::new(proven, Overflow::ReplaceHeavier),
+            seats: HashMap::new(),
+        };
+        Arc::new(Self { transport, rooms: Mutex::new(rooms) })
     }
 
-    fn lock(&self) -> MutexGuard<'_, Taken> {
+    fn lock(&self) -> MutexGuard<'_, Rooms> {
         // Nothing panics while it holds the lock.
-        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+        self.rooms.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn tell(&self, total: usize) {
-        metrics::gauge!(CONNECTIONS.name, "transport" => self.transport).set(total as f64);
+    fn report(&self, count: usize) {
+        metrics::gauge!(CONNECTIONS.name, "transport" => self.transport).set(count as f64);
     }
 
-    /// Room for a connection from this address, if there is any.
-    #[must_use]
-    pub fn take(self: &Arc<Self>, address: IpAddr) -> Option<Slot> {
-        let address = group(address);
-        let mut taken = self.lock();
-        let here = taken.by_address.get(&address).copied().unwrap_or(0);
-        if taken.total >= self.total || here >= self.per_address {
-            Rejected::NoRoom.count(self.transport);
+    fn take(self: &Arc<Self>, address: IpAddr, pool: PoolOf) -> Option<Slot> {
+        let mut rooms = self.lock();
+        let ticket = rooms.next;
+        rooms.next += 1;
+        if !self.settle(&mut rooms, ticket, address, pool) {
             return None;
         }
-        taken.total += 1;
-        self.tell(taken.total);
-        taken.by_address.insert(address, here + 1);
-        Some(Slot { slots: Arc::clone(self), address })
+        let seat = Arc::new(Seat::default());
+        rooms.seats.insert(ticket, Arc::clone(&seat));
+        self.report(rooms.count());
+        Some(Slot { slots: Arc::clone(self), ticket, address, seat })
+    }
+
+    /// Lets a ticket into a pool and ends the connection that gives way to it. False if there is no room.
+    fn settle(&self, rooms: &mut Rooms, ticket: u64, address: IpAddr, pool: PoolOf) -> bool {
+        match pool(rooms).admit(ticket, address) {
+            Admission::Entered => true,
+            Admission::Replaced(gone) => {
+                Rejected::NoRoom.count(self.transport);
+                if let Some(seat) = rooms.seats.remove(&gone) {
+                    seat.evicted.notify_one();
+                }
+                true
+            }
+            Admission::Refused => false,
+        }
+    }
+
+    /// Takes room for a connection whose address is proven, as TCP's are. The connection that gives way to it is ended.
+    #[must_use]
+    pub fn enter(self: &Arc<Self>, address: IpAddr) -> Option<Slot> {
+        let slot = self.take(address, |rooms| &mut rooms.unproven);
+        if slot.is_none() {
+            Rejected::NoRoom.count(self.transport);
+        }
+        slot
+    }
+
+    /// Takes room for a handshake whose address is only claimed, if few of these are under way. `None` asks for a proof.
+    #[must_use]
+    pub fn enter_unvalidated(self: &Arc<Self>, address: IpAddr) -> Option<Slot> {
+        self.take(address, |rooms| &mut rooms.unvalidated)
+    }
+}
+
+impl Slot {
+    /// Notes that the address is proven. False if there is no room for it.
+    #[must_use]
+    pub fn validate(&self) -> bool {
+        let mut rooms = self.slots.lock();
+        if !rooms.unvalidated.contains(self.ticket) {
+            return rooms.seats.contains_key(&self.ticket);
+        }
+        self.advance(&mut rooms, |rooms| &mut rooms.unvalidated, |rooms| &mut rooms.unproven)
+    }
+
+    /// Notes that the connection presented a good key. False if there is no room for it.
+    #[must_use]
+    pub fn prove(&self) -> bool {
+        if self.is_proven() {
+            return true;
+        }
+        let mut rooms = self.slots.lock();
+        let proven = rooms.unproven.contains(self.ticket)
+            && self.advance(&mut rooms, |rooms| &mut rooms.unproven, |rooms| &mut rooms.proven);
+        self.seat.proven.store(proven, Ordering::Relaxed);
+        proven
+    }
+
+    /// Moves to another pool. False if there is no room: then it keeps the room that it has.
+    fn advance(&self, rooms: &mut Rooms, from: PoolOf, to: PoolOf) -> bool {
+        let settled = self.slots.settle(rooms, self.ticket, self.address, to);
+        if settled {
+            from(rooms).leave(self.ticket);
+            self.slots.report(rooms.count());
+        } else {
+            Rejected::NoRoom.count(self.slots.transport);
+        }
+        settled
+    }
+
+    /// Whether the connection has presented a good key.
+    #[must_use]
+    pub fn is_proven(&self) -> bool {
+        self.seat.proven.load(Ordering::Relaxed)
+    }
+
+    /// Completes when another connection needs the room. The connection must end then.
+    pub async fn evicted(&self) {
+        self.seat.evicted.notified().await;
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        let mut taken = self.slots.lock();
-        taken.total = taken.total.saturating_sub(1);
-        self.slots.tell(taken.total);
-        if let Some(here) = taken.by_address.get_mut(&self.address) {
-            *here -= 1;
-            if *here == 0 {
-                taken.by_address.remove(&self.address);
-            }
+        let mut rooms = self.slots.lock();
+        let rooms = &mut *rooms;
+        rooms.seats.remove(&self.ticket);
+        for pool in [&mut rooms.unvalidated, &mut rooms.unproven, &mut rooms.proven] {
+            pool.leave(self.ticket);
         }
-    }
-}
-
-/// Whoever has one IPv6 address usually has all 2^64 of its network.
-fn group(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(v6) => {
-            let [a, b, c, d, ..] = v6.segments();
-            IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
-        }
-        v4 => v4,
+        self.slots.report(rooms.count());
     }
 }
 
@@ -92,27 +193,57 @@ fn group(address: IpAddr) -> IpAddr {
 mod tests {
     use super::*;
 
-    fn ip(text: &str) -> IpAddr {
-        text.parse().unwrap()
+    const SMALL: Bounds = Bounds { total: 2, per_address: 2 };
+
+    fn ip(last: u8) -> IpAddr {
+        IpAddr::from([10, 0, 0, last])
+    }
+
+    fn is_evicted(slot: &Slot) -> bool {
+        let mut evicted = std::pin::pin!(slot.evicted());
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        evicted.as_mut().poll(&mut context).is_ready()
     }
 
     #[test]
-    fn room_is_bounded_and_comes_back() {
-        let slots = Slots::new("test", 3, 2);
-        let first = slots.take(ip("10.0.0.1")).unwrap();
-        let _second = slots.take(ip("::ffff:10.0.0.1")).unwrap();
-        assert!(slots.take(ip("10.0.0.1")).is_none(), "two for one address");
-        let _third = slots.take(ip("10.0.0.2")).unwrap();
-        assert!(slots.take(ip("10.0.0.3")).is_none(), "three in all");
+    fn a_crowd_without_a_key_takes_nothing_from_who_presented_one() {
+        let slots = Slots::new("test", SMALL, SMALL);
+        let peer = slots.enter(ip(1)).unwrap();
+        assert!(peer.prove() && peer.is_proven());
+        let crowd: Vec<_> = (0..100).map(|n| slots.enter(ip(2 + n % 50)).unwrap()).collect();
+        assert_eq!(crowd.iter().filter(|slot| !is_evicted(slot)).count(), 2);
+        assert!(!is_evicted(&peer));
+        let newcomer = slots.enter(ip(1)).unwrap();
+        assert!(newcomer.prove() && !is_evicted(&newcomer));
+        let third = slots.enter(ip(1)).unwrap();
+        assert!(!third.prove() && !third.is_proven(), "two for one address");
+        drop(newcomer);
+        assert!(third.prove());
+    }
+
+    #[test]
+    fn who_was_pushed_out_proves_nothing_any_more() {
+        let slots = Slots::new("test", SMALL, Bounds { total: 1, per_address: 1 });
+        let (first, second) = (slots.enter(ip(1)).unwrap(), slots.enter(ip(2)).unwrap());
+        assert!(is_evicted(&first) && !first.prove() && !first.validate());
+        assert!(second.validate() && second.prove());
         drop(first);
-        assert!(slots.take(ip("10.0.0.1")).is_some());
+        assert_eq!(slots.lock().count(), 1);
+        drop(second);
+        let rooms = slots.lock();
+        assert_eq!((rooms.count(), rooms.seats.len()), (0, 0));
     }
 
     #[test]
-    fn one_ipv6_network_is_one_address() {
-        let slots = Slots::new("test", 1024, 1);
-        let _first = slots.take(ip("2001:db8::1")).unwrap();
-        assert!(slots.take(ip("2001:db8::2:3")).is_none());
-        assert!(slots.take(ip("2001:db8:0:1::1")).is_some());
+    fn claimed_addresses_are_few_and_take_no_room_of_others() {
+        let slots = Slots::new("test", SMALL, SMALL);
+        let claims: Vec<_> = (0..70).filter_map(|_| slots.enter_unvalidated(ip(1))).collect();
+        assert_eq!(claims.len(), UNVALIDATED.per_address);
+        let others: Vec<_> = (2..70).filter_map(|n| slots.enter_unvalidated(ip(n))).collect();
+        assert_eq!(claims.len() + others.len(), UNVALIDATED.total);
+        // The peer whose address was claimed proves it, and gets in twice.
+        let peers = [slots.enter(ip(1)).unwrap(), slots.enter(ip(1)).unwrap()];
+        assert!(peers.iter().all(Slot::prove));
+        assert!(others[0].validate() && slots.enter_unvalidated(ip(80)).is_some());
     }
 }

@@ -1,4 +1,4 @@
-//! How long a certificate holds.
+//! How long a certificate holds, and whose it is.
 
 use antiphon_kernel::time::Timestamp;
 
@@ -43,6 +43,13 @@ impl Validity {
             _ => Standing::Holds,
         }
     }
+}
+
+/// Whether a certificate in DER form is an authority's (CA:TRUE). Clients refuse it from a server.
+#[must_use]
+pub fn is_authority(der: &[u8]) -> bool {
+    let Ok((_, certificate)) = x509_parser::parse_x509_certificate(der) else { return false };
+    certificate.is_ca()
 }
 
 #[cfg(test)]

@@ -5,22 +5,30 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use antiphon_transport_common::{Certificate, Rejected, Slots, WireBytes};
+use antiphon_transport_common::{Certificate, Rejected, Slot, Slots, WireBytes};
 use axum::Router;
+use axum::http::StatusCode;
+use axum::http::header::{CONNECTION, UPGRADE};
+use axum::response::{IntoResponse as _, Response};
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 use tower::ServiceExt;
 
 use crate::counted_io::CountedIo;
 use crate::guarded_io::{Activity, GuardedIo};
 use crate::limits::Limits;
+use crate::routes::refuse;
 
 /// Room in memory for a request's head, and for pieces of its body.
 const MAX_BUFFER: usize = 64 * 1024;
@@ -40,7 +48,7 @@ pub(crate) struct Door {
 
 /// Lets connections in until `closing`; returns those that are left.
 pub(crate) async fn run(listener: TcpListener, door: Door) -> JoinSet<()> {
-    let slots = Slots::new(door.name, door.limits.connections, door.limits.per_address);
+    let slots = Slots::new(door.name, door.limits.proven, door.limits.unproven);
     let mut closing = door.closing.clone();
     let mut connections = JoinSet::new();
     let mut check = tokio::time::interval(door.limits.certificate_check.max(Duration::from_millis(1)));
@@ -62,13 +70,9 @@ pub(crate) async fn run(listener: TcpListener, door: Door) -> JoinSet<()> {
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, from)) => match slots.take(from.ip()) {
+            Ok((stream, from)) => match slots.enter(from.ip()) {
                 Some(slot) => {
-                    let door = door.clone();
-                    connections.spawn(async move {
-                        serve(stream, from, door).await;
-                        drop(slot);
-                    });
+                    connections.spawn(visit(stream, from, Arc::new(slot), door.clone()));
                 }
                 None => tracing::debug!(%from, "closed at once: no room for another connection"),
             },
@@ -100,18 +104,33 @@ fn is_the_clients(error: &std::io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
 
-async fn serve(stream: TcpStream, from: SocketAddr, mut door: Door) {
+/// One connection, for as long as it keeps its room.
+async fn visit(stream: TcpStream, from: SocketAddr, slot: Arc<Slot>, door: Door) {
+    tokio::select! {
+        () = slot.evicted() => tracing::debug!(%from, "closed: another connection needed its room"),
+        () = serve(stream, from, &slot, door) => {}
+    }
+}
+
+async fn serve(stream: TcpStream, from: SocketAddr, slot: &Arc<Slot>, mut door: Door) {
     // Answers are written whole: waiting to fill a packet only delays them.
     let _ = stream.set_nodelay(true);
-    let stream = CountedIo::new(stream, door.sent.clone());
-    let Some(tls) = door.tls.clone() else { return http(stream, from, door).await };
-    let handshake = timeout(door.limits.header, TlsAcceptor::from(tls.current()).accept(stream));
-    let shaken = tokio::select! {
-        () = closed(&mut door.closing) => return,
-        shaken = handshake => shaken,
+    let Some(tls) = door.tls.clone() else {
+        return http(CountedIo::new(stream, door.sent.clone()), from, slot, door).await;
     };
-    match shaken {
-        Ok(Ok(stream)) => http(stream, from, door).await,
+    let opening = timeout(door.limits.header, open(stream, tls.current(), door.sent.clone()));
+    let opened = tokio::select! {
+        () = closed(&mut door.closing) => return,
+        opened = opening => opened,
+    };
+    match opened {
+        Ok(Ok(Opened::Tls(stream))) => http(*stream, from, slot, door).await,
+        Ok(Ok(Opened::Plain(stream))) => {
+            Rejected::Tls.count(door.name);
+            tracing::debug!(%from, "plain HTTP on the port of TLS");
+            door.router = Router::new().fallback(wants_tls);
+            http(stream, from, slot, door).await;
+        }
         Ok(Err(error)) => {
             Rejected::Tls.count(door.name);
             tracing::debug!(%from, %error, "no TLS session");
@@ -123,17 +142,43 @@ async fn serve(stream: TcpStream, from: SocketAddr, mut door: Door) {
     }
 }
 
-async fn http<T: AsyncRead + AsyncWrite + Unpin>(stream: T, from: SocketAddr, mut door: Door) {
-    let activity = Arc::new(Activity::default());
+/// What came to a port of TLS.
+enum Opened {
+    Tls(Box<TlsStream<CountedIo<TcpStream>>>),
+    Plain(CountedIo<TcpStream>),
+}
+
+async fn open(stream: TcpStream, config: Arc<ServerConfig>, sent: WireBytes) -> std::io::Result<Opened> {
+    let mut first = [0];
+    let read = stream.peek(&mut first).await?;
+    let stream = CountedIo::new(stream, sent);
+    // A TLS session begins with byte 22. A request begins with its method, in capitals.
+    if read == 1 && first[0].is_ascii_uppercase() {
+        return Ok(Opened::Plain(stream));
+    }
+    Ok(Opened::Tls(Box::new(TlsAcceptor::from(config).accept(stream).await?)))
+}
+
+/// Without it the client would see a broken TLS session, or noise.
+async fn wants_tls() -> Response {
+    let headers = [(UPGRADE, "TLS/1.2, HTTP/1.1"), (CONNECTION, "upgrade, close")];
+    let fault =
+        refuse(StatusCode::UPGRADE_REQUIRED, "this port speaks TLS, and got plain HTTP", "begin the URL with https://");
+    (headers, fault).into_response()
+}
+
+async fn http<T: AsyncRead + AsyncWrite + Unpin>(stream: T, from: SocketAddr, slot: &Arc<Slot>, mut door: Door) {
+    let activity = Arc::new(Activity::new(Arc::clone(slot)));
     let io = TokioIo::new(GuardedIo::new(stream, Arc::clone(&activity), &door.limits));
-    let router = door.router.clone();
-    let service = service_fn(move |request| {
+    let (router, slot) = (door.router.clone(), Arc::clone(slot));
+    let service = service_fn(move |mut request: Request<Incoming>| {
         activity.begin();
+        // Whoever checks the key says so to the connection.
+        request.extensions_mut().insert(Arc::clone(&slot));
         let (activity, router) = (Arc::clone(&activity), router.clone());
         async move {
             let response = router.oneshot(request).await;
-            activity.end();
-            response
+            response.map(|response| response.map(|body| activity.watch(body)))
         }
     });
     // To hyper the wait for a request is part of its head; the head itself is timed by `GuardedIo`.

@@ -20,6 +20,7 @@ use crate::FRAME_CONTENT_TYPE;
 use crate::client_body::{Answers, read_capped, read_frame};
 use crate::endpoint::Endpoint;
 use crate::errors::{from_reqwest, from_status};
+use crate::media::is_type;
 use crate::resolver::LoopbackOnly;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -175,7 +176,7 @@ impl HttpsLink {
         // A refusal of a malformed question is an answer too, and comes as a frame.
         let answered = match response.status() {
             StatusCode::OK => true,
-            StatusCode::BAD_REQUEST => is_type(&response, FRAME_CONTENT_TYPE),
+            StatusCode::BAD_REQUEST => is_type(response.headers(), FRAME_CONTENT_TYPE),
             _ => false,
         };
         if !answered {
@@ -230,13 +231,8 @@ fn reply(frame: &Bytes) -> Result<FetchReply, TransportError> {
     }
 }
 
-fn is_type(response: &Response, expected: &str) -> bool {
-    let value = response.headers().get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
-    value.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(expected)
-}
-
 fn expect_type(response: &Response, expected: &str) -> Result<(), TransportError> {
-    if is_type(response, expected) {
+    if is_type(response.headers(), expected) {
         return Ok(());
     }
     Err(failure(ErrorCategory::Unexpected, format!("the answer's content type is not {expected}")))

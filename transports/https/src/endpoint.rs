@@ -78,6 +78,10 @@ mod tests {
             Endpoint::parse("https://a.example/behind", false).unwrap().route("/x"),
             "https://a.example/behind/x"
         );
+        assert_eq!(
+            Endpoint::parse("https://BÜCHER.example:7443", false).unwrap().route("/x"),
+            "https://xn--bcher-kva.example:7443/x"
+        );
         for good in ["http://127.0.0.1:80", "http://localhost:1", "http://[::1]:5", "http://127.9.9.9"] {
             assert!(Endpoint::parse(good, true).unwrap().is_plaintext(), "{good}");
             assert_eq!(Endpoint::parse(good, false).unwrap_err().category(), ErrorCategory::Configuration);

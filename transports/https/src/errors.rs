@@ -21,10 +21,14 @@ fn category_of(error: &reqwest::Error) -> ErrorCategory {
     let mut found = None;
     walk(error, &mut |cause| {
         // The innermost cause is the most precise, except that nothing is more precise than TLS.
-        if found != Some(ErrorCategory::Tls) {
+        if !matches!(found, Some(ErrorCategory::Tls | ErrorCategory::Scheme)) {
             found = cause_category(cause).or(found);
         }
     });
+    // Later in a session such a byte is damage, or an attack.
+    if found == Some(ErrorCategory::Scheme) && !error.is_connect() {
+        found = Some(ErrorCategory::Tls);
+    }
     found.unwrap_or_else(|| {
         if error.is_timeout() {
             ErrorCategory::Timeout
@@ -39,8 +43,10 @@ fn category_of(error: &reqwest::Error) -> ErrorCategory {
 }
 
 fn cause_category(cause: &(dyn StdError + 'static)) -> Option<ErrorCategory> {
-    if cause.is::<rustls::Error>() {
-        return Some(ErrorCategory::Tls);
+    if let Some(tls) = cause.downcast_ref::<rustls::Error>() {
+        // The first byte is no record of TLS: something answers in clear, as a server of plain HTTP does.
+        let clear = matches!(tls, rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType));
+        return Some(if clear { ErrorCategory::Scheme } else { ErrorCategory::Tls });
     }
     if let Some(hyper) = cause.downcast_ref::<hyper::Error>() {
         return if hyper.is_incomplete_message() {
@@ -109,6 +115,7 @@ pub(crate) fn from_status(status: StatusCode) -> TransportError {
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => (ErrorCategory::Auth, "the key was not accepted"),
         StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => (ErrorCategory::Busy, "it has no room now"),
         StatusCode::INTERNAL_SERVER_ERROR => (ErrorCategory::PeerFault, "it reports a failure of its own"),
+        StatusCode::UPGRADE_REQUIRED => (ErrorCategory::Scheme, "it speaks TLS on this port"),
         _ if status.is_redirection() => (ErrorCategory::Redirect, "redirects are never followed"),
         _ => (ErrorCategory::Unexpected, "not how an Antiphon node answers"),
     };
@@ -124,6 +131,7 @@ mod tests {
         let of = |code: u16| from_status(StatusCode::from_u16(code).unwrap_or_default()).category();
         assert_eq!((of(401), of(403)), (ErrorCategory::Auth, ErrorCategory::Auth));
         assert_eq!((of(301), of(308)), (ErrorCategory::Redirect, ErrorCategory::Redirect));
+        assert_eq!(of(426), ErrorCategory::Scheme);
         assert_eq!((of(429), of(503)), (ErrorCategory::Busy, ErrorCategory::Busy));
         assert_eq!((of(404), of(502)), (ErrorCategory::Unexpected, ErrorCategory::Unexpected));
         assert_eq!(of(500), ErrorCategory::PeerFault);

@@ -1,5 +1,5 @@
-//! A connection that does not wait for ever. hyper knows one timeout for a request's head and for the idle time before
-//! it, and none for an answer that nobody takes; the two below are what is missing.
+//! A connection that does not wait indefinitely. hyper has one timeout for a request's head and for the idle time before
+//! it, the same for every client, and none for an answer that no client takes.
 
 use std::io;
 use std::pin::Pin;
@@ -8,6 +8,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use antiphon_transport_common::Slot;
+use axum::body::{Body, HttpBody};
+use bytes::Bytes;
+use hyper::body::{Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
@@ -16,23 +20,75 @@ use crate::limits::Limits;
 /// A reader slower than this, in bytes a second, is no reader.
 const MIN_RATE: u64 = 16 * 1024;
 
-/// What the connection and its requests tell each other; all in one task, so the order of memory is no matter.
-#[derive(Debug, Default)]
+/// What the connection and its requests share; all in one task, so the order of memory is no matter.
+#[derive(Debug)]
 pub(crate) struct Activity {
     requests: AtomicU64,
     answering: AtomicBool,
+    slot: Arc<Slot>,
 }
 
 impl Activity {
+    pub(crate) const fn new(slot: Arc<Slot>) -> Self {
+        Self { requests: AtomicU64::new(0), answering: AtomicBool::new(false), slot }
+    }
+
     /// A request's head is complete.
     pub(crate) fn begin(&self) {
         self.requests.fetch_add(1, Ordering::Relaxed);
         self.answering.store(true, Ordering::Relaxed);
     }
 
-    /// Its answer is decided.
-    pub(crate) fn end(&self) {
-        self.answering.store(false, Ordering::Relaxed);
+    /// Notes when the body of an answer is used up, or given up.
+    pub(crate) fn watch(self: &Arc<Self>, body: Body) -> Answer {
+        Answer { body, activity: Arc::clone(self) }
+    }
+}
+
+/// The body of an answer, until it is used up.
+pub(crate) struct Answer {
+    body: Body,
+    activity: Arc<Activity>,
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        self.activity.answering.store(false, Ordering::Relaxed);
+    }
+}
+
+impl HttpBody for Answer {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// What a client owes while no request is being answered.
+struct Due {
+    /// The number of requests before it.
+    before: u64,
+    /// Whether a head is under way; otherwise its first byte is due.
+    begun: bool,
+    at: Pin<Box<Sleep>>,
+}
+
+impl Due {
+    fn within(time: Duration, before: u64, begun: bool) -> Self {
+        Self { before, begun, at: Box::pin(sleep_until(Instant::now() + time)) }
     }
 }
 
@@ -40,9 +96,10 @@ pub(crate) struct GuardedIo<T> {
     inner: T,
     activity: Arc<Activity>,
     head: Duration,
+    idle: Duration,
     stall: Duration,
-    /// When the head under way must be complete, and the number of requests before it.
-    head_due: Option<(u64, Pin<Box<Sleep>>)>,
+    /// When something must come, and what.
+    due: Option<Due>,
     /// When what is being written must be taken.
     write_due: Option<Pin<Box<Sleep>>>,
 }
@@ -50,24 +107,29 @@ pub(crate) struct GuardedIo<T> {
 impl<T> GuardedIo<T> {
     pub(crate) fn new(inner: T, activity: Arc<Activity>, limits: &Limits) -> Self {
         // A new connection owes its first head at once.
-        let head_due = Some((0, Box::pin(sleep_until(Instant::now() + limits.header))));
-        Self { inner, activity, head: limits.header, stall: limits.write_stall, head_due, write_due: None }
+        let due = Some(Due::within(limits.header, 0, true));
+        let (head, idle, stall) = (limits.header, limits.unproven_idle, limits.write_stall);
+        Self { inner, activity, head, idle, stall, due, write_due: None }
     }
 
-    /// After bytes came or did not come: whether the head under way is late.
-    fn head_is_late(&mut self, cx: &mut Context<'_>, arrived: bool) -> bool {
-        let requests = self.activity.requests.load(Ordering::Relaxed);
+    /// After bytes came or did not come: whether the client is late.
+    fn is_late(&mut self, cx: &mut Context<'_>, arrived: bool) -> bool {
         if self.activity.answering.load(Ordering::Relaxed) {
-            self.head_due = None;
+            self.due = None;
             return false;
         }
-        if self.head_due.as_ref().is_some_and(|(before, _)| *before != requests) {
-            self.head_due = None;
-        }
-        if arrived && self.head_due.is_none() {
-            self.head_due = Some((requests, Box::pin(sleep_until(Instant::now() + self.head))));
-        }
-        self.head_due.as_mut().is_some_and(|(_, due)| due.as_mut().poll(cx).is_ready())
+        let requests = self.activity.requests.load(Ordering::Relaxed);
+        // An answer may still be on its way, for which the reader has its own time.
+        let writing = self.write_due.is_some();
+        let owed = self.due.take().filter(|due| due.before == requests && (due.begun || !arrived && !writing));
+        self.due = match owed {
+            Some(due) => Some(due),
+            None if arrived => Some(Due::within(self.head, requests, true)),
+            // A client that has presented a key may idle for as long as hyper lets it.
+            None if writing || self.activity.slot.is_proven() => None,
+            None => Some(Due::within(self.idle, requests, false)),
+        };
+        self.due.as_mut().is_some_and(|due| due.at.as_mut().poll(cx).is_ready())
     }
 
     fn after_write(&mut self, cx: &mut Context<'_>, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
@@ -104,8 +166,8 @@ impl<T: AsyncRead + Unpin> AsyncRead for GuardedIo<T> {
         if matches!(result, Poll::Ready(Err(_))) {
             return result;
         }
-        if self.head_is_late(cx, buf.filled().len() > before) {
-            return Poll::Ready(Err(timed_out("the request's head did not come in time")));
+        if self.is_late(cx, buf.filled().len() > before) {
+            return Poll::Ready(Err(timed_out("no request came in time")));
         }
         result
     }

@@ -19,13 +19,15 @@ mod errors;
 mod guarded_io;
 mod limits;
 mod listening;
+mod media;
 mod request_body;
 mod resolver;
 mod routes;
 mod server;
+mod site_guard;
 mod web;
 
-pub use antiphon_transport_common::{CertificateError, TlsFiles, WireBytes};
+pub use antiphon_transport_common::{Bounds, CertificateError, TlsFiles, WireBytes};
 pub use client::{HttpsOptions, HttpsTransport};
 pub use limits::Limits;
 pub use server::{HttpsServer, ServerError, ServerOptions};

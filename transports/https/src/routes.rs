@@ -1,6 +1,7 @@
 //! What is answered, and to whom. The key is checked before a body is read.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use antiphon_kernel::codec::{Message, decode, encode};
@@ -8,14 +9,14 @@ use antiphon_kernel::config::SharedKey;
 use antiphon_kernel::cursor::Seq;
 use antiphon_kernel::protocol::{Delivery, FetchReply, FetchRequest, MAX_WAIT, Refusal};
 use antiphon_kernel::service::{Page, Service};
-use antiphon_transport_common::Rejected;
+use antiphon_transport_common::{Rejected, Slot};
 use axum::Router;
 use axum::body::{Body, HttpBody as _};
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, Request, State};
-use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, WWW_AUTHENTICATE};
-use axum::http::{HeaderMap, StatusCode};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::http::header::{AUTHORIZATION, CONNECTION, CONTENT_TYPE, WWW_AUTHENTICATE};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
 use bytes::Bytes;
@@ -23,6 +24,8 @@ use futures_util::stream::{self, StreamExt as _};
 use serde::Deserialize;
 
 use crate::limits::Limits;
+use crate::media::is_type;
+use crate::site_guard::{self, Scope};
 use crate::{EVENTS_CONTENT_TYPE, FRAME_CONTENT_TYPE, HEAD_HEADER, NEXT_HEADER, TRANSPORT, request_body};
 
 const DEFAULT_PAGE: usize = 100;
@@ -36,9 +39,9 @@ struct Node {
     body: Duration,
 }
 
-pub(crate) fn router(service: Service, limits: &Limits) -> Router {
-    let node = Node { service, body_bytes: limits.body_bytes, body: limits.idle };
-    Router::new()
+pub(crate) fn router(service: Service, limits: &Limits, scope: Scope) -> Router {
+    let node = Node { service: service.clone(), body_bytes: limits.body_bytes, body: limits.idle };
+    let router = Router::new()
         .route("/v1/identity", get(identity))
         .route("/v1/events", get(events))
         .route("/v1/fetch", post(fetch))
@@ -50,10 +53,21 @@ pub(crate) fn router(service: Service, limits: &Limits) -> Router {
         .method_not_allowed_fallback(|| async {
             refuse(StatusCode::METHOD_NOT_ALLOWED, "this route has another method", "see docs/protocol.md")
         })
-        .with_state(node)
+        .with_state(node);
+    let guarded = move |request: Request, next: Next| {
+        let exempt = is_exempt(&service, scope, request.headers());
+        async move { if exempt { next.run(request).await } else { site_guard::check(scope, request, next).await } }
+    };
+    router.layer(from_fn(guarded))
 }
 
-fn refuse(status: StatusCode, error: &str, hint: &str) -> Response {
+/// Whether no page of another site can have sent the request: it has the key, or needs one and meets TLS besides.
+fn is_exempt(service: &Service, scope: Scope, headers: &HeaderMap) -> bool {
+    let keyed = !service.authorises(None);
+    keyed && (!scope.plain || service.authorises(bearer(headers)))
+}
+
+pub(crate) fn refuse(status: StatusCode, error: &str, hint: &str) -> Response {
     (status, Json(serde_json::json!({ "error": error, "hint": hint }))).into_response()
 }
 
@@ -64,6 +78,9 @@ async fn guard(State(node): State<Node>, request: Request, next: Next) -> Respon
     let presented = bearer(request.headers());
     if !node.service.authorises(presented) {
         return unauthorised();
+    }
+    if request.extensions().get::<Arc<Slot>>().is_some_and(|slot| !slot.prove()) {
+        return no_room();
     }
     // What is no key was let in because none is needed.
     let presented = presented.and_then(|key| SharedKey::new(std::str::from_utf8(key).ok()?).ok());
@@ -91,7 +108,18 @@ fn unauthorised() -> Response {
         "the shared key is missing or wrong",
         "send it as `Authorization: Bearer <key>`; both nodes need the same key",
     );
-    response.headers_mut().insert(WWW_AUTHENTICATE, axum::http::HeaderValue::from_static("Bearer"));
+    response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    last(response)
+}
+
+fn no_room() -> Response {
+    let error = "as many connections are open as this node serves";
+    last(refuse(StatusCode::SERVICE_UNAVAILABLE, error, "try again later, and keep fewer connections open"))
+}
+
+/// An answer after which the connection closes.
+fn last(mut response: Response) -> Response {
+    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     response
 }
 
@@ -164,8 +192,13 @@ fn internal(error: &dyn std::fmt::Display) -> Response {
     refuse(StatusCode::INTERNAL_SERVER_ERROR, "the log could not be read", "look at this node's own log")
 }
 
-/// Reads one frame of a peer's.
+/// Reads one frame of a peer's. A page of another site cannot send its content type without asking first.
 async fn message(node: &Node, request: Request) -> Result<Option<Message>, Response> {
+    if !is_type(request.headers(), FRAME_CONTENT_TYPE) {
+        Rejected::Malformed.count(TRANSPORT);
+        let error = format!("the content type is not {FRAME_CONTENT_TYPE}");
+        return Err(refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, &error, "send one frame; see docs/protocol.md"));
+    }
     match request_body::read(request.into_body(), node.body_bytes, node.body, node.service.budget()).await {
         Ok((body, _room)) => Ok(decode(&body).ok()),
         Err(StatusCode::SERVICE_UNAVAILABLE) => {

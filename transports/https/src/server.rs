@@ -11,6 +11,7 @@ use crate::TRANSPORT;
 use crate::limits::Limits;
 use crate::listening::Listening;
 use crate::routes::router;
+use crate::site_guard::Scope;
 
 /// Where and how to answer.
 #[derive(Debug, Clone)]
@@ -84,7 +85,7 @@ impl HttpsServer {
             return Err(ServerError::OpenBeyondLoopback { addr });
         }
         let tls = tls.map(|files| Certificate::load(files, b"http/1.1")).transpose()?.map(Arc::new);
-        let router = router(service.clone(), &limits);
+        let router = router(service.clone(), &limits, Scope::of(addr, tls.is_none()));
         let listening = Listening::start(TRANSPORT, addr, router, tls.clone(), limits, move || service.close()).await;
         let listening = listening.map_err(|source| ServerError::Listen { addr, source })?;
         Ok(Self { listening, tls })

@@ -3,13 +3,16 @@
 use std::net::SocketAddr;
 
 use axum::Router;
+use axum::middleware::from_fn;
 
 use crate::limits::Limits;
 use crate::listening::Listening;
 use crate::server::ServerError;
+use crate::site_guard::{self, Scope};
 
 /// A plain HTTP server with the bounds of [`crate::HttpsServer`] around a router of the caller's: slow heads, slow readers and
-/// crowds are turned away as there. It has neither TLS nor key: keep it on loopback, or behind what has.
+/// crowds are turned away as there, and so are pages of other sites. It has neither TLS nor key: keep it on loopback, or behind
+/// what has. No connection presents a key, so all have the bounds [`Limits::unproven`].
 #[derive(Debug)]
 pub struct WebServer(Listening);
 
@@ -25,6 +28,8 @@ impl WebServer {
         limits: Limits,
         on_close: impl FnOnce() + Send + 'static,
     ) -> Result<Self, ServerError> {
+        let scope = Scope::of(addr, true);
+        let router = router.layer(from_fn(move |request, next| site_guard::check(scope, request, next)));
         let started = Listening::start(name, addr, router, None, limits, on_close).await;
         started.map(Self).map_err(|source| ServerError::Listen { addr, source })
     }

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use antiphon_kernel::health::ErrorCategory;
 use antiphon_kernel::transport::TransportError;
 use antiphon_transport_common::{configuration, failure};
+use url::Host;
 
 /// Where a peer answers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,16 +32,20 @@ impl Endpoint {
         }
         let (host, port) = rest.rsplit_once(':').ok_or_else(|| bad("has no port"))?;
         let port = port.parse().ok().filter(|&port| port != 0).ok_or_else(|| bad("has a port that is none"))?;
-        let host = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
-            Some(v6) if v6.parse::<std::net::Ipv6Addr>().is_ok() => v6,
-            Some(_) => return Err(bad("has an address that is none")),
-            None if host.contains(':') => return Err(bad("has an IPv6 address without brackets")),
-            None => host,
+        if host.contains(':') && !host.starts_with('[') {
+            return Err(bad("has an IPv6 address without brackets"));
+        }
+        // As the other transport reads it: a name in any script becomes the one that name servers and certificates hold.
+        let host = match Host::parse(host) {
+            Ok(Host::Domain(name)) => name,
+            Ok(Host::Ipv4(address)) => address.to_string(),
+            Ok(Host::Ipv6(address)) => address.to_string(),
+            Err(_) => return Err(bad("has a host that is none")),
         };
-        if rustls::pki_types::ServerName::try_from(host).is_err() {
+        if rustls::pki_types::ServerName::try_from(host.as_str()).is_err() {
             return Err(bad("has a host that no certificate could name"));
         }
-        Ok(Self { host: host.to_owned(), port })
+        Ok(Self { host, port })
     }
 
     /// What its certificate must hold for.
@@ -71,6 +76,8 @@ mod tests {
             ("quic://alpha.example:7443", "alpha.example", 7443),
             ("quic://127.0.0.1:1/", "127.0.0.1", 1),
             ("quic://[::1]:65535", "::1", 65535),
+            ("quic://BÜCHER.example:7443", "xn--bcher-kva.example", 7443),
+            ("quic://[0:0::1]:5", "::1", 5),
         ] {
             assert_eq!(Endpoint::parse(text).unwrap(), Endpoint { host: host.into(), port });
         }

@@ -24,7 +24,7 @@ mod session;
 mod socket;
 mod tuning;
 
-pub use antiphon_transport_common::{CertificateError, TlsFiles, WireBytes};
+pub use antiphon_transport_common::{Bounds, CertificateError, TlsFiles, WireBytes};
 pub use client::{QuicOptions, QuicTransport};
 pub use limits::Limits;
 pub use server::{QuicServer, QuicServerOptions, ServerError};

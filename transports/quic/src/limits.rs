@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use antiphon_transport_common::Bounds;
+
 /// Bounds of a [`crate::QuicServer`]. The defaults are the published ones.
 ///
 /// Beside these, a connection has 16 streams for questions and 256 KiB of unread questions, and the server keeps at
@@ -9,10 +11,11 @@ use std::time::Duration;
 /// stay within the memory budget of the service: see [`antiphon_kernel::budget`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
-    /// Connections in all; further ones are refused.
-    pub connections: usize,
-    /// Connections from one address; an IPv6 network of 64 bits counts as one.
-    pub per_address: usize,
+    /// Connections that have presented a good key.
+    pub proven: Bounds,
+    /// Connections that have proved their address only. Further ones close the oldest of the address that has most. Beside
+    /// these 8 handshakes are let in without such a proof, 2 of one address; all others are sent a Retry.
+    pub unproven: Bounds,
     /// The longest a handshake may take, and then the hello.
     pub header: Duration,
     /// The longest a question may take from the first byte of its stream.
@@ -23,21 +26,18 @@ pub struct Limits {
     pub certificate_check: Duration,
     /// How long a graceful stop waits for answers that are on their way.
     pub shutdown: Duration,
-    /// With more handshakes under way than this, a source must prove its address first (QUIC's Retry).
-    pub retry_above: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            connections: 1024,
-            per_address: 64,
+            proven: Bounds { total: 1024, per_address: 64 },
+            unproven: Bounds { total: 128, per_address: 16 },
             header: Duration::from_secs(10),
             idle: Duration::from_secs(30),
             write_stall: Duration::from_secs(30),
             certificate_check: Duration::from_secs(60),
             shutdown: Duration::from_secs(5),
-            retry_above: 64,
         }
     }
 }

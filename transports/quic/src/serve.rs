@@ -1,7 +1,6 @@
 //! One connection of a peer's: its hello, its control stream, its questions.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use antiphon_kernel::codec::Message;
@@ -11,7 +10,7 @@ use antiphon_kernel::ids::CortexId;
 use antiphon_kernel::protocol::{FetchReply, FetchRequest, Hello, MAX_RUN_BYTES, PROTOCOL_MAX, PROTOCOL_MIN, Refusal};
 use antiphon_kernel::service::Service;
 use antiphon_kernel::transport::TransportError;
-use antiphon_transport_common::{Frames, Rejected, failure};
+use antiphon_transport_common::{Frames, Rejected, Slot, failure};
 use bytes::Bytes;
 use quinn::{Connection, RecvStream, SendStream};
 use tokio::sync::watch;
@@ -29,22 +28,6 @@ const MAX_QUESTION: usize = 128 * 1024;
 /// What must not wait behind bulk data goes first.
 const CONTROL_PRIORITY: i32 = 1;
 
-/// Counts a connection among those that have not proved themselves, until dropped.
-pub(crate) struct Shaking(Arc<AtomicUsize>);
-
-impl Shaking {
-    pub(crate) fn new(count: &Arc<AtomicUsize>) -> Self {
-        count.fetch_add(1, Ordering::Relaxed);
-        Self(Arc::clone(count))
-    }
-}
-
-impl Drop for Shaking {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 /// Completes when the server closes, or is gone.
 pub(crate) async fn closed(closing: &mut watch::Receiver<bool>) {
     // The guard that `wait_for` brings must not live on into another await.
@@ -55,7 +38,7 @@ pub(crate) struct Visit {
     pub(crate) service: Service,
     pub(crate) limits: Arc<Limits>,
     pub(crate) closing: watch::Receiver<bool>,
-    pub(crate) shaking: Shaking,
+    pub(crate) slot: Slot,
     pub(crate) sent: Sent,
 }
 
@@ -63,19 +46,31 @@ impl Visit {
     pub(crate) async fn run(mut self, incoming: quinn::Incoming) -> Result<(), TransportError> {
         let late = |_| failure(ErrorCategory::Timeout, "no hello in time");
         let mut closing = self.closing.clone();
-        let greeted = async {
+        let handshake = async {
             let connection = incoming.accept().map_err(|e| from_connection(&e))?;
             let connection = timeout(self.limits.header, connection).await.map_err(late)?;
-            let connection = connection.map_err(|e| from_connection(&e))?;
-            let counting = self.sent.count(&connection);
-            let greeting = timeout(self.limits.header, self.greet(&connection)).await.map_err(late)?;
-            Ok::<_, TransportError>((connection, counting, greeting?))
+            connection.map_err(|e| from_connection(&e))
         };
-        let (connection, _counting, Greeted { control, told, from, key }) = tokio::select! {
+        let connection = tokio::select! {
+            connection = handshake => connection.inspect_err(count)?,
+            () = closed(&mut closing) => return Ok(()),
+            () = self.slot.evicted() => return Err(crowded_out()),
+        };
+        let _counting = self.sent.count(&connection);
+        // Whoever finished the handshake got our packets at its address.
+        if !self.slot.validate() {
+            connection.close(codes::BUSY, b"");
+            return Err(crowded_out());
+        }
+        let greeted = async { timeout(self.limits.header, self.greet(&connection)).await.map_err(late)? };
+        let Greeted { control, told, from, key } = tokio::select! {
             greeted = greeted => greeted.inspect_err(count)?,
             () = closed(&mut closing) => return Ok(()),
+            () = self.slot.evicted() => {
+                connection.close(codes::BUSY, b"");
+                return Err(crowded_out());
+            }
         };
-        drop(self.shaking);
         let peer = Peer { service: self.service, limits: self.limits, from };
         let mut questions = JoinSet::new();
         let mut code = None;
@@ -85,6 +80,10 @@ impl Visit {
             () = peer.locked_out(&key) => {
                 code = Some(codes::KEY);
                 Ok(())
+            }
+            () = self.slot.evicted() => {
+                code = Some(codes::BUSY);
+                Err(crowded_out())
             }
             () = closed(&mut self.closing) => {
                 // The door gives all connections together their time.
@@ -121,7 +120,11 @@ impl Visit {
                 return Err(error);
             }
         };
-        let code = if refusal == Refusal::Key { codes::KEY } else { codes::PROTOCOL };
+        let code = match refusal {
+            Refusal::Key => codes::KEY,
+            Refusal::Busy => codes::BUSY,
+            _ => codes::PROTOCOL,
+        };
         let detail = format!("the hello was refused: {refusal}");
         let reply = FetchReply::Refused(refusal);
         Rejected::count_reply(TRANSPORT, &reply);
@@ -136,8 +139,15 @@ impl Visit {
         if hello.protocol_min > PROTOCOL_MAX || hello.protocol_max < PROTOCOL_MIN {
             return Some(Refusal::Protocol { min: PROTOCOL_MIN, max: PROTOCOL_MAX });
         }
-        (!self.service.authorises(presented(&hello.key))).then_some(Refusal::Key)
+        if !self.service.authorises(presented(&hello.key)) {
+            return Some(Refusal::Key);
+        }
+        (!self.slot.prove()).then_some(Refusal::Busy)
     }
+}
+
+fn crowded_out() -> TransportError {
+    failure(ErrorCategory::Busy, "another connection needed its room")
 }
 
 /// What a hello brings.

@@ -3,7 +3,6 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use antiphon_kernel::config::SharedKey;
 use antiphon_kernel::service::Service;
@@ -101,7 +100,6 @@ impl QuicServer {
             service: service.clone(),
             certificate: Arc::clone(&certificate),
             limits: Arc::new(limits),
-            shaking: Arc::default(),
             closing: watched,
             sent: Sent::default(),
         };
@@ -164,8 +162,6 @@ struct Door {
     service: Service,
     certificate: Arc<Certificate>,
     limits: Arc<Limits>,
-    /// Connections that have not proved themselves yet.
-    shaking: Arc<AtomicUsize>,
     closing: watch::Receiver<bool>,
     sent: Sent,
 }
@@ -173,7 +169,7 @@ struct Door {
 impl Door {
     /// Lets connections in until the server closes; then gives those that are left their time.
     async fn run(self) {
-        let slots = Slots::new(TRANSPORT, self.limits.connections, self.limits.per_address);
+        let slots = Slots::new(TRANSPORT, self.limits.proven, self.limits.unproven);
         let mut closing = self.closing.clone();
         let mut connections = JoinSet::new();
         let mut check = tokio::time::interval(self.limits.certificate_check.max(std::time::Duration::from_millis(1)));
@@ -202,14 +198,19 @@ impl Door {
 
     fn admit(&self, incoming: Incoming, slots: &Arc<Slots>, connections: &mut JoinSet<()>) {
         let from = incoming.remote_address();
-        // Under load an address must prove itself before anything is spent on it: it may be somebody else's.
-        let crowded = self.shaking.load(Ordering::Relaxed) >= self.limits.retry_above;
-        if crowded && incoming.may_retry() && !incoming.remote_address_validated() {
-            // It may be retried: that was asked above.
-            let _ = incoming.retry();
-            return;
-        }
-        let Some(slot) = slots.take(from.ip()) else {
+        let slot = if incoming.remote_address_validated() {
+            slots.enter(from.ip())
+        } else {
+            // Anyone can write any address on a packet: what is only claimed must not take the room of who has it.
+            let slot = slots.enter_unvalidated(from.ip());
+            if slot.is_none() && incoming.may_retry() {
+                // It may be retried: that was asked above.
+                let _ = incoming.retry();
+                return;
+            }
+            slot
+        };
+        let Some(slot) = slot else {
             tracing::debug!(%from, "refused: no room for another connection");
             incoming.refuse();
             return;
@@ -218,14 +219,13 @@ impl Door {
             service: self.service.clone(),
             limits: Arc::clone(&self.limits),
             closing: self.closing.clone(),
-            shaking: serve::Shaking::new(&self.shaking),
+            slot,
             sent: self.sent.clone(),
         };
         connections.spawn(async move {
             if let Err(error) = visit.run(incoming).await {
                 tracing::debug!(%from, %error, "a connection ended early");
             }
-            drop(slot);
         });
     }
 

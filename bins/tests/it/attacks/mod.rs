@@ -1,4 +1,4 @@
-//! What a hostile member of a federation may try, against the real binary: bounded, on loopback.
+//! What hostile clients and members of a federation may try, against the real binary: bounded, on loopback.
 
 mod asker;
 mod bringers;
@@ -6,5 +6,7 @@ mod forger;
 mod frontier;
 mod memory;
 mod own_epochs;
+mod pages;
 mod receipts;
+mod slots;
 mod work;

@@ -3,14 +3,16 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use antiphon_https::Limits;
+use antiphon_https::{Bounds, Limits, WebServer};
 use antiphon_kernel::protocol::FetchReply;
+use axum::body::Body;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 use crate::certificates::Authority;
-use crate::harness::{KEY, PATIENCE, link_to, node_with, soon};
+use crate::harness::{FRAME, KEY, PATIENCE, link_to, node_with, soon};
+use crate::routes::client;
 
 fn short() -> Limits {
     let moment = Duration::from_millis(300);
@@ -43,7 +45,8 @@ async fn dribble(addr: SocketAddr, begin: &'static str) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn dribbling_heads_keep_nobody_out() {
-    let node = node_with(None, Limits { per_address: 60, ..short() }).await;
+    let unproven = Bounds { total: 100, per_address: 60 };
+    let node = node_with(None, Limits { unproven, ..short() }).await;
     node.append(1).await;
     let mut crowd = JoinSet::new();
     for begin in ["", "GET /", "POST /v1/fetch HTTP/1.1\r\nx: "].into_iter().cycle().take(45) {
@@ -62,15 +65,16 @@ async fn dribbling_heads_keep_nobody_out() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_head_must_come_in_time_as_well() {
     let node = node_with(None, short()).await;
-    let said = dribble(node.addr(), "GET /healthz HTTP/1.1\r\nhost: x\r\n\r\nGET /").await;
+    let said = dribble(node.addr(), "GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\nGET /").await;
     assert_eq!(said.matches("200 OK").count(), 1, "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dribbled_body_ends_the_request() {
     let node = node_with(None, short()).await;
-    let begin =
-        format!("POST /v1/fetch HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {KEY}\r\ncontent-length: 9999\r\n\r\n");
+    let begin = format!(
+        "POST /v1/fetch HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {KEY}\r\ncontent-type: {FRAME}\r\ncontent-length: 9999\r\n\r\n"
+    );
     let said = dribble(node.addr(), begin.leak()).await;
     assert!(said.starts_with("HTTP/1.1 408"), "{said}");
 }
@@ -104,32 +108,103 @@ async fn an_answer_that_nobody_takes_is_dropped() {
     .await;
 }
 
-async fn ask(addr: SocketAddr) -> Option<TcpStream> {
+/// A connection that asked once, and the status of the answer.
+async fn ask(addr: SocketAddr, request: &str) -> (TcpStream, Option<u16>) {
     let mut stream = TcpStream::connect(addr).await.unwrap();
-    let _ = stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n").await;
-    let read = soon(stream.read(&mut [0; 1024])).await.unwrap_or(0);
-    (read > 0).then_some(stream)
+    let status = again(&mut stream, request).await;
+    (stream, status)
 }
 
-async fn holds(limits: Limits, room: usize) {
-    let node = node_with(None, limits).await;
+async fn again(stream: &mut TcpStream, request: &str) -> Option<u16> {
+    let _ = stream.write_all(request.as_bytes()).await;
+    let mut answer = [0; 1024];
+    let read = soon(stream.read(&mut answer)).await.unwrap_or(0);
+    String::from_utf8_lossy(&answer[..read]).split(' ').nth(1)?.parse().ok()
+}
+
+const HEALTH: &str = "GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n";
+
+fn with_key() -> String {
+    format!("GET /v1/identity HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {KEY}\r\n\r\n")
+}
+
+/// Whether the server closed it.
+async fn is_closed(stream: &mut TcpStream) -> bool {
+    soon(stream.read(&mut [0; 16])).await.unwrap_or(0) == 0
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crowd_without_the_key_pushes_out_itself_alone() {
+    let unproven = Bounds { total: 4, per_address: 4 };
+    let node = node_with(None, Limits { unproven, ..Limits::default() }).await;
+    let (mut peer, status) = ask(node.addr(), &with_key()).await;
+    assert_eq!(status, Some(200));
+    let mut crowd = Vec::new();
+    for _ in 0..20 {
+        let (stream, status) = ask(node.addr(), HEALTH).await;
+        assert_eq!(status, Some(200), "the newest gets in");
+        crowd.push(stream);
+    }
+    for pushed_out in &mut crowd[..16] {
+        assert!(is_closed(pushed_out).await);
+    }
+    for inside in &mut crowd[16..] {
+        assert_eq!(again(inside, HEALTH).await, Some(200));
+    }
+    assert_eq!(again(&mut peer, &with_key()).await, Some(200), "it keeps its connection");
+    assert_eq!(ask(node.addr(), &with_key()).await.1, Some(200), "and gets another");
+}
+
+async fn holds(proven: Bounds, room: usize) {
+    let node = node_with(None, Limits { proven, ..Limits::default() }).await;
     let mut inside = Vec::new();
     for _ in 0..room {
-        inside.push(ask(node.addr()).await.expect("there is room"));
+        let (stream, status) = ask(node.addr(), &with_key()).await;
+        assert_eq!(status, Some(200), "there is room");
+        inside.push(stream);
     }
     for _ in 0..5 {
-        assert!(ask(node.addr()).await.is_none(), "there is no room");
+        let (mut stream, status) = ask(node.addr(), &with_key()).await;
+        assert_eq!(status, Some(503), "there is no room");
+        assert!(is_closed(&mut stream).await);
     }
+    assert_eq!(ask(node.addr(), HEALTH).await.1, Some(200), "the others have their own");
     inside.pop();
-    soon(async { while ask(node.addr()).await.is_none() {} }).await;
+    soon(async { while ask(node.addr(), &with_key()).await.1 != Some(200) {} }).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn connections_of_one_address_are_bounded() {
-    holds(Limits { per_address: 3, ..Limits::default() }, 3).await;
+async fn connections_with_the_key_are_bounded_for_an_address() {
+    holds(Bounds { total: 100, per_address: 3 }, 3).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn connections_are_bounded_in_all() {
-    holds(Limits { connections: 4, ..Limits::default() }, 4).await;
+async fn connections_with_the_key_are_bounded_in_all() {
+    holds(Bounds { total: 4, per_address: 100 }, 4).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_presented_the_key_may_idle_longer() {
+    let node = node_with(None, Limits { unproven_idle: Duration::from_millis(200), ..Limits::default() }).await;
+    let (mut peer, _) = ask(node.addr(), &with_key()).await;
+    let (mut stranger, status) = ask(node.addr(), HEALTH).await;
+    assert_eq!(status, Some(200));
+    assert!(is_closed(&mut stranger).await);
+    assert_eq!(again(&mut peer, &with_key()).await, Some(200));
+}
+
+/// A live page is no idle connection, however long it is open.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_comes_in_pieces_is_not_cut_for_being_idle() {
+    let limits = Limits { unproven_idle: Duration::from_millis(50), ..Limits::default() };
+    let piece = |n: u8| async move {
+        tokio::time::sleep(Duration::from_millis(40)).await;
+        (n < 10).then_some((Ok::<_, std::convert::Infallible>("piece "), n + 1))
+    };
+    let pieces = move || async move { Body::from_stream(futures_util::stream::unfold(0, piece)) };
+    let router = axum::Router::new().route("/", axum::routing::get(pieces));
+    let server = WebServer::start("test", "127.0.0.1:0".parse().unwrap(), router, limits, || ()).await.unwrap();
+    let url = format!("http://{}/", server.local_addr());
+    let said = soon(client().get(url).send()).await.unwrap().text().await.unwrap();
+    assert_eq!(said.matches("piece").count(), 10);
 }

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use antiphon_https::{Bounds, Limits};
 use antiphon_kernel::codec::{Message, encode};
 use antiphon_kernel::config::FederationMode;
 use antiphon_kernel::ids::CortexId;
@@ -11,7 +12,7 @@ use reqwest::Client;
 use reqwest::header::CONTENT_TYPE;
 use serde_json::{Value, json};
 
-use crate::harness::{FRAME, KEY, Node, node, question};
+use crate::harness::{FRAME, KEY, Node, node, node_with, question};
 use crate::routes::client;
 
 fn document() -> Value {
@@ -44,10 +45,11 @@ async fn ask(
     (method, path): (&str, &str),
     key: &str,
     body: impl Into<reqwest::Body>,
+    (name, value): (&str, &str),
 ) -> (String, u16) {
     let client: Client = client();
     let request = client.request(method.parse().unwrap(), node.url(path)).bearer_auth(key);
-    let response = request.header(CONTENT_TYPE, FRAME).body(body).send().await.unwrap();
+    let response = request.header(name, value).body(body).send().await.unwrap();
     let route = path.split('?').next().unwrap();
     let operation = &document["paths"][route][method.to_lowercase()];
     let id = operation["operationId"].as_str().unwrap_or_else(|| panic!("{method} {route} is not documented"));
@@ -76,6 +78,8 @@ async fn ask(
     }
     (id.to_owned(), status)
 }
+
+const FRAMED: (&str, &str) = ("content-type", FRAME);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_document_says_what_is_answered() {
@@ -106,10 +110,19 @@ async fn the_document_says_what_is_answered() {
         (("POST", "/v1/refresh"), KEY, long),
         (("POST", "/v1/refresh"), "wrong", frames.1.to_vec()),
     ] {
-        seen.push(ask(&document, &node, route, key, body).await);
+        seen.push(ask(&document, &node, route, key, body, FRAMED).await);
     }
     node.service.set_mode(FederationMode::Subscribe);
-    seen.push(ask(&document, &node, ("GET", "/v1/events"), KEY, Vec::new()).await);
+    seen.push(ask(&document, &node, ("GET", "/v1/events"), KEY, Vec::new(), FRAMED).await);
+    let full = node_with(None, Limits { proven: Bounds { total: 0, per_address: 0 }, ..Limits::default() }).await;
+    for route in [("GET", "/v1/identity"), ("GET", "/v1/events"), ("POST", "/v1/fetch"), ("POST", "/v1/refresh")] {
+        seen.push(ask(&document, &full, route, KEY, Vec::new(), FRAMED).await);
+        seen.push(ask(&document, &full, route, "", Vec::new(), ("origin", "http://evil.example")).await);
+    }
+    seen.push(ask(&document, &full, ("GET", "/healthz"), "", Vec::new(), ("host", "evil.example")).await);
+    for route in [("POST", "/v1/fetch"), ("POST", "/v1/refresh")] {
+        seen.push(ask(&document, &node, route, KEY, Vec::new(), (CONTENT_TYPE.as_str(), "text/plain")).await);
+    }
     // And nothing is promised that was not seen here, but for what takes a broken disk or half a minute.
     for (_, path) in document["paths"].as_object().unwrap() {
         for (_, operation) in path.as_object().unwrap() {

@@ -133,3 +133,67 @@ async fn a_question_that_is_too_large_is_not_kept() {
     assert_eq!(response.status(), StatusCode::PAYLOAD_TOO_LARGE);
     assert_eq!(get(&node, "/v1/identity").await.status(), StatusCode::OK);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_frame_must_say_that_it_is_one() {
+    let node = node().await;
+    let body = encode(&Message::Fetch(node.question(Duration::ZERO)));
+    let kinds = [None, Some("text/plain"), Some("application/x-www-form-urlencoded"), Some("application/octet-stream")];
+    for path in ["/v1/fetch", "/v1/refresh"] {
+        for kind in kinds {
+            let mut request = client().post(node.url(path)).bearer_auth(KEY).body(body.clone());
+            if let Some(kind) = kind {
+                request = request.header(CONTENT_TYPE, kind);
+            }
+            let response = request.send().await.unwrap();
+            assert_eq!(response.status(), StatusCode::UNSUPPORTED_MEDIA_TYPE, "{path} {kind:?}");
+            assert!(response.json::<Value>().await.unwrap()["error"].as_str().unwrap().contains(FRAME));
+        }
+    }
+    let kind = format!("{}; charset=binary", FRAME.to_uppercase());
+    let request = client().post(node.url("/v1/fetch")).bearer_auth(KEY).header(CONTENT_TYPE, kind).body(body);
+    assert_eq!(request.send().await.unwrap().status(), StatusCode::OK);
+}
+
+/// What a page of another site can make a browser send, with and without the name of its own host.
+const SITES: [[(&str, &str); 1]; 4] = [
+    [("host", "evil.example")],
+    [("origin", "http://evil.example")],
+    [("origin", "null")],
+    [("sec-fetch-site", "cross-site")],
+];
+
+async fn statuses(node: &Node, key: Option<&str>) -> Vec<StatusCode> {
+    let mut seen = Vec::new();
+    for site in SITES {
+        for path in ["/healthz", "/v1/identity", "/v1/events", "/nowhere"] {
+            let mut request = client().get(node.url(path)).header(site[0].0, site[0].1);
+            if let Some(key) = key {
+                request = request.bearer_auth(key);
+            }
+            seen.push(request.send().await.unwrap().status());
+        }
+    }
+    seen
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_of_another_site_gets_nothing_from_a_plain_or_an_open_listener() {
+    let node = node().await;
+    assert!(statuses(&node, None).await.iter().all(|status| *status == StatusCode::FORBIDDEN), "plain, with a key");
+    assert!(statuses(&node, Some("wrong")).await.iter().all(|status| *status == StatusCode::FORBIDDEN));
+    // A page does not have the key: behind a reverse proxy a peer may well come by another name.
+    let seen = statuses(&node, Some(KEY)).await;
+    assert!(!seen.contains(&StatusCode::FORBIDDEN) && seen.contains(&StatusCode::OK), "{seen:?}");
+    node.service.set_keys(&[]);
+    for key in [None, Some(KEY)] {
+        let seen = statuses(&node, key).await;
+        assert!(seen.iter().all(|status| *status == StatusCode::FORBIDDEN), "open: {seen:?}");
+    }
+    let open = client().get(node.url("/v1/identity")).header("sec-fetch-site", "none").send().await.unwrap();
+    assert_eq!(open.status(), StatusCode::OK);
+    // A simple request needs no permission of a browser's, so its content type must not be one.
+    let body = encode(&Message::Fetch(node.question(Duration::ZERO)));
+    let simple = client().post(node.url("/v1/fetch")).header(CONTENT_TYPE, "text/plain").body(body);
+    assert_eq!(simple.send().await.unwrap().status(), StatusCode::UNSUPPORTED_MEDIA_TYPE);
+}

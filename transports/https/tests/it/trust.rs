@@ -15,7 +15,7 @@ use reqwest::StatusCode;
 use crate::certificates::Authority;
 use crate::fakes::Fake;
 use crate::harness::{
-    KEY, PATIENCE, fails, key, link_to, node, node_with, own, peer, question, service, soon, transport,
+    FRAME, KEY, PATIENCE, fails, key, link_to, node, node_with, own, peer, question, service, soon, transport,
 };
 use crate::routes::client;
 
@@ -53,7 +53,23 @@ async fn a_certificate_of_another_name_is_refused() {
 async fn a_server_without_tls_is_not_spoken_to() {
     let node = node().await;
     let link = transport(key()).link(&peer(format!("https://{}", node.addr()), None), &own()).unwrap();
-    fails(link.identify(PATIENCE).await, ErrorCategory::Tls);
+    fails(link.identify(PATIENCE).await, ErrorCategory::Scheme);
+}
+
+/// The key goes in clear before anything is answered, so this is for one machine only; the answer says what is wrong.
+#[tokio::test(flavor = "multi_thread")]
+async fn plain_http_on_the_port_of_tls_is_told_so() {
+    let authority = Authority::new();
+    let node = node_with(Some(authority.issue("127.0.0.1")), Limits::default()).await;
+    fails(link_to(node.addr()).identify(PATIENCE).await, ErrorCategory::Scheme);
+    fails(link_to(node.addr()).fetch(&question(Duration::ZERO), PATIENCE).await, ErrorCategory::Scheme);
+    let response = client().get(node.url("/v1/identity")).bearer_auth(KEY).send().await.unwrap();
+    assert_eq!(response.status(), StatusCode::UPGRADE_REQUIRED);
+    let said = response.text().await.unwrap();
+    assert!(said.contains("https://") && !said.contains(KEY), "{said}");
+    // Those who speak TLS are served as before.
+    let link = transport(key()).link(&peer(format!("https://{}", node.addr()), Some(&authority.ca())), &own()).unwrap();
+    link.identify(PATIENCE).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -169,7 +185,8 @@ async fn a_key_that_is_taken_out_ends_what_was_asked_with_it() {
     let parked_too = tokio::spawn(parked_too);
     assert_eq!(soon(parked).await.unwrap().unwrap().status(), StatusCode::OK, "events came");
     let run = FetchRequest { delivery: Delivery::CatchUp, max_bytes: 1_000_000, ..node.question(Duration::ZERO) };
-    let asked = client().post(node.url("/v1/fetch")).bearer_auth(KEY).body(encode(&Message::Fetch(run)));
+    let asked = client().post(node.url("/v1/fetch")).bearer_auth(KEY).header("content-type", FRAME);
+    let asked = asked.body(encode(&Message::Fetch(run)));
     let mut run = soon(asked.send()).await.unwrap();
     assert!(soon(run.chunk()).await.unwrap().is_some());
     soon(async {

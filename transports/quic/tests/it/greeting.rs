@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use antiphon_kernel::codec::{Message, decode, encode};
 use antiphon_kernel::protocol::{Delivery, FetchReply, Hello, Refusal};
-use antiphon_quic::Limits;
+use antiphon_quic::{Bounds, Limits};
 use quinn::{Connection, ConnectionError};
 
 use crate::harness::{Node, PATIENCE, key, node_with, own, question, soon};
@@ -17,7 +17,8 @@ fn hello() -> Hello {
 
 /// One connection at a time, so that the next one needs the room of the one before.
 async fn narrow() -> Node {
-    node_with(Limits { per_address: 1, header: Duration::from_millis(300), ..Limits::default() }).await
+    let proven = Bounds { total: 1, per_address: 1 };
+    node_with(Limits { proven, header: Duration::from_millis(300), ..Limits::default() }).await
 }
 
 /// Connects as soon as there is room.

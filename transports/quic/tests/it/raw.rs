@@ -32,3 +32,14 @@ pub(crate) fn endpoint() -> Endpoint {
 pub(crate) async fn connect(node: &Node) -> Result<Connection, ConnectionError> {
     endpoint().connect_with(config(node, ALPN), node.addr(), "127.0.0.1").unwrap().await
 }
+
+/// The first packet of a connection of which nothing more comes.
+pub(crate) fn first_packet(node: &Node) -> Vec<u8> {
+    let now = std::time::Instant::now();
+    let mut endpoint = quinn_proto::Endpoint::new(Arc::default(), None, true, None);
+    let (_, mut connection) = endpoint.connect(now, config(node, ALPN), node.addr(), "127.0.0.1").unwrap();
+    let mut packet = Vec::new();
+    let length = connection.poll_transmit(now, 1, &mut packet).expect("it begins").size;
+    packet.truncate(length);
+    packet
+}
