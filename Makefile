@@ -116,6 +116,7 @@ fuzz: ## Fuzz for TIME=60 seconds each (TARGET=all; needs a nightly toolchain, i
 torture: setup ## Simulate, kill, cut the power, damage files, count losses (SEEDS=2000 KILLS=400 ERRORS= POWERS= TAILS= FLIPS= FULLS= READONLYS= SEED= KEEP=dir)
 	ANTIPHON_SEEDS=$(SEEDS) $(CARGO) test -q --workspace --test sim -- --nocapture every
 	ANTIPHON_KILL_POINTS=1000 $(CARGO) test -q --workspace --test it -- --nocapture killed::
+	ANTIPHON_BOMBS=1000 $(CARGO) test -q --workspace --test it -- --nocapture bombs::
 	$(CARGO) build -q --workspace --bins
 	'$(TARGET_DIR)/debug/antiphon-torture' all --seed $(SEED) --kills $(KILLS) --errors $(ERRORS) --powers $(POWERS) \
 	  --tails $(TAILS) --flips $(FLIPS) --fulls $(FULLS) --readonlys $(READONLYS) $(if $(KEEP),--keep '$(KEEP)')

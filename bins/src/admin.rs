@@ -8,14 +8,16 @@ use std::time::{Duration, Instant};
 use antiphon_kernel::store::{StoreError, StoreErrorKind};
 use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::task::JoinHandle;
 
+use crate::attached::{self, Answer};
 use crate::chain::told;
 use crate::config::{self, NodeConfig};
 use crate::hidden;
 use crate::node::{Ask, Node};
+use crate::terminal::complain;
 
 /// How long a command waits for a node that holds the store and does not listen yet, and a node for a command that holds it.
 const STARTING: Duration = Duration::from_secs(3);
@@ -25,7 +27,7 @@ const SILENCE: Duration = Duration::from_secs(10);
 /// How often it says so.
 const WORKING_EVERY: Duration = Duration::from_secs(2);
 
-/// The longest line: a batch of events at their bounds.
+/// The longest line. Events are not in it: see [`crate::attached`].
 const MAX_LINE: u64 = 64 * 1024 * 1024;
 
 async fn read_line(reader: &mut (impl AsyncBufRead + Unpin)) -> Result<Option<String>> {
@@ -86,27 +88,47 @@ async fn converse(stream: UnixStream, node: Arc<Node>) {
     let (read, mut write) = stream.into_split();
     let mut reader = BufReader::new(read);
     while let Ok(Some(line)) = read_line(&mut reader).await {
+        let mut attached = Ok(());
         let answer = match serde_json::from_str::<Ask>(&line) {
-            Ok(ask) => {
-                let mut answer = std::pin::pin!(node.answer(ask));
-                loop {
-                    match tokio::time::timeout(WORKING_EVERY, &mut answer).await {
-                        Ok(answer) => break answer,
-                        // Whoever asked may be gone: what was begun is finished all the same.
-                        Err(_) => drop(write.write_all(b"{\"working\":true}\n").await),
-                    }
+            Ok(mut ask) => {
+                if let Some(bytes) = ask.attached_mut() {
+                    attached = bytes.read(&mut reader).await;
+                }
+                match &attached {
+                    Ok(()) => answer(&node, ask, &mut write).await,
+                    Err(error) => Err(anyhow::anyhow!("{error}")),
                 }
             }
             Err(error) => {
                 Err(anyhow::anyhow!("this node does not know that command ({error}); are both of one version?"))
             }
         };
-        let answer = match answer {
-            Ok(value) => json!({ "ok": value }),
-            Err(error) => json!({ "error": told(&error) }),
+        let (line, texts) = match answer {
+            Ok(answer) => (json!({ "ok": answer.value, "texts": answer.texts.len() }), answer.texts),
+            Err(error) => (json!({ "error": told(&error) }), Vec::new()),
         };
-        if write.write_all(format!("{answer}\n").as_bytes()).await.is_err() {
+        if write.write_all(format!("{line}\n").as_bytes()).await.is_err() {
             return;
+        }
+        if let Err(error) = attached::send(&node, texts, &mut write).await {
+            tracing::warn!(error = %told(&error), "an answer to a command broke off");
+            return;
+        }
+        if attached.is_err() {
+            // What follows is not known to be a command.
+            return;
+        }
+    }
+}
+
+/// Answers, and says that it is at work for as long as that takes.
+async fn answer(node: &Arc<Node>, ask: Ask, write: &mut (impl AsyncWrite + Unpin)) -> Result<Answer> {
+    let mut answer = std::pin::pin!(node.answer(ask));
+    loop {
+        match tokio::time::timeout(WORKING_EVERY, &mut answer).await {
+            Ok(answer) => return answer,
+            // Whoever asked may be gone: what was begun is finished all the same.
+            Err(_) => drop(write.write_all(b"{\"working\":true}\n").await),
         }
     }
 }
@@ -179,7 +201,7 @@ impl Backend {
         let (backend, bad) = Self::reach(file).await?;
         if let Some(error) = bad {
             let error = told(&error);
-            eprintln!("antiphon: {error}\nantiphon: the node that serves goes on with the configuration from before");
+            complain(&format!("{error}\nantiphon: the node that serves continues with the configuration from before"));
         }
         Ok(backend)
     }
@@ -213,20 +235,47 @@ impl Backend {
         }
     }
 
+    /// Asks for a value.
     pub(crate) async fn ask(&mut self, ask: Ask) -> Result<Value> {
+        self.ask_for_events(ask, &mut |_: &Value, _| Ok(())).await
+    }
+
+    /// Asks for a value and the texts of events. `take` gets the value with each text.
+    pub(crate) async fn ask_for_events(
+        &mut self,
+        ask: Ask,
+        take: &mut (dyn FnMut(&Value, String) -> Result<()> + Send),
+    ) -> Result<Value> {
         match self {
-            Self::Direct(node) => node.answer(ask).await,
+            Self::Direct(node) => {
+                let answer = node.answer(ask).await?;
+                for text in answer.texts {
+                    take(&answer.value, node.text(text).await?.into_string())?;
+                }
+                Ok(answer.value)
+            }
             Self::Serving(stream) => {
                 let line = format!("{}\n", serde_json::to_string(&ask)?);
                 let written = in_time(stream, async |stream| stream.write_all(line.as_bytes()).await).await?;
                 written.context("the node that serves went away")?;
+                if let Some(attached) = ask.attached() {
+                    let written = in_time(stream, async |stream| attached.write(stream).await).await?;
+                    written.context("the node that serves went away")?;
+                }
                 loop {
                     let line = in_time(stream, async |stream| read_line(stream).await).await??;
                     let mut answer: Value = serde_json::from_str(&line.context("the node that serves went away")?)?;
                     match (answer.get("error").and_then(Value::as_str), answer.get("working")) {
                         (Some(error), _) => bail!("{error}"),
                         (None, Some(_)) => {}
-                        (None, None) => return Ok(answer["ok"].take()),
+                        (None, None) => {
+                            let value = answer["ok"].take();
+                            for _ in 0..answer["texts"].as_u64().unwrap_or(0) {
+                                let text = in_time(stream, async |stream| attached::receive(stream).await).await??;
+                                take(&value, text)?;
+                            }
+                            return Ok(value);
+                        }
                     }
                 }
             }

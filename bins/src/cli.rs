@@ -39,12 +39,8 @@ pub(crate) enum Command {
     },
     /// Append one event. Returns when it is durable.
     Append(AppendArgs),
-    /// Append many events: NDJSON, one CloudEvent a line.
-    Import {
-        /// The file, or `-` for standard input.
-        #[arg(default_value = "-")]
-        file: PathBuf,
-    },
+    /// Append many CloudEvents: one a line, or in a JSON array.
+    Import(ImportArgs),
     /// Print the log, one CloudEvent a line.
     Log {
         /// Begin after this place.
@@ -181,6 +177,19 @@ pub(crate) enum Command {
     },
     /// Start three nodes on this machine, import events at two of them, and wait until all three hold the same.
     Demo(DemoArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ImportArgs {
+    /// The file, or `-` for standard input.
+    #[arg(default_value = "-")]
+    pub(crate) file: PathBuf,
+    /// Leave out what an earlier import of the same input appended.
+    #[arg(long)]
+    pub(crate) resume: bool,
+    /// Turn names of extensions into lower case, such as `methodName`.
+    #[arg(long)]
+    pub(crate) lowercase_extensions: bool,
 }
 
 #[derive(Debug, Args)]
@@ -489,7 +498,7 @@ pub(crate) struct AppendArgs {
     /// CloudEvents `subject`.
     #[arg(long, short)]
     pub(crate) subject: Option<String>,
-    /// The payload: JSON, or text with another --content-type. `-` reads standard input.
+    /// The payload, JSON by default. `-` reads the bytes of standard input.
     #[arg(long, short, default_value = "")]
     pub(crate) data: String,
     /// CloudEvents `datacontenttype`.

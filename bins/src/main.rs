@@ -1,6 +1,7 @@
 //! `antiphon`: the node and its command line.
 
 mod admin;
+mod attached;
 mod backup;
 mod bench;
 mod chain;
@@ -23,6 +24,7 @@ mod reload;
 mod repair;
 mod space;
 mod status;
+mod terminal;
 mod unit;
 mod view;
 mod yaml;
@@ -65,7 +67,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if error.is::<commands::show::ReaderGone>() => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("antiphon: {}", chain::told(&error));
+            terminal::complain(&chain::told(&error));
             ExitCode::FAILURE
         }
     }

@@ -9,11 +9,13 @@ use antiphon_kernel::budget::Budget;
 use antiphon_kernel::config::{FederationMode, PeerMode, SharedKey};
 use antiphon_kernel::cortex::{Cortex, WaitFor};
 use antiphon_kernel::cursor::Seq;
-use antiphon_kernel::event::{Draft, from_cloud_event};
+use antiphon_kernel::event::{CloudEventOptions, CloudEventText, Draft, read_cloud_event};
 use antiphon_kernel::ids::{EventId, Origin, PeerName};
-use antiphon_kernel::log::{AppendError, Appended, Context as Seen, LogEntry, events_beside, read_pin, verify};
+use antiphon_kernel::log::{
+    AppendError, Appended, Context as Seen, LogEntry, LogView, events_beside, read_pin, verify,
+};
 use antiphon_kernel::replay::{self, Conflict, OnFailure, ReplayHandle};
-use antiphon_kernel::state::PeerState;
+use antiphon_kernel::state::{AppendAndSetError, PeerState};
 use antiphon_kernel::store::{Durability, Store, StoreError, StoreErrorKind};
 use antiphon_kernel::sync::Compared;
 use antiphon_kernel::time::Timestamp;
@@ -21,9 +23,12 @@ use antiphon_kernel::transport::Transport;
 use antiphon_quic::{QuicOptions, QuicTransport};
 use antiphon_storage::{Create, RocksStore};
 use anyhow::{Context as _, Result, bail};
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::attached::{Answer, Attached, Text};
+use crate::commands::import::too_many;
 use crate::config::{DurabilityName, NodeConfig, ReplayFailure};
 use crate::listen::Servers;
 use crate::monitor::history::History;
@@ -37,7 +42,21 @@ use crate::{backup, expiry, forks, reload, status};
 pub(crate) enum Ask {
     /// CloudEvents JSON texts, appended together.
     Append {
-        events: Vec<String>,
+        events: Attached,
+        lowercase_extensions: bool,
+        /// What is kept about an import, with the events or not at all.
+        progress: Option<(String, String)>,
+    },
+    /// One event, of data as they are.
+    AppendData {
+        event_type: String,
+        subject: Option<String>,
+        content_type: Option<String>,
+        data: Attached,
+    },
+    /// What is kept about an earlier import of an input that begins so.
+    ImportProgress {
+        key: String,
     },
     Log {
         after: u64,
@@ -46,6 +65,8 @@ pub(crate) enum Ask {
     },
     View {
         subject: Option<String>,
+        /// Continue after this subject.
+        after: Option<String>,
     },
     /// Whether it makes sense to wait for these peers, before anything is appended.
     CanWait {
@@ -62,8 +83,10 @@ pub(crate) enum Ask {
         subject: String,
         /// Keep this one, or ...
         take: Option<EventId>,
-        /// ... the type (that of the newest, if none), content type and data of what replaces them.
-        replacement: Option<(Option<String>, String, String)>,
+        /// ... the type (that of the newest, if none) and content type of what replaces them ...
+        replacement: Option<(Option<String>, String)>,
+        /// ... and its data.
+        data: Attached,
     },
     ReplayList,
     ReplayRetry {
@@ -107,6 +130,25 @@ pub(crate) enum Ask {
     ForkBringBack {
         all: bool,
     },
+}
+
+impl Ask {
+    /// The bytes that follow the command.
+    pub(crate) const fn attached(&self) -> Option<&Attached> {
+        match self {
+            Self::Append { events, .. } => Some(events),
+            Self::AppendData { data, .. } | Self::Resolve { data, .. } => Some(data),
+            _ => None,
+        }
+    }
+
+    pub(crate) const fn attached_mut(&mut self) -> Option<&mut Attached> {
+        match self {
+            Self::Append { events, .. } => Some(events),
+            Self::AppendData { data, .. } | Self::Resolve { data, .. } => Some(data),
+            _ => None,
+        }
+    }
 }
 
 pub(crate) struct Node {
@@ -174,6 +216,9 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 const MODE_KEY: &str = "federation-mode";
+
+/// The most events that one answer to a command brings.
+const PAGE_EVENTS: usize = 1000;
 
 /// The most bytes of events that one answer to a command brings.
 const PAGE_BYTES: usize = 4 << 20;
@@ -362,21 +407,28 @@ impl Node {
         Ok(())
     }
 
-    pub(crate) async fn answer(&self, ask: Ask) -> Result<Value> {
-        match ask {
-            Ask::Append { events } => self.append(events).await,
-            Ask::Log { after, limit, wait_ms } => self.log(after, limit, wait_ms).await,
-            Ask::View { subject } => {
-                let head = self.cortex.view().visible();
-                self.replayed(head).await;
-                reading(|| Ok(Value::Array(view::read(&**self.cortex.view().store(), subject.as_deref())?)))
+    pub(crate) async fn answer(&self, ask: Ask) -> Result<Answer> {
+        let value: Result<Value> = match ask {
+            Ask::Append { events, lowercase_extensions, progress } => {
+                self.append(events.into_parts(), CloudEventOptions { lowercase_extensions }, progress).await
             }
+            Ask::AppendData { event_type, subject, content_type, data } => {
+                let mut draft = Draft::new(event_type, data.into_one());
+                (draft.subject, draft.datacontenttype) = (subject, content_type);
+                self.append_drafts(vec![draft], None).await
+            }
+            Ask::ImportProgress { key } => self.import_progress(&key).await,
+            Ask::Log { after, limit, wait_ms } => return self.log(after, limit, wait_ms).await,
+            Ask::View { subject, after } => return self.latest(subject, after).await,
             Ask::CanWait { peers } => self.can_wait(&peers).map(|()| json!({ "peers": peers })),
             Ask::WaitReplicated { id, peers, count, timeout_ms } => {
                 self.wait_replicated(id, &peers, count, Duration::from_millis(timeout_ms)).await
             }
-            Ask::Conflicts => self.conflicts().await,
-            Ask::Resolve { subject, take, replacement } => self.resolve(subject, take, replacement).await,
+            Ask::Conflicts => return self.conflicts().await,
+            Ask::Resolve { subject, take, replacement, data } => {
+                let replacement = replacement.map(|(event_type, kind)| (event_type, kind, data.into_one()));
+                self.resolve(subject, take, replacement).await
+            }
             Ask::ReplayList => reading(|| self.replay_list()),
             Ask::ReplayRetry { subject } => {
                 let replayed = self.view()?.retry(subject).await?;
@@ -452,12 +504,36 @@ impl Node {
             }
             Ask::ForkList => forks::list(self).await,
             Ask::ForkEvidence { skip, limit } => {
-                let events = reading(|| Ok(events_beside(&*self.store, skip, limit.min(1000), PAGE_BYTES)?))?;
-                Ok(Value::Array(events.iter().map(|entry| entry.to_cloud_event()).collect::<Result<_, _>>()?))
+                let store = Arc::clone(&self.store);
+                let read = move || events_beside(&*store, skip, limit.min(1000), PAGE_BYTES);
+                let texts = page_of(tokio::task::spawn_blocking(read).await??)?;
+                return Ok(Answer { value: Value::Null, texts });
             }
             Ask::ForkResolve(wanted) => forks::resolve(self, wanted).await,
             Ask::ForkBringBack { all } => forks::bring_back(self, all).await,
-        }
+        };
+        Ok(value?.into())
+    }
+
+    /// The text of an event for a command, read now.
+    pub(crate) async fn text(&self, text: Text) -> Result<CloudEventText<Bytes>> {
+        let log = self.cortex.view().clone();
+        let read = move || match text {
+            Text::Made(text) => Ok(*text),
+            Text::Event(id) => Ok(entry_of(&log, id)?.to_cloud_event()?),
+            Text::Latest(latest) => latest.text(&log),
+        };
+        tokio::task::spawn_blocking(read).await?
+    }
+
+    /// The newest event of one subject, or a page of them.
+    async fn latest(&self, subject: Option<String>, after: Option<String>) -> Result<Answer> {
+        self.replayed(self.cortex.view().visible()).await;
+        let store = Arc::clone(self.cortex.view().store());
+        let read = move || view::read(&*store, subject.as_deref(), after.as_deref(), PAGE_EVENTS);
+        let page = tokio::task::spawn_blocking(read).await??;
+        let texts = page.found.into_iter().map(Text::Latest).collect();
+        Ok(Answer { value: json!({ "next": page.next }), texts })
     }
 
     /// Whether events can reach others, and these are known.
@@ -506,26 +582,23 @@ impl Node {
     }
 
     fn entry_of(&self, id: EventId) -> Result<LogEntry> {
-        let log = self.cortex.view();
-        let seq = log.find(id)?.with_context(|| format!("there is no event {id}"))?;
-        log.entry(seq)?.with_context(|| format!("there is no event {id}"))
+        entry_of(self.cortex.view(), id)
     }
 
-    async fn conflicts(&self) -> Result<Value> {
-        let mut found = Vec::new();
-        for conflict in self.open_conflicts().await? {
-            let events: Result<Vec<_>> =
-                conflict.events.iter().map(|(_, id)| Ok(self.entry_of(*id)?.to_cloud_event()?)).collect();
-            found.push(json!({ "subject": conflict.subject, "events": events?, "more": conflict.more }));
-        }
-        Ok(Value::Array(found))
+    /// Each conflict's subject, how many events it has, and how many are not listed; then all of those, in the same order.
+    async fn conflicts(&self) -> Result<Answer> {
+        let open = self.open_conflicts().await?;
+        let one = |one: &Conflict| json!({ "subject": one.subject, "events": one.events.len(), "more": one.more });
+        let value = open.iter().map(one).collect();
+        let texts = open.iter().flat_map(|one| one.events.iter().map(|(_, id)| Text::Event(*id))).collect();
+        Ok(Answer { value, texts })
     }
 
     async fn resolve(
         &self,
         subject: String,
         take: Option<EventId>,
-        replacement: Option<(Option<String>, String, String)>,
+        replacement: Option<(Option<String>, String, Bytes)>,
     ) -> Result<Value> {
         let open = self.open_conflicts().await?;
         let conflict = open.into_iter().find(|conflict| conflict.subject == subject);
@@ -581,15 +654,53 @@ impl Node {
         let _ = tokio::time::timeout(Duration::from_secs(10), replayer.wait_replayed(seq)).await;
     }
 
-    async fn append(&self, events: Vec<String>) -> Result<Value> {
-        let mut drafts = Vec::with_capacity(events.len());
-        for (index, event) in events.iter().enumerate() {
-            match from_cloud_event(event) {
-                Ok(draft) => drafts.push(draft),
-                Err(error) => return Ok(json!({ "refused": index, "error": error.to_string() })),
-            }
+    async fn append(
+        &self,
+        events: Vec<Bytes>,
+        options: CloudEventOptions,
+        progress: Option<(String, String)>,
+    ) -> Result<Value> {
+        let read = move || {
+            let drafts = events.iter().enumerate().map(|(index, event)| {
+                let text = std::str::from_utf8(event).map_err(|error| (index, error.to_string()))?;
+                read_cloud_event(text, options).map_err(|error| (index, error.to_string()))
+            });
+            drafts.collect::<Result<Vec<_>, _>>()
+        };
+        match tokio::task::spawn_blocking(read).await? {
+            Ok(drafts) => self.append_drafts(drafts, progress).await,
+            Err((index, error)) => Ok(json!({ "refused": index, "error": error })),
         }
-        match self.cortex.log().append(drafts, Seen::Replayed).await {
+    }
+
+    /// What is kept under a key, if it is one of an import. The oldest is forgotten where there are too many.
+    async fn import_progress(&self, key: &str) -> Result<Value> {
+        let (state, store) = (self.cortex.state(), self.cortex.view().store());
+        let keys = antiphon_kernel::state::free_keys(&**store, "import/")?;
+        if !keys.iter().any(|kept| kept == key) {
+            let kept = keys.into_iter().map(|key| Ok((state.get(&key)?, key)));
+            let kept = kept.map(|kept: Result<_>| kept.map(|(value, key)| (key, value))).collect::<Result<Vec<_>>>()?;
+            for old in too_many(kept) {
+                state.delete(&old).await?;
+            }
+            return Ok(Value::Null);
+        }
+        Ok(json!(state.get(key)?))
+    }
+
+    async fn append_drafts(&self, drafts: Vec<Draft>, progress: Option<(String, String)>) -> Result<Value> {
+        let appended = match progress {
+            None => self.cortex.log().append(drafts, Seen::Replayed).await,
+            Some((key, value)) => {
+                let appended = self.cortex.state().append_and_set(drafts, Seen::Replayed, &key, &value).await;
+                match appended {
+                    Err(AppendAndSetError::State(error)) => return Err(error.into()),
+                    Err(AppendAndSetError::Append(error)) => Err(error),
+                    Ok(appended) => Ok(appended),
+                }
+            }
+        };
+        match appended {
             Ok(appended) => {
                 let list: Vec<_> = appended
                     .iter()
@@ -603,17 +714,17 @@ impl Node {
         }
     }
 
-    async fn log(&self, after: u64, limit: usize, wait_ms: u64) -> Result<Value> {
+    async fn log(&self, after: u64, limit: usize, wait_ms: u64) -> Result<Answer> {
         let mut durable = self.cortex.view().watch_durable();
         let wait = Duration::from_millis(wait_ms.min(30_000));
         let _ = tokio::time::timeout(wait, durable.wait_for(|head| head.get() > after)).await;
         let view = self.cortex.view().clone();
-        let limit = limit.clamp(1, 1000);
+        let limit = limit.clamp(1, PAGE_EVENTS);
         let entries =
             tokio::task::spawn_blocking(move || view.durable_entries(Seq::new(after), limit, PAGE_BYTES)).await??;
-        let events: Result<Vec<_>, _> = entries.iter().map(|entry| entry.to_cloud_event()).collect();
         let next = entries.last().map_or(after, |entry| entry.seq.get());
-        Ok(json!({ "events": events?, "next": next, "head": self.cortex.view().head().seq.get() }))
+        let value = json!({ "next": next, "head": self.cortex.view().head().seq.get() });
+        Ok(Answer { value, texts: page_of(entries)? })
     }
 
     pub(crate) fn peers(&self) -> Result<Vec<PeerState>> {
@@ -679,6 +790,15 @@ impl Node {
 /// Reads the store where no other task waits for the thread.
 fn reading<T>(read: impl FnOnce() -> Result<T>) -> Result<T> {
     tokio::task::block_in_place(read)
+}
+
+fn entry_of(log: &LogView, id: EventId) -> Result<LogEntry> {
+    let seq = log.find(id)?.with_context(|| format!("there is no event {id}"))?;
+    log.entry(seq)?.with_context(|| format!("there is no event {id}"))
+}
+
+fn page_of(entries: Vec<LogEntry>) -> Result<Vec<Text>> {
+    entries.iter().map(|entry| Ok(Text::Made(Box::new(entry.to_cloud_event()?)))).collect()
 }
 
 /// Files that root made in somebody else's store would keep its owner from opening it.

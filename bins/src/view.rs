@@ -1,16 +1,26 @@
 //! The node's own replayer: the newest event of each subject.
 
-use antiphon_kernel::event::Event;
+use std::ops::ControlFlow;
+
+use antiphon_kernel::cursor::Seq;
+use antiphon_kernel::event::{CloudEventText, Event};
+use antiphon_kernel::ids::EventId;
+use antiphon_kernel::log::{LogEntry, LogView};
 use antiphon_kernel::replay::{EventReplayer, OnFailure, Projection, ReplayError, ReplayOptions, Standing, weight};
 use antiphon_kernel::store::{Family, KeyRange, Store, StoreError};
-use serde_json::{Value, json};
+use anyhow::{Context as _, Result};
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 const FAMILY: &str = "view";
 
 /// Keeps one event a subject. Of two, the one whose clock counts more events wins, then the one with the greater id: an
 /// order that extends causality, so an event never yields to one that it superseded, and every node ends with the same
-/// event, in whatever order they arrived. `concurrent` tells that others stood beside the winner when it was replayed;
-/// `antiphon conflicts` lists what stands open now.
+/// event, in whatever order they arrived. `concurrent` says that others were concurrent with the winner when it was replayed;
+/// `antiphon conflicts` lists what is open now.
+///
+/// What is kept names the event and not its data, which are in the log already.
 pub(crate) struct View {
     pub(crate) on_failure: OnFailure,
 }
@@ -20,6 +30,13 @@ pub(crate) const NAME: &str = "view";
 
 /// weight (8) ‖ id (16) ‖ JSON.
 const HEAD: usize = 24;
+
+/// The JSON of a value. Earlier versions kept the whole line there, and no `seq`.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    seq: Option<u64>,
+    concurrent: bool,
+}
 
 impl EventReplayer for View {
     fn name(&self) -> &'static str {
@@ -36,7 +53,7 @@ impl EventReplayer for View {
 
     fn replay_event(&mut self, event: &Event, projection: &mut Projection<'_>) -> Result<(), ReplayError> {
         let Some(subject) = &event.subject else { return Ok(()) };
-        let mut value = Vec::with_capacity(HEAD + 256);
+        let mut value = Vec::with_capacity(HEAD + 64);
         value.extend_from_slice(&weight(event).to_be_bytes());
         value.extend_from_slice(&event.id.to_bytes());
         let concurrent = matches!(projection.standing(), Some(Standing::Concurrent { .. }));
@@ -46,33 +63,110 @@ impl EventReplayer for View {
                 return Ok(());
             }
         }
-        let text = json!({
-            "id": event.id.to_string(),
-            "type": event.event_type,
-            "subject": subject,
-            "time": event.time.to_string(),
-            "source": event.source(),
-            "concurrent": concurrent,
-            "bytes": event.data.len(),
-            "data": serde_json::from_slice::<Value>(&event.data).unwrap_or(Value::Null),
-        });
-        value.extend_from_slice(text.to_string().as_bytes());
+        serde_json::to_writer(&mut value, &Kept { seq: Some(event.seq.get()), concurrent })?;
         projection.put(FAMILY, subject.as_bytes(), &value)?;
         Ok(())
     }
 }
 
-/// The newest event of one subject, or of all in order of subject.
-pub(crate) fn read(store: &dyn Store, subject: Option<&str>) -> Result<Vec<Value>, StoreError> {
-    let mut found = Vec::new();
-    let prefix = subject.unwrap_or_default().as_bytes();
-    store.scan(Family::User(FAMILY), KeyRange::prefix(prefix), &mut |key, value| {
-        if subject.is_none_or(|s| s.as_bytes() == key)
-            && let Some(Ok(text)) = value.get(HEAD..).map(serde_json::from_slice)
-        {
-            found.push(text);
+/// The newest event of a subject, by where it is.
+pub(crate) enum Latest {
+    Event {
+        seq: Seq,
+        id: EventId,
+        concurrent: bool,
+    },
+    /// The line that an earlier version kept.
+    Line(String),
+}
+
+/// Some of the newest events, and the subject after which to continue.
+pub(crate) struct Page {
+    pub(crate) found: Vec<Latest>,
+    pub(crate) next: Option<String>,
+}
+
+/// The newest event of one subject, or of those after a subject, in order of subject.
+pub(crate) fn read(
+    store: &dyn Store,
+    subject: Option<&str>,
+    after: Option<&str>,
+    limit: usize,
+) -> Result<Page, StoreError> {
+    let (mut page, mut last, mut more) = (Page { found: Vec::new(), next: None }, Vec::new(), false);
+    let range = match (subject, after) {
+        (Some(subject), _) => KeyRange::prefix(subject.as_bytes()),
+        (None, Some(after)) => KeyRange::from(after.as_bytes()),
+        (None, None) => KeyRange::prefix(&[]),
+    };
+    store.scan(Family::User(FAMILY), range, &mut |key, value| {
+        if subject.is_some_and(|one| one.as_bytes() != key) || after.is_some_and(|after| after.as_bytes() == key) {
+            return if subject.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
         }
-        std::ops::ControlFlow::Continue(())
+        if page.found.len() == limit {
+            more = true;
+            return ControlFlow::Break(());
+        }
+        if let Some(latest) = latest(value) {
+            page.found.push(latest);
+        }
+        last = key.to_vec();
+        ControlFlow::Continue(())
     })?;
-    Ok(found)
+    page.next = more.then(|| String::from_utf8_lossy(&last).into_owned());
+    Ok(page)
+}
+
+fn latest(value: &[u8]) -> Option<Latest> {
+    let id = EventId::from_bytes(value.get(8..HEAD)?.try_into().ok()?);
+    let text = std::str::from_utf8(&value[HEAD..]).ok()?;
+    let kept: Kept = serde_json::from_str(text).ok()?;
+    Some(match kept.seq {
+        Some(seq) => Latest::Event { seq: Seq::new(seq), id, concurrent: kept.concurrent },
+        None => Latest::Line(text.to_owned()),
+    })
+}
+
+impl Latest {
+    /// Its line: the event's attributes and data.
+    pub(crate) fn text(self, log: &LogView) -> Result<CloudEventText<Bytes>> {
+        let (seq, id, concurrent) = match self {
+            Self::Event { seq, id, concurrent } => (seq, id, concurrent),
+            Self::Line(line) => {
+                let head = line.trim_end().strip_suffix('}').unwrap_or_default().as_bytes().to_vec();
+                return Ok(CloudEventText::with_head(head, "", Bytes::new()));
+            }
+        };
+        // Its place is another one where the log was rewritten meanwhile.
+        let there = log.entry(seq)?.filter(|entry| entry.view().is_ok_and(|event| event.id == id));
+        let entry = match there {
+            Some(entry) => entry,
+            None => log
+                .find(id)?
+                .map(|seq| log.entry(seq))
+                .transpose()?
+                .flatten()
+                .context("an event left the log while the view was read, since a fork was resolved; ask again")?,
+        };
+        line(&entry, concurrent)
+    }
+}
+
+fn line(entry: &LogEntry, concurrent: bool) -> Result<CloudEventText<Bytes>> {
+    let event = entry.view()?;
+    let mut head = json!({
+        "id": event.id.to_string(),
+        "type": event.event_type,
+        "subject": event.subject,
+        "time": event.time.to_rfc3339(),
+        "source": antiphon_kernel::event::source_of(event.dot.origin()),
+        "concurrent": concurrent,
+        "bytes": event.data.len(),
+    });
+    if !event.datacontenttype.is_empty() {
+        head["datacontenttype"] = event.datacontenttype.into();
+    }
+    let mut head = head.to_string().into_bytes();
+    head.pop();
+    Ok(CloudEventText::with_head(head, event.datacontenttype, entry.record.slice_ref(event.data)))
 }

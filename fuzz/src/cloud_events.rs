@@ -89,8 +89,11 @@ fn comes_out_as_it_came_in(line: &str, draft: &Draft, entry: &LogEntry) {
     assert!(event.extensions.iter().copied().eq(draft.extensions.iter().map(|(n, v)| (n.as_str(), v.as_str()))));
 
     let out = entry.to_cloud_event().expect("it was just written");
+    let (length, out) = (out.length(), out.into_string());
+    assert_eq!(out.len(), length, "the length is known before: {out}");
+    assert!(!out.contains(['\n', '\r']), "an event is one line: {out}");
     same::as_the_line(line, &out);
-    let again = from_cloud_event(&out.to_string()).unwrap_or_else(|error| panic!("{error}: {out}"));
+    let again = from_cloud_event(&out).unwrap_or_else(|error| panic!("{error}: {out}"));
     same::as_the_draft(draft, &again);
     // The export's own id and source are kept beside the rest.
     if draft.extensions.len() + 2 <= MAX_EXTENSIONS {

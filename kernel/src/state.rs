@@ -6,9 +6,13 @@ use crate::clock::VClock;
 use crate::codec::{encode_cursor, encode_health, encode_timestamp};
 use crate::config::PeerMode;
 use crate::cursor::Cursor;
+use crate::event::Draft;
 use crate::health::PeerHealth;
 use crate::ids::{CortexId, EventId, PeerName};
-use crate::log::{LogHandle, Pin, WithheldFrom, put_pin, read_cursor, read_health, read_pin, read_pins, read_seen};
+use crate::log::{
+    AppendError, Appended, Context, LogHandle, Pin, WithheldFrom, put_pin, read_cursor, read_health, read_pin,
+    read_pins, read_seen,
+};
 use crate::machine::{Lag, Phase};
 use crate::store::{Batch, Family, KeyRange, StoreError, keys};
 use crate::time::Timestamp;
@@ -60,6 +64,17 @@ pub enum StateError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+/// Why drafts were not appended together with a value.
+#[derive(Debug, thiserror::Error)]
+pub enum AppendAndSetError {
+    /// The key cannot be set so.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The drafts cannot be appended.
+    #[error(transparent)]
+    Append(#[from] AppendError),
 }
 
 /// What is known of one peer at run time.
@@ -235,6 +250,24 @@ impl State {
             Key::Clock => Err(StateError::ClockNotHeld),
             Key::Free => self.put(Family::Meta, &keys::state(key), value.as_bytes()).await,
         }
+    }
+
+    /// Appends drafts, and sets the value of one of the application's own keys together with them: after a crash both are
+    /// there or neither is.
+    ///
+    /// # Errors
+    /// [`AppendError`]; [`StateError::Key`] for a key that is not an application's own. Then nothing was written.
+    pub async fn append_and_set(
+        &self,
+        drafts: Vec<Draft>,
+        context: Context,
+        key: &str,
+        value: &str,
+    ) -> Result<Vec<Appended>, AppendAndSetError> {
+        let Key::Free = parse(key)? else { return Err(StateError::Key { key: key.to_owned() }.into()) };
+        let mut changes = Batch::new();
+        changes.put(Family::Meta, &keys::state(key), value.as_bytes());
+        Ok(self.log.append_with(drafts, context, changes).await?)
     }
 
     /// Deletes the value at a key; one that is not there is no error.

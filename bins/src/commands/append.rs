@@ -3,57 +3,73 @@
 use std::path::Path;
 use std::time::Duration;
 
+use antiphon_kernel::event::{DataKind, is_media_type};
 use antiphon_kernel::ids::PeerName;
 use anyhow::{Context as _, Result, bail};
-use serde_json::{Value, json};
+use bytes::Bytes;
+use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::{done, or_stdin};
 use crate::admin::Backend;
+use crate::attached::Attached;
 use crate::cli::AppendArgs;
 use crate::node::Ask;
 
 pub(super) async fn run(file: &Path, args: AppendArgs, json: bool) -> Result<()> {
     let wait = args.wait_for.as_deref().map(wanted).transpose()?;
-    let event = event_of(args.event_type, args.subject, args.content_type, or_stdin(args.data).await?)?;
+    let data = payload(&args.content_type, or_stdin(args.data).await?)?;
+    let event = Ask::AppendData {
+        event_type: args.event_type,
+        subject: args.subject.filter(|subject| !subject.is_empty()),
+        content_type: (!data.is_empty()).then_some(args.content_type),
+        data: Attached::one(data),
+    };
     let mut backend = Backend::reach_and_warn(file).await?;
     let waited = Duration::from_secs(args.wait_timeout);
-    let appended = append_and_wait(&mut backend, &event, wait, waited, json).await;
+    let appended = append_and_wait(&mut backend, event, wait, waited, json).await;
     backend.close().await;
     appended
 }
 
-/// A CloudEvent, but for what the node adds.
-fn event_of(event_type: String, subject: Option<String>, content_type: String, data: String) -> Result<Value> {
-    let mut event = json!({ "specversion": "1.0", "type": event_type });
-    if let Some(subject) = subject {
-        event["subject"] = subject.into();
+/// The data of an event as they were given, if they are what their content type says. White space around a JSON text is left
+/// out.
+pub(super) fn payload(content_type: &str, data: Vec<u8>) -> Result<Bytes> {
+    if !is_media_type(content_type) {
+        bail!("--content-type `{content_type}` is not a media type; write one, such as application/json or text/plain");
     }
-    if !data.is_empty() {
-        event["data"] = if content_type.ends_with("json") {
-            serde_json::from_str(&data).context("--data is not JSON; name another --content-type to append text")?
-        } else {
-            data.into()
-        };
-        event["datacontenttype"] = content_type.into();
+    let data = Bytes::from(data);
+    if data.is_empty() {
+        return Ok(data);
     }
-    Ok(event)
+    match DataKind::of(content_type) {
+        DataKind::Bytes => Ok(data),
+        DataKind::Text if DataKind::Text.fits(&data) => Ok(data),
+        DataKind::Text => bail!("--data is not UTF-8 text; name the --content-type of what it is"),
+        DataKind::Json => {
+            let text = std::str::from_utf8(&data).map_err(anyhow::Error::from);
+            let text = text.and_then(|text| Ok(serde_json::from_str::<&RawValue>(text)?));
+            let text = text.context("--data is not JSON; name another --content-type to append text")?;
+            Ok(data.slice_ref(text.get().as_bytes()))
+        }
+    }
 }
 
 async fn append_and_wait(
     backend: &mut Backend,
-    event: &Value,
+    event: Ask,
     wait: Option<Wanted>,
     timeout: Duration,
     json: bool,
 ) -> Result<()> {
-    // Said before anything is in the log: whoever mends the command and gives it again would append twice.
+    // Said before anything is in the log: a command that is corrected and given again would append twice.
     if let Some((peers, _)) = &wait {
         backend
             .ask(Ask::CanWait { peers: peers.clone() })
             .await
             .context("nothing was appended, since nobody can be waited for")?;
     }
-    let answer = backend.ask(Ask::Append { events: vec![event.to_string()] }).await?;
+    let answer = backend.ask(event).await?;
     if let Some(error) = answer.get("error").and_then(Value::as_str) {
         bail!("{error}");
     }

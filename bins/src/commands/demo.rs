@@ -13,7 +13,7 @@ use indicatif::{MultiProgress, ProgressBar};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufRead, BufReader};
+use tokio::io::BufReader;
 use tokio::process::{Child, Command};
 
 use super::{new_key, progress_style, show};
@@ -21,7 +21,7 @@ use crate::admin::Backend;
 use crate::cli::DemoArgs;
 use crate::config::NodeConfig;
 use crate::dev_certs;
-use crate::input;
+use crate::input::{self, Source};
 use crate::node::Ask;
 
 const NAMES: [&str; 3] = ["alpha", "bravo", "charlie"];
@@ -149,7 +149,7 @@ async fn converge(args: &DemoArgs, members: &[Member]) -> Result<Vec<Vec<String>
     let history = git_history().await?;
     let mut expected = history.len() as u64;
     let text = history.join("\n");
-    let first: Box<dyn AsyncBufRead + Unpin + Send> = Box::new(BufReader::new(Cursor::new(text.into_bytes())));
+    let first: Source = Box::new(BufReader::new(Cursor::new(text.into_bytes())));
     let began = Instant::now();
     let alpha = import(&members[0], first, bar("alpha", expected));
     let bravo = async {
@@ -158,7 +158,7 @@ async fn converge(args: &DemoArgs, members: &[Member]) -> Result<Vec<Vec<String>
             Some(file) => {
                 let length = tokio::fs::read_to_string(file).await.map(|t| t.lines().count() as u64);
                 let length = length.with_context(|| format!("{} could not be read", file.display()))?;
-                import(&members[1], input::lines(file).await?, bar("bravo", length)).await
+                import(&members[1], input::open(file).await?, bar("bravo", length)).await
             }
         }
     };
@@ -214,12 +214,12 @@ fn row(state: &Value, elapsed: f64) -> Vec<String> {
     ]
 }
 
-async fn import(member: &Member, lines: Box<dyn AsyncBufRead + Unpin + Send>, bar: ProgressBar) -> Result<u64> {
+async fn import(member: &Member, events: Source, bar: ProgressBar) -> Result<u64> {
     let mut backend = Backend::open(NodeConfig::load(&member.config)?).await?;
-    let imported = input::import(lines, &mut backend, &bar).await;
+    let imported = super::import::all(events, &mut backend, &bar, false, false).await;
     bar.finish_and_clear();
     backend.close().await;
-    imported
+    Ok(imported?.appended)
 }
 
 /// One event for each commit and file it changed, oldest first.

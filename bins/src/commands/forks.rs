@@ -14,7 +14,7 @@ use crate::node::Ask;
 pub(super) async fn run(file: &Path, command: ForkCommand, json: bool) -> Result<()> {
     match command {
         ForkCommand::List => list(&ask(file, Ask::ForkList).await?, json),
-        ForkCommand::Evidence { limit } => super::evidence(file, limit.unwrap_or(usize::MAX)).await,
+        ForkCommand::Evidence { limit } => super::events::evidence(file, limit.unwrap_or(usize::MAX)).await,
         ForkCommand::Resolve(args) => resolve(file, args, json).await,
         ForkCommand::BringBack { all } => {
             let answer = ask(file, Ask::ForkBringBack { all }).await?;

@@ -2,7 +2,9 @@
 
 mod append;
 mod demo;
+mod events;
 pub(crate) mod forks;
+pub(crate) mod import;
 mod serve;
 pub(crate) mod show;
 
@@ -16,17 +18,18 @@ use antiphon_kernel::log::{LocalIdentity, Log};
 use antiphon_storage::{Create, RocksStore};
 use anyhow::{Context as _, Result, bail};
 use clap::CommandFactory as _;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressStyle;
 use serde_json::{Value, json};
 use tokio::io::AsyncReadExt as _;
 
 use crate::admin::Backend;
+use crate::attached::Attached;
 use crate::chain::told;
 use crate::cli::{BenchCommand, Cli, Command, ConfigCommand, InitArgs, ReplayCommand, ResolveArgs};
 use crate::config::{self, NodeConfig};
 use crate::narrate::Narrator;
 use crate::node::Ask;
-use crate::{backup, bench, dev_certs, doctor, expiry, hidden, input, repair, unit};
+use crate::{backup, bench, dev_certs, doctor, expiry, hidden, repair, unit};
 
 pub(crate) async fn run(cli: Cli) -> Result<()> {
     let json = cli.json;
@@ -35,17 +38,10 @@ pub(crate) async fn run(cli: Cli) -> Result<()> {
         Command::Init(args) => init(file, &args, json).await,
         Command::Serve { log_format } => serve::run(NodeConfig::load(file)?, log_format).await,
         Command::Append(args) => append::run(file, args, json).await,
-        Command::Import { file: events } => import(file, &events, json).await,
-        Command::Log { after, limit, follow } => log(file, after, limit, follow).await,
-        Command::View { subject } => {
-            let one = subject.clone();
-            let found = ask(file, Ask::View { subject }).await?;
-            if let (Some(subject), Some([])) = (one, found.as_array().map(Vec::as_slice)) {
-                bail!("no event has the subject `{subject}`");
-            }
-            show::lines(&found)
-        }
-        Command::Conflicts => show::conflicts(&ask(file, Ask::Conflicts).await?, json),
+        Command::Import(args) => import::run(file, args, json).await,
+        Command::Log { after, limit, follow } => events::log(file, after, limit, follow).await,
+        Command::View { subject } => events::view(file, subject).await,
+        Command::Conflicts => events::conflicts(file, json).await,
         Command::Resolve(args) => resolve(file, args, json).await,
         Command::Replay { command: ReplayCommand::List } => show::replay(&ask(file, Ask::ReplayList).await?, json),
         Command::Replay { command: ReplayCommand::Retry { subject } } => {
@@ -222,11 +218,7 @@ async fn watch(file: &Path, json: bool) -> Result<()> {
             Err(text) => {
                 if trouble.as_ref() != Some(&text) {
                     let serving = text != NOBODY;
-                    show::line(&if json {
-                        json!({ "serving": serving, "error": text }).to_string()
-                    } else {
-                        text.clone()
-                    })?;
+                    done(json!({ "serving": serving, "error": text }), json, &text)?;
                 }
                 trouble = Some(text);
                 continue;
@@ -243,14 +235,14 @@ async fn watch(file: &Path, json: bool) -> Result<()> {
         trouble = None;
         news.extend(narrator.news(&status["peers"]));
         if json {
-            show::line(&status.to_string())?;
+            show::json_line(&status)?;
         } else if terminal {
             // Home, and clear what is below.
-            show::line("\x1b[H\x1b[2J")?;
+            show::raw(b"\x1b[H\x1b[2J\n")?;
             show::overview(&status)?;
-            narrator.recent().try_for_each(show::line)?;
+            narrator.recent().try_for_each(show::plain)?;
         } else {
-            news.iter().try_for_each(|line| show::line(line))?;
+            news.iter().try_for_each(|line| show::plain(line))?;
         }
     }
 }
@@ -341,12 +333,15 @@ async fn repair(file: &Path, json: bool) -> Result<()> {
 }
 
 async fn resolve(file: &Path, args: ResolveArgs, json: bool) -> Result<()> {
-    let replacement = match args.data {
-        Some(data) => Some((args.event_type, args.content_type, or_stdin(data).await?)),
-        None => None,
+    let (replacement, data) = match args.data {
+        Some(data) => {
+            let data = append::payload(&args.content_type, or_stdin(data).await?)?;
+            (Some((args.event_type, args.content_type)), Attached::one(data))
+        }
+        None => (None, Attached::default()),
     };
     let subject = args.subject.clone();
-    let answer = ask(file, Ask::Resolve { subject, take: args.take, replacement }).await?;
+    let answer = ask(file, Ask::Resolve { subject, take: args.take, replacement, data }).await?;
     let count = answer["superseded"].as_array().map_or(0, Vec::len);
     let mut text = format!(
         "`{}` is resolved: {} supersedes {count} events",
@@ -367,7 +362,7 @@ async fn ask(file: &Path, ask: Ask) -> Result<Value> {
 }
 
 fn done(answer: Value, json: bool, text: &str) -> Result<()> {
-    show::line(&if json { answer.to_string() } else { text.to_owned() })
+    if json { show::json_line(&answer) } else { show::plain(text) }
 }
 
 async fn set_peer(file: &Path, name: antiphon_kernel::ids::PeerName, mode: PeerMode, json: bool) -> Result<()> {
@@ -441,13 +436,14 @@ pub(super) fn make_store(config: &NodeConfig) -> Result<LocalIdentity> {
     Ok(identity)
 }
 
-/// What was given, or standard input for `-`.
-async fn or_stdin(mut data: String) -> Result<String> {
-    if data == "-" {
-        data.clear();
-        tokio::io::stdin().read_to_string(&mut data).await.context("standard input could not be read")?;
+/// What was given, or the bytes of standard input for `-`.
+async fn or_stdin(data: String) -> Result<Vec<u8>> {
+    if data != "-" {
+        return Ok(data.into_bytes());
     }
-    Ok(data)
+    let mut bytes = Vec::new();
+    tokio::io::stdin().read_to_end(&mut bytes).await.context("standard input could not be read")?;
+    Ok(bytes)
 }
 
 pub(super) fn progress_style() -> ProgressStyle {
@@ -455,76 +451,9 @@ pub(super) fn progress_style() -> ProgressStyle {
         .unwrap_or_else(|_| ProgressStyle::default_bar())
 }
 
-async fn import(config: &Path, events: &Path, json: bool) -> Result<()> {
-    let mut backend = Backend::reach_and_warn(config).await?;
-    let bar = ProgressBar::new_spinner();
-    bar.set_style(
-        ProgressStyle::with_template("{spinner} {pos} events, {per_sec}")
-            .unwrap_or_else(|_| ProgressStyle::default_spinner()),
-    );
-    let imported = match input::lines(events).await {
-        Ok(lines) => input::import(lines, &mut backend, &bar).await,
-        Err(error) => Err(error),
-    };
-    bar.finish_and_clear();
-    backend.close().await;
-    let imported = imported?;
-    done(json!({ "imported": imported }), json, &format!("{imported} events imported"))
-}
-
-async fn log(file: &Path, mut after: u64, limit: Option<u64>, follow: bool) -> Result<()> {
-    let mut backend = Backend::reach_and_warn(file).await?;
-    let result = async {
-        let mut left = limit.unwrap_or(u64::MAX);
-        while left > 0 {
-            let wait_ms = if follow { 10_000 } else { 0 };
-            let limit = usize::try_from(left.min(1000))?;
-            let page = tokio::select! {
-                page = backend.ask(Ask::Log { after, limit, wait_ms }) => page?,
-                _ = tokio::signal::ctrl_c() => return Ok(()),
-            };
-            let events = page["events"].as_array().map(Vec::as_slice).unwrap_or_default();
-            if events.is_empty() && !follow {
-                return Ok(());
-            }
-            print(events)?;
-            left -= events.len() as u64;
-            after = page["next"].as_u64().unwrap_or(after);
-        }
-        Ok(())
-    };
-    let result: Result<()> = result.await;
-    backend.close().await;
-    result
-}
-
-/// Prints events, a page of them at one go.
-fn print(events: &[Value]) -> Result<()> {
-    show::raw(events.iter().map(|event| format!("{event}\n")).collect::<String>().as_bytes())
-}
-
-async fn evidence(file: &Path, limit: usize) -> Result<()> {
-    let mut backend = Backend::reach_and_warn(file).await?;
-    let result = async {
-        let mut skip = 0;
-        loop {
-            let page = backend.ask(Ask::ForkEvidence { skip, limit: limit - skip }).await?;
-            let events = page.as_array().map(Vec::as_slice).unwrap_or_default();
-            if events.is_empty() {
-                return Ok(());
-            }
-            print(events)?;
-            skip += events.len();
-        }
-    };
-    let result: Result<()> = result.await;
-    backend.close().await;
-    result
-}
-
 fn verify(report: &Value, json: bool) -> Result<()> {
     if json {
-        show::line(&report.to_string())?;
+        show::json_line(report)?;
     } else if report["clean"] == true {
         show::line(&format!(
             "clean: {} events of {} origins, digest {}",

@@ -12,6 +12,7 @@ use crate::cli::LogFormat;
 use crate::config::NodeConfig;
 use crate::monitor::{self, Monitor};
 use crate::node::Node;
+use crate::terminal::LogWriter;
 use crate::{admin, exposed, reload};
 
 use super::show;
@@ -63,7 +64,11 @@ pub(super) async fn run(config: NodeConfig, format: LogFormat) -> Result<()> {
     // What this node makes is its owner's alone: the data, the socket, what a backup writes.
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(coloured());
+    let terminal = std::io::stderr().is_terminal();
+    let logs = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(move || LogWriter::new(std::io::stderr(), terminal))
+        .with_ansi(coloured());
     match format {
         LogFormat::Human => logs.init(),
         LogFormat::Json => logs.json().init(),

@@ -1,6 +1,6 @@
 //! Answers, for people and for programs.
 
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 
 use antiphon_kernel::clock::MAX_CLOCK_ENTRIES;
 use antiphon_kernel::ids::PeerName;
@@ -9,6 +9,8 @@ use comfy_table::Table;
 use comfy_table::presets::NOTHING;
 use console::style;
 use serde_json::Value;
+
+use crate::terminal;
 
 /// Whoever read standard output went away (`| head`): there is nothing more to do, and no error to tell of.
 #[derive(Debug, thiserror::Error)]
@@ -27,17 +29,42 @@ pub(crate) fn raw(bytes: &[u8]) -> Result<()> {
     })
 }
 
-/// One line on standard output.
+/// One line on standard output, or several. For a terminal, what acts on one is escaped, but for colours.
 ///
 /// # Errors
 /// As [`raw`].
 pub(crate) fn line(text: &str) -> Result<()> {
+    let text = if std::io::stdout().is_terminal() { terminal::styled(text) } else { text.into() };
     raw(format!("{text}\n").as_bytes())
+}
+
+/// One line of text or several, with what acts on a terminal escaped for one. Not for what is coloured.
+///
+/// # Errors
+/// As [`raw`].
+pub(crate) fn plain(text: &str) -> Result<()> {
+    if std::io::stdout().is_terminal() { line(&terminal::lines(text)) } else { line(text) }
+}
+
+/// One JSON value.
+///
+/// # Errors
+/// As [`raw`].
+pub(crate) fn json_line(value: &Value) -> Result<()> {
+    json(&format!("{value}\n"))
+}
+
+/// JSON on lines, as it is; for a terminal with what acts on one escaped, which is the same value.
+///
+/// # Errors
+/// As [`raw`].
+pub(crate) fn json(text: &str) -> Result<()> {
+    if std::io::stdout().is_terminal() { raw(terminal::json(text).as_bytes()) } else { raw(text.as_bytes()) }
 }
 
 /// One JSON value a line.
 pub(super) fn lines(values: &Value) -> Result<()> {
-    values.as_array().into_iter().flatten().try_for_each(|value| line(&value.to_string()))
+    values.as_array().into_iter().flatten().try_for_each(|value| json(&format!("{value}\n")))
 }
 
 pub(super) fn text(value: &Value) -> String {
@@ -51,19 +78,18 @@ pub(super) fn text(value: &Value) -> String {
 /// So much of a text that others chose is shown.
 const SHOWN: usize = 400;
 
-/// Text that others chose, as a terminal may be given it: nothing in it moves the cursor, colours or turns the line round.
+/// Text that others chose, as a terminal may be given it: short, and nothing in it acts on the terminal.
 pub(crate) fn printable(text: &str) -> String {
-    let turns = |c: char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    let shown = text.chars().map(|c| if c.is_control() || turns(c) { '\u{fffd}' } else { c });
-    let mut shown: String = shown.take(SHOWN).collect();
-    if text.chars().nth(SHOWN).is_some() {
+    let short = text.char_indices().nth(SHOWN).map_or(text, |(end, _)| &text[..end]);
+    let mut shown = terminal::line(short).into_owned();
+    if short.len() < text.len() {
         shown.push('…');
     }
     shown
 }
 
 /// One word for a shell, whatever stands in it.
-fn shell_word(text: &str) -> String {
+pub(super) fn shell_word(text: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./:@%+=,".contains(&byte);
     if !text.is_empty() && text.bytes().all(plain) {
         return text.to_owned();
@@ -73,7 +99,7 @@ fn shell_word(text: &str) -> String {
 
 pub(super) fn status(status: &Value, json: bool) -> Result<()> {
     if json {
-        return line(&status.to_string());
+        return json_line(status);
     }
     overview(status)?;
     failing(&status["peers"])
@@ -228,7 +254,7 @@ pub(super) fn compared(compared: &Value, peer: &PeerName, json: bool) -> Result<
         }
     }
     if json {
-        line(&compared.to_string())?;
+        json_line(compared)?;
     }
     if forks > 0 {
         bail!("{forks} histories differ from those of {peer}; `antiphon fork list` says how to end that");
@@ -236,35 +262,9 @@ pub(super) fn compared(compared: &Value, peer: &PeerName, json: bool) -> Result<
     if json { Ok(()) } else { line(&format!("no history differs from those of {peer}")) }
 }
 
-pub(super) fn conflicts(conflicts: &Value, json: bool) -> Result<()> {
-    if json {
-        return lines(conflicts);
-    }
-    let list = conflicts.as_array().map(Vec::as_slice).unwrap_or_default();
-    if list.is_empty() {
-        return line("no conflicts");
-    }
-    for conflict in list {
-        line(&format!(
-            "{}: `antiphon resolve {} --take ID`, or --data",
-            text(&conflict["subject"]),
-            shell_word(conflict["subject"].as_str().unwrap_or_default())
-        ))?;
-        for event in conflict["events"].as_array().into_iter().flatten() {
-            let data = event.get("data").or_else(|| event.get("data_base64")).map(text).unwrap_or_default();
-            let data: String = data.chars().take(60).collect();
-            line(&format!("  {}  {}  {}  {data}", text(&event["id"]), text(&event["time"]), text(&event["type"])))?;
-        }
-        if let Some(1..) = conflict["more"].as_u64() {
-            line(&format!("  and {} more, which are listed once these are resolved", conflict["more"]))?;
-        }
-    }
-    Ok(())
-}
-
 pub(super) fn replay(replay: &Value, json: bool) -> Result<()> {
     if json {
-        return line(&replay.to_string());
+        return json_line(replay);
     }
     replayer(&replay["replayer"])?;
     for (what, key) in [("parked", "parked"), ("skipped", "skipped")] {
@@ -292,7 +292,7 @@ fn replayer(replayer: &Value) -> Result<()> {
 pub(super) fn peers(status: &Value, json: bool) -> Result<()> {
     let peers = &status["peers"];
     if json {
-        return line(&peers.to_string());
+        return json_line(peers);
     }
     table(status)?;
     failing(peers)
@@ -359,12 +359,12 @@ pub(crate) fn explain(peer: &Value) -> Option<String> {
         Some(2..) => format!(" ({} times in a row)", peer["consecutive_failures"]),
         _ => String::new(),
     };
-    Some(format!("{reason}{again}; {}", text(&peer["remedy"])))
+    Some(format!("{}{again}; {}", terminal::line(reason), text(&peer["remedy"])))
 }
 
 pub(super) fn digest(answer: &Value, by_origin: bool, json: bool) -> Result<()> {
     if json {
-        return line(&answer.to_string());
+        return json_line(answer);
     }
     if by_origin {
         for chain in answer["chains"].as_array().into_iter().flatten() {
@@ -396,7 +396,7 @@ mod tests {
 
     #[test]
     fn what_others_chose_neither_moves_the_cursor_nor_runs_in_a_shell() {
-        assert_eq!(printable("a\u{1b}[2Jb\u{202e}c\n"), "a\u{fffd}[2Jb\u{fffd}c\u{fffd}");
+        assert_eq!(printable("a\u{1b}[2Jb\u{202e}c\n"), "a\\u{1b}[2Jb\\u{202e}c\\u{a}");
         assert_eq!(printable(&"x".repeat(500)).chars().count(), 401);
         assert_eq!((shell_word("notes/1").as_str(), shell_word("a b").as_str()), ("notes/1", "'a b'"));
         assert_eq!(shell_word("x; curl `y` | sh #'"), r"'x; curl `y` | sh #'\'''");

@@ -9,7 +9,11 @@ const ALONE: &str = "node: { name: alpha, data_dir: data }\n";
 #[test]
 fn a_malformed_line_is_named_and_what_came_before_it_is_kept() {
     let place = Place::new(ALONE);
-    for (bad, reason) in [("{oops", "not a JSON object"), (r#"{"specversion":"1.0"}"#, "`type` is missing")] {
+    for (bad, reason) in [
+        ("{oops", "does not end on its line"),
+        ("{oops}", "not a JSON object"),
+        (r#"{"specversion":"1.0"}"#, "`type` is missing"),
+    ] {
         let before = place.json(&["status"])["events"].as_u64().unwrap();
         let input: String = (0..600).map(event).collect::<String>() + bad + "\n" + &event(1);
         let (code, _, err) = place.pipe(&["import"], &input);

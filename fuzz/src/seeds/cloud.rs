@@ -36,6 +36,20 @@ pub(super) fn seeds() -> Vec<(String, Vec<u8>)> {
         ("refused-nested", r#"{"specversion":"1.0","type":"t","nested":{}}"#),
         ("refused-version", r#"{"specversion":"0.3","type":"t"}"#),
         ("refused-both", r#"{"specversion":"1.0","type":"t","data":1,"data_base64":""}"#),
+        (
+            "media-type-in-capitals",
+            r#"{"specversion":"1.0","type":"t","datacontenttype":"Application/Vnd.X+JSON","data":[1.0]}"#,
+        ),
+        ("members-twice-in-data", r#"{"specversion":"1.0","type":"t","data":{"a":1,"a":18446744073709551616}}"#),
+        ("extension-number", r#"{"specversion":"1.0","type":"t","n":18446744073709551616,"data":1}"#),
+        (
+            "line-breaks",
+            "{\"specversion\":\"1.0\",\"type\":\"t\",\"datacontenttype\":\"application/json\",\"data_base64\":\"WzEsCjJdCg==\"}",
+        ),
+        ("time-seven-digits", r#"{"specversion":"1.0","type":"t","time":"2026-11-23T09:30:00.1234567+01:00"}"#),
+        ("time-last", r#"{"specversion":"1.0","type":"t","time":"9999-12-31T23:59:59Z"}"#),
+        ("refused-twice", r#"{"specversion":"1.0","type":"t","x":"1","\u0078":"2"}"#),
+        ("refused-schema", r#"{"specversion":"1.0","type":"t","dataschema":""}"#),
         ("no-object", "[1]"),
         ("cut", r#"{"specversion":"1.0","type":"t","da"#),
     ];

@@ -1,10 +1,16 @@
 //! Events: immutable facts in the CloudEvents 1.0 vocabulary, and what makes their bytes valid.
 
-mod cloud;
+mod cloud_in;
+mod cloud_out;
+#[cfg(test)]
+mod cloud_tests;
+mod data_kind;
 mod draft;
 mod validity;
 
-pub use cloud::{CloudEventError, from_cloud_event, to_cloud_event};
+pub use cloud_in::{CloudEventError, CloudEventOptions, from_cloud_event, read_cloud_event};
+pub use cloud_out::CloudEventText;
+pub use data_kind::{DataKind, is_media_type};
 pub use draft::{Draft, InvalidDraft};
 pub use validity::{
     InvalidEvent, MAX_CONTENT_TYPE_BYTES, MAX_EVENT_BYTES, MAX_EXTENSION_NAME_BYTES, MAX_EXTENSION_VALUE_BYTES,

@@ -1,6 +1,7 @@
 //! What makes an event valid. By bytes and history only, never by a local setting: or one cortex could write what
 //! another must refuse for ever.
 
+use super::data_kind::quoted;
 use crate::clock::{ClockError, MAX_CLOCK_ENTRIES};
 use crate::ids::{EventId, Origin};
 
@@ -45,6 +46,16 @@ pub enum InvalidEvent {
     Field {
         /// Which field.
         field: &'static str,
+        /// The rule it breaks.
+        rule: &'static str,
+    },
+    /// An extension attribute that breaks a rule.
+    #[error("extension `{name}` (value `{value}`) {rule}")]
+    Extension {
+        /// Its name.
+        name: String,
+        /// The beginning of its value.
+        value: String,
         /// The rule it breaks.
         rule: &'static str,
     },
@@ -110,20 +121,20 @@ pub(crate) fn check_extensions<'a>(
     }
     let mut previous = "";
     for (name, value) in extensions {
-        if name <= previous {
-            return Err(field("extensions", "are not sorted by name, or one is empty or stands twice"));
-        }
-        previous = name;
         let plain = name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
-        if name.len() > MAX_EXTENSION_NAME_BYTES || !plain {
-            return Err(field("extension name", "must be 1 to 64 lower-case letters and digits"));
-        }
-        if is_reserved(name) {
-            return Err(field("extension name", "is one of CloudEvents' or Antiphon's own"));
-        }
-        if value.len() > MAX_EXTENSION_VALUE_BYTES {
-            return Err(field("extension value", "is longer than 4096 bytes"));
-        }
+        let rule = if name.is_empty() || name.len() > MAX_EXTENSION_NAME_BYTES || !plain {
+            "has a name that is not 1 to 64 lower-case letters and digits"
+        } else if name <= previous {
+            "is not sorted by name, or occurs twice"
+        } else if is_reserved(name) {
+            "has a name of CloudEvents' or Antiphon's own"
+        } else if value.len() > MAX_EXTENSION_VALUE_BYTES {
+            "has a value longer than 4096 bytes"
+        } else {
+            previous = name;
+            continue;
+        };
+        return Err(InvalidEvent::Extension { name: quoted(name), value: quoted(value), rule });
     }
     Ok(())
 }

@@ -91,8 +91,18 @@ impl LogHandle {
     /// # Errors
     /// [`AppendError`].
     pub async fn append(&self, drafts: Vec<Draft>, context: Context) -> Result<Vec<Appended>, AppendError> {
+        self.append_with(drafts, context, Batch::new()).await
+    }
+
+    /// Appends drafts, and commits changes of state together with them: both or neither are there after a crash.
+    pub(crate) async fn append_with(
+        &self,
+        drafts: Vec<Draft>,
+        context: Context,
+        changes: Batch,
+    ) -> Result<Vec<Appended>, AppendError> {
         let (reply, answer) = oneshot::channel();
-        self.send(Operation::Append { drafts, context, reply }).await.map_err(|()| AppendError::Closed)?;
+        self.send(Operation::Append { drafts, context, changes, reply }).await.map_err(|()| AppendError::Closed)?;
         answer.await.unwrap_or(Err(AppendError::Closed))
     }
 

@@ -23,7 +23,7 @@ use crate::codec::{
 use crate::cursor::{Cursor, Seq};
 use crate::digest::Digest;
 use crate::doubles::Doubles;
-use crate::event::{EventBytes, InvalidEvent, to_cloud_event};
+use crate::event::{CloudEventText, EventBytes, InvalidEvent};
 use crate::ids::{CortexId, Dot, Epoch, EventId, Origin};
 use crate::protocol::{ChainHead, Heads, Identity, PROTOCOL_MAX, PROTOCOL_MIN};
 use crate::receipts::Receipts;
@@ -70,17 +70,17 @@ impl LogEntry {
         EventView::decode(&self.record)
     }
 
-    /// The event as a CloudEvents JSON object.
+    /// The event as CloudEvents JSON, made a piece at a time.
     ///
     /// # Errors
     /// As [`LogEntry::view`].
-    pub fn to_cloud_event(&self) -> Result<serde_json::Value, InvalidEvent> {
-        Ok(to_cloud_event(self.seq, self.joined, &self.view()?))
+    pub fn to_cloud_event(&self) -> Result<CloudEventText<EventBytes>, InvalidEvent> {
+        Ok(CloudEventText::owned(self.seq, self.joined, &self.view()?, &self.record))
     }
 }
 
 /// What a scan of the log calls with each place, the time it joined, and its record.
-pub(super) type EntryVisitor<'a> = dyn FnMut(Seq, Timestamp, &[u8]) -> ControlFlow<()> + 'a;
+pub(crate) type EntryVisitor<'a> = dyn FnMut(Seq, Timestamp, &[u8]) -> ControlFlow<()> + 'a;
 
 pub(super) struct Shared {
     pub(super) store: Arc<dyn Store>,
@@ -489,6 +489,11 @@ impl LogView {
                 }
             }
         })
+    }
+
+    /// Visits the durable entries after a place in order, without a copy of their records.
+    pub(crate) fn visit_durable(&self, after: Seq, visit: &mut EntryVisitor<'_>) -> Result<(), StoreError> {
+        self.scan(after, self.head().seq, visit)
     }
 
     pub(super) fn entries_until(

@@ -38,6 +38,8 @@ pub(super) enum Operation {
     Append {
         drafts: Vec<Draft>,
         context: Context,
+        /// State that is committed with them, and only with them.
+        changes: Batch,
         reply: Reply<Vec<Appended>, AppendError>,
     },
     Ingest {
@@ -181,12 +183,13 @@ impl Writer {
         }
         let now = Timestamp::now();
         match operation {
-            Operation::Append { drafts, context, reply } => {
+            Operation::Append { drafts, context, changes, reply } => {
                 let seen: VClock = match context {
                     Context::Replayed => self.replayed.get(),
                     Context::Seen(clock) => clock,
                 };
-                match self.log.append(&drafts, &seen, now) {
+                let appended = self.log.append(&drafts, &seen, now);
+                match appended.and_then(|appended| Ok(self.log.stage_state(&changes).map(|()| appended)?)) {
                     Ok(appended) => waiting.push(Waiting::Append(appended, reply)),
                     Err(error) => drop(reply.send(Err(error))),
                 }
@@ -323,7 +326,7 @@ mod tests {
     fn append(subject: &str) -> (Operation, oneshot::Receiver<Result<Vec<Appended>, AppendError>>) {
         let (reply, answer) = oneshot::channel();
         let drafts = vec![Draft::new("test", subject.to_owned())];
-        (Operation::Append { drafts, context: Context::Seen(VClock::new()), reply }, answer)
+        (Operation::Append { drafts, context: Context::Seen(VClock::new()), changes: Batch::new(), reply }, answer)
     }
 
     fn state(name: &[u8]) -> (Operation, oneshot::Receiver<Result<(), StoreError>>) {

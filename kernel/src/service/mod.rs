@@ -3,18 +3,19 @@
 mod answers;
 mod heartbeats;
 mod open;
+mod page;
 mod served;
 mod tamper;
 mod turns;
 
 pub use answers::Answers;
 pub use heartbeats::Heartbeats;
+pub use page::{Page, PageError};
 pub use served::Served;
 pub use tamper::Tamper;
 
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -23,10 +24,8 @@ use crate::budget::{Account, Budget, Share};
 use crate::config::{FederationMode, SharedKey};
 use crate::cursor::Seq;
 use crate::ids::CortexId;
-use crate::log::{LogEntry, LogView};
-use crate::protocol::{
-    Delivery, FetchReply, FetchRequest, Identity, MAX_BATCH_BYTES, MAX_WAIT, Refresh, Refusal, RequestId,
-};
+use crate::log::LogView;
+use crate::protocol::{Delivery, FetchReply, FetchRequest, Identity, Refresh, Refusal, RequestId};
 use crate::store::StoreError;
 use crate::time::Timestamp;
 use open::OpenQuestions;
@@ -62,15 +61,6 @@ impl KeyChanges {
             std::future::pending().await
         }
     }
-}
-
-/// A page of the log for people: `GET /v1/events`.
-#[derive(Debug, Clone)]
-pub struct Page {
-    /// The entries, in order.
-    pub entries: Vec<LogEntry>,
-    /// The newest durable place.
-    pub head: Seq,
 }
 
 const MODES: [FederationMode; 3] = [FederationMode::Sync, FederationMode::Publish, FederationMode::Subscribe];
@@ -273,32 +263,5 @@ impl Service {
             read()
         };
         crate::blocking::blocking(read).await
-    }
-
-    /// A page of the durable log after a place, for people and other languages. Parks like [`Service::fetch`] while it
-    /// would be empty.
-    ///
-    /// # Errors
-    /// `Ok(None)` where this cortex does not serve; [`StoreError`] where the log cannot be read.
-    pub async fn page(&self, after: Seq, limit: usize, wait: Duration) -> Result<Option<Page>, StoreError> {
-        if !self.mode().serves() {
-            return Ok(None);
-        }
-        let until = Instant::now() + wait.min(MAX_WAIT);
-        let mut durable = self.inner.view.watch_durable();
-        loop {
-            let head = *durable.borrow_and_update();
-            let view = self.inner.view.clone();
-            let bytes = usize::try_from(MAX_BATCH_BYTES).unwrap_or(usize::MAX);
-            let turn = self.inner.turns.read(&Account::Readers).await;
-            let entries =
-                self.blocking(turn, move || {
-                    if after >= head { Ok(Vec::new()) } else { view.durable_entries(after, limit, bytes) }
-                })
-                .await?;
-            if !entries.is_empty() || !self.park(&mut durable, until).await {
-                return Ok(Some(Page { entries, head: self.inner.view.head().seq }));
-            }
-        }
     }
 }

@@ -179,7 +179,7 @@ async fn a_publisher_pulls_nothing_and_pages_are_parked() {
     };
     bravo.append(Draft::new("t", "y")).await.unwrap();
     let page = parked.await.unwrap().unwrap().unwrap();
-    assert_eq!((page.entries.len(), page.head.get()), (1, 2));
+    assert_eq!((page.next.get(), page.head.get()), (2, 2));
     bravo.service().set_mode(FederationMode::Subscribe);
     assert!(bravo.service().page(antiphon_kernel::cursor::Seq::ZERO, 10, Duration::ZERO).await.unwrap().is_none());
     alpha.stop().await;

@@ -306,7 +306,7 @@ fn an_entry_is_found_by_place_id_and_dot() {
     assert_eq!(view.find(appended.id).unwrap(), Some(appended.seq));
     assert_eq!(view.dot(appended.dot).unwrap().unwrap().seq, appended.seq);
     let entry = view.entry(appended.seq).unwrap().unwrap();
-    assert_eq!(entry.to_cloud_event().unwrap()["subject"], "a");
+    assert!(entry.to_cloud_event().unwrap().into_string().contains(r#""subject":"a""#));
     assert_eq!(view.entry(Seq::new(2)).unwrap(), None);
     assert_eq!(view.identity(Timestamp::now()).head, view.head_cursor());
 }

@@ -126,7 +126,7 @@ async fn no_read_of_the_store_is_made_on_a_thread_of_the_runtime() {
     assert!(followed.iter().all(Result::is_ok));
     assert_eq!(alpha.syncer().compare(&name).await.unwrap().len(), 2);
     let page = bravo.service().page(Seq::ZERO, 5, Duration::ZERO).await.unwrap().unwrap();
-    assert_eq!(page.entries.len(), 5);
+    assert_eq!(page.next.get(), 5);
     watch.armed.store(false, Ordering::SeqCst);
     alpha.stop().await;
     bravo.stop().await;

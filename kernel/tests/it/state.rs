@@ -7,7 +7,8 @@ use antiphon_kernel::cortex::Cortex;
 use antiphon_kernel::cursor::{Cursor, Seq};
 use antiphon_kernel::event::Draft;
 use antiphon_kernel::ids::{CortexId, Epoch, EventId, PeerName};
-use antiphon_kernel::state::{StateError, peer_cortex_id_key, peer_cursor_key, peer_seen_key};
+use antiphon_kernel::log::{AppendError, Context};
+use antiphon_kernel::state::{AppendAndSetError, StateError, peer_cortex_id_key, peer_cursor_key, peer_seen_key};
 use antiphon_kernel::testing::MemoryStore;
 use antiphon_kernel::time::Timestamp;
 
@@ -65,6 +66,33 @@ async fn the_clock_is_what_is_held() {
         let refused = state.set(name, "{}").await.unwrap_err();
         assert!(refused.to_string().contains("the clock is at `clock`"), "{refused}");
         assert!(state.get(name).is_err() && state.delete(name).await.is_err());
+    }
+    cortex.stop().await;
+}
+
+/// A crash, at any point, leaves both or neither; a refusal leaves neither.
+#[tokio::test]
+async fn events_and_a_value_are_there_together_or_not_at_all() {
+    let store = Arc::new(MemoryStore::new());
+    let cortex = Cortex::builder(store.clone()).max_append_bytes(200).start().await.unwrap();
+    let state = cortex.state();
+    let set = |n: usize, size: usize| {
+        let drafts = vec![Draft::new("t", vec![0; size]), Draft::new("t", "x")];
+        let (state, value) = (state.clone(), n.to_string());
+        async move { state.append_and_set(drafts, Context::Replayed, "import/x", &value).await }
+    };
+    assert_eq!(set(2, 10).await.unwrap().len(), 2);
+    assert!(matches!(set(4, 300).await, Err(AppendAndSetError::Append(AppendError::Draft { index: 0, .. }))));
+    let foreign = state.append_and_set(vec![Draft::new("t", "x")], Context::Replayed, "clock", "1").await;
+    assert!(matches!(foreign, Err(AppendAndSetError::State(StateError::Key { .. }))));
+    assert_eq!((cortex.view().head().seq.get(), state.get("import/x").unwrap().as_deref()), (2, Some("2")));
+    for applied in [false, true] {
+        store.fail_commits([applied]);
+        assert!(set(4, 10).await.is_err());
+        // The store is opened and read again before the next write.
+        cortex.append(Draft::new("t", "y")).await.unwrap();
+        let (value, head) = (state.get("import/x").unwrap().unwrap(), cortex.view().head().seq.get());
+        assert_eq!((value.as_str(), head), if applied { ("4", 6) } else { ("2", 3) });
     }
     cortex.stop().await;
 }

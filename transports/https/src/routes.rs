@@ -14,13 +14,13 @@ use axum::Router;
 use axum::body::{Body, HttpBody as _};
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, Request, State};
-use axum::http::header::{AUTHORIZATION, CONNECTION, CONTENT_TYPE, WWW_AUTHENTICATE};
+use axum::http::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
 use bytes::Bytes;
-use futures_util::stream::{self, StreamExt as _};
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use serde::Deserialize;
 
 use crate::limits::Limits;
@@ -155,11 +155,7 @@ async fn events(State(node): State<Node>, query: Result<Query<EventsQuery>, Quer
     }
     let wait = Duration::try_from_secs_f64(query.wait.clamp(0.0, MAX_WAIT.as_secs_f64())).unwrap_or_default();
     match node.service.page(Seq::new(query.after), limit, wait).await {
-        Ok(Some(page)) => {
-            // A full page is megabytes of JSON: not on a thread that others wait for.
-            let made = tokio::task::spawn_blocking(move || page_response(query.after, &page)).await;
-            made.unwrap_or_else(|error| internal(&error))
-        }
+        Ok(Some(page)) => page_response(page),
         Ok(None) => {
             Rejected::NotServing.count(TRANSPORT);
             refuse(
@@ -172,19 +168,16 @@ async fn events(State(node): State<Node>, query: Result<Query<EventsQuery>, Quer
     }
 }
 
-fn page_response(after: u64, page: &Page) -> Response {
-    let events: Result<Vec<_>, _> = page.entries.iter().map(|entry| entry.to_cloud_event()).collect();
-    let body = match events {
-        Ok(events) => serde_json::Value::Array(events).to_string(),
-        Err(error) => return internal(&error),
-    };
-    let next = page.entries.last().map_or(after, |entry| entry.seq.get());
+/// Answers with a page, whose text is made as the reader takes it. With its length a text that broke off is noticed.
+fn page_response(page: Page) -> Response {
     let headers = [
         (CONTENT_TYPE.as_str(), EVENTS_CONTENT_TYPE.to_owned()),
+        (CONTENT_LENGTH.as_str(), page.bytes.to_string()),
         (HEAD_HEADER, page.head.to_string()),
-        (NEXT_HEADER, next.to_string()),
+        (NEXT_HEADER, page.next.to_string()),
     ];
-    (headers, body).into_response()
+    let pieces = page.into_pieces().inspect_err(|error| tracing::error!(%error, "a page of the log broke off"));
+    (headers, Body::from_stream(pieces)).into_response()
 }
 
 fn internal(error: &dyn std::fmt::Display) -> Response {

@@ -1,6 +1,7 @@
 //! What hostile clients and members of a federation may try, against the real binary: bounded, on loopback.
 
 mod asker;
+mod bombs;
 mod bringers;
 mod forger;
 mod frontier;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::support::KEY;
 
 /// One request; the answer's body, once the other side closed.
-pub(super) fn http(port: u16, method: &str, path: &str, headers: &str, body: &str) -> Option<(u16, String, String)> {
+pub(crate) fn http(port: u16, method: &str, path: &str, headers: &str, body: &str) -> Option<(u16, String, String)> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(60))).ok()?;
     let length = body.len();

@@ -3,7 +3,7 @@
 mod appends;
 mod browser;
 mod diagnosis;
-mod http;
+pub(crate) mod http;
 mod prometheus;
 mod reload;
 mod series;

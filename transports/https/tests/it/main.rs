@@ -10,6 +10,7 @@ mod happy;
 mod harness;
 mod hostile;
 mod openapi;
+mod pages;
 mod proxy;
 mod routes;
 mod stopping;

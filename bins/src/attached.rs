@@ -1,0 +1,125 @@
+//! What crosses the admin socket as bytes: the texts and data of events. They follow a line of JSON, so that no payload is
+//! escaped, parsed or copied into a tree there.
+
+use std::sync::Arc;
+
+use antiphon_kernel::event::CloudEventText;
+use antiphon_kernel::ids::EventId;
+use anyhow::{Context as _, Result, bail};
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+
+use crate::node::Node;
+
+/// The most bytes that are attached to one command: an event of 16 MiB of which every byte is escaped, and its attributes.
+pub(crate) const MAX_ATTACHED: usize = 128 * 1024 * 1024;
+/// How many bytes are moved at a time.
+const PIECE: usize = 64 * 1024;
+
+/// Bytes that follow a command, each part with its length in the command's line.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Attached {
+    lengths: Vec<usize>,
+    #[serde(skip)]
+    parts: Vec<Bytes>,
+}
+
+impl FromIterator<Bytes> for Attached {
+    fn from_iter<I: IntoIterator<Item = Bytes>>(parts: I) -> Self {
+        let parts: Vec<Bytes> = parts.into_iter().collect();
+        Self { lengths: parts.iter().map(Bytes::len).collect(), parts }
+    }
+}
+
+impl Attached {
+    pub(crate) fn one(part: impl Into<Bytes>) -> Self {
+        [part.into()].into_iter().collect()
+    }
+
+    pub(crate) fn into_parts(self) -> Vec<Bytes> {
+        self.parts
+    }
+
+    /// The only part; nothing where there is none.
+    pub(crate) fn into_one(self) -> Bytes {
+        self.parts.into_iter().next().unwrap_or_default()
+    }
+
+    /// Reads what the line announced.
+    pub(crate) async fn read(&mut self, from: &mut (impl AsyncBufRead + Unpin)) -> Result<()> {
+        let total = self.lengths.iter().try_fold(0_usize, |sum, &length| sum.checked_add(length));
+        if total.is_none_or(|total| total > MAX_ATTACHED) {
+            bail!("more than {MAX_ATTACHED} bytes of events came with one command; give it fewer at a time");
+        }
+        for &length in &self.lengths {
+            self.parts.push(read_part(from, length).await?.into());
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn write(&self, to: &mut (impl AsyncWrite + Unpin)) -> std::io::Result<()> {
+        for part in &self.parts {
+            to.write_all(part).await?;
+        }
+        Ok(())
+    }
+}
+
+/// So many bytes. Memory is taken as they come: a length is a claim.
+async fn read_part(from: &mut (impl AsyncBufRead + Unpin), length: usize) -> Result<Vec<u8>> {
+    let mut part = Vec::with_capacity(length.min(PIECE * 16));
+    from.take(length as u64).read_to_end(&mut part).await?;
+    if part.len() != length {
+        bail!("the connection ended within an event");
+    }
+    Ok(part)
+}
+
+/// The text of an event, as it is answered to a command; read from the store once it is its turn.
+pub(crate) enum Text {
+    Made(Box<CloudEventText<Bytes>>),
+    /// An event of the log.
+    Event(EventId),
+    /// The newest event of a subject, in the form of `antiphon view`.
+    Latest(crate::view::Latest),
+}
+
+/// What a command gets: a value, and after it the texts of events, one line each.
+pub(crate) struct Answer {
+    pub(crate) value: Value,
+    pub(crate) texts: Vec<Text>,
+}
+
+impl From<Value> for Answer {
+    fn from(value: Value) -> Self {
+        Self { value, texts: Vec::new() }
+    }
+}
+
+/// Sends texts, each after a line with its length.
+pub(crate) async fn send(node: &Arc<Node>, texts: Vec<Text>, to: &mut (impl AsyncWrite + Unpin)) -> Result<()> {
+    for text in texts {
+        let mut text = node.text(text).await?;
+        to.write_all(format!("{}\n", text.length()).as_bytes()).await?;
+        let mut piece = Vec::with_capacity(PIECE * 2);
+        loop {
+            let more = text.fill(&mut piece, PIECE);
+            to.write_all(&piece).await?;
+            piece.clear();
+            if !more {
+                break;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Receives one text that was sent so.
+pub(crate) async fn receive(from: &mut (impl AsyncBufRead + Unpin)) -> Result<String> {
+    let mut line = String::new();
+    (&mut *from).take(32).read_line(&mut line).await?;
+    let length = line.trim_end().parse().context("the node that serves broke off an answer; look at its log")?;
+    String::from_utf8(read_part(from, length).await?).context("an event is no UTF-8")
+}

@@ -1,0 +1,129 @@
+//! A payload is bytes: on its way into a log, out of it, into a page and past a replayer, few bytes are allocated for each
+//! byte of its record. A tree of what only has to be passed on would take a hundred times its text.
+//!
+//! A binary of its own with one test, because the counter counts the whole process.
+
+#![allow(clippy::unwrap_used)]
+
+use std::alloc::System;
+use std::sync::Arc;
+use std::time::Duration;
+
+use antiphon_kernel::clock::VClock;
+use antiphon_kernel::config::{FederationMode, SharedKey};
+use antiphon_kernel::cursor::Seq;
+use antiphon_kernel::event::{Draft, Event, MAX_EVENT_BYTES, from_cloud_event};
+use antiphon_kernel::ids::{CortexId, Epoch};
+use antiphon_kernel::log::{LocalIdentity, Log, LogOptions};
+use antiphon_kernel::replay::{EventReplayer, Projection, ReplayCore, ReplayError, ReplayStep};
+use antiphon_kernel::service::Service;
+use antiphon_kernel::store::{Durability, Store};
+use antiphon_kernel::time::Timestamp;
+use antiphon_storage::{Create, RocksStore};
+use futures_util::StreamExt as _;
+use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
+
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+const MIB: usize = 1024 * 1024;
+/// For each byte of a record, so many bytes may be allocated on one path, freed ones included.
+const FACTOR: usize = 4;
+/// Room for buffers whose size does not depend on the record.
+const FIXED: usize = 512 * 1024;
+
+fn allocated<T>(work: impl FnOnce() -> T) -> (usize, T) {
+    let region = Region::new(ALLOCATOR);
+    let made = work();
+    (region.change().bytes_allocated, made)
+}
+
+/// One that looks at events and keeps nothing of them, as the node's own view does.
+struct Looks(u64);
+
+impl EventReplayer for Looks {
+    fn name(&self) -> &'static str {
+        "looks"
+    }
+
+    fn families(&self) -> Vec<String> {
+        vec!["looks".to_owned()]
+    }
+
+    fn replay_event(&mut self, event: &Event, projection: &mut Projection<'_>) -> Result<(), ReplayError> {
+        self.0 += event.data.len() as u64;
+        projection.put("looks", b"bytes", &self.0.to_be_bytes())?;
+        Ok(())
+    }
+}
+
+/// Payloads of 3 MiB that are small as text and large as anything else, by content type.
+fn payloads() -> Vec<(&'static str, &'static str, Vec<u8>)> {
+    let size = 3 * MIB;
+    let objects = format!("[{}{{}}]", r#"{"":0},"#.repeat(size / 7));
+    let deep = "[".repeat(size / 2) + &"]".repeat(size / 2);
+    let lines = format!("[{}0]", "0,\n".repeat(size / 3));
+    let text: String = "line\n\"quoted\"\t€ ".repeat(size / 18);
+    vec![
+        ("many objects", "application/json", objects.into_bytes()),
+        ("deep nesting", "application/json", deep.into_bytes()),
+        ("line breaks", "application/vnd.x+json", lines.into_bytes()),
+        ("text", "text/plain", text.into_bytes()),
+        ("bytes", "application/octet-stream", (0..size).map(|n| (n % 251) as u8).collect()),
+        ("no JSON", "application/json", vec![b'{'; size]),
+    ]
+}
+
+#[test]
+fn no_path_allocates_more_than_a_few_bytes_for_each_of_a_record() {
+    assert!(allocated(|| vec![1_u8; 3 * MIB]).0 >= 3 * MIB, "the allocator does not count");
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_time().build().unwrap();
+    let mut beyond = Vec::new();
+    for (name, content_type, data) in payloads() {
+        let dir = tempfile::tempdir().unwrap();
+        let store: Arc<dyn Store> = Arc::new(RocksStore::open(dir.path(), Create::IfMissing).unwrap());
+        let identity =
+            LocalIdentity { cortex_id: CortexId::from_bytes([1; 16]), epoch: Epoch::new(1), name: "alpha".to_owned() };
+        Log::create(&*store, &identity).unwrap();
+        let options = LogOptions { max_append_bytes: MAX_EVENT_BYTES, ..LogOptions::default() };
+        let mut log = Log::open(Arc::clone(&store), options).unwrap();
+        let mut draft = Draft::new("t", data).subject("s");
+        draft.datacontenttype = Some(content_type.to_owned());
+        let (append, _) = allocated(|| {
+            log.append(std::slice::from_ref(&draft), &VClock::new(), Timestamp::now()).unwrap();
+            log.commit(Durability::Sync).unwrap();
+        });
+        let view = log.view();
+        let (read, entry) = allocated(|| view.entry(Seq::new(1)).unwrap().unwrap());
+        let size = entry.record.len();
+        let (out, text) = allocated(|| entry.to_cloud_event().unwrap().into_string());
+        let (into, again) = allocated(|| from_cloud_event(&text).unwrap());
+        assert_eq!(again.data.len(), draft.data.len());
+        let service = Service::new(view.clone(), SharedKey::default(), FederationMode::Sync);
+        let (page, bytes) = allocated(|| {
+            runtime.block_on(async {
+                let page = service.page(Seq::ZERO, 10, Duration::ZERO).await.unwrap().unwrap();
+                let (announced, mut bytes) = (page.bytes, 0);
+                let mut pieces = std::pin::pin!(page.into_pieces());
+                while let Some(piece) = pieces.next().await {
+                    bytes += piece.unwrap().len() as u64;
+                }
+                assert_eq!(bytes, announced);
+                bytes
+            })
+        });
+        assert_eq!(bytes, text.len() as u64 + 2);
+        let mut replay = ReplayCore::open(view, Box::new(Looks(0))).unwrap();
+        let (replayed, step) = allocated(|| replay.step().unwrap());
+        assert!(matches!(step, ReplayStep::Replayed(1)), "{step:?}");
+        for (path, spent) in
+            [("append", append), ("read", read), ("out", out), ("in", into), ("page", page), ("replay", replayed)]
+        {
+            eprintln!("{name}, {path}: {:.2} bytes a byte", spent as f64 / size as f64);
+            if spent > FACTOR * size + FIXED {
+                beyond.push(format!("{name}, {path}: {spent} bytes allocated for a record of {size}"));
+            }
+        }
+    }
+    assert!(beyond.is_empty(), "{beyond:#?}");
+}

@@ -1,0 +1,242 @@
+//! Pages of the log for people and other languages: `GET /v1/events`.
+//!
+//! A page is bounded by the text that it becomes, not by its records, since base 64 and escapes are longer. The text is
+//! made while the reader takes it: in memory are a few records and one piece of text for each page, and all answers of the
+//! process stay within one budget.
+
+use std::collections::VecDeque;
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::stream::{self, Stream};
+use tokio::time::Instant;
+
+use super::Service;
+use crate::budget::{Account, OverBudget, Share};
+use crate::codec::EventView;
+use crate::cursor::Seq;
+use crate::event::{CloudEventText, EventBytes};
+use crate::log::LogEntry;
+use crate::protocol::{MAX_BATCH_BYTES, MAX_WAIT};
+use crate::store::{StoreError, StoreErrorKind};
+
+/// How many bytes of records one page reads at a time; a larger record is read alone.
+const STEP_BYTES: usize = 256 * 1024;
+/// How many bytes of text are handed on at a time.
+const PIECE_BYTES: usize = 64 * 1024;
+
+/// How long a page waits for its share of the memory budget.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Why a page broke off.
+#[derive(Debug, thiserror::Error)]
+pub enum PageError {
+    /// The log could not be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// No memory became free in time.
+    #[error(transparent)]
+    OverBudget(#[from] OverBudget),
+}
+
+/// A page of the durable log: how long its text is, and the text as a stream.
+pub struct Page {
+    /// The place of the last event in it; that after which the page was asked for where there is none.
+    pub next: Seq,
+    /// The newest durable place.
+    pub head: Seq,
+    /// The length of its text in bytes.
+    pub bytes: u64,
+    after: Seq,
+    rewrites: u64,
+    service: Service,
+}
+
+/// What a page's stream is at.
+struct Pieces {
+    service: Service,
+    at: Seq,
+    until: Seq,
+    rewrites: u64,
+    waiting: VecDeque<LogEntry>,
+    current: Option<CloudEventText<EventBytes>>,
+    /// Held for as long as the records are.
+    share: Option<Share>,
+    begun: bool,
+    ended: bool,
+}
+
+enum Step {
+    Entries(Vec<LogEntry>),
+    /// The next record alone has so many bytes.
+    Larger(usize),
+}
+
+fn rewritten() -> StoreError {
+    StoreError::new(StoreErrorKind::Misuse, "events were set aside while a page was read; ask again")
+}
+
+fn invalid(seq: Seq, error: &crate::event::InvalidEvent) -> StoreError {
+    StoreError::corrupt(format!("family `log`: the record at place {seq}: {error}"))
+}
+
+impl Service {
+    /// A page of up to `limit` events of the durable log after a place. Parks like [`Service::fetch`] while it would be
+    /// empty.
+    ///
+    /// # Errors
+    /// `Ok(None)` where this cortex does not serve; [`StoreError`] where the log cannot be read.
+    pub async fn page(&self, after: Seq, limit: usize, wait: Duration) -> Result<Option<Page>, StoreError> {
+        if !self.mode().serves() {
+            return Ok(None);
+        }
+        let until = Instant::now() + wait.min(MAX_WAIT);
+        let mut durable = self.inner.view.watch_durable();
+        loop {
+            let head = *durable.borrow_and_update();
+            let page = self.clone().measured(after, head, limit).await?;
+            if page.next > after || !self.park(&mut durable, until).await {
+                return Ok(Some(page));
+            }
+        }
+    }
+
+    /// Finds how many events fit into a page, without keeping any of them.
+    async fn measured(self, after: Seq, head: Seq, limit: usize) -> Result<Page, StoreError> {
+        let rewrites = self.inner.view.rewrites();
+        let mut page = Page { next: after, head, bytes: 2, after, rewrites, service: self.clone() };
+        if after >= head {
+            page.head = self.inner.view.head().seq;
+            return Ok(page);
+        }
+        let view = self.inner.view.clone();
+        let turn = self.inner.turns.read(&Account::Readers).await;
+        self.blocking(turn, move || {
+            let (mut count, mut fault) = (0, None);
+            view.visit_durable(after, &mut |seq, joined, record| {
+                if count == limit {
+                    return ControlFlow::Break(());
+                }
+                let event = match EventView::decode(record) {
+                    Ok(event) => event,
+                    Err(error) => {
+                        fault = Some(invalid(seq, &error));
+                        return ControlFlow::Break(());
+                    }
+                };
+                // A comma stands between two.
+                let more = u64::from(count > 0) + CloudEventText::new(seq, joined, &event).length() as u64;
+                if count > 0 && page.bytes + more > MAX_BATCH_BYTES {
+                    return ControlFlow::Break(());
+                }
+                count += 1;
+                page.bytes += more;
+                page.next = seq;
+                ControlFlow::Continue(())
+            })?;
+            page.head = view.head().seq;
+            fault.map_or(Ok(page), Err)
+        })
+        .await
+    }
+}
+
+impl Page {
+    /// Its text, a JSON array of CloudEvents, made as it is taken.
+    pub fn into_pieces(self) -> impl Stream<Item = Result<Bytes, PageError>> + Send + use<> {
+        let pieces = Pieces {
+            service: self.service,
+            at: self.after,
+            until: self.next,
+            rewrites: self.rewrites,
+            waiting: VecDeque::new(),
+            current: None,
+            share: None,
+            begun: false,
+            ended: false,
+        };
+        stream::unfold(Some(pieces), |pieces| async move {
+            let mut pieces = pieces?;
+            match pieces.next().await {
+                Ok(piece) => Some((Ok(piece), (!pieces.ended).then_some(pieces))),
+                Err(error) => Some((Err(error), None)),
+            }
+        })
+    }
+}
+
+impl Pieces {
+    async fn next(&mut self) -> Result<Bytes, PageError> {
+        let mut out = Vec::with_capacity(PIECE_BYTES + PIECE_BYTES / 4);
+        if !self.begun {
+            out.push(b'[');
+        }
+        while out.len() < PIECE_BYTES {
+            if let Some(text) = &mut self.current
+                && text.fill(&mut out, PIECE_BYTES)
+            {
+                break;
+            }
+            self.current = None;
+            if self.waiting.is_empty() {
+                self.share = None;
+                if self.at >= self.until {
+                    out.push(b']');
+                    self.ended = true;
+                    break;
+                }
+                self.read().await?;
+            }
+            let Some(entry) = self.waiting.pop_front() else { continue };
+            if std::mem::replace(&mut self.begun, true) {
+                out.push(b',');
+            }
+            self.current = Some(entry.to_cloud_event().map_err(|error| invalid(entry.seq, &error))?);
+        }
+        self.begun = true;
+        Ok(out.into())
+    }
+
+    /// Reads what comes next, once there is room for it.
+    async fn read(&mut self) -> Result<(), PageError> {
+        let mut bytes = STEP_BYTES;
+        loop {
+            let room = bytes as u64;
+            let share = self.service.inner.budget.share(&Account::Readers, room, room, PATIENCE).await?;
+            let turn = self.service.inner.turns.read(&Account::Readers).await;
+            let (view, at, until) = (self.service.inner.view.clone(), self.at, self.until);
+            let step = self
+                .service
+                .blocking(turn, move || {
+                    let (mut entries, mut read, mut larger) = (Vec::new(), 0, None);
+                    view.visit_durable(at, &mut |seq, joined, record| {
+                        read += record.len();
+                        if read > bytes || seq > until {
+                            larger = entries.is_empty().then_some(record.len());
+                            return ControlFlow::Break(());
+                        }
+                        entries.push(LogEntry { seq, joined, record: Bytes::copy_from_slice(record) });
+                        if seq == until { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+                    })?;
+                    Ok(larger.map_or(Step::Entries(entries), Step::Larger))
+                })
+                .await?;
+            // What places mean must not have changed since the page was measured.
+            if self.service.inner.view.rewrites() != self.rewrites {
+                return Err(rewritten().into());
+            }
+            match step {
+                Step::Larger(size) if size > bytes => bytes = size,
+                Step::Entries(entries) if !entries.is_empty() => {
+                    self.at = entries.last().map_or(self.at, |entry| entry.seq);
+                    self.waiting = entries.into();
+                    self.share = Some(share);
+                    return Ok(());
+                }
+                // The log is shorter than it was.
+                _ => return Err(rewritten().into()),
+            }
+        }
+    }
+}
