@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::entropy;
 use crate::health::ErrorCategory;
 use crate::ids::{CortexId, PeerName};
 use crate::protocol::RequestId;
@@ -171,8 +172,10 @@ impl Doubles {
         }
     }
 
-    /// Begins a question to a peer that gave our own id.
-    pub(crate) fn probe(&self, request: RequestId) -> Probe<'_> {
+    /// Begins a question of this process to a peer that gave our own id. Each gets a number of its own: several peers may be asked
+    /// at once.
+    pub(crate) fn probe(&self, process: u64) -> Probe<'_> {
+        let request = RequestId { process, number: 1 << 63 | entropy::random() as u64 };
         self.lock().probes.insert(request, false);
         Probe { doubles: self, request }
     }
@@ -210,6 +213,11 @@ pub(crate) struct Probe<'a> {
 }
 
 impl Probe<'_> {
+    /// What to ask it as.
+    pub(crate) const fn request(&self) -> RequestId {
+        self.request
+    }
+
     /// Whether this node received the question itself: then the peer is this node.
     pub(crate) fn returned(&self) -> bool {
         self.doubles.lock().probes.get(&self.request).copied().unwrap_or_default()
@@ -338,12 +346,11 @@ mod tests {
     fn a_node_that_receives_its_own_question_dialled_itself() {
         let own = CortexId::from_bytes([7; 16]);
         let doubles = Doubles::new(own);
-        let request = |process| RequestId { process, number: 9 };
-        let probe = doubles.probe(request(1));
-        doubles.asked(own, request(1));
-        assert!(probe.returned() && doubles.list().is_empty());
-        drop(probe);
-        assert!(!doubles.probe(request(1)).returned(), "another node answered it");
+        // Two peers at once: one leads back, the other to another node.
+        let (mirror, twin) = (doubles.probe(1), doubles.probe(1));
+        doubles.asked(own, mirror.request());
+        assert!(mirror.returned() && !twin.returned() && doubles.list().is_empty());
+        drop((mirror, twin));
         assert!(doubles.lock().probes.is_empty());
         let peer = PeerName::new("twin").unwrap();
         doubles.found_copy_at(&peer);

@@ -517,15 +517,13 @@ impl PeerTask {
         let link = self.link();
         self.clock = None;
         self.clock_read = Instant::now();
-        self.requests += 1;
         let (view, peer) = (self.log.view().clone(), self.peer.name.clone());
-        let request = RequestId { process: view.process(), number: self.requests };
         self.in_flight = Some(Box::pin(async move {
             let answer = async {
                 let link = link?;
                 let answer = who_and_when(&*link).await?;
                 if answer.0.cortex_id == view.local().cortex_id {
-                    must_be_this_node(&*link, &view, &peer, request).await?;
+                    must_be_this_node(&*link, &view, &peer).await?;
                 }
                 Ok(answer)
             };

@@ -6,22 +6,17 @@ use super::peer_task::{IDENTIFY_DEADLINE, hard};
 use crate::health::ErrorCategory;
 use crate::ids::PeerName;
 use crate::log::LogView;
-use crate::protocol::{Delivery, FetchRequest, Heads, Known, PROTOCOL_MAX, RequestId, Scope};
+use crate::protocol::{Delivery, FetchRequest, Heads, Known, PROTOCOL_MAX, Scope};
 use crate::transport::{Link, TransportError};
 
 /// Finds out whether a peer that gave our own id is a copy of this node.
 ///
 /// # Errors
 /// Category `double` if it is one. Where the peer does not answer, it counts as this node itself.
-pub(super) async fn must_be_this_node(
-    link: &dyn Link,
-    view: &LogView,
-    peer: &PeerName,
-    request: RequestId,
-) -> Result<(), TransportError> {
-    let local = view.local();
+pub(super) async fn must_be_this_node(link: &dyn Link, view: &LogView, peer: &PeerName) -> Result<(), TransportError> {
+    let (local, probe) = (view.local(), view.doubles().probe(view.process()));
     let question = FetchRequest {
-        request,
+        request: probe.request(),
         from: local.cortex_id,
         to: local.cortex_id,
         protocol: PROTOCOL_MAX,
@@ -35,7 +30,6 @@ pub(super) async fn must_be_this_node(
         scope: Scope::Origin(local.origin()),
         withhold: Heads::default(),
     };
-    let probe = view.doubles().probe(request);
     let answered = hard(IDENTIFY_DEADLINE, link.fetch(&question, IDENTIFY_DEADLINE)).await.is_ok();
     if !answered || probe.returned() {
         return Ok(());
