@@ -5,8 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use antiphon_kernel::log::InDoubt;
 use antiphon_kernel::store::{StoreError, StoreErrorKind};
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader};
 use tokio::net::{UnixListener, UnixStream};
@@ -33,13 +34,14 @@ const MAX_LINE: u64 = 64 * 1024 * 1024;
 async fn read_line(reader: &mut (impl AsyncBufRead + Unpin)) -> Result<Option<String>> {
     let mut line = String::new();
     let read = reader.take(MAX_LINE).read_line(&mut line).await?;
-    if read == 0 {
-        return Ok(None);
+    if line.ends_with('\n') {
+        return Ok(Some(line));
     }
-    if !line.ends_with('\n') {
-        bail!("the line ended early");
+    if read as u64 == MAX_LINE {
+        bail!("the answer is longer than {} MiB", MAX_LINE >> 20);
     }
-    Ok(Some(line))
+    // The other side went away, perhaps in the middle of it.
+    Ok(None)
 }
 
 /// Takes commands until it is dropped.
@@ -148,6 +150,22 @@ fn is_in_use(error: &anyhow::Error) -> bool {
     error.downcast_ref::<StoreError>().is_some_and(|error| error.kind() == StoreErrorKind::InUse)
 }
 
+/// The node that serves went away, or hangs, while it was asked.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NodeGone {
+    #[error("the node that serves went away")]
+    Away,
+    /// It ended, or one of the events cannot be read.
+    #[error("the node that serves broke off an answer; look at its log")]
+    BrokeOff,
+    #[error(
+        "the node that serves (process {process}) says nothing for {} s: it is stopped, or hangs; look at its log and at the disk, then \
+         restart it",
+        SILENCE.as_secs()
+    )]
+    Hangs { process: String },
+}
+
 /// What is done with a node that serves, unless it hangs.
 async fn in_time<T>(
     stream: &mut BufReader<UnixStream>,
@@ -155,12 +173,8 @@ async fn in_time<T>(
 ) -> Result<T> {
     let process = stream.get_ref().peer_cred().ok().and_then(|peer| peer.pid());
     tokio::time::timeout(SILENCE, what(stream)).await.map_err(|_| {
-        anyhow::anyhow!(
-            "the node that serves (process {}) says nothing for {} s: it is stopped, or hangs; look at its log and at the disk, then \
-             restart it",
-            process.map_or_else(|| "unknown".to_owned(), |process| process.to_string()),
-            SILENCE.as_secs()
-        )
+        let process = process.map_or_else(|| "unknown".to_owned(), |process| process.to_string());
+        NodeGone::Hangs { process }.into()
     })
 }
 
@@ -256,22 +270,30 @@ impl Backend {
             }
             Self::Serving(stream) => {
                 let line = format!("{}\n", serde_json::to_string(&ask)?);
+                let appends = ask.appends();
                 let written = in_time(stream, async |stream| stream.write_all(line.as_bytes()).await).await?;
-                written.context("the node that serves went away")?;
+                written.map_err(|_| NodeGone::Away)?;
                 if let Some(attached) = ask.attached() {
                     let written = in_time(stream, async |stream| attached.write(stream).await).await?;
-                    written.context("the node that serves went away")?;
+                    written.map_err(|_| NodeGone::Away)?;
                 }
+                // From here on the node may have it.
+                let gone = |error: anyhow::Error| if appends { anyhow!("{error}; {InDoubt}") } else { error };
                 loop {
-                    let line = in_time(stream, async |stream| read_line(stream).await).await??;
-                    let mut answer: Value = serde_json::from_str(&line.context("the node that serves went away")?)?;
+                    let line = in_time(stream, async |stream| read_line(stream).await).await.map_err(gone)?;
+                    let line = match line {
+                        Err(error) if !error.is::<std::io::Error>() => return Err(gone(error)),
+                        line => line.ok().flatten().ok_or_else(|| gone(NodeGone::Away.into()))?,
+                    };
+                    let mut answer: Value = serde_json::from_str(&line)?;
                     match (answer.get("error").and_then(Value::as_str), answer.get("working")) {
                         (Some(error), _) => bail!("{error}"),
                         (None, Some(_)) => {}
                         (None, None) => {
                             let value = answer["ok"].take();
                             for _ in 0..answer["texts"].as_u64().unwrap_or(0) {
-                                let text = in_time(stream, async |stream| attached::receive(stream).await).await??;
+                                let text = in_time(stream, async |stream| attached::receive(stream).await).await?;
+                                let text = text.map_err(|_| NodeGone::BrokeOff)?;
                                 take(&value, text)?;
                             }
                             return Ok(value);

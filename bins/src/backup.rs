@@ -6,6 +6,7 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use antiphon_kernel::cursor::Cursor;
 use antiphon_kernel::ids::CortexId;
 use antiphon_kernel::log::{Log, LogOptions, LogView, OpenError, verify};
 use antiphon_kernel::store::{Store as _, StoreErrorKind};
@@ -199,6 +200,8 @@ pub(crate) struct Restored {
     pub(crate) backup: Manifest,
     /// The epoch that the node goes on under.
     pub(crate) epoch: String,
+    /// The end of the backup: what the data that were there before hold beyond it is read after this.
+    pub(crate) cursor: Cursor,
     /// Where the data lie that were there before, if there were any.
     pub(crate) before: Option<PathBuf>,
 }
@@ -234,11 +237,11 @@ pub(crate) fn restore(from: &Path, data: &Path, name: &str) -> Result<Restored> 
     if let Some(parent) = data.parent() {
         fs::create_dir_all(parent).with_context(|| format!("{}", parent.display()))?;
     }
-    let epoch = prepare(from, &unfinished, &backup).inspect_err(|_| {
+    let (epoch, cursor) = prepare(from, &unfinished, &backup).inspect_err(|_| {
         let _ = fs::remove_dir_all(&unfinished); // the first error is the one to tell
     })?;
     let before = replace(data, &unfinished, BEFORE_RESTORE)?;
-    Ok(Restored { backup, epoch, before })
+    Ok(Restored { backup, epoch, cursor, before })
 }
 
 /// What is there must be the same cortex's, and nobody's at present: it stays locked, and is only looked into.
@@ -296,7 +299,7 @@ fn unreadable(error: &dyn std::fmt::Display, data: &Path, backup: &Manifest, nam
 }
 
 /// Copies, checks, and begins the new epoch.
-fn prepare(from: &Path, to: &Path, backup: &Manifest) -> Result<String> {
+fn prepare(from: &Path, to: &Path, backup: &Manifest) -> Result<(String, Cursor)> {
     copy_files(from, to)?;
     let view = verified(to)?;
     let found = view.identity(Timestamp::now());
@@ -307,7 +310,7 @@ fn prepare(from: &Path, to: &Path, backup: &Manifest) -> Result<String> {
     fs::remove_file(to.join(MANIFEST))?;
     let store = Arc::new(RocksStore::open(to, Create::Never)?);
     let log = Log::open(store, LogOptions { restored: true, ..LogOptions::default() })?;
-    Ok(log.view().local().epoch.to_string())
+    Ok((log.view().local().epoch.to_string(), found.head))
 }
 
 fn copy_files(from: &Path, to: &Path) -> Result<()> {

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use antiphon_kernel::config::FederationMode;
+use antiphon_kernel::cursor::Cursor;
 use antiphon_kernel::ids::{EventId, PeerName};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -42,17 +43,7 @@ pub(crate) enum Command {
     /// Append many CloudEvents: one a line, or in a JSON array.
     Import(ImportArgs),
     /// Print the log, one CloudEvent a line.
-    Log {
-        /// Begin after this place.
-        #[arg(long, default_value_t = 0)]
-        after: u64,
-        /// Stop after so many events.
-        #[arg(long)]
-        limit: Option<u64>,
-        /// Go on with what comes, until interrupted.
-        #[arg(short, long)]
-        follow: bool,
-    },
+    Log(LogArgs),
     /// Print the newest event of each subject, or of one.
     View {
         /// Only this subject.
@@ -190,6 +181,19 @@ pub(crate) struct ImportArgs {
     /// Turn names of extensions into lower case, such as `methodName`.
     #[arg(long)]
     pub(crate) lowercase_extensions: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LogArgs {
+    /// Begin after this cursor: the `antiphoncursor` of an event.
+    #[arg(long, value_name = "CURSOR")]
+    pub(crate) after: Option<Cursor>,
+    /// Stop after this number of events.
+    #[arg(long)]
+    pub(crate) limit: Option<u64>,
+    /// Print events as they come, also after the node restarts.
+    #[arg(short, long)]
+    pub(crate) follow: bool,
 }
 
 #[derive(Debug, Args)]

@@ -8,11 +8,11 @@ use antiphon_https::{HttpsOptions, HttpsTransport};
 use antiphon_kernel::budget::Budget;
 use antiphon_kernel::config::{FederationMode, PeerMode, SharedKey};
 use antiphon_kernel::cortex::{Cortex, WaitFor};
-use antiphon_kernel::cursor::Seq;
+use antiphon_kernel::cursor::{Cursor, Seq};
 use antiphon_kernel::event::{CloudEventOptions, CloudEventText, Draft, read_cloud_event};
 use antiphon_kernel::ids::{EventId, Origin, PeerName};
 use antiphon_kernel::log::{
-    AppendError, Appended, Context as Seen, LogEntry, LogView, events_beside, read_pin, verify,
+    AppendError, Appended, Context as Seen, LogEntry, LogView, ReadError, events_beside, read_pin, verify,
 };
 use antiphon_kernel::replay::{self, Conflict, OnFailure, ReplayHandle};
 use antiphon_kernel::state::{AppendAndSetError, PeerState};
@@ -26,6 +26,7 @@ use anyhow::{Context as _, Result, bail};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use crate::attached::{Answer, Attached, Text};
 use crate::commands::import::too_many;
@@ -59,7 +60,7 @@ pub(crate) enum Ask {
         key: String,
     },
     Log {
-        after: u64,
+        after: Option<Cursor>,
         limit: usize,
         wait_ms: u64,
     },
@@ -134,6 +135,14 @@ pub(crate) enum Ask {
 
 impl Ask {
     /// The bytes that follow the command.
+    /// Whether it puts events into the log.
+    pub(crate) const fn appends(&self) -> bool {
+        matches!(
+            self,
+            Self::Append { .. } | Self::AppendData { .. } | Self::Resolve { .. } | Self::ForkBringBack { .. }
+        )
+    }
+
     pub(crate) const fn attached(&self) -> Option<&Attached> {
         match self {
             Self::Append { events, .. } => Some(events),
@@ -520,7 +529,7 @@ impl Node {
         let log = self.cortex.view().clone();
         let read = move || match text {
             Text::Made(text) => Ok(*text),
-            Text::Event(id) => Ok(entry_of(&log, id)?.to_cloud_event()?),
+            Text::Event(id) => Ok(entry_of(&log, id)?.to_cloud_event_alone()?),
             Text::Latest(latest) => latest.text(&log),
         };
         tokio::task::spawn_blocking(read).await?
@@ -704,27 +713,45 @@ impl Node {
             Ok(appended) => {
                 let list: Vec<_> = appended
                     .iter()
-                    .map(|a| json!({ "seq": a.seq.get(), "id": a.id.to_string(), "dot": a.dot.to_string() }))
+                    .map(|a| json!({ "seq": a.seq.get(), "id": a.id, "dot": a.dot.to_string(), "cursor": a.cursor() }))
                     .collect();
                 let leaves = self.cortex.service().mode().serves();
-                Ok(json!({ "appended": list, "leaves": leaves }))
+                let own = self.cortex.view().local().cortex_id;
+                // It is durable whatever can be read of forks.
+                let forks = antiphon_kernel::log::forks(&*self.store);
+                let forked = forks.is_ok_and(|forks| forks.iter().any(|fork| fork.origin.cortex() == own));
+                Ok(json!({ "appended": list, "leaves": leaves, "forked": forked }))
             }
             Err(AppendError::Draft { index, source }) => Ok(json!({ "refused": index, "error": source.to_string() })),
             Err(error) => Err(error.into()),
         }
     }
 
-    async fn log(&self, after: u64, limit: usize, wait_ms: u64) -> Result<Answer> {
+    async fn log(&self, after: Option<Cursor>, limit: usize, wait_ms: u64) -> Result<Answer> {
+        let until = Instant::now() + Duration::from_millis(wait_ms.min(30_000));
         let mut durable = self.cortex.view().watch_durable();
-        let wait = Duration::from_millis(wait_ms.min(30_000));
-        let _ = tokio::time::timeout(wait, durable.wait_for(|head| head.get() > after)).await;
-        let view = self.cortex.view().clone();
         let limit = limit.clamp(1, PAGE_EVENTS);
-        let entries =
-            tokio::task::spawn_blocking(move || view.durable_entries(Seq::new(after), limit, PAGE_BYTES)).await??;
-        let next = entries.last().map_or(after, |entry| entry.seq.get());
-        let value = json!({ "next": next, "head": self.cortex.view().head().seq.get() });
-        Ok(Answer { value, texts: page_of(entries)? })
+        loop {
+            // Before it is read: what comes meanwhile is a change.
+            durable.borrow_and_update();
+            let view = self.cortex.view().clone();
+            let page = match tokio::task::spawn_blocking(move || view.page(after.as_ref(), limit, PAGE_BYTES)).await? {
+                Err(ReadError::CursorUnknown(unknown)) => {
+                    let error = format!(
+                        "cursor {} is of another history than this log's: {}",
+                        unknown.cursor, unknown.mismatch
+                    );
+                    return Ok(json!({ "cursor_unknown": { "error": error, "resume": unknown.resume } }).into());
+                }
+                page => page?,
+            };
+            if page.entries.is_empty() && matches!(tokio::time::timeout_at(until, durable.changed()).await, Ok(Ok(())))
+            {
+                continue;
+            }
+            let value = json!({ "next": page.next, "head": page.head });
+            return Ok(Answer { value, texts: page_of(page.entries)? });
+        }
     }
 
     pub(crate) fn peers(&self) -> Result<Vec<PeerState>> {

@@ -6,7 +6,7 @@ use antiphon_kernel::cursor::Seq;
 use antiphon_kernel::event::{CloudEventText, Event};
 use antiphon_kernel::ids::EventId;
 use antiphon_kernel::log::{LogEntry, LogView};
-use antiphon_kernel::replay::{EventReplayer, OnFailure, Projection, ReplayError, ReplayOptions, Standing, weight};
+use antiphon_kernel::replay::{self, EventReplayer, OnFailure, Projection, ReplayError, ReplayOptions, weight};
 use antiphon_kernel::store::{Family, KeyRange, Store, StoreError};
 use anyhow::{Context as _, Result};
 use bytes::Bytes;
@@ -17,8 +17,8 @@ const FAMILY: &str = "view";
 
 /// Keeps one event a subject. Of two, the one whose clock counts more events wins, then the one with the greater id: an
 /// order that extends causality, so an event never yields to one that it superseded, and every node ends with the same
-/// event, in whatever order they arrived. `concurrent` says that others were concurrent with the winner when it was replayed;
-/// `antiphon conflicts` lists what is open now.
+/// event, in whatever order they arrived. Which events are concurrent with the winner is read when it is asked for: what was so
+/// when it was replayed depends on the order of arrival.
 ///
 /// What is kept names the event and not its data, which are in the log already.
 pub(crate) struct View {
@@ -35,7 +35,6 @@ const HEAD: usize = 24;
 #[derive(Serialize, Deserialize)]
 struct Kept {
     seq: Option<u64>,
-    concurrent: bool,
 }
 
 impl EventReplayer for View {
@@ -56,14 +55,13 @@ impl EventReplayer for View {
         let mut value = Vec::with_capacity(HEAD + 64);
         value.extend_from_slice(&weight(event).to_be_bytes());
         value.extend_from_slice(&event.id.to_bytes());
-        let concurrent = matches!(projection.standing(), Some(Standing::Concurrent { .. }));
         if let Some(before) = projection.get(FAMILY, subject.as_bytes())? {
             let Some(old) = before.get(..HEAD) else { return Err("the view holds a damaged value".into()) };
             if value[..HEAD] < *old {
                 return Ok(());
             }
         }
-        serde_json::to_writer(&mut value, &Kept { seq: Some(event.seq.get()), concurrent })?;
+        serde_json::to_writer(&mut value, &Kept { seq: Some(event.seq.get()) })?;
         projection.put(FAMILY, subject.as_bytes(), &value)?;
         Ok(())
     }
@@ -74,7 +72,8 @@ pub(crate) enum Latest {
     Event {
         seq: Seq,
         id: EventId,
-        concurrent: bool,
+        /// Those that are concurrent with it now.
+        concurrent: Vec<EventId>,
     },
     /// The line that an earlier version kept.
     Line(String),
@@ -94,6 +93,7 @@ pub(crate) fn read(
     limit: usize,
 ) -> Result<Page, StoreError> {
     let (mut page, mut last, mut more) = (Page { found: Vec::new(), next: None }, Vec::new(), false);
+    let mut subjects = Vec::new();
     let range = match (subject, after) {
         (Some(subject), _) => KeyRange::prefix(subject.as_bytes()),
         (None, Some(after)) => KeyRange::from(after.as_bytes()),
@@ -109,10 +109,19 @@ pub(crate) fn read(
         }
         if let Some(latest) = latest(value) {
             page.found.push(latest);
+            subjects.push(String::from_utf8_lossy(key).into_owned());
         }
         last = key.to_vec();
         ControlFlow::Continue(())
     })?;
+    // Asked for here: a visitor of a scan must not ask the store anything.
+    for (latest, subject) in page.found.iter_mut().zip(&subjects) {
+        if let Latest::Event { id: newest, concurrent, .. } = latest
+            && let Some(conflict) = replay::conflict_at(store, NAME, subject)?
+        {
+            concurrent.extend(conflict.events.into_iter().map(|(_, id)| id).filter(|id| id != newest));
+        }
+    }
     page.next = more.then(|| String::from_utf8_lossy(&last).into_owned());
     Ok(page)
 }
@@ -122,7 +131,7 @@ fn latest(value: &[u8]) -> Option<Latest> {
     let text = std::str::from_utf8(&value[HEAD..]).ok()?;
     let kept: Kept = serde_json::from_str(text).ok()?;
     Some(match kept.seq {
-        Some(seq) => Latest::Event { seq: Seq::new(seq), id, concurrent: kept.concurrent },
+        Some(seq) => Latest::Event { seq: Seq::new(seq), id, concurrent: Vec::new() },
         None => Latest::Line(text.to_owned()),
     })
 }
@@ -148,11 +157,11 @@ impl Latest {
                 .flatten()
                 .context("an event left the log while the view was read, since a fork was resolved; ask again")?,
         };
-        line(&entry, concurrent)
+        line(&entry, &concurrent)
     }
 }
 
-fn line(entry: &LogEntry, concurrent: bool) -> Result<CloudEventText<Bytes>> {
+fn line(entry: &LogEntry, concurrent: &[EventId]) -> Result<CloudEventText<Bytes>> {
     let event = entry.view()?;
     let mut head = json!({
         "id": event.id.to_string(),
@@ -160,7 +169,8 @@ fn line(entry: &LogEntry, concurrent: bool) -> Result<CloudEventText<Bytes>> {
         "subject": event.subject,
         "time": event.time.to_rfc3339(),
         "source": antiphon_kernel::event::source_of(event.dot.origin()),
-        "concurrent": concurrent,
+        "concurrent": !concurrent.is_empty(),
+        "concurrent_with": concurrent,
         "bytes": event.data.len(),
     });
     if !event.datacontenttype.is_empty() {

@@ -102,7 +102,7 @@ fn no_path_allocates_more_than_a_few_bytes_for_each_of_a_record() {
         let service = Service::new(view.clone(), SharedKey::default(), FederationMode::Sync);
         let (page, bytes) = allocated(|| {
             runtime.block_on(async {
-                let page = service.page(Seq::ZERO, 10, Duration::ZERO).await.unwrap().unwrap();
+                let page = service.page(None, 10, Duration::ZERO).await.unwrap().unwrap();
                 let (announced, mut bytes) = (page.bytes, 0);
                 let mut pieces = std::pin::pin!(page.into_pieces());
                 while let Some(piece) = pieces.next().await {

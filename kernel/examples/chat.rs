@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use antiphon_kernel::cortex::Cortex;
-use antiphon_kernel::cursor::Seq;
 use antiphon_kernel::event::{Draft, Event};
 use antiphon_kernel::replay::{EventReplayer, Projection, ReplayError};
 use antiphon_kernel::testing::{MemoryNetwork, MemoryStore};
@@ -50,7 +49,7 @@ async fn say(who: &Cortex, line: &str) -> Outcome<()> {
 /// The first so many lines of the room, as they stand in somebody's log.
 async fn read(who: &Cortex, count: usize) -> Outcome<Vec<String>> {
     let mut lines = Vec::new();
-    let mut log = pin!(who.subscribe(Seq::ZERO).take(count));
+    let mut log = pin!(who.subscribe(None).take(count));
     while let Some(entry) = tokio::time::timeout(Duration::from_secs(20), log.next()).await? {
         lines.push(String::from_utf8_lossy(entry?.view()?.data).into_owned());
     }

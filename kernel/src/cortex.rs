@@ -7,20 +7,20 @@ use std::time::Duration;
 use futures_util::stream::Stream;
 
 use crate::config::{Config, PeerConfig, PeerMode, SharedKey};
-use crate::cursor::Seq;
+use crate::cursor::Cursor;
 use crate::digest::Digest;
 use crate::entropy;
 use crate::event::Draft;
 use crate::ids::{CortexId, Epoch, InvalidPeerName, PeerName};
 use crate::log::{
-    AppendError, Appended, Context, LocalIdentity, Log, LogEntry, LogHandle, LogOptions, LogView, OpenError,
+    AppendError, Appended, Context, LocalIdentity, Log, LogEntry, LogHandle, LogOptions, LogView, OpenError, ReadError,
     ResolveError, Resolved,
 };
 use crate::receipts::{NotReplicated, Wanted};
 use crate::replay::{EventReplayer, ReplayCommandError, ReplayCore, ReplayHandle};
 use crate::service::Service;
 use crate::state::{State, StateError};
-use crate::store::{Durability, Store, StoreError};
+use crate::store::{Durability, Store};
 use crate::sync::{PeerChanges, Syncer};
 use crate::time::Timestamp;
 use crate::transport::Transport;
@@ -251,8 +251,9 @@ impl Cortex {
         State::new(self.log.clone())
     }
 
-    /// The log's durable entries after a place, and then those to come.
-    pub fn subscribe(&self, after: Seq) -> impl Stream<Item = Result<LogEntry, StoreError>> + Send + use<> {
+    /// The log's durable entries after a cursor (without one, from the beginning), and then those to come. Keep the
+    /// [`LogEntry::cursor`] of the last one that was taken, to continue there after a restart.
+    pub fn subscribe(&self, after: Option<Cursor>) -> impl Stream<Item = Result<LogEntry, ReadError>> + Send + use<> {
         self.log.view().follow(after)
     }
 

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
 use crate::ids::{Epoch, EventId};
 
 /// A place in one cortex's local log: 1, 2, 3, … without gaps; 0 is before the first.
@@ -50,7 +52,8 @@ impl fmt::Debug for Seq {
     }
 }
 
-/// How far one peer's log has been read: the log's epoch, the place, and the ULID of the event there as witness.
+/// How far one log has been read, by a peer or by any other reader: the log's epoch, the place, and the ULID of the event
+/// there as witness. A place without its epoch and witness means other events after a restore or a repair.
 ///
 /// The place is the *sender's* append position, never an event id: an event with an older ULID that reaches the log late
 /// still lies after every cursor. A place of zero has the all-zero witness.
@@ -86,9 +89,18 @@ impl fmt::Debug for Cursor {
 
 /// A text that is not a cursor.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{text}` is not a cursor (epoch in hex, place, ULID, joined by `-`)")]
-pub struct InvalidCursor {
-    text: String,
+pub enum InvalidCursor {
+    /// A number alone says nothing of the history that it counts in.
+    #[error(
+        "`{0}` is a number alone, which means other events after a restore or a repair; give the `antiphoncursor` of an event, or \
+         nothing to begin"
+    )]
+    Number(String),
+    /// Anything else.
+    #[error(
+        "`{0}` is not a cursor (epoch, sequence number and event id, joined by `-`); give the `antiphoncursor` of an event"
+    )]
+    Form(String),
 }
 
 impl FromStr for Cursor {
@@ -103,7 +115,23 @@ impl FromStr for Cursor {
                 last_event: parts.next()?.parse().ok()?,
             })
         };
-        parse().ok_or_else(|| InvalidCursor { text: text.chars().take(80).collect() })
+        parse().ok_or_else(|| {
+            let shown: String = text.chars().take(80).collect();
+            let number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+            if number { InvalidCursor::Number(shown) } else { InvalidCursor::Form(shown) }
+        })
+    }
+}
+
+impl Serialize for Cursor {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Cursor {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
 }
 
@@ -115,7 +143,9 @@ mod tests {
     fn a_cursor_reads_back_from_its_text() {
         let cursor = Cursor { epoch: Epoch::new(0xfeed), seq: Seq::new(12), last_event: EventId::from_parts(1, 2) };
         assert_eq!(cursor.to_string().parse::<Cursor>().unwrap(), cursor);
-        assert!("12".parse::<Cursor>().is_err());
-        assert!("x-1-01JD2Y7Q8M4T6V9X0Z1A3B5C7D".parse::<Cursor>().is_err());
+        assert_eq!("12".parse::<Cursor>(), Err(InvalidCursor::Number("12".to_owned())));
+        for text in ["", "x-1-01JD2Y7Q8M4T6V9X0Z1A3B5C7D", "-12", "feed-1", "feed--1-01JD2Y7Q8M4T6V9X0Z1A3B5C7D"] {
+            assert_eq!(text.parse::<Cursor>(), Err(InvalidCursor::Form(text.to_owned())));
+        }
     }
 }

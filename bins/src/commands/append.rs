@@ -1,6 +1,7 @@
 //! `antiphon append`: one event, and waiting for its copies.
 
 use std::path::Path;
+use std::sync::Once;
 use std::time::Duration;
 
 use antiphon_kernel::event::{DataKind, is_media_type};
@@ -73,9 +74,7 @@ async fn append_and_wait(
     if let Some(error) = answer.get("error").and_then(Value::as_str) {
         bail!("{error}");
     }
-    if answer["leaves"] == false {
-        eprintln!("antiphon: this node does not serve its log (mode subscribe): the event will not leave it");
-    }
+    warn_of(&answer);
     let appended = &answer["appended"][0];
     let text = format!("{} at place {}", appended["id"].as_str().unwrap_or_default(), appended["seq"]);
     // It is durable whatever comes of the wait, so that is said first.
@@ -87,6 +86,25 @@ async fn append_and_wait(
     match answer["error"].as_str() {
         Some(error) => bail!("{error}"),
         None => done(answer.clone(), json, &format!("confirmed by {}", answer["confirmed"])),
+    }
+}
+
+/// What keeps an appended event from reaching every peer, as its acknowledgement says. Once a process.
+pub(super) fn warn_of(acknowledged: &Value) {
+    static WARNED: Once = Once::new();
+    let [stays, forked] = [acknowledged["leaves"] == false, acknowledged["forked"] == true];
+    if stays || forked {
+        WARNED.call_once(|| {
+            if stays {
+                eprintln!("antiphon: this node does not serve its log (mode subscribe): the event will not leave it");
+            }
+            if forked {
+                eprintln!(
+                    "antiphon: this node's own events have two histories: the event does not reach peers that hold the other one; see \
+                     `antiphon fork list`"
+                );
+            }
+        });
     }
 }
 

@@ -20,50 +20,24 @@ const SHOWN: usize = 60;
 
 /// Prints texts of events, one a line.
 #[derive(Default)]
-struct Printer {
+pub(super) struct Printer {
     gathered: String,
-    count: u64,
+    pub(super) count: u64,
 }
 
 impl Printer {
-    fn push(&mut self, text: &str) -> Result<()> {
+    pub(super) fn push(&mut self, text: &str) -> Result<()> {
         self.count += 1;
         self.gathered.push_str(text);
         self.gathered.push('\n');
         if self.gathered.len() < GATHERED { Ok(()) } else { self.print() }
     }
 
-    fn print(&mut self) -> Result<()> {
+    pub(super) fn print(&mut self) -> Result<()> {
         let printed = show::json(&self.gathered);
         self.gathered.clear();
         printed
     }
-}
-
-pub(super) async fn log(file: &Path, mut after: u64, limit: Option<u64>, follow: bool) -> Result<()> {
-    let mut backend = Backend::reach_and_warn(file).await?;
-    let result = async {
-        let mut left = limit.unwrap_or(u64::MAX);
-        while left > 0 {
-            let wait_ms = if follow { 10_000 } else { 0 };
-            let (limit, mut printer) = (usize::try_from(left.min(1000))?, Printer::default());
-            let mut take = |_: &Value, text: String| printer.push(&text);
-            let page = tokio::select! {
-                page = backend.ask_for_events(Ask::Log { after, limit, wait_ms }, &mut take) => page?,
-                _ = tokio::signal::ctrl_c() => return Ok(()),
-            };
-            printer.print()?;
-            if printer.count == 0 && !follow {
-                return Ok(());
-            }
-            left -= printer.count;
-            after = page["next"].as_u64().unwrap_or(after);
-        }
-        Ok(())
-    };
-    let result: Result<()> = result.await;
-    backend.close().await;
-    result
 }
 
 pub(super) async fn evidence(file: &Path, limit: usize) -> Result<()> {

@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 
-use super::done;
+use super::{done, warn_of};
 use crate::admin::Backend;
 use crate::cli::ImportArgs;
 use crate::input::{self, Events, Found, Source};
@@ -246,6 +246,7 @@ impl Import<'_> {
         };
         let kept = self.done.appended;
         let answer = self.backend.ask(ask).await.with_context(|| format!("after {kept} events, which are kept"))?;
+        warn_of(&answer);
         if answer.get("refused").is_none() {
             self.hashed = hashed;
             self.done.appended += found.len() as u64;

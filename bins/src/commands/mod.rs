@@ -5,6 +5,7 @@ mod demo;
 mod events;
 pub(crate) mod forks;
 pub(crate) mod import;
+mod log;
 mod serve;
 pub(crate) mod show;
 
@@ -22,6 +23,7 @@ use indicatif::ProgressStyle;
 use serde_json::{Value, json};
 use tokio::io::AsyncReadExt as _;
 
+use self::append::warn_of;
 use crate::admin::Backend;
 use crate::attached::Attached;
 use crate::chain::told;
@@ -39,7 +41,7 @@ pub(crate) async fn run(cli: Cli) -> Result<()> {
         Command::Serve { log_format } => serve::run(NodeConfig::load(file)?, log_format).await,
         Command::Append(args) => append::run(file, args, json).await,
         Command::Import(args) => import::run(file, args, json).await,
-        Command::Log { after, limit, follow } => events::log(file, after, limit, follow).await,
+        Command::Log(args) => log::run(file, args).await,
         Command::View { subject } => events::view(file, subject).await,
         Command::Conflicts => events::conflicts(file, json).await,
         Command::Resolve(args) => resolve(file, args, json).await,
@@ -286,7 +288,11 @@ async fn restore(file: &Path, from: &Path, json: bool) -> Result<()> {
         restored.backup.events, restored.backup.name, restored.backup.made_at, restored.epoch
     );
     if let Some(before) = &restored.before {
-        text.push_str(&format!("\nwhat was there before is in {}", before.display()));
+        text.push_str(&format!(
+            "\nwhat was there before is in {}; what it holds beyond the backup begins after cursor {}",
+            before.display(),
+            restored.cursor
+        ));
     }
     text.push_str("\nstart it with `antiphon serve`: what it wrote since comes back from its peers");
     done(json!(restored), json, &text)

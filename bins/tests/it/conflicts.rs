@@ -51,6 +51,20 @@ fn a_conflict_is_listed_and_resolved_everywhere() {
         })
         .collect();
     assert!(seen.iter().all(|s| *s == seen[0] && s.0 == 1), "the same conflict everywhere: {seen:?}");
+    // Each replayed the three in another order, and they hold the same.
+    let said: Vec<_> = places.iter().map(|place| (place.json(&["view", "doc/1"]), conflicts(place))).collect();
+    assert!(said.iter().all(|s| *s == said[0]), "equal nodes answer equally: {said:#?}");
+    let (view, others) = (&said[0].0, &said[0].0["concurrent_with"]);
+    assert_eq!((&view["concurrent"], others.as_array().unwrap().len()), (&true.into(), 2), "{view}");
+    assert!(
+        seen[0]
+            .1
+            .iter()
+            .all(|id| view["id"] == id.as_str() || others.as_array().unwrap().contains(&id.as_str().into()))
+    );
+    let (_, all, _) = places[0].run(&["view"]);
+    let mut lines = all.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    assert_eq!(lines.find(|line| line["subject"] == "doc/1").as_ref(), Some(view));
     let (code, out, _) = places[2].run(&["conflicts"]);
     assert!(code == 0 && out.contains("doc/1") && out.contains(&seen[0].1[0]), "{out}");
 

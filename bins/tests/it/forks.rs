@@ -67,8 +67,10 @@ fn a_fork_is_found_at_first_contact_kept_apart_and_ended() {
     let (_, list, _) = bravo.run(&["fork", "list"]);
     assert!(list.contains("outranks a relay's") && list.contains("fork resolve --keep"), "{list}");
     // What each writes now has seen its own version, so it does not cross either.
-    bravo.json(&["append", "-t", "from.bravo"]);
-    alpha.json(&["append", "-t", "from.alpha"]);
+    let (code, _, err) = bravo.run(&["append", "-t", "from.bravo"]);
+    assert!(code == 0 && err.is_empty(), "it is not bravo's own history: {err}");
+    let (code, out, err) = alpha.run(&["append", "-t", "from.alpha"]);
+    assert!(code == 0 && out.contains("at place") && err.contains("own events have two histories"), "{out}{err}");
     assert_eq!(alpha.json(&["status"])["epoch_change"]["why"], "forked");
 
     let (code, out, err) = bravo.run(&["verify", "--peer", "alpha"]);

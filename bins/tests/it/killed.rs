@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use crate::federation::mesh;
 use crate::forks::{copy, forked};
 use crate::repair::damage_the_log;
-use crate::support::{KEY, Place, event, has};
+use crate::support::{KEY, Place, event, has, until};
 
 /// What changes a directory or waits for the disk.
 const CALLS: &str = "rename,renameat,renameat2,mkdir,mkdirat,unlink,unlinkat,rmdir,fsync,fdatasync";
@@ -200,4 +200,52 @@ fn a_fork_that_is_being_resolved_may_be_killed_at_any_point() {
         let (a, b) = (alpha.json(&["status"]), bravo.json(&["status"]));
         (a["digest"] == b["digest"] && b["events"] == 18 && b["forks"] == 0).then_some(())
     });
+}
+
+/// The node dies at the disk with an append in its hands: the command reports that the event may be in the log.
+#[test]
+fn an_append_whose_node_dies_says_that_it_may_be_there() {
+    if !has("strace") {
+        return;
+    }
+    let place = Place::new("node: { name: alpha, data_dir: data }\n");
+    let socket = place.dir.path().join("data/antiphon.sock");
+    for at in 1..200 {
+        let mut command = Command::new("strace");
+        command.args(["-f", "-qq", "-o", "/dev/null", "-e", "trace=fsync,fdatasync"]);
+        command.args(["-e", &format!("inject=fsync,fdatasync:signal=SIGKILL:when={at}")]);
+        command.arg(env!("CARGO_BIN_EXE_antiphon")).arg("--config").arg(&place.config).arg("serve");
+        command.env("ANTIPHON_SHARED_KEY", KEY).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut node = command.spawn().unwrap();
+        let serves = until("it serves or dies", || match node.try_wait().unwrap() {
+            Some(_) => Some(false),
+            None => std::os::unix::net::UnixStream::connect(&socket).ok().map(|_| true),
+        });
+        if !serves {
+            continue;
+        }
+        let mut acknowledged = 0;
+        // Each thread counts its own calls.
+        let (code, out, err) = loop {
+            let asked = match acknowledged % 2 {
+                0 => place.run(&["append", "-tnote"]),
+                _ => place.pipe(&["import", "-"], &event(acknowledged)),
+            };
+            if asked.0 != 0 {
+                break asked;
+            }
+            acknowledged += 1;
+            assert!(acknowledged < 1000, "it dies of no append");
+        };
+        let words = "may be in the log all the same";
+        assert!(code == 1 && out.is_empty() && err.contains("went away") && err.contains(words), "{out}{err}");
+        node.wait().unwrap();
+        // Either way, and whole.
+        let (code, out, err) = place.run(&["verify"]);
+        assert_eq!(code, 0, "{out}{err}");
+        let held = place.json(&["status"])["events"].as_u64().unwrap();
+        assert!(held == acknowledged as u64 || held == acknowledged as u64 + 1, "{held} of {acknowledged}");
+        return;
+    }
+    panic!("it never served");
 }

@@ -19,6 +19,7 @@ mod messages;
 mod monitor;
 mod node;
 mod payload;
+mod readers;
 mod repair;
 mod secrets;
 mod support;

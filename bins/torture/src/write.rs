@@ -149,7 +149,7 @@ impl Victim {
                 }
                 Ok(Ok(()))
             }
-            Err(AppendError::Store(error)) => Ok(Err(error)),
+            Err(AppendError::Store(error) | AppendError::InDoubt(error)) => Ok(Err(error)),
             Err(error) => bail!("append: {error}"),
         }
     }

@@ -268,6 +268,16 @@ fn peer_name(what: &'static str, name: &str) -> Result<PeerName, StoredError> {
     PeerName::new(name).map_err(|e| StoredError { what, reason: e.to_string() })
 }
 
+/// Of earlier epochs, oldest first, how far the log of today is theirs.
+pub(crate) fn encode_lineage(lineage: &[(Epoch, Seq)]) -> Vec<u8> {
+    write(lineage.iter().map(|(epoch, seq)| (epoch.get(), seq.get())).collect::<Vec<_>>())
+}
+
+pub(crate) fn decode_lineage(bytes: &[u8]) -> Result<Vec<(Epoch, Seq)>, StoredError> {
+    let entries: Vec<(u64, u64)> = read("lineage", bytes)?;
+    Ok(entries.into_iter().map(|(epoch, seq)| (Epoch::new(epoch), Seq::new(seq))).collect())
+}
+
 /// How far a log was durable: epoch and place, with a checksum of its own because it is written without care.
 pub(crate) fn encode_noted_head(epoch: Epoch, seq: Seq) -> [u8; 32] {
     let mut bytes = [0; 32];
@@ -437,6 +447,8 @@ mod tests {
         let of = encode_epoch_peer(Epoch::new(3), &bravo);
         assert_eq!(decode_epoch_peer(&of).unwrap(), (Epoch::new(3), bravo.clone()));
         assert_eq!(decode_brought(&encode_brought(&bravo, time)).unwrap(), (bravo, time));
+        let lineage = vec![(Epoch::new(3), Seq::new(4)), (Epoch::new(u64::MAX), Seq::ZERO)];
+        assert_eq!(decode_lineage(&encode_lineage(&lineage)).unwrap(), lineage);
         let mut noted = encode_noted_head(Epoch::new(3), Seq::new(4));
         assert_eq!(decode_noted_head(&noted), Some((Epoch::new(3), Seq::new(4))));
         noted[9] ^= 1;

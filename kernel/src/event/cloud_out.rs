@@ -1,8 +1,8 @@
 //! An event as CloudEvents 1.0 JSON.
 //!
 //! `id`, `source`, `type`, `subject`, `time`, `datacontenttype`, the event's extension attributes, Antiphon's own
-//! (`antiphonseq`, `antiphoncounter` and `antiphonjoined`: strings, because a CloudEvents integer has 32 bits), then `data`
-//! or `data_base64`.
+//! (`antiphonseq`, `antiphoncounter`, `antiphonjoined` and `antiphoncursor`: strings, because a CloudEvents integer has 32 bits),
+//! then `data` or `data_base64`.
 //!
 //! The data are never parsed into a tree. JSON data go out as the text that they are, but for line breaks, which become
 //! spaces, so that an event is one line. JSON data that are no JSON text, text that is no UTF-8, and data of other types go
@@ -16,7 +16,7 @@ use bytes::Bytes;
 
 use super::{DataKind, source_of};
 use crate::codec::EventView;
-use crate::cursor::Seq;
+use crate::cursor::{Cursor, Seq};
 use crate::time::Timestamp;
 
 /// How many bytes of data are turned into text at a time; a multiple of three, as base 64 takes them.
@@ -134,7 +134,13 @@ impl CloudEventText<Bytes> {
     /// The text of an event whose record this is.
     #[must_use]
     pub fn owned(seq: Seq, joined: Timestamp, event: &EventView<'_>, record: &Bytes) -> Self {
-        Self::build(seq, joined, event, record.slice_ref(event.data))
+        Self::build(Some((seq, joined)), event, record.slice_ref(event.data))
+    }
+
+    /// The text of an event without what one log knows of it: equal wherever the event is held.
+    #[must_use]
+    pub fn alone(event: &EventView<'_>, record: &Bytes) -> Self {
+        Self::build(None, event, record.slice_ref(event.data))
     }
 }
 
@@ -142,13 +148,23 @@ impl<'a> CloudEventText<&'a [u8]> {
     /// The text of an event at `seq` in a log since `joined`.
     #[must_use]
     pub fn new(seq: Seq, joined: Timestamp, event: &EventView<'a>) -> Self {
-        Self::build(seq, joined, event, event.data)
+        Self::build(Some((seq, joined)), event, event.data)
     }
 }
 
 impl<D: AsRef<[u8]>> CloudEventText<D> {
-    fn build(seq: Seq, joined: Timestamp, event: &EventView<'_>, data: D) -> Self {
-        Self::with_head(head(seq, joined, event), event.datacontenttype, data)
+    fn build(there: Option<(Seq, Timestamp)>, event: &EventView<'_>, data: D) -> Self {
+        Self::with_head(head(there, event), event.datacontenttype, data)
+    }
+
+    /// The text with the cursor at the event as `antiphoncursor`, if there is one.
+    #[must_use]
+    pub fn with_cursor(mut self, cursor: Option<Cursor>) -> Self {
+        if let Some(cursor) = cursor {
+            // Writing to memory cannot fail.
+            let _ = write!(self.head, ",\"antiphoncursor\":\"{cursor}\"");
+        }
+        self
     }
 
     /// The text of a JSON object that begins with `head`, which has at least one member and no closing brace, and ends with
@@ -201,7 +217,7 @@ impl<D: AsRef<[u8]>> CloudEventText<D> {
     }
 }
 
-fn head(seq: Seq, joined: Timestamp, event: &EventView<'_>) -> Vec<u8> {
+fn head(there: Option<(Seq, Timestamp)>, event: &EventView<'_>) -> Vec<u8> {
     let mut out = Vec::with_capacity(512);
     out.extend_from_slice(b"{\"specversion\":\"1.0\"");
     // Names are plain letters and digits.
@@ -227,9 +243,11 @@ fn head(seq: Seq, joined: Timestamp, event: &EventView<'_>) -> Vec<u8> {
     for &(name, value) in &event.extensions {
         put(name, value);
     }
-    put("antiphonseq", &seq.to_string());
+    if let Some((seq, _)) = there {
+        put("antiphonseq", &seq.to_string());
+    }
     put("antiphoncounter", &event.dot.counter().to_string());
-    if let Some(joined) = joined.to_rfc3339() {
+    if let Some(joined) = there.and_then(|(_, joined)| joined.to_rfc3339()) {
         put("antiphonjoined", &joined);
     }
     out

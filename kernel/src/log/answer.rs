@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::LogHead;
-use super::view::{LogView, stored_dot};
+use super::view::{LogView, record_at, stored_dot};
 use super::withheld::{MAX_WITHHELD, Trail, Withheld};
 use super::withhold_from;
 use crate::budget::Share;
@@ -345,9 +345,9 @@ impl LogView {
         self.settled(|| self.try_next_batch(asking, now))
     }
 
-    /// Places read while the log is rewritten may mean other events.
+    /// Places mean the same events from the first read to the last; what was asked before they changed is refused by its epoch.
     fn settled<T>(&self, read: impl FnOnce() -> Result<T, Failure>) -> Result<Result<T, Refusal>, StoreError> {
-        refused(self.unless_rewritten(read).unwrap_or_else(|| Err(Refusal::CursorUnknown.into())))
+        self.in_place(|| refused(read()))
     }
 
     fn try_next_batch(&self, asking: &mut Asking, now: Option<Timestamp>) -> Result<Found, Failure> {
@@ -527,10 +527,10 @@ impl LogView {
         if seq == Seq::ZERO {
             return Ok((Cursor::start(epoch), Timestamp::from_micros(0)));
         }
-        let entry =
-            self.entry(seq)?.ok_or_else(|| StoreError::corrupt(format!("family `log`: place {seq} is missing")))?;
-        let (last_event, _) = EventView::decode_dot(&entry.record)
-            .map_err(|e| StoreError::corrupt(format!("family `log`: the record at place {seq}: {e}")))?;
+        let entry = self
+            .entry_there(seq)?
+            .ok_or_else(|| StoreError::corrupt(format!("family `log`: place {seq} is missing")))?;
+        let (last_event, _) = EventView::decode_dot(&entry.record).map_err(|fault| record_at(seq, &fault))?;
         Ok((Cursor { epoch, seq, last_event }, entry.joined))
     }
 

@@ -5,7 +5,7 @@ use super::epoch::EpochEnd;
 use super::refusing::admit;
 use crate::clock::{ClockError, MAX_CLOCK_ENTRIES, VClock};
 use crate::codec::{EncodedDraft, EventView, StoredChain, encode_record};
-use crate::cursor::Seq;
+use crate::cursor::{Cursor, Seq};
 use crate::event::{Draft, InvalidDraft, MAX_EVENT_BYTES};
 use crate::ids::{Dot, EventId, GeneratorError, IdGenerator, Origin};
 use crate::mutant::{self, Mutant};
@@ -21,6 +21,14 @@ pub struct Appended {
     pub id: EventId,
     /// Its dot.
     pub dot: Dot,
+}
+
+impl Appended {
+    /// The cursor at the event: a reader that has it continues with the next one.
+    #[must_use]
+    pub const fn cursor(&self) -> Cursor {
+        Cursor { epoch: self.dot.origin().epoch(), seq: self.seq, last_event: self.id }
+    }
 }
 
 /// Why nothing was appended. Of several drafts handed in together, none was.
@@ -51,10 +59,18 @@ pub enum AppendError {
     /// The log is closed.
     #[error("the log is closed")]
     Closed,
-    /// The store failed: the events are wholly there or not at all, and it is not known which.
+    /// The store failed before anything was written.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The store failed while it wrote: the events are wholly there or not at all, and it is not known which.
+    #[error("{0}; {InDoubt}")]
+    InDoubt(StoreError),
 }
+
+/// It is not known whether what was appended is in the log. These words are the same wherever that happens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the event may be in the log all the same: look with `antiphon log` before you append it again")]
+pub struct InDoubt;
 
 impl Log {
     /// Turns drafts into events of this cortex, in order, and stages them. Their causal clock is what `context` says the

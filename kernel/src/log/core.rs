@@ -7,6 +7,7 @@ use super::answer::missing;
 use super::epoch::EpochEnd;
 use super::forks::{Decisions, forget_evidence, forks, read_withheld, withhold_from};
 use super::ingest::{Asked, Held, IngestError, IngestPlan, Ingested, plan_ingest};
+use super::lineage::Lineage;
 use super::minted::Minted;
 use super::open::{Loaded, or_none};
 use super::origins::{OriginNote, OriginNotes, Reservation, put_origin_note};
@@ -56,6 +57,7 @@ pub struct Log {
     pub(super) view: LogView,
     pub(super) options: LogOptions,
     pub(super) identity: LocalIdentity,
+    pub(super) lineage: Lineage,
     pub(super) chains: BTreeMap<Origin, StoredChain>,
     pub(super) head: LogHead,
     pub(super) ids: IdGenerator,
@@ -88,7 +90,7 @@ pub struct Log {
 #[derive(Default)]
 pub(super) struct Staged {
     batch: Batch,
-    dots: HashMap<(Origin, u64), StoredDot>,
+    pub(super) dots: HashMap<(Origin, u64), StoredDot>,
     chains: BTreeSet<Origin>,
     cursors: HashMap<PeerName, Option<Cursor>>,
     /// With whom another fork is known than the store says, or one less.
@@ -108,11 +110,12 @@ impl Log {
         loaded: Loaded,
         moved: Option<Vec<u8>>,
     ) -> Self {
-        let Loaded { chains, head, last_id, decisions, waiting, minted, origins, .. } = loaded;
+        let Loaded { lineage, chains, head, last_id, decisions, waiting, minted, origins, .. } = loaded;
         Self {
             view,
             options,
             identity,
+            lineage,
             chains,
             head,
             ids: IdGenerator::after(last_id),
@@ -427,6 +430,7 @@ impl Log {
         if let Some(identity) = state.identity {
             self.identity = identity;
         }
+        self.lineage = state.lineage;
         self.decisions = state.decisions;
         self.waiting = state.waiting;
         self.moved = super::open::moved_to(&**self.store())?;

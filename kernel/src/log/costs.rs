@@ -10,10 +10,8 @@ use crate::codec::EventView;
 use crate::cursor::Seq;
 use crate::digest::Digest;
 use crate::ids::Origin;
-use crate::store::{Family, KeyRange, StoreError, StoreErrorKind, keys};
+use crate::store::{Family, KeyRange, StoreError, keys};
 
-/// So often the log may be rewritten while it is counted.
-const TRIES: usize = 3;
 /// A choice that sets aside more than so many times as many events as the other is not advised, whosever version it keeps.
 const FAR_MORE: u64 = 10;
 
@@ -60,15 +58,9 @@ impl LogView {
     /// What resolving each of these forks costs. Reads the log from the first of them on.
     ///
     /// # Errors
-    /// [`StoreError`]; kind `Misuse` where the log is rewritten all the time meanwhile.
+    /// [`StoreError`].
     pub fn fork_costs(&self, forks: &[Fork]) -> Result<Vec<ForkCost>, StoreError> {
-        for _ in 0..TRIES {
-            if let Some(costs) = self.unless_rewritten(|| self.count_costs(forks)) {
-                return costs;
-            }
-            self.wait_while_rewritten(std::time::Duration::from_secs(10));
-        }
-        Err(StoreError::new(StoreErrorKind::Misuse, "the log is being rewritten; ask again"))
+        self.in_place(|| self.count_costs(forks))
     }
 
     fn count_costs(&self, forks: &[Fork]) -> Result<Vec<ForkCost>, StoreError> {

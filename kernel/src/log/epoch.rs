@@ -4,8 +4,11 @@ use std::fmt;
 
 use super::LocalIdentity;
 use super::core::Log;
+use super::lineage::Lineage;
 use super::minted::put_minted;
+use super::view::stored_dot;
 use crate::codec::{EventView, decode_epoch_change, encode_epoch_change, encode_epoch_peer, encode_identity};
+use crate::cursor::Seq;
 use crate::digest::Digest;
 use crate::ids::{Epoch, PeerName};
 use crate::mutant::{self, Mutant};
@@ -91,13 +94,22 @@ pub fn read_epoch_change(store: &dyn Store) -> Result<Option<EpochChange>, Store
     bytes.map(|b| decode_epoch_change(&b).map_err(|e| super::view::damaged(Family::Meta, &e))).transpose()
 }
 
-/// Adds to a batch that this cortex goes on under `next`.
-pub(super) fn put_epoch(changes: &mut Batch, identity: &mut LocalIdentity, next: Epoch, why: EpochEnd, at: Timestamp) {
+/// Adds to a batch that this cortex goes on under the epoch `next`. Up to the place `shared` the log is what it was in the epoch
+/// that ends.
+pub(super) fn put_epoch(
+    changes: &mut Batch,
+    (identity, lineage): (&mut LocalIdentity, &mut Lineage),
+    next: Epoch,
+    (why, shared): (EpochEnd, Seq),
+    at: Timestamp,
+) {
     if mutant::is(Mutant::ExtendOldEpoch) {
         return;
     }
     let change = EpochChange { from: identity.epoch, why, at };
     tracing::warn!(from = %identity.epoch, to = %next, "this node goes on under a new epoch: {why}");
+    lineage.end(identity.epoch, shared);
+    lineage.put(changes);
     identity.epoch = next;
     put_minted(changes, next, at);
     changes.put(Family::Meta, keys::META_IDENTITY, &encode_identity(identity));
@@ -145,8 +157,16 @@ impl Log {
 
     /// Stages that this cortex goes on under this epoch, here.
     pub(super) fn stage_epoch(&mut self, next: Epoch, why: EpochEnd, now: Timestamp) -> Result<(), StoreError> {
+        let shared = match why {
+            // Another history of this epoch exists, or may: it parted from this one after our last event that both have.
+            EpochEnd::RolledBack | EpochEnd::Forked | EpochEnd::Copied => {
+                let own = self.identity.origin();
+                self.place_of_own(self.chains.get(&own).map_or(0, |chain| chain.counter))?
+            }
+            _ => self.head.seq,
+        };
         let mut changes = Batch::new();
-        put_epoch(&mut changes, &mut self.identity, next, why, now);
+        put_epoch(&mut changes, (&mut self.identity, &mut self.lineage), next, (why, shared), now);
         self.minted.insert(self.identity.epoch);
         self.restart_ids(now, &mut changes);
         if let Some(here) = self.moved.take() {
@@ -172,5 +192,23 @@ impl Log {
         let mut changes = Batch::new();
         changes.put(Family::Meta, keys::META_EPOCH_PEER, &encode_epoch_peer(from, peer));
         self.stage_state(&changes)
+    }
+
+    /// Stages that after this place the log is another one than in any earlier epoch.
+    pub(super) fn cut_lineage(&mut self, shared: Seq) -> Result<(), StoreError> {
+        self.lineage.cut(shared);
+        let mut changes = Batch::new();
+        self.lineage.put(&mut changes);
+        self.stage_state(&changes)
+    }
+
+    /// The place of the event of our current chain with this counter, or a place that the epoch cannot have begun before.
+    pub(super) fn place_of_own(&self, counter: u64) -> Result<Seq, StoreError> {
+        let own = self.identity.origin();
+        let place = match self.staged.dots.get(&(own, counter)) {
+            Some(dot) => Some(dot.seq),
+            None => stored_dot(&**self.store(), own, counter)?.map(|dot| dot.seq),
+        };
+        Ok(place.unwrap_or_default().max(self.lineage.begun()))
     }
 }

@@ -268,7 +268,9 @@ impl Log {
             "two histories of one origin: what follows from there does not cross; see `antiphon fork list`"
         );
         if origin == self.identity.origin() && self.epoch_taken != Some(origin.epoch()) {
+            let shared = self.place_of_own(from - 1)?;
             self.begin_epoch_for(&finding.peer, EpochEnd::Forked, now)?;
+            self.cut_lineage(shared)?;
             self.epoch_taken = Some(self.identity.epoch);
         }
         Ok(fork)

@@ -103,7 +103,7 @@ impl LogHandle {
     ) -> Result<Vec<Appended>, AppendError> {
         let (reply, answer) = oneshot::channel();
         self.send(Operation::Append { drafts, context, changes, reply }).await.map_err(|()| AppendError::Closed)?;
-        answer.await.unwrap_or(Err(AppendError::Closed))
+        answer.await.unwrap_or_else(|_| Err(AppendError::InDoubt(closed())))
     }
 
     /// Takes a peer's answer: its events and the peer's cursor, together and durably.

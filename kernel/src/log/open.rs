@@ -7,11 +7,12 @@ use std::sync::Arc;
 use super::core::{Log, LogOptions};
 use super::epoch::{EpochEnd, put_epoch};
 use super::forks::{Decisions, decisions, read_withheld};
+use super::lineage::Lineage;
 use super::minted::{Minted, last_id_within, migrate, minted, put_minted};
 use super::origins::{OriginNotes, read_origin_notes};
 use super::peers::{Pinned, read_pinned};
 use super::rejoin::waiting_origins;
-use super::view::{Durable, LogView, damaged, stored_dot};
+use super::view::{Durable, LogView, damaged, record_at, stored_dot};
 use super::{LocalIdentity, LogHead};
 use crate::clock::MAX_CLOCK_ENTRIES;
 use crate::codec::{
@@ -41,6 +42,7 @@ pub enum OpenError {
 
 pub(super) struct Loaded {
     pub(super) identity: Option<LocalIdentity>,
+    pub(super) lineage: Lineage,
     pub(super) chains: BTreeMap<Origin, StoredChain>,
     pub(super) head: LogHead,
     pub(super) last_id: EventId,
@@ -66,11 +68,11 @@ pub(super) fn load(store: &dyn Store) -> Result<Loaded, StoreError> {
         )));
     }
     let last_id = read_last_id(store)?;
-    let (decisions, waiting) = (decisions(store)?, waiting_origins(store)?);
+    let (decisions, waiting, lineage) = (decisions(store)?, waiting_origins(store)?, Lineage::read(store)?);
     let minted = identity.as_ref().map(|identity| minted(store, identity)).transpose()?.unwrap_or_default();
     let (pinned, origins) =
         (or_none("pins", read_pinned(store)), or_none("notes of origins", read_origin_notes(store)));
-    Ok(Loaded { identity, chains, head, last_id, decisions, waiting, minted, pinned, origins })
+    Ok(Loaded { identity, lineage, chains, head, last_id, decisions, waiting, minted, pinned, origins })
 }
 
 /// What the log can do without: damage to it is reported, and keeps no node from starting.
@@ -138,8 +140,7 @@ fn load_head(store: &dyn Store) -> Result<LogHead, StoreError> {
     let Some((key, value)) = store.last(Family::Log, &[])? else { return Ok(LogHead::EMPTY) };
     let seq = keys::seq_of_log(&key).ok_or_else(|| StoreError::corrupt("family `log`: a key is not a place"))?;
     let (time, record) = decode_log_entry(&value).map_err(|e| damaged(Family::Log, &e))?;
-    let (last_event, _) = EventView::decode_dot(record)
-        .map_err(|e| StoreError::corrupt(format!("family `log`: the record at place {seq}: {e}")))?;
+    let (last_event, _) = EventView::decode_dot(record).map_err(|fault| record_at(seq, &fault))?;
     Ok(LogHead { seq, last_event, time })
 }
 
@@ -258,7 +259,16 @@ fn settle(
     };
     if let Some(why) = why {
         let next = Epoch::new((options.entropy)() as u64);
-        put_epoch(&mut changes, identity, next, why, now);
+        let own = loaded.chains.get(&identity.origin()).map(|chain| (identity.origin(), chain.counter));
+        let shared = match own {
+            // What it was copied from may have gone on since: sure is what was before the last own event.
+            Some((own, counter)) if why == EpochEnd::Copied => {
+                stored_dot(store, own, counter)?.map_or(Seq::ZERO, |dot| dot.seq).max(loaded.lineage.begun())
+            }
+            None if why == EpochEnd::Copied => loaded.lineage.begun(),
+            _ => head.seq,
+        };
+        put_epoch(&mut changes, (identity, &mut loaded.lineage), next, (why, shared), now);
         loaded.minted.insert(identity.epoch);
         let last = last_id_within(loaded.last_id, now);
         if last != std::mem::replace(&mut loaded.last_id, last) {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::LocalIdentity;
 use super::core::{Log, LogOptions};
 use super::epoch::EpochEnd;
+use super::lineage::Lineage;
 use super::minted::{last_id_within, minted, put_minted};
 use super::open::OpenError;
 use super::rejoin::put_waiting;
@@ -28,6 +29,8 @@ const GROUP_BYTES: usize = 4 << 20;
 pub struct Salvaged {
     /// How many events.
     pub kept: u64,
+    /// The last place up to which every event is where it was.
+    pub unmoved: u64,
     /// How many stand behind a hole, or lack a cause. They wait beside the log, and join it once that came from peers.
     pub waiting: u64,
     /// What was there and could not be taken into the log: of each origin, the first and the last counter.
@@ -53,6 +56,13 @@ pub fn salvage(from: &dyn Store, to: Arc<dyn Store>, now: Timestamp) -> Result<S
     log.begin_epoch(EpochEnd::Repaired, now)?;
     let mut known = chains_of(from, &mut salvaged);
     log.take_over(from, &mut known, &mut salvaged, now)?;
+    // Where it cannot be read it is forgotten, and cursors of earlier epochs are unknown.
+    log.lineage = Lineage::read(from).unwrap_or_default();
+    log.lineage.end(identity.epoch, Seq::new(salvaged.unmoved));
+    let mut changes = Batch::new();
+    log.lineage.put(&mut changes);
+    log.stage_state(&changes)?;
+    log.commit(Durability::Sync)?;
     for (&origin, &last) in &known {
         let kept = log.view().heads().get(origin).map_or(0, |head| head.counter);
         if kept < last {
@@ -137,7 +147,7 @@ impl Log {
                 Ok(None) => misses += 1,
                 Ok(Some(entry)) => {
                     misses = 0;
-                    self.take_entry(from, &entry, known, salvaged, now)?;
+                    self.take_entry(from, (Seq::new(place), &entry), known, salvaged, now)?;
                 }
                 Err(_) => {
                     misses = 0;
@@ -160,7 +170,7 @@ impl Log {
     fn take_entry(
         &mut self,
         from: &dyn Store,
-        entry: &[u8],
+        (place, entry): (Seq, &[u8]),
         known: &mut BTreeMap<Origin, u64>,
         salvaged: &mut Salvaged,
         now: Timestamp,
@@ -184,6 +194,9 @@ impl Log {
                 self.set_chain(origin, chain);
                 self.stage_event(id, dot, digest, &record, joined);
                 salvaged.kept += 1;
+                if self.head.seq == place {
+                    salvaged.unmoved = place.get();
+                }
             }
             None if counter > here => {
                 let mut changes = Batch::new();

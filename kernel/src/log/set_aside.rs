@@ -8,7 +8,7 @@ use super::epoch::EpochEnd;
 use super::forks::{Fork, forks};
 use super::origins::{OriginNote, put_origin_note};
 use super::rejoin::decode_waiting;
-use super::view::{LogEntry, damaged};
+use super::view::{LogEntry, damaged, record_at};
 use super::withheld::Withheld;
 use crate::codec::{
     EventView, StoredChain, StoredDot, decode_log_entry, encode_chain, encode_decision, encode_dot, encode_log_entry,
@@ -109,7 +109,7 @@ fn read_beside(
             }
             Some(Ok((seq, joined, record))) if page.takes(record.len()) => {
                 page.max_bytes = page.max_bytes.saturating_sub(record.len());
-                page.found.push(LogEntry { seq, joined, record: bytes::Bytes::copy_from_slice(record) });
+                page.found.push(LogEntry { seq, epoch: None, joined, record: bytes::Bytes::copy_from_slice(record) });
                 return ControlFlow::Continue(());
             }
             // The page is full.
@@ -173,6 +173,7 @@ impl Log {
         let epoch = self.identity.epoch;
         // The next place to fill, once the first event that leaves was met.
         let (mut next, mut moved, mut fault) = (None::<Seq>, 0, None);
+        let mut first = head.next();
         // Each origin's tip as of the last event that stays, with its full clock.
         let mut tips: BTreeMap<Origin, StoredChain> = BTreeMap::new();
         let mut sizes: BTreeMap<Origin, (u64, u64)> = BTreeMap::new();
@@ -181,7 +182,7 @@ impl Log {
             let event = match EventView::decode(record) {
                 Ok(event) => event,
                 Err(error) => {
-                    fault = Some(StoreError::corrupt(format!("family `log`: the record at place {seq}: {error}")));
+                    fault = Some(record_at(seq, &error));
                     return ControlFlow::Break(());
                 }
             };
@@ -190,6 +191,7 @@ impl Log {
             *chain = chain.chain(record);
             if withheld.follow(&event) {
                 moved += 1;
+                first = first.min(seq);
                 next.get_or_insert(seq);
                 changes.put_parts(Family::Evidence, &keys::set_aside(epoch, seq), &[&encode_log_entry(joined), record]);
                 changes.delete(Family::Dots, &keys::dot(author, counter));
@@ -223,6 +225,9 @@ impl Log {
         let staged = scanned.and(fault.map_or(Ok(()), Err)).and_then(|()| {
             self.are_whole(&digests)?;
             let next = next.ok_or_else(|| StoreError::corrupt(format!("family `log`: {origin}:{from} is missing")))?;
+            // What a reader has read up to there is what it would read today.
+            self.lineage.cut(first.prev());
+            self.lineage.put(&mut changes);
             for place in next.get()..=head.get() {
                 changes.delete(Family::Log, &keys::log(Seq::new(place)));
             }

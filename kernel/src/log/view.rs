@@ -1,13 +1,12 @@
 //! Reading the log, from any thread.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::stream::{self, Stream};
 use tokio::sync::watch;
 
 use super::LocalIdentity;
@@ -15,7 +14,6 @@ use super::forks::WithheldFrom;
 use super::origins::OriginNotes;
 use super::peers::Pinned;
 use super::withheld::Followed;
-use crate::blocking::blocking;
 use crate::clock::VClock;
 use crate::codec::{
     EventView, StoredChain, StoredDot, StoredError, decode_chain, decode_dot, decode_log_entry, encode_noted_head,
@@ -27,11 +25,8 @@ use crate::event::{CloudEventText, EventBytes, InvalidEvent};
 use crate::ids::{CortexId, Dot, Epoch, EventId, Origin};
 use crate::protocol::{ChainHead, Heads, Identity, PROTOCOL_MAX, PROTOCOL_MIN};
 use crate::receipts::Receipts;
-use crate::store::{Durability, Family, KeyRange, Store, StoreError, StoreErrorKind, keys};
+use crate::store::{Durability, Family, KeyRange, Store, StoreError, keys};
 use crate::time::Timestamp;
-
-const FOLLOW_PAGE: usize = 256;
-const FOLLOW_BYTES: usize = 1024 * 1024;
 
 /// The newest entry of a log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,6 +50,8 @@ impl LogHead {
 pub struct LogEntry {
     /// Its place in this log.
     pub seq: Seq,
+    /// The epoch of the log that the place is of; `None` for an event that is kept outside of the log.
+    pub epoch: Option<Epoch>,
     /// When it joined, on this cortex's clock.
     pub joined: Timestamp,
     /// The event's record.
@@ -70,12 +67,38 @@ impl LogEntry {
         EventView::decode(&self.record)
     }
 
-    /// The event as CloudEvents JSON, made a piece at a time.
+    /// The event's id.
+    ///
+    /// # Errors
+    /// As [`LogEntry::view`].
+    pub fn id(&self) -> Result<EventId, InvalidEvent> {
+        Ok(EventView::decode_dot(&self.record)?.0)
+    }
+
+    /// The cursor at this entry: a reader that has it continues with the next one. `None` for an event outside of the log.
+    ///
+    /// # Errors
+    /// As [`LogEntry::view`].
+    pub fn cursor(&self) -> Result<Option<Cursor>, InvalidEvent> {
+        let id = self.id()?;
+        Ok(self.epoch.map(|epoch| Cursor { epoch, seq: self.seq, last_event: id }))
+    }
+
+    /// The event as CloudEvents JSON without what this log knows of it: equal wherever the event is held.
+    ///
+    /// # Errors
+    /// As [`LogEntry::view`].
+    pub fn to_cloud_event_alone(&self) -> Result<CloudEventText<EventBytes>, InvalidEvent> {
+        Ok(CloudEventText::alone(&self.view()?, &self.record))
+    }
+
+    /// The event as CloudEvents JSON, with its cursor as `antiphoncursor`, made a piece at a time.
     ///
     /// # Errors
     /// As [`LogEntry::view`].
     pub fn to_cloud_event(&self) -> Result<CloudEventText<EventBytes>, InvalidEvent> {
-        Ok(CloudEventText::owned(self.seq, self.joined, &self.view()?, &self.record))
+        let text = CloudEventText::owned(self.seq, self.joined, &self.view()?, &self.record);
+        Ok(text.with_cursor(self.cursor()?))
     }
 }
 
@@ -155,6 +178,10 @@ pub struct LogView {
 
 pub(super) fn damaged(family: Family<'_>, fault: &StoredError) -> StoreError {
     StoreError::corrupt(format!("family `{family}`: {fault}"))
+}
+
+pub(super) fn record_at(seq: Seq, fault: &InvalidEvent) -> StoreError {
+    StoreError::corrupt(format!("family `log`: the record at place {seq}: {fault}"))
 }
 
 impl LogView {
@@ -276,14 +303,6 @@ impl LogView {
         !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
     }
 
-    /// What was read while every place of the log meant the same event; `None` where it was rewritten meanwhile, and what was
-    /// read, or looked like damage, means nothing.
-    pub(super) fn unless_rewritten<T>(&self, read: impl FnOnce() -> T) -> Option<T> {
-        let before = self.shared.rewriting.load(Ordering::SeqCst);
-        let found = before.is_multiple_of(2).then(read);
-        found.filter(|_| self.shared.rewriting.load(Ordering::SeqCst) == before)
-    }
-
     /// How many times places of the log came to mean other events, or may have.
     pub(crate) fn rewrites(&self) -> u64 {
         self.durable().rewrites
@@ -303,8 +322,13 @@ impl LogView {
     /// Commits what relies on what places meant as of so many rewritings; `None` if they came to mean others since. They do
     /// not meanwhile.
     pub(crate) fn as_of<T>(&self, rewrites: u64, commit: impl FnOnce() -> T) -> Option<T> {
-        let _stay = self.shared.places.read().unwrap_or_else(PoisonError::into_inner);
+        let _stay = self.stay();
         (self.rewrites() == rewrites).then(commit)
+    }
+
+    /// Every place means the same event until this is dropped. Whoever holds it must not ask for it again.
+    pub(super) fn stay(&self) -> RwLockReadGuard<'_, ()> {
+        self.shared.places.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Places are about to mean other events, or may be, until this is dropped.
@@ -445,7 +469,7 @@ impl LogView {
     /// # Errors
     /// [`StoreError`]: damage and missing places are errors, never a shorter answer.
     pub fn entries(&self, after: Seq, limit: usize, max_bytes: usize) -> Result<Vec<LogEntry>, StoreError> {
-        self.entries_until(after, self.visible(), limit, max_bytes)
+        self.in_place(|| self.entries_until(after, self.visible(), limit, max_bytes))
     }
 
     /// [`LogView::entries`] of the durable prefix only: what peers may be shown.
@@ -453,47 +477,12 @@ impl LogView {
     /// # Errors
     /// As [`LogView::entries`].
     pub fn durable_entries(&self, after: Seq, limit: usize, max_bytes: usize) -> Result<Vec<LogEntry>, StoreError> {
-        self.entries_until(after, self.head().seq, limit, max_bytes)
-    }
-
-    /// The durable entries after a place, and then those to come, one by one, for as long as the log is open somewhere.
-    /// Whoever takes them slowly is read for slowly.
-    ///
-    /// The store is read a page at a time, on a thread that may block. Must be polled within a tokio runtime.
-    pub fn follow(&self, after: Seq) -> impl Stream<Item = Result<LogEntry, StoreError>> + Send + use<> {
-        let durable = self.watch_durable();
-        let rewrites = self.durable().rewrites;
-        let state = (self.clone(), durable, after, VecDeque::new(), false);
-        stream::unfold(state, move |(view, mut durable, mut at, mut page, failed)| async move {
-            if failed {
-                return None;
-            }
-            loop {
-                if let Some(entry) = page.pop_front() {
-                    return Some((Ok(entry), (view, durable, at, page, false)));
-                }
-                // `changed` would miss what came before it was asked.
-                durable.wait_for(|head| *head > at || view.durable().rewrites != rewrites).await.ok()?;
-                if view.durable().rewrites != rewrites {
-                    let why = "events were set aside, and places of the log mean other events now; begin again";
-                    let error = StoreError::new(StoreErrorKind::Misuse, why);
-                    return Some((Err(error), (view, durable, at, page, true)));
-                }
-                let reader = view.clone();
-                match blocking(move || reader.durable_entries(at, FOLLOW_PAGE, FOLLOW_BYTES)).await {
-                    Ok(entries) => {
-                        at = entries.last().map_or(at, |entry| entry.seq);
-                        page.extend(entries);
-                    }
-                    Err(error) => return Some((Err(error), (view, durable, at, page, true))),
-                }
-            }
-        })
+        self.in_place(|| self.entries_until(after, self.head().seq, limit, max_bytes))
     }
 
     /// Visits the durable entries after a place in order, without a copy of their records.
     pub(crate) fn visit_durable(&self, after: Seq, visit: &mut EntryVisitor<'_>) -> Result<(), StoreError> {
-        self.scan(after, self.head().seq, visit)
+        self.in_place(|| self.scan(after, self.head().seq, visit))
     }
 
     pub(super) fn entries_until(
@@ -504,12 +493,13 @@ impl LogView {
         max_bytes: usize,
     ) -> Result<Vec<LogEntry>, StoreError> {
         let (mut entries, mut bytes) = (Vec::new(), 0);
+        let epoch = Some(self.durable().identity.epoch);
         self.scan(after, until, &mut |seq, joined, record| {
             bytes += record.len();
             if entries.len() >= limit || bytes > max_bytes && !entries.is_empty() {
                 return ControlFlow::Break(());
             }
-            entries.push(LogEntry { seq, joined, record: Bytes::copy_from_slice(record) });
+            entries.push(LogEntry { seq, epoch, joined, record: Bytes::copy_from_slice(record) });
             ControlFlow::Continue(())
         })?;
         Ok(entries)
@@ -554,6 +544,11 @@ impl LogView {
     /// # Errors
     /// [`StoreError`].
     pub fn entry(&self, seq: Seq) -> Result<Option<LogEntry>, StoreError> {
+        self.in_place(|| self.entry_there(seq))
+    }
+
+    /// [`LogView::entry`] for whoever keeps places as they are.
+    pub(super) fn entry_there(&self, seq: Seq) -> Result<Option<LogEntry>, StoreError> {
         if seq == Seq::ZERO || seq > self.visible() {
             return Ok(None);
         }
@@ -587,6 +582,10 @@ impl LogView {
     /// # Errors
     /// [`StoreError`].
     pub fn find(&self, id: EventId) -> Result<Option<Seq>, StoreError> {
+        self.in_place(|| self.find_there(id))
+    }
+
+    fn find_there(&self, id: EventId) -> Result<Option<Seq>, StoreError> {
         let (mut chains, mut fault) = (Vec::new(), None);
         self.shared.store.scan(Family::Clocks, KeyRange::prefix(&[]), &mut |key, value| {
             match (keys::origin_of_chain(key), decode_chain(value)) {
@@ -620,8 +619,7 @@ impl LogView {
             let gone = || StoreError::corrupt(format!("family `log`: place {seq} is missing"));
             let entry = self.shared.store.get(Family::Log, &keys::log(seq))?.ok_or_else(gone)?;
             let (_, record) = decode_log_entry(&entry).map_err(|e| damaged(Family::Log, &e))?;
-            let (there, _) = EventView::decode_dot(record)
-                .map_err(|e| StoreError::corrupt(format!("family `log`: the record at place {seq}: {e}")))?;
+            let (there, _) = EventView::decode_dot(record).map_err(|fault| record_at(seq, &fault))?;
             match there.cmp(&id) {
                 std::cmp::Ordering::Less => low = middle + 1,
                 std::cmp::Ordering::Equal => {

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use super::answer::{MAX_SCAN, MAX_SCAN_BYTES, Work};
-use super::view::{LogView, stored_dot};
+use super::view::{LogView, record_at, stored_dot};
 use crate::codec::EventView;
 use crate::cursor::Seq;
 use crate::ids::{Dot, Origin};
@@ -143,7 +143,7 @@ impl LogView {
                 if more { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
             }
             Err(error) => {
-                fault = Some(StoreError::corrupt(format!("family `log`: the record at place {seq}: {error}")));
+                fault = Some(record_at(seq, &error));
                 ControlFlow::Break(())
             }
         })?;

@@ -108,7 +108,16 @@ impl Waiting {
         matches!(self, Self::Append(..) | Self::Visible(..))
     }
 
+    /// Its write failed, and may have reached the disk.
     pub(super) fn failed(self, error: &StoreError) {
+        match self {
+            Self::Append(_, reply) => drop(reply.send(Err(AppendError::InDoubt(error.clone())))),
+            other => other.forgotten(error),
+        }
+    }
+
+    /// It was staged, and never written.
+    fn forgotten(self, error: &StoreError) {
         let error = error.clone();
         match self {
             Self::Append(_, reply) => drop(reply.send(Err(error.into()))),
@@ -164,7 +173,7 @@ impl Writer {
             // before may be published after it.
             self.syncs.settle();
             let error = self.log.stopped_by();
-            std::mem::take(waiting).into_iter().for_each(|waiter| waiter.failed(&error));
+            std::mem::take(waiting).into_iter().for_each(|waiter| waiter.forgotten(&error));
         }
         if self.log.needs_recovery() && self.recover_after.is_none_or(|after| Instant::now() >= after) {
             // Each try closes the store to readers for a moment.

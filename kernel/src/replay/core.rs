@@ -17,7 +17,7 @@ use crate::codec::{
 use crate::cursor::Seq;
 use crate::event::Event;
 use crate::ids::{Origin, PeerName};
-use crate::log::{LogEntry, LogView};
+use crate::log::{LogEntry, LogView, ReadError};
 use crate::store::{Batch, Durability, Family, KeyRange, Store, StoreError, keys};
 use crate::time::Timestamp;
 
@@ -179,7 +179,14 @@ impl ReplayCore {
         let to = match self.options.start {
             Start::Beginning => return Ok(()),
             Start::Now => head,
-            Start::After(seq) => seq.min(head),
+            Start::After(cursor) => match self.view.resume(&cursor) {
+                Ok(cursor) => cursor.seq,
+                Err(ReadError::CursorUnknown(unknown)) => {
+                    tracing::warn!(replayer = self.name(), %unknown, "a replayer begins earlier than it was asked to");
+                    unknown.resume.seq
+                }
+                Err(ReadError::Store(error)) => return Err(error),
+            },
         };
         let (mut chains, mut clock, mut at) = (BTreeMap::new(), VClock::new(), Seq::ZERO);
         while at < to {

@@ -109,6 +109,20 @@ impl Conflict {
     }
 }
 
+/// The open conflict of a replayer that asked for causality at one subject; `None` where there is none.
+///
+/// # Errors
+/// [`StoreError`].
+pub fn conflict_at(store: &dyn Store, replayer: &str, subject: &str) -> Result<Option<Conflict>, StoreError> {
+    let stored = store.get(Family::Replay, &keys::replay_frontier(replayer, subject))?;
+    let frontier = Frontier::decode(stored.as_deref())?;
+    if !frontier.is_conflict() {
+        return Ok(None);
+    }
+    let (events, more) = frontier.listed();
+    Ok(Some(Conflict { subject: subject.to_owned(), events, more }))
+}
+
 /// The open conflicts of a replayer that asked for causality, in order of subject.
 ///
 /// # Errors

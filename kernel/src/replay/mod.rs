@@ -11,7 +11,7 @@ mod runner;
 
 pub use core::{ReplayCore, ReplayStep, SkipError};
 pub(crate) use frontier::Mark;
-pub use frontier::{Conflict, MAX_FRONTIER, Standing, conflicts, weight};
+pub use frontier::{Conflict, MAX_FRONTIER, Standing, conflict_at, conflicts, weight};
 pub use parked::{Parked, Skipped, parked, skipped};
 pub use projection::Projection;
 pub use runner::{ReplayCommandError, ReplayHandle, ReplayStatus};
@@ -19,7 +19,7 @@ pub use runner::{ReplayCommandError, ReplayHandle, ReplayStatus};
 use std::time::Duration;
 
 use crate::clock::VClock;
-use crate::cursor::Seq;
+use crate::cursor::Cursor;
 use crate::event::Event;
 
 /// Where a replayer that was never here before begins.
@@ -30,8 +30,9 @@ pub enum Start {
     Beginning,
     /// After what the log holds when it is first opened.
     Now,
-    /// After this place, or after what the log holds if that is less.
-    After(Seq),
+    /// After this cursor. If it is of another history than the log's, after the newest place that both have: events may come
+    /// again, and none is missed.
+    After(Cursor),
 }
 
 /// What becomes of an event that cannot be replayed.

@@ -252,11 +252,11 @@ impl Service {
     }
 
     /// Runs a read of the store on a thread that may block.
-    async fn blocking<T: Send + 'static>(
+    async fn blocking<T: Send + 'static, E: From<StoreError> + Send + 'static>(
         &self,
         permit: Share,
-        read: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
-    ) -> Result<T, StoreError> {
+        read: impl FnOnce() -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E> {
         // Whoever asked may go away, and the thread reads on: it counts until it has ended.
         let read = move || {
             let _permit = permit;

@@ -15,9 +15,10 @@ use tokio::time::Instant;
 use super::Service;
 use crate::budget::{Account, OverBudget, Share};
 use crate::codec::EventView;
-use crate::cursor::Seq;
+use crate::cursor::{Cursor, Seq};
 use crate::event::{CloudEventText, EventBytes};
-use crate::log::LogEntry;
+use crate::ids::Epoch;
+use crate::log::{LogEntry, ReadError};
 use crate::protocol::{MAX_BATCH_BYTES, MAX_WAIT};
 use crate::store::{StoreError, StoreErrorKind};
 
@@ -42,10 +43,10 @@ pub enum PageError {
 
 /// A page of the durable log: how long its text is, and the text as a stream.
 pub struct Page {
-    /// The place of the last event in it; that after which the page was asked for where there is none.
-    pub next: Seq,
-    /// The newest durable place.
-    pub head: Seq,
+    /// The cursor to read on after: at the last event in it, or where the page was asked for if there is none.
+    pub next: Cursor,
+    /// The cursor at the newest durable event.
+    pub head: Cursor,
     /// The length of its text in bytes.
     pub bytes: u64,
     after: Seq,
@@ -56,6 +57,7 @@ pub struct Page {
 /// What a page's stream is at.
 struct Pieces {
     service: Service,
+    epoch: Epoch,
     at: Seq,
     until: Seq,
     rewrites: u64,
@@ -82,39 +84,36 @@ fn invalid(seq: Seq, error: &crate::event::InvalidEvent) -> StoreError {
 }
 
 impl Service {
-    /// A page of up to `limit` events of the durable log after a place. Parks like [`Service::fetch`] while it would be
-    /// empty.
+    /// A page of up to `limit` events of the durable log after a cursor, or from the beginning. Parks like
+    /// [`Service::fetch`] while it would be empty.
     ///
     /// # Errors
-    /// `Ok(None)` where this cortex does not serve; [`StoreError`] where the log cannot be read.
-    pub async fn page(&self, after: Seq, limit: usize, wait: Duration) -> Result<Option<Page>, StoreError> {
+    /// `Ok(None)` where this cortex does not serve; [`ReadError`] for a cursor of another history, or where the log cannot be
+    /// read.
+    pub async fn page(&self, after: Option<Cursor>, limit: usize, wait: Duration) -> Result<Option<Page>, ReadError> {
         if !self.mode().serves() {
             return Ok(None);
         }
         let until = Instant::now() + wait.min(MAX_WAIT);
         let mut durable = self.inner.view.watch_durable();
         loop {
-            let head = *durable.borrow_and_update();
-            let page = self.clone().measured(after, head, limit).await?;
-            if page.next > after || !self.park(&mut durable, until).await {
+            // Before it is read: what comes meanwhile is a change.
+            durable.borrow_and_update();
+            let page = self.clone().measured(after, limit).await?;
+            if page.next.seq > page.after || !self.park(&mut durable, until).await {
                 return Ok(Some(page));
             }
         }
     }
 
     /// Finds how many events fit into a page, without keeping any of them.
-    async fn measured(self, after: Seq, head: Seq, limit: usize) -> Result<Page, StoreError> {
-        let rewrites = self.inner.view.rewrites();
-        let mut page = Page { next: after, head, bytes: 2, after, rewrites, service: self.clone() };
-        if after >= head {
-            page.head = self.inner.view.head().seq;
-            return Ok(page);
-        }
-        let view = self.inner.view.clone();
+    async fn measured(self, after: Option<Cursor>, limit: usize) -> Result<Page, ReadError> {
+        let (view, service) = (self.inner.view.clone(), self.clone());
         let turn = self.inner.turns.read(&Account::Readers).await;
         self.blocking(turn, move || {
-            let (mut count, mut fault) = (0, None);
-            view.visit_durable(after, &mut |seq, joined, record| {
+            let rewrites = view.rewrites();
+            let (mut count, mut bytes, mut last, mut fault) = (0, 2, None, None);
+            let (from, head) = view.visit_after(after.as_ref(), &mut |epoch, seq, joined, record| {
                 if count == limit {
                     return ControlFlow::Break(());
                 }
@@ -125,18 +124,20 @@ impl Service {
                         return ControlFlow::Break(());
                     }
                 };
+                let cursor = Cursor { epoch, seq, last_event: event.id };
                 // A comma stands between two.
-                let more = u64::from(count > 0) + CloudEventText::new(seq, joined, &event).length() as u64;
-                if count > 0 && page.bytes + more > MAX_BATCH_BYTES {
+                let text = CloudEventText::new(seq, joined, &event).with_cursor(Some(cursor));
+                let more = u64::from(count > 0) + text.length() as u64;
+                if count > 0 && bytes + more > MAX_BATCH_BYTES {
                     return ControlFlow::Break(());
                 }
                 count += 1;
-                page.bytes += more;
-                page.next = seq;
+                bytes += more;
+                last = Some(cursor);
                 ControlFlow::Continue(())
             })?;
-            page.head = view.head().seq;
-            fault.map_or(Ok(page), Err)
+            fault.map_or(Ok(()), Err)?;
+            Ok(Page { next: last.unwrap_or(from), head, bytes, after: from.seq, rewrites, service })
         })
         .await
     }
@@ -147,8 +148,9 @@ impl Page {
     pub fn into_pieces(self) -> impl Stream<Item = Result<Bytes, PageError>> + Send + use<> {
         let pieces = Pieces {
             service: self.service,
+            epoch: self.next.epoch,
             at: self.after,
-            until: self.next,
+            until: self.next.seq,
             rewrites: self.rewrites,
             waiting: VecDeque::new(),
             current: None,
@@ -205,7 +207,7 @@ impl Pieces {
             let room = bytes as u64;
             let share = self.service.inner.budget.share(&Account::Readers, room, room, PATIENCE).await?;
             let turn = self.service.inner.turns.read(&Account::Readers).await;
-            let (view, at, until) = (self.service.inner.view.clone(), self.at, self.until);
+            let (view, epoch, at, until) = (self.service.inner.view.clone(), Some(self.epoch), self.at, self.until);
             let step = self
                 .service
                 .blocking(turn, move || {
@@ -216,7 +218,7 @@ impl Pieces {
                             larger = entries.is_empty().then_some(record.len());
                             return ControlFlow::Break(());
                         }
-                        entries.push(LogEntry { seq, joined, record: Bytes::copy_from_slice(record) });
+                        entries.push(LogEntry { seq, epoch, joined, record: Bytes::copy_from_slice(record) });
                         if seq == until { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
                     })?;
                     Ok(larger.map_or(Step::Entries(entries), Step::Larger))

@@ -52,6 +52,9 @@ pub(crate) fn origin_of_note(key: &[u8]) -> Option<Origin> {
     key.strip_prefix(META_ORIGINS)?.try_into().ok().map(Origin::from_bytes)
 }
 
+/// `meta`: how far the log is that of earlier epochs.
+pub(crate) const META_LINEAGE: &[u8] = b"lineage";
+
 /// `replay`: everything of a replayer.
 pub(crate) fn replay_prefix(replayer: &str) -> Vec<u8> {
     [replayer.as_bytes(), &[0]].concat()

@@ -171,17 +171,16 @@ async fn a_publisher_pulls_nothing_and_pages_are_parked() {
     bravo.append(Draft::new("t", "x")).await.unwrap();
     until("alpha is in contact", || status(&alpha, "bravo").phase == Phase::Live).await;
     assert_eq!((alpha.view().head().seq.get(), status(&alpha, "bravo").lag), (0, None));
+    let first = bravo.view().head_cursor();
     let parked = {
         let service = bravo.service().clone();
-        tokio::spawn(
-            async move { service.page(antiphon_kernel::cursor::Seq::new(1), 10, Duration::from_secs(30)).await },
-        )
+        tokio::spawn(async move { service.page(Some(first), 10, Duration::from_secs(30)).await })
     };
     bravo.append(Draft::new("t", "y")).await.unwrap();
     let page = parked.await.unwrap().unwrap().unwrap();
-    assert_eq!((page.next.get(), page.head.get()), (2, 2));
+    assert_eq!((page.next.seq.get(), page.head.seq.get()), (2, 2));
     bravo.service().set_mode(FederationMode::Subscribe);
-    assert!(bravo.service().page(antiphon_kernel::cursor::Seq::ZERO, 10, Duration::ZERO).await.unwrap().is_none());
+    assert!(bravo.service().page(None, 10, Duration::ZERO).await.unwrap().is_none());
     alpha.stop().await;
     bravo.stop().await;
 }

@@ -145,7 +145,9 @@ async fn the_log_is_followed_and_catching_up_is_told() {
     // Begun anew, so that nothing was told before anybody listened.
     one.syncer().pause(&PeerName::new(&names[0]).unwrap()).await.unwrap();
     one.syncer().resume(&PeerName::new(&names[0]).unwrap()).await.unwrap();
-    let mut log = Box::pin(one.subscribe(Seq::new(10)));
+    until("ten events are there", || one.view().head().seq.get() >= 10).await;
+    let tenth = one.view().entry(Seq::new(10)).unwrap().unwrap().cursor().unwrap();
+    let mut log = Box::pin(one.subscribe(tenth));
     let followed = async {
         for n in 11..=701 {
             let entry = log.next().await.unwrap().unwrap();

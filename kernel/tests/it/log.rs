@@ -286,7 +286,7 @@ async fn the_writer_answers_many_at_once_and_survives_a_failed_write() {
         store.fail_commits([true]);
         assert!(matches!(
             handle.append(vec![Draft::new("t", "in doubt")], Context::Replayed).await,
-            Err(AppendError::Store(_))
+            Err(AppendError::InDoubt(_))
         ));
         let next = handle.append(vec![Draft::new("t", "next")], Context::Seen(VClock::new())).await.unwrap();
         assert_eq!(next[0].seq.get(), 102);

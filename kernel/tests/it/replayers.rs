@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use antiphon_kernel::clock::VClock;
 use antiphon_kernel::cortex::Cortex;
-use antiphon_kernel::cursor::Seq;
+use antiphon_kernel::cursor::{Cursor, Seq};
 use antiphon_kernel::event::{Draft, Event};
 use antiphon_kernel::ids::EventId;
 use antiphon_kernel::replay::{
@@ -251,16 +251,24 @@ fn the_event_that_halts_replay_can_be_skipped() {
 
 #[test]
 fn a_new_replayer_begins_where_it_says() {
-    for (start, expected) in [
-        (Start::Beginning, "1 2 3 4"),
-        (Start::After(Seq::new(2)), "3 4"),
-        (Start::Now, "4"),
-        (Start::After(Seq::new(99)), "4"),
-    ] {
+    let after = |node: &Node, seq| Cursor {
+        seq,
+        ..node.log.view().entry(Seq::new(2)).unwrap().unwrap().cursor().unwrap().unwrap()
+    };
+    type Begin<'a> = &'a dyn Fn(&Node) -> Start;
+    let starts: [(Begin<'_>, &str); 4] = [
+        (&|_| Start::Beginning, "1 2 3 4"),
+        (&|node| Start::After(after(node, Seq::new(2))), "3 4"),
+        (&|_| Start::Now, "4"),
+        // Of a history that the log does not have: nothing of it may be passed over.
+        (&|node| Start::After(after(node, Seq::new(99))), "1 2 3 4"),
+    ];
+    for (start, expected) in starts {
         let (store, mut node) = alone();
         for _ in 0..3 {
             append(&mut node, "a", &VClock::new());
         }
+        let start = start(&node);
         let options = ReplayOptions { start, ..ReplayOptions::default() };
         let diary = Diary { options, ..Diary::default() };
         let mut fresh = core(&node, &diary);

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use antiphon_kernel::config::{Config, Interval};
 use antiphon_kernel::cortex::{Cortex, WaitFor};
-use antiphon_kernel::cursor::Seq;
 use antiphon_kernel::event::Draft;
 use antiphon_kernel::ids::PeerName;
 use antiphon_kernel::store::{Batch, Durability, Family, KeyRange, KeyValue, Store, StoreError, Visitor};
@@ -122,11 +121,11 @@ async fn no_read_of_the_store_is_made_on_a_thread_of_the_runtime() {
     let names = [name.clone()];
     let held = alpha.wait_replicated(&last.unwrap(), WaitFor::Peers(&names), Duration::from_secs(20)).await;
     assert_eq!(held, Ok(1));
-    let followed: Vec<_> = bravo.subscribe(Seq::ZERO).take(10).collect().await;
+    let followed: Vec<_> = bravo.subscribe(None).take(10).collect().await;
     assert!(followed.iter().all(Result::is_ok));
     assert_eq!(alpha.syncer().compare(&name).await.unwrap().len(), 2);
-    let page = bravo.service().page(Seq::ZERO, 5, Duration::ZERO).await.unwrap().unwrap();
-    assert_eq!(page.next.get(), 5);
+    let page = bravo.service().page(None, 5, Duration::ZERO).await.unwrap().unwrap();
+    assert_eq!(page.next.seq.get(), 5);
     watch.armed.store(false, Ordering::SeqCst);
     alpha.stop().await;
     bravo.stop().await;

@@ -40,7 +40,7 @@ const TRANSPORT: &str = "https";
 pub const FRAME_CONTENT_TYPE: &str = "application/vnd.antiphon.frame";
 /// The content type of a batch of CloudEvents.
 pub const EVENTS_CONTENT_TYPE: &str = "application/cloudevents-batch+json";
-/// The header of `GET /v1/events` that names the newest durable place of the log.
+/// The header of `GET /v1/events` with the cursor at the newest durable entry of the log.
 pub const HEAD_HEADER: &str = "antiphon-head";
-/// The header of `GET /v1/events` that names the `after` of the next question.
+/// The header of `GET /v1/events` with the cursor to give as `after` of the next question.
 pub const NEXT_HEADER: &str = "antiphon-next";

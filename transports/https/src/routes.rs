@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use antiphon_kernel::codec::{Message, decode, encode};
 use antiphon_kernel::config::SharedKey;
-use antiphon_kernel::cursor::Seq;
+use antiphon_kernel::cursor::Cursor;
+use antiphon_kernel::log::{CursorUnknown, ReadError};
 use antiphon_kernel::protocol::{Delivery, FetchReply, FetchRequest, MAX_WAIT, Refusal};
 use antiphon_kernel::service::{Page, Service};
 use antiphon_transport_common::{Rejected, Slot};
@@ -30,7 +31,8 @@ use crate::{EVENTS_CONTENT_TYPE, FRAME_CONTENT_TYPE, HEAD_HEADER, NEXT_HEADER, T
 
 const DEFAULT_PAGE: usize = 100;
 const MAX_PAGE: usize = 1000;
-const QUERY_HINT: &str = "use ?after=<place>&limit=<1 to 1000>&wait=<seconds>";
+const QUERY_HINT: &str =
+    "use ?after=<cursor>&limit=<1 to 1000>&wait=<seconds>; without `after` it begins at the beginning";
 
 #[derive(Clone)]
 struct Node {
@@ -137,7 +139,7 @@ async fn identity(State(node): State<Node>) -> Response {
 #[serde(deny_unknown_fields)]
 struct EventsQuery {
     #[serde(default)]
-    after: u64,
+    after: Option<String>,
     #[serde(default)]
     limit: Option<usize>,
     #[serde(default)]
@@ -153,8 +155,14 @@ async fn events(State(node): State<Node>, query: Result<Query<EventsQuery>, Quer
     if limit == 0 {
         return refuse(StatusCode::BAD_REQUEST, "limit is 0", QUERY_HINT);
     }
+    // An empty one is that of a client that has no cursor yet.
+    let after = query.after.filter(|after| !after.is_empty()).map(|after| after.parse::<Cursor>());
+    let after = match after.transpose() {
+        Ok(after) => after,
+        Err(error) => return refuse(StatusCode::BAD_REQUEST, &format!("after: {error}"), QUERY_HINT),
+    };
     let wait = Duration::try_from_secs_f64(query.wait.clamp(0.0, MAX_WAIT.as_secs_f64())).unwrap_or_default();
-    match node.service.page(Seq::new(query.after), limit, wait).await {
+    match node.service.page(after, limit, wait).await {
         Ok(Some(page)) => page_response(page),
         Ok(None) => {
             Rejected::NotServing.count(TRANSPORT);
@@ -164,8 +172,20 @@ async fn events(State(node): State<Node>, query: Result<Query<EventsQuery>, Quer
                 "ask another node, or set this one to mode sync or publish",
             )
         }
-        Err(error) => internal(&error),
+        Err(ReadError::CursorUnknown(unknown)) => gone(&unknown),
+        Err(ReadError::Store(error)) => internal(&error),
     }
+}
+
+/// The reader's cursor is of another history. It gets the cursor to read on after.
+fn gone(unknown: &CursorUnknown) -> Response {
+    let body = serde_json::json!({
+        "error": format!("cursor {} is of another history than this log's: {}", unknown.cursor, unknown.mismatch),
+        "hint": "read on after `resume`: events may come again, know them by their ids, and none is missed",
+        "code": "cursor_unknown",
+        "resume": unknown.resume,
+    });
+    (StatusCode::GONE, Json(body)).into_response()
 }
 
 /// Answers with a page, whose text is made as the reader takes it. With its length a text that broke off is noticed.

@@ -120,7 +120,8 @@ fn a_node_that_hangs_is_told_of_in_time_and_by_its_process() {
     let alpha = Place::new(&node("alpha", a, am, &[("gone", at(gone))]));
     let serving = alpha.serve();
     serving.signal(Signal::SIGSTOP);
-    let commands = [["status", "--check"], ["doctor", "--json"], ["reload", "--json"], ["peers", "--json"]];
+    let commands =
+        [["status", "--check"], ["doctor", "--json"], ["reload", "--json"], ["peers", "--json"], ["append", "-tnote"]];
     let asked = commands.map(|args| {
         let (out, err) = (Stdio::piped(), Stdio::piped());
         antiphon(&alpha.config).args(args).stdout(out).stderr(err).spawn().unwrap()
@@ -130,6 +131,7 @@ fn a_node_that_hangs_is_told_of_in_time_and_by_its_process() {
         let told = if args[0] == "doctor" { &out } else { &err };
         assert!(code == 1 && told.contains("says nothing for 10 s"), "{args:?}: {out}{err}");
         assert!(told.contains(&format!("process {}", serving.id())), "{args:?}: {told}");
+        assert_eq!(told.contains("may be in the log all the same"), args[0] == "append", "{args:?}: {told}");
         if args[0] == "doctor" {
             let found: Value = serde_json::from_str(&out).unwrap();
             let checks: Vec<_> = found["findings"].as_array().unwrap().iter().map(|one| &one["check"]).collect();
@@ -139,7 +141,9 @@ fn a_node_that_hangs_is_told_of_in_time_and_by_its_process() {
     // One that only takes long is waited for.
     serving.signal(Signal::SIGCONT);
     assert_eq!(alpha.run(&["status", "--check"]).0, 0);
-    let line = "{\"ask\":\"log\",\"after\":5,\"limit\":1,\"wait_ms\":3000}\n";
+    until("the append is carried out all the same", || (alpha.json(&["status"])["events"] == 1).then_some(()));
+    let end = &alpha.json(&["append", "-tlast"])["cursor"];
+    let line = format!("{{\"ask\":\"log\",\"after\":{end},\"limit\":1,\"wait_ms\":3000}}\n");
     let mut socket = UnixStream::connect(alpha.dir.path().join("data/antiphon.sock")).unwrap();
     socket.write_all(line.as_bytes()).unwrap();
     let mut said = BufReader::new(socket).lines().map(Result::unwrap);

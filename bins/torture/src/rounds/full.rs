@@ -58,7 +58,7 @@ impl Writer {
                 }
                 Ok(Ok(()))
             }
-            Err(AppendError::Store(error)) => Ok(Err(error)),
+            Err(AppendError::Store(error) | AppendError::InDoubt(error)) => Ok(Err(error)),
             Err(error) => bail!("append: {error}"),
         }
     }

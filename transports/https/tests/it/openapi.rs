@@ -90,13 +90,16 @@ async fn the_document_says_what_is_answered() {
     let refresh = Refresh { request, from: CortexId::from_bytes([1; 16]), known: Heads::default(), direct: Vec::new() };
     let frames = (encode(&Message::Fetch(node.question(Duration::ZERO))), encode(&Message::Refresh(refresh)));
     let long = vec![0; 1024 * 1024 + 1];
+    let end = node.log.view().head_cursor();
+    let after = |more: &str| format!("/v1/events?after={end}&{more}");
     let mut seen = Vec::new();
     for (route, key, body) in [
         (("GET", "/healthz"), "", Vec::new()),
         (("GET", "/v1/identity"), KEY, Vec::new()),
         (("GET", "/v1/identity"), "wrong", Vec::new()),
         (("GET", "/v1/events"), KEY, Vec::new()),
-        (("GET", "/v1/events?after=3&limit=5000&wait=0.01"), KEY, Vec::new()),
+        (("GET", &after("limit=5000&wait=0.01")), KEY, Vec::new()),
+        (("GET", "/v1/events?after=00000000000000aa-1-01JD2Y7Q8M4T6V9X0Z1A3B5C7D"), KEY, Vec::new()),
         (("GET", "/v1/events?limit=0"), KEY, Vec::new()),
         (("GET", "/v1/events?since=1"), KEY, Vec::new()),
         (("GET", "/v1/events"), "", Vec::new()),

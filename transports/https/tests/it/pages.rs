@@ -11,7 +11,7 @@ use crate::routes::client;
 const MAX_PAGE_BYTES: usize = 8 * 1024 * 1024;
 
 async fn pages(node: &Node) -> Vec<String> {
-    let (mut after, mut pages) = ("0".to_owned(), Vec::new());
+    let (mut after, mut pages) = (String::new(), Vec::new());
     loop {
         let url = node.url(&format!("/v1/events?after={after}&limit=1000"));
         let response = client().get(url).bearer_auth(KEY).send().await.unwrap();

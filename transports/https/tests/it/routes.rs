@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use antiphon_kernel::codec::{Message, decode, encode};
 use antiphon_kernel::config::FederationMode;
+use antiphon_kernel::cursor::{Cursor, Seq};
+use antiphon_kernel::ids::Epoch;
 use antiphon_kernel::protocol::{FetchReply, Refusal};
 use reqwest::header::{CONTENT_TYPE, WWW_AUTHENTICATE};
 use reqwest::{Client, Response, StatusCode};
@@ -39,18 +41,48 @@ fn header(response: &Response, name: &str) -> String {
 async fn events_are_cloudevents_page_by_page() {
     let node = node().await;
     node.append(5).await;
-    let response = get(&node, "/v1/events?after=1&limit=2").await;
+    let first = get(&node, "/v1/events?limit=1").await;
+    let cursor = header(&first, "antiphon-next");
+    let events: Value = first.json().await.unwrap();
+    assert_eq!(events[0]["antiphoncursor"], cursor, "each event has its own cursor");
+    let response = get(&node, &format!("/v1/events?after={cursor}&limit=2")).await;
     assert_eq!(response.status(), StatusCode::OK);
     assert_eq!(header(&response, "content-type"), "application/cloudevents-batch+json");
-    assert_eq!((header(&response, "antiphon-next"), header(&response, "antiphon-head")), ("3".into(), "5".into()));
+    let at = |seq| node.log.view().entry(Seq::new(seq)).unwrap().unwrap().cursor().unwrap().unwrap().to_string();
+    assert_eq!((header(&response, "antiphon-next"), header(&response, "antiphon-head")), (at(3), at(5)));
     let events: Value = response.json().await.unwrap();
     let seqs: Vec<_> = events.as_array().unwrap().iter().map(|e| e["antiphonseq"].as_str().unwrap()).collect();
     assert_eq!(seqs, ["2", "3"]);
     assert_eq!(events[0]["specversion"], "1.0");
     assert_eq!(events[0]["data"]["n"], 1);
-    let end = get(&node, "/v1/events?after=5").await;
-    assert_eq!(header(&end, "antiphon-next"), "5");
+    let end = get(&node, &format!("/v1/events?after={}", at(5))).await;
+    assert_eq!(header(&end, "antiphon-next"), at(5));
     assert_eq!(end.text().await.unwrap(), "[]");
+    let all = get(&node, "/v1/events?after=").await;
+    assert_eq!(all.json::<Vec<Value>>().await.unwrap().len(), 5, "who has no cursor yet begins at the beginning");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cursor_of_another_history_is_gone_and_the_answer_says_where_to_read_on() {
+    let node = node().await;
+    node.append(3).await;
+    let here = node.log.view().head_cursor();
+    let beyond = Cursor { seq: Seq::new(4), ..here };
+    let elsewhere = Cursor { epoch: Epoch::new(77), ..here };
+    for (cursor, why) in [(beyond, "beyond"), (elsewhere, "epoch")] {
+        let response = get(&node, &format!("/v1/events?after={cursor}&wait=60")).await;
+        assert_eq!(response.status(), StatusCode::GONE);
+        let fault: Value = response.json().await.unwrap();
+        assert_eq!(fault["code"], "cursor_unknown");
+        assert!(fault["error"].as_str().unwrap().contains(why), "{fault}");
+        let resume = fault["resume"].as_str().unwrap();
+        let again = get(&node, &format!("/v1/events?after={resume}")).await;
+        assert_eq!(again.json::<Vec<Value>>().await.unwrap().len(), 3, "nothing is missed");
+    }
+    let number = get(&node, "/v1/events?after=2").await;
+    assert_eq!(number.status(), StatusCode::BAD_REQUEST);
+    let fault: Value = number.json().await.unwrap();
+    assert!(fault["error"].as_str().unwrap().contains("`antiphoncursor`"), "it says what to use: {fault}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
