@@ -82,7 +82,7 @@ fn about(node: &Node, now: Timestamp) -> Result<Value> {
         "epoch": identity.epoch.to_string(),
         "epoch_change": change.map(|change| json!({
             "from": change.from.to_string(), "why": change.why, "reason": change.why.to_string(),
-            "at": change.at.to_string(), "peer": epoch_peer,
+            "at": change.at.to_string(), "peer": epoch_peer, "on_purpose": change.why.is_on_purpose(),
         })),
         "claimed_epochs": claimed_epochs(node)?,
         "version": identity.version,

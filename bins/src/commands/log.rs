@@ -58,7 +58,7 @@ impl Reader {
 
     /// Whether an error is over once a node serves again.
     fn may_pass(&mut self, error: &anyhow::Error) -> bool {
-        match error.downcast_ref() {
+        match error.downcast_ref::<NodeGone>() {
             Some(NodeGone::BrokeOff) => self.broke_at.replace(self.at) != Some(self.at),
             Some(_) => true,
             None => false,

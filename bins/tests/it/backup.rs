@@ -46,6 +46,7 @@ fn a_restored_node_gets_back_what_it_wrote_since_and_repeats_nothing() {
     let status = alpha.json(&["status"]);
     assert_eq!((&status["events"], &status["epoch_change"]["why"]), (&200.into(), &"restored".into()));
     assert_eq!((&status["epoch_change"]["from"], &status["epoch"]), (&before["epoch"], &restored["epoch"]));
+    assert_eq!(status["epoch_change"]["on_purpose"], true, "it is no reason to warn");
     // Nobody may believe that it still stands where it stood.
     alpha.json(&["append", "-t", "after.restore"]);
     let serving = alpha.serve();

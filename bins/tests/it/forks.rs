@@ -71,7 +71,8 @@ fn a_fork_is_found_at_first_contact_kept_apart_and_ended() {
     assert!(code == 0 && err.is_empty(), "it is not bravo's own history: {err}");
     let (code, out, err) = alpha.run(&["append", "-t", "from.alpha"]);
     assert!(code == 0 && out.contains("at place") && err.contains("own events have two histories"), "{out}{err}");
-    assert_eq!(alpha.json(&["status"])["epoch_change"]["why"], "forked");
+    let change = &alpha.json(&["status"])["epoch_change"];
+    assert_eq!((&change["why"], &change["on_purpose"]), (&"forked".into(), &false.into()));
 
     let (code, out, err) = bravo.run(&["verify", "--peer", "alpha"]);
     assert!(code != 0 && out.contains("DIFFERS from 11 on") && err.contains("antiphon fork list"), "{out}{err}");

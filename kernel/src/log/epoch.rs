@@ -50,6 +50,12 @@ impl EpochEnd {
         Self::ClockSetBack,
     ];
 
+    /// Whether an operator began the new epoch with a command: nothing to warn of.
+    #[must_use]
+    pub const fn is_on_purpose(self) -> bool {
+        matches!(self, Self::Restored | Self::Resolved | Self::Repaired | Self::ClockSetBack)
+    }
+
     pub(crate) fn code(self) -> u8 {
         Self::ALL.iter().position(|&reason| reason == self).and_then(|at| u8::try_from(at).ok()).unwrap_or(0)
     }
@@ -107,7 +113,11 @@ pub(super) fn put_epoch(
         return;
     }
     let change = EpochChange { from: identity.epoch, why, at };
-    tracing::warn!(from = %identity.epoch, to = %next, "this node goes on under a new epoch: {why}");
+    if why.is_on_purpose() {
+        tracing::info!(from = %identity.epoch, to = %next, "this node continues under a new epoch: {why}");
+    } else {
+        tracing::warn!(from = %identity.epoch, to = %next, "this node continues under a new epoch: {why}");
+    }
     lineage.end(identity.epoch, shared);
     lineage.put(changes);
     identity.epoch = next;
