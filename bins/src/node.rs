@@ -638,7 +638,10 @@ impl Node {
         let appended = self.cortex.log().append(vec![draft], Seen::Seen(conflict.context())).await?;
         let appended = appended.first().context("nothing was appended")?;
         self.replayed(appended.seq).await;
-        Ok(json!({ "id": appended.id, "seq": appended.seq.get(), "superseded": ids, "left": conflict.more }))
+        // Those that are not listed stay, unless this node had seen them before.
+        let open = self.open_conflicts().await?.into_iter().find(|open| open.subject == conflict.subject);
+        let left = open.map_or(0, |open| (open.events.len() + open.more).saturating_sub(1));
+        Ok(json!({ "id": appended.id, "seq": appended.seq.get(), "superseded": ids, "left": left }))
     }
 
     fn replay_list(&self) -> Result<Value> {

@@ -155,11 +155,11 @@ fn more_concurrent_events_than_are_listed_stop_no_replayer_and_are_the_same_in_a
     let count = MAX_FRONTIER + 6;
     let mut nodes: Vec<_> = (0..=count).map(|n| Node::new(n, count + 1, Arc::new(MemoryStore::new()))).collect();
     // The first ones weigh most: their ids are old, and they are listed all the same.
-    for n in 1..=count {
+    for (n, node) in nodes.iter_mut().enumerate().skip(1) {
         if n <= 3 {
-            append(&mut nodes[n], "other", &VClock::new());
+            append(node, "other", &VClock::new());
         }
-        append(&mut nodes[n], "doc", &VClock::new());
+        append(node, "doc", &VClock::new());
     }
     let orders: [Vec<usize>; 2] = [(1..=count).collect(), (1..=count).rev().collect()];
     let found: Vec<_> = orders

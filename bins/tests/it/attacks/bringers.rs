@@ -95,7 +95,7 @@ fn sixty_six_forged_chains_cut_an_honest_peer_off_until_one_decision_for_it() {
     };
     let status = until("as many are known as can be named", || {
         let status = bravo.json(&["status"]);
-        (status["forks"] == 64 && of(&status, "hub")["last_error"] == "fork").then_some(status)
+        (status["forks"] == 64 && of(&status, "hub")["last_error"] == "too_many_forks").then_some(status)
     });
     assert!(of(&status, "mallory")["suspect_forks"] == 64, "{status}");
     let (_, list, _) = bravo.run(&["fork", "list"]);

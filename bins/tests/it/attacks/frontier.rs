@@ -17,8 +17,9 @@ fn seventy_concurrent_events_on_one_subject_stop_no_view() {
     mallory.write(&(1..=70).map(made_up).collect::<Vec<_>>());
     let (port, metrics) = ports();
     let alpha = node("alpha", port, metrics, &[("mallory", mallory.port())]);
-    let _serving = alpha.serve();
+    // Before it has seen any of them: what its chain has seen, its next events supersede.
     alpha.json(&["append", "-t", "note", "-s", "doc/2", "-d", "1"]);
+    let _serving = alpha.serve();
     let status = until("all is replayed", || {
         let status = alpha.json(&["status"]);
         (status["replayers"][0]["position"] == 71).then_some(status)

@@ -43,6 +43,11 @@ impl Byzantine {
         Self { node, once: node, waste, ..Self::default() }
     }
 
+    /// Whether it goes on with more chains than can be named: then nodes ask for as many events at once.
+    pub(super) const fn floods(&self) -> bool {
+        self.floods
+    }
+
     pub(super) fn is(&self, node: usize) -> bool {
         self.node == Some(node)
     }

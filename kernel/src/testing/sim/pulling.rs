@@ -78,7 +78,8 @@ impl World {
         }
         let cursor = read_cursor(&*store, &peer_name(peer)).expect("memory reads").filter(|_| !by_clock && !own);
         let scope = if own { Scope::Cortex(cortex_id(self.nodes[node].cortex)) } else { Scope::All };
-        let max_events = 1 + u32::try_from(self.chance.below(6)).unwrap_or(1);
+        let few = 1 + u32::try_from(self.chance.below(6)).unwrap_or(1);
+        let (max_events, max_bytes) = if self.byzantine.floods() { (100, 1 << 16) } else { (few, 4096) };
         let Some(process) = self.nodes[node].process.as_mut() else { return Ok(()) };
         let request = process.request_id();
         let known = process.log.view().heads();
@@ -94,8 +95,7 @@ impl World {
         }
         let delivery = if pull.live && !own { Delivery::Live } else { Delivery::Once };
         let withhold = withhold_from(&*store, to).expect("memory reads");
-        let asked =
-            Asked { request, to, after: cursor, max_events, max_bytes: 4096, scope, withhold, held: known.clone() };
+        let asked = Asked { request, to, after: cursor, max_events, max_bytes, scope, withhold, held: known.clone() };
         pull.question = Some(Question { asked: asked.clone(), answered: false, inbox: VecDeque::new() });
         invariants::asked(node, now, &mut pull.in_vain)?;
         let mut request = FetchRequest {
