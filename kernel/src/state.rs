@@ -1,7 +1,9 @@
 //! A federation's state about its peers: raw by key, or typed, and both reach the same data.
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
+use crate::blocking::blocking;
 use crate::clock::VClock;
 use crate::codec::{encode_cursor, encode_health, encode_timestamp};
 use crate::config::PeerMode;
@@ -337,7 +339,8 @@ impl State {
         cortex_id: CortexId,
         configured: &[PeerName],
     ) -> Result<Vec<PeerName>, StateError> {
-        let mut pins = read_pins(self.store())?;
+        let store = Arc::clone(self.log.view().store());
+        let mut pins = blocking(move || read_pins(&*store)).await?;
         pins.retain(|(other, pin)| pin.cortex_id == cortex_id && other != name && !configured.contains(other));
         let since = pins.iter().map(|(_, pin)| pin.since).min().unwrap_or_else(Timestamp::now);
         let mut changes = Batch::new();
@@ -371,7 +374,9 @@ impl State {
         let mut changes = Batch::new();
         changes.put(Family::Health, keys::peer(name), &encode_health(health));
         // The wall clock may have been set back.
-        if let Some(time) = health.last_success.max(read_seen(self.store(), name)?) {
+        let (store, peer) = (Arc::clone(self.log.view().store()), name.clone());
+        let seen = blocking(move || read_seen(&*store, &peer)).await?;
+        if let Some(time) = health.last_success.max(seen) {
             changes.put(Family::Cursors, &keys::peer_seen(name), &encode_timestamp(time));
         }
         Ok(self.log.write_state(changes).await?)
@@ -416,8 +421,6 @@ fn forget(changes: &mut Batch, name: &PeerName) {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
     use crate::cortex::Cortex;
     use crate::testing::MemoryStore;
