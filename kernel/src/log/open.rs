@@ -19,6 +19,7 @@ use crate::codec::{
     EventView, StoredChain, decode_chain, decode_identity, decode_log_entry, decode_noted_head, encode_identity,
     encode_noted_head,
 };
+use crate::cursor::Seq;
 use crate::ids::{Epoch, EventId, Origin};
 use crate::store::{Batch, Durability, Family, KeyRange, Store, StoreError, StoreErrorKind, keys};
 use crate::time::Timestamp;

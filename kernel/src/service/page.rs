@@ -221,7 +221,7 @@ impl Pieces {
                         entries.push(LogEntry { seq, epoch, joined, record: Bytes::copy_from_slice(record) });
                         if seq == until { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
                     })?;
-                    Ok(larger.map_or(Step::Entries(entries), Step::Larger))
+                    Ok::<_, StoreError>(larger.map_or(Step::Entries(entries), Step::Larger))
                 })
                 .await?;
             // What places mean must not have changed since the page was measured.
