@@ -120,6 +120,9 @@ pub struct LogPage {
     pub head: Cursor,
 }
 
+/// What a reader's scan of the log calls with each epoch and place, the time it joined, and its record.
+type PlacedVisitor<'a> = dyn FnMut(Epoch, Seq, Timestamp, &[u8]) -> ControlFlow<()> + 'a;
+
 impl LogView {
     /// Reads up to `limit` durable entries after a cursor (without one, from the beginning), and no more than `max_bytes` of
     /// records beyond the first. Waits while the log is being rewritten; this blocks.
@@ -148,7 +151,7 @@ impl LogView {
     pub(crate) fn visit_after(
         &self,
         after: Option<&Cursor>,
-        visit: &mut dyn FnMut(Epoch, Seq, Timestamp, &[u8]) -> ControlFlow<()>,
+        visit: &mut PlacedVisitor<'_>,
     ) -> Result<(Cursor, Cursor), ReadError> {
         self.in_place(|| {
             let head = self.head_cursor();
