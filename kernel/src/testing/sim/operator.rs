@@ -85,7 +85,8 @@ impl World {
         let unread = process.log.view().failure().is_some();
         process.seen.forget();
         invariants::went_back(self, node);
-        if set_aside > 0 {
+        // A log that met damage when it was read again shows none of its places before the next start.
+        if set_aside > 0 && !unread {
             invariants::set_aside(self, node, &before, fork)?;
         }
         if rebuilt.is_err() || unread {
