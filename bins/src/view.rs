@@ -68,15 +68,12 @@ impl EventReplayer for View {
 }
 
 /// The newest event of a subject, by where it is.
-pub(crate) enum Latest {
-    Event {
-        seq: Seq,
-        id: EventId,
-        /// Those that are concurrent with it now.
-        concurrent: Vec<EventId>,
-    },
-    /// The line that an earlier version kept.
-    Line(String),
+pub(crate) struct Latest {
+    /// Its place, which earlier versions did not keep.
+    seq: Option<Seq>,
+    id: EventId,
+    /// Those that are concurrent with it now.
+    concurrent: Vec<EventId>,
 }
 
 /// Some of the newest events, and the subject after which to continue.
@@ -116,10 +113,9 @@ pub(crate) fn read(
     })?;
     // Asked for here: a visitor of a scan must not ask the store anything.
     for (latest, subject) in page.found.iter_mut().zip(&subjects) {
-        if let Latest::Event { id: newest, concurrent, .. } = latest
-            && let Some(conflict) = replay::conflict_at(store, NAME, subject)?
-        {
-            concurrent.extend(conflict.events.into_iter().map(|(_, id)| id).filter(|id| id != newest));
+        if let Some(conflict) = replay::conflict_at(store, NAME, subject)? {
+            let newest = latest.id;
+            latest.concurrent.extend(conflict.events.into_iter().map(|(_, id)| id).filter(|id| *id != newest));
         }
     }
     page.next = more.then(|| String::from_utf8_lossy(&last).into_owned());
@@ -128,36 +124,26 @@ pub(crate) fn read(
 
 fn latest(value: &[u8]) -> Option<Latest> {
     let id = EventId::from_bytes(value.get(8..HEAD)?.try_into().ok()?);
-    let text = std::str::from_utf8(&value[HEAD..]).ok()?;
-    let kept: Kept = serde_json::from_str(text).ok()?;
-    Some(match kept.seq {
-        Some(seq) => Latest::Event { seq: Seq::new(seq), id, concurrent: Vec::new() },
-        None => Latest::Line(text.to_owned()),
-    })
+    let kept: Kept = serde_json::from_slice(&value[HEAD..]).ok()?;
+    Some(Latest { seq: kept.seq.map(Seq::new), id, concurrent: Vec::new() })
 }
 
 impl Latest {
     /// Its line: the event's attributes and data.
     pub(crate) fn text(self, log: &LogView) -> Result<CloudEventText<Bytes>> {
-        let (seq, id, concurrent) = match self {
-            Self::Event { seq, id, concurrent } => (seq, id, concurrent),
-            Self::Line(line) => {
-                let head = line.trim_end().strip_suffix('}').unwrap_or_default().as_bytes().to_vec();
-                return Ok(CloudEventText::with_head(head, "", Bytes::new()));
-            }
-        };
+        let there = self.seq.map(|seq| log.entry(seq)).transpose()?.flatten();
         // Its place is another one where the log was rewritten meanwhile.
-        let there = log.entry(seq)?.filter(|entry| entry.view().is_ok_and(|event| event.id == id));
+        let there = there.filter(|entry| entry.view().is_ok_and(|event| event.id == self.id));
         let entry = match there {
             Some(entry) => entry,
             None => log
-                .find(id)?
+                .find(self.id)?
                 .map(|seq| log.entry(seq))
                 .transpose()?
                 .flatten()
                 .context("an event left the log while the view was read, since a fork was resolved; ask again")?,
         };
-        line(&entry, &concurrent)
+        line(&entry, &self.concurrent)
     }
 }
 
@@ -179,4 +165,21 @@ fn line(entry: &LogEntry, concurrent: &[EventId]) -> Result<CloudEventText<Bytes
     let mut head = head.to_string().into_bytes();
     head.pop();
     Ok(CloudEventText::with_head(head, event.datacontenttype, entry.record.slice_ref(event.data)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Of an earlier version it is the event's id that counts: its line is stale, and its data are not read.
+    #[test]
+    fn values_of_both_versions_name_their_event() {
+        let id = EventId::from_parts(7, 9);
+        let value = |json: &str| [&[0; 8][..], &id.to_bytes(), json.as_bytes()].concat();
+        let now = latest(&value(r#"{"seq":4}"#)).unwrap();
+        assert_eq!((now.seq, now.id), (Some(Seq::new(4)), id));
+        let before = latest(&value(r#"{"concurrent":true,"data":[{"":0},{"":0}],"id":"x"}"#)).unwrap();
+        assert_eq!((before.seq, before.id, before.concurrent), (None, id, Vec::new()));
+        assert!(latest(b"short").is_none());
+    }
 }

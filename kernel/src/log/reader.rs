@@ -231,7 +231,7 @@ impl LogView {
     }
 
     /// How many times places came to mean other events, once they do not move at present.
-    pub(super) fn settled_rewrites(&self) -> u64 {
+    pub(crate) fn settled_rewrites(&self) -> u64 {
         let _stay = self.stay();
         self.rewrites()
     }

@@ -111,7 +111,7 @@ impl Service {
         let (view, service) = (self.inner.view.clone(), self.clone());
         let turn = self.inner.turns.read(&Account::Readers).await;
         self.blocking(turn, move || {
-            let rewrites = view.rewrites();
+            let rewrites = view.settled_rewrites();
             let (mut count, mut bytes, mut last, mut fault) = (0, 2, None, None);
             let (from, head) = view.visit_after(after.as_ref(), &mut |epoch, seq, joined, record| {
                 if count == limit {
