@@ -183,3 +183,41 @@ fn a_key_that_stands_in_the_configuration_is_not_shown() {
         }
     }
 }
+
+/// What the operator wrote is named, and nothing of how it is read.
+#[test]
+fn a_configuration_is_judged_in_words_of_the_operator() {
+    let place = Place::bare(ALONE);
+    let check = |text: &str| {
+        std::fs::write(&place.config, format!("{ALONE}{text}\n")).unwrap();
+        let (code, out, err) = place.run(&["config", "check"]);
+        (code, out + &err)
+    };
+    for (text, says) in [
+        ("federation: { key_file: ~/shared.key }", "`~` is not expanded"),
+        ("node: { name: bravo, data_dir: other }", "the field `node` appears twice"),
+        ("federation: { peers: [{ name: bravo, endpoint: }] }", "no value"),
+        ("listen: { status_page: perhaps }", "true or false is expected"),
+        ("federation: { peers: 3 }", "a list is expected"),
+    ] {
+        let (code, said) = check(text);
+        assert!(code == 1 && said.contains(says), "{text}: {said}");
+        assert!(!["Option<", "Policy", "struct "].iter().any(|foreign| said.contains(foreign)), "{text}: {said}");
+    }
+    for (text, says) in [
+        ("federation:\n  peers:", "0 peers"),
+        ("federation: { peers: [{ name: b, endpoint: \"https://bücher.example:1\" }] }", "1 peers"),
+        ("federation: { peers: [{ name: b, endpoint: \"quic://bücher.example:1\" }] }", "1 peers"),
+    ] {
+        let (code, said) = check(text);
+        assert!(code == 0 && said.contains(says), "{text}: {said}");
+    }
+    // As `openssl req -x509` makes it unless told otherwise.
+    let mut params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let pair = rcgen::KeyPair::generate().unwrap();
+    std::fs::write(place.dir.path().join("c.pem"), params.self_signed(&pair).unwrap().pem()).unwrap();
+    std::fs::write(place.dir.path().join("c.key"), pair.serialize_pem()).unwrap();
+    let (code, said) = check("listen: { https: \"127.0.0.1:0\", tls: { cert: c.pem, key: c.key } }");
+    assert!(code == 1 && said.contains("CA:TRUE") && said.contains("CA:FALSE"), "{said}");
+}
