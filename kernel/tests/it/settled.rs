@@ -16,6 +16,7 @@ use antiphon_kernel::time::Timestamp;
 use crate::support::{Node, cortex_id, peer_name};
 
 type Hook = Box<dyn FnOnce() + Send>;
+type Read = Box<dyn Fn(&LogView) -> Result<(), String> + Send>;
 
 /// Calls a hook once, when it was opened again: what is in memory is older than what is stored by then.
 struct Hooked {
@@ -73,7 +74,7 @@ fn append(log: &mut Log, subjects: &[&str]) {
 fn readers(view: &LogView, last: antiphon_kernel::ids::EventId) -> Receiver<Result<(), String>> {
     let (said, heard) = channel();
     let all = usize::MAX;
-    let reads: [Box<dyn Fn(&LogView) -> Result<(), String> + Send>; 6] = [
+    let reads: [Read; 6] = [
         Box::new(move |view| view.page(None, all, all).map(drop).map_err(|e| e.to_string())),
         Box::new(move |view| view.entries(Seq::ZERO, all, all).map(drop).map_err(|e| e.to_string())),
         Box::new(move |view| view.durable_entries(Seq::ZERO, all, all).map(drop).map_err(|e| e.to_string())),
