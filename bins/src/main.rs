@@ -33,6 +33,10 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
+/// glibc's allocator keeps what a burst of large answers took; this one gives it back within seconds.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Keeps the key out of cores: it is in this process's memory, and in its environment. (`LimitCORE=0` does not hold for
 /// cores that are piped to a program, as systemd-coredump.) Debuggers of others than root stay out as well.
 fn keep_out_of_cores() {
