@@ -299,12 +299,15 @@ impl Watched {
 impl Drop for Watched {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            let why = format!(
-                "the {} thread ended by a fault; restart this node, and report a bug with its log",
-                self.thread
+            let fault = StoreError::new(
+                StoreErrorKind::Io,
+                format!(
+                    "the {} thread ended by a fault; restart this node, and report a bug with its log",
+                    self.thread
+                ),
             );
-            tracing::error!("{why}");
-            self.view.set_fault(StoreError::new(StoreErrorKind::Io, why));
+            tracing::error!("{}", fault.detail());
+            self.view.set_fault(fault);
         }
     }
 }
