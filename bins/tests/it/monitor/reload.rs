@@ -69,7 +69,7 @@ fn a_configuration_is_taken_up_whole_or_not_at_all() {
         // The node is not out of reach by it, and whoever asks it learns that its file is bad.
         let (code, out, err) = run(alpha, &["peers", "--json"]);
         let loads = ["missing.pem", "listen.https cannot change", "https://host:port"].contains(&says);
-        let told = loads || err.contains("goes on with");
+        let told = loads || err.contains("continues with");
         assert!(code == 0 && out.contains("bravo") && told, "{says}: {out}{err}");
     }
     // By signal: the peer goes, and what it writes stays away.
