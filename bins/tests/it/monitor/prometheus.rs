@@ -76,9 +76,9 @@ fn hurried(rules: String) -> String {
         let time = if is_time { time.replace('m', "s").replace('h', "m") } else { time.to_owned() };
         shorter.extend([head, &time]);
     }
-    let shorter = shorter.replace("_lag_seconds > 300", "_lag_seconds > 5").replace("seconds < 900", "seconds < 15");
+    let shorter = shorter.replace("_lag_seconds > 300", "_lag_seconds > 5").replace("} < 900", "} < 15");
     assert!(shorter.contains("[30s]") && shorter.contains("for: 15s") && shorter.contains("[1m]"), "{shorter}");
-    assert!(shorter.contains("_lag_seconds > 5\n") && shorter.contains("seconds < 15\n"), "{shorter}");
+    assert!(shorter.contains("_lag_seconds > 5\n") && shorter.contains("} < 15\n"), "{shorter}");
     shorter
 }
 
