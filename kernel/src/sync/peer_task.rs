@@ -109,6 +109,8 @@ pub(super) struct PeerTask {
     measures: Measures,
     /// What was said last to be done about its failure.
     explained: Option<&'static str>,
+    /// Whether the store may keep more of the peer than the status says.
+    stale: bool,
 }
 
 /// How long this peer takes. Made when there is something to measure.
@@ -178,6 +180,7 @@ impl PeerTask {
             federation,
             measures,
             explained: None,
+            stale: false,
         };
         task.show();
         task
@@ -242,6 +245,7 @@ impl PeerTask {
                 }
                 // What the peer was told that we hold is not true any more.
                 Ok(()) = rewrites.changed() => {
+                    self.stale = true;
                     self.close_feed();
                     self.machine.ask_anew(self.now());
                 }
@@ -275,6 +279,8 @@ impl PeerTask {
     }
 
     async fn command(&mut self, command: Command) {
+        // What the store keeps may have been changed beside this task.
+        self.stale = true;
         let (done, result) = match command {
             Command::Pause(done) => {
                 self.halt();
@@ -407,6 +413,7 @@ impl PeerTask {
                 self.machine.handle_inspected(now, number, outcome, chance);
             }
             Input::Ingested(number, feed, batch, result) => {
+                self.stale = true;
                 self.feed = feed.map(|feed| *feed);
                 self.count(&batch, &result);
                 self.detail = result.as_ref().err().map(ToString::to_string);
@@ -454,6 +461,7 @@ impl PeerTask {
             match action {
                 Action::Identify { number } => self.identify(number),
                 Action::Pin { cortex_id } => {
+                    self.stale = true;
                     match self.state.pin(&self.peer.name, cortex_id, &self.statuses.names()).await {
                         Ok(before) if before.is_empty() => {
                             tracing::info!(peer = %self.peer.name, %cortex_id, "first contact: pinned");
@@ -480,6 +488,7 @@ impl PeerTask {
                 Action::Ingest { number, batch } => self.ingest(number, *batch),
                 Action::Timer { token, at } => self.timer = Some((token, self.started + at)),
                 Action::Save { health, news } => {
+                    self.stale = true;
                     if let News::Failed(category) | News::StillFailing(category) = news {
                         self.close_feed();
                         metrics::counter!(EXCHANGE_FAILURES.name, "category" => category.as_str()).increment(1);
@@ -673,6 +682,9 @@ impl PeerTask {
 
     /// Shows how the peer fares, with what the store keeps of it.
     async fn publish(&mut self) {
+        if !std::mem::take(&mut self.stale) {
+            return self.show();
+        }
         let (state, peer) = (self.state.clone(), self.peer.clone());
         let stored = tokio::task::spawn_blocking(move || state.peer_state(&peer.name, &peer.endpoint)).await;
         // What the store keeps is the truth; if it cannot be read, the last known values stand.
@@ -689,6 +701,8 @@ impl PeerTask {
         // Of what is not pulled nobody lags behind.
         let lag = self.machine.lag().filter(|_| self.federation.borrow().pulls());
         (status.phase, status.lag) = self.overdue.shown(self.machine.phase(), lag);
+        let withheld = status.cortex_id.map(|cortex| self.log.view().withheld_from(cortex));
+        status.withheld = withheld.unwrap_or_default();
         // The cursor passes what is withheld.
         let withheld = status.withheld.events;
         status.lag = status.lag.map(|lag| Lag { events: lag.events + withheld, ..lag });

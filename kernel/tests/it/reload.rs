@@ -43,6 +43,7 @@ async fn a_peer_that_is_renamed_is_pinned_once_and_as_long_as_before() {
     let alpha = start(&network, "alpha", vec![peer("bravo")]).await;
     bravo.append(Draft::new("t", "1")).await.unwrap();
     until("bravo's event", || holds(&alpha, 1)).await;
+    until("bravo was seen", || status(&alpha, "bravo").unwrap().last_seen.is_some()).await;
     let seen = status(&alpha, "bravo").unwrap().last_seen.unwrap();
     let store = alpha.view().store().clone();
     let [(_, before)] = &read_pins(&*store).unwrap()[..] else { panic!("one pin") };
