@@ -129,7 +129,7 @@ async fn answer(node: &Arc<Node>, ask: Ask, write: &mut (impl AsyncWrite + Unpin
     loop {
         match tokio::time::timeout(WORKING_EVERY, &mut answer).await {
             Ok(answer) => return answer,
-            // Whoever asked may be gone: what was begun is finished all the same.
+            // The caller may be gone. What was begun is finished all the same.
             Err(_) => drop(write.write_all(b"{\"working\":true}\n").await),
         }
     }

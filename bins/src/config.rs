@@ -367,7 +367,7 @@ fn keys_of(text: &str) -> Result<Vec<SharedKey>> {
     Ok(keys)
 }
 
-/// The key file of a first configuration, beside it.
+/// The name of the key file that a first configuration uses.
 pub(crate) const KEY_FILE: &str = "shared.key";
 
 /// A first configuration for a node without peers.

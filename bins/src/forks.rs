@@ -62,10 +62,10 @@ async fn costs(node: &Node, forks: &[Fork]) -> Result<Vec<ForkCost>> {
 pub(crate) async fn list(node: &Node) -> Result<Value> {
     let forks = known(node)?;
     let costs = costs(node, &forks).await?;
-    forks.iter().zip(&costs).map(|(fork, cost)| told(node, fork, cost)).collect::<Result<_>>().map(Value::Array)
+    forks.iter().zip(&costs).map(|(fork, cost)| fork_report(node, fork, cost)).collect::<Result<_>>().map(Value::Array)
 }
 
-fn told(node: &Node, fork: &Fork, cost: &ForkCost) -> Result<Value> {
+fn fork_report(node: &Node, fork: &Fork, cost: &ForkCost) -> Result<Value> {
     let view = node.cortex().view();
     let own = view.local().cortex_id;
     let Bringers { ours, suspects } = brought(node, fork)?;
@@ -185,11 +185,11 @@ async fn would(node: &Node, forks: &[Fork], versions: &BTreeSet<Digest>, left: V
     let costs = costs(node, &meant).await?;
     let mut each = Vec::with_capacity(meant.len());
     for (fork, cost) in meant.iter().zip(&costs) {
-        let mut fork_told = told(node, fork, cost)?;
+        let mut entry = fork_report(node, fork, cost)?;
         let ours = versions.contains(&fork.ours);
-        fork_told["keep"] = if ours { fork.ours } else { fork.theirs }.to_string().into();
-        fork_told["set_aside"] = if ours { 0 } else { cost.events_here() }.into();
-        each.push(fork_told);
+        entry["keep"] = if ours { fork.ours } else { fork.theirs }.to_string().into();
+        entry["set_aside"] = if ours { 0 } else { cost.events_here() }.into();
+        each.push(entry);
     }
     Ok(json!({ "dry_run": true, "would": each, "left": left }))
 }

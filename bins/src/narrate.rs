@@ -12,7 +12,7 @@ const RECENT: usize = 20;
 
 #[derive(Debug, Default)]
 pub(crate) struct Narrator {
-    /// Each peer's error, how often it had failed, and what was to be done, when it was told of last.
+    /// Each peer's error, its number of failures and its remedy, as last logged.
     told: BTreeMap<String, (String, u64, String)>,
     states: BTreeMap<String, String>,
     recent: VecDeque<String>,

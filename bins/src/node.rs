@@ -366,7 +366,7 @@ impl Node {
         self.history.look(&self.cortex.syncer().peers());
     }
 
-    /// Bytes of what is kept beside the log since forks and repairs; unknown where the store does not tell.
+    /// Bytes of what is kept beside the log since forks and repairs; unknown if the store does not report it.
     pub(crate) fn evidence_bytes(&self) -> Option<u64> {
         let sizes = self.store.sizes().ok()?;
         sizes.families.iter().find(|(family, _)| family == "evidence").map(|(_, bytes)| *bytes)

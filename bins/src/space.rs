@@ -110,11 +110,11 @@ mod tests {
         let origins = origins();
         assert_eq!(trouble(Some(600 << 20), 256 << 20, &origins, 0), None);
         assert_eq!(trouble(None, 256 << 20, &origins, 0), None);
-        let told = trouble(Some(300 << 20), 256 << 20, &origins, 3 << 20).unwrap();
+        let warning = trouble(Some(300 << 20), 256 << 20, &origins, 3 << 20).unwrap();
         let of_charlie = origins.keys().last().unwrap();
         for part in ["300 MiB left", "70 MiB, came from peer bravo", &format!("{of_charlie} with 60 MiB"), "has 3 MiB"]
         {
-            assert!(told.contains(part), "{part} is not in: {told}");
+            assert!(warning.contains(part), "{part} is not in: {warning}");
         }
         assert_eq!(most_origins(&origins), Some((PeerName::new("bravo").unwrap(), 2)));
     }

@@ -54,9 +54,9 @@ pub(crate) fn page(node: &Node) -> String {
         let suspects = forks::suspects(node)?;
         let most = space::most_origins(&node.cortex().view().origins());
         let listed = peers.iter().take(PAGE_PEERS).map(|peer| {
-            let mut told = peer_json(peer, floor, most.as_ref(), now, &suspects);
-            told["lag_history"] = json!(node.history().of(&peer.name));
-            told
+            let mut entry = peer_json(peer, floor, most.as_ref(), now, &suspects);
+            entry["lag_history"] = json!(node.history().of(&peer.name));
+            entry
         });
         status["peers"] = listed.collect();
         Ok(status)
@@ -141,12 +141,12 @@ fn doubles(node: &Node) -> Vec<Value> {
 fn claimed_epochs(node: &Node) -> Result<Vec<Value>> {
     let view = node.cortex().view();
     let (cortex, heads) = (view.local().cortex_id, view.heads());
-    let told = claimed(&**view.store())?.into_iter().filter_map(|claimed| {
+    let peers = claimed(&**view.store())?.into_iter().filter_map(|claimed| {
         let events = heads.get(Origin::new(cortex, claimed.epoch))?.counter;
         let (epoch, since) = (claimed.epoch.to_string(), claimed.since.to_string());
         Some(json!({ "epoch": epoch, "peer": claimed.peer, "since": since, "events": events }))
     });
-    Ok(told.collect())
+    Ok(peers.collect())
 }
 
 /// Until which day the certificate holds that is shown.

@@ -80,11 +80,11 @@ pub(crate) fn hide_keys(text: &str) -> String {
 /// What may help the operator. Pure.
 fn hint(text: &str, error: &str) -> &'static str {
     if text.contains("shared_key") {
-        return "the shared key never stands in this file: set ANTIPHON_SHARED_KEY, or name a file in federation.key_file";
+        return "the shared key must not be in this file: set ANTIPHON_SHARED_KEY, or name a file in federation.key_file";
     }
     match error {
         _ if error.contains("socket address") => {
-            "an address and a port, 127.0.0.1:7443 or [::1]:7443; no host name stands there"
+            "an address and a port, 127.0.0.1:7443 or [::1]:7443; a host name is not allowed"
         }
         _ if error.contains("appears twice") => "leave one of the two out",
         _ if error.contains("no value") => "write a value after the colon, or leave the field out",

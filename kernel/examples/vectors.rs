@@ -1,6 +1,6 @@
 //! Makes `docs/vectors/`: bytes of each format with what they mean, for a peer in another language to be tested with.
 //!
-//! `cargo run -p antiphon-kernel --example vectors` writes the files anew; a test holds them to the code.
+//! `cargo run -p antiphon-kernel --example vectors` writes the files again; a test holds them to the code.
 #![allow(clippy::unwrap_used)]
 
 use std::path::Path;
@@ -35,7 +35,7 @@ fn id(random: u128) -> EventId {
     EventId::from_parts(MS, random)
 }
 
-/// A record, and what stands in it.
+/// A record, and its fields.
 fn record(name: &str, draft: &Draft, id: EventId, counter: u64, deps: &[(Origin, u64)]) -> (EventBytes, Value) {
     let dot = Dot::new(origin(1), counter).unwrap();
     let clock = VClock::from_sorted(deps).unwrap();

@@ -1,4 +1,4 @@
-//! How a peer stands, in one word for an operator: ten that call for different things, so that a quiet peer, a partition
+//! A peer's status, in one word for an operator: ten that call for different things, so that a quiet peer, a partition
 //! and a peer that says no are never taken for each other.
 
 use std::fmt;

@@ -28,9 +28,9 @@ const OPEN_TOGETHER: Duration = Duration::from_secs(120);
 const FORGET: Duration = Duration::from_secs(300);
 /// A copy of ours that was not met for so long has ended: a peer that fails is asked at least every five minutes.
 const FORGET_OWN: Duration = Duration::from_secs(900);
-/// So many cortexes are watched; the id in a question is a claim of whoever has the key.
+/// The most cortexes that are watched: any holder of the key can claim any id in a question.
 const MAX_CORTEXES: usize = 1024;
-/// So many processes of one cortex are told apart.
+/// The most processes of one cortex that are counted apart.
 const MAX_PROCESSES: usize = 4;
 
 /// A process that asks in the name of a cortex.

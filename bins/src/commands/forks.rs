@@ -49,7 +49,7 @@ fn described(fork: &Value) -> String {
         (_, _, bringer) => format!(", brought by {}", text(bringer)),
     };
     let owner = if fork["by_owner"] == true { ", the owner's own, which outranks a relay's" } else { "" };
-    let mut told = vec![
+    let mut parts = vec![
         format!("{} differs from counter {} on", text(&fork["origin"]), fork["from"]),
         format!("  here      {}{here}", text(&fork["ours"])),
         format!("  at {peer}  {}{owner}; since {}", text(&fork["theirs"]), text(&fork["since"])),
@@ -60,8 +60,8 @@ fn described(fork: &Value) -> String {
         format!("  keeping the one at {peer} sets aside {}", cost_here(fork)),
         format!("  advice: --keep {}, since {}", short(&fork["advice"]["keep"]), text(&fork["advice"]["why"])),
     ];
-    told.extend(suspicion(fork).map(|says| format!("  {says}")));
-    told.join("\n")
+    parts.extend(suspicion(fork).map(|says| format!("  {says}")));
+    parts.join("\n")
 }
 
 /// How many events leave the log here if the other version is kept, and whose they are.
@@ -104,12 +104,12 @@ async fn resolve(file: &Path, args: ForkResolveArgs, json: bool) -> Result<()> {
     let left = answer["left"].as_array().into_iter().flatten();
     let left =
         left.map(|fork| format!("of {} the owner's own version is not known here: choose a digest", text_of(fork)));
-    let told = match (answer["would"].as_array(), answer["resolved"].as_array()) {
+    let parts = match (answer["would"].as_array(), answer["resolved"].as_array()) {
         (Some(would), _) => would.iter().map(would_do).chain(left).chain(["nothing was changed".to_owned()]).collect(),
         (None, Some(each)) => each.iter().map(resolved).chain(left).collect(),
         (None, None) => vec![resolved(&answer)],
     };
-    done(answer, json, &told.join("\n"))
+    done(answer, json, &parts.join("\n"))
 }
 
 /// What a choice would set aside, and what the other one costs.
@@ -153,17 +153,17 @@ fn resolved(answer: &Value) -> String {
 }
 
 fn brought_back(answer: &Value) -> String {
-    let mut told = format!("{} events came back as new events of this node", answer["appended"]);
+    let mut parts = format!("{} events came back as new events of this node", answer["appended"]);
     if let Some(1..) = answer["held"].as_u64() {
-        told.push_str(&format!("; {} are in the log again as they were", answer["held"]));
+        parts.push_str(&format!("; {} are in the log again as they were", answer["held"]));
     }
     if let Some(1..) = answer["others"].as_u64() {
-        told.push_str(&format!(
+        parts.push_str(&format!(
             "; {} are of other nodes, which bring them back themselves (`--all`, on one node only, if they cannot)",
             answer["others"]
         ));
     }
-    told
+    parts
 }
 
 /// For a status: which peers may have shown what no owner holds, and what to do.

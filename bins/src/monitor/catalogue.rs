@@ -63,7 +63,7 @@ metrics! {
 
 /// Families of a store that are told apart: the kernel's, and a few of an embedder's own.
 pub(crate) const MAX_FAMILIES: usize = 32;
-/// Origins that are told apart.
+/// The most origins with a label of their own.
 pub(crate) const MAX_ORIGINS: usize = 32;
 /// The label of what was appended here. No name of a peer begins like that.
 pub(crate) const OWN_EVENTS: &str = "_own";

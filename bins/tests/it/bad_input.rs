@@ -212,7 +212,7 @@ fn a_configuration_is_judged_in_words_of_the_operator() {
         let (code, said) = check(text);
         assert!(code == 0 && said.contains(says), "{text}: {said}");
     }
-    // As `openssl req -x509` makes it unless told otherwise.
+    // As `openssl req -x509` makes it by default.
     let mut params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
     params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
     let pair = rcgen::KeyPair::generate().unwrap();

@@ -57,7 +57,7 @@ impl Follow {
         serde_json::from_str(&self.lines.next().unwrap().unwrap()).unwrap()
     }
 
-    /// Exit code and standard error of one that ends by itself.
+    /// Exit code and standard error of one that ends without a signal.
     fn ended(mut self) -> (i32, String) {
         let code = until("it ends", || self.child.try_wait().unwrap()).code().unwrap();
         let err = std::io::read_to_string(self.child.stderr.take().unwrap()).unwrap();
@@ -107,7 +107,7 @@ fn log_follow_goes_on_exactly_over_restarts_of_the_node() {
         } else {
             serving.kill();
         }
-        // While nobody serves.
+        // While no node serves.
         import(&place, 3 * round + 2..3 * round + 3);
     }
     let _serving = place.serve();
@@ -144,7 +144,7 @@ fn a_reader_of_what_a_restore_took_back_gets_to_know_and_misses_nothing() {
 
     let after = named(2..3).into_iter().chain(named(10..16)).collect::<Vec<_>>();
     let (status, rest, _) = page(port, &format!("after={}", kept.unwrap()));
-    assert_eq!((status, subjects(&rest)), (200, after), "what the backup held goes on");
+    assert_eq!((status, subjects(&rest)), (200, after), "what the backup held continues");
     let (status, fault, _) = page(port, &format!("after={}&wait=30", gone.unwrap()));
     assert_eq!(
         (status, &fault["code"]),

@@ -100,7 +100,7 @@ pub fn read_epoch_change(store: &dyn Store) -> Result<Option<EpochChange>, Store
     bytes.map(|b| decode_epoch_change(&b).map_err(|e| super::view::damaged(Family::Meta, &e))).transpose()
 }
 
-/// Adds to a batch that this cortex goes on under the epoch `next`. Up to the place `shared` the log is what it was in the epoch
+/// Adds to a batch that this cortex continues under the epoch `next`. Up to the place `shared` the log is what it was in the epoch
 /// that ends.
 pub(super) fn put_epoch(
     changes: &mut Batch,
@@ -165,7 +165,7 @@ impl Log {
         moved.then(|| Epoch::new((self.options.entropy)() as u64))
     }
 
-    /// Stages that this cortex goes on under this epoch, here.
+    /// Stages that this cortex continues under this epoch, in this place.
     pub(super) fn stage_epoch(&mut self, next: Epoch, why: EpochEnd, now: Timestamp) -> Result<(), StoreError> {
         let shared = match why {
             // Another history of this epoch exists, or may: it parted from this one after our last event that both have.

@@ -376,7 +376,7 @@ impl<'a> Planning<'_, 'a> {
             Entry::Vacant(entry) => {
                 let held = self.held.chain(origin);
                 if held.is_none() {
-                    // Whoever holds the key can make origins up, in the name of any cortex, and must keep neither this one
+                    // Any holder of the key can make origins up, in the name of any cortex, and must keep neither this one
                     // nor an honest peer from going on.
                     let origins = self.held.origins() + self.new_origins;
                     if origins >= MAX_CLOCK_ENTRIES - RESERVED_ORIGINS {

@@ -1,4 +1,4 @@
-//! Which epochs this cortex began itself. Whoever holds the federation's key can write under its id as well; what is not of
+//! Which epochs this cortex began itself. Any holder of the federation's key can write under its id as well; what is not of
 //! an epoch that this store began is a stranger's.
 
 use std::collections::BTreeSet;

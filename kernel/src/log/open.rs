@@ -179,7 +179,7 @@ impl Log {
         Ok(view)
     }
 
-    /// Opens the log in a store. A store that lost the end of its log goes on under a new epoch: a peer may hold more of the old
+    /// Opens the log in a store. A store that lost the end of its log continues under a new epoch: a peer may hold more of the old
     /// one. One that is in another place than it was written in does so with its first own event: a volume that only moved, and
     /// comes back before that, keeps its epoch.
     ///

@@ -65,7 +65,7 @@ fn look(view: &LogView) -> Result<VerifyReport, StoreError> {
     let mut report = VerifyReport::default();
     let mut chains: BTreeMap<Origin, StoredChain> = BTreeMap::new();
     let visible = view.visible();
-    // The index is as of one commit, and what it counts is the log as of that one; a writer goes on meanwhile.
+    // The index is as of one commit, and what it counts is the log as of that one; a writer continues meanwhile.
     let tips = read_tips(view, &mut report)?;
     let counted = tips.values().fold(0_u64, |sum, chain| sum.saturating_add(chain.counter));
     let until = visible.max(Seq::new(counted));

@@ -326,7 +326,7 @@ impl LogView {
         (self.rewrites() == rewrites).then(commit)
     }
 
-    /// Every place means the same event until this is dropped. Whoever holds it must not ask for it again.
+    /// Every place means the same event until this is dropped. The holder must not ask for it again.
     pub(super) fn stay(&self) -> RwLockReadGuard<'_, ()> {
         self.shared.places.read().unwrap_or_else(PoisonError::into_inner)
     }
@@ -547,7 +547,7 @@ impl LogView {
         self.in_place(|| self.entry_there(seq))
     }
 
-    /// [`LogView::entry`] for whoever keeps places as they are.
+    /// [`LogView::entry`] for a caller that keeps places as they are.
     pub(super) fn entry_there(&self, seq: Seq) -> Result<Option<LogEntry>, StoreError> {
         if seq == Seq::ZERO || seq > self.visible() {
             return Ok(None);

@@ -786,7 +786,7 @@ impl PeerMachine {
         }
     }
 
-    /// Goes on listening after an answer that brought no new event, but not to a flood of them.
+    /// Continues to listen after an answer that brought no new event, but not to a flood of them.
     fn next_push(&mut self, now: Now, to: CortexId) {
         let window = FLOOD_WINDOW.saturating_mul(1 << self.floods).min(self.interval.max(FLOOD_WINDOW));
         let until = self.empty.0.saturating_add(window);

@@ -57,7 +57,7 @@ pub struct Answers {
     needs: u64,
     /// Whether it walks the log for a fork that is a mere claim.
     claim: bool,
-    /// Set once nobody takes the answers any more.
+    /// Set once the asker takes no more answers.
     gone: Arc<AtomicBool>,
     tamper: Option<(Arc<dyn Tamper>, FetchRequest)>,
     lies: VecDeque<FetchReply>,

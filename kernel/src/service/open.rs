@@ -17,7 +17,7 @@ type Key = (CortexId, RequestId);
 pub(super) struct Mailbox {
     waiting: Mutex<Option<Refresh>>,
     told: Notify,
-    /// The memory of the question itself, with what its asker told since.
+    /// The memory of the question itself, with what its asker sent since.
     held: Mutex<Option<Share>>,
 }
 

@@ -125,7 +125,7 @@ impl Service {
                     }
                 };
                 let cursor = Cursor { epoch, seq, last_event: event.id };
-                // A comma stands between two.
+                // A comma separates two events.
                 let text = CloudEventText::new(seq, joined, &event).with_cursor(Some(cursor));
                 let more = u64::from(count > 0) + text.length() as u64;
                 if count > 0 && bytes + more > MAX_BATCH_BYTES {

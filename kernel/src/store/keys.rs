@@ -39,7 +39,7 @@ pub(crate) fn epoch_after(prefix: &[u8], key: &[u8]) -> Option<Epoch> {
     Some(Epoch::new(u64::from_be_bytes(epoch)))
 }
 
-/// `meta`: what is kept of an origin besides its chain stands under this prefix.
+/// `meta`: what is kept of an origin besides its chain is under this prefix.
 pub(crate) const META_ORIGINS: &[u8] = b"origin/";
 
 /// `meta`: who brought an origin, and how much space it takes.

@@ -680,7 +680,7 @@ impl PeerTask {
         }
     }
 
-    /// Shows how the peer fares, with what the store keeps of it.
+    /// Shows the peer's status, with what the store keeps of it.
     async fn publish(&mut self) {
         if !std::mem::take(&mut self.stale) {
             return self.show();

@@ -1,4 +1,4 @@
-//! A peer that gives our own id is this node itself, or a copy of it. A question tells: a node that dialled itself receives it.
+//! A peer that gives our own id is this node itself, or a copy of it. A question decides: a node that dialled itself receives it.
 
 use std::time::Duration;
 

@@ -461,7 +461,7 @@ fn a_choice_says_what_it_costs_and_who_brought_each_version() {
     let fork = known.iter().find(|fork| fork.holder == cortex_id(0)).unwrap();
     let costs = world.nodes[1].log.view().fork_costs(std::slice::from_ref(fork)).unwrap();
     let cost = costs.first().unwrap();
-    // Three of the fork; the answer to them and what stands behind that answer. The other version has two.
+    // Three of the fork; the answer to them and what follows that answer. The other version has two.
     assert_eq!(cost.here, BTreeMap::from([(fork.origin, 3), (world.origin(1), 2)]));
     assert_eq!((cost.events_here(), cost.there), (5, 2));
     assert_eq!(cost.advice(fork, fork.owners(own)), (fork.theirs, AdviceReason::Owners));
@@ -473,7 +473,7 @@ fn a_choice_says_what_it_costs_and_who_brought_each_version() {
     assert_eq!(brought_by(&*world.nodes[1].store, world.origin(1), 1).unwrap(), None, "it was written here");
 }
 
-/// Node 1 goes on with what node 0 wrote, and node 2 meets that first.
+/// Node 1 continues what node 0 wrote, and node 2 meets that first.
 #[test]
 fn the_peer_that_made_events_up_is_suspected_and_not_their_owner() {
     let mut world = World::new(3);

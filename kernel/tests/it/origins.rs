@@ -84,7 +84,7 @@ fn origins_that_were_made_up_keep_neither_this_cortex_nor_its_peers_from_going_o
     assert_eq!(take(&mut node, 1, (0..960).map(stranger).collect()).unwrap(), 960);
     let refused = take(&mut node, 2, vec![stranger(960)]);
     assert!(matches!(refused, Err(IngestError::TooManyOrigins { .. })), "{refused:?}");
-    // Its peer is pinned, and goes on under any epoch; but in its name origins can be made up as well. Those under our own
+    // Its peer is pinned, and continues under any epoch; but in its name origins can be made up as well. Those under our own
     // id that we did not begin are strangers'.
     assert_eq!(take(&mut node, 3, (0..48).map(|n| first_of(cortex_id(1), n)).collect()).unwrap(), 48);
     for made_up in [first_of(cortex_id(1), 48), first_of(cortex_id(0), 8)] {
@@ -135,7 +135,7 @@ fn an_epoch_of_our_id_that_we_did_not_begin_is_remembered_with_its_bringer() {
     let claimed = claimed_epochs(&*node.store).unwrap();
     assert_eq!(claimed.iter().map(|c| (c.epoch, &c.peer)).collect::<Vec<_>>(), [(Epoch::new(9), &peer_name(1))]);
     assert_eq!(read_epoch_peer(&*node.store).unwrap(), None);
-    // One that goes on with our own epoch ends it, and is remembered with that.
+    // One that continues our own epoch ends it, and is remembered with that.
     let origin = node.log.view().local().origin();
     let head = node.log.view().heads().get(origin).unwrap();
     assert_eq!(take(&mut node, 2, vec![next_of(origin, head, EventId::from_parts(MAX_ID_MS, 0))]).unwrap(), 1);

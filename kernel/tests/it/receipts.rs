@@ -26,7 +26,7 @@ fn a_receipt_needs_a_pin_an_event_that_is_held_here_and_its_digest() {
         view.acknowledge(who, &heads).unwrap().len()
     };
     let stranger = CortexId::from_bytes([0xaa; 16]);
-    assert_eq!(says(&view, stranger, 3, tip.digest), 0, "nobody here knows it");
+    assert_eq!(says(&view, stranger, 3, tip.digest), 0, "no peer here knows it");
     assert_eq!(says(&view, cortex_id(0), 3, tip.digest), 0, "our own id");
     assert_eq!(says(&view, cortex_id(1), 3, Digest::of(b"another")), 0, "another history");
     assert_eq!(says(&view, cortex_id(1), 4, tip.digest), 0, "more than there is");

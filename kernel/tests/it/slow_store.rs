@@ -103,7 +103,7 @@ async fn no_read_of_the_store_is_made_on_a_thread_of_the_runtime() {
     let network = MemoryNetwork::new();
     let alpha = start(&network, "alpha", "bravo", &watch).await;
     let bravo = start(&network, "bravo", "alpha", &watch).await;
-    // From here on nobody starts any more.
+    // From here on no reader starts any more.
     watch.armed.store(true, Ordering::SeqCst);
     for cortex in [&alpha, &bravo] {
         for peer in cortex.syncer().peers() {

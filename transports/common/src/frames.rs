@@ -12,7 +12,7 @@ use crate::errors::{failure, from_wire};
 
 /// A frame of no more bytes is received without a share of the memory budget.
 const FREE_BYTES: usize = 16 * 1024;
-/// How often a frame that waits for memory is told of in the log.
+/// How often a frame that waits for memory is logged.
 const ROOM_PATIENCE: Duration = Duration::from_secs(20);
 
 /// Cuts what arrived into frames. A header decides how much may follow it, and memory grows only with what arrived: a

@@ -173,7 +173,7 @@ async fn http<T: AsyncRead + AsyncWrite + Unpin>(stream: T, from: SocketAddr, sl
     let (router, slot) = (door.router.clone(), Arc::clone(slot));
     let service = service_fn(move |mut request: Request<Incoming>| {
         activity.begin();
-        // Whoever checks the key says so to the connection.
+        // The check of the key reports its result to the connection.
         request.extensions_mut().insert(Arc::clone(&slot));
         let (activity, router) = (Arc::clone(&activity), router.clone());
         async move {

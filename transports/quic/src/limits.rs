@@ -6,7 +6,7 @@ use antiphon_transport_common::Bounds;
 
 /// Bounds of a [`crate::QuicServer`]. The defaults are the published ones.
 ///
-/// Beside these, a connection has 16 streams for questions and 256 KiB of unread questions, and the server keeps at
+/// Besides these, a connection has 16 streams for questions and 256 KiB of unread questions, and the server keeps at
 /// most 8 MiB of unacknowledged answers for it, and one batch of 1 MiB (or one event) a stream in hand. All connections together
 /// stay within the memory budget of the service: see [`antiphon_kernel::budget`].
 #[derive(Debug, Clone, PartialEq, Eq)]

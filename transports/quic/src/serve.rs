@@ -57,7 +57,7 @@ impl Visit {
             () = self.slot.evicted() => return Err(crowded_out()),
         };
         let _counting = self.sent.count(&connection);
-        // Whoever finished the handshake got our packets at its address.
+        // A client that finished the handshake got our packets at its address.
         if !self.slot.validate() {
             connection.close(codes::BUSY, b"");
             return Err(crowded_out());

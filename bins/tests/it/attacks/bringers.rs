@@ -1,4 +1,4 @@
-//! A relay that goes on with the chains of others before their owners do: the first lie wins, and must be named.
+//! A relay that continues the chains of others before their owners do: the first lie wins, and must be named.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;

@@ -19,7 +19,7 @@ use tokio::runtime::Runtime;
 
 use crate::support::{KEY, Place, free_port, until};
 
-/// An event in somebody's name.
+/// An event in another cortex's name.
 pub(super) struct Forged {
     pub(super) origin: Origin,
     pub(super) id: EventId,
@@ -27,7 +27,7 @@ pub(super) struct Forged {
     pub(super) data: &'static str,
 }
 
-/// A cortex that serves whatever it was given, and pulls whom it is told.
+/// A cortex that serves the events it was given, and pulls the peers it was given.
 pub(super) struct Forger {
     runtime: Runtime,
     cortex: Cortex,
@@ -54,7 +54,7 @@ impl Forger {
             let addr = "127.0.0.1:0".parse().unwrap();
             let options = ServerOptions { addr, tls: None, keyed: true, allow_open: false, limits: Limits::default() };
             let server = HttpsServer::start(options, cortex.service().clone()).await.unwrap();
-            // Whoever is pinned may bring anything.
+            // A pinned peer may bring any event.
             let source = PeerName::new("source").unwrap();
             cortex.state().set_peer_cortex_id(&source, source_id()).await.unwrap();
             (cortex, server)

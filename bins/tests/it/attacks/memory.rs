@@ -39,7 +39,7 @@ fn askers_that_read_nothing_hold_no_more_than_the_budget_and_a_pinned_peer_is_se
         alpha.json(&["status"])["memory_used_bytes"].as_u64().filter(|&used| used > 20 * MIB)
     });
     assert!(used <= BUDGET * MIB, "{used} bytes");
-    // A peer goes on, and what it gets is large as well.
+    // A peer continues, and its answers are large as well.
     let (code, _, err) = alpha.pipe(&["import"], &large);
     assert_eq!(code, 0, "{err}");
     until("bravo has the next one", || events(&bravo).filter(|&events| events == 5));

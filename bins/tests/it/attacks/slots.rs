@@ -117,7 +117,7 @@ async fn seventy_forged_packets_do_not_lock_out_the_peer_that_they_name() {
     assert_eq!(place.run(&["init"]).0, 0);
     let _serving = place.serve();
     let node = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    // Never read from: whoever forges an address does not see what is sent there.
+    // Never read from: the sender of a forged address does not see the replies.
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     for _ in 0..70 {
         socket.send_to(&first_packet(&place, node), node).unwrap();

@@ -1,4 +1,4 @@
-//! A question of a hundred bytes that costs a walk of the whole log: it names a fork that nobody knows.
+//! A question of a hundred bytes that costs a walk of the whole log: it names a fork that no node knows.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};

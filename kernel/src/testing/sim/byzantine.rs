@@ -24,7 +24,7 @@ pub(super) struct Byzantine {
     /// How many events it made up in the name of others.
     pub(super) forged: u64,
     pub(super) lies: u64,
-    /// Whether it goes on with more chains than can be named.
+    /// Whether it continues more chains than can be named.
     floods: bool,
     /// How it wastes its askers' time.
     pub(super) waste: Option<Waste>,
@@ -43,7 +43,7 @@ impl Byzantine {
         Self { node, once: node, waste, ..Self::default() }
     }
 
-    /// Whether it goes on with more chains than can be named: then nodes ask for as many events at once.
+    /// Whether it continues more chains than can be named: then nodes ask for as many events at once.
     pub(super) const fn floods(&self) -> bool {
         self.floods
     }

@@ -1,4 +1,4 @@
-//! The first lie wins, many times over: a liar goes on with more chains than one question can name as forks, otherwise for
+//! The first lie wins, many times over: a Byzantine peer continues more chains than one question can name as forks, otherwise for
 //! each asker, so that honest nodes differ in all of them. A scenario of its own: until events are signed nothing prevents
 //! it, and what is expected is that it is found, that the liar is named, and that all agree once operators decided.
 

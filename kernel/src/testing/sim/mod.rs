@@ -181,7 +181,7 @@ pub fn run(seed: u64) -> Result<Report, Failure> {
 pub enum Scenario {
     /// Whatever the seed brings.
     Any,
-    /// One node lies, and goes on with more chains than one question can name as forks, otherwise for each asker.
+    /// One node lies, and continues more chains than one question can name as forks, otherwise for each asker.
     Flood,
 }
 
