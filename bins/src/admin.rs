@@ -13,7 +13,7 @@ use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncReadExt as _, AsyncWrit
 use tokio::net::{UnixListener, UnixStream};
 use tokio::task::JoinHandle;
 
-use crate::attached::{self, Answer};
+use crate::attached::{self, Answer, Attached, Incoming};
 use crate::chain::told;
 use crate::config::{self, NodeConfig};
 use crate::hidden;
@@ -178,6 +178,14 @@ async fn in_time<T>(
     })
 }
 
+/// Receives one text.
+async fn receive(stream: &mut BufReader<UnixStream>) -> Result<String> {
+    let incoming = in_time(stream, async |stream| Incoming::begin(stream).await).await?;
+    let mut incoming = incoming.map_err(|_| NodeGone::BrokeOff)?;
+    while in_time(stream, async |stream| incoming.next(stream).await).await?.map_err(|_| NodeGone::BrokeOff)? {}
+    incoming.into_string()
+}
+
 /// Whoever answers a command: a node that serves, or the store opened for this one command.
 pub(crate) enum Backend {
     Serving(Box<BufReader<UnixStream>>),
@@ -273,8 +281,8 @@ impl Backend {
                 let appends = ask.appends();
                 let written = in_time(stream, async |stream| stream.write_all(line.as_bytes()).await).await?;
                 written.map_err(|_| NodeGone::Away)?;
-                if let Some(attached) = ask.attached() {
-                    let written = in_time(stream, async |stream| attached.write(stream).await).await?;
+                for piece in ask.attached().into_iter().flat_map(Attached::pieces) {
+                    let written = in_time(stream, async |stream| stream.write_all(piece).await).await?;
                     written.map_err(|_| NodeGone::Away)?;
                 }
                 // From here on the node may have it.
@@ -292,9 +300,7 @@ impl Backend {
                         (None, None) => {
                             let value = answer["ok"].take();
                             for _ in 0..answer["texts"].as_u64().unwrap_or(0) {
-                                let text = in_time(stream, async |stream| attached::receive(stream).await).await?;
-                                let text = text.map_err(|_| NodeGone::BrokeOff)?;
-                                take(&value, text)?;
+                                take(&value, receive(stream).await?)?;
                             }
                             return Ok(value);
                         }

@@ -59,11 +59,9 @@ impl Attached {
         Ok(())
     }
 
-    pub(crate) async fn write(&self, to: &mut (impl AsyncWrite + Unpin)) -> std::io::Result<()> {
-        for part in &self.parts {
-            to.write_all(part).await?;
-        }
-        Ok(())
+    /// What is written after the line, in pieces: a deadline is for each piece, whatever the size of the whole.
+    pub(crate) fn pieces(&self) -> impl Iterator<Item = &[u8]> {
+        self.parts.iter().flat_map(|part| part.chunks(PIECE))
     }
 }
 
@@ -116,10 +114,30 @@ pub(crate) async fn send(node: &Arc<Node>, texts: Vec<Text>, to: &mut (impl Asyn
     Ok(())
 }
 
-/// Receives one text that was sent so.
-pub(crate) async fn receive(from: &mut (impl AsyncBufRead + Unpin)) -> Result<String> {
-    let mut line = String::new();
-    (&mut *from).take(32).read_line(&mut line).await?;
-    let length = line.trim_end().parse().context("the node that serves broke off an answer; look at its log")?;
-    String::from_utf8(read_part(from, length).await?).context("an event is no UTF-8")
+/// A text that is being received.
+pub(crate) struct Incoming {
+    text: Vec<u8>,
+    left: usize,
+}
+
+impl Incoming {
+    /// Receives its length.
+    pub(crate) async fn begin(from: &mut (impl AsyncBufRead + Unpin)) -> Result<Self> {
+        let mut line = String::new();
+        (&mut *from).take(32).read_line(&mut line).await?;
+        let left = line.trim_end().parse().context("the node that serves broke off an answer; look at its log")?;
+        Ok(Self { text: Vec::new(), left })
+    }
+
+    /// Receives the next piece; false once it is whole.
+    pub(crate) async fn next(&mut self, from: &mut (impl AsyncBufRead + Unpin)) -> Result<bool> {
+        let piece = read_part(from, self.left.min(PIECE)).await?;
+        self.left -= piece.len();
+        self.text.extend(piece);
+        Ok(self.left > 0)
+    }
+
+    pub(crate) fn into_string(self) -> Result<String> {
+        String::from_utf8(self.text).context("an event is no UTF-8")
+    }
 }
