@@ -452,9 +452,10 @@ impl Log {
         *durable = Durable::of(self.identity.clone(), self.head, &self.chains, rewrites);
         durable.number = self.published;
         drop(durable);
-        drop(moving);
+        // Readers go by these heads: one that begins between would look for events that are gone.
         self.view.shared.visible_head.send_replace(self.head.seq);
         self.view.shared.durable_head.send_replace(self.head.seq);
+        drop(moving);
         self.failed = false;
         self.lost_end |= !rewritten && self.head.seq < was_durable;
         if self.lost_end {
