@@ -153,7 +153,13 @@ impl Asking {
 
     /// What it cost since this was asked last, and whether that was for a fork that is a mere claim.
     pub fn take_work(&mut self) -> (Work, bool) {
-        (std::mem::take(&mut self.work), !self.proven)
+        (std::mem::take(&mut self.work), self.is_claim())
+    }
+
+    /// Whether it names a fork that is not known here with its asker.
+    #[must_use]
+    pub const fn is_claim(&self) -> bool {
+        !self.proven
     }
 
     /// Reading ends once this is set: the asker is gone.

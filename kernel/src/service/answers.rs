@@ -312,6 +312,7 @@ impl Answers {
             if matches!(state, State::Asked(_)) && !view.wait_while_rewritten(REWRITING) {
                 return Ok(Look::Refused(Refusal::Busy));
             }
+            let first = matches!(state, State::Asked(_));
             let mut asking = match state {
                 State::Asked(request) => match view.ask(&request)? {
                     Ok(asking) => {
@@ -329,7 +330,9 @@ impl Answers {
             {
                 return Ok(Look::Refused(refusal));
             }
-            match view.prepare(&mut asking)? {
+            // A claim is walked for at the pace of claims, which its first turn could not know.
+            let prepared = if first && asking.is_claim() { Ok(false) } else { view.prepare(&mut asking)? };
+            match prepared {
                 Ok(true) => {}
                 Ok(false) => {
                     // That its asker holds something is told of once the histories were compared.
