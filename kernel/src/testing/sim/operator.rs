@@ -102,7 +102,8 @@ impl World {
     }
 
     /// Where a write failed it may have been done or not. A replayer finds its mark when the process starts next, so that is
-    /// what an operator does; where damage kept it from being done, all goes on as before.
+    /// what an operator does; where damage kept it from being done, all continues as before. A log that met the damage again when
+    /// it read itself anew writes nothing until it is open again.
     fn resolve_failed(&mut self, node: usize, error: &StoreError) -> Result<(), String> {
         if error.kind() == StoreErrorKind::Io {
             self.found.failed_writes += 1;
@@ -113,6 +114,10 @@ impl World {
             self.crash(node);
             return Ok(());
         }
-        self.expect_damage(node, error)
+        self.expect_damage(node, error)?;
+        if self.process(node).is_some_and(|process| process.log.needs_recovery()) {
+            self.crash(node);
+        }
+        Ok(())
     }
 }
