@@ -171,7 +171,7 @@ impl Service {
         self.inner.closing.send_replace(true);
     }
 
-    /// Answers a peer with one batch. Parks for up to `request.wait` (at most [`MAX_WAIT`]) while there is nothing new;
+    /// Answers a peer with one batch. Parks for up to `request.wait` (at most 60 s) while there is nothing new;
     /// dropping the future frees everything.
     pub async fn fetch(&self, request: FetchRequest) -> FetchReply {
         let once = FetchRequest { delivery: Delivery::Once, ..request };
