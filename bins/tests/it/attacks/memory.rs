@@ -43,9 +43,10 @@ fn askers_that_read_nothing_hold_no_more_than_the_budget_and_a_pinned_peer_is_se
     let (code, _, err) = alpha.pipe(&["import"], &large);
     assert_eq!(code, 0, "{err}");
     until("bravo has the next one", || events(&bravo).filter(|&events| events == 5));
-    // Each of them would hold 14 MiB. What the store reads and the large event that was appended meanwhile come on top.
+    // Without the budget each would hold 14 MiB, 672 in all. The store's reads and the appended event come on top: 191 MiB were
+    // measured once.
     let spent = memory(serving[0].id(), "VmHWM").saturating_sub(before);
-    assert!(spent < BUDGET * MIB + 192 * MIB, "{} MiB for {} askers", spent / MIB, held.len());
+    assert!(spent < BUDGET * MIB + 320 * MIB, "{} MiB for {} askers", spent / MIB, held.len());
     drop(held);
     until("the budget is free again", || {
         alpha.json(&["status"])["memory_used_bytes"].as_u64().filter(|&used| used < 20 * MIB)

@@ -130,5 +130,5 @@ async fn seventy_forged_packets_do_not_lock_out_the_peer_that_they_name() {
         mode: PeerMode::Sync,
     };
     let link = transport.link(&peer, &mint_identity("bravo")).unwrap();
-    link.identify(Duration::from_secs(3)).await.unwrap();
+    link.identify(Duration::from_secs(10)).await.unwrap();
 }
