@@ -46,7 +46,7 @@ impl MessageFormatter for Plain {
     }
 }
 
-/// What a type's name stands for. Pure.
+/// The meaning of a type name. Pure.
 fn value_of(ty: &str) -> Cow<'_, str> {
     let number = |ty: &str| ty.len() < 6 && ty.starts_with(['u', 'i']) && ty[1..].chars().all(|c| c.is_ascii_digit());
     match ty {

@@ -29,7 +29,7 @@ pub struct OriginNote {
 /// All of them.
 pub(crate) type OriginNotes = BTreeMap<Origin, OriginNote>;
 
-/// How much of the reserved origins one peer may fill and has filled. Those that it brings count, whoever's they are: or a peer
+/// How much of the reserved origins one peer may fill and has filled. All origins that the peer brings count: or a peer
 /// that makes epochs of another one up would spend what is kept for that one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reservation {

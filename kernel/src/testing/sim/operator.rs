@@ -103,7 +103,7 @@ impl World {
 
     /// Where a write failed it may have been done or not. A replayer finds its mark when the process starts next, so that is
     /// what an operator does; where damage kept it from being done, all continues as before. A log that met the damage again when
-    /// it read itself anew writes nothing until it is open again.
+    /// it read itself again writes nothing until it is open again.
     fn resolve_failed(&mut self, node: usize, error: &StoreError) -> Result<(), String> {
         if error.kind() == StoreErrorKind::Io {
             self.found.failed_writes += 1;
