@@ -3,7 +3,15 @@
 
 use crate::ids::CortexId;
 use crate::protocol::Heads;
+use crate::testing::sim::node::cortex_id;
 use crate::testing::sim::world::World;
+
+/// A node tells heads that I6 found to be durable there. The step that tells them may also put an older store in place, and
+/// nothing looks at the log in between.
+pub(super) fn told(world: &mut World, node: usize, heads: &Heads) {
+    let cortex = cortex_id(world.nodes[node].cortex);
+    heads.iter().for_each(|(origin, head)| world.truth.holds(cortex, origin, head));
+}
 
 pub(super) fn check(world: &World, node: usize, holder: CortexId, noted: &Heads) -> Result<(), String> {
     if world.truth.liar == Some(holder) || world.byzantine.is(node) {
