@@ -28,28 +28,34 @@ TARGET_DIR = $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
 BENCH_ENV = CARGO_PROFILE_DEV_OPT_LEVEL=3 CARGO_PROFILE_DEV_DEBUG_ASSERTIONS=false CARGO_PROFILE_DEV_OVERFLOW_CHECKS=false
 FUZZ_TARGETS = $(if $(filter all,$(TARGET)),$(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs))),$(TARGET))
 
-.PHONY: help setup demo test verify check fix bench criterion bench-peers fuzz torture coverage
+.PHONY: help setup setup-build demo test verify check fix bench criterion bench-peers fuzz torture coverage
 # `verify` is its parts in this order, and two Cargos at once would only wait for each other.
 .NOTPARALLEL:
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 13
 
-# libclang.so without a version comes with the headers that RocksDB's bindings need too; the bare library is not enough.
-# strace and mkfs.ext4 are for the torture rig alone, which does without where it must: not having them is no failure. Prometheus
-# and Chromium are for the tests of metrics, alerts and the status page, which say so where they skip.
-setup: ## Install what is missing (libclang, for RocksDB's bindings; for tests: strace, e2fsprogs, openssl, prometheus, chromium)
-	@command -v $(CARGO) >/dev/null || { echo 'A Rust toolchain is missing: install one with rustup, then run this again.'; exit 1; }
-	@PATH="$$PATH:/sbin:/usr/sbin"; need=; like=; \
+# What a build needs: clang and clang++ compile RocksDB, and its bindings are made with libclang. libclang.so without a version
+# comes with the headers that the bindings need too; the bare library is not enough.
+BUILD_TOOLS = \
+	command -v $(CARGO) >/dev/null || { echo 'A Rust toolchain is missing: install one with rustup, then run this again.'; exit 1; }; \
+	need=; like=; \
+	command -v clang++ >/dev/null || [ -n "$$CXX_x86_64_unknown_linux_gnu$$CXX_aarch64_unknown_linux_gnu" ] || need=clang; \
 	if [ -z "$$LIBCLANG_PATH" ] && ! ls /usr/lib/llvm-*/lib/libclang.so >/dev/null 2>&1 \
-	    && ! ldconfig -p 2>/dev/null | grep -q 'libclang\.so '; then need=libclang-dev; fi; \
+	    && ! ldconfig -p 2>/dev/null | grep -q 'libclang\.so '; then need="$$need libclang-dev"; fi
+
+# What tests use. strace and mkfs.ext4 are for the torture rig alone, Prometheus and Chromium for the tests of metrics, alerts
+# and the status page. Tests report what they skip.
+TEST_TOOLS = \
 	command -v strace >/dev/null || like=strace; \
 	command -v mkfs.ext4 >/dev/null || like="$$like e2fsprogs"; \
 	command -v openssl >/dev/null || like="$$like openssl"; \
 	command -v promtool >/dev/null && command -v prometheus >/dev/null || like="$$like prometheus"; \
-	command -v chromium >/dev/null && command -v chromedriver >/dev/null || like="$$like chromium chromium-driver"; \
+	command -v chromium >/dev/null && command -v chromedriver >/dev/null || like="$$like chromium chromium-driver"
+
+INSTALL = \
 	if [ -n "$$need$$like" ]; then \
-	  ask="Missing: $$need $$like. Install it (these are Debian's names), then run this again."; \
+	  ask="Missing: $$need $$like. Install them (the names are Debian's), then run this again."; \
 	  give_up() { echo "$$ask"; [ -z "$$need" ] || exit 1; exit 0; }; \
 	  if ! command -v apt-get >/dev/null; then give_up; \
 	  elif [ "$$(id -u)" = 0 ]; then as=; \
@@ -61,8 +67,15 @@ setup: ## Install what is missing (libclang, for RocksDB's bindings; for tests: 
 	    || give_up; \
 	fi
 
-demo: setup ## Three nodes on this machine converge (INPUT=file.ndjson adds events of your own)
-	$(CARGO) run -q -p antiphon -- demo $(if $(INPUT),--input '$(INPUT)')
+setup: ## Install what builds and tests need (clang, libclang; strace, e2fsprogs, openssl, prometheus, chromium)
+	@PATH="$$PATH:/sbin:/usr/sbin"; $(BUILD_TOOLS); $(TEST_TOOLS); $(INSTALL)
+
+setup-build: ## Install what a build needs (clang, libclang)
+	@$(BUILD_TOOLS); $(INSTALL)
+
+demo: setup-build ## Three nodes on this machine converge (INPUT=file.ndjson adds events of your own)
+	@echo 'The first build compiles RocksDB, which takes most of the time: about twenty minutes on two cores.'
+	$(CARGO) run -p antiphon -- demo $(if $(INPUT),--input '$(INPUT)')
 
 # Outside `make criterion`, each bench runs once: enough to see that it still works.
 test: setup ## Run every test, and each bench once; see that the simulator finds what is broken on purpose
