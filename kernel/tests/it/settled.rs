@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use antiphon_kernel::clock::VClock;
 use antiphon_kernel::cursor::Seq;
 use antiphon_kernel::event::Draft;
-use antiphon_kernel::log::{Context, ForkFinding, Log, LogHandle, LogView, verify};
+use antiphon_kernel::log::{Context, ForkFinding, Log, LogHandle, LogView, VerifyReport, verify};
 use antiphon_kernel::store::{Batch, Durability, Family, KeyRange, KeyValue, Store, StoreError, Visitor};
 use antiphon_kernel::testing::MemoryStore;
 use antiphon_kernel::time::Timestamp;
@@ -173,7 +173,7 @@ async fn a_check_while_events_come_is_clean() {
     let view = log.view().clone();
     let checked = tokio::task::spawn_blocking(move || {
         let deadline = Instant::now() + Duration::from_secs(60);
-        let mut reports = Vec::new();
+        let mut reports = Vec::<VerifyReport>::new();
         // Fifty checks, and as many more as it takes for events to come between two of them.
         while reports.len() < 50 || reports[0].events == reports[reports.len() - 1].events {
             assert!(Instant::now() < deadline, "no event came while the log was checked");
