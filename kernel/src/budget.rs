@@ -31,6 +31,8 @@ pub enum Account {
     Peer(PeerName),
     /// An asker whose id is pinned here.
     Pinned(CortexId),
+    /// Commands of the operator of this node, all of them together.
+    Commands,
     /// Any other asker; the id is its own claim. All guests together get half of the budget.
     Guest(CortexId),
     /// Readers without an id, such as those of `GET /v1/events`, all of them together. They are guests.
@@ -53,10 +55,10 @@ enum Kind {
 impl Kind {
     const fn cap(self, account: &Account, limit: u64) -> u64 {
         match (self, account) {
-            (Self::Memory, Account::Peer(_) | Account::Pinned(_)) => at_least(limit / 4, limit),
+            (Self::Memory, Account::Peer(_) | Account::Pinned(_) | Account::Commands) => at_least(limit / 4, limit),
             (Self::Memory, Account::Guest(_)) => at_least(limit / 8, limit),
             (Self::Memory, Account::Readers) => self.guests(limit),
-            (Self::Reads, Account::Readers) => limit / 4,
+            (Self::Reads, Account::Readers | Account::Commands) => limit / 4,
             (Self::Reads, _) => READS_OF_ONE,
         }
     }

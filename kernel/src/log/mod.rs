@@ -15,6 +15,7 @@
 mod acknowledge;
 mod answer;
 mod append;
+mod bounded;
 mod bring_back;
 mod bringers;
 mod core;
@@ -27,6 +28,7 @@ mod lineage;
 mod minted;
 mod open;
 mod origins;
+mod outside;
 mod peers;
 mod reader;
 mod refusing;
@@ -41,6 +43,7 @@ mod writer;
 
 pub use answer::{Asking, Found, Work};
 pub use append::{AppendError, Appended, InDoubt};
+pub use bounded::Bounded;
 pub use bring_back::{BringBackError, BroughtBack};
 pub use bringers::{Bringers, bringers, brought_by};
 pub use core::{Log, LogOptions};
@@ -52,12 +55,13 @@ pub use ingest::{Asked, Held, IngestError, IngestPlan, Ingested, PlannedEvent, p
 pub use minted::{ClaimedEpoch, NewEpochError, claimed_epochs, read_epoch_peer};
 pub use open::{OpenError, missing_of_noted};
 pub use origins::{OriginNote, Reservation};
+pub use outside::{OutsideKey, event_outside, events_beside, keys_outside};
 pub(crate) use peers::Pinned;
 pub use peers::{Pin, put_pin, read_cursor, read_health, read_pin, read_pins, read_seen};
 pub use reader::{CursorUnknown, History, LogPage, Mismatch, ReadError, belongs};
 pub use refusing::AppendsRefused;
 pub use salvage::{Salvaged, salvage};
-pub use set_aside::{ResolveError, Resolved, events_beside};
+pub use set_aside::{ResolveError, Resolved};
 pub use verify::{VerifyReport, verify};
 pub use view::{LogEntry, LogHead, LogView};
 

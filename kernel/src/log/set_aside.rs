@@ -7,16 +7,13 @@ use super::core::Log;
 use super::epoch::EpochEnd;
 use super::forks::{Fork, forks};
 use super::origins::{OriginNote, put_origin_note};
-use super::rejoin::decode_waiting;
-use super::view::{LogEntry, damaged, record_at};
+use super::view::record_at;
 use super::withheld::Withheld;
-use crate::codec::{
-    EventView, StoredChain, StoredDot, decode_log_entry, encode_chain, encode_decision, encode_dot, encode_log_entry,
-};
+use crate::codec::{EventView, StoredChain, StoredDot, encode_chain, encode_decision, encode_dot, encode_log_entry};
 use crate::cursor::Seq;
 use crate::digest::Digest;
 use crate::ids::Origin;
-use crate::store::{Batch, Durability, Family, KeyRange, Store, StoreError, StoreErrorKind, keys};
+use crate::store::{Batch, Durability, Family, KeyRange, StoreError, StoreErrorKind, keys};
 use crate::time::Timestamp;
 
 /// The most that is rewritten at once: it is one batch, in memory.
@@ -47,79 +44,6 @@ pub enum ResolveError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-}
-
-/// Events that are kept outside of the log: those that left it when forks were resolved, resolution by resolution, each
-/// with the place that it had, first those that did not come back since; then those that wait behind a hole since a repair, with place zero. Those after the first
-/// `skip`, at most `max_events` and, but for the first, `max_bytes`.
-///
-/// # Errors
-/// [`StoreError`].
-pub fn events_beside(
-    store: &dyn Store,
-    skip: usize,
-    max_events: usize,
-    max_bytes: usize,
-) -> Result<Vec<LogEntry>, StoreError> {
-    let mut page = Page { skip, max_events, max_bytes, found: Vec::new() };
-    for prefix in [keys::SET_ASIDE, keys::CAME_BACK] {
-        read_beside(store, prefix, &mut page, |key, value| {
-            let seq = keys::place_of_set_aside(key)?;
-            Some(
-                decode_log_entry(value)
-                    .map(|(joined, record)| (seq, joined, record))
-                    .map_err(|e| damaged(Family::Evidence, &e)),
-            )
-        })?;
-    }
-    read_beside(store, keys::WAITING, &mut page, |key, value| {
-        keys::place_of_waiting(key)?;
-        Some(decode_waiting(value).map(|(joined, _, record)| (Seq::ZERO, joined, record)))
-    })?;
-    Ok(page.found)
-}
-
-struct Page {
-    skip: usize,
-    max_events: usize,
-    max_bytes: usize,
-    found: Vec<LogEntry>,
-}
-
-impl Page {
-    fn takes(&self, bytes: usize) -> bool {
-        self.found.len() < self.max_events && (self.found.is_empty() || bytes <= self.max_bytes)
-    }
-}
-
-type Beside<'a> = Option<Result<(Seq, Timestamp, &'a [u8]), StoreError>>;
-
-fn read_beside(
-    store: &dyn Store,
-    prefix: &[u8],
-    page: &mut Page,
-    decode: impl for<'a> Fn(&[u8], &'a [u8]) -> Beside<'a>,
-) -> Result<(), StoreError> {
-    let mut fault = None;
-    store.scan(Family::Evidence, KeyRange::prefix(prefix), &mut |key, value| {
-        match decode(key, value) {
-            Some(Ok(_)) if page.skip > 0 => {
-                page.skip -= 1;
-                return ControlFlow::Continue(());
-            }
-            Some(Ok((seq, joined, record))) if page.takes(record.len()) => {
-                page.max_bytes = page.max_bytes.saturating_sub(record.len());
-                page.found.push(LogEntry { seq, epoch: None, joined, record: bytes::Bytes::copy_from_slice(record) });
-                return ControlFlow::Continue(());
-            }
-            // The page is full.
-            Some(Ok(_)) => page.max_events = 0,
-            Some(Err(error)) => fault = Some(error),
-            None => fault = Some(StoreError::corrupt("family `evidence`: a key is no place")),
-        }
-        ControlFlow::Break(())
-    })?;
-    fault.map_or(Ok(()), Err)
 }
 
 impl Log {

@@ -585,7 +585,7 @@ impl LogView {
         self.in_place(|| self.find_there(id))
     }
 
-    fn find_there(&self, id: EventId) -> Result<Option<Seq>, StoreError> {
+    pub(super) fn find_there(&self, id: EventId) -> Result<Option<Seq>, StoreError> {
         let (mut chains, mut fault) = (Vec::new(), None);
         self.shared.store.scan(Family::Clocks, KeyRange::prefix(&[]), &mut |key, value| {
             match (keys::origin_of_chain(key), decode_chain(value)) {
@@ -616,10 +616,7 @@ impl LogView {
             let middle = low + (high - low) / 2;
             let gone = || StoreError::corrupt(format!("family `dots`: {origin}:{middle} is missing"));
             let seq = stored_dot(&*self.shared.store, origin, middle)?.ok_or_else(gone)?.seq;
-            let gone = || StoreError::corrupt(format!("family `log`: place {seq} is missing"));
-            let entry = self.shared.store.get(Family::Log, &keys::log(seq))?.ok_or_else(gone)?;
-            let (_, record) = decode_log_entry(&entry).map_err(|e| damaged(Family::Log, &e))?;
-            let (there, _) = EventView::decode_dot(record).map_err(|fault| record_at(seq, &fault))?;
+            let there = self.id_there(seq)?;
             match there.cmp(&id) {
                 std::cmp::Ordering::Less => low = middle + 1,
                 std::cmp::Ordering::Equal => {

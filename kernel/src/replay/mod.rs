@@ -5,6 +5,7 @@
 
 mod core;
 mod frontier;
+pub mod latest;
 mod parked;
 mod projection;
 mod runner;

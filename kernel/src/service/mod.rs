@@ -5,7 +5,9 @@ mod heartbeats;
 mod open;
 mod page;
 mod served;
+mod steps;
 mod tamper;
+mod texts;
 mod turns;
 
 pub use answers::Answers;
@@ -13,6 +15,7 @@ pub use heartbeats::Heartbeats;
 pub use page::{Page, PageError};
 pub use served::Served;
 pub use tamper::Tamper;
+pub use texts::{HeldText, PageTexts};
 
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};

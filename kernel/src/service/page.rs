@@ -13,22 +13,18 @@ use futures_util::stream::{self, Stream};
 use tokio::time::Instant;
 
 use super::Service;
-use crate::budget::{Account, OverBudget, Share};
+use super::steps::{Steps, invalid};
+use super::texts::{HeldText, PageTexts};
+use crate::budget::{Account, OverBudget};
 use crate::codec::EventView;
 use crate::cursor::{Cursor, Seq};
-use crate::event::{CloudEventText, EventBytes};
-use crate::ids::Epoch;
-use crate::log::{LogEntry, ReadError};
+use crate::event::CloudEventText;
+use crate::log::ReadError;
 use crate::protocol::{MAX_BATCH_BYTES, MAX_WAIT};
-use crate::store::{StoreError, StoreErrorKind};
+use crate::store::StoreError;
 
-/// How many bytes of records one page reads at a time; a larger record is read alone.
-const STEP_BYTES: usize = 256 * 1024;
 /// How many bytes of text are handed on at a time.
 const PIECE_BYTES: usize = 64 * 1024;
-
-/// How long a page waits for its share of the memory budget.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Why a page broke off.
 #[derive(Debug, thiserror::Error)]
@@ -47,40 +43,24 @@ pub struct Page {
     pub next: Cursor,
     /// The cursor at the newest durable event.
     pub head: Cursor,
+    /// How many events are in it.
+    pub events: usize,
     /// The length of its text in bytes.
     pub bytes: u64,
     after: Seq,
     rewrites: u64,
     service: Service,
+    account: Account,
 }
 
 /// What a page's stream is at.
 struct Pieces {
-    service: Service,
-    epoch: Epoch,
-    at: Seq,
-    until: Seq,
-    rewrites: u64,
-    waiting: VecDeque<LogEntry>,
-    current: Option<CloudEventText<EventBytes>>,
-    /// Held for as long as the records are.
-    share: Option<Share>,
+    steps: Steps,
+    current: Option<HeldText>,
     begun: bool,
+    /// Whether an event was begun: the next one comes after a comma.
+    comma: bool,
     ended: bool,
-}
-
-enum Step {
-    Entries(Vec<LogEntry>),
-    /// The next record alone has so many bytes.
-    Larger(usize),
-}
-
-fn rewritten() -> StoreError {
-    StoreError::new(StoreErrorKind::Misuse, "events were set aside while a page was read; ask again")
-}
-
-fn invalid(seq: Seq, error: &crate::event::InvalidEvent) -> StoreError {
-    StoreError::corrupt(format!("family `log`: the record at place {seq}: {error}"))
 }
 
 impl Service {
@@ -99,17 +79,32 @@ impl Service {
         loop {
             // Before it is read: what comes meanwhile is a change.
             durable.borrow_and_update();
-            let page = self.clone().measured(after, limit).await?;
+            let page = self.clone().measured(Account::Readers, after, limit, MAX_BATCH_BYTES).await?;
             if page.next.seq > page.after || !self.park(&mut durable, until).await {
                 return Ok(Some(page));
             }
         }
     }
 
+    /// A page for a command of the operator: at once, whatever this cortex serves, and with at most `max_bytes` of text beyond
+    /// the first event. It is charged to [`Account::Commands`].
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub async fn command_page(&self, after: Option<Cursor>, limit: usize, max_bytes: u64) -> Result<Page, ReadError> {
+        self.clone().measured(Account::Commands, after, limit, max_bytes).await
+    }
+
     /// Finds how many events fit into a page, without keeping any of them.
-    async fn measured(self, after: Option<Cursor>, limit: usize) -> Result<Page, ReadError> {
+    async fn measured(
+        self,
+        account: Account,
+        after: Option<Cursor>,
+        limit: usize,
+        max_bytes: u64,
+    ) -> Result<Page, ReadError> {
         let (view, service) = (self.inner.view.clone(), self.clone());
-        let turn = self.inner.turns.read(&Account::Readers).await;
+        let turn = self.inner.turns.read(&account).await;
         self.blocking(turn, move || {
             let rewrites = view.settled_rewrites();
             let (mut count, mut bytes, mut last, mut fault) = (0, 2, None, None);
@@ -128,7 +123,7 @@ impl Service {
                 // A comma separates two events.
                 let text = CloudEventText::new(seq, joined, &event).with_cursor(Some(cursor));
                 let more = u64::from(count > 0) + text.length() as u64;
-                if count > 0 && bytes + more > MAX_BATCH_BYTES {
+                if count > 0 && bytes + more > max_bytes {
                     return ControlFlow::Break(());
                 }
                 count += 1;
@@ -137,27 +132,36 @@ impl Service {
                 ControlFlow::Continue(())
             })?;
             fault.map_or(Ok(()), Err)?;
-            Ok(Page { next: last.unwrap_or(from), head, bytes, after: from.seq, rewrites, service })
+            let next = last.unwrap_or(from);
+            Ok(Page { next, head, events: count, bytes, after: from.seq, rewrites, service, account })
         })
         .await
     }
 }
 
 impl Page {
-    /// Its text, a JSON array of CloudEvents, made as it is taken.
-    pub fn into_pieces(self) -> impl Stream<Item = Result<Bytes, PageError>> + Send + use<> {
-        let pieces = Pieces {
-            service: self.service,
+    /// Its texts one by one, without the array around them.
+    #[must_use]
+    pub fn into_texts(self) -> PageTexts {
+        PageTexts(self.steps())
+    }
+
+    fn steps(self) -> Steps {
+        Steps {
             epoch: self.next.epoch,
             at: self.after,
             until: self.next.seq,
             rewrites: self.rewrites,
+            service: self.service,
+            account: self.account,
             waiting: VecDeque::new(),
-            current: None,
             share: None,
-            begun: false,
-            ended: false,
-        };
+        }
+    }
+
+    /// Its text, a JSON array of CloudEvents, made as it is taken.
+    pub fn into_pieces(self) -> impl Stream<Item = Result<Bytes, PageError>> + Send + use<> {
+        let pieces = Pieces { steps: self.steps(), current: None, begun: false, comma: false, ended: false };
         stream::unfold(Some(pieces), |pieces| async move {
             let mut pieces = pieces?;
             match pieces.next().await {
@@ -181,64 +185,17 @@ impl Pieces {
                 break;
             }
             self.current = None;
-            if self.waiting.is_empty() {
-                self.share = None;
-                if self.at >= self.until {
-                    out.push(b']');
-                    self.ended = true;
-                    break;
-                }
-                self.read().await?;
+            self.current = self.steps.next_text().await?;
+            if self.current.is_none() {
+                out.push(b']');
+                self.ended = true;
+                break;
             }
-            let Some(entry) = self.waiting.pop_front() else { continue };
-            if std::mem::replace(&mut self.begun, true) {
+            if std::mem::replace(&mut self.comma, true) {
                 out.push(b',');
             }
-            self.current = Some(entry.to_cloud_event().map_err(|error| invalid(entry.seq, &error))?);
         }
         self.begun = true;
         Ok(out.into())
-    }
-
-    /// Reads what comes next, once there is room for it.
-    async fn read(&mut self) -> Result<(), PageError> {
-        let mut bytes = STEP_BYTES;
-        loop {
-            let room = bytes as u64;
-            let share = self.service.inner.budget.share(&Account::Readers, room, room, PATIENCE).await?;
-            let turn = self.service.inner.turns.read(&Account::Readers).await;
-            let (view, epoch, at, until) = (self.service.inner.view.clone(), Some(self.epoch), self.at, self.until);
-            let step = self
-                .service
-                .blocking(turn, move || {
-                    let (mut entries, mut read, mut larger) = (Vec::new(), 0, None);
-                    view.visit_durable(at, &mut |seq, joined, record| {
-                        read += record.len();
-                        if read > bytes || seq > until {
-                            larger = entries.is_empty().then_some(record.len());
-                            return ControlFlow::Break(());
-                        }
-                        entries.push(LogEntry { seq, epoch, joined, record: Bytes::copy_from_slice(record) });
-                        if seq == until { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-                    })?;
-                    Ok::<_, StoreError>(larger.map_or(Step::Entries(entries), Step::Larger))
-                })
-                .await?;
-            // What places mean must not have changed since the page was measured.
-            if self.service.inner.view.rewrites() != self.rewrites {
-                return Err(rewritten().into());
-            }
-            match step {
-                Step::Larger(size) if size > bytes => bytes = size,
-                Step::Entries(entries) if !entries.is_empty() => {
-                    self.at = entries.last().map_or(self.at, |entry| entry.seq);
-                    self.waiting = entries.into();
-                    self.share = Some(share);
-                    return Ok(());
-                }
-                // The log is shorter than it was.
-                _ => return Err(rewritten().into()),
-            }
-        }
     }
 }

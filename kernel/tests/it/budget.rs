@@ -6,14 +6,17 @@ use std::time::Duration;
 use antiphon_kernel::budget::{Account, Budget};
 use antiphon_kernel::config::{FederationMode, SharedKey};
 use antiphon_kernel::cortex::Cortex;
+use antiphon_kernel::cursor::Seq;
 use antiphon_kernel::event::Draft;
 use antiphon_kernel::ids::CortexId;
 use antiphon_kernel::protocol::{
     Delivery, FetchReply, FetchRequest, Heads, Known, MAX_BATCH_BYTES, MAX_BATCH_EVENTS, PROTOCOL_MAX, Refusal,
     RequestId, Scope,
 };
-use antiphon_kernel::service::Service;
+use antiphon_kernel::service::{PageError, Service};
 use antiphon_kernel::testing::MemoryStore;
+
+use crate::support::until;
 
 const MIB: u64 = 1024 * 1024;
 
@@ -92,5 +95,50 @@ async fn an_event_larger_than_the_least_share_comes_alone_and_one_for_which_ther
     drop(all);
     let mut answers = service.answers(question(&cortex, 1, 3));
     assert!(matches!(answers.next().await, Some(FetchReply::Batch(_))), "as soon as there is room");
+    cortex.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn texts_for_commands_stay_within_the_budget_and_wait_for_room() {
+    const EVENT: usize = 1 << 20;
+    let cortex = cortex(6, EVENT).await;
+    let budget = Budget::new(4 * MIB + MIB / 2);
+    let service =
+        Service::within(cortex.view().clone(), SharedKey::default(), FederationMode::Subscribe, budget.clone());
+    let page = || async { service.command_page(None, 10, 16 * MIB).await.unwrap() };
+    assert_eq!(page().await.events, 6, "whatever the mode");
+    assert_eq!(service.command_page(None, 10, 2 * MIB).await.unwrap().events, 1, "base 64 is longer");
+    // Four readers that stop within their first event.
+    let mut held = Vec::new();
+    for _ in 0..4 {
+        let mut texts = page().await.into_texts();
+        let text = texts.next().await.unwrap().unwrap();
+        held.push((texts, text));
+    }
+    let used = budget.usage().used;
+    assert!((4 * EVENT as u64..=budget.usage().limit).contains(&used), "{used} bytes");
+    let (view, first) = (cortex.view().clone(), cortex.view().entry(Seq::new(1)).unwrap().unwrap().id().unwrap());
+    let late = {
+        let service = service.clone();
+        tokio::spawn(async move {
+            let read = move |bytes| Ok::<_, PageError>(view.find_within(first, bytes)?.unwrap());
+            service.text(&Account::Commands, read, |entry| Ok(entry.to_cloud_event_alone().unwrap())).await
+        })
+    };
+    until("the late one waits for the size of its event", || budget.usage().waiting == 1).await;
+    assert_eq!(budget.usage().refused, 0);
+    held.pop();
+    let text = late.await.unwrap().unwrap();
+    assert_eq!(text.length(), text.into_string().len());
+    for (mut texts, text) in held {
+        let mut count = 1;
+        drop(text);
+        while let Some(text) = texts.next().await.unwrap() {
+            assert!(text.length() > EVENT && budget.usage().used <= budget.usage().limit);
+            count += 1;
+        }
+        assert_eq!(count, 6, "each reader gets everything");
+    }
+    assert_eq!(budget.usage().used, 0);
     cortex.stop().await;
 }
