@@ -42,7 +42,7 @@ async fn try_reload(node: &Node) -> Result<Value> {
     let anew = |(file, digest)| new.authorities.get(file).is_some_and(|now| now != digest);
     let trust_changes = old.authorities.iter().any(anew);
     let accepted_changes = !node.cortex().service().accepts_just(&keys);
-    let planned = node.cortex().syncer().can_take_up(&kernel)?;
+    let planned = node.cortex().syncer().can_take_up(&kernel).await?;
     // The last thing that can fail: from here on all of it is taken up.
     let new_certificate = tokio::task::block_in_place(|| node.refresh_certificates())?;
     node.transports().set_shared_key(&kernel.shared_key);

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures_util::stream::Stream;
 
+use crate::blocking::blocking;
 use crate::config::{Config, PeerConfig, PeerMode, SharedKey};
 use crate::cursor::Cursor;
 use crate::digest::Digest;
@@ -142,21 +143,24 @@ impl CortexBuilder {
             self.config.peers.push(PeerConfig { name, endpoint, ca, mode: PeerMode::Sync });
         }
         self.config.validate()?;
-        match Log::create(&*self.store, &mint_identity(&self.name)) {
-            Ok(()) | Err(OpenError::AlreadyInitialised(_)) => {}
-            Err(error) => return Err(error.into()),
-        }
-        let log = Log::open(self.store, self.options)?;
-        let view = log.view();
-        let handle = LogHandle::start(log, self.durability)?;
-        let mut replayers = Vec::new();
-        for (at, replayer) in self.replayers.into_iter().enumerate() {
-            let core = ReplayCore::open(view.clone(), replayer)?;
-            replayers.push(ReplayHandle::start(core, &handle, at == 0)?);
-        }
-        let service = Service::new(view, self.config.shared_key.clone(), self.config.mode);
-        let syncer = Syncer::new(handle.clone(), self.transports, self.config);
-        syncer.start()?;
+        let Self { store, name, config, transports, replayers, durability, options, .. } = self;
+        let opened = blocking(move || {
+            match Log::create(&*store, &mint_identity(&name)) {
+                Ok(()) | Err(OpenError::AlreadyInitialised(_)) => {}
+                Err(error) => return Err(error.into()),
+            }
+            let handle = LogHandle::start(Log::open(store, options)?, durability)?;
+            let mut running = Vec::new();
+            for (at, replayer) in replayers.into_iter().enumerate() {
+                let core = ReplayCore::open(handle.view().clone(), replayer)?;
+                running.push(ReplayHandle::start(core, &handle, at == 0)?);
+            }
+            Ok::<_, StartError>((handle, running))
+        });
+        let (handle, replayers) = opened.await?;
+        let service = Service::new(handle.view().clone(), config.shared_key.clone(), config.mode);
+        let syncer = Syncer::new(handle.clone(), transports, config);
+        syncer.start().await?;
         service.on_asked(syncer.hears());
         Ok(Cortex { log: handle, replayers, service, syncer })
     }
@@ -284,7 +288,7 @@ impl Cortex {
     /// [`StartError`]: the configuration is invalid, or what is kept about a new peer cannot be read; nothing changed.
     pub async fn reload(&self, config: Config, keys: &[SharedKey], reconnect: bool) -> Result<PeerChanges, StartError> {
         config.validate()?;
-        self.syncer.can_take_up(&config)?;
+        self.syncer.can_take_up(&config).await?;
         self.service.set_keys(keys);
         self.service.set_mode(config.mode);
         Ok(self.syncer.reload(config, reconnect).await?)

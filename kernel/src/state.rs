@@ -150,7 +150,8 @@ impl PeerState {
     }
 }
 
-/// Reads and writes what is kept about peers, and an application's own small values.
+/// Reads and writes what is kept about peers, and an application's own small values. What is not `async` reads the store on
+/// the caller's thread: within a runtime, call it on one that may block.
 #[derive(Clone)]
 pub struct State {
     log: LogHandle,

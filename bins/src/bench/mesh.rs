@@ -89,7 +89,7 @@ async fn members(bench: &Bench, scheme: Scheme, cortexes: u16) -> Result<Vec<Mem
     let mut members = Vec::new();
     for ((_, log, service, server), config) in answering.into_iter().zip(configs) {
         let syncer = Syncer::new(log.clone(), bench.transports(), config);
-        syncer.start()?;
+        syncer.start().await?;
         members.push(Member { log, service, server, syncer });
     }
     let live = |member: &Member| member.syncer.peers().iter().all(|peer| peer.phase == Phase::Live);

@@ -129,9 +129,10 @@ impl Syncer {
     ///
     /// # Errors
     /// [`StateError`] if what is kept about a peer cannot be read.
-    pub fn start(&self) -> Result<(), StateError> {
+    pub async fn start(&self) -> Result<(), StateError> {
         let config = locked(&self.config).clone();
-        let space = SpaceWatch::new(self.log.clone(), Arc::clone(&self.floor));
+        let kept = self.kept(config.peers.clone()).await?;
+        let space = SpaceWatch::new(self.log.clone(), Arc::clone(&self.floor)).await;
         let common = Common {
             interval: config.effective_interval(),
             log: self.log.clone(),
@@ -143,17 +144,23 @@ impl Syncer {
             labels: Arc::clone(&self.labels),
         };
         *locked(&self.common) = Some(common);
-        for peer in &config.peers {
-            self.spawn(peer)?;
+        for (peer, kept) in config.peers.iter().zip(kept) {
+            self.spawn(peer, kept);
         }
         let (stop, stopped) = oneshot::channel();
         *locked(&self.space) = Some((stop, tokio::spawn(space.run(stopped))));
         Ok(())
     }
 
-    fn spawn(&self, peer: &PeerConfig) -> Result<(), StateError> {
-        let Some(common) = locked(&self.common).clone() else { return Ok(()) };
-        let mut first = State::new(self.log.clone()).peer_state(&peer.name, &peer.endpoint)?;
+    /// What is kept about these peers, in their order.
+    async fn kept(&self, peers: Vec<PeerConfig>) -> Result<Vec<PeerState>, StateError> {
+        let state = State::new(self.log.clone());
+        blocking(move || peers.iter().map(|peer| state.peer_state(&peer.name, &peer.endpoint)).collect()).await
+    }
+
+    /// Begins to pull a peer of which this is kept.
+    fn spawn(&self, peer: &PeerConfig, mut first: PeerState) {
+        let Some(common) = locked(&self.common).clone() else { return };
         first.mode = peer.mode;
         first.phase = Phase::Paused;
         let (commands, inbox) = mpsc::channel(16);
@@ -167,7 +174,6 @@ impl Syncer {
             }
         });
         locked(&self.running).insert(peer.name.clone(), Running { commands, task });
-        Ok(())
     }
 
     async fn end(&self, name: &PeerName) {
@@ -188,7 +194,7 @@ impl Syncer {
     /// was taken up, that peer is halted or missing, and the next reload finds it new.
     pub async fn reload(&self, config: Config, reconnect: bool) -> Result<PeerChanges, StateError> {
         let _one = self.reloading.lock().await;
-        let changes = self.can_take_up(&config)?;
+        let changes = self.can_take_up(&config).await?;
         let interval = config.effective_interval();
         *locked(&self.config) = config;
         if let Some(common) = &mut *locked(&self.common) {
@@ -220,11 +226,14 @@ impl Syncer {
         }
         let mut result = Ok(());
         for peer in changes.moved.iter().chain(&changes.added) {
-            if let Err(error) = self.spawn(peer) {
-                // It must not stand there as it was while nobody pulls it, nor be taken for configured.
-                self.statuses.halt(&peer.name, ErrorCategory::Store, Timestamp::now());
-                locked(&self.config).peers.retain(|known| known.name != peer.name);
-                result = Err(error);
+            match self.kept(vec![peer.clone()]).await {
+                Ok(kept) => kept.into_iter().for_each(|kept| self.spawn(peer, kept)),
+                Err(error) => {
+                    // It must not stand there as it was while nobody pulls it, nor be taken for configured.
+                    self.statuses.halt(&peer.name, ErrorCategory::Store, Timestamp::now());
+                    locked(&self.config).peers.retain(|known| known.name != peer.name);
+                    result = Err(error);
+                }
             }
         }
         result.map(|()| changes)
@@ -234,12 +243,9 @@ impl Syncer {
     ///
     /// # Errors
     /// [`StateError`] if it cannot.
-    pub fn can_take_up(&self, config: &Config) -> Result<PeerChanges, StateError> {
+    pub async fn can_take_up(&self, config: &Config) -> Result<PeerChanges, StateError> {
         let changes = PeerChanges::between(&locked(&self.config), config);
-        let state = State::new(self.log.clone());
-        for peer in changes.moved.iter().chain(&changes.added) {
-            state.peer_state(&peer.name, &peer.endpoint)?;
-        }
+        self.kept(changes.moved.iter().chain(&changes.added).cloned().collect()).await?;
         Ok(changes)
     }
 

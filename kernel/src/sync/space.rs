@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
 
+use crate::blocking::blocking;
 use crate::log::LogHandle;
 use crate::store::StoreError;
 
@@ -26,9 +27,11 @@ pub(super) struct SpaceWatch {
 
 impl SpaceWatch {
     /// Looks once.
-    pub(super) fn new(log: LogHandle, floor: Arc<AtomicU64>) -> Self {
+    pub(super) async fn new(log: LogHandle, floor: Arc<AtomicU64>) -> Self {
+        let store = Arc::clone(log.view().store());
+        let free = blocking(move || store.free_bytes()).await;
         let watch = Self { log, floor, low: watch::Sender::new(false) };
-        watch.look(watch.log.view().store().free_bytes());
+        watch.look(free);
         watch
     }
 

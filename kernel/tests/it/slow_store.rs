@@ -1,34 +1,31 @@
-//! A store that is slow: no task of the runtime waits for its reads but the one that needs them.
+//! A store that is slow: no task of the runtime waits for it but the one that needs it, from the start to the stop of a cortex.
 
 use std::sync::Arc;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::ThreadId;
 use std::time::Duration;
 
-use antiphon_kernel::config::{Config, Interval};
+use antiphon_kernel::config::{Config, Interval, PeerConfig};
 use antiphon_kernel::cortex::{Cortex, WaitFor};
 use antiphon_kernel::event::Draft;
 use antiphon_kernel::ids::PeerName;
+use antiphon_kernel::replay::latest::LatestBySubject;
 use antiphon_kernel::store::{Batch, Durability, Family, KeyRange, KeyValue, Store, StoreError, Visitor};
 use antiphon_kernel::testing::{MemoryNetwork, MemoryStore};
 use futures_util::StreamExt as _;
 
 use crate::support::{peer, until};
 
-/// The one thread of the runtime, and who read on it.
+/// The one thread of the runtime, and the first use of a store on it.
 struct Watch {
     thread: ThreadId,
-    armed: AtomicBool,
     reads: AtomicU64,
     first: Mutex<Option<String>>,
 }
 
 impl Watch {
     fn read(&self) {
-        if !self.armed.load(Ordering::SeqCst) {
-            return;
-        }
         self.reads.fetch_add(1, Ordering::SeqCst);
         if std::thread::current().id() == self.thread {
             let here = || std::backtrace::Backtrace::force_capture().to_string();
@@ -58,22 +55,27 @@ impl Store for Slow {
     }
 
     fn commit(&self, batch: &Batch, durability: Durability) -> Result<(), StoreError> {
+        self.1.read();
         self.0.commit(batch, durability)
     }
 
     fn sync(&self) -> Result<(), StoreError> {
+        self.1.read();
         self.0.sync()
     }
 
     fn ensure_families(&self, names: &[&str]) -> Result<(), StoreError> {
+        self.1.read();
         self.0.ensure_families(names)
     }
 
     fn reopen(&self) -> Result<(), StoreError> {
+        self.1.read();
         self.0.reopen()
     }
 
     fn check(&self) -> Result<(), StoreError> {
+        self.1.read();
         self.0.check()
     }
 
@@ -87,24 +89,19 @@ async fn start(network: &MemoryNetwork, own: &str, other: &str, watch: &Arc<Watc
     let interval = Some(Interval::new(Duration::from_secs(20)).unwrap());
     let config = Config { interval, peers: vec![peer(other)], ..Config::default() };
     let store = Arc::new(Slow(MemoryStore::new(), Arc::clone(watch)));
-    let cortex = Cortex::builder(store).name(own).config(config).transport(network.clone()).start().await.unwrap();
+    let builder = Cortex::builder(store).name(own).config(config).transport(network.clone());
+    let cortex = builder.replayer(LatestBySubject::default()).start().await.unwrap();
     network.serve(own, cortex.service().clone());
     cortex
 }
 
 #[tokio::test]
-async fn no_read_of_the_store_is_made_on_a_thread_of_the_runtime() {
-    let watch = Arc::new(Watch {
-        thread: std::thread::current().id(),
-        armed: AtomicBool::new(false),
-        reads: AtomicU64::new(0),
-        first: Mutex::default(),
-    });
+async fn no_use_of_the_store_is_made_on_a_thread_of_the_runtime() {
+    let watch =
+        Arc::new(Watch { thread: std::thread::current().id(), reads: AtomicU64::new(0), first: Mutex::default() });
     let network = MemoryNetwork::new();
     let alpha = start(&network, "alpha", "bravo", &watch).await;
     let bravo = start(&network, "bravo", "alpha", &watch).await;
-    // From here on no reader starts any more.
-    watch.armed.store(true, Ordering::SeqCst);
     for cortex in [&alpha, &bravo] {
         for peer in cortex.syncer().peers() {
             cortex.syncer().wake(&peer.name).await.unwrap();
@@ -126,7 +123,14 @@ async fn no_read_of_the_store_is_made_on_a_thread_of_the_runtime() {
     assert_eq!(alpha.syncer().compare(&name).await.unwrap().len(), 2);
     let page = bravo.service().page(None, 5, Duration::ZERO).await.unwrap().unwrap();
     assert_eq!(page.next.seq.get(), 5);
-    watch.armed.store(false, Ordering::SeqCst);
+    // Another endpoint of the same peer, and a new peer.
+    let moved = PeerConfig { endpoint: "memory://elsewhere".to_owned(), ..peer("bravo") };
+    let config = Config { peers: vec![moved, peer("charlie")], ..Config::default() };
+    let changes = alpha.reload(config, &[], true).await.unwrap();
+    assert_eq!((changes.moved.len(), changes.added.len()), (1, 1));
+    alpha.syncer().reset(&name).await.unwrap();
+    assert!(!bravo.replayers().is_empty());
+    bravo.replayers()[0].rebuild().await.unwrap();
     alpha.stop().await;
     bravo.stop().await;
     assert!(watch.reads.load(Ordering::SeqCst) > 20, "the stores were read");

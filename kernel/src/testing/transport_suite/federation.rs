@@ -39,7 +39,7 @@ async fn members(harness: &dyn TransportHarness, count: u8, pulls: impl Fn(usize
     let mut members = Vec::new();
     for ((log, service, running), config) in answering.into_iter().zip(configs) {
         let syncer = Syncer::new(log.clone(), vec![harness.transport()], config);
-        syncer.start().expect("what is kept about peers in memory reads");
+        syncer.start().await.expect("what is kept about peers in memory reads");
         members.push(Member { log, service, running, syncer });
     }
     let live = |member: &Member| member.syncer.peers().iter().all(|peer| peer.phase == Phase::Live);
