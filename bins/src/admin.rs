@@ -26,7 +26,7 @@ const STARTING: Duration = Duration::from_secs(3);
 /// How long a node that serves may say nothing before it counts as hanging. One that works on a command says so.
 const SILENCE: Duration = Duration::from_secs(10);
 /// How often it says so.
-const WORKING_EVERY: Duration = Duration::from_secs(2);
+pub(crate) const WORKING_EVERY: Duration = Duration::from_secs(2);
 
 /// The longest line. Events are not in it: see [`crate::attached`].
 const MAX_LINE: u64 = 64 * 1024 * 1024;
@@ -106,13 +106,15 @@ async fn converse(stream: UnixStream, node: Arc<Node>) {
             }
         };
         let (line, texts) = match answer {
-            Ok(answer) => (json!({ "ok": answer.value, "texts": answer.texts.len() }), answer.texts),
-            Err(error) => (json!({ "error": told(&error) }), Vec::new()),
+            Ok(answer) => (json!({ "ok": answer.value, "texts": answer.texts.count() }), Some(answer.texts)),
+            Err(error) => (json!({ "error": told(&error) }), None),
         };
         if write.write_all(format!("{line}\n").as_bytes()).await.is_err() {
             return;
         }
-        if let Err(error) = attached::send(&node, texts, &mut write).await {
+        if let Some(texts) = texts
+            && let Err(error) = attached::send(&node, texts, &mut write).await
+        {
             tracing::warn!(error = %told(&error), "an answer to a command broke off");
             return;
         }
@@ -136,9 +138,9 @@ async fn answer(node: &Arc<Node>, ask: Ask, write: &mut (impl AsyncWrite + Unpin
 }
 
 /// Opens the store of a node that is to serve. Another node that serves is a reason to fail.
-pub(crate) async fn open_to_serve(config: NodeConfig) -> Result<Node> {
+pub(crate) async fn open_to_serve(config: NodeConfig) -> Result<Arc<Node>> {
     match Backend::open_as(config.clone(), true).await? {
-        Backend::Direct(node) => Ok(*node),
+        Backend::Direct(node) => Ok(node),
         Backend::Serving(_) => {
             hidden::must_not_be_served(&config).await?;
             Node::open(config, true).await
@@ -180,8 +182,12 @@ async fn in_time<T>(
 
 /// Receives one text.
 async fn receive(stream: &mut BufReader<UnixStream>) -> Result<String> {
-    let incoming = in_time(stream, async |stream| Incoming::begin(stream).await).await?;
-    let mut incoming = incoming.map_err(|_| NodeGone::BrokeOff)?;
+    let mut incoming = loop {
+        let begun = in_time(stream, async |stream| Incoming::begin(stream).await).await?;
+        if let Some(incoming) = begun.map_err(|_| NodeGone::BrokeOff)? {
+            break incoming;
+        }
+    };
     while in_time(stream, async |stream| incoming.next(stream).await).await?.map_err(|_| NodeGone::BrokeOff)? {}
     incoming.into_string()
 }
@@ -189,7 +195,7 @@ async fn receive(stream: &mut BufReader<UnixStream>) -> Result<String> {
 /// Whoever answers a command: a node that serves, or the store opened for this one command.
 pub(crate) enum Backend {
     Serving(Box<BufReader<UnixStream>>),
-    Direct(Box<Node>),
+    Direct(Arc<Node>),
 }
 
 impl Backend {
@@ -243,7 +249,7 @@ impl Backend {
                 return Ok(Self::Serving(hidden.stream));
             }
             match Node::open(config.clone(), serving).await {
-                Ok(node) => return Ok(Self::Direct(Box::new(node))),
+                Ok(node) => return Ok(Self::Direct(node)),
                 // A node that is just starting holds the store before it listens, and a command (`status` from a timer, say)
                 // for a moment.
                 Err(error) if is_in_use(&error) && Instant::now() < deadline => {
@@ -270,11 +276,11 @@ impl Backend {
     ) -> Result<Value> {
         match self {
             Self::Direct(node) => {
-                let answer = node.answer(ask).await?;
-                for text in answer.texts {
-                    take(&answer.value, node.text(text).await?.into_string())?;
+                let Answer { value, mut texts } = node.answer(ask).await?;
+                while let Some(text) = texts.next(node).await? {
+                    take(&value, text.into_string())?;
                 }
-                Ok(answer.value)
+                Ok(value)
             }
             Self::Serving(stream) => {
                 let line = format!("{}\n", serde_json::to_string(&ask)?);

@@ -1,16 +1,19 @@
 //! What crosses the admin socket as bytes: the texts and data of events. They follow a line of JSON, so that no payload is
 //! escaped, parsed or copied into a tree there.
 
-use std::sync::Arc;
+use std::collections::VecDeque;
 
-use antiphon_kernel::event::CloudEventText;
 use antiphon_kernel::ids::EventId;
+use antiphon_kernel::log::OutsideKey;
+use antiphon_kernel::replay::latest::Latest;
+use antiphon_kernel::service::{HeldText, PageTexts};
 use anyhow::{Context as _, Result, bail};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
+use crate::admin::WORKING_EVERY;
 use crate::node::Node;
 
 /// The most bytes that are attached to one command: an event of 16 MiB of which every byte is escaped, and its attributes.
@@ -75,31 +78,79 @@ async fn read_part(from: &mut (impl AsyncBufRead + Unpin), length: usize) -> Res
     Ok(part)
 }
 
-/// The text of an event, as it is answered to a command; read from the store once it is its turn.
+/// An event whose text is answered to a command; read from the store once it is its turn.
 pub(crate) enum Text {
-    Made(Box<CloudEventText<Bytes>>),
     /// An event of the log.
     Event(EventId),
     /// The newest event of a subject, in the form of `antiphon view`.
-    Latest(crate::view::Latest),
+    Latest(Latest),
+    /// An event that is kept outside of the log.
+    Outside(OutsideKey),
+}
+
+/// The texts of an answer. Each is read once there is room for it in the memory budget.
+pub(crate) enum Texts {
+    Each(VecDeque<Text>),
+    /// A page of the log, and how many events are in it.
+    Page(Box<PageTexts>, usize),
+}
+
+impl FromIterator<Text> for Texts {
+    fn from_iter<I: IntoIterator<Item = Text>>(texts: I) -> Self {
+        Self::Each(texts.into_iter().collect())
+    }
+}
+
+impl Texts {
+    /// How many are left; of a page, how many there were.
+    pub(crate) fn count(&self) -> usize {
+        match self {
+            Self::Each(texts) => texts.len(),
+            Self::Page(_, events) => *events,
+        }
+    }
+
+    /// The next one. The previous one must be dropped: its share of the budget may be what this waits for.
+    pub(crate) async fn next(&mut self, node: &Node) -> Result<Option<HeldText>> {
+        match self {
+            Self::Each(texts) => match texts.pop_front() {
+                Some(text) => node.text(text).await.map(Some),
+                None => Ok(None),
+            },
+            Self::Page(texts, _) => Ok(texts.next().await?),
+        }
+    }
 }
 
 /// What a command gets: a value, and after it the texts of events, one line each.
 pub(crate) struct Answer {
     pub(crate) value: Value,
-    pub(crate) texts: Vec<Text>,
+    pub(crate) texts: Texts,
 }
 
 impl From<Value> for Answer {
     fn from(value: Value) -> Self {
-        Self { value, texts: Vec::new() }
+        Self { value, texts: Texts::Each(VecDeque::new()) }
     }
 }
 
+/// The line before a text that is not ready yet. It keeps the caller from taking a node that waits for one that hangs.
+const WORKING: &str = "working";
+
 /// Sends texts, each after a line with its length.
-pub(crate) async fn send(node: &Arc<Node>, texts: Vec<Text>, to: &mut (impl AsyncWrite + Unpin)) -> Result<()> {
-    for text in texts {
-        let mut text = node.text(text).await?;
+pub(crate) async fn send(node: &Node, mut texts: Texts, to: &mut (impl AsyncWrite + Unpin)) -> Result<()> {
+    loop {
+        let next = {
+            let mut next = std::pin::pin!(texts.next(node));
+            loop {
+                match tokio::time::timeout(WORKING_EVERY, &mut next).await {
+                    Ok(next) => break next?,
+                    // A caller that went away wants no more texts.
+                    Err(_) => to.write_all(format!("{WORKING}\n").as_bytes()).await?,
+                }
+            }
+        };
+        let Some(mut text) = next else { return Ok(()) };
         to.write_all(format!("{}\n", text.length()).as_bytes()).await?;
         let mut piece = Vec::with_capacity(PIECE * 2);
         loop {
@@ -111,7 +162,6 @@ pub(crate) async fn send(node: &Arc<Node>, texts: Vec<Text>, to: &mut (impl Asyn
             }
         }
     }
-    Ok(())
 }
 
 /// A text that is being received.
@@ -121,12 +171,15 @@ pub(crate) struct Incoming {
 }
 
 impl Incoming {
-    /// Receives its length.
-    pub(crate) async fn begin(from: &mut (impl AsyncBufRead + Unpin)) -> Result<Self> {
+    /// Receives its length; `None` if the node is still at work.
+    pub(crate) async fn begin(from: &mut (impl AsyncBufRead + Unpin)) -> Result<Option<Self>> {
         let mut line = String::new();
         (&mut *from).take(32).read_line(&mut line).await?;
+        if line.trim_end() == WORKING {
+            return Ok(None);
+        }
         let left = line.trim_end().parse().context("the node that serves broke off an answer; look at its log")?;
-        Ok(Self { text: Vec::new(), left })
+        Ok(Some(Self { text: Vec::new(), left }))
     }
 
     /// Receives the next piece; false once it is whole.

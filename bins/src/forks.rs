@@ -1,6 +1,7 @@
 //! Forks, for an operator: what there is, what each choice costs, who brought what, and how they end.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use antiphon_kernel::digest::Digest;
 use antiphon_kernel::ids::{Origin, PeerName};
@@ -33,16 +34,18 @@ pub(crate) enum Choice {
     Follow(PeerName),
 }
 
+/// All forks that are known; this reads the store.
 pub(crate) fn known(node: &Node) -> Result<Vec<Fork>> {
     Ok(antiphon_kernel::log::forks(&**node.store())?)
 }
 
-/// Who brought which version.
+/// Who brought which version; this reads the store.
 fn brought(node: &Node, fork: &Fork) -> Result<Bringers> {
     Ok(bringers(&**node.store(), node.cortex().view().local().cortex_id, fork)?)
 }
 
-/// Of each peer, how many forks there are in which it may have shown what the origin's own cortex does not hold.
+/// Of each peer, how many forks there are in which it may have shown what the origin's own cortex does not hold; this reads
+/// the store.
 pub(crate) fn suspects(node: &Node) -> Result<BTreeMap<PeerName, usize>> {
     let mut suspects = BTreeMap::new();
     for fork in known(node)? {
@@ -53,16 +56,14 @@ pub(crate) fn suspects(node: &Node) -> Result<BTreeMap<PeerName, usize>> {
     Ok(suspects)
 }
 
-/// What resolving each of them costs.
-async fn costs(node: &Node, forks: &[Fork]) -> Result<Vec<ForkCost>> {
-    let (view, forks) = (node.cortex().view().clone(), forks.to_vec());
-    Ok(tokio::task::spawn_blocking(move || view.fork_costs(&forks)).await??)
-}
-
-pub(crate) async fn list(node: &Node) -> Result<Value> {
-    let forks = known(node)?;
-    let costs = costs(node, &forks).await?;
-    forks.iter().zip(&costs).map(|(fork, cost)| fork_report(node, fork, cost)).collect::<Result<_>>().map(Value::Array)
+pub(crate) async fn list(node: &Arc<Node>) -> Result<Value> {
+    let read = |node: &Node| {
+        let forks = known(node)?;
+        let costs = node.cortex().view().fork_costs(&forks)?;
+        let reports = forks.iter().zip(&costs).map(|(fork, cost)| fork_report(node, fork, cost));
+        reports.collect::<Result<_>>().map(Value::Array)
+    };
+    node.reading(read).await
 }
 
 fn fork_report(node: &Node, fork: &Fork, cost: &ForkCost) -> Result<Value> {
@@ -110,8 +111,8 @@ fn costs_json(node: &Node, cost: &ForkCost) -> Value {
 }
 
 /// Ends forks for the versions that were asked for, or says what that would cost.
-pub(crate) async fn resolve(node: &Node, wanted: Wanted) -> Result<Value> {
-    let forks = chosen(node, &wanted)?;
+pub(crate) async fn resolve(node: &Arc<Node>, wanted: Wanted) -> Result<Value> {
+    let forks = chosen(node.reading(known).await?, &wanted)?;
     let own = node.cortex().view().local().cortex_id;
     let (versions, left) = match &wanted.choice {
         Choice::Follow(_) => (forks.iter().map(|fork| fork.theirs).collect(), Vec::new()),
@@ -122,12 +123,12 @@ pub(crate) async fn resolve(node: &Node, wanted: Wanted) -> Result<Value> {
         }
     };
     if wanted.dry_run {
-        return would(node, &forks, &versions, left).await;
+        return node.reading(move |node| would(node, &forks, &versions, &left)).await;
     }
     let mut resolved = Vec::new();
     for version in &versions {
         // One that went with another ended with it.
-        if known(node)?.iter().any(|fork| [fork.ours, fork.theirs].contains(version)) {
+        if node.reading(known).await?.iter().any(|fork| [fork.ours, fork.theirs].contains(version)) {
             resolved.push(resolve_to(node, *version).await?);
         }
     }
@@ -137,9 +138,8 @@ pub(crate) async fn resolve(node: &Node, wanted: Wanted) -> Result<Value> {
     }
 }
 
-/// The forks that are meant.
-fn chosen(node: &Node, wanted: &Wanted) -> Result<Vec<Fork>> {
-    let mut forks = known(node)?;
+/// Of all forks, those that are meant.
+fn chosen(mut forks: Vec<Fork>, wanted: &Wanted) -> Result<Vec<Fork>> {
     if forks.is_empty() {
         bail!("there is no fork to resolve");
     }
@@ -179,10 +179,10 @@ fn by_owner(forks: &[Fork], own: antiphon_kernel::ids::CortexId) -> Result<(BTre
 }
 
 /// What resolving would set aside, and what the other choice costs.
-async fn would(node: &Node, forks: &[Fork], versions: &BTreeSet<Digest>, left: Vec<String>) -> Result<Value> {
+fn would(node: &Node, forks: &[Fork], versions: &BTreeSet<Digest>, left: &[String]) -> Result<Value> {
     let meant: Vec<_> =
         forks.iter().filter(|fork| versions.contains(&fork.ours) || versions.contains(&fork.theirs)).cloned().collect();
-    let costs = costs(node, &meant).await?;
+    let costs = node.cortex().view().fork_costs(&meant)?;
     let mut each = Vec::with_capacity(meant.len());
     for (fork, cost) in meant.iter().zip(&costs) {
         let mut entry = fork_report(node, fork, cost)?;
@@ -194,10 +194,10 @@ async fn would(node: &Node, forks: &[Fork], versions: &BTreeSet<Digest>, left: V
     Ok(json!({ "dry_run": true, "would": each, "left": left }))
 }
 
-async fn resolve_to(node: &Node, keep: Digest) -> Result<Value> {
-    let cortex = node.cortex();
-    let resolved = cortex.resolve_fork(keep).await?;
-    let held = cortex.view().chain_digest(resolved.origin, resolved.from)? == Some(keep);
+async fn resolve_to(node: &Arc<Node>, keep: Digest) -> Result<Value> {
+    let resolved = node.cortex().resolve_fork(keep).await?;
+    let (origin, from) = (resolved.origin, resolved.from);
+    let held = node.reading(move |node| Ok(node.cortex().view().chain_digest(origin, from)? == Some(keep))).await?;
     Ok(json!({
         "held": held,
         "origin": resolved.origin.to_string(),

@@ -26,7 +26,6 @@ mod space;
 mod status;
 mod terminal;
 mod unit;
-mod view;
 mod yaml;
 
 use std::process::ExitCode;

@@ -5,16 +5,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use antiphon_https::{HttpsOptions, HttpsTransport};
-use antiphon_kernel::budget::Budget;
+use antiphon_kernel::budget::{Account, Budget};
 use antiphon_kernel::config::{FederationMode, PeerMode, SharedKey};
 use antiphon_kernel::cortex::{Cortex, WaitFor};
 use antiphon_kernel::cursor::{Cursor, Seq};
-use antiphon_kernel::event::{CloudEventOptions, CloudEventText, Draft, read_cloud_event};
+use antiphon_kernel::event::{CloudEventOptions, Draft, read_cloud_event};
 use antiphon_kernel::ids::{EventId, Origin, PeerName};
 use antiphon_kernel::log::{
-    AppendError, Appended, Context as Seen, LogEntry, LogView, ReadError, events_beside, read_pin, verify,
+    AppendError, Appended, Context as Seen, LogEntry, ReadError, event_outside, keys_outside, read_pin, verify,
 };
+use antiphon_kernel::replay::latest::{self, LatestBySubject};
 use antiphon_kernel::replay::{self, Conflict, OnFailure, ReplayHandle};
+use antiphon_kernel::service::HeldText;
 use antiphon_kernel::state::{AppendAndSetError, PeerState};
 use antiphon_kernel::store::{Durability, Store, StoreError, StoreErrorKind};
 use antiphon_kernel::sync::Compared;
@@ -28,13 +30,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::attached::{Answer, Attached, Text};
+use crate::attached::{Answer, Attached, Text, Texts};
 use crate::commands::import::too_many;
 use crate::config::{DurabilityName, NodeConfig, ReplayFailure};
 use crate::listen::Servers;
 use crate::monitor::history::History;
 use crate::monitor::snapshot::Traffic;
-use crate::view::{self, View};
 use crate::{backup, expiry, forks, reload, status};
 
 /// What a command asks of a node.
@@ -240,11 +241,17 @@ fn peer_mode_key(name: &PeerName) -> String {
 
 impl Node {
     /// Opens the node's store. With `serving`, peers are pulled.
-    pub(crate) async fn open(config: NodeConfig, serving: bool) -> Result<Self> {
-        let store = Arc::new(open_store(&config)?);
-        let keys = config.shared_keys()?;
-        let mut kernel = config.kernel(keys.first().cloned().unwrap_or_default());
-        let spent = apply_overrides(&*store, &mut kernel)?;
+    pub(crate) async fn open(config: NodeConfig, serving: bool) -> Result<Arc<Self>> {
+        let from = config.clone();
+        // The store may have a long log to recover.
+        let opened = tokio::task::spawn_blocking(move || {
+            let store = Arc::new(open_store(&from)?);
+            let keys = from.shared_keys()?;
+            let mut kernel = from.kernel(keys.first().cloned().unwrap_or_default());
+            let spent = apply_overrides(&*store, &mut kernel)?;
+            anyhow::Ok((store, keys, kernel, spent))
+        });
+        let (store, keys, mut kernel, spent) = opened.await??;
         if !serving {
             kernel.peers.clear();
         }
@@ -264,7 +271,7 @@ impl Node {
             .config(kernel)
             .transport(transports.https.clone())
             .transport(transports.quic.clone())
-            .replayer(View { on_failure })
+            .replayer(LatestBySubject { on_failure })
             .durability(durability)
             .max_append_bytes(config.node.max_append_bytes)
             .start()
@@ -286,7 +293,16 @@ impl Node {
         if serving {
             node.forget_overrides(&spent).await?;
         }
-        Ok(node)
+        Ok(Arc::new(node))
+    }
+
+    /// Reads the store on a thread that may block: a slow disk must not hold up other tasks.
+    pub(crate) async fn reading<T: Send + 'static>(
+        self: &Arc<Self>,
+        read: impl FnOnce(&Self) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let node = Arc::clone(self);
+        tokio::task::spawn_blocking(move || read(&node)).await?
     }
 
     /// Begins to answer peers, where the configuration says so.
@@ -416,7 +432,7 @@ impl Node {
         Ok(())
     }
 
-    pub(crate) async fn answer(&self, ask: Ask) -> Result<Answer> {
+    pub(crate) async fn answer(self: &Arc<Self>, ask: Ask) -> Result<Answer> {
         let value: Result<Value> = match ask {
             Ask::Append { events, lowercase_extensions, progress } => {
                 self.append(events.into_parts(), CloudEventOptions { lowercase_extensions }, progress).await
@@ -429,7 +445,7 @@ impl Node {
             Ask::ImportProgress { key } => self.import_progress(&key).await,
             Ask::Log { after, limit, wait_ms } => return self.log(after, limit, wait_ms).await,
             Ask::View { subject, after } => return self.latest(subject, after).await,
-            Ask::CanWait { peers } => self.can_wait(&peers).map(|()| json!({ "peers": peers })),
+            Ask::CanWait { peers } => self.can_wait(&peers).await.map(|()| json!({ "peers": peers })),
             Ask::WaitReplicated { id, peers, count, timeout_ms } => {
                 self.wait_replicated(id, &peers, count, Duration::from_millis(timeout_ms)).await
             }
@@ -438,7 +454,7 @@ impl Node {
                 let replacement = replacement.map(|(event_type, kind)| (event_type, kind, data.into_one()));
                 self.resolve(subject, take, replacement).await
             }
-            Ask::ReplayList => reading(|| self.replay_list()),
+            Ask::ReplayList => self.reading(Self::replay_list).await,
             Ask::ReplayRetry { subject } => {
                 let replayed = self.view()?.retry(subject).await?;
                 let left = self.view()?.status().parked;
@@ -448,7 +464,7 @@ impl Node {
                 self.view()?.skip(Seq::new(place)).await?;
                 Ok(json!({ "skipped": place }))
             }
-            Ask::Status => reading(|| status::of(self)),
+            Ask::Status => self.reading(status::of).await,
             Ask::Location => {
                 let store = Arc::clone(&self.store);
                 let displaced = tokio::task::spawn_blocking(move || store.check_location()).await?.err();
@@ -458,11 +474,15 @@ impl Node {
             Ask::Reload => reload::reload(self).await,
             Ask::ResetPeer { name } => {
                 // What is kept about a peer outlives its entry in the configuration.
-                let (configured, state) = (self.known_peer(&name), self.cortex.state());
+                let (configured, wanted) = (self.known_peer(&name), name.clone());
+                if let Err(unknown) = &configured
+                    && !self.reading(move |node| Ok(node.cortex.state().knows(&wanted)?)).await?
+                {
+                    bail!("{unknown}");
+                }
                 match configured {
-                    Err(unknown) if !state.knows(&name)? => return Err(unknown),
                     Ok(()) if self.serving => self.cortex.syncer().reset(&name).await?,
-                    Ok(()) | Err(_) => state.reset_peer(&name).await?,
+                    Ok(()) | Err(_) => self.cortex.state().reset_peer(&name).await?,
                 }
                 Ok(json!({ "reset": name }))
             }
@@ -498,7 +518,8 @@ impl Node {
                     bail!("no node serves this store, so no peer is asked; start `antiphon serve`");
                 }
                 let compared = self.cortex.syncer().compare(&peer).await?;
-                let known: Vec<_> = forks::known(self)?.into_iter().filter(|fork| fork.peer == peer).collect();
+                let known: Vec<_> =
+                    self.reading(forks::known).await?.into_iter().filter(|fork| fork.peer == peer).collect();
                 let told = |&(origin, result): &(Origin, Compared)| {
                     // What was decided for and is held by neither differs all the same: nothing of it crosses.
                     let fork = known.iter().find(|fork| fork.origin == origin);
@@ -514,9 +535,9 @@ impl Node {
             Ask::ForkList => forks::list(self).await,
             Ask::ForkEvidence { skip, limit } => {
                 let store = Arc::clone(&self.store);
-                let read = move || events_beside(&*store, skip, limit.min(1000), PAGE_BYTES);
-                let texts = page_of(tokio::task::spawn_blocking(read).await??)?;
-                return Ok(Answer { value: Value::Null, texts });
+                let read = move || keys_outside(&*store, skip, limit.min(PAGE_EVENTS), PAGE_BYTES);
+                let keys = tokio::task::spawn_blocking(read).await??;
+                return Ok(Answer { value: Value::Null, texts: keys.into_iter().map(Text::Outside).collect() });
             }
             Ask::ForkResolve(wanted) => forks::resolve(self, wanted).await,
             Ask::ForkBringBack { all } => forks::bring_back(self, all).await,
@@ -524,29 +545,40 @@ impl Node {
         Ok(value?.into())
     }
 
-    /// The text of an event for a command, read now.
-    pub(crate) async fn text(&self, text: Text) -> Result<CloudEventText<Bytes>> {
-        let log = self.cortex.view().clone();
-        let read = move || match text {
-            Text::Made(text) => Ok(*text),
-            Text::Event(id) => Ok(entry_of(&log, id)?.to_cloud_event_alone()?),
-            Text::Latest(latest) => latest.text(&log),
-        };
-        tokio::task::spawn_blocking(read).await?
+    /// The text of an event for a command, read once there is room for it in the memory budget.
+    pub(crate) async fn text(&self, text: Text) -> Result<HeldText> {
+        let (log, service) = (self.cortex.view().clone(), self.cortex.service());
+        match text {
+            Text::Event(id) => {
+                let read = move |bytes| -> Result<_> { log.find_within(id, bytes)?.with_context(|| no_event(id)) };
+                service.text(&Account::Commands, read, |entry| Ok(entry.to_cloud_event_alone()?)).await
+            }
+            Text::Latest(latest) => {
+                let wanted = latest.clone();
+                let left = "an event left the log while the view was read, since a fork was resolved; ask again";
+                let read = move |bytes| -> Result<_> { wanted.find(&log, bytes)?.context(left) };
+                service.text(&Account::Commands, read, move |entry| Ok(latest.text(entry)?)).await
+            }
+            Text::Outside(key) => {
+                let left = "an event came back into the log while the evidence was read; ask again";
+                let read = move |bytes| -> Result<_> { event_outside(&**log.store(), &key, bytes)?.context(left) };
+                service.text(&Account::Commands, read, |entry| Ok(entry.to_cloud_event()?)).await
+            }
+        }
     }
 
     /// The newest event of one subject, or a page of them.
     async fn latest(&self, subject: Option<String>, after: Option<String>) -> Result<Answer> {
         self.replayed(self.cortex.view().visible()).await;
         let store = Arc::clone(self.cortex.view().store());
-        let read = move || view::read(&*store, subject.as_deref(), after.as_deref(), PAGE_EVENTS);
+        let read = move || latest::read(&*store, subject.as_deref(), after.as_deref(), PAGE_EVENTS);
         let page = tokio::task::spawn_blocking(read).await??;
         let texts = page.found.into_iter().map(Text::Latest).collect();
         Ok(Answer { value: json!({ "next": page.next }), texts })
     }
 
     /// Whether events can reach others, and these are known.
-    fn can_wait(&self, peers: &[PeerName]) -> Result<()> {
+    async fn can_wait(self: &Arc<Self>, peers: &[PeerName]) -> Result<()> {
         if !self.serving {
             bail!("no node serves this store, so nobody can fetch the event; start `antiphon serve`");
         }
@@ -555,20 +587,30 @@ impl Node {
                 "this node answers no peer (it listens nowhere, or its mode is subscribe), so nobody can fetch the event"
             );
         }
-        for peer in peers {
-            self.known_peer(peer)?;
-            if read_pin(&**self.cortex.view().store(), peer)?.is_none() {
-                bail!(
-                    "`{peer}` was never in contact, so it cannot be told whether it holds anything; `antiphon status` says why"
-                );
+        let wanted = peers.to_vec();
+        self.reading(move |node| {
+            for peer in &wanted {
+                node.known_peer(peer)?;
+                if read_pin(&*node.store, peer)?.is_none() {
+                    bail!(
+                        "`{peer}` was never in contact, so it cannot be told whether it holds anything; `antiphon status` says why"
+                    );
+                }
             }
-        }
-        Ok(())
+            Ok(())
+        })
+        .await
     }
 
-    async fn wait_replicated(&self, id: EventId, peers: &[PeerName], count: usize, timeout: Duration) -> Result<Value> {
-        self.can_wait(peers)?;
-        let entry = reading(|| self.entry_of(id))?;
+    async fn wait_replicated(
+        self: &Arc<Self>,
+        id: EventId,
+        peers: &[PeerName],
+        count: usize,
+        timeout: Duration,
+    ) -> Result<Value> {
+        self.can_wait(peers).await?;
+        let entry = self.entry_of(id).await?;
         let event = Appended { seq: entry.seq, id, dot: entry.view()?.dot };
         let wanted = if peers.is_empty() { WaitFor::Count(count) } else { WaitFor::Peers(peers) };
         Ok(match self.cortex.wait_replicated(&event, wanted, timeout).await {
@@ -587,11 +629,16 @@ impl Node {
     async fn open_conflicts(&self) -> Result<Vec<Conflict>> {
         self.replayed(self.cortex.view().visible()).await;
         let log = self.cortex.view().clone();
-        Ok(tokio::task::spawn_blocking(move || replay::conflicts(&**log.store(), view::NAME)).await??)
+        Ok(tokio::task::spawn_blocking(move || replay::conflicts(&**log.store(), latest::NAME)).await??)
     }
 
-    fn entry_of(&self, id: EventId) -> Result<LogEntry> {
-        entry_of(self.cortex.view(), id)
+    async fn entry_of(&self, id: EventId) -> Result<LogEntry> {
+        let log = self.cortex.view().clone();
+        let read = move || -> Result<_> {
+            let seq = log.find(id)?.with_context(|| no_event(id))?;
+            log.entry(seq)?.with_context(|| no_event(id))
+        };
+        tokio::task::spawn_blocking(read).await?
     }
 
     /// Each conflict's subject, how many events it has, and how many are not listed; then all of those, in the same order.
@@ -619,7 +666,7 @@ impl Node {
             bail!("{stranger} is none of the events in conflict at `{subject}`; they are: {}", known.join(", "));
         }
         let kept = take.or_else(|| ids.last().copied()).context("a conflict has events")?;
-        let entry = self.entry_of(kept)?;
+        let entry = self.entry_of(kept).await?;
         let kept = entry.view()?;
         let draft = match replacement {
             None => {
@@ -646,11 +693,11 @@ impl Node {
 
     fn replay_list(&self) -> Result<Value> {
         let store = &**self.cortex.view().store();
-        let parked: Vec<_> = replay::parked(store, view::NAME)?
+        let parked: Vec<_> = replay::parked(store, latest::NAME)?
             .into_iter()
             .map(|e| json!({ "seq": e.seq.get(), "subject": e.subject, "tries": e.tries, "error": e.error }))
             .collect();
-        let skipped: Vec<_> = replay::skipped(store, view::NAME)?
+        let skipped: Vec<_> = replay::skipped(store, latest::NAME)?
             .into_iter()
             .map(|e| {
                 let (seq, at) = (e.seq.get(), e.at.to_string());
@@ -667,7 +714,7 @@ impl Node {
     }
 
     async fn append(
-        &self,
+        self: &Arc<Self>,
         events: Vec<Bytes>,
         options: CloudEventOptions,
         progress: Option<(String, String)>,
@@ -686,21 +733,25 @@ impl Node {
     }
 
     /// What is kept under a key, if it is one of an import. The oldest is forgotten where there are too many.
-    async fn import_progress(&self, key: &str) -> Result<Value> {
-        let (state, store) = (self.cortex.state(), self.cortex.view().store());
-        let keys = antiphon_kernel::state::free_keys(&**store, "import/")?;
-        if !keys.iter().any(|kept| kept == key) {
-            let kept = keys.into_iter().map(|key| Ok((state.get(&key)?, key)));
-            let kept = kept.map(|kept: Result<_>| kept.map(|(value, key)| (key, value))).collect::<Result<Vec<_>>>()?;
-            for old in too_many(kept) {
-                state.delete(&old).await?;
+    async fn import_progress(self: &Arc<Self>, key: &str) -> Result<Value> {
+        let wanted = key.to_owned();
+        let read = self.reading(move |node| {
+            let state = node.cortex.state();
+            let keys = antiphon_kernel::state::free_keys(&*node.store, "import/")?;
+            if keys.contains(&wanted) {
+                return Ok((state.get(&wanted)?, Vec::new()));
             }
-            return Ok(Value::Null);
+            let kept = keys.into_iter().map(|key| state.get(&key).map(|value| (key, value)));
+            Ok((None, too_many(kept.collect::<Result<_, _>>()?)))
+        });
+        let (progress, old) = read.await?;
+        for key in old {
+            self.cortex.state().delete(&key).await?;
         }
-        Ok(json!(state.get(key)?))
+        Ok(json!(progress))
     }
 
-    async fn append_drafts(&self, drafts: Vec<Draft>, progress: Option<(String, String)>) -> Result<Value> {
+    async fn append_drafts(self: &Arc<Self>, drafts: Vec<Draft>, progress: Option<(String, String)>) -> Result<Value> {
         let appended = match progress {
             None => self.cortex.log().append(drafts, Seen::Replayed).await,
             Some((key, value)) => {
@@ -721,7 +772,7 @@ impl Node {
                 let leaves = self.cortex.service().mode().serves();
                 let own = self.cortex.view().local().cortex_id;
                 // It is durable whatever can be read of forks.
-                let forks = antiphon_kernel::log::forks(&*self.store);
+                let forks = self.reading(forks::known).await;
                 let forked = forks.is_ok_and(|forks| forks.iter().any(|fork| fork.origin.cortex() == own));
                 Ok(json!({ "appended": list, "leaves": leaves, "forked": forked }))
             }
@@ -737,8 +788,7 @@ impl Node {
         loop {
             // Before it is read: what comes meanwhile is a change.
             durable.borrow_and_update();
-            let view = self.cortex.view().clone();
-            let page = match tokio::task::spawn_blocking(move || view.page(after.as_ref(), limit, PAGE_BYTES)).await? {
+            let page = match self.cortex.service().command_page(after, limit, PAGE_BYTES as u64).await {
                 Err(ReadError::CursorUnknown(unknown)) => {
                     let error = format!(
                         "cursor {} is of another history than this log's: {}",
@@ -748,12 +798,12 @@ impl Node {
                 }
                 page => page?,
             };
-            if page.entries.is_empty() && matches!(tokio::time::timeout_at(until, durable.changed()).await, Ok(Ok(())))
-            {
+            if page.events == 0 && matches!(tokio::time::timeout_at(until, durable.changed()).await, Ok(Ok(()))) {
                 continue;
             }
             let value = json!({ "next": page.next, "head": page.head });
-            return Ok(Answer { value, texts: page_of(page.entries)? });
+            let events = page.events;
+            return Ok(Answer { value, texts: Texts::Page(Box::new(page.into_texts()), events) });
         }
     }
 
@@ -817,18 +867,8 @@ impl Node {
     }
 }
 
-/// Reads the store where no other task waits for the thread.
-fn reading<T>(read: impl FnOnce() -> Result<T>) -> Result<T> {
-    tokio::task::block_in_place(read)
-}
-
-fn entry_of(log: &LogView, id: EventId) -> Result<LogEntry> {
-    let seq = log.find(id)?.with_context(|| format!("there is no event {id}"))?;
-    log.entry(seq)?.with_context(|| format!("there is no event {id}"))
-}
-
-fn page_of(entries: Vec<LogEntry>) -> Result<Vec<Text>> {
-    entries.iter().map(|entry| Ok(Text::Made(Box::new(entry.to_cloud_event()?)))).collect()
+fn no_event(id: EventId) -> String {
+    format!("there is no event {id}")
 }
 
 /// Files that root made in somebody else's store would keep its owner from opening it.

@@ -1,6 +1,8 @@
 //! Taking up a changed configuration while the node runs: read, check, compare, apply. Until all of it is known to be good,
 //! all stays as it is.
 
+use std::sync::Arc;
+
 use antiphon_kernel::budget::Budget;
 use antiphon_kernel::config::{Config, PeerMode, SharedKey};
 use anyhow::{Result, bail};
@@ -14,7 +16,7 @@ use crate::node::{Node, apply_overrides};
 ///
 /// # Errors
 /// Whatever is wrong with it; nothing changed then.
-pub(crate) async fn reload(node: &Node) -> Result<Value> {
+pub(crate) async fn reload(node: &Arc<Node>) -> Result<Value> {
     let _alone = node.changing().await;
     let result = try_reload(node).await;
     node.note_reload(result.as_ref().err().map(told));
@@ -25,18 +27,23 @@ pub(crate) async fn reload(node: &Node) -> Result<Value> {
     result
 }
 
-async fn try_reload(node: &Node) -> Result<Value> {
+async fn try_reload(node: &Arc<Node>) -> Result<Value> {
     if !node.is_serving() {
         bail!("no node serves this store: it reads its configuration when it starts");
     }
     let old = node.config();
-    let new = NodeConfig::load(&old.file)?;
-    let keys = new.shared_keys()?;
-    check(&old, &new, &keys)?;
+    let before = Arc::clone(&old);
+    let read = node.reading(move |node| {
+        let new = NodeConfig::load(&before.file)?;
+        let keys = new.shared_keys()?;
+        check(&before, &new, &keys)?;
+        let written = new.kernel(keys.first().cloned().unwrap_or_default());
+        let mut kernel = written.clone();
+        let spent = apply_overrides(&**node.store(), &mut kernel)?;
+        Ok((new, keys, written, kernel, spent))
+    });
+    let (new, keys, written, kernel, spent) = read.await?;
     let key_changes = key_changes(node, &keys);
-    let mut kernel = new.kernel(keys.first().cloned().unwrap_or_default());
-    let written = kernel.clone();
-    let spent = apply_overrides(&**node.store(), &mut kernel)?;
     let overridden = overridden(&written, &kernel);
     // A file that only comes or goes with its peer changes nothing for the others.
     let anew = |(file, digest)| new.authorities.get(file).is_some_and(|now| now != digest);
@@ -44,7 +51,7 @@ async fn try_reload(node: &Node) -> Result<Value> {
     let accepted_changes = !node.cortex().service().accepts_just(&keys);
     let planned = node.cortex().syncer().can_take_up(&kernel).await?;
     // The last thing that can fail: from here on all of it is taken up.
-    let new_certificate = tokio::task::block_in_place(|| node.refresh_certificates())?;
+    let new_certificate = node.reading(Node::refresh_certificates).await?;
     node.transports().set_shared_key(&kernel.shared_key);
     // What was opened under a key or an authority that is not valid any more is opened anew.
     let mut troubles = Vec::new();
@@ -66,7 +73,7 @@ async fn try_reload(node: &Node) -> Result<Value> {
     if keys_come_from_elsewhere(&node.config()) {
         troubles.push("federation.key_file is not read: ANTIPHON_SHARED_KEY goes before it".to_owned());
     }
-    let certificate_trouble = node.certificate_trouble();
+    let certificate_trouble = node.reading(|node| Ok(node.certificate_trouble())).await.unwrap_or_default();
     troubles.iter().chain(&certificate_trouble).for_each(|trouble| tracing::warn!("{trouble}"));
     let names = |peers: &[antiphon_kernel::config::PeerConfig]| {
         peers.iter().map(|peer| peer.name.to_string()).collect::<Vec<_>>()

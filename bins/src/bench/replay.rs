@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use antiphon_kernel::cursor::Seq;
 use antiphon_kernel::event::{Draft, Event};
 use antiphon_kernel::log::Context as Seen;
+use antiphon_kernel::replay::latest::LatestBySubject;
 use antiphon_kernel::replay::{EventReplayer, OnFailure, Projection, ReplayError};
 use antiphon_kernel::store::Durability;
 use anyhow::{Context as _, Result};
@@ -12,7 +13,6 @@ use serde_json::{Value, json};
 
 use super::{Bench, print, rounded};
 use crate::cli::ReplayArgs;
-use crate::view::View;
 
 /// As many as the log gives a peer in one batch.
 const BATCH: u32 = 512;
@@ -73,7 +73,7 @@ async fn fill(bench: &Bench, args: &ReplayArgs) -> Result<Duration> {
 async fn replay(bench: &Bench, args: &ReplayArgs, second: bool) -> Result<Duration> {
     let builder = bench.node("log", vec![], Durability::Sync)?;
     let began = Instant::now();
-    let builder = builder.replayer(View { on_failure: OnFailure::Halt });
+    let builder = builder.replayer(LatestBySubject { on_failure: OnFailure::Halt });
     let builder = if second { builder.replayer(Tally("tally")) } else { builder };
     let cortex = builder.start().await?;
     if second {

@@ -81,7 +81,7 @@ pub(super) async fn run(config: NodeConfig, format: LogFormat) -> Result<()> {
     config.check(&config.shared_keys()?)?;
     // Without a listener nobody would take what was counted away again, and it would pile up.
     let counted = config.listen.metrics.map(|_| monitor::count()).transpose()?;
-    let node = Arc::new(admin::open_to_serve(config).await?);
+    let node = admin::open_to_serve(config).await?;
     warn_of(&node.config(), &node);
     let monitor = async {
         node.listen().await?;
