@@ -1,27 +1,31 @@
-//! A payload is bytes: on its way into a log, out of it, into a page and past a replayer, few bytes are allocated for each
-//! byte of its record. A tree of what only has to be passed on would take a hundred times its text.
+//! A payload is bytes: on its way into a log, out of it, into a page, into the answers to commands and past the node's
+//! replayer, few bytes are allocated for each byte of its record. A tree of what only has to be passed on would take a hundred times its text.
 //!
 //! A binary of its own with one test, because the counter counts the whole process.
 
 #![allow(clippy::unwrap_used)]
 
 use std::alloc::System;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
+use antiphon_kernel::budget::Account;
 use antiphon_kernel::clock::VClock;
 use antiphon_kernel::config::{FederationMode, SharedKey};
 use antiphon_kernel::cursor::Seq;
-use antiphon_kernel::event::{Draft, Event, MAX_EVENT_BYTES, from_cloud_event};
+use antiphon_kernel::event::{CloudEventText, Draft, EventBytes, InvalidEvent, MAX_EVENT_BYTES, from_cloud_event};
 use antiphon_kernel::ids::{CortexId, Epoch};
-use antiphon_kernel::log::{LocalIdentity, Log, LogOptions};
-use antiphon_kernel::replay::{EventReplayer, Projection, ReplayCore, ReplayError, ReplayStep};
-use antiphon_kernel::service::Service;
-use antiphon_kernel::store::{Durability, Store};
+use antiphon_kernel::log::{Bounded, LocalIdentity, Log, LogEntry, LogOptions, event_outside, keys_outside};
+use antiphon_kernel::replay::latest::{self, LatestBySubject};
+use antiphon_kernel::replay::{ReplayCore, ReplayStep};
+use antiphon_kernel::service::{HeldText, PageError, Service};
+use antiphon_kernel::store::{Batch, Durability, Family, KeyRange, Store, StoreError};
 use antiphon_kernel::time::Timestamp;
 use antiphon_storage::{Create, RocksStore};
 use futures_util::StreamExt as _;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
+use tokio::runtime::Runtime;
 
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
@@ -31,6 +35,8 @@ const MIB: usize = 1024 * 1024;
 const FACTOR: usize = 4;
 /// Room for buffers whose size does not depend on the record.
 const FIXED: usize = 512 * 1024;
+/// How many bytes of a text the admin socket takes at a time.
+const PIECE: usize = 64 * 1024;
 
 fn allocated<T>(work: impl FnOnce() -> T) -> (usize, T) {
     let region = Region::new(ALLOCATOR);
@@ -38,23 +44,42 @@ fn allocated<T>(work: impl FnOnce() -> T) -> (usize, T) {
     (region.change().bytes_allocated, made)
 }
 
-/// One that looks at events and keeps nothing of them, as the node's own view does.
-struct Looks(u64);
+/// Copies the only event of the log to where events are that were set aside: the value is the same, and the key is `a`, an epoch
+/// and the place.
+fn set_aside(store: &dyn Store) {
+    let mut changes = Batch::new();
+    let copy = &mut |place: &[u8], value: &[u8]| {
+        changes.put(Family::Evidence, &[&b"a"[..], &1_u64.to_be_bytes(), place].concat(), value);
+        ControlFlow::Continue(())
+    };
+    store.scan(Family::Log, KeyRange::prefix(&[]), copy).unwrap();
+    store.commit(&changes, Durability::Sync).unwrap();
+}
 
-impl EventReplayer for Looks {
-    fn name(&self) -> &'static str {
-        "looks"
+/// Takes a text a piece at a time, as the admin socket does; returns its length.
+fn taken(mut text: HeldText) -> usize {
+    let (mut piece, mut bytes) = (Vec::with_capacity(2 * PIECE), 0);
+    loop {
+        let more = text.fill(&mut piece, PIECE);
+        bytes += piece.len();
+        piece.clear();
+        if !more {
+            assert_eq!(bytes, text.length());
+            return bytes;
+        }
     }
+}
 
-    fn families(&self) -> Vec<String> {
-        vec!["looks".to_owned()]
-    }
-
-    fn replay_event(&mut self, event: &Event, projection: &mut Projection<'_>) -> Result<(), ReplayError> {
-        self.0 += event.data.len() as u64;
-        projection.put("looks", b"bytes", &self.0.to_be_bytes())?;
-        Ok(())
-    }
+/// What a command takes of one event, found by `read` and made into text by `make`.
+fn command(
+    runtime: &Runtime,
+    service: &Service,
+    read: impl Fn(usize) -> Result<Option<Bounded<LogEntry>>, StoreError> + Clone + Send + 'static,
+    make: impl FnOnce(&LogEntry) -> Result<CloudEventText<EventBytes>, InvalidEvent> + Clone + Send + 'static,
+) -> (usize, usize) {
+    let read = move |bytes| Ok::<_, PageError>(read(bytes)?.unwrap());
+    let text = async { service.text(&Account::Commands, read, move |entry| Ok(make(entry).unwrap())).await };
+    allocated(|| taken(runtime.block_on(text).unwrap()))
 }
 
 /// Payloads of 3 MiB that are small as text and large as anything else, by content type.
@@ -94,7 +119,7 @@ fn no_path_allocates_more_than_a_few_bytes_for_each_of_a_record() {
             log.commit(Durability::Sync).unwrap();
         });
         let view = log.view();
-        let (read, entry) = allocated(|| view.entry(Seq::new(1)).unwrap().unwrap());
+        let (one, entry) = allocated(|| view.entry(Seq::new(1)).unwrap().unwrap());
         let size = entry.record.len();
         let (out, text) = allocated(|| entry.to_cloud_event().unwrap().into_string());
         let (into, again) = allocated(|| from_cloud_event(&text).unwrap());
@@ -113,12 +138,44 @@ fn no_path_allocates_more_than_a_few_bytes_for_each_of_a_record() {
             })
         });
         assert_eq!(bytes, text.len() as u64 + 2);
-        let mut replay = ReplayCore::open(view, Box::new(Looks(0))).unwrap();
+        let (log_page, bytes) = allocated(|| {
+            runtime.block_on(async {
+                let mut texts = service.command_page(None, 10, 1 << 22).await.unwrap().into_texts();
+                let bytes = taken(texts.next().await.unwrap().unwrap());
+                assert!(texts.next().await.unwrap().is_none());
+                bytes
+            })
+        });
+        assert_eq!(bytes, text.len());
+        let mut replay = ReplayCore::open(view.clone(), Box::new(LatestBySubject::default())).unwrap();
         let (replayed, step) = allocated(|| replay.step().unwrap());
         assert!(matches!(step, ReplayStep::Replayed(1)), "{step:?}");
-        for (path, spent) in
-            [("append", append), ("read", read), ("out", out), ("in", into), ("page", page), ("replay", replayed)]
-        {
+        let (listed, mut newest) = allocated(|| latest::read(&*store, Some("s"), None, 10).unwrap().found);
+        let newest = newest.pop().unwrap();
+        let (wanted, from) = (newest.clone(), view.clone());
+        let (newest_text, _) =
+            command(&runtime, &service, move |bytes| wanted.find(&from, bytes), move |entry| newest.text(entry));
+        let (from, id) = (view.clone(), entry.id().unwrap());
+        let (by_id, _) =
+            command(&runtime, &service, move |bytes| from.find_within(id, bytes), LogEntry::to_cloud_event_alone);
+        set_aside(&*store);
+        let (keys, mut outside) = allocated(|| keys_outside(&*store, 0, 10, MIB).unwrap());
+        let (from, key) = (Arc::clone(&store), outside.pop().unwrap());
+        let read = move |bytes| event_outside(&*from, &key, bytes);
+        let (evidence, _) = command(&runtime, &service, read, LogEntry::to_cloud_event);
+        let paths = [
+            ("append", append),
+            ("read", one),
+            ("out", out),
+            ("import", into),
+            ("GET /v1/events", page),
+            ("log", log_page),
+            ("replay", replayed),
+            ("view", listed + newest_text),
+            ("conflicts", by_id),
+            ("fork evidence", keys + evidence),
+        ];
+        for (path, spent) in paths {
             eprintln!("{name}, {path}: {:.2} bytes a byte", spent as f64 / size as f64);
             if spent > FACTOR * size + FIXED {
                 beyond.push(format!("{name}, {path}: {spent} bytes allocated for a record of {size}"));
