@@ -33,8 +33,8 @@ pub(crate) struct Found {
 pub(crate) struct Splitter {
     /// The line at hand, from 1.
     line: u64,
-    /// Whether nothing but white space came.
-    fresh: bool,
+    /// The first bytes, while they do not yet say what the input is: a read may end between any two of them.
+    beginning: Option<Vec<u8>>,
     array: Array,
     /// The event at hand.
     text: Vec<u8>,
@@ -62,10 +62,41 @@ enum InString {
     Escape,
 }
 
+/// What the first bytes of an input say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Beginning {
+    /// The next byte decides.
+    Undecided,
+    /// A byte order mark, which is left out.
+    ByteOrderMark,
+    /// Events begin with the first of them.
+    Events,
+}
+
+impl Beginning {
+    /// Fails if the input has to be converted first.
+    fn of(first: &[u8]) -> Result<Self> {
+        match first {
+            [0xef, 0xbb, 0xbf] => Ok(Self::ByteOrderMark),
+            [0x1f, 0x8b] => bail!("the input is compressed with gzip: use `gunzip -c FILE | antiphon import`"),
+            [0x28, 0xb5, 0x2f, 0xfd] => {
+                bail!("the input is compressed with zstd: use `zstd -dc FILE | antiphon import`")
+            }
+            [0xff, 0xfe] | [0xfe, 0xff] | [0, _] | [_, 0] => {
+                bail!("the input is UTF-16: use `iconv -f UTF-16 -t UTF-8 FILE | antiphon import`")
+            }
+            // No event is a single byte, so that waiting for a second one delays none.
+            [] | [_] | [0xef, 0xbb] | [0x28, 0xb5] | [0x28, 0xb5, 0x2f] => Ok(Self::Undecided),
+            _ => Ok(Self::Events),
+        }
+    }
+}
+
 impl Default for Splitter {
     fn default() -> Self {
         let (array, string) = (Array::None, InString::No);
-        Self { line: 1, fresh: true, array, text: Vec::new(), begun_at: 0, depth: 0, string }
+        let beginning = Some(Vec::new());
+        Self { line: 1, beginning, array, text: Vec::new(), begun_at: 0, depth: 0, string }
     }
 }
 
@@ -77,10 +108,7 @@ impl Splitter {
 
     /// Takes bytes up to the end of an event. Gives how many were taken, and the event if one ended.
     pub(crate) fn take(&mut self, bytes: &[u8]) -> Result<(usize, Option<Found>)> {
-        let mut at = 0;
-        if std::mem::take(&mut self.fresh) {
-            at = self.beginning(bytes)?;
-        }
+        let mut at = self.begin(bytes)?;
         while at < bytes.len() {
             if self.depth == 0 {
                 self.between(bytes[at])?;
@@ -101,7 +129,8 @@ impl Splitter {
     }
 
     /// Fails where the bytes ended within something.
-    pub(crate) fn end(&self) -> Result<()> {
+    pub(crate) fn end(&mut self) -> Result<()> {
+        self.begun()?;
         if self.depth > 0 {
             bail!("line {}: the input ends within an event; import the rest of it as a whole line", self.begun_at);
         }
@@ -111,19 +140,30 @@ impl Splitter {
         Ok(())
     }
 
-    /// What a file begins with says what it is.
-    fn beginning(&self, bytes: &[u8]) -> Result<usize> {
-        match bytes {
-            [0xef, 0xbb, 0xbf, ..] => Ok(3),
-            [0x1f, 0x8b, ..] => bail!("the input is compressed with gzip: use `gunzip -c FILE | antiphon import`"),
-            [0x28, 0xb5, 0x2f, 0xfd, ..] => {
-                bail!("the input is compressed with zstd: use `zstd -dc FILE | antiphon import`")
+    /// Takes the first bytes until they say what the input is. Returns how many of these bytes were taken.
+    fn begin(&mut self, bytes: &[u8]) -> Result<usize> {
+        let mut at = 0;
+        while let (Some(first), Some(&byte)) = (&mut self.beginning, bytes.get(at)) {
+            first.push(byte);
+            match Beginning::of(first)? {
+                Beginning::Undecided => at += 1,
+                Beginning::ByteOrderMark => {
+                    at += 1;
+                    self.beginning = None;
+                }
+                // The last byte is read where it is: it may end an event.
+                Beginning::Events => {
+                    first.pop();
+                    self.begun()?;
+                }
             }
-            [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [0, _, ..] | [_, 0, ..] => {
-                bail!("the input is UTF-16: use `iconv -f UTF-16 -t UTF-8 FILE | antiphon import`")
-            }
-            _ => Ok(0),
         }
+        Ok(at)
+    }
+
+    /// Reads the first bytes as what they are: parts of events.
+    fn begun(&mut self) -> Result<()> {
+        self.beginning.take().unwrap_or_default().into_iter().try_for_each(|byte| self.between(byte))
     }
 
     /// A byte outside of every event.
@@ -245,8 +285,7 @@ mod tests {
             Ok(found)
         };
         let whole: Result<_, String> = all(bytes.len().max(1));
-        // What a file begins with is looked at in its first piece.
-        (8..bytes.len()).for_each(|piece| assert_eq!(all(piece), whole, "in pieces of {piece}"));
+        (1..bytes.len()).for_each(|piece| assert_eq!(all(piece), whole, "in pieces of {piece}"));
         whole
     }
 
@@ -266,6 +305,22 @@ mod tests {
         assert_eq!(split(b"[\n{\n\"a\":\n1}\n]"), texts(&[(2, "{\n\"a\":\n1}")]), "an array may be pretty-printed");
         assert_eq!(split(b""), Ok(Vec::new()));
         assert_eq!(split(b" \n\n"), Ok(Vec::new()));
+        assert_eq!(split(b"\n"), Ok(Vec::new()));
+        assert_eq!(split(b"\xef\xbb\xbf"), Ok(Vec::new()));
+        assert_eq!(split(b"{}"), texts(&[(1, "{}")]));
+    }
+
+    /// A pipe may give one byte a read. The mark was skipped only if its three bytes came in one.
+    #[test]
+    fn a_byte_order_mark_is_skipped_however_its_bytes_arrive() {
+        let (mut splitter, mut found) = (Splitter::default(), Vec::new());
+        for byte in "\u{feff}{\"a\":1}\n{\"b\":2}".as_bytes() {
+            let (used, event) = splitter.take(std::slice::from_ref(byte)).unwrap();
+            assert_eq!(used, 1);
+            found.extend(event.map(|event| event.text));
+        }
+        splitter.end().unwrap();
+        assert_eq!(found, [r#"{"a":1}"#, r#"{"b":2}"#]);
     }
 
     #[test]
@@ -283,6 +338,9 @@ mod tests {
             (b"\x28\xb5\x2f\xfd\0\0\0\0", "zstd -dc"),
             (b"\xff\xfe{\0}\0", "iconv -f UTF-16"),
             (b"{\0\"\0", "iconv -f UTF-16"),
+            (b"\xef\xbb{}", "`ï` begins none"),
+            (b"\xef\xbb", "begins none"),
+            (b"{", "the input ends within an event"),
             (b"{\"a\":\"\xff\"}", "line 1: the event is not UTF-8"),
         ] {
             let error = split(bytes).unwrap_err();
