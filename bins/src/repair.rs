@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use antiphon_kernel::log::{Log, missing_of_noted, salvage, verify};
+use antiphon_kernel::log::{Log, OpenError, missing_of_noted, salvage, verify};
 use antiphon_kernel::store::{Store as _, StoreError, StoreErrorKind};
 use antiphon_kernel::time::Timestamp;
 use antiphon_storage::{Create, DirectoryLock, RocksStore, StoredCopy};
@@ -33,15 +33,16 @@ pub(crate) struct Repaired {
     pub(crate) before: Option<PathBuf>,
 }
 
-/// What is wrong with a store that nobody runs on.
-fn fault(store: &Arc<StoredCopy>) -> Option<String> {
+/// What is wrong with a store that no process runs on. Fails if a newer version wrote to it: a repair by this one would leave
+/// out what is whole.
+fn fault(store: &Arc<StoredCopy>) -> Result<Option<String>, StoreError> {
     if let Err(error) = store.check() {
-        return Some(error.to_string());
+        return Ok(Some(error.to_string()));
     }
-    match Log::look(store.clone()).map(|view| verify(&view)) {
-        Ok(Ok(report)) => report.faults.into_iter().next(),
-        Ok(Err(error)) => Some(error.to_string()),
-        Err(error) => Some(error.to_string()),
+    match Log::look(store.clone()).and_then(|view| Ok(verify(&view)?)) {
+        Ok(report) => Ok(report.faults.into_iter().next()),
+        Err(OpenError::Store(error)) if error.kind() == StoreErrorKind::NewerFormat => Err(error),
+        Err(error) => Ok(Some(error.to_string())),
     }
 }
 
@@ -72,7 +73,7 @@ pub(crate) fn repair(data: &Path) -> Result<Repaired> {
     let (store, fault) = match StoredCopy::open(data) {
         Ok(store) => {
             let store = Arc::new(store);
-            let Some(fault) = fault(&store) else { return Ok(nothing) };
+            let Some(fault) = fault(&store)? else { return Ok(nothing) };
             (store, fault)
         }
         // What stands before the damage in the write-ahead log is whole.
@@ -89,7 +90,10 @@ pub(crate) fn repair(data: &Path) -> Result<Repaired> {
     let salvaged = salvage(&*store, new, Timestamp::now()).inspect_err(|_| {
         let _ = fs::remove_dir_all(&unfinished); // the first error is the one to tell
     });
-    let salvaged = salvaged.context(advice)?;
+    let salvaged = match salvaged {
+        Err(OpenError::Store(error)) if error.kind() == StoreErrorKind::NewerFormat => return Err(error.into()),
+        salvaged => salvaged.context(advice)?,
+    };
     let lost_at_end = store.noted().and_then(|noted| missing_of_noted(&*store, &noted).ok().flatten());
     drop(store);
     let before = replace(data, &unfinished, BEFORE_REPAIR)?;

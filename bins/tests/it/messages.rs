@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use antiphon_kernel::store::{StoreError, StoreErrorKind};
 
 /// What a message follows, in code.
-const MARKERS: [&str; 9] = [
+const MARKERS: [&str; 10] = [
     "bail!(",
     "anyhow!(",
     ".context(",
@@ -15,6 +15,7 @@ const MARKERS: [&str; 9] = [
     "#[error(",
     "StoreError::new(",
     "StoreError::corrupt(",
+    "StoreError::unreadable(",
     "TransportError::new(",
     "failure(",
 ];

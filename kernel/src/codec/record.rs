@@ -7,6 +7,7 @@ use crate::event::{
     Draft, EventBytes, InvalidEvent, MAX_EVENT_BYTES, MAX_EXTENSIONS, check_deps, check_extensions, check_texts,
 };
 use crate::ids::{Dot, EventId, Origin};
+use crate::store::{Unreadable, is_newer};
 use crate::time::Timestamp;
 
 const VERSION: u8 = 1;
@@ -114,6 +115,12 @@ impl<'a> EventView<'a> {
     }
 }
 
+impl Unreadable for InvalidEvent {
+    fn is_newer(&self) -> bool {
+        matches!(*self, Self::UnknownVersion { version } if is_newer(version, VERSION))
+    }
+}
+
 /// The time in an id, in microseconds. 48 bits of milliseconds fit with room to spare.
 fn id_micros(id: EventId) -> i64 {
     i64::try_from(id.timestamp_ms()).unwrap_or(i64::MAX / 1000) * 1000
@@ -206,6 +213,10 @@ mod tests {
         let newer = [&[2], &bytes[1..]].concat();
         assert_eq!(EventView::decode(&newer).unwrap_err(), InvalidEvent::UnknownVersion { version: 2 });
         assert!(EventView::decode_dot(&newer).is_err());
+        for (version, newer) in [(0, false), (2, true), (17, true), (18, false), (255, false)] {
+            let fault = EventView::decode(&[&[version], &bytes[1..]].concat()).unwrap_err();
+            assert_eq!(fault.is_newer(), newer, "version {version}");
+        }
         assert!(EventView::decode_dot(&[]).is_err());
     }
 

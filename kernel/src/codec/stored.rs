@@ -8,6 +8,7 @@ use crate::health::{ErrorCategory, PeerHealth};
 use crate::ids::{CortexId, Dot, Epoch, EventId, Origin, PeerName};
 use crate::log::{EpochChange, EpochEnd, Fork, LocalIdentity, OriginNote, Pin};
 use crate::replay::Mark;
+use crate::store::{Unreadable, is_newer};
 use crate::time::Timestamp;
 
 const VERSION: u8 = 1;
@@ -20,6 +21,25 @@ const MAX_VALUE: usize = 1024 * 1024;
 pub struct StoredError {
     what: &'static str,
     reason: String,
+    newer: bool,
+}
+
+impl StoredError {
+    fn new(what: &'static str, reason: impl Into<String>) -> Self {
+        Self { what, reason: reason.into(), newer: false }
+    }
+
+    /// Of a byte that says in which form the value is.
+    fn unknown(what: &'static str, form: &str, value: u8, known: u8) -> Self {
+        let newer = is_newer(value, known);
+        Self { what, reason: format!("{form} {value} is not known here"), newer }
+    }
+}
+
+impl Unreadable for StoredError {
+    fn is_newer(&self) -> bool {
+        self.newer
+    }
 }
 
 fn write(value: impl bincode::Encode) -> Vec<u8> {
@@ -34,7 +54,7 @@ fn read<T: bincode::Decode<()>>(what: &'static str, bytes: &[u8]) -> Result<T, S
 }
 
 fn read_body<T: bincode::Decode<()>>(what: &'static str, body: &[u8]) -> Result<T, StoredError> {
-    let fault = |reason: String| StoredError { what, reason };
+    let fault = |reason: String| StoredError::new(what, reason);
     let (value, read) = bincode::decode_from_slice(body, bounded::<MAX_VALUE>()).map_err(|e| fault(e.to_string()))?;
     if read != body.len() {
         return Err(fault("bytes follow it".to_owned()));
@@ -45,8 +65,8 @@ fn read_body<T: bincode::Decode<()>>(what: &'static str, body: &[u8]) -> Result<
 fn unversioned<'a>(what: &'static str, bytes: &'a [u8]) -> Result<&'a [u8], StoredError> {
     match bytes.split_first() {
         Some((&VERSION, body)) => Ok(body),
-        Some((version, _)) => Err(StoredError { what, reason: format!("version {version} is not known here") }),
-        None => Err(StoredError { what, reason: "it is empty".to_owned() }),
+        Some((&version, _)) => Err(StoredError::unknown(what, "version", version, VERSION)),
+        None => Err(StoredError::new(what, "it is empty")),
     }
 }
 
@@ -58,7 +78,7 @@ pub(crate) fn encode_origin_note(note: &OriginNote) -> Vec<u8> {
 pub(crate) fn decode_origin_note(bytes: &[u8]) -> Result<OriginNote, StoredError> {
     const WHAT: &str = "note of an origin";
     let (brought_by, reserved, bytes, events): (Option<String>, bool, u64, u64) = read(WHAT, bytes)?;
-    let fault = |_| StoredError { what: WHAT, reason: "it names no peer".to_owned() };
+    let fault = |_| StoredError::new(WHAT, "it names no peer");
     let brought_by = brought_by.map(|name| PeerName::new(&name).map_err(fault)).transpose()?;
     Ok(OriginNote { brought_by, reserved, bytes, events })
 }
@@ -73,9 +93,8 @@ pub(crate) fn encode_log_entry(joined: Timestamp) -> [u8; 9] {
 /// When an entry joined the log, and its event record.
 pub(crate) fn decode_log_entry(bytes: &[u8]) -> Result<(Timestamp, &[u8]), StoredError> {
     let body = unversioned("log entry", bytes)?;
-    let (time, record) = body
-        .split_first_chunk::<8>()
-        .ok_or_else(|| StoredError { what: "log entry", reason: "it is too short".to_owned() })?;
+    let (time, record) =
+        body.split_first_chunk::<8>().ok_or_else(|| StoredError::new("log entry", "it is too short"))?;
     Ok((Timestamp::from_micros(i64::from_be_bytes(*time)), record))
 }
 
@@ -119,7 +138,7 @@ impl std::ops::Deref for Short {
 pub(crate) fn decode_dot(bytes: &[u8]) -> Result<StoredDot, StoredError> {
     let (seq, algorithm, digest): (u64, u8, [u8; 16]) = read("dot", bytes)?;
     if algorithm != DIGEST_ALGORITHM {
-        return Err(StoredError { what: "dot", reason: format!("digest algorithm {algorithm} is not known here") });
+        return Err(StoredError::unknown("dot", "digest algorithm", algorithm, DIGEST_ALGORITHM));
     }
     Ok(StoredDot { seq: Seq::new(seq), digest: Digest::from_bytes(digest) })
 }
@@ -158,7 +177,7 @@ pub(crate) fn decode_chain(bytes: &[u8]) -> Result<StoredChain, StoredError> {
     type Wire = (u64, u8, [u8; 16], [u8; 16], Entries);
     let (counter, algorithm, digest, last_id, clock): Wire = read("chain", bytes)?;
     if algorithm != DIGEST_ALGORITHM {
-        return Err(StoredError { what: "chain", reason: format!("digest algorithm {algorithm} is not known here") });
+        return Err(StoredError::unknown("chain", "digest algorithm", algorithm, DIGEST_ALGORITHM));
     }
     Ok(StoredChain {
         counter,
@@ -169,7 +188,7 @@ pub(crate) fn decode_chain(bytes: &[u8]) -> Result<StoredChain, StoredError> {
 }
 
 fn clock_from(what: &'static str, entries: Entries) -> Result<VClock, StoredError> {
-    VClock::from_sorted(&entries_from(entries)).map_err(|e| StoredError { what, reason: e.to_string() })
+    VClock::from_sorted(&entries_from(entries)).map_err(|e| StoredError::new(what, e.to_string()))
 }
 
 pub(crate) fn encode_cursor(cursor: &Cursor) -> Vec<u8> {
@@ -238,7 +257,7 @@ pub(crate) fn encode_epoch_change(change: &EpochChange) -> Vec<u8> {
 pub(crate) fn decode_epoch_change(bytes: &[u8]) -> Result<EpochChange, StoredError> {
     let (from, why, at): (u64, u8, i64) = read("change of epoch", bytes)?;
     let why = EpochEnd::from_code(why)
-        .ok_or_else(|| StoredError { what: "change of epoch", reason: format!("reason {why} is not known here") })?;
+        .ok_or_else(|| StoredError::new("change of epoch", format!("reason {why} is not known here")))?;
     Ok(EpochChange { from: Epoch::new(from), why, at: Timestamp::from_micros(at) })
 }
 
@@ -265,7 +284,7 @@ pub(crate) fn decode_brought(bytes: &[u8]) -> Result<(PeerName, Timestamp), Stor
 }
 
 fn peer_name(what: &'static str, name: &str) -> Result<PeerName, StoredError> {
-    PeerName::new(name).map_err(|e| StoredError { what, reason: e.to_string() })
+    PeerName::new(name).map_err(|e| StoredError::new(what, e.to_string()))
 }
 
 /// Of earlier epochs, oldest first, how far the log of today is theirs.
@@ -303,10 +322,7 @@ pub(crate) fn encode_decision(keep: Digest) -> Vec<u8> {
 pub(crate) fn decode_decision(bytes: &[u8]) -> Result<Digest, StoredError> {
     let (algorithm, keep): (u8, [u8; 16]) = read("decision", bytes)?;
     if algorithm != DIGEST_ALGORITHM {
-        return Err(StoredError {
-            what: "decision",
-            reason: format!("digest algorithm {algorithm} is not known here"),
-        });
+        return Err(StoredError::unknown("decision", "digest algorithm", algorithm, DIGEST_ALGORITHM));
     }
     Ok(Digest::from_bytes(keep))
 }
@@ -321,10 +337,9 @@ pub(crate) fn encode_fork(fork: &Fork) -> Vec<u8> {
 
 pub(crate) fn decode_fork(bytes: &[u8]) -> Result<StoredFork, StoredError> {
     type Wire = (u64, (u8, [u8; 16], [u8; 16]), String, i64);
-    let fault = |reason: String| StoredError { what: "fork", reason };
     let (from, (algorithm, ours, theirs), peer, since): Wire = read("fork", bytes)?;
     if algorithm != DIGEST_ALGORITHM {
-        return Err(fault(format!("digest algorithm {algorithm} is not known here")));
+        return Err(StoredError::unknown("fork", "digest algorithm", algorithm, DIGEST_ALGORITHM));
     }
     let peer = peer_name("fork", &peer)?;
     Ok((from, Digest::from_bytes(ours), Digest::from_bytes(theirs), peer, Timestamp::from_micros(since)))
@@ -361,7 +376,7 @@ pub(crate) fn decode_frontier(bytes: &[u8]) -> Result<Vec<Mark>, StoredError> {
             marks.into_iter().map(|(origin, counter, id)| (origin, counter, id, 0)).collect()
         }
     };
-    let fault = || StoredError { what: WHAT, reason: "a counter is out of range".to_owned() };
+    let fault = || StoredError::new(WHAT, "a counter is out of range");
     marks
         .into_iter()
         .map(|(origin, counter, id, weight)| {
@@ -481,5 +496,9 @@ mod tests {
         let mut dot = encode_dot(&StoredDot { seq: Seq::new(1), digest: Digest::ZERO }).to_vec();
         dot[2] = 9;
         assert!(decode_dot(&dot).unwrap_err().to_string().contains("algorithm 9"));
+        assert!(decode_dot(&dot).unwrap_err().is_newer() && decode_timestamp(&[2, 5]).unwrap_err().is_newer());
+        for damaged in [&[][..], &[0, 5], &[200, 5], &[1]] {
+            assert!(!decode_timestamp(damaged).unwrap_err().is_newer(), "{damaged:?}");
+        }
     }
 }

@@ -30,7 +30,7 @@ pub enum InvalidEvent {
         bytes: usize,
     },
     /// A record version this build does not know.
-    #[error("record version {version} is not known here; upgrade this node")]
+    #[error("record version {version} is not known here")]
     UnknownVersion {
         /// The version byte.
         version: u8,

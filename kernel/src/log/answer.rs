@@ -383,7 +383,7 @@ impl LogView {
         }
         let mut run = Run::new(asking, own, now);
         self.scan(from, until, &mut |seq, joined, record| run.visit(seq, joined, record))?;
-        let Run { mut records, places, sent, last, damaged, held, withheld, lacks, passed, .. } = run;
+        let Run { mut records, places, sent, last, unreadable, held, withheld, lacks, passed, .. } = run;
         asking.work.add(passed);
         if let (Some(trail), Some(withheld)) = (&mut asking.trail, withheld) {
             trail.withheld = withheld;
@@ -406,9 +406,8 @@ impl LogView {
         let mut begin = 0;
         let event = |(seq, end)| (seq, records.slice(std::mem::replace(&mut begin, end)..end));
         let events: Vec<_> = places.into_iter().map(event).collect();
-        if let Some(seq) = damaged {
-            let why = format!("family `log`: the record at place {seq} does not decode");
-            return Err(StoreError::corrupt(why).into());
+        if let Some(fault) = unreadable {
+            return Err(fault.into());
         }
         if let Some(place) = last {
             asking.at = (Cursor { epoch, seq: place.seq, last_event: place.id }, place.time);
@@ -602,7 +601,7 @@ struct Run<'a> {
     sent: Vec<(Origin, u64)>,
     /// The last entry visited, sent or skipped.
     last: Option<Place>,
-    damaged: Option<Seq>,
+    unreadable: Option<StoreError>,
     held: Option<Duration>,
     /// The size of the first event, where there is no room for it.
     lacks: Option<u64>,
@@ -628,7 +627,7 @@ impl<'a> Run<'a> {
             places: Vec::new(),
             sent: Vec::new(),
             last: None,
-            damaged: None,
+            unreadable: None,
             held: None,
             lacks: None,
             passed: Work::default(),
@@ -639,16 +638,19 @@ impl<'a> Run<'a> {
         if self.passed.bytes > MAX_SCAN_BYTES || self.asking.gone.load(Ordering::Relaxed) {
             return ControlFlow::Break(());
         }
-        let Ok((id, dot)) = EventView::decode_dot(record) else {
-            self.damaged = Some(seq);
-            return ControlFlow::Break(());
+        let (id, dot) = match EventView::decode_dot(record) {
+            Ok(of) => of,
+            Err(fault) => {
+                self.unreadable = Some(record_at(seq, &fault));
+                return ControlFlow::Break(());
+            }
         };
         let late = mutant::is(Mutant::ServeById) && id < self.asking.prev.last_event;
         let differs = match self.withheld.as_mut().map(|withheld| (withheld, EventView::decode(record))) {
             None => false,
             Some((withheld, Ok(event))) => withheld.follow(&event),
-            Some((_, Err(_))) => {
-                self.damaged = Some(seq);
+            Some((_, Err(fault))) => {
+                self.unreadable = Some(record_at(seq, &fault));
                 return ControlFlow::Break(());
             }
         };

@@ -129,7 +129,7 @@ impl Log {
 }
 
 fn unreadable(error: crate::event::InvalidEvent) -> StoreError {
-    StoreError::corrupt(format!("family `evidence`: an event that was set aside: {error}"))
+    StoreError::unreadable("family `evidence`: an event that was set aside", &error)
 }
 
 /// What was appended once, to be appended again.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use super::forks::Fork;
-use super::view::{LogView, stored_dot};
+use super::view::{LogView, record_at, stored_dot};
 use super::withheld::Withheld;
 use crate::codec::EventView;
 use crate::cursor::Seq;
@@ -86,7 +86,7 @@ impl LogView {
                 ControlFlow::Continue(())
             }
             Err(error) => {
-                fault = Some(StoreError::corrupt(format!("family `log`: the record at place {seq}: {error}")));
+                fault = Some(record_at(seq, &error));
                 ControlFlow::Break(())
             }
         })?;

@@ -63,6 +63,7 @@ pub use refusing::AppendsRefused;
 pub use salvage::{Salvaged, salvage};
 pub use set_aside::{ResolveError, Resolved};
 pub use verify::{VerifyReport, verify};
+pub(crate) use view::record_at;
 pub use view::{LogEntry, LogHead, LogView};
 
 use crate::ids::{CortexId, Epoch, Origin};

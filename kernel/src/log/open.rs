@@ -72,7 +72,7 @@ pub(super) fn load(store: &dyn Store) -> Result<Loaded, StoreError> {
     let (decisions, waiting, lineage) = (decisions(store)?, waiting_origins(store)?, Lineage::read(store)?);
     let minted = identity.as_ref().map(|identity| minted(store, identity)).transpose()?.unwrap_or_default();
     let (pinned, origins) =
-        (or_none("pins", read_pinned(store)), or_none("notes of origins", read_origin_notes(store)));
+        (or_newer("pins", read_pinned(store))?, or_newer("notes of origins", read_origin_notes(store))?);
     Ok(Loaded { identity, lineage, chains, head, last_id, decisions, waiting, minted, pinned, origins })
 }
 
@@ -82,6 +82,14 @@ pub(super) fn or_none<T: Default>(what: &str, read: Result<T, StoreError>) -> T 
         tracing::error!(%error, "the {what} cannot be read; run `antiphon verify`");
         T::default()
     })
+}
+
+/// [`or_none`], but fails if a newer version wrote it: this one would write over what it cannot read.
+fn or_newer<T: Default>(what: &str, read: Result<T, StoreError>) -> Result<T, StoreError> {
+    match read {
+        Err(error) if error.kind() == StoreErrorKind::NewerFormat => Err(error),
+        read => Ok(or_none(what, read)),
+    }
 }
 
 /// The newest id that this cortex made, or zero.
@@ -97,9 +105,7 @@ fn check_format(store: &dyn Store) -> Result<(), StoreError> {
     match format {
         Ok(format) if format > FORMAT => Err(StoreError::new(
             StoreErrorKind::NewerFormat,
-            format!(
-                "its format is {format}, this build reads up to {FORMAT}; use the newer version, nothing was changed"
-            ),
+            format!("its format is {format}, this build reads up to {FORMAT}; nothing was changed, use that version"),
         )),
         Ok(_) => Ok(()),
         Err(_) => Err(StoreError::corrupt("family `meta`: the format has not 4 bytes")),
@@ -173,7 +179,7 @@ impl Log {
         let loaded = load(&*store)?;
         let identity = loaded.identity.ok_or(OpenError::NotInitialised)?;
         let durable = Durable::of(identity, loaded.head, &loaded.chains, 0);
-        let withheld = or_none("forks", read_withheld(&*store));
+        let withheld = or_newer("forks", read_withheld(&*store))?;
         let view = LogView::new(store, LogOptions::default().process, durable, loaded.pinned, loaded.origins);
         view.set_withheld(withheld);
         Ok(view)
@@ -194,7 +200,7 @@ impl Log {
         let moved = settle(&*store, &mut identity, &mut loaded, &mut options)?;
         store.note(&encode_noted_head(identity.epoch, loaded.head.seq), Durability::Relaxed);
         let durable = Durable::of(identity.clone(), loaded.head, &loaded.chains, 0);
-        let withheld = or_none("forks", read_withheld(&*store));
+        let withheld = or_newer("forks", read_withheld(&*store))?;
         let view = LogView::new(store, options.process, durable, loaded.pinned.clone(), loaded.origins.clone());
         view.set_withheld(withheld);
         Ok(Self::assemble(view, options, identity, loaded, moved))

@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use futures_util::stream::{self, Stream};
 
 use super::lineage::Lineage;
-use super::view::{LogEntry, LogView, record_at};
+use super::view::{LogEntry, LogView};
 use crate::blocking::blocking;
 use crate::cursor::{Cursor, Seq};
 use crate::ids::{Epoch, EventId};
@@ -194,8 +194,7 @@ impl LogView {
     }
 
     fn cursor_of(&self, entry: &LogEntry, epoch: Epoch) -> Result<Cursor, StoreError> {
-        let id = entry.id().map_err(|error| record_at(entry.seq, &error))?;
-        Ok(Cursor { epoch, seq: entry.seq, last_event: id })
+        Ok(Cursor { epoch, seq: entry.seq, last_event: entry.id()? })
     }
 
     /// The durable entries after a cursor (without one, from the beginning), and then those to come, one by one, for as long as

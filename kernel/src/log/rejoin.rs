@@ -111,8 +111,9 @@ impl Log {
                     break;
                 }
             } else {
-                let decode = |e| StoreError::corrupt(format!("family `evidence`: {origin}:{counter} that waits: {e}"));
-                let event = EventView::decode(&record).map_err(decode)?;
+                let event = EventView::decode(&record).map_err(|fault| {
+                    StoreError::unreadable(format_args!("family `evidence`: {origin}:{counter} that waits"), &fault)
+                })?;
                 let Some(chain) = self.followed_by(&event, &record) else { break };
                 // What was decided about a fork may have changed what it followed on.
                 let touches =

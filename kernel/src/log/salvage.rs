@@ -12,11 +12,11 @@ use super::lineage::Lineage;
 use super::minted::{last_id_within, minted, put_minted};
 use super::open::OpenError;
 use super::rejoin::put_waiting;
-use super::view::{damaged, stored_dot};
+use super::view::{damaged, record_at, stored_dot};
 use crate::codec::{EventView, decode_chain, decode_identity, decode_log_entry};
 use crate::cursor::Seq;
 use crate::ids::{EventId, IdGenerator, Origin};
-use crate::store::{Batch, Durability, Family, KeyRange, Store, StoreError, keys};
+use crate::store::{Batch, Durability, Family, KeyRange, Store, StoreError, Unreadable as _, keys};
 use crate::time::Timestamp;
 
 /// So many places without an entry, behind the last that is known, and the log is taken to be over.
@@ -44,7 +44,7 @@ pub struct Salvaged {
 /// peers are asked for what is missing, and replayers begin again.
 ///
 /// # Errors
-/// [`OpenError`] where not even the identity can be read, or `to` cannot be written.
+/// [`OpenError`] where not even the identity can be read, a newer version wrote an event, or `to` cannot be written.
 pub fn salvage(from: &dyn Store, to: Arc<dyn Store>, now: Timestamp) -> Result<Salvaged, OpenError> {
     let identity = from.get(Family::Meta, keys::META_IDENTITY)?.ok_or(OpenError::NotInitialised)?;
     let identity = decode_identity(&identity).map_err(|e| damaged(Family::Meta, &e))?;
@@ -175,8 +175,17 @@ impl Log {
         salvaged: &mut Salvaged,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        let Ok((joined, record)) = decode_log_entry(entry) else { return Ok(()) };
-        let Ok(event) = EventView::decode(record) else { return Ok(()) };
+        // What is damaged is lost here. What a newer version wrote is whole, and must not be left out.
+        let (joined, record) = match decode_log_entry(entry) {
+            Ok(entry) => entry,
+            Err(fault) if fault.is_newer() => return Err(damaged(Family::Log, &fault)),
+            Err(_) => return Ok(()),
+        };
+        let event = match EventView::decode(record) {
+            Ok(event) => event,
+            Err(fault) if fault.is_newer() => return Err(record_at(place, &fault)),
+            Err(_) => return Ok(()),
+        };
         let (origin, counter) = (event.dot.origin(), event.dot.counter());
         let reached = known.entry(origin).or_insert(0);
         *reached = counter.max(*reached);

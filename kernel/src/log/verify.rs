@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
-use super::view::{LogView, damaged, stored_dot};
+use super::view::{LogView, damaged, record_at, stored_dot};
 use crate::codec::{EventView, StoredChain, decode_chain};
 use crate::cursor::Seq;
 use crate::digest::Digest;
 use crate::ids::Origin;
-use crate::store::{Family, KeyRange, StoreError, keys};
+use crate::store::{Family, KeyRange, StoreError, StoreErrorKind, Unreadable as _, keys};
 
 /// What a check of the whole log found. Clean if `faults` is empty.
 #[derive(Debug, Clone, Default)]
@@ -37,6 +37,15 @@ impl VerifyReport {
         self.faults.is_empty()
     }
 
+    /// Notes damage. What a newer version wrote is none: that ends the check.
+    fn damage(&mut self, error: StoreError) -> Result<(), StoreError> {
+        if error.kind() == StoreErrorKind::NewerFormat {
+            return Err(error);
+        }
+        self.fault(error.to_string());
+        Ok(())
+    }
+
     fn fault(&mut self, fault: String) {
         if self.faults.len() < Self::MAX_FAULTS {
             self.faults.push(fault);
@@ -49,7 +58,7 @@ impl VerifyReport {
 /// comes later is not looked at. If places come to mean other events meanwhile, it begins again.
 ///
 /// # Errors
-/// [`StoreError`] where the store cannot even be read.
+/// [`StoreError`] where the store cannot even be read, of kind `NewerFormat` if it has a value of a newer version.
 pub fn verify(view: &LogView) -> Result<VerifyReport, StoreError> {
     loop {
         let before = view.settled_rewrites();
@@ -75,7 +84,7 @@ fn look(view: &LogView) -> Result<VerifyReport, StoreError> {
         let entries = match view.entries_until(at, until, PAGE_EVENTS, PAGE_BYTES) {
             Ok(entries) => entries,
             Err(error) => {
-                report.fault(error.to_string());
+                report.damage(error)?;
                 break;
             }
         };
@@ -89,7 +98,7 @@ fn look(view: &LogView) -> Result<VerifyReport, StoreError> {
     }
     check_tips(&chains, tips, &mut report);
     if let Err(error) = view.store().check() {
-        report.fault(error.to_string());
+        report.damage(error)?;
     }
     report.origins = chains.len();
     report.digest = crate::digest::fold_heads(chains.iter().map(|(&o, c)| (o, c.counter, c.digest)));
@@ -104,6 +113,7 @@ fn check_entry(
 ) -> Result<Result<(), String>, StoreError> {
     let event = match EventView::decode(record) {
         Ok(event) => event,
+        Err(error) if error.is_newer() => return Err(record_at(seq, &error)),
         Err(error) => return Ok(Err(error.to_string())),
     };
     let (origin, counter) = (event.dot.origin(), event.dot.counter());
@@ -129,18 +139,18 @@ fn check_entry(
 
 /// What the index says of each chain's end.
 fn read_tips(view: &LogView, report: &mut VerifyReport) -> Result<BTreeMap<Origin, StoredChain>, StoreError> {
-    let mut tips = BTreeMap::new();
+    let (mut tips, mut newer) = (BTreeMap::new(), Ok(()));
     view.store().scan(Family::Clocks, KeyRange::prefix(&[]), &mut |key, value| {
         match (keys::origin_of_chain(key), decode_chain(value)) {
             (Some(origin), Ok(chain)) => {
                 tips.insert(origin, chain);
             }
-            (_, Err(error)) => report.fault(damaged(Family::Clocks, &error).to_string()),
+            (_, Err(error)) => newer = report.damage(damaged(Family::Clocks, &error)),
             (None, _) => report.fault("family `clocks`: a key is not an origin".to_owned()),
         }
-        ControlFlow::Continue(())
+        if newer.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     })?;
-    Ok(tips)
+    newer.map(|()| tips)
 }
 
 fn check_tips(

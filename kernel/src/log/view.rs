@@ -62,24 +62,32 @@ impl LogEntry {
     /// The event, read in place.
     ///
     /// # Errors
-    /// [`InvalidEvent`] if the record was damaged after it was stored.
-    pub fn view(&self) -> Result<EventView<'_>, InvalidEvent> {
-        EventView::decode(&self.record)
+    /// [`StoreError`] of kind `Corrupt` if the record was damaged after it was stored, `NewerFormat` if a newer version wrote
+    /// it.
+    pub fn view(&self) -> Result<EventView<'_>, StoreError> {
+        EventView::decode(&self.record).map_err(|fault| self.unreadable(&fault))
     }
 
     /// The event's id.
     ///
     /// # Errors
     /// As [`LogEntry::view`].
-    pub fn id(&self) -> Result<EventId, InvalidEvent> {
-        Ok(EventView::decode_dot(&self.record)?.0)
+    pub fn id(&self) -> Result<EventId, StoreError> {
+        Ok(EventView::decode_dot(&self.record).map_err(|fault| self.unreadable(&fault))?.0)
+    }
+
+    fn unreadable(&self, fault: &InvalidEvent) -> StoreError {
+        match self.epoch {
+            Some(_) => record_at(self.seq, fault),
+            None => StoreError::unreadable("family `evidence`: an event that was set aside", fault),
+        }
     }
 
     /// The cursor at this entry: a reader that has it continues with the next one. `None` for an event outside of the log.
     ///
     /// # Errors
     /// As [`LogEntry::view`].
-    pub fn cursor(&self) -> Result<Option<Cursor>, InvalidEvent> {
+    pub fn cursor(&self) -> Result<Option<Cursor>, StoreError> {
         let id = self.id()?;
         Ok(self.epoch.map(|epoch| Cursor { epoch, seq: self.seq, last_event: id }))
     }
@@ -88,7 +96,7 @@ impl LogEntry {
     ///
     /// # Errors
     /// As [`LogEntry::view`].
-    pub fn to_cloud_event_alone(&self) -> Result<CloudEventText<EventBytes>, InvalidEvent> {
+    pub fn to_cloud_event_alone(&self) -> Result<CloudEventText<EventBytes>, StoreError> {
         Ok(CloudEventText::alone(&self.view()?, &self.record))
     }
 
@@ -96,7 +104,7 @@ impl LogEntry {
     ///
     /// # Errors
     /// As [`LogEntry::view`].
-    pub fn to_cloud_event(&self) -> Result<CloudEventText<EventBytes>, InvalidEvent> {
+    pub fn to_cloud_event(&self) -> Result<CloudEventText<EventBytes>, StoreError> {
         let text = CloudEventText::owned(self.seq, self.joined, &self.view()?, &self.record);
         Ok(text.with_cursor(self.cursor()?))
     }
@@ -177,11 +185,11 @@ pub struct LogView {
 }
 
 pub(super) fn damaged(family: Family<'_>, fault: &StoredError) -> StoreError {
-    StoreError::corrupt(format!("family `{family}`: {fault}"))
+    StoreError::unreadable(format_args!("family `{family}`"), fault)
 }
 
-pub(super) fn record_at(seq: Seq, fault: &InvalidEvent) -> StoreError {
-    StoreError::corrupt(format!("family `log`: the record at place {seq}: {fault}"))
+pub(crate) fn record_at(seq: Seq, fault: &InvalidEvent) -> StoreError {
+    StoreError::unreadable(format_args!("family `log`: the record at place {seq}"), fault)
 }
 
 impl LogView {

@@ -9,10 +9,10 @@ use std::time::Instant;
 use super::frontier::Frontier;
 use super::parked::{Parked, parked};
 use super::{EventReplayer, OnFailure, Projection, ReplayError, ReplayOptions, Start};
-use crate::clock::VClock;
+use crate::clock::{ClockError, VClock};
 use crate::codec::{
-    decode_conflicts, decode_parked, decode_replay_position, decode_tries, encode_conflicts, encode_parked,
-    encode_replay_position, encode_skipped, encode_tries,
+    StoredError, decode_conflicts, decode_parked, decode_replay_position, decode_tries, encode_conflicts,
+    encode_parked, encode_replay_position, encode_skipped, encode_tries,
 };
 use crate::cursor::Seq;
 use crate::event::Event;
@@ -108,8 +108,8 @@ impl Busy {
     }
 }
 
-fn damaged(error: &dyn std::fmt::Display) -> StoreError {
-    StoreError::corrupt(format!("family `replay`: {error}"))
+fn unreadable(fault: &StoredError) -> StoreError {
+    StoreError::unreadable("family `replay`", fault)
 }
 
 impl ReplayCore {
@@ -209,7 +209,7 @@ impl ReplayCore {
             return Ok(());
         }
         let key = keys::replay_tries(self.name());
-        let before = self.get(&key)?.map(|bytes| decode_tries(&bytes)).transpose().map_err(|e| damaged(&e))?;
+        let before = self.get(&key)?.map(|bytes| decode_tries(&bytes)).transpose().map_err(|e| unreadable(&e))?;
         self.tries = before.filter(|(at, _)| *at == self.position).map_or(0, |(_, tries)| tries).saturating_add(1);
         self.wary = BATCH_EVENTS;
         let mut batch = Batch::new();
@@ -267,9 +267,8 @@ impl ReplayCore {
     pub fn load(&mut self) -> Result<(), StoreError> {
         let name = self.replayer.name();
         let (store, rewrites) = (self.view.store(), self.view.rewrites());
-        let corrupt = |e: crate::codec::StoredError| damaged(&e);
         let (position, clock) = match store.get(Family::Replay, &keys::replay_position(name))? {
-            Some(bytes) => decode_replay_position(&bytes).map_err(corrupt)?,
+            Some(bytes) => decode_replay_position(&bytes).map_err(|e| unreadable(&e))?,
             None => (Seq::ZERO, VClock::new()),
         };
         let prefix = keys::replay_clock_prefix(name);
@@ -284,7 +283,7 @@ impl ReplayCore {
                 ControlFlow::Continue(())
             }
             (_, Err(error)) => {
-                fault = Some(corrupt(error));
+                fault = Some(unreadable(&error));
                 ControlFlow::Break(())
             }
             (None, _) => {
@@ -299,7 +298,7 @@ impl ReplayCore {
         let stored = store.get(Family::Replay, &keys::replay_conflicts(name))?;
         self.conflicts_stored = stored.is_some();
         self.conflicts = match stored {
-            Some(bytes) => decode_conflicts(&bytes).map_err(corrupt)?,
+            Some(bytes) => decode_conflicts(&bytes).map_err(|e| unreadable(&e))?,
             None => super::conflicts(&**store, name)?.len() as u64,
         };
         self.conflicts_change = 0;
@@ -515,9 +514,9 @@ impl ReplayCore {
     fn retry_one(&mut self, waiting: &Parked, families: &[String]) -> Result<bool, StoreError> {
         let key = keys::replay_parked(self.name(), waiting.seq);
         let missing = || StoreError::corrupt(format!("family `replay`: parked place {} is not there", waiting.seq));
-        let (_, tries, _, vclock) = decode_parked(&self.get(&key)?.ok_or_else(missing)?).map_err(|e| damaged(&e))?;
+        let (_, tries, _, vclock) = decode_parked(&self.get(&key)?.ok_or_else(missing)?).map_err(|e| unreadable(&e))?;
         let entry = self.view.entry(waiting.seq)?.ok_or_else(missing)?;
-        let view = entry.view().map_err(|e| damaged(&e))?;
+        let view = entry.view()?;
         let event = Event::from_view(&view, &entry.record, entry.seq, entry.joined, vclock);
         let log = self.view.clone();
         let mut projection = Projection::new(&**log.store(), families);
@@ -543,11 +542,11 @@ impl ReplayCore {
             return Err(SkipError::NotWaiting { seq });
         };
         let (mut chains, mut clock) = (BTreeMap::new(), self.clock.clone());
-        let id = entry.view().map_err(|e| damaged(&e))?.id;
+        let id = entry.view()?.id;
         let families = self.families.clone();
         let view = self.view.clone();
         let mut projection = Projection::new(&**view.store(), &families);
-        let subject = entry.view().map_err(|e| damaged(&e))?.subject.to_owned();
+        let subject = entry.view()?.subject.to_owned();
         let subject = (!subject.is_empty()).then_some(subject);
         let error = waiting.as_ref().map_or_else(|| "it halted replay".to_owned(), |event| event.error.clone());
         let record = encode_skipped(&(id, subject, error, now));
@@ -583,15 +582,14 @@ impl ReplayCore {
         chains: &mut BTreeMap<Origin, VClock>,
         clock: &mut VClock,
     ) -> Result<Event, StoreError> {
-        let damaged =
-            |e: &dyn std::fmt::Display| StoreError::corrupt(format!("family `log`: place {}: {e}", entry.seq));
-        let view = entry.view().map_err(|e| damaged(&e))?;
+        let damaged = |e: ClockError| StoreError::corrupt(format!("family `log`: place {}: {e}", entry.seq));
+        let view = entry.view()?;
         let origin = view.dot.origin();
         let chain = chains.entry(origin).or_insert_with(|| self.chains.get(&origin).cloned().unwrap_or_default());
-        chain.merge(&view.deps).map_err(|e| damaged(&e))?;
+        chain.merge(&view.deps).map_err(damaged)?;
         let mut vclock = chain.clone();
-        vclock.raise(origin, view.dot.counter()).map_err(|e| damaged(&e))?;
-        clock.raise(origin, view.dot.counter()).map_err(|e| damaged(&e))?;
+        vclock.raise(origin, view.dot.counter()).map_err(damaged)?;
+        clock.raise(origin, view.dot.counter()).map_err(damaged)?;
         Ok(Event::from_view(&view, &entry.record, entry.seq, entry.joined, vclock))
     }
 

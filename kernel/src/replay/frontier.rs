@@ -47,7 +47,7 @@ pub(super) struct Frontier(Vec<Mark>);
 impl Frontier {
     pub(super) fn decode(bytes: Option<&[u8]>) -> Result<Self, StoreError> {
         let marks = bytes.map(decode_frontier).transpose();
-        Ok(Self(marks.map_err(|e| StoreError::corrupt(format!("family `replay`: {e}")))?.unwrap_or_default()))
+        Ok(Self(marks.map_err(|e| StoreError::unreadable("family `replay`", &e))?.unwrap_or_default()))
     }
 
     pub(super) const fn is_conflict(&self) -> bool {

@@ -53,7 +53,7 @@ fn entries<T>(
                 ControlFlow::Continue(())
             }
             Err(error) => {
-                fault = Some(StoreError::corrupt(format!("family `replay`: {error}")));
+                fault = Some(StoreError::unreadable("family `replay`", &error));
                 ControlFlow::Break(())
             }
         }

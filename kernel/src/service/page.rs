@@ -13,13 +13,13 @@ use futures_util::stream::{self, Stream};
 use tokio::time::Instant;
 
 use super::Service;
-use super::steps::{Steps, invalid};
+use super::steps::Steps;
 use super::texts::{HeldText, PageTexts};
 use crate::budget::{Account, OverBudget};
 use crate::codec::EventView;
 use crate::cursor::{Cursor, Seq};
 use crate::event::CloudEventText;
-use crate::log::ReadError;
+use crate::log::{ReadError, record_at};
 use crate::protocol::{MAX_BATCH_BYTES, MAX_WAIT};
 use crate::store::StoreError;
 
@@ -115,7 +115,7 @@ impl Service {
                 let event = match EventView::decode(record) {
                     Ok(event) => event,
                     Err(error) => {
-                        fault = Some(invalid(seq, &error));
+                        fault = Some(record_at(seq, &error));
                         return ControlFlow::Break(());
                     }
                 };

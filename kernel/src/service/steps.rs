@@ -46,16 +46,12 @@ fn rewritten() -> StoreError {
     StoreError::new(StoreErrorKind::Misuse, "events were set aside while a page was read; ask again")
 }
 
-pub(super) fn invalid(seq: Seq, error: &crate::event::InvalidEvent) -> StoreError {
-    StoreError::corrupt(format!("family `log`: the record at place {seq}: {error}"))
-}
-
 impl Steps {
     /// The text of the next event; `None` at the end. The caller holds no earlier text: this may wait for its share.
     pub(super) async fn next_text(&mut self) -> Result<Option<HeldText>, PageError> {
         loop {
             if let (Some(share), Some(entry)) = (&self.share, self.waiting.pop_front()) {
-                let text = entry.to_cloud_event().map_err(|error| invalid(entry.seq, &error))?;
+                let text = entry.to_cloud_event()?;
                 return Ok(Some(HeldText::new(text, Arc::clone(share))));
             }
             self.share = None;

@@ -103,6 +103,14 @@ impl StoreError {
         Self::new(StoreErrorKind::Corrupt, detail)
     }
 
+    /// A stored value that does not read back: a newer version wrote it, or it is damaged.
+    pub(crate) fn unreadable(place: impl fmt::Display, fault: &impl Unreadable) -> Self {
+        if fault.is_newer() {
+            return Self::new(StoreErrorKind::NewerFormat, format!("{place}: {fault}; use that version"));
+        }
+        Self::corrupt(format!("{place}: {fault}"))
+    }
+
     /// What happened to what, without the kind.
     #[must_use]
     pub fn detail(&self) -> &str {
@@ -121,7 +129,7 @@ impl fmt::Display for StoreError {
         let what = match self.kind {
             StoreErrorKind::Corrupt => "the store is damaged",
             StoreErrorKind::InUse => "the store is in use by another process",
-            StoreErrorKind::NewerFormat => "the store was written by a newer version",
+            StoreErrorKind::NewerFormat => "the store was written by a newer version of antiphon",
             StoreErrorKind::ReadOnly => "the store cannot be written to",
             StoreErrorKind::NoSpace => "no space is left for the store",
             StoreErrorKind::Missing => "there is no store",
@@ -134,6 +142,20 @@ impl fmt::Display for StoreError {
 }
 
 impl std::error::Error for StoreError {}
+
+/// Why a stored value does not read back.
+pub(crate) trait Unreadable: fmt::Display {
+    /// Whether a newer version wrote the value, so that nothing is damaged.
+    fn is_newer(&self) -> bool;
+}
+
+/// How far a version byte can be above the known one before damage is the likelier cause.
+const NEWER_VERSIONS: u8 = 16;
+
+/// Whether a version byte is one that a newer version of this program may write.
+pub(crate) const fn is_newer(version: u8, known: u8) -> bool {
+    version > known && version - known <= NEWER_VERSIONS
+}
 
 /// What a scan calls with each key and value.
 pub type Visitor<'a> = dyn FnMut(&[u8], &[u8]) -> ControlFlow<()> + 'a;

@@ -10,6 +10,7 @@ mod live;
 mod log;
 mod lost_event;
 mod mesh;
+mod newer_version;
 mod origins;
 mod random;
 mod readers;

@@ -10,7 +10,7 @@ use crate::codec::EventView;
 use crate::cursor::Seq;
 use crate::ids::Dot;
 use crate::log::verify;
-use crate::store::{Family, Store, StoreError, StoreErrorKind, keys};
+use crate::store::{Family, Store, StoreError, StoreErrorKind, Unreadable as _, keys};
 
 /// A log entry's bytes before the record: the version, and when it joined.
 const ENTRY_HEAD: usize = 9;
@@ -55,7 +55,7 @@ impl World {
         Ok(())
     }
 
-    /// A bit of a record is another one. Not one that makes it an event of another dot: what stands where is taken from the
+    /// A bit of a record is another one. Not one that makes it a newer version's, or an event of another dot: what stands where is taken from the
     /// store, whose own checks answer for it; digests tell what an event says, once somebody holds them against it.
     fn flipped(&mut self, store: &dyn Store, key: &[u8], dot: Dot) -> Result<Harm, String> {
         let good = store.get(Family::Log, key).map_err(|e| e.to_string())?.unwrap_or_default();
@@ -64,7 +64,9 @@ impl World {
             // Behind the version and the time, which nothing but lag depends on.
             let at = ENTRY_HEAD + self.chance.index(bad.len() - ENTRY_HEAD);
             bad[at] ^= 1 << self.chance.below(8);
-            if EventView::decode_dot(&bad[ENTRY_HEAD..]).map_or(true, |(_, other)| other == dot) {
+            if EventView::decode_dot(&bad[ENTRY_HEAD..])
+                .map_or_else(|fault| !fault.is_newer(), |(_, other)| other == dot)
+            {
                 return Ok(Harm::Flipped(bad));
             }
         }

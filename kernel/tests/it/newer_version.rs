@@ -1,0 +1,165 @@
+//! What a newer version wrote is told apart from damage: nothing calls it damaged, and a repair does not drop it.
+
+use std::sync::Arc;
+
+use antiphon_kernel::clock::VClock;
+use antiphon_kernel::cursor::Seq;
+use antiphon_kernel::event::Event;
+use antiphon_kernel::health::ErrorCategory;
+use antiphon_kernel::log::{Log, LogOptions, OpenError, ReadError, salvage, verify};
+use antiphon_kernel::protocol::FetchReply;
+use antiphon_kernel::replay::{EventReplayer, Projection, ReplayCore, ReplayError, parked};
+use antiphon_kernel::store::{Durability, Family, Store, StoreError, StoreErrorKind};
+use antiphon_kernel::testing::MemoryStore;
+use antiphon_kernel::time::Timestamp;
+
+use crate::support::{Node, two};
+
+const NOW: Timestamp = Timestamp::from_micros(5_000_000);
+/// The bytes before the record in an entry of the log: version, time.
+const ENTRY_HEAD: usize = 9;
+
+/// A node of three events, with its store.
+fn node() -> (Node, Arc<MemoryStore>) {
+    let store = Arc::new(MemoryStore::new());
+    let mut node = Node::new(0, 2, Arc::clone(&store) as Arc<dyn Store>);
+    for subject in ["a", "b", "c"] {
+        node.append(subject, &VClock::new(), NOW, Durability::Sync);
+    }
+    (node, store)
+}
+
+/// Sets one byte of what is stored at a key.
+fn set(store: &MemoryStore, family: Family<'_>, key: &[u8], at: usize, byte: u8) {
+    let mut value = store.get(family, key).unwrap().unwrap();
+    value[at] = byte;
+    store.tamper(family, key, Some(&value));
+}
+
+#[track_caller]
+fn is_newer(error: &StoreError) {
+    assert_eq!(error.kind(), StoreErrorKind::NewerFormat, "{error}");
+    let text = error.to_string();
+    assert!(text.contains("written by a newer version of antiphon"), "{text}");
+    assert!(text.ends_with("use that version") && !text.contains("damaged"), "{text}");
+}
+
+/// Replays everything as nothing.
+struct Nothing;
+
+impl EventReplayer for Nothing {
+    fn name(&self) -> &str {
+        "nothing"
+    }
+
+    fn families(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn replay_event(&mut self, _: &Event, _: &mut Projection<'_>) -> Result<(), ReplayError> {
+        Ok(())
+    }
+}
+
+#[test]
+fn an_event_of_a_newer_version_is_not_called_damage() {
+    // The version of the entry, and that of the record in it.
+    for at in [0, ENTRY_HEAD] {
+        let (mut node, store) = node();
+        set(&store, Family::Log, &2_u64.to_be_bytes(), at, 2);
+        let view = node.log.view();
+        is_newer(&verify(&view).unwrap_err());
+        // `antiphon log`, and `GET /v1/events`.
+        let text = |entry: &antiphon_kernel::log::LogEntry| entry.to_cloud_event().map(|_| ());
+        match view.page(None, 10, usize::MAX) {
+            Ok(page) => is_newer(&page.entries.iter().try_for_each(text).unwrap_err()),
+            Err(ReadError::Store(error)) => is_newer(&error),
+            Err(error) => panic!("{error}"),
+        }
+        let mut replay = ReplayCore::open(view.clone(), Box::new(Nothing)).unwrap();
+        is_newer(&replay.step().unwrap_err());
+        assert_eq!(replay.position(), Seq::ZERO, "nothing of the step counts");
+        // A repair would leave out what is whole.
+        let refused = salvage(&*store, Arc::new(MemoryStore::new()), NOW).unwrap_err();
+        let OpenError::Store(error) = refused else { panic!("{refused}") };
+        is_newer(&error);
+        // With the last event of that version, the log does not even open.
+        set(&store, Family::Log, &3_u64.to_be_bytes(), at, 2);
+        let Err(OpenError::Store(error)) = Log::open(store, LogOptions::default()) else { panic!("it opened") };
+        is_newer(&error);
+        assert!(node.log.commit(Durability::Sync).is_ok());
+    }
+}
+
+#[test]
+fn a_version_that_nothing_can_have_written_is_damage() {
+    for version in [0, 200] {
+        let (node, store) = node();
+        set(&store, Family::Log, &2_u64.to_be_bytes(), ENTRY_HEAD, version);
+        assert!(!verify(&node.log.view()).unwrap().is_clean());
+        let error = node.log.view().entry(Seq::new(2)).unwrap().unwrap().view().unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::Corrupt, "{error}");
+    }
+}
+
+#[test]
+fn an_index_of_a_newer_version_is_not_called_damage() {
+    let (node, store) = node();
+    let origin = node.log.view().local().origin();
+    set(&store, Family::Clocks, &origin.to_bytes(), 0, 2);
+    is_newer(&verify(&node.log.view()).unwrap_err());
+    let Err(OpenError::Store(error)) = Log::open(Arc::clone(&store) as Arc<dyn Store>, LogOptions::default()) else {
+        panic!("it opened")
+    };
+    is_newer(&error);
+}
+
+/// A node would pin anew whom it meets, over what it could not read.
+#[test]
+fn pins_of_a_newer_version_keep_a_node_from_starting() {
+    let (_, store) = node();
+    let (key, _) = store.last(Family::Pins, &[]).unwrap().unwrap();
+    set(&store, Family::Pins, &key, 0, 2);
+    let opened = Log::open(Arc::clone(&store) as Arc<dyn Store>, LogOptions::default());
+    let Err(OpenError::Store(error)) = opened else { panic!("it opened") };
+    is_newer(&error);
+    set(&store, Family::Pins, &key, 0, 200);
+    assert!(Log::open(store, LogOptions::default()).is_ok(), "damage to them keeps no node from starting");
+}
+
+#[test]
+fn the_state_of_a_replayer_of_a_newer_version_is_not_called_damage() {
+    let (node, store) = node();
+    let view = node.log.view();
+    let mut replay = ReplayCore::open(view.clone(), Box::new(Nothing)).unwrap();
+    replay.step().unwrap();
+    let mut keys = Vec::new();
+    let all = antiphon_kernel::store::KeyRange::prefix(&[]);
+    let visit = &mut |key: &[u8], _: &[u8]| {
+        keys.push(key.to_vec());
+        std::ops::ControlFlow::Continue(())
+    };
+    store.scan(Family::Replay, all, visit).unwrap();
+    assert!(!keys.is_empty());
+    for key in keys {
+        let before = store.get(Family::Replay, &key).unwrap();
+        set(&store, Family::Replay, &key, 0, 9);
+        let read = replay.load().and_then(|()| parked(&*store, "nothing").map(|_| ()));
+        is_newer(&read.unwrap_err());
+        store.tamper(Family::Replay, &key, before.as_deref());
+    }
+}
+
+#[test]
+fn a_peer_that_sends_events_of_a_newer_version_sends_no_damage() {
+    let mut nodes: Vec<_> = (0..2).map(|n| Node::new(n, 2, Arc::new(MemoryStore::new()))).collect();
+    nodes[1].append("a", &VClock::new(), NOW, Durability::Sync);
+    let (alpha, bravo) = two(&mut nodes, 0, 1);
+    let (asked, reply) = alpha.ask(bravo, 10, false);
+    let FetchReply::Batch(mut batch) = reply else { panic!("{reply:?}") };
+    let mut record = batch.events[0].1.to_vec();
+    record[0] = 2;
+    batch.events[0].1 = record.into();
+    let error = alpha.take(1, &asked, &FetchReply::Batch(batch), Durability::Sync).unwrap_err();
+    assert_eq!(error.category(), ErrorCategory::Newer, "{error}");
+}
