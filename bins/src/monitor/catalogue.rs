@@ -82,7 +82,7 @@ pub(super) mod bounds {
     use antiphon_kernel::condition::Condition;
     use antiphon_kernel::health::ErrorCategory;
     use antiphon_kernel::measure::{DISK_SECONDS, MAX_PEER_LABELS, Metric, MetricKind, PEER_SECONDS};
-    use antiphon_transport_common::Rejected;
+    use antiphon_transport_common::{POOLS, Rejected};
 
     use super::{MAX_FAMILIES, MAX_ORIGINS};
 
@@ -99,6 +99,7 @@ pub(super) mod bounds {
             "state" => Condition::ALL.len(),
             "category" if metric.labels.len() == 1 => ErrorCategory::ALL.len(),
             "transport" => TRANSPORTS,
+            "pool" => POOLS.len(),
             "reason" => Rejected::ALL.len(),
             "replayer" => REPLAYERS,
             "family" => MAX_FAMILIES,

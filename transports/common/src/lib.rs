@@ -18,6 +18,6 @@ pub use errors::{configuration, failure, from_wire, presentable};
 pub use frames::Frames;
 pub use measure::Rejected;
 pub use pool::Bounds;
-pub use slots::{Slot, Slots};
+pub use slots::{POOLS, Slot, Slots};
 pub use validity::{Standing, Validity, is_authority};
 pub use wire::WireBytes;

@@ -4,8 +4,12 @@ use antiphon_kernel::measure::Metric;
 use antiphon_kernel::protocol::{FetchReply, Refusal};
 
 /// How many connections are open.
-pub const CONNECTIONS: Metric =
-    Metric::gauge("antiphon_connections", &["transport"], "Connections of peers that are open at our servers.");
+pub const CONNECTIONS: Metric = Metric::gauge(
+    "antiphon_connections",
+    &["transport", "pool"],
+    "Connections that are open at our servers: `proven` presented a good key, `unproven` did not yet, `unvalidated` is QUIC before \
+     the address is proven.",
+);
 /// How often somebody was turned away.
 pub const REJECTED: Metric = Metric::counter(
     "antiphon_rejected_total",

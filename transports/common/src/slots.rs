@@ -18,6 +18,9 @@ use crate::pool::{Admission, Bounds, Overflow, Pool};
 /// Handshakes under way whose address is only claimed. Beyond these a source must first prove its address.
 const UNVALIDATED: Bounds = Bounds { total: 8, per_address: 2 };
 
+/// The pools by their names in metrics, in the order in which a connection passes through them.
+pub const POOLS: [&str; 3] = ["unvalidated", "unproven", "proven"];
+
 /// Room for the connections of one transport.
 #[derive(Debug)]
 pub struct Slots {
@@ -54,8 +57,17 @@ pub struct Slot {
 type PoolOf = fn(&mut Rooms) -> &mut Pool;
 
 impl Rooms {
-    fn count(&self) -> usize {
-        self.unvalidated.len() + self.unproven.len() + self.proven.len()
+    /// How many connections each pool has.
+    fn counts(&self) -> [(&'static str, usize); POOLS.len()] {
+        let counts = [&self.unvalidated, &self.unproven, &self.proven].map(Pool::len);
+        std::array::from_fn(|n| (POOLS[n], counts[n]))
+    }
+
+    /// The connections of one pool must not hide in a sum: a crowd without a key fills its own pool alone.
+    fn report(&self, transport: &'static str) {
+        for (pool, count) in self.counts() {
+            metrics::gauge!(CONNECTIONS.name, "transport" => transport, "pool" => pool).set(count as f64);
+        }
     }
 }
 
@@ -63,7 +75,6 @@ impl Slots {
     /// Makes room for the connections of a transport: those that have presented a good key, and the rest.
     #[must_use]
     pub fn new(transport: &'static str, proven: Bounds, unproven: Bounds) -> Arc<Self> {
-        metrics::gauge!(CONNECTIONS.name, "transport" => transport).set(0.0);
         let rooms = Rooms {
             next: 0,
             unvalidated: Pool::new(UNVALIDATED, Overflow::Refuse),
@@ -71,16 +82,13 @@ impl Slots {
             proven: Pool::new(proven, Overflow::ReplaceHeavier),
             seats: HashMap::new(),
         };
+        rooms.report(transport);
         Arc::new(Self { transport, rooms: Mutex::new(rooms) })
     }
 
     fn lock(&self) -> MutexGuard<'_, Rooms> {
         // Nothing panics while it holds the lock.
         self.rooms.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn report(&self, count: usize) {
-        metrics::gauge!(CONNECTIONS.name, "transport" => self.transport).set(count as f64);
     }
 
     fn take(self: &Arc<Self>, address: IpAddr, pool: PoolOf) -> Option<Slot> {
@@ -92,7 +100,7 @@ impl Slots {
         }
         let seat = Arc::new(Seat::default());
         rooms.seats.insert(ticket, Arc::clone(&seat));
-        self.report(rooms.count());
+        rooms.report(self.transport);
         Some(Slot { slots: Arc::clone(self), ticket, address, seat })
     }
 
@@ -157,7 +165,7 @@ impl Slot {
         let settled = self.slots.settle(rooms, self.ticket, self.address, to);
         if settled {
             from(rooms).leave(self.ticket);
-            self.slots.report(rooms.count());
+            rooms.report(self.slots.transport);
         } else {
             Rejected::NoRoom.count(self.slots.transport);
         }
@@ -184,7 +192,7 @@ impl Drop for Slot {
         for pool in [&mut rooms.unvalidated, &mut rooms.unproven, &mut rooms.proven] {
             pool.leave(self.ticket);
         }
-        self.slots.report(rooms.count());
+        rooms.report(self.slots.transport);
     }
 }
 
@@ -228,10 +236,37 @@ mod tests {
         assert!(is_evicted(&first) && !first.prove() && !first.validate());
         assert!(second.validate() && second.prove());
         drop(first);
-        assert_eq!(slots.lock().count(), 1);
+        assert_eq!(slots.lock().counts().map(|(_, count)| count), [0, 0, 1]);
         drop(second);
         let rooms = slots.lock();
-        assert_eq!((rooms.count(), rooms.seats.len()), (0, 0));
+        assert_eq!((rooms.counts().map(|(_, count)| count), rooms.seats.len()), ([0; 3], 0));
+    }
+
+    #[test]
+    fn each_pool_has_a_series_of_its_own() {
+        let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
+        let handle = recorder.handle();
+        let shown = |unvalidated: u32, unproven: u32, proven: u32| {
+            let text = handle.render();
+            for (pool, count) in POOLS.into_iter().zip([unvalidated, unproven, proven]) {
+                let line = |line: &&str| line.contains(&format!("pool=\"{pool}\""));
+                let line = text.lines().find(line).unwrap_or_else(|| panic!("no `{pool}` in {text}"));
+                assert!(line.starts_with(CONNECTIONS.name) && line.ends_with(&format!(" {count}")), "{line}");
+            }
+        };
+        metrics::with_local_recorder(&recorder, || {
+            let slots = Slots::new("test", SMALL, SMALL);
+            shown(0, 0, 0);
+            let claimed = slots.enter_unvalidated(ip(1)).unwrap();
+            let crowd = [slots.enter(ip(2)).unwrap(), slots.enter(ip(3)).unwrap()];
+            shown(1, 2, 0);
+            assert!(crowd[0].prove());
+            shown(1, 1, 1);
+            assert!(claimed.validate());
+            shown(0, 2, 1);
+            drop((claimed, crowd));
+            shown(0, 0, 0);
+        });
     }
 
     #[test]
