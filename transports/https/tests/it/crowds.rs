@@ -193,18 +193,20 @@ async fn who_presented_the_key_may_idle_longer() {
     assert_eq!(again(&mut peer, &with_key()).await, Some(200));
 }
 
-/// A live page is no idle connection, however long it is open.
+/// A live page is no idle connection, however long it is open. Each piece comes later than an idle connection would be cut: a
+/// loaded machine can only make that gap longer.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_that_comes_in_pieces_is_not_cut_for_being_idle() {
-    let limits = Limits { unproven_idle: Duration::from_millis(50), ..Limits::default() };
+    const IDLE: Duration = Duration::from_millis(50);
+    let limits = Limits { unproven_idle: IDLE, ..Limits::default() };
     let piece = |n: u8| async move {
-        tokio::time::sleep(Duration::from_millis(40)).await;
-        (n < 10).then_some((Ok::<_, std::convert::Infallible>("piece "), n + 1))
+        tokio::time::sleep(2 * IDLE).await;
+        (n < 5).then_some((Ok::<_, std::convert::Infallible>("piece "), n + 1))
     };
     let pieces = move || async move { Body::from_stream(futures_util::stream::unfold(0, piece)) };
     let router = axum::Router::new().route("/", axum::routing::get(pieces));
     let server = WebServer::start("test", "127.0.0.1:0".parse().unwrap(), router, limits, || ()).await.unwrap();
     let url = format!("http://{}/", server.local_addr());
     let said = soon(client().get(url).send()).await.unwrap().text().await.unwrap();
-    assert_eq!(said.matches("piece").count(), 10);
+    assert_eq!(said.matches("piece").count(), 5);
 }
