@@ -78,10 +78,11 @@ mod tests {
             Endpoint::parse("https://a.example/behind", false).unwrap().route("/x"),
             "https://a.example/behind/x"
         );
-        assert_eq!(
-            Endpoint::parse("https://BÜCHER.example:7443", false).unwrap().route("/x"),
-            "https://xn--bcher-kva.example:7443/x"
-        );
+        for name in ["BÜCHER.example", "bu\u{308}cher.example", "xn--bcher-kva.example", "例え.テスト"] {
+            let url = Endpoint::parse(&format!("https://{name}:7443"), false).unwrap().route("/x");
+            let host = antiphon_transport_common::ascii_host(name).unwrap();
+            assert_eq!(url, format!("https://{host}:7443/x"), "the same as over QUIC, and in certificates");
+        }
         for good in ["http://127.0.0.1:80", "http://localhost:1", "http://[::1]:5", "http://127.9.9.9"] {
             assert!(Endpoint::parse(good, true).unwrap().is_plaintext(), "{good}");
             assert_eq!(Endpoint::parse(good, false).unwrap_err().category(), ErrorCategory::Configuration);

@@ -4,8 +4,7 @@ use std::net::SocketAddr;
 
 use antiphon_kernel::health::ErrorCategory;
 use antiphon_kernel::transport::TransportError;
-use antiphon_transport_common::{configuration, failure};
-use url::Host;
+use antiphon_transport_common::{ascii_host, configuration, failure};
 
 /// Where a peer answers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,12 +35,7 @@ impl Endpoint {
             return Err(bad("has an IPv6 address without brackets"));
         }
         // As the other transport reads it: a name in any script becomes the one that name servers and certificates hold.
-        let host = match Host::parse(host) {
-            Ok(Host::Domain(name)) => name,
-            Ok(Host::Ipv4(address)) => address.to_string(),
-            Ok(Host::Ipv6(address)) => address.to_string(),
-            Err(_) => return Err(bad("has a host that is none")),
-        };
+        let host = ascii_host(host).ok_or_else(|| bad("has a host that is none"))?;
         if rustls::pki_types::ServerName::try_from(host.as_str()).is_err() {
             return Err(bad("has a host that no certificate could name"));
         }
