@@ -216,7 +216,7 @@ pub(crate) struct ResolveArgs {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ReplayCommand {
-    /// Say where replay stands, which events are parked, and which were skipped.
+    /// Print how far replay is, which events are parked, and which were skipped.
     List,
     /// Try parked events again, in order: those of one subject, or all. Also frees an event at which processes died.
     Retry {
@@ -225,8 +225,8 @@ pub(crate) enum ReplayCommand {
     },
     /// Leave an event out for good, parked or halting; that is recorded.
     Skip {
-        /// Its place in the log.
-        place: u64,
+        /// Its cursor, as `antiphon replay list` prints it.
+        cursor: Cursor,
     },
 }
 

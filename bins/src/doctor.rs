@@ -309,17 +309,16 @@ async fn node(config: &NodeConfig, serves: bool, findings: &mut Findings) -> Opt
     for replayer in status["replayers"].as_array().into_iter().flatten() {
         let check = format!("replayer {}", text(&replayer["name"]));
         if let Some(error) = replayer["last_error"].as_str() {
+            let remedy = match replayer["fails_at"].as_str() {
+                Some(cursor) => format!("`antiphon replay retry`, or `antiphon replay skip {cursor}`"),
+                None => "`antiphon verify`, then `antiphon replay retry`".to_owned(),
+            };
+            findings.add(check, Level::Fail, format!("halted: {error}"), &remedy);
+        } else if let Some(cursor) = replayer["hangs_at"].as_str() {
             findings.add(
                 check,
                 Level::Fail,
-                format!("halted: {error}"),
-                "`antiphon replay list`, then `retry` or `skip`",
-            );
-        } else if let Some(place) = replayer["hangs_at"].as_u64() {
-            findings.add(
-                check,
-                Level::Fail,
-                format!("hangs in the event at place {place}"),
+                format!("hangs in the event at cursor {cursor}"),
                 "look at that event; restart the node",
             );
         } else if replayer["parked"].as_u64().is_some_and(|parked| parked > 0) {

@@ -15,7 +15,7 @@ use antiphon_kernel::log::{
     AppendError, Appended, Context as Seen, LogEntry, ReadError, event_outside, keys_outside, read_pin, verify,
 };
 use antiphon_kernel::replay::latest::{self, LatestBySubject};
-use antiphon_kernel::replay::{self, Conflict, OnFailure, ReplayHandle};
+use antiphon_kernel::replay::{self, Conflict, OnFailure, Parked, ReplayHandle};
 use antiphon_kernel::service::HeldText;
 use antiphon_kernel::state::{AppendAndSetError, PeerState};
 use antiphon_kernel::store::{Durability, Store, StoreError, StoreErrorKind};
@@ -95,7 +95,7 @@ pub(crate) enum Ask {
         subject: Option<String>,
     },
     ReplaySkip {
-        place: u64,
+        at: Cursor,
     },
     Status,
     /// Whether its files are where its path leads to.
@@ -460,9 +460,9 @@ impl Node {
                 let left = self.view()?.status().parked;
                 Ok(json!({ "replayed": replayed, "parked": left }))
             }
-            Ask::ReplaySkip { place } => {
-                self.view()?.skip(Seq::new(place)).await?;
-                Ok(json!({ "skipped": place }))
+            Ask::ReplaySkip { at } => {
+                self.view()?.skip(at).await?;
+                Ok(json!({ "skipped": at }))
             }
             Ask::Status => self.reading(status::of).await,
             Ask::Location => {
@@ -692,16 +692,20 @@ impl Node {
     }
 
     fn replay_list(&self) -> Result<Value> {
-        let store = &**self.cortex.view().store();
-        let parked: Vec<_> = replay::parked(store, latest::NAME)?
-            .into_iter()
-            .map(|e| json!({ "seq": e.seq.get(), "subject": e.subject, "tries": e.tries, "error": e.error }))
-            .collect();
+        let log = self.cortex.view();
+        let store = &**log.store();
+        // A place means nothing without its epoch: the cursor is what `replay skip` takes.
+        let mut parked = Vec::new();
+        for event in replay::parked(store, latest::NAME)? {
+            let cursor = log.entry(event.seq)?.map(|entry| entry.cursor()).transpose()?.flatten();
+            let Parked { subject, tries, error, .. } = event;
+            parked.push(json!({ "cursor": cursor, "subject": subject, "tries": tries, "error": error }));
+        }
         let skipped: Vec<_> = replay::skipped(store, latest::NAME)?
             .into_iter()
             .map(|e| {
-                let (seq, at) = (e.seq.get(), e.at.to_string());
-                json!({ "seq": seq, "id": e.id, "subject": e.subject, "error": e.error, "at": at })
+                let at = e.at.to_string();
+                json!({ "id": e.id, "subject": e.subject, "error": e.error, "at": at })
             })
             .collect();
         Ok(json!({ "replayer": self.view()?.status(), "parked": parked, "skipped": skipped }))

@@ -92,8 +92,7 @@ impl fmt::Debug for Cursor {
 pub enum InvalidCursor {
     /// A number alone says nothing of the history that it counts in.
     #[error(
-        "`{0}` is a number alone, which means other events after a restore or a repair; give the `antiphoncursor` of an event, or \
-         nothing to begin"
+        "`{0}` is a number alone, which means other events after a restore or a repair; give the `antiphoncursor` of an event"
     )]
     Number(String),
     /// Anything else.

@@ -51,9 +51,9 @@ pub(crate) async fn run(cli: Cli) -> Result<()> {
             let text = format!("{} events replayed, {} still parked", answer["replayed"], answer["parked"]);
             done(answer, json, &text)
         }
-        Command::Replay { command: ReplayCommand::Skip { place } } => {
-            let text = format!("the event at place {place} is left out; `antiphon replay list` keeps the record");
-            done(ask(file, Ask::ReplaySkip { place }).await?, json, &text)
+        Command::Replay { command: ReplayCommand::Skip { cursor } } => {
+            let text = format!("the event at cursor {cursor} is left out; `antiphon replay list` keeps the record");
+            done(ask(file, Ask::ReplaySkip { at: cursor }).await?, json, &text)
         }
         Command::Status { check: true, .. } => check_health(file).await,
         Command::Status { watch: true, .. } => watch(file, json).await,

@@ -267,9 +267,10 @@ pub(super) fn replay(replay: &Value, json: bool) -> Result<()> {
         return json_line(replay);
     }
     replayer(&replay["replayer"])?;
-    for (what, key) in [("parked", "parked"), ("skipped", "skipped")] {
-        for event in replay[key].as_array().into_iter().flatten() {
-            line(&format!("{what} place {} `{}`: {}", event["seq"], text(&event["subject"]), text(&event["error"])))?;
+    for (what, key) in [("parked", "cursor"), ("skipped", "id")] {
+        for event in replay[what].as_array().into_iter().flatten() {
+            let (which, subject, error) = (text(&event[key]), text(&event["subject"]), text(&event["error"]));
+            line(&format!("{what} {which} `{subject}`: {error}"))?;
         }
     }
     Ok(())
@@ -280,8 +281,11 @@ fn replayer(replayer: &Value) -> Result<()> {
     if let Some(error) = replayer["last_error"].as_str() {
         line(&format!("  halted after {} tries: {}", replayer["failures"], printable(error)))?;
     }
-    if let Some(place) = replayer["hangs_at"].as_u64() {
-        line(&format!("  hangs in the event at place {place}"))?;
+    if let Some(cursor) = replayer["fails_at"].as_str() {
+        line(&format!("  `antiphon replay skip {cursor}` leaves the event out for good"))?;
+    }
+    if let Some(cursor) = replayer["hangs_at"].as_str() {
+        line(&format!("  hangs in the event at cursor {cursor}"))?;
     }
     match replayer["parked"].as_u64() {
         Some(1..) => line(&format!("  {} events parked; `antiphon replay list` shows them", replayer["parked"])),

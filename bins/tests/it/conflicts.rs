@@ -90,8 +90,17 @@ fn a_conflict_is_listed_and_resolved_everywhere() {
     let (code, out, _) = places[0].run(&["replay", "list"]);
     assert!(code == 0 && out.contains("replayer view at place 7"), "{out}");
     assert_eq!(places[0].run(&["replay", "retry"]).0, 0);
-    let (code, _, err) = places[0].run(&["replay", "skip", "1"]);
+    // A cursor skips an event, and only one of this history; a place alone would name another event after a restore.
+    let (_, first, _) = places[0].run(&["log", "--limit", "1"]);
+    let first: Value = serde_json::from_str(&first).unwrap();
+    let cursor = first["antiphoncursor"].as_str().unwrap();
+    let (code, _, err) = places[0].run(&["replay", "skip", cursor]);
     assert!(code == 1 && err.contains("neither parked nor"), "{err}");
+    let (_, elsewhere) = cursor.split_once('-').unwrap();
+    let (code, _, err) = places[0].run(&["replay", "skip", &format!("feed-{elsewhere}")]);
+    assert!(code == 1 && err.contains("another history"), "{err}");
+    let (code, _, err) = places[0].run(&["replay", "skip", "1"]);
+    assert!(code == 2 && err.contains("number alone"), "{err}");
     // With all of them there, an append can wait for its copies; with one gone, it says who is missing, and is stored.
     // Events of one may have come by way of the other: a name can be waited for from the first contact on.
     until("every peer met", || {

@@ -106,7 +106,7 @@ fn catch_up(view: &LogView, reading: &Reading<'_>, report: &mut Report) -> Resul
             ReplayStep::CaughtUp => break,
             ReplayStep::Replayed(_) => {}
             ReplayStep::Failed { at, error, .. } => {
-                report.fault(format!("the replayer fails at place {at}: {error}"));
+                report.fault(format!("the replayer fails at cursor {at}: {error}"));
                 return Ok(());
             }
         }

@@ -14,10 +14,10 @@ use crate::codec::{
     StoredError, decode_conflicts, decode_parked, decode_replay_position, decode_tries, encode_conflicts,
     encode_parked, encode_replay_position, encode_skipped, encode_tries,
 };
-use crate::cursor::Seq;
+use crate::cursor::{Cursor, Seq};
 use crate::event::Event;
 use crate::ids::{Origin, PeerName};
-use crate::log::{LogEntry, LogView, ReadError};
+use crate::log::{CursorUnknown, LogEntry, LogView, ReadError};
 use crate::store::{Batch, Durability, Family, KeyRange, Store, StoreError, keys};
 use crate::time::Timestamp;
 
@@ -41,8 +41,8 @@ pub enum ReplayStep {
     Failed {
         /// How many went well.
         replayed: usize,
-        /// Where the failing one stands.
-        at: Seq,
+        /// The cursor of the failing one.
+        at: Cursor,
         /// What it said.
         error: ReplayError,
     },
@@ -51,17 +51,27 @@ pub enum ReplayStep {
 /// Why an event was not skipped.
 #[derive(Debug, thiserror::Error)]
 pub enum SkipError {
-    /// It is neither parked nor the one that keeps the replayer from going on.
-    #[error(
-        "the event at place {seq} is neither parked nor what replay stands before; `antiphon replay list` shows both"
-    )]
+    /// It is neither parked nor the next one.
+    #[error("the event at cursor {at} is neither parked nor the next to replay; `antiphon replay list` shows both")]
     NotWaiting {
-        /// The place.
-        seq: Seq,
+        /// Its cursor.
+        at: Cursor,
     },
+    /// The cursor is of another history: its place may have another event now.
+    #[error(transparent)]
+    CursorUnknown(#[from] CursorUnknown),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl From<ReadError> for SkipError {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::CursorUnknown(unknown) => Self::CursorUnknown(unknown),
+            ReadError::Store(error) => Self::Store(error),
+        }
+    }
 }
 
 /// A replayer and where it stands. Position, clock and the replayer's own writes commit in one batch; it need not be
@@ -95,16 +105,16 @@ pub struct ReplayCore {
 
 /// What a replayer is at, for whoever watches it from outside.
 #[derive(Debug, Default)]
-pub(super) struct Busy(Mutex<Option<(Instant, Seq)>>);
+pub(super) struct Busy(Mutex<Option<(Instant, Cursor)>>);
 
 impl Busy {
     /// Since when it has been at one event, and which.
-    pub(super) fn since(&self) -> Option<(Instant, Seq)> {
+    pub(super) fn since(&self) -> Option<(Instant, Cursor)> {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn set(&self, seq: Option<Seq>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = seq.map(|seq| (Instant::now(), seq));
+    fn set(&self, at: Option<Cursor>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = at.map(|at| (Instant::now(), at));
     }
 }
 
@@ -391,13 +401,15 @@ impl ReplayCore {
         let mut projection = Projection::new(&**view.store(), families);
         let (mut chains, mut clock) = (BTreeMap::new(), self.clock.clone());
         let (mut replayed, mut failure) = (0, None);
+        let epoch = view.local().epoch;
         self.conflicts_change = 0;
         let (mut lanes, mut newly_parked) = (BTreeSet::new(), 0);
         for entry in &entries {
             let event = self.event(entry, &mut chains, &mut clock)?;
             let behind = event.subject.as_ref().is_some_and(|s| self.lanes.contains(s) || lanes.contains(s));
+            let at = Cursor { epoch, seq: event.seq, last_event: event.id };
             let outcome =
-                if behind { Err((0, BEHIND.to_owned().into())) } else { self.attempt(&event, &mut projection)? };
+                if behind { Err((0, BEHIND.to_owned().into())) } else { self.attempt(&event, at, &mut projection)? };
             match outcome {
                 Ok(()) => {}
                 Err((tries, error)) if behind || self.options.on_failure == OnFailure::Quarantine => {
@@ -406,7 +418,7 @@ impl ReplayCore {
                     newly_parked += 1;
                 }
                 Err((_, error)) => {
-                    failure = Some((entry.seq, error));
+                    failure = Some((at, error));
                     break;
                 }
             }
@@ -414,7 +426,7 @@ impl ReplayCore {
         }
         if let Some((at, _)) = &failure {
             // Clocks were advanced for the failed event as well: take them from the entries that went well.
-            (chains, clock) = self.clocks_before(&entries, *at)?;
+            (chains, clock) = self.clocks_before(&entries, at.seq)?;
         }
         if replayed > 0 {
             if !self.commit(projection, entries[replayed - 1].seq, chains, clock)? {
@@ -439,6 +451,7 @@ impl ReplayCore {
     fn attempt(
         &mut self,
         event: &Event,
+        at: Cursor,
         projection: &mut Projection<'_>,
     ) -> Result<Result<(), (u32, ReplayError)>, StoreError> {
         if self.is_suspect() {
@@ -459,7 +472,7 @@ impl ReplayCore {
             }
         };
         projection.set_standing(frontier.as_ref().map(|(_, _, standing, _)| standing.clone()));
-        self.busy.set(Some(event.seq));
+        self.busy.set(Some(at));
         let replayed = replay(&mut *self.replayer, event, projection);
         self.busy.set(None);
         match replayed {
@@ -520,7 +533,8 @@ impl ReplayCore {
         let event = Event::from_view(&view, &entry.record, entry.seq, entry.joined, vclock);
         let log = self.view.clone();
         let mut projection = Projection::new(&**log.store(), families);
-        let outcome = self.attempt(&event, &mut projection)?;
+        let at = Cursor { epoch: log.local().epoch, seq: event.seq, last_event: event.id };
+        let outcome = self.attempt(&event, at, &mut projection)?;
         match &outcome {
             Ok(()) => projection.put_own(key, None),
             Err((_, error)) => self.park(&event, tries.saturating_add(1), error, &mut projection),
@@ -530,16 +544,18 @@ impl ReplayCore {
         Ok(self.commit_counted(batch)? && outcome.is_ok())
     }
 
-    /// Leaves an event out for good: a parked one, or the one that replay stands before. The decision is recorded.
+    /// Leaves the event at a cursor out for good: a parked one, or the next one. The decision is recorded. A place alone would
+    /// name another event after a restore, a repair or a resolved fork.
     ///
     /// # Errors
     /// [`SkipError`].
-    pub fn skip(&mut self, seq: Seq, now: Timestamp) -> Result<(), SkipError> {
+    pub fn skip(&mut self, at: &Cursor, now: Timestamp) -> Result<(), SkipError> {
         self.be_current()?;
+        let seq = self.view.resume(at)?.seq;
         let waiting = parked(&**self.view.store(), self.name())?.into_iter().find(|event| event.seq == seq);
         let next = self.position.next() == seq;
         let Some(entry) = self.view.entry(seq)?.filter(|_| waiting.is_some() || next) else {
-            return Err(SkipError::NotWaiting { seq });
+            return Err(SkipError::NotWaiting { at: *at });
         };
         let (mut chains, mut clock) = (BTreeMap::new(), self.clock.clone());
         let id = entry.view()?.id;
@@ -560,7 +576,7 @@ impl ReplayCore {
         let position = if waiting.is_some() { self.position } else { seq };
         if !self.commit(projection, position, chains, clock)? {
             // It is another place now.
-            return Err(SkipError::NotWaiting { seq });
+            return Err(SkipError::NotWaiting { at: *at });
         }
         self.tries = self.tries.min(1);
         self.view.store().sync()?;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::core::{Busy, ReplayCore, ReplayStep, SkipError};
-use crate::cursor::Seq;
+use crate::cursor::{Cursor, Seq};
 use crate::log::{LogHandle, LogView};
 use crate::store::StoreError;
 use crate::time::Timestamp;
@@ -33,8 +33,10 @@ pub struct ReplayStatus {
     pub parked: usize,
     /// How many subjects are in conflict, where it asked for causality.
     pub conflicts: u64,
-    /// The place of an event that it has been at for longer than its limit.
-    pub hangs_at: Option<u64>,
+    /// The cursor of the event that fails.
+    pub fails_at: Option<Cursor>,
+    /// The cursor of an event that it has been at for longer than its limit.
+    pub hangs_at: Option<Cursor>,
 }
 
 /// Why a command for a replayer failed.
@@ -58,7 +60,7 @@ type Reply<T> = oneshot::Sender<Result<T, ReplayCommandError>>;
 
 enum Command {
     Retry(Option<String>, Reply<usize>),
-    Skip(Seq, Reply<()>),
+    Skip(Cursor, Reply<()>),
     Rebuild(Reply<()>),
 }
 
@@ -93,6 +95,7 @@ impl ReplayHandle {
             lag_events: 0,
             parked: core.parked(),
             conflicts: core.conflicts(),
+            fails_at: None,
             hangs_at: None,
         };
         let (busy, hangs_after) = (core.busy(), core.options().hangs_after);
@@ -118,7 +121,7 @@ impl ReplayHandle {
         let hanging = self.busy.since().filter(|(since, _)| since.elapsed() >= self.hangs_after);
         let status = self.status.borrow().clone();
         let lag_events = self.log.visible().get().saturating_sub(status.position);
-        ReplayStatus { lag_events, hangs_at: hanging.map(|(_, seq)| seq.get()), ..status }
+        ReplayStatus { lag_events, hangs_at: hanging.map(|(_, at)| at), ..status }
     }
 
     /// Says once in the log of each event that it hangs: its own thread cannot.
@@ -137,9 +140,9 @@ impl ReplayHandle {
                     Err(_) = status.changed() => return,
                 }
                 let hanging = busy.since().filter(|(since, _)| since.elapsed() >= hangs_after);
-                if let Some((_, seq)) = hanging.filter(|&hanging| told != Some(hanging)) {
+                if let Some((_, at)) = hanging.filter(|&hanging| told != Some(hanging)) {
                     told = hanging;
-                    tracing::error!(replayer = %name, place = seq.get(), "a replayer hangs in an event; others go on");
+                    tracing::error!(replayer = %name, cursor = %at, "a replayer hangs in an event; other replayers continue");
                 }
             }
         });
@@ -161,12 +164,13 @@ impl ReplayHandle {
         self.command(|reply| Command::Retry(subject, reply)).await
     }
 
-    /// Leaves an event out for good, and records that.
+    /// Leaves the event at a cursor out for good, and records that.
     ///
     /// # Errors
-    /// [`ReplayCommandError`]; [`SkipError::NotWaiting`] for an event that keeps nobody waiting.
-    pub async fn skip(&self, seq: Seq) -> Result<(), ReplayCommandError> {
-        self.command(|reply| Command::Skip(seq, reply)).await
+    /// [`ReplayCommandError`]; [`SkipError::NotWaiting`] for an event that is neither parked nor the next one,
+    /// [`SkipError::CursorUnknown`] for a cursor of another history.
+    pub async fn skip(&self, at: Cursor) -> Result<(), ReplayCommandError> {
+        self.command(|reply| Command::Skip(at, reply)).await
     }
 
     /// Empties the replayer's families and replays.
@@ -240,16 +244,18 @@ impl Runner {
                     continue;
                 }
                 Ok(ReplayStep::Replayed(_)) => None,
-                Ok(ReplayStep::Failed { at, error, .. }) => Some(format!("the event at place {at}: {error}")),
+                Ok(ReplayStep::Failed { at, error, .. }) => {
+                    Some((Some(at), format!("the event at cursor {at}: {error}")))
+                }
                 Err(error) => {
                     let text = error.to_string();
                     if let Err(error) = self.core.load() {
                         tracing::error!(%error, replayer = self.core.name(), "a replayer's position could not be read");
                     }
-                    Some(text)
+                    Some((None, text))
                 }
             };
-            self.publish(failure.as_deref());
+            self.publish(failure.as_ref().map(|(at, text)| (*at, text.as_str())));
             if failure.is_some() {
                 let pause = RETRY_BASE.saturating_mul(1 << self.status.borrow().failures.min(10)).min(RETRY_MAX);
                 runtime
@@ -274,8 +280,8 @@ impl Runner {
                 self.reread(result.is_err());
                 drop(reply.send(result.map_err(Into::into)));
             }
-            Command::Skip(seq, reply) => {
-                let result = self.core.skip(seq, Timestamp::now());
+            Command::Skip(at, reply) => {
+                let result = self.core.skip(&at, Timestamp::now());
                 self.reread(matches!(result, Err(SkipError::Store(_))));
                 drop(reply.send(result.map_err(Into::into)));
             }
@@ -294,7 +300,8 @@ impl Runner {
         self.publish(None);
     }
 
-    fn publish(&self, failure: Option<&str>) {
+    /// Shows how far it is, and what failed: the cursor of the event, if one did, and the error.
+    fn publish(&self, failure: Option<(Option<Cursor>, &str)>) {
         if self.primary {
             self.log.replayed().set(self.core.clock().clone());
         }
@@ -304,14 +311,15 @@ impl Runner {
             status.position = position;
             status.parked = self.core.parked();
             status.conflicts = self.core.conflicts();
-            status.last_error = failure.map(|f| f.chars().take(500).collect());
+            status.fails_at = failure.and_then(|(at, _)| at);
+            status.last_error = failure.map(|(_, text)| text.chars().take(500).collect());
             status.failures = match failure {
                 None => 0,
                 Some(_) if moved => 1,
                 Some(_) => status.failures.saturating_add(1),
             };
         });
-        if let Some(failure) = failure {
+        if let Some((_, failure)) = failure {
             let failures = self.status.borrow().failures;
             tracing::warn!(replayer = self.core.name(), failures, "replay halted, will try again: {failure}");
         }

@@ -70,7 +70,8 @@ fn a_failing_event_stops_the_position_before_it_and_leaves_no_write() {
         switch.store(true, Ordering::Relaxed);
         let step = core.step().unwrap();
         let ReplayStep::Failed { at, error, .. } = step else { panic!("{step:?}") };
-        assert_eq!(at.get(), 3);
+        assert_eq!(Some(at), node.log.view().entry(at.seq).unwrap().unwrap().cursor().unwrap());
+        assert_eq!(at.seq.get(), 3);
         assert!(!error.to_string().is_empty());
         switch.store(false, Ordering::Relaxed);
         assert_eq!((count(&*store, "a"), count(&*store, "poison")), (2, 0));

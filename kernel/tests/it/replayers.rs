@@ -8,7 +8,7 @@ use antiphon_kernel::clock::VClock;
 use antiphon_kernel::cortex::Cortex;
 use antiphon_kernel::cursor::{Cursor, Seq};
 use antiphon_kernel::event::{Draft, Event};
-use antiphon_kernel::ids::EventId;
+use antiphon_kernel::ids::{Epoch, EventId};
 use antiphon_kernel::replay::{
     EventReplayer, MAX_FRONTIER, OnFailure, Projection, ReplayCommandError, ReplayCore, ReplayError, ReplayOptions,
     ReplayStep, SkipError, Standing, Start, conflicts, parked, skipped,
@@ -64,6 +64,11 @@ fn diary(on_failure: OnFailure) -> Diary {
 
 fn core(node: &Node, diary: &Diary) -> ReplayCore {
     ReplayCore::open(node.log.view(), Box::new(diary.clone())).unwrap()
+}
+
+/// The cursor at a place.
+fn at(node: &Node, place: u64) -> Cursor {
+    node.log.view().entry(Seq::new(place)).unwrap().unwrap().cursor().unwrap().unwrap()
 }
 
 fn drain(core: &mut ReplayCore) {
@@ -220,8 +225,8 @@ fn quarantine_keeps_order_lets_others_flow_and_survives_a_restart() {
     assert_eq!(again.retry(Some("poison")).unwrap(), 0);
     assert_eq!(parked(&*store, NAME).unwrap().iter().map(|p| p.tries).collect::<Vec<_>>(), [2, 0, 0]);
     // Left out by command, and that is on record.
-    again.skip(Seq::new(2), now()).unwrap();
-    assert!(matches!(again.skip(Seq::new(3), now()), Err(SkipError::NotWaiting { .. })));
+    again.skip(&at(&node, 2), now()).unwrap();
+    assert!(matches!(again.skip(&at(&node, 3), now()), Err(SkipError::NotWaiting { .. })));
     let record = &skipped(&*store, NAME).unwrap()[0];
     assert_eq!((record.seq.get(), record.subject.as_deref(), record.at), (2, Some("poison"), now()));
     assert!(record.error.contains("poison"));
@@ -242,11 +247,39 @@ fn the_event_that_halts_replay_can_be_skipped() {
         append(&mut node, subject, &VClock::new());
     }
     let mut core = core(&node, &diary);
-    assert!(matches!(core.step().unwrap(), ReplayStep::Failed { replayed: 1, .. }));
-    core.skip(Seq::new(2), now()).unwrap();
+    let step = core.step().unwrap();
+    let ReplayStep::Failed { replayed: 1, at: failing, .. } = step else { panic!("{step:?}") };
+    assert_eq!(failing, at(&node, 2));
+    core.skip(&failing, now()).unwrap();
     drain(&mut core);
     assert_eq!((line(&*store, "a"), line(&*store, "poison")), ("1 3".into(), "".into()));
     assert_eq!(skipped(&*store, NAME).unwrap().len(), 1);
+}
+
+/// A place alone named whatever event was there by then.
+#[test]
+fn a_cursor_of_another_history_skips_nothing() {
+    let (store, mut node) = alone();
+    let diary = diary(OnFailure::Halt);
+    diary.broken.store(true, Ordering::Relaxed);
+    for subject in ["a", "poison", "a"] {
+        append(&mut node, subject, &VClock::new());
+    }
+    let mut core = core(&node, &diary);
+    core.step().unwrap();
+    let here = at(&node, 2);
+    let elsewhere = [
+        Cursor { epoch: Epoch::new(77), ..here },
+        Cursor { last_event: at(&node, 1).last_event, ..here },
+        Cursor { seq: Seq::new(9), ..here },
+    ];
+    for cursor in elsewhere {
+        let refused = core.skip(&cursor, now());
+        assert!(matches!(refused, Err(SkipError::CursorUnknown(_))), "{cursor}: {refused:?}");
+    }
+    assert!(matches!(core.skip(&Cursor::start(here.epoch), now()), Err(SkipError::NotWaiting { .. })));
+    assert!(skipped(&*store, NAME).unwrap().is_empty());
+    core.skip(&here, now()).unwrap();
 }
 
 #[test]
@@ -391,18 +424,18 @@ async fn a_replayer_that_hangs_is_reported_and_holds_nobody_else_up() {
         .await
         .unwrap();
     let [awake, asleep] = cortex.replayers() else { panic!("two") };
-    cortex.append(Draft::new("t", "x").subject("a")).await.unwrap();
+    let event = cortex.append(Draft::new("t", "x").subject("a")).await.unwrap();
     let soon = |what| tokio::time::timeout(Duration::from_secs(20), what);
     assert!(soon(awake.wait_replayed(Seq::new(1))).await.unwrap(), "the other one goes on");
     let hangs = async {
-        while asleep.status().hangs_at != Some(1) {
+        while asleep.status().hangs_at != Some(event.cursor()) {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     };
     tokio::time::timeout(Duration::from_secs(20), hangs).await.unwrap();
     // Commands reach the one that is awake.
     assert_eq!(awake.retry(None).await.unwrap(), 0);
-    let refused = awake.skip(Seq::new(1)).await;
+    let refused = awake.skip(event.cursor()).await;
     assert!(matches!(refused, Err(ReplayCommandError::Skip(SkipError::NotWaiting { .. }))), "{refused:?}");
     awake.rebuild().await.unwrap();
     assert!(soon(awake.wait_replayed(Seq::new(1))).await.unwrap());
