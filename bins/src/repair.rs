@@ -57,8 +57,8 @@ pub(crate) fn repair(data: &Path) -> Result<Repaired> {
                   `antiphon init`, and let it pull everything from its peers";
     // What the store advises is what is being done.
     let hopeless = |error: StoreError| {
-        let told = error.to_string();
-        let why = told.split("; nothing was repaired").next().unwrap_or_default().to_owned();
+        let error = error.to_string();
+        let why = error.split("; nothing was repaired").next().unwrap_or_default().to_owned();
         anyhow::anyhow!("{why}; {advice}")
     };
     let nothing = Repaired {

@@ -284,7 +284,7 @@ async fn restore(file: &Path, from: &Path, json: bool) -> Result<()> {
     hidden::must_not_be_served(&config).await?;
     let restored = backup::restore(from, &config.data_dir(), config.node.name.as_str())?;
     let mut text = format!(
-        "{} events of {} are back, as of {}; the node goes on under the new epoch {}",
+        "{} events of {} are back, as of {}; the node continues under the new epoch {}",
         restored.backup.events, restored.backup.name, restored.backup.made_at, restored.epoch
     );
     if let Some(before) = &restored.before {

@@ -25,7 +25,7 @@ pub(crate) fn raw(bytes: &[u8]) -> Result<()> {
     let mut out = std::io::stdout().lock();
     out.write_all(bytes).and_then(|()| out.flush()).map_err(|error| match error.kind() {
         std::io::ErrorKind::BrokenPipe => ReaderGone.into(),
-        _ => anyhow::anyhow!("standard output could not be written ({error}): what stands there is not all"),
+        _ => anyhow::anyhow!("standard output could not be written ({error}): the output is incomplete"),
     })
 }
 

@@ -64,7 +64,7 @@ fn bad_configuration_names_file_line_and_remedy() {
         (format!("{ALONE}federation: {{ shared_key: {KEY} }}\n"), vec!["line 2", "shared_key", "federation.key_file"]),
         ("node: [".to_owned(), vec!["antiphon.yaml", "line"]),
         (peers(&peer("a:last_event", "https://x:1")), vec!["a:last_event", "line 4", "A-Z a-z 0-9"]),
-        (peers(&(peer("a", "https://x:1") + &peer("a", "https://y:1"))), vec!["`a` stands twice"]),
+        (peers(&(peer("a", "https://x:1") + &peer("a", "https://y:1"))), vec!["`a` is listed twice"]),
         (peers(&(peer("a", "https://x:1") + &peer("b", "https://x:1"))), vec!["same endpoint"]),
         (peers(&peer("a", "x:1")), vec!["no scheme"]),
         (peers(&peer("a", "QUIC://x:1")), vec!["scheme in capitals", "quic://host:port"]),

@@ -139,13 +139,13 @@ pub struct Config {
 /// Why a federation's configuration cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidConfig {
-    /// A name stands twice.
-    #[error("peer `{name}` stands twice; give each peer a name of its own")]
+    /// Two peers have one name.
+    #[error("peer `{name}` is listed twice; give each peer a name of its own")]
     DuplicatePeer {
         /// The name.
         name: PeerName,
     },
-    /// An endpoint stands twice.
+    /// Two peers have one endpoint.
     #[error("peers `{first}` and `{second}` have the same endpoint {endpoint}; remove one of them")]
     DuplicateEndpoint {
         /// The peer that has it first.
@@ -252,7 +252,7 @@ mod tests {
 
     #[test]
     fn names_and_endpoints_stand_once() {
-        assert!(fault(vec![peer("a", "https://x:1"), peer("a", "https://y:1")]).contains("`a` stands twice"));
+        assert!(fault(vec![peer("a", "https://x:1"), peer("a", "https://y:1")]).contains("`a` is listed twice"));
         assert!(fault(vec![peer("a", "https://x:1"), peer("b", "https://x:1")]).contains("`a` and `b`"));
         assert!(fault(vec![peer("_other", "https://x:1")]).contains("kept for metrics"));
     }

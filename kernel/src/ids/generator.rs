@@ -11,7 +11,7 @@ pub const MAX_DRIFT_MS: u64 = 24 * 60 * 60 * 1000;
 pub enum GeneratorError {
     /// The last id lies too far ahead of the wall clock.
     #[error(
-        "the wall clock stands {behind_ms} ms before the last event id: it was far ahead once and has been set back; \
+        "the wall clock is {behind_ms} ms behind the last event id: it was far ahead once and has been set back; \
          set it right, or wait until it catches up to within 24 hours; if it is right now, run `antiphon new-epoch`"
     )]
     ClockFarBehind {

@@ -168,7 +168,7 @@ impl ReplayCore {
                 replayer = core.name(),
                 at = core.position.get(),
                 head = head.get(),
-                "a replayer stands beyond the end of the log, and begins again"
+                "a replayer is beyond the end of the log, and begins again"
             );
             core.rebuild()?;
         }
@@ -641,8 +641,8 @@ impl ReplayCore {
         self.clock = clock;
         self.chains.extend(chains);
         // A replayer's panic here must not take its thread down either.
-        let told = catch_unwind(AssertUnwindSafe(|| self.replayer.merge_clock(&self.clock)));
-        if told.is_err() {
+        let merged = catch_unwind(AssertUnwindSafe(|| self.replayer.merge_clock(&self.clock)));
+        if merged.is_err() {
             tracing::error!(replayer = self.replayer.name(), "a replayer panicked in merge_clock");
         }
         Ok(true)

@@ -132,7 +132,7 @@ impl ReplayHandle {
         let mut status = self.status.clone();
         runtime.spawn(async move {
             let name = status.borrow().name.clone();
-            let mut told = None;
+            let mut reported = None;
             loop {
                 tokio::select! {
                     () = tokio::time::sleep((hangs_after / 2).clamp(Duration::from_millis(10), Duration::from_secs(5))) => {}
@@ -140,8 +140,8 @@ impl ReplayHandle {
                     Err(_) = status.changed() => return,
                 }
                 let hanging = busy.since().filter(|(since, _)| since.elapsed() >= hangs_after);
-                if let Some((_, at)) = hanging.filter(|&hanging| told != Some(hanging)) {
-                    told = hanging;
+                if let Some((_, at)) = hanging.filter(|&hanging| reported != Some(hanging)) {
+                    reported = hanging;
                     tracing::error!(replayer = %name, cursor = %at, "a replayer hangs in an event; other replayers continue");
                 }
             }

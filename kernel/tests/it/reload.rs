@@ -102,7 +102,7 @@ async fn peers_come_go_and_come_back_where_they_were() {
     assert_eq!(status(&alpha, "charlie").unwrap().phase, Phase::Paused);
     // An invalid one changes nothing.
     let twice = config(vec![peer("bravo"), peer("bravo")]);
-    assert!(alpha.reload(twice, &keys, false).await.unwrap_err().to_string().contains("stands twice"));
+    assert!(alpha.reload(twice, &keys, false).await.unwrap_err().to_string().contains("is listed twice"));
     assert_eq!(alpha.syncer().peers().len(), 2);
     // Mode and floor are taken up as well, and the same configuration again is no change.
     let publisher = Config { mode: FederationMode::Publish, min_free_mib: Some(7), ..config(vec![moved]) };
