@@ -5,15 +5,15 @@ use std::sync::Arc;
 
 use crate::blocking::blocking;
 use crate::clock::VClock;
-use crate::codec::{encode_cursor, encode_health, encode_timestamp};
+use crate::codec::{encode_cursor, encode_failure, encode_health, encode_timestamp};
 use crate::config::PeerMode;
 use crate::cursor::Cursor;
 use crate::event::Draft;
 use crate::health::PeerHealth;
 use crate::ids::{CortexId, EventId, PeerName};
 use crate::log::{
-    AppendError, Appended, Context, LogHandle, Pin, WithheldFrom, put_pin, read_cursor, read_health, read_pin,
-    read_pins, read_seen,
+    AppendError, Appended, Context, LogHandle, Pin, WithheldFrom, put_pin, read_cursor, read_failure, read_health,
+    read_pin, read_pins, read_seen,
 };
 use crate::machine::{Lag, Phase};
 use crate::store::{Batch, Family, KeyRange, StoreError, keys};
@@ -111,7 +111,7 @@ pub struct PeerState {
     pub received: Received,
     /// What does not come from it, because its histories differ from ours. The events count in [`PeerState::lag`].
     pub withheld: WithheldFrom,
-    /// What exactly failed last, with the rule and the event where there is one, while it lasts. Not kept across restarts.
+    /// What exactly failed last, with the rule and the event where there is one, while it lasts.
     pub detail: Option<String>,
 }
 
@@ -318,6 +318,7 @@ impl State {
             cortex_id,
             cursor,
             health: read_health(self.store(), name)?,
+            detail: read_failure(self.store(), name)?,
             ..PeerState::unknown(name.clone(), endpoint, PeerMode::Sync)
         })
     }
@@ -367,12 +368,21 @@ impl State {
         self.put(Family::Cursors, &keys::peer_seen(name), &encode_timestamp(time)).await
     }
 
-    /// Keeps a peer's health, and with a success when it was last reached.
+    /// Keeps a peer's health, with what exactly failed, and with a success when it was last reached.
     ///
     /// # Errors
     /// [`StateError`].
-    pub(crate) async fn set_health(&self, name: &PeerName, health: &PeerHealth) -> Result<(), StateError> {
+    pub(crate) async fn set_health(
+        &self,
+        name: &PeerName,
+        health: &PeerHealth,
+        detail: Option<&str>,
+    ) -> Result<(), StateError> {
         let mut changes = Batch::new();
+        match detail {
+            Some(detail) => changes.put(Family::Cursors, &keys::peer_failure(name), &encode_failure(detail)),
+            None => changes.delete(Family::Cursors, &keys::peer_failure(name)),
+        }
         changes.put(Family::Health, keys::peer(name), &encode_health(health));
         // The wall clock may have been set back.
         let (store, peer) = (Arc::clone(self.log.view().store()), name.clone());
@@ -417,6 +427,7 @@ fn forget(changes: &mut Batch, name: &PeerName) {
     changes.delete(Family::Pins, keys::peer(name));
     changes.delete(Family::Cursors, &keys::peer_cursor(name));
     changes.delete(Family::Cursors, &keys::peer_seen(name));
+    changes.delete(Family::Cursors, &keys::peer_failure(name));
     changes.delete(Family::Health, keys::peer(name));
 }
 
@@ -432,7 +443,7 @@ mod tests {
         let (state, name) = (cortex.state(), PeerName::new("bravo").unwrap());
         for (success, kept) in [(50, 50), (20, 50), (60, 60)] {
             let health = PeerHealth { last_success: Some(Timestamp::from_micros(success)), ..PeerHealth::default() };
-            state.set_health(&name, &health).await.unwrap();
+            state.set_health(&name, &health, None).await.unwrap();
             let seen = state.peer_state(&name, "").unwrap().last_seen;
             assert_eq!(seen, Some(Timestamp::from_micros(kept)));
         }
@@ -440,5 +451,20 @@ mod tests {
         state.reset_peer(&name).await.unwrap();
         assert!(!state.knows(&name).unwrap());
         cortex.stop().await;
+    }
+
+    /// After a restart an operator saw the kind of the failure, and not the reason.
+    #[tokio::test]
+    async fn what_exactly_failed_is_kept_across_restarts_until_it_is_over() {
+        let (store, name) = (Arc::new(MemoryStore::new()), PeerName::new("bravo").unwrap());
+        let health = PeerHealth::default();
+        for (failure, after) in [(Some("it is busy"), Some("it is busy")), (None, None)] {
+            let cortex = Cortex::builder(store.clone()).start().await.unwrap();
+            cortex.state().set_health(&name, &health, failure).await.unwrap();
+            cortex.stop().await;
+            let cortex = Cortex::builder(store.clone()).start().await.unwrap();
+            assert_eq!(cortex.state().peer_state(&name, "").unwrap().detail.as_deref(), after);
+            cortex.stop().await;
+        }
     }
 }

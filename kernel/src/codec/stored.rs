@@ -241,6 +241,15 @@ pub(crate) fn decode_health(bytes: &[u8]) -> Result<PeerHealth, StoredError> {
     })
 }
 
+/// What exactly failed last with a peer.
+pub(crate) fn encode_failure(detail: &str) -> Vec<u8> {
+    write(detail)
+}
+
+pub(crate) fn decode_failure(bytes: &[u8]) -> Result<String, StoredError> {
+    read("failure of a peer", bytes)
+}
+
 pub(crate) fn encode_identity(identity: &LocalIdentity) -> Vec<u8> {
     write((identity.cortex_id.to_bytes(), identity.epoch.get(), identity.name.clone()))
 }

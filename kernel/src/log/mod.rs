@@ -57,6 +57,7 @@ pub use open::{OpenError, missing_of_noted};
 pub use origins::{OriginNote, Reservation};
 pub use outside::{OutsideKey, event_outside, events_beside, keys_outside};
 pub(crate) use peers::Pinned;
+pub(crate) use peers::read_failure;
 pub use peers::{Pin, put_pin, read_cursor, read_health, read_pin, read_pins, read_seen};
 pub use reader::{CursorUnknown, History, LogPage, Mismatch, ReadError, belongs};
 pub use refusing::AppendsRefused;

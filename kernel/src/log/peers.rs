@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use super::view::damaged;
-use crate::codec::{decode_cursor, decode_health, decode_pin, decode_timestamp, encode_pin};
+use crate::codec::{decode_cursor, decode_failure, decode_health, decode_pin, decode_timestamp, encode_pin};
 use crate::cursor::Cursor;
 use crate::health::PeerHealth;
 use crate::ids::{CortexId, PeerName};
@@ -42,6 +42,15 @@ pub fn read_cursor(store: &dyn Store, peer: &PeerName) -> Result<Option<Cursor>,
 pub fn read_seen(store: &dyn Store, peer: &PeerName) -> Result<Option<Timestamp>, StoreError> {
     let bytes = store.get(Family::Cursors, &keys::peer_seen(peer))?;
     bytes.map(|b| decode_timestamp(&b).map_err(|e| damaged(Family::Cursors, &e))).transpose()
+}
+
+/// What exactly failed last with a peer; `None` after a success.
+///
+/// # Errors
+/// [`StoreError`].
+pub(crate) fn read_failure(store: &dyn Store, peer: &PeerName) -> Result<Option<String>, StoreError> {
+    let bytes = store.get(Family::Cursors, &keys::peer_failure(peer))?;
+    bytes.map(|b| decode_failure(&b).map_err(|e| damaged(Family::Cursors, &e))).transpose()
 }
 
 /// Who a peer is pinned to be.

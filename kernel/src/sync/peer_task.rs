@@ -265,7 +265,8 @@ impl PeerTask {
         if self.machine.health().last_success.is_none() {
             return;
         }
-        if let Err(error) = self.state.set_health(&self.peer.name, self.machine.health()).await {
+        let detail = self.status.detail.as_deref();
+        if let Err(error) = self.state.set_health(&self.peer.name, self.machine.health(), detail).await {
             tracing::debug!(peer = %self.peer.name, %error, "a peer's health could not be stored");
         }
     }
@@ -505,7 +506,8 @@ impl PeerTask {
                         News::Recovered | News::None => self.status.detail = None,
                     }
                     self.tell(news, &health);
-                    if let Err(error) = self.state.set_health(&self.peer.name, &health).await {
+                    let detail = self.status.detail.as_deref();
+                    if let Err(error) = self.state.set_health(&self.peer.name, &health, detail).await {
                         tracing::error!(peer = %self.peer.name, %error, "a peer's health could not be stored");
                     }
                 }

@@ -371,10 +371,13 @@ async fn what_broke_is_in_the_peers_state_and_goes_with_the_failure() {
     let state = || bravo.syncer().peers().remove(0);
     until("the lie is named", || state().detail.as_deref() == Some(Rule::OtherSender.as_str())).await;
     assert_eq!(state().health.last_error, Some(ErrorCategory::Protocol));
+    let kept = || bravo.state().peer_state(&peer("alpha").name, "").unwrap().detail;
+    until("it is kept for the next start", || kept().as_deref() == Some(Rule::OtherSender.as_str())).await;
     network.serve("alpha", alpha.service().clone());
     alpha.append(antiphon_kernel::event::Draft::new("test", "x")).await.unwrap();
     until("an event came", || bravo.view().head().seq == Seq::new(1)).await;
     until("all is well", || state().detail.is_none() && state().health.last_error.is_none()).await;
+    until("nothing is kept", || kept().is_none()).await;
     bravo.stop().await;
     alpha.stop().await;
 }
