@@ -107,7 +107,10 @@ impl World {
                 let first = waiting.first().map_or(self.core.position().next(), |event| event.seq);
                 if self.chance.one_in(3) {
                     // Nothing to skip there is an answer, too.
-                    drop(self.core.skip(first, Timestamp::from_micros(2)));
+                    let entry = self.nodes[0].log.view().entry(first).unwrap();
+                    if let Some(at) = entry.and_then(|entry| entry.cursor().unwrap()) {
+                        drop(self.core.skip(&at, Timestamp::from_micros(2)));
+                    }
                 }
             }
             14 => {
