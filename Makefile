@@ -75,7 +75,7 @@ setup-build: ## Install what a build needs (clang, libclang)
 
 demo: setup-build ## Three nodes on this machine converge (INPUT=file.ndjson adds events of your own)
 	@echo 'The first build compiles RocksDB, which takes most of the time: about twenty minutes on two cores.'
-	$(CARGO) run -p antiphon -- demo $(if $(INPUT),--input '$(INPUT)')
+	$(CARGO) run -p antiphon-cli -- demo $(if $(INPUT),--input '$(INPUT)')
 
 # Outside `make criterion`, each bench runs once: enough to see that it still works.
 test: setup ## Run every test, and each bench once; see that the simulator finds what is broken on purpose
@@ -84,7 +84,7 @@ test: setup ## Run every test, and each bench once; see that the simulator finds
 	$(CARGO) test --workspace --features antiphon-kernel/mutants --test mutants
 	$(CARGO) build -q --workspace --bins
 	@docs="$$(mktemp -d)" && cp docs/performance.md "$$docs" \
-	  && '$(TARGET_DIR)/debug/performance' '$(TARGET_DIR)/debug/antiphon' "$$docs" short && rm -r "$$docs"
+	  && '$(TARGET_DIR)/debug/performance' '$(TARGET_DIR)/debug/antiphon-bench' "$$docs" short && rm -r "$$docs"
 	python3 -m unittest discover -q benches/peers
 
 verify: setup check test ## Format, lints, docs, layers, tests: reads only
@@ -93,6 +93,7 @@ check:
 	$(CARGO) fmt --all --check
 	.ci/layers
 	.ci/features
+	.ci/prose
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps
 
@@ -102,7 +103,7 @@ fix: setup ## Format, and apply what clippy can
 
 bench: setup ## Measure the set, and write it into docs/performance.md (some ten minutes; DOCS=folder for another copy of it)
 	$(BENCH_ENV) $(CARGO) build -q --workspace --bins
-	'$(TARGET_DIR)/debug/performance' '$(TARGET_DIR)/debug/antiphon' '$(DOCS)'
+	'$(TARGET_DIR)/debug/performance' '$(TARGET_DIR)/debug/antiphon-bench' '$(DOCS)'
 
 criterion: setup ## Run the criterion benches (BENCH=vclock for one of them)
 	$(BENCH_ENV) $(CARGO) bench --workspace --profile dev --bench '$(BENCH)'
@@ -113,7 +114,7 @@ bench-peers: setup ## Measure NATS JetStream and PostgreSQL beside Antiphon, in 
 	  || { python3 -m venv "$$venv" && "$$venv/bin/pip" install -q -r benches/peers/requirements.txt; } \
 	  || echo 'Without nats-py the comparison with NATS is skipped.'
 	PATH="$(TARGET_DIR)/peers-venv/bin:$$PATH" python3 benches/peers/compare.py \
-	  --antiphon '$(TARGET_DIR)/debug/antiphon' $(PEERS_ARGS)
+	  --antiphon '$(TARGET_DIR)/debug/antiphon-bench' $(PEERS_ARGS)
 
 # Inputs are short and allocations bounded, so a decoder that believes a claim of megabytes is a finding. New inputs go
 # beside the build; the corpora in the repository stay as they are.

@@ -1,7 +1,7 @@
 //! The whole path: a new cortex catches up with one that has written, over memory, HTTPS and QUIC.
 //!
 //! Measured from the start of the new cortex, with its first contact and its handshakes, until all is durable in its store.
-//! Both are in this process, with TLS and a shared key between them. `antiphon bench replicate` does it in two.
+//! Both are in this process, with TLS and a shared key between them. `antiphon-bench replicate` does it in two.
 
 use std::time::{Duration, Instant};
 

@@ -22,7 +22,7 @@ class Antiphon:
 
     def measure(self, events: int, size: int, deadline: Deadline) -> dict[str, Figure]:
         program = find(self.program, "say where by --antiphon")
-        command = [program, "bench", "replicate", "--transport", ",".join(TRANSPORTS)]
+        command = [program, "replicate", "--transport", ",".join(TRANSPORTS)]
         # What it leaves behind where it is ended goes with the directory.
         with directory() as place:
             environment = {**os.environ, "TMPDIR": str(place)}

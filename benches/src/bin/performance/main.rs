@@ -1,4 +1,4 @@
-//! Runs the set of `antiphon bench` and writes what it measured into `docs/performance.md`, between its marks, and the plots
+//! Runs the set of `antiphon-bench` and writes what it measured into `docs/performance.md`, between its marks, and the plots
 //! beside it. `make bench` calls it.
 
 mod page;
@@ -15,7 +15,7 @@ use rows::{Row, bench, number, text};
 /// What went wrong, for people.
 type Fault = Box<dyn std::error::Error>;
 
-const USAGE: &str = "usage: performance ANTIPHON DOCS [short]\n  ANTIPHON  the program to measure, at full optimisation\n  \
+const USAGE: &str = "usage: performance BENCH DOCS [short]\n  BENCH     the program antiphon-bench, at full optimisation\n  \
                      DOCS      the folder with performance.md\n  short     little of everything, to see that it works";
 
 const REPLICATE: &[&str] = &[

@@ -12,8 +12,8 @@ pub(crate) type Row = Map<String, Value>;
 
 /// Runs one bench and takes its rows.
 pub(crate) fn bench(program: &Path, args: &[&str]) -> Result<Vec<Row>, Fault> {
-    eprintln!("antiphon bench {}", args.join(" "));
-    let output = Command::new(program).arg("bench").args(args).arg("--json").output()?;
+    eprintln!("antiphon-bench {}", args.join(" "));
+    let output = Command::new(program).args(args).arg("--json").output()?;
     if !output.status.success() {
         return Err(format!("bench {} failed: {}", args.join(" "), String::from_utf8_lossy(&output.stderr)).into());
     }

@@ -1,0 +1,177 @@
+//! `antiphon-bench replicate`.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use antiphon_kernel::cortex::{Cortex, mint_identity};
+use antiphon_kernel::event::Draft;
+use antiphon_kernel::log::{Context as Seen, EpochEnd, Log, LogOptions};
+use antiphon_kernel::store::Durability;
+use antiphon_kernel::time::Timestamp;
+use antiphon_storage::{Create, RocksStore};
+use anyhow::{Context as _, Result, ensure};
+use serde_json::{Value, json};
+
+use crate::cli::{ReplicateArgs, Scheme};
+use crate::limit;
+use crate::output::{print, rounded};
+use crate::rig::Bench;
+use crate::side::{Side, address};
+
+/// How many events one append has.
+const APPEND: u64 = 4096;
+pub(crate) const SOURCE: &str = "source";
+
+pub(crate) async fn run(args: ReplicateArgs, json: bool) -> Result<()> {
+    let bench = Bench::new(args.dir.as_deref())?;
+    let others = args.cortexes - 1;
+    tokio::task::block_in_place(|| widen(&bench, SOURCE, others))?;
+    fill(&bench, SOURCE, args.events, args.size).await?;
+    let events = args.events + u64::from(others);
+    let durability = if args.relaxed { Durability::Relaxed } else { Durability::Sync };
+    let mut rows = Vec::new();
+    for round in 0..args.rounds {
+        let limit = tokio::task::block_in_place(|| limit::puts(&bench, SOURCE, durability))?.as_secs_f64();
+        for &scheme in &args.transport {
+            let took = replicate(&bench, scheme, events, args.relaxed).await?;
+            rows.push(took.row(&args, scheme, round, args.events as f64 / limit));
+        }
+    }
+    print(
+        &[
+            "transport",
+            "cortexes",
+            "round",
+            "events",
+            "bytes",
+            "events/s",
+            "MB/s",
+            "of RocksDB",
+            "RocksDB events/s",
+            "wire B/event",
+            "serving CPU s",
+            "pulling CPU s",
+            "serving MiB",
+            "pulling MiB",
+        ],
+        &rows,
+        json,
+    )
+}
+
+/// What it took to bring a log from one process to another.
+pub(crate) struct Took {
+    pub(crate) seconds: f64,
+    pub(crate) serving: Value,
+    pub(crate) pulling: Value,
+}
+
+impl Took {
+    fn row(&self, args: &ReplicateArgs, scheme: Scheme, round: u32, limit: f64) -> Vec<Value> {
+        let events = args.events as f64;
+        let rate = events / self.seconds;
+        let of = |side: &Value, what: &str| side[what].as_f64().unwrap_or_default();
+        let mib = |side: &Value| rounded(of(side, "peak_kib") / 1024.0, 0);
+        vec![
+            json!(scheme.as_str()),
+            json!(args.cortexes),
+            json!(round + 1),
+            json!(args.events),
+            json!(args.size),
+            rounded(rate, 0),
+            rounded(rate * f64::from(args.size) / 1e6, 1),
+            rounded(rate / limit, 2),
+            rounded(limit, 0),
+            rounded(of(&self.serving, "wire_bytes") / events, 0),
+            rounded(of(&self.serving, "cpu"), 2),
+            rounded(of(&self.pulling, "cpu"), 2),
+            mib(&self.serving),
+            mib(&self.pulling),
+        ]
+    }
+}
+
+/// A log of so many events, each of as many bytes, no two alike and none that shrinks.
+pub(crate) async fn fill(bench: &Bench, name: &str, events: u64, size: u32) -> Result<()> {
+    let cortex = bench.node(name, vec![], Durability::Relaxed)?.start().await?;
+    append(&cortex, events, size).await?;
+    cortex.stop().await;
+    Ok(())
+}
+
+pub(crate) async fn append(cortex: &Cortex, events: u64, size: u32) -> Result<()> {
+    let mut noise = Noise(0x9e37_79b9_7f4a_7c15);
+    // Large events are appended fewer at a time: what waits for the writer is memory.
+    let together = APPEND.min((32 << 20) / u64::from(size.max(1)) + 1);
+    let mut left = events;
+    while left > 0 {
+        let count = left.min(together);
+        let drafts = (0..count)
+            .map(|n| Draft::new("bench.event", noise.bytes(size as usize)).subject(format!("s/{}", (left - n) % 1000)));
+        cortex.log().append(drafts.collect(), Seen::default()).await?;
+        left -= count;
+    }
+    // Nothing is served before.
+    let visible = cortex.view().visible();
+    cortex.view().watch_durable().wait_for(|head| *head >= visible).await?;
+    Ok(())
+}
+
+/// Begins a log with one event of each of so many origins, each of which has seen all before it: all that is appended then
+/// has a clock of as many entries.
+fn widen(bench: &Bench, name: &str, origins: u16) -> Result<()> {
+    let store = Arc::new(RocksStore::open(bench.path().join(name), Create::IfMissing)?);
+    Log::create(&*store, &mint_identity(name))?;
+    let mut log = Log::open(store, LogOptions::default())?;
+    for _ in 0..origins {
+        let seen = log.view().clock();
+        log.append(&[Draft::new("bench.origin", Vec::new())], &seen, Timestamp::now())?;
+        log.begin_epoch(EpochEnd::Restored, Timestamp::now())?;
+        log.commit(Durability::Relaxed)?;
+        log.sync()?;
+    }
+    Ok(())
+}
+
+/// Xorshift: payloads that no compressor makes smaller, the same in each run.
+struct Noise(u64);
+
+impl Noise {
+    fn bytes(&mut self, size: usize) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(size + 8);
+        while bytes.len() < size {
+            self.0 ^= self.0 << 13;
+            self.0 ^= self.0 >> 7;
+            self.0 ^= self.0 << 17;
+            bytes.extend_from_slice(&self.0.to_le_bytes());
+        }
+        bytes.truncate(size);
+        bytes
+    }
+}
+
+pub(crate) async fn replicate(bench: &Bench, scheme: Scheme, events: u64, relaxed: bool) -> Result<Took> {
+    let (root, key) = (bench.path(), bench.key());
+    let puller = format!("puller-{}", scheme.as_str());
+    let side = |role: &str, name: &str, more: &[&str]| start(root, key, scheme, relaxed, role, name, more);
+    let mut serving = side("serve", SOURCE, &[])?;
+    let from = address(&serving.said().await?)?.to_string();
+    let mut pulling = side("pull", &puller, &["--from", &from, "--events", &events.to_string()])?;
+    let pulled = pulling.said().await?;
+    drop(pulling);
+    let served = serving.end().await?;
+    ensure!(pulled["digest"] == served["digest"], "the two logs are not the same");
+    let seconds = pulled["seconds"].as_f64().context("the pulling side said no time")?;
+    ensure!(seconds > 0.0, "the pulling side took no time");
+    std::fs::remove_dir_all(root.join(puller))?;
+    Ok(Took { seconds, serving: served, pulling: pulled })
+}
+
+fn start(root: &Path, key: &str, scheme: Scheme, relaxed: bool, role: &str, name: &str, more: &[&str]) -> Result<Side> {
+    let mut args = vec!["--role", role, "--scheme", scheme.as_str(), "--name", name];
+    args.extend_from_slice(more);
+    if relaxed {
+        args.push("--relaxed");
+    }
+    Side::start(root, key, &args)
+}

@@ -1,0 +1,246 @@
+//! `antiphon import`: events from a file or a pipe, in batches that never wait long.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use futures_util::FutureExt as _;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::Instant;
+
+use super::{done, warn_of};
+use crate::cli::ImportArgs;
+use crate::input::{self, Events, Found, Source};
+use antiphon_node::admin::Backend;
+use antiphon_node::node::Ask;
+use antiphon_node::progress::Progress;
+use antiphon_node::terminal::complain;
+
+const BATCH_EVENTS: usize = 512;
+const BATCH_BYTES: usize = 4 * 1024 * 1024;
+/// How long an event waits for others to be appended with it.
+const BATCH_WAIT: Duration = Duration::from_millis(100);
+
+/// What an import did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Imported {
+    pub(crate) appended: u64,
+    pub(crate) skipped: u64,
+}
+
+pub(super) async fn run(file: &Path, args: ImportArgs, json: bool) -> Result<()> {
+    let mut backend = Backend::reach_and_warn(file).await?;
+    let bar = ProgressBar::new_spinner();
+    bar.set_style(
+        ProgressStyle::with_template("{spinner} {pos} events, {per_sec}")
+            .unwrap_or_else(|_| ProgressStyle::default_spinner()),
+    );
+    let imported = match input::open(&args.file).await {
+        Ok(source) => all(source, &mut backend, &bar, args.resume, args.lowercase_extensions).await,
+        Err(error) => Err(error),
+    };
+    bar.finish_and_clear();
+    backend.close().await;
+    let Imported { appended, skipped } = imported?;
+    let before = if skipped > 0 { format!("; {skipped} were imported before") } else { String::new() };
+    done(json!({ "imported": appended, "skipped": skipped }), json, &format!("{appended} events imported{before}"))
+}
+
+/// Appends every event. At the first bad one it stops: what came before is kept, and the error says how many.
+pub(crate) async fn all(
+    source: Source,
+    backend: &mut Backend,
+    bar: &ProgressBar,
+    resume: bool,
+    lowercase_extensions: bool,
+) -> Result<Imported> {
+    let mut events = Events::new(source);
+    let mut import = Import {
+        backend,
+        bar,
+        resume,
+        lowercase_extensions,
+        done: Imported { appended: 0, skipped: 0 },
+        key: String::new(),
+        before: None,
+        batch: Batch::default(),
+        hashed: Sha256::new(),
+        due: None,
+    };
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    loop {
+        let due = import.due.unwrap_or_else(Instant::now);
+        let next = tokio::select! {
+            _ = interrupt.recv() => break,
+            _ = terminate.recv() => break,
+            () = tokio::time::sleep_until(due), if import.due.is_some() => {
+                import.flush().await?;
+                continue;
+            }
+            next = events.next() => next,
+        };
+        if !import.take(next).await? {
+            return Ok(import.done);
+        }
+    }
+    // What has arrived is stored, and nothing that is still to come.
+    while let Some(next) = events.next().now_or_never() {
+        if !import.take(next).await? {
+            return Ok(import.done);
+        }
+    }
+    import.flush().await?;
+    bail!(
+        "a signal ended the import after line {}; the {} events that had arrived are kept: continue with --resume",
+        events.line(),
+        import.done.appended
+    )
+}
+
+/// Events that are appended together.
+#[derive(Default)]
+struct Batch {
+    found: Vec<Found>,
+    bytes: usize,
+}
+
+struct Import<'a> {
+    backend: &'a mut Backend,
+    bar: &'a ProgressBar,
+    resume: bool,
+    lowercase_extensions: bool,
+    done: Imported,
+    /// Of this input's progress; empty before its first event.
+    key: String,
+    /// What an earlier import of an input that begins so did.
+    before: Option<Progress>,
+    batch: Batch,
+    /// Of all events before the batch.
+    hashed: Sha256,
+    /// When the batch is appended, full or not.
+    due: Option<Instant>,
+}
+
+/// The texts of events, one after another, each with its length.
+fn hash(into: &mut Sha256, text: &str) {
+    into.update((text.len() as u64).to_be_bytes());
+    into.update(text.as_bytes());
+}
+
+fn hex(hashed: &Sha256) -> String {
+    hashed.clone().finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+}
+
+impl Import<'_> {
+    /// Takes what was read. False at the end, when everything is appended.
+    async fn take(&mut self, next: Result<Option<Found>>) -> Result<bool> {
+        match next {
+            Ok(Some(found)) => self.add(found).await.map(|()| true),
+            Ok(None) => {
+                self.flush().await?;
+                match &self.before {
+                    Some(before) if before.events > self.done.skipped => bail!(
+                        "the input ends after {} events, and {} of an input that begins so were imported: nothing is left",
+                        self.done.skipped,
+                        before.events
+                    ),
+                    _ => Ok(false),
+                }
+            }
+            Err(error) => {
+                self.flush().await?;
+                Err(error.context(format!("the {} events before it are kept", self.done.appended)))
+            }
+        }
+    }
+
+    async fn add(&mut self, found: Found) -> Result<()> {
+        if self.key.is_empty() {
+            self.begin(&found.text).await?;
+        }
+        if let Some(before) = self.before.as_ref().filter(|before| self.done.skipped < before.events) {
+            hash(&mut self.hashed, &found.text);
+            self.done.skipped += 1;
+            if self.done.skipped == before.events && hex(&self.hashed) != before.digest {
+                bail!(
+                    "line {}: the first {} events are not those that were imported; without --resume all of them are",
+                    found.line,
+                    before.events
+                );
+            }
+            return Ok(());
+        }
+        self.batch.bytes += found.text.len();
+        self.batch.found.push(found);
+        let due = *self.due.get_or_insert_with(|| Instant::now() + BATCH_WAIT);
+        if self.batch.found.len() >= BATCH_EVENTS || self.batch.bytes >= BATCH_BYTES || Instant::now() >= due {
+            self.flush().await?;
+        }
+        Ok(())
+    }
+
+    /// Finds out what was imported of an input that begins so.
+    async fn begin(&mut self, first: &str) -> Result<()> {
+        let mut hashed = Sha256::new();
+        hash(&mut hashed, first);
+        self.key = format!("import/{}", hex(&hashed));
+        let kept = self.backend.ask(Ask::ImportProgress { key: self.key.clone() }).await?;
+        let kept = kept.as_str().and_then(|text| serde_json::from_str::<Progress>(text).ok());
+        match kept {
+            Some(kept) if self.resume => self.before = Some(kept),
+            Some(kept) => complain(&format!(
+                "{} events of an input that begins so were imported until {}; --resume leaves them out",
+                kept.events, kept.at
+            )),
+            None => {}
+        }
+        Ok(())
+    }
+
+    async fn flush(&mut self) -> Result<()> {
+        self.due = None;
+        let batch = std::mem::take(&mut self.batch);
+        if batch.found.is_empty() {
+            return Ok(());
+        }
+        let answer = self.append(&batch.found).await?;
+        let Some(at) = answer.get("refused").and_then(Value::as_u64) else { return Ok(()) };
+        // The batch was refused whole: append what came before the bad event, then say which it was.
+        let at = usize::try_from(at)?;
+        if at > 0 {
+            self.append(&batch.found[..at]).await?;
+        }
+        let reason = answer["error"].as_str().unwrap_or("refused");
+        bail!(
+            "line {}: {reason}; the {} events before it are kept, nothing after it was read",
+            batch.found[at].line,
+            self.done.appended
+        )
+    }
+
+    /// Appends events, and with them how far the input was imported.
+    async fn append(&mut self, found: &[Found]) -> Result<Value> {
+        let mut hashed = self.hashed.clone();
+        found.iter().for_each(|found| hash(&mut hashed, &found.text));
+        let events = self.done.skipped + self.done.appended + found.len() as u64;
+        let at = antiphon_kernel::time::Timestamp::now().to_string();
+        let progress = serde_json::to_string(&Progress { events, digest: hex(&hashed), at })?;
+        let ask = Ask::Append {
+            events: found.iter().map(|found| found.text.clone().into()).collect(),
+            lowercase_extensions: self.lowercase_extensions,
+            progress: Some((self.key.clone(), progress)),
+        };
+        let kept = self.done.appended;
+        let answer = self.backend.ask(ask).await.with_context(|| format!("after {kept} events, which are kept"))?;
+        warn_of(&answer);
+        if answer.get("refused").is_none() {
+            self.hashed = hashed;
+            self.done.appended += found.len() as u64;
+            self.bar.set_position(self.done.appended);
+        }
+        Ok(answer)
+    }
+}

@@ -1,0 +1,177 @@
+//! Every error message in the sources stands in `docs/errors.md`, with what to do about it, and nothing else does.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use antiphon_kernel::store::{StoreError, StoreErrorKind};
+
+/// What a message follows, in code.
+const MARKERS: [&str; 10] = [
+    "bail!(",
+    "anyhow!(",
+    ".context(",
+    ".with_context(",
+    "#[error(",
+    "StoreError::new(",
+    "StoreError::corrupt(",
+    "StoreError::unreadable(",
+    "TransportError::new(",
+    "failure(",
+];
+
+/// Where messages come from, and under which heading they stand. The first that fits.
+const SECTIONS: [(&str, &str); 14] = [
+    ("bins/node/src/config.rs", "Configuration, keys, certificates"),
+    ("bins/node/src/keys.rs", "Configuration, keys, certificates"),
+    ("kernel/src/config", "Configuration, keys, certificates"),
+    ("bins/node/src/expiry.rs", "Configuration, keys, certificates"),
+    ("kernel/src/ids", "Configuration, keys, certificates"),
+    ("transports", "Listeners, and what happens between nodes"),
+    ("kernel/src/sync", "Listeners, and what happens between nodes"),
+    ("bins", "Commands"),
+    ("kernel/src/event", "Events and clocks"),
+    ("kernel/src/clock", "Events and clocks"),
+    ("kernel/src/codec", "Records and frames"),
+    ("kernel/src/protocol.rs", "Records and frames"),
+    ("storage/src", "Log and store"),
+    ("kernel/src", "Log and store"),
+];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+fn sources(dir: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(&path, found);
+        } else if path.extension().is_some_and(|end| end == "rs") && path.file_name().is_some_and(|n| n != "tests.rs") {
+            found.push(path);
+        }
+    }
+}
+
+/// The first string in the parentheses that were just opened, its placeholders as `…`.
+fn message(code: &str) -> Option<String> {
+    let (mut depth, mut chars) = (1, code.chars().peekable());
+    for next in chars.by_ref() {
+        match next {
+            '(' => depth += 1,
+            ')' if depth == 1 => return None,
+            ')' => depth -= 1,
+            '"' => break,
+            _ => {}
+        }
+    }
+    let mut text = String::new();
+    loop {
+        match chars.next()? {
+            '"' => break,
+            '\\' => match chars.next()? {
+                'n' => text.push_str("; "),
+                '\n' => while chars.next_if(|next| next.is_whitespace()).is_some() {},
+                other => text.push(other),
+            },
+            '{' if chars.next_if_eq(&'{').is_some() => text.push('{'),
+            '{' => {
+                while chars.next()? != '}' {}
+                text.push('…');
+            }
+            '}' => {
+                let _ = chars.next_if_eq(&'}');
+                text.push('}');
+            }
+            other => text.push(other),
+        }
+    }
+    Some(text.split_whitespace().collect::<Vec<_>>().join(" "))
+}
+
+/// What is said in a source file, leaving out its tests, names of files and fields, and what another error says.
+fn messages(source: &str) -> Vec<String> {
+    let code = source.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+    let found = MARKERS.iter().flat_map(|marker| code.match_indices(marker));
+    let said = found.filter_map(|(at, marker)| message(&code[at + marker.len()..]));
+    said.filter(|text| text.split_whitespace().filter(|word| word.chars().any(char::is_alphabetic)).count() > 1)
+        .collect()
+}
+
+fn in_the_sources() -> BTreeMap<String, &'static str> {
+    // What every failure of a store begins with.
+    let kinds = StoreErrorKind::ALL.map(|kind| (StoreError::new(kind, "…").to_string(), "Log and store"));
+    let mut all = BTreeMap::from(kinds);
+    for dir in ["bins/cli/src", "bins/node/src", "kernel/src", "storage/src", "transports"] {
+        let mut files = Vec::new();
+        sources(&root().join(dir), &mut files);
+        for file in files {
+            let name = file.strip_prefix(root()).unwrap().to_str().unwrap().to_owned();
+            let aside = ["/tests/", "/testing/", "/demo.rs", "/proxy/", "/examples/"];
+            if aside.iter().any(|part| name.contains(part)) {
+                continue;
+            }
+            let (_, section) = SECTIONS.iter().find(|(part, _)| name.starts_with(part)).unwrap();
+            for text in messages(&fs::read_to_string(&file).unwrap()) {
+                all.entry(text).or_insert(*section);
+            }
+        }
+    }
+    all
+}
+
+/// Message and remedy of each row.
+fn rows(document: &str) -> BTreeMap<String, String> {
+    let row = |line: &str| {
+        let (message, remedy) = line.strip_prefix("| ")?.strip_suffix(" |")?.split_once(" | ")?;
+        Some((message.replace("\\|", "|"), remedy.trim().to_owned()))
+    };
+    document.lines().filter_map(row).filter(|(message, _)| message != "message").collect()
+}
+
+const HEAD: &str = "# What an error says, and what to do\n\n\
+    The errors that the program and its libraries spell out, as found in the code; what the system or a library of others says is\n\
+    quoted in them, and what `doctor` and the log say carries its remedy itself. Here `…` stands for what varies: search for the\n\
+    part that does not. What stands in a *peer's* way has its own table, in\n\
+    [operations.md](operations.md#what-stands-in-a-peers-way). Exit codes: 0 done, 1 failed, 2 wrong usage. A test compares this page with the sources.\n";
+
+#[test]
+fn every_error_message_has_a_remedy_in_the_documents() {
+    let (file, sources) = (root().join("docs/errors.md"), in_the_sources());
+    let documented = rows(&fs::read_to_string(&file).unwrap_or_default());
+    if std::env::var_os("ANTIPHON_WRITE_DOCS").is_some() {
+        let mut text = HEAD.to_owned();
+        let mut sections: Vec<_> = SECTIONS.iter().map(|(_, section)| *section).collect();
+        sections.sort_by_key(|section| SECTIONS.iter().position(|(_, one)| one == section));
+        sections.dedup();
+        for section in sections {
+            text.push_str(&format!("\n## {section}\n\n| message | what to do |\n|---|---|\n"));
+            for (message, _) in sources.iter().filter(|(_, one)| **one == section) {
+                let remedy = documented.get(message).map(String::as_str).unwrap_or_default();
+                text.push_str(&format!("| {} | {remedy} |\n", message.replace('|', "\\|")));
+            }
+        }
+        fs::write(&file, text).unwrap();
+    }
+    let documented = rows(&fs::read_to_string(&file).unwrap());
+    let missing: Vec<_> = sources.keys().filter(|text| documented.get(*text).is_none_or(String::is_empty)).collect();
+    assert!(missing.is_empty(), "docs/errors.md lacks (ANTIPHON_WRITE_DOCS=1 adds the rows): {missing:#?}");
+    let stale: Vec<_> = documented.keys().filter(|text| !sources.contains_key(*text)).collect();
+    assert!(stale.is_empty(), "docs/errors.md has what nothing says any more: {stale:#?}");
+}
+
+#[test]
+fn messages_are_found_however_they_are_written() {
+    let code = r#"
+        bail!("no {thing} \
+               here");
+        x.with_context(|| format!("{} is {{odd}}\nhint: y", a.b()))?;
+        #[error("a {0} of {}", self.text(x))]
+        #[error(transparent)]
+        .context("ANTIPHON_SHARED_KEY")
+        anyhow!("{error}")
+        #[cfg(test)]
+mod tests { bail!("not this one") }"#;
+    let code = code.replace("        #[cfg(test)]", "#[cfg(test)]");
+    assert_eq!(messages(&code), ["no … here", "… is {odd}; hint: y", "a … of …"]);
+}

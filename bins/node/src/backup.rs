@@ -1,0 +1,329 @@
+//! Backups of a node's store, and putting one back.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use antiphon_kernel::cursor::Cursor;
+use antiphon_kernel::ids::CortexId;
+use antiphon_kernel::log::{Log, LogOptions, LogView, OpenError, verify};
+use antiphon_kernel::store::{Store as _, StoreErrorKind};
+use antiphon_kernel::time::Timestamp;
+use antiphon_storage::{Create, DirectoryLock, RocksStore, StoredCopy};
+use anyhow::{Context as _, Result, bail};
+use serde::{Deserialize, Serialize};
+
+use crate::links;
+use crate::node::must_be_the_owner;
+
+const MANIFEST: &str = "BACKUP.json";
+/// How the names of what is moved aside go on.
+const BEFORE_RESTORE: &str = "before-restore";
+pub const BEFORE_REPAIR: &str = "damaged";
+/// How those of what is not finished do.
+const RESTORING: &str = ".restoring";
+pub const REPAIRING: &str = ".repairing";
+/// The name of what stands there while one takes the place of the other.
+const REPLACING: &str = ".replacing";
+
+/// What a backup says of itself. It holds no key and no certificate: those are the configuration's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    pub cortex_id: CortexId,
+    pub name: String,
+    pub epoch: String,
+    pub events: u64,
+    /// Over everything held: what `antiphon digest` prints.
+    pub digest: String,
+    pub made_at: String,
+    pub version: String,
+}
+
+/// A name beside `path` for what is not finished yet, or is put aside.
+pub fn beside(path: &Path, suffix: &str) -> Result<PathBuf> {
+    let mut name = path.file_name().with_context(|| format!("{} names no directory", path.display()))?.to_owned();
+    name.push(suffix);
+    Ok(path.with_file_name(name))
+}
+
+/// Puts `ready` in the place of `data`, and what was there aside, under a name that says `why`.
+pub fn replace(data: &Path, ready: &Path, why: &str) -> Result<Option<PathBuf>> {
+    let mut aside = None;
+    let marker = beside(data, REPLACING)?;
+    fs::write(&marker, "").with_context(|| format!("{} could not be written", marker.display()))?;
+    sync_parent(data)?;
+    if data.exists() {
+        let before = beside(data, &format!(".{why}-{}", Timestamp::now().as_micros()))?;
+        let moved = fs::rename(data, &before).inspect_err(|_| {
+            let _ = fs::remove_file(&marker); // all is as it was
+        });
+        moved.with_context(|| format!("{} could not be moved aside", data.display()))?;
+        aside = Some(before);
+    }
+    fs::rename(ready, data)
+        .with_context(|| format!("the data are ready in {}, and could not be given their name", ready.display()))?;
+    fs::remove_file(&marker).with_context(|| format!("{} could not be removed", marker.display()))?;
+    sync_parent(data)?;
+    Ok(aside)
+}
+
+fn parent_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+fn sync_parent(path: &Path) -> Result<()> {
+    let parent = parent_of(path);
+    fs::File::open(parent).and_then(|dir| dir.sync_all()).with_context(|| format!("{}", parent.display()))
+}
+
+/// Looks at every byte of a copy, and at its log as a whole.
+fn verified(dir: &Path) -> Result<LogView> {
+    let store = Arc::new(StoredCopy::open(dir)?);
+    store.check()?;
+    let view = Log::look(store)?;
+    let report = verify(&view)?;
+    if let Some(fault) = report.faults.first() {
+        bail!("{} does not fit together: {fault}", dir.display());
+    }
+    Ok(view)
+}
+
+/// What a replacement that was cut short left beside a data directory that is not there: what was moved aside last. A file beside
+/// it says that it was begun.
+fn cut_short(data: &Path) -> Option<PathBuf> {
+    beside(data, REPLACING).ok().filter(|marker| marker.exists())?;
+    let (name, others) = (data.file_name()?.to_str()?, fs::read_dir(parent_of(data)).ok()?);
+    let since = |path: &Path| -> Option<i64> {
+        let rest = path.file_name()?.to_str()?.strip_prefix(name)?.strip_prefix('.')?;
+        [BEFORE_RESTORE, BEFORE_REPAIR].iter().find_map(|why| rest.strip_prefix(why)?.strip_prefix('-')?.parse().ok())
+    };
+    let aside = others.filter_map(|entry| Some(entry.ok()?.path())).filter_map(|path| Some((since(&path)?, path)));
+    aside.max().map(|(_, path)| path)
+}
+
+/// A new store in its place would be another cortex.
+pub fn must_not_be_cut_short(data: &Path) -> Result<()> {
+    let data = &links::resolved(data)?;
+    let Some(before) = Some(data).filter(|data| !data.exists()).and_then(|data| cut_short(data)) else { return Ok(()) };
+    bail!(
+        "{} is not there, and {} is: a restore or a repair was cut short. `mv` that back to its name, and do it again",
+        data.display(),
+        before.display()
+    )
+}
+
+/// Targets of backups that are being written.
+static BEING_MADE: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+
+struct BeingMade(PathBuf);
+
+impl BeingMade {
+    fn begin(to: &Path) -> Result<Self> {
+        if !BEING_MADE.lock().unwrap_or_else(PoisonError::into_inner).insert(to.to_owned()) {
+            bail!("a backup to {} is being made already; wait for it", to.display());
+        }
+        Ok(Self(to.to_owned()))
+    }
+}
+
+impl Drop for BeingMade {
+    fn drop(&mut self) {
+        BEING_MADE.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.0);
+    }
+}
+
+/// Writes a verified copy of the store to `to`.
+pub fn make(store: &RocksStore, log: &LogView, to: &Path) -> Result<Manifest> {
+    let (cortex, before) = (log.local().cortex_id, log.head().seq.get());
+    let (to, data) = (&links::resolved(to)?, links::resolved(store.path())?);
+    if to.starts_with(&data) {
+        bail!("{} is inside the data directory {}: give another one", to.display(), data.display());
+    }
+    let _alone = BeingMade::begin(to)?;
+    let is_empty = |dir: &Path| fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_none());
+    if to.exists() && !is_empty(to) {
+        bail!("{} exists and is not empty; give a directory that is not there yet", to.display());
+    }
+    let above = parent_of(to);
+    if !above.is_dir() {
+        bail!("{} is no directory: make it first, as the user that the node runs as", above.display());
+    }
+    // Another node may be told to write to the same place by mistake.
+    let unfinished = beside(to, &format!(".{cortex}.unfinished"))?;
+    if unfinished.exists() {
+        // Of a backup that was cut short: nobody else makes such a name.
+        fs::remove_dir_all(&unfinished).with_context(|| format!("{}", unfinished.display()))?;
+    }
+    let made = copy(store, &unfinished).and_then(|made| match made.events {
+        // What a copy fits together by itself says nothing of what it lacks.
+        events if events >= before => Ok(made),
+        events => bail!(
+            "the copy holds {events} events, and this node held {before} before it was made; if a fork was resolved meanwhile, do it \
+             again, and if not, run `antiphon verify`"
+        ),
+    });
+    let made = made.inspect_err(|_| {
+        let _ = fs::remove_dir_all(&unfinished); // the first error is the one to tell
+    })?;
+    fs::rename(&unfinished, to).with_context(|| format!("{} could not be given its name", to.display()))?;
+    sync_parent(to)?;
+    Ok(made)
+}
+
+fn copy(store: &RocksStore, to: &Path) -> Result<Manifest> {
+    store.copy_to(to)?;
+    // Its files may be linked with those of the store. They are never written again by either, and looking does not.
+    let view =
+        verified(to).context("the copy is not whole, so this node's own data may not be: run `antiphon verify`")?;
+    let identity = view.identity(Timestamp::now());
+    let manifest = Manifest {
+        cortex_id: identity.cortex_id,
+        name: identity.name,
+        epoch: identity.epoch.to_string(),
+        events: identity.head.seq.get(),
+        digest: identity.digest.to_string(),
+        made_at: Timestamp::now().to_string(),
+        version: identity.version,
+    };
+    let file = to.join(MANIFEST);
+    fs::write(&file, serde_json::to_vec_pretty(&manifest)?)?;
+    fs::File::open(&file)?.sync_all()?;
+    fs::File::open(to)?.sync_all()?;
+    Ok(manifest)
+}
+
+/// A store that was put back.
+#[derive(Debug, Serialize)]
+pub struct Restored {
+    pub backup: Manifest,
+    /// The epoch that the node goes on under.
+    pub epoch: String,
+    /// The end of the backup: what the data that were there before hold beyond it is read after this.
+    pub cursor: Cursor,
+    /// Where the data lie that were there before, if there were any.
+    pub before: Option<PathBuf>,
+}
+
+/// Puts a backup in the place of the data directory. What was there is moved aside.
+pub fn restore(from: &Path, data: &Path, name: &str) -> Result<Restored> {
+    let (from, data) = (&links::resolved(from)?, &links::resolved(data)?);
+    must_be_the_owner(data)?;
+    if fs::symlink_metadata(from.join(MANIFEST)).is_ok() {
+        links::must_hold_files_alone(from)?;
+    }
+    let manifest = fs::read(from.join(MANIFEST)).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => {
+            anyhow::anyhow!("{} is no backup: there is no {MANIFEST}; `antiphon backup` makes them", from.display())
+        }
+        _ => anyhow::anyhow!("{} could not be read: {error}", from.join(MANIFEST).display()),
+    })?;
+    let backup: Manifest = serde_json::from_slice(&manifest)
+        .with_context(|| format!("{} does not read", from.join(MANIFEST).display()))?;
+    if from.starts_with(data) || data.starts_with(from) {
+        bail!(
+            "{} and the data directory {} are one inside the other: copy the backup elsewhere",
+            from.display(),
+            data.display()
+        );
+    }
+    // Held until the end: no node may start on what is being replaced.
+    let _locked = present(data, &backup, name)?;
+    let unfinished = beside(data, RESTORING)?;
+    if unfinished.exists() {
+        fs::remove_dir_all(&unfinished).with_context(|| format!("{}", unfinished.display()))?;
+    }
+    if let Some(parent) = data.parent() {
+        fs::create_dir_all(parent).with_context(|| format!("{}", parent.display()))?;
+    }
+    let (epoch, cursor) = prepare(from, &unfinished, &backup).inspect_err(|_| {
+        let _ = fs::remove_dir_all(&unfinished); // the first error is the one to tell
+    })?;
+    let before = replace(data, &unfinished, BEFORE_RESTORE)?;
+    Ok(Restored { backup, epoch, cursor, before })
+}
+
+/// What is there must be the same cortex's, and nobody's at present: it stays locked, and is only looked into.
+fn present(data: &Path, backup: &Manifest, name: &str) -> Result<Option<DirectoryLock>> {
+    must_not_be_cut_short(data)?;
+    if !data.exists() {
+        if backup.name != name {
+            bail!(
+                "the backup is of `{}`, and this node is configured as `{name}`: two nodes must not run as one cortex. If it is \
+                 to go on under another name, restore it as `{}`, and change `node.name` then",
+                backup.name,
+                backup.name
+            );
+        }
+        return Ok(None);
+    }
+    let lock = DirectoryLock::take(data).map_err(|error| match error.kind() {
+        StoreErrorKind::InUse => anyhow::anyhow!("{error}; stop the node first"),
+        _ => error.into(),
+    })?;
+    let there = match StoredCopy::open(data) {
+        Ok(store) => match Log::look(Arc::new(store)) {
+            Ok(there) => Some(there),
+            Err(OpenError::NotInitialised) => None,
+            Err(error) => unreadable(&error, data, backup, name)?,
+        },
+        Err(error) if error.kind() == StoreErrorKind::Missing => None,
+        Err(error) => unreadable(&error, data, backup, name)?,
+    };
+    if let Some(there) = there.map(|view| view.local().cortex_id).filter(|there| *there != backup.cortex_id) {
+        bail!(
+            "the backup is of cortex {} ({}), and {} holds cortex {there}; a backup goes back to its own cortex, or to a \
+             directory that holds none",
+            backup.cortex_id,
+            backup.name,
+            data.display()
+        );
+    }
+    Ok(Some(lock))
+}
+
+/// What is restored may be so because this is damaged. It is moved aside, and nothing of it is lost; but whose it was cannot
+/// be compared, and two nodes must not run as one cortex.
+fn unreadable(error: &dyn std::fmt::Display, data: &Path, backup: &Manifest, name: &str) -> Result<Option<LogView>> {
+    if backup.name != name {
+        bail!(
+            "what is in {} cannot be read ({error}), so whose it was is not known; the backup is of `{}`, and this node is \
+             configured as `{name}`. If it is the right one all the same, move that directory away first",
+            data.display(),
+            backup.name
+        );
+    }
+    eprintln!("what is there cannot be read ({error}), so whose it was is not checked");
+    Ok(None)
+}
+
+/// Copies, checks, and begins the new epoch.
+fn prepare(from: &Path, to: &Path, backup: &Manifest) -> Result<(String, Cursor)> {
+    copy_files(from, to)?;
+    let view = verified(to)?;
+    let found = view.identity(Timestamp::now());
+    if found.cortex_id != backup.cortex_id || found.digest.to_string() != backup.digest {
+        bail!("{}: {MANIFEST} is of another store than the one beside it", from.display());
+    }
+    drop(view);
+    fs::remove_file(to.join(MANIFEST))?;
+    let store = Arc::new(RocksStore::open(to, Create::Never)?);
+    let log = Log::open(store, LogOptions { restored: true, ..LogOptions::default() })?;
+    Ok((log.view().local().epoch.to_string(), found.head))
+}
+
+fn copy_files(from: &Path, to: &Path) -> Result<()> {
+    fs::DirBuilder::new().mode(0o700).create(to).with_context(|| format!("{}", to.display()))?;
+    for entry in fs::read_dir(from).with_context(|| format!("{}", from.display()))? {
+        let path = entry?.path();
+        let target = to.join(path.file_name().unwrap_or_default());
+        if path.is_dir() {
+            copy_files(&path, &target)?;
+        } else {
+            fs::copy(&path, &target).with_context(|| format!("{}", path.display()))?;
+            fs::File::open(&target)?.sync_all()?;
+        }
+    }
+    fs::File::open(to)?.sync_all().with_context(|| format!("{}", to.display()))
+}

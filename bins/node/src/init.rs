@@ -1,0 +1,29 @@
+//! A new node: its key, identity and store.
+
+use std::path::Path;
+
+use antiphon_kernel::cortex::mint_identity;
+use antiphon_kernel::log::{LocalIdentity, Log};
+use antiphon_storage::{Create, RocksStore};
+use anyhow::Result;
+
+use crate::config::NodeConfig;
+use crate::keys::new_key;
+use crate::{backup, dev_certs};
+
+/// Makes the key of a new federation. A key that is there stays: it may be the other nodes'.
+pub fn make_key(file: &Path) -> Result<()> {
+    if file.exists() {
+        return Ok(());
+    }
+    dev_certs::put(file, &(new_key()? + "\n"), 0o600)
+}
+
+/// A store with a new identity, where the configuration wants it.
+pub fn make_store(config: &NodeConfig) -> Result<LocalIdentity> {
+    backup::must_not_be_cut_short(&config.data_dir())?;
+    let identity = mint_identity(config.node.name.as_str());
+    let store = RocksStore::open(config.data_dir(), Create::IfMissing)?;
+    Log::create(&store, &identity)?;
+    Ok(identity)
+}

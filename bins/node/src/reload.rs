@@ -1,0 +1,169 @@
+//! Taking up a changed configuration while the node runs: read, check, compare, apply. Until all of it is known to be good,
+//! all stays as it is.
+
+use std::sync::Arc;
+
+use antiphon_kernel::budget::Budget;
+use antiphon_kernel::config::{Config, PeerMode, SharedKey};
+use anyhow::{Result, bail};
+use serde_json::{Value, json};
+
+use crate::config::NodeConfig;
+use crate::error_text::told;
+use crate::node::{Node, apply_overrides};
+
+/// Reads the configuration again and takes it up; says what changed.
+///
+/// # Errors
+/// Whatever is wrong with it; nothing changed then.
+pub async fn reload(node: &Arc<Node>) -> Result<Value> {
+    let _alone = node.changing().await;
+    let result = try_reload(node).await;
+    node.note_reload(result.as_ref().err().map(told));
+    match &result {
+        Ok(changes) => tracing::info!(%changes, "the configuration was taken up"),
+        Err(error) => tracing::error!("the configuration was not taken up, and nothing changed: {}", told(error)),
+    }
+    result
+}
+
+async fn try_reload(node: &Arc<Node>) -> Result<Value> {
+    if !node.is_serving() {
+        bail!("no node serves this store: it reads its configuration when it starts");
+    }
+    let old = node.config();
+    let before = Arc::clone(&old);
+    let read = node.reading(move |node| {
+        let new = NodeConfig::load(&before.file)?;
+        let keys = new.shared_keys()?;
+        check(&before, &new, &keys)?;
+        let written = new.kernel(keys.first().cloned().unwrap_or_default());
+        let mut kernel = written.clone();
+        let spent = apply_overrides(&**node.store(), &mut kernel)?;
+        Ok((new, keys, written, kernel, spent))
+    });
+    let (new, keys, written, kernel, spent) = read.await?;
+    let key_changes = key_changes(node, &keys);
+    let overridden = overridden(&written, &kernel);
+    // A file that only comes or goes with its peer changes nothing for the others.
+    let anew = |(file, digest)| new.authorities.get(file).is_some_and(|now| now != digest);
+    let trust_changes = old.authorities.iter().any(anew);
+    let accepted_changes = !node.cortex().service().accepts_just(&keys);
+    let planned = node.cortex().syncer().can_take_up(&kernel).await?;
+    // The last thing that can fail: from here on all of it is taken up.
+    let new_certificate = node.reading(Node::refresh_certificates).await?;
+    node.transports().set_shared_key(&kernel.shared_key);
+    // What was opened under a key or an authority that is not valid any more is opened anew.
+    let mut troubles = Vec::new();
+    let changes = node.cortex().reload(kernel, &keys, key_changes || trust_changes).await.unwrap_or_else(|error| {
+        troubles.push(format!("taken up, but not every peer is pulled: {error}"));
+        planned
+    });
+    let memory = new.memory_budget();
+    let memory_changes = (memory != old.memory_budget()).then_some(memory >> 20);
+    Budget::default().set_limit(memory);
+    node.set_config(new);
+    if let Err(error) = node.forget_overrides(&spent).await {
+        // They say what the file says, so nothing differs for it; the next reload tries again.
+        troubles.push(format!(
+            "taken up; what commands said and the file says by now could not be forgotten: {}",
+            told(&error)
+        ));
+    }
+    if keys_come_from_elsewhere(&node.config()) {
+        troubles.push("federation.key_file is not read: ANTIPHON_SHARED_KEY goes before it".to_owned());
+    }
+    let certificate_trouble = node.reading(|node| Ok(node.certificate_trouble())).await.unwrap_or_default();
+    troubles.iter().chain(&certificate_trouble).for_each(|trouble| tracing::warn!("{trouble}"));
+    let names = |peers: &[antiphon_kernel::config::PeerConfig]| {
+        peers.iter().map(|peer| peer.name.to_string()).collect::<Vec<_>>()
+    };
+    Ok(json!({
+        "added": names(&changes.added),
+        "removed": changes.removed,
+        "moved": names(&changes.moved),
+        "modes": changes.modes.iter().map(|(name, mode)| json!({ "peer": name, "mode": mode })).collect::<Vec<_>>(),
+        "interval_seconds": changes.interval.map(|interval| interval.as_secs_f64()),
+        "mode": changes.mode,
+        "min_free_mib": changes.min_free.map(|bytes| bytes >> 20),
+        "memory_budget_mib": memory_changes,
+        "key_changed": key_changes,
+        "accepted_keys_changed": accepted_changes,
+        "authorities_changed": trust_changes,
+        "certificate_changed": new_certificate,
+        "certificate_until": crate::status::certificate_until(node),
+        "certificate_trouble": certificate_trouble,
+        "troubles": troubles,
+        "keys": keys.len(),
+        "overridden": overridden,
+    }))
+}
+
+/// Whether a key file is named that is not looked at.
+pub fn keys_come_from_elsewhere(config: &NodeConfig) -> bool {
+    config.federation.key_file.is_some() && config.keys_from() == Some("environment")
+}
+
+/// Whether the key that is presented changed, so that what is open must be opened anew.
+fn key_changes(node: &Node, keys: &[SharedKey]) -> bool {
+    let presented = keys.first().cloned().unwrap_or_default();
+    node.transports().shared_key() != presented
+}
+
+/// What cannot change while the node runs, and what cannot be used.
+fn check(old: &NodeConfig, new: &NodeConfig, keys: &[SharedKey]) -> Result<()> {
+    let fixed = fixed(old, new);
+    if !fixed.is_empty() {
+        bail!(
+            "{}: {} cannot change while the node runs; put back what stood there, or restart the node",
+            new.file.display(),
+            fixed.join(", ")
+        );
+    }
+    new.check(keys)
+}
+
+/// Which settings differ that are read at the start alone. Pure.
+fn fixed(old: &NodeConfig, new: &NodeConfig) -> Vec<&'static str> {
+    let tls = |config: &NodeConfig| config.listen.tls.as_ref().map(|tls| (tls.cert.clone(), tls.key.clone()));
+    let all = [
+        ("node.name", old.node.name != new.node.name),
+        ("node.data_dir", old.node.data_dir != new.node.data_dir),
+        ("node.max_append_bytes", old.node.max_append_bytes != new.node.max_append_bytes),
+        ("node.durability", old.node.durability != new.node.durability),
+        ("node.replay_failure", old.node.replay_failure != new.node.replay_failure),
+        ("listen.https", old.listen.https != new.listen.https),
+        ("listen.quic", old.listen.quic != new.listen.quic),
+        ("listen.metrics", old.listen.metrics != new.listen.metrics),
+        ("listen.status_page", old.listen.status_page != new.listen.status_page),
+        ("listen.tls", tls(old) != tls(new)),
+        ("listen.allow_open", old.listen.allow_open != new.listen.allow_open),
+        (
+            "federation.allow_plaintext_loopback",
+            old.federation.allow_plaintext_loopback != new.federation.allow_plaintext_loopback,
+        ),
+    ];
+    all.into_iter().filter_map(|(name, differs)| differs.then_some(name)).collect()
+}
+
+/// Where what a command said goes before the file.
+fn overridden(written: &Config, used: &Config) -> Vec<String> {
+    let mut found = Vec::new();
+    if written.mode != used.mode {
+        let (used, written) = (used.mode, written.mode);
+        found.push(format!(
+            "mode is {used}, since `antiphon set-mode` said so, until it says {written} as the file does"
+        ));
+    }
+    for (written, used) in written.peers.iter().zip(&used.peers) {
+        if written.mode != used.mode {
+            let (name, mode) = (&used.name, used.mode);
+            let (said, back) = match mode {
+                PeerMode::Paused => ("pause-peer", "resume-peer"),
+                PeerMode::Sync => ("resume-peer", "pause-peer"),
+            };
+            found.push(format!("{name} is {mode}, since `antiphon {said}` said so, until `antiphon {back} {name}`"));
+        }
+    }
+    found
+}

@@ -1,0 +1,110 @@
+//! Repairing a damaged store: a new one takes over what is whole, and the old one is kept.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use antiphon_kernel::log::{Log, OpenError, missing_of_noted, salvage, verify};
+use antiphon_kernel::store::{Store as _, StoreError, StoreErrorKind};
+use antiphon_kernel::time::Timestamp;
+use antiphon_storage::{Create, DirectoryLock, RocksStore, StoredCopy};
+use anyhow::{Context as _, Result};
+use serde::Serialize;
+
+use crate::backup::{BEFORE_REPAIR, REPAIRING, beside, replace};
+use crate::links;
+use crate::node::must_be_the_owner;
+
+/// What a repair did.
+#[derive(Debug, Serialize)]
+pub struct Repaired {
+    /// What was wrong; nothing else was done if nothing was.
+    pub fault: Option<String>,
+    pub kept: u64,
+    /// Whole events behind a hole, which join the log once the hole is filled.
+    pub waiting: u64,
+    /// Origin, first and last counter of what is to come from peers.
+    pub lost: Vec<(String, u64, u64)>,
+    /// How many places at the log's end were noted as durable and are gone, whosever events they held; null where that is
+    /// not known.
+    pub lost_at_end: Option<u64>,
+    pub notes: Vec<String>,
+    /// Where the damaged data lie.
+    pub before: Option<PathBuf>,
+}
+
+/// What is wrong with a store that no process runs on. Fails if a newer version wrote to it: a repair by this one would leave
+/// out what is whole.
+fn fault(store: &Arc<StoredCopy>) -> Result<Option<String>, StoreError> {
+    if let Err(error) = store.check() {
+        return Ok(Some(error.to_string()));
+    }
+    match Log::look(store.clone()).and_then(|view| Ok(verify(&view)?)) {
+        Ok(report) => Ok(report.faults.into_iter().next()),
+        Err(OpenError::Store(error)) if error.kind() == StoreErrorKind::NewerFormat => Err(error),
+        Err(error) => Ok(Some(error.to_string())),
+    }
+}
+
+pub fn repair(data: &Path) -> Result<Repaired> {
+    let data = &links::resolved(data)?;
+    must_be_the_owner(data)?;
+    let _locked = DirectoryLock::take(data).map_err(|error| match error.kind() {
+        StoreErrorKind::InUse => anyhow::anyhow!("{error}; stop the node first"),
+        _ => error.into(),
+    })?;
+    let advice = "it cannot even be looked into; restore a backup, or move this directory away, make a new node in its place with \
+                  `antiphon init`, and let it pull everything from its peers";
+    // What the store advises is what is being done.
+    let hopeless = |error: StoreError| {
+        let error = error.to_string();
+        let why = error.split("; nothing was repaired").next().unwrap_or_default().to_owned();
+        anyhow::anyhow!("{why}; {advice}")
+    };
+    let nothing = Repaired {
+        fault: None,
+        kept: 0,
+        waiting: 0,
+        lost: Vec::new(),
+        lost_at_end: Some(0),
+        notes: Vec::new(),
+        before: None,
+    };
+    let (store, fault) = match StoredCopy::open(data) {
+        Ok(store) => {
+            let store = Arc::new(store);
+            let Some(fault) = fault(&store)? else { return Ok(nothing) };
+            (store, fault)
+        }
+        // What stands before the damage in the write-ahead log is whole.
+        Err(error) if error.kind() == StoreErrorKind::Corrupt => {
+            (Arc::new(StoredCopy::up_to_damage(data).map_err(hopeless)?), error.to_string())
+        }
+        Err(error) => return Err(hopeless(error)),
+    };
+    let unfinished = beside(data, REPAIRING)?;
+    if unfinished.exists() {
+        fs::remove_dir_all(&unfinished).with_context(|| format!("{}", unfinished.display()))?;
+    }
+    let new = Arc::new(RocksStore::open(&unfinished, Create::IfMissing)?);
+    let salvaged = salvage(&*store, new, Timestamp::now()).inspect_err(|_| {
+        let _ = fs::remove_dir_all(&unfinished); // the first error is the one to tell
+    });
+    let salvaged = match salvaged {
+        Err(OpenError::Store(error)) if error.kind() == StoreErrorKind::NewerFormat => return Err(error.into()),
+        salvaged => salvaged.context(advice)?,
+    };
+    let lost_at_end = store.noted().and_then(|noted| missing_of_noted(&*store, &noted).ok().flatten());
+    drop(store);
+    let before = replace(data, &unfinished, BEFORE_REPAIR)?;
+    let lost = salvaged.lost.into_iter().map(|(origin, first, last)| (origin.to_string(), first, last)).collect();
+    Ok(Repaired {
+        fault: Some(fault),
+        kept: salvaged.kept,
+        waiting: salvaged.waiting,
+        lost,
+        lost_at_end,
+        notes: salvaged.notes,
+        before,
+    })
+}

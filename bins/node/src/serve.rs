@@ -1,0 +1,79 @@
+//! A node that serves: signals, servers, monitor, admin socket, systemd.
+
+use std::sync::Arc;
+
+use anyhow::Result;
+use sd_notify::NotifyState;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::config::NodeConfig;
+use crate::monitor::{self, Monitor};
+use crate::node::Node;
+use crate::status_text::other_name;
+use crate::systemd::tell_systemd;
+use crate::{admin, exposed, reload};
+
+/// What an operator should know before anything goes wrong.
+fn warn_of(config: &NodeConfig, node: &Node) {
+    for warning in exposed::warnings(config) {
+        tracing::warn!("{warning}");
+    }
+    let name = node.cortex().view().local().name;
+    if name != config.node.name.as_str() {
+        tracing::warn!("{}", other_name(&name, config.node.name.as_str()));
+    }
+}
+
+/// Runs a node until SIGINT or SIGTERM. SIGHUP reloads its configuration.
+///
+/// # Errors
+/// The configuration cannot be used, the store does not open, or an address cannot be listened on.
+pub async fn serve(config: NodeConfig) -> Result<()> {
+    // What this node makes is its owner's alone: the data, the socket, what a backup writes.
+    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
+    // Asked for before anything is open, so that a signal during start is a graceful stop as well.
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let mut hangup = signal(SignalKind::hangup())?;
+    let socket = config.socket();
+    // As `config check` and a reload would: what those refuse must not be found by a peer that never answers.
+    config.check(&config.shared_keys()?)?;
+    // Without a listener nobody would take what was counted away again, and it would pile up.
+    let counted = config.listen.metrics.map(|_| monitor::count()).transpose()?;
+    let node = admin::open_to_serve(config).await?;
+    warn_of(&node.config(), &node);
+    let monitor = async {
+        node.listen().await?;
+        Monitor::start(&node, counted).await
+    };
+    let monitor = match monitor.await {
+        Ok(monitor) => monitor,
+        Err(error) => {
+            node.stop().await;
+            return Err(error);
+        }
+    };
+    let commands = admin::listen(&socket, &node)?;
+    tell_systemd(NotifyState::Ready);
+    loop {
+        tokio::select! {
+            _ = interrupt.recv() => break,
+            _ = terminate.recv() => break,
+            // It says in the log how that went. A stop does not wait for it.
+            _ = hangup.recv() => {
+                let node = Arc::clone(&node);
+                tokio::spawn(async move { drop(reload::reload(&node).await) });
+            }
+        }
+    }
+    tracing::info!("stopping");
+    tell_systemd(NotifyState::Stopping);
+    drop(commands);
+    if let Some(monitor) = monitor {
+        monitor.shutdown().await;
+    }
+    node.stop().await;
+    // Left behind it would only cost the next command one failed connection.
+    let _ = std::fs::remove_file(&socket);
+    tracing::info!("stopped");
+    Ok(())
+}

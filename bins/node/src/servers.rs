@@ -1,0 +1,98 @@
+//! The servers of a node: one service behind each transport that is configured.
+
+use antiphon_https::{HttpsServer, ServerOptions};
+use antiphon_kernel::service::Service;
+use antiphon_quic::{QuicServer, QuicServerOptions};
+use anyhow::{Context as _, Result};
+
+use crate::config::NodeConfig;
+use crate::expiry;
+
+#[derive(Default)]
+pub struct Servers {
+    https: Option<HttpsServer>,
+    quic: Option<QuicServer>,
+}
+
+impl Servers {
+    pub async fn start(config: &NodeConfig, service: &Service) -> Result<Self> {
+        let keys = config.shared_keys()?;
+        config.check_listeners(&keys)?;
+        let shared_key = keys.into_iter().next().unwrap_or_default();
+        let keyed = !shared_key.is_open();
+        let allow_open = config.listen.allow_open;
+        let tls = config.tls_files();
+        // It serves all the same, as one whose certificate ends while it runs does: it still pulls.
+        if let Some(trouble) = tls.as_ref().and_then(|files| match expiry::of(&files.cert, jiff::Timestamp::now()) {
+            Ok((_, soon)) => soon,
+            Err(error) => Some(error.to_string()),
+        }) {
+            tracing::warn!("{trouble}");
+        }
+        let mut servers = Self::default();
+        if let Some(addr) = config.listen.quic {
+            let tls = tls.clone().context("listen.quic needs listen.tls")?;
+            let limits = antiphon_quic::Limits::default();
+            let options = QuicServerOptions { addr, tls, shared_key, allow_open, limits };
+            servers.quic = Some(QuicServer::start(options, service.clone()).await.context("listen.quic")?);
+        }
+        if let Some(addr) = config.listen.https {
+            let limits = antiphon_https::Limits::default();
+            let options = ServerOptions { addr, tls, keyed, allow_open, limits };
+            servers.https = Some(HttpsServer::start(options, service.clone()).await.context("listen.https")?);
+        }
+        Ok(servers)
+    }
+
+    /// Whether any is there.
+    pub const fn any(&self) -> bool {
+        self.https.is_some() || self.quic.is_some()
+    }
+
+    /// How much each put on the wire so far.
+    pub fn wire_sent(&self) -> Vec<(&'static str, u64)> {
+        let https = self.https.as_ref().map(|server| ("https", server.sent_bytes().get()));
+        let quic = self.quic.as_ref().map(|server| ("quic", server.sent_bytes().get()));
+        https.into_iter().chain(quic).collect()
+    }
+
+    /// The certificate that they show, in DER form.
+    pub fn certificate(&self) -> Option<Vec<u8>> {
+        let quic = self.quic.as_ref().map(QuicServer::certificate);
+        quic.or_else(|| self.https.as_ref().and_then(HttpsServer::certificate))
+    }
+
+    /// Takes up certificates that changed, and says whether any did; this reads files.
+    pub fn refresh_certificates(&self) -> Result<bool> {
+        let https = self.https.as_ref().map_or(Ok(false), HttpsServer::refresh_certificate)?;
+        Ok(self.quic.as_ref().map_or(Ok(false), QuicServer::refresh_certificate)? || https)
+    }
+
+    /// Says in the log where the node can be reached.
+    pub fn tell(&self) {
+        if let Some(server) = &self.https {
+            tracing::info!(address = %server.local_addr(), "serving over HTTPS");
+        }
+        if let Some(server) = &self.quic {
+            tracing::info!(address = %server.local_addr(), "serving over QUIC");
+        }
+        if self.https.is_none() && self.quic.is_none() {
+            tracing::info!("serving no peers: neither listen.https nor listen.quic is set");
+        }
+    }
+
+    /// Stops all in order, side by side: parked polls are answered, answers on their way get their time.
+    pub async fn shutdown(self) {
+        let https = async {
+            if let Some(server) = self.https {
+                server.shutdown().await;
+            }
+        };
+        let quic = async {
+            if let Some(server) = self.quic {
+                server.shutdown().await;
+            }
+        };
+        tokio::join!(https, quic);
+    }
+}

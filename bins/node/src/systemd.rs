@@ -1,0 +1,30 @@
+//! What systemd is told of a node's state.
+
+use sd_notify::NotifyState;
+
+/// Sends a state to systemd, where it waits for one.
+pub fn tell_systemd(state: NotifyState<'_>) {
+    let socket = std::env::var_os("NOTIFY_SOCKET").unwrap_or_default();
+    let sent = match socket.as_encoded_bytes().strip_prefix(b"@") {
+        // systemd in containers and some supervisors give an abstract socket, which the crate takes for a path.
+        Some(name) => notify_abstract(name, &state),
+        None => sd_notify::notify(&[state]),
+    };
+    if let Err(error) = sent {
+        tracing::debug!(%error, "systemd was not told");
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn notify_abstract(name: &[u8], state: &NotifyState<'_>) -> std::io::Result<()> {
+    use std::os::linux::net::SocketAddrExt as _;
+    let address = std::os::unix::net::SocketAddr::from_abstract_name(name)?;
+    let socket = std::os::unix::net::UnixDatagram::unbound()?;
+    socket.connect_addr(&address)?;
+    socket.send(format!("{state}\n").as_bytes()).map(|_| ())
+}
+
+#[cfg(not(target_os = "linux"))]
+fn notify_abstract(_: &[u8], _: &NotifyState<'_>) -> std::io::Result<()> {
+    Err(std::io::Error::from(std::io::ErrorKind::Unsupported))
+}
