@@ -14,7 +14,7 @@ use antiphon_kernel::budget::Account;
 use antiphon_kernel::clock::VClock;
 use antiphon_kernel::config::{FederationMode, SharedKey};
 use antiphon_kernel::cursor::Seq;
-use antiphon_kernel::event::{CloudEventText, Draft, EventBytes, InvalidEvent, MAX_EVENT_BYTES, from_cloud_event};
+use antiphon_kernel::event::{CloudEventText, Draft, EventBytes, MAX_EVENT_BYTES, from_cloud_event};
 use antiphon_kernel::ids::{CortexId, Epoch};
 use antiphon_kernel::log::{Bounded, LocalIdentity, Log, LogEntry, LogOptions, event_outside, keys_outside};
 use antiphon_kernel::replay::latest::{self, LatestBySubject};
@@ -75,7 +75,7 @@ fn command(
     runtime: &Runtime,
     service: &Service,
     read: impl Fn(usize) -> Result<Option<Bounded<LogEntry>>, StoreError> + Clone + Send + 'static,
-    make: impl FnOnce(&LogEntry) -> Result<CloudEventText<EventBytes>, InvalidEvent> + Clone + Send + 'static,
+    make: impl FnOnce(&LogEntry) -> Result<CloudEventText<EventBytes>, StoreError> + Clone + Send + 'static,
 ) -> (usize, usize) {
     let read = move |bytes| Ok::<_, PageError>(read(bytes)?.unwrap());
     let text = async { service.text(&Account::Commands, read, move |entry| Ok(make(entry).unwrap())).await };

@@ -6,12 +6,12 @@ use std::path::Path;
 use crate::config::NodeConfig;
 
 /// Whether others than its owner may read a file, or look into a directory.
-pub fn is_open_to_others(path: &Path) -> bool {
+pub(crate) fn is_open_to_others(path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(|meta| meta.mode() & 0o077 != 0)
 }
 
 /// The data directory and the keys of a configuration that others can read, each with what closes it.
-pub fn warnings(config: &NodeConfig) -> Vec<String> {
+pub(crate) fn warnings(config: &NodeConfig) -> Vec<String> {
     let key = config.federation.key_file.as_ref().map(|file| config.path(file));
     let tls = config.tls_files().map(|files| files.key);
     let dir = [(config.data_dir(), 700)].into_iter();

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, bail};
 const MOST: usize = 40;
 
 /// Where a path leads, with all links resolved. The last parts need not be there.
-pub fn resolved(path: &Path) -> Result<PathBuf> {
+pub(crate) fn resolved(path: &Path) -> Result<PathBuf> {
     let absolute = std::path::absolute(path)?;
     // Without a slash at the end, which would follow the link unseen.
     let mut at: PathBuf = absolute.components().collect();
@@ -33,7 +33,7 @@ fn without_links_above(path: &Path) -> PathBuf {
 ///
 /// # Errors
 /// The link, or the special file.
-pub fn must_hold_files_alone(dir: &Path) -> Result<()> {
+pub(crate) fn must_hold_files_alone(dir: &Path) -> Result<()> {
     for entry in fs::read_dir(dir).with_context(|| format!("{}", dir.display()))? {
         let path = entry?.path();
         let kind = fs::symlink_metadata(&path).with_context(|| format!("{}", path.display()))?.file_type();

@@ -9,13 +9,13 @@ use crate::config::NodeConfig;
 use crate::expiry;
 
 #[derive(Default)]
-pub struct Servers {
+pub(crate) struct Servers {
     https: Option<HttpsServer>,
     quic: Option<QuicServer>,
 }
 
 impl Servers {
-    pub async fn start(config: &NodeConfig, service: &Service) -> Result<Self> {
+    pub(crate) async fn start(config: &NodeConfig, service: &Service) -> Result<Self> {
         let keys = config.shared_keys()?;
         config.check_listeners(&keys)?;
         let shared_key = keys.into_iter().next().unwrap_or_default();
@@ -45,31 +45,31 @@ impl Servers {
     }
 
     /// Whether any is there.
-    pub const fn any(&self) -> bool {
+    pub(crate) const fn any(&self) -> bool {
         self.https.is_some() || self.quic.is_some()
     }
 
     /// How much each put on the wire so far.
-    pub fn wire_sent(&self) -> Vec<(&'static str, u64)> {
+    pub(crate) fn wire_sent(&self) -> Vec<(&'static str, u64)> {
         let https = self.https.as_ref().map(|server| ("https", server.sent_bytes().get()));
         let quic = self.quic.as_ref().map(|server| ("quic", server.sent_bytes().get()));
         https.into_iter().chain(quic).collect()
     }
 
     /// The certificate that they show, in DER form.
-    pub fn certificate(&self) -> Option<Vec<u8>> {
+    pub(crate) fn certificate(&self) -> Option<Vec<u8>> {
         let quic = self.quic.as_ref().map(QuicServer::certificate);
         quic.or_else(|| self.https.as_ref().and_then(HttpsServer::certificate))
     }
 
     /// Takes up certificates that changed, and says whether any did; this reads files.
-    pub fn refresh_certificates(&self) -> Result<bool> {
+    pub(crate) fn refresh_certificates(&self) -> Result<bool> {
         let https = self.https.as_ref().map_or(Ok(false), HttpsServer::refresh_certificate)?;
         Ok(self.quic.as_ref().map_or(Ok(false), QuicServer::refresh_certificate)? || https)
     }
 
     /// Says in the log where the node can be reached.
-    pub fn tell(&self) {
+    pub(crate) fn tell(&self) {
         if let Some(server) = &self.https {
             tracing::info!(address = %server.local_addr(), "serving over HTTPS");
         }
@@ -82,7 +82,7 @@ impl Servers {
     }
 
     /// Stops all in order, side by side: parked polls are answered, answers on their way get their time.
-    pub async fn shutdown(self) {
+    pub(crate) async fn shutdown(self) {
         let https = async {
             if let Some(server) = self.https {
                 server.shutdown().await;

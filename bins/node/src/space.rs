@@ -14,14 +14,14 @@ const WARN_AT: u64 = 2;
 
 /// What one peer brought, or what was appended here.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Brought {
-    pub origins: u64,
-    pub events: u64,
-    pub bytes: u64,
+pub(crate) struct Brought {
+    pub(crate) origins: u64,
+    pub(crate) events: u64,
+    pub(crate) bytes: u64,
 }
 
 /// By the peer that brought it, what the log holds; `None` is what was appended here, or came before that was noted.
-pub fn by_peer(origins: &BTreeMap<Origin, OriginNote>) -> BTreeMap<Option<PeerName>, Brought> {
+pub(crate) fn by_peer(origins: &BTreeMap<Origin, OriginNote>) -> BTreeMap<Option<PeerName>, Brought> {
     let mut found = BTreeMap::<_, Brought>::new();
     for note in origins.values() {
         let brought = found.entry(note.brought_by.clone()).or_default();
@@ -33,7 +33,7 @@ pub fn by_peer(origins: &BTreeMap<Origin, OriginNote>) -> BTreeMap<Option<PeerNa
 }
 
 /// The origins that take the most space, largest first.
-pub fn largest(origins: &BTreeMap<Origin, OriginNote>, count: usize) -> Vec<(Origin, &OriginNote)> {
+pub(crate) fn largest(origins: &BTreeMap<Origin, OriginNote>, count: usize) -> Vec<(Origin, &OriginNote)> {
     let mut all: Vec<_> = origins.iter().map(|(origin, note)| (*origin, note)).collect();
     all.sort_by_key(|(origin, note)| (Reverse(note.bytes), *origin));
     all.truncate(count);
@@ -41,7 +41,7 @@ pub fn largest(origins: &BTreeMap<Origin, OriginNote>, count: usize) -> Vec<(Ori
 }
 
 /// For `status`: who brought how much, and the largest origins.
-pub fn json(origins: &BTreeMap<Origin, OriginNote>) -> (Value, Value) {
+pub(crate) fn json(origins: &BTreeMap<Origin, OriginNote>) -> (Value, Value) {
     let peers = by_peer(origins);
     let peers = peers.iter().map(|(peer, brought)| {
         json!({ "peer": peer, "origins": brought.origins, "events": brought.events, "bytes": brought.bytes })
@@ -56,13 +56,18 @@ pub fn json(origins: &BTreeMap<Origin, OriginNote>) -> (Value, Value) {
 }
 
 /// The peer that brought the most origins, if any peer brought some.
-pub fn most_origins(origins: &BTreeMap<Origin, OriginNote>) -> Option<(PeerName, u64)> {
+pub(crate) fn most_origins(origins: &BTreeMap<Origin, OriginNote>) -> Option<(PeerName, u64)> {
     let found = by_peer(origins).into_iter().filter_map(|(peer, brought)| Some((peer?, brought.origins)));
     found.max_by_key(|(_, count)| *count)
 }
 
 /// That the disk is nearly full, with who took the space. Nothing while there is room.
-pub fn trouble(free: Option<u64>, floor: u64, origins: &BTreeMap<Origin, OriginNote>, evidence: u64) -> Option<String> {
+pub(crate) fn trouble(
+    free: Option<u64>,
+    floor: u64,
+    origins: &BTreeMap<Origin, OriginNote>,
+    evidence: u64,
+) -> Option<String> {
     let free = free.filter(|free| *free < floor.saturating_mul(WARN_AT))?;
     let mib = |bytes: u64| bytes >> 20;
     let most = by_peer(origins).into_iter().max_by_key(|(_, brought)| brought.bytes);

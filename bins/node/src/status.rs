@@ -18,10 +18,10 @@ use crate::node::Node;
 use crate::space;
 
 /// So many peers are listed on the page, those that need attention first.
-pub const PAGE_PEERS: usize = 200;
+pub(crate) const PAGE_PEERS: usize = 200;
 
 /// Everything, all peers by name.
-pub fn of(node: &Node) -> Result<Value> {
+pub(crate) fn of(node: &Node) -> Result<Value> {
     let now = Timestamp::now();
     let peers = node.peers()?;
     let floor = node.cortex().syncer().min_free();
@@ -39,7 +39,7 @@ pub fn of(node: &Node) -> Result<Value> {
 }
 
 /// The same for the page: with how far behind each peer was lately, and no more peers than a page can show.
-pub fn page(node: &Node) -> String {
+pub(crate) fn page(node: &Node) -> String {
     let now = Timestamp::now();
     let made = node.peers().and_then(|mut peers| {
         let mut status = about(node, now)?;
@@ -150,7 +150,7 @@ fn claimed_epochs(node: &Node) -> Result<Vec<Value>> {
 }
 
 /// Until which day the certificate holds that is shown.
-pub fn certificate_until(node: &Node) -> Option<String> {
+pub(crate) fn certificate_until(node: &Node) -> Option<String> {
     Some(jiff::Timestamp::from_second(node.certificate_until()?).ok()?.strftime("%F").to_string())
 }
 

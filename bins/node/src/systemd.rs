@@ -3,7 +3,7 @@
 use sd_notify::NotifyState;
 
 /// Sends a state to systemd, where it waits for one.
-pub fn tell_systemd(state: NotifyState<'_>) {
+pub(crate) fn tell_systemd(state: NotifyState<'_>) {
     let socket = std::env::var_os("NOTIFY_SOCKET").unwrap_or_default();
     let sent = match socket.as_encoded_bytes().strip_prefix(b"@") {
         // systemd in containers and some supervisors give an abstract socket, which the crate takes for a path.

@@ -9,7 +9,7 @@ use serde_yaml::{Error, MessageFormatter, UserMessageFormatter};
 ///
 /// # Errors
 /// Where and why it does not read, and a hint.
-pub fn read<T: DeserializeOwned>(text: &str) -> Result<T, String> {
+pub(crate) fn read<T: DeserializeOwned>(text: &str) -> Result<T, String> {
     serde_yaml::from_str(text).map_err(|error: Error| {
         // Without the lines around it: a key that an operator wrote there would go into logs. The words that it quotes are
         // hidden as well where they look like a key.
@@ -19,7 +19,7 @@ pub fn read<T: DeserializeOwned>(text: &str) -> Result<T, String> {
 }
 
 /// Reads a field that has a name and no value as its default.
-pub fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(from: D) -> Result<T, D::Error> {
+pub(crate) fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(from: D) -> Result<T, D::Error> {
     Ok(Option::<T>::deserialize(from)?.unwrap_or_default())
 }
 
@@ -61,7 +61,7 @@ fn value_of(ty: &str) -> Cow<'_, str> {
 
 /// A text without what looks like a key: so many characters of those that keys are made of, in a row, are not shown. Names of
 /// files and hosts have others in between, and peers' names are seldom as long. Pure.
-pub fn hide_keys(text: &str) -> String {
+pub(crate) fn hide_keys(text: &str) -> String {
     const SHORTEST: usize = 32;
     let of_a_key = |c: char| c.is_ascii_alphanumeric() || "+=_-".contains(c);
     let mut shown = String::new();

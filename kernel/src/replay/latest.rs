@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::{EventReplayer, OnFailure, Projection, ReplayError, ReplayOptions, conflict_at, weight};
 use crate::cursor::Seq;
-use crate::event::{CloudEventText, Event, EventBytes, InvalidEvent, source_of};
+use crate::event::{CloudEventText, Event, EventBytes, source_of};
 use crate::ids::EventId;
 use crate::log::{Bounded, LogEntry, LogView};
 use crate::store::{Family, KeyRange, Store, StoreError};
@@ -156,13 +156,13 @@ impl Latest {
     /// Its line, from the entry that was found: the event's attributes and data.
     ///
     /// # Errors
-    /// [`InvalidEvent`] if the record was damaged after it was stored.
-    pub fn text(&self, entry: &LogEntry) -> Result<CloudEventText<EventBytes>, InvalidEvent> {
+    /// [`StoreError`] if the record was damaged after it was stored.
+    pub fn text(&self, entry: &LogEntry) -> Result<CloudEventText<EventBytes>, StoreError> {
         line(entry, &self.concurrent)
     }
 }
 
-fn line(entry: &LogEntry, concurrent: &[EventId]) -> Result<CloudEventText<Bytes>, InvalidEvent> {
+fn line(entry: &LogEntry, concurrent: &[EventId]) -> Result<CloudEventText<Bytes>, StoreError> {
     let event = entry.view()?;
     let mut head = json!({
         "id": event.id.to_string(),

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::Result;
 use serde_json::Value;
 
-use super::show::{self, line, lines, text};
+use super::show::{line, lines, text};
 use super::{ask, done, text_of};
 use crate::cli::{ForkCommand, ForkResolveArgs};
 use antiphon_node::forks::{Choice, Wanted};

@@ -140,7 +140,7 @@ pub(super) fn overview(status: &Value) -> Result<()> {
     if let Some(1..) = status["forks"].as_u64() {
         line(&style(format!("{} forks; `antiphon fork list` shows them", status["forks"])).yellow().to_string())?;
     }
-    super::suspected(status).try_for_each(|says| line(&style(says).yellow().to_string()))?;
+    suspected(status).try_for_each(|says| line(&style(says).yellow().to_string()))?;
     if let Some(1..) = status["conflicts"].as_u64() {
         line(&format!("{} conflicts; `antiphon conflicts` shows them", status["conflicts"]))?;
     }

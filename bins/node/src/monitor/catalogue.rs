@@ -92,7 +92,7 @@ pub(super) mod bounds {
     const TRANSPORTS: usize = 3;
 
     /// The most series that a metric can have, with so many peers configured.
-    pub fn bound(metric: &Metric, peers: usize) -> usize {
+    pub(crate) fn bound(metric: &Metric, peers: usize) -> usize {
         let labels = metric.labels.iter().map(|label| match *label {
             // Those beyond the cap together, and askers that are no peers or what is this node's own.
             "peer" => peers.min(MAX_PEER_LABELS) + 2,
