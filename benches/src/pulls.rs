@@ -1,13 +1,9 @@
 //! What a puller asks a writer, and takes from it, without a transport in between.
 
-use std::time::Duration;
-
 use antiphon_kernel::codec::{Message, decode, encode};
 use antiphon_kernel::cursor::Cursor;
 use antiphon_kernel::log::{Asked, Log, LogView, read_cursor};
-use antiphon_kernel::protocol::{
-    Delivery, EventBatch, FetchReply, FetchRequest, Heads, Known, MAX_BATCH_BYTES, PROTOCOL_MAX, RequestId, Scope,
-};
+use antiphon_kernel::protocol::{EventBatch, FetchReply, FetchRequest, Heads, Known, RequestId};
 use antiphon_kernel::store::Durability;
 
 use crate::logs::{NOW, peer, puller, writer};
@@ -15,21 +11,8 @@ use crate::logs::{NOW, peer, puller, writer};
 /// A question of the puller's: what is after this cursor, or, without one, whatever it does not know.
 #[must_use]
 pub fn question(request: RequestId, after: Option<Cursor>, known: Heads, max_events: u32) -> FetchRequest {
-    FetchRequest {
-        request,
-        from: puller().cortex_id,
-        to: writer().cortex_id,
-        protocol: PROTOCOL_MAX,
-        after,
-        known: Known::Full(known),
-        direct: Vec::new(),
-        max_events,
-        max_bytes: MAX_BATCH_BYTES,
-        wait: Duration::ZERO,
-        delivery: Delivery::Once,
-        scope: Scope::All,
-        withhold: Heads::default(),
-    }
+    let plain = antiphon_kernel::testing::question(puller().cortex_id, writer().cortex_id);
+    FetchRequest { request, after, known: Known::Full(known), max_events, ..plain }
 }
 
 /// What a question allows its answer to be.

@@ -5,10 +5,7 @@ use std::time::{Duration, Instant};
 use antiphon_kernel::cortex::Cortex;
 use antiphon_kernel::cursor::Cursor;
 use antiphon_kernel::ids::CortexId;
-use antiphon_kernel::protocol::{
-    ChainHead, Delivery, FetchReply, FetchRequest, Heads, Known, MAX_BATCH_BYTES, MAX_BATCH_EVENTS, PROTOCOL_MAX,
-    RequestId, Scope,
-};
+use antiphon_kernel::protocol::{ChainHead, FetchReply, FetchRequest, Heads, Known};
 use antiphon_kernel::store::Durability;
 use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};
@@ -74,21 +71,8 @@ fn question(cortex: &Cortex, length: u64) -> Result<FetchRequest> {
         Some(entry) if held > 0 => Some(Cursor { epoch: local.epoch, seq: entry.seq, last_event: entry.view()?.id }),
         _ => None,
     };
-    Ok(FetchRequest {
-        request: RequestId { process: 1, number: 1 },
-        from: CortexId::from_bytes([9; 16]),
-        to: local.cortex_id,
-        protocol: PROTOCOL_MAX,
-        after,
-        known: Known::Full(known),
-        direct: Vec::new(),
-        max_events: MAX_BATCH_EVENTS,
-        max_bytes: MAX_BATCH_BYTES,
-        wait: Duration::ZERO,
-        delivery: Delivery::Once,
-        scope: Scope::All,
-        withhold: Heads::default(),
-    })
+    let plain = antiphon_kernel::testing::question(CortexId::from_bytes([9; 16]), local.cortex_id);
+    Ok(FetchRequest { after, known: Known::Full(known), ..plain })
 }
 
 fn beside_the_first(rows: Vec<(u64, Duration)>) -> Vec<Vec<Value>> {

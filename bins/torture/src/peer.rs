@@ -1,16 +1,13 @@
 //! A peer that says the same in every process: its log can be made again, and compared byte for byte.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use antiphon_kernel::clock::VClock;
 use antiphon_kernel::cursor::{Cursor, Seq};
 use antiphon_kernel::event::Draft;
 use antiphon_kernel::ids::{CortexId, Epoch, Origin, PeerName};
 use antiphon_kernel::log::{Asked, LocalIdentity, Log, LogEntry, LogOptions, LogView, Pin};
-use antiphon_kernel::protocol::{
-    Delivery, EventBatch, FetchReply, FetchRequest, Heads, Known, PROTOCOL_MAX, Refusal, RequestId, Scope,
-};
+use antiphon_kernel::protocol::{EventBatch, FetchReply, FetchRequest, Heads, Known, Refusal, RequestId, Scope};
 use antiphon_kernel::store::{Durability, Store};
 use antiphon_kernel::testing::MemoryStore;
 use antiphon_kernel::time::Timestamp;
@@ -90,18 +87,11 @@ impl Peer {
         };
         let reply = self.log.view().answer(&FetchRequest {
             request,
-            from: asker.local().cortex_id,
-            to: ID,
-            protocol: PROTOCOL_MAX,
             after,
             known: Known::Full(asker.heads()),
-            direct: Vec::new(),
             max_events,
             max_bytes: asked.max_bytes,
-            wait: Duration::ZERO,
-            delivery: Delivery::Once,
-            scope: asked.scope,
-            withhold: asked.withhold.clone(),
+            ..antiphon_kernel::testing::question(asker.local().cortex_id, ID)
         })?;
         Ok((asked, reply))
     }

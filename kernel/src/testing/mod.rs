@@ -2,9 +2,11 @@
 
 mod memory_store;
 mod memory_transport;
+mod question;
 pub mod sim;
 pub mod store_suite;
 pub mod transport_suite;
 
 pub use memory_store::MemoryStore;
 pub use memory_transport::MemoryNetwork;
+pub use question::question;

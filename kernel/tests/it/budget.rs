@@ -9,10 +9,7 @@ use antiphon_kernel::cortex::Cortex;
 use antiphon_kernel::cursor::Seq;
 use antiphon_kernel::event::Draft;
 use antiphon_kernel::ids::CortexId;
-use antiphon_kernel::protocol::{
-    Delivery, FetchReply, FetchRequest, Heads, Known, MAX_BATCH_BYTES, MAX_BATCH_EVENTS, PROTOCOL_MAX, Refusal,
-    RequestId, Scope,
-};
+use antiphon_kernel::protocol::{Delivery, FetchReply, FetchRequest, Refusal, RequestId};
 use antiphon_kernel::service::{PageError, Service};
 use antiphon_kernel::testing::MemoryStore;
 
@@ -21,21 +18,9 @@ use crate::support::until;
 const MIB: u64 = 1024 * 1024;
 
 fn question(cortex: &Cortex, from: u8, number: u64) -> FetchRequest {
-    FetchRequest {
-        request: RequestId { process: 1, number },
-        from: CortexId::from_bytes([from; 16]),
-        to: cortex.view().local().cortex_id,
-        protocol: PROTOCOL_MAX,
-        after: None,
-        known: Known::Full(Heads::default()),
-        direct: Vec::new(),
-        max_events: MAX_BATCH_EVENTS,
-        max_bytes: MAX_BATCH_BYTES,
-        wait: Duration::ZERO,
-        delivery: Delivery::CatchUp,
-        scope: Scope::All,
-        withhold: Heads::default(),
-    }
+    let (from, to) = (CortexId::from_bytes([from; 16]), cortex.view().local().cortex_id);
+    let request = RequestId { process: 1, number };
+    FetchRequest { request, delivery: Delivery::CatchUp, ..antiphon_kernel::testing::question(from, to) }
 }
 
 async fn cortex(events: usize, bytes: usize) -> Cortex {

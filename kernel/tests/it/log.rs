@@ -8,7 +8,7 @@ use antiphon_kernel::digest::Digest;
 use antiphon_kernel::event::Draft;
 use antiphon_kernel::ids::{Dot, Epoch, Origin};
 use antiphon_kernel::log::{AppendError, AppendsRefused, Context, Log, LogHandle, LogOptions, OpenError, verify};
-use antiphon_kernel::protocol::{ChainHead, EventBatch, FetchReply, Heads, Refusal, Scope};
+use antiphon_kernel::protocol::{ChainHead, EventBatch, FetchReply, Heads, Refusal};
 use antiphon_kernel::store::{Durability, Family, Store, StoreErrorKind};
 use antiphon_kernel::testing::MemoryStore;
 use antiphon_kernel::time::Timestamp;
@@ -235,18 +235,11 @@ fn refusals_say_why() {
     let (asked, _) = alpha.ask(bravo, 10, false);
     let request = |after, known| antiphon_kernel::protocol::FetchRequest {
         request: asked.request,
-        from: crate::support::cortex_id(0),
-        to: asked.to,
-        protocol: 1,
         after,
         known,
-        direct: vec![],
         max_events: 1,
         max_bytes: 1,
-        wait: std::time::Duration::ZERO,
-        delivery: antiphon_kernel::protocol::Delivery::Once,
-        scope: Scope::All,
-        withhold: antiphon_kernel::protocol::Heads::default(),
+        ..antiphon_kernel::testing::question(crate::support::cortex_id(0), asked.to)
     };
     let full = antiphon_kernel::protocol::Known::Full(alpha.log.view().heads());
     let refusal = |request| match view.answer(&request).unwrap() {

@@ -13,9 +13,7 @@ use antiphon_kernel::log::{
     withhold_from,
 };
 use antiphon_kernel::machine::Inspection;
-use antiphon_kernel::protocol::{
-    Delivery, FetchReply, FetchRequest, Heads, Known, PROTOCOL_MAX, Refusal, RequestId, Scope,
-};
+use antiphon_kernel::protocol::{FetchReply, FetchRequest, Heads, Known, Refusal, RequestId, Scope};
 use antiphon_kernel::store::{Batch, Durability, Store};
 use antiphon_kernel::sync::inspection_request;
 use antiphon_kernel::testing::{MemoryNetwork, MemoryStore};
@@ -140,18 +138,12 @@ impl Node {
         };
         let request = FetchRequest {
             request,
-            from: cortex_id(self.n),
-            to: asked.to,
-            protocol: PROTOCOL_MAX,
             after,
             known: Known::Full(view.heads()),
-            direct: vec![],
             max_events,
             max_bytes: asked.max_bytes,
-            wait: Duration::ZERO,
-            delivery: Delivery::Once,
-            scope: Scope::All,
             withhold: asked.withhold.clone(),
+            ..antiphon_kernel::testing::question(cortex_id(self.n), asked.to)
         };
         (asked, request)
     }

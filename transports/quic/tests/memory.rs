@@ -29,7 +29,7 @@ use quinn::{ClientConfig, Connection, Endpoint, RecvStream, TransportConfig, Var
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
-use harness::{PATIENCE, key, link, question, serve, service, soon, transport};
+use harness::{PATIENCE, hello, key, link, question, serve, service, soon, transport};
 
 const MISER: CortexId = CortexId::from_bytes([0xaa; 16]);
 const FOLDER: &str = "ANTIPHON_TEST_FOLDER";
@@ -120,14 +120,7 @@ async fn attack(
     addr: std::net::SocketAddr,
 ) -> (Connection, Vec<RecvStream>) {
     let connection = endpoint.connect_with(config.clone(), addr, "127.0.0.1").unwrap().await.unwrap();
-    let hello = Hello {
-        protocol_min: 1,
-        protocol_max: 1,
-        key: key(),
-        from: MISER,
-        name: String::new(),
-        version: String::new(),
-    };
+    let hello = Hello { from: MISER, ..hello() };
     let mut streams = Vec::new();
     for number in 0..STREAMS {
         let message = match number {

@@ -9,10 +9,7 @@ use crate::config::{FederationMode, PeerConfig, PeerMode};
 use crate::event::Draft;
 use crate::ids::{CortexId, Epoch, PeerName};
 use crate::log::{Context, LocalIdentity, Log, LogHandle, LogOptions};
-use crate::protocol::{
-    Delivery, EventBatch, FetchReply, FetchRequest, Heads, Known, MAX_BATCH_BYTES, MAX_BATCH_EVENTS, PROTOCOL_MAX,
-    Pushed, RequestId, Scope,
-};
+use crate::protocol::{Delivery, EventBatch, FetchReply, FetchRequest, Heads, Known, Pushed, RequestId};
 use crate::service::{Service, Tamper};
 use crate::store::{Durability, Store};
 use crate::testing::MemoryStore;
@@ -107,18 +104,7 @@ impl Room {
 pub(super) fn question() -> FetchRequest {
     FetchRequest {
         request: RequestId { process: 1, number: NUMBER.fetch_add(1, Ordering::Relaxed) },
-        from: own().cortex_id,
-        to: server_id(),
-        protocol: PROTOCOL_MAX,
-        after: None,
-        known: Known::Full(Heads::default()),
-        direct: Vec::new(),
-        max_events: MAX_BATCH_EVENTS,
-        max_bytes: MAX_BATCH_BYTES,
-        wait: Duration::ZERO,
-        delivery: Delivery::Once,
-        scope: Scope::All,
-        withhold: crate::protocol::Heads::default(),
+        ..crate::testing::question(own().cortex_id, server_id())
     }
 }
 

@@ -10,7 +10,7 @@ use antiphon_kernel::event::Draft;
 use antiphon_kernel::health::ErrorCategory;
 use antiphon_kernel::ids::{CortexId, Epoch, PeerName};
 use antiphon_kernel::log::{Context, LocalIdentity, Log, LogHandle, LogOptions};
-use antiphon_kernel::protocol::{Delivery, FetchRequest, Heads, Known, PROTOCOL_MAX, RequestId, Scope};
+use antiphon_kernel::protocol::FetchRequest;
 use antiphon_kernel::service::Service;
 use antiphon_kernel::store::{Durability, Store};
 use antiphon_kernel::testing::MemoryStore;
@@ -73,21 +73,8 @@ impl Node {
 }
 
 pub(crate) fn question(wait: Duration) -> FetchRequest {
-    FetchRequest {
-        request: RequestId { process: 1, number: 1 },
-        from: CortexId::from_bytes([1; 16]),
-        to: CortexId::from_bytes([7; 16]),
-        protocol: PROTOCOL_MAX,
-        after: None,
-        known: Known::Full(Heads::default()),
-        direct: Vec::new(),
-        max_events: 100,
-        max_bytes: 1024 * 1024,
-        wait,
-        delivery: Delivery::Once,
-        scope: Scope::All,
-        withhold: antiphon_kernel::protocol::Heads::default(),
-    }
+    let plain = antiphon_kernel::testing::question(own().cortex_id, CortexId::from_bytes([7; 16]));
+    FetchRequest { max_events: 100, max_bytes: 1024 * 1024, wait, ..plain }
 }
 
 /// Who asks.

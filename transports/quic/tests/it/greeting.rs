@@ -7,13 +7,8 @@ use antiphon_kernel::protocol::{Delivery, FetchReply, Hello, Refusal};
 use antiphon_quic::{Bounds, Limits};
 use quinn::{Connection, ConnectionError};
 
-use crate::harness::{Node, PATIENCE, key, node_with, own, question, soon};
+use crate::harness::{Node, PATIENCE, hello, node_with, question, soon};
 use crate::raw;
-
-fn hello() -> Hello {
-    let own = own();
-    Hello { protocol_min: 1, protocol_max: 1, key: key(), from: own.cortex_id, name: own.name, version: "0".into() }
-}
 
 /// One connection at a time, so that the next one needs the room of the one before.
 async fn narrow() -> Node {

@@ -10,9 +10,7 @@ use antiphon_kernel::event::Draft;
 use antiphon_kernel::health::ErrorCategory;
 use antiphon_kernel::ids::{CortexId, Epoch, PeerName};
 use antiphon_kernel::log::{Context, LocalIdentity, Log, LogHandle, LogOptions};
-use antiphon_kernel::protocol::{
-    Delivery, EventBatch, FetchReply, FetchRequest, Heads, Known, PROTOCOL_MAX, Pushed, RequestId, Scope,
-};
+use antiphon_kernel::protocol::{Delivery, EventBatch, FetchReply, FetchRequest, Hello, Pushed};
 use antiphon_kernel::service::Service;
 use antiphon_kernel::store::{Durability, Store};
 use antiphon_kernel::testing::MemoryStore;
@@ -83,21 +81,13 @@ pub(crate) fn own() -> LocalIdentity {
 }
 
 pub(crate) fn question(delivery: Delivery) -> FetchRequest {
-    FetchRequest {
-        request: RequestId { process: 1, number: 1 },
-        from: own().cortex_id,
-        to: CortexId::from_bytes([7; 16]),
-        protocol: PROTOCOL_MAX,
-        after: None,
-        known: Known::Full(Heads::default()),
-        direct: Vec::new(),
-        max_events: 100,
-        max_bytes: 1024 * 1024,
-        wait: Duration::ZERO,
-        delivery,
-        scope: Scope::All,
-        withhold: antiphon_kernel::protocol::Heads::default(),
-    }
+    let plain = antiphon_kernel::testing::question(own().cortex_id, CortexId::from_bytes([7; 16]));
+    FetchRequest { max_events: 100, max_bytes: 1024 * 1024, delivery, ..plain }
+}
+
+pub(crate) fn hello() -> Hello {
+    let own = own();
+    Hello { protocol_min: 1, protocol_max: 1, key: key(), from: own.cortex_id, name: own.name, version: "0".into() }
 }
 
 pub(crate) fn peer(endpoint: impl Into<String>, ca: Option<&Path>) -> PeerConfig {

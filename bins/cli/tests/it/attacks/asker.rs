@@ -6,10 +6,7 @@ use std::time::Duration;
 
 use antiphon_kernel::codec::{Message, decode, encode};
 use antiphon_kernel::ids::CortexId;
-use antiphon_kernel::protocol::{
-    Delivery, FetchReply, FetchRequest, Heads, Identity, Known, MAX_BATCH_BYTES, MAX_BATCH_EVENTS, PROTOCOL_MAX,
-    RequestId, Scope,
-};
+use antiphon_kernel::protocol::{FetchReply, FetchRequest, Identity};
 
 use crate::support::KEY;
 
@@ -42,21 +39,7 @@ impl Asker {
 
     /// Asks for everything.
     pub(super) fn question(&self, to: CortexId) -> FetchRequest {
-        FetchRequest {
-            request: RequestId { process: 1, number: 1 },
-            from: self.id,
-            to,
-            protocol: PROTOCOL_MAX,
-            after: None,
-            known: Known::Full(Heads::default()),
-            direct: Vec::new(),
-            max_events: MAX_BATCH_EVENTS,
-            max_bytes: MAX_BATCH_BYTES,
-            wait: Duration::ZERO,
-            delivery: Delivery::Once,
-            scope: Scope::All,
-            withhold: Heads::default(),
-        }
+        antiphon_kernel::testing::question(self.id, to)
     }
 
     /// Sends a question; the answer is there to be read.
