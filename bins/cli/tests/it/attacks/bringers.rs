@@ -1,26 +1,15 @@
 //! A relay that continues the chains of others before their owners do: the first lie wins, and must be named.
 
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
-
 use antiphon_kernel::ids::{CortexId, Epoch, Origin};
 use serde_json::Value;
 
-use super::forger::{Forged, Forger, id, node, origin, ports};
+use super::forger::{Forged, Forger, id, node, origin, peer, ports, scraped};
 use crate::support::{Place, until};
 
 fn forks(place: &Place) -> Vec<Value> {
     let (code, out, err) = place.run(&["fork", "list", "--json"]);
     assert_eq!(code, 0, "{err}");
     out.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-}
-
-fn scraped(port: u16) -> String {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n").unwrap();
-    let mut text = String::new();
-    stream.read_to_string(&mut text).unwrap();
-    text
 }
 
 #[test]
@@ -89,15 +78,11 @@ fn sixty_six_forged_chains_cut_an_honest_peer_off_until_one_decision_for_it() {
     let _bravo = bravo.serve();
     until("bravo believes the first", || (bravo.json(&["status"])["events"] == 132).then_some(()));
     hub.write(&all("2"));
-    let of = |status: &Value, name: &str| {
-        let peers = status["peers"].as_array().unwrap();
-        peers.iter().find(|peer| peer["name"] == name).unwrap().clone()
-    };
     let status = until("as many are known as can be named", || {
         let status = bravo.json(&["status"]);
-        (status["forks"] == 64 && of(&status, "hub")["last_error"] == "too_many_forks").then_some(status)
+        (status["forks"] == 64 && peer(&status, "hub")["last_error"] == "too_many_forks").then_some(status)
     });
-    assert!(of(&status, "mallory")["suspect_forks"] == 64, "{status}");
+    assert!(peer(&status, "mallory")["suspect_forks"] == 64, "{status}");
     let (_, list, _) = bravo.run(&["fork", "list"]);
     assert!(list.contains("brought by mallory") && list.contains("antiphon pause-peer mallory"), "{list}");
     assert_eq!(bravo.run(&["pause-peer", "mallory"]).0, 0);

@@ -1,5 +1,8 @@
 //! A member with the shared key that writes events in any name.
 
+use std::collections::BTreeMap;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::sync::Arc;
 
 use antiphon_https::{HttpsOptions, HttpsServer, HttpsTransport, Limits, ServerOptions};
@@ -15,6 +18,7 @@ use antiphon_kernel::log::Asked;
 use antiphon_kernel::protocol::{ChainHead, EventBatch, Heads, RequestId, Scope};
 use antiphon_kernel::testing::MemoryStore;
 use antiphon_kernel::time::Timestamp;
+use serde_json::Value;
 use tokio::runtime::Runtime;
 
 use crate::support::{KEY, Place, free_port, until};
@@ -35,7 +39,7 @@ pub(super) struct Forger {
     requests: u64,
 }
 
-fn key() -> SharedKey {
+pub(super) fn key() -> SharedKey {
     SharedKey::new(KEY).unwrap()
 }
 
@@ -84,45 +88,15 @@ impl Forger {
         let view = self.cortex.view().clone();
         self.requests += 1;
         let request = RequestId { process: view.process(), number: 1 << 40 | self.requests };
-        let (epoch, mut heads) = (Epoch::new(7), std::collections::BTreeMap::<Origin, ChainHead>::new());
-        let mut records: Vec<EventBytes> = Vec::new();
+        let mut page = Page::default();
         for event in events {
-            let nothing = ChainHead { counter: 0, digest: Digest::ZERO };
-            let held = || view.heads().get(event.origin).unwrap_or(nothing);
-            let head = heads.get(&event.origin).copied().unwrap_or_else(held);
-            let dot = Dot::new(event.origin, head.counter + 1).unwrap();
-            let time = Timestamp::from_micros(i64::try_from(event.id.timestamp_ms()).unwrap() * 1000);
-            let assigned = EncodedDraft { id: event.id, dot, deps: &VClock::new(), time };
-            let record = encode_record(&Draft::new("forged", event.data).subject(event.subject).json(), &assigned);
-            heads.insert(event.origin, ChainHead { counter: dot.counter(), digest: head.digest.chain(&record) });
-            records.push(record);
+            let draft = Draft::new("forged", event.data).subject(event.subject).json();
+            page.add(event.origin, view.heads().get(event.origin), event.id, &draft);
         }
-        let cursor = |seq| Cursor { epoch, seq: Seq::new(seq), last_event: EventId::from_bytes([7; 16]) };
-        let last = cursor(records.len() as u64);
-        let batch = EventBatch {
-            request,
-            part: 0,
-            from: source_id(),
-            prev: Cursor::start(epoch),
-            last,
-            last_time: Timestamp::from_micros(0),
-            head: last,
-            head_time: Timestamp::from_micros(0),
-            events: (1..).map(Seq::new).zip(records).collect(),
-            heads: Heads::new(heads.into_iter().collect()),
-        };
-        let asked = Asked {
-            request,
-            to: source_id(),
-            after: None,
-            max_events: 4096,
-            max_bytes: 1 << 20,
-            scope: Scope::All,
-            withhold: Heads::default(),
-            held: Heads::default(),
-        };
+        let batch = page.batch(request, source_id(), Cursor::start(Epoch::new(7)));
         let source = PeerName::new("source").unwrap();
-        let taken = self.runtime.block_on(self.cortex.log().ingest(source, asked, batch)).unwrap();
+        let taken =
+            self.runtime.block_on(self.cortex.log().ingest(source, asked(request, source_id()), batch)).unwrap();
         assert_eq!(taken.stored, events.len());
     }
 }
@@ -133,7 +107,61 @@ impl Drop for Forger {
     }
 }
 
-fn source_id() -> CortexId {
+/// Events of any origins, each the next of its chain, as one answer brings them.
+#[derive(Default)]
+pub(super) struct Page {
+    records: Vec<EventBytes>,
+    heads: BTreeMap<Origin, ChainHead>,
+}
+
+impl Page {
+    /// Adds an event. `held` is the head of its chain before this page; `None` before the first event.
+    pub(super) fn add(&mut self, origin: Origin, held: Option<ChainHead>, id: EventId, draft: &Draft) {
+        let before = ChainHead { counter: 0, digest: Digest::ZERO };
+        let head = self.heads.get(&origin).copied().or(held).unwrap_or(before);
+        let dot = Dot::new(origin, head.counter + 1).unwrap();
+        let time = Timestamp::from_micros(i64::try_from(id.timestamp_ms()).unwrap() * 1000);
+        let record = encode_record(draft, &EncodedDraft { id, dot, deps: &VClock::new(), time });
+        let digest = head.digest.chain(&record);
+        self.heads.insert(origin, ChainHead { counter: dot.counter(), digest });
+        self.records.push(record);
+    }
+
+    /// Returns the answer that brings these events after a cursor into the sender's log.
+    pub(super) fn batch(self, request: RequestId, from: CortexId, prev: Cursor) -> EventBatch {
+        let seq = Seq::new(prev.seq.get() + self.records.len() as u64);
+        let last =
+            if seq == prev.seq { prev } else { Cursor { seq, last_event: EventId::from_bytes([7; 16]), ..prev } };
+        EventBatch {
+            request,
+            part: 0,
+            from,
+            prev,
+            last,
+            last_time: Timestamp::from_micros(0),
+            head: last,
+            head_time: Timestamp::from_micros(0),
+            events: (prev.seq.get() + 1..).map(Seq::new).zip(self.records).collect(),
+            heads: Heads::new(self.heads.into_iter().collect()),
+        }
+    }
+}
+
+/// The question that such an answer answers, without limits that matter.
+pub(super) fn asked(request: RequestId, to: CortexId) -> Asked {
+    Asked {
+        request,
+        to,
+        after: None,
+        max_events: 4096,
+        max_bytes: 1 << 30,
+        scope: Scope::All,
+        withhold: Heads::default(),
+        held: Heads::default(),
+    }
+}
+
+pub(super) fn source_id() -> CortexId {
     CortexId::from_bytes([0xfe; 16])
 }
 
@@ -165,4 +193,18 @@ pub(super) fn origin(place: &Place) -> Origin {
 /// Two ports that are free.
 pub(super) fn ports() -> (u16, u16) {
     (free_port(), free_port())
+}
+
+/// What a node's status says of one of its peers.
+pub(super) fn peer<'a>(status: &'a Value, name: &str) -> &'a Value {
+    status["peers"].as_array().unwrap().iter().find(|peer| peer["name"] == name).unwrap()
+}
+
+/// The metrics of a node, as text.
+pub(super) fn scraped(port: u16) -> String {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n").unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    text
 }

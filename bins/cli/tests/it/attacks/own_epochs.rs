@@ -11,7 +11,7 @@ use antiphon_kernel::time::Timestamp;
 use antiphon_storage::{Create, RocksStore};
 
 use super::forger::{Forged, Forger, node, origin, ports};
-use crate::support::until;
+use crate::support::{Place, until};
 
 #[test]
 fn a_peer_that_writes_as_us_is_named_and_stops_no_append() {
@@ -52,19 +52,22 @@ fn a_peer_that_writes_as_us_is_named_and_stops_no_append() {
     assert_eq!(alpha.json(&["status"])["peers"][0]["state"], "paused");
 }
 
+/// Appends as if the clock of this stopped node were in the year 2096.
+pub(super) fn append_in_2096(place: &Place) {
+    let store = Arc::new(RocksStore::open(place.dir.path().join("data"), Create::Never).unwrap());
+    let mut log = Log::open(store, LogOptions::default()).unwrap();
+    let future = Timestamp::from_micros(4_000_000_000_000_000);
+    log.append(&[Draft::new("note", "1")], &VClock::new(), future).unwrap();
+    log.commit(Durability::Sync).unwrap();
+}
+
 #[test]
 fn a_last_id_in_the_far_future_is_left_behind_by_one_command() {
     let (port, metrics) = ports();
     let alpha = node("alpha", port, metrics, &[]);
     let (code, _, err) = alpha.run(&["new-epoch"]);
     assert!(code == 1 && err.contains("no new epoch is needed"), "{err}");
-    // The clock was in the year 2096 once.
-    let store = Arc::new(RocksStore::open(alpha.dir.path().join("data"), Create::Never).unwrap());
-    let mut log = Log::open(store, LogOptions::default()).unwrap();
-    let future = Timestamp::from_micros(4_000_000_000_000_000);
-    log.append(&[Draft::new("note", "1")], &VClock::new(), future).unwrap();
-    log.commit(Durability::Sync).unwrap();
-    drop(log);
+    append_in_2096(&alpha);
     let (code, _, err) = alpha.run(&["append", "-t", "note"]);
     assert!(code == 1 && err.contains("run `antiphon new-epoch`"), "{err}");
     let serving = alpha.serve();
