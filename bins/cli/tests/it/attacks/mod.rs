@@ -3,9 +3,11 @@
 mod asker;
 mod bombs;
 mod bringers;
+mod byzantine;
 mod forger;
 mod frontier;
 mod memory;
+mod origins;
 mod own_epochs;
 mod pages;
 mod receipts;
