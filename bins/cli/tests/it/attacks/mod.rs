@@ -4,6 +4,7 @@ mod asker;
 mod bombs;
 mod bringers;
 mod byzantine;
+mod disk;
 mod forger;
 mod frontier;
 mod memory;
