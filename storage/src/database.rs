@@ -207,8 +207,12 @@ impl Database {
         for name in &self.families {
             let Some(family) = self.db.cf_handle(name) else { continue };
             let of = |property| self.db.property_int_value_cf(family, property).ok().flatten().unwrap_or(0);
-            sizes.families.push((name.clone(), of("rocksdb.total-sst-files-size")));
-            sizes.memory += of("rocksdb.cur-size-all-mem-tables");
+            let memory = of("rocksdb.cur-size-all-mem-tables");
+            // A table without entries has a size as well: the space that it reserves.
+            let entries = of("rocksdb.num-entries-active-mem-table") + of("rocksdb.num-entries-imm-mem-tables");
+            let written = if entries == 0 { 0 } else { memory };
+            sizes.families.push((name.clone(), of("rocksdb.total-sst-files-size") + written));
+            sizes.memory += memory;
         }
         let logs = std::fs::read_dir(self.db.path()).into_iter().flatten().flatten();
         let logs = logs.filter(|entry| entry.path().extension().is_some_and(|end| end == "log"));

@@ -42,7 +42,7 @@ metrics! {
     REPLAY_HANGING = gauge "antiphon_replay_hanging" ["replayer"] "1 while the replayer has been at one event for longer than its limit.";
     DISK_FREE = gauge "antiphon_disk_free_bytes" [] "Bytes that are free where the store is.";
     DISK_FLOOR = gauge "antiphon_disk_floor_bytes" [] "Under how many free bytes peers are not pulled.";
-    STORE_BYTES = gauge "antiphon_store_bytes" ["family"] "Bytes in the sorted files of the family.";
+    STORE_BYTES = gauge "antiphon_store_bytes" ["family"] "Bytes of the family, in its sorted files and in memory.";
     STORE_MEMORY = gauge "antiphon_store_memory_bytes" [] "Bytes of the store's newest writes that are in memory.";
     STORE_WAL = gauge "antiphon_store_wal_bytes" [] "Bytes of the store's write-ahead log.";
     STORE_READ_ONLY = gauge "antiphon_store_read_only" [] "1 while a failed write keeps the node from writing.";
