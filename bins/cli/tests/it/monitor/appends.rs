@@ -32,10 +32,10 @@ fn a_node_whose_clock_is_behind_its_last_event_is_healthy_nowhere() {
     a_week_ahead(&place);
     // It does not serve: what its start would find is found before.
     let (code, out, _) = place.run(&["doctor"]);
-    assert!(code != 0 && out.contains("before the last event id") && out.contains("NTP"), "{out}");
+    assert!(code != 0 && out.contains("behind the last event id") && out.contains("NTP"), "{out}");
     let serving = place.serve();
     let (code, _, err) = place.pipe(&["import"], &event(2));
-    assert!(code != 0 && err.contains("before the last event id"), "{err}");
+    assert!(code != 0 && err.contains("behind the last event id"), "{err}");
     let (code, _, err) = place.run(&["status", "--check"]);
     assert!(code == 1 && err.contains("refuses appends") && err.contains("NTP"), "{err}");
     let status = place.json(&["status"]);

@@ -39,7 +39,22 @@ pub(crate) fn http(port: u16, method: &str, path: &str, headers: &str, body: &st
     assert!(!answer.contains(KEY), "{path} shows the key");
     let (head, body) = answer.split_once("\r\n\r\n")?;
     let status = head.split(' ').nth(1)?.parse().ok()?;
-    Some((status, head.to_owned(), body.to_owned()))
+    let chunked = head.to_lowercase().contains("transfer-encoding: chunked");
+    Some((status, head.to_owned(), if chunked { joined(body)? } else { body.to_owned() }))
+}
+
+/// The body that chunks make: each has its length in hexadecimal digits on a line before it.
+fn joined(mut chunks: &str) -> Option<String> {
+    let mut body = String::new();
+    loop {
+        let (length, rest) = chunks.split_once("\r\n")?;
+        let length = usize::from_str_radix(length.trim(), 16).ok()?;
+        if length == 0 {
+            return Some(body);
+        }
+        body.push_str(rest.get(..length)?);
+        chunks = rest.get(length..)?.strip_prefix("\r\n")?;
+    }
 }
 
 pub(super) fn get(port: u16, path: &str) -> Option<String> {

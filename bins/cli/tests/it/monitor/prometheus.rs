@@ -45,7 +45,7 @@ impl Prometheus {
 
     pub(super) fn ask(&self, query: &str) -> Vec<(Value, f64)> {
         let answer = get(self.port, &format!("/api/v1/query?query={}", encoded(query))).expect("prometheus answers");
-        let answer: Value = serde_json::from_str(&answer).unwrap();
+        let answer: Value = serde_json::from_str(&answer).unwrap_or_else(|error| panic!("{query}: {error}: {answer}"));
         assert_eq!(answer["status"], "success", "{query}: {answer}");
         let series = answer["data"]["result"].as_array().unwrap();
         series.iter().map(|one| (one["metric"].clone(), one["value"][1].as_str().unwrap().parse().unwrap())).collect()
