@@ -10,7 +10,7 @@ use super::view::stored_dot;
 use crate::codec::{EventView, decode_epoch_change, encode_epoch_change, encode_epoch_peer, encode_identity};
 use crate::cursor::Seq;
 use crate::digest::Digest;
-use crate::ids::{Epoch, PeerName};
+use crate::ids::{Epoch, Origin, PeerName};
 use crate::mutant::{self, Mutant};
 use crate::protocol::{ChainHead, EventBatch};
 use crate::store::{Batch, Family, Store, StoreError, keys};
@@ -212,13 +212,29 @@ impl Log {
         self.stage_state(&changes)
     }
 
+    /// Stages that another history of an earlier epoch of this log exists, which parted from this one after the event with this
+    /// counter: cursors of that epoch prove nothing about later places.
+    pub(super) fn cut_epoch(&mut self, own: Origin, counter: u64) -> Result<(), StoreError> {
+        let shared = self.place_of(own, counter)?;
+        if !self.lineage.cut_epoch(own.epoch(), shared) {
+            return Ok(());
+        }
+        let mut changes = Batch::new();
+        self.lineage.put(&mut changes);
+        self.stage_state(&changes)
+    }
+
     /// The place of the event of our current chain with this counter, or a place that the epoch cannot have begun before.
     pub(super) fn place_of_own(&self, counter: u64) -> Result<Seq, StoreError> {
-        let own = self.identity.origin();
-        let place = match self.staged.dots.get(&(own, counter)) {
+        Ok(self.place_of(self.identity.origin(), counter)?.max(self.lineage.begun()))
+    }
+
+    /// The place of an event, or zero.
+    fn place_of(&self, origin: Origin, counter: u64) -> Result<Seq, StoreError> {
+        let place = match self.staged.dots.get(&(origin, counter)) {
             Some(dot) => Some(dot.seq),
-            None => stored_dot(&**self.store(), own, counter)?.map(|dot| dot.seq),
+            None => stored_dot(&**self.store(), origin, counter)?.map(|dot| dot.seq),
         };
-        Ok(place.unwrap_or_default().max(self.lineage.begun()))
+        Ok(place.unwrap_or_default())
     }
 }

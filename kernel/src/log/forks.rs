@@ -272,6 +272,8 @@ impl Log {
             self.begin_epoch_for(&finding.peer, EpochEnd::Forked, now)?;
             self.cut_lineage(shared)?;
             self.epoch_taken = Some(self.identity.epoch);
+        } else if origin.cortex() == self.identity.cortex_id {
+            self.cut_epoch(origin, from - 1)?;
         }
         Ok(fork)
     }

@@ -43,6 +43,15 @@ impl Lineage {
         }
     }
 
+    /// Another history of an earlier epoch is known, which is this log's up to `shared` at least. True if that changes anything.
+    pub(crate) fn cut_epoch(&mut self, epoch: Epoch, shared: Seq) -> bool {
+        let Some(at) = self.0.iter().rposition(|(known, _)| *known == epoch) else { return false };
+        // It began after the previous epoch, which all of its histories go back to.
+        let begun = at.checked_sub(1).map_or(Seq::ZERO, |before| self.0[before].1);
+        let cut = shared.max(begun).min(self.0[at].1);
+        std::mem::replace(&mut self.0[at].1, cut) != cut
+    }
+
     /// The last place up to which the log is that of an earlier epoch; `None` for an epoch that is not known.
     pub(crate) fn shared(&self, epoch: Epoch) -> Option<Seq> {
         self.0.iter().rev().find(|(known, _)| *known == epoch).map(|(_, seq)| *seq)
@@ -69,6 +78,20 @@ mod tests {
         assert_eq!([first, second, third].map(|e| lineage.shared(e).map(Seq::get)), [Some(5), Some(5), Some(5)]);
         lineage.end(Epoch::new(4), Seq::new(40));
         assert_eq!((lineage.shared(first), lineage.begun()), (Some(Seq::new(5)), Seq::new(40)));
+    }
+
+    #[test]
+    fn another_history_of_an_earlier_epoch_cuts_that_epoch_alone() {
+        let [first, second, third] = [1, 2, 3].map(Epoch::new);
+        let mut lineage = Lineage::default();
+        lineage.end(first, Seq::new(7));
+        lineage.end(second, Seq::new(12));
+        assert!(!lineage.cut_epoch(third, Seq::new(1)));
+        assert!(!lineage.cut_epoch(second, Seq::new(20)));
+        assert!(lineage.cut_epoch(second, Seq::new(9)));
+        assert_eq!([first, second].map(|e| lineage.shared(e).map(Seq::get)), [Some(7), Some(9)]);
+        assert!(lineage.cut_epoch(second, Seq::new(2)));
+        assert_eq!([first, second].map(|e| lineage.shared(e).map(Seq::get)), [Some(7), Some(7)]);
     }
 
     #[test]

@@ -255,6 +255,33 @@ fn a_repair_keeps_the_cursors_before_the_damage() {
     assert_eq!(read(&log.view(), Some(fourth)).unwrap_err().mismatch, Mismatch::Changed { shared: Seq::new(2) });
 }
 
+/// A clone learns that it is one after its epoch has ended for another reason.
+#[test]
+fn a_fork_of_an_earlier_epoch_shows_where_its_cursors_end() {
+    let (store, mut zero) = node(0);
+    append(&mut zero.log, &["a"]);
+    let twin_store = Arc::new(store.durable_copy());
+    append(&mut zero.log, &["b", "c", "d"]);
+    let mut twin = Node::over(0, Arc::clone(&twin_store) as Arc<dyn Store>);
+    append(&mut twin.log, &["other b", "other c"]);
+    drop(twin);
+    let restored = LogOptions { restored: true, ..LogOptions::default() };
+    let mut twin = Log::open(twin_store as Arc<dyn Store>, restored).unwrap();
+    let (first, fourth) = (at(&zero.log.view(), 1), at(&zero.log.view(), 4));
+    let before = read(&twin.view(), Some(fourth)).unwrap_err();
+    assert_eq!(before.mismatch, Mismatch::Changed { shared: Seq::new(3) }, "it cannot know yet");
+    let entry = zero.log.view().entry(Seq::new(2)).unwrap().unwrap();
+    let origin = zero.log.view().local().origin();
+    let finding =
+        ForkFinding { peer: peer_name(1), holder: cortex_id(1), origin, from: 2, records: vec![entry.record] };
+    twin.note_fork(&finding, now()).unwrap();
+    twin.commit(Durability::Sync).unwrap();
+    let unknown = read(&twin.view(), Some(fourth)).unwrap_err();
+    assert_eq!(unknown.mismatch, Mismatch::Changed { shared: Seq::new(1) });
+    assert_eq!(read(&twin.view(), Some(unknown.resume)).unwrap().0, ["other b", "other c"]);
+    assert_eq!(read(&twin.view(), Some(first)).unwrap().0, ["other b", "other c"]);
+}
+
 #[test]
 fn a_cursor_of_another_node_is_unknown() {
     let (_, mut zero) = node(0);
