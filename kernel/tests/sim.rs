@@ -78,6 +78,8 @@ fn every_invariant_holds_in_every_run() {
             found.splits,
             found.full_disks,
             found.cut_streams,
+            found.cursors_refused,
+            found.cursors_kept,
         ];
         assert!(rare.iter().all(|&times| times >= 20), "too rare to be tested: {found:?}");
     }

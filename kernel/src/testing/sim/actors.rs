@@ -101,7 +101,7 @@ impl World {
             0..6 => self.crash(node),
             6..9 => self.network.shuffle(count, &mut self.chance),
             9 => self.network.open(),
-            10..13 => self.image(node),
+            10..13 => self.image(node)?,
             13 => self.roll_back(node)?,
             14 => self.restore(node)?,
             15 => self.copy(node)?,
@@ -174,12 +174,14 @@ impl World {
         invariants::restarted(self, node)
     }
 
-    fn image(&mut self, node: usize) {
+    fn image(&mut self, node: usize) -> Result<(), String> {
+        self.learn(node)?;
         let node = &mut self.nodes[node];
         if node.images.len() == IMAGES {
             node.images.remove(0);
         }
-        node.images.push(node.store.durable_copy());
+        node.images.push((node.store.durable_copy(), node.history.clone()));
+        Ok(())
     }
 
     /// Puts an older image in place. What was safe since is not any more, here; and what it wrote next may depend on less.
@@ -189,11 +191,13 @@ impl World {
         }
         // What it asked for on top of what goes is answered when it is gone.
         self.ask_anew(node)?;
-        let at = self.chance.index(self.nodes[node].images.len());
+        let (at, number) = (self.chance.index(self.nodes[node].images.len()), self.next_history());
         let node = &mut self.nodes[node];
         node.process = None;
         node.issued.clear();
-        node.store = Arc::new(Disk::over(node.images[at].durable_copy()));
+        let (image, history) = &node.images[at];
+        node.store = Arc::new(Disk::over(image.durable_copy()));
+        node.history = history.part(number);
         node.own_past = Rc::default();
         Ok(true)
     }
@@ -252,7 +256,13 @@ impl World {
             store.move_to(1_000 + index as u64);
             self.found.copies += 1;
         }
-        self.nodes.push(Node::over(index, cortex, Arc::new(Disk::over(store))));
+        self.learn(node)?;
+        let number = self.next_history();
+        let history = self.nodes[node].history.part(number);
+        let mut copy = Node::over(index, cortex, Arc::new(Disk::over(store)));
+        copy.history = history;
+        copy.readers = self.nodes[node].readers.clone();
+        self.nodes.push(copy);
         self.start(index)?;
         self.after(SECOND, What::Write { node: index });
         Ok(())
@@ -263,6 +273,10 @@ impl World {
         if let Some(copy) = self.nodes.get(self.address.len()) {
             let cortex = copy.cortex;
             self.address[cortex] = if self.address[cortex] == copy.index { cortex } else { copy.index };
+            // Readers follow the address to the other log.
+            let index = self.address.len();
+            let (nodes, copies) = self.nodes.split_at_mut(index);
+            std::mem::swap(&mut nodes[cortex].readers, &mut copies[0].readers);
             for node in 0..self.nodes.len() {
                 self.disconnect(node, cortex);
             }

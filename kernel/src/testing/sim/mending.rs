@@ -38,6 +38,7 @@ impl World {
         for node in 0..self.nodes.len() {
             invariants::thorough(self, node)?;
             invariants::replayed(self, node)?;
+            self.read_to_the_head(node)?;
         }
         Ok(())
     }

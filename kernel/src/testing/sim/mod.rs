@@ -1,6 +1,7 @@
 //! A simulator of whole federations: one thread, virtual time, a seed. The real machine, log, ingest, answers and replay
 //! run over a store with pending and durable layers and a network that delays, loses, repeats and cuts. Writers write,
 //! machines crash, disks fail and go bad, an operator restores, copies and resolves forks, and one peer in some runs lies.
+//! Readers keep cursors over all of this.
 //! After every step the invariants of the node that it concerned are checked, of what is new at once, of everything in
 //! every 16th run and now and then in the others; in the end everything is mended, and all must agree.
 //!
@@ -23,12 +24,14 @@ mod disk;
 mod equivocation;
 mod flooding;
 mod forging;
+mod histories;
 mod invariants;
 mod mending;
 mod network;
 mod node;
 mod operator;
 mod pulling;
+mod readers;
 mod replayer;
 mod seen;
 mod storing;
@@ -82,6 +85,9 @@ pub struct Found {
     pub splits: u64,
     pub full_disks: u64,
     pub cut_streams: u64,
+    pub cursors_refused: u64,
+    pub cursors_kept: u64,
+    pub cursors_mistaken: u64,
     pub flooded: u64,
     pub cut_off: u64,
     pub liars_named: u64,
@@ -121,6 +127,9 @@ impl Found {
             (&mut self.splits, other.splits),
             (&mut self.full_disks, other.full_disks),
             (&mut self.cut_streams, other.cut_streams),
+            (&mut self.cursors_refused, other.cursors_refused),
+            (&mut self.cursors_kept, other.cursors_kept),
+            (&mut self.cursors_mistaken, other.cursors_mistaken),
             (&mut self.flooded, other.flooded),
             (&mut self.cut_off, other.cut_off),
             (&mut self.liars_named, other.liars_named),

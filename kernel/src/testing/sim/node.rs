@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use super::chance::Chance;
 use super::disk::Disk;
+use super::histories::History;
 use super::network::Micros;
+use super::readers::Reader;
 use super::replayer::{Counting, Mood};
 use super::seen::Seen;
 use super::truth::Past;
@@ -92,7 +94,11 @@ pub(super) struct Node {
     pub(super) run: u64,
     pub(super) mood: Arc<Mood>,
     pub(super) on_failure: OnFailure,
-    pub(super) images: Vec<MemoryStore>,
+    /// Older states of its store, each with the history that it is of.
+    pub(super) images: Vec<(MemoryStore, History)>,
+    pub(super) history: History,
+    /// A quick one and a slow one.
+    pub(super) readers: [Reader; 2],
     /// Contents that were acknowledged here and must still be here.
     pub(super) safe: Vec<u32>,
     /// What the last event written here had seen, and it; and under which epoch. The first event of the next one follows
@@ -143,6 +149,8 @@ impl Node {
             mood: Arc::default(),
             on_failure: if index.is_multiple_of(2) { OnFailure::Halt } else { OnFailure::Quarantine },
             images: Vec::new(),
+            history: History::new(index),
+            readers: Default::default(),
             safe: Vec::new(),
             hangs_until: 0,
             own_past: Past::default(),

@@ -94,6 +94,10 @@ pub(super) struct World {
     pub(super) address: Vec<usize>,
     pub(super) network: Network,
     pub(super) truth: Truth,
+    /// The number of the newest history of a log.
+    pub(super) histories: usize,
+    /// Readers draw from it, so that a run is the same with and without them.
+    pub(super) reading_chance: Chance,
     pub(super) byzantine: Byzantine,
     /// By asker, the answers that were last sent to it.
     pub(super) answers: BTreeMap<usize, VecDeque<Packet>>,
@@ -130,6 +134,8 @@ impl World {
             nodes,
             network,
             truth: Truth::default(),
+            histories: count,
+            reading_chance: Chance::new(seed ^ 0x00c0_ffee),
             byzantine,
             answers: BTreeMap::new(),
             found: Found::default(),
@@ -194,6 +200,7 @@ impl World {
             self.trace = self.trace.rotate_left(7) ^ time.wrapping_mul(0x9e37_79b9) ^ number;
             if let Some(node) = touched {
                 invariants::check(self, node)?;
+                self.read_sometimes(node)?;
             }
         }
         self.now = end;

@@ -3,7 +3,7 @@
 //! After every step, for the node that it concerns: I1, I2, I4, I5 and I7 of everything that is new, and of one older place
 //! of the log, another at each step; I3 for every cursor that moved; and how often it took a new epoch (I9). Where a node
 //! says something: I3 that an answer leaves nothing out, I6 that all of it is durable, I9 that it is no larger than asked.
-//! Where a node notes what a peer holds: I11.
+//! Where a node notes what a peer holds: I11. Where a reader reads: I12.
 //! Everything about a node, read anew from its whole store: at every start; in every 16th run after each step that
 //! wrote to it; in the others at every 24th step. I8 and I10 are asked at the end of a run, when all is mended. Damage to
 //! a disk is looked past while a check reads.
@@ -20,19 +20,22 @@ mod i08_all_agree_in_the_end;
 mod i09_bounds;
 mod i10_honest_agree_beside_a_liar;
 mod i11_acknowledged_is_held;
+mod i12_readers_get_the_log;
 
 pub(super) use i04_clock_is_what_is_held::claims;
 pub(super) use i05_applied_once::replayed;
 pub(super) use i08_all_agree_in_the_end::check as all_agree;
 pub(super) use i09_bounds::{actions, asked, asking, steps as at_rest_sometimes};
 pub(super) use i10_honest_agree_beside_a_liar::check as honest_agree;
+pub(super) use i12_readers_get_the_log::at_the_head;
 
 use std::collections::BTreeMap;
 
+use super::readers::Page;
 use super::world::World;
 use crate::cursor::{Cursor, Seq};
 use crate::ids::{CortexId, Origin};
-use crate::log::{Fork, LogEntry};
+use crate::log::{CursorUnknown, Fork, LogEntry};
 use crate::protocol::{FetchReply, FetchRequest, Heads, Known, Scope};
 
 /// Where a node is not looked at as a whole after each step that wrote to it, it is at every so many-th step.
@@ -140,6 +143,16 @@ pub(super) fn told(world: &mut World, node: usize, heads: &Heads, cursor: Option
 /// A node noted that a cortex holds events of its own.
 pub(super) fn acknowledged(world: &mut World, node: usize, holder: CortexId, noted: &Heads) -> Result<(), String> {
     past_damage(world, node, |world| i11_acknowledged_is_held::check(world, node, holder, noted))
+}
+
+/// A reader of a node got a page.
+pub(super) fn read(world: &mut World, node: usize, which: usize, page: Page) -> Result<(), String> {
+    past_damage(world, node, |world| i12_readers_get_the_log::read(world, node, which, page))
+}
+
+/// A reader's cursor was refused by a node.
+pub(super) fn refused(world: &mut World, node: usize, which: usize, unknown: &CursorUnknown) -> Result<(), String> {
+    past_damage(world, node, |world| i12_readers_get_the_log::refused(world, node, which, unknown))
 }
 
 /// The log of a node now, damaged or not.
