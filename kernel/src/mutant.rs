@@ -32,11 +32,13 @@ pub enum Mutant {
     AnswersOutlive,
     /// A peer counts as holding what was written here without a comparison of digests.
     ReceiptWithoutComparison,
+    /// A reader's cursor is a place in the log, of whichever epoch and with whichever event there.
+    CursorWithoutWitness,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::ServeById,
         Self::CursorBeforeData,
         Self::SkipHoleCheck,
@@ -50,6 +52,7 @@ impl Mutant {
         Self::DepsFromIngest,
         Self::AnswersOutlive,
         Self::ReceiptWithoutComparison,
+        Self::CursorWithoutWitness,
     ];
 }
 

@@ -23,6 +23,7 @@ fn signs(mutant: Mutant) -> &'static [&'static str] {
         Mutant::ExtendOldEpoch => &["I7: "],
         Mutant::DepsFromIngest => &["I4: "],
         Mutant::ReceiptWithoutComparison => &["I11: "],
+        Mutant::CursorWithoutWitness => &["I12: "],
     }
 }
 
