@@ -88,14 +88,15 @@ pub fn belongs(cursor: &Cursor, history: &History, there: Option<EventId>) -> Re
 /// A reader's cursor that is of another history than this log's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "cursor {cursor} is of another history than this log's: {mismatch}; read on after {resume}, which repeats events and misses none"
+    "cursor {cursor} is of another history than this log's: {mismatch}; read on after {resume}, which may repeat events"
 )]
 pub struct CursorUnknown {
     /// The cursor.
     pub cursor: Cursor,
     /// Why it is unknown.
     pub mismatch: Mismatch,
-    /// The cursor to read on after: events may come again, and none is missed.
+    /// The cursor to read on after: events may come again. None is missed, unless this log was rolled back or copied without
+    /// notice: see the promises in `docs/reliability.md`.
     pub resume: Cursor,
 }
 

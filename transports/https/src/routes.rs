@@ -181,7 +181,7 @@ async fn events(State(node): State<Node>, query: Result<Query<EventsQuery>, Quer
 fn gone(unknown: &CursorUnknown) -> Response {
     let body = serde_json::json!({
         "error": format!("cursor {} is of another history than this log's: {}", unknown.cursor, unknown.mismatch),
-        "hint": "read on after `resume`: events may come again, know them by their ids, and none is missed",
+        "hint": "read on after `resume`: events may come again, recognise them by their ids",
         "code": "cursor_unknown",
         "resume": unknown.resume,
     });

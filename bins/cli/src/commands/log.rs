@@ -118,7 +118,7 @@ impl Reader {
         };
         let follow = if self.follow { " --follow" } else { "" };
         format!(
-            "{}. Continue with `antiphon{config} log --after {}{follow}`: events may come again, known by their ids, and none is missed",
+            "{}. Continue with `antiphon{config} log --after {}{follow}`: events may come again, recognise them by their ids",
             text("error"),
             text("resume"),
         )
