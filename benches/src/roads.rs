@@ -97,7 +97,8 @@ impl Opened {
             Server::Https(server) => format!("https://{}", server.local_addr()),
             Server::Quic(server) => format!("quic://{}", server.local_addr()),
         };
-        let writer = PeerConfig { name: peer(), endpoint, ca: Some(self.certificates.ca()), mode: PeerMode::Sync };
+        let writer =
+            PeerConfig { name: peer(), endpoint, ca: Some(self.certificates.ca()), cortex: None, mode: PeerMode::Sync };
         let config = Config { peers: vec![writer], shared_key: key(), ..Config::default() };
         let builder = Cortex::builder(store).name("puller").config(config);
         let shared_key = key();

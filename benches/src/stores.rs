@@ -39,7 +39,8 @@ impl Kind {
             Self::Memory => Fresh { store: Arc::new(MemoryStore::new()), _directory: None },
             Self::Rocks => {
                 let directory = tempfile::tempdir().expect("there is room for a temporary directory");
-                let store = RocksStore::open(directory.path(), Create::IfMissing).expect("an empty directory will do");
+                let store =
+                    RocksStore::open_with(directory.path(), Create::IfMissing).expect("an empty directory will do");
                 Fresh { store: Arc::new(store), _directory: Some(directory) }
             }
         }

@@ -82,7 +82,13 @@ fn endpoint(text: &str) {
         return;
     }
     let endpoint = format!("{scheme}://{user}:{KEY}@{host}");
-    let peer = PeerConfig { name: PeerName::new("bravo").expect("a name"), endpoint, ca: None, mode: PeerMode::Sync };
+    let peer = PeerConfig {
+        name: PeerName::new("bravo").expect("a name"),
+        endpoint,
+        ca: None,
+        cortex: None,
+        mode: PeerMode::Sync,
+    };
     let config = Config { peers: vec![peer], ..Config::default() };
     let error = config.validate().expect_err("it carries user information");
     assert!(matches!(error, InvalidConfig::Endpoint { .. }));

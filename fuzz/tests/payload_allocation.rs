@@ -106,7 +106,7 @@ fn no_path_allocates_more_than_a_few_bytes_for_each_of_a_record() {
     let mut beyond = Vec::new();
     for (name, content_type, data) in payloads() {
         let dir = tempfile::tempdir().unwrap();
-        let store: Arc<dyn Store> = Arc::new(RocksStore::open(dir.path(), Create::IfMissing).unwrap());
+        let store: Arc<dyn Store> = Arc::new(RocksStore::open_with(dir.path(), Create::IfMissing).unwrap());
         let identity =
             LocalIdentity { cortex_id: CortexId::from_bytes([1; 16]), epoch: Epoch::new(1), name: "alpha".to_owned() };
         Log::create(&*store, &identity).unwrap();

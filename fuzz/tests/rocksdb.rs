@@ -21,7 +21,7 @@ struct Rocks {
 impl Rocks {
     fn new(options: Options) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let store = Some(RocksStore::open(folder.path(), options.clone()).unwrap());
+        let store = Some(RocksStore::open_with(folder.path(), options.clone()).unwrap());
         Self { store, folder, options }
     }
 }
@@ -37,7 +37,7 @@ impl World for Rocks {
 
     fn restart(&mut self) {
         self.store = None;
-        self.store = Some(RocksStore::open(self.folder.path(), self.options.clone()).unwrap());
+        self.store = Some(RocksStore::open_with(self.folder.path(), self.options.clone()).unwrap());
     }
 
     fn fail_commit(&mut self, _applied: bool) -> bool {

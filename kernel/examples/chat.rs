@@ -6,7 +6,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use antiphon_kernel::cortex::Cortex;
+use antiphon_kernel::cortex::{Cortex, Peer};
 use antiphon_kernel::event::{Draft, Event};
 use antiphon_kernel::replay::{EventReplayer, Projection, ReplayError};
 use antiphon_kernel::testing::{MemoryNetwork, MemoryStore};
@@ -34,9 +34,9 @@ impl EventReplayer for Reader {
 async fn join(name: &str, network: &MemoryNetwork, peers: &[&str]) -> Outcome<Cortex> {
     let mut builder = Cortex::builder(Arc::new(MemoryStore::new())).name(name).transport(network.clone());
     for peer in peers {
-        builder = builder.peer(*peer, format!("memory://{peer}"));
+        builder = builder.peer(Peer::new(*peer, format!("memory://{peer}")));
     }
-    let cortex = builder.replayer(Reader).start().await?;
+    let cortex = builder.causal_replayer(Reader).start().await?;
     network.serve(name, cortex.service().clone());
     Ok(cortex)
 }

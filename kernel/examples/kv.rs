@@ -6,7 +6,7 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
-use antiphon_kernel::cortex::{Cortex, WaitFor};
+use antiphon_kernel::cortex::{Cortex, Peer, WaitFor};
 use antiphon_kernel::event::{Draft, Event};
 use antiphon_kernel::log::{Appended, Context};
 use antiphon_kernel::replay::{EventReplayer, Projection, ReplayError, ReplayOptions, conflicts};
@@ -52,9 +52,9 @@ impl Kv {
         // With `antiphon-storage` and `antiphon-quic` in their place, this is the whole difference to production.
         let mut builder = Cortex::builder(Arc::new(MemoryStore::new())).name(name).transport(network.clone());
         for peer in peers {
-            builder = builder.peer(*peer, format!("memory://{peer}"));
+            builder = builder.peer(Peer::new(*peer, format!("memory://{peer}")));
         }
-        let cortex = builder.replayer(Values).start().await?;
+        let cortex = builder.causal_replayer(Values).start().await?;
         network.serve(name, cortex.service().clone());
         Ok(Self(cortex))
     }
@@ -62,7 +62,7 @@ impl Kv {
     /// Writes, and returns when the write is durable here and can be read here.
     async fn put(&self, key: &str, value: &str) -> Outcome<Appended> {
         let event = self.0.append(Draft::new("kv.put", value.to_owned()).subject(key)).await?;
-        self.0.replayers()[0].wait_replayed(event.seq).await;
+        self.0.replayers()[0].wait_replayed(event.seq).await?;
         Ok(event)
     }
 
@@ -82,7 +82,7 @@ impl Kv {
         let context = open.iter().find(|conflict| conflict.subject == key).ok_or("it is not contested")?.context();
         let draft = Draft::new("kv.put", value.to_owned()).subject(key);
         let event = self.0.log().append(vec![draft], Context::Seen(context)).await?;
-        self.0.replayers()[0].wait_replayed(event[0].seq).await;
+        self.0.replayers()[0].wait_replayed(event[0].seq).await?;
         Ok(())
     }
 }

@@ -55,16 +55,16 @@ fn rows(file: &Path) -> rusqlite::Result<i64> {
 
 /// Bridges a hundred notes, twice; returns how many rows there are after each time.
 pub async fn run(file: &Path) -> Outcome<[i64; 2]> {
-    let cortex = Cortex::builder(Arc::new(MemoryStore::new())).replayer(Bridge::open(file)?).start().await?;
+    let cortex = Cortex::builder(Arc::new(MemoryStore::new())).causal_replayer(Bridge::open(file)?).start().await?;
     for n in 0..100 {
         cortex.append(Draft::new("note.written", format!("note {n}")).subject(format!("notes/{n}"))).await?;
     }
     cortex.append(Draft::new("something.else", "")).await?;
     let bridge = &cortex.replayers()[0];
-    bridge.wait_replayed(Seq::new(101)).await;
+    bridge.wait_replayed(Seq::new(101)).await?;
     let once = rows(file)?;
     bridge.rebuild().await?;
-    bridge.wait_replayed(Seq::new(101)).await;
+    bridge.wait_replayed(Seq::new(101)).await?;
     let twice = rows(file)?;
     cortex.stop().await;
     Ok([once, twice])

@@ -4,22 +4,21 @@
 //! store what is new, and converge; replayers turn events into an application's own state.
 //!
 //! ```
-//! use std::sync::Arc;
-//! use antiphon_kernel::cortex::Cortex;
+//! use antiphon_kernel::cortex::{Cortex, Peer};
 //! use antiphon_kernel::event::Draft;
 //! use antiphon_kernel::testing::{MemoryNetwork, MemoryStore};
 //!
 //! # #[tokio::main]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let network = MemoryNetwork::new();
-//! let alpha = Cortex::builder(Arc::new(MemoryStore::new())).name("alpha").start().await?;
+//! let alpha = Cortex::builder(MemoryStore::new()).name("alpha").start().await?;
 //! network.serve("alpha", alpha.service().clone());
 //! alpha.append(Draft::new("note.written", "hello").subject("notes/1")).await?;
 //!
-//! let bravo = Cortex::builder(Arc::new(MemoryStore::new()))
+//! let bravo = Cortex::builder(MemoryStore::new())
 //!     .name("bravo")
 //!     .transport(network)
-//!     .peer("alpha", "memory://alpha")
+//!     .peer(Peer::new("alpha", "memory://alpha"))
 //!     .start()
 //!     .await?;
 //! bravo.view().watch_durable().wait_for(|head| head.get() == 1).await?;
@@ -70,6 +69,7 @@ pub mod service;
 pub mod state;
 pub mod store;
 pub mod sync;
+#[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod time;
 pub mod transport;

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::config::PeerConfig;
+use crate::config::{PeerConfig, SharedKey};
 use crate::health::{ErrorCategory, Failure};
 use crate::log::LocalIdentity;
 use crate::protocol::{FetchReply, FetchRequest, Identity, Pushed, Refresh};
+use crate::service::Service;
 
 /// Why a transport brought no answer. Whatever its kind, nothing was applied and the cursor stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,7 +53,28 @@ impl From<TransportError> for Failure {
     }
 }
 
-/// A way to reach peers. The scheme of a peer's endpoint picks the transport.
+/// Why a transport does not answer peers.
+#[derive(Debug, thiserror::Error)]
+#[error("{transport}: {source}")]
+pub struct ServeError {
+    /// The transport's first scheme.
+    pub transport: &'static str,
+    /// What failed: an address that is taken, a certificate that cannot be used.
+    pub source: Box<dyn std::error::Error + Send + Sync>,
+}
+
+/// What answers peers on behalf of a transport. Dropping it ends it at once.
+#[async_trait]
+pub trait Server: Send + Sync {
+    /// Where it answers: `host:port`, or whatever the transport's endpoints have after `scheme://`.
+    fn address(&self) -> String;
+
+    /// Ends it in order: answers that are being sent get the transport's published time.
+    async fn shutdown(self: Box<Self>);
+}
+
+/// A way to reach peers, and to answer them where it has an address. The scheme of a peer's endpoint selects the transport.
+#[async_trait]
 pub trait Transport: Send + Sync + 'static {
     /// The schemes it serves, such as `["https"]`.
     fn schemes(&self) -> &'static [&'static str];
@@ -63,8 +85,26 @@ pub trait Transport: Send + Sync + 'static {
     /// # Errors
     /// Category `configuration`: an endpoint or CA file that can never work as it stands.
     fn link(&self, peer: &PeerConfig, own: &LocalIdentity) -> Result<Box<dyn Link>, TransportError>;
+
+    /// Receives the shared keys, before the first link and again when they change. The first is presented to peers; none means
+    /// open mode. Links keep the key that they were made with.
+    ///
+    /// Optional: a transport that presents no key ignores them.
+    fn set_keys(&self, keys: &[SharedKey]) {
+        let _ = keys;
+    }
+
+    /// Begins to answer peers for a cortex. `None`, the default: the transport has no address and only dials.
+    ///
+    /// # Errors
+    /// [`ServeError`]; nothing is left behind.
+    async fn serve(&self, service: &Service) -> Result<Option<Box<dyn Server>>, ServeError> {
+        let _ = service;
+        Ok(None)
+    }
 }
 
+#[async_trait]
 impl<T: Transport + ?Sized> Transport for Arc<T> {
     fn schemes(&self) -> &'static [&'static str] {
         (**self).schemes()
@@ -72,6 +112,14 @@ impl<T: Transport + ?Sized> Transport for Arc<T> {
 
     fn link(&self, peer: &PeerConfig, own: &LocalIdentity) -> Result<Box<dyn Link>, TransportError> {
         (**self).link(peer, own)
+    }
+
+    fn set_keys(&self, keys: &[SharedKey]) {
+        (**self).set_keys(keys);
+    }
+
+    async fn serve(&self, service: &Service) -> Result<Option<Box<dyn Server>>, ServeError> {
+        (**self).serve(service).await
     }
 }
 

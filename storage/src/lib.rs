@@ -6,7 +6,7 @@
 //!
 //! # let scratch = tempfile::tempdir()?;
 //! # let data_dir = scratch.path().join("alpha");
-//! let store = RocksStore::open(&data_dir, Create::IfMissing)?;
+//! let store = RocksStore::open_with(&data_dir, Create::IfMissing)?;
 //! let mut batch = Batch::new();
 //! batch.put(Family::Meta, b"name", b"alpha");
 //! store.commit(&batch, Durability::Sync)?; // survives power loss once it returned

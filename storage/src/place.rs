@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use antiphon_kernel::store::{StoreError, StoreErrorKind};
 
@@ -22,7 +23,7 @@ const PROBE: &str = "PROBE";
 pub(crate) struct Place {
     dir: PathBuf,
     location: Location,
-    _lock: Lock,
+    lock: Mutex<Option<Lock>>,
 }
 
 /// What was found there, without touching it.
@@ -63,7 +64,7 @@ impl Place {
         let opened = open()?;
         let location = Location::open(dir, &[lock::FILE, format::FILE, DATABASE])
             .map_err(|error| from_io("could not open", dir, &error))?;
-        let place = Self { dir: dir.to_owned(), location, _lock: lock };
+        let place = Self { dir: dir.to_owned(), location, lock: Mutex::new(Some(lock)) };
         if found == Found::Nothing {
             sync_names(dir)?;
         }
@@ -85,6 +86,11 @@ impl Place {
     /// How the directory, or one of these files of it, was changed since it was opened; `None` if it is the same.
     pub(crate) fn change(&self, more: &[(&'static str, &fs::File)]) -> Option<String> {
         self.location.change(more)
+    }
+
+    /// Lets others open it.
+    pub(crate) fn release(&self) {
+        drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
 
     /// The data directory.

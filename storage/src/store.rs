@@ -46,6 +46,8 @@ enum Handle {
     Reading(Box<Database>, StoreErrorKind, String),
     /// Opening it anew failed, for this reason.
     Closed(StoreErrorKind, String),
+    /// Its owner closed it, and others may open the directory.
+    Released,
 }
 
 impl Handle {
@@ -62,8 +64,20 @@ fn not_open(kind: StoreErrorKind, why: &str) -> StoreError {
     StoreError::new(kind, format!("it is closed since it could not be opened anew ({why}); reopen it"))
 }
 
+fn released() -> StoreError {
+    StoreError::new(StoreErrorKind::Misuse, "it was closed; open it again")
+}
+
 impl RocksStore {
-    /// Opens the store in a directory. A [`Create`](crate::Create) alone will do for options.
+    /// Opens the store in a directory, with default options. Makes one if the directory has none.
+    ///
+    /// # Errors
+    /// As [`RocksStore::open_with`].
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
+        Self::open_with(path, Options::default())
+    }
+
+    /// Opens the store in a directory. A [`Create`](crate::Create) alone is enough for options.
     ///
     /// # Errors
     /// Each names the directory or the file in it, and what to do next.
@@ -73,7 +87,7 @@ impl RocksStore {
     /// - `Corrupt`: its files are damaged or incomplete. Nothing was repaired.
     /// - `ReadOnly`, `NoSpace`, `Io`: the file system failed. No half-made store is left behind.
     /// - `Misuse`: the path leads to, or through, something that is no directory.
-    pub fn open(path: impl AsRef<Path>, options: impl Into<Options>) -> Result<Self, StoreError> {
+    pub fn open_with(path: impl AsRef<Path>, options: impl Into<Options>) -> Result<Self, StoreError> {
         let options = options.into();
         let (place, (database, lost_end)) =
             Place::claim(path.as_ref(), options.create, || recovery::open(path.as_ref(), &options))?;
@@ -125,6 +139,7 @@ impl RocksStore {
         match &*self.shared() {
             Handle::Open(database) | Handle::Reading(database, ..) => use_it(database),
             Handle::Closed(kind, why) => Err(not_open(*kind, why)),
+            Handle::Released => Err(released()),
         }
     }
 
@@ -135,7 +150,7 @@ impl RocksStore {
             Handle::Open(database) => {
                 database.missing_file().map(|name| format!("`{name}` in its directory `db` was removed"))
             }
-            Handle::Reading(..) | Handle::Closed(..) => None,
+            Handle::Reading(..) | Handle::Closed(..) | Handle::Released => None,
         });
         let found = change.map(|change| {
             let why = format!("since it was opened, {change}");
@@ -156,6 +171,7 @@ impl RocksStore {
             Handle::Open(database) => use_it(database),
             Handle::Reading(_, kind, why) => Err(not_writable(*kind, why)),
             Handle::Closed(kind, why) => Err(not_open(*kind, why)),
+            Handle::Released => Err(released()),
         }
     }
 }
@@ -200,11 +216,15 @@ impl Store for RocksStore {
             Handle::Open(database) => database.ensure(names),
             Handle::Reading(_, kind, why) => Err(not_writable(*kind, why)),
             Handle::Closed(kind, why) => Err(not_open(*kind, why)),
+            Handle::Released => Err(released()),
         }
     }
 
     fn reopen(&self) -> Result<(), StoreError> {
         let mut handle = self.exclusive();
+        if matches!(&*handle, Handle::Released) {
+            return Err(released());
+        }
         // Other files must not be taken for these. What is open is read on.
         self.look_at_location(&handle)?;
         *self.displaced.write().unwrap_or_else(PoisonError::into_inner) = None;
@@ -252,6 +272,13 @@ impl Store for RocksStore {
 
     fn lost_end(&self) -> bool {
         self.lost_end.load(Ordering::Relaxed)
+    }
+
+    fn close(&self) {
+        let mut handle = self.exclusive();
+        // RocksDB first: whoever gets the lock must find it closed.
+        *handle = Handle::Released;
+        self.place.release();
     }
 }
 

@@ -86,7 +86,7 @@ async fn measure(bench: &Bench, scheme: Scheme, durability: Durability, args: &L
     let listening = bench.serve(scheme, server.service()).await?;
     let (replayed, mut replays) = mpsc::unbounded_channel();
     let puller = bench.node(&name("puller"), vec![bench.peer(scheme, listening.addr())?], durability)?;
-    let puller = puller.replayer(Stopwatch(replayed)).start().await?;
+    let puller = puller.causal_replayer(Stopwatch(replayed)).start().await?;
     let measured = rounds(&server, &mut replays, args).await;
     stop(puller, listening, server).await;
     measured

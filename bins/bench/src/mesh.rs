@@ -73,7 +73,7 @@ async fn members(bench: &Bench, scheme: Scheme, cortexes: u16) -> Result<Vec<Mem
     let mut answering = Vec::new();
     for n in 0..cortexes {
         let name = format!("member-{n}");
-        let store: Arc<RocksStore> = Arc::new(RocksStore::open(bench.path().join(&name), Create::IfMissing)?);
+        let store: Arc<RocksStore> = Arc::new(RocksStore::open_with(bench.path().join(&name), Create::IfMissing)?);
         Log::create(&*store, &mint_identity(&name))?;
         let log = LogHandle::start(Log::open(store, LogOptions::default())?, Durability::Sync)?;
         let service = Service::new(log.view().clone(), bench.key.clone(), FederationMode::Sync);

@@ -74,7 +74,7 @@ async fn fill(bench: &Bench, args: &ReplayArgs) -> Result<Duration> {
 async fn replay(bench: &Bench, args: &ReplayArgs, second: bool) -> Result<Duration> {
     let builder = bench.node("log", vec![], Durability::Sync)?;
     let began = Instant::now();
-    let builder = builder.replayer(LatestBySubject { on_failure: OnFailure::Halt });
+    let builder = builder.causal_replayer(LatestBySubject { on_failure: OnFailure::Halt });
     let builder = if second { builder.replayer(Tally("tally")) } else { builder };
     let cortex = builder.start().await?;
     if second {
@@ -83,7 +83,7 @@ async fn replay(bench: &Bench, args: &ReplayArgs, second: bool) -> Result<Durati
     let end = Seq::new(args.events.into());
     for replayer in cortex.replayers() {
         let done = tokio::time::timeout(PATIENCE, replayer.wait_replayed(end)).await;
-        done.ok().filter(|&done| done).context("a replayer did not come to the end")?;
+        done.context("a replayer did not come to the end in time")??;
     }
     let elapsed = began.elapsed();
     cortex.stop().await;

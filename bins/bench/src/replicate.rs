@@ -120,7 +120,7 @@ pub(crate) async fn append(cortex: &Cortex, events: u64, size: u32) -> Result<()
 /// Begins a log with one event of each of so many origins, each of which has seen all before it: all that is appended then
 /// has a clock of as many entries.
 fn widen(bench: &Bench, name: &str, origins: u16) -> Result<()> {
-    let store = Arc::new(RocksStore::open(bench.path().join(name), Create::IfMissing)?);
+    let store = Arc::new(RocksStore::open_with(bench.path().join(name), Create::IfMissing)?);
     Log::create(&*store, &mint_identity(name))?;
     let mut log = Log::open(store, LogOptions::default())?;
     for _ in 0..origins {

@@ -88,7 +88,7 @@ impl Bench {
 
     /// A node over a store of its own.
     pub(crate) fn node(&self, name: &str, peers: Vec<PeerConfig>, durability: Durability) -> Result<CortexBuilder> {
-        let store = RocksStore::open(self.path().join(name), Create::IfMissing)?;
+        let store = RocksStore::open_with(self.path().join(name), Create::IfMissing)?;
         let config = Config { peers, shared_key: self.key.clone(), ..Config::default() };
         let (quic, https) = (self.key.clone(), self.key.clone());
         Ok(Cortex::builder(Arc::new(store))
@@ -105,7 +105,13 @@ impl Bench {
 
     pub(crate) fn peer_named(&self, name: &str, scheme: Scheme, addr: SocketAddr) -> Result<PeerConfig> {
         let endpoint = format!("{}://{addr}", scheme.as_str());
-        Ok(PeerConfig { name: PeerName::new(name)?, endpoint, ca: Some(self.cert("ca.pem")), mode: PeerMode::Sync })
+        Ok(PeerConfig {
+            name: PeerName::new(name)?,
+            endpoint,
+            ca: Some(self.cert("ca.pem")),
+            cortex: None,
+            mode: PeerMode::Sync,
+        })
     }
 
     pub(crate) async fn serve(&self, scheme: Scheme, service: &Service) -> Result<Server> {

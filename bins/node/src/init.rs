@@ -23,7 +23,7 @@ pub fn make_key(file: &Path) -> Result<()> {
 pub fn make_store(config: &NodeConfig) -> Result<LocalIdentity> {
     backup::must_not_be_cut_short(&config.data_dir())?;
     let identity = mint_identity(config.node.name.as_str());
-    let store = RocksStore::open(config.data_dir(), Create::IfMissing)?;
+    let store = RocksStore::open_with(config.data_dir(), Create::IfMissing)?;
     Log::create(&store, &identity)?;
     Ok(identity)
 }

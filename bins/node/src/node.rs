@@ -271,7 +271,7 @@ impl Node {
             .config(kernel)
             .transport(transports.https.clone())
             .transport(transports.quic.clone())
-            .replayer(LatestBySubject { on_failure })
+            .causal_replayer(LatestBySubject { on_failure })
             .durability(durability)
             .max_append_bytes(config.node.max_append_bytes)
             .start()
@@ -894,7 +894,7 @@ pub fn must_be_the_owner(dir: &Path) -> Result<()> {
 fn open_store(config: &NodeConfig) -> Result<RocksStore> {
     must_be_the_owner(&config.data_dir())?;
     backup::must_not_be_cut_short(&config.data_dir())?;
-    RocksStore::open(config.data_dir(), Create::Never).map_err(|error| match error.kind() {
+    RocksStore::open_with(config.data_dir(), Create::Never).map_err(|error| match error.kind() {
         StoreErrorKind::Missing => anyhow::anyhow!(
             "{error}: `antiphon init` makes one, a new node; if node.data_dir was changed, put back what stood there, or move the \
              data of the stopped node"

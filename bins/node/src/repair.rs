@@ -86,7 +86,7 @@ pub fn repair(data: &Path) -> Result<Repaired> {
     if unfinished.exists() {
         fs::remove_dir_all(&unfinished).with_context(|| format!("{}", unfinished.display()))?;
     }
-    let new = Arc::new(RocksStore::open(&unfinished, Create::IfMissing)?);
+    let new = Arc::new(RocksStore::open_with(&unfinished, Create::IfMissing)?);
     let salvaged = salvage(&*store, new, Timestamp::now()).inspect_err(|_| {
         let _ = fs::remove_dir_all(&unfinished); // the first error is the one to tell
     });

@@ -23,7 +23,7 @@ pub(crate) fn open(dir: &Path, create: Create, buffers: Buffers) -> Result<Log, 
         options.write_buffer_bytes = 0;
     }
     options.cache_bytes = 0;
-    let store = Arc::new(RocksStore::open(dir, options)?);
+    let store = Arc::new(RocksStore::open_with(dir, options)?);
     if create == Create::IfMissing {
         match Log::create(&*store, &mint_identity("victim")) {
             Ok(()) | Err(OpenError::AlreadyInitialised(_)) => {}

@@ -73,7 +73,7 @@ fn not_wanted(newest: u64, back: u64) -> u64 {
 impl Driver {
     pub(super) fn new(interval: Duration, pin: Option<CortexId>, health: PeerHealth) -> Self {
         let elsewhere = vec![cortex(9)];
-        let context = IdentityContext { own: cortex(1), pin, pinned_elsewhere: elsewhere.clone() };
+        let context = IdentityContext { own: cortex(1), pin, expected: None, pinned_elsewhere: elsewhere.clone() };
         let mut driver = Self {
             failures: health.consecutive_failures,
             last_error: health.last_error,

@@ -4,7 +4,7 @@ mod interval;
 mod shared_key;
 
 pub use interval::{DEFAULT_INTERVAL, Interval, InvalidInterval};
-pub use shared_key::{SharedKey, WeakKey};
+pub use shared_key::{KeyFromEnv, SharedKey, WeakKey};
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::PeerName;
+use crate::ids::{CortexId, PeerName};
 
 macro_rules! text_enum {
     ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $text:literal,)+ }) => {
@@ -107,6 +107,9 @@ pub struct PeerConfig {
     /// A file with the certificates (PEM) that alone may vouch for it; the system's roots then count for nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca: Option<PathBuf>,
+    /// The only cortex that is accepted at the endpoint, from the first contact on. Without it, the first that answers is pinned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cortex: Option<CortexId>,
     /// Whether it is pulled.
     #[serde(default)]
     pub mode: PeerMode,
@@ -242,7 +245,13 @@ mod tests {
     use super::*;
 
     fn peer(name: &str, endpoint: &str) -> PeerConfig {
-        PeerConfig { name: PeerName::new(name).unwrap(), endpoint: endpoint.to_owned(), ca: None, mode: PeerMode::Sync }
+        PeerConfig {
+            name: PeerName::new(name).unwrap(),
+            endpoint: endpoint.to_owned(),
+            ca: None,
+            cortex: None,
+            mode: PeerMode::Sync,
+        }
     }
 
     fn fault(peers: Vec<PeerConfig>) -> String {

@@ -21,7 +21,32 @@ pub struct SharedKey(SecretString);
 )]
 pub struct WeakKey;
 
+/// The environment has no usable key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeyFromEnv {
+    /// The variable is not set, or empty.
+    #[error("{} is not set: set it to the key that all nodes share", SharedKey::VARIABLE)]
+    Missing,
+    /// What it holds is no key.
+    #[error("ANTIPHON_SHARED_KEY: {0}")]
+    Weak(#[from] WeakKey),
+}
+
 impl SharedKey {
+    /// The environment variable of [`SharedKey::from_env`].
+    pub const VARIABLE: &str = "ANTIPHON_SHARED_KEY";
+
+    /// Reads the key from the environment variable `ANTIPHON_SHARED_KEY`. The first word counts.
+    ///
+    /// # Errors
+    /// [`KeyFromEnv`]. A missing key is an error here: open mode is chosen by giving no key.
+    pub fn from_env() -> Result<Self, KeyFromEnv> {
+        let text = std::env::var(Self::VARIABLE).map_err(|_| KeyFromEnv::Missing)?;
+        let first = text.split_whitespace().next().ok_or(KeyFromEnv::Missing)?;
+        Ok(Self::new(first)?)
+    }
+
     /// The shortest key, in characters: 128 bits in hex.
     pub const MIN_LEN: usize = 32;
     /// The longest key, in characters.

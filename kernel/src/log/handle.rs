@@ -219,4 +219,20 @@ impl LogHandle {
             let _ = tokio::task::spawn_blocking(move || thread.join()).await;
         }
     }
+
+    /// The same for a caller that cannot await: blocks until the writer has ended.
+    pub(crate) fn close_blocking(&self) {
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(thread) = thread else { return };
+        let queue = self.queue.clone();
+        // From a thread of its own: a thread of a runtime must not wait for the queue.
+        let ending = std::thread::Builder::new().name("antiphon-close".to_owned()).spawn(move || {
+            let _ = queue.blocking_send(Operation::Stop);
+            let _ = thread.join();
+        });
+        // Without a thread the writer ends when its queue is dropped.
+        if let Ok(ending) = ending {
+            let _ = ending.join();
+        }
+    }
 }

@@ -11,6 +11,8 @@ pub struct IdentityContext {
     pub own: CortexId,
     /// Who the peer proved to be at first contact.
     pub pin: Option<CortexId>,
+    /// Who the peer must be, as the configuration says.
+    pub expected: Option<CortexId>,
     /// Cortexes that other peer names are pinned to.
     pub pinned_elsewhere: Vec<CortexId>,
 }
@@ -24,7 +26,8 @@ pub fn check_identity(identity: &Identity, context: &IdentityContext) -> Result<
     if identity.cortex_id == context.own {
         return Err(ErrorCategory::OwnAddress);
     }
-    if context.pin.is_some_and(|pin| pin != identity.cortex_id) {
+    let required = [context.pin, context.expected].into_iter().flatten();
+    if required.into_iter().any(|cortex| cortex != identity.cortex_id) {
         return Err(ErrorCategory::Identity);
     }
     if context.pinned_elsewhere.contains(&identity.cortex_id) {

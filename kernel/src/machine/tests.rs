@@ -64,7 +64,8 @@ fn done(stored: usize) -> IngestOutcome {
 }
 
 fn machine(pin: Option<u8>) -> PeerMachine {
-    let context = IdentityContext { own: cortex(1), pin: pin.map(cortex), pinned_elsewhere: vec![cortex(9)] };
+    let context =
+        IdentityContext { own: cortex(1), pin: pin.map(cortex), expected: None, pinned_elsewhere: vec![cortex(9)] };
     let mut machine = PeerMachine::new(INTERVAL, context, PeerHealth::default());
     machine.resume();
     machine

@@ -15,7 +15,7 @@ pub(crate) use frontier::Mark;
 pub use frontier::{Conflict, MAX_FRONTIER, Standing, conflict_at, conflicts, weight};
 pub use parked::{Parked, Skipped, parked, skipped};
 pub use projection::Projection;
-pub use runner::{ReplayCommandError, ReplayHandle, ReplayStatus};
+pub use runner::{NotReplayed, ReplayCommandError, ReplayHandle, ReplayStatus};
 
 use std::time::Duration;
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::core::{Busy, ReplayCore, ReplayStep, SkipError};
+use crate::blocking::blocking;
 use crate::cursor::{Cursor, Seq};
 use crate::log::{LogHandle, LogView};
 use crate::store::StoreError;
@@ -69,9 +70,37 @@ const STOP_PATIENCE: Duration = Duration::from_secs(5);
 /// How long a command waits for the event at hand.
 const COMMAND_PATIENCE: Duration = Duration::from_secs(30);
 
+/// Why an event is not replayed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum NotReplayed {
+    /// Replay halts at this event or an earlier one. It is tried again, with growing pauses.
+    #[error("replay halts: {error}")]
+    Halted {
+        /// What the replayer answered.
+        error: String,
+    },
+    /// The event failed, or follows one of its subject that did, and waits for a retry or a skip.
+    #[error("the event is parked: {error}")]
+    Parked {
+        /// What the replayer answered.
+        error: String,
+    },
+    /// The replayer ended.
+    #[error("the replayer ended")]
+    Stopped,
+    /// The cortex has no causal replayer.
+    #[error("the cortex has no causal replayer to wait for")]
+    NoReplayer,
+    /// It cannot be read whether the event is parked.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
 /// A running replayer. Cheap to clone.
 #[derive(Clone)]
 pub struct ReplayHandle {
+    name: String,
     status: watch::Receiver<ReplayStatus>,
     log: LogView,
     stop: watch::Sender<bool>,
@@ -87,8 +116,9 @@ impl ReplayHandle {
     /// # Errors
     /// If no thread can be started.
     pub fn start(core: ReplayCore, log: &LogHandle, primary: bool) -> std::io::Result<Self> {
+        let name = core.name().to_owned();
         let first = ReplayStatus {
-            name: core.name().to_owned(),
+            name: name.clone(),
             position: core.position().get(),
             failures: 0,
             last_error: None,
@@ -109,8 +139,16 @@ impl ReplayHandle {
         let thread = std::thread::Builder::new().name(format!("antiphon-replay-{}", runner.core.name()));
         let thread = thread.spawn(move || runner.run())?;
         let view = log.view().clone();
-        let handle =
-            Self { status, log: view, stop, commands, busy, hangs_after, thread: Arc::new(Mutex::new(Some(thread))) };
+        let handle = Self {
+            name,
+            status,
+            log: view,
+            stop,
+            commands,
+            busy,
+            hangs_after,
+            thread: Arc::new(Mutex::new(Some(thread))),
+        };
         handle.watch();
         Ok(handle)
     }
@@ -181,15 +219,41 @@ impl ReplayHandle {
         self.command(Command::Rebuild).await
     }
 
-    /// Waits until a place of the log is replayed: read-your-writes for an append at that place. False if the replayer
-    /// ended before.
-    pub async fn wait_replayed(&self, seq: Seq) -> bool {
-        self.status.clone().wait_for(|status| status.position >= seq.get()).await.is_ok()
+    /// The replayer's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Waits until the event at this sequence number is replayed, so that its writer reads what it wrote.
+    ///
+    /// # Errors
+    /// [`NotReplayed`]: at once where replay halts at this event or an earlier one, where the event is parked, and where the
+    /// replayer ended.
+    pub async fn wait_replayed(&self, seq: Seq) -> Result<(), NotReplayed> {
+        let mut status = self.status.clone();
+        let status = status.wait_for(|status| status.position >= seq.get() || status.last_error.is_some()).await;
+        let status = status.map_err(|_| NotReplayed::Stopped)?.clone();
+        if status.position < seq.get() {
+            return Err(NotReplayed::Halted { error: status.last_error.unwrap_or_default() });
+        }
+        if status.parked == 0 {
+            return Ok(());
+        }
+        let (log, name) = (self.log.clone(), self.name.clone());
+        let parked = blocking(move || super::parked(&**log.store(), &name)).await?;
+        let parked = parked.into_iter().find(|parked| parked.seq == seq);
+        parked.map_or(Ok(()), |parked| Err(NotReplayed::Parked { error: parked.error }))
+    }
+
+    /// Has it end after the batch at hand, without waiting.
+    pub(crate) fn abandon(&self) {
+        self.stop.send_replace(true);
     }
 
     /// Ends it after the batch at hand.
     pub async fn stop(&self) {
-        self.stop.send_replace(true);
+        self.abandon();
         // Its thread holds the other end. Joining it from a thread of the runtime would keep the runtime from ending.
         let mut status = self.status.clone();
         let ended = async { while status.changed().await.is_ok() {} };

@@ -269,4 +269,72 @@ pub trait Store: Send + Sync + 'static {
     fn lost_end(&self) -> bool {
         false
     }
+
+    /// Releases files and locks, so that the same data can be opened again although this value is still held. Every later call
+    /// fails with kind `Closed`.
+    ///
+    /// Optional: a store that holds nothing of the system does nothing.
+    fn close(&self) {}
+}
+
+impl<S: Store + ?Sized> Store for std::sync::Arc<S> {
+    fn get(&self, family: Family<'_>, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        (**self).get(family, key)
+    }
+
+    fn scan(&self, family: Family<'_>, range: KeyRange<'_>, visit: &mut Visitor<'_>) -> Result<(), StoreError> {
+        (**self).scan(family, range, visit)
+    }
+
+    fn last(&self, family: Family<'_>, prefix: &[u8]) -> Result<Option<KeyValue>, StoreError> {
+        (**self).last(family, prefix)
+    }
+
+    fn commit(&self, batch: &Batch, durability: Durability) -> Result<(), StoreError> {
+        (**self).commit(batch, durability)
+    }
+
+    fn sync(&self) -> Result<(), StoreError> {
+        (**self).sync()
+    }
+
+    fn ensure_families(&self, names: &[&str]) -> Result<(), StoreError> {
+        (**self).ensure_families(names)
+    }
+
+    fn reopen(&self) -> Result<(), StoreError> {
+        (**self).reopen()
+    }
+
+    fn check(&self) -> Result<(), StoreError> {
+        (**self).check()
+    }
+
+    fn place(&self) -> Result<Option<Vec<u8>>, StoreError> {
+        (**self).place()
+    }
+
+    fn check_location(&self) -> Result<(), StoreError> {
+        (**self).check_location()
+    }
+
+    fn free_bytes(&self) -> Result<Option<u64>, StoreError> {
+        (**self).free_bytes()
+    }
+
+    fn note(&self, bytes: &[u8], durability: Durability) {
+        (**self).note(bytes, durability);
+    }
+
+    fn noted(&self) -> Option<Vec<u8>> {
+        (**self).noted()
+    }
+
+    fn lost_end(&self) -> bool {
+        (**self).lost_end()
+    }
+
+    fn close(&self) {
+        (**self).close();
+    }
 }

@@ -32,7 +32,9 @@ impl PeerChanges {
         for peer in &new.peers {
             match old.peers.iter().find(|before| before.name == peer.name) {
                 None => changes.added.push(peer.clone()),
-                Some(before) if before.endpoint != peer.endpoint || before.ca != peer.ca => {
+                Some(before)
+                    if (&before.endpoint, &before.ca, before.cortex) != (&peer.endpoint, &peer.ca, peer.cortex) =>
+                {
                     changes.moved.push(peer.clone())
                 }
                 Some(before) if before.mode != peer.mode => changes.modes.push((peer.name.clone(), peer.mode)),
@@ -60,7 +62,7 @@ mod tests {
     use super::*;
 
     fn peer(name: &str, endpoint: &str, mode: PeerMode) -> PeerConfig {
-        PeerConfig { name: PeerName::new(name).unwrap(), endpoint: endpoint.to_owned(), ca: None, mode }
+        PeerConfig { name: PeerName::new(name).unwrap(), endpoint: endpoint.to_owned(), ca: None, cortex: None, mode }
     }
 
     #[test]

@@ -33,7 +33,8 @@ pub use changes::PeerChanges;
 pub use compare::Compared;
 use compare::Comparison;
 pub use inspect::inspection_request;
-use peer_task::{Command, Common, IDENTIFY_DEADLINE, PeerTask, hard, link_to};
+pub(crate) use peer_task::link_to;
+use peer_task::{Command, Common, IDENTIFY_DEADLINE, PeerTask, hard};
 use space::SpaceWatch;
 use statuses::Statuses;
 pub use statuses::SyncEvent;
@@ -278,6 +279,13 @@ impl Syncer {
         }
     }
 
+    /// The same without waiting: what is in flight ends soon.
+    pub(crate) fn abandon(&self) {
+        *locked(&self.common) = None;
+        drop(std::mem::take(&mut *locked(&self.running)));
+        drop(locked(&self.space).take());
+    }
+
     /// Told of each change of a peer's state from now on: [`crate::machine::Phase::Live`] says "caught up".
     #[must_use]
     pub fn subscribe(&self) -> tokio::sync::broadcast::Receiver<SyncEvent> {
@@ -364,7 +372,8 @@ impl Syncer {
         let (store, peer_name) = (Arc::clone(view.store()), name.clone());
         let pin = blocking(move || read_pin(&*store, &peer_name)).await.map_err(|_| failed(ErrorCategory::Store))?;
         let pin = pin.map(|pin| pin.cortex_id);
-        let context = IdentityContext { own: view.local().cortex_id, pin, pinned_elsewhere: Vec::new() };
+        let (own, expected) = (view.local().cortex_id, peer.cortex);
+        let context = IdentityContext { own, pin, expected, pinned_elsewhere: Vec::new() };
         check_identity(&identity, &context).map_err(failed)?;
         // Far from the numbers of what is pulled meanwhile.
         let number = 1 << 63 | entropy::random() as u64 >> 2;

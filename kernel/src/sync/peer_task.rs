@@ -149,8 +149,12 @@ impl PeerTask {
     pub(super) fn new(peer: PeerConfig, status: PeerState, common: Common) -> Self {
         let Common { interval, log, transports, statuses, pinning, low, federation, labels } = common;
         let measures = Measures { label: labels.of(&peer.name), fetch: None, ingest: None };
-        let context =
-            IdentityContext { own: log.view().local().cortex_id, pin: status.cortex_id, pinned_elsewhere: Vec::new() };
+        let context = IdentityContext {
+            own: log.view().local().cortex_id,
+            pin: status.cortex_id,
+            expected: peer.cortex,
+            pinned_elsewhere: Vec::new(),
+        };
         let machine = PeerMachine::new(interval.min(MAX_WAIT), context, status.health.clone());
         let task = Self {
             state: State::new(log.clone()),
@@ -718,7 +722,7 @@ impl PeerTask {
 }
 
 /// A way to reach a peer, over the transport that its endpoint names.
-pub(super) fn link_to(
+pub(crate) fn link_to(
     transports: &[Arc<dyn Transport>],
     peer: &PeerConfig,
     view: &LogView,

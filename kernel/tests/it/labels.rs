@@ -79,7 +79,7 @@ fn peers_without_a_label_of_their_own_share_one() {
                 let service = Service::new(node.log.view(), SharedKey::default(), FederationMode::Sync);
                 network.serve(name(n).as_str(), service);
                 let endpoint = format!("memory://{}", name(n));
-                peers.push(PeerConfig { name: name(n), endpoint, ca: None, mode: PeerMode::Sync });
+                peers.push(PeerConfig { name: name(n), endpoint, ca: None, cortex: None, mode: PeerMode::Sync });
             }
             let cortex = start(&network, "own", Config { peers, ..Config::default() }).await;
             until("all were measured", || {

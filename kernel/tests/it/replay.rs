@@ -5,13 +5,14 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use antiphon_kernel::clock::{Causality, VClock};
 use antiphon_kernel::cortex::Cortex;
+use antiphon_kernel::cursor::Seq;
 use antiphon_kernel::event::{Draft, Event};
-use antiphon_kernel::replay::{EventReplayer, Projection, ReplayCore, ReplayError, ReplayStep};
+use antiphon_kernel::replay::{EventReplayer, NotReplayed, Projection, ReplayCore, ReplayError, ReplayStep};
 use antiphon_kernel::store::{Durability, Family, Store};
 use antiphon_kernel::testing::MemoryStore;
 use antiphon_kernel::time::Timestamp;
 
-use crate::support::{Node, two};
+use crate::support::{Node, two, until};
 
 #[derive(Default, Clone)]
 struct Switches {
@@ -161,9 +162,10 @@ fn full_clocks_are_rebuilt_across_restarts_and_tell_concurrent_from_later() {
 async fn an_append_waits_for_its_replay_and_claims_only_what_was_replayed() {
     let switches = Switches::default();
     let store = Arc::new(MemoryStore::new());
-    let cortex = Cortex::builder(store.clone()).name("one").replayer(Counter(switches.clone())).start().await.unwrap();
+    let cortex =
+        Cortex::builder(store.clone()).name("one").causal_replayer(Counter(switches.clone())).start().await.unwrap();
     let first = cortex.append(Draft::new("t", "x").subject("a")).await.unwrap();
-    assert!(cortex.replayers()[0].wait_replayed(first.seq).await);
+    cortex.replayers()[0].wait_replayed(first.seq).await.unwrap();
     assert_eq!(count(&*store, "a"), 1);
     switches.fail.store(true, Ordering::Relaxed);
     let poison = cortex.append(Draft::new("t", "x").subject("poison")).await.unwrap();
@@ -178,8 +180,12 @@ async fn an_append_waits_for_its_replay_and_claims_only_what_was_replayed() {
     tokio::time::timeout(std::time::Duration::from_secs(20), failing).await.unwrap();
     let status = cortex.replayers()[0].status();
     assert!(status.position == 1 && status.last_error.unwrap().contains("cannot be replayed yet"));
+    let halted = cortex.wait_replayed(&poison).await.unwrap_err();
+    assert!(matches!(&halted, NotReplayed::Halted { error } if error.contains("cannot be replayed yet")), "{halted}");
     switches.fail.store(false, Ordering::Relaxed);
-    assert!(cortex.replayers()[0].wait_replayed(poison.seq).await);
-    assert_eq!(count(&*store, "poison"), 1);
+    cortex.replayer("counter").unwrap().retry(None).await.unwrap();
+    until("the event is replayed", || count(&*store, "poison") == 1).await;
+    cortex.wait_replayed(&poison).await.unwrap();
     cortex.stop().await;
+    assert!(matches!(cortex.replayers()[0].wait_replayed(Seq::new(9)).await, Err(NotReplayed::Stopped)));
 }

@@ -418,7 +418,7 @@ async fn a_replayer_that_hangs_is_reported_and_holds_nobody_else_up() {
     let bed = Arc::<(Mutex<bool>, std::sync::Condvar)>::default();
     let diary = diary(OnFailure::Quarantine);
     let cortex = Cortex::builder(Arc::new(MemoryStore::new()))
-        .replayer(diary.clone())
+        .causal_replayer(diary.clone())
         .replayer(Sleeper(Arc::clone(&bed)))
         .start()
         .await
@@ -426,7 +426,7 @@ async fn a_replayer_that_hangs_is_reported_and_holds_nobody_else_up() {
     let [awake, asleep] = cortex.replayers() else { panic!("two") };
     let event = cortex.append(Draft::new("t", "x").subject("a")).await.unwrap();
     let soon = |what| tokio::time::timeout(Duration::from_secs(20), what);
-    assert!(soon(awake.wait_replayed(Seq::new(1))).await.unwrap(), "the other one goes on");
+    soon(awake.wait_replayed(Seq::new(1))).await.unwrap().unwrap();
     let hangs = async {
         while asleep.status().hangs_at != Some(event.cursor()) {
             tokio::time::sleep(Duration::from_millis(2)).await;
@@ -438,10 +438,10 @@ async fn a_replayer_that_hangs_is_reported_and_holds_nobody_else_up() {
     let refused = awake.skip(event.cursor()).await;
     assert!(matches!(refused, Err(ReplayCommandError::Skip(SkipError::NotWaiting { .. }))), "{refused:?}");
     awake.rebuild().await.unwrap();
-    assert!(soon(awake.wait_replayed(Seq::new(1))).await.unwrap());
+    soon(awake.wait_replayed(Seq::new(1))).await.unwrap().unwrap();
     *bed.0.lock().unwrap() = true;
     bed.1.notify_all();
-    assert!(soon(asleep.wait_replayed(Seq::new(1))).await.unwrap());
+    soon(asleep.wait_replayed(Seq::new(1))).await.unwrap().unwrap();
     assert_eq!(asleep.status().hangs_at, None);
     cortex.stop().await;
 }
@@ -449,7 +449,8 @@ async fn a_replayer_that_hangs_is_reported_and_holds_nobody_else_up() {
 /// A thread cannot be killed; the end of the process must not wait for it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replayer_that_hangs_does_not_hold_up_the_end() {
-    let cortex = Cortex::builder(Arc::new(MemoryStore::new())).replayer(Sleeper(Arc::default())).start().await.unwrap();
+    let cortex =
+        Cortex::builder(Arc::new(MemoryStore::new())).causal_replayer(Sleeper(Arc::default())).start().await.unwrap();
     cortex.append(Draft::new("t", "x")).await.unwrap();
     let refused =
         tokio::time::timeout(Duration::from_millis(50), cortex.replayers()[0].wait_replayed(Seq::new(1))).await;

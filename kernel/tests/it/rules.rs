@@ -92,7 +92,8 @@ const NOW: Now = Now { monotonic: Duration::ZERO, wall: Timestamp::from_micros(0
 
 /// A machine that has asked its first question about everything.
 fn asking() -> (PeerMachine, u64) {
-    let context = IdentityContext { own: cortex_id(0), pin: Some(cortex_id(1)), pinned_elsewhere: vec![] };
+    let context =
+        IdentityContext { own: cortex_id(0), pin: Some(cortex_id(1)), expected: None, pinned_elsewhere: vec![] };
     let mut machine = PeerMachine::new(Duration::from_secs(30), context, PeerHealth::default());
     machine.resume();
     let Some(Action::Identify { number }) = machine.poll_action() else { panic!("it asks who the peer is") };

@@ -258,7 +258,7 @@ pub(crate) async fn until(what: &str, condition: impl Fn() -> bool) {
 /// A peer by the name that it has in a network in memory.
 pub(crate) fn peer(name: &str) -> PeerConfig {
     let endpoint = format!("memory://{name}");
-    PeerConfig { name: PeerName::new(name).unwrap(), endpoint, ca: None, mode: PeerMode::Sync }
+    PeerConfig { name: PeerName::new(name).unwrap(), endpoint, ca: None, cortex: None, mode: PeerMode::Sync }
 }
 
 /// A cortex that answers in a network in memory, under its own name.

@@ -25,7 +25,7 @@ fn a_copy_is_a_store_of_its_own_and_looking_into_it_changes_nothing() {
     drop(copy);
     assert!(contents(&to) == before, "looking wrote something");
 
-    let copied = RocksStore::open(&to, EXISTING).unwrap();
+    let copied = RocksStore::open_with(&to, EXISTING).unwrap();
     commit(&copied, 6, Durability::Sync);
     assert_eq!((count(&copied).unwrap(), count(&store).unwrap()), (6, 8));
     drop(store);
@@ -39,7 +39,7 @@ fn a_locked_directory_is_nobodys_to_open() {
     assert_eq!(DirectoryLock::take(dir.path()).unwrap_err().kind(), StoreErrorKind::InUse);
     drop(store);
     let lock = DirectoryLock::take(dir.path()).unwrap();
-    assert_eq!(RocksStore::open(dir.path(), EXISTING).unwrap_err().kind(), StoreErrorKind::InUse);
+    assert_eq!(RocksStore::open_with(dir.path(), EXISTING).unwrap_err().kind(), StoreErrorKind::InUse);
     drop(lock);
     open(dir.path());
 }
@@ -57,7 +57,7 @@ fn where_there_is_no_store_there_is_nothing_to_look_into() {
 fn a_store_that_is_open_for_reading_alone_is_not_copied() {
     let scratch = tempfile::tempdir().unwrap();
     let (dir, to) = (scratch.path().join("store"), scratch.path().join("copy"));
-    let store = RocksStore::open(&dir, Create::IfMissing).unwrap();
+    let store = RocksStore::open_with(&dir, Create::IfMissing).unwrap();
     let mut batch = Batch::new();
     batch.put(Family::Meta, b"k", b"v");
     store.commit(&batch, Durability::Sync).unwrap();
@@ -80,7 +80,7 @@ fn a_store_that_is_open_for_reading_alone_is_not_copied() {
 fn a_directory_whose_database_is_gone_is_no_place_for_a_new_one() {
     let scratch = tempfile::tempdir().unwrap();
     let dir = scratch.path().join("store");
-    let store = RocksStore::open(&dir, Create::IfMissing).unwrap();
+    let store = RocksStore::open_with(&dir, Create::IfMissing).unwrap();
     store.note(b"how far it reached", Durability::Sync);
     drop(store);
     for emptied in [false, true] {
@@ -89,7 +89,7 @@ fn a_directory_whose_database_is_gone_is_no_place_for_a_new_one() {
             std::fs::create_dir(dir.join("db")).unwrap();
         }
         for create in [Create::Never, Create::IfMissing] {
-            let refused = RocksStore::open(&dir, create).unwrap_err();
+            let refused = RocksStore::open_with(&dir, create).unwrap_err();
             assert!(refused.kind() == StoreErrorKind::Corrupt && refused.to_string().contains("is gone"), "{refused}");
         }
         std::fs::create_dir_all(dir.join("db")).unwrap();

@@ -30,7 +30,7 @@ fn a_killed_process_leaves_whole_batches() {
         assert_eq!(seen, 40 * round, "the child ended by itself");
         child.kill().unwrap();
         child.wait().unwrap();
-        let there = count(&RocksStore::open(dir.path(), EXISTING).unwrap()).unwrap();
+        let there = count(&RocksStore::open_with(dir.path(), EXISTING).unwrap()).unwrap();
         assert!(there >= least, "round {round}: {there} batches are there, {least} were acknowledged");
         least = there;
     }
@@ -41,7 +41,7 @@ fn commit_until_killed(dir: &std::path::Path) -> ! {
     // Flushes as often as can be: a kill may fall into one.
     let mut options = Options::default();
     options.write_buffer_bytes = 0;
-    let store = RocksStore::open(dir, options).unwrap();
+    let store = RocksStore::open_with(dir, options).unwrap();
     let mut number = count(&store).unwrap();
     println!();
     loop {

@@ -10,7 +10,7 @@ use antiphon_storage::{Create, RocksStore};
 pub(crate) const EXISTING: Create = Create::Never;
 
 pub(crate) fn open(dir: &Path) -> RocksStore {
-    RocksStore::open(dir, Create::IfMissing).unwrap()
+    RocksStore::open_with(dir, Create::IfMissing).unwrap()
 }
 
 /// Commits the batch of this number: an entry of `log`, and the newest number in `meta`.

@@ -38,7 +38,7 @@ fn reopened(dir: &Path) -> (Epoch, Option<EpochEnd>, u64) {
 
 /// The same after so many more events.
 fn reopened_and_written(dir: &Path, count: usize) -> (Epoch, Option<EpochEnd>, u64) {
-    let store: Arc<dyn Store> = Arc::new(RocksStore::open(dir, EXISTING).unwrap());
+    let store: Arc<dyn Store> = Arc::new(RocksStore::open_with(dir, EXISTING).unwrap());
     let mut log = Log::open(Arc::clone(&store), LogOptions::default()).unwrap();
     append(&mut log, count);
     let why = read_epoch_change(&*store).unwrap().map(|change| change.why);

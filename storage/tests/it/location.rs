@@ -117,7 +117,7 @@ fn flushes_and_compactions_are_no_change() {
     let mut options = Options::default();
     options.write_buffer_bytes = 1 << 20;
     options.create = Create::IfMissing;
-    let store = RocksStore::open(dir.path(), options).unwrap();
+    let store = RocksStore::open_with(dir.path(), options).unwrap();
     let done = std::sync::atomic::AtomicBool::new(false);
     let looks = std::thread::scope(|scope| {
         let looking = scope.spawn(|| {

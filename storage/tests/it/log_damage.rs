@@ -46,7 +46,7 @@ fn a_torn_tail_opens_with_the_whole_batches_before_it() {
     for length in ends[5]..=ends[7] {
         copy(good.path(), torn.path());
         cut(&torn.path().join(&log), length);
-        let store = RocksStore::open(torn.path(), EXISTING).unwrap();
+        let store = RocksStore::open_with(torn.path(), EXISTING).unwrap();
         let whole = ends.iter().filter(|end| **end <= length).count() as u32;
         assert_eq!(count(&store).unwrap(), whole, "the log cut at byte {length} of {ends:?}");
         if length == ends[6] - 1 {
@@ -62,7 +62,7 @@ fn zeros_after_the_tail_are_no_damage() {
     // Space that the file system had set aside when the power went.
     let (good, log, ends) = in_log();
     cut(&good.path().join(log), ends[7] + 5_000);
-    assert_eq!(count(&RocksStore::open(good.path(), EXISTING).unwrap()).unwrap(), BATCHES);
+    assert_eq!(count(&RocksStore::open_with(good.path(), EXISTING).unwrap()).unwrap(), BATCHES);
 }
 
 #[test]
@@ -75,7 +75,7 @@ fn a_damaged_middle_is_refused() {
     for at in start..end {
         copy(good.path(), bad.path());
         flip(&bad.path().join(&log), at, 0x40);
-        let outcome = RocksStore::open(bad.path(), EXISTING).map(|store| count(&store).unwrap());
+        let outcome = RocksStore::open_with(bad.path(), EXISTING).map(|store| count(&store).unwrap());
         match outcome {
             Err(error) => {
                 assert_eq!(error.kind(), StoreErrorKind::Corrupt, "byte {at}: {error}");
@@ -96,11 +96,11 @@ fn a_refusal_repairs_nothing() {
     flip(&log, at, 1);
     let damaged = fs::read(&log).unwrap();
     for _ in 0..2 {
-        assert_eq!(RocksStore::open(dir.path(), EXISTING).unwrap_err().kind(), StoreErrorKind::Corrupt);
+        assert_eq!(RocksStore::open_with(dir.path(), EXISTING).unwrap_err().kind(), StoreErrorKind::Corrupt);
         assert!(fs::read(&log).unwrap() == damaged);
     }
     flip(&log, at, 1);
-    assert_eq!(count(&RocksStore::open(dir.path(), EXISTING).unwrap()).unwrap(), BATCHES);
+    assert_eq!(count(&RocksStore::open_with(dir.path(), EXISTING).unwrap()).unwrap(), BATCHES);
 }
 
 #[test]
@@ -125,7 +125,7 @@ fn a_torn_write_of_several_pages_is_no_damage_where_nothing_acknowledged_is_miss
         let mut bytes = fs::read(bad.path().join(&name)).unwrap();
         bytes[page..page + 4096].fill(0);
         fs::write(bad.path().join(&name), bytes).unwrap();
-        let store = Arc::new(RocksStore::open(bad.path(), EXISTING).unwrap());
+        let store = Arc::new(RocksStore::open_with(bad.path(), EXISTING).unwrap());
         assert_eq!(Log::open(store, LogOptions::default()).unwrap().view().head().seq.get(), 1);
         torn += 1;
     }
@@ -138,7 +138,7 @@ fn a_torn_write_of_several_pages_is_no_damage_where_nothing_acknowledged_is_miss
     copy(good.path(), bad.path());
     let last = fs::metadata(bad.path().join(&name)).unwrap().len() as usize;
     flip(&bad.path().join(&name), last - 50, 1);
-    let error = RocksStore::open(bad.path(), EXISTING).unwrap_err();
+    let error = RocksStore::open_with(bad.path(), EXISTING).unwrap_err();
     assert_eq!(error.kind(), StoreErrorKind::Corrupt, "{error}");
     // The same within what was acknowledged, or where nobody knows what was.
     for (at, noted) in [(safe - 9_000, true), (end - 9_000, false)] {
@@ -149,7 +149,7 @@ fn a_torn_write_of_several_pages_is_no_damage_where_nothing_acknowledged_is_miss
         if !noted {
             fs::remove_file(bad.path().join("HEAD")).unwrap();
         }
-        let error = RocksStore::open(bad.path(), EXISTING).unwrap_err();
+        let error = RocksStore::open_with(bad.path(), EXISTING).unwrap_err();
         assert_eq!(error.kind(), StoreErrorKind::Corrupt, "{at}: {error}");
     }
 }
@@ -213,7 +213,7 @@ fn a_note_of_the_epoch_before_does_not_make_a_torn_end_look_like_damage() {
     bytes[page..page + 4096].fill(0);
     fs::write(&wal, bytes).unwrap();
     fs::write(&head, stale).unwrap();
-    let log = Log::open(Arc::new(RocksStore::open(dir.path(), EXISTING).unwrap()), LogOptions::default()).unwrap();
+    let log = Log::open(Arc::new(RocksStore::open_with(dir.path(), EXISTING).unwrap()), LogOptions::default()).unwrap();
     assert_eq!(log.view().head().seq.get(), 2);
     let change = read_epoch_change(&**log.view().store()).unwrap().unwrap();
     assert_eq!(change.why, EpochEnd::RolledBack, "nothing that was noted is missing");
@@ -270,7 +270,7 @@ fn a_hole_that_rocksdb_takes_for_unwritten_space_is_damage() {
     for length in [7, 32 * 1024 - at] {
         zero(&wal, at, length);
         let damaged = fs::read(&wal).unwrap();
-        let error = RocksStore::open(dir.path(), EXISTING).unwrap_err();
+        let error = RocksStore::open_with(dir.path(), EXISTING).unwrap_err();
         assert_eq!(error.kind(), StoreErrorKind::Corrupt, "{error}");
         assert!(error.to_string().contains(&format!("zeros at byte {at}")), "{error}");
         assert!(fs::read(&wal).unwrap() == damaged, "nothing was changed");
@@ -284,13 +284,14 @@ fn a_hole_in_what_was_never_acknowledged_is_where_the_log_ends() {
     let dir = tempfile::tempdir().unwrap();
     let (wal, at, events) = across_a_block(dir.path(), Durability::Relaxed);
     zero(&wal, at, 32 * 1024 - at);
-    let mut log = Log::open(Arc::new(RocksStore::open(dir.path(), EXISTING).unwrap()), LogOptions::default()).unwrap();
+    let mut log =
+        Log::open(Arc::new(RocksStore::open_with(dir.path(), EXISTING).unwrap()), LogOptions::default()).unwrap();
     assert_eq!(log.view().head().seq.get(), events);
     assert_eq!(read_epoch_change(&**log.view().store()).unwrap(), None, "nothing that was noted is missing");
     log.append(&[Draft::new("test", "goes on")], &VClock::new(), Timestamp::now()).unwrap();
     log.commit(Durability::Sync).unwrap();
     drop(log);
-    let log = Log::open(Arc::new(RocksStore::open(dir.path(), EXISTING).unwrap()), LogOptions::default()).unwrap();
+    let log = Log::open(Arc::new(RocksStore::open_with(dir.path(), EXISTING).unwrap()), LogOptions::default()).unwrap();
     assert_eq!(log.view().head().seq.get(), events + 1);
     assert!(!dir.path().join("before-the-hole").exists());
 }

@@ -24,7 +24,7 @@ fn a_family_that_nobody_here_knows_passes_through() {
         (db.get_cf(db.cf_handle("Later/Version").unwrap(), b"k").unwrap(), names.len())
     };
     put_and_list();
-    let store = RocksStore::open(dir.path(), EXISTING).unwrap();
+    let store = RocksStore::open_with(dir.path(), EXISTING).unwrap();
     commit(&store, 1, Durability::Sync);
     store.reopen().unwrap();
     store.check().unwrap();
@@ -42,7 +42,7 @@ fn a_family_of_the_kernels_that_is_new_is_made() {
     let (options, database) = (rocksdb::Options::default(), dir.path().join("db"));
     let names = rocksdb::DB::list_cf(&options, &database).unwrap();
     rocksdb::DB::open_cf(&options, &database, &names).unwrap().drop_cf("evidence").unwrap();
-    let store = RocksStore::open(dir.path(), EXISTING).unwrap();
+    let store = RocksStore::open_with(dir.path(), EXISTING).unwrap();
     assert_eq!(store.get(Family::Evidence, b"k").unwrap(), None);
     assert_eq!(count(&store).unwrap(), 1);
 }
@@ -84,7 +84,7 @@ fn a_reopening_that_fails_leaves_errors_until_one_succeeds() {
         assert_eq!(error.kind(), StoreErrorKind::Corrupt, "{error}");
     }
     // Nobody else can slip in meanwhile.
-    assert_eq!(RocksStore::open(dir.path(), EXISTING).unwrap_err().kind(), StoreErrorKind::InUse);
+    assert_eq!(RocksStore::open_with(dir.path(), EXISTING).unwrap_err().kind(), StoreErrorKind::InUse);
     flip(&log, middle, 1);
     store.reopen().unwrap();
     assert_eq!(count(&store).unwrap(), 8);

@@ -12,7 +12,7 @@ use crate::files::{EXISTING, commit, contents, copy, count, open};
 
 #[track_caller]
 fn refused(dir: &Path, create: Create, kind: StoreErrorKind) -> StoreError {
-    let error = RocksStore::open(dir, create).expect_err("it opens");
+    let error = RocksStore::open_with(dir, create).expect_err("it opens");
     assert_eq!(error.kind(), kind, "{error}");
     assert!(error.to_string().contains(dir.to_str().unwrap()), "no path: {error}");
     error
@@ -96,7 +96,7 @@ fn a_database_that_lost_its_files_is_not_made_anew() {
         let file = dir.path().join("db").join(name);
         fs::remove_file(&file).unwrap();
         for create in [EXISTING, Create::IfMissing] {
-            let outcome = RocksStore::open(dir.path(), create).and_then(|store| count(&store));
+            let outcome = RocksStore::open_with(dir.path(), create).and_then(|store| count(&store));
             assert_eq!(outcome.unwrap_err().kind(), StoreErrorKind::Corrupt, "without {name}");
         }
         // What is left is still there: with the file put back, all is well.
@@ -125,7 +125,7 @@ fn a_creation_that_fails_is_undone() {
     // RocksDB cannot make a directory where a file is.
     fs::write(dir.path().join("db"), "in the way").unwrap();
     let before = contents(dir.path());
-    RocksStore::open(dir.path(), Create::IfMissing).expect_err("it opens");
+    RocksStore::open_with(dir.path(), Create::IfMissing).expect_err("it opens");
     let after: Vec<_> = contents(dir.path()).into_iter().filter(|(path, _)| !path.ends_with("LOCK")).collect();
     assert_eq!(after, before);
 }
@@ -196,7 +196,7 @@ fn a_file_system_that_is_full() {
 
     let mut options = antiphon_storage::Options::default();
     options.write_buffer_bytes = 1 << 20;
-    let store = RocksStore::open(dir.join("store"), options).unwrap();
+    let store = RocksStore::open_with(dir.join("store"), options).unwrap();
     commit(&store, 1, Durability::Sync);
     fill();
     let mut batch = antiphon_kernel::store::Batch::new();

@@ -11,7 +11,7 @@ struct Rocks(TempDir, Options);
 
 impl StoreHarness for Rocks {
     fn open(&self, name: &str) -> Result<Arc<dyn Store>, StoreError> {
-        Ok(Arc::new(RocksStore::open(self.0.path().join(name), self.1.clone())?))
+        Ok(Arc::new(RocksStore::open_with(self.0.path().join(name), self.1.clone())?))
     }
 }
 

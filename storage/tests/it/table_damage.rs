@@ -55,7 +55,7 @@ fn a_flipped_byte_is_an_error_or_of_no_effect() {
     for at in (0..length).step_by(length / 97).chain(length - 60..length) {
         copy(good.path(), bad.path());
         flip(&bad.path().join(name), at, 0x10);
-        let Ok(store) = RocksStore::open(bad.path(), EXISTING).map_err(|error| {
+        let Ok(store) = RocksStore::open_with(bad.path(), EXISTING).map_err(|error| {
             assert_eq!(error.kind(), StoreErrorKind::Corrupt, "byte {at}: {error}");
             refused += 1;
         }) else {
@@ -80,7 +80,7 @@ fn a_flipped_byte_is_an_error_or_of_no_effect() {
 #[test]
 fn damage_of_what_is_cached_is_found_by_a_check() {
     let dir = in_tables();
-    let store = RocksStore::open(dir.path(), EXISTING).unwrap();
+    let store = RocksStore::open_with(dir.path(), EXISTING).unwrap();
     store.check().unwrap();
     assert_eq!(read(&store).unwrap(), EVENTS);
     let table = files(dir.path(), "sst").pop().unwrap();
@@ -101,7 +101,7 @@ fn damage_in_an_embedders_family_is_found_by_a_check() {
             flip(&table, 3, 1);
         }
     }
-    let store = RocksStore::open(dir.path(), EXISTING).unwrap();
+    let store = RocksStore::open_with(dir.path(), EXISTING).unwrap();
     assert_eq!(read(&store).unwrap(), EVENTS);
     assert_eq!(store.get(Family::User("view"), b"k").unwrap_err().kind(), StoreErrorKind::Corrupt);
     assert!(store.check().unwrap_err().to_string().contains("family `view`"));

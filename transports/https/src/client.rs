@@ -79,6 +79,10 @@ impl HttpsTransport {
 }
 
 impl Transport for HttpsTransport {
+    fn set_keys(&self, keys: &[SharedKey]) {
+        self.set_shared_key(keys.first().cloned().unwrap_or_default());
+    }
+
     fn schemes(&self) -> &'static [&'static str] {
         // `http` is listed even where it is not allowed: the refusal then says why.
         &["https", "http"]

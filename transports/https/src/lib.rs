@@ -17,6 +17,7 @@ mod counted_io;
 mod endpoint;
 mod errors;
 mod guarded_io;
+mod https;
 mod limits;
 mod listening;
 mod media;
@@ -29,6 +30,7 @@ mod web;
 
 pub use antiphon_transport_common::{Bounds, CertificateError, TlsFiles, WireBytes};
 pub use client::{HttpsOptions, HttpsTransport};
+pub use https::Https;
 pub use limits::Limits;
 pub use server::{HttpsServer, ServerError, ServerOptions};
 pub use web::WebServer;

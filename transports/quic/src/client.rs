@@ -65,6 +65,10 @@ impl QuicTransport {
 }
 
 impl Transport for QuicTransport {
+    fn set_keys(&self, keys: &[SharedKey]) {
+        self.set_shared_key(keys.first().cloned().unwrap_or_default());
+    }
+
     fn schemes(&self) -> &'static [&'static str] {
         &["quic"]
     }

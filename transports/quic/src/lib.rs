@@ -17,6 +17,7 @@ mod endpoint;
 mod errors;
 mod framed;
 mod limits;
+mod quic;
 mod sent;
 mod serve;
 mod server;
@@ -27,6 +28,7 @@ mod tuning;
 pub use antiphon_transport_common::{Bounds, CertificateError, TlsFiles, WireBytes};
 pub use client::{QuicOptions, QuicTransport};
 pub use limits::Limits;
+pub use quic::Quic;
 pub use server::{QuicServer, QuicServerOptions, ServerError};
 
 /// What metrics call this transport.

@@ -63,7 +63,8 @@ async fn everything_arrives_once_however_often_the_path_breaks() {
     };
     let name = PeerName::new("server").unwrap();
     let endpoint = format!("quic://{}", proxy.addr());
-    let peer = PeerConfig { name: name.clone(), endpoint, ca: Some(authority.ca()), mode: PeerMode::Sync };
+    let peer =
+        PeerConfig { name: name.clone(), endpoint, ca: Some(authority.ca()), cortex: None, mode: PeerMode::Sync };
     let puller = cortex("puller", vec![peer]).await;
     let began = Instant::now();
     let appends = async {

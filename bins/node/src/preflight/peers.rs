@@ -102,7 +102,7 @@ fn peer_findings(peer: &PeerConfig, known: &Value, own: CortexId, asked: &Asked)
         }
     };
     let pin = serde_json::from_value(known["cortex_id"].clone()).ok();
-    match check_identity(identity, &IdentityContext { own, pin, pinned_elsewhere: Vec::new() }) {
+    match check_identity(identity, &IdentityContext { own, pin, expected: peer.cortex, pinned_elsewhere: Vec::new() }) {
         Err(category) => {
             findings.add(
                 check.clone(),
@@ -173,6 +173,7 @@ mod tests {
             name: PeerName::new("bravo").unwrap(),
             endpoint: "https://b:1".to_owned(),
             ca: None,
+            cortex: None,
             mode: PeerMode::Sync,
         };
         let own = CortexId::from_bytes([1; 16]);

@@ -187,7 +187,8 @@ impl Node {
     pub(super) fn pull_from(&mut self, cortex: usize, live: bool) -> Result<(), StoreError> {
         let name = peer_name(cortex);
         let pin = read_pin(&*self.store, &name)?.map(|pin| pin.cortex_id);
-        let context = IdentityContext { own: cortex_id(self.cortex), pin, pinned_elsewhere: Vec::new() };
+        let context =
+            IdentityContext { own: cortex_id(self.cortex), pin, expected: None, pinned_elsewhere: Vec::new() };
         let mut machine = PeerMachine::new(INTERVAL, context, read_health(&*self.store, &name)?);
         machine.resume();
         let pull = Pull { machine, live, question: None, waiting: None, asked: None, in_vain: (0, 0) };

@@ -45,7 +45,7 @@ pub(super) fn name(what: &str) -> String {
 
 pub(super) fn peer(name: &str, running: &dyn Running) -> PeerConfig {
     let name = PeerName::new(name).expect("a name of letters, digits and dashes is one");
-    PeerConfig { name, endpoint: running.endpoint(), ca: running.ca(), mode: PeerMode::Sync }
+    PeerConfig { name, endpoint: running.endpoint(), ca: running.ca(), cortex: None, mode: PeerMode::Sync }
 }
 
 pub(super) struct Room {

@@ -95,6 +95,7 @@ pub(crate) fn peer(endpoint: impl Into<String>, ca: Option<&Path>) -> PeerConfig
         name: PeerName::new("bravo").unwrap(),
         endpoint: endpoint.into(),
         ca: ca.map(ToOwned::to_owned),
+        cortex: None,
         mode: PeerMode::Sync,
     }
 }

@@ -170,7 +170,7 @@ fn a_peer_that_keeps_forking_fills_no_disk_and_is_named_before_the_space_is_gone
     assert!(bytes > 0 && bytes < 2 * KEPT, "{bytes}");
 
     assert_eq!(serving.terminate(), 0);
-    let store = RocksStore::open(bravo.dir.path().join("data"), Create::Never).unwrap();
+    let store = RocksStore::open_with(bravo.dir.path().join("data"), Create::Never).unwrap();
     assert_eq!(forks(&store).unwrap().len(), usize::from(ORIGINS));
     let mut kept = 0;
     let all = store.scan(Family::Evidence, KeyRange::prefix(&[]), &mut |key, value| {

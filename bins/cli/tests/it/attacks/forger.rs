@@ -9,7 +9,7 @@ use antiphon_https::{HttpsOptions, HttpsServer, HttpsTransport, Limits, ServerOp
 use antiphon_kernel::clock::VClock;
 use antiphon_kernel::codec::{EncodedDraft, encode_record};
 use antiphon_kernel::config::SharedKey;
-use antiphon_kernel::cortex::Cortex;
+use antiphon_kernel::cortex::{Cortex, Peer};
 use antiphon_kernel::cursor::{Cursor, Seq};
 use antiphon_kernel::digest::Digest;
 use antiphon_kernel::event::{Draft, EventBytes};
@@ -52,7 +52,7 @@ impl Forger {
             let mut builder =
                 Cortex::builder(Arc::new(MemoryStore::new())).name(name).shared_key(key()).transport(transport);
             for (peer, port) in pulls {
-                builder = builder.peer(*peer, format!("http://127.0.0.1:{port}"));
+                builder = builder.peer(Peer::new(*peer, format!("http://127.0.0.1:{port}")));
             }
             let cortex = builder.start().await.unwrap();
             let addr = "127.0.0.1:0".parse().unwrap();

@@ -127,6 +127,7 @@ async fn seventy_forged_packets_do_not_lock_out_the_peer_that_they_name() {
         name: PeerName::new("alpha").unwrap(),
         endpoint: format!("quic://127.0.0.1:{port}"),
         ca: Some(certs.join("ca.pem")),
+        cortex: None,
         mode: PeerMode::Sync,
     };
     let link = transport.link(&peer, &mint_identity("bravo")).unwrap();

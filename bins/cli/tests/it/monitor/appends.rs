@@ -9,7 +9,7 @@ use crate::support::{Place, event, free_port};
 
 /// As if its clock had been a week ahead when it made its last event, and is right by now.
 fn a_week_ahead(place: &Place) {
-    let store = RocksStore::open(place.dir.path().join("data"), Create::Never).unwrap();
+    let store = RocksStore::open_with(place.dir.path().join("data"), Create::Never).unwrap();
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
     let week = std::time::Duration::from_secs(7 * 24 * 3600);
     let last = EventId::from_parts(u64::try_from((now + week).as_millis()).unwrap(), 1);

@@ -1,56 +1,33 @@
-//! One cortex, assembled: log, replayers, service and syncer.
+//! One cortex, assembled: log, replayers, service, syncer and transports.
 
-use std::path::PathBuf;
-use std::sync::Arc;
+mod builder;
+mod peer;
+
+pub use builder::{CortexBuilder, StartError};
+pub use peer::Peer;
+
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::stream::Stream;
 
-use crate::blocking::blocking;
-use crate::config::{Config, PeerConfig, PeerMode, SharedKey};
+use crate::config::{Config, SharedKey};
 use crate::cursor::Cursor;
 use crate::digest::Digest;
 use crate::entropy;
 use crate::event::Draft;
-use crate::ids::{CortexId, Epoch, InvalidPeerName, PeerName};
+use crate::ids::{CortexId, Epoch, PeerName};
 use crate::log::{
-    AppendError, Appended, Context, LocalIdentity, Log, LogEntry, LogHandle, LogOptions, LogView, OpenError, ReadError,
-    ResolveError, Resolved,
+    AppendError, Appended, Context, LocalIdentity, LogEntry, LogHandle, LogView, ReadError, ResolveError, Resolved,
 };
 use crate::receipts::{NotReplicated, Wanted};
-use crate::replay::{EventReplayer, ReplayCommandError, ReplayCore, ReplayHandle};
+use crate::replay::{NotReplayed, ReplayCommandError, ReplayHandle};
 use crate::service::Service;
-use crate::state::{State, StateError};
-use crate::store::{Durability, Store};
+use crate::state::State;
+use crate::store::Store;
 use crate::sync::{PeerChanges, Syncer};
 use crate::time::Timestamp;
-use crate::transport::Transport;
-
-/// Why a cortex did not start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// Its log could not be opened.
-    #[error(transparent)]
-    Open(#[from] OpenError),
-    /// Its state could not be read.
-    #[error(transparent)]
-    State(#[from] StateError),
-    /// Its configuration cannot be used.
-    #[error(transparent)]
-    Config(#[from] crate::config::InvalidConfig),
-    /// A peer's name is none.
-    #[error(transparent)]
-    PeerName(#[from] InvalidPeerName),
-    /// A thread could not be started.
-    #[error("a thread could not be started: {0}")]
-    Thread(#[from] std::io::Error),
-}
-
-impl From<crate::store::StoreError> for StartError {
-    fn from(error: crate::store::StoreError) -> Self {
-        Self::Open(OpenError::Store(error))
-    }
-}
+use crate::transport::{Server, Transport};
 
 /// Why a fork was not resolved, or not by all replayers.
 #[derive(Debug, thiserror::Error)]
@@ -61,109 +38,6 @@ pub enum ResolveForkError {
     /// The log did, and a replayer did not begin again; it will when the process starts next.
     #[error("the log resolved it, but a replayer does not begin again before this process is restarted: {0}")]
     Replayer(#[from] ReplayCommandError),
-}
-
-/// Assembles a [`Cortex`].
-pub struct CortexBuilder {
-    store: Arc<dyn Store>,
-    name: String,
-    config: Config,
-    peers: Vec<(String, String, Option<PathBuf>)>,
-    transports: Vec<Arc<dyn Transport>>,
-    replayers: Vec<Box<dyn EventReplayer>>,
-    durability: Durability,
-    options: LogOptions,
-}
-
-impl CortexBuilder {
-    /// The name it gives itself where it has none yet.
-    #[must_use]
-    pub fn name(mut self, name: impl Into<String>) -> Self {
-        self.name = name.into();
-        self
-    }
-
-    /// The whole federation at once: mode, interval, peers, key.
-    #[must_use]
-    pub fn config(mut self, config: Config) -> Self {
-        self.config = config;
-        self
-    }
-
-    /// The key shared with peers.
-    #[must_use]
-    pub fn shared_key(mut self, key: SharedKey) -> Self {
-        self.config.shared_key = key;
-        self
-    }
-
-    /// One more peer to pull from.
-    #[must_use]
-    pub fn peer(mut self, name: impl Into<String>, endpoint: impl Into<String>) -> Self {
-        self.peers.push((name.into(), endpoint.into(), None));
-        self
-    }
-
-    /// One more way to reach peers.
-    #[must_use]
-    pub fn transport(mut self, transport: impl Transport) -> Self {
-        self.transports.push(Arc::new(transport));
-        self
-    }
-
-    /// One more replayer. The first one's position is what appends claim to have seen.
-    #[must_use]
-    pub fn replayer(mut self, replayer: impl EventReplayer) -> Self {
-        self.replayers.push(Box::new(replayer));
-        self
-    }
-
-    /// Whether `append` waits for the disk; it does unless told otherwise.
-    #[must_use]
-    pub const fn durability(mut self, durability: Durability) -> Self {
-        self.durability = durability;
-        self
-    }
-
-    /// The largest record that may be appended here, in bytes.
-    #[must_use]
-    pub const fn max_append_bytes(mut self, bytes: usize) -> Self {
-        self.options.max_append_bytes = bytes;
-        self
-    }
-
-    /// Opens the log (making a new identity in an empty store), starts replayers and begins to pull. Must be called
-    /// within a tokio runtime.
-    ///
-    /// # Errors
-    /// [`StartError`]. An unreachable peer is none: it shows in [`Syncer::peers`].
-    pub async fn start(mut self) -> Result<Cortex, StartError> {
-        for (name, endpoint, ca) in std::mem::take(&mut self.peers) {
-            let name = PeerName::new(&name)?;
-            self.config.peers.push(PeerConfig { name, endpoint, ca, mode: PeerMode::Sync });
-        }
-        self.config.validate()?;
-        let Self { store, name, config, transports, replayers, durability, options, .. } = self;
-        let opened = blocking(move || {
-            match Log::create(&*store, &mint_identity(&name)) {
-                Ok(()) | Err(OpenError::AlreadyInitialised(_)) => {}
-                Err(error) => return Err(error.into()),
-            }
-            let handle = LogHandle::start(Log::open(store, options)?, durability)?;
-            let mut running = Vec::new();
-            for (at, replayer) in replayers.into_iter().enumerate() {
-                let core = ReplayCore::open(handle.view().clone(), replayer)?;
-                running.push(ReplayHandle::start(core, &handle, at == 0)?);
-            }
-            Ok::<_, StartError>((handle, running))
-        });
-        let (handle, replayers) = opened.await?;
-        let service = Service::new(handle.view().clone(), config.shared_key.clone(), config.mode);
-        let syncer = Syncer::new(handle.clone(), transports, config);
-        syncer.start().await?;
-        service.on_asked(syncer.hears());
-        Ok(Cortex { log: handle, replayers, service, syncer })
-    }
 }
 
 /// A new identity: a fresh cortex id and a first epoch.
@@ -186,31 +60,26 @@ pub enum WaitFor<'a> {
 }
 
 /// A running cortex.
+#[must_use = "a cortex that is dropped stops"]
 pub struct Cortex {
     log: LogHandle,
     replayers: Vec<ReplayHandle>,
+    /// The place in `replayers` of the one whose position appends claim to have seen.
+    causal: Option<usize>,
     service: Service,
     syncer: Syncer,
+    transports: Vec<Arc<dyn Transport>>,
+    /// What answers peers, until the cortex stops.
+    servers: Mutex<Vec<Box<dyn Server>>>,
 }
 
 impl Cortex {
     /// Begins to assemble a cortex over a store.
-    #[must_use]
-    pub fn builder(store: Arc<dyn Store>) -> CortexBuilder {
-        CortexBuilder {
-            store,
-            name: "cortex".to_owned(),
-            config: Config::default(),
-            peers: Vec::new(),
-            transports: Vec::new(),
-            replayers: Vec::new(),
-            durability: Durability::Sync,
-            options: LogOptions::default(),
-        }
+    pub fn builder(store: impl Store + 'static) -> CortexBuilder {
+        CortexBuilder::new(Arc::new(store))
     }
 
-    /// Appends one event. `Ok` means that it is durable; what it claims to have seen is what the first replayer has
-    /// replayed.
+    /// Appends one event. `Ok` means that it is durable. It claims to have seen what the causal replayer has replayed.
     ///
     /// # Errors
     /// [`AppendError`].
@@ -235,6 +104,29 @@ impl Cortex {
     #[must_use]
     pub fn replayers(&self) -> &[ReplayHandle] {
         &self.replayers
+    }
+
+    /// Returns the replayer of this name.
+    #[must_use]
+    pub fn replayer(&self, name: &str) -> Option<&ReplayHandle> {
+        self.replayers.iter().find(|replayer| replayer.name() == name)
+    }
+
+    /// Waits until the causal replayer has replayed an event: its writer then reads what it wrote.
+    ///
+    /// # Errors
+    /// [`NotReplayed`]: the replayer halts at this event or an earlier one, parked the event, or ended.
+    pub async fn wait_replayed(&self, event: &Appended) -> Result<(), NotReplayed> {
+        match self.causal.and_then(|at| self.replayers.get(at)) {
+            Some(replayer) => replayer.wait_replayed(event.seq).await,
+            None => Err(NotReplayed::NoReplayer),
+        }
+    }
+
+    /// The addresses at which the transports answer peers, as endpoints without a scheme. Port 0 shows as the port that was free.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<String> {
+        self.servers.lock().unwrap_or_else(PoisonError::into_inner).iter().map(|server| server.address()).collect()
     }
 
     /// What answers peers: hand it to a transport's server.
@@ -281,8 +173,8 @@ impl Cortex {
         self.view().receipts().wait(event.dot, &wanted, timeout).await
     }
 
-    /// Takes up another configuration without a restart: see [`Syncer::reload`]. `keys` are the keys that are accepted from now
-    /// on; the one to present is for the transports to be told. Whatever is open is opened anew if `reconnect` says so.
+    /// Applies another configuration without a restart: see [`Syncer::reload`]. `keys` are accepted from now on, and the first is
+    /// presented to peers. With `reconnect`, every connection is opened again.
     ///
     /// # Errors
     /// [`StartError`]: the configuration is invalid, or what is kept about a new peer cannot be read; nothing changed.
@@ -290,6 +182,7 @@ impl Cortex {
         config.validate()?;
         self.syncer.can_take_up(&config).await?;
         self.service.set_keys(keys);
+        self.transports.iter().for_each(|transport| transport.set_keys(keys));
         self.service.set_mode(config.mode);
         Ok(self.syncer.reload(config, reconnect).await?)
     }
@@ -321,9 +214,24 @@ impl Cortex {
     pub async fn stop(&self) {
         self.syncer.stop().await;
         self.service.close();
+        let servers = std::mem::take(&mut *self.servers.lock().unwrap_or_else(PoisonError::into_inner));
+        futures_util::future::join_all(servers.into_iter().map(|server| server.shutdown())).await;
         for replayer in &self.replayers {
             replayer.stop().await;
         }
         self.log.close().await;
+    }
+}
+
+/// Stops the cortex and closes its store: the same data can be opened again at once. What was acknowledged is durable. Blocks until
+/// the writer has ended, for one commit at most; [`Cortex::stop`] waits without blocking, and lets answers to peers end.
+impl Drop for Cortex {
+    fn drop(&mut self) {
+        self.syncer.abandon();
+        self.service.close();
+        self.servers.get_mut().unwrap_or_else(PoisonError::into_inner).clear();
+        self.replayers.iter().for_each(ReplayHandle::abandon);
+        self.log.close_blocking();
+        self.view().store().close();
     }
 }

@@ -1,0 +1,80 @@
+//! Antiphon keeps an append-only event log in each of your programs, and lets them pull each other's over QUIC or HTTPS until all
+//! hold the same. No broker, no leader.
+//!
+//! ```no_run
+//! use antiphon::{Cortex, Draft, Event, EventReplayer, Peer, Projection, Quic, ReplayError, RocksStore, SharedKey};
+//!
+//! /// Keeps the newest note of each subject.
+//! struct Notes;
+//!
+//! impl EventReplayer for Notes {
+//!     fn name(&self) -> &str {
+//!         "notes"
+//!     }
+//!
+//!     fn families(&self) -> Vec<String> {
+//!         vec!["notes".to_owned()]
+//!     }
+//!
+//!     fn replay_event(&mut self, event: &Event, notes: &mut Projection<'_>) -> Result<(), ReplayError> {
+//!         let subject = event.subject.as_deref().unwrap_or_default();
+//!         Ok(notes.put("notes", subject.as_bytes(), &event.data)?)
+//!     }
+//! }
+//!
+//! #[tokio::main]
+//! async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     let cortex = Cortex::builder(RocksStore::open("alpha")?)
+//!         .name("alpha")
+//!         .shared_key(SharedKey::from_env()?)
+//!         .serve(Quic::on("0.0.0.0:7443").tls("alpha.pem", "alpha.key"))
+//!         .peer(Peer::new("bravo", "quic://bravo.example:7443").ca("ca.pem"))
+//!         .causal_replayer(Notes)
+//!         .start()
+//!         .await?;
+//!     let event = cortex.append(Draft::new("note.written", r#"{"text":"hello"}"#).subject("notes/1").json()).await?;
+//!     cortex.wait_replayed(&event).await?;
+//!     println!("event {} is durable and replayed", event.id);
+//!     cortex.stop().await;
+//!     Ok(())
+//! }
+//! ```
+//!
+//! | feature | has |
+//! |---|---|
+//! | `rocksdb` (default) | [`RocksStore`] |
+//! | `https` (default), `quic` (default) | [`Https`], [`Quic`] |
+//! | `node` | `antiphon::node`: a node that a file configures |
+//! | `testing` | `antiphon::testing`: stores and networks in memory, the conformance suites, the simulator |
+//!
+//! The rest of the kernel is in [`kernel`].
+
+pub use antiphon_kernel as kernel;
+pub use antiphon_kernel::config::{Config, FederationMode, Interval, KeyFromEnv, PeerMode, SharedKey, WeakKey};
+pub use antiphon_kernel::cortex::{Cortex, CortexBuilder, Peer, ResolveForkError, StartError, WaitFor};
+pub use antiphon_kernel::cursor::{Cursor, Seq};
+pub use antiphon_kernel::event::{Draft, Event, InvalidDraft};
+pub use antiphon_kernel::ids::{CortexId, Dot, EventId, Origin, PeerName};
+pub use antiphon_kernel::log::{
+    AppendError, Appended, Context, CursorUnknown, LogEntry, LogHandle, LogView, ReadError,
+};
+pub use antiphon_kernel::receipts::NotReplicated;
+pub use antiphon_kernel::replay::{
+    Conflict, EventReplayer, NotReplayed, OnFailure, Projection, ReplayError, ReplayHandle, ReplayOptions, ReplayStatus,
+};
+pub use antiphon_kernel::state::{PeerState, State};
+pub use antiphon_kernel::store::{Durability, Store, StoreError, StoreErrorKind};
+pub use antiphon_kernel::time::Timestamp;
+pub use antiphon_kernel::transport::{Link, ServeError, Server, Transport, TransportError};
+
+#[cfg(feature = "https")]
+pub use antiphon_https::Https;
+#[cfg(feature = "node")]
+pub use antiphon_node as node;
+#[cfg(feature = "quic")]
+pub use antiphon_quic::Quic;
+#[cfg(feature = "rocksdb")]
+pub use antiphon_storage::{Create, Options, RocksStore};
+
+#[cfg(feature = "testing")]
+pub use antiphon_kernel::testing;

@@ -1,0 +1,6 @@
+//! What an embedder relies on, over the real store.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod builder;
+mod drops;
+mod readme;

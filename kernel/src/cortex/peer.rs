@@ -1,0 +1,54 @@
+//! A peer, as an application names it.
+
+use std::path::PathBuf;
+
+use crate::config::{PeerConfig, PeerMode};
+use crate::ids::{CortexId, InvalidPeerName, PeerName};
+
+/// A peer to pull from. Checked when the cortex starts.
+///
+/// ```
+/// use antiphon_kernel::cortex::Peer;
+///
+/// let bravo = Peer::new("bravo", "quic://bravo.example:7443").ca("ca.pem");
+/// ```
+#[derive(Debug, Clone)]
+#[must_use = "a peer is pulled once a builder has it"]
+pub struct Peer {
+    name: String,
+    endpoint: String,
+    ca: Option<PathBuf>,
+    cortex: Option<CortexId>,
+    mode: PeerMode,
+}
+
+impl Peer {
+    /// A peer with a name of your choice, and its endpoint: `scheme://host:port`. The scheme selects the transport.
+    pub fn new(name: impl Into<String>, endpoint: impl Into<String>) -> Self {
+        Self { name: name.into(), endpoint: endpoint.into(), ca: None, cortex: None, mode: PeerMode::Sync }
+    }
+
+    /// Trusts only the certificates in this PEM file to vouch for the peer, rather than the system's authorities.
+    pub fn ca(mut self, file: impl Into<PathBuf>) -> Self {
+        self.ca = Some(file.into());
+        self
+    }
+
+    /// Accepts only this cortex at the endpoint, from the first contact on. Without it, the first cortex that answers is
+    /// pinned.
+    pub const fn cortex(mut self, id: CortexId) -> Self {
+        self.cortex = Some(id);
+        self
+    }
+
+    /// Does not pull it until it is resumed. It is served all the same.
+    pub const fn paused(mut self) -> Self {
+        self.mode = PeerMode::Paused;
+        self
+    }
+
+    pub(super) fn into_config(self) -> Result<PeerConfig, InvalidPeerName> {
+        let Self { name, endpoint, ca, cortex, mode } = self;
+        Ok(PeerConfig { name: PeerName::new(&name)?, endpoint, ca, cortex, mode })
+    }
+}

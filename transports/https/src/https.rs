@@ -1,0 +1,119 @@
+//! HTTPS as one value: it dials peers, and answers them where it has an address.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use antiphon_kernel::config::{PeerConfig, SharedKey};
+use antiphon_kernel::log::LocalIdentity;
+use antiphon_kernel::service::Service;
+use antiphon_kernel::transport::{Link, ServeError, Server, Transport, TransportError};
+use antiphon_transport_common::TlsFiles;
+use async_trait::async_trait;
+
+use crate::limits::Limits;
+use crate::{HttpsOptions, HttpsServer, HttpsTransport, ServerOptions, TRANSPORT};
+
+/// HTTPS. A cortex hands it the shared key and what it answers with.
+///
+/// ```
+/// use antiphon_https::Https;
+///
+/// let dials = Https::dial();
+/// let answers = Https::on("0.0.0.0:7443").tls("alpha.pem", "alpha.key");
+/// ```
+#[derive(Clone)]
+#[must_use = "a transport does nothing until a cortex has it"]
+pub struct Https {
+    transport: HttpsTransport,
+    listen: Option<Listen>,
+}
+
+#[derive(Clone)]
+struct Listen {
+    address: String,
+    tls: Option<TlsFiles>,
+    allow_open: bool,
+    limits: Limits,
+}
+
+impl Https {
+    /// Only dials peers.
+    pub fn dial() -> Self {
+        Self { transport: HttpsTransport::new(HttpsOptions::default()), listen: None }
+    }
+
+    /// Dials peers, and answers them at this address, such as `0.0.0.0:7443`. Port 0 takes a free one. Without
+    /// [`Https::tls`] it is plain HTTP, on loopback addresses only.
+    pub fn on(address: impl Into<String>) -> Self {
+        let listen = Listen { address: address.into(), tls: None, allow_open: false, limits: Limits::default() };
+        Self { listen: Some(listen), ..Self::dial() }
+    }
+
+    /// The certificate chain and its key, PEM files. They are read when the cortex starts, and again when they change.
+    pub fn tls(mut self, certificate: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
+        if let Some(listen) = &mut self.listen {
+            listen.tls = Some(TlsFiles { cert: certificate.into(), key: key.into() });
+        }
+        self
+    }
+
+    /// Dials `http://` endpoints too, on loopback addresses only.
+    pub fn allow_plaintext_loopback(mut self) -> Self {
+        let options = HttpsOptions { shared_key: self.transport.shared_key(), allow_plaintext_loopback: true };
+        self.transport = HttpsTransport::new(options);
+        self
+    }
+
+    /// Answers without a shared key beyond loopback addresses too: any program that reaches the address can read the log.
+    pub fn allow_open(mut self) -> Self {
+        if let Some(listen) = &mut self.listen {
+            listen.allow_open = true;
+        }
+        self
+    }
+
+    /// Other bounds than the default ones.
+    pub fn limits(mut self, limits: Limits) -> Self {
+        if let Some(listen) = &mut self.listen {
+            listen.limits = limits;
+        }
+        self
+    }
+}
+
+#[async_trait]
+impl Transport for Https {
+    fn schemes(&self) -> &'static [&'static str] {
+        self.transport.schemes()
+    }
+
+    fn link(&self, peer: &PeerConfig, own: &LocalIdentity) -> Result<Box<dyn Link>, TransportError> {
+        self.transport.link(peer, own)
+    }
+
+    fn set_keys(&self, keys: &[SharedKey]) {
+        self.transport.set_keys(keys);
+    }
+
+    async fn serve(&self, service: &Service) -> Result<Option<Box<dyn Server>>, ServeError> {
+        let Some(Listen { address, tls, allow_open, limits }) = self.listen.clone() else { return Ok(None) };
+        let failed = |source| ServeError { transport: TRANSPORT, source };
+        let addr: SocketAddr = address.parse().map_err(|_| {
+            failed(format!("`{address}` is not an address to listen on; write it as 0.0.0.0:7443").into())
+        })?;
+        let options = ServerOptions { addr, tls, keyed: !self.transport.shared_key().is_open(), allow_open, limits };
+        let server = HttpsServer::start(options, service.clone()).await.map_err(|error| failed(Box::new(error)))?;
+        Ok(Some(Box::new(server)))
+    }
+}
+
+#[async_trait]
+impl Server for HttpsServer {
+    fn address(&self) -> String {
+        self.local_addr().to_string()
+    }
+
+    async fn shutdown(self: Box<Self>) {
+        HttpsServer::shutdown(*self).await;
+    }
+}
