@@ -50,12 +50,12 @@ pub fn mint_identity(name: &str) -> LocalIdentity {
     }
 }
 
-/// Whom [`Cortex::wait_replicated`] waits for.
+/// The peers that [`Cortex::wait_replicated`] waits for.
 #[derive(Debug, Clone, Copy)]
 pub enum WaitFor<'a> {
     /// These, by their names in the configuration. A peer that is not pulled here has no pin, and is never known by name.
     Peers(&'a [PeerName]),
-    /// So many cortexes, whoever they are.
+    /// This number of pinned cortexes, any of them.
     Count(usize),
 }
 
@@ -153,11 +153,11 @@ impl Cortex {
         self.log.view().follow(after)
     }
 
-    /// Waits until these peers durably hold an event of ours, or any so many of those that ask us. Returns how many hold it.
+    /// Waits until peers durably hold an event of this cortex, and returns how many do.
     ///
     /// # Errors
-    /// [`NotReplicated`], which names them, after `timeout`; at once where nobody is missing but peers that were never in
-    /// contact. The event is stored here all the same.
+    /// [`NotReplicated`], with the names of the missing peers, after `timeout`. It comes at once if every missing peer was never
+    /// in contact. The event stays stored here.
     pub async fn wait_replicated(
         &self,
         event: &Appended,
@@ -195,7 +195,7 @@ impl Cortex {
     pub async fn resolve_fork(&self, keep: Digest) -> Result<Resolved, ResolveForkError> {
         let before = self.view().rewrites();
         let resolved = self.log.resolve_fork(keep).await;
-        // What it kept from crossing is wanted now, or what peers were told is not true any more.
+        // Events that the fork withheld are wanted now, or heads that peers know are out of date.
         self.syncer.ask_anew().await;
         // After an error it is not known whether events left the log: what replayers hold may be of some that did. One that
         // cannot begin again must not keep the others from it.
