@@ -90,7 +90,6 @@ impl Opened {
     }
 
     /// A cortex that pulls by this road, to be started.
-    #[must_use]
     pub fn puller(&self, store: Arc<dyn Store>) -> CortexBuilder {
         let endpoint = match &self.server {
             Server::Memory(_) => "memory://writer".to_owned(),

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use antiphon_kernel::store::{Durability, Family, KERNEL_FAMILIES, Store, StoreErrorKind};
+use antiphon_kernel::store::{Batch, Durability, Family, KERNEL_FAMILIES, Store, StoreErrorKind};
 use antiphon_storage::RocksStore;
 
 use crate::files::{EXISTING, commit, copy, count, flip, log_of, open};
@@ -104,4 +104,24 @@ fn other_files_in_the_directory_are_left_alone() {
     names.sort();
     assert_eq!(names, ["FORMAT", "LOCK", "config.yaml", "db"]);
     assert_eq!(fs::read_to_string(dir.path().join("FORMAT")).unwrap(), "antiphon-store 1\n");
+}
+
+/// A cortex that is dropped closes its store while others still hold it.
+#[test]
+fn a_closed_store_lets_others_open_its_directory_and_answers_no_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = RocksStore::open(dir.path().join("data")).unwrap();
+    assert_eq!(RocksStore::open(dir.path().join("data")).unwrap_err().kind(), StoreErrorKind::InUse);
+    let mut batch = Batch::new();
+    batch.put(Family::Meta, b"k", b"v");
+    first.commit(&batch, Durability::Sync).unwrap();
+    first.close();
+    let second = RocksStore::open(dir.path().join("data")).unwrap();
+    assert_eq!(second.get(Family::Meta, b"k").unwrap().as_deref(), Some(&b"v"[..]));
+    for error in [first.get(Family::Meta, b"k").unwrap_err(), first.commit(&batch, Durability::Sync).unwrap_err()] {
+        assert!(error.kind() == StoreErrorKind::Misuse && error.to_string().contains("it was closed"), "{error}");
+    }
+    // It must not take the files from their new owner either.
+    assert_eq!(first.reopen().unwrap_err().kind(), StoreErrorKind::Misuse);
+    second.commit(&batch, Durability::Sync).unwrap();
 }

@@ -79,8 +79,8 @@ async fn a_named_cortex_alone_is_pulled() {
     let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
     loop {
         let peer = bravo.syncer().peers().remove(0);
-        if peer.health.last_error.is_some() {
-            assert_eq!(peer.health.last_error.unwrap().as_str(), "identity");
+        if let Some(error) = peer.health.last_error {
+            assert_eq!(error.as_str(), "identity");
             break;
         }
         assert!(tokio::time::Instant::now() < deadline, "{peer:?}");

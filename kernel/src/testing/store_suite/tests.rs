@@ -114,6 +114,10 @@ impl Store for Flawed {
         self.good.lost_end()
     }
 
+    fn close(&self) {
+        self.good.close();
+    }
+
     fn check(&self) -> Result<(), StoreError> {
         self.good.check()
     }
