@@ -28,8 +28,3 @@ pub mod pulls;
 pub mod roads;
 pub mod sizes;
 pub mod stores;
-
-/// The README's example compiles: it needs a store and a transport, which this crate may import and the kernel may not.
-#[cfg(doctest)]
-#[doc = include_str!("../../README.md")]
-pub struct Readme;

@@ -78,3 +78,8 @@ pub use antiphon_storage::{Create, Options, RocksStore};
 
 #[cfg(feature = "testing")]
 pub use antiphon_kernel::testing;
+
+/// The README's program compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+pub struct Readme;
