@@ -74,7 +74,7 @@ setup-build: ## Install what a build needs (clang, libclang)
 	@$(BUILD_TOOLS); $(INSTALL)
 
 demo: setup-build ## Three nodes on this machine converge (INPUT=file.ndjson adds events of your own)
-	@echo 'The first build compiles RocksDB, which takes most of the time: about twenty minutes on two cores.'
+	@echo 'The first build compiles RocksDB, which is the long part: some thirteen minutes on two cores.'
 	$(CARGO) run -p antiphon-cli -- demo $(if $(INPUT),--input '$(INPUT)')
 
 # Outside `make criterion`, each bench runs once: enough to see that it still works.
