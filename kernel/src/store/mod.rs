@@ -271,7 +271,7 @@ pub trait Store: Send + Sync + 'static {
     }
 
     /// Releases files and locks, so that the same data can be opened again although this value is still held. Every later call
-    /// fails with kind `Closed`.
+    /// fails with kind `Misuse`.
     ///
     /// Optional: a store that holds nothing of the system does nothing.
     fn close(&self) {}
