@@ -1,4 +1,4 @@
-//! Every error message in the sources stands in `docs/errors.md`, with what to do about it, and nothing else does.
+//! Every error message in the sources is in `docs/errors.md`, with what to do about it, and nothing else is.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -20,7 +20,7 @@ const MARKERS: [&str; 10] = [
     "failure(",
 ];
 
-/// Where messages come from, and under which heading they stand. The first that fits.
+/// Where messages come from, and their heading. The first that fits.
 const SECTIONS: [(&str, &str); 14] = [
     ("bins/node/src/config.rs", "Configuration, keys, certificates"),
     ("bins/node/src/keys.rs", "Configuration, keys, certificates"),
@@ -130,9 +130,9 @@ fn rows(document: &str) -> BTreeMap<String, String> {
 }
 
 const HEAD: &str = "# What an error says, and what to do\n\n\
-    The errors that the program and its libraries spell out, as found in the code; what the system or a library of others says is\n\
-    quoted in them, and what `doctor` and the log say carries its remedy itself. Here `…` stands for what varies: search for the\n\
-    part that does not. What stands in a *peer's* way has its own table, in\n\
+    The errors that the program and its libraries report, as found in the code. They quote errors of the system and of other libraries.\n\
+    What `doctor` and the log print has its remedy with it. `…` marks what varies: search for the rest of the message. Failures of an\n\
+    exchange with a *peer* have their own table, in\n\
     [operations.md](operations.md#what-stands-in-a-peers-way). Exit codes: 0 done, 1 failed, 2 wrong usage. A test compares this page with the sources.\n";
 
 #[test]
