@@ -109,7 +109,7 @@ bench: setup ## Measure the set, and write it into docs/performance.md (some ten
 criterion: setup ## Run the criterion benches (BENCH=vclock for one of them)
 	$(BENCH_ENV) $(CARGO) bench --workspace --profile dev --bench '$(BENCH)'
 
-bench-peers: setup ## Measure NATS JetStream and PostgreSQL beside Antiphon, in turns (PEERS_ARGS='--rounds 3')
+bench-peers: setup ## Measure NATS JetStream and PostgreSQL next to Antiphon, in turns (PEERS_ARGS='--rounds 3')
 	$(BENCH_ENV) $(CARGO) build -q --workspace --bins
 	@venv='$(TARGET_DIR)/peers-venv'; python3 -c 'import nats' 2>/dev/null || [ -x "$$venv/bin/python3" ] \
 	  || { python3 -m venv "$$venv" && "$$venv/bin/pip" install -q -r benches/peers/requirements.txt; } \
@@ -118,7 +118,7 @@ bench-peers: setup ## Measure NATS JetStream and PostgreSQL beside Antiphon, in 
 	  --antiphon '$(TARGET_DIR)/debug/antiphon-bench' $(PEERS_ARGS)
 
 # Inputs are short and allocations bounded, so a decoder that believes a claim of megabytes is a finding. New inputs go
-# beside the build; the corpora in the repository stay as they are.
+# next to the build; the corpora in the repository stay as they are.
 fuzz: ## Fuzz for TIME=60 seconds each (TARGET=all; needs a nightly toolchain, installs cargo-fuzz)
 	@$(CARGO) +nightly --version >/dev/null 2>&1 || { echo 'Fuzzing needs a nightly toolchain: rustup toolchain install nightly'; exit 1; }
 	@command -v cargo-fuzz >/dev/null || $(CARGO) install --locked cargo-fuzz

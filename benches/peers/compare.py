@@ -28,7 +28,7 @@ def positive(text: str) -> int:
 
 def arguments() -> argparse.Namespace:
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    options.add_argument("--antiphon", default="antiphon", metavar="PATH", help="the node's program (on the PATH)")
+    options.add_argument("--antiphon", default="antiphon-bench", metavar="PATH", help="the program (on the PATH)")
     options.add_argument("--peers", default="nats,postgres", help="whom to compare with (nats,postgres)")
     options.add_argument("--events", type=positive, default=1_000_000, help="for Antiphon and NATS (1000000)")
     options.add_argument(
