@@ -46,7 +46,7 @@ async fn say(who: &Cortex, line: &str) -> Outcome<()> {
     Ok(())
 }
 
-/// The first so many lines of the room, as they stand in somebody's log.
+/// The first `count` lines of the room, in the order of one log.
 async fn read(who: &Cortex, count: usize) -> Outcome<Vec<String>> {
     let mut lines = Vec::new();
     let mut log = pin!(who.subscribe(None).take(count));

@@ -1,5 +1,5 @@
 //! A replicated key-value store: every node takes writes, all end with the same values, and writes that had not seen each
-//! other are kept beside each other until somebody decides. `cargo run -p antiphon-kernel --example kv`
+//! other are kept until an application resolves them. `cargo run -p antiphon-kernel --example kv`
 #![allow(clippy::unwrap_used)]
 
 use std::error::Error;
@@ -15,7 +15,7 @@ use antiphon_kernel::testing::{MemoryNetwork, MemoryStore};
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
-/// Turns events into values: `id ‖ value` under the subject. Of two that had not seen each other, the greater id stands, on
+/// Turns events into values: `id ‖ value` under the subject. Of two that had not seen each other, the greater id wins, on
 /// every node alike, whichever came first.
 struct Values;
 

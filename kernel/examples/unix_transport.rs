@@ -1,7 +1,7 @@
-//! A transport over Unix sockets, from nothing to the passed exam: what `docs/writing-a-transport.md` walks through.
+//! A transport over Unix sockets, from nothing to the passed conformance suite: what `docs/writing-a-transport.md` walks through.
 //!
 //! One connection a question: it is the simplest thing that keeps every promise. `cargo run -p antiphon-kernel --example
-//! unix_transport` puts it to the exam.
+//! unix_transport` runs the suite.
 #![allow(clippy::unwrap_used)]
 
 use std::path::{Path, PathBuf};
@@ -61,7 +61,7 @@ async fn serve(mut stream: UnixStream, service: Service) -> Result<(), Transport
         Some(Message::Fetch(request)) => {
             let mut answers = service.answers(request);
             loop {
-                // Whoever hangs up is not waited for: the asker sends nothing more, so a read ends when it is gone.
+                // Do not wait for a client that has hung up: the asker sends nothing more, so a read ends when it is gone.
                 let mut nothing = [0];
                 let reply = tokio::select! {
                     reply = answers.next() => reply,
@@ -166,7 +166,7 @@ impl Link for UnixLink {
         within(deadline, async { reply(receive(&mut self.ask(&Message::Fetch(request)).await?).await?) }).await
     }
 
-    // So far the exam passes. These two make it fast, and sparing in a mesh.
+    // So far the suite passes. These two make the transport fast, and sparing in a mesh.
 
     async fn tail(&self, request: &FetchRequest, deadline: Duration) -> Result<Option<Box<dyn Tail>>, TransportError> {
         let stream = within(deadline, self.ask(&Message::Fetch(request.clone()))).await?;
@@ -190,7 +190,7 @@ impl Tail for UnixTail {
     }
 }
 
-// 4. The exam.
+// 4. The conformance suite.
 
 struct Unix<'a>(&'a Path);
 
@@ -214,14 +214,14 @@ impl Running for UnixServer {
     async fn stop(self: Box<Self>) {}
 }
 
-/// Puts the transport to the exam, with sockets in this directory.
-pub async fn exam(sockets: &Path) {
+/// Runs the conformance suite on the transport, with sockets in this directory.
+pub async fn conform(sockets: &Path) {
     transport_suite::run(&Unix(sockets)).await;
 }
 
 #[tokio::main]
 async fn main() {
     let sockets = tempfile::tempdir().unwrap();
-    exam(sockets.path()).await;
+    conform(sockets.path()).await;
     println!("passed");
 }

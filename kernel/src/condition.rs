@@ -15,7 +15,7 @@ pub const QUIET_AFTER: Duration = Duration::from_secs(60);
 
 macro_rules! conditions {
     ($($(#[$doc:meta])* $variant:ident = $text:literal,)+) => {
-        /// How a peer stands.
+        /// The state of a peer.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(rename_all = "snake_case")]
         pub enum Condition { $($(#[$doc])* $variant,)+ }
@@ -34,7 +34,7 @@ macro_rules! conditions {
 }
 
 conditions! {
-    /// Trying again cannot mend it: an operator must act.
+    /// A retry cannot fix it: an operator must act.
     Halted = "halted",
     /// It answers, and one side says no: a wrong key, another identity, no trust, no common version, nothing served.
     Refused = "refused",
@@ -57,13 +57,13 @@ conditions! {
 }
 
 impl Condition {
-    /// How a peer stands at this moment.
+    /// The state of a peer at this moment.
     #[must_use]
     pub fn of(peer: &PeerState, now: Timestamp) -> Self {
         let refused = peer.health.last_error.is_some_and(|error| error.is_refusal());
         match peer.phase {
             Phase::Halted => Self::Halted,
-            // What stood in the way last still does, until it is known that it does not.
+            // The last failure holds until an exchange succeeds.
             Phase::BackingOff | Phase::Connecting if refused => Self::Refused,
             Phase::BackingOff => Self::BackingOff,
             Phase::Connecting if peer.health.consecutive_failures > 0 => Self::BackingOff,

@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::ids::{Epoch, EventId};
 
-/// A place in one cortex's local log: 1, 2, 3, … without gaps; 0 is before the first.
+/// A sequence number: a position in one cortex's local log, 1, 2, 3, … without gaps; 0 is before the first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Seq(u64);
 
@@ -15,25 +15,25 @@ impl Seq {
     /// Before the first entry.
     pub const ZERO: Self = Self(0);
 
-    /// The place with this number.
+    /// The sequence number of this value.
     #[must_use]
     pub const fn new(number: u64) -> Self {
         Self(number)
     }
 
-    /// Its number.
+    /// Its value.
     #[must_use]
     pub const fn get(self) -> u64 {
         self.0
     }
 
-    /// The place after it; nothing stands at the last that can be written down, and that one stays.
+    /// The next one. The greatest value stays: no event has it.
     #[must_use]
     pub const fn next(self) -> Self {
         Self(self.0.saturating_add(1))
     }
 
-    /// The place before it; zero stays.
+    /// The previous one; zero stays.
     #[must_use]
     pub const fn prev(self) -> Self {
         Self(self.0.saturating_sub(1))
@@ -52,11 +52,11 @@ impl fmt::Debug for Seq {
     }
 }
 
-/// How far one log has been read, by a peer or by any other reader: the log's epoch, the place, and the ULID of the event
-/// there as witness. A place without its epoch and witness means other events after a restore or a repair.
+/// How far one log has been read, by a peer or by any other reader: the log's epoch, the sequence number, and the ULID of the
+/// event there as witness. Without epoch and witness, a sequence number means other events after a restore or a repair.
 ///
-/// The place is the *sender's* append position, never an event id: an event with an older ULID that reaches the log late
-/// still lies after every cursor. A place of zero has the all-zero witness.
+/// The sequence number is the *sender's* append position, never an event id: an event with an older ULID that reaches the log
+/// late is still after every cursor. Zero has the all-zero witness.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Cursor {
     /// The incarnation of the log; a cursor into another one is unknown to its owner.

@@ -1,4 +1,4 @@
-//! How a peer fares, in types: no free text is kept, none can leak.
+//! The health of a peer, in types: no free text is kept, none can leak.
 
 use std::fmt;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use crate::time::Timestamp;
 
 macro_rules! categories {
     ($($(#[$doc:meta])* $variant:ident = $code:literal, $text:literal, $reason:literal, $remedy:literal;)+) => {
-        /// What kind of failure stands between us and a peer. Each says in one line what happened and what to do.
+        /// What kind of failure an exchange with a peer had. Each says in one line what happened and what to do.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
         #[serde(rename_all = "snake_case")]
         pub enum ErrorCategory { $($(#[$doc])* $variant,)+ }
@@ -118,7 +118,7 @@ categories! {
 }
 
 impl ErrorCategory {
-    /// Whether trying again by itself cannot help: the peer stays halted until it is reset, reconfigured or restarted.
+    /// Whether a retry alone cannot help: the peer stays halted until it is reset, reconfigured or restarted.
     #[must_use]
     pub const fn halts(self) -> bool {
         matches!(self, Self::Rollback | Self::Configuration | Self::Fault)
@@ -131,7 +131,7 @@ impl ErrorCategory {
         matches!(self, Self::Protocol | Self::Fork)
     }
 
-    /// Whether the peer was reached and one side says no, so that waiting mends nothing; otherwise it was not reached, or
+    /// Whether the peer was reached and one side says no, so that waiting does not help; otherwise it was not reached, or
     /// not for long enough.
     #[must_use]
     pub const fn is_refusal(self) -> bool {
@@ -228,7 +228,7 @@ impl PeerHealth {
         recovered
     }
 
-    /// An exchange failed. True if it failed otherwise than the one before, so that it deserves a full explanation.
+    /// An exchange failed. True if it failed otherwise than the previous one, so that it deserves a full explanation.
     pub fn failed(&mut self, now: Timestamp, category: ErrorCategory) -> bool {
         let news = self.last_error != Some(category);
         if news {

@@ -37,7 +37,7 @@
 //! | [`machine`], [`sync`], [`transport`], [`service`], [`receipts`], [`budget`] | pulling peers, answering them, who holds what |
 //! | [`replay`], [`state`], [`config`], [`health`], [`condition`], [`measure`] | an application's side, and an operator's |
 //! | [`cortex`] | all of it, assembled |
-//! | [`testing`] | stores and networks in memory, and the exams for implementers |
+//! | [`testing`] | stores and networks in memory, and the conformance suites for implementers |
 
 mod blocking;
 pub mod budget;

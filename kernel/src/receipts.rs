@@ -9,30 +9,30 @@ use tokio::sync::watch;
 use crate::ids::{CortexId, Dot, Origin, PeerName};
 use crate::protocol::Heads;
 
-/// What each cortex is known to hold of one cortex's own events. It is gone with the process, and learned anew from each
-/// peer's next question.
+/// What each cortex is known to hold of one cortex's own events. It ends with the process, and is learned again from
+/// each peer's next question.
 #[derive(Default)]
 pub struct Receipts {
     held: Mutex<BTreeMap<CortexId, BTreeMap<Origin, u64>>>,
     news: watch::Sender<u64>,
 }
 
-/// Whom an event is to reach.
+/// Which cortexes an event must reach.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Wanted {
     /// These cortexes, by the names that they have here.
     Cortexes(Vec<(PeerName, Option<CortexId>)>),
-    /// So many of any.
+    /// This number of any.
     Count(usize),
 }
 
-/// Who did not confirm an event in time. It is stored here all the same, and reaches whoever pulls this node.
+/// The peers that did not confirm an event in time. The event is stored here, and reaches each cortex that pulls this one.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}; the event is stored here: whoever pulls this node gets it", self.who())]
 pub struct NotReplicated {
     /// Who has not confirmed it yet.
     pub missing: Vec<PeerName>,
-    /// Whom no exchange has reached so far, in either direction: whether they hold it cannot be told.
+    /// The peers that no exchange has reached so far, in either direction: it is unknown whether they hold it.
     pub unknown: Vec<PeerName>,
     /// How many cortexes confirmed it.
     pub confirmed: usize,
@@ -92,8 +92,8 @@ impl Receipts {
         held.iter().filter(|(_, chains)| holds(chains)).map(|(holder, _)| *holder).collect()
     }
 
-    /// Waits until those hold an event of ours, and says how many hold it then. Whom nobody here was ever in contact with
-    /// is not waited for, but reported.
+    /// Waits until those hold an own event, and returns how many hold it then. A peer that was never in contact is reported and
+    /// not waited for.
     ///
     /// # Errors
     /// [`NotReplicated`] after `timeout`, or at once where only those are missing that are unknown.
@@ -177,7 +177,7 @@ mod tests {
         receipts.note(cortex(2), &heads(1, 1), |_| true);
         assert_eq!(receipts.wait(dot, &Wanted::Count(2), moment).await, Ok(2), "nobody is taken to have forgotten");
         assert_eq!(receipts.wait(dot, &Wanted::Count(3), moment).await.unwrap_err().short_of, 1);
-        // Whom nobody ever met is reported without waiting.
+        // A peer that was never met is reported without waiting.
         let stranger = Wanted::Cortexes(vec![named("bravo", 2), named("delta", 0)]);
         let waited = receipts.wait(dot, &stranger, Duration::from_secs(3600));
         let unknown = tokio::time::timeout(Duration::from_secs(20), waited).await.unwrap().unwrap_err();

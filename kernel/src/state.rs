@@ -98,11 +98,11 @@ pub struct PeerState {
     pub cursor: Option<Cursor>,
     /// How far behind its head we are, by its own account; absent while unknown.
     pub lag: Option<Lag>,
-    /// How it fares.
+    /// Its last success, and its failures since.
     pub health: PeerHealth,
     /// What is being done about it.
     pub phase: Phase,
-    /// Its clock minus ours in milliseconds, read within the last ten minutes; what the road may account for is not counted.
+    /// Its clock minus ours in milliseconds, read within the last ten minutes; what the network path may account for is not counted.
     /// Unknown while it is not in contact.
     pub skew_ms: Option<i64>,
     /// When this process last got events from it.
@@ -212,7 +212,7 @@ fn parse(key: &str) -> Result<Key, StateError> {
 }
 
 impl State {
-    /// The state beside this log.
+    /// The state that is kept with this log.
     #[must_use]
     pub const fn new(log: LogHandle) -> Self {
         Self { log }

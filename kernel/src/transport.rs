@@ -12,7 +12,7 @@ use crate::log::LocalIdentity;
 use crate::protocol::{FetchReply, FetchRequest, Identity, Pushed, Refresh};
 use crate::service::Service;
 
-/// Why a transport brought no answer. Whatever its kind, nothing was applied and the cursor stands.
+/// Why a transport brought no answer. Whatever its kind, nothing was applied and the cursor did not move.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TransportError {
     category: ErrorCategory,
@@ -83,7 +83,7 @@ pub trait Transport: Send + Sync + 'static {
     /// not a failed start. Call it again after the configuration changed.
     ///
     /// # Errors
-    /// Category `configuration`: an endpoint or CA file that can never work as it stands.
+    /// Category `configuration`: an endpoint or CA file that can never work.
     fn link(&self, peer: &PeerConfig, own: &LocalIdentity) -> Result<Box<dyn Link>, TransportError>;
 
     /// Receives the shared keys, before the first link and again when they change. The first is presented to peers; none means
@@ -136,7 +136,7 @@ impl<T: Transport + ?Sized> Transport for Arc<T> {
 /// - Questions may be asked side by side; one that waits delays no other.
 /// - No more than [`crate::codec::MAX_FRAME_BYTES`] are read for a reply, whatever the peer claims.
 /// - It sends the shared key only to the configured endpoint, over an authenticated channel, and follows no redirect.
-/// - It retries nothing by itself: back-off is the kernel's.
+/// - It retries nothing: back-off is the kernel's.
 ///
 /// [`crate::testing::transport_suite`] puts an implementation to each of these.
 #[async_trait]
@@ -165,12 +165,12 @@ pub trait Link: Send + Sync {
         Ok(None)
     }
 
-    /// Tells the peer what we hold by now, for a question that is still open. Must not wait behind its answers.
+    /// Sends the peer what this cortex holds by now, for a question that is still open. Must not wait behind its answers.
     ///
-    /// Optional: by default nothing is said, and events that arrived by another road meanwhile are sent again.
+    /// Optional: by default nothing is sent, and events that arrived from other peers meanwhile are sent again.
     ///
     /// # Errors
-    /// [`TransportError`]; the kernel goes on without.
+    /// [`TransportError`]; the kernel continues without it.
     async fn refresh(&self, refresh: &Refresh, deadline: Duration) -> Result<(), TransportError> {
         let _ = (refresh, deadline);
         Ok(())
@@ -184,6 +184,6 @@ pub trait Tail: Send {
     /// The next one, or `None` where the server ended the run in order.
     ///
     /// # Errors
-    /// [`TransportError`], after which the run is over; [`ErrorCategory::Timeout`] where nothing came within `deadline`.
+    /// [`TransportError`], which ends the run; [`ErrorCategory::Timeout`] where nothing came within `deadline`.
     async fn next(&mut self, deadline: Duration) -> Result<Option<Pushed>, TransportError>;
 }

@@ -1,4 +1,4 @@
-//! The example of `docs/writing-a-transport.md` passes the exam.
+//! The example of `docs/writing-a-transport.md` passes the conformance suite.
 #![allow(clippy::unwrap_used)]
 
 #[allow(dead_code, unreachable_pub)]
@@ -8,5 +8,5 @@ mod example;
 #[tokio::test(flavor = "multi_thread")]
 async fn the_example_passes() {
     let sockets = tempfile::tempdir().unwrap();
-    example::exam(sockets.path()).await;
+    example::conform(sockets.path()).await;
 }

@@ -62,7 +62,7 @@ pub fn compare(a: &VClock, b: &VClock) -> i8 {
 }
 
 impl VClock {
-    /// How `self` stands to `other`.
+    /// How `self` relates to `other`.
     #[must_use]
     pub fn compare(&self, other: &Self) -> Causality {
         if self.same_origins(other) {
@@ -100,7 +100,7 @@ impl VClock {
     }
 }
 
-/// One pass without branches: counters are below 2^63, so the top bit of a difference tells which is smaller.
+/// One pass without branches: counters are below 2^63, so the top bit of a difference shows which is smaller.
 fn compare_counters(mine: &[u64], theirs: &[u64]) -> Causality {
     let (mut less, mut greater) = (0_u64, 0_u64);
     for (a, b) in mine.iter().zip(theirs) {

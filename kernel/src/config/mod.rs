@@ -24,7 +24,7 @@ macro_rules! text_enum {
         pub enum $name { $($(#[$vdoc])* $variant,)+ }
 
         impl $name {
-            /// As it stands in configuration.
+            /// As the configuration has it.
             #[must_use]
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $text,)+ }
@@ -224,7 +224,7 @@ fn check_endpoint(peer: &PeerConfig) -> Result<(), InvalidConfig> {
     };
     let authority = rest.split('/').next().unwrap_or_default();
     if authority.contains('@') {
-        // What stands before the @ may be a secret: it is not repeated.
+        // The part before the @ may be a secret: it is not repeated.
         return fault(
             &format!("{scheme}://…"),
             "carries user information; keys belong into ANTIPHON_SHARED_KEY or key_file",

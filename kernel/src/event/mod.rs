@@ -35,7 +35,7 @@ pub type EventBytes = Bytes;
 /// An event as a replayer sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
-    /// Where it stands in *this* cortex's log.
+    /// Its position in *this* cortex's log.
     pub seq: Seq,
     /// When it joined this cortex's log, on this cortex's clock.
     pub joined: Timestamp,

@@ -1,5 +1,5 @@
 //! What makes an event valid. By bytes and history only, never by a local setting: or one cortex could write what
-//! another must refuse for ever.
+//! another must always refuse.
 
 use super::data_kind::quoted;
 use crate::clock::{ClockError, MAX_CLOCK_ENTRIES};
@@ -20,7 +20,7 @@ pub const MAX_EXTENSION_NAME_BYTES: usize = 64;
 /// The longest value of an extension attribute, in bytes.
 pub const MAX_EXTENSION_VALUE_BYTES: usize = 4096;
 
-/// Why a record is not a valid event. Whoever sent it broke the protocol, or the bytes were damaged.
+/// Why a record is not a valid event. Its sender broke the protocol, or the bytes were damaged.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidEvent {
     /// Larger than [`MAX_EVENT_BYTES`].

@@ -3,7 +3,7 @@
 use super::EventId;
 
 /// How far ids may run ahead of the wall clock before appending stops: 24 hours. A clock that was a day in the future
-/// and got mended should be noticed by a person, not papered over for ever.
+/// and was corrected should be noticed by a person, not hidden permanently.
 pub const MAX_DRIFT_MS: u64 = 24 * 60 * 60 * 1000;
 
 /// Why no id could be made. Nothing changed.
@@ -54,7 +54,7 @@ impl IdGenerator {
         }
     }
 
-    /// The next id for this wall clock (milliseconds since 1970) and this chance.
+    /// The next id for this wall clock (milliseconds since 1970) and these random bits.
     ///
     /// # Errors
     /// [`GeneratorError::ClockFarBehind`] when ids would run more than [`MAX_DRIFT_MS`] ahead of the clock.
@@ -62,11 +62,11 @@ impl IdGenerator {
         self.check(wall_ms)?;
         let last_ms = self.last.timestamp_ms();
         self.last = if wall_ms > last_ms {
-            // The top random bit stays clear, so that many ids fit into one millisecond before the time part moves.
+            // The top random bit stays clear, so that thousands of ids fit into one millisecond before the time part moves.
             EventId::from_parts(wall_ms, random & (u128::MAX >> 49))
         } else {
-            // A step by chance, not by one: a log restored from a backup and one that lives on would otherwise name
-            // different events by the same id while the clock stands behind. 32 bits leave the time part where it is for
+            // A random step, not one: a log restored from a backup and one that lives on would otherwise name
+            // different events by the same id while the clock is behind. 32 bits leave the time part where it is for
             // some 70 thousand ids a millisecond, and beyond that it moves, as above.
             let step = 1 + (random & u128::from(u32::MAX));
             EventId::from_bytes(u128::from_be_bytes(self.last.to_bytes()).wrapping_add(step).to_be_bytes())

@@ -40,7 +40,7 @@ macro_rules! ulid_newtype {
                 self.0.to_bytes()
             }
 
-            /// The id with this time (milliseconds since 1970, 48 bits are kept) and these 80 bits of chance.
+            /// The id with this time (milliseconds since 1970, 48 bits are kept) and these 80 random bits.
             #[must_use]
             pub const fn from_parts(timestamp_ms: u64, random: u128) -> Self {
                 Self(Ulid::from_parts(timestamp_ms, random))

@@ -11,7 +11,7 @@ use crate::store::{Family, KeyRange, Store, StoreError, keys};
 /// The most events of one conflict that are listed. The others are listed once these are superseded.
 pub const MAX_FRONTIER: usize = 64;
 
-/// How an event stands to those of its subject that were replayed before it.
+/// How an event relates to the events of its subject that were replayed before it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Standing {
     /// Its writer had seen all of them, or there are none.
@@ -84,7 +84,7 @@ impl Frontier {
     }
 }
 
-/// A subject at which several events stand beside each other.
+/// A subject that has several concurrent events.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Conflict {
     /// The subject.

@@ -84,7 +84,7 @@ pub type ReplayError = Box<dyn std::error::Error + Send + Sync>;
 /// - An error or a panic stops this replayer at the event, with back-off, until it succeeds; or the event is parked
 ///   ([`OnFailure`]). Nothing that it wrote for the failed event is kept.
 /// - An event at which the whole process died twice is not tried a third time: it counts as failed until `retry`.
-/// - It must not block for ever: its thread cannot be killed.
+/// - It must not block indefinitely: its thread cannot be killed.
 pub trait EventReplayer: Send + 'static {
     /// Its name: `[A-Za-z0-9._-]{1,64}`, as for peers. Position and state are kept under it, so it must stay the same.
     fn name(&self) -> &str;
@@ -103,7 +103,7 @@ pub trait EventReplayer: Send + 'static {
     /// Whatever keeps it from replaying the event now; it is asked again after a back-off.
     fn replay_event(&mut self, event: &Event, projection: &mut Projection<'_>) -> Result<(), ReplayError>;
 
-    /// Told after each committed batch: everything up to this clock is replayed.
+    /// Called after each committed batch: everything up to this clock is replayed.
     fn merge_clock(&mut self, clock: &VClock) {
         let _ = clock;
     }

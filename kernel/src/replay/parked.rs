@@ -1,4 +1,4 @@
-//! Events that a replayer set aside, and those that somebody decided to leave out.
+//! Events that a replayer set aside, and those that an operator left out.
 
 use std::ops::ControlFlow;
 

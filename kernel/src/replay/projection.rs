@@ -33,7 +33,7 @@ impl<'a> Projection<'a> {
         Err(StoreError::new(StoreErrorKind::Misuse, format!("`{family}` is not among this replayer's families")))
     }
 
-    /// How the event at hand stands to those of its subject before it: `None` unless the replayer asked for causality
+    /// How the event at hand relates to the events of its subject before it: `None` unless the replayer asked for causality
     /// ([`super::ReplayOptions::causality`]) and the event has a subject.
     #[must_use]
     pub const fn standing(&self) -> Option<&Standing> {

@@ -17,7 +17,7 @@ use crate::time::Timestamp;
 const RETRY_MAX: Duration = Duration::from_secs(30);
 const RETRY_BASE: Duration = Duration::from_millis(100);
 
-/// Where a replayer stands, for operators.
+/// The state of a replayer, for operators.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct ReplayStatus {
     /// Its name.
@@ -153,7 +153,7 @@ impl ReplayHandle {
         Ok(handle)
     }
 
-    /// Where it stands.
+    /// Returns its state.
     #[must_use]
     pub fn status(&self) -> ReplayStatus {
         let hanging = self.busy.since().filter(|(since, _)| since.elapsed() >= self.hangs_after);
@@ -336,7 +336,7 @@ impl Runner {
         }
     }
 
-    /// Whoever asked may have given up waiting: that is no error.
+    /// The caller may have given up waiting: that is no error.
     fn carry_out(&mut self, command: Command) {
         match command {
             Command::Retry(subject, reply) => {

@@ -1,4 +1,4 @@
-//! The exam of a [`Store`]: what its trait obliges an implementation to, as cases that any implementation can be put to.
+//! The conformance suite of a [`Store`]: what its trait obliges an implementation to, as cases that any implementation can be put to.
 //!
 //! An implementer's whole test:
 //!

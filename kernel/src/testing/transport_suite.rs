@@ -1,4 +1,4 @@
-//! The exam of a [`Transport`]: what its traits oblige an implementation to, as cases that any implementation can be put
+//! The conformance suite of a [`Transport`]: what its traits oblige an implementation to, as cases that any implementation can be put
 //! to, through its real client and its real server. The rest of each case is the real kernel.
 //!
 //! An implementer's whole test:
@@ -94,7 +94,7 @@ pub trait Running: Send + Sync {
         None
     }
 
-    /// Stops in order, as at the end of a process that was told to end: nobody who waits is left waiting.
+    /// Stops in order, as at the end of a process that receives SIGTERM: each caller that waits gets its answer.
     async fn stop(self: Box<Self>);
 }
 

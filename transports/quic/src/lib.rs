@@ -9,7 +9,7 @@
 //!
 //! Nothing is said before the hello: it carries protocol, key and identity. Batches are pushed under the flow control of
 //! their own stream, so a slow reader slows itself alone; what must not wait goes by the control stream, which is sent
-//! first. There is no 0-RTT: a question that could be replayed by somebody else is never answered.
+//! first. There is no 0-RTT: a question that an attacker could replay is never answered.
 
 mod client;
 mod codes;

@@ -65,7 +65,7 @@ async fn a_file_that_is_not_there_is_an_error_at_the_start_with_its_path() {
     }
 }
 
-/// What the builder was told of a peer holds before the first contact: another cortex at its address is not pulled.
+/// What the builder names of a peer holds before the first contact: another cortex at its address is not pulled.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_named_cortex_alone_is_pulled() {
     let plain = Https::on("127.0.0.1:0").allow_plaintext_loopback();
