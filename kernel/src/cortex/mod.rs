@@ -50,20 +50,12 @@ pub fn mint_identity(name: &str) -> LocalIdentity {
     }
 }
 
-<<<<<<< HEAD
-/// The peers that [`Cortex::wait_replicated`] waits for.
-=======
 /// Which cortexes [`Cortex::wait_replicated`] waits for.
->>>>>>> 290d4e8 (kernel: use plain words in the API's comments)
 #[derive(Debug, Clone, Copy)]
 pub enum WaitFor<'a> {
     /// These, by their names in the configuration. A peer that is not pulled here has no pin, and is never known by name.
     Peers(&'a [PeerName]),
-<<<<<<< HEAD
-    /// This number of pinned cortexes, any of them.
-=======
     /// This number of cortexes, of those that are pinned here.
->>>>>>> 290d4e8 (kernel: use plain words in the API's comments)
     Count(usize),
 }
 
@@ -161,19 +153,11 @@ impl Cortex {
         self.log.view().follow(after)
     }
 
-<<<<<<< HEAD
-    /// Waits until peers durably hold an event of this cortex, and returns how many do.
-    ///
-    /// # Errors
-    /// [`NotReplicated`], with the names of the missing peers, after `timeout`. It comes at once if every missing peer was never
-    /// in contact. The event stays stored here.
-=======
     /// Waits until these peers durably hold an own event, or until the given number of pinned cortexes do. Returns how many hold it.
     ///
     /// # Errors
     /// [`NotReplicated`] after `timeout`, with the missing peers; at once if all missing peers were never in contact. The event
     /// is stored here in every case.
->>>>>>> 290d4e8 (kernel: use plain words in the API's comments)
     pub async fn wait_replicated(
         &self,
         event: &Appended,
@@ -211,11 +195,7 @@ impl Cortex {
     pub async fn resolve_fork(&self, keep: Digest) -> Result<Resolved, ResolveForkError> {
         let before = self.view().rewrites();
         let resolved = self.log.resolve_fork(keep).await;
-<<<<<<< HEAD
-        // Events that the fork withheld are wanted now, or heads that peers know are out of date.
-=======
         // What the fork kept from crossing is wanted now, or what peers know of us is not true any more.
->>>>>>> 290d4e8 (kernel: use plain words in the API's comments)
         self.syncer.ask_anew().await;
         // After an error it is not known whether events left the log: what replayers hold may be of some that did. One that
         // cannot begin again must not keep the others from it.
