@@ -20,6 +20,7 @@ use crate::clock::VClock;
 use crate::digest::Digest;
 use crate::event::Draft;
 use crate::ids::PeerName;
+use crate::measure;
 use crate::protocol::EventBatch;
 use crate::store::{Batch, Durability, StoreError};
 
@@ -70,8 +71,10 @@ impl LogHandle {
         let view = log.view();
         let replayed = ReplayedClock::default();
         let syncs = Syncs::start(view.clone())?;
+        let appended = measure::appended(&view.local().name);
         let thread =
-            Writer { log, durability, queue, replayed: replayed.clone(), recover_after: None, syncs }.spawn()?;
+            Writer { log, durability, queue, replayed: replayed.clone(), recover_after: None, syncs, appended }
+                .spawn()?;
         Ok(Self { queue: sender, view, replayed, thread: Arc::new(Mutex::new(Some(thread))) })
     }
 

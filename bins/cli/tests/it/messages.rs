@@ -133,7 +133,7 @@ const HEAD: &str = "# What an error says, and what to do\n\n\
     The errors that the program and its libraries spell out, as found in the code; what the system or a library of others says is\n\
     quoted in them, and what `doctor` and the log say carries its remedy itself. Here `…` stands for what varies: search for the\n\
     part that does not. What stands in a *peer's* way has its own table, in\n\
-    [operations.md](operations.md#what-stands-in-a-peers-way). Exit codes: 0 done, 1 failed, 2 wrong usage. A test compares this page with the sources.\n";
+    [operations.md](operations.md#why-an-exchange-fails). Exit codes: 0 done, 1 failed, 2 wrong usage. A test compares this page with the sources.\n";
 
 #[test]
 fn every_error_message_has_a_remedy_in_the_documents() {
