@@ -112,7 +112,7 @@ mod tests {
             let received = Received { events, bytes: events * 10, stored: events };
             PeerState { cortex_id: pin, received, ..peer("bravo", Phase::Live) }
         };
-        let mut told = |list: &[PeerState], to_one: u64, all: u64| {
+        let mut values = |list: &[PeerState], to_one: u64, all: u64| {
             let text = scrape(list, &[(cortex(1), sent(to_one))], sent(all), &mut traffic);
             let value = |name: &str, peer: &str| -> Option<u64> {
                 let start = format!("antiphon_peer_{name}_events_total{{peer=\"{peer}\"}} ");
@@ -120,13 +120,13 @@ mod tests {
             };
             [value("received", "bravo"), value("sent", "bravo"), value("sent", "_unknown")]
         };
-        assert_eq!(told(&[with(None, 5)], 3, 3), [Some(5), None, Some(3)], "who asked is not known yet");
-        assert_eq!(told(&[with(Some(cortex(1)), 7)], 10, 12), [Some(7), Some(7), Some(5)], "from now on it is bravo");
+        assert_eq!(values(&[with(None, 5)], 3, 3), [Some(5), None, Some(3)], "who asked is not known yet");
+        assert_eq!(values(&[with(Some(cortex(1)), 7)], 10, 12), [Some(7), Some(7), Some(5)], "from now on it is bravo");
         // It moved, so its task and its counts begin anew; then the pin is cleared; then it is gone.
-        assert_eq!(told(&[with(Some(cortex(1)), 2)], 10, 12), [Some(9), Some(7), Some(5)]);
-        assert_eq!(told(&[with(None, 2)], 14, 16), [Some(9), Some(7), Some(9)]);
-        assert_eq!(told(&[], 14, 17), [Some(9), Some(7), Some(10)]);
-        assert_eq!(told(&[with(Some(cortex(1)), 1)], 15, 18), [Some(10), Some(8), Some(10)]);
+        assert_eq!(values(&[with(Some(cortex(1)), 2)], 10, 12), [Some(9), Some(7), Some(5)]);
+        assert_eq!(values(&[with(None, 2)], 14, 16), [Some(9), Some(7), Some(9)]);
+        assert_eq!(values(&[], 14, 17), [Some(9), Some(7), Some(10)]);
+        assert_eq!(values(&[with(Some(cortex(1)), 1)], 15, 18), [Some(10), Some(8), Some(10)]);
     }
 
     #[test]

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use anyhow::Result;
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinHandle;
 
 use crate::config::NodeConfig;
 use crate::monitor::Monitor;
 use crate::node::Node;
 use crate::status_text::other_name;
-use crate::systemd::tell_systemd;
+use crate::systemd::{ping_watchdog, tell_systemd};
 use crate::{REVISION, admin, exposed, reload};
 
 /// What an operator should know before anything goes wrong.
@@ -78,7 +79,7 @@ where
     let commands = admin::listen(&socket, &node)?;
     log_start(&node);
     tell_systemd(NotifyState::Ready);
-    let own = tokio::spawn(run(Arc::clone(&node)));
+    let tasks = [tokio::spawn(run(Arc::clone(&node))), tokio::spawn(ping_watchdog(node.cortex().log().clone()))];
     loop {
         tokio::select! {
             _ = interrupt.recv() => break,
@@ -93,7 +94,7 @@ where
     tracing::info!("stopping");
     tell_systemd(NotifyState::Stopping);
     drop(commands);
-    own.abort();
+    tasks.iter().for_each(JoinHandle::abort);
     if let Some(monitor) = monitor {
         monitor.shutdown().await;
     }

@@ -192,6 +192,12 @@ impl LogHandle {
         }
     }
 
+    /// Waits until the writer has done what was asked before, and returns whether it still works.
+    pub async fn lives(&self) -> bool {
+        let (reply, answer) = oneshot::channel();
+        self.send(Operation::Recover { reply }).await.is_ok() && answer.await.is_ok()
+    }
+
     /// Has nothing more written before the store was opened again, for this reason.
     pub(crate) async fn fail(&self, error: StoreError) {
         // A writer that ended writes nothing either.

@@ -13,12 +13,14 @@ use crate::support::{KEY, Place, event, free_port, has, outcome, until};
 
 /// The example's program. A run of all tests has built it already; a run of this test alone has not.
 fn program() -> PathBuf {
+    let programs = Path::new(env!("CARGO_BIN_EXE_antiphon")).parent().unwrap();
     let built = Command::new(env!("CARGO"))
         .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .args(["build", "-q", "--workspace", "--example", "custom_node"])
+        .args(["build", "-q", "--workspace", "--example", "custom_node", "--target-dir"])
+        .arg(programs.parent().unwrap())
         .status();
     assert!(built.unwrap().success(), "the example does not build");
-    Path::new(env!("CARGO_BIN_EXE_antiphon")).with_file_name("examples").join("custom_node")
+    programs.join("examples").join("custom_node")
 }
 
 #[test]
