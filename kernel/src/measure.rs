@@ -1,5 +1,5 @@
-//! What the kernel measures, for whoever installs a recorder of the [`metrics`] facade before it starts a cortex. Without
-//! one, measuring costs next to nothing.
+//! What the kernel measures, for a program that installs a recorder of the [`metrics`] facade before it starts a cortex. Without
+//! one, measuring costs next to nothing. Every series has the label [`CORTEX`], so that two cortexes in one process differ.
 //!
 //! Everything else that is known about a cortex is read when it is asked for: [`crate::sync::Syncer::peers`],
 //! [`crate::replay::ReplayHandle::status`], [`crate::service::Service::served`], [`crate::log::LogView`].
@@ -8,6 +8,9 @@ use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 
 use crate::ids::PeerName;
+
+/// The label of every series of a cortex. Its value is the cortex's name.
+pub const CORTEX: &str = "cortex";
 
 /// What a metric is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,6 +97,11 @@ pub const PEER_SECONDS: &[f64] = &[0.001, 0.005, 0.02, 0.1, 0.5, 2.0, 10.0, 60.0
 /// Bounds of the ranges of [`SYNC_SECONDS`].
 pub const DISK_SECONDS: &[f64] =
     &[0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2.0, 10.0];
+
+/// Counts what a cortex of this name appends.
+pub(crate) fn appended(cortex: &str) -> metrics::Counter {
+    metrics::counter!(APPENDED_EVENTS.name, CORTEX => cortex.to_owned())
+}
 
 /// So many peers have a label of their own; all further ones share [`OTHER_PEERS`]. A process never gives away more,
 /// however often its configuration changes.

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use antiphon_kernel::store::{Batch, Family, KERNEL_FAMILIES, KeyRange, KeyValue, StoreError, StoreErrorKind, Visitor};
+use antiphon_kernel::store::{
+    Batch, Family, KERNEL_FAMILIES, KeyRange, KeyValue, Sizes, StoreError, StoreErrorKind, Visitor,
+};
 use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{ColumnFamily, ColumnFamilyDescriptor, DB, DBRawIterator, ErrorKind, ReadOptions, WriteBatch};
 
@@ -14,7 +16,6 @@ use crate::location;
 use crate::marker;
 use crate::options::Options;
 use crate::place::has_database;
-use crate::sizes::Sizes;
 use crate::tuning::{self, Tuning};
 
 /// How long a write waits at most, at a time, while writes are stopped.

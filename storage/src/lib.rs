@@ -26,7 +26,6 @@
 //! | `backup` | copies of a store, and [`StoredCopy`]: a look into one |
 //! | `recovery` | what is the torn end of a write-ahead log, and what is damage |
 //! | `database` | the families of an opened RocksDB: reads, writes, creation |
-//! | `sizes` | [`Sizes`]: how much room a store takes |
 //! | `tuning` | every RocksDB setting, with its reason |
 //! | `error` | what a RocksDB or file system error means to a caller |
 
@@ -40,7 +39,6 @@ mod marker;
 mod options;
 mod place;
 mod recovery;
-mod sizes;
 mod store;
 mod tuning;
 mod wal_gap;
@@ -49,5 +47,4 @@ pub use backup::StoredCopy;
 pub use format::STORE_FORMAT;
 pub use lock::DirectoryLock;
 pub use options::{Create, Options};
-pub use sizes::Sizes;
 pub use store::RocksStore;

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use antiphon_kernel::store::{
-    Batch, Durability, Family, KeyRange, KeyValue, Store, StoreError, StoreErrorKind, Visitor,
+    Batch, Durability, Family, KeyRange, KeyValue, Sizes, Store, StoreError, StoreErrorKind, Visitor,
 };
 
 use crate::backup;
@@ -16,7 +16,6 @@ use crate::marker::{self, HEAD, Head};
 use crate::options::Options;
 use crate::place::Place;
 use crate::recovery;
-use crate::sizes::Sizes;
 
 /// A [`Store`] in a directory, on RocksDB column families.
 ///
@@ -106,14 +105,6 @@ impl RocksStore {
     #[must_use]
     pub fn path(&self) -> &Path {
         self.place.dir()
-    }
-
-    /// How much room it takes.
-    ///
-    /// # Errors
-    /// Where it is closed after a failure.
-    pub fn sizes(&self) -> Result<Sizes, StoreError> {
-        self.read(|database| Ok(database.sizes()))
     }
 
     /// Writes a copy of everything that is visible now to a directory that is not there yet, while reads and writes go on.
@@ -256,6 +247,10 @@ impl Store for RocksStore {
 
     fn free_bytes(&self) -> Result<Option<u64>, StoreError> {
         marker::free_bytes(self.path()).map(Some)
+    }
+
+    fn sizes(&self) -> Result<Option<Sizes>, StoreError> {
+        self.read(|database| Ok(Some(database.sizes())))
     }
 
     fn place(&self) -> Result<Option<Vec<u8>>, StoreError> {

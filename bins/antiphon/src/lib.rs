@@ -44,6 +44,7 @@
 //! |---|---|
 //! | `rocksdb` (default) | [`RocksStore`] |
 //! | `https` (default), `quic` (default) | [`Https`], [`Quic`] |
+//! | `metrics` | `antiphon::metrics`: the metrics of a cortex in Prometheus' text format |
 //! | `node` | `antiphon::node`: a node that a file configures |
 //! | `testing` | `antiphon::testing`: stores and networks in memory, the conformance suites, the simulator |
 //!
@@ -69,6 +70,8 @@ pub use antiphon_kernel::transport::{Link, ServeError, Server, Transport, Transp
 
 #[cfg(feature = "https")]
 pub use antiphon_https::Https;
+#[cfg(feature = "metrics")]
+pub use antiphon_metrics as metrics;
 #[cfg(feature = "node")]
 pub use antiphon_node as node;
 #[cfg(feature = "quic")]

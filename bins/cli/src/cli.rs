@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// A node that keeps an append-only event log and converges with its peers.
 #[derive(Debug, Parser)]
-#[command(name = "antiphon", version, about, max_term_width = 100)]
+#[command(name = "antiphon", version = antiphon_node::VERSION, about, max_term_width = 100)]
 pub(crate) struct Cli {
     /// The node's configuration.
     #[arg(short, long, global = true, env = "ANTIPHON_CONFIG", default_value = "antiphon.yaml")]
@@ -212,14 +212,24 @@ pub(crate) struct ResolveArgs {
 #[derive(Debug, Subcommand)]
 pub(crate) enum ReplayCommand {
     /// Print how far replay is, which events are parked, and which were skipped.
-    List,
+    List {
+        /// Only of this replayer; without it, of the node's own.
+        #[arg(long, value_name = "NAME")]
+        replayer: Option<String>,
+    },
     /// Try parked events again, in order: those of one subject, or all. Also frees an event at which processes died.
     Retry {
+        /// Only of this replayer; without it, of the node's own.
+        #[arg(long, value_name = "NAME")]
+        replayer: Option<String>,
         /// Only this subject.
         subject: Option<String>,
     },
     /// Leave an event out for good, parked or halting; that is recorded.
     Skip {
+        /// Of this replayer; without it, of the node's own.
+        #[arg(long, value_name = "NAME")]
+        replayer: Option<String>,
         /// Its cursor, as `antiphon replay list` prints it.
         cursor: Cursor,
     },

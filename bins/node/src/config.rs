@@ -16,6 +16,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::keys::{keys_of, of_the_environment};
 use crate::node::Transports;
+use crate::replayers::Replayers;
 use crate::yaml::{self, hide_keys, or_default};
 
 /// The socket's name in the data directory.
@@ -40,6 +41,9 @@ pub struct NodeConfig {
     /// What the files of trusted authorities held when it was read, by their digests: they may be replaced in place.
     #[serde(skip)]
     pub authorities: BTreeMap<PathBuf, Option<[u8; 32]>>,
+    /// The replayers that a custom node adds.
+    #[serde(skip)]
+    pub replayers: Replayers,
 }
 
 #[derive(Debug, Clone, Deserialize, Serialize)]

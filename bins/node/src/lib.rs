@@ -7,6 +7,7 @@ pub mod admin;
 pub mod attached;
 #[doc(hidden)]
 pub mod backup;
+mod builder;
 #[doc(hidden)]
 pub mod config;
 #[doc(hidden)]
@@ -37,6 +38,7 @@ pub mod progress;
 pub mod reload;
 #[doc(hidden)]
 pub mod repair;
+mod replayers;
 mod serve;
 mod servers;
 mod space;
@@ -48,10 +50,19 @@ mod systemd;
 pub mod terminal;
 mod yaml;
 
+pub use builder::NodeBuilder;
 pub use config::NodeConfig;
 pub use keys::new_key;
 pub use node::Node;
+pub use preflight::{Finding, Level};
 pub use serve::serve;
+
+/// The source revision that this program was built from: `ANTIPHON_REVISION` at build time, or what git says of a release build;
+/// `unknown` otherwise.
+pub const REVISION: &str = env!("ANTIPHON_REVISION");
+
+/// The version, and the revision in brackets.
+pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("ANTIPHON_REVISION"), ")");
 
 /// Compares a part of a document, between `<!-- NAME -->` and `<!-- /NAME -->`, with what the code says it should be. With
 /// ANTIPHON_WRITE_DOCS=1 it is written there instead.

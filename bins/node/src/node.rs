@@ -33,7 +33,6 @@ use tokio::time::Instant;
 use crate::attached::{Answer, Attached, Text, Texts};
 use crate::config::{DurabilityName, NodeConfig, ReplayFailure};
 use crate::monitor::history::History;
-use crate::monitor::snapshot::Traffic;
 use crate::progress::too_many;
 use crate::servers::Servers;
 use crate::{backup, expiry, forks, reload, status};
@@ -90,11 +89,19 @@ pub enum Ask {
         /// ... and its data.
         data: Attached,
     },
-    ReplayList,
+    ReplayList {
+        /// The node's own, if none.
+        #[serde(default)]
+        replayer: Option<String>,
+    },
     ReplayRetry {
+        #[serde(default)]
+        replayer: Option<String>,
         subject: Option<String>,
     },
     ReplaySkip {
+        #[serde(default)]
+        replayer: Option<String>,
         at: Cursor,
     },
     Status,
@@ -170,7 +177,6 @@ pub struct Node {
     serving: bool,
     started_at: Timestamp,
     history: History,
-    traffic: Mutex<Traffic>,
     reloads: Mutex<Reloads>,
     /// One change of what the node does at a time: a reload, or a command that goes before the file.
     changing: tokio::sync::Mutex<()>,
@@ -271,11 +277,9 @@ impl Node {
             .config(kernel)
             .transport(transports.https.clone())
             .transport(transports.quic.clone())
-            .causal_replayer(LatestBySubject { on_failure })
             .durability(durability)
-            .max_append_bytes(config.node.max_append_bytes)
-            .start()
-            .await?;
+            .max_append_bytes(config.node.max_append_bytes);
+        let cortex = config.replayers.add_to(cortex, LatestBySubject { on_failure }).start().await?;
         cortex.service().set_keys(&keys);
         let node = Self {
             config: RwLock::new(Arc::new(config)),
@@ -286,7 +290,6 @@ impl Node {
             serving,
             started_at: Timestamp::now(),
             history: History::default(),
-            traffic: Mutex::default(),
             reloads: Mutex::default(),
             changing: tokio::sync::Mutex::default(),
         };
@@ -354,10 +357,6 @@ impl Node {
         &self.history
     }
 
-    pub const fn traffic(&self) -> &Mutex<Traffic> {
-        &self.traffic
-    }
-
     /// Held by whoever changes what the node does.
     pub async fn changing(&self) -> tokio::sync::MutexGuard<'_, ()> {
         self.changing.lock().await
@@ -384,7 +383,7 @@ impl Node {
 
     /// Bytes of what is kept beside the log since forks and repairs; unknown if the store does not report it.
     pub fn evidence_bytes(&self) -> Option<u64> {
-        let sizes = self.store.sizes().ok()?;
+        let sizes = self.store.sizes().ok()??;
         sizes.families.iter().find(|(family, _)| family == "evidence").map(|(_, bytes)| *bytes)
     }
 
@@ -454,14 +453,15 @@ impl Node {
                 let replacement = replacement.map(|(event_type, kind)| (event_type, kind, data.into_one()));
                 self.resolve(subject, take, replacement).await
             }
-            Ask::ReplayList => self.reading(Self::replay_list).await,
-            Ask::ReplayRetry { subject } => {
-                let replayed = self.view()?.retry(subject).await?;
-                let left = self.view()?.status().parked;
+            Ask::ReplayList { replayer } => self.reading(move |node| node.replay_list(replayer.as_deref())).await,
+            Ask::ReplayRetry { replayer, subject } => {
+                let replayer = self.replayer(replayer.as_deref())?;
+                let replayed = replayer.retry(subject).await?;
+                let left = replayer.status().parked;
                 Ok(json!({ "replayed": replayed, "parked": left }))
             }
-            Ask::ReplaySkip { at } => {
-                self.view()?.skip(at).await?;
+            Ask::ReplaySkip { replayer, at } => {
+                self.replayer(replayer.as_deref())?.skip(at).await?;
                 Ok(json!({ "skipped": at }))
             }
             Ask::Status => self.reading(status::of).await,
@@ -622,7 +622,16 @@ impl Node {
     }
 
     fn view(&self) -> Result<&ReplayHandle> {
-        self.cortex.replayers().first().context("the node has no view")
+        self.replayer(None)
+    }
+
+    /// The replayer of this name, or the node's own.
+    fn replayer(&self, name: Option<&str>) -> Result<&ReplayHandle> {
+        let name = name.unwrap_or(latest::NAME);
+        self.cortex.replayer(name).with_context(|| {
+            let names: Vec<_> = self.cortex.replayers().iter().map(ReplayHandle::name).collect();
+            format!("there is no replayer `{name}`; this node has: {}", names.join(", "))
+        })
     }
 
     /// What is open as of everything that the log holds now.
@@ -691,28 +700,29 @@ impl Node {
         Ok(json!({ "id": appended.id, "seq": appended.seq.get(), "superseded": ids, "left": left }))
     }
 
-    fn replay_list(&self) -> Result<Value> {
+    fn replay_list(&self, name: Option<&str>) -> Result<Value> {
+        let replayer = self.replayer(name)?;
         let log = self.cortex.view();
         let store = &**log.store();
         // A place means nothing without its epoch: the cursor is what `replay skip` takes.
         let mut parked = Vec::new();
-        for event in replay::parked(store, latest::NAME)? {
+        for event in replay::parked(store, replayer.name())? {
             let cursor = log.entry(event.seq)?.map(|entry| entry.cursor()).transpose()?.flatten();
             let Parked { subject, tries, error, .. } = event;
             parked.push(json!({ "cursor": cursor, "subject": subject, "tries": tries, "error": error }));
         }
-        let skipped: Vec<_> = replay::skipped(store, latest::NAME)?
+        let skipped: Vec<_> = replay::skipped(store, replayer.name())?
             .into_iter()
             .map(|e| {
                 let at = e.at.to_string();
                 json!({ "id": e.id, "subject": e.subject, "error": e.error, "at": at })
             })
             .collect();
-        Ok(json!({ "replayer": self.view()?.status(), "parked": parked, "skipped": skipped }))
+        Ok(json!({ "replayer": replayer.status(), "parked": parked, "skipped": skipped }))
     }
 
     async fn replayed(&self, seq: Seq) {
-        let Some(replayer) = self.cortex.replayers().first() else { return };
+        let Ok(replayer) = self.view() else { return };
         // A replayer that is stuck must not hold the command for ever: it shows in `status`.
         let _ = tokio::time::timeout(Duration::from_secs(10), replayer.wait_replayed(seq)).await;
     }

@@ -21,10 +21,39 @@ pub async fn reload(node: &Arc<Node>) -> Result<Value> {
     let result = try_reload(node).await;
     node.note_reload(result.as_ref().err().map(told));
     match &result {
-        Ok(changes) => tracing::info!(%changes, "the configuration was taken up"),
-        Err(error) => tracing::error!("the configuration was not taken up, and nothing changed: {}", told(error)),
+        Ok(changes) => tracing::info!("the configuration was reloaded: {}", summary(changes)),
+        Err(error) => tracing::error!("the configuration was not reloaded, and nothing changed: {}", told(error)),
     }
     result
+}
+
+/// What changed, as one line for the log.
+fn summary(changes: &Value) -> String {
+    let changed = changes.as_object().into_iter().flatten().filter_map(|(key, value)| {
+        let key = key.replace('_', " ");
+        match value {
+            Value::Bool(true) => Some(key),
+            // Neither is a change: how many keys there are, and until when the certificate holds.
+            _ if key == "keys" || key == "certificate until" => None,
+            Value::Number(number) => Some(format!("{key}: {number}")),
+            Value::String(text) => Some(format!("{key}: {text}")),
+            Value::Array(list) if !list.is_empty() => {
+                let list: Vec<_> = list.iter().map(item).collect();
+                Some(format!("{key}: {}", list.join(", ")))
+            }
+            _ => None,
+        }
+    });
+    let changed: Vec<_> = changed.collect();
+    if changed.is_empty() { "nothing changed".to_owned() } else { changed.join("; ") }
+}
+
+/// A name or a sentence, or a peer with its mode.
+fn item(value: &Value) -> String {
+    match (value.as_str(), value["peer"].as_str(), value["mode"].as_str()) {
+        (None, Some(peer), Some(mode)) => format!("{peer} {mode}"),
+        (text, ..) => text.map_or_else(|| value.to_string(), str::to_owned),
+    }
 }
 
 async fn try_reload(node: &Arc<Node>) -> Result<Value> {
@@ -166,4 +195,24 @@ fn overridden(written: &Config, used: &Config) -> Vec<String> {
         }
     }
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reload_is_one_line_of_text() {
+        let nothing = json!({
+            "added": [], "modes": [], "interval_seconds": null, "key_changed": false, "keys": 1, "certificate_until": "2030-01-01",
+        });
+        assert_eq!(summary(&nothing), "nothing changed");
+        let some = json!({
+            "added": ["bravo", "charlie"], "interval_seconds": 2.0, "key_changed": true, "modes": [{ "peer": "delta", "mode": "paused" }],
+        });
+        let line = summary(&some);
+        let mut parts: Vec<_> = line.split("; ").collect();
+        parts.sort_unstable();
+        assert_eq!(parts, ["added: bravo, charlie", "interval seconds: 2.0", "key changed", "modes: delta paused"]);
+    }
 }

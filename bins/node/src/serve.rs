@@ -5,13 +5,14 @@ use std::sync::Arc;
 use anyhow::Result;
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinHandle;
 
 use crate::config::NodeConfig;
-use crate::monitor::{self, Monitor};
+use crate::monitor::Monitor;
 use crate::node::Node;
 use crate::status_text::other_name;
-use crate::systemd::tell_systemd;
-use crate::{admin, exposed, reload};
+use crate::systemd::{ping_watchdog, tell_systemd};
+use crate::{REVISION, admin, exposed, reload};
 
 /// What an operator should know before anything goes wrong.
 fn warn_of(config: &NodeConfig, node: &Node) {
@@ -24,11 +25,34 @@ fn warn_of(config: &NodeConfig, node: &Node) {
     }
 }
 
+/// One line that says which program serves which data.
+fn log_start(node: &Node) {
+    let (local, events, config) = (node.cortex().view().local(), node.cortex().view().visible(), node.config());
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        revision = REVISION,
+        name = %local.name,
+        id = %local.cortex_id,
+        epoch = %local.epoch,
+        events = events.get(),
+        data_dir = %config.data_dir().display(),
+        "the node serves"
+    );
+}
+
 /// Runs a node until SIGINT or SIGTERM. SIGHUP reloads its configuration.
 ///
 /// # Errors
 /// The configuration cannot be used, the store does not open, or an address cannot be listened on.
 pub async fn serve(config: NodeConfig) -> Result<()> {
+    serve_with(config, |_| std::future::ready(())).await
+}
+
+/// The same, with a task next to the node.
+pub(crate) async fn serve_with<F>(config: NodeConfig, run: impl FnOnce(Arc<Node>) -> F + Send) -> Result<()>
+where
+    F: Future<Output = ()> + Send + 'static,
+{
     // What this node makes is its owner's alone: the data, the socket, what a backup writes.
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
     // Asked for before anything is open, so that a signal during start is a graceful stop as well.
@@ -37,13 +61,13 @@ pub async fn serve(config: NodeConfig) -> Result<()> {
     let socket = config.socket();
     // As `config check` and a reload would: what those refuse must not be found by a peer that never answers.
     config.check(&config.shared_keys()?)?;
-    // Without a listener nobody would take what was counted away again, and it would pile up.
-    let counted = config.listen.metrics.map(|_| monitor::count()).transpose()?;
+    // Without a listener no scraper would take what was counted, and it would pile up.
+    let metrics = config.listen.metrics.map(|_| antiphon_metrics::install()).transpose()?;
     let node = admin::open_to_serve(config).await?;
     warn_of(&node.config(), &node);
     let monitor = async {
         node.listen().await?;
-        Monitor::start(&node, counted).await
+        Monitor::start(&node, metrics).await
     };
     let monitor = match monitor.await {
         Ok(monitor) => monitor,
@@ -53,7 +77,9 @@ pub async fn serve(config: NodeConfig) -> Result<()> {
         }
     };
     let commands = admin::listen(&socket, &node)?;
+    log_start(&node);
     tell_systemd(NotifyState::Ready);
+    let tasks = [tokio::spawn(run(Arc::clone(&node))), tokio::spawn(ping_watchdog(node.cortex().log().clone()))];
     loop {
         tokio::select! {
             _ = interrupt.recv() => break,
@@ -68,6 +94,7 @@ pub async fn serve(config: NodeConfig) -> Result<()> {
     tracing::info!("stopping");
     tell_systemd(NotifyState::Stopping);
     drop(commands);
+    tasks.iter().for_each(JoinHandle::abort);
     if let Some(monitor) = monitor {
         monitor.shutdown().await;
     }

@@ -1,5 +1,8 @@
-//! What systemd is told of a node's state.
+//! How systemd learns of a node's state.
 
+use std::time::Duration;
+
+use antiphon_kernel::log::LogHandle;
 use sd_notify::NotifyState;
 
 /// Sends a state to systemd, where it waits for one.
@@ -12,6 +15,21 @@ pub(crate) fn tell_systemd(state: NotifyState<'_>) {
     };
     if let Err(error) = sent {
         tracing::debug!(%error, "systemd was not told");
+    }
+}
+
+/// Pings systemd's watchdog, if it has one for this process, while the log's writer works. A writer that hangs or ended pings no more,
+/// and systemd restarts the node.
+pub(crate) async fn ping_watchdog(log: LogHandle) {
+    let Some(limit) = sd_notify::watchdog_enabled() else { return };
+    let mut every = tokio::time::interval((limit / 3).max(Duration::from_millis(1)));
+    every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        every.tick().await;
+        if !log.lives().await {
+            return;
+        }
+        tell_systemd(NotifyState::Watchdog);
     }
 }
 

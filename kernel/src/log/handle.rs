@@ -20,6 +20,7 @@ use crate::clock::VClock;
 use crate::digest::Digest;
 use crate::event::Draft;
 use crate::ids::PeerName;
+use crate::measure;
 use crate::protocol::EventBatch;
 use crate::store::{Batch, Durability, StoreError};
 
@@ -70,8 +71,10 @@ impl LogHandle {
         let view = log.view();
         let replayed = ReplayedClock::default();
         let syncs = Syncs::start(view.clone())?;
+        let appended = measure::appended(&view.local().name);
         let thread =
-            Writer { log, durability, queue, replayed: replayed.clone(), recover_after: None, syncs }.spawn()?;
+            Writer { log, durability, queue, replayed: replayed.clone(), recover_after: None, syncs, appended }
+                .spawn()?;
         Ok(Self { queue: sender, view, replayed, thread: Arc::new(Mutex::new(Some(thread))) })
     }
 
@@ -187,6 +190,12 @@ impl LogHandle {
             // A writer that ended has nothing to recover.
             let _ = answer.await;
         }
+    }
+
+    /// Waits until the writer has done what was asked before, and returns whether it still works.
+    pub async fn lives(&self) -> bool {
+        let (reply, answer) = oneshot::channel();
+        self.send(Operation::Recover { reply }).await.is_ok() && answer.await.is_ok()
     }
 
     /// Has nothing more written before the store was opened again, for this reason.

@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use super::view::{LogView, Unsynced};
 use super::writer::{Waiting, Watched};
-use crate::measure::SYNC_SECONDS;
+use crate::measure::{CORTEX, SYNC_SECONDS, appended};
 use crate::store::{StoreError, StoreErrorKind};
 
 /// How many groups may wait for the disk before the writer does: what is visible and not yet durable stays bounded.
@@ -100,6 +100,8 @@ struct Thread {
 impl Thread {
     fn run(self) {
         let _watched = Watched::new(self.view.clone(), "sync");
+        let name = self.view.local().name;
+        let measures = (appended(&name), metrics::histogram!(SYNC_SECONDS.name, CORTEX => name));
         while let Ok(first) = self.groups.recv() {
             let (mut groups, mut fences) = (Vec::new(), Vec::new());
             // One sync makes durable whatever was written before it.
@@ -110,7 +112,7 @@ impl Thread {
                 }
             }
             if !groups.is_empty() {
-                self.sync(groups);
+                self.sync(groups, &measures);
             }
             for done in fences {
                 // Whoever waited may have gone.
@@ -119,14 +121,14 @@ impl Thread {
         }
     }
 
-    fn sync(&self, groups: Vec<Group>) {
+    fn sync(&self, groups: Vec<Group>, (appended, seconds): &(metrics::Counter, metrics::Histogram)) {
         let failed = self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let synced = match failed {
             Some((kind, why)) => Err(StoreError::new(kind, why)),
             None => {
                 let began = Instant::now();
                 let synced = self.view.store().sync();
-                metrics::histogram!(SYNC_SECONDS.name).record(began.elapsed());
+                seconds.record(began.elapsed());
                 synced
             }
         };
@@ -134,7 +136,7 @@ impl Thread {
             Ok(()) => {
                 for Group { unsynced, waiting } in groups {
                     self.view.publish(unsynced);
-                    waiting.into_iter().for_each(Waiting::done);
+                    waiting.into_iter().for_each(|waiter| waiter.done(appended));
                 }
             }
             Err(error) => {

@@ -20,7 +20,6 @@ use crate::clock::VClock;
 use crate::digest::Digest;
 use crate::event::Draft;
 use crate::ids::PeerName;
-use crate::measure::APPENDED_EVENTS;
 use crate::protocol::EventBatch;
 use crate::store::{Batch, Durability, StoreError, StoreErrorKind};
 use crate::time::Timestamp;
@@ -91,10 +90,11 @@ pub(super) enum Waiting {
 }
 
 impl Waiting {
-    pub(super) fn done(self) {
+    /// Answers, and counts the events that were appended.
+    pub(super) fn done(self, count: &metrics::Counter) {
         match self {
             Self::Append(appended, reply) => {
-                metrics::counter!(APPENDED_EVENTS.name).increment(appended.len() as u64);
+                count.increment(appended.len() as u64);
                 drop(reply.send(Ok(appended)));
             }
             Self::Ingest(ingested, reply) | Self::Visible(ingested, reply) => drop(reply.send(Ok(ingested))),
@@ -136,6 +136,8 @@ pub(super) struct Writer {
     /// Not to be opened again before.
     pub(super) recover_after: Option<Instant>,
     pub(super) syncs: Syncs,
+    /// Counts the events that are appended here.
+    pub(super) appended: metrics::Counter,
 }
 
 impl Writer {
@@ -273,14 +275,14 @@ impl Writer {
                     return waiting.into_iter().for_each(|waiter| waiter.failed(&error));
                 }
             }
-            return waiting.into_iter().for_each(Waiting::done);
+            return waiting.into_iter().for_each(|waiter| waiter.done(&self.appended));
         };
         // Relaxed answers do not wait for the disk, but durability follows at once: peers see only what is durable.
         let relaxed = self.durability == Durability::Relaxed;
         let at_once = |waiter: &Waiting| relaxed || matches!(waiter, Waiting::Visible(..));
         let (now, later): (Vec<_>, Vec<_>) = waiting.into_iter().partition(at_once);
         self.syncs.hand_over(unsynced, later);
-        now.into_iter().for_each(Waiting::done);
+        now.into_iter().for_each(|waiter| waiter.done(&self.appended));
     }
 }
 
@@ -332,7 +334,15 @@ mod tests {
         let (_, queue) = mpsc::channel(1);
         let syncs = Syncs::start(log.view()).unwrap();
         let replayed = super::super::handle::ReplayedClock::default();
-        Writer { log, durability: Durability::Sync, queue, replayed, recover_after: None, syncs }
+        Writer {
+            log,
+            durability: Durability::Sync,
+            queue,
+            replayed,
+            recover_after: None,
+            syncs,
+            appended: metrics::Counter::noop(),
+        }
     }
 
     fn append(subject: &str) -> (Operation, oneshot::Receiver<Result<Vec<Appended>, AppendError>>) {

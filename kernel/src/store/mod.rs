@@ -6,9 +6,11 @@
 mod batch;
 mod family;
 pub(crate) mod keys;
+mod sizes;
 
 pub use batch::{Batch, Mutation};
 pub use family::{Family, InvalidFamily, KERNEL_FAMILIES};
+pub use sizes::Sizes;
 
 use std::fmt;
 use std::ops::ControlFlow;
@@ -252,6 +254,14 @@ pub trait Store: Send + Sync + 'static {
         Ok(None)
     }
 
+    /// How much room the store takes; `None` where that is not known.
+    ///
+    /// # Errors
+    /// [`StoreError`] where the store is closed after a failure.
+    fn sizes(&self) -> Result<Option<Sizes>, StoreError> {
+        Ok(None)
+    }
+
     /// Keeps up to 64 bytes beside the data, so that a store which lost its end can be recognised. Called after what they
     /// tell of became durable. With [`Durability::Relaxed`] they need not be synced, and losing them costs nothing but
     /// that.
@@ -320,6 +330,10 @@ impl<S: Store + ?Sized> Store for std::sync::Arc<S> {
 
     fn free_bytes(&self) -> Result<Option<u64>, StoreError> {
         (**self).free_bytes()
+    }
+
+    fn sizes(&self) -> Result<Option<Sizes>, StoreError> {
+        (**self).sizes()
     }
 
     fn note(&self, bytes: &[u8], durability: Durability) {

@@ -21,7 +21,7 @@ use crate::health::{ErrorCategory, Failure, PeerHealth};
 use crate::ids::{CortexId, Origin, PeerName};
 use crate::log::{Asked, IngestError, LogHandle, LogView};
 use crate::machine::{Action, IdentityContext, IngestOutcome, Inspection, Lag, News, Now, PeerMachine, Phase, Source};
-use crate::measure::{EXCHANGE_FAILURES, FETCH_SECONDS, INGEST_SECONDS, PeerLabels};
+use crate::measure::{CORTEX, EXCHANGE_FAILURES, FETCH_SECONDS, INGEST_SECONDS, PeerLabels};
 use crate::protocol::{EventBatch, FetchReply, Identity, MAX_WAIT, Pushed, RequestId, Scope};
 use crate::state::{PeerState, State, StateError};
 use crate::time::{Timestamp, skew_ms};
@@ -115,6 +115,7 @@ pub(super) struct PeerTask {
 
 /// How long this peer takes. Made when there is something to measure.
 struct Measures {
+    cortex: String,
     label: String,
     fetch: Option<metrics::Histogram>,
     ingest: Option<metrics::Histogram>,
@@ -122,13 +123,20 @@ struct Measures {
 
 impl Measures {
     fn fetched(&mut self, took: Duration) {
-        let made = || metrics::histogram!(FETCH_SECONDS.name, "peer" => self.label.clone());
+        let made =
+            || metrics::histogram!(FETCH_SECONDS.name, CORTEX => self.cortex.clone(), "peer" => self.label.clone());
         self.fetch.get_or_insert_with(made).record(took);
     }
 
     fn ingested(&mut self, took: Duration) {
-        let made = || metrics::histogram!(INGEST_SECONDS.name, "peer" => self.label.clone());
+        let made =
+            || metrics::histogram!(INGEST_SECONDS.name, CORTEX => self.cortex.clone(), "peer" => self.label.clone());
         self.ingest.get_or_insert_with(made).record(took);
+    }
+
+    fn failed(&self, category: ErrorCategory) {
+        let cortex = self.cortex.clone();
+        metrics::counter!(EXCHANGE_FAILURES.name, CORTEX => cortex, "category" => category.as_str()).increment(1);
     }
 }
 
@@ -148,7 +156,8 @@ pub(super) struct Common {
 impl PeerTask {
     pub(super) fn new(peer: PeerConfig, status: PeerState, common: Common) -> Self {
         let Common { interval, log, transports, statuses, pinning, low, federation, labels } = common;
-        let measures = Measures { label: labels.of(&peer.name), fetch: None, ingest: None };
+        let cortex = log.view().local().name;
+        let measures = Measures { cortex, label: labels.of(&peer.name), fetch: None, ingest: None };
         let context = IdentityContext {
             own: log.view().local().cortex_id,
             pin: status.cortex_id,
@@ -496,7 +505,7 @@ impl PeerTask {
                     self.stale = true;
                     if let News::Failed(category) | News::StillFailing(category) = news {
                         self.close_feed();
-                        metrics::counter!(EXCHANGE_FAILURES.name, "category" => category.as_str()).increment(1);
+                        self.measures.failed(category);
                         if matches!(category, ErrorCategory::Tls | ErrorCategory::Auth) {
                             // What was read from files may have been replaced by now.
                             self.link = None;

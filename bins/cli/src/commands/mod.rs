@@ -46,15 +46,17 @@ pub(crate) async fn run(cli: Cli) -> Result<()> {
         Command::View { subject } => events::view(file, subject).await,
         Command::Conflicts => events::conflicts(file, json).await,
         Command::Resolve(args) => resolve(file, args, json).await,
-        Command::Replay { command: ReplayCommand::List } => show::replay(&ask(file, Ask::ReplayList).await?, json),
-        Command::Replay { command: ReplayCommand::Retry { subject } } => {
-            let answer = ask(file, Ask::ReplayRetry { subject }).await?;
+        Command::Replay { command: ReplayCommand::List { replayer } } => {
+            show::replay(&ask(file, Ask::ReplayList { replayer }).await?, json)
+        }
+        Command::Replay { command: ReplayCommand::Retry { replayer, subject } } => {
+            let answer = ask(file, Ask::ReplayRetry { replayer, subject }).await?;
             let text = format!("{} events replayed, {} still parked", answer["replayed"], answer["parked"]);
             done(answer, json, &text)
         }
-        Command::Replay { command: ReplayCommand::Skip { cursor } } => {
+        Command::Replay { command: ReplayCommand::Skip { replayer, cursor } } => {
             let text = format!("the event at cursor {cursor} is left out; `antiphon replay list` keeps the record");
-            done(ask(file, Ask::ReplaySkip { at: cursor }).await?, json, &text)
+            done(ask(file, Ask::ReplaySkip { replayer, at: cursor }).await?, json, &text)
         }
         Command::Status { check: true, .. } => check_health(file).await,
         Command::Status { watch: true, .. } => watch(file, json).await,

@@ -50,7 +50,7 @@ fn seen_by_all(place: &Place, metrics: u16, what: &str) {
     assert!(status["serving"] == true && status["read_only"].as_str().unwrap().contains(what), "{status}");
     let health = get(metrics, "/healthz");
     assert!(health.starts_with("HTTP/1.1 503") && health.contains(what), "{health}");
-    assert!(get(metrics, "/metrics").contains("antiphon_store_read_only 1\n"));
+    assert!(get(metrics, "/metrics").contains("antiphon_store_read_only{cortex=\"alpha\"} 1\n"));
     let (code, out, err) = place.run(&["doctor"]);
     assert!(code == 1 && out.contains(what), "{out}{err}");
     assert!(place.log().contains(DISPLACED), "{}", place.log());

@@ -21,4 +21,5 @@ mod payload;
 mod readers;
 mod repair;
 mod secrets;
+mod start_line;
 mod support;

@@ -102,7 +102,7 @@ fn in_the_sources() -> BTreeMap<String, &'static str> {
     // What every failure of a store begins with.
     let kinds = StoreErrorKind::ALL.map(|kind| (StoreError::new(kind, "…").to_string(), "Log and store"));
     let mut all = BTreeMap::from(kinds);
-    for dir in ["bins/cli/src", "bins/node/src", "kernel/src", "storage/src", "transports"] {
+    for dir in ["bins/cli/src", "bins/metrics/src", "bins/node/src", "kernel/src", "storage/src", "transports"] {
         let mut files = Vec::new();
         sources(&root().join(dir), &mut files);
         for file in files {
@@ -133,7 +133,7 @@ const HEAD: &str = "# What an error says, and what to do\n\n\
     The errors that the program and its libraries report, as found in the code. They quote errors of the system and of other libraries.\n\
     What `doctor` and the log print has its remedy with it. `…` marks what varies: search for the rest of the message. Failures of an\n\
     exchange with a *peer* have their own table, in\n\
-    [operations.md](operations.md#what-stands-in-a-peers-way). Exit codes: 0 done, 1 failed, 2 wrong usage. A test compares this page with the sources.\n";
+    [operations.md](operations.md#why-an-exchange-fails). Exit codes: 0 done, 1 failed, 2 wrong usage. A test compares this page with the sources.\n";
 
 #[test]
 fn every_error_message_has_a_remedy_in_the_documents() {

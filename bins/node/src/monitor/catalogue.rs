@@ -1,7 +1,7 @@
-//! Every metric that a node exports, and how many series each may have.
+//! Every metric that a node exports: those of its cortex, and what only a node knows.
 
-use antiphon_kernel::log::EpochEnd;
-use antiphon_kernel::measure::{self, Metric};
+use antiphon_kernel::measure::Metric;
+use antiphon_metrics::catalogue;
 
 macro_rules! metrics {
     ($($id:ident = $kind:ident $name:literal $labels:tt $help:literal;)+) => {
@@ -11,116 +11,29 @@ macro_rules! metrics {
 }
 
 metrics! {
-    PEER_UP = gauge "antiphon_peer_up" ["peer"] "1 while exchanges with the peer succeed, 0 while they do not; absent while it is not pulled.";
-    PEER_STATE = gauge "antiphon_peer_state" ["peer", "state"] "1 for the state that the peer is in, 0 for the others; for `_other` 1 for each that one of them is in.";
-    PEER_LAG_EVENTS = gauge "antiphon_peer_lag_events" ["peer"] "Places of the peer's durable log that were not read yet, by its own account; absent while unknown.";
-    PEER_LAG_SECONDS = gauge "antiphon_peer_lag_seconds" ["peer"] "Time between the peer's newest entry and the newest one that was read, both on its clock; absent while unknown.";
-    PEER_LAST_SUCCESS = gauge "antiphon_peer_last_success_timestamp_seconds" ["peer"] "When an exchange with the peer last succeeded; absent if never.";
-    PEER_FAILURES = gauge "antiphon_peer_consecutive_failures" ["peer", "category"] "Exchanges that failed in a row, by what is in the way; absent while all is well.";
-    PEER_SKEW = gauge "antiphon_peer_clock_skew_seconds" ["peer"] "The peer's clock minus this node's, read each ten minutes; what the road may account for is left out. Absent while out of contact.";
-    PEER_RECEIVED_EVENTS = counter "antiphon_peer_received_events_total" ["peer"] "Events that came from the peer.";
-    PEER_RECEIVED_BYTES = counter "antiphon_peer_received_bytes_total" ["peer"] "Bytes of the records that came from the peer.";
-    PEER_STORED_EVENTS = counter "antiphon_peer_stored_events_total" ["peer"] "Events that came from the peer and were new here.";
-    PEER_SENT_EVENTS = counter "antiphon_peer_sent_events_total" ["peer"] "Events that were sent to the peer; `_unknown` is whoever asks and is no peer of this node's.";
-    PEER_SENT_BYTES = counter "antiphon_peer_sent_bytes_total" ["peer"] "Bytes of the records that were sent to the peer.";
-    PEER_WITHHELD_HISTORIES = gauge "antiphon_peer_withheld_histories" ["peer"] "Origins whose histories differ between the peer and this node.";
-    PEER_WITHHELD_EVENTS = gauge "antiphon_peer_withheld_events" ["peer"] "Events of the peer that are known not to come because histories differ; part of its lag.";
-    PEER_BROUGHT_ORIGINS = gauge "antiphon_peer_brought_origins" ["peer"] "Origins in the log whose first event the peer brought; `_own` is what was appended here or came before that was noted.";
-    PEER_BROUGHT_BYTES = gauge "antiphon_peer_brought_bytes" ["peer"] "Bytes of records in the log, of origins that the peer brought; `_own` as above.";
-    ORIGIN_BYTES = gauge "antiphon_origin_bytes" ["origin"] "Bytes of records in the log, of the 32 origins that have the most.";
-    PEERS = gauge "antiphon_peers" ["state"] "Peers that are in this state, those without a label of their own included.";
-    LOG_EVENTS = gauge "antiphon_log_events" [] "The newest place of the log.";
-    LOG_DURABLE = gauge "antiphon_log_durable_events" [] "The newest place of the log that is durable, and served.";
-    CLOCK_ENTRIES = gauge "antiphon_clock_entries" [] "Origins in the clock of everything held; the protocol's bound is 1,024.";
-    FORKS = gauge "antiphon_forks" [] "Forks that this node knows of and that are not resolved.";
-    DOUBLES = gauge "antiphon_doubles" [] "Cortexes of which two nodes run, this one included: one of the two is a copy of the other's data directory.";
-    PEER_SUSPECT_FORKS = gauge "antiphon_peer_suspect_forks" ["peer"] "Forks in which the peer, or a node that it pulls, brought what the origin's own cortex is not known to hold.";
-    CONFLICTS = gauge "antiphon_conflicts" [] "Subjects whose newest events had not seen each other.";
-    REPLAY_LAG = gauge "antiphon_replay_lag_events" ["replayer"] "Places of the log that the replayer has still to go.";
-    REPLAY_FAILURES = gauge "antiphon_replay_failures" ["replayer"] "Tries of the same event that failed in a row.";
-    REPLAY_PARKED = gauge "antiphon_replay_parked_events" ["replayer"] "Events in quarantine.";
-    REPLAY_HANGING = gauge "antiphon_replay_hanging" ["replayer"] "1 while the replayer has been at one event for longer than its limit.";
-    DISK_FREE = gauge "antiphon_disk_free_bytes" [] "Bytes that are free where the store is.";
-    DISK_FLOOR = gauge "antiphon_disk_floor_bytes" [] "Under how many free bytes peers are not pulled.";
-    STORE_BYTES = gauge "antiphon_store_bytes" ["family"] "Bytes of the family, in its sorted files and in memory.";
-    STORE_MEMORY = gauge "antiphon_store_memory_bytes" [] "Bytes of the store's newest writes that are in memory.";
-    STORE_WAL = gauge "antiphon_store_wal_bytes" [] "Bytes of the store's write-ahead log.";
-    STORE_READ_ONLY = gauge "antiphon_store_read_only" [] "1 while a failed write keeps the node from writing.";
-    APPENDS_REFUSED = gauge "antiphon_appends_refused" [] "1 while each append is refused: the store cannot be written, the clock is far behind the last event id, or no origin is left.";
-    OPEN_QUESTIONS = gauge "antiphon_open_questions" [] "Questions of peers that are being answered, or wait for something new.";
-    MEMORY_BUDGET = gauge "antiphon_memory_budget_bytes" [] "The size of the memory budget for answers and received frames.";
-    MEMORY_USED = gauge "antiphon_memory_budget_used_bytes" [] "Bytes of the memory budget that are in use.";
-    MEMORY_REFUSED = counter "antiphon_memory_budget_refused_total" [] "Answers and frames that found no room in the memory budget in time.";
     WIRE_SENT = counter "antiphon_wire_sent_bytes_total" ["transport"] "Bytes that the server handed to its sockets.";
     CERTIFICATE = gauge "antiphon_certificate_expiry_timestamp_seconds" [] "Until when the certificate holds that the listeners show.";
     CERTIFICATE_VALID = gauge "antiphon_certificate_valid" [] "1 while the certificate that the listeners show holds, 0 before and after; absent without TLS.";
-    EPOCH_CHANGE = gauge "antiphon_epoch_change_timestamp_seconds" ["why"] "When the log last went on under a new epoch; absent if never.";
-    RELOAD_SUCCESS = gauge "antiphon_config_reload_success" [] "1 if the configuration was last read again with success, 0 if it was refused; absent before.";
-    RELOAD_TIME = gauge "antiphon_config_reload_timestamp_seconds" [] "When the configuration was last read again with success.";
-    BUILD_INFO = gauge "antiphon_build_info" ["version"] "1; the labels say what runs.";
-    NODE_INFO = gauge "antiphon_node_info" ["name", "cortex_id", "mode"] "1; the labels say who this is.";
+    RELOAD_SUCCESS = gauge "antiphon_config_reload_success" [] "1 if the last reload of the configuration succeeded, 0 if it was refused; absent before.";
+    RELOAD_TIME = gauge "antiphon_config_reload_timestamp_seconds" [] "When the configuration was last reloaded successfully.";
+    BUILD_INFO = gauge "antiphon_build_info" ["version", "revision"] "1; the labels say which program runs.";
 }
 
-/// Families of a store that are told apart: the kernel's, and a few of an embedder's own.
-pub const MAX_FAMILIES: usize = 32;
-/// The most origins with a label of their own.
-pub const MAX_ORIGINS: usize = 32;
-/// The label of what was appended here. No name of a peer begins like that.
-pub const OWN_EVENTS: &str = "_own";
-/// All of them, in the order of the documentation.
+/// Returns what only a node knows.
+pub const fn own() -> &'static [Metric] {
+    OWN
+}
+
+/// Returns all of them, in the order of the documentation.
 pub fn all() -> Vec<Metric> {
-    [OWN, measure::METRICS, antiphon_transport_common::measure::METRICS].concat()
-}
-
-/// The reasons that [`EPOCH_CHANGE`] may give.
-pub fn why(end: EpochEnd) -> String {
-    serde_json::to_value(end).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
-}
-
-#[cfg(test)]
-pub(super) mod bounds {
-    use antiphon_kernel::condition::Condition;
-    use antiphon_kernel::health::ErrorCategory;
-    use antiphon_kernel::measure::{DISK_SECONDS, MAX_PEER_LABELS, Metric, MetricKind, PEER_SECONDS};
-    use antiphon_transport_common::{POOLS, Rejected};
-
-    use super::{MAX_FAMILIES, MAX_ORIGINS};
-
-    /// Replayers of a node: one.
-    const REPLAYERS: usize = 1;
-    /// `https`, `quic`, and the listener of the metrics.
-    const TRANSPORTS: usize = 3;
-
-    /// The most series that a metric can have, with so many peers configured.
-    pub(crate) fn bound(metric: &Metric, peers: usize) -> usize {
-        let labels = metric.labels.iter().map(|label| match *label {
-            // Those beyond the cap together, and askers that are no peers or what is this node's own.
-            "peer" => peers.min(MAX_PEER_LABELS) + 2,
-            "state" => Condition::ALL.len(),
-            "category" if metric.labels.len() == 1 => ErrorCategory::ALL.len(),
-            "transport" => TRANSPORTS,
-            "pool" => POOLS.len(),
-            "reason" => Rejected::ALL.len(),
-            "replayer" => REPLAYERS,
-            "family" => MAX_FAMILIES,
-            "origin" => MAX_ORIGINS,
-            // One value at a time.
-            _ => 1,
-        });
-        let buckets = match (metric.kind, metric.labels) {
-            (MetricKind::Histogram, []) => DISK_SECONDS.len() + 3,
-            (MetricKind::Histogram, _) => PEER_SECONDS.len() + 3,
-            _ => 1,
-        };
-        labels.product::<usize>() * buckets
-    }
+    [catalogue::own(), OWN, &catalogue::measured()].concat()
 }
 
 #[cfg(test)]
 mod tests {
     use antiphon_kernel::measure::{MAX_PEER_LABELS, MetricKind};
+    use antiphon_metrics::catalogue::max_series;
 
-    use super::bounds::bound;
     use super::*;
 
     fn table() -> String {
@@ -135,7 +48,7 @@ mod tests {
                 MetricKind::Histogram => " (histogram)",
             };
             let labels = metric.labels.iter().map(|label| format!("`{label}`")).collect::<Vec<_>>().join(", ");
-            let (three, many) = (bound(&metric, 3), bound(&metric, MAX_PEER_LABELS));
+            let (three, many) = (max_series(&metric, 3), max_series(&metric, MAX_PEER_LABELS));
             (few, most) = (few + three, most + many);
             text.push_str(&format!("| `{}`{kind} | {labels} | {three} | {many} | {} |\n", metric.name, metric.help));
         }
@@ -148,12 +61,8 @@ mod tests {
     }
 
     #[test]
-    fn names_are_unique_and_carry_the_prefix() {
-        let mut names: Vec<_> = all().iter().map(|metric| metric.name).collect();
-        assert!(names.iter().all(|name| name.starts_with("antiphon_")));
-        names.sort_unstable();
-        let count = names.len();
-        names.dedup();
-        assert_eq!(names.len(), count);
+    fn a_node_adds_no_name_that_a_cortex_has() {
+        let cortex: Vec<_> = catalogue::all().iter().map(|metric| metric.name).collect();
+        assert!(OWN.iter().all(|own| own.name.starts_with("antiphon_") && !cortex.contains(&own.name)));
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use antiphon_kernel::time::Timestamp;
+use antiphon_metrics::Metrics;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -20,12 +21,11 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
-use super::{Counted, scrape};
+use super::scrape;
 use crate::node::Node;
 use crate::status;
 
 const PAGE: &str = include_str!("../page/index.html");
-const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// How often the page is told.
 const TELL_EVERY: Duration = Duration::from_secs(2);
 
@@ -35,23 +35,23 @@ pub(super) const MAX_STREAMS: usize = 16;
 #[derive(Clone)]
 struct Shown {
     node: Arc<Node>,
-    counted: Counted,
+    metrics: Metrics,
     closing: watch::Receiver<bool>,
     policy: HeaderValue,
     streams: Arc<Semaphore>,
 }
 
 /// With `page`, people are served as well.
-pub(super) fn router(node: Arc<Node>, counted: Counted, page: bool, closing: watch::Receiver<bool>) -> Router {
+pub(super) fn router(node: Arc<Node>, metrics: Metrics, page: bool, closing: watch::Receiver<bool>) -> Router {
     let policy = HeaderValue::from_str(&policy(PAGE)).unwrap_or(HeaderValue::from_static("default-src 'none'"));
-    let mut router = Router::new().route("/metrics", get(metrics)).route("/healthz", get(healthy));
+    let mut router = Router::new().route("/metrics", get(scraped)).route("/healthz", get(healthy));
     if page {
         router = router.route("/", get(index)).route("/status", get(now)).route("/status/events", get(events));
     }
     router
         .fallback(|| async { (StatusCode::NOT_FOUND, "there is nothing here; see /metrics\n") })
         .layer(from_fn(plainly))
-        .with_state(Shown { node, counted, closing, policy, streams: Arc::new(Semaphore::new(MAX_STREAMS)) })
+        .with_state(Shown { node, metrics, closing, policy, streams: Arc::new(Semaphore::new(MAX_STREAMS)) })
 }
 
 /// The page may run its own script and speak to this listener, and nothing else, whatever stands in a peer's name.
@@ -85,9 +85,9 @@ async fn blocking<T: Send + 'static>(make: impl FnOnce() -> T + Send + 'static) 
     })
 }
 
-async fn metrics(State(shown): State<Shown>) -> Response {
-    match blocking(move || scrape(&shown.node, &shown.counted)).await {
-        Ok(text) => ([(CONTENT_TYPE, METRICS_TYPE)], text).into_response(),
+async fn scraped(State(shown): State<Shown>) -> Response {
+    match blocking(move || scrape(&shown.node, &shown.metrics)).await {
+        Ok(text) => ([(CONTENT_TYPE, antiphon_metrics::CONTENT_TYPE)], text).into_response(),
         Err(response) => response,
     }
 }

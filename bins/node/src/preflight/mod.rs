@@ -17,22 +17,30 @@ use crate::admin::Backend;
 use crate::config::NodeConfig;
 use crate::error_text::told;
 use crate::hidden;
+use crate::replayers::Replayers;
 
+/// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-/// How bad a finding is.
 pub enum Level {
+    /// Nothing is wrong.
     Ok,
+    /// The node works, but needs attention.
     Warn,
+    /// Something does not work.
     Fail,
 }
 
-#[derive(Debug, Serialize)]
 /// What a check found.
+#[derive(Debug, Serialize)]
 pub struct Finding {
+    /// What was checked.
     pub check: String,
+    /// How bad it is.
     pub level: Level,
+    /// What was found, in one sentence.
     pub says: String,
+    /// What to do, unless nothing is wrong.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub remedy: Option<String>,
 }
@@ -53,9 +61,15 @@ impl Findings {
 
 /// Looks at everything that a configuration names.
 pub async fn run(file: &Path) -> Vec<Finding> {
+    run_with(file, &Replayers::default()).await
+}
+
+/// The same, with the replayers of a custom node.
+pub(crate) async fn run_with(file: &Path, replayers: &Replayers) -> Vec<Finding> {
     let mut findings = Findings::default();
     match NodeConfig::load(file) {
-        Ok(config) => {
+        Ok(mut config) => {
+            config.replayers = replayers.clone();
             findings.ok("configuration", format!("{} reads well", file.display()));
             examine(&config, &mut findings).await;
         }

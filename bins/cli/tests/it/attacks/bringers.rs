@@ -38,8 +38,8 @@ fn a_relay_that_forges_the_next_event_is_named_and_stopped_by_one_command() {
         status["peers"].as_array().unwrap().iter().map(|p| (&p["name"], &p["suspect_forks"])).collect();
     assert_eq!(suspected, [(&"alpha".into(), &0.into()), (&"mallory".into(), &1.into())]);
     let text = scraped(metrics);
-    assert!(text.contains("antiphon_peer_suspect_forks{peer=\"mallory\"} 1\n"), "{text}");
-    assert!(text.contains("antiphon_peer_suspect_forks{peer=\"alpha\"} 0\n"), "{text}");
+    assert!(text.contains("antiphon_peer_suspect_forks{cortex=\"bravo\",peer=\"mallory\"} 1\n"), "{text}");
+    assert!(text.contains("antiphon_peer_suspect_forks{cortex=\"bravo\",peer=\"alpha\"} 0\n"), "{text}");
     for command in [&["status"][..], &["fork", "list"], &["doctor"]] {
         let (_, out, _) = bravo.run(command);
         assert!(out.contains("antiphon pause-peer mallory"), "{command:?}: {out}");

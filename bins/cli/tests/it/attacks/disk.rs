@@ -164,9 +164,12 @@ fn a_peer_that_keeps_forking_fills_no_disk_and_is_named_before_the_space_is_gone
         assert!(out.contains("came from peer mallory"), "{command}: {out}");
     }
     let text = scraped(metrics);
-    assert!(gauge(&text, "antiphon_peer_brought_bytes{peer=\"mallory\"}") > 2 * MIB, "{text}");
-    assert!(gauge(&text, &format!("antiphon_origin_bytes{{origin=\"{}\"}}", unforked())) > 2 * MIB, "{text}");
-    let bytes = gauge(&text, "antiphon_store_bytes{family=\"evidence\"}");
+    assert!(gauge(&text, "antiphon_peer_brought_bytes{cortex=\"bravo\",peer=\"mallory\"}") > 2 * MIB, "{text}");
+    assert!(
+        gauge(&text, &format!("antiphon_origin_bytes{{cortex=\"bravo\",origin=\"{}\"}}", unforked())) > 2 * MIB,
+        "{text}"
+    );
+    let bytes = gauge(&text, "antiphon_store_bytes{cortex=\"bravo\",family=\"evidence\"}");
     assert!(bytes > 0 && bytes < 2 * KEPT, "{bytes}");
 
     assert_eq!(serving.terminate(), 0);

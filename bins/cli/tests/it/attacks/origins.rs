@@ -88,7 +88,7 @@ fn thousands_of_made_up_origins_stop_no_honest_peer_and_no_new_epoch_and_their_b
     let (_, out, _) = alpha.run(&["status"]);
     assert!(out.contains(named) && out.contains("984 of at most 1024 origins"), "{out}");
     let text = scraped(metrics);
-    assert!(text.contains("antiphon_peer_brought_origins{peer=\"mallory\"} 983\n"), "{text}");
+    assert!(text.contains("antiphon_peer_brought_origins{cortex=\"alpha\",peer=\"mallory\"} 983\n"), "{text}");
 
     hub.json(&["append", "-t", "note", "-s", "doc/1", "-d", "2"]);
     let status = until("the honest peer's first event is taken", || {

@@ -47,6 +47,6 @@ fn a_node_whose_clock_is_behind_its_last_event_is_healthy_nowhere() {
     let (status, _, body) = http(metrics, "GET", "/healthz", "", "").unwrap();
     assert!(status == 503 && body.contains("refuses appends"), "{body}");
     let (_, _, body) = http(metrics, "GET", "/metrics", "", "").unwrap();
-    assert!(body.contains("antiphon_appends_refused 1"), "{body}");
+    assert!(body.contains("antiphon_appends_refused{cortex=\"alpha\"} 1"), "{body}");
     assert_eq!(serving.terminate(), 0);
 }

@@ -75,19 +75,29 @@ fn the_service_manager_may_listen_on_an_abstract_socket() {
 
 fn tells_the_service_manager(place: &Place, socket: &UnixDatagram, path: &str) {
     socket.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
-    let told = || {
+    let said = || {
         let mut text = [0; 1024];
         let read = socket.recv(&mut text).expect("it says something");
         String::from_utf8_lossy(&text[..read]).trim().to_owned()
     };
     let mut command = antiphon(&place.config);
-    let child = command.env("NOTIFY_SOCKET", path).arg("serve").stderr(Stdio::null()).spawn().unwrap();
+    command.env("NOTIFY_SOCKET", path).env("WATCHDOG_USEC", "300000").env_remove("WATCHDOG_PID");
+    let child = command.arg("serve").stderr(Stdio::null()).spawn().unwrap();
     let running = Running(child);
-    assert_eq!(told(), "READY=1");
+    assert_eq!(said(), "READY=1");
+    for _ in 0..2 {
+        assert_eq!(said(), "WATCHDOG=1", "it pings the watchdog while it works");
+    }
     assert_eq!(place.run(&["status", "--check"]).0, 0, "it serves when it says so");
     let pid = nix::unistd::Pid::from_raw(i32::try_from(running.0.id()).unwrap());
     nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
-    assert_eq!(told(), "STOPPING=1");
+    loop {
+        let last = said();
+        if last == "STOPPING=1" {
+            break;
+        }
+        assert_eq!(last, "WATCHDOG=1");
+    }
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod appends;
 mod browser;
+mod custom;
 mod diagnosis;
 pub(crate) mod http;
 mod prometheus;

@@ -94,3 +94,26 @@ fn promtool_accepts_the_rules_and_their_cases() {
         assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
     }
 }
+
+/// The anchor of a heading, as GitHub makes it.
+fn anchor(heading: &str) -> String {
+    let kept = heading.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
+    kept.collect::<String>().to_lowercase().replace(' ', "-")
+}
+
+#[test]
+fn every_alert_names_a_section_that_exists() {
+    let rules = shipped_rules();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let alerts: Vec<_> = rules.split("- alert: ").skip(1).collect();
+    assert!(alerts.len() > 30);
+    for alert in alerts {
+        let name = alert.lines().next().unwrap_or_default();
+        let url = alert.lines().find_map(|line| line.trim().strip_prefix("runbook_url: "));
+        let (file, section) = url.and_then(|url| url.split_once('#')).unwrap_or_else(|| panic!("{name} names none"));
+        let page = std::fs::read_to_string(root.join(file)).unwrap_or_else(|error| panic!("{name}: {file}: {error}"));
+        let mut headings =
+            page.lines().filter(|line| line.starts_with('#')).map(|line| line.trim_start_matches('#').trim());
+        assert!(headings.any(|heading| anchor(heading) == section), "{name}: {file} has no section {section}");
+    }
+}

@@ -63,7 +63,7 @@ fn a_configuration_is_taken_up_whole_or_not_at_all() {
         let (code, _, err) = run(alpha, &["reload"]);
         assert!(code == 1 && err.contains(says), "{says}: {err}");
         assert!(get(am, "/status").unwrap().contains("\"peers_total\":1"));
-        assert!(get(am, "/metrics").unwrap().contains("antiphon_config_reload_success 0"), "{says}");
+        assert!(get(am, "/metrics").unwrap().contains("antiphon_config_reload_success{cortex=\"alpha\"} 0"), "{says}");
         let told: serde_json::Value = serde_json::from_str(&get(am, "/status").unwrap()).unwrap();
         assert!(told["reload_refused"].as_str().is_some_and(|why| why.contains(says)), "{says}: {told}");
         // The node is not out of reach by it, and whoever asks it learns that its file is bad.
@@ -104,7 +104,9 @@ fn a_certificate_is_taken_up_unless_it_is_over() {
     let put = |until| certificate(&alpha.dir.path().join("alpha.pem"), &alpha.dir.path().join("alpha.key"), until);
     let expiry = || {
         let text = get(am, "/metrics").unwrap();
-        let of = text.lines().find_map(|line| line.strip_prefix("antiphon_certificate_expiry_timestamp_seconds "));
+        let of = text
+            .lines()
+            .find_map(|line| line.strip_prefix("antiphon_certificate_expiry_timestamp_seconds{cortex=\"alpha\"} "));
         1970 + (of.unwrap().parse::<f64>().unwrap() / 31_556_952.0).round() as i32
     };
     put(2040);

@@ -33,7 +33,10 @@ fn the_number_of_series_has_the_documented_bound() {
     let text = until("a scrape", || get(am, "/metrics"));
     let series = text.lines().filter(|line| line.starts_with("antiphon_")).count();
     assert!(series > 1000 && series <= bound, "{series} series, and at most {bound} are documented");
-    assert!(text.contains("peer=\"_other\"") && text.contains("antiphon_peers{state=\"paused\"} 4990"), "{series}");
+    assert!(
+        text.contains("peer=\"_other\"") && text.contains("antiphon_peers{cortex=\"alpha\",state=\"paused\"} 4990"),
+        "{series}"
+    );
     let page: Value = serde_json::from_str(&get(am, "/status").unwrap()).unwrap();
     assert_eq!((page["peers"].as_array().unwrap().len(), &page["peers_total"]), (200, &json!(5000)));
 }
@@ -111,7 +114,7 @@ fn two_cortexes_behind_one_name_are_one_peer() {
         until(state, || {
             let text = get(am, "/metrics")?;
             let shows = |line: &str| text.lines().any(|one| one.starts_with(line));
-            let is = shows(&format!("antiphon_peer_state{{peer=\"pair\",state=\"{state}\"}} 1"));
+            let is = shows(&format!("antiphon_peer_state{{cortex=\"alpha\",peer=\"pair\",state=\"{state}\"}} 1"));
             (is && (failure.is_empty() || shows(failure))).then_some(text)
         })
     };
@@ -123,7 +126,7 @@ fn two_cortexes_behind_one_name_are_one_peer() {
     let one = known("idle", "");
     path.set_upstream(([127, 0, 0, 1], c).into());
     path.reset_all();
-    let failure = "antiphon_peer_consecutive_failures{peer=\"pair\",category=\"identity\"}";
+    let failure = "antiphon_peer_consecutive_failures{cortex=\"alpha\",peer=\"pair\",category=\"identity\"}";
     let other = known("refused", failure);
     assert_eq!(names(&one), ["_unknown", "pair"].map(str::to_owned).into());
     assert_eq!(names(&other), names(&one), "no cortex id, no address and no name that a peer gives itself is a label");

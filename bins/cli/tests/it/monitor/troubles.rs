@@ -121,9 +121,12 @@ fn prometheus_tells_every_trouble_from_every_other() {
 /// What the node knows is in the next scrape, whenever that comes: so it is with Prometheus within one interval. A lag is not.
 fn whoever_scrapes_now_is_told(metrics: u16, peer: &str, state: &str) {
     let text = get(metrics, "/metrics").unwrap();
-    assert!(text.contains(&format!("antiphon_peer_state{{peer=\"{peer}\",state=\"{state}\"}} 1\n")), "{text}");
+    assert!(
+        text.contains(&format!("antiphon_peer_state{{cortex=\"alpha\",peer=\"{peer}\",state=\"{state}\"}} 1\n")),
+        "{text}"
+    );
     for unit in ["events", "seconds"] {
-        assert!(!text.contains(&format!("antiphon_peer_lag_{unit}{{peer=\"{peer}\"}}")), "{text}");
+        assert!(!text.contains(&format!("antiphon_peer_lag_{unit}{{cortex=\"alpha\",peer=\"{peer}\"}}")), "{text}");
     }
 }
 
