@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
 
 use super::{CASES, StoreHarness, message, run};
-use crate::store::{Batch, Durability, Family, KeyRange, KeyValue, Store, StoreError, Visitor};
+use crate::store::{Batch, Durability, Family, KeyRange, KeyValue, Sizes, Store, StoreError, Visitor};
 use crate::testing::MemoryStore;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,6 +116,10 @@ impl Store for Flawed {
 
     fn close(&self) {
         self.good.close();
+    }
+
+    fn sizes(&self) -> Result<Option<Sizes>, StoreError> {
+        self.good.sizes()
     }
 
     fn check(&self) -> Result<(), StoreError> {
