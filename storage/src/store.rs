@@ -271,7 +271,7 @@ impl Store for RocksStore {
 
     fn close(&self) {
         let mut handle = self.exclusive();
-        // RocksDB first: whoever gets the lock must find it closed.
+        // RocksDB first: the next holder of the lock must find it closed.
         *handle = Handle::Released;
         self.place.release();
     }

@@ -8,7 +8,7 @@ mod unit;
 
 use std::process::ExitCode;
 
-use antiphon_node::error_text::told;
+use antiphon_node::error_text::with_causes;
 use antiphon_node::terminal::complain;
 use clap::Parser as _;
 
@@ -50,7 +50,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if error.is::<commands::show::ReaderGone>() => ExitCode::SUCCESS,
         Err(error) => {
-            complain(&told(&error));
+            complain(&with_causes(&error));
             ExitCode::FAILURE
         }
     }

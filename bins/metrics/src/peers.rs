@@ -131,7 +131,7 @@ mod tests {
         list[4002].health = seen(500_000_000);
         list[4003] = peer("p4003", Phase::Paused);
         let text = scrape(&list);
-        for told in [
+        for labels in [
             "up{peer=\"_other\"} 1",
             "up{peer=\"p0007\"} 1",
             "lag_events{peer=\"_other\"} 77",
@@ -140,7 +140,7 @@ mod tests {
             "state{peer=\"_other\",state=\"paused\"} 1",
             "state{peer=\"_other\",state=\"halted\"} 0",
         ] {
-            assert!(text.contains(&format!("antiphon_peer_{told}\n")), "{told}: {text}");
+            assert!(text.contains(&format!("antiphon_peer_{labels}\n")), "{labels}: {text}");
         }
         // Nothing is known of one peer: then nothing is claimed of the group.
         list[4000] = peer("p4000", Phase::BackingOff);

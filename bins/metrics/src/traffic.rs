@@ -122,7 +122,7 @@ mod tests {
         };
         assert_eq!(values(&[with(None, 5)], 3, 3), [Some(5), None, Some(3)], "who asked is not known yet");
         assert_eq!(values(&[with(Some(cortex(1)), 7)], 10, 12), [Some(7), Some(7), Some(5)], "from now on it is bravo");
-        // It moved, so its task and its counts begin anew; then the pin is cleared; then it is gone.
+        // It moved, so its task and its counts begin again; then the pin is cleared; then it is gone.
         assert_eq!(values(&[with(Some(cortex(1)), 2)], 10, 12), [Some(9), Some(7), Some(5)]);
         assert_eq!(values(&[with(None, 2)], 14, 16), [Some(9), Some(7), Some(9)]);
         assert_eq!(values(&[], 14, 17), [Some(9), Some(7), Some(10)]);

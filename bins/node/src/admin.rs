@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 
 use crate::attached::{self, Answer, Attached, Incoming};
 use crate::config::{self, NodeConfig};
-use crate::error_text::told;
+use crate::error_text::with_causes;
 use crate::hidden;
 use crate::node::{Ask, Node};
 use crate::terminal::complain;
@@ -107,7 +107,7 @@ async fn converse(stream: UnixStream, node: Arc<Node>) {
         };
         let (line, texts) = match answer {
             Ok(answer) => (json!({ "ok": answer.value, "texts": answer.texts.count() }), Some(answer.texts)),
-            Err(error) => (json!({ "error": told(&error) }), None),
+            Err(error) => (json!({ "error": with_causes(&error) }), None),
         };
         if write.write_all(format!("{line}\n").as_bytes()).await.is_err() {
             return;
@@ -115,7 +115,7 @@ async fn converse(stream: UnixStream, node: Arc<Node>) {
         if let Some(texts) = texts
             && let Err(error) = attached::send(&node, texts, &mut write).await
         {
-            tracing::warn!(error = %told(&error), "an answer to a command broke off");
+            tracing::warn!(error = %with_causes(&error), "an answer to a command broke off");
             return;
         }
         if attached.is_err() {
@@ -228,7 +228,7 @@ impl Backend {
     pub async fn reach_and_warn(file: &Path) -> Result<Self> {
         let (backend, bad) = Self::reach(file).await?;
         if let Some(error) = bad {
-            let error = told(&error);
+            let error = with_causes(&error);
             complain(&format!("{error}\nantiphon: the node that serves continues with the configuration from before"));
         }
         Ok(backend)

@@ -333,7 +333,7 @@ pub fn socket_named_in(file: &Path) -> Option<PathBuf> {
     Some(beside(file).join(data_dir_named_in(&text)?).join(SOCKET))
 }
 
-/// One that cannot be read is told of by whoever uses it.
+/// A file that cannot be read is reported where it is used.
 fn authorities(peers: &[PeerConfig]) -> BTreeMap<PathBuf, Option<[u8; 32]>> {
     let files = peers.iter().filter_map(|peer| peer.ca.clone());
     files.map(|file| (file.clone(), std::fs::read(file).ok().map(|bytes| Sha256::digest(bytes).into()))).collect()

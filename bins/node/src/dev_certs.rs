@@ -18,7 +18,7 @@ pub fn write(dir: &Path, names: &[PeerName], hosts: &[String]) -> Result<()> {
     let files = names.iter().flat_map(|name| [format!("{name}.pem"), format!("{name}.key")]);
     if let Some(file) = files.chain(["ca.pem".to_owned()]).map(|file| dir.join(file)).find(|file| file.exists()) {
         bail!(
-            "{} exists, and nothing was written: the authority's key is not kept, so all certificates are made anew together. Give \
+            "{} exists, and nothing was written: the authority's key is not kept, so all certificates are made together. Give \
              another --dir, or move those away first",
             file.display()
         );

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
-/// A certificate that holds for fewer days than this is told of.
+/// A certificate that holds for fewer days than this is reported.
 const SOON_DAYS: i64 = 30;
 
 /// Until when the first certificate of a PEM file holds, as a date; and what there is to say about it, if anything.
@@ -50,7 +50,7 @@ pub fn of_any(file: &Path, now: Timestamp) -> Result<(String, Option<String>)> {
             Err(error) => fault = fault.or(Some(error)),
         }
     }
-    best.map(|(_, told)| told).ok_or_else(|| fault.unwrap_or_else(|| anyhow::anyhow!(none())))
+    best.map(|(_, report)| report).ok_or_else(|| fault.unwrap_or_else(|| anyhow::anyhow!(none())))
 }
 
 /// Until when a certificate holds, in seconds since 1970, and what there is to say about it.

@@ -520,13 +520,13 @@ impl Node {
                 let compared = self.cortex.syncer().compare(&peer).await?;
                 let known: Vec<_> =
                     self.reading(forks::known).await?.into_iter().filter(|fork| fork.peer == peer).collect();
-                let told = |&(origin, result): &(Origin, Compared)| {
+                let report = |&(origin, result): &(Origin, Compared)| {
                     // What was decided for and is held by neither differs all the same: nothing of it crosses.
                     let fork = known.iter().find(|fork| fork.origin == origin);
                     let result = fork.map_or(result, |fork| Compared::Differ { from: fork.from });
                     json!({ "origin": origin.to_string(), "compared": result })
                 };
-                Ok(compared.iter().map(told).collect())
+                Ok(compared.iter().map(report).collect())
             }
             Ask::Backup { to } => {
                 let (store, log) = (Arc::clone(&self.store), self.cortex.view().clone());
@@ -593,7 +593,7 @@ impl Node {
                 node.known_peer(peer)?;
                 if read_pin(&*node.store, peer)?.is_none() {
                     bail!(
-                        "`{peer}` was never in contact, so it cannot be told whether it holds anything; `antiphon status` says why"
+                        "`{peer}` was never in contact, so nothing is known of what it holds; `antiphon status` says why"
                     );
                 }
             }

@@ -9,7 +9,7 @@ use anyhow::{Result, bail};
 use serde_json::{Value, json};
 
 use crate::config::NodeConfig;
-use crate::error_text::told;
+use crate::error_text::with_causes;
 use crate::node::{Node, apply_overrides};
 
 /// Reads the configuration again and takes it up; says what changed.
@@ -19,10 +19,12 @@ use crate::node::{Node, apply_overrides};
 pub async fn reload(node: &Arc<Node>) -> Result<Value> {
     let _alone = node.changing().await;
     let result = try_reload(node).await;
-    node.note_reload(result.as_ref().err().map(told));
+    node.note_reload(result.as_ref().err().map(with_causes));
     match &result {
         Ok(changes) => tracing::info!("the configuration was reloaded: {}", summary(changes)),
-        Err(error) => tracing::error!("the configuration was not reloaded, and nothing changed: {}", told(error)),
+        Err(error) => {
+            tracing::error!("the configuration was not reloaded, and nothing changed: {}", with_causes(error))
+        }
     }
     result
 }
@@ -96,7 +98,7 @@ async fn try_reload(node: &Arc<Node>) -> Result<Value> {
         // They say what the file says, so nothing differs for it; the next reload tries again.
         troubles.push(format!(
             "taken up; what commands said and the file says by now could not be forgotten: {}",
-            told(&error)
+            with_causes(&error)
         ));
     }
     if keys_come_from_elsewhere(&node.config()) {

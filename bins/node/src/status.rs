@@ -12,7 +12,7 @@ use antiphon_kernel::time::Timestamp;
 use anyhow::Result;
 use serde_json::{Value, json};
 
-use crate::error_text::told;
+use crate::error_text::with_causes;
 use crate::forks;
 use crate::node::Node;
 use crate::space;
@@ -61,7 +61,7 @@ pub(crate) fn page(node: &Node) -> String {
         status["peers"] = listed.collect();
         Ok(status)
     });
-    made.unwrap_or_else(|error| json!({ "error": told(&error) })).to_string()
+    made.unwrap_or_else(|error| json!({ "error": with_causes(&error) })).to_string()
 }
 
 fn about(node: &Node, now: Timestamp) -> Result<Value> {

@@ -14,7 +14,7 @@ pub(crate) fn tell_systemd(state: NotifyState<'_>) {
         None => sd_notify::notify(&[state]),
     };
     if let Err(error) = sent {
-        tracing::debug!(%error, "systemd was not told");
+        tracing::debug!(%error, "systemd was not notified");
     }
 }
 

@@ -1,4 +1,4 @@
-//! What a newer version wrote is told apart from damage: nothing calls it damaged, and a repair does not drop it.
+//! What a newer version wrote is not damage: nothing calls it damaged, and a repair does not drop it.
 
 use std::sync::Arc;
 
@@ -114,7 +114,7 @@ fn an_index_of_a_newer_version_is_not_called_damage() {
     is_newer(&error);
 }
 
-/// A node would pin anew whom it meets, over what it could not read.
+/// A node would pin its peers again, over pins that it could not read.
 #[test]
 fn pins_of_a_newer_version_keep_a_node_from_starting() {
     let (_, store) = node();

@@ -1,13 +1,12 @@
 //! HTTPS as one value: it dials peers, and answers them where it has an address.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use antiphon_kernel::config::{PeerConfig, SharedKey};
 use antiphon_kernel::log::LocalIdentity;
 use antiphon_kernel::service::Service;
 use antiphon_kernel::transport::{Link, ServeError, Server, Transport, TransportError};
-use antiphon_transport_common::TlsFiles;
+use antiphon_transport_common::Listen;
 use async_trait::async_trait;
 
 use crate::limits::Limits;
@@ -25,15 +24,7 @@ use crate::{HttpsOptions, HttpsServer, HttpsTransport, ServerOptions, TRANSPORT}
 #[must_use = "a transport does nothing until a cortex has it"]
 pub struct Https {
     transport: HttpsTransport,
-    listen: Option<Listen>,
-}
-
-#[derive(Clone)]
-struct Listen {
-    address: String,
-    tls: Option<TlsFiles>,
-    allow_open: bool,
-    limits: Limits,
+    listen: Option<Listen<Limits>>,
 }
 
 impl Https {
@@ -45,14 +36,13 @@ impl Https {
     /// Dials peers, and answers them at this address, such as `0.0.0.0:7443`. Port 0 takes a free one. Without
     /// [`Https::tls`] it is plain HTTP, on loopback addresses only.
     pub fn on(address: impl Into<String>) -> Self {
-        let listen = Listen { address: address.into(), tls: None, allow_open: false, limits: Limits::default() };
-        Self { listen: Some(listen), ..Self::dial() }
+        Self { listen: Some(Listen::on(address)), ..Self::dial() }
     }
 
     /// The certificate chain and its key, PEM files. They are read when the cortex starts, and again when they change.
     pub fn tls(mut self, certificate: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
         if let Some(listen) = &mut self.listen {
-            listen.tls = Some(TlsFiles { cert: certificate.into(), key: key.into() });
+            listen.set_tls(certificate, key);
         }
         self
     }
@@ -96,11 +86,10 @@ impl Transport for Https {
     }
 
     async fn serve(&self, service: &Service) -> Result<Option<Box<dyn Server>>, ServeError> {
-        let Some(Listen { address, tls, allow_open, limits }) = self.listen.clone() else { return Ok(None) };
+        let Some(listen) = self.listen.clone() else { return Ok(None) };
+        let addr = listen.addr(TRANSPORT)?;
+        let Listen { tls, allow_open, limits, .. } = listen;
         let failed = |source| ServeError { transport: TRANSPORT, source };
-        let addr: SocketAddr = address.parse().map_err(|_| {
-            failed(format!("`{address}` is not an address to listen on; write it as 0.0.0.0:7443").into())
-        })?;
         let options = ServerOptions { addr, tls, keyed: !self.transport.shared_key().is_open(), allow_open, limits };
         let server = HttpsServer::start(options, service.clone()).await.map_err(|error| failed(Box::new(error)))?;
         Ok(Some(Box::new(server)))

@@ -28,7 +28,7 @@ use crate::unit;
 use antiphon_node::admin::Backend;
 use antiphon_node::attached::Attached;
 use antiphon_node::config::{self, NodeConfig};
-use antiphon_node::error_text::told;
+use antiphon_node::error_text::with_causes;
 use antiphon_node::init::{make_key, make_store};
 use antiphon_node::keys::new_key;
 use antiphon_node::node::Ask;
@@ -201,7 +201,7 @@ async fn watch(file: &Path, json: bool) -> Result<()> {
         let look = async {
             every.tick().await;
             match Backend::serving(file).await? {
-                Some(mut backend) => Ok(backend.ask(Ask::Status).await.map_err(|error| told(&error))),
+                Some(mut backend) => Ok(backend.ask(Ask::Status).await.map_err(|error| with_causes(&error))),
                 None => Ok(Err(NOBODY.to_owned())),
             }
         };

@@ -299,10 +299,10 @@ mod tests {
 
     #[test]
     fn a_time_is_told_in_its_largest_unit() {
-        let told = |at: &str| ago(&at.into(), &"2026-03-02T00:00:00Z".into());
+        let age = |at: &str| ago(&at.into(), &"2026-03-02T00:00:00Z".into());
         let all = ["2026-03-01T23:59:59.5Z", "2026-03-01T23:58:31Z", "2026-03-01T01:00:00Z", "2026-02-26T00:00:00Z"];
-        assert_eq!(all.map(|at| told(at).unwrap()), ["0 s ago", "1 min ago", "23 h ago", "4 d ago"]);
-        assert_eq!(told("2026-03-02T00:00:09Z").unwrap(), "0 s ago", "clocks differ");
+        assert_eq!(all.map(|at| age(at).unwrap()), ["0 s ago", "1 min ago", "23 h ago", "4 d ago"]);
+        assert_eq!(age("2026-03-02T00:00:09Z").unwrap(), "0 s ago", "clocks differ");
         assert_eq!(ago(&Value::Null, &"2026-03-02T00:00:00Z".into()), None);
     }
 

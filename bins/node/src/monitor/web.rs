@@ -26,10 +26,10 @@ use crate::node::Node;
 use crate::status;
 
 const PAGE: &str = include_str!("../page/index.html");
-/// How often the page is told.
+/// How often the page receives the status.
 const TELL_EVERY: Duration = Duration::from_secs(2);
 
-/// So many pages are told at once; well below what one address may have open, so that they never keep Prometheus out.
+/// The number of pages that receive it at the same time; well below what one address may have open, so that they never keep Prometheus out.
 pub(super) const MAX_STREAMS: usize = 16;
 
 #[derive(Clone)]
@@ -80,7 +80,7 @@ async fn plainly(request: Request, next: Next) -> Response {
 /// Reads the store, so it is done where that delays nobody.
 async fn blocking<T: Send + 'static>(make: impl FnOnce() -> T + Send + 'static) -> Result<T, Response> {
     tokio::task::spawn_blocking(make).await.map_err(|error| {
-        tracing::error!(%error, "the status could not be told");
+        tracing::error!(%error, "the status could not be read");
         StatusCode::INTERNAL_SERVER_ERROR.into_response()
     })
 }
@@ -128,7 +128,7 @@ async fn events(State(shown): State<Shown>) -> Response {
     };
     let mut every = interval_at(Instant::now(), TELL_EVERY);
     every.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let told = stream::unfold((shown, every, place), |(mut shown, mut every, place)| async move {
+    let statuses = stream::unfold((shown, every, place), |(mut shown, mut every, place)| async move {
         tokio::select! {
             _ = every.tick() => {}
             _ = shown.closing.wait_for(|closing| *closing) => return None,
@@ -137,7 +137,7 @@ async fn events(State(shown): State<Shown>) -> Response {
         let json = blocking(move || status::page(&node)).await.ok()?;
         Some((Ok::<_, Infallible>(format!("event: status\ndata: {json}\n\n")), (shown, every, place)))
     });
-    ([(CONTENT_TYPE, "text/event-stream")], Body::from_stream(told)).into_response()
+    ([(CONTENT_TYPE, "text/event-stream")], Body::from_stream(statuses)).into_response()
 }
 
 #[cfg(test)]

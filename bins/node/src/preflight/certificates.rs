@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use super::{Findings, Level};
 use crate::config::NodeConfig;
-use crate::error_text::told;
+use crate::error_text::with_causes;
 use crate::expiry;
 use crate::exposed::is_open_to_others;
 
@@ -37,7 +37,7 @@ pub(super) fn certificates(config: &NodeConfig, findings: &mut Findings) {
             Ok((_, Some(soon))) => findings.add(check, Level::Warn, soon, "ask its authority for a new one"),
             Ok((until, None)) => findings.ok(check, format!("{} holds until {until}", file.display())),
             Err(error) => {
-                findings.add(check, Level::Fail, told(&error), "ask its authority for a new one, in PEM form")
+                findings.add(check, Level::Fail, with_causes(&error), "ask its authority for a new one, in PEM form")
             }
         }
     }

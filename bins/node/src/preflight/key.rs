@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::{Findings, Level};
 use crate::config::NodeConfig;
-use crate::error_text::told;
+use crate::error_text::with_causes;
 use crate::exposed::is_open_to_others;
 
 /// How many keys the node that serves accepts, if one does: it may have them from an environment of its own.
@@ -25,7 +25,7 @@ pub(super) fn key(config: &NodeConfig, status: Option<&Value>, findings: &mut Fi
             return findings.add(
                 "key",
                 Level::Fail,
-                told(&error),
+                with_causes(&error),
                 "copy it from a node that has it; only a new federation makes one, with `antiphon key`",
             );
         }
@@ -39,12 +39,12 @@ pub(super) fn key(config: &NodeConfig, status: Option<&Value>, findings: &mut Fi
             "run it with the node's ANTIPHON_SHARED_KEY, or let federation.key_file alone name the key for both",
         );
     } else if let Err(error) = config.check_listeners(&keys) {
-        findings.add("key", Level::Fail, told(&error), "then `antiphon config check`");
+        findings.add("key", Level::Fail, with_causes(&error), "then `antiphon config check`");
     } else if used == 0 {
         findings.add(
             "key",
             Level::Warn,
-            "there is none: whoever reaches this node may read its log",
+            "there is none: any caller that reaches this node may read its log",
             "give all nodes the same one: copy it, or make a first with `antiphon key`",
         );
     } else if used > 1 {

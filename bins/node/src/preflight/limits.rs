@@ -7,7 +7,7 @@ use super::{Findings, Level};
 /// 1,024 connections, the store's files, and some room.
 const FILES: u64 = 4096;
 
-/// The node's own limit where it serves, and otherwise that of whoever would start it from here.
+/// The node's own limit where it serves, and otherwise that of the user who would start it from here.
 pub(super) fn limits(status: Option<&Value>, findings: &mut Findings) {
     let own = || nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE).ok().map(|(soft, _)| soft);
     let (whose, limit) = match status {

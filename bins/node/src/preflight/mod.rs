@@ -15,7 +15,7 @@ use serde::Serialize;
 
 use crate::admin::Backend;
 use crate::config::NodeConfig;
-use crate::error_text::told;
+use crate::error_text::with_causes;
 use crate::hidden;
 use crate::replayers::Replayers;
 
@@ -74,10 +74,10 @@ pub(crate) async fn run_with(file: &Path, replayers: &Replayers) -> Vec<Finding>
             examine(&config, &mut findings).await;
         }
         Err(error) => {
-            findings.add("configuration", Level::Fail, told(&error), "mend it; nothing else was looked at");
+            findings.add("configuration", Level::Fail, with_causes(&error), "fix it; nothing else was looked at");
             if let Ok(Some(_)) = Backend::serving(file).await {
                 let says = "one serves, with the configuration from before; started now, it would not";
-                findings.add("node", Level::Warn, says, "mend the configuration before it is restarted");
+                findings.add("node", Level::Warn, says, "fix the configuration before it is restarted");
             }
         }
     }

@@ -67,24 +67,24 @@ struct Asked {
     unkeyed: bool,
 }
 
-/// What there is to say of a peer, by what it answered and by how the node that serves says it stands (null if none does).
+/// What there is to say of a peer, by its answer and by its state in the node that serves (null if none does).
 /// Pure.
 fn peer_findings(peer: &PeerConfig, known: &Value, own: CortexId, asked: &Asked) -> Findings {
     let mut findings = Findings::default();
     let check = format!("peer {}", peer.name);
     // The node knows what no greeting shows: a fork, a refusal to serve, that it has given up.
     let trouble = known["reason"].as_str().map(|reason| (reason, known["remedy"].as_str().unwrap_or_default()));
-    let stands = known["state"].as_str().unwrap_or_default();
-    if let Some((reason, remedy)) = trouble.filter(|_| stands != "paused") {
-        let level = if matches!(stands, "halted" | "refused") { Level::Fail } else { Level::Warn };
-        findings.add(check.clone(), level, format!("{}: {reason}", stands.replace('_', " ")), remedy);
+    let state = known["state"].as_str().unwrap_or_default();
+    if let Some((reason, remedy)) = trouble.filter(|_| state != "paused") {
+        let level = if matches!(state, "halted" | "refused") { Level::Fail } else { Level::Warn };
+        findings.add(check.clone(), level, format!("{}: {reason}", state.replace('_', " ")), remedy);
     }
     let identity = match &asked.answer {
         Ok(identity) => identity,
         Err(error) if asked.unkeyed && error.category() == ErrorCategory::Auth => return findings,
         Err(error)
             if error.category() == ErrorCategory::Auth
-                && matches!(stands, "live" | "idle" | "catching_up" | "withheld") =>
+                && matches!(state, "live" | "idle" | "catching_up" | "withheld") =>
         {
             let says = "the node reaches it; this command presents another key than the node does";
             findings.add(check, Level::Warn, says, "run this with the node's ANTIPHON_SHARED_KEY, or without one");

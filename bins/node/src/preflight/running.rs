@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::{Findings, Level};
 use crate::admin::Backend;
 use crate::config::NodeConfig;
-use crate::error_text::told;
+use crate::error_text::with_causes;
 use crate::node::Ask;
 use crate::status_text::{claimed, doubles, epoch_reason, many_origins, name_differs, reload_refused, suspected};
 
@@ -23,9 +23,9 @@ pub(super) async fn node(config: &NodeConfig, serves: bool, findings: &mut Findi
             let remedy = if serves {
                 "what follows was looked at without it"
             } else {
-                "mend that; then start it with `antiphon serve`"
+                "fix that; then start it with `antiphon serve`"
             };
-            findings.add("node", Level::Fail, told(&error), remedy);
+            findings.add("node", Level::Fail, with_causes(&error), remedy);
             return None;
         }
     };
@@ -51,7 +51,7 @@ pub(super) async fn node(config: &NodeConfig, serves: bool, findings: &mut Findi
             "reload",
             Level::Warn,
             says,
-            "mend that, and `antiphon reload`; or restart the node, where it says so",
+            "fix that, and `antiphon reload`; or restart the node, where it says so",
         );
     }
     if let Some(change) = status["epoch_change"].as_object() {

@@ -55,7 +55,7 @@ impl World {
         Ok(())
     }
 
-    /// A bit of a record is another one. Not one that makes it a newer version's, or an event of another dot: what stands where is taken from the
+    /// A bit of a record is another one. Not one that makes it a newer version's, or an event of another dot: the position of an event is taken from the
     /// store, whose own checks answer for it; digests tell what an event says, once somebody holds them against it.
     fn flipped(&mut self, store: &dyn Store, key: &[u8], dot: Dot) -> Result<Harm, String> {
         let good = store.get(Family::Log, key).map_err(|e| e.to_string())?.unwrap_or_default();

@@ -6,9 +6,9 @@ use crate::protocol::Heads;
 use crate::testing::sim::node::cortex_id;
 use crate::testing::sim::world::World;
 
-/// A node tells heads that I6 found to be durable there. The step that tells them may also put an older store in place, and
+/// A node advertises heads that I6 found to be durable there. The step that advertises them may also put an older store in place, and
 /// nothing looks at the log in between.
-pub(super) fn told(world: &mut World, node: usize, heads: &Heads) {
+pub(super) fn advertised(world: &mut World, node: usize, heads: &Heads) {
     let cortex = cortex_id(world.nodes[node].cortex);
     heads.iter().for_each(|(origin, head)| world.truth.holds(cortex, origin, head));
 }

@@ -135,7 +135,7 @@ pub(super) fn asks(world: &mut World, node: usize, request: &FetchRequest) -> Re
 pub(super) fn told(world: &mut World, node: usize, heads: &Heads, cursor: Option<Cursor>) -> Result<(), String> {
     past_damage(world, node, |world| {
         i06_served_is_durable::heads(world, node, heads)?;
-        i11_acknowledged_is_held::told(world, node, heads);
+        i11_acknowledged_is_held::advertised(world, node, heads);
         cursor.map_or(Ok(()), |cursor| i06_served_is_durable::cursor(world, node, cursor))
     })
 }
