@@ -16,7 +16,7 @@ use anyhow::{Context as _, Result, bail};
 use serde::{Deserialize, Serialize};
 
 use crate::links;
-use crate::node::must_be_the_owner;
+use crate::owner::must_be_the_owner;
 
 const MANIFEST: &str = "BACKUP.json";
 /// How the names of what is moved aside go on.

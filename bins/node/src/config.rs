@@ -15,8 +15,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::keys::{keys_of, of_the_environment};
-use crate::node::Transports;
 use crate::replayers::Replayers;
+use crate::transports::Transports;
 use crate::yaml::{self, hide_keys, or_default};
 
 /// The socket's name in the data directory.
@@ -280,7 +280,7 @@ impl NodeConfig {
             Certificate::load(files, b"http/1.1").with_context(|| self.file.display().to_string())?;
         }
         // Made as the node makes them; nothing is dialled yet.
-        let transports = Transports::new(self, &SharedKey::default());
+        let transports = Transports::new(self.federation.allow_plaintext_loopback, &SharedKey::default());
         let own = mint_identity(self.node.name.as_str());
         for peer in &self.federation.peers {
             transports

@@ -30,6 +30,8 @@ mod links;
 pub mod monitor;
 #[doc(hidden)]
 pub mod node;
+mod overrides;
+mod owner;
 #[doc(hidden)]
 pub mod preflight;
 #[doc(hidden)]
@@ -48,6 +50,7 @@ pub mod status_text;
 mod systemd;
 #[doc(hidden)]
 pub mod terminal;
+mod transports;
 mod yaml;
 
 pub use builder::NodeBuilder;

@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 
 use crate::config::NodeConfig;
 use crate::error_text::with_causes;
-use crate::node::{Node, apply_overrides};
+use crate::node::Node;
+use crate::overrides::apply_overrides;
 
 /// Reads the configuration again and takes it up; says what changed.
 ///

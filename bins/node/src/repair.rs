@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::backup::{BEFORE_REPAIR, REPAIRING, beside, replace};
 use crate::links;
-use crate::node::must_be_the_owner;
+use crate::owner::must_be_the_owner;
 
 /// What a repair did.
 #[derive(Debug, Serialize)]

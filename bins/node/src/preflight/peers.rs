@@ -16,8 +16,8 @@ use serde_json::Value;
 use super::key::other_keys;
 use super::{Findings, Level};
 use crate::config::NodeConfig;
-use crate::node::Transports;
 use crate::terminal::printable;
+use crate::transports::Transports;
 
 /// How long a peer may take to say who it is.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -29,7 +29,7 @@ const SKEW_MS: u64 = 5000;
 pub(super) async fn peers(config: &NodeConfig, status: Option<&Value>, findings: &mut Findings) {
     let key = config.shared_key().unwrap_or_default();
     let unkeyed = other_keys(config, status);
-    let transports = Transports::new(config, &key);
+    let transports = Transports::new(config.federation.allow_plaintext_loopback, &key);
     let own_id = status.and_then(|status| serde_json::from_value(status["cortex_id"].clone()).ok());
     let mut own = mint_identity(config.node.name.as_str());
     if let Some(cortex_id) = own_id {
