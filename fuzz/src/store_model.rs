@@ -7,7 +7,7 @@ mod model;
 mod steps;
 
 use antiphon_kernel::store::Store;
-use antiphon_kernel::testing::MemoryStore;
+use antiphon_kernel::testing::{CommitFault, MemoryStore};
 
 pub use steps::step;
 
@@ -41,7 +41,7 @@ impl World for MemoryStore {
     fn restart(&mut self) {}
 
     fn fail_commit(&mut self, applied: bool) -> bool {
-        self.fail_commits([applied]);
+        self.fail_commits([if applied { CommitFault::Applied } else { CommitFault::Lost }]);
         true
     }
 }

@@ -34,11 +34,13 @@ pub enum Mutant {
     ReceiptWithoutComparison,
     /// A reader's cursor is a place in the log, of whichever epoch and with whichever event there.
     CursorWithoutWitness,
+    /// A replayer relies on what it read before the store was opened again.
+    OpeningForgotten,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::ServeById,
         Self::CursorBeforeData,
         Self::SkipHoleCheck,
@@ -53,6 +55,7 @@ impl Mutant {
         Self::AnswersOutlive,
         Self::ReceiptWithoutComparison,
         Self::CursorWithoutWitness,
+        Self::OpeningForgotten,
     ];
 }
 

@@ -422,7 +422,10 @@ impl Log {
     fn read_again(&mut self, rewritten: bool, moving: RwLockWriteGuard<'_, ()>) -> Result<(), StoreError> {
         let (was_durable, was_visible) = (self.view.head().seq, self.view.visible());
         let knew = self.store().lost_end();
-        self.store().reopen()?;
+        let reopened = self.store().reopen();
+        // Also where it failed: it may be open for reading then.
+        self.view.durable_mut().openings += 1;
+        reopened?;
         // Said once: what fails after it must not make that forgotten.
         self.lost_end |= !rewritten && !knew && self.store().lost_end();
         self.store().sync()?;
@@ -449,8 +452,9 @@ impl Log {
         let mut durable = self.view.durable_mut();
         // Whoever replayed what is gone must not take what comes to its places for replayed.
         let rewrites = durable.rewrites + u64::from(self.head.seq < was_visible);
+        let openings = durable.openings;
         *durable = Durable::of(self.identity.clone(), self.head, &self.chains, rewrites);
-        durable.number = self.published;
+        (durable.openings, durable.number) = (openings, self.published);
         drop(durable);
         // Readers go by these heads: one that begins between would look for events that are gone.
         self.view.shared.visible_head.send_replace(self.head.seq);

@@ -64,6 +64,7 @@ pub use refusing::AppendsRefused;
 pub use salvage::{Salvaged, salvage};
 pub use set_aside::{ResolveError, Resolved};
 pub use verify::{VerifyReport, verify};
+pub(crate) use view::Generation;
 pub(crate) use view::record_at;
 pub use view::{LogEntry, LogHead, LogView};
 

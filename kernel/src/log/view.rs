@@ -23,6 +23,7 @@ use crate::digest::Digest;
 use crate::doubles::Doubles;
 use crate::event::{CloudEventText, EventBytes, InvalidEvent};
 use crate::ids::{CortexId, Dot, Epoch, EventId, Origin};
+use crate::mutant::{self, Mutant};
 use crate::protocol::{ChainHead, Heads, Identity, PROTOCOL_MAX, PROTOCOL_MIN};
 use crate::receipts::Receipts;
 use crate::store::{Durability, Family, KeyRange, Store, StoreError, keys};
@@ -158,8 +159,18 @@ pub(super) struct Durable {
     pub(super) chains: BTreeMap<Origin, ChainHead>,
     /// How many times places of the log came to mean other events.
     pub(super) rewrites: u64,
+    /// How many times the store was opened again.
+    pub(super) openings: u64,
     /// The number of what was published last.
     pub(super) number: u64,
+}
+
+/// For how long what was read from the store may be relied on. It ends when places of the log come to mean other events, and
+/// when the store is opened again: a batch whose commit failed may be there then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Generation {
+    rewrites: u64,
+    openings: u64,
 }
 
 impl Durable {
@@ -171,7 +182,7 @@ impl Durable {
     ) -> Self {
         let chains =
             chains.iter().map(|(&origin, chain)| (origin, ChainHead { counter: chain.counter, digest: chain.digest }));
-        Self { identity, head, chains: chains.collect(), rewrites, number: 0 }
+        Self { identity, head, chains: chains.collect(), rewrites, openings: 0, number: 0 }
     }
 }
 
@@ -327,11 +338,17 @@ impl LogView {
         self.shared.rewrites.send_if_modified(|told| std::mem::replace(told, now) != now);
     }
 
-    /// Commits what relies on what places meant as of so many rewritings; `None` if they came to mean others since. They do
-    /// not meanwhile.
-    pub(crate) fn as_of<T>(&self, rewrites: u64, commit: impl FnOnce() -> T) -> Option<T> {
+    /// What anything that is read from the store now belongs to.
+    pub(crate) fn generation(&self) -> Generation {
+        let durable = self.durable();
+        let openings = if mutant::is(Mutant::OpeningForgotten) { 0 } else { durable.openings };
+        Generation { rewrites: durable.rewrites, openings }
+    }
+
+    /// Commits what was made from reads of this generation; `None` where it is over. It does not end meanwhile.
+    pub(crate) fn as_of<T>(&self, generation: Generation, commit: impl FnOnce() -> T) -> Option<T> {
         let _stay = self.stay();
-        (self.rewrites() == rewrites).then(commit)
+        (self.generation() == generation).then(commit)
     }
 
     /// Every place means the same event until this is dropped. The holder must not ask for it again.

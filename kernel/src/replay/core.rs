@@ -17,8 +17,8 @@ use crate::codec::{
 use crate::cursor::{Cursor, Seq};
 use crate::event::Event;
 use crate::ids::{Origin, PeerName};
-use crate::log::{CursorUnknown, LogEntry, LogView, ReadError};
-use crate::store::{Batch, Durability, Family, KeyRange, Store, StoreError, keys};
+use crate::log::{CursorUnknown, Generation, LogEntry, LogView, ReadError};
+use crate::store::{Batch, Durability, Family, KeyRange, Store, StoreError, StoreErrorKind, keys};
 use crate::time::Timestamp;
 
 /// An event at which so many processes began, the last of them this one, is not tried by it.
@@ -99,8 +99,12 @@ pub struct ReplayCore {
     /// How many events are still replayed one a commit, so that a crash is pinned to one of them.
     wary: usize,
     busy: Arc<Busy>,
-    /// As of which rewriting of the log its position is.
-    rewrites: u64,
+    /// As of when its position and all of the above were read.
+    generation: Generation,
+    /// Whether a rebuild was begun and is not over.
+    rebuilding: bool,
+    /// Why the last commit failed, until it was asked for.
+    unwritten: Option<StoreError>,
 }
 
 /// What a replayer is at, for whoever watches it from outside.
@@ -130,7 +134,7 @@ impl ReplayCore {
     /// [`StoreError`]; kind `Misuse` for families that cannot be its own.
     pub fn open(view: LogView, replayer: Box<dyn EventReplayer>) -> Result<Self, StoreError> {
         let families = replayer.families();
-        let misuse = |text: String| StoreError::new(crate::store::StoreErrorKind::Misuse, text);
+        let misuse = |text: String| StoreError::new(StoreErrorKind::Misuse, text);
         PeerName::new(replayer.name()).map_err(|e| misuse(format!("a replayer's name: {e}")))?;
         for family in &families {
             Family::user(family).map_err(|e| misuse(e.to_string()))?;
@@ -154,13 +158,15 @@ impl ReplayCore {
             tries: 0,
             wary: 0,
             busy: Arc::default(),
-            rewrites: 0,
+            generation: Generation::default(),
+            rebuilding: false,
+            unwritten: None,
         };
-        if core.get(&keys::replay_rebuild(core.name()))?.is_some() {
+        core.load()?;
+        if core.rebuilding {
             core.rebuild()?;
         }
         let known = core.get(&keys::replay_position(core.name()))?.is_some();
-        core.load()?;
         let head = core.view.visible();
         if core.position > head {
             // It replayed what the log does not hold: what comes to those places must not be taken for replayed.
@@ -183,12 +189,23 @@ impl ReplayCore {
         self.view.store().get(Family::Replay, key)
     }
 
-    /// Takes a new replayer past what it does not want to see: clocks are followed, nothing is replayed.
+    /// Takes a new replayer past what it does not want to see.
     fn begin(&mut self) -> Result<(), StoreError> {
-        let head = self.view.visible();
+        if matches!(self.options.start, Start::Beginning) {
+            return Ok(());
+        }
+        let mut batch = Batch::new();
+        self.put_start(&mut batch)?;
+        self.view.store().commit(&batch, Durability::Sync)?;
+        self.load()
+    }
+
+    /// Adds the position that its options name: clocks are followed up to it, nothing is replayed.
+    fn put_start(&mut self, batch: &mut Batch) -> Result<(), StoreError> {
+        self.chains.clear();
         let to = match self.options.start {
-            Start::Beginning => return Ok(()),
-            Start::Now => head,
+            Start::Beginning => Seq::ZERO,
+            Start::Now => self.view.visible(),
             Start::After(cursor) => match self.view.resume(&cursor) {
                 Ok(cursor) => cursor.seq,
                 Err(ReadError::CursorUnknown(unknown)) => {
@@ -206,10 +223,7 @@ impl ReplayCore {
                 at = entry.seq;
             }
         }
-        let mut batch = Batch::new();
-        self.put_position(&mut batch, to, &chains, &clock);
-        self.view.store().commit(&batch, Durability::Sync)?;
-        (self.position, self.clock, self.chains) = (to, clock, chains);
+        self.put_position(batch, to, &chains, &clock);
         Ok(())
     }
 
@@ -245,8 +259,8 @@ impl ReplayCore {
         self.tries >= CRASHES
     }
 
-    /// Empties everything of this replayer and begins again: at the place its options name, or at the log's beginning. A
-    /// crash in between is gone on from when it is opened next.
+    /// Empties everything of this replayer and begins again: at the place its options name, or at the log's beginning. After an
+    /// error or a crash in between, it is gone on with before anything else.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -264,10 +278,16 @@ impl ReplayCore {
         empty(&*store, Family::Replay, &keys::replay_prefix(&name), &marker)?;
         let mut batch = Batch::new();
         batch.delete(Family::Replay, &marker);
+        match self.options.start {
+            Start::After(_) => self.put_start(&mut batch)?,
+            Start::Beginning | Start::Now => {
+                self.chains.clear();
+                self.put_position(&mut batch, Seq::ZERO, &BTreeMap::new(), &VClock::new());
+            }
+        }
         store.commit(&batch, Durability::Sync)?;
         self.tries = 0;
-        self.load()?;
-        if matches!(self.options.start, Start::After(_)) { self.begin() } else { Ok(()) }
+        self.load()
     }
 
     /// Reads position, clocks and what is parked as they are stored.
@@ -276,7 +296,9 @@ impl ReplayCore {
     /// [`StoreError`].
     pub fn load(&mut self) -> Result<(), StoreError> {
         let name = self.replayer.name();
-        let (store, rewrites) = (self.view.store(), self.view.rewrites());
+        // Before anything is read: what belongs to a later one is read again.
+        let (store, generation) = (self.view.store(), self.view.generation());
+        let rebuilding = store.get(Family::Replay, &keys::replay_rebuild(name))?.is_some();
         let (position, clock) = match store.get(Family::Replay, &keys::replay_position(name))? {
             Some(bytes) => decode_replay_position(&bytes).map_err(|e| unreadable(&e))?,
             None => (Seq::ZERO, VClock::new()),
@@ -314,7 +336,8 @@ impl ReplayCore {
         self.conflicts_change = 0;
         self.parked = waiting.len();
         self.lanes = waiting.into_iter().filter_map(|event| event.subject).collect();
-        (self.position, self.clock, self.chains, self.rewrites) = (position, clock, chains, rewrites);
+        (self.position, self.clock, self.chains) = (position, clock, chains);
+        (self.generation, self.rebuilding) = (generation, rebuilding);
         Ok(())
     }
 
@@ -336,6 +359,12 @@ impl ReplayCore {
         &self.clock
     }
 
+    /// Whether position, clock and counts are those of the store as it is open now. The next step reads them again if not.
+    #[must_use]
+    pub fn is_current(&self) -> bool {
+        self.view.generation() == self.generation
+    }
+
     /// How many events are parked.
     #[must_use]
     pub const fn parked(&self) -> usize {
@@ -348,20 +377,28 @@ impl ReplayCore {
         self.conflicts
     }
 
-    /// Commits a batch, and with it how many conflicts there are then. False, and nothing counts, where places of the log came
-    /// to mean other events since the position was read.
+    /// Commits a batch, and with it how many conflicts there are then. False, and nothing counts, where what it was made from is
+    /// not what is stored any more.
     fn commit_counted(&mut self, mut batch: Batch) -> Result<bool, StoreError> {
         let now = self.conflicts.saturating_add_signed(self.conflicts_change);
         if now != self.conflicts || !self.conflicts_stored {
             batch.put(Family::Replay, &keys::replay_conflicts(self.replayer.name()), &encode_conflicts(now));
         }
-        let committed = self.view.as_of(self.rewrites, || self.view.store().commit(&batch, Durability::Relaxed));
+        let committed = self.view.as_of(self.generation, || self.view.store().commit(&batch, Durability::Relaxed));
         if let Some(committed) = committed {
-            committed?;
+            committed.inspect_err(|error| {
+                // A family that is not there is the replayer's mistake, and no fault of the store.
+                self.unwritten = (error.kind() != StoreErrorKind::Misuse).then(|| error.clone());
+            })?;
             (self.conflicts, self.conflicts_change, self.conflicts_stored) = (now, 0, true);
             return Ok(true);
         }
         Ok(false)
+    }
+
+    /// Why the last commit failed, once: the log is to open the store again.
+    pub(super) fn take_unwritten(&mut self) -> Option<StoreError> {
+        self.unwritten.take()
     }
 
     pub(super) const fn options(&self) -> &ReplayOptions {
@@ -372,7 +409,8 @@ impl ReplayCore {
         Arc::clone(&self.busy)
     }
 
-    /// Replays and commits the next events. After a store's error, [`ReplayCore::load`] reads the truth again.
+    /// Replays and commits the next events. After a store's error, [`ReplayCore::load`] reads the truth again, and once more by
+    /// itself when the store was opened again: what failed may be there then.
     ///
     /// # Errors
     /// [`StoreError`]: nothing of this step counts.
@@ -386,9 +424,12 @@ impl ReplayCore {
         Ok(step)
     }
 
-    /// Where places came to mean other events, or the disk lost some, what is stored is where it stands.
+    /// Where places came to mean other events, or the store was opened again, what is stored is where it stands.
     fn be_current(&mut self) -> Result<(), StoreError> {
-        if self.view.rewrites() == self.rewrites { Ok(()) } else { self.load() }
+        if !self.is_current() {
+            self.load()?;
+        }
+        if self.rebuilding { self.rebuild() } else { Ok(()) }
     }
 
     fn try_step(&mut self, families: &[String]) -> Result<ReplayStep, StoreError> {

@@ -293,8 +293,15 @@ impl Runner {
             while let Ok(command) = self.inbox.try_recv() {
                 self.carry_out(command);
             }
-            let failure = match self.core.step() {
+            let step = self.core.step();
+            if let Some(error) = self.core.take_unwritten() {
+                // Perhaps no other write follows that would notice.
+                runtime.block_on(self.log.fail(error));
+            }
+            let failure = match step {
                 Ok(ReplayStep::CaughtUp) => {
+                    // A commit that had failed may be what caught up.
+                    self.publish(None);
                     runtime
                         .block_on(async {
                             tokio::select! {

@@ -11,9 +11,26 @@ use crate::store::{
 type Keys = BTreeMap<Vec<u8>, Vec<u8>>;
 type Families = BTreeMap<String, Keys>;
 
+/// What a commit that fails leaves behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CommitFault {
+    /// Nothing.
+    Lost,
+    /// All of it, visible at once.
+    Applied,
+    /// Nothing visible, and no write is taken any more; once the store is opened again, all of it is there. A write-ahead log
+    /// whose sync fails does that: the batch is in the file and not in memory.
+    AtReopen,
+}
+
+impl CommitFault {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Lost, Self::Applied, Self::AtReopen];
+}
+
 /// A [`Store`] with two layers: what reads see, and what was made durable. [`MemoryStore::crash`] drops the difference,
-/// or keeps a prefix of it, as a real disk does; [`MemoryStore::fail_commits`] makes commits fail, with or without
-/// effect. Its clones of state are whole, so it is for tests, not for data.
+/// or keeps a prefix of it, as a real disk does; [`MemoryStore::fail_commits`] makes commits fail. Its clones of state are
+/// whole, so it is for tests, not for data.
 #[derive(Debug)]
 pub struct MemoryStore {
     inner: Mutex<Inner>,
@@ -28,8 +45,10 @@ struct Inner {
     place: u64,
     noted: Option<Vec<u8>>,
     free: Option<u64>,
-    /// For each of the next commits: whether it takes effect although it reports an error.
-    failing: VecDeque<bool>,
+    /// For each of the next commits: whether and how it fails.
+    failing: VecDeque<Option<CommitFault>>,
+    /// No write is taken before the store is opened again.
+    broken: bool,
     failing_sync: bool,
     /// What is there once it is opened again.
     image: Option<Families>,
@@ -62,6 +81,7 @@ impl MemoryStore {
             apply(&mut inner.durable, batch);
         }
         inner.visible = inner.durable.clone();
+        inner.broken = false;
         pending.len()
     }
 
@@ -95,10 +115,14 @@ impl MemoryStore {
         self.lock().pending.len()
     }
 
-    /// Makes the next commits fail, one for each entry, instead of those set before: `true` takes effect nevertheless,
-    /// `false` does not.
-    pub fn fail_commits(&self, applied: impl IntoIterator<Item = bool>) {
-        self.lock().failing = applied.into_iter().collect();
+    /// Makes the next commits fail, one for each entry, instead of those set before.
+    pub fn fail_commits(&self, faults: impl IntoIterator<Item = CommitFault>) {
+        self.lock().failing = faults.into_iter().map(Some).collect();
+    }
+
+    /// Makes one commit fail, after `succeed` that do not, instead of those set before.
+    pub fn fail_commit_after(&self, succeed: usize, fault: CommitFault) {
+        self.lock().failing = std::iter::repeat_n(None, succeed).chain([Some(fault)]).collect();
     }
 
     /// Makes the next sync fail: what is pending stays so.
@@ -182,11 +206,15 @@ impl Store for MemoryStore {
         for change in batch.iter() {
             family_of(&inner.visible, change.family)?;
         }
-        let failure = inner.failing.pop_front();
-        if failure != Some(false) {
+        usable(&inner)?;
+        let failure = inner.failing.pop_front().flatten();
+        if matches!(failure, None | Some(CommitFault::Applied)) {
             apply(&mut inner.visible, batch);
+        }
+        if failure != Some(CommitFault::Lost) {
             inner.pending.push(batch.clone());
         }
+        inner.broken = failure == Some(CommitFault::AtReopen);
         if failure.is_some() {
             return Err(StoreError::new(StoreErrorKind::Io, "this commit was made to fail"));
         }
@@ -198,6 +226,7 @@ impl Store for MemoryStore {
 
     fn sync(&self) -> Result<(), StoreError> {
         let mut inner = self.lock();
+        usable(&inner)?;
         if std::mem::take(&mut inner.failing_sync) {
             return Err(StoreError::new(StoreErrorKind::Io, "the sync was made to fail"));
         }
@@ -219,7 +248,12 @@ impl Store for MemoryStore {
         if let Some(image) = inner.image.take() {
             inner.pending.clear();
             (inner.visible, inner.durable) = (image.clone(), image);
+        } else if inner.broken {
+            inner.visible = inner.durable.clone();
+            let Inner { visible, pending, .. } = &mut *inner;
+            pending.iter().for_each(|batch| apply(visible, batch));
         }
+        inner.broken = false;
         Ok(())
     }
 
@@ -241,6 +275,13 @@ impl Store for MemoryStore {
 
     fn noted(&self) -> Option<Vec<u8>> {
         self.lock().noted.clone()
+    }
+}
+
+fn usable(inner: &Inner) -> Result<(), StoreError> {
+    match inner.broken {
+        true => Err(StoreError::new(StoreErrorKind::Io, "a commit failed, and it must be opened again")),
+        false => Ok(()),
     }
 }
 

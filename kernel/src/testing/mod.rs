@@ -7,6 +7,6 @@ pub mod sim;
 pub mod store_suite;
 pub mod transport_suite;
 
-pub use memory_store::MemoryStore;
+pub use memory_store::{CommitFault, MemoryStore};
 pub use memory_transport::MemoryNetwork;
 pub use question::question;

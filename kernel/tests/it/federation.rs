@@ -12,7 +12,7 @@ use antiphon_kernel::ids::PeerName;
 use antiphon_kernel::machine::Phase;
 use antiphon_kernel::state::PeerState;
 use antiphon_kernel::sync::{Compared, PeerCommandError};
-use antiphon_kernel::testing::{MemoryNetwork, MemoryStore};
+use antiphon_kernel::testing::{CommitFault, MemoryNetwork, MemoryStore};
 
 use crate::support::{self, peer, until};
 
@@ -211,7 +211,7 @@ async fn a_store_that_cannot_be_written_is_served_and_recovers_by_itself() {
     let alpha = Cortex::builder(store.clone()).name("alpha").start().await.unwrap();
     network.serve("alpha", alpha.service().clone());
     alpha.append(Draft::new("note.written", "before")).await.unwrap();
-    store.fail_commits([false]);
+    store.fail_commits([CommitFault::Lost]);
     assert!(alpha.append(Draft::new("note.written", "lost")).await.is_err());
     let why = alpha.view().failure().unwrap();
     assert!(why.contains("made to fail"), "{why}");

@@ -13,7 +13,7 @@ use antiphon_kernel::log::{
 };
 use antiphon_kernel::protocol::{EventBatch, FetchReply, Heads, Known, Refusal, RequestId, Scope};
 use antiphon_kernel::store::{Batch, Durability, Family, Store};
-use antiphon_kernel::testing::MemoryStore;
+use antiphon_kernel::testing::{CommitFault, MemoryStore};
 use antiphon_kernel::time::Timestamp;
 
 use crate::support::{Node, cortex_id, peer_name, two};
@@ -254,7 +254,7 @@ fn a_new_epoch_that_could_not_be_written_is_due_again() {
     image.move_to(77);
     let store = Arc::new(image);
     let mut copy = Node::over(0, Arc::clone(&store) as Arc<dyn Store>);
-    store.fail_commits([false]);
+    store.fail_commits([CommitFault::Lost]);
     copy.log.append(&[Draft::new("t", "x")], &VClock::new(), Timestamp::from_micros(1)).unwrap();
     copy.log.commit(Durability::Sync).unwrap_err();
     copy.log.recover().unwrap();

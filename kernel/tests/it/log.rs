@@ -10,7 +10,7 @@ use antiphon_kernel::ids::{Dot, Epoch, Origin};
 use antiphon_kernel::log::{AppendError, AppendsRefused, Context, Log, LogHandle, LogOptions, OpenError, verify};
 use antiphon_kernel::protocol::{ChainHead, EventBatch, FetchReply, Heads, Refusal};
 use antiphon_kernel::store::{Durability, Family, Store, StoreErrorKind};
-use antiphon_kernel::testing::MemoryStore;
+use antiphon_kernel::testing::{CommitFault, MemoryStore};
 use antiphon_kernel::time::Timestamp;
 
 use crate::support::{Node, two};
@@ -86,10 +86,10 @@ fn deps_are_the_delta_and_rebuild_the_clock() {
 
 #[test]
 fn a_failed_write_is_read_again_before_another_place_is_assigned() {
-    for applied in [false, true] {
+    for fault in CommitFault::ALL {
         let (mut nodes, stores) = pair();
         nodes[0].append("a", &VClock::new(), now(), Durability::Sync);
-        stores[0].fail_commits([applied]);
+        stores[0].fail_commits([fault]);
         let log = &mut nodes[0].log;
         log.append(&[Draft::new("t", "in doubt")], &VClock::new(), now()).unwrap();
         log.commit(Durability::Sync).unwrap_err();
@@ -97,7 +97,7 @@ fn a_failed_write_is_read_again_before_another_place_is_assigned() {
         assert!(log.append(&[Draft::new("t", "x")], &VClock::new(), now()).is_err(), "nothing is staged meanwhile");
         log.recover().unwrap();
         let after = nodes[0].append("b", &VClock::new(), now(), Durability::Sync);
-        assert_eq!(after.seq, Seq::new(if applied { 3 } else { 2 }));
+        assert_eq!(after.seq, Seq::new(if fault == CommitFault::Lost { 2 } else { 3 }));
         assert!(verify(&nodes[0].log.view()).unwrap().is_clean());
     }
 }
@@ -276,7 +276,7 @@ async fn the_writer_answers_many_at_once_and_survives_a_failed_write() {
         }
         places.sort_unstable();
         assert_eq!(places, (1..=100).collect::<Vec<_>>());
-        store.fail_commits([true]);
+        store.fail_commits([CommitFault::Applied]);
         assert!(matches!(
             handle.append(vec![Draft::new("t", "in doubt")], Context::Replayed).await,
             Err(AppendError::InDoubt(_))
@@ -326,7 +326,7 @@ fn whether_appends_are_refused_is_known_without_trying() {
     node.restart();
     assert!(matches!(tried(node, hour(75)), Some(AppendsRefused::Clock(_))), "after a restart as well");
     assert!(tried(node, hour(101)).is_none(), "and it ends once the clock is right");
-    stores[0].fail_commits([false]);
+    stores[0].fail_commits([CommitFault::Lost]);
     let _ = node.log.append(&[Draft::new("t", "x")], &VClock::new(), hour(102)).unwrap();
     assert!(node.log.commit(Durability::Sync).is_err());
     let condition = node.log.view().refuses_appends(hour(102));

@@ -7,7 +7,7 @@ use antiphon_kernel::cursor::{Cursor, Seq};
 use antiphon_kernel::event::Draft;
 use antiphon_kernel::log::{CursorUnknown, ForkFinding, Log, LogOptions, LogView, Mismatch, ReadError, salvage};
 use antiphon_kernel::store::{Durability, Family, Store};
-use antiphon_kernel::testing::MemoryStore;
+use antiphon_kernel::testing::{CommitFault, MemoryStore};
 use antiphon_kernel::time::Timestamp;
 use futures_util::StreamExt as _;
 
@@ -143,7 +143,7 @@ fn a_lost_tail_is_told_to_readers_of_what_was_lost() {
     let (third, fifth) = (at(&view, 3), at(&view, 5));
     // While it runs.
     store.reopen_as(&image);
-    store.fail_commits([false]);
+    store.fail_commits([CommitFault::Lost]);
     let draft = Draft::new("t", "refused");
     log.append(&[draft], &VClock::new(), now()).unwrap();
     assert!(log.commit(Durability::Sync).is_err());

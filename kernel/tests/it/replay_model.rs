@@ -12,7 +12,7 @@ use antiphon_kernel::replay::{
     EventReplayer, OnFailure, Projection, ReplayCore, ReplayError, ReplayOptions, ReplayStep, parked, skipped,
 };
 use antiphon_kernel::store::{Durability, Family, Store};
-use antiphon_kernel::testing::MemoryStore;
+use antiphon_kernel::testing::{CommitFault, MemoryStore};
 use antiphon_kernel::time::Timestamp;
 
 use crate::support::{Chance, Node, two};
@@ -115,11 +115,13 @@ impl World {
             }
             14 => {
                 // The commit fails, and is there or not.
-                self.stores[0].fail_commits([self.chance.one_in(2)]);
+                let fault = CommitFault::ALL[self.chance.below(3)];
+                self.stores[0].fail_commits([fault]);
                 let failed = self.core.step().is_err();
                 self.stores[0].fail_commits([]);
                 if failed {
                     self.core.load().unwrap();
+                    self.nodes[0].log.recover().unwrap();
                 }
             }
             _ => {
@@ -129,7 +131,10 @@ impl World {
                 self.core = open(&self.nodes[0], self.on_failure, &self.broken);
             }
         }
-        self.check();
+        // What a reopening changed is read with the next step.
+        if self.core.is_current() {
+            self.check();
+        }
     }
 
     fn check(&self) {

@@ -14,7 +14,7 @@ use antiphon_kernel::replay::{
     ReplayStep, SkipError, Standing, Start, conflicts, parked, skipped,
 };
 use antiphon_kernel::store::{Durability, Family, KeyRange, Store};
-use antiphon_kernel::testing::MemoryStore;
+use antiphon_kernel::testing::{CommitFault, MemoryStore};
 use antiphon_kernel::time::Timestamp;
 
 use crate::support::{Node, two};
@@ -343,14 +343,36 @@ fn rebuilding_comes_to_the_same_even_if_it_is_interrupted() {
     drain(&mut replayer);
     assert!(all(&*store) == before);
     // Its first commit fails, and is there or not: it goes on at the next opening, or never began.
-    for applied in [true, false] {
-        store.fail_commits([applied]);
+    for fault in [CommitFault::Applied, CommitFault::Lost] {
+        store.fail_commits([fault]);
         replayer.rebuild().unwrap_err();
         store.fail_commits([]);
         replayer = core(&node, &diary);
-        assert_eq!(replayer.position() == Seq::ZERO, applied);
+        assert_eq!(replayer.position() == Seq::ZERO, fault == CommitFault::Applied);
         drain(&mut replayer);
-        assert!(all(&*store) == before, "applied: {applied}");
+        assert!(all(&*store) == before, "{fault:?}");
+    }
+}
+
+/// A rebuild fails in its middle, and the process lives: what is half empty is not replayed onto.
+#[test]
+fn a_rebuild_that_failed_is_resumed_before_anything_else() {
+    // The mark, each family, the replayer's own keys, the end.
+    for (succeed, fault) in (0..4).flat_map(|succeed| CommitFault::ALL.map(|fault| (succeed, fault))) {
+        let (store, mut node) = alone();
+        for n in 0..5 {
+            append(&mut node, &format!("s{}", n % 2), &VClock::new());
+        }
+        let mut replayer = core(&node, &diary(OnFailure::Halt));
+        drain(&mut replayer);
+        store.fail_commit_after(succeed, fault);
+        replayer.rebuild().unwrap_err();
+        replayer.load().unwrap();
+        node.log.recover().unwrap();
+        append(&mut node, "s0", &VClock::new());
+        drain(&mut replayer);
+        let lines = (line(&*store, "s0"), line(&*store, "s1"));
+        assert_eq!(lines, ("1 3 5 6".to_owned(), "2 4".to_owned()), "commit {succeed}, {fault:?}");
     }
 }
 

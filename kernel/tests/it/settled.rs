@@ -10,7 +10,7 @@ use antiphon_kernel::cursor::Seq;
 use antiphon_kernel::event::Draft;
 use antiphon_kernel::log::{Context, ForkFinding, Log, LogHandle, LogView, VerifyReport, verify};
 use antiphon_kernel::store::{Batch, Durability, Family, KeyRange, KeyValue, Store, StoreError, Visitor};
-use antiphon_kernel::testing::MemoryStore;
+use antiphon_kernel::testing::{CommitFault, MemoryStore};
 use antiphon_kernel::time::Timestamp;
 
 use crate::support::{Node, cortex_id, peer_name};
@@ -137,7 +137,7 @@ fn what_does_not_fit_after_a_failed_write_is_told_as_that_failure() {
     let image = store.durable_copy();
     append(&mut log, &["gone"]);
     store.reopen_as(&image);
-    store.fail_commits([false]);
+    store.fail_commits([CommitFault::Lost]);
     let draft = Draft::new("t", "refused");
     log.append(&[draft], &VClock::new(), Timestamp::from_micros(1)).unwrap();
     log.commit(Durability::Sync).unwrap_err();

@@ -12,7 +12,7 @@ use antiphon_kernel::log::{EpochEnd, Log, LogOptions, read_epoch_change};
 use antiphon_kernel::machine::Phase;
 use antiphon_kernel::replay::{EventReplayer, Projection, ReplayCore, ReplayError};
 use antiphon_kernel::store::{Durability, Family, KeyRange, Store};
-use antiphon_kernel::testing::{MemoryNetwork, MemoryStore};
+use antiphon_kernel::testing::{CommitFault, MemoryNetwork, MemoryStore};
 use antiphon_kernel::time::Timestamp;
 
 use crate::support::{Node, peer, start, until};
@@ -31,7 +31,7 @@ fn the_new_epoch_is_not_forgotten_when_the_write_that_begins_it_fails() {
     assert!(append(&mut node.log, "gone"));
     let (old, noted) = (node.log.view().local().origin(), store.noted());
     // Of the event, and of the epoch that follows from the loss.
-    store.fail_commits([false, false]);
+    store.fail_commits([CommitFault::Lost, CommitFault::Lost]);
     store.reopen_as(&image);
     assert!(!append(&mut node.log, "refused"));
     assert!(node.log.recover().is_err());
@@ -149,7 +149,7 @@ async fn peers_are_asked_for_what_is_gone_although_they_have_nothing_new() {
     })
     .await;
     store.reopen_as(&image);
-    store.fail_commits([false]);
+    store.fail_commits([CommitFault::Lost]);
     assert!(alpha.append(Draft::new("t", "refused".to_owned())).await.is_err());
     // It is read again by the next write, whatever that is; bravo learns of nothing that would make it speak.
     let _ = alpha.state().set("k", "v").await;

@@ -9,7 +9,7 @@ use antiphon_kernel::event::Draft;
 use antiphon_kernel::ids::{CortexId, Epoch, EventId, PeerName};
 use antiphon_kernel::log::{AppendError, Context};
 use antiphon_kernel::state::{AppendAndSetError, StateError, peer_cortex_id_key, peer_cursor_key, peer_seen_key};
-use antiphon_kernel::testing::MemoryStore;
+use antiphon_kernel::testing::{CommitFault, MemoryStore};
 use antiphon_kernel::time::Timestamp;
 
 #[tokio::test]
@@ -86,13 +86,20 @@ async fn events_and_a_value_are_there_together_or_not_at_all() {
     let foreign = state.append_and_set(vec![Draft::new("t", "x")], Context::Replayed, "clock", "1").await;
     assert!(matches!(foreign, Err(AppendAndSetError::State(StateError::Key { .. }))));
     assert_eq!((cortex.view().head().seq.get(), state.get("import/x").unwrap().as_deref()), (2, Some("2")));
-    for applied in [false, true] {
-        store.fail_commits([applied]);
+    for fault in CommitFault::ALL {
+        store.fail_commits([fault]);
         assert!(set(4, 10).await.is_err());
         // The store is opened and read again before the next write.
         cortex.append(Draft::new("t", "y")).await.unwrap();
         let (value, head) = (state.get("import/x").unwrap().unwrap(), cortex.view().head().seq.get());
-        assert_eq!((value.as_str(), head), if applied { ("4", 6) } else { ("2", 3) });
+        assert_eq!(
+            (value.as_str(), head),
+            match fault {
+                CommitFault::Lost => ("2", 3),
+                CommitFault::Applied => ("4", 6),
+                CommitFault::AtReopen => ("4", 9),
+            }
+        );
     }
     cortex.stop().await;
 }

@@ -32,8 +32,6 @@ struct State {
     aside: bool,
     /// Counts what changed what is stored.
     writes: u64,
-    /// How many commits succeed before one fails, and whether that takes effect.
-    failing: Option<(usize, bool)>,
 }
 
 /// Below is a [`MemoryStore`], and what is done to that directly is done behind the kernel's back.
@@ -72,15 +70,6 @@ impl Disk {
     /// Looks past the damage, or not any more.
     pub(super) fn look_past(&self, aside: bool) {
         self.state().aside = aside;
-    }
-
-    /// Of the next commits the first `before` succeed, and the one after them reports an error, with or without effect.
-    pub(super) fn fail_after(&self, before: usize, applied: bool) {
-        self.state().failing = Some((before, applied));
-    }
-
-    pub(super) fn fail_no_more(&self) {
-        self.state().failing = None;
     }
 
     /// Grows with everything that is written or made durable.
@@ -163,12 +152,6 @@ impl Store for Disk {
 
     fn commit(&self, batch: &Batch, durability: Durability) -> Result<(), StoreError> {
         self.wrote(batch);
-        let failing = self.state().failing.take();
-        match failing {
-            Some((0, applied)) => self.below.fail_commits([applied]),
-            Some((before, applied)) => self.fail_after(before - 1, applied),
-            None => {}
-        }
         self.below.commit(batch, durability)
     }
 

@@ -10,6 +10,7 @@ use crate::digest::Digest;
 use crate::ids::Origin;
 use crate::log::{Fork, ResolveError, forks};
 use crate::store::{StoreError, StoreErrorKind};
+use crate::testing::CommitFault;
 
 impl World {
     /// The version to keep: the owner's own, or else that of the first node that holds any.
@@ -52,12 +53,12 @@ impl World {
         if self.chance.one_in(3) {
             // A resolution writes once or twice; the first of its writes that fails ends it.
             let before = self.chance.index(2);
-            let applied = self.chance.one_in(2);
-            self.nodes[node].store.fail_after(before, applied);
+            let fault = CommitFault::ALL[self.chance.index(CommitFault::ALL.len())];
+            self.nodes[node].store.fail_commit_after(before, fault);
         }
         self.found.resolved_in_storm += 1;
         let resolved = self.resolve(node, &fork, keep);
-        self.nodes[node].store.fail_no_more();
+        self.nodes[node].store.fail_commits([]);
         resolved?;
         if self.chance.one_in(4) {
             self.crash(node);

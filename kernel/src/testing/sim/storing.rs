@@ -6,17 +6,22 @@ use super::node::cortex_id;
 use super::world::{Packet, What, World};
 use crate::protocol::Refresh;
 use crate::replay::ReplayStep;
-use crate::store::{Batch, Durability};
+use crate::store::{Batch, Durability, StoreErrorKind};
+use crate::testing::CommitFault;
 
 impl World {
+    /// How the next commit fails, if it is one of the few that do.
+    fn commit_fault(&mut self, one_in: u64) -> Option<CommitFault> {
+        (self.stormy && self.chance.one_in(one_in)).then(|| CommitFault::ALL[self.chance.index(CommitFault::ALL.len())])
+    }
+
     /// Commits what was staged, visible but not durable, and sees to the sync. False where the disk failed.
     pub(super) fn commit(&mut self, node: usize) -> Result<bool, String> {
-        let fails = self.stormy && self.chance.one_in(80);
-        let applied = self.chance.one_in(2);
+        let fault = self.commit_fault(80);
         let delay = self.chance.between(1, 6 * MILLI);
-        if fails {
+        if let Some(fault) = fault {
             self.found.failed_writes += 1;
-            self.nodes[node].store.fail_commits([applied]);
+            self.nodes[node].store.fail_commits([fault]);
         }
         let Some(process) = self.nodes[node].process.as_mut() else { return Ok(false) };
         let committed = process.log.commit(Durability::Relaxed);
@@ -54,7 +59,6 @@ impl World {
         if process.log.needs_recovery() {
             process.log.recover().expect("memory reopens");
         }
-        process.replay.load().expect("memory reads");
         process.acks.clear();
         if process.log.view().rewrites() != rewrites {
             return self.ask_anew(node);
@@ -131,12 +135,24 @@ impl World {
             self.after(SECOND, What::Replay { node, run });
             return Ok(());
         }
+        let fault = self.commit_fault(60);
+        self.nodes[node].store.fail_commits(fault);
         let Some(process) = self.process(node) else { return Ok(()) };
-        match process.replay.step() {
+        let step = process.replay.step();
+        self.nodes[node].store.fail_commits([]);
+        let Some(process) = self.process(node) else { return Ok(()) };
+        match step {
             Ok(ReplayStep::CaughtUp) => {}
             Ok(ReplayStep::Replayed(_)) => self.after(MILLI, What::Replay { node, run }),
             Ok(ReplayStep::Failed { .. }) => {
                 self.found.replay_failures += 1;
+                self.after(200 * MILLI, What::Replay { node, run });
+            }
+            Err(error) if fault.is_some() && error.kind() == StoreErrorKind::Io => {
+                // It reads what is visible, and the log opens the store again.
+                process.replay.load().expect("memory reads");
+                self.found.failed_writes += 1;
+                self.reopen(node)?;
                 self.after(200 * MILLI, What::Replay { node, run });
             }
             Err(error) => {

@@ -12,7 +12,9 @@ use crate::testing::sim::world::World;
 
 pub(super) fn check(world: &mut World, node: usize) -> Result<(), String> {
     let steps = world.steps;
-    let Some(process) = &world.nodes[node].process else { return Ok(()) };
+    let Some(process) = world.nodes[node].process.as_ref().filter(|process| process.replay.is_current()) else {
+        return Ok(());
+    };
     let store = &*world.nodes[node].store;
     let position = process.replay.position().get();
     // Replay that went back begins again.
@@ -49,7 +51,9 @@ fn expect(node: usize, seq: u64, times: u8, parked: &[u64], position: u64) -> Re
 
 /// Every place.
 pub(super) fn whole(world: &World, node: usize) -> Result<(), String> {
-    let Some(process) = &world.nodes[node].process else { return Ok(()) };
+    let Some(process) = world.nodes[node].process.as_ref().filter(|process| process.replay.is_current()) else {
+        return Ok(());
+    };
     let store = &*world.nodes[node].store;
     let mut applied: BTreeMap<u64, u8> = BTreeMap::new();
     store
