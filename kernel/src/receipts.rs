@@ -17,6 +17,17 @@ pub struct Receipts {
     news: watch::Sender<u64>,
 }
 
+/// How far other cortexes are known to hold one cortex's own events.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Copies {
+    /// Its own events here, of all its epochs.
+    pub own: u64,
+    /// How many of them no other cortex is known to hold durably. After a start that is all of them, until peers ask again.
+    pub only_here: u64,
+    /// How many of them each cortex is known to hold durably. A cortex that reported none since the start is absent.
+    pub held: BTreeMap<CortexId, u64>,
+}
+
 /// Which cortexes an event must reach.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Wanted {
@@ -82,6 +93,24 @@ impl Receipts {
         if moved {
             self.news.send_modify(|news| *news += 1);
         }
+    }
+
+    /// Counts the copies of own chains, given as each origin and its newest counter here.
+    pub(crate) fn copies(&self, own: impl IntoIterator<Item = (Origin, u64)>) -> Copies {
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut copies = Copies { held: held.keys().map(|holder| (*holder, 0)).collect(), ..Copies::default() };
+        for (origin, counter) in own {
+            let mut most = 0;
+            for (holder, chains) in held.iter() {
+                // After a rollback here a peer may hold more of the epoch before.
+                let theirs = chains.get(&origin).copied().unwrap_or(0).min(counter);
+                *copies.held.entry(*holder).or_default() += theirs;
+                most = most.max(theirs);
+            }
+            copies.own += counter;
+            copies.only_here += counter - most;
+        }
+        copies
     }
 
     /// Who is known to hold this event.
@@ -182,6 +211,21 @@ mod tests {
         let waited = receipts.wait(dot, &stranger, Duration::from_secs(3600));
         let unknown = tokio::time::timeout(Duration::from_secs(20), waited).await.unwrap().unwrap_err();
         assert!(unknown.to_string().contains("never in contact with delta"), "{unknown}");
+    }
+
+    #[test]
+    fn copies_are_counted_over_all_own_epochs() {
+        let receipts = Receipts::default();
+        let origin = |epoch| Origin::new(cortex(1), Epoch::new(epoch));
+        let own = [(origin(1), 5), (origin(2), 10)];
+        assert_eq!(receipts.copies(own), Copies { own: 15, only_here: 15, held: BTreeMap::new() });
+        let heads = |epoch, counter| Heads::new(vec![(origin(epoch), ChainHead { counter, digest: Digest::ZERO })]);
+        receipts.note(cortex(2), &heads(1, 9), |_| true);
+        receipts.note(cortex(3), &heads(2, 4), |_| true);
+        receipts.note(cortex(3), &heads(1, 2), |_| true);
+        let held = BTreeMap::from([(cortex(2), 5), (cortex(3), 6)]);
+        assert_eq!(receipts.copies(own), Copies { own: 15, only_here: 6, held });
+        assert_eq!(receipts.copies([(origin(3), 0)]).only_here, 0);
     }
 
     #[test]

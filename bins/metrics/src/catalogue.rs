@@ -34,6 +34,9 @@ metrics! {
     PEERS = gauge "antiphon_peers" ["state"] "Peers that are in this state, those without a label of their own included.";
     LOG_EVENTS = gauge "antiphon_log_events" [] "The newest sequence number of the log.";
     LOG_DURABLE = gauge "antiphon_log_durable_events" [] "The newest sequence number that is durable, and served.";
+    OWN_EVENTS_HERE = gauge "antiphon_own_events" [] "Events that this cortex appended, of all its epochs.";
+    OWN_ONLY_HERE = gauge "antiphon_own_events_only_here" [] "Own events that no other cortex is known to hold durably; all of them after a start, until peers ask again.";
+    PEER_HOLDS = gauge "antiphon_peer_holds_own_events" ["peer"] "Own events that the peer is known to hold durably; absent until it reports some after a start.";
     CLOCK_ENTRIES = gauge "antiphon_clock_entries" [] "Origins in the clock of everything held; the protocol's bound is 1,024.";
     FORKS = gauge "antiphon_forks" [] "Forks that this node knows of and that are not resolved.";
     DOUBLES = gauge "antiphon_doubles" [] "Cortexes of which two nodes run, this one included: one of the two is a copy of the other's data directory.";

@@ -22,9 +22,11 @@ pub(crate) fn set(cortex: &Cortex, traffic: &mut Traffic) {
     let (view, service, syncer) = (cortex.view(), cortex.service(), cortex.syncer());
     let (pulled, labels) = (syncer.peers(), syncer.labels());
     peers::set(&pulled, labels, now);
-    traffic.set(&pulled, &service.served_by_asker(), service.served(), labels);
+    let sent: Vec<_> = service.pullers().iter().map(|puller| (puller.cortex, puller.sent)).collect();
+    traffic.set(&pulled, &sent, service.served(), labels);
     gauge!(c::LOG_EVENTS.name).set(view.visible().get() as f64);
     gauge!(c::LOG_DURABLE.name).set(view.head().seq.get() as f64);
+    copies(view, &pulled, labels);
     gauge!(c::CLOCK_ENTRIES.name).set(view.heads().len() as f64);
     gauge!(c::STORE_READ_ONLY.name).set(u8::from(view.failure().is_some()));
     gauge!(c::DOUBLES.name).set(view.doubles().list().len() as f64);
@@ -56,6 +58,22 @@ pub(crate) fn set(cortex: &Cortex, traffic: &mut Traffic) {
     let local = view.local();
     let (cortex_id, mode) = (local.cortex_id.to_string(), service.mode().as_str());
     gauge!(c::NODE_INFO.name, "name" => local.name, "cortex_id" => cortex_id, "mode" => mode).set(1);
+}
+
+/// Who holds what was appended here.
+fn copies(view: &LogView, peers: &[PeerState], labels: &PeerLabels) {
+    let copies = view.copies();
+    gauge!(c::OWN_EVENTS_HERE.name).set(copies.own as f64);
+    gauge!(c::OWN_ONLY_HERE.name).set(copies.only_here as f64);
+    let mut least = BTreeMap::<String, u64>::new();
+    for peer in peers {
+        let Some(held) = peer.cortex_id.and_then(|cortex| copies.held.get(&cortex)) else { continue };
+        // Of peers without a label of their own, the one with least.
+        least.entry(labels.of(&peer.name)).and_modify(|least| *least = (*least).min(*held)).or_insert(*held);
+    }
+    for (label, held) in least {
+        gauge!(c::PEER_HOLDS.name, "peer" => label).set(held as f64);
+    }
 }
 
 /// Who brought what the log holds, and the largest origins.

@@ -4,6 +4,7 @@ use super::view::LogView;
 use crate::ids::CortexId;
 use crate::mutant::{self, Mutant};
 use crate::protocol::Heads;
+use crate::receipts::Copies;
 use crate::store::StoreError;
 
 impl LogView {
@@ -45,5 +46,15 @@ impl LogView {
             self.receipts().note(holder, &agreed, |cortex| pinned.contains_key(&cortex));
         }
         Ok(agreed)
+    }
+
+    /// How far other cortexes are known to hold what was written here.
+    #[must_use]
+    pub fn copies(&self) -> Copies {
+        let durable = self.durable();
+        let own = durable.identity.cortex_id;
+        let chains: Vec<_> = durable.chains.iter().map(|(&origin, head)| (origin, head.counter)).collect();
+        drop(durable);
+        self.receipts().copies(chains.into_iter().filter(|(origin, _)| origin.cortex() == own))
     }
 }

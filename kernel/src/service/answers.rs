@@ -90,7 +90,7 @@ enum Look {
 impl Answers {
     pub(super) fn new(service: Service, request: FetchRequest) -> Self {
         let key = (request.from, request.request);
-        service.asked_by(request.from, request.request);
+        service.asked_by(&request);
         let account = service.account(request.from);
         Self {
             account,

@@ -13,7 +13,7 @@ mod turns;
 pub use answers::Answers;
 pub use heartbeats::Heartbeats;
 pub use page::{Page, PageError};
-pub use served::Served;
+pub use served::{Puller, Served};
 pub use tamper::Tamper;
 pub use texts::{HeldText, PageTexts};
 
@@ -28,7 +28,7 @@ use crate::config::{FederationMode, SharedKey};
 use crate::cursor::Seq;
 use crate::ids::CortexId;
 use crate::log::LogView;
-use crate::protocol::{Delivery, FetchReply, FetchRequest, Identity, Refresh, Refusal, RequestId};
+use crate::protocol::{Delivery, FetchReply, FetchRequest, Identity, Refresh, Refusal};
 use crate::store::StoreError;
 use crate::time::Timestamp;
 use open::OpenQuestions;
@@ -213,8 +213,10 @@ impl Service {
         let _ = self.inner.on_asked.set(Box::new(tell));
     }
 
-    fn asked_by(&self, asker: CortexId, request: RequestId) {
-        self.inner.view.doubles().asked(asker, request);
+    fn asked_by(&self, request: &FetchRequest) {
+        let asker = request.from;
+        self.inner.served.asked(asker, request.after, Timestamp::now());
+        self.inner.view.doubles().asked(asker, request.request);
         if let Some(tell) = self.inner.on_asked.get() {
             tell(asker);
         }
@@ -232,10 +234,11 @@ impl Service {
         self.inner.open.count()
     }
 
-    /// What was sent so far to each cortex that asked, by the id that it gave; at most 1,024 of them are told apart.
+    /// The cortexes that asked since the start, by the ids that they gave; at most 1,024 of them.
     #[must_use]
-    pub fn served_by_asker(&self) -> Vec<(CortexId, Served)> {
-        self.inner.served.read_by_asker()
+    pub fn pullers(&self) -> Vec<Puller> {
+        let open = self.inner.open.askers();
+        self.inner.served.pullers(|cortex| open.contains(&cortex))
     }
 
     /// What was sent to peers so far.

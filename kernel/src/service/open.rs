@@ -1,6 +1,6 @@
 //! Questions that are open, so that a refresh finds its own.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
@@ -116,6 +116,11 @@ impl OpenQuestions {
         inner.early.retain(|early| (early.from, early.request) != key);
         inner.mailboxes.insert(key, Arc::clone(&mailbox));
         mailbox
+    }
+
+    /// The cortexes that have a question open.
+    pub(super) fn askers(&self) -> BTreeSet<CortexId> {
+        self.lock().mailboxes.keys().map(|(asker, _)| *asker).collect()
     }
 
     pub(super) fn count(&self) -> usize {

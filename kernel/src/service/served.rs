@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use crate::cursor::Cursor;
 use crate::ids::CortexId;
 use crate::protocol::{EventBatch, FetchReply};
+use crate::time::Timestamp;
 
-/// So many askers are told apart; the id in a question is a claim of whoever has the key.
+/// At most this number of askers is kept apart: the id in a question is a claim.
 const MAX_ASKERS: usize = 1024;
 
 /// What a service sent to peers since it was made.
@@ -35,10 +37,25 @@ impl Served {
     }
 }
 
+/// A cortex that pulls this one, by the id in its questions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Puller {
+    /// That id.
+    pub cortex: CortexId,
+    /// When it last asked.
+    pub asked: Timestamp,
+    /// Where it had read up to then; `None` if it asks by its clock.
+    pub after: Option<Cursor>,
+    /// Whether a question of it is open.
+    pub is_open: bool,
+    /// What was sent to it.
+    pub sent: Served,
+}
+
 #[derive(Debug, Default)]
 struct Counts {
     all: Served,
-    to: BTreeMap<CortexId, Served>,
+    to: BTreeMap<CortexId, Puller>,
 }
 
 #[derive(Debug, Default)]
@@ -49,11 +66,22 @@ impl Counters {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Notes a question.
+    pub(super) fn asked(&self, from: CortexId, after: Option<Cursor>, now: Timestamp) {
+        let mut counts = self.lock();
+        if counts.to.len() >= MAX_ASKERS && !counts.to.contains_key(&from) {
+            return;
+        }
+        let new = Puller { cortex: from, asked: now, after, is_open: false, sent: Served::default() };
+        let puller = counts.to.entry(from).or_insert(new);
+        (puller.asked, puller.after) = (now, after);
+    }
+
     pub(super) fn count(&self, to: CortexId, reply: &FetchReply) {
         let mut counts = self.lock();
         counts.all.count(reply);
-        if counts.to.len() < MAX_ASKERS || counts.to.contains_key(&to) {
-            counts.to.entry(to).or_default().count(reply);
+        if let Some(puller) = counts.to.get_mut(&to) {
+            puller.sent.count(reply);
         }
     }
 
@@ -61,23 +89,40 @@ impl Counters {
         self.lock().all
     }
 
-    pub(super) fn read_by_asker(&self) -> Vec<(CortexId, Served)> {
-        self.lock().to.iter().map(|(cortex, served)| (*cortex, *served)).collect()
+    pub(super) fn pullers(&self, is_open: impl Fn(CortexId) -> bool) -> Vec<Puller> {
+        self.lock().to.values().map(|puller| Puller { is_open: is_open(puller.cortex), ..*puller }).collect()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cursor::Seq;
+    use crate::ids::{Epoch, EventId};
     use crate::protocol::Refusal;
 
     #[test]
     fn askers_that_are_made_up_are_bounded_and_counted_in_all() {
         let counters = Counters::default();
         for n in 0..2 * MAX_ASKERS as u128 {
-            counters.count(CortexId::from_bytes(n.to_be_bytes()), &FetchReply::Refused(Refusal::Busy));
+            let asker = CortexId::from_bytes(n.to_be_bytes());
+            counters.asked(asker, None, Timestamp::from_micros(1));
+            counters.count(asker, &FetchReply::Refused(Refusal::Busy));
         }
-        assert_eq!(counters.read_by_asker().len(), MAX_ASKERS);
+        assert_eq!(counters.pullers(|_| false).len(), MAX_ASKERS);
         assert_eq!(counters.read().refusals, 2 * MAX_ASKERS as u64);
+    }
+
+    #[test]
+    fn a_puller_is_where_its_last_question_says() {
+        let (counters, asker) = (Counters::default(), CortexId::from_bytes([1; 16]));
+        let cursor = Cursor { epoch: Epoch::new(1), seq: Seq::new(5), last_event: EventId::from_bytes([2; 16]) };
+        counters.asked(asker, None, Timestamp::from_micros(1));
+        counters.asked(asker, Some(cursor), Timestamp::from_micros(2));
+        counters.count(asker, &FetchReply::Refused(Refusal::Busy));
+        let sent = Served { refusals: 1, ..Served::default() };
+        let puller =
+            Puller { cortex: asker, asked: Timestamp::from_micros(2), after: Some(cursor), is_open: true, sent };
+        assert_eq!(counters.pullers(|cortex| cortex == asker), [puller]);
     }
 }

@@ -182,9 +182,10 @@ async fn what_came_and_what_went_is_counted_by_peer() {
     assert!(bravos.received.events == 1 && bravos.received.bytes > 10 && bravos.last_received.is_some(), "{bravos:?}");
     assert_eq!(bravos.skew_ms, Some(0), "one clock");
     assert_eq!(Condition::of(&bravos, Timestamp::now()).is_up(), Some(true));
-    let served = bravo.service().served_by_asker();
-    assert_eq!((served.len(), served[0].0, served[0].1.events), (1, alpha.view().local().cortex_id, 1));
-    assert_eq!(served[0].1.bytes, bravos.received.bytes);
+    let served = bravo.service().pullers();
+    assert_eq!((served.len(), served[0].cortex, served[0].sent.events), (1, alpha.view().local().cortex_id, 1));
+    assert_eq!(served[0].sent.bytes, bravos.received.bytes);
+    assert!(served[0].asked <= Timestamp::now());
     for cortex in [alpha, bravo] {
         cortex.stop().await;
     }
