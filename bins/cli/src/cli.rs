@@ -42,10 +42,11 @@ pub(crate) enum Command {
     Append(AppendArgs),
     /// Append many CloudEvents: one a line, or in a JSON array.
     Import(ImportArgs),
-    /// Print the log, one CloudEvent a line.
+    /// Print the log, one event a line; CloudEvents with --json.
     Log(LogArgs),
     /// Print the newest event of each subject, or of one.
-    View {
+    #[command(visible_alias = "view")]
+    Latest {
         /// Only this subject.
         subject: Option<String>,
     },

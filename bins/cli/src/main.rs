@@ -2,9 +2,11 @@
 
 mod cli;
 mod commands;
+mod event_line;
 mod input;
 mod narrate;
 mod output;
+mod peer_table;
 mod unit;
 
 use std::process::ExitCode;

@@ -1,15 +1,14 @@
 //! Commands that print events. Their texts come as they are and go out so: they are never parsed whole.
 
-use std::borrow::Cow;
 use std::path::Path;
 
 use anyhow::{Result, bail};
-use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::output::{json as print_json, json_line, line, shell_word};
+use crate::event_line::{Lines, Shown};
+use crate::output::{json as print_json, json_line, line, raw, shell_word};
 use antiphon_node::api::{Reply, Request};
-use antiphon_node::reply::{ConflictReport, Conflicts, Done, LatestPage};
+use antiphon_node::reply::{ConflictReport, Conflicts, Done, LatestPage, Status};
 use antiphon_node::socket::Backend;
 use antiphon_node::terminal;
 
@@ -18,26 +17,46 @@ const GATHERED: usize = 64 * 1024;
 /// How many characters of an event's data a list of conflicts shows.
 const SHOWN: usize = 60;
 
-/// Prints texts of events, one a line.
-#[derive(Default)]
-pub(super) struct Printer {
+/// Prints events, one a line: for people, or their JSON.
+pub(super) struct Printer<'a> {
+    people: Option<&'a Lines>,
     gathered: String,
     pub(super) count: u64,
 }
 
-impl Printer {
+impl<'a> Printer<'a> {
+    /// Without lines it prints JSON.
+    pub(super) const fn new(people: Option<&'a Lines>) -> Self {
+        Self { people, gathered: String::new(), count: 0 }
+    }
+
     pub(super) fn push(&mut self, text: &str) -> Result<()> {
         self.count += 1;
-        self.gathered.push_str(text);
+        match self.people {
+            Some(lines) => self.gathered.push_str(&lines.line(text)?),
+            None => self.gathered.push_str(text),
+        }
         self.gathered.push('\n');
         if self.gathered.len() < GATHERED { Ok(()) } else { self.print() }
     }
 
     pub(super) fn print(&mut self) -> Result<()> {
-        let printed = print_json(&self.gathered);
-        self.gathered.clear();
-        printed
+        let gathered = std::mem::take(&mut self.gathered);
+        match self.people {
+            // Each line is escaped already, and may be coloured.
+            Some(_) => raw(gathered.as_bytes()),
+            None => print_json(&gathered),
+        }
     }
+}
+
+/// How events are shown to people; none for JSON.
+pub(super) async fn lines(backend: &mut Backend, json: bool) -> Result<Option<Lines>> {
+    if json {
+        return Ok(None);
+    }
+    let status: Status = backend.ask(Request::Status).await?;
+    Ok(Some(Lines::new(&status)))
 }
 
 pub(super) async fn evidence(file: &Path, limit: usize) -> Result<()> {
@@ -45,7 +64,7 @@ pub(super) async fn evidence(file: &Path, limit: usize) -> Result<()> {
     let result = async {
         let mut skip = 0;
         loop {
-            let mut printer = Printer::default();
+            let mut printer = Printer::new(None);
             let mut take = |_: &Reply, text: String| printer.push(&text);
             let request = Request::ForkEvidence { skip, limit: limit - skip };
             backend.ask_for_events::<Done>(request, &mut take).await?;
@@ -61,12 +80,13 @@ pub(super) async fn evidence(file: &Path, limit: usize) -> Result<()> {
     result
 }
 
-pub(super) async fn view(file: &Path, subject: Option<String>) -> Result<()> {
+pub(super) async fn latest(file: &Path, subject: Option<String>, json: bool) -> Result<()> {
     let mut backend = Backend::reach_and_warn(file).await?;
     let result = async {
+        let lines = lines(&mut backend, json).await?;
         let mut after = None;
         loop {
-            let mut printer = Printer::default();
+            let mut printer = Printer::new(lines.as_ref());
             let mut take = |_: &Reply, text: String| printer.push(&text);
             let request = Request::View { subject: subject.clone(), after };
             let page: LatestPage = backend.ask_for_events(request, &mut take).await?;
@@ -85,29 +105,12 @@ pub(super) async fn view(file: &Path, subject: Option<String>) -> Result<()> {
     result
 }
 
-/// What a list of conflicts shows of an event.
-#[derive(Deserialize)]
-struct Shown<'a> {
-    #[serde(borrow)]
-    id: Cow<'a, str>,
-    #[serde(borrow, rename = "type")]
-    event_type: Cow<'a, str>,
-    #[serde(borrow)]
-    time: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    data: Option<&'a RawValue>,
-    #[serde(borrow)]
-    data_base64: Option<&'a RawValue>,
-}
-
-impl Shown<'_> {
-    fn line(&self) -> String {
-        let data = self.data.or(self.data_base64).map(RawValue::get).unwrap_or_default();
-        let text = data.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(data);
-        let data: String = text.chars().take(SHOWN).collect();
-        let time = self.time.as_deref().unwrap_or("-");
-        format!("  {}  {time}  {}  {}", self.id, terminal::line(&self.event_type), terminal::line(&data))
-    }
+/// An event in a list of conflicts.
+fn conflicting(text: &str) -> Result<String> {
+    let event = Shown::read(text)?;
+    let data: String = event.data().chars().take(SHOWN).collect();
+    let time = event.time.as_deref().unwrap_or("-");
+    Ok(format!("  {}  {time}  {}  {}", event.id, terminal::line(&event.event_type), terminal::line(&data)))
 }
 
 /// Puts the texts of events under the subjects that they belong to, in order.
@@ -130,7 +133,7 @@ impl Printing {
                 let word = shell_word(subject);
                 line(&format!("{}: `antiphon resolve {word} --take ID`, or --data", terminal::line(subject)))?;
             }
-            line(&serde_json::from_str::<Shown<'_>>(&text)?.line())?;
+            line(&conflicting(&text)?)?;
         } else {
             self.texts.push(text);
         }

@@ -7,7 +7,7 @@ use antiphon_kernel::cursor::Cursor;
 use anyhow::{Context as _, Result, bail};
 use serde::Deserialize;
 
-use super::events::Printer;
+use super::events::{Printer, lines};
 use crate::cli::LogArgs;
 use crate::output::shell_word;
 use antiphon_node::api::{Reply, Request};
@@ -19,9 +19,9 @@ const WAIT: Duration = Duration::from_secs(10);
 /// How often a node that went away is looked for.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
-pub(super) async fn run(file: &Path, args: LogArgs) -> Result<()> {
+pub(super) async fn run(file: &Path, args: LogArgs, json: bool) -> Result<()> {
     let left = args.limit.unwrap_or(u64::MAX);
-    Reader { at: args.after, left, follow: args.follow, said: String::new(), broke_at: None }.run(file).await
+    Reader { at: args.after, left, follow: args.follow, json, said: String::new(), broke_at: None }.run(file).await
 }
 
 struct Reader {
@@ -30,6 +30,7 @@ struct Reader {
     /// How many events are still wanted.
     left: u64,
     follow: bool,
+    json: bool,
     /// Why it waits, as it was printed last.
     said: String,
     /// Where an answer broke off: if nothing comes after it again, the event there cannot be read.
@@ -74,10 +75,11 @@ impl Reader {
 
     /// Prints what comes after the cursor, to the end; with `wait`, also what comes then.
     async fn read(&mut self, file: &Path, backend: &mut Backend, wait: bool) -> Result<()> {
+        let lines = lines(backend, self.json).await?;
         while self.left > 0 {
             let wait_ms = if wait { u64::try_from(WAIT.as_millis())? } else { 0 };
             let limit = usize::try_from(self.left.min(1000))?;
-            let (mut printer, mut last) = (Printer::default(), None);
+            let (mut printer, mut last) = (Printer::new(lines.as_ref()), None);
             let mut take = |_: &Reply, text: String| {
                 printer.push(&text)?;
                 last = Some(text);

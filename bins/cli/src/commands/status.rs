@@ -4,8 +4,6 @@ use std::io::IsTerminal as _;
 use std::path::Path;
 use std::time::Duration;
 
-use antiphon_kernel::condition::Condition;
-use antiphon_kernel::time::Timestamp;
 use antiphon_node::api::Request;
 use antiphon_node::error_text::with_causes;
 use antiphon_node::reply::{Peer, Peers, Status, Unseen};
@@ -15,17 +13,19 @@ use antiphon_node::status_text::{
 };
 use antiphon_node::terminal::printable;
 use anyhow::{Context as _, Result, bail};
-use comfy_table::Table;
-use comfy_table::presets::NOTHING;
 use console::style;
 
 use super::ask::ask;
 use super::replay::replayer;
 use crate::narrate::{Narrator, explain};
 use crate::output::{done, json_line, line, plain, raw};
+use crate::peer_table::{self, ago};
 
 /// How often a watched status is asked for.
 const WATCH_EVERY: Duration = Duration::from_secs(2);
+
+/// The number of nodes that pull this one of which a status has a line.
+const PULLERS: usize = 20;
 
 /// What is reported where there is nothing to watch.
 const NO_NODE: &str = "no node serves; this waits until one does";
@@ -44,7 +44,8 @@ pub(super) async fn peers(file: &Path, json: bool) -> Result<()> {
     if json {
         return json_line(&Peers(status.peers));
     }
-    table(&status)?;
+    // The whole table, however narrow the terminal is.
+    table(&status, None)?;
     failing(&status.peers)
 }
 
@@ -150,54 +151,42 @@ fn overview(status: &Status) -> Result<()> {
         line(&format!("{} conflicts; `antiphon conflicts` shows them", status.conflicts))?;
     }
     status.replayers.iter().try_for_each(replayer)?;
-    table(status)
+    copies(status)?;
+    table(status, width())
 }
 
-/// How long ago `at` was, as of `now`, in its largest unit.
-fn ago(at: Timestamp, now: Timestamp) -> String {
-    let seconds = now.saturating_since(at).as_secs();
-    let (count, unit) = match seconds {
-        ..60 => (seconds, "s"),
-        60..3600 => (seconds / 60, "min"),
-        3600..86_400 => (seconds / 3600, "h"),
-        _ => (seconds / 86_400, "d"),
-    };
-    format!("{count} {unit} ago")
+/// The columns of the terminal; none where the output is no terminal.
+fn width() -> Option<usize> {
+    std::io::stdout().is_terminal().then(|| usize::from(console::Term::stdout().size().1))
 }
 
-/// A status's peers. The cortex is the one that the name is pinned to: a first contact decides. An operator who compares it with
-/// what that node reports about itself knows that it was the right one.
-fn table(status: &Status) -> Result<()> {
+fn table(status: &Status, width: Option<usize>) -> Result<()> {
     if status.peers.is_empty() {
         return line("no peers");
     }
-    let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
-    let mut table = Table::new();
-    table.load_style(NOTHING).set_header(["peer", "state", "lag", "behind", "last seen", "pinned cortex", "endpoint"]);
-    for peer in &status.peers {
-        table.add_row([
-            peer.name.to_string(),
-            or_dash(peer.state.map(|state| state.as_str().to_owned())),
-            or_dash(peer.lag_events.map(|events| events.to_string())),
-            or_dash(peer.lag_seconds.map(|seconds| format!("{seconds:.1} s"))),
-            or_dash(peer.last_seen.map(|at| ago(at, status.now))),
-            or_dash(peer.cortex_id.map(|id| id.to_string())),
-            printable(&peer.endpoint),
-        ]);
-    }
-    // Coloured line by line: codes within cells would count as width.
-    let drawn = table.to_string();
-    for (at, row) in drawn.lines().enumerate() {
-        let peer = at.checked_sub(1).and_then(|at| status.peers.get(at));
-        let row = match peer.and_then(|peer| peer.state) {
-            Some(Condition::Halted | Condition::Refused) => style(row).red(),
-            Some(Condition::BackingOff | Condition::NoSpace | Condition::Withheld) => style(row).yellow(),
-            Some(Condition::Live | Condition::Idle) => style(row).green(),
-            _ => style(row),
+    peer_table::coloured(status, width).try_for_each(|row| line(&row))
+}
+
+/// How far others hold what this node wrote, and who pulls it.
+fn copies(status: &Status) -> Result<()> {
+    if status.own_events > 0 && !status.peers.is_empty() {
+        let only_here = match status.own_events_only_here {
+            0 => "each of them held by a peer too".to_owned(),
+            count => format!("{count} of them held by no peer, as far as is known"),
         };
-        line(&row.to_string())?;
+        line(&format!("{} own events, {only_here}", status.own_events))?;
     }
-    Ok(())
+    for puller in status.pulled_by.iter().take(PULLERS) {
+        let who = puller.peer.as_ref().map_or_else(|| format!("{} (no peer)", puller.cortex_id), ToString::to_string);
+        let open = if puller.connected { "a question is open" } else { "no question is open" };
+        let asked = ago(puller.asked, status.now);
+        let read = puller.read_up_to.map(|seq| format!(", had read up to {seq} of {}", status.durable_events));
+        line(&format!("pulled by {who}: asked {asked}{}, {open}, {} events sent", read.unwrap_or_default(), puller.sent_events))?;
+    }
+    match status.pulled_by.len().checked_sub(PULLERS) {
+        Some(more @ 1..) => line(&format!("pulled by {more} more; `antiphon status --json` lists them")),
+        _ => Ok(()),
+    }
 }
 
 /// For each failing peer what is wrong, and what to do.
@@ -208,14 +197,6 @@ fn failing(peers: &[Peer]) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_time_is_shown_in_its_largest_unit() {
-        let age = |at: &str| ago(at.parse().unwrap(), "2026-03-02T00:00:00Z".parse().unwrap());
-        let all = ["2026-03-01T23:59:59.5Z", "2026-03-01T23:58:31Z", "2026-03-01T01:00:00Z", "2026-02-26T00:00:00Z"];
-        assert_eq!(all.map(age), ["0 s ago", "1 min ago", "23 h ago", "4 d ago"]);
-        assert_eq!(age("2026-03-02T00:00:09Z"), "0 s ago", "clocks differ");
-    }
 
     #[test]
     fn a_log_of_many_origins_is_warned_of() {

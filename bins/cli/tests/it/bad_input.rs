@@ -45,11 +45,11 @@ fn appends_that_cannot_be() {
     let (code, _, err) = place.run(&["append", "-t", "x", "-d", "{not json"]);
     assert!(code == 1 && err.contains("--data is not JSON"), "{err}");
     let cursor = format!("{:016x}-{}-01JD2Y7Q8M4T6V9X0Z1A3B5C7D", u64::MAX, u64::MAX);
-    let (code, out, err) = place.run(&["log", "--after", &cursor]);
+    let (code, out, err) = place.run(&["--json", "log", "--after", &cursor]);
     assert!(code == 1 && out.is_empty() && err.contains("does not know its epoch"), "{out}{err}");
     let (code, _, err) = place.run(&["append", "-t", ""]);
     assert!(code == 1 && err.contains("type is empty"), "{err}");
-    let (code, _, err) = place.run(&["view", "nothing"]);
+    let (code, _, err) = place.run(&["--json", "latest", "nothing"]);
     assert!(code == 1 && err.contains("no event has the subject"), "{err}");
 }
 
@@ -149,7 +149,7 @@ fn a_weak_key_and_an_unprotected_listener_are_refused() {
 fn output_that_cannot_be_written_is_a_failure_and_a_reader_that_went_away_is_none() {
     let place = Place::new("node: { name: alpha, data_dir: data }\n");
     assert_eq!(place.pipe(&["import"], &(0..3000).map(event).collect::<String>()).0, 0);
-    for args in [&["log"][..], &["key"], &["status", "--json"], &["view"], &["completions", "bash"], &["systemd-unit"]]
+    for args in [&["log"][..], &["key"], &["status", "--json"], &["latest"], &["completions", "bash"], &["systemd-unit"]]
     {
         let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
         let output = antiphon(&place.config).args(args).stdout(full).stderr(Stdio::piped()).output().unwrap();

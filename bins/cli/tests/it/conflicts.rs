@@ -52,7 +52,7 @@ fn a_conflict_is_listed_and_resolved_everywhere() {
         .collect();
     assert!(seen.iter().all(|s| *s == seen[0] && s.0 == 1), "the same conflict everywhere: {seen:?}");
     // Each replayed the three in another order, and they hold the same.
-    let said: Vec<_> = places.iter().map(|place| (place.json(&["view", "doc/1"]), conflicts(place))).collect();
+    let said: Vec<_> = places.iter().map(|place| (place.json(&["latest", "doc/1"]), conflicts(place))).collect();
     assert!(said.iter().all(|s| *s == said[0]), "equal nodes answer equally: {said:#?}");
     let (view, others) = (&said[0].0, &said[0].0["concurrent_with"]);
     assert_eq!((&view["concurrent"], others.as_array().unwrap().len()), (&true.into(), 2), "{view}");
@@ -62,7 +62,7 @@ fn a_conflict_is_listed_and_resolved_everywhere() {
             .iter()
             .all(|id| view["id"] == id.as_str() || others.as_array().unwrap().contains(&id.as_str().into()))
     );
-    let (_, all, _) = places[0].run(&["view"]);
+    let (_, all, _) = places[0].run(&["--json", "latest"]);
     let mut lines = all.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
     assert_eq!(lines.find(|line| line["subject"] == "doc/1").as_ref(), Some(view));
     let (code, out, _) = places[2].run(&["conflicts"]);
@@ -77,7 +77,7 @@ fn a_conflict_is_listed_and_resolved_everywhere() {
     let (code, out, err) = places[1].run(&["resolve", "doc/1", "--take", take]);
     assert!(code == 0 && out.contains("supersedes 3 events"), "{out}{err}");
 
-    let winner = |place: &Place| place.json(&["view", "doc/1"]);
+    let winner = |place: &Place| place.json(&["latest", "doc/1"]);
     until("no conflict, and one view", || {
         let all: Vec<_> = places.iter().map(winner).collect();
         let none = places.iter().all(|place| conflicts(place).is_empty());
@@ -91,7 +91,7 @@ fn a_conflict_is_listed_and_resolved_everywhere() {
     assert!(code == 0 && out.contains("replayer view at place 7"), "{out}");
     assert_eq!(places[0].run(&["replay", "retry"]).0, 0);
     // A cursor skips an event, and only one of this history; a place alone would name another event after a restore.
-    let (_, first, _) = places[0].run(&["log", "--limit", "1"]);
+    let (_, first, _) = places[0].run(&["--json", "log", "--limit", "1"]);
     let first: Value = serde_json::from_str(&first).unwrap();
     let cursor = first["antiphoncursor"].as_str().unwrap();
     let (code, _, err) = places[0].run(&["replay", "skip", cursor]);

@@ -95,7 +95,7 @@ fn a_directory_that_is_moved_away_is_written_again_once_it_is_back() {
     assert!(get(metrics, "/healthz").starts_with("HTTP/1.1 200"));
     assert_eq!(place.run(&["status", "--check"]).0, 0);
     serving.kill();
-    let (_, log, _) = place.run(&["log"]);
+    let (_, log, _) = place.run(&["--json", "log"]);
     assert!(acknowledged.iter().all(|id| log.contains(id.as_str())), "{acknowledged:?} {log}");
     assert_eq!(place.run(&["verify"]).0, 0);
 }
@@ -156,6 +156,6 @@ fn a_mount_over_the_files_is_noticed() {
     assert!(code == 0 && out.contains("done"), "{code} {out}{err}{refusal}{init}{}", read("log"));
     assert!(refusal.contains("covered by another file system"), "{refusal}");
     assert!(init.contains("still serves"), "{init}");
-    let (_, log, _) = outcome(&antiphon(&place.config).arg("log").output().unwrap());
+    let (_, log, _) = outcome(&antiphon(&place.config).args(["--json", "log"]).output().unwrap());
     assert!(log.contains("before") && log.contains("again"), "{log}");
 }

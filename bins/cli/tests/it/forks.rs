@@ -85,11 +85,11 @@ fn a_fork_is_found_at_first_contact_kept_apart_and_ended() {
         let (a, b) = (alpha.json(&["status"]), bravo.json(&["status"]));
         (a["digest"] == b["digest"] && a["forks"] == 0 && b["forks"] == 0).then_some(())
     });
-    let (_, log, _) = alpha.run(&["log"]);
+    let (_, log, _) = alpha.run(&["--json", "log"]);
     assert!(log.contains("from.bravo") && !log.contains("from.alpha"), "{log}");
     let (_, evidence, _) = alpha.run(&["fork", "evidence"]);
     assert!(evidence.lines().count() == 9 && evidence.contains("from.alpha"), "{evidence}");
-    let (_, view, _) = alpha.run(&["view"]);
+    let (_, view, _) = alpha.run(&["--json", "latest"]);
     assert!(!view.contains("\"s/100\"") && view.contains("\"s/14\""), "the view began again: {view}");
     let (code, out, err) = bravo.run(&["verify", "--peer", "alpha"]);
     assert!(code == 0 && out.contains("the same up to 15") && !out.contains("DIFFERS"), "{out}{err}");
@@ -162,7 +162,7 @@ fn a_decision_is_followed_costs_what_was_said_and_what_it_cost_comes_back() {
     assert!(code == 0 && out.contains("9 events came back"), "{out}{err}");
     assert_eq!(alpha.json(&["fork", "bring-back"])["appended"], 0, "once");
     until("bravo has them", || (bravo.json(&["status"])["events"] == 24).then_some(()));
-    let (_, view, _) = bravo.run(&["view", "s/100"]);
+    let (_, view, _) = bravo.run(&["--json", "latest", "s/100"]);
     assert!(view.contains("from.alpha"), "{view}");
     let (_, evidence, _) = alpha.run(&["fork", "evidence"]);
     assert_eq!(evidence.lines().count(), 9, "the evidence stays: {evidence}");

@@ -47,7 +47,7 @@ fn an_authority_made_as_the_guide_says_is_trusted_over_both_transports() {
         std::fs::write(&alpha.config, yaml("alpha", a, &peer("bravo", scheme))).unwrap();
         assert_eq!(alpha.run(&["reload"]).0, 0);
         assert_eq!(bravo.run(&["append", "-t", "t", "-s", place, "-d", "1"]).0, 0);
-        until(scheme, || (alpha.run(&["view", place]).0 == 0).then_some(()));
+        until(scheme, || (alpha.run(&["--json", "latest", place]).0 == 0).then_some(()));
     }
     let (code, out, err) = alpha.run(&["config", "check"]);
     assert!(code == 0 && err.is_empty(), "a year is long enough: {out}{err}");

@@ -31,7 +31,7 @@ fn held(place: &Place) -> u64 {
 
 /// The subjects of all events, each of which must be there once.
 fn subjects(place: &Place) -> BTreeSet<String> {
-    let (code, out, err) = place.run(&["log"]);
+    let (code, out, err) = place.run(&["--json", "log"]);
     assert_eq!(code, 0, "{err}");
     let all: Vec<Value> = out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let subjects: BTreeSet<String> = all.iter().map(|event| event["subject"].as_str().unwrap().to_owned()).collect();
@@ -189,7 +189,7 @@ fn what_cannot_be_imported_says_what_to_do() {
     let before = held(&place);
     let (code, out, err) = place.pipe(&["import", "--lowercase-extensions"], &marked);
     assert!(code == 0 && out.starts_with("1 events imported"), "{out}{err}");
-    let (_, log, _) = place.run(&["log"]);
+    let (_, log, _) = place.run(&["--json", "log"]);
     let event: Value = serde_json::from_str(log.lines().nth(usize::try_from(before).unwrap()).unwrap()).unwrap();
     assert_eq!(
         (&event["methodname"], &event["time"]),

@@ -19,7 +19,7 @@ fn the_same_commands_work_while_serving_and_while_not() {
     assert!(code == 0 && out.contains("at place 3"), "{out}");
     let status = place.json(&["status"]);
     assert_eq!((&status["events"], &status["serving"]), (&3.into(), &true.into()));
-    let (_, view, _) = place.run(&["view", "notes/1"]);
+    let (_, view, _) = place.run(&["--json", "latest", "notes/1"]);
     assert!(view.contains(r#""n":2"#) && view.contains(r#""concurrent":false"#), "{view}");
     let digest = place.json(&["digest"])["digest"].clone();
     assert_eq!(serving.terminate(), 0, "{}", place.log());
@@ -27,11 +27,11 @@ fn the_same_commands_work_while_serving_and_while_not() {
     assert_eq!(place.json(&["digest"])["digest"], digest);
     let (code, out, _) = place.run(&["verify"]);
     assert!(code == 0 && out.starts_with("clean: 3 events"), "{out}");
-    let (_, log, _) = place.run(&["log", "--limit", "1"]);
+    let (_, log, _) = place.run(&["--json", "log", "--limit", "1"]);
     let first: serde_json::Value = serde_json::from_str(&log).unwrap();
-    let (_, log, _) = place.run(&["log", "--after", first["antiphoncursor"].as_str().unwrap(), "--limit", "1"]);
+    let (_, log, _) = place.run(&["--json", "log", "--after", first["antiphoncursor"].as_str().unwrap(), "--limit", "1"]);
     assert!(log.lines().count() == 1 && log.contains(r#""antiphonseq":"2""#), "{log}");
-    let (code, _, err) = place.run(&["log", "--after", "1"]);
+    let (code, _, err) = place.run(&["--json", "log", "--after", "1"]);
     assert!(code == 2 && err.contains("`antiphoncursor`"), "a number alone is none: {err}");
     let (_, text, _) = place.run(&["status"]);
     assert!(text.contains("not serving") && text.contains("no peers"), "{text}");

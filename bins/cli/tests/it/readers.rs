@@ -88,7 +88,7 @@ fn log_follow_goes_on_exactly_over_restarts_of_the_node() {
     let (place, _) = alone();
     import(&place, 0..3);
     let mut command = antiphon(&place.config);
-    command.args(["log", "--follow"]);
+    command.args(["--json", "log", "--follow"]);
     // Before any node serves; it must not keep one from starting.
     let mut follow = Follow::new(command);
     let mut seen = Vec::new();
@@ -118,7 +118,7 @@ fn log_follow_goes_on_exactly_over_restarts_of_the_node() {
     let order: Vec<_> = seen.iter().map(|event| event["subject"].as_str().unwrap().to_owned()).collect();
     assert_eq!(order, named(0..10), "each once, and in order");
     let after = seen[7]["antiphoncursor"].as_str().unwrap();
-    let (code, out, err) = place.run(&["log", "--after", after]);
+    let (code, out, err) = place.run(&["--json", "log", "--after", after]);
     assert!(code == 0 && out.lines().count() == 2, "{out}{err}");
 }
 
@@ -134,7 +134,7 @@ fn a_reader_of_what_a_restore_took_back_gets_to_know_and_misses_nothing() {
     let (_, all, gone) = page(port, "");
     assert_eq!((subjects(&early), subjects(&all)), (named(0..2), named(0..6)));
     let mut command = antiphon(&place.config);
-    command.args(["log", "--follow"]);
+    command.args(["--json", "log", "--follow"]);
     let mut follow = Follow::new(command);
     (0..6).for_each(|_| drop(follow.next()));
     assert_eq!(serving.terminate(), 0);
@@ -163,7 +163,7 @@ fn a_reader_of_what_a_restore_took_back_gets_to_know_and_misses_nothing() {
     let old = place.dir.path().join("old.yaml");
     let dir = restored["before"].as_str().unwrap();
     std::fs::write(&old, format!("node: {{ name: alpha, data_dir: \"{dir}\" }}\n")).unwrap();
-    let output = antiphon(&old).args(["log", "--after", restored["cursor"].as_str().unwrap()]).output().unwrap();
+    let output = antiphon(&old).args(["--json", "log", "--after", restored["cursor"].as_str().unwrap()]).output().unwrap();
     let lines = String::from_utf8(output.stdout).unwrap();
     assert!(lines.lines().count() == 3 && lines.contains("s/3") && lines.contains("s/5"), "{lines}");
 }
@@ -175,7 +175,7 @@ fn a_reader_of_a_lost_tail_gets_to_know() {
     let (data, saved) = (place.dir.path().join("data"), place.dir.path().join("saved"));
     copy(&data.join("db"), &saved);
     import(&place, 3..6);
-    let (code, out, _) = place.run(&["log"]);
+    let (code, out, _) = place.run(&["--json", "log"]);
     assert_eq!(code, 0);
     let cursors: Vec<Value> = out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let at = |place: usize| cursors[place - 1]["antiphoncursor"].as_str().unwrap();
@@ -189,7 +189,7 @@ fn a_reader_of_a_lost_tail_gets_to_know() {
     assert_eq!(status, 410, "{fault}");
     let (status, rest, _) = page(port, &format!("after={}", at(3)));
     assert_eq!((status, subjects(&rest)), (200, named(10..14)));
-    let (code, _, err) = place.run(&["log", "--after", at(5)]);
+    let (code, _, err) = place.run(&["--json", "log", "--after", at(5)]);
     assert_eq!(code, 1, "{err}");
     assert_eq!(continued(&place, &err).lines().count(), 4);
 }
@@ -202,7 +202,7 @@ fn a_reader_of_a_losing_version_gets_to_know_and_others_go_on() {
     let (_serving, [here, _]) = forked(alpha, bravo);
     // Bravo holds ten, and five of alpha's that alpha does not hold any more.
     let log = |args: &[&str]| {
-        let (code, out, err) = bravo.run(&[&["log"], args].concat());
+        let (code, out, err) = bravo.run(&[&["--json", "log"], args].concat());
         assert_eq!(code, 0, "{err}");
         out.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()).collect::<Vec<_>>()
     };
@@ -212,7 +212,7 @@ fn a_reader_of_a_losing_version_gets_to_know_and_others_go_on() {
     let mut follows = Vec::new();
     for place in [8, 15] {
         let mut command = antiphon(&bravo.config);
-        command.args(["log", "--follow", "--after", &at(place)]);
+        command.args(["--json", "log", "--follow", "--after", &at(place)]);
         follows.push(Follow::new(command));
     }
     let [mut before, behind] = <[Follow; 2]>::try_from(follows).ok().unwrap();
@@ -224,6 +224,6 @@ fn a_reader_of_a_losing_version_gets_to_know_and_others_go_on() {
     let rest = log(&["--after", &at(10)]);
     assert_eq!(rest.len(), 8, "the ten before it are what they were");
     assert_eq!(rest[0]["subject"], "s/100");
-    let (code, _, err) = bravo.run(&["log", "--after", &at(12)]);
+    let (code, _, err) = bravo.run(&["--json", "log", "--after", &at(12)]);
     assert!(code == 1 && continued(bravo, &err).lines().count() == 8, "{err}");
 }

@@ -1,13 +1,15 @@
 //! The status of a node and its peers, as commands, the status page and other programs get it.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use antiphon_kernel::condition::Condition;
 use antiphon_kernel::doubles;
 use antiphon_kernel::health::ErrorCategory;
-use antiphon_kernel::ids::{Origin, PeerName};
+use antiphon_kernel::ids::{CortexId, Origin, PeerName};
 use antiphon_kernel::log::{self, read_epoch_change, read_epoch_peer};
+use antiphon_kernel::service;
 use antiphon_kernel::state::PeerState;
 use antiphon_kernel::store::Store as _;
 use antiphon_kernel::time::Timestamp;
@@ -15,7 +17,7 @@ use anyhow::Result;
 
 use super::{forks, space};
 use crate::node::Node;
-use crate::reply::{AppendsRefused, ClaimedEpoch, Double, EpochChange, Location, Peer, Status};
+use crate::reply::{AppendsRefused, ClaimedEpoch, Double, EpochChange, Location, Peer, Puller, Status};
 
 /// Everything, all peers by name. Reads the store.
 pub(crate) fn report(node: &Node) -> Result<Status> {
@@ -27,6 +29,8 @@ pub(crate) fn report(node: &Node) -> Result<Status> {
     let origins = view.origins();
     let (free, floor) = (view.store().free_bytes().ok().flatten(), cortex.syncer().min_free());
     let evidence = node.evidence_bytes();
+    let copies = view.copies();
+    let peers = node.peers()?;
     let replayers: Vec<_> = cortex.replayers().iter().map(|replayer| replayer.status()).collect();
     let config = node.config();
     let refused = |why: log::AppendsRefused| AppendsRefused {
@@ -40,6 +44,7 @@ pub(crate) fn report(node: &Node) -> Result<Status> {
         now,
         suspects: forks::suspects(node)?,
         serving: node.is_serving(),
+        held: copies.held,
     };
     Ok(Status {
         epoch: identity.epoch.to_string(),
@@ -52,6 +57,9 @@ pub(crate) fn report(node: &Node) -> Result<Status> {
         started_at: node.started_at(),
         events: view.visible().get(),
         durable_events: identity.head.seq.get(),
+        own_events: copies.own,
+        own_events_only_here: copies.only_here,
+        pulled_by: pullers(node, &peers),
         origins: view.heads().len(),
         digest: identity.digest.to_string(),
         forks: forks::known(node)?.len(),
@@ -83,10 +91,33 @@ pub(crate) fn report(node: &Node) -> Result<Status> {
         answers_peers: node.answers_peers(),
         reload_refused: node.reloads().refused,
         replayers: replayers.into_iter().map(Into::into).collect(),
-        peers: node.peers()?.into_iter().map(|peer| context.peer(peer)).collect(),
+        peers: peers.into_iter().map(|peer| context.peer(peer)).collect(),
         peers_total: None,
         peers_by_state: None,
+        changes: None,
     })
+}
+
+/// The number of nodes that are listed of those which pull this one: ids in questions are claims.
+const LISTED_PULLERS: usize = 200;
+
+/// Who pulls this node.
+fn pullers(node: &Node, peers: &[PeerState]) -> Vec<Puller> {
+    let mut pullers = node.cortex().service().pullers();
+    // Peers first: made-up askers must not hide them.
+    let peer = |cortex| peers.iter().find(|peer| peer.cortex_id == Some(cortex)).map(|peer| peer.name.clone());
+    pullers.sort_by_cached_key(|puller| (peer(puller.cortex).is_none(), Reverse(puller.asked), puller.cortex));
+    pullers.truncate(LISTED_PULLERS);
+    let one = |puller: service::Puller| Puller {
+        cortex_id: puller.cortex,
+        peer: peer(puller.cortex),
+        asked: puller.asked,
+        connected: puller.is_open,
+        read_up_to: puller.after.map(|cursor| cursor.seq.get()),
+        sent_events: puller.sent.events,
+        sent_bytes: puller.sent.bytes,
+    };
+    pullers.into_iter().map(one).collect()
 }
 
 /// Why the epoch changed last.
@@ -150,6 +181,8 @@ struct PeerContext {
     now: Timestamp,
     suspects: BTreeMap<PeerName, usize>,
     serving: bool,
+    /// How many own events each cortex is known to hold.
+    held: BTreeMap<CortexId, u64>,
 }
 
 impl PeerContext {
@@ -177,6 +210,7 @@ impl PeerContext {
             detail: peer.detail,
             reason,
             remedy: remedy.map(str::to_owned),
+            holds_own_events: peer.cortex_id.and_then(|cortex| self.held.get(&cortex).copied()),
             received_events: peer.received.events,
             withheld_histories: peer.withheld.histories,
             withheld_events: peer.withheld.events,

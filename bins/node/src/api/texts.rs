@@ -16,7 +16,7 @@ use crate::node::Node;
 pub(super) enum Text {
     /// An event of the log.
     Event(EventId),
-    /// The newest event of a subject, in the form of `antiphon view`.
+    /// The newest event of a subject, in the form of `antiphon latest`.
     Latest(Latest),
     /// An event that is kept outside of the log.
     Outside(OutsideKey),

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use antiphon_https::{Bounds, Limits, WebServer};
+use antiphon_kernel::time::Timestamp;
 use antiphon_metrics::Metrics;
 use anyhow::{Context as _, Result};
 use history::History;
@@ -48,7 +49,7 @@ impl Monitor {
             every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
             loop {
                 every.tick().await;
-                history.look(&node.cortex().syncer().peers());
+                history.look(&node.cortex().syncer().peers(), Timestamp::now());
                 metrics.upkeep();
             }
         });

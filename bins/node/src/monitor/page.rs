@@ -1,4 +1,5 @@
-//! The status for the page: with the lag of each peer in the last minutes, and no more peers than a page can show.
+//! The status for the page: with the lag of each peer in the last minutes, the last changes of states, and no more peers than a
+//! page can show.
 
 use std::collections::BTreeMap;
 
@@ -25,6 +26,7 @@ fn page(node: &Node, history: &History) -> Result<Status> {
     }
     status.peers_total = Some(status.peers.len());
     status.peers_by_state = Some(states);
+    status.changes = Some(history.changes());
     // States are in the order of urgency.
     status.peers.sort_by_cached_key(|peer| (peer.state, peer.name.clone()));
     status.peers.truncate(PAGE_PEERS);

@@ -29,5 +29,7 @@ pub use local::{Certificates, Checked, Done, Failure, Initialised, Unseen};
 pub use log::{CursorUnknown, LatestPage, LogPage, LogReply};
 pub use reload::{ModeChange, Reloaded};
 pub use replay::{ParkedEvent, Replay, ReplayRetried, ReplaySkipped, Replayer, SkippedEvent};
-pub use status::{AppendsRefused, Brought, ClaimedEpoch, Double, EpochChange, LargestOrigin, Peer, Peers, Status};
+pub use status::{
+    AppendsRefused, Brought, ClaimedEpoch, Double, EpochChange, LargestOrigin, Peer, Peers, Puller, StateChange, Status,
+};
 pub use store::{Location, Manifest, NewEpoch, Repaired, Restored};

@@ -45,6 +45,12 @@ pub struct Status {
     pub events: u64,
     /// Number of events that are durable.
     pub durable_events: u64,
+    /// Number of events that this node appended, in all its epochs.
+    pub own_events: u64,
+    /// Number of them that no other node is known to hold durably. After a start that is all of them, until peers ask again.
+    pub own_events_only_here: u64,
+    /// The nodes that pulled this one since its start: peers first, then by the time they asked; at most 200.
+    pub pulled_by: Vec<Puller>,
     /// Number of origins in the log.
     pub origins: usize,
     /// Digest of all durable events: equal on nodes that hold the same ones.
@@ -110,6 +116,49 @@ pub struct Status {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "BTreeMap<String, u32>")]
     pub peers_by_state: Option<BTreeMap<String, u32>>,
+    /// The last changes of peers' states, the newest first; on the status page alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Vec<StateChange>")]
+    pub changes: Option<Vec<StateChange>>,
+}
+
+/// A change of a peer's state.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct StateChange {
+    /// When it was noticed; the states are read each 5 seconds.
+    #[schemars(with = "String")]
+    pub at: Timestamp,
+    /// The peer.
+    #[schemars(with = "String")]
+    pub peer: PeerName,
+    /// Its state before.
+    #[schemars(with = "String")]
+    pub from: Condition,
+    /// Its state since.
+    #[schemars(with = "String")]
+    pub to: Condition,
+}
+
+/// A node that pulls this one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Puller {
+    /// The cortex id in its questions. Only the shared key vouches for it.
+    #[schemars(with = "String")]
+    pub cortex_id: CortexId,
+    /// The peer that is pinned to this cortex id; null if none is.
+    #[schemars(with = "Option<String>")]
+    pub peer: Option<PeerName>,
+    /// When it last asked.
+    #[schemars(with = "String")]
+    pub asked: Timestamp,
+    /// Whether a question of it is open.
+    pub connected: bool,
+    /// The sequence number up to which it had read this log when it asked; null if it asked by its clock.
+    pub read_up_to: Option<u64>,
+    /// Number of events sent to it since the start.
+    pub sent_events: u64,
+    /// Bytes of these events.
+    pub sent_bytes: u64,
 }
 
 /// A change of the node's epoch.
@@ -251,6 +300,8 @@ pub struct Peer {
     pub reason: Option<String>,
     /// What to do.
     pub remedy: Option<String>,
+    /// Number of this node's own events that it is known to hold durably; null until it reports some after a start.
+    pub holds_own_events: Option<u64>,
     /// Number of events that came from it since the process began.
     pub received_events: u64,
     /// Number of forks in which it may have brought events that the origin's own cortex does not hold.
@@ -287,6 +338,7 @@ impl Peer {
             detail: None,
             reason: None,
             remedy: None,
+            holds_own_events: None,
             received_events: 0,
             suspect_forks: 0,
             withheld_histories: 0,

@@ -126,6 +126,6 @@ fn a_node_that_stores_pulls_and_serves_bombs_stays_small() {
     for (what, peak) in [("storing", stored), ("pulling", pulled), ("serving", served)] {
         assert!(peak < LIMIT_MIB, "{peak} MiB while {what} {count} bombs");
     }
-    let (_, view, _) = bravo.run(&["view", "s/1"]);
+    let (_, view, _) = bravo.run(&["--json", "latest", "s/1"]);
     assert!(view.contains(r#","data":[{"":0},{"":0},"#), "it is shown as it is");
 }

@@ -107,7 +107,7 @@ fn commands_whose_answers_nobody_reads_hold_no_more_than_the_budget_and_others_w
     let mut text = vec![0; line.trim_end().parse().unwrap()];
     late.read_exact(&mut text).unwrap();
     assert!(text.len() > 7 << 20 && text.ends_with(b"}"));
-    let (code, out, err) = alpha.run(&["log"]);
+    let (code, out, err) = alpha.run(&["--json", "log"]);
     assert!(code == 0 && out.lines().count() == 2, "{err}");
     until("the budget is free again", || (status("memory_used_bytes") == 0).then_some(()));
 }

@@ -35,7 +35,7 @@ fn a_configuration_is_taken_up_whole_or_not_at_all() {
     let append = |n: &str| {
         let args = ["append", "-t", "t", "-s", n, "-d", "1"];
         assert_eq!(run(bravo, &args).0, 0);
-        until("alpha has it", || (run(alpha, &["view", n]).0 == 0).then_some(()));
+        until("alpha has it", || (run(alpha, &["latest", n]).0 == 0).then_some(()));
     };
     append("before");
     // Both accept both, then both present the new one, then the old one is gone. Nothing is restarted, nothing is missed.

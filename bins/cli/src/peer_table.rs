@@ -1,0 +1,89 @@
+//! The peers of a status as a table that fits the terminal.
+
+use antiphon_kernel::condition::Condition;
+use antiphon_kernel::time::Timestamp;
+use antiphon_node::reply::{Peer, Status};
+use antiphon_node::terminal::printable;
+use comfy_table::Table;
+use comfy_table::presets::NOTHING;
+use console::style;
+
+/// A column and how to fill it. Those at the end are left out first where the terminal is narrow.
+const COLUMNS: [(&str, fn(&Peer, Timestamp) -> Option<String>); 8] = [
+    ("peer", |peer, _| Some(peer.name.to_string())),
+    ("state", |peer, _| peer.state.map(|state| state.as_str().to_owned())),
+    ("lag", |peer, _| peer.lag_events.map(|events| events.to_string())),
+    ("behind", |peer, _| peer.lag_seconds.map(|seconds| format!("{seconds:.1} s"))),
+    ("last seen", |peer, now| peer.last_seen.map(|at| ago(at, now))),
+    ("holds own", |peer, _| peer.holds_own_events.map(|events| events.to_string())),
+    // The cortex that the name is pinned to: a first contact decides. An operator who compares it with what that node reports
+    // about itself knows that it was the right one.
+    ("pinned cortex", |peer, _| peer.cortex_id.map(|id| id.to_string())),
+    ("endpoint", |peer, _| Some(printable(&peer.endpoint))),
+];
+/// The columns that are always shown.
+const LEAST: usize = 3;
+
+/// How long ago `at` was, as of `now`, in its largest unit.
+pub(crate) fn ago(at: Timestamp, now: Timestamp) -> String {
+    let seconds = now.saturating_since(at).as_secs();
+    let (count, unit) = match seconds {
+        ..60 => (seconds, "s"),
+        60..3600 => (seconds / 60, "min"),
+        3600..86_400 => (seconds / 3600, "h"),
+        _ => (seconds / 86_400, "d"),
+    };
+    format!("{count} {unit} ago")
+}
+
+/// The lines of the table: the header, and one for each peer. Where there is a width, the last columns that do not fit it are
+/// left out.
+pub(crate) fn lines(status: &Status, width: Option<usize>) -> Vec<String> {
+    let draw = |columns: usize| {
+        let mut table = Table::new();
+        table.load_style(NOTHING).set_header(COLUMNS[..columns].iter().map(|(name, _)| *name));
+        for peer in &status.peers {
+            let cell = |fill: fn(&Peer, Timestamp) -> Option<String>| fill(peer, status.now).unwrap_or("-".to_owned());
+            table.add_row(COLUMNS[..columns].iter().map(|(_, fill)| cell(*fill)));
+        }
+        table.to_string().lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>()
+    };
+    let fits = |lines: &[String]| {
+        width.is_none_or(|width| lines.iter().all(|line| console::measure_text_width(line) <= width))
+    };
+    let mut columns = COLUMNS.len();
+    loop {
+        let lines = draw(columns);
+        if columns <= LEAST || fits(&lines) {
+            return lines;
+        }
+        columns -= 1;
+    }
+}
+
+/// The same, each row in the colour of its peer's state. Codes within cells would count as width.
+pub(crate) fn coloured(status: &Status, width: Option<usize>) -> impl Iterator<Item = String> {
+    lines(status, width).into_iter().enumerate().map(|(at, row)| {
+        let peer = at.checked_sub(1).and_then(|at| status.peers.get(at));
+        let row = match peer.and_then(|peer| peer.state) {
+            Some(Condition::Halted | Condition::Refused) => style(row).red(),
+            Some(Condition::BackingOff | Condition::NoSpace | Condition::Withheld) => style(row).yellow(),
+            Some(Condition::Live | Condition::Idle) => style(row).green(),
+            _ => style(row),
+        };
+        row.to_string()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_shown_in_its_largest_unit() {
+        let age = |at: &str| ago(at.parse().unwrap(), "2026-03-02T00:00:00Z".parse().unwrap());
+        let all = ["2026-03-01T23:59:59.5Z", "2026-03-01T23:58:31Z", "2026-03-01T01:00:00Z", "2026-02-26T00:00:00Z"];
+        assert_eq!(all.map(age), ["0 s ago", "1 min ago", "23 h ago", "4 d ago"]);
+        assert_eq!(age("2026-03-02T00:00:09Z"), "0 s ago", "clocks differ");
+    }
+}
