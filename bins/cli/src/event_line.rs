@@ -87,10 +87,11 @@ impl Lines {
         // Whole seconds are enough to find an event; `--json` has the microseconds.
         let time = event.time.as_deref().unwrap_or("-");
         let time = time.split_once('.').map_or(time.to_owned(), |(seconds, _)| format!("{seconds}Z"));
-        let seq = event.antiphonseq.as_deref().unwrap_or("-");
+        // The newest event of a subject comes without its sequence number.
+        let seq = event.antiphonseq.as_deref().map(|seq| format!("{seq:>SEQ_DIGITS$}  ")).unwrap_or_default();
         let head = format!(
-            "{}  {}  {}  {}  {}",
-            style(format!("{seq:>SEQ_DIGITS$}")).dim(),
+            "{}{}  {}  {}  {}",
+            style(seq).dim(),
             style(time).dim(),
             style(terminal::line(node)).cyan(),
             style(terminal::line(&event.event_type)).green(),
