@@ -325,3 +325,32 @@ pub(crate) struct DemoArgs {
     #[arg(long, default_value_t = 300)]
     pub(crate) timeout: u64,
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    fn leaves(command: &clap::Command, path: &str, found: &mut Vec<String>) {
+        for child in command.get_subcommands() {
+            let path = format!("{path} {}", child.get_name()).trim_start().to_owned();
+            match child.has_subcommands() {
+                true => leaves(child, &path, found),
+                false => found.push(path),
+            }
+        }
+    }
+
+    #[test]
+    fn the_reference_of_json_has_every_command() {
+        let page = include_str!("../../../docs/reference/json.md");
+        let mut commands = Vec::new();
+        leaves(&Cli::command(), "", &mut commands);
+        assert!(commands.contains(&"fork list".to_owned()), "{commands:?}");
+        for command in commands {
+            let has = page.contains(&format!("\n## antiphon {command}\n")) || page.contains(&format!("`{command}`"));
+            assert!(has, "docs/reference/json.md does not say what `antiphon {command} --json` prints");
+        }
+    }
+}

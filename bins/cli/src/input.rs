@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
-use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, BufReader};
+use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 
 /// The longest text of an event: one of 16 MiB of which every byte is escaped, and its attributes.
 const MAX_EVENT_TEXT: usize = 112 * 1024 * 1024;
@@ -19,6 +19,16 @@ pub(crate) async fn open(file: &Path) -> Result<Source> {
     }
     let handle = tokio::fs::File::open(file).await.with_context(|| format!("{} could not be read", file.display()))?;
     Ok(Box::new(BufReader::with_capacity(64 * 1024, handle)))
+}
+
+/// The data of a command, or the bytes of standard input for `-`.
+pub(crate) async fn given(data: String) -> Result<Vec<u8>> {
+    if data != "-" {
+        return Ok(data.into_bytes());
+    }
+    let mut bytes = Vec::new();
+    tokio::io::stdin().read_to_end(&mut bytes).await.context("standard input could not be read")?;
+    Ok(bytes)
 }
 
 /// The text of one event, and the line on which it begins.

@@ -4,6 +4,7 @@ mod cli;
 mod commands;
 mod input;
 mod narrate;
+mod output;
 mod unit;
 
 use std::process::ExitCode;
@@ -48,7 +49,7 @@ fn main() -> ExitCode {
     runtime.shutdown_timeout(std::time::Duration::from_secs(5));
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) if error.is::<commands::show::ReaderGone>() => ExitCode::SUCCESS,
+        Err(error) if error.is::<output::ReaderGone>() => ExitCode::SUCCESS,
         Err(error) => {
             complain(&with_causes(&error));
             ExitCode::FAILURE

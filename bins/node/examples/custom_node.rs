@@ -71,8 +71,8 @@ async fn main() -> anyhow::Result<()> {
             };
             node.serve_with(started).await?;
         }
-        Command::Status => println!("{:#}", node.status().await?),
-        Command::Reload => println!("{}", node.reload().await?),
+        Command::Status => println!("{}", serde_json::to_string_pretty(&node.status().await?)?),
+        Command::Reload => println!("{}", serde_json::to_string(&node.reload().await?)?),
         Command::Doctor => {
             let findings = node.doctor().await;
             findings.iter().for_each(|found| println!("{:?} {}: {}", found.level, found.check, found.says));
@@ -80,9 +80,8 @@ async fn main() -> anyhow::Result<()> {
         }
         Command::Lag => {
             let status = node.status().await?;
-            let mut replayers = status["replayers"].as_array().into_iter().flatten();
-            let counts = replayers.find(|replayer| replayer["name"] == "counts");
-            println!("{}", counts.map_or(&serde_json::Value::Null, |counts| &counts["lag_events"]));
+            let counts = status.replayers.iter().find(|replayer| replayer.name == "counts");
+            println!("{}", counts.map_or(0, |counts| counts.lag_events));
         }
     }
     Ok(())

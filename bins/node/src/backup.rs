@@ -7,76 +7,20 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use antiphon_kernel::cursor::Cursor;
-use antiphon_kernel::ids::CortexId;
 use antiphon_kernel::log::{Log, LogOptions, LogView, OpenError, verify};
 use antiphon_kernel::store::{Store as _, StoreErrorKind};
 use antiphon_kernel::time::Timestamp;
 use antiphon_storage::{Create, DirectoryLock, RocksStore, StoredCopy};
 use anyhow::{Context as _, Result, bail};
-use serde::{Deserialize, Serialize};
 
+use crate::data_dir::{BEFORE_RESTORE, must_not_be_cut_short, parent_of, replace, sibling, sync_parent};
 use crate::links;
 use crate::owner::must_be_the_owner;
+use crate::reply::{Manifest, Restored};
 
 const MANIFEST: &str = "BACKUP.json";
-/// How the names of what is moved aside go on.
-const BEFORE_RESTORE: &str = "before-restore";
-pub const BEFORE_REPAIR: &str = "damaged";
-/// How those of what is not finished do.
+/// Suffix of a restore that is not finished.
 const RESTORING: &str = ".restoring";
-pub const REPAIRING: &str = ".repairing";
-/// The name of what stands there while one takes the place of the other.
-const REPLACING: &str = ".replacing";
-
-/// What a backup says of itself. It holds no key and no certificate: those are the configuration's.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Manifest {
-    pub cortex_id: CortexId,
-    pub name: String,
-    pub epoch: String,
-    pub events: u64,
-    /// Over everything held: what `antiphon digest` prints.
-    pub digest: String,
-    pub made_at: String,
-    pub version: String,
-}
-
-/// A name beside `path` for what is not finished yet, or is put aside.
-pub fn beside(path: &Path, suffix: &str) -> Result<PathBuf> {
-    let mut name = path.file_name().with_context(|| format!("{} names no directory", path.display()))?.to_owned();
-    name.push(suffix);
-    Ok(path.with_file_name(name))
-}
-
-/// Puts `ready` in the place of `data`, and what was there aside, under a name that says `why`.
-pub fn replace(data: &Path, ready: &Path, why: &str) -> Result<Option<PathBuf>> {
-    let mut aside = None;
-    let marker = beside(data, REPLACING)?;
-    fs::write(&marker, "").with_context(|| format!("{} could not be written", marker.display()))?;
-    sync_parent(data)?;
-    if data.exists() {
-        let before = beside(data, &format!(".{why}-{}", Timestamp::now().as_micros()))?;
-        let moved = fs::rename(data, &before).inspect_err(|_| {
-            let _ = fs::remove_file(&marker); // all is as it was
-        });
-        moved.with_context(|| format!("{} could not be moved aside", data.display()))?;
-        aside = Some(before);
-    }
-    fs::rename(ready, data)
-        .with_context(|| format!("the data are ready in {}, and could not be given their name", ready.display()))?;
-    fs::remove_file(&marker).with_context(|| format!("{} could not be removed", marker.display()))?;
-    sync_parent(data)?;
-    Ok(aside)
-}
-
-fn parent_of(path: &Path) -> &Path {
-    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
-fn sync_parent(path: &Path) -> Result<()> {
-    let parent = parent_of(path);
-    fs::File::open(parent).and_then(|dir| dir.sync_all()).with_context(|| format!("{}", parent.display()))
-}
 
 /// Looks at every byte of a copy, and at its log as a whole.
 fn verified(dir: &Path) -> Result<LogView> {
@@ -88,30 +32,6 @@ fn verified(dir: &Path) -> Result<LogView> {
         bail!("{} does not fit together: {fault}", dir.display());
     }
     Ok(view)
-}
-
-/// What a replacement that was cut short left beside a data directory that is not there: what was moved aside last. A file beside
-/// it says that it was begun.
-fn cut_short(data: &Path) -> Option<PathBuf> {
-    beside(data, REPLACING).ok().filter(|marker| marker.exists())?;
-    let (name, others) = (data.file_name()?.to_str()?, fs::read_dir(parent_of(data)).ok()?);
-    let since = |path: &Path| -> Option<i64> {
-        let rest = path.file_name()?.to_str()?.strip_prefix(name)?.strip_prefix('.')?;
-        [BEFORE_RESTORE, BEFORE_REPAIR].iter().find_map(|why| rest.strip_prefix(why)?.strip_prefix('-')?.parse().ok())
-    };
-    let aside = others.filter_map(|entry| Some(entry.ok()?.path())).filter_map(|path| Some((since(&path)?, path)));
-    aside.max().map(|(_, path)| path)
-}
-
-/// A new store in its place would be another cortex.
-pub fn must_not_be_cut_short(data: &Path) -> Result<()> {
-    let data = &links::resolved(data)?;
-    let Some(before) = Some(data).filter(|data| !data.exists()).and_then(|data| cut_short(data)) else { return Ok(()) };
-    bail!(
-        "{} is not there, and {} is: a restore or a repair was cut short. `mv` that back to its name, and do it again",
-        data.display(),
-        before.display()
-    )
 }
 
 /// Targets of backups that are being written.
@@ -151,7 +71,7 @@ pub fn make(store: &RocksStore, log: &LogView, to: &Path) -> Result<Manifest> {
         bail!("{} is no directory: make it first, as the user that the node runs as", above.display());
     }
     // Another node may be told to write to the same place by mistake.
-    let unfinished = beside(to, &format!(".{cortex}.unfinished"))?;
+    let unfinished = sibling(to, &format!(".{cortex}.unfinished"))?;
     if unfinished.exists() {
         // Of a backup that was cut short: nobody else makes such a name.
         fs::remove_dir_all(&unfinished).with_context(|| format!("{}", unfinished.display()))?;
@@ -194,18 +114,6 @@ fn copy(store: &RocksStore, to: &Path) -> Result<Manifest> {
     Ok(manifest)
 }
 
-/// A store that was put back.
-#[derive(Debug, Serialize)]
-pub struct Restored {
-    pub backup: Manifest,
-    /// The epoch that the node goes on under.
-    pub epoch: String,
-    /// The end of the backup: what the data that were there before hold beyond it is read after this.
-    pub cursor: Cursor,
-    /// Where the data lie that were there before, if there were any.
-    pub before: Option<PathBuf>,
-}
-
 /// Puts a backup in the place of the data directory. What was there is moved aside.
 pub fn restore(from: &Path, data: &Path, name: &str) -> Result<Restored> {
     let (from, data) = (&links::resolved(from)?, &links::resolved(data)?);
@@ -230,7 +138,7 @@ pub fn restore(from: &Path, data: &Path, name: &str) -> Result<Restored> {
     }
     // Held until the end: no node may start on what is being replaced.
     let _locked = present(data, &backup, name)?;
-    let unfinished = beside(data, RESTORING)?;
+    let unfinished = sibling(data, RESTORING)?;
     if unfinished.exists() {
         fs::remove_dir_all(&unfinished).with_context(|| format!("{}", unfinished.display()))?;
     }

@@ -5,14 +5,15 @@ use std::sync::Arc;
 
 use antiphon_kernel::replay::EventReplayer;
 use anyhow::Result;
-use serde_json::Value;
 
-use crate::admin::Backend;
+use crate::api::{Reply, Request, UnexpectedReply};
 use crate::config::NodeConfig;
-use crate::node::{Ask, Node};
-use crate::preflight::{self, Finding};
+use crate::node::Node;
+use crate::preflight;
 use crate::replayers::Replayers;
-use crate::serve::serve_with;
+use crate::reply::{Finding, Reloaded, Status};
+use crate::serve::{serve, serve_with};
+use crate::socket::Backend;
 
 /// Assembles a node with replayers of its own, and asks it.
 ///
@@ -67,7 +68,7 @@ impl NodeBuilder {
     /// # Errors
     /// The configuration cannot be used, the store does not open, or an address cannot be listened on.
     pub async fn serve(self) -> Result<()> {
-        crate::serve(self.config()?).await
+        serve(self.config()?).await
     }
 
     /// The same, with code of your own next to it: `run` gets the node once it serves. Its future is dropped when the node stops.
@@ -85,16 +86,16 @@ impl NodeBuilder {
     ///
     /// # Errors
     /// The configuration cannot be read, or the store does not open.
-    pub async fn status(&self) -> Result<Value> {
-        self.ask(Ask::Status).await
+    pub async fn status(&self) -> Result<Status> {
+        self.ask(Request::Status).await
     }
 
     /// Lets the node that serves read its configuration again, and returns what changed.
     ///
     /// # Errors
     /// No node serves, or the configuration cannot be used. Nothing changed then.
-    pub async fn reload(&self) -> Result<Value> {
-        self.ask(Ask::Reload).await
+    pub async fn reload(&self) -> Result<Reloaded> {
+        self.ask(Request::Reload).await
     }
 
     /// Checks configuration, key, certificates, clocks, disk, limits, replayers and every peer.
@@ -108,13 +109,13 @@ impl NodeBuilder {
         &self.file
     }
 
-    async fn ask(&self, ask: Ask) -> Result<Value> {
+    async fn ask<R: TryFrom<Reply, Error = UnexpectedReply>>(&self, request: Request) -> Result<R> {
         let mut backend = match self.config() {
             Ok(config) => Backend::open(config).await?,
             // A node that serves does so under the configuration that it read.
             Err(error) => Backend::serving(&self.file).await.ok().flatten().ok_or(error)?,
         };
-        let answer = backend.ask(ask).await;
+        let answer = backend.ask(request).await;
         backend.close().await;
         answer
     }

@@ -9,7 +9,7 @@ use anyhow::Result;
 
 use crate::config::NodeConfig;
 use crate::keys::new_key;
-use crate::{backup, dev_certs};
+use crate::{data_dir, dev_certs};
 
 /// Makes the key of a new federation. A key that is there stays: it may be the other nodes'.
 pub fn make_key(file: &Path) -> Result<()> {
@@ -21,7 +21,7 @@ pub fn make_key(file: &Path) -> Result<()> {
 
 /// A store with a new identity, where the configuration wants it.
 pub fn make_store(config: &NodeConfig) -> Result<LocalIdentity> {
-    backup::must_not_be_cut_short(&config.data_dir())?;
+    data_dir::must_not_be_cut_short(&config.data_dir())?;
     let identity = mint_identity(config.node.name.as_str());
     let store = RocksStore::open_with(config.data_dir(), Create::IfMissing)?;
     Log::create(&store, &identity)?;

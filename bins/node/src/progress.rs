@@ -1,26 +1,18 @@
 //! How far an input was imported: kept with its events, under a key made of its first event.
 
-use serde::{Deserialize, Serialize};
-
-/// The progress of one input.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Progress {
-    /// Number of events, counted from the beginning of the input.
-    pub events: u64,
-    /// Digest of their texts.
-    pub digest: String,
-    /// When the last of them was appended.
-    pub at: String,
-}
+use crate::reply::Progress;
 
 /// Number of inputs whose progress is kept.
 const KEPT: usize = 32;
 
+/// Returns the progress in a kept record; `None` if the record is damaged.
+pub(crate) fn parse(record: &str) -> Option<Progress> {
+    serde_json::from_str(record).ok()
+}
+
 /// Returns the keys of the records of progress that are too many: the oldest.
-pub fn too_many(mut kept: Vec<(String, Option<String>)>) -> Vec<String> {
-    let at = |value: &Option<String>| {
-        value.as_deref().and_then(|text| serde_json::from_str::<Progress>(text).ok()).map(|progress| progress.at)
-    };
+pub(crate) fn too_many(mut kept: Vec<(String, Option<String>)>) -> Vec<String> {
+    let at = |value: &Option<String>| value.as_deref().and_then(parse).map(|progress| progress.at);
     kept.sort_by_cached_key(|(_, value)| at(value));
     let many = (kept.len() + 1).saturating_sub(KEPT);
     kept.into_iter().take(many).map(|(key, _)| key).collect()

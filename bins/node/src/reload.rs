@@ -4,20 +4,21 @@
 use std::sync::Arc;
 
 use antiphon_kernel::budget::Budget;
-use antiphon_kernel::config::{Config, PeerMode, SharedKey};
+use antiphon_kernel::config::{Config, PeerConfig, PeerMode, SharedKey};
+use antiphon_kernel::ids::PeerName;
 use anyhow::{Result, bail};
-use serde_json::{Value, json};
 
 use crate::config::NodeConfig;
 use crate::error_text::with_causes;
 use crate::node::Node;
 use crate::overrides::apply_overrides;
+use crate::reply::{ModeChange, Reloaded};
 
 /// Reads the configuration again and takes it up; says what changed.
 ///
 /// # Errors
 /// Whatever is wrong with it; nothing changed then.
-pub async fn reload(node: &Arc<Node>) -> Result<Value> {
+pub async fn reload(node: &Arc<Node>) -> Result<Reloaded> {
     let _alone = node.changing().await;
     let result = try_reload(node).await;
     node.note_reload(result.as_ref().err().map(with_causes));
@@ -30,36 +31,37 @@ pub async fn reload(node: &Arc<Node>) -> Result<Value> {
     result
 }
 
-/// What changed, as one line for the log.
-fn summary(changes: &Value) -> String {
-    let changed = changes.as_object().into_iter().flatten().filter_map(|(key, value)| {
-        let key = key.replace('_', " ");
-        match value {
-            Value::Bool(true) => Some(key),
-            // Neither is a change: how many keys there are, and until when the certificate holds.
-            _ if key == "keys" || key == "certificate until" => None,
-            Value::Number(number) => Some(format!("{key}: {number}")),
-            Value::String(text) => Some(format!("{key}: {text}")),
-            Value::Array(list) if !list.is_empty() => {
-                let list: Vec<_> = list.iter().map(item).collect();
-                Some(format!("{key}: {}", list.join(", ")))
-            }
-            _ => None,
-        }
-    });
-    let changed: Vec<_> = changed.collect();
+/// What changed, as one line for the log. Neither the number of keys nor the end of the certificate is a change.
+fn summary(changes: &Reloaded) -> String {
+    let names = |key, names: &[PeerName]| list(key, names.iter().map(ToString::to_string).collect());
+    let modes = changes.modes.iter().map(|change| format!("{} {}", change.peer, change.mode)).collect();
+    let flag = |key: &str, changed: bool| changed.then(|| key.to_owned());
+    let changed = [
+        names("added", &changes.added),
+        names("removed", &changes.removed),
+        names("moved", &changes.moved),
+        list("modes", modes),
+        changes.interval_seconds.map(|seconds| format!("interval seconds: {seconds:?}")),
+        changes.mode.map(|mode| format!("mode: {mode}")),
+        changes.min_free_mib.map(|mib| format!("min free mib: {mib}")),
+        changes.memory_budget_mib.map(|mib| format!("memory budget mib: {mib}")),
+        flag("key changed", changes.key_changed),
+        flag("accepted keys changed", changes.accepted_keys_changed),
+        flag("authorities changed", changes.authorities_changed),
+        flag("certificate changed", changes.certificate_changed),
+        changes.certificate_trouble.as_ref().map(|trouble| format!("certificate trouble: {trouble}")),
+        list("troubles", changes.troubles.clone()),
+        list("overridden", changes.overridden.clone()),
+    ];
+    let changed: Vec<_> = changed.into_iter().flatten().collect();
     if changed.is_empty() { "nothing changed".to_owned() } else { changed.join("; ") }
 }
 
-/// A name or a sentence, or a peer with its mode.
-fn item(value: &Value) -> String {
-    match (value.as_str(), value["peer"].as_str(), value["mode"].as_str()) {
-        (None, Some(peer), Some(mode)) => format!("{peer} {mode}"),
-        (text, ..) => text.map_or_else(|| value.to_string(), str::to_owned),
-    }
+fn list(key: &str, items: Vec<String>) -> Option<String> {
+    (!items.is_empty()).then(|| format!("{key}: {}", items.join(", ")))
 }
 
-async fn try_reload(node: &Arc<Node>) -> Result<Value> {
+async fn try_reload(node: &Arc<Node>) -> Result<Reloaded> {
     if !node.is_serving() {
         bail!("no node serves this store: it reads its configuration when it starts");
     }
@@ -78,14 +80,14 @@ async fn try_reload(node: &Arc<Node>) -> Result<Value> {
     let key_changes = key_changes(node, &keys);
     let overridden = overridden(&written, &kernel);
     // A file that only comes or goes with its peer changes nothing for the others.
-    let anew = |(file, digest)| new.authorities.get(file).is_some_and(|now| now != digest);
-    let trust_changes = old.authorities.iter().any(anew);
+    let differs = |(file, digest)| new.authorities.get(file).is_some_and(|now| now != digest);
+    let trust_changes = old.authorities.iter().any(differs);
     let accepted_changes = !node.cortex().service().accepts_just(&keys);
     let planned = node.cortex().syncer().can_take_up(&kernel).await?;
-    // The last thing that can fail: from here on all of it is taken up.
+    // The last thing that can fail: from here on all of it is applied.
     let new_certificate = node.reading(Node::refresh_certificates).await?;
     node.transports().set_shared_key(&kernel.shared_key);
-    // What was opened under a key or an authority that is not valid any more is opened anew.
+    // What was opened under a key or an authority that is not valid any more is opened again.
     let mut troubles = Vec::new();
     let changes = node.cortex().reload(kernel, &keys, key_changes || trust_changes).await.unwrap_or_else(|error| {
         troubles.push(format!("taken up, but not every peer is pulled: {error}"));
@@ -107,28 +109,27 @@ async fn try_reload(node: &Arc<Node>) -> Result<Value> {
     }
     let certificate_trouble = node.reading(|node| Ok(node.certificate_trouble())).await.unwrap_or_default();
     troubles.iter().chain(&certificate_trouble).for_each(|trouble| tracing::warn!("{trouble}"));
-    let names = |peers: &[antiphon_kernel::config::PeerConfig]| {
-        peers.iter().map(|peer| peer.name.to_string()).collect::<Vec<_>>()
-    };
-    Ok(json!({
-        "added": names(&changes.added),
-        "removed": changes.removed,
-        "moved": names(&changes.moved),
-        "modes": changes.modes.iter().map(|(name, mode)| json!({ "peer": name, "mode": mode })).collect::<Vec<_>>(),
-        "interval_seconds": changes.interval.map(|interval| interval.as_secs_f64()),
-        "mode": changes.mode,
-        "min_free_mib": changes.min_free.map(|bytes| bytes >> 20),
-        "memory_budget_mib": memory_changes,
-        "key_changed": key_changes,
-        "accepted_keys_changed": accepted_changes,
-        "authorities_changed": trust_changes,
-        "certificate_changed": new_certificate,
-        "certificate_until": crate::status::certificate_until(node),
-        "certificate_trouble": certificate_trouble,
-        "troubles": troubles,
-        "keys": keys.len(),
-        "overridden": overridden,
-    }))
+    let names = |peers: Vec<PeerConfig>| peers.into_iter().map(|peer| peer.name).collect();
+    let modes = changes.modes.into_iter().map(|(peer, mode)| ModeChange { peer, mode });
+    Ok(Reloaded {
+        added: names(changes.added),
+        removed: changes.removed,
+        moved: names(changes.moved),
+        modes: modes.collect(),
+        interval_seconds: changes.interval.map(|interval| interval.as_secs_f64()),
+        mode: changes.mode,
+        min_free_mib: changes.min_free.map(|bytes| bytes >> 20),
+        memory_budget_mib: memory_changes,
+        key_changed: key_changes,
+        accepted_keys_changed: accepted_changes,
+        authorities_changed: trust_changes,
+        certificate_changed: new_certificate,
+        certificate_until: node.certificate_day(),
+        certificate_trouble,
+        troubles,
+        keys: keys.len(),
+        overridden,
+    })
 }
 
 /// Whether a key file is named that is not looked at.
@@ -136,7 +137,7 @@ pub fn keys_come_from_elsewhere(config: &NodeConfig) -> bool {
     config.federation.key_file.is_some() && config.keys_from() == Some("environment")
 }
 
-/// Whether the key that is presented changed, so that what is open must be opened anew.
+/// Whether the key that is presented changed, so that what is open must be opened again.
 fn key_changes(node: &Node, keys: &[SharedKey]) -> bool {
     let presented = keys.first().cloned().unwrap_or_default();
     node.transports().shared_key() != presented
@@ -178,7 +179,7 @@ fn fixed(old: &NodeConfig, new: &NodeConfig) -> Vec<&'static str> {
     all.into_iter().filter_map(|(name, differs)| differs.then_some(name)).collect()
 }
 
-/// Where what a command said goes before the file.
+/// Where what a command said overrides the file.
 fn overridden(written: &Config, used: &Config) -> Vec<String> {
     let mut found = Vec::new();
     if written.mode != used.mode {
@@ -206,16 +207,17 @@ mod tests {
 
     #[test]
     fn a_reload_is_one_line_of_text() {
-        let nothing = json!({
-            "added": [], "modes": [], "interval_seconds": null, "key_changed": false, "keys": 1, "certificate_until": "2030-01-01",
-        });
+        let nothing = Reloaded { keys: 1, certificate_until: Some("2030-01-01".to_owned()), ..Reloaded::default() };
         assert_eq!(summary(&nothing), "nothing changed");
-        let some = json!({
-            "added": ["bravo", "charlie"], "interval_seconds": 2.0, "key_changed": true, "modes": [{ "peer": "delta", "mode": "paused" }],
-        });
-        let line = summary(&some);
-        let mut parts: Vec<_> = line.split("; ").collect();
-        parts.sort_unstable();
-        assert_eq!(parts, ["added: bravo, charlie", "interval seconds: 2.0", "key changed", "modes: delta paused"]);
+        let peer = |name| PeerName::new(name).unwrap();
+        let some = Reloaded {
+            added: vec![peer("bravo"), peer("charlie")],
+            interval_seconds: Some(2.0),
+            key_changed: true,
+            modes: vec![ModeChange { peer: peer("delta"), mode: PeerMode::Paused }],
+            ..Reloaded::default()
+        };
+        let line = "added: bravo, charlie; modes: delta paused; interval seconds: 2.0; key changed";
+        assert_eq!(summary(&some), line);
     }
 }

@@ -1,7 +1,7 @@
 //! Repairing a damaged store: a new one takes over what is whole, and the old one is kept.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use antiphon_kernel::log::{Log, OpenError, missing_of_noted, salvage, verify};
@@ -9,29 +9,14 @@ use antiphon_kernel::store::{Store as _, StoreError, StoreErrorKind};
 use antiphon_kernel::time::Timestamp;
 use antiphon_storage::{Create, DirectoryLock, RocksStore, StoredCopy};
 use anyhow::{Context as _, Result};
-use serde::Serialize;
 
-use crate::backup::{BEFORE_REPAIR, REPAIRING, beside, replace};
+use crate::data_dir::{BEFORE_REPAIR, replace, sibling};
 use crate::links;
 use crate::owner::must_be_the_owner;
+use crate::reply::Repaired;
 
-/// What a repair did.
-#[derive(Debug, Serialize)]
-pub struct Repaired {
-    /// What was wrong; nothing else was done if nothing was.
-    pub fault: Option<String>,
-    pub kept: u64,
-    /// Whole events behind a hole, which join the log once the hole is filled.
-    pub waiting: u64,
-    /// Origin, first and last counter of what is to come from peers.
-    pub lost: Vec<(String, u64, u64)>,
-    /// How many places at the log's end were noted as durable and are gone, whosever events they held; null where that is
-    /// not known.
-    pub lost_at_end: Option<u64>,
-    pub notes: Vec<String>,
-    /// Where the damaged data lie.
-    pub before: Option<PathBuf>,
-}
+/// Suffix of a repair that is not finished.
+const REPAIRING: &str = ".repairing";
 
 /// What is wrong with a store that no process runs on. Fails if a newer version wrote to it: a repair by this one would leave
 /// out what is whole.
@@ -82,7 +67,7 @@ pub fn repair(data: &Path) -> Result<Repaired> {
         }
         Err(error) => return Err(hopeless(error)),
     };
-    let unfinished = beside(data, REPAIRING)?;
+    let unfinished = sibling(data, REPAIRING)?;
     if unfinished.exists() {
         fs::remove_dir_all(&unfinished).with_context(|| format!("{}", unfinished.display()))?;
     }

@@ -12,7 +12,8 @@ use crate::monitor::Monitor;
 use crate::node::Node;
 use crate::status_text::other_name;
 use crate::systemd::{ping_watchdog, tell_systemd};
-use crate::{REVISION, admin, exposed, reload};
+use crate::version::REVISION;
+use crate::{exposed, reload, socket};
 
 /// What an operator should know before anything goes wrong.
 fn warn_of(config: &NodeConfig, node: &Node) {
@@ -58,12 +59,12 @@ where
     // Asked for before anything is open, so that a signal during start is a graceful stop as well.
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let mut hangup = signal(SignalKind::hangup())?;
-    let socket = config.socket();
+    let path = config.socket();
     // As `config check` and a reload would: what those refuse must not be found by a peer that never answers.
     config.check(&config.shared_keys()?)?;
     // Without a listener no scraper would take what was counted, and it would pile up.
     let metrics = config.listen.metrics.map(|_| antiphon_metrics::install()).transpose()?;
-    let node = admin::open_to_serve(config).await?;
+    let node = socket::open_to_serve(config).await?;
     warn_of(&node.config(), &node);
     let monitor = async {
         node.listen().await?;
@@ -76,7 +77,7 @@ where
             return Err(error);
         }
     };
-    let commands = admin::listen(&socket, &node)?;
+    let commands = socket::listen(&path, &node)?;
     log_start(&node);
     tell_systemd(NotifyState::Ready);
     let tasks = [tokio::spawn(run(Arc::clone(&node))), tokio::spawn(ping_watchdog(node.cortex().log().clone()))];
@@ -100,7 +101,7 @@ where
     }
     node.stop().await;
     // Left behind it would only cost the next command one failed connection.
-    let _ = std::fs::remove_file(&socket);
+    let _ = std::fs::remove_file(&path);
     tracing::info!("stopped");
     Ok(())
 }

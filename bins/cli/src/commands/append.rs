@@ -8,19 +8,19 @@ use antiphon_kernel::event::{DataKind, is_media_type};
 use antiphon_kernel::ids::PeerName;
 use anyhow::{Context as _, Result, bail};
 use bytes::Bytes;
-use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::{done, or_stdin};
 use crate::cli::AppendArgs;
-use antiphon_node::admin::Backend;
-use antiphon_node::attached::Attached;
-use antiphon_node::node::Ask;
+use crate::input::given;
+use crate::output::done;
+use antiphon_node::api::{Attached, Request};
+use antiphon_node::reply::{AppendReply, Appended, Done, WaitReply};
+use antiphon_node::socket::Backend;
 
 pub(super) async fn run(file: &Path, args: AppendArgs, json: bool) -> Result<()> {
     let wait = args.wait_for.as_deref().map(wanted).transpose()?;
-    let data = payload(&args.content_type, or_stdin(args.data).await?)?;
-    let event = Ask::AppendData {
+    let data = payload(&args.content_type, given(args.data).await?)?;
+    let event = Request::AppendData {
         event_type: args.event_type,
         subject: args.subject.filter(|subject| !subject.is_empty()),
         content_type: (!data.is_empty()).then_some(args.content_type),
@@ -58,7 +58,7 @@ pub(super) fn payload(content_type: &str, data: Vec<u8>) -> Result<Bytes> {
 
 async fn append_and_wait(
     backend: &mut Backend,
-    event: Ask,
+    event: Request,
     wait: Option<Wanted>,
     timeout: Duration,
     json: bool,
@@ -66,33 +66,31 @@ async fn append_and_wait(
     // Said before anything is in the log: a command that is corrected and given again would append twice.
     if let Some((peers, _)) = &wait {
         backend
-            .ask(Ask::CanWait { peers: peers.clone() })
+            .ask::<Done>(Request::CanWait { peers: peers.clone() })
             .await
             .context("nothing was appended, since nobody can be waited for")?;
     }
-    let answer = backend.ask(event).await?;
-    if let Some(error) = answer.get("error").and_then(Value::as_str) {
-        bail!("{error}");
-    }
+    let answer = match backend.ask(event).await? {
+        AppendReply::Appended(answer) => answer,
+        AppendReply::Refused(refused) => bail!("{}", refused.error),
+    };
     warn_of(&answer);
-    let appended = &answer["appended"][0];
-    let text = format!("{} at place {}", appended["id"].as_str().unwrap_or_default(), appended["seq"]);
+    let appended = answer.appended.first().context("the node appended nothing; look at its log")?;
+    let text = format!("{} at place {}", appended.id, appended.seq);
     // It is durable whatever comes of the wait, so that is said first.
-    done(appended.clone(), json, &text)?;
+    done(appended, json, &text)?;
     let Some((peers, count)) = wait else { return Ok(()) };
-    let id = serde_json::from_value(appended["id"].clone())?;
     let timeout_ms = u64::try_from(timeout.as_millis())?;
-    let answer = backend.ask(Ask::WaitReplicated { id, peers, count, timeout_ms }).await?;
-    match answer["error"].as_str() {
-        Some(error) => bail!("{error}"),
-        None => done(answer.clone(), json, &format!("confirmed by {}", answer["confirmed"])),
+    match backend.ask(Request::WaitReplicated { id: appended.id, peers, count, timeout_ms }).await? {
+        WaitReply::Late(late) => bail!("{}", late.error),
+        WaitReply::Replicated(copies) => done(&copies, json, &format!("confirmed by {}", copies.confirmed)),
     }
 }
 
 /// What keeps an appended event from reaching every peer, as its acknowledgement says. Once a process.
-pub(super) fn warn_of(acknowledged: &Value) {
+pub(super) fn warn_of(acknowledged: &Appended) {
     static WARNED: Once = Once::new();
-    let [stays, forked] = [acknowledged["leaves"] == false, acknowledged["forked"] == true];
+    let (stays, forked) = (!acknowledged.leaves, acknowledged.forked);
     if stays || forked {
         WARNED.call_once(|| {
             if stays {

@@ -12,19 +12,22 @@ use comfy_table::Table;
 use indicatif::{MultiProgress, ProgressBar};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use serde_json::{Value, json};
+use serde::Serialize;
 use tokio::io::BufReader;
 use tokio::process::{Child, Command};
 
-use super::{progress_style, show};
+use super::ask::ask;
+use super::import;
 use crate::cli::DemoArgs;
 use crate::input::{self, Source};
-use antiphon_node::admin::Backend;
+use crate::output::{line, progress_style};
+use antiphon_node::api::Request;
 use antiphon_node::config::NodeConfig;
 use antiphon_node::dev_certs;
 use antiphon_node::init::make_store;
 use antiphon_node::keys::new_key;
-use antiphon_node::node::Ask;
+use antiphon_node::reply::{Status, Verified};
+use antiphon_node::socket::Backend;
 
 const NAMES: [&str; 3] = ["alpha", "bravo", "charlie"];
 
@@ -55,8 +58,8 @@ pub(super) async fn run(args: DemoArgs) -> Result<()> {
     let mut table = Table::new();
     table.set_header(["cortex", "events", "digest", "replayed", "peers: transport, lag", "events/s"]);
     table.add_rows(rows);
-    show::line(&table.to_string())?;
-    show::line("converged")
+    line(&table.to_string())?;
+    line("converged")
 }
 
 /// Who pulls whom, and how: bravo stands between the other two and relays.
@@ -134,9 +137,9 @@ async fn stop(member: &mut Member) {
 }
 
 async fn verify(config: &Path) -> Result<()> {
-    let answer = super::ask(config, Ask::Verify).await?;
-    if answer["clean"] != true {
-        bail!("{}", answer["faults"]);
+    let report: Verified = ask(config, Request::Verify).await?;
+    if !report.clean {
+        bail!("{}", report.faults.join("; "));
     }
     Ok(())
 }
@@ -153,14 +156,14 @@ async fn converge(args: &DemoArgs, members: &[Member]) -> Result<Vec<Vec<String>
     let text = history.join("\n");
     let first: Source = Box::new(BufReader::new(Cursor::new(text.into_bytes())));
     let began = Instant::now();
-    let alpha = import(&members[0], first, bar("alpha", expected));
+    let alpha = import_at(&members[0], first, bar("alpha", expected));
     let bravo = async {
         match &args.input {
             None => Ok(0),
             Some(file) => {
                 let length = tokio::fs::read_to_string(file).await.map(|t| t.lines().count() as u64);
                 let length = length.with_context(|| format!("{} could not be read", file.display()))?;
-                import(&members[1], input::open(file).await?, bar("bravo", length)).await
+                import_at(&members[1], input::open(file).await?, bar("bravo", length)).await
             }
         }
     };
@@ -172,56 +175,71 @@ async fn converge(args: &DemoArgs, members: &[Member]) -> Result<Vec<Vec<String>
         let mut states = Vec::new();
         for member in members {
             let mut backend = Backend::open(NodeConfig::load(&member.config)?).await?;
-            states.push(backend.ask(Ask::Status).await?);
+            states.push(backend.ask::<Status>(Request::Status).await?);
             backend.close().await;
         }
-        watch.set_position(states.iter().filter_map(|s| s["events"].as_u64()).sum());
+        watch.set_position(states.iter().map(|state| state.events).sum());
         if states.iter().all(|s| is_done(s, expected, &states[0])) {
             watch.finish_and_clear();
             let elapsed = began.elapsed().as_secs_f64();
             return Ok(states.iter().map(|state| row(state, elapsed)).collect());
         }
         if Instant::now() > deadline {
-            let all: Vec<_> = states.iter().map(Value::to_string).collect();
+            let all: Vec<_> = states.iter().map(|state| format!("{state:?}")).collect();
             bail!("not converged after {} s:\n{}", args.timeout, all.join("\n"));
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 
-fn is_done(state: &Value, expected: u64, first: &Value) -> bool {
-    let caught_up = state["peers"].as_array().into_iter().flatten().all(|peer| peer["lag_events"] == 0);
-    state["events"] == expected
-        && state["digest"] == first["digest"]
-        && state["replayers"][0]["position"] == expected
-        && caught_up
+fn position(state: &Status) -> u64 {
+    state.replayers.first().map_or(0, |replayer| replayer.position)
 }
 
-fn row(state: &Value, elapsed: f64) -> Vec<String> {
-    let peers = state["peers"].as_array().into_iter().flatten();
-    let lag: Vec<_> = peers
-        .map(|peer| {
-            let scheme = peer["endpoint"].as_str().and_then(|e| e.split("://").next()).unwrap_or_default();
-            format!("{} {scheme} {}", peer["name"].as_str().unwrap_or_default(), peer["lag_events"])
-        })
-        .collect();
-    let events = state["events"].as_f64().unwrap_or_default();
+fn is_done(state: &Status, expected: u64, first: &Status) -> bool {
+    let caught_up = state.peers.iter().all(|peer| peer.lag_events == Some(0));
+    state.events == expected && state.digest == first.digest && position(state) == expected && caught_up
+}
+
+fn row(state: &Status, elapsed: f64) -> Vec<String> {
+    let lag = state.peers.iter().map(|peer| {
+        let scheme = peer.endpoint.split("://").next().unwrap_or_default();
+        let events = peer.lag_events.map_or_else(|| "-".to_owned(), |events| events.to_string());
+        format!("{} {scheme} {events}", peer.name)
+    });
     vec![
-        state["name"].as_str().unwrap_or_default().to_owned(),
-        state["events"].to_string(),
-        state["digest"].as_str().unwrap_or_default().to_owned(),
-        state["replayers"][0]["position"].to_string(),
-        lag.join(", "),
-        format!("{:.0}", events / elapsed),
+        state.name.clone(),
+        state.events.to_string(),
+        state.digest.clone(),
+        position(state).to_string(),
+        lag.collect::<Vec<_>>().join(", "),
+        format!("{:.0}", state.events as f64 / elapsed),
     ]
 }
 
-async fn import(member: &Member, events: Source, bar: ProgressBar) -> Result<u64> {
+async fn import_at(member: &Member, events: Source, bar: ProgressBar) -> Result<u64> {
     let mut backend = Backend::open(NodeConfig::load(&member.config)?).await?;
-    let imported = super::import::all(events, &mut backend, &bar, false, false).await;
+    let imported = import::all(events, &mut backend, &bar, false, false).await;
     bar.finish_and_clear();
     backend.close().await;
     Ok(imported?.appended)
+}
+
+/// A CloudEvent of one commit and one file.
+#[derive(Serialize)]
+struct FileChanged<'a> {
+    specversion: &'static str,
+    r#type: &'static str,
+    subject: &'a str,
+    time: &'a str,
+    datacontenttype: &'static str,
+    data: Commit<'a>,
+}
+
+#[derive(Serialize)]
+struct Commit<'a> {
+    commit: &'a str,
+    title: &'a str,
 }
 
 /// One event for each commit and file it changed, oldest first.
@@ -242,11 +260,15 @@ async fn git_history() -> Result<Vec<String>> {
         let (hash, time, title) =
             (fields.next().unwrap_or_default(), fields.next().unwrap_or_default(), fields.next().unwrap_or_default());
         for file in files.lines().filter(|file| !file.is_empty() && file.len() <= 256) {
-            let event = json!({
-                "specversion": "1.0", "type": "git.file.changed", "subject": file, "time": time,
-                "datacontenttype": "application/json", "data": { "commit": hash, "title": title },
-            });
-            events.push(event.to_string());
+            let event = FileChanged {
+                specversion: "1.0",
+                r#type: "git.file.changed",
+                subject: file,
+                time,
+                datacontenttype: "application/json",
+                data: Commit { commit: hash, title },
+            };
+            events.push(serde_json::to_string(&event)?);
         }
     }
     if events.is_empty() {

@@ -6,11 +6,11 @@ use std::path::Path;
 use anyhow::{Result, bail};
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use serde_json::{Value, json};
 
-use super::show;
-use antiphon_node::admin::Backend;
-use antiphon_node::node::Ask;
+use crate::output::{json as print_json, json_line, line, shell_word};
+use antiphon_node::api::{Reply, Request};
+use antiphon_node::reply::{ConflictReport, Conflicts, Done, LatestPage};
+use antiphon_node::socket::Backend;
 use antiphon_node::terminal;
 
 /// How much is gathered before it is printed.
@@ -34,7 +34,7 @@ impl Printer {
     }
 
     pub(super) fn print(&mut self) -> Result<()> {
-        let printed = show::json(&self.gathered);
+        let printed = print_json(&self.gathered);
         self.gathered.clear();
         printed
     }
@@ -46,8 +46,9 @@ pub(super) async fn evidence(file: &Path, limit: usize) -> Result<()> {
         let mut skip = 0;
         loop {
             let mut printer = Printer::default();
-            let mut take = |_: &Value, text: String| printer.push(&text);
-            backend.ask_for_events(Ask::ForkEvidence { skip, limit: limit - skip }, &mut take).await?;
+            let mut take = |_: &Reply, text: String| printer.push(&text);
+            let request = Request::ForkEvidence { skip, limit: limit - skip };
+            backend.ask_for_events::<Done>(request, &mut take).await?;
             printer.print()?;
             if printer.count == 0 {
                 return Ok(());
@@ -66,14 +67,14 @@ pub(super) async fn view(file: &Path, subject: Option<String>) -> Result<()> {
         let mut after = None;
         loop {
             let mut printer = Printer::default();
-            let mut take = |_: &Value, text: String| printer.push(&text);
-            let ask = Ask::View { subject: subject.clone(), after };
-            let page = backend.ask_for_events(ask, &mut take).await?;
+            let mut take = |_: &Reply, text: String| printer.push(&text);
+            let request = Request::View { subject: subject.clone(), after };
+            let page: LatestPage = backend.ask_for_events(request, &mut take).await?;
             printer.print()?;
             if let (Some(subject), 0) = (&subject, printer.count) {
                 bail!("no event has the subject `{subject}`");
             }
-            after = page["next"].as_str().map(str::to_owned);
+            after = page.next;
             if after.is_none() {
                 return Ok(());
             }
@@ -110,38 +111,41 @@ impl Shown<'_> {
 }
 
 /// Puts the texts of events under the subjects that they belong to, in order.
-struct Conflicts {
+struct Printing {
     json: bool,
-    /// Of the conflict at hand: which it is, and how many of its events were printed.
+    /// The conflict at hand.
     at: usize,
-    printed: u64,
-    /// The JSON of its events so far.
-    events: String,
+    /// Number of its events so far.
+    count: usize,
+    /// Their texts, for JSON.
+    texts: Vec<String>,
 }
 
-impl Conflicts {
-    fn push(&mut self, all: &Value, text: &str) -> Result<()> {
-        let conflict = &all[self.at];
-        let subject = conflict["subject"].as_str().unwrap_or_default();
-        if self.json {
-            self.events.push_str(if self.printed == 0 { "" } else { "," });
-            self.events.push_str(text);
+impl Printing {
+    fn push(&mut self, conflicts: &Conflicts, text: String) -> Result<()> {
+        let Some(conflict) = conflicts.0.get(self.at) else { bail!("the node sent an event of no conflict") };
+        let (subject, more) = (conflict.subject.as_str(), conflict.more);
+        if !self.json {
+            if self.count == 0 {
+                let word = shell_word(subject);
+                line(&format!("{}: `antiphon resolve {word} --take ID`, or --data", terminal::line(subject)))?;
+            }
+            line(&serde_json::from_str::<Shown<'_>>(&text)?.line())?;
         } else {
-            if self.printed == 0 {
-                let word = show::shell_word(subject);
-                show::line(&format!("{}: `antiphon resolve {word} --take ID`, or --data", terminal::line(subject)))?;
-            }
-            show::line(&serde_json::from_str::<Shown<'_>>(text)?.line())?;
+            self.texts.push(text);
         }
-        self.printed += 1;
-        if conflict["events"].as_u64() == Some(self.printed) {
-            let (subject, more) = (json!(subject), &conflict["more"]);
-            if self.json {
-                show::json(&format!("{{\"events\":[{}],\"more\":{more},\"subject\":{subject}}}\n", self.events))?;
-            } else if let Some(1..) = more.as_u64() {
-                show::line(&format!("  and {more} more, which are listed once these are resolved"))?;
-            }
-            *self = Self { json: self.json, at: self.at + 1, printed: 0, events: String::new() };
+        self.count += 1;
+        if self.count < conflict.events {
+            return Ok(());
+        }
+        let texts = std::mem::take(&mut self.texts);
+        (self.at, self.count) = (self.at + 1, 0);
+        if self.json {
+            let events = texts.iter().map(|text| serde_json::from_str::<&RawValue>(text));
+            return json_line(&ConflictReport { events: events.collect::<Result<_, _>>()?, more, subject });
+        }
+        if more > 0 {
+            line(&format!("  and {more} more, which are listed once these are resolved"))?;
         }
         Ok(())
     }
@@ -149,12 +153,15 @@ impl Conflicts {
 
 pub(super) async fn conflicts(file: &Path, json: bool) -> Result<()> {
     let mut backend = Backend::reach_and_warn(file).await?;
-    let mut conflicts = Conflicts { json, at: 0, printed: 0, events: String::new() };
-    let mut take = |all: &Value, text: String| conflicts.push(all, &text);
-    let answer = backend.ask_for_events(Ask::Conflicts, &mut take).await;
+    let mut printing = Printing { json, at: 0, count: 0, texts: Vec::new() };
+    let mut take = |reply: &Reply, text: String| match reply {
+        Reply::Conflicts(conflicts) => printing.push(conflicts, text),
+        _ => bail!("the node sent an event of no conflict"),
+    };
+    let answer = backend.ask_for_events::<Conflicts>(Request::Conflicts, &mut take).await;
     backend.close().await;
-    if answer?.as_array().is_none_or(Vec::is_empty) && !json {
-        show::line("no conflicts")?;
+    if answer?.0.is_empty() && !json {
+        line("no conflicts")?;
     }
     Ok(())
 }

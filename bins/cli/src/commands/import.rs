@@ -6,30 +6,23 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use futures_util::FutureExt as _;
 use indicatif::{ProgressBar, ProgressStyle};
-use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 
-use super::{done, warn_of};
+use super::append::warn_of;
 use crate::cli::ImportArgs;
 use crate::input::{self, Events, Found, Source};
-use antiphon_node::admin::Backend;
-use antiphon_node::node::Ask;
-use antiphon_node::progress::Progress;
+use crate::output::done;
+use antiphon_node::api::{ImportProgress, Request};
+use antiphon_node::reply::{AppendReply, Imported, KeptProgress, Progress};
+use antiphon_node::socket::Backend;
 use antiphon_node::terminal::complain;
 
 const BATCH_EVENTS: usize = 512;
 const BATCH_BYTES: usize = 4 * 1024 * 1024;
 /// How long an event waits for others to be appended with it.
 const BATCH_WAIT: Duration = Duration::from_millis(100);
-
-/// What an import did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Imported {
-    pub(crate) appended: u64,
-    pub(crate) skipped: u64,
-}
 
 pub(super) async fn run(file: &Path, args: ImportArgs, json: bool) -> Result<()> {
     let mut backend = Backend::reach_and_warn(file).await?;
@@ -44,13 +37,14 @@ pub(super) async fn run(file: &Path, args: ImportArgs, json: bool) -> Result<()>
     };
     bar.finish_and_clear();
     backend.close().await;
-    let Imported { appended, skipped } = imported?;
+    let imported = imported?;
+    let Imported { appended, skipped } = imported;
     let before = if skipped > 0 { format!("; {skipped} were imported before") } else { String::new() };
-    done(json!({ "imported": appended, "skipped": skipped }), json, &format!("{appended} events imported{before}"))
+    done(&imported, json, &format!("{appended} events imported{before}"))
 }
 
 /// Appends every event. At the first bad one it stops: what came before is kept, and the error says how many.
-pub(crate) async fn all(
+pub(super) async fn all(
     source: Source,
     backend: &mut Backend,
     bar: &ProgressBar,
@@ -187,8 +181,7 @@ impl Import<'_> {
         let mut hashed = Sha256::new();
         hash(&mut hashed, first);
         self.key = format!("import/{}", hex(&hashed));
-        let kept = self.backend.ask(Ask::ImportProgress { key: self.key.clone() }).await?;
-        let kept = kept.as_str().and_then(|text| serde_json::from_str::<Progress>(text).ok());
+        let KeptProgress(kept) = self.backend.ask(Request::ImportProgress { key: self.key.clone() }).await?;
         match kept {
             Some(kept) if self.resume => self.before = Some(kept),
             Some(kept) => complain(&format!(
@@ -206,41 +199,40 @@ impl Import<'_> {
         if batch.found.is_empty() {
             return Ok(());
         }
-        let answer = self.append(&batch.found).await?;
-        let Some(at) = answer.get("refused").and_then(Value::as_u64) else { return Ok(()) };
+        let AppendReply::Refused(refused) = self.append(&batch.found).await? else { return Ok(()) };
         // The batch was refused whole: append what came before the bad event, then say which it was.
-        let at = usize::try_from(at)?;
+        let at = refused.refused.min(batch.found.len() - 1);
         if at > 0 {
             self.append(&batch.found[..at]).await?;
         }
-        let reason = answer["error"].as_str().unwrap_or("refused");
         bail!(
-            "line {}: {reason}; the {} events before it are kept, nothing after it was read",
+            "line {}: {}; the {} events before it are kept, nothing after it was read",
             batch.found[at].line,
+            refused.error,
             self.done.appended
         )
     }
 
     /// Appends events, and with them how far the input was imported.
-    async fn append(&mut self, found: &[Found]) -> Result<Value> {
+    async fn append(&mut self, found: &[Found]) -> Result<AppendReply> {
         let mut hashed = self.hashed.clone();
         found.iter().for_each(|found| hash(&mut hashed, &found.text));
         let events = self.done.skipped + self.done.appended + found.len() as u64;
         let at = antiphon_kernel::time::Timestamp::now().to_string();
-        let progress = serde_json::to_string(&Progress { events, digest: hex(&hashed), at })?;
-        let ask = Ask::Append {
+        let progress = Progress { events, digest: hex(&hashed), at };
+        let request = Request::Append {
             events: found.iter().map(|found| found.text.clone().into()).collect(),
             lowercase_extensions: self.lowercase_extensions,
-            progress: Some((self.key.clone(), progress)),
+            progress: Some(ImportProgress { key: self.key.clone(), progress }),
         };
         let kept = self.done.appended;
-        let answer = self.backend.ask(ask).await.with_context(|| format!("after {kept} events, which are kept"))?;
-        warn_of(&answer);
-        if answer.get("refused").is_none() {
+        let reply = self.backend.ask(request).await.with_context(|| format!("after {kept} events, which are kept"))?;
+        if let AppendReply::Appended(appended) = &reply {
+            warn_of(appended);
             self.hashed = hashed;
             self.done.appended += found.len() as u64;
             self.bar.set_position(self.done.appended);
         }
-        Ok(answer)
+        Ok(reply)
     }
 }

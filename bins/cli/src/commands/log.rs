@@ -6,13 +6,13 @@ use std::time::Duration;
 use antiphon_kernel::cursor::Cursor;
 use anyhow::{Context as _, Result, bail};
 use serde::Deserialize;
-use serde_json::Value;
 
 use super::events::Printer;
-use super::show;
 use crate::cli::LogArgs;
-use antiphon_node::admin::{Backend, NodeGone};
-use antiphon_node::node::Ask;
+use crate::output::shell_word;
+use antiphon_node::api::{Reply, Request};
+use antiphon_node::reply::{CursorUnknown, LogReply};
+use antiphon_node::socket::{Backend, NodeGone};
 
 /// How long one question waits for an event.
 const WAIT: Duration = Duration::from_secs(10);
@@ -78,13 +78,13 @@ impl Reader {
             let wait_ms = if wait { u64::try_from(WAIT.as_millis())? } else { 0 };
             let limit = usize::try_from(self.left.min(1000))?;
             let (mut printer, mut last) = (Printer::default(), None);
-            let mut take = |_: &Value, text: String| {
+            let mut take = |_: &Reply, text: String| {
                 printer.push(&text)?;
                 last = Some(text);
                 Ok(())
             };
             let page = tokio::select! {
-                page = backend.ask_for_events(Ask::Log { after: self.at, limit, wait_ms }, &mut take) => page,
+                page = backend.ask_for_events(Request::Log { after: self.at, limit, wait_ms }, &mut take) => page,
                 _ = tokio::signal::ctrl_c() => {
                     self.left = 0;
                     return printer.print();
@@ -98,29 +98,28 @@ impl Reader {
             }
             let page = page?;
             self.said.clear();
-            if let Some(unknown) = page.get("cursor_unknown") {
-                bail!("{}", self.unknown(file, unknown));
-            }
+            let page = match page {
+                LogReply::CursorUnknown(unknown) => bail!("{}", self.unknown(file, &unknown)),
+                LogReply::Page(page) => page,
+            };
             if printer.count == 0 && !wait {
                 return Ok(());
             }
-            self.at = Some(serde_json::from_value(page["next"].clone())?);
+            self.at = Some(page.next);
         }
         Ok(())
     }
 
     /// What happened to the history, and the command that continues.
-    fn unknown(&self, file: &Path, unknown: &Value) -> String {
-        let text = |key: &str| unknown[key].as_str().unwrap_or_default().to_owned();
+    fn unknown(&self, file: &Path, unknown: &CursorUnknown) -> String {
         let config = match file {
             file if file == Path::new("antiphon.yaml") => String::new(),
-            file => format!(" -c {}", show::shell_word(&file.to_string_lossy())),
+            file => format!(" -c {}", shell_word(&file.to_string_lossy())),
         };
         let follow = if self.follow { " --follow" } else { "" };
         format!(
             "{}. Continue with `antiphon{config} log --after {}{follow}`: events may come again, recognise them by their ids",
-            text("error"),
-            text("resume"),
+            unknown.error, unknown.resume,
         )
     }
 }

@@ -23,3 +23,4 @@ mod repair;
 mod secrets;
 mod start_line;
 mod support;
+mod versions;

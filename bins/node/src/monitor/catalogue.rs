@@ -5,7 +5,7 @@ use antiphon_metrics::catalogue;
 
 macro_rules! metrics {
     ($($id:ident = $kind:ident $name:literal $labels:tt $help:literal;)+) => {
-        $(pub const $id: Metric = Metric::$kind($name, &$labels, $help);)+
+        $(pub(super) const $id: Metric = Metric::$kind($name, &$labels, $help);)+
         const OWN: &[Metric] = &[$($id),+];
     };
 }
@@ -20,12 +20,13 @@ metrics! {
 }
 
 /// Returns what only a node knows.
-pub const fn own() -> &'static [Metric] {
+pub(super) const fn own() -> &'static [Metric] {
     OWN
 }
 
 /// Returns all of them, in the order of the documentation.
-pub fn all() -> Vec<Metric> {
+#[cfg(test)]
+fn all() -> Vec<Metric> {
     [catalogue::own(), OWN, &catalogue::measured()].concat()
 }
 
@@ -57,7 +58,7 @@ mod tests {
 
     #[test]
     fn the_documentation_lists_every_metric_as_it_is() {
-        crate::documented("operations.md", "metrics", &table());
+        crate::documented::check("operations.md", "metrics", &table());
     }
 
     #[test]

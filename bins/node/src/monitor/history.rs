@@ -7,15 +7,15 @@ use std::time::Duration;
 use antiphon_kernel::ids::PeerName;
 use antiphon_kernel::state::PeerState;
 
-use crate::status::PAGE_PEERS;
-
+/// The number of peers that the status page lists, those first that need attention.
+pub(super) const PAGE_PEERS: usize = 200;
 /// How often it is looked at.
-pub const EVERY: Duration = Duration::from_secs(5);
+pub(super) const EVERY: Duration = Duration::from_secs(5);
 /// How many looks are kept: five minutes.
 const KEPT: usize = 60;
 /// A peer's lag in events, oldest first; `None` where it was not known.
 #[derive(Debug, Default)]
-pub struct History(Mutex<BTreeMap<PeerName, VecDeque<Option<u64>>>>);
+pub(super) struct History(Mutex<BTreeMap<PeerName, VecDeque<Option<u64>>>>);
 
 impl History {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<PeerName, VecDeque<Option<u64>>>> {
@@ -23,7 +23,7 @@ impl History {
     }
 
     /// Takes a look. Peers that are gone are forgotten.
-    pub fn look(&self, peers: &[PeerState]) {
+    pub(super) fn look(&self, peers: &[PeerState]) {
         let mut kept = self.lock();
         kept.retain(|name, _| peers.iter().any(|peer| peer.name == *name));
         for peer in peers {
@@ -38,7 +38,7 @@ impl History {
         }
     }
 
-    pub fn of(&self, name: &PeerName) -> Vec<Option<u64>> {
+    pub(super) fn of(&self, name: &PeerName) -> Vec<Option<u64>> {
         self.lock().get(name).map(|looks| looks.iter().copied().collect()).unwrap_or_default()
     }
 }

@@ -21,9 +21,9 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
-use super::scrape;
+use super::history::History;
+use super::{page, scrape};
 use crate::node::Node;
-use crate::status;
 
 const PAGE: &str = include_str!("../page/index.html");
 /// How often the page receives the status.
@@ -32,18 +32,37 @@ const TELL_EVERY: Duration = Duration::from_secs(2);
 /// The number of pages that receive it at the same time; well below what one address may have open, so that they never keep Prometheus out.
 pub(super) const MAX_STREAMS: usize = 16;
 
+/// What the routes show.
 #[derive(Clone)]
-struct Shown {
+pub(super) struct Shown {
     node: Arc<Node>,
     metrics: Metrics,
+    history: Arc<History>,
     closing: watch::Receiver<bool>,
     policy: HeaderValue,
     streams: Arc<Semaphore>,
 }
 
+impl Shown {
+    pub(super) fn new(
+        node: Arc<Node>,
+        metrics: Metrics,
+        history: Arc<History>,
+        closing: watch::Receiver<bool>,
+    ) -> Self {
+        let policy = HeaderValue::from_str(&policy(PAGE)).unwrap_or(HeaderValue::from_static("default-src 'none'"));
+        Self { node, metrics, history, closing, policy, streams: Arc::new(Semaphore::new(MAX_STREAMS)) }
+    }
+
+    /// The JSON of the status.
+    async fn status(&self) -> Result<String, Response> {
+        let (node, history) = (Arc::clone(&self.node), Arc::clone(&self.history));
+        blocking(move || page::json(&node, &history)).await
+    }
+}
+
 /// With `page`, people are served as well.
-pub(super) fn router(node: Arc<Node>, metrics: Metrics, page: bool, closing: watch::Receiver<bool>) -> Router {
-    let policy = HeaderValue::from_str(&policy(PAGE)).unwrap_or(HeaderValue::from_static("default-src 'none'"));
+pub(super) fn router(shown: Shown, page: bool) -> Router {
     let mut router = Router::new().route("/metrics", get(scraped)).route("/healthz", get(healthy));
     if page {
         router = router.route("/", get(index)).route("/status", get(now)).route("/status/events", get(events));
@@ -51,7 +70,7 @@ pub(super) fn router(node: Arc<Node>, metrics: Metrics, page: bool, closing: wat
     router
         .fallback(|| async { (StatusCode::NOT_FOUND, "there is nothing here; see /metrics\n") })
         .layer(from_fn(plainly))
-        .with_state(Shown { node, metrics, closing, policy, streams: Arc::new(Semaphore::new(MAX_STREAMS)) })
+        .with_state(shown)
 }
 
 /// The page may run its own script and speak to this listener, and nothing else, whatever stands in a peer's name.
@@ -86,7 +105,7 @@ async fn blocking<T: Send + 'static>(make: impl FnOnce() -> T + Send + 'static) 
 }
 
 async fn scraped(State(shown): State<Shown>) -> Response {
-    match blocking(move || scrape(&shown.node, &shown.metrics)).await {
+    match blocking(move || scrape::render(&shown.node, &shown.metrics)).await {
         Ok(text) => ([(CONTENT_TYPE, antiphon_metrics::CONTENT_TYPE)], text).into_response(),
         Err(response) => response,
     }
@@ -113,7 +132,7 @@ async fn index(State(shown): State<Shown>) -> Response {
 }
 
 async fn now(State(shown): State<Shown>) -> Response {
-    match blocking(move || status::page(&shown.node)).await {
+    match shown.status().await {
         Ok(json) => ([(CONTENT_TYPE, "application/json")], json).into_response(),
         Err(response) => response,
     }
@@ -133,8 +152,7 @@ async fn events(State(shown): State<Shown>) -> Response {
             _ = every.tick() => {}
             _ = shown.closing.wait_for(|closing| *closing) => return None,
         }
-        let node = Arc::clone(&shown.node);
-        let json = blocking(move || status::page(&node)).await.ok()?;
+        let json = shown.status().await.ok()?;
         Some((Ok::<_, Infallible>(format!("event: status\ndata: {json}\n\n")), (shown, every, place)))
     });
     ([(CONTENT_TYPE, "text/event-stream")], Body::from_stream(statuses)).into_response()

@@ -1,7 +1,8 @@
 //! The addresses that the node listens on.
 
-use super::{Findings, Level};
+use super::findings::Findings;
 use crate::config::NodeConfig;
+use crate::reply::Level;
 
 /// Whether what it is to listen on is free, where it does not run.
 pub(super) async fn addresses(config: &NodeConfig, serves: bool, findings: &mut Findings) {

@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use antiphon_transport_common::{Certificate, TlsFiles};
 use anyhow::Result;
 
-use super::{Findings, Level};
+use super::findings::Findings;
 use crate::config::NodeConfig;
 use crate::error_text::with_causes;
 use crate::expiry;
 use crate::exposed::is_open_to_others;
+use crate::reply::Level;
 
 /// Until when a file's certificate holds, or one of its certificates.
 type Look = fn(&Path, jiff::Timestamp) -> Result<(String, Option<String>)>;

@@ -2,9 +2,10 @@
 
 use antiphon_kernel::config::SharedKey;
 
-use super::{Findings, Level};
+use super::findings::Findings;
 use crate::config::NodeConfig;
 use crate::exposed::is_open_to_others;
+use crate::reply::Level;
 
 pub(super) fn disk(config: &NodeConfig, findings: &mut Findings) {
     let dir = config.data_dir();

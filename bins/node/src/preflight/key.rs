@@ -1,24 +1,18 @@
 //! The shared key.
 
-use serde_json::Value;
-
-use super::{Findings, Level};
+use super::findings::Findings;
 use crate::config::NodeConfig;
 use crate::error_text::with_causes;
 use crate::exposed::is_open_to_others;
-
-/// How many keys the node that serves accepts, if one does: it may have them from an environment of its own.
-fn keys_of_the_node(status: Option<&Value>) -> Option<u64> {
-    status.and_then(|status| status["keys"].as_u64())
-}
+use crate::reply::{Level, Status};
 
 /// Whether the node has its keys from an environment that is not this command's, so that this one may have others.
-pub(super) fn other_keys(config: &NodeConfig, status: Option<&Value>) -> bool {
-    let theirs = status.and_then(|status| status["keys_from"].as_str());
+pub(super) fn other_keys(config: &NodeConfig, status: Option<&Status>) -> bool {
+    let theirs = status.and_then(|status| status.keys_from.as_deref());
     theirs == Some("environment") && config.keys_from() != Some("environment")
 }
 
-pub(super) fn key(config: &NodeConfig, status: Option<&Value>, findings: &mut Findings) {
+pub(super) fn key(config: &NodeConfig, status: Option<&Status>, findings: &mut Findings) {
     let keys = match config.shared_keys() {
         Ok(keys) => keys,
         Err(error) => {
@@ -30,7 +24,8 @@ pub(super) fn key(config: &NodeConfig, status: Option<&Value>, findings: &mut Fi
             );
         }
     };
-    let used = keys_of_the_node(status).unwrap_or(keys.len() as u64);
+    // The node that serves may have them from an environment of its own.
+    let used = status.map_or(keys.len(), |status| status.keys);
     if used > 0 && other_keys(config, status) {
         findings.add(
             "key",

@@ -4,6 +4,7 @@
 mod addresses;
 mod certificates;
 mod disk;
+mod findings;
 mod key;
 mod limits;
 mod peers;
@@ -11,53 +12,13 @@ mod running;
 
 use std::path::Path;
 
-use serde::Serialize;
-
-use crate::admin::Backend;
 use crate::config::NodeConfig;
 use crate::error_text::with_causes;
-use crate::hidden;
 use crate::replayers::Replayers;
+use crate::reply::{Finding, Level};
+use crate::socket::{Backend, find_hidden};
 
-/// How bad a finding is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Level {
-    /// Nothing is wrong.
-    Ok,
-    /// The node works, but needs attention.
-    Warn,
-    /// Something does not work.
-    Fail,
-}
-
-/// What a check found.
-#[derive(Debug, Serialize)]
-pub struct Finding {
-    /// What was checked.
-    pub check: String,
-    /// How bad it is.
-    pub level: Level,
-    /// What was found, in one sentence.
-    pub says: String,
-    /// What to do, unless nothing is wrong.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub remedy: Option<String>,
-}
-
-#[derive(Debug, Default)]
-struct Findings(Vec<Finding>);
-
-impl Findings {
-    fn add(&mut self, check: impl Into<String>, level: Level, says: impl Into<String>, remedy: &str) {
-        let remedy = (!remedy.is_empty()).then(|| remedy.to_owned());
-        self.0.push(Finding { check: check.into(), level, says: says.into(), remedy });
-    }
-
-    fn ok(&mut self, check: impl Into<String>, says: impl Into<String>) {
-        self.add(check, Level::Ok, says, "");
-    }
-}
+use findings::Findings;
 
 /// Looks at everything that a configuration names.
 pub async fn run(file: &Path) -> Vec<Finding> {
@@ -81,11 +42,11 @@ pub(crate) async fn run_with(file: &Path, replayers: &Replayers) -> Vec<Finding>
             }
         }
     }
-    findings.0
+    findings.into_list()
 }
 
 async fn examine(config: &NodeConfig, findings: &mut Findings) {
-    let serves = tokio::net::UnixStream::connect(config.socket()).await.is_ok() || hidden::find(config).await.is_some();
+    let serves = tokio::net::UnixStream::connect(config.socket()).await.is_ok() || find_hidden(config).await.is_some();
     let status = running::node(config, serves, findings).await;
     key::key(config, status.as_ref(), findings);
     certificates::certificates(config, findings);

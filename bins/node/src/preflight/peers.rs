@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use antiphon_kernel::condition::Condition;
 use antiphon_kernel::config::PeerConfig;
 use antiphon_kernel::cortex::mint_identity;
 use antiphon_kernel::health::ErrorCategory;
@@ -11,11 +12,11 @@ use antiphon_kernel::protocol::Identity;
 use antiphon_kernel::time::{Timestamp, skew_ms};
 use antiphon_kernel::transport::TransportError;
 use futures_util::stream::{self, StreamExt as _};
-use serde_json::Value;
 
+use super::findings::Findings;
 use super::key::other_keys;
-use super::{Findings, Level};
 use crate::config::NodeConfig;
+use crate::reply::{Level, Peer, Status};
 use crate::terminal::printable;
 use crate::transports::Transports;
 
@@ -26,22 +27,17 @@ const AT_ONCE: usize = 16;
 /// Clocks further apart than this make times hard to compare; nothing else depends on them.
 const SKEW_MS: u64 = 5000;
 
-pub(super) async fn peers(config: &NodeConfig, status: Option<&Value>, findings: &mut Findings) {
+pub(super) async fn peers(config: &NodeConfig, status: Option<&Status>, findings: &mut Findings) {
     let key = config.shared_key().unwrap_or_default();
     let unkeyed = other_keys(config, status);
     let transports = Transports::new(config.federation.allow_plaintext_loopback, &key);
-    let own_id = status.and_then(|status| serde_json::from_value(status["cortex_id"].clone()).ok());
     let mut own = mint_identity(config.node.name.as_str());
-    if let Some(cortex_id) = own_id {
-        own.cortex_id = cortex_id;
+    if let Some(status) = status {
+        own.cortex_id = status.cortex_id;
     }
     let (transports, own) = (&transports, &own);
-    let known = |name: &str| {
-        let peers = status.and_then(|status| status["peers"].as_array());
-        peers.and_then(|peers| peers.iter().find(|known| known["name"] == name)).cloned().unwrap_or_default()
-    };
     let asked = stream::iter(&config.federation.peers).map(|peer| {
-        let known = known(peer.name.as_str());
+        let known = status.and_then(|status| status.peers.iter().find(|known| known.name == peer.name));
         async move {
             let began = Instant::now();
             let answer = match transports.of(&peer.endpoint).link(peer, own) {
@@ -49,12 +45,12 @@ pub(super) async fn peers(config: &NodeConfig, status: Option<&Value>, findings:
                 Err(error) => Err(error),
             };
             let answer = Asked { answer, took: began.elapsed(), at: Timestamp::now(), unkeyed };
-            peer_findings(peer, &known, own.cortex_id, &answer)
+            peer_findings(peer, known, own.cortex_id, &answer)
         }
     });
     let mut asked = std::pin::pin!(asked.buffered(AT_ONCE));
     while let Some(found) = asked.next().await {
-        findings.0.extend(found.0);
+        findings.extend(found);
     }
 }
 
@@ -67,24 +63,29 @@ struct Asked {
     unkeyed: bool,
 }
 
-/// What there is to say of a peer, by its answer and by its state in the node that serves (null if none does).
+/// What there is to say of a peer, by its answer and by its state in the node that serves, if one does.
 /// Pure.
-fn peer_findings(peer: &PeerConfig, known: &Value, own: CortexId, asked: &Asked) -> Findings {
+fn peer_findings(peer: &PeerConfig, known: Option<&Peer>, own: CortexId, asked: &Asked) -> Findings {
     let mut findings = Findings::default();
     let check = format!("peer {}", peer.name);
     // The node knows what no greeting shows: a fork, a refusal to serve, that it has given up.
-    let trouble = known["reason"].as_str().map(|reason| (reason, known["remedy"].as_str().unwrap_or_default()));
-    let state = known["state"].as_str().unwrap_or_default();
-    if let Some((reason, remedy)) = trouble.filter(|_| state != "paused") {
-        let level = if matches!(state, "halted" | "refused") { Level::Fail } else { Level::Warn };
-        findings.add(check.clone(), level, format!("{}: {reason}", state.replace('_', " ")), remedy);
+    let state = known.and_then(|known| known.state);
+    let trouble = known.and_then(|known| Some((known.reason.as_deref()?, known.remedy.as_deref().unwrap_or_default())));
+    if let (Some((reason, remedy)), Some(state)) = (trouble, state)
+        && state != Condition::Paused
+    {
+        let level = if matches!(state, Condition::Halted | Condition::Refused) { Level::Fail } else { Level::Warn };
+        findings.add(check.clone(), level, format!("{}: {reason}", state.as_str().replace('_', " ")), remedy);
     }
     let identity = match &asked.answer {
         Ok(identity) => identity,
         Err(error) if asked.unkeyed && error.category() == ErrorCategory::Auth => return findings,
         Err(error)
             if error.category() == ErrorCategory::Auth
-                && matches!(state, "live" | "idle" | "catching_up" | "withheld") =>
+                && matches!(
+                    state,
+                    Some(Condition::Live | Condition::Idle | Condition::CatchingUp | Condition::Withheld)
+                ) =>
         {
             let says = "the node reaches it; this command presents another key than the node does";
             findings.add(check, Level::Warn, says, "run this with the node's ANTIPHON_SHARED_KEY, or without one");
@@ -92,16 +93,16 @@ fn peer_findings(peer: &PeerConfig, known: &Value, own: CortexId, asked: &Asked)
         }
         Err(error) => {
             let category = error.category();
-            if known["last_error"] == category.as_str() {
+            if known.and_then(|known| known.last_error) == Some(category) {
                 // The node says the same, in fewer words.
-                findings.0.clear();
+                findings.clear();
             }
             let says = format!("{} {} ({})", peer.endpoint, category.reason(), error.detail());
             findings.add(check, Level::Fail, says, category.remedy());
             return findings;
         }
     };
-    let pin = serde_json::from_value(known["cortex_id"].clone()).ok();
+    let pin = known.and_then(|known| known.cortex_id);
     match check_identity(identity, &IdentityContext { own, pin, expected: peer.cortex, pinned_elsewhere: Vec::new() }) {
         Err(category) => {
             findings.add(
@@ -147,8 +148,6 @@ mod tests {
     use antiphon_kernel::digest::Digest;
     use antiphon_kernel::ids::{Epoch, PeerName};
 
-    use serde_json::json;
-
     use super::*;
 
     fn identity(id: u8) -> Identity {
@@ -167,6 +166,11 @@ mod tests {
         }
     }
 
+    /// The peer, as a node knows it before the first contact.
+    fn unknown() -> Peer {
+        Peer::unknown(PeerName::new("bravo").unwrap(), "https://b:1", PeerMode::Sync)
+    }
+
     #[test]
     fn a_peer_is_judged_by_its_answer_and_by_what_the_node_knows() {
         let peer = PeerConfig {
@@ -177,25 +181,41 @@ mod tests {
             mode: PeerMode::Sync,
         };
         let own = CortexId::from_bytes([1; 16]);
-        let found = |known: Value, answer: Result<Identity, ErrorCategory>, unkeyed| {
+        let found = |known: Option<&Peer>, answer: Result<Identity, ErrorCategory>, unkeyed| {
             let answer = answer.map_err(|category| TransportError::new(category, "detail"));
             let asked = Asked { answer, took: Duration::ZERO, at: Timestamp::from_micros(1_000_000_000), unkeyed };
-            let found = peer_findings(&peer, &known, own, &asked).0;
+            let found = peer_findings(&peer, known, own, &asked).into_list();
             assert!(found.iter().all(|one| !one.says.contains('\u{1b}')), "{found:?}");
             found.iter().map(|one| one.level).collect::<Vec<_>>()
         };
-        let halted = json!({ "state": "halted", "reason": "bravo holds events of ours", "remedy": "restart" });
-        let pinned = |id: u8| json!({ "state": "live", "cortex_id": CortexId::from_bytes([id; 16]) });
-        assert_eq!(found(Value::Null, Ok(identity(2)), false), [Level::Ok]);
-        assert_eq!(found(pinned(2), Ok(identity(2)), false), [Level::Ok]);
-        assert_eq!(found(pinned(3), Ok(identity(2)), false), [Level::Fail], "another one than is pinned");
-        assert_eq!(found(Value::Null, Ok(identity(1)), false), [Level::Fail], "itself");
-        assert_eq!(found(halted, Ok(identity(2)), false), [Level::Fail, Level::Ok], "it answers, and is given up");
-        assert_eq!(found(Value::Null, Err(ErrorCategory::Auth), false), [Level::Fail]);
-        assert_eq!(found(Value::Null, Err(ErrorCategory::Auth), true), [], "no fault of the peer's");
-        assert_eq!(found(pinned(2), Err(ErrorCategory::Auth), false), [Level::Warn], "nor is this one");
-        let refused = json!({ "state": "refused", "reason": "bravo ...", "remedy": "...", "last_error": "auth" });
-        assert_eq!(found(refused.clone(), Err(ErrorCategory::Auth), false), [Level::Fail], "said once");
+        let known = |state| Peer { state: Some(state), ..unknown() };
+        let halted = Peer {
+            reason: Some("bravo holds events of ours".to_owned()),
+            remedy: Some("restart".to_owned()),
+            ..known(Condition::Halted)
+        };
+        let pinned = |id: u8| Peer { cortex_id: Some(CortexId::from_bytes([id; 16])), ..known(Condition::Live) };
+        let (two, three) = (pinned(2), pinned(3));
+        assert_eq!(found(None, Ok(identity(2)), false), [Level::Ok]);
+        assert_eq!(found(Some(&two), Ok(identity(2)), false), [Level::Ok]);
+        assert_eq!(found(Some(&three), Ok(identity(2)), false), [Level::Fail], "another one than is pinned");
+        assert_eq!(found(None, Ok(identity(1)), false), [Level::Fail], "itself");
+        assert_eq!(
+            found(Some(&halted), Ok(identity(2)), false),
+            [Level::Fail, Level::Ok],
+            "it answers, and is given up"
+        );
+        assert_eq!(found(None, Err(ErrorCategory::Auth), false), [Level::Fail]);
+        assert_eq!(found(None, Err(ErrorCategory::Auth), true), [], "no fault of the peer's");
+        assert_eq!(found(Some(&two), Err(ErrorCategory::Auth), false), [Level::Warn], "nor is this one");
+        let refused = Peer {
+            reason: Some("bravo ...".to_owned()),
+            remedy: Some("...".to_owned()),
+            last_error: Some(ErrorCategory::Auth),
+            ..known(Condition::Refused)
+        };
+        let refused = Some(&refused);
+        assert_eq!(found(refused, Err(ErrorCategory::Auth), false), [Level::Fail], "said once");
         assert_eq!(found(refused, Err(ErrorCategory::Refused), false), [Level::Fail, Level::Fail], "another trouble");
     }
 }

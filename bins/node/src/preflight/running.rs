@@ -1,19 +1,18 @@
 //! The node that serves, or its store.
 
-use serde_json::Value;
-
-use super::{Findings, Level};
-use crate::admin::Backend;
+use super::findings::Findings;
+use crate::api::Request;
 use crate::config::NodeConfig;
 use crate::error_text::with_causes;
-use crate::node::Ask;
+use crate::reply::{Level, Replayer, Status};
+use crate::socket::Backend;
 use crate::status_text::{claimed, doubles, epoch_reason, many_origins, name_differs, reload_refused, suspected};
 
 /// Asks the node that serves, or looks whether its store opens.
-pub(super) async fn node(config: &NodeConfig, serves: bool, findings: &mut Findings) -> Option<Value> {
+pub(super) async fn node(config: &NodeConfig, serves: bool, findings: &mut Findings) -> Option<Status> {
     let asked = async {
         let mut backend = Backend::open(config.clone()).await?;
-        let status = backend.ask(Ask::Status).await;
+        let status = backend.ask::<Status>(Request::Status).await;
         backend.close().await;
         status
     };
@@ -29,16 +28,15 @@ pub(super) async fn node(config: &NodeConfig, serves: bool, findings: &mut Findi
             return None;
         }
     };
-    let refused = &status["appends_refused"];
-    if let Some(why) = refused["reason"].as_str().filter(|_| status["read_only"].is_null()) {
-        findings.add("appends", Level::Fail, format!("each is refused: {why}"), text(&refused["remedy"]));
+    if let Some(refused) = status.appends_refused.as_ref().filter(|_| status.read_only.is_none()) {
+        findings.add("appends", Level::Fail, format!("each is refused: {}", refused.reason), &refused.remedy);
     }
     if !serves {
         findings.add("node", Level::Warn, "it does not run; its store opens", "start it with `antiphon serve`");
         return None;
     }
-    findings.ok("node", format!("{} serves, with {} events", text(&status["name"]), status["events"]));
-    if let Some(why) = status["read_only"].as_str() {
+    findings.ok("node", format!("{} serves, with {} events", status.name, status.events));
+    if let Some(why) = &status.read_only {
         findings.add(
             "store",
             Level::Fail,
@@ -54,9 +52,37 @@ pub(super) async fn node(config: &NodeConfig, serves: bool, findings: &mut Findi
             "fix that, and `antiphon reload`; or restart the node, where it says so",
         );
     }
-    if let Some(change) = status["epoch_change"].as_object() {
-        let says = format!("changed on {}: {}", text(&change["at"]), epoch_reason(&status["epoch_change"]));
-        match change["peer"].as_str() {
+    epochs(&status, findings);
+    if let Some(says) = doubles(&status) {
+        findings.add("identity", Level::Fail, says, antiphon_kernel::doubles::REMEDY);
+    }
+    if let Some(says) = name_differs(&status) {
+        let remedy = "name the data directory of that node in node.data_dir, or write the name that the data have";
+        findings.add("identity", Level::Warn, says, remedy);
+    }
+    if let Some(says) = many_origins(status.origins) {
+        let remedy =
+            "`antiphon digest --by-origin` shows who has many: avoid restores and copies, or begin a new federation";
+        findings.add("origins", Level::Warn, says, remedy);
+    }
+    if let Some(says) = &status.disk_trouble {
+        findings.add("disk space", Level::Warn, says, "`antiphon status --json` lists who brought how much");
+    }
+    if status.forks > 0 {
+        findings.add("forks", Level::Fail, format!("{} are not resolved", status.forks), "`antiphon fork list`");
+    }
+    for says in suspected(&status) {
+        let (says, remedy) = says.split_once("; ").unwrap_or((says.as_str(), ""));
+        findings.add("forks", Level::Fail, says, remedy);
+    }
+    status.replayers.iter().for_each(|one| replayer(one, findings));
+    Some(status)
+}
+
+fn epochs(status: &Status, findings: &mut Findings) {
+    if let Some(change) = &status.epoch_change {
+        let says = format!("changed on {}: {}", change.at, epoch_reason(change));
+        match &change.peer {
             None => findings.ok("epoch", says),
             Some(peer) => {
                 let remedy = format!(
@@ -66,56 +92,30 @@ pub(super) async fn node(config: &NodeConfig, serves: bool, findings: &mut Findi
             }
         }
     }
-    for says in claimed(&status) {
+    for says in claimed(status) {
         let (says, remedy) = says.split_once("; ").unwrap_or((says.as_str(), ""));
         findings.add("epoch", Level::Warn, says, remedy);
     }
-    if let Some(says) = doubles(&status) {
-        findings.add("identity", Level::Fail, says, antiphon_kernel::doubles::REMEDY);
-    }
-    if let Some(says) = name_differs(&status) {
-        let remedy = "name the data directory of that node in node.data_dir, or write the name that the data have";
-        findings.add("identity", Level::Warn, says, remedy);
-    }
-    if let Some(says) = many_origins(&status) {
-        let remedy =
-            "`antiphon digest --by-origin` shows who has many: avoid restores and copies, or begin a new federation";
-        findings.add("origins", Level::Warn, says, remedy);
-    }
-    if let Some(says) = status["disk_trouble"].as_str() {
-        findings.add("disk space", Level::Warn, says, "`antiphon status --json` lists who brought how much");
-    }
-    if let Some(1..) = status["forks"].as_u64() {
-        findings.add("forks", Level::Fail, format!("{} are not resolved", status["forks"]), "`antiphon fork list`");
-    }
-    for says in suspected(&status) {
-        let (says, remedy) = says.split_once("; ").unwrap_or((says.as_str(), ""));
-        findings.add("forks", Level::Fail, says, remedy);
-    }
-    for replayer in status["replayers"].as_array().into_iter().flatten() {
-        let check = format!("replayer {}", text(&replayer["name"]));
-        if let Some(error) = replayer["last_error"].as_str() {
-            let remedy = match replayer["fails_at"].as_str() {
-                Some(cursor) => format!("`antiphon replay retry`, or `antiphon replay skip {cursor}`"),
-                None => "`antiphon verify`, then `antiphon replay retry`".to_owned(),
-            };
-            findings.add(check, Level::Fail, format!("halted: {error}"), &remedy);
-        } else if let Some(cursor) = replayer["hangs_at"].as_str() {
-            findings.add(
-                check,
-                Level::Fail,
-                format!("hangs in the event at cursor {cursor}"),
-                "look at that event; restart the node",
-            );
-        } else if replayer["parked"].as_u64().is_some_and(|parked| parked > 0) {
-            findings.add(check, Level::Warn, format!("{} events parked", replayer["parked"]), "`antiphon replay list`");
-        } else {
-            findings.ok(check, format!("{} places to go", replayer["lag_events"]));
-        }
-    }
-    Some(status)
 }
 
-fn text(value: &Value) -> &str {
-    value.as_str().unwrap_or("-")
+fn replayer(replayer: &Replayer, findings: &mut Findings) {
+    let check = format!("replayer {}", replayer.name);
+    if let Some(error) = &replayer.last_error {
+        let remedy = match replayer.fails_at {
+            Some(cursor) => format!("`antiphon replay retry`, or `antiphon replay skip {cursor}`"),
+            None => "`antiphon verify`, then `antiphon replay retry`".to_owned(),
+        };
+        findings.add(check, Level::Fail, format!("halted: {error}"), &remedy);
+    } else if let Some(cursor) = replayer.hangs_at {
+        findings.add(
+            check,
+            Level::Fail,
+            format!("hangs in the event at cursor {cursor}"),
+            "look at that event; restart the node",
+        );
+    } else if replayer.parked > 0 {
+        findings.add(check, Level::Warn, format!("{} events parked", replayer.parked), "`antiphon replay list`");
+    } else {
+        findings.ok(check, format!("{} places to go", replayer.lag_events));
+    }
 }

@@ -5,6 +5,8 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
+use antiphon_node::api::API_VERSION;
+
 use super::asker::{Asker, memory};
 use crate::support::{KEY, Place, free_port, until};
 
@@ -87,15 +89,15 @@ fn commands_whose_answers_nobody_reads_hold_no_more_than_the_budget_and_others_w
     let _serving = alpha.serve();
     let socket = alpha.dir.path().join("data/antiphon.sock");
     let status = |key: &str| alpha.json(&["status"])[key].as_u64().unwrap();
-    let ask = r#"{"ask":"log","after":null,"limit":1,"wait_ms":0}"#;
-    let mut held: Vec<_> = (0..24).map(|_| stalled(&socket, ask)).collect();
+    let ask = format!("{{\"api\":{API_VERSION},\"ask\":\"log\",\"after\":null,\"limit\":1,\"wait_ms\":0}}");
+    let mut held: Vec<_> = (0..24).map(|_| stalled(&socket, &ask)).collect();
     until("as many as fit hold their event, and the others wait", || {
         let used = status("memory_used_bytes");
         assert!(used <= BUDGET * MIB, "{used} bytes");
         (used >= 28 * MIB && status("memory_waiting") > 0).then_some(())
     });
     // A command that waits sees that the node is at work, and gets its whole answer in the end.
-    let mut late = stalled(&socket, ask);
+    let mut late = stalled(&socket, &ask);
     assert_eq!(line_of(&mut late), "working\n");
     held.clear();
     let mut line = line_of(&mut late);

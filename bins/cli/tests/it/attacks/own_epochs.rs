@@ -72,7 +72,7 @@ fn a_last_id_in_the_far_future_is_left_behind_by_one_command() {
     assert!(code == 1 && err.contains("run `antiphon new-epoch`"), "{err}");
     let serving = alpha.serve();
     let (code, out, err) = alpha.run(&["new-epoch"]);
-    assert!(code == 0 && out.contains("event ids go on from this node's clock"), "{out}{err}");
+    assert!(code == 0 && out.contains("event ids continue from this node's clock"), "{out}{err}");
     let appended = alpha.json(&["append", "-t", "note"]);
     let id: EventId = appended["id"].as_str().unwrap().parse().unwrap();
     assert!(id.timestamp_ms() <= Timestamp::now().ulid_ms(), "{appended}");

@@ -7,35 +7,19 @@ use antiphon_kernel::digest::Digest;
 use antiphon_kernel::ids::{Origin, PeerName};
 use antiphon_kernel::log::{AdviceReason, Bringers, Fork, ForkCost, bringers};
 use anyhow::{Context as _, Result, bail};
-use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 
+use super::request::{Choice, Wanted};
 use crate::node::Node;
+use crate::reply::{
+    Advice, BroughtBack, ForkChoice, ForkCosts, ForkReport, ForkResolution, Forks, KeepOurs, KeepTheirs, OwnedEvents,
+    ResolvedFork,
+};
 
 /// What `--keep` takes for the owner's own version, of every fork.
 const OWNER: &str = "owner";
 
-/// Which version of which forks to keep.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct Wanted {
-    pub choice: Choice,
-    /// Of this origin alone.
-    pub origin: Option<String>,
-    /// Only say what it would cost.
-    pub dry_run: bool,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Choice {
-    /// A digest, or enough of its beginning; or `owner`.
-    Keep(String),
-    /// The versions that a peer holds.
-    Follow(PeerName),
-}
-
 /// All forks that are known; this reads the store.
-pub fn known(node: &Node) -> Result<Vec<Fork>> {
+pub(super) fn known(node: &Node) -> Result<Vec<Fork>> {
     Ok(antiphon_kernel::log::forks(&**node.store())?)
 }
 
@@ -46,7 +30,7 @@ fn brought(node: &Node, fork: &Fork) -> Result<Bringers> {
 
 /// Of each peer, how many forks there are in which it may have shown what the origin's own cortex does not hold; this reads
 /// the store.
-pub fn suspects(node: &Node) -> Result<BTreeMap<PeerName, usize>> {
+pub(super) fn suspects(node: &Node) -> Result<BTreeMap<PeerName, usize>> {
     let mut suspects = BTreeMap::new();
     for fork in known(node)? {
         for peer in brought(node, &fork)?.suspects {
@@ -56,17 +40,17 @@ pub fn suspects(node: &Node) -> Result<BTreeMap<PeerName, usize>> {
     Ok(suspects)
 }
 
-pub async fn list(node: &Arc<Node>) -> Result<Value> {
+pub(super) async fn list(node: &Arc<Node>) -> Result<Forks> {
     let read = |node: &Node| {
         let forks = known(node)?;
         let costs = node.cortex().view().fork_costs(&forks)?;
         let reports = forks.iter().zip(&costs).map(|(fork, cost)| fork_report(node, fork, cost));
-        reports.collect::<Result<_>>().map(Value::Array)
+        reports.collect::<Result<_>>().map(Forks)
     };
     node.reading(read).await
 }
 
-fn fork_report(node: &Node, fork: &Fork, cost: &ForkCost) -> Result<Value> {
+fn fork_report(node: &Node, fork: &Fork, cost: &ForkCost) -> Result<ForkReport> {
     let view = node.cortex().view();
     let own = view.local().cortex_id;
     let Bringers { ours, suspects } = brought(node, fork)?;
@@ -75,43 +59,50 @@ fn fork_report(node: &Node, fork: &Fork, cost: &ForkCost) -> Result<Value> {
         AdviceReason::Owners => "the origin's own cortex holds it",
         AdviceReason::FewerEvents => "the other choice sets aside more events",
     };
-    Ok(json!({
-        "origin": fork.origin.to_string(),
-        "from": fork.from,
-        "ours": fork.ours.to_string(),
+    Ok(ForkReport {
+        origin: fork.origin.to_string(),
+        from: fork.from,
+        ours: fork.ours.to_string(),
         // What was decided for may not have come yet, or be held by no node any more.
-        "held": view.chain_digest(fork.origin, fork.from)? == Some(fork.ours),
-        "own": fork.origin.cortex() == own,
-        "brought_by": ours,
-        "theirs": fork.theirs.to_string(),
-        "peer": fork.peer,
-        "holder": fork.holder,
-        "by_owner": fork.by_owner(),
-        "since": fork.since.to_string(),
-        "suspects": suspects,
-        "costs": costs_json(node, cost),
-        "advice": { "keep": keep.to_string(), "why": why },
-    }))
+        held: view.chain_digest(fork.origin, fork.from)? == Some(fork.ours),
+        own: fork.origin.cortex() == own,
+        brought_by: ours,
+        theirs: fork.theirs.to_string(),
+        peer: fork.peer.clone(),
+        holder: fork.holder,
+        by_owner: fork.by_owner(),
+        since: fork.since.to_string(),
+        suspects,
+        costs: costs(node, cost),
+        advice: Advice { keep: keep.to_string(), why: why.to_owned() },
+    })
 }
 
 /// What each choice sets aside: the version here costs the other node events, the other one costs this node.
-fn costs_json(node: &Node, cost: &ForkCost) -> Value {
+fn costs(node: &Node, cost: &ForkCost) -> ForkCosts {
     let own = node.cortex().view().local().cortex_id;
     let name = |origin: &Origin| {
         let peers = node.peers().unwrap_or_default();
         peers.into_iter().find(|peer| peer.cortex_id == Some(origin.cortex())).map(|peer| peer.name)
     };
-    let whose = cost.here.iter().map(|(origin, events)| {
-        json!({ "origin": origin.to_string(), "events": events, "own": origin.cortex() == own, "peer": name(origin) })
+    let whose = cost.here.iter().map(|(origin, events)| OwnedEvents {
+        origin: origin.to_string(),
+        events: *events,
+        own: origin.cortex() == own,
+        peer: name(origin),
     });
-    json!({
-        "ours": { "here": 0, "there_at_least": cost.there },
-        "theirs": { "here": cost.events_here(), "of": node.cortex().view().visible().get(), "whose": whose.collect::<Vec<_>>() },
-    })
+    ForkCosts {
+        ours: KeepOurs { here: 0, there_at_least: cost.there },
+        theirs: KeepTheirs {
+            here: cost.events_here(),
+            of: node.cortex().view().visible().get(),
+            whose: whose.collect(),
+        },
+    }
 }
 
 /// Ends forks for the versions that were asked for, or says what that would cost.
-pub async fn resolve(node: &Arc<Node>, wanted: Wanted) -> Result<Value> {
+pub(super) async fn resolve(node: &Arc<Node>, wanted: Wanted) -> Result<ForkResolution> {
     let forks = chosen(node.reading(known).await?, &wanted)?;
     let own = node.cortex().view().local().cortex_id;
     let (versions, left) = match &wanted.choice {
@@ -123,7 +114,7 @@ pub async fn resolve(node: &Arc<Node>, wanted: Wanted) -> Result<Value> {
         }
     };
     if wanted.dry_run {
-        return node.reading(move |node| would(node, &forks, &versions, &left)).await;
+        return node.reading(move |node| would(node, &forks, &versions, left)).await;
     }
     let mut resolved = Vec::new();
     for version in &versions {
@@ -132,10 +123,10 @@ pub async fn resolve(node: &Arc<Node>, wanted: Wanted) -> Result<Value> {
             resolved.push(resolve_to(node, *version).await?);
         }
     }
-    match (&wanted.choice, &resolved[..]) {
-        (Choice::Keep(keep), [one]) if keep != OWNER => Ok(one.clone()),
-        _ => Ok(json!({ "resolved": resolved, "left": left })),
-    }
+    Ok(match (&wanted.choice, &resolved[..]) {
+        (Choice::Keep(keep), [one]) if keep != OWNER => ForkResolution::One(one.clone()),
+        _ => ForkResolution::Each { resolved, left },
+    })
 }
 
 /// Of all forks, those that are meant.
@@ -179,43 +170,44 @@ fn by_owner(forks: &[Fork], own: antiphon_kernel::ids::CortexId) -> Result<(BTre
 }
 
 /// What resolving would set aside, and what the other choice costs.
-fn would(node: &Node, forks: &[Fork], versions: &BTreeSet<Digest>, left: &[String]) -> Result<Value> {
+fn would(node: &Node, forks: &[Fork], versions: &BTreeSet<Digest>, left: Vec<String>) -> Result<ForkResolution> {
     let meant: Vec<_> =
         forks.iter().filter(|fork| versions.contains(&fork.ours) || versions.contains(&fork.theirs)).cloned().collect();
     let costs = node.cortex().view().fork_costs(&meant)?;
-    let mut each = Vec::with_capacity(meant.len());
+    let mut would = Vec::with_capacity(meant.len());
     for (fork, cost) in meant.iter().zip(&costs) {
-        let mut entry = fork_report(node, fork, cost)?;
         let ours = versions.contains(&fork.ours);
-        entry["keep"] = if ours { fork.ours } else { fork.theirs }.to_string().into();
-        entry["set_aside"] = if ours { 0 } else { cost.events_here() }.into();
-        each.push(entry);
+        would.push(ForkChoice {
+            fork: fork_report(node, fork, cost)?,
+            keep: if ours { fork.ours } else { fork.theirs }.to_string(),
+            set_aside: if ours { 0 } else { cost.events_here() },
+        });
     }
-    Ok(json!({ "dry_run": true, "would": each, "left": left }))
+    Ok(ForkResolution::DryRun { dry_run: true, would, left })
 }
 
-async fn resolve_to(node: &Arc<Node>, keep: Digest) -> Result<Value> {
+async fn resolve_to(node: &Arc<Node>, keep: Digest) -> Result<ResolvedFork> {
     let resolved = node.cortex().resolve_fork(keep).await?;
     let (origin, from) = (resolved.origin, resolved.from);
     let held = node.reading(move |node| Ok(node.cortex().view().chain_digest(origin, from)? == Some(keep))).await?;
-    Ok(json!({
-        "held": held,
-        "origin": resolved.origin.to_string(),
-        "from": resolved.from,
-        "kept": keep.to_string(),
-        "set_aside": resolved.set_aside,
-    }))
+    Ok(ResolvedFork {
+        held,
+        origin: resolved.origin.to_string(),
+        from: resolved.from,
+        kept: keep.to_string(),
+        set_aside: resolved.set_aside,
+    })
 }
 
 /// Appends again what was set aside here, page by page.
-pub async fn bring_back(node: &Node, all: bool) -> Result<Value> {
+pub(super) async fn bring_back(node: &Node, all: bool) -> Result<BroughtBack> {
     let (mut appended, mut held) = (0, 0);
     loop {
         let page = node.cortex().log().bring_back(all).await;
         let page = page.with_context(|| format!("{appended} events came back before this"))?;
         (appended, held) = (appended + page.appended, held + page.held);
         if !page.more {
-            return Ok(json!({ "appended": appended, "held": held, "others": page.others }));
+            return Ok(BroughtBack { appended, held, others: page.others });
         }
     }
 }

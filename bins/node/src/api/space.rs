@@ -5,64 +5,68 @@ use std::collections::BTreeMap;
 
 use antiphon_kernel::ids::{Origin, PeerName};
 use antiphon_kernel::log::OriginNote;
-use serde_json::{Value, json};
 
-/// So many origins are listed, those first that take the most space.
+use crate::reply::{Brought, LargestOrigin};
+
+/// The number of origins that are listed, those first that take the most space.
 const LISTED: usize = 10;
-/// The free space is worth a warning below so many times the floor.
+/// The free space is worth a warning below this multiple of the floor.
 const WARN_AT: u64 = 2;
 
 /// What one peer brought, or what was appended here.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Brought {
-    pub(crate) origins: u64,
-    pub(crate) events: u64,
-    pub(crate) bytes: u64,
+struct Share {
+    origins: u64,
+    events: u64,
+    bytes: u64,
 }
 
 /// By the peer that brought it, what the log holds; `None` is what was appended here, or came before that was noted.
-pub(crate) fn by_peer(origins: &BTreeMap<Origin, OriginNote>) -> BTreeMap<Option<PeerName>, Brought> {
-    let mut found = BTreeMap::<_, Brought>::new();
+fn by_peer(origins: &BTreeMap<Origin, OriginNote>) -> BTreeMap<Option<PeerName>, Share> {
+    let mut found = BTreeMap::<_, Share>::new();
     for note in origins.values() {
-        let brought = found.entry(note.brought_by.clone()).or_default();
-        brought.origins += 1;
-        brought.events += note.events;
-        brought.bytes += note.bytes;
+        let share = found.entry(note.brought_by.clone()).or_default();
+        share.origins += 1;
+        share.events += note.events;
+        share.bytes += note.bytes;
     }
     found
 }
 
 /// The origins that take the most space, largest first.
-pub(crate) fn largest(origins: &BTreeMap<Origin, OriginNote>, count: usize) -> Vec<(Origin, &OriginNote)> {
+fn largest(origins: &BTreeMap<Origin, OriginNote>, count: usize) -> Vec<(Origin, &OriginNote)> {
     let mut all: Vec<_> = origins.iter().map(|(origin, note)| (*origin, note)).collect();
     all.sort_by_key(|(origin, note)| (Reverse(note.bytes), *origin));
     all.truncate(count);
     all
 }
 
-/// For `status`: who brought how much, and the largest origins.
-pub(crate) fn json(origins: &BTreeMap<Origin, OriginNote>) -> (Value, Value) {
-    let peers = by_peer(origins);
-    let peers = peers.iter().map(|(peer, brought)| {
-        json!({ "peer": peer, "origins": brought.origins, "events": brought.events, "bytes": brought.bytes })
-    });
-    let largest = largest(origins, LISTED);
-    let largest = largest.iter().map(|(origin, note)| {
-        json!({
-            "origin": origin.to_string(), "brought_by": note.brought_by, "events": note.events, "bytes": note.bytes,
-        })
-    });
-    (peers.collect(), largest.collect())
+/// For `status`: what each peer brought.
+pub(super) fn brought(origins: &BTreeMap<Origin, OriginNote>) -> Vec<Brought> {
+    let shares = by_peer(origins).into_iter();
+    shares.map(|(peer, Share { origins, events, bytes })| Brought { peer, origins, events, bytes }).collect()
+}
+
+/// For `status`: the largest origins.
+pub(super) fn largest_origins(origins: &BTreeMap<Origin, OriginNote>) -> Vec<LargestOrigin> {
+    let listed = largest(origins, LISTED).into_iter();
+    let one = |(origin, note): (Origin, &OriginNote)| LargestOrigin {
+        origin: origin.to_string(),
+        brought_by: note.brought_by.clone(),
+        events: note.events,
+        bytes: note.bytes,
+    };
+    listed.map(one).collect()
 }
 
 /// The peer that brought the most origins, if any peer brought some.
-pub(crate) fn most_origins(origins: &BTreeMap<Origin, OriginNote>) -> Option<(PeerName, u64)> {
+pub(super) fn most_origins(origins: &BTreeMap<Origin, OriginNote>) -> Option<(PeerName, u64)> {
     let found = by_peer(origins).into_iter().filter_map(|(peer, brought)| Some((peer?, brought.origins)));
     found.max_by_key(|(_, count)| *count)
 }
 
 /// That the disk is nearly full, with who took the space. Nothing while there is room.
-pub(crate) fn trouble(
+pub(super) fn trouble(
     free: Option<u64>,
     floor: u64,
     origins: &BTreeMap<Origin, OriginNote>,

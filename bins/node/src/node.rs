@@ -1,34 +1,23 @@
-//! The node: a cortex on RocksDB, and what commands may ask of it, whether it serves or not.
+//! The node: a cortex on RocksDB, with its transports, servers and configuration, whether it serves or not.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use antiphon_kernel::budget::Budget;
 use antiphon_kernel::cortex::Cortex;
-use antiphon_kernel::replay::OnFailure;
-use antiphon_kernel::replay::latest::LatestBySubject;
+use antiphon_kernel::replay::latest::{self, LatestBySubject};
+use antiphon_kernel::replay::{OnFailure, ReplayHandle};
 use antiphon_kernel::state::PeerState;
 use antiphon_kernel::store::{Durability, Store, StoreErrorKind};
 use antiphon_kernel::time::Timestamp;
 use antiphon_storage::{Create, RocksStore};
-use anyhow::Result;
-
-mod answer;
-mod append;
-mod ask;
-mod modes;
-mod read;
-mod replaying;
-
-pub use ask::Ask;
-
-use crate::overrides::apply_overrides;
-use crate::owner::must_be_the_owner;
-use crate::transports::Transports;
+use anyhow::{Context as _, Result};
 
 use crate::config::{DurabilityName, NodeConfig, ReplayFailure};
-use crate::monitor::history::History;
+use crate::overrides::apply_overrides;
+use crate::owner::must_be_the_owner;
 use crate::servers::Servers;
-use crate::{backup, expiry};
+use crate::transports::Transports;
+use crate::{data_dir, expiry};
 
 pub struct Node {
     config: RwLock<Arc<NodeConfig>>,
@@ -38,13 +27,12 @@ pub struct Node {
     servers: Mutex<Option<Servers>>,
     serving: bool,
     started_at: Timestamp,
-    history: History,
     reloads: Mutex<Reloads>,
-    /// One change of what the node does at a time: a reload, or a command that goes before the file.
+    /// One change of what the node does at a time: a reload, or a command that overrides the file.
     changing: tokio::sync::Mutex<()>,
 }
 
-/// How the configuration was taken up anew.
+/// The reloads of the configuration.
 #[derive(Debug, Clone, Default)]
 pub struct Reloads {
     /// Whether the last time worked, if there was one.
@@ -103,7 +91,6 @@ impl Node {
             servers: Mutex::default(),
             serving,
             started_at: Timestamp::now(),
-            history: History::default(),
             reloads: Mutex::default(),
             changing: tokio::sync::Mutex::default(),
         };
@@ -167,11 +154,7 @@ impl Node {
         self.started_at
     }
 
-    pub const fn history(&self) -> &History {
-        &self.history
-    }
-
-    /// Held by whoever changes what the node does.
+    /// Held by a caller that changes what the node does.
     pub async fn changing(&self) -> tokio::sync::MutexGuard<'_, ()> {
         self.changing.lock().await
     }
@@ -190,12 +173,16 @@ impl Node {
         reloads.refused = refused;
     }
 
-    /// Remembers how far behind each peer is now.
-    pub fn look(&self) {
-        self.history.look(&self.cortex.syncer().peers());
+    /// The replayer of this name, or the node's own.
+    pub fn replayer(&self, name: Option<&str>) -> Result<&ReplayHandle> {
+        let name = name.unwrap_or(latest::NAME);
+        self.cortex.replayer(name).with_context(|| {
+            let names: Vec<_> = self.cortex.replayers().iter().map(ReplayHandle::name).collect();
+            format!("there is no replayer `{name}`; this node has: {}", names.join(", "))
+        })
     }
 
-    /// Bytes of what is kept beside the log since forks and repairs; unknown if the store does not report it.
+    /// Bytes of what is kept outside of the log since forks and repairs; unknown if the store does not report it.
     pub fn evidence_bytes(&self) -> Option<u64> {
         let sizes = self.store.sizes().ok()??;
         sizes.families.iter().find(|(family, _)| family == "evidence").map(|(_, bytes)| *bytes)
@@ -216,7 +203,12 @@ impl Node {
         expiry::until(&self.certificate()?)
     }
 
-    /// Whether peers are answered: somebody listens, and the mode is not one that refuses.
+    /// The day on which the certificate that is shown ends.
+    pub fn certificate_day(&self) -> Option<String> {
+        Some(jiff::Timestamp::from_second(self.certificate_until()?).ok()?.strftime("%F").to_string())
+    }
+
+    /// Whether peers are answered: a server listens, and the mode is not one that refuses.
     pub fn answers_peers(&self) -> bool {
         self.cortex.service().mode().serves() && locked(&self.servers).as_ref().is_some_and(Servers::any)
     }
@@ -226,13 +218,13 @@ impl Node {
         Some(expiry::holds(&self.certificate()?))
     }
 
-    /// That the certificate which is shown ends soon, or is over.
+    /// That the certificate which is shown ends soon, or expired.
     pub fn certificate_trouble(&self) -> Option<String> {
         let (shown, files) = (self.certificate()?, self.config().tls_files()?);
         expiry::trouble(&files.cert, &shown, jiff::Timestamp::now())
     }
 
-    /// Takes up certificates that changed, and says whether any did; this reads files.
+    /// Loads certificates that changed, and returns whether any did; this reads files.
     pub fn refresh_certificates(&self) -> Result<bool> {
         locked(&self.servers).as_ref().map_or(Ok(false), Servers::refresh_certificates)
     }
@@ -264,7 +256,7 @@ impl Node {
 
 fn open_store(config: &NodeConfig) -> Result<RocksStore> {
     must_be_the_owner(&config.data_dir())?;
-    backup::must_not_be_cut_short(&config.data_dir())?;
+    data_dir::must_not_be_cut_short(&config.data_dir())?;
     RocksStore::open_with(config.data_dir(), Create::Never).map_err(|error| match error.kind() {
         StoreErrorKind::Missing => anyhow::anyhow!(
             "{error}: `antiphon init` makes one, a new node; if node.data_dir was changed, put back what stood there, or move the \

@@ -2,15 +2,18 @@
 //! reach then. On Linux it also listens on an abstract socket, whose name follows from the path of the data directory.
 
 use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Result;
-use serde_json::Value;
-use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+use sha2::{Digest as _, Sha256};
+use tokio::io::{AsyncWriteExt as _, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 
+use super::frame::{read_line, read_location, request_line};
+use crate::api::Request;
 use crate::config::NodeConfig;
 
 /// How long a node may take to say whether its files are in place.
@@ -25,17 +28,24 @@ fn path_of(data: &Path) -> PathBuf {
     }
 }
 
+/// The name of the abstract socket of a data directory.
+fn name_of(data: &Path) -> String {
+    let digest = Sha256::digest(path_of(data).as_os_str().as_bytes());
+    let name: String = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+    format!("antiphon-{name}")
+}
+
 /// A node that serves from files which the path of its data directory does not lead to any more.
-pub struct Hidden {
-    pub stream: Box<BufReader<UnixStream>>,
+pub(crate) struct Hidden {
+    pub(super) stream: Box<BufReader<UnixStream>>,
     /// What became of its files.
     why: String,
-    process: u64,
+    process: u32,
 }
 
 impl Hidden {
     /// That nothing may be begun in the place of its files, as an error.
-    pub fn refusal(&self, data: &Path) -> anyhow::Error {
+    fn refusal(&self, data: &Path) -> anyhow::Error {
         anyhow::anyhow!(
             "a node (process {}) still serves the data that were in {}: {}. Put the same files back there, or stop that process first",
             self.process,
@@ -54,8 +64,8 @@ pub async fn must_not_be_served(config: &NodeConfig) -> Result<()> {
 }
 
 /// The node that serves from the hidden files of this data directory, if one does.
-pub async fn find(config: &NodeConfig) -> Option<Hidden> {
-    let stream = UnixStream::from_std(system::connect(&config.data_dir()).ok()?).ok()?;
+pub(crate) async fn find(config: &NodeConfig) -> Option<Hidden> {
+    let stream = UnixStream::from_std(system::connect(&name_of(&config.data_dir())).ok()?).ok()?;
     // Root may speak to any user's node, but any user's process may have taken the name.
     let owner = fs::metadata(&config.file).ok().map(|meta| meta.uid());
     let user = stream.peer_cred().ok()?.uid();
@@ -67,26 +77,23 @@ pub async fn find(config: &NodeConfig) -> Option<Hidden> {
 
 async fn ask(stream: UnixStream, config: &NodeConfig) -> Option<Hidden> {
     let mut stream = Box::new(BufReader::new(stream));
-    stream.write_all(b"{\"ask\":\"location\"}\n").await.ok()?;
-    let mut line = String::new();
-    stream.read_line(&mut line).await.ok()?;
-    let answer: Value = serde_json::from_str(&line).ok()?;
-    let answer = &answer["ok"];
-    let (why, process) = (answer["displaced"].as_str()?.to_owned(), answer["process"].as_u64()?);
+    stream.write_all(request_line(&Request::Location).ok()?.as_bytes()).await.ok()?;
+    let location = read_location(&read_line(&mut stream).await.ok()??).ok()?;
+    let (why, process) = (location.displaced?, location.process);
     // Another container may have a data directory of the same path.
-    (answer["name"] == config.node.name.as_str()).then_some(Hidden { stream, why, process })
+    (location.name == config.node.name).then_some(Hidden { stream, why, process })
 }
 
 /// Listens for commands that do not find the socket in the data directory. A name that is taken is no reason not to serve.
-pub fn listen(data: &Path) -> Option<UnixListener> {
-    system::listen(data)
+pub(super) fn listen(data: &Path) -> Option<UnixListener> {
+    system::listen(&name_of(data))
         .and_then(UnixListener::from_std)
         .inspect_err(|error| tracing::debug!(%error, "no abstract socket"))
         .ok()
 }
 
 /// Whether a process of this user may give commands: an abstract socket has no permissions of its own.
-pub fn is_trusted(user: u32) -> bool {
+pub(super) fn is_trusted(user: u32) -> bool {
     user == nix::unistd::geteuid().as_raw() || user == 0
 }
 
@@ -94,25 +101,15 @@ pub fn is_trusted(user: u32) -> bool {
 mod system {
     use std::io::Result;
     use std::os::linux::net::SocketAddrExt as _;
-    use std::os::unix::ffi::OsStrExt as _;
     use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
-    use std::path::Path;
 
-    use sha2::{Digest as _, Sha256};
-
-    fn address(data: &Path) -> Result<SocketAddr> {
-        let digest = Sha256::digest(super::path_of(data).as_os_str().as_bytes());
-        let name: String = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
-        SocketAddr::from_abstract_name(format!("antiphon-{name}"))
-    }
-
-    pub(super) fn listen(data: &Path) -> Result<UnixListener> {
-        let listener = UnixListener::bind_addr(&address(data)?)?;
+    pub(super) fn listen(name: &str) -> Result<UnixListener> {
+        let listener = UnixListener::bind_addr(&SocketAddr::from_abstract_name(name)?)?;
         listener.set_nonblocking(true).map(|()| listener)
     }
 
-    pub(super) fn connect(data: &Path) -> Result<UnixStream> {
-        let stream = UnixStream::connect_addr(&address(data)?)?;
+    pub(super) fn connect(name: &str) -> Result<UnixStream> {
+        let stream = UnixStream::connect_addr(&SocketAddr::from_abstract_name(name)?)?;
         stream.set_nonblocking(true).map(|()| stream)
     }
 }
@@ -121,13 +118,12 @@ mod system {
 mod system {
     use std::io::{Error, ErrorKind, Result};
     use std::os::unix::net::{UnixListener, UnixStream};
-    use std::path::Path;
 
-    pub(super) fn listen(_: &Path) -> Result<UnixListener> {
+    pub(super) fn listen(_: &str) -> Result<UnixListener> {
         Err(Error::from(ErrorKind::Unsupported))
     }
 
-    pub(super) fn connect(_: &Path) -> Result<UnixStream> {
+    pub(super) fn connect(_: &str) -> Result<UnixStream> {
         Err(Error::from(ErrorKind::Unsupported))
     }
 }

@@ -1,4 +1,4 @@
-//! What a command asks of a node.
+//! The requests.
 
 use std::path::PathBuf;
 
@@ -7,19 +7,19 @@ use antiphon_kernel::cursor::Cursor;
 use antiphon_kernel::ids::{EventId, PeerName};
 use serde::{Deserialize, Serialize};
 
-use crate::attached::Attached;
-use crate::forks;
+use super::attached::Attached;
+use crate::reply::Progress;
 
 /// What a command asks of a node.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "ask", rename_all = "snake_case")]
-pub enum Ask {
+pub enum Request {
     /// CloudEvents JSON texts, appended together.
     Append {
         events: Attached,
         lowercase_extensions: bool,
-        /// What is kept about an import, with the events or not at all.
-        progress: Option<(String, String)>,
+        /// The progress of the import, which is kept with the events or not at all.
+        progress: Option<ImportProgress>,
     },
     /// One event, of data as they are.
     AppendData {
@@ -107,14 +107,14 @@ pub enum Ask {
         skip: usize,
         limit: usize,
     },
-    ForkResolve(forks::Wanted),
+    ForkResolve(Wanted),
     /// Append again what was set aside: what this node wrote, or all.
     ForkBringBack {
         all: bool,
     },
 }
 
-impl Ask {
+impl Request {
     /// Whether it puts events into the log.
     pub const fn appends(&self) -> bool {
         matches!(
@@ -139,4 +139,31 @@ impl Ask {
             _ => None,
         }
     }
+}
+
+/// The progress of an import, and the key that it is kept under.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ImportProgress {
+    pub key: String,
+    pub progress: Progress,
+}
+
+/// Which version of which forks to keep.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Wanted {
+    pub choice: Choice,
+    /// Of this origin alone.
+    pub origin: Option<String>,
+    /// Report the costs, and change nothing.
+    pub dry_run: bool,
+}
+
+/// Which version to keep.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Choice {
+    /// A digest, or enough of its beginning; or `owner`.
+    Keep(String),
+    /// The versions that a peer holds.
+    Follow(PeerName),
 }

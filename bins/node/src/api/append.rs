@@ -1,0 +1,142 @@
+//! Requests that append events, and wait for their copies.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use antiphon_kernel::cortex::WaitFor;
+use antiphon_kernel::event::{CloudEventOptions, Draft, read_cloud_event};
+use antiphon_kernel::ids::{EventId, PeerName};
+use antiphon_kernel::log::{self, AppendError, Context as Seen, read_pin};
+use antiphon_kernel::state::{AppendAndSetError, free_keys};
+use anyhow::{Result, bail};
+use bytes::Bytes;
+
+use super::request::ImportProgress;
+use super::{federation, forks, read};
+use crate::node::Node;
+use crate::progress::{self, too_many};
+use crate::reply::{AppendReply, Appended, AppendedEvent, KeptProgress, Late, Refused, Replicated, WaitReply};
+
+pub(super) async fn append(
+    node: &Arc<Node>,
+    events: Vec<Bytes>,
+    options: CloudEventOptions,
+    progress: Option<ImportProgress>,
+) -> Result<AppendReply> {
+    let read = move || {
+        let drafts = events.iter().enumerate().map(|(index, event)| {
+            let text = std::str::from_utf8(event).map_err(|error| (index, error.to_string()))?;
+            read_cloud_event(text, options).map_err(|error| (index, error.to_string()))
+        });
+        drafts.collect::<Result<Vec<_>, _>>()
+    };
+    match tokio::task::spawn_blocking(read).await? {
+        Ok(drafts) => append_drafts(node, drafts, progress).await,
+        Err((refused, error)) => Ok(AppendReply::Refused(Refused { refused, error })),
+    }
+}
+
+pub(super) async fn append_drafts(
+    node: &Arc<Node>,
+    drafts: Vec<Draft>,
+    progress: Option<ImportProgress>,
+) -> Result<AppendReply> {
+    let cortex = node.cortex();
+    let appended = match progress {
+        None => cortex.log().append(drafts, Seen::Replayed).await,
+        Some(ImportProgress { key, progress }) => {
+            let value = serde_json::to_string(&progress)?;
+            match cortex.state().append_and_set(drafts, Seen::Replayed, &key, &value).await {
+                Err(AppendAndSetError::State(error)) => return Err(error.into()),
+                Err(AppendAndSetError::Append(error)) => Err(error),
+                Ok(appended) => Ok(appended),
+            }
+        }
+    };
+    match appended {
+        Ok(appended) => {
+            let one = |a: &log::Appended| AppendedEvent {
+                seq: a.seq.get(),
+                id: a.id,
+                dot: a.dot.to_string(),
+                cursor: a.cursor(),
+            };
+            let own = cortex.view().local().cortex_id;
+            // It is durable whatever can be read of forks.
+            let forks = node.reading(forks::known).await;
+            Ok(AppendReply::Appended(Appended {
+                appended: appended.iter().map(one).collect(),
+                leaves: cortex.service().mode().serves(),
+                forked: forks.is_ok_and(|forks| forks.iter().any(|fork| fork.origin.cortex() == own)),
+            }))
+        }
+        Err(AppendError::Draft { index, source }) => {
+            Ok(AppendReply::Refused(Refused { refused: index, error: source.to_string() }))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// What is kept under a key, if it is one of an import. The oldest is forgotten where there are too many.
+pub(super) async fn import_progress(node: &Arc<Node>, key: &str) -> Result<KeptProgress> {
+    let wanted = key.to_owned();
+    let read = node.reading(move |node| {
+        let state = node.cortex().state();
+        let keys = free_keys(&**node.store(), "import/")?;
+        if keys.contains(&wanted) {
+            return Ok((state.get(&wanted)?, Vec::new()));
+        }
+        let kept = keys.into_iter().map(|key| state.get(&key).map(|value| (key, value)));
+        Ok((None, too_many(kept.collect::<Result<_, _>>()?)))
+    });
+    let (kept, old) = read.await?;
+    for key in old {
+        node.cortex().state().delete(&key).await?;
+    }
+    Ok(KeptProgress(kept.as_deref().and_then(progress::parse)))
+}
+
+/// Whether events can reach others, and these are known.
+pub(super) async fn can_wait(node: &Arc<Node>, peers: &[PeerName]) -> Result<()> {
+    if !node.is_serving() {
+        bail!("no node serves this store, so nobody can fetch the event; start `antiphon serve`");
+    }
+    if !node.answers_peers() {
+        bail!(
+            "this node answers no peer (it listens nowhere, or its mode is subscribe), so nobody can fetch the event"
+        );
+    }
+    let wanted = peers.to_vec();
+    node.reading(move |node| {
+        for peer in &wanted {
+            federation::known_peer(node, peer)?;
+            if read_pin(&**node.store(), peer)?.is_none() {
+                bail!(
+                    "`{peer}` was never in contact, so nothing is known of what it holds; `antiphon status` says why"
+                );
+            }
+        }
+        Ok(())
+    })
+    .await
+}
+
+pub(super) async fn wait_replicated(
+    node: &Arc<Node>,
+    id: EventId,
+    peers: &[PeerName],
+    count: usize,
+    timeout: Duration,
+) -> Result<WaitReply> {
+    can_wait(node, peers).await?;
+    let entry = read::entry_of(node, id).await?;
+    let event = log::Appended { seq: entry.seq, id, dot: entry.view()?.dot };
+    let wanted = if peers.is_empty() { WaitFor::Count(count) } else { WaitFor::Peers(peers) };
+    Ok(match node.cortex().wait_replicated(&event, wanted, timeout).await {
+        Ok(confirmed) => WaitReply::Replicated(Replicated { confirmed }),
+        Err(late) => {
+            let error = late.to_string();
+            WaitReply::Late(Late { confirmed: late.confirmed, missing: late.missing, unknown: late.unknown, error })
+        }
+    })
+}

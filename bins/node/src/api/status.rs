@@ -1,0 +1,239 @@
+//! The status of a node and its peers, as commands, the status page and other programs get it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use antiphon_kernel::condition::Condition;
+use antiphon_kernel::doubles;
+use antiphon_kernel::health::ErrorCategory;
+use antiphon_kernel::ids::{Origin, PeerName};
+use antiphon_kernel::log::{self, read_epoch_change, read_epoch_peer};
+use antiphon_kernel::state::PeerState;
+use antiphon_kernel::store::Store as _;
+use antiphon_kernel::time::Timestamp;
+use anyhow::Result;
+
+use super::{forks, space};
+use crate::node::Node;
+use crate::reply::{AppendsRefused, ClaimedEpoch, Double, EpochChange, Location, Peer, Status};
+
+/// Everything, all peers by name. Reads the store.
+pub(crate) fn report(node: &Node) -> Result<Status> {
+    let now = Timestamp::now();
+    let cortex = node.cortex();
+    let view = cortex.view();
+    let identity = view.identity(now);
+    let memory = cortex.service().budget().usage();
+    let origins = view.origins();
+    let (free, floor) = (view.store().free_bytes().ok().flatten(), cortex.syncer().min_free());
+    let evidence = node.evidence_bytes();
+    let replayers: Vec<_> = cortex.replayers().iter().map(|replayer| replayer.status()).collect();
+    let config = node.config();
+    let refused = |why: log::AppendsRefused| AppendsRefused {
+        why: why.as_str().to_owned(),
+        reason: why.to_string(),
+        remedy: why.remedy().to_owned(),
+    };
+    let context = PeerContext {
+        floor,
+        most: space::most_origins(&origins),
+        now,
+        suspects: forks::suspects(node)?,
+        serving: node.is_serving(),
+    };
+    Ok(Status {
+        epoch: identity.epoch.to_string(),
+        epoch_change: epoch_change(node)?,
+        claimed_epochs: claimed_epochs(node)?,
+        version: identity.version,
+        serving: node.is_serving(),
+        mode: cortex.service().mode(),
+        now,
+        started_at: node.started_at(),
+        events: view.visible().get(),
+        durable_events: identity.head.seq.get(),
+        origins: view.heads().len(),
+        digest: identity.digest.to_string(),
+        forks: forks::known(node)?.len(),
+        doubles: doubles(node),
+        configured_name: Some(config.node.name.clone()).filter(|name| name.as_str() != identity.name),
+        name: identity.name,
+        cortex_id: identity.cortex_id,
+        keys: cortex.service().accepted_keys(),
+        keys_from: config.keys_from().map(str::to_owned),
+        open_files_limit: nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE)
+            .ok()
+            .map(|(soft, _)| soft),
+        conflicts: replayers.iter().map(|replayer| replayer.conflicts).sum(),
+        read_only: view.failure(),
+        appends_refused: view.refuses_appends(now).map(refused),
+        memory_budget_bytes: memory.limit,
+        memory_used_bytes: memory.used,
+        memory_waiting: memory.waiting,
+        memory_refused: memory.refused,
+        disk_free_bytes: free,
+        disk_floor_bytes: floor,
+        disk_trouble: space::trouble(free, floor, &origins, evidence.unwrap_or(0)),
+        brought: space::brought(&origins),
+        largest_origins: space::largest_origins(&origins),
+        evidence_bytes: evidence,
+        certificate_until: node.certificate_day(),
+        certificate_trouble: node.certificate_trouble(),
+        certificate_holds: node.certificate_holds(),
+        answers_peers: node.answers_peers(),
+        reload_refused: node.reloads().refused,
+        replayers: replayers.into_iter().map(Into::into).collect(),
+        peers: node.peers()?.into_iter().map(|peer| context.peer(peer)).collect(),
+        peers_total: None,
+        peers_by_state: None,
+    })
+}
+
+/// Why the epoch changed last.
+fn epoch_change(node: &Node) -> Result<Option<EpochChange>> {
+    let store = &**node.store();
+    let peer = read_epoch_peer(store)?;
+    Ok(read_epoch_change(store)?.map(|change| EpochChange {
+        from: change.from.to_string(),
+        why: change.why,
+        reason: change.why.to_string(),
+        at: change.at.to_string(),
+        peer,
+        on_purpose: change.why.is_on_purpose(),
+    }))
+}
+
+/// The cortexes of which two processes live, with the names of the peers that are pinned to them.
+fn doubles(node: &Node) -> Vec<Double> {
+    let known = node.peers().unwrap_or_default();
+    let view = node.cortex().view();
+    let own = view.local().cortex_id;
+    let one = |double: doubles::Double| {
+        let pinned = known.iter().filter(|peer| peer.cortex_id == Some(double.cortex)).map(|peer| peer.name.clone());
+        Double {
+            cortex_id: double.cortex,
+            own: double.cortex == own,
+            peers: pinned.chain(double.peer).collect(),
+            since: double.since.to_string(),
+        }
+    };
+    view.doubles().list().into_iter().map(one).collect()
+}
+
+/// Epochs under this node's id that came from peers, that its store did not begin, and of which events are in the log.
+fn claimed_epochs(node: &Node) -> Result<Vec<ClaimedEpoch>> {
+    let view = node.cortex().view();
+    let (cortex, heads) = (view.local().cortex_id, view.heads());
+    let claimed = log::claimed_epochs(&**view.store())?.into_iter().filter_map(|claimed| {
+        let events = heads.get(Origin::new(cortex, claimed.epoch))?.counter;
+        let (epoch, since) = (claimed.epoch.to_string(), claimed.since.to_string());
+        Some(ClaimedEpoch { epoch, peer: claimed.peer, since, events })
+    });
+    Ok(claimed.collect())
+}
+
+/// Whether the node's files are where its path leads to.
+pub(super) async fn location(node: &Node) -> Result<Location> {
+    let store = Arc::clone(node.store());
+    let displaced = tokio::task::spawn_blocking(move || store.check_location()).await?.err();
+    Ok(Location {
+        name: node.config().node.name.clone(),
+        process: std::process::id(),
+        displaced: displaced.map(|error| error.to_string()),
+    })
+}
+
+/// What the report about a peer depends on besides its state.
+struct PeerContext {
+    floor: u64,
+    most: Option<(PeerName, u64)>,
+    now: Timestamp,
+    suspects: BTreeMap<PeerName, usize>,
+    serving: bool,
+}
+
+impl PeerContext {
+    fn peer(&self, peer: PeerState) -> Peer {
+        let state = Condition::of(&peer, self.now);
+        let (reason, remedy) = self.trouble(&peer, state);
+        Peer {
+            suspect_forks: self.suspects.get(&peer.name).copied().unwrap_or(0),
+            name: peer.name,
+            endpoint: peer.endpoint,
+            mode: peer.mode,
+            // No node pulls them, whatever is configured: what state they would be in is not known.
+            phase: self.serving.then_some(peer.phase),
+            state: self.serving.then_some(state),
+            cortex_id: peer.cortex_id,
+            cursor: peer.cursor.map(|cursor| cursor.to_string()),
+            last_event: peer.last_event,
+            last_seen: peer.last_seen,
+            lag_events: peer.lag.map(|lag| lag.events),
+            lag_seconds: peer.lag.and_then(|lag| lag.behind).map(|behind| behind.as_secs_f64()),
+            skew_seconds: peer.skew_ms.map(|ms| ms as f64 / 1000.0),
+            version: peer.health.version,
+            consecutive_failures: peer.health.consecutive_failures,
+            last_error: peer.health.last_error,
+            detail: peer.detail,
+            reason,
+            remedy: remedy.map(str::to_owned),
+            received_events: peer.received.events,
+            withheld_histories: peer.withheld.histories,
+            withheld_events: peer.withheld.events,
+            lag_history: None,
+        }
+    }
+
+    /// What is wrong with a peer, and what to do.
+    fn trouble(&self, peer: &PeerState, state: Condition) -> (Option<String>, Option<&'static str>) {
+        let remedy = peer.health.remedy(self.now);
+        match (peer.health.last_error, state) {
+            (_, Condition::NoSpace) => (
+                Some(format!("{} is not pulled: the disk here has less than {} MiB left", peer.name, self.floor >> 20)),
+                Some("free some space, or set `node.min_free_mib` lower"),
+            ),
+            (None, Condition::Withheld) => (
+                Some(format!(
+                    "{}: the histories of {} origins differ from those here, and at least {} of its events do not come",
+                    peer.name, peer.withheld.histories, peer.withheld.events
+                )),
+                Some("run `antiphon fork list`, which shows how to end each fork"),
+            ),
+            (Some(error), _) => {
+                let detail = match (error, &self.most) {
+                    (ErrorCategory::TooManyOrigins, Some((by, count))) => {
+                        format!("; {by} brought {count} of the origins held here")
+                    }
+                    _ => peer.detail.as_ref().map(|detail| format!(": {detail}")).unwrap_or_default(),
+                };
+                (Some(format!("{} {}{detail}", peer.name, error.reason())), remedy)
+            }
+            (None, _) => (None, None),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_documentation_lists_every_failure_with_its_remedy() {
+        let mut table = String::from("| failure | state | the peer ... | what to do |\n|---|---|---|---|\n");
+        for error in ErrorCategory::ALL {
+            let state = match (error.halts(), error.is_refusal()) {
+                (true, _) => "halted",
+                (false, true) => "refused",
+                (false, false) => "backing_off",
+            };
+            table.push_str(&format!("| `{error}` | `{state}` | {} | {} |\n", error.reason(), error.remedy()));
+        }
+        crate::documented::check("operations.md", "failures", &table);
+    }
+
+    #[test]
+    fn the_documentation_lists_every_rule_that_an_answer_may_break() {
+        let rows: String = antiphon_kernel::rule::Rule::ALL.iter().map(|rule| format!("| {rule} |\n")).collect();
+        crate::documented::check("operations.md", "rules", &format!("| what an answer did |\n|---|\n{rows}"));
+    }
+}
