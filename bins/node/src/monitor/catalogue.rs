@@ -1,7 +1,6 @@
 //! Every metric that a node exports: those of its cortex, and what only a node knows.
 
 use antiphon_kernel::measure::Metric;
-use antiphon_metrics::catalogue;
 
 macro_rules! metrics {
     ($($id:ident = $kind:ident $name:literal $labels:tt $help:literal;)+) => {
