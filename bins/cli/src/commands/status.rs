@@ -181,7 +181,11 @@ fn copies(status: &Status) -> Result<()> {
         let open = if puller.connected { "a question is open" } else { "no question is open" };
         let asked = ago(puller.asked, status.now);
         let read = puller.read_up_to.map(|seq| format!(", had read up to {seq} of {}", status.durable_events));
-        line(&format!("pulled by {who}: asked {asked}{}, {open}, {} events sent", read.unwrap_or_default(), puller.sent_events))?;
+        line(&format!(
+            "pulled by {who}: asked {asked}{}, {open}, {} events sent",
+            read.unwrap_or_default(),
+            puller.sent_events
+        ))?;
     }
     match status.pulled_by.len().checked_sub(PULLERS) {
         Some(more @ 1..) => line(&format!("pulled by {more} more; `antiphon status --json` lists them")),

@@ -149,7 +149,8 @@ fn a_weak_key_and_an_unprotected_listener_are_refused() {
 fn output_that_cannot_be_written_is_a_failure_and_a_reader_that_went_away_is_none() {
     let place = Place::new("node: { name: alpha, data_dir: data }\n");
     assert_eq!(place.pipe(&["import"], &(0..3000).map(event).collect::<String>()).0, 0);
-    for args in [&["log"][..], &["key"], &["status", "--json"], &["latest"], &["completions", "bash"], &["systemd-unit"]]
+    for args in
+        [&["log"][..], &["key"], &["status", "--json"], &["latest"], &["completions", "bash"], &["systemd-unit"]]
     {
         let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
         let output = antiphon(&place.config).args(args).stdout(full).stderr(Stdio::piped()).output().unwrap();

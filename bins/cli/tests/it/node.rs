@@ -29,7 +29,8 @@ fn the_same_commands_work_while_serving_and_while_not() {
     assert!(code == 0 && out.starts_with("clean: 3 events"), "{out}");
     let (_, log, _) = place.run(&["--json", "log", "--limit", "1"]);
     let first: serde_json::Value = serde_json::from_str(&log).unwrap();
-    let (_, log, _) = place.run(&["--json", "log", "--after", first["antiphoncursor"].as_str().unwrap(), "--limit", "1"]);
+    let (_, log, _) =
+        place.run(&["--json", "log", "--after", first["antiphoncursor"].as_str().unwrap(), "--limit", "1"]);
     assert!(log.lines().count() == 1 && log.contains(r#""antiphonseq":"2""#), "{log}");
     let (code, _, err) = place.run(&["--json", "log", "--after", "1"]);
     assert!(code == 2 && err.contains("`antiphoncursor`"), "a number alone is none: {err}");

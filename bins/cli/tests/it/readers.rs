@@ -163,7 +163,8 @@ fn a_reader_of_what_a_restore_took_back_gets_to_know_and_misses_nothing() {
     let old = place.dir.path().join("old.yaml");
     let dir = restored["before"].as_str().unwrap();
     std::fs::write(&old, format!("node: {{ name: alpha, data_dir: \"{dir}\" }}\n")).unwrap();
-    let output = antiphon(&old).args(["--json", "log", "--after", restored["cursor"].as_str().unwrap()]).output().unwrap();
+    let output =
+        antiphon(&old).args(["--json", "log", "--after", restored["cursor"].as_str().unwrap()]).output().unwrap();
     let lines = String::from_utf8(output.stdout).unwrap();
     assert!(lines.lines().count() == 3 && lines.contains("s/3") && lines.contains("s/5"), "{lines}");
 }

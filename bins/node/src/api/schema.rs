@@ -65,7 +65,7 @@ const HEAD: &str = "# JSON of the commands\n\n\
     What each command prints with `--json`. Errors are text on standard error; then the exit code is 1. A later version may add fields: ignore\n\
     those that you do not know. Numbers are integers unless the type says otherwise. Times are RFC 3339 in UTC. Digests, ids, origins, epochs\n\
     and cursors are opaque strings. A test generates this page from the types.\n\n\
-    `log`, `view` and `fork evidence` print one CloudEvent a line, with `--json` and without: see [events.md](../events.md).\n\
+    `log` and `latest` print one CloudEvent a line with `--json`, and `fork evidence` always: see [events.md](../events.md).\n\
     `serve`, `key`, `systemd-unit`, `man`, `completions` and `demo` print no JSON.\n";
 
 fn of<T: JsonSchema>() -> Schema {

@@ -23,18 +23,17 @@ pub(super) const fn own() -> &'static [Metric] {
     OWN
 }
 
-/// Returns all of them, in the order of the documentation.
-#[cfg(test)]
-fn all() -> Vec<Metric> {
-    [catalogue::own(), OWN, &catalogue::measured()].concat()
-}
-
 #[cfg(test)]
 mod tests {
     use antiphon_kernel::measure::{MAX_PEER_LABELS, MetricKind};
-    use antiphon_metrics::catalogue::max_series;
+    use antiphon_metrics::catalogue::{self, max_series};
 
     use super::*;
+
+    /// All of them, in the order of the documentation.
+    fn all() -> Vec<Metric> {
+        [catalogue::own(), OWN, &catalogue::measured()].concat()
+    }
 
     fn table() -> String {
         let mut text = String::from(

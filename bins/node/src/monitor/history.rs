@@ -85,7 +85,7 @@ impl History {
 #[cfg(test)]
 mod tests {
     use antiphon_kernel::config::PeerMode;
-    use antiphon_kernel::machine::Lag;
+    use antiphon_kernel::machine::{Lag, Phase};
 
     use super::*;
 
@@ -110,14 +110,15 @@ mod tests {
     fn the_last_changes_of_states_are_kept() {
         let history = History::default();
         let name = PeerName::new("p").unwrap();
-        let look = |mode, at| {
-            history.look(&[PeerState::unknown(name.clone(), "memory://p", mode)], Timestamp::from_micros(at));
+        let look = |phase, at| {
+            let peer = PeerState { phase, ..PeerState::unknown(name.clone(), "memory://p", PeerMode::Sync) };
+            history.look(&[peer], Timestamp::from_micros(at));
         };
-        look(PeerMode::Sync, 1);
-        look(PeerMode::Sync, 2);
+        look(Phase::Connecting, 1);
+        look(Phase::Connecting, 2);
         assert_eq!(history.changes(), []);
         for at in 3..100 {
-            look(if at % 2 == 0 { PeerMode::Sync } else { PeerMode::Paused }, at);
+            look(if at % 2 == 0 { Phase::Connecting } else { Phase::Paused }, at);
         }
         let changes = history.changes();
         assert_eq!((changes.len(), changes[0].at), (CHANGES, Timestamp::from_micros(99)));
