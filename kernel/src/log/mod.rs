@@ -7,6 +7,8 @@
 //!              └──────┬───────┘                    ▲
 //!                     │ publishes heads            │ reads
 //!                     ▼                            │
+//!                   Shared                         │
+//!                     ▲                            │
 //!               LogView (any thread): entries, answer, heads, clock
 //! ```
 //!
@@ -15,18 +17,25 @@
 mod acknowledge;
 mod answer;
 mod append;
+mod asked;
 mod bounded;
 mod bring_back;
 mod bringers;
 mod core;
 mod costs;
+mod entry;
 mod epoch;
+mod epoch_change;
+mod findings;
 mod forks;
 mod handle;
+mod held;
 mod ingest;
 mod lineage;
+mod load;
 mod minted;
 mod open;
+mod operation;
 mod origins;
 mod outside;
 mod peers;
@@ -35,25 +44,35 @@ mod refusing;
 mod rejoin;
 mod salvage;
 mod set_aside;
+mod shared;
 mod syncs;
+mod trails;
 mod verify;
 mod view;
+mod watched;
 mod withheld;
+mod work;
 mod writer;
 
-pub use answer::{Asking, Found, Work};
+pub use answer::{Asking, Found};
 pub use append::{AppendError, Appended, InDoubt};
+pub use asked::{Asked, IngestError, Ingested};
 pub use bounded::Bounded;
 pub use bring_back::{BringBackError, BroughtBack};
 pub use bringers::{Bringers, bringers, brought_by};
 pub use core::{Log, LogOptions};
 pub use costs::{AdviceReason, ForkCost};
-pub use epoch::{EpochChange, EpochEnd, read_epoch_change};
-pub use forks::{Fork, ForkFinding, NotAFork, WithheldFrom, forks, withhold_from};
-pub use handle::{Context, LogHandle};
-pub use ingest::{Asked, Held, IngestError, IngestPlan, Ingested, PlannedEvent, plan_ingest};
+pub(crate) use entry::record_at;
+pub use entry::{LogEntry, LogHead};
+pub use epoch_change::{EpochChange, EpochEnd, read_epoch_change};
+pub use findings::{ForkFinding, NotAFork};
+pub use forks::{Fork, WithheldFrom, forks, withhold_from};
+pub use handle::LogHandle;
+pub use held::Held;
+pub use ingest::{IngestPlan, PlannedEvent, plan_ingest};
 pub use minted::{ClaimedEpoch, NewEpochError, claimed_epochs, read_epoch_peer};
 pub use open::{OpenError, missing_of_noted};
+pub use operation::Context;
 pub use origins::{OriginNote, Reservation};
 pub use outside::{OutsideKey, event_outside, events_beside, keys_outside};
 pub(crate) use peers::Pinned;
@@ -63,10 +82,10 @@ pub use reader::{CursorUnknown, History, LogPage, Mismatch, ReadError, belongs};
 pub use refusing::AppendsRefused;
 pub use salvage::{Salvaged, salvage};
 pub use set_aside::{ResolveError, Resolved};
+pub(crate) use shared::Generation;
 pub use verify::{VerifyReport, verify};
-pub(crate) use view::Generation;
-pub(crate) use view::record_at;
-pub use view::{LogEntry, LogHead, LogView};
+pub use view::LogView;
+pub use work::Work;
 
 use crate::ids::{CortexId, Epoch, Origin};
 

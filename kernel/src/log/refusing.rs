@@ -1,10 +1,9 @@
 //! Whether each append is refused at present: the checks that an append makes before it looks at a draft, so that a node is
 //! never called healthy on which none would pass.
 
-use super::append::AppendError;
-use super::open::read_last_id;
+use super::load::read_last_id;
 use super::view::LogView;
-use crate::clock::{ClockError, MAX_CLOCK_ENTRIES};
+use crate::clock::MAX_CLOCK_ENTRIES;
 use crate::ids::{EventId, GeneratorError, IdGenerator};
 use crate::store::StoreError;
 use crate::time::Timestamp;
@@ -49,16 +48,6 @@ impl AppendsRefused {
     }
 }
 
-impl From<AppendsRefused> for AppendError {
-    fn from(refused: AppendsRefused) -> Self {
-        match refused {
-            AppendsRefused::Store(error) => error.into(),
-            AppendsRefused::Clock(error) => error.into(),
-            AppendsRefused::Origins => ClockError::TooManyEntries { limit: MAX_CLOCK_ENTRIES }.into(),
-        }
-    }
-}
-
 /// What each append passes first: whether its origin is one of those held, how many these are, and the newest id.
 pub(super) fn admit(known: bool, origins: usize, last: EventId, now: Timestamp) -> Result<(), AppendsRefused> {
     if !known && origins >= MAX_CLOCK_ENTRIES {
@@ -71,11 +60,11 @@ impl LogView {
     /// Why each append is refused now; `None` while appends are taken. Reads one value of the store.
     #[must_use]
     pub fn refuses_appends(&self, now: Timestamp) -> Option<AppendsRefused> {
-        if let Some(error) = self.failed_with() {
+        if let Some(error) = self.shared.failed_with() {
             return Some(error.into());
         }
         let (known, origins) = {
-            let durable = self.durable();
+            let durable = self.shared.durable();
             (durable.chains.contains_key(&durable.identity.origin()), durable.chains.len())
         };
         let last = match read_last_id(&**self.store()) {

@@ -1,0 +1,326 @@
+//! Answering a peer's fetch from the durable log: pure reads, no waiting.
+//!
+//! `asking` is a question that is open, `compare` compares both histories, and `run` gathers the entries of one batch.
+
+mod asking;
+mod compare;
+mod run;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::LogHead;
+use super::entry::{missing, record_at, stored_dot};
+use super::view::LogView;
+use super::withheld::MAX_WITHHELD;
+use super::withhold_from;
+use super::work::{MAX_SCAN, Work};
+use crate::codec::EventView;
+use crate::cursor::{Cursor, Seq};
+use crate::ids::{CortexId, Epoch};
+use crate::mutant::{self, Mutant};
+use crate::protocol::{
+    Delivery, EventBatch, FetchReply, FetchRequest, Heads, Known, MAX_BATCH_BYTES, MAX_BATCH_EVENTS, MAX_RUN_BYTES,
+    PROTOCOL_MAX, PROTOCOL_MIN, Refusal,
+};
+use crate::store::StoreError;
+use crate::time::Timestamp;
+pub use asking::Asking;
+use asking::FRAME_EXTRA;
+use run::Run;
+
+/// The next batch of an open question.
+#[derive(Debug)]
+pub struct Found {
+    /// It, perhaps without events.
+    pub batch: EventBatch,
+    /// How long what follows is held back, where that is why the batch ends.
+    pub held: Option<Duration>,
+    /// The size of the next event in bytes, where the batch is empty because there is no room for that one.
+    pub lacks: Option<u64>,
+}
+
+/// One moment for a whole answer: entries up to this head never change any more, unless the epoch does.
+struct Moment {
+    own: CortexId,
+    epoch: Epoch,
+    head: LogHead,
+    chains: Heads,
+}
+
+impl LogView {
+    /// Answers a request at once with one batch, holding nothing back. Speaks of durable entries only.
+    ///
+    /// # Errors
+    /// [`StoreError`]: damage is an error, never a shorter answer.
+    pub fn answer(&self, request: &FetchRequest) -> Result<FetchReply, StoreError> {
+        let found = match self.ask(request)? {
+            Ok(mut asking) => self.next_batch(&mut asking, None)?,
+            Err(refusal) => Err(refusal),
+        };
+        Ok(match found {
+            Ok(found) => FetchReply::Batch(found.batch),
+            Err(refusal) => FetchReply::Refused(refusal),
+        })
+    }
+
+    /// Opens a question: who asks whom, whether the cursor is one of ours, and whether both hold one history.
+    ///
+    /// # Errors
+    /// [`StoreError`]; a refusal is an answer.
+    pub fn ask(&self, request: &FetchRequest) -> Result<Result<Asking, Refusal>, StoreError> {
+        self.settled(|| self.try_ask(request))
+    }
+
+    fn try_ask(&self, request: &FetchRequest) -> Result<Asking, Failure> {
+        let moment = self.moment();
+        if request.to != moment.own {
+            return Err(Refusal::WrongCortex { actual: moment.own }.into());
+        }
+        if !(PROTOCOL_MIN..=PROTOCOL_MAX).contains(&request.protocol) {
+            return Err(Refusal::Protocol { min: PROTOCOL_MIN, max: PROTOCOL_MAX }.into());
+        }
+        let Known::Full(known) = &request.known else { return Err(Refusal::KnownMissing.into()) };
+        if request.withhold.len() > MAX_WITHHELD {
+            return Err(Refusal::Malformed.into());
+        }
+        let run = if request.delivery == Delivery::Once { MAX_BATCH_BYTES } else { MAX_RUN_BYTES };
+        let begin = Cursor::start(moment.epoch);
+        let mut asking = Asking {
+            request: request.request,
+            from: request.from,
+            to: request.to,
+            epoch: moment.epoch,
+            max_events: request.max_events.clamp(1, MAX_BATCH_EVENTS) as usize,
+            max_bytes: request.max_bytes.min(run),
+            scope: request.scope,
+            known: known.iter().collect(),
+            direct: request.direct.clone(),
+            said: known.iter().filter(|(origin, _)| origin.cortex() == moment.own).collect(),
+            withhold: request.withhold.iter().collect(),
+            checked: BTreeMap::new(),
+            shown: BTreeMap::new(),
+            tell: BTreeMap::new(),
+            parts: 0,
+            prev: begin,
+            at: (begin, Timestamp::from_micros(0)),
+            trail: None,
+            opening: Some(request.after),
+            room: None,
+            work: Work::default(),
+            proven: true,
+            gone: Arc::default(),
+        };
+        self.check(&mut asking, &moment.chains)?;
+        let differ: BTreeMap<_, _> = asking.withhold.iter().map(|(&origin, head)| (origin, head.counter)).collect();
+        if !differ.is_empty() {
+            let known = withhold_from(&**self.store(), asking.from)?;
+            asking.proven = differ.keys().all(|&origin| known.get(origin).is_some());
+            asking.trail = Some(self.trail(differ, asking.proven)?);
+        }
+        Ok(asking)
+    }
+
+    /// Finds out where the answers to a question begin, or does a part of that: true once it is known. The first batch needs
+    /// it; whoever serves others meanwhile calls this until it is done, and gives way in between.
+    ///
+    /// # Errors
+    /// As [`LogView::next_batch`].
+    pub fn prepare(&self, asking: &mut Asking) -> Result<Result<bool, Refusal>, StoreError> {
+        self.settled(|| self.try_prepare(asking))
+    }
+
+    fn try_prepare(&self, asking: &mut Asking) -> Result<bool, Failure> {
+        let Some(after) = asking.opening else { return Ok(true) };
+        let moment = self.moment();
+        if asking.epoch != moment.epoch {
+            return Err(Refusal::CursorUnknown.into());
+        }
+        if let Some(trail) = &mut asking.trail {
+            let (there, work) = self.follow_trail(trail, moment.head.seq, asking.proven, &asking.gone)?;
+            asking.work.add(work);
+            if !there {
+                return Ok(false);
+            }
+        }
+        let start = self.start(asking, &moment)?;
+        asking.prev = self.begin(after.as_ref(), start, moment.epoch)?;
+        asking.at = self.cursor_at(asking.prev.seq.max(start), moment.epoch)?;
+        asking.opening = None;
+        Ok(true)
+    }
+
+    fn moment(&self) -> Moment {
+        let durable = self.shared.durable();
+        let mut head = durable.head;
+        if mutant::is(Mutant::ServeNotDurable) {
+            head.seq = self.visible();
+        }
+        Moment {
+            own: durable.identity.cortex_id,
+            epoch: durable.identity.epoch,
+            head,
+            chains: Heads::new(durable.chains.iter().map(|(&o, &h)| (o, h)).collect()),
+        }
+    }
+
+    /// The next batch of an open question: what is durable by now. With `now`, events that come to the asker by a shorter
+    /// road are held back for their grace. The batch begins where the last one that was [`Asking::sent`] ends.
+    ///
+    /// # Errors
+    /// [`StoreError`]: damage is an error, never a shorter answer. A refusal ends the question.
+    pub fn next_batch(
+        &self,
+        asking: &mut Asking,
+        now: Option<Timestamp>,
+    ) -> Result<Result<Found, Refusal>, StoreError> {
+        self.settled(|| self.try_next_batch(asking, now))
+    }
+
+    /// Places mean the same events from the first read to the last; what was asked before they changed is refused by its epoch.
+    fn settled<T>(&self, read: impl FnOnce() -> Result<T, Failure>) -> Result<Result<T, Refusal>, StoreError> {
+        self.in_place(|| refused(read()))
+    }
+
+    fn try_next_batch(&self, asking: &mut Asking, now: Option<Timestamp>) -> Result<Found, Failure> {
+        let Moment { own, epoch, head, chains } = self.moment();
+        if asking.epoch != epoch {
+            // Its places may mean other events now.
+            return Err(Refusal::CursorUnknown.into());
+        }
+        if !mutant::is(Mutant::CheckKnownOnce) {
+            self.check(asking, &chains)?;
+        }
+        while !self.try_prepare(asking)? {
+            if asking.gone.load(Ordering::Relaxed) {
+                return Err(Refusal::Busy.into());
+            }
+        }
+        let from = asking.at.0.seq;
+        let until = head.seq.min(Seq::new(from.get() + MAX_SCAN));
+        if let Some(trail) = &mut asking.trail {
+            while !asking.gone.load(Ordering::Relaxed) {
+                let (there, work) = self.follow_trail(trail, until, asking.proven, &asking.gone)?;
+                asking.work.add(work);
+                if there {
+                    break;
+                }
+            }
+        }
+        let mut run = Run::new(asking, own, now);
+        self.scan(from, until, &mut |seq, joined, record| run.visit(seq, joined, record))?;
+        let Run { mut records, places, sent, last, unreadable, held, withheld, lacks, passed, .. } = run;
+        asking.work.add(passed);
+        if let (Some(trail), Some(withheld)) = (&mut asking.trail, withheld) {
+            trail.withheld = withheld;
+        }
+        // One piece of memory for all: an allocation for each would cost as much as copying it.
+        let records = match &mut asking.room {
+            None => Bytes::from(records),
+            Some(room) => {
+                // What is counted is what is there.
+                if records.capacity() > records.len() + records.len() / 4 {
+                    records.shrink_to_fit();
+                }
+                let bytes = records.len() as u64;
+                let share = room.split(bytes);
+                // The frame has the chain heads as well.
+                room.shrink_to(bytes + FRAME_EXTRA);
+                share.hold(records)
+            }
+        };
+        let mut begin = 0;
+        let event = |(seq, end)| (seq, records.slice(std::mem::replace(&mut begin, end)..end));
+        let events: Vec<_> = places.into_iter().map(event).collect();
+        if let Some(fault) = unreadable {
+            return Err(fault.into());
+        }
+        if let Some(place) = last {
+            asking.at = (Cursor { epoch, seq: place.seq, last_event: place.id }, place.time);
+        }
+        let heads = self.heads_for(&sent, asking)?;
+        Ok(Found {
+            batch: EventBatch {
+                request: asking.request,
+                part: asking.parts,
+                from: own,
+                prev: asking.prev,
+                last: asking.at.0,
+                last_time: asking.at.1,
+                head: Cursor { epoch, seq: head.seq, last_event: head.last_event },
+                head_time: head.time,
+                heads,
+                events,
+            },
+            held,
+            lacks,
+        })
+    }
+
+    /// The place before which the asker lacks nothing that it may have: one before the first event that it does not know.
+    fn start(&self, asking: &Asking, moment: &Moment) -> Result<Seq, Failure> {
+        let withheld = asking.trail.as_ref().map(|trail| &trail.withheld);
+        let mut start = moment.head.seq;
+        for (origin, tip) in moment.chains.iter().filter(|(origin, _)| asking.scope.covers(*origin)) {
+            let next = asking.counter(origin) + 1;
+            if next <= tip.counter && !withheld.is_some_and(|withheld| withheld.reaches(origin, next)) {
+                let dot = stored_dot(&**self.store(), origin, next)?.ok_or_else(|| missing(origin, next))?;
+                start = start.min(dot.seq.prev());
+            }
+        }
+        Ok(start)
+    }
+
+    /// Where the answer begins: at the asker's cursor if that is one of ours and nothing is missing before it.
+    fn begin(&self, after: Option<&Cursor>, start: Seq, epoch: Epoch) -> Result<Cursor, Failure> {
+        let Some(after) = after else { return Ok(self.cursor_at(start, epoch)?.0) };
+        if mutant::is(Mutant::ForgetEpoch) {
+            return Ok(self.cursor_at(after.seq.min(self.shared.durable().head.seq), epoch)?.0);
+        }
+        let start = if mutant::is(Mutant::CursorBeyondStart) { after.seq } else { start };
+        if after.epoch != epoch || after.seq > start || self.cursor_at(after.seq, epoch)?.0 != *after {
+            return Err(Refusal::CursorUnknown.into());
+        }
+        Ok(*after)
+    }
+
+    fn cursor_at(&self, seq: Seq, epoch: Epoch) -> Result<(Cursor, Timestamp), StoreError> {
+        if seq == Seq::ZERO {
+            return Ok((Cursor::start(epoch), Timestamp::from_micros(0)));
+        }
+        let entry = self
+            .entry_there(seq)?
+            .ok_or_else(|| StoreError::corrupt(format!("family `log`: place {seq} is missing")))?;
+        let (last_event, _) = EventView::decode_dot(&entry.record).map_err(|fault| record_at(seq, &fault))?;
+        Ok((Cursor { epoch, seq, last_event }, entry.joined))
+    }
+}
+
+fn refused<T>(result: Result<T, Failure>) -> Result<Result<T, Refusal>, StoreError> {
+    match result {
+        Ok(value) => Ok(Ok(value)),
+        Err(Failure::Refused(refusal)) => Ok(Err(refusal)),
+        Err(Failure::Store(error)) => Err(error),
+    }
+}
+
+enum Failure {
+    Refused(Refusal),
+    Store(StoreError),
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
