@@ -19,6 +19,7 @@ mod record_bounds;
 mod reload;
 mod replay;
 mod replay_model;
+mod replay_state;
 mod replayers;
 mod rules;
 mod salvage;

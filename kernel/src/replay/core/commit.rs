@@ -19,7 +19,10 @@ impl ReplayCore {
         if now != self.conflicts || !self.conflicts_stored {
             batch.put(Family::Replay, &keys::replay_conflicts(self.replayer.name()), &encode_conflicts(now));
         }
-        let committed = self.view.as_of(self.generation, || self.view.store().commit(&batch, Durability::Relaxed));
+        let committed = self.view.as_of(self.generation, || {
+            let _alone = self.commits.enter();
+            self.view.store().commit(&batch, Durability::Relaxed)
+        });
         if let Some(committed) = committed {
             committed.inspect_err(|error| {
                 // A family that is not there is the replayer's mistake, and no fault of the store.
@@ -35,6 +38,7 @@ impl ReplayCore {
     pub(in crate::replay) fn take_unwritten(&mut self) -> Option<StoreError> {
         self.unwritten.take()
     }
+
     pub(super) fn put_position(&self, batch: &mut Batch, at: Seq, chains: &BTreeMap<Origin, VClock>, clock: &VClock) {
         let name = self.replayer.name();
         batch.put(Family::Replay, &keys::replay_position(name), &encode_replay_position(at, clock));

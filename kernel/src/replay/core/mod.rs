@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+use super::read::Commits;
 use super::{EventReplayer, ReplayError, ReplayOptions};
 use crate::clock::{ClockError, VClock};
 use crate::codec::StoredError;
@@ -19,7 +20,7 @@ use crate::log::{Generation, LogEntry, LogView};
 use crate::store::{Family, StoreError};
 pub use waiting::SkipError;
 
-/// An event at which so many processes began, the last of them this one, is not tried by it.
+/// If this number of processes in a row began at one event, the last of them does not try it.
 const CRASHES: u32 = 3;
 /// How many events one commit may hold.
 const BATCH_EVENTS: usize = 512;
@@ -31,9 +32,9 @@ const BATCH_BYTES: usize = 4 * 1024 * 1024;
 pub enum ReplayStep {
     /// There was nothing to replay.
     CaughtUp,
-    /// So many events were replayed and committed.
+    /// This number of events was replayed and committed.
     Replayed(usize),
-    /// So many were replayed and committed; the one after them failed.
+    /// This number was replayed and committed; the next event failed.
     Failed {
         /// How many went well.
         replayed: usize,
@@ -44,7 +45,7 @@ pub enum ReplayStep {
     },
 }
 
-/// A replayer and where it stands. Position, clock and the replayer's own writes commit in one batch; it need not be
+/// A replayer and its position. Position, clock and the replayer's own writes commit in one batch; it need not be
 /// durable at once, because a crash takes all three back together.
 pub struct ReplayCore {
     view: LogView,
@@ -64,11 +65,12 @@ pub struct ReplayCore {
     conflicts_change: i64,
     /// Whether their number is stored. Where it is not, all frontiers are counted when the replayer is opened.
     conflicts_stored: bool,
-    /// How many processes began where this one did, this one included, and died there; 0 once that is over.
+    /// How many processes began where this one did, this one included, and died there; 0 once this one got past it.
     tries: u32,
     /// How many events are still replayed one a commit, so that a crash is pinned to one of them.
     wary: usize,
     busy: Arc<Busy>,
+    commits: Arc<Commits>,
     /// As of when its position and all of the above were read.
     generation: Generation,
     /// Whether a rebuild was begun and is not over.
@@ -77,7 +79,7 @@ pub struct ReplayCore {
     unwritten: Option<StoreError>,
 }
 
-/// What a replayer is at, for whoever watches it from outside.
+/// The event that a replayer is at, as it shows from outside.
 #[derive(Debug, Default)]
 pub(super) struct Busy(Mutex<Option<(Instant, Cursor)>>);
 
@@ -100,6 +102,7 @@ impl ReplayCore {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         self.view.store().get(Family::Replay, key)
     }
+
     /// Whether two processes died at the event after the position.
     const fn is_suspect(&self) -> bool {
         self.tries >= CRASHES
@@ -140,12 +143,21 @@ impl ReplayCore {
     pub const fn conflicts(&self) -> u64 {
         self.conflicts
     }
+
     pub(super) const fn options(&self) -> &ReplayOptions {
         &self.options
     }
 
     pub(super) fn busy(&self) -> Arc<Busy> {
         Arc::clone(&self.busy)
+    }
+
+    pub(super) fn commits(&self) -> Arc<Commits> {
+        Arc::clone(&self.commits)
+    }
+
+    pub(super) fn families(&self) -> &[String] {
+        &self.families
     }
 
     /// The event in an entry, with its full clock rebuilt from its chain's causal deltas.

@@ -15,7 +15,7 @@ use crate::replay::{EventReplayer, Start, conflicts};
 use crate::store::{Batch, Durability, Family, KeyRange, Store, StoreError, StoreErrorKind, keys};
 
 impl ReplayCore {
-    /// Takes up a replayer where it stopped, or begins where its options say. Call it when the log was opened, before
+    /// Continues a replayer where it stopped, or begins where its options say. Call it when the log was opened, before
     /// anything else is appended.
     ///
     /// # Errors
@@ -46,6 +46,7 @@ impl ReplayCore {
             tries: 0,
             wary: 0,
             busy: Arc::default(),
+            commits: Arc::default(),
             generation: Generation::default(),
             rebuilding: false,
             unwritten: None,
@@ -137,8 +138,9 @@ impl ReplayCore {
         self.tries = 0;
         Ok(())
     }
-    /// Empties everything of this replayer and begins again: at the place its options name, or at the log's beginning. After an
-    /// error or a crash in between, it is gone on with before anything else.
+
+    /// Empties everything of this replayer and begins again: at the place its options name, or at the log's beginning. An
+    /// error or a crash in between leaves it begun, and it is completed before anything else.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -148,7 +150,11 @@ impl ReplayCore {
         let marker = keys::replay_rebuild(&name);
         let mut batch = Batch::new();
         batch.put(Family::Replay, &marker, &[1]);
-        store.commit(&batch, Durability::Sync)?;
+        {
+            // Readers that began before end first. Later ones see the marker.
+            let _alone = self.commits.enter();
+            store.commit(&batch, Durability::Sync)?;
+        }
         let families = self.families.clone();
         for family in families.iter().map(|family| Family::User(family)) {
             empty(&*store, family, &[], &[])?;

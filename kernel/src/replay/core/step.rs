@@ -1,5 +1,6 @@
 //! Replays the next events.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -10,7 +11,7 @@ use crate::event::Event;
 use crate::ids::Origin;
 use crate::log::LogEntry;
 use crate::replay::frontier::Frontier;
-use crate::replay::{EventReplayer, OnFailure, Projection, ReplayError};
+use crate::replay::{EventReplayer, MAX_CONFLICT_KEY_BYTES, OnFailure, Projection, ReplayError};
 use crate::store::{StoreError, keys};
 
 /// What an event waits for that is parked though nothing is wrong with it.
@@ -32,7 +33,7 @@ impl ReplayCore {
         Ok(step)
     }
 
-    /// Where places came to mean other events, or the store was opened again, what is stored is where it stands.
+    /// Reads the position again if places came to mean other events, or the store was opened again.
     pub(super) fn be_current(&mut self) -> Result<(), StoreError> {
         if !self.is_current() {
             self.load()?;
@@ -86,7 +87,7 @@ impl ReplayCore {
             self.parked += newly_parked;
             self.wary = self.wary.saturating_sub(replayed);
             if self.is_suspect() {
-                // The suspect is parked; whoever comes after it is not accused.
+                // The suspect is parked; the next event is none.
                 self.tries = 1;
             }
         }
@@ -108,11 +109,18 @@ impl ReplayCore {
                 format!("{} processes in a row died while they replayed it; `retry` tries it again", CRASHES - 1);
             return Ok(Err((self.tries - 1, text.into())));
         }
-        let subject = event.subject.as_deref().filter(|_| self.options.causality);
-        let frontier = match subject {
+        let conflict_key = match self.options.causality {
+            true => conflict_key(&*self.replayer, event),
+            false => Ok(None),
+        };
+        let conflict_key = match conflict_key {
+            Ok(key) => key,
+            Err(error) => return Ok(Err((1, error))),
+        };
+        let frontier = match conflict_key {
             None => None,
-            Some(subject) => {
-                let key = keys::replay_frontier(self.replayer.name(), subject);
+            Some(key) => {
+                let key = keys::replay_frontier(self.replayer.name(), &key);
                 let mut frontier = Frontier::decode(projection.own(&key)?.as_deref())?;
                 let before = frontier.is_conflict();
                 let standing = frontier.admit(event);
@@ -139,6 +147,7 @@ impl ReplayCore {
             }
         }
     }
+
     fn clocks_before(&self, entries: &[LogEntry], at: Seq) -> Result<(BTreeMap<Origin, VClock>, VClock), StoreError> {
         let (mut chains, mut clock) = (BTreeMap::new(), self.clock.clone());
         for entry in entries.iter().take_while(|entry| entry.seq < at) {
@@ -150,12 +159,24 @@ impl ReplayCore {
 
 fn replay(replayer: &mut dyn EventReplayer, event: &Event, projection: &mut Projection<'_>) -> Result<(), ReplayError> {
     // What a panicking replayer left half-done in itself is its own affair; its writes are discarded.
-    match catch_unwind(AssertUnwindSafe(|| replayer.replay_event(event, projection))) {
-        Ok(result) => result,
-        Err(panic) => {
-            let text = panic.downcast_ref::<&str>().map(|t| (*t).to_owned());
-            let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
-            Err(format!("it panicked: {}", text.unwrap_or_else(|| "no message".to_owned())).into())
+    catch(|| replayer.replay_event(event, projection))?
+}
+
+fn conflict_key<'e>(replayer: &dyn EventReplayer, event: &'e Event) -> Result<Option<Cow<'e, str>>, ReplayError> {
+    let key = catch(|| replayer.conflict_key(event))?;
+    match key.as_ref().map_or(0, |key| key.len()) {
+        0..=MAX_CONFLICT_KEY_BYTES => Ok(key),
+        bytes => {
+            Err(format!("its conflict key has {bytes} bytes; at most {MAX_CONFLICT_KEY_BYTES} are allowed").into())
         }
     }
+}
+
+/// A panic of the replayer's code as an error.
+fn catch<T>(call: impl FnOnce() -> T) -> Result<T, ReplayError> {
+    catch_unwind(AssertUnwindSafe(call)).map_err(|panic| {
+        let text = panic.downcast_ref::<&str>().map(|t| (*t).to_owned());
+        let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+        format!("it panicked: {}", text.unwrap_or_else(|| "no message".to_owned())).into()
+    })
 }
