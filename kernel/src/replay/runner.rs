@@ -11,6 +11,7 @@ use super::read::{Commits, ReadAt, ReadStateError, Snapshot};
 use crate::blocking::blocking;
 use crate::cursor::{Cursor, Seq};
 use crate::log::{LogHandle, LogView};
+use crate::spans;
 use crate::store::StoreError;
 use crate::time::Timestamp;
 
@@ -323,6 +324,7 @@ impl Runner {
                 return;
             }
         };
+        let _cortex = spans::cortex(&self.log.view().local().name).entered();
         let mut head = self.log.view().watch_visible();
         while !*self.stop.borrow() {
             head.borrow_and_update();

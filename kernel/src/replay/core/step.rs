@@ -12,6 +12,7 @@ use crate::ids::Origin;
 use crate::log::LogEntry;
 use crate::replay::frontier::Frontier;
 use crate::replay::{EventReplayer, MAX_CONFLICT_KEY_BYTES, OnFailure, Projection, ReplayError};
+use crate::spans;
 use crate::store::{StoreError, keys};
 
 /// What an event waits for that is parked though nothing is wrong with it.
@@ -130,7 +131,8 @@ impl ReplayCore {
         };
         projection.set_standing(frontier.as_ref().map(|(_, _, standing, _)| standing.clone()));
         self.busy.set(Some(at));
-        let replayed = replay(&mut *self.replayer, event, projection);
+        let span = spans::replay(self.replayer.name(), event);
+        let replayed = span.in_scope(|| replay(&mut *self.replayer, event, projection));
         self.busy.set(None);
         match replayed {
             Ok(()) => {
