@@ -66,6 +66,7 @@ pub mod receipts;
 pub mod replay;
 pub mod rule;
 pub mod service;
+mod spans;
 pub mod state;
 pub mod store;
 pub mod sync;

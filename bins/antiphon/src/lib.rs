@@ -46,7 +46,7 @@
 //! | `https` (default), `quic` (default) | [`Https`], [`Quic`] |
 //! | `metrics` | `antiphon::metrics`: the metrics of a cortex in Prometheus' text format |
 //! | `node` | `antiphon::node`: a node that a file configures |
-//! | `testing` | `antiphon::testing`: stores and networks in memory, the conformance suites, the simulator |
+//! | `testing` | `antiphon::testing`: stores, networks and federations in memory, the conformance suites, the simulator |
 //!
 //! The rest of the kernel is in [`kernel`].
 
@@ -61,10 +61,11 @@ pub use antiphon_kernel::log::{
 };
 pub use antiphon_kernel::receipts::NotReplicated;
 pub use antiphon_kernel::replay::{
-    Conflict, EventReplayer, NotReplayed, OnFailure, Projection, ReplayError, ReplayHandle, ReplayOptions, ReplayStatus,
+    Conflict, EventReplayer, NotReplayed, OnFailure, Projection, ReadAt, ReadStateError, ReplayError, ReplayHandle,
+    ReplayOptions, ReplayStatus, Snapshot,
 };
 pub use antiphon_kernel::state::{PeerState, State};
-pub use antiphon_kernel::store::{Durability, Store, StoreError, StoreErrorKind};
+pub use antiphon_kernel::store::{Durability, KeyRange, Store, StoreError, StoreErrorKind};
 pub use antiphon_kernel::time::Timestamp;
 pub use antiphon_kernel::transport::{Link, ServeError, Server, Transport, TransportError};
 

@@ -212,7 +212,9 @@ impl CortexBuilder {
         let service = Service::new(handle.view().clone(), config.shared_key.clone(), config.mode);
         let syncer = Syncer::new(handle.clone(), transports.clone(), config);
         let servers = Mutex::default();
-        let cortex = Cortex { log: handle, replayers, causal: claims, service, syncer, transports, servers };
+        // An identity that exists keeps its own.
+        let name = handle.view().local().name;
+        let cortex = Cortex { name, log: handle, replayers, causal: claims, service, syncer, transports, servers };
         if let Err(error) = cortex.begin().await {
             cortex.stop().await;
             return Err(error);

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::stream::Stream;
+use tracing::Instrument as _;
 
 use crate::config::{Config, SharedKey};
 use crate::cursor::Cursor;
@@ -23,6 +24,7 @@ use crate::log::{
 use crate::receipts::{NotReplicated, Wanted};
 use crate::replay::{NotReplayed, ReplayCommandError, ReplayHandle};
 use crate::service::Service;
+use crate::spans;
 use crate::state::State;
 use crate::store::Store;
 use crate::sync::{PeerChanges, Syncer};
@@ -62,6 +64,8 @@ pub enum WaitFor<'a> {
 /// A running cortex.
 #[must_use = "a cortex that is dropped stops"]
 pub struct Cortex {
+    /// Its name, for spans.
+    name: String,
     log: LogHandle,
     replayers: Vec<ReplayHandle>,
     /// The place in `replayers` of the one whose position appends claim to have seen.
@@ -84,8 +88,11 @@ impl Cortex {
     /// # Errors
     /// [`AppendError`].
     pub async fn append(&self, draft: Draft) -> Result<Appended, AppendError> {
-        let appended = self.log.append(vec![draft], Context::Replayed).await?;
-        appended.into_iter().next().ok_or(AppendError::Closed)
+        let span = spans::append(&self.name, &draft);
+        let appended = self.log.append(vec![draft], Context::Replayed).instrument(span.clone()).await?;
+        let appended = appended.into_iter().next().ok_or(AppendError::Closed)?;
+        span.record("seq", appended.seq.get());
+        Ok(appended)
     }
 
     /// The log, for appending several events or with a context of one's own.

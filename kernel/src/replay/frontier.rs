@@ -87,7 +87,7 @@ impl Frontier {
 /// A subject that has several concurrent events.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Conflict {
-    /// The subject.
+    /// The subject, or the replayer's own conflict key ([`super::EventReplayer::conflict_key`]).
     pub subject: String,
     /// The events, oldest id first: of more than [`MAX_FRONTIER`], the greatest by [`weight`] and id.
     pub events: Vec<(Dot, EventId)>,
@@ -109,7 +109,8 @@ impl Conflict {
     }
 }
 
-/// The open conflict of a replayer that asked for causality at one subject; `None` where there is none.
+/// The open conflict of a replayer that asked for causality at one subject, or at its own conflict key; `None` where there is
+/// none.
 ///
 /// # Errors
 /// [`StoreError`].

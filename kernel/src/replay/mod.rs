@@ -8,6 +8,7 @@ mod frontier;
 pub mod latest;
 mod parked;
 mod projection;
+mod read;
 mod runner;
 
 pub use core::{ReplayCore, ReplayStep, SkipError};
@@ -15,13 +16,18 @@ pub(crate) use frontier::Mark;
 pub use frontier::{Conflict, MAX_FRONTIER, Standing, conflict_at, conflicts, weight};
 pub use parked::{Parked, Skipped, parked, skipped};
 pub use projection::Projection;
+pub use read::{ReadAt, ReadStateError, Snapshot};
 pub use runner::{NotReplayed, ReplayCommandError, ReplayHandle, ReplayStatus};
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use crate::clock::VClock;
 use crate::cursor::Cursor;
-use crate::event::Event;
+use crate::event::{Event, MAX_SUBJECT_BYTES};
+
+/// The most bytes of a conflict key: as many as a subject may have.
+pub const MAX_CONFLICT_KEY_BYTES: usize = MAX_SUBJECT_BYTES;
 
 /// Where a replayer that was never here before begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -54,7 +60,8 @@ pub struct ReplayOptions {
     pub start: Start,
     /// What becomes of an event that fails.
     pub on_failure: OnFailure,
-    /// Whether each event comes with its [`Standing`], from a frontier kept for each subject.
+    /// Whether each event comes with its [`Standing`], from a frontier kept for each conflict key
+    /// ([`EventReplayer::conflict_key`]).
     pub causality: bool,
     /// After how long in one event it is reported as hanging. Its thread cannot be killed.
     pub hangs_after: Duration,
@@ -95,6 +102,15 @@ pub trait EventReplayer: Send + 'static {
     /// How it wants to be driven.
     fn options(&self) -> ReplayOptions {
         ReplayOptions::default()
+    }
+
+    /// Returns the key by which an event can be in conflict with others: by default its subject. Events with one key have one
+    /// frontier. `None`: the event is in conflict with no other.
+    ///
+    /// The key may have at most [`MAX_CONFLICT_KEY_BYTES`]; a longer one fails the event. The result must depend on the event
+    /// alone. A program that changes its keys rebuilds the replayer, because old frontiers keep their old keys.
+    fn conflict_key<'e>(&self, event: &'e Event) -> Option<Cow<'e, str>> {
+        event.subject.as_deref().map(Cow::Borrowed)
     }
 
     /// Replays one event. Events come in the order of the log, which is causal.

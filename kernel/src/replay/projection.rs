@@ -1,9 +1,10 @@
 //! What a replayer writes through.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 
 use super::Standing;
-use crate::store::{Batch, Family, Store, StoreError, StoreErrorKind};
+use crate::store::{Batch, Family, KeyRange, Store, StoreError, StoreErrorKind};
 
 type Writes = BTreeMap<(String, Vec<u8>), Option<Vec<u8>>>;
 /// In the kernel's own family `replay`.
@@ -30,11 +31,11 @@ impl<'a> Projection<'a> {
         if self.families.iter().any(|own| own == family) {
             return Ok(());
         }
-        Err(StoreError::new(StoreErrorKind::Misuse, format!("`{family}` is not among this replayer's families")))
+        Err(undeclared(family))
     }
 
-    /// How the event at hand relates to the events of its subject before it: `None` unless the replayer asked for causality
-    /// ([`super::ReplayOptions::causality`]) and the event has a subject.
+    /// How the event at hand relates to earlier events of its conflict key: `None` unless the replayer asked for causality
+    /// ([`super::ReplayOptions::causality`]) and the event has a key ([`super::EventReplayer::conflict_key`]).
     #[must_use]
     pub const fn standing(&self) -> Option<&Standing> {
         self.standing.as_ref()
@@ -67,6 +68,56 @@ impl<'a> Projection<'a> {
             return Ok(written.clone());
         }
         self.store.get(Family::User(family), key)
+    }
+
+    /// Visits the keys and values of a range in ascending order, with everything written so far, until the visitor breaks.
+    ///
+    /// # Errors
+    /// As [`Projection::get`]; what was visited before an error must not be relied on.
+    pub fn scan(
+        &mut self,
+        family: &str,
+        range: KeyRange<'_>,
+        mut visit: impl FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
+        self.check(family)?;
+        let mut written: BTreeMap<&[u8], Option<&[u8]>> = BTreeMap::new();
+        for writes in [&self.kept, &self.current] {
+            written.extend(in_range(writes, family, range));
+        }
+        let mut written = written.into_iter().peekable();
+        let mut ended = false;
+        self.store.scan(Family::User(family), range, &mut |key, stored| {
+            while let Some((at, value)) = written.next_if(|(at, _)| *at < key) {
+                ended = value.is_some_and(|value| visit(at, value).is_break());
+                if ended {
+                    return ControlFlow::Break(());
+                }
+            }
+            let value = written.next_if(|(at, _)| *at == key).map_or(Some(stored), |(_, value)| value);
+            ended = value.is_some_and(|value| visit(key, value).is_break());
+            if ended { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        })?;
+        // Keys after the last one that is stored.
+        while !ended && let Some((at, value)) = written.next() {
+            ended = value.is_some_and(|value| visit(at, value).is_break());
+        }
+        Ok(())
+    }
+
+    /// Deletes every key that begins with a prefix, and returns how many there were. Each takes memory until the commit.
+    ///
+    /// # Errors
+    /// As [`Projection::get`].
+    pub fn delete_prefix(&mut self, family: &str, prefix: &[u8]) -> Result<usize, StoreError> {
+        let mut keys = Vec::new();
+        self.scan(family, KeyRange::prefix(prefix), |key, _| {
+            keys.push(key.to_vec());
+            ControlFlow::Continue(())
+        })?;
+        let count = keys.len();
+        keys.into_iter().try_for_each(|key| self.delete(family, &key))?;
+        Ok(count)
     }
 
     /// Sets a key.
@@ -116,4 +167,21 @@ impl<'a> Projection<'a> {
             }
         }
     }
+}
+
+/// The writes of a family within a range, in order of their keys.
+fn in_range<'w>(
+    writes: &'w Writes,
+    family: &str,
+    range: KeyRange<'_>,
+) -> impl Iterator<Item = (&'w [u8], Option<&'w [u8]>)> {
+    let from = (family.to_owned(), range.from.max(range.prefix).to_vec());
+    let within = move |key: &(String, Vec<u8>)| key.0 == family && key.1.starts_with(range.prefix);
+    let found = writes.range(from..).take_while(move |(key, _)| within(key));
+    found.map(|((_, key), value)| (key.as_slice(), value.as_deref()))
+}
+
+/// The error of a family that the replayer did not declare.
+pub(super) fn undeclared(family: &str) -> StoreError {
+    StoreError::new(StoreErrorKind::Misuse, format!("`{family}` is not among this replayer's families"))
 }

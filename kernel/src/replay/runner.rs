@@ -7,9 +7,11 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::core::{Busy, ReplayCore, ReplayStep, SkipError};
+use super::read::{Commits, ReadAt, ReadStateError, Snapshot};
 use crate::blocking::blocking;
 use crate::cursor::{Cursor, Seq};
 use crate::log::{LogHandle, LogView};
+use crate::spans;
 use crate::store::StoreError;
 use crate::time::Timestamp;
 
@@ -107,6 +109,8 @@ pub struct ReplayHandle {
     commands: mpsc::UnboundedSender<Command>,
     busy: Arc<Busy>,
     hangs_after: Duration,
+    commits: Arc<Commits>,
+    families: Arc<[String]>,
     thread: Arc<Mutex<Option<JoinHandle<()>>>>,
 }
 
@@ -129,6 +133,7 @@ impl ReplayHandle {
             hangs_at: None,
         };
         let (busy, hangs_after) = (core.busy(), core.options().hangs_after);
+        let (state_commits, families) = (core.commits(), core.families().into());
         let (commands, inbox) = mpsc::unbounded_channel();
         let (sender, status) = watch::channel(first);
         let stop = watch::Sender::new(false);
@@ -147,6 +152,8 @@ impl ReplayHandle {
             commands,
             busy,
             hangs_after,
+            commits: state_commits,
+            families,
             thread: Arc::new(Mutex::new(Some(thread))),
         };
         handle.watch();
@@ -246,6 +253,36 @@ impl ReplayHandle {
         parked.map_or(Ok(()), |parked| Err(NotReplayed::Parked { error: parked.error }))
     }
 
+    /// Reads the replayer's families at one position, on a thread that may block, and returns the position with what was read.
+    ///
+    /// ```
+    /// # use antiphon_kernel::replay::{ReadAt, ReadStateError, ReplayHandle};
+    /// # async fn example(handle: &ReplayHandle) -> Result<(), ReadStateError> {
+    /// let read = handle.read(|notes| Ok((notes.get("notes", b"notes/1")?, notes.get("count", b"")?)));
+    /// let ReadAt { position, value: (note, count), .. } = read.await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// The state may be newer than what is durable: after a power loss the replayer can be at an earlier position, and replays.
+    ///
+    /// # Cost
+    /// The store has no snapshots, so a read and a commit of this replayer wait for each other. While `read` runs, the replayer
+    /// commits nothing, no fork is resolved and the log does not open a failed store again. Keep `read` short, and read many
+    /// keys in pages. Reads of one replayer run at the same time. `read` must use the snapshot alone: a call into the cortex
+    /// can wait for this read indefinitely.
+    ///
+    /// # Errors
+    /// [`ReadStateError`].
+    pub async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&mut Snapshot<'_>) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<ReadAt<T>, ReadStateError> {
+        let (log, commits, name) = (self.log.clone(), Arc::clone(&self.commits), self.name.clone());
+        let families = Arc::clone(&self.families);
+        blocking(move || super::read::read(&log, &commits, &name, &families, read)).await
+    }
+
     /// Has it end after the batch at hand, without waiting.
     pub(crate) fn abandon(&self) {
         self.stop.send_replace(true);
@@ -287,6 +324,7 @@ impl Runner {
                 return;
             }
         };
+        let _cortex = spans::cortex(&self.log.view().local().name).entered();
         let mut head = self.log.view().watch_visible();
         while !*self.stop.borrow() {
             head.borrow_and_update();

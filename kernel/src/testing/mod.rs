@@ -1,12 +1,19 @@
-//! The proof kit: a store in memory, a network in memory, and the exams that implementers run.
+//! The test kit: a store and a network in memory, federations of cortexes, and the conformance suites for implementers.
+//!
+//! `docs/guides/testing.md` shows how a program tests itself with it.
 
+mod federation;
 mod memory_store;
-mod memory_transport;
+mod network;
+mod power;
 mod question;
 pub mod sim;
 pub mod store_suite;
 pub mod transport_suite;
+mod until;
 
+pub use federation::Federation;
 pub use memory_store::{CommitFault, MemoryStore};
-pub use memory_transport::MemoryNetwork;
+pub use network::MemoryNetwork;
 pub use question::question;
+pub use until::until;

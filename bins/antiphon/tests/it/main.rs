@@ -4,3 +4,4 @@
 mod builder;
 mod drops;
 mod readme;
+mod testing_guide;

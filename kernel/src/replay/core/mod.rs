@@ -1,0 +1,180 @@
+//! One replayer's position and its steps, without a thread or a clock.
+
+mod commit;
+mod open;
+mod step;
+mod waiting;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use super::read::Commits;
+use super::{EventReplayer, ReplayError, ReplayOptions};
+use crate::clock::{ClockError, VClock};
+use crate::codec::StoredError;
+use crate::cursor::{Cursor, Seq};
+use crate::event::Event;
+use crate::ids::Origin;
+use crate::log::{Generation, LogEntry, LogView};
+use crate::store::{Family, StoreError};
+pub use waiting::SkipError;
+
+/// If this number of processes in a row began at one event, the last of them does not try it.
+const CRASHES: u32 = 3;
+/// How many events one commit may hold.
+const BATCH_EVENTS: usize = 512;
+/// How many bytes of records are read for one commit.
+const BATCH_BYTES: usize = 4 * 1024 * 1024;
+
+/// How a step ended.
+#[derive(Debug)]
+pub enum ReplayStep {
+    /// There was nothing to replay.
+    CaughtUp,
+    /// This number of events was replayed and committed.
+    Replayed(usize),
+    /// This number was replayed and committed; the next event failed.
+    Failed {
+        /// How many went well.
+        replayed: usize,
+        /// The cursor of the failing one.
+        at: Cursor,
+        /// What it said.
+        error: ReplayError,
+    },
+}
+
+/// A replayer and its position. Position, clock and the replayer's own writes commit in one batch; it need not be
+/// durable at once, because a crash takes all three back together.
+pub struct ReplayCore {
+    view: LogView,
+    replayer: Box<dyn EventReplayer>,
+    options: ReplayOptions,
+    families: Vec<String>,
+    position: Seq,
+    clock: VClock,
+    /// Each origin's full clock as of the position: what the next causal delta of its chain is relative to.
+    chains: BTreeMap<Origin, VClock>,
+    /// Subjects with parked events: what comes later waits behind them.
+    lanes: BTreeSet<String>,
+    parked: usize,
+    /// How many subjects have more than one event that none supersedes.
+    conflicts: u64,
+    /// By how many the events at hand change that, once they are committed.
+    conflicts_change: i64,
+    /// Whether their number is stored. Where it is not, all frontiers are counted when the replayer is opened.
+    conflicts_stored: bool,
+    /// How many processes began where this one did, this one included, and died there; 0 once this one got past it.
+    tries: u32,
+    /// How many events are still replayed one a commit, so that a crash is pinned to one of them.
+    wary: usize,
+    busy: Arc<Busy>,
+    commits: Arc<Commits>,
+    /// As of when its position and all of the above were read.
+    generation: Generation,
+    /// Whether a rebuild was begun and is not over.
+    rebuilding: bool,
+    /// Why the last commit failed, until it was asked for.
+    unwritten: Option<StoreError>,
+}
+
+/// The event that a replayer is at, as it shows from outside.
+#[derive(Debug, Default)]
+pub(super) struct Busy(Mutex<Option<(Instant, Cursor)>>);
+
+impl Busy {
+    /// Since when it has been at one event, and which.
+    pub(super) fn since(&self) -> Option<(Instant, Cursor)> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set(&self, at: Option<Cursor>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = at.map(|at| (Instant::now(), at));
+    }
+}
+
+fn unreadable(fault: &StoredError) -> StoreError {
+    StoreError::unreadable("family `replay`", fault)
+}
+
+impl ReplayCore {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.view.store().get(Family::Replay, key)
+    }
+
+    /// Whether two processes died at the event after the position.
+    const fn is_suspect(&self) -> bool {
+        self.tries >= CRASHES
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.replayer.name()
+    }
+
+    /// The last place replayed.
+    #[must_use]
+    pub const fn position(&self) -> Seq {
+        self.position
+    }
+
+    /// The clock there: what an application that reads this replayer's state has seen.
+    #[must_use]
+    pub const fn clock(&self) -> &VClock {
+        &self.clock
+    }
+
+    /// Whether position, clock and counts are those of the store as it is open now. The next step reads them again if not.
+    #[must_use]
+    pub fn is_current(&self) -> bool {
+        self.view.generation() == self.generation
+    }
+
+    /// How many events are parked.
+    #[must_use]
+    pub const fn parked(&self) -> usize {
+        self.parked
+    }
+
+    /// How many subjects are in conflict.
+    #[must_use]
+    pub const fn conflicts(&self) -> u64 {
+        self.conflicts
+    }
+
+    pub(super) const fn options(&self) -> &ReplayOptions {
+        &self.options
+    }
+
+    pub(super) fn busy(&self) -> Arc<Busy> {
+        Arc::clone(&self.busy)
+    }
+
+    pub(super) fn commits(&self) -> Arc<Commits> {
+        Arc::clone(&self.commits)
+    }
+
+    pub(super) fn families(&self) -> &[String] {
+        &self.families
+    }
+
+    /// The event in an entry, with its full clock rebuilt from its chain's causal deltas.
+    fn event(
+        &self,
+        entry: &LogEntry,
+        chains: &mut BTreeMap<Origin, VClock>,
+        clock: &mut VClock,
+    ) -> Result<Event, StoreError> {
+        let damaged = |e: ClockError| StoreError::corrupt(format!("family `log`: place {}: {e}", entry.seq));
+        let view = entry.view()?;
+        let origin = view.dot.origin();
+        let chain = chains.entry(origin).or_insert_with(|| self.chains.get(&origin).cloned().unwrap_or_default());
+        chain.merge(&view.deps).map_err(damaged)?;
+        let mut vclock = chain.clone();
+        vclock.raise(origin, view.dot.counter()).map_err(damaged)?;
+        clock.raise(origin, view.dot.counter()).map_err(damaged)?;
+        Ok(Event::from_view(&view, &entry.record, entry.seq, entry.joined, vclock))
+    }
+}

@@ -1,0 +1,143 @@
+//! Reads a replayer's state from outside, at one position.
+
+use std::ops::ControlFlow;
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use super::projection::undeclared;
+use crate::clock::VClock;
+use crate::codec::decode_replay_position;
+use crate::cursor::Seq;
+use crate::log::LogView;
+use crate::store::{Family, KeyRange, Store, StoreError, keys};
+
+/// What was read of a replayer's state, and where the replayer was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReadAt<T> {
+    /// The last sequence number that was replayed.
+    pub position: Seq,
+    /// The clock there: the context of an append that relies on what was read ([`crate::log::Context::Seen`]).
+    pub clock: VClock,
+    /// What was read.
+    pub value: T,
+}
+
+/// Why a replayer's state was not read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReadStateError {
+    /// A rebuild empties the replayer's families.
+    #[error("replayer `{replayer}` is being rebuilt, and its state is incomplete; read again after the rebuild")]
+    Rebuilding {
+        /// The replayer.
+        replayer: String,
+    },
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A replayer's families at one position. Nothing of them changes while it lasts.
+pub struct Snapshot<'a> {
+    store: &'a dyn Store,
+    families: &'a [String],
+    position: Seq,
+    clock: VClock,
+}
+
+impl Snapshot<'_> {
+    /// The last sequence number that was replayed.
+    #[must_use]
+    pub const fn position(&self) -> Seq {
+        self.position
+    }
+
+    /// The clock at the position.
+    #[must_use]
+    pub const fn clock(&self) -> &VClock {
+        &self.clock
+    }
+
+    /// The value at a key.
+    ///
+    /// # Errors
+    /// [`StoreError`]; kind `Misuse` for a family that the replayer did not declare.
+    pub fn get(&self, family: &str, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.store.get(self.family(family)?, key)
+    }
+
+    /// Visits the keys and values of a range in ascending order, until the visitor breaks.
+    ///
+    /// # Errors
+    /// As [`Snapshot::get`]; what was visited before an error must not be relied on.
+    pub fn scan(
+        &mut self,
+        family: &str,
+        range: KeyRange<'_>,
+        mut visit: impl FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
+        self.store.scan(self.family(family)?, range, &mut visit)
+    }
+
+    fn family<'f>(&self, family: &'f str) -> Result<Family<'f>, StoreError> {
+        let declared = self.families.iter().any(|own| own == family);
+        declared.then_some(Family::User(family)).ok_or_else(|| undeclared(family))
+    }
+}
+
+/// Keeps a replayer's commits and the reads of its state apart. The log's places are locked before it, by both.
+#[derive(Debug, Default)]
+pub(super) struct Commits(RwLock<()>);
+
+impl Commits {
+    /// No commit happens until this is dropped.
+    fn hold(&self) -> RwLockReadGuard<'_, ()> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// No read happens until this is dropped.
+    pub(super) fn enter(&self) -> RwLockWriteGuard<'_, ()> {
+        self.0.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Reads the families of a replayer at one position.
+pub(super) fn read<T>(
+    log: &LogView,
+    commits: &Commits,
+    replayer: &str,
+    families: &[String],
+    read: impl FnOnce(&mut Snapshot<'_>) -> Result<T, StoreError>,
+) -> Result<ReadAt<T>, ReadStateError> {
+    let mut read = Some(read);
+    loop {
+        // The store is not opened again meanwhile, and no event leaves the log: the values belong to one history.
+        let done = log.as_of(log.generation(), || {
+            let _hold = commits.hold();
+            read.take().map(|read| read_held(&**log.store(), replayer, families, read))
+        });
+        if let Some(done) = done.flatten() {
+            return done;
+        }
+    }
+}
+
+fn read_held<T>(
+    store: &dyn Store,
+    replayer: &str,
+    families: &[String],
+    read: impl FnOnce(&mut Snapshot<'_>) -> Result<T, StoreError>,
+) -> Result<ReadAt<T>, ReadStateError> {
+    if store.get(Family::Replay, &keys::replay_rebuild(replayer))?.is_some() {
+        return Err(ReadStateError::Rebuilding { replayer: replayer.to_owned() });
+    }
+    let stored = store.get(Family::Replay, &keys::replay_position(replayer))?;
+    let (position, clock) = match stored {
+        Some(bytes) => {
+            decode_replay_position(&bytes).map_err(|fault| StoreError::unreadable("family `replay`", &fault))?
+        }
+        None => (Seq::ZERO, VClock::new()),
+    };
+    let mut snapshot = Snapshot { store, families, position, clock };
+    let value = read(&mut snapshot)?;
+    Ok(ReadAt { position, clock: snapshot.clock, value })
+}
