@@ -1,10 +1,13 @@
 mod loops;
 
+use super::pace::{FLOOD, FLOOD_WINDOW, NO_PROGRESS};
 use super::*;
-use crate::cursor::Seq;
+use crate::cursor::{Cursor, Seq};
 use crate::digest::Digest;
 use crate::ids::{Epoch, EventId, Origin};
-use crate::protocol::{Heads, RequestId};
+use crate::log::Ingested;
+use crate::protocol::{EventBatch, FetchReply, Heads, Heartbeat, Identity, Refusal, RequestId};
+use crate::time::Timestamp;
 
 const INTERVAL: Duration = Duration::from_secs(30);
 

@@ -1,0 +1,217 @@
+//! What the machine does with each answer.
+
+use std::time::Duration;
+
+use super::action::{Action, IngestOutcome, Now, Source};
+use super::contact::{Contact, Pending, Reach};
+use super::phase::State;
+use super::progress::Brought;
+use super::question::Repeat;
+use super::{PeerMachine, check_identity};
+use crate::health::ErrorCategory;
+use crate::ids::Origin;
+use crate::log::Ingested;
+use crate::protocol::{FetchReply, Heartbeat, Identity, Refusal};
+use crate::rule::Rule;
+
+/// A peer with more forks than this is not probed further: as many can be named in one question.
+pub const MAX_INSPECTIONS: u32 = 64;
+
+impl PeerMachine {
+    /// The peer sent its identity, or could not be reached.
+    pub fn handle_identity(&mut self, now: Now, number: u64, answer: Result<Identity, ErrorCategory>, entropy: u64) {
+        if number != self.number {
+            return;
+        }
+        let checked = answer.and_then(|identity| check_identity(&identity, &self.context).map(|()| identity));
+        let identity = match checked {
+            Ok(identity) => identity,
+            Err(category) => return self.fail(now, category, entropy),
+        };
+        if self.context.pin.is_none() {
+            self.context.pin = Some(identity.cortex_id);
+            self.actions.push_back(Action::Pin { cortex_id: identity.cortex_id });
+        }
+        self.health.version = Some(identity.version.chars().take(64).collect());
+        self.state = State::Contact(Contact::new(identity.cortex_id, now.monotonic));
+        // The first question is not parked: how far we are behind is worth knowing at once.
+        self.ask(now, true, Duration::ZERO);
+    }
+
+    /// The pin could not be stored: nothing more is sent to the peer now.
+    pub fn handle_pin_failed(&mut self, now: Now, entropy: u64) {
+        self.context.pin = None;
+        self.fail(now, ErrorCategory::Store, entropy);
+    }
+
+    /// The peer answered, or could not be reached.
+    pub fn handle_reply(
+        &mut self,
+        now: Now,
+        number: u64,
+        source: Source,
+        answer: Result<FetchReply, ErrorCategory>,
+        entropy: u64,
+    ) {
+        if number != self.number {
+            return;
+        }
+        self.pace.answered(source);
+        match answer {
+            Ok(FetchReply::Batch(batch)) => {
+                let Some(contact) = self.state.contact_mut() else { return };
+                contact.pending = Some(Pending::of(&batch));
+                self.actions.push_back(Action::Ingest { number, batch: Box::new(batch) });
+            }
+            Ok(FetchReply::Refused(Refusal::CursorUnknown)) => match self.next.cursor_unknown() {
+                Repeat::Useless => self.broke(now, ErrorCategory::Protocol, Rule::CursorNotSent, entropy),
+                repeat => self.repeat(now, repeat, entropy),
+            },
+            Ok(FetchReply::Refused(Refusal::Fork { origin, counter, .. })) => {
+                self.inspect(now, origin, counter, entropy)
+            }
+            Ok(FetchReply::Refused(refusal)) => self.fail(now, refusal.category(), entropy),
+            Err(category) => self.fail(now, category, entropy),
+        }
+    }
+
+    /// The peer sent how far its log reaches.
+    pub fn handle_heartbeat(&mut self, now: Now, number: u64, heartbeat: &Heartbeat, entropy: u64) {
+        if number != self.number {
+            return;
+        }
+        let Some(contact) = self.state.contact_mut() else { return };
+        if heartbeat.from != contact.peer {
+            return self.broke(now, ErrorCategory::Protocol, Rule::OtherHeartbeat, entropy);
+        }
+        let reach = contact.heartbeat(now.monotonic, heartbeat);
+        if matches!(reach, Reach::Known | Reach::Stuck) && !self.is_doubted(now, false) {
+            self.well(now);
+        }
+        match reach {
+            Reach::OtherEpoch | Reach::Stuck => self.fetch(now, true),
+            Reach::Unread | Reach::Known => {
+                let when = self.pace.after_push(now.monotonic, self.interval);
+                self.ask_when(now, when);
+            }
+        }
+    }
+
+    /// The log stored the batch, or did not.
+    pub fn handle_ingested(&mut self, now: Now, number: u64, outcome: IngestOutcome, entropy: u64) {
+        if number != self.number {
+            return;
+        }
+        let (repeat, useless) = match outcome {
+            IngestOutcome::Done(ingested) => return self.succeed(now, ingested, entropy),
+            IngestOutcome::Fork(origin, counter) => return self.inspect(now, origin, counter, entropy),
+            IngestOutcome::Failed(category) => return self.fail(now, category, entropy),
+            IngestOutcome::Hole => (self.next.hole(), ErrorCategory::Protocol),
+            // Twice in a row: pin or cursor keep changing under us ...
+            IngestOutcome::NotAsked => (self.next.unfit(), ErrorCategory::Store),
+            // ... or the peer does not continue from where it was asked to.
+            IngestOutcome::Gap => (self.next.unfit(), ErrorCategory::Protocol),
+        };
+        match repeat {
+            Repeat::Useless => self.fail(now, useless, entropy),
+            repeat => self.repeat(now, repeat, entropy),
+        }
+    }
+
+    /// Asks again after an answer that could not be used.
+    fn repeat(&mut self, now: Now, repeat: Repeat, entropy: u64) {
+        if repeat == Repeat::Rest {
+            return self.ask(now, true, Duration::ZERO);
+        }
+        self.progress.led_nowhere();
+        if !self.is_stuck(now, entropy) {
+            self.fetch(now, true);
+        }
+    }
+
+    /// A difference is said to exist: where it begins, and whether it does, is found out before anything is believed.
+    fn inspect(&mut self, now: Now, origin: Origin, counter: u64, entropy: u64) {
+        let Some(to) = self.peer() else { return };
+        if counter == 0 {
+            // Before their first events no two histories differ.
+            return self.broke(now, ErrorCategory::Protocol, Rule::ForkBeforeFirst, entropy);
+        }
+        self.inspections += 1;
+        if self.inspections > MAX_INSPECTIONS {
+            return self.broke(now, ErrorCategory::TooManyForks, Rule::TooManyForks, entropy);
+        }
+        self.number += 1;
+        self.actions.push_back(Action::Inspect { number: self.number, to, origin, counter });
+    }
+
+    /// What the histories differ in is known and stored, or it could not be found out.
+    pub fn handle_inspected(&mut self, now: Now, number: u64, outcome: Result<(), ErrorCategory>, entropy: u64) {
+        if number != self.number {
+            return;
+        }
+        match outcome {
+            Ok(()) => self.fetch(now, true),
+            Err(category) => self.fail(now, category, entropy),
+        }
+    }
+
+    /// Whether the peer's last failure was in its content, and nothing proves since then that it ended: a quiet answer between
+    /// two such failures must not make the next try come soon.
+    fn is_doubted(&self, now: Now, new_events: bool) -> bool {
+        let by_content = matches!(
+            self.health.last_error,
+            Some(ErrorCategory::Protocol | ErrorCategory::Fork | ErrorCategory::NoProgress)
+        );
+        let young = self.state.contact().is_some_and(|contact| contact.is_young(now.monotonic));
+        by_content && !new_events && young
+    }
+
+    /// Fails if too many answers in a row led nowhere.
+    fn is_stuck(&mut self, now: Now, entropy: u64) -> bool {
+        let stuck = self.progress.is_exhausted();
+        if stuck {
+            self.progress.gave_up();
+            self.broke(now, ErrorCategory::NoProgress, Rule::NoProgress, entropy);
+        }
+        stuck
+    }
+
+    fn succeed(&mut self, now: Now, ingested: Ingested, entropy: u64) {
+        let Some(contact) = self.state.contact_mut() else { return };
+        let pending = contact.pending.take();
+        let caught_up = pending.is_none_or(|pending| pending.is_last());
+        let by_clock = self.next.took();
+        if ingested.stored > 0 {
+            // A peer that forks and heals in turn, or sends nothing in between, is not looked into without end.
+            self.inspections = 0;
+        }
+        if self.next.is_own() {
+            // That says nothing of how far the peer's log was read, nor that the rest of what it sends can be used.
+            self.next.took_own(!caught_up && ingested.stored > 0, ingested.healed > 0);
+            return self.ask(now, true, Duration::ZERO);
+        }
+        let mut brought = Brought::Quiet;
+        if let Some(pending) = pending {
+            contact.took(pending);
+            brought = self.progress.took(&ingested, pending.prev, pending.last.0, by_clock);
+            if self.is_stuck(now, entropy) {
+                return;
+            }
+        }
+        let doubted = self.is_doubted(now, ingested.stored > 0);
+        if !doubted {
+            self.well(now);
+        }
+        let Some(contact) = self.state.contact_mut() else { return };
+        contact.live = caught_up && !doubted;
+        if ingested.healed > 0 {
+            // What was withheld lies behind the cursor.
+            return self.ask_by_clock(now);
+        }
+        if matches!(brought, Brought::Events | Brought::Reach) {
+            contact.moved();
+        }
+        let when = self.pace.after(brought, caught_up, now.monotonic, self.interval);
+        self.ask_when(now, when);
+    }
+}
