@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::inspect::{MAX_QUESTIONS, locate};
-use super::peer_task::hard;
+use super::links::hard;
 use super::portion::Portion;
 use crate::health::ErrorCategory;
 use crate::ids::{CortexId, Origin};

@@ -9,7 +9,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::peer_task::hard;
+use super::links::hard;
 use crate::blocking::blocking;
 use crate::health::ErrorCategory;
 use crate::ids::{CortexId, Origin, PeerName};

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::peer_task::hard;
+use super::links::hard;
 use super::portion::Portion;
 use crate::blocking::blocking;
 use crate::event::EventBytes;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::peer_task::{IDENTIFY_DEADLINE, hard};
+use super::links::{IDENTIFY_DEADLINE, hard};
 use crate::health::ErrorCategory;
 use crate::ids::PeerName;
 use crate::log::LogView;

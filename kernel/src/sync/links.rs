@@ -1,0 +1,52 @@
+//! Links to peers: how one is made, and the kernel's own deadline for what is asked over one.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::config::PeerConfig;
+use crate::health::ErrorCategory;
+use crate::log::LogView;
+use crate::protocol::Identity;
+use crate::time::{Timestamp, skew_ms};
+use crate::transport::{Link, Transport, TransportError};
+
+/// How long a peer may take to say who it is.
+pub(super) const IDENTIFY_DEADLINE: Duration = Duration::from_secs(15);
+/// The kernel's own, harder deadline: a transport that ignores its deadline is dropped after it.
+const HARD: Duration = Duration::from_secs(5);
+
+/// A way to reach a peer, over the transport that its endpoint names.
+pub(crate) fn link_to(
+    transports: &[Arc<dyn Transport>],
+    peer: &PeerConfig,
+    view: &LogView,
+) -> Result<Arc<dyn Link>, TransportError> {
+    let scheme = peer.endpoint.split("://").next().unwrap_or_default();
+    let transport = transports.iter().find(|t| t.schemes().contains(&scheme)).ok_or_else(|| {
+        let known: Vec<_> = transports.iter().flat_map(|t| t.schemes()).copied().collect();
+        let detail = format!("no transport for `{scheme}://`; there are: {}", known.join(", "));
+        TransportError::new(ErrorCategory::Configuration, detail)
+    })?;
+    Ok(transport.link(peer, &view.local())?.into())
+}
+
+pub(super) async fn hard<T>(
+    deadline: Duration,
+    answer: impl Future<Output = Result<T, TransportError>>,
+) -> Result<T, TransportError> {
+    match tokio::time::timeout(deadline + HARD, answer).await {
+        Ok(answer) => answer,
+        Err(_) => Err(TransportError::new(ErrorCategory::Timeout, "the transport overran its deadline")),
+    }
+}
+
+/// Who the peer is, and its clock minus ours in milliseconds.
+pub(super) async fn who_and_when(link: &dyn Link) -> Result<(Identity, i64), TransportError> {
+    let asked = Instant::now();
+    let identity = hard(IDENTIFY_DEADLINE, link.identify(IDENTIFY_DEADLINE)).await?;
+    let skew = skew_ms(identity.time, Timestamp::now(), asked.elapsed());
+    Ok((identity, skew))
+}

@@ -1,0 +1,243 @@
+//! Carrying out what the machine wants.
+
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::PeerTask;
+use super::inputs::{Input, Stored};
+use crate::entropy;
+use crate::health::{ErrorCategory, PeerHealth};
+use crate::ids::{CortexId, Origin, PeerName};
+use crate::log::IngestError;
+use crate::machine::{Action, Inspection, News, Phase};
+use crate::protocol::{EventBatch, RequestId, Scope};
+use crate::sync::feed::{Feed, Question, lock};
+use crate::sync::inspect::{MAX_QUESTIONS, inspect};
+use crate::sync::links::{hard, link_to, who_and_when};
+use crate::sync::probe::must_be_this_node;
+use crate::transport::{Link, TransportError};
+
+/// How long news of what we hold may be on their way.
+const REFRESH_DEADLINE: Duration = Duration::from_secs(5);
+/// News of what we hold are at least this far apart, and further where telling them takes its time; what changes in
+/// between goes with the next. Within a peer's grace for what comes to us by a shorter road.
+const REFRESH_APART: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_millis(200);
+/// So many cortexes are told of before they wrote anything.
+const TELL_ALL: usize = 64;
+
+impl PeerTask {
+    /// Carries out everything the machine wants now.
+    pub(super) async fn act(&mut self) {
+        while let Some(action) = self.machine.poll_action() {
+            match action {
+                Action::Identify { number } => self.identify(number),
+                Action::Pin { cortex_id } => self.pin(cortex_id).await,
+                Action::Fetch { number, to, by_clock, anew, own, wait } => {
+                    let scope = if own { self.own() } else { self.scope() };
+                    self.fetch(number, to, by_clock, anew, scope, wait);
+                }
+                Action::Inspect { number, to, origin, counter } => self.inspect(number, to, origin, counter),
+                Action::Ingest { number, batch } => self.ingest(number, *batch),
+                Action::Timer { token, at } => self.timer = Some((token, self.started + at)),
+                Action::Save { health, news } => self.save(health, news).await,
+            }
+        }
+    }
+
+    async fn pin(&mut self, cortex_id: CortexId) {
+        self.stale = true;
+        match self.state.pin(&self.peer.name, cortex_id, &self.statuses.names()).await {
+            Ok(before) if before.is_empty() => {
+                tracing::info!(peer = %self.peer.name, %cortex_id, "first contact: pinned");
+            }
+            Ok(before) => {
+                let before = before.iter().map(PeerName::as_str).collect::<Vec<_>>().join(", ");
+                tracing::warn!(
+                    peer = %self.peer.name, %cortex_id,
+                    "pinned to the cortex that `{before}` was pinned to, which is not configured any more: that pin is forgotten"
+                );
+            }
+            Err(error) => {
+                tracing::error!(peer = %self.peer.name, %error, "a pin could not be stored");
+                self.detail = Some(error.to_string());
+                self.machine.handle_pin_failed(self.now(), entropy::random() as u64);
+            }
+        }
+    }
+
+    async fn save(&mut self, health: PeerHealth, news: News) {
+        self.stale = true;
+        if let News::Failed(category) | News::StillFailing(category) = news {
+            self.close_feed();
+            self.measures.failed(category);
+            if matches!(category, ErrorCategory::Tls | ErrorCategory::Auth) {
+                // What was read from files may have been replaced by now.
+                self.link = None;
+            }
+        }
+        match news {
+            News::Failed(_) | News::StillFailing(_) => {
+                let breach = self.machine.breach().map(|rule| rule.to_string());
+                self.status.detail = breach.or_else(|| self.detail.take()).filter(|why| !why.is_empty());
+            }
+            News::Recovered | News::None => self.status.detail = None,
+        }
+        self.tell(news, &health);
+        let detail = self.status.detail.as_deref();
+        if let Err(error) = self.state.set_health(&self.peer.name, &health, detail).await {
+            tracing::error!(peer = %self.peer.name, %error, "a peer's health could not be stored");
+        }
+    }
+
+    fn link(&mut self) -> Result<Arc<dyn Link>, TransportError> {
+        if let Some(link) = &self.link {
+            return Ok(Arc::clone(link));
+        }
+        let link = link_to(&self.transports, &self.peer, self.log.view())?;
+        self.link = Some(Arc::clone(&link));
+        Ok(link)
+    }
+
+    fn identify(&mut self, number: u64) {
+        let link = self.link();
+        self.clock = None;
+        self.clock_read = Instant::now();
+        let (view, peer) = (self.log.view().clone(), self.peer.name.clone());
+        self.in_flight = Some(Box::pin(async move {
+            let answer = async {
+                let link = link?;
+                let answer = who_and_when(&*link).await?;
+                if answer.0.cortex_id == view.local().cortex_id {
+                    must_be_this_node(&*link, &view, &peer).await?;
+                }
+                Ok(answer)
+            };
+            Input::Identity(number, answer.await)
+        }));
+    }
+
+    /// Reads the peer's clock anew, beside whatever else is asked: a contact may last for months.
+    pub(super) fn read_clock(&mut self) {
+        self.clock_read = Instant::now();
+        let Some(link) = self.link.clone() else { return };
+        self.clock = Some(Box::pin(async move {
+            let (identity, skew) = who_and_when(&*link).await.ok()?;
+            Some((identity.cortex_id, skew))
+        }));
+    }
+
+    fn fetch(&mut self, number: u64, to: CortexId, by_clock: bool, anew: bool, scope: Scope, wait: Duration) {
+        self.requests += 1;
+        self.overdue.asked(self.started.elapsed(), wait);
+        let view = self.log.view().clone();
+        let request = RequestId { process: view.process(), number: self.requests };
+        let (peer, direct) = (self.peer.name.clone(), self.direct());
+        let (max_bytes, patience) = (self.portion.bytes(), self.portion.patience());
+        let question = Question { view, peer, to, by_clock, anew, wait, scope, direct, request, max_bytes, patience };
+        let feed = match self.feed.take() {
+            Some(feed) => Ok(feed),
+            None => self.link().map(|link| Feed::new(link, Arc::clone(&self.told))),
+        };
+        // Whoever has caught up waits for something new, and not for the peer.
+        let timed = wait.is_zero() || self.machine.phase() == Phase::CatchingUp;
+        self.in_flight = Some(Box::pin(async move {
+            match feed {
+                Ok(mut feed) => {
+                    let began = Instant::now();
+                    let (asked, source, answer) = feed.next(&question).await;
+                    let took = timed.then(|| began.elapsed());
+                    Input::Answer(number, Box::new((feed, asked, source)), took, answer)
+                }
+                Err(error) => Input::NoLink(number, error),
+            }
+        }));
+    }
+
+    fn inspect(&mut self, number: u64, to: CortexId, origin: Origin, counter: u64) {
+        self.close_feed();
+        let first = self.requests + 1;
+        self.requests += MAX_QUESTIONS;
+        let (link, log, peer, portion) = (self.link(), self.log.clone(), self.peer.name.clone(), self.portion);
+        self.in_flight = Some(Box::pin(async move {
+            let outcome = match link {
+                Ok(link) => inspect(link, log, peer, to, Inspection::new(origin, counter), first, portion).await,
+                Err(error) => Err(error.into()),
+            };
+            Input::Inspected(number, outcome)
+        }));
+    }
+
+    /// A publisher wants back what it wrote and has lost, and nothing else.
+    fn scope(&mut self) -> Scope {
+        if self.federation.borrow_and_update().pulls() { Scope::All } else { self.own() }
+    }
+
+    fn own(&self) -> Scope {
+        Scope::Cortex(self.log.view().local().cortex_id)
+    }
+
+    /// Whom we pull ourselves. Where they are many, those alone who ever wrote anything: of the others there is nothing to
+    /// hold back, and among a thousand peers that say nothing each would be told of all others.
+    fn direct(&mut self) -> Vec<CortexId> {
+        let live = self.live.borrow_and_update();
+        if live.len() <= TELL_ALL { live.to_vec() } else { self.log.view().authors_among(&live) }
+    }
+
+    /// Tells the peer what we hold by now, so that it does not send it.
+    pub(super) fn refresh(&mut self) {
+        let direct = self.direct();
+        let view = self.log.view();
+        let news = lock(&self.told).news(view.local().cortex_id, &view.heads(), direct);
+        let (Some(refresh), Some(link)) = (news, self.link.clone()) else { return };
+        let peer = self.peer.name.clone();
+        self.refreshing = Some(Box::pin(async move {
+            let began = Instant::now();
+            if let Err(error) = hard(REFRESH_DEADLINE, link.refresh(&refresh, REFRESH_DEADLINE)).await {
+                tracing::debug!(%peer, category = %error.category(), "what we hold could not be told: {error}");
+            }
+            let apart = (began.elapsed() * 4).clamp(*REFRESH_APART.start(), *REFRESH_APART.end());
+            tokio::time::sleep(apart).await;
+        }));
+    }
+
+    fn ingest(&mut self, number: u64, batch: EventBatch) {
+        let (log, peer, asked) = (self.log.clone(), self.peer.name.clone(), self.asked.take());
+        let mut feed = self.feed.take().map(Box::new);
+        self.in_flight = Some(Box::pin(async move {
+            let (holder, heads) = (batch.from, batch.heads.clone());
+            let bytes = batch.events.iter().map(|(_, record)| record.len() as u64).sum();
+            let mut stored = Stored { events: batch.events.len() as u64, bytes, took: Duration::ZERO };
+            let began = Instant::now();
+            let ingested = async {
+                match asked {
+                    Some(asked) => log.ingest_visibly(peer, asked, batch).await,
+                    None => Err(IngestError::NotAsked),
+                }
+            };
+            let result = match &mut feed {
+                // The next answer is received and decoded while this one is stored.
+                Some(feed) => tokio::select! {
+                    result = ingested => result,
+                    () = feed.read_ahead() => Err(IngestError::NotAsked),
+                },
+                None => ingested.await,
+            };
+            if result.is_ok() {
+                let view = log.view().clone();
+                let own = view.local().cortex_id;
+                if heads.iter().any(|(origin, _)| origin.cortex() == own) {
+                    // An event that is acknowledged later is no loss, so an error here is none.
+                    let noted = tokio::task::spawn_blocking(move || view.acknowledge(holder, &heads)).await;
+                    if let Ok(Err(error)) = noted {
+                        tracing::debug!(%error, "what the peer holds could not be compared");
+                    }
+                }
+            }
+            stored.took = began.elapsed();
+            Input::Ingested(number, feed, stored, result)
+        }));
+    }
+}

@@ -1,0 +1,135 @@
+//! What comes back to a peer's task, and what the machine is given of it.
+
+use std::time::Duration;
+
+use super::PeerTask;
+use crate::entropy;
+use crate::health::{ErrorCategory, Failure};
+use crate::log::{Asked, IngestError, Ingested};
+use crate::machine::{IngestOutcome, Source};
+use crate::protocol::{FetchReply, Identity, Pushed};
+use crate::sync::feed::Feed;
+use crate::time::Timestamp;
+use crate::transport::TransportError;
+
+pub(super) enum Input {
+    /// Who it is, and its clock minus ours in milliseconds.
+    Identity(u64, Result<(Identity, i64), TransportError>),
+    /// With how long it took, unless it was waited for.
+    Answer(u64, Box<(Feed, Asked, Source)>, Option<Duration>, Result<Pushed, TransportError>),
+    NoLink(u64, TransportError),
+    Inspected(u64, Result<(), Failure>),
+    Ingested(u64, Option<Box<Feed>>, Stored, Result<Ingested, IngestError>),
+}
+
+/// What a batch was, and how long it took.
+pub(super) struct Stored {
+    pub(super) events: u64,
+    pub(super) bytes: u64,
+    pub(super) took: Duration,
+}
+
+impl PeerTask {
+    pub(super) fn input(&mut self, input: Input) {
+        let (now, chance) = (self.now(), entropy::random() as u64);
+        self.detail = None;
+        match input {
+            Input::Identity(number, answer) => {
+                let answer = answer.map_err(|error| self.note(&error)).map(|(identity, skew)| {
+                    let (min, max) = (identity.protocol_min, identity.protocol_max);
+                    // Shown if that is not who it must be.
+                    self.detail =
+                        Some(format!("it is cortex {}, and speaks protocols {min} to {max}", identity.cortex_id));
+                    self.status.skew_ms = Some(skew);
+                    identity
+                });
+                self.machine.set_pinned_elsewhere(self.statuses.pinned_under_others(&self.peer.name));
+                self.machine.handle_identity(now, number, answer, chance);
+            }
+            Input::NoLink(number, error) => {
+                let category = self.note(&error);
+                self.machine.handle_reply(now, number, Source::Asked, Err(category), chance);
+            }
+            Input::Answer(number, kept, took, answer) => {
+                let (mut feed, asked, source) = *kept;
+                if let (Some(took), Ok(Pushed::Reply(reply))) = (took, &answer) {
+                    self.measures.fetched(took);
+                    if let FetchReply::Batch(batch) = reply {
+                        let bytes = batch.events.iter().map(|(_, record)| record.len() as u64).sum();
+                        if self.portion.came(bytes, took) {
+                            feed.end();
+                        }
+                    }
+                }
+                match (&answer, took) {
+                    (Ok(_), None) => self.portion.caught_up(),
+                    (Err(_), _) if feed.was_late() => self.portion.late(),
+                    _ => {}
+                }
+                self.feed = Some(feed);
+                self.asked = Some(asked);
+                match answer {
+                    Ok(Pushed::Heartbeat(heartbeat)) => self.machine.handle_heartbeat(now, number, &heartbeat, chance),
+                    Ok(Pushed::Reply(reply)) => {
+                        if let FetchReply::Refused(refusal) = &reply {
+                            self.detail = Some(refusal.to_string());
+                            tracing::debug!(peer = %self.peer.name, "the peer refused: {refusal}");
+                        }
+                        self.machine.handle_reply(now, number, source, Ok(reply), chance);
+                    }
+                    Err(error) => {
+                        let category = self.note(&error);
+                        self.machine.handle_reply(now, number, Source::Asked, Err(category), chance);
+                    }
+                }
+            }
+            Input::Inspected(number, outcome) => {
+                let outcome = outcome.map_err(|failure| self.found(failure));
+                if outcome == Err(ErrorCategory::Timeout) {
+                    self.portion.late();
+                }
+                self.machine.handle_inspected(now, number, outcome, chance);
+            }
+            Input::Ingested(number, feed, batch, result) => {
+                self.stale = true;
+                self.feed = feed.map(|feed| *feed);
+                self.count(&batch, &result);
+                self.detail = result.as_ref().err().map(ToString::to_string);
+                let outcome = match result {
+                    Ok(ingested) => IngestOutcome::Done(ingested),
+                    Err(IngestError::NotAsked) => IngestOutcome::NotAsked,
+                    Err(IngestError::Gap { .. } | IngestError::OtherQuestion { .. }) => IngestOutcome::Gap,
+                    Err(IngestError::Fork { origin, counter }) => IngestOutcome::Fork(origin, counter),
+                    Err(error) => {
+                        tracing::debug!(peer = %self.peer.name, %error, "a batch was not taken");
+                        if error.is_hole() { IngestOutcome::Hole } else { IngestOutcome::Failed(error.category()) }
+                    }
+                };
+                self.machine.handle_ingested(now, number, outcome, chance);
+            }
+        }
+    }
+
+    fn count(&mut self, batch: &Stored, result: &Result<Ingested, IngestError>) {
+        let received = &mut self.status.received;
+        received.events += batch.events;
+        received.bytes += batch.bytes;
+        if let Ok(ingested) = result {
+            received.stored += ingested.stored as u64;
+            self.measures.ingested(batch.took);
+        }
+        if batch.events > 0 {
+            self.status.last_received = Some(Timestamp::now());
+        }
+    }
+
+    /// Keeps what exactly failed, for the log and the peer's state, and gives its kind to the machine.
+    fn note(&mut self, error: &TransportError) -> ErrorCategory {
+        self.found(error.clone().into())
+    }
+
+    fn found(&mut self, failure: Failure) -> ErrorCategory {
+        self.detail = Some(failure.detail);
+        failure.category
+    }
+}

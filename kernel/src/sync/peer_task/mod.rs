@@ -1,0 +1,246 @@
+//! One peer's task: waits for the first of a command, an answer or a timer, feeds the machine, does what it wants.
+//!
+//! `commands` is what others ask of it, `inputs` what comes back to it, `actions` what it does for the machine, and `shown` what
+//! it reports.
+
+mod actions;
+mod commands;
+mod inputs;
+mod measures;
+mod shown;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Mutex, mpsc, watch};
+use tokio::time::Instant;
+
+pub(super) use commands::Command;
+use inputs::Input;
+use measures::Measures;
+
+use super::feed::{Feed, SharedTold, lock};
+use super::overdue::Overdue;
+use super::portion::Portion;
+use super::statuses::{Live, Statuses};
+use crate::config::{FederationMode, PeerConfig, PeerMode};
+use crate::ids::CortexId;
+use crate::log::{Asked, LogHandle};
+use crate::machine::{IdentityContext, Now, PeerMachine, Phase};
+use crate::measure::PeerLabels;
+use crate::protocol::MAX_WAIT;
+use crate::state::{PeerState, State};
+use crate::time::Timestamp;
+use crate::transport::{Link, Transport};
+
+/// How often the clock of a peer that stays in contact is read.
+const CLOCK_EVERY: Duration = Duration::from_secs(600);
+
+/// What the task waits for next to its commands.
+type Waited<T> = Option<Pin<Box<dyn Future<Output = T> + Send>>>;
+
+pub(super) struct PeerTask {
+    peer: PeerConfig,
+    log: LogHandle,
+    state: State,
+    transports: Vec<Arc<dyn Transport>>,
+    link: Option<Arc<dyn Link>>,
+    machine: PeerMachine,
+    statuses: Arc<Statuses>,
+    live: watch::Receiver<Live>,
+    status: PeerState,
+    started: Instant,
+    requests: u64,
+    in_flight: Waited<Input>,
+    timer: Option<(u64, Instant)>,
+    asked: Option<Asked>,
+    feed: Option<Feed>,
+    told: SharedTold,
+    refreshing: Waited<()>,
+    /// The cortex whose clock it is, and how far that is ahead of ours in milliseconds; nothing where it could not be read.
+    clock: Waited<Option<(CortexId, i64)>>,
+    clock_read: Instant,
+    /// What exactly failed last, with the rule and the event where there is one.
+    detail: Option<String>,
+    portion: Portion,
+    overdue: Overdue,
+    pinning: Arc<Mutex<()>>,
+    /// Whether there is too little space for more.
+    low: watch::Receiver<bool>,
+    /// What this cortex does in its federation.
+    federation: watch::Receiver<FederationMode>,
+    measures: Measures,
+    /// What was said last to be done about its failure.
+    explained: Option<&'static str>,
+    /// Whether the store may keep more of the peer than the status says.
+    stale: bool,
+}
+
+/// What all peers' tasks have in common.
+#[derive(Clone)]
+pub(super) struct Common {
+    pub(super) interval: Duration,
+    pub(super) log: LogHandle,
+    pub(super) transports: Vec<Arc<dyn Transport>>,
+    pub(super) statuses: Arc<Statuses>,
+    pub(super) pinning: Arc<Mutex<()>>,
+    pub(super) low: watch::Receiver<bool>,
+    pub(super) federation: watch::Receiver<FederationMode>,
+    pub(super) labels: Arc<PeerLabels>,
+}
+
+impl PeerTask {
+    pub(in crate::sync) fn new(peer: PeerConfig, status: PeerState, common: Common) -> Self {
+        let Common { interval, log, transports, statuses, pinning, low, federation, labels } = common;
+        let cortex = log.view().local().name;
+        let measures = Measures { cortex, label: labels.of(&peer.name), fetch: None, ingest: None };
+        let context = IdentityContext {
+            own: log.view().local().cortex_id,
+            pin: status.cortex_id,
+            expected: peer.cortex,
+            pinned_elsewhere: Vec::new(),
+        };
+        let machine = PeerMachine::new(interval.min(MAX_WAIT), context, status.health.clone());
+        let task = Self {
+            state: State::new(log.clone()),
+            peer,
+            log,
+            transports,
+            link: None,
+            machine,
+            live: statuses.watch_live(),
+            statuses,
+            status,
+            started: Instant::now(),
+            requests: 0,
+            in_flight: None,
+            timer: None,
+            asked: None,
+            feed: None,
+            told: SharedTold::default(),
+            refreshing: None,
+            clock: None,
+            clock_read: Instant::now(),
+            detail: None,
+            portion: Portion::default(),
+            overdue: Overdue::default(),
+            pinning,
+            low,
+            federation,
+            measures,
+            explained: None,
+            stale: false,
+        };
+        task.show();
+        task
+    }
+
+    pub(in crate::sync) async fn run(mut self, mut inbox: mpsc::Receiver<Command>) {
+        self.space();
+        if self.status.mode == PeerMode::Sync {
+            self.machine.resume();
+        }
+        let mut durable = self.log.view().watch_durable();
+        let mut rewrites = self.log.view().watch_rewrites();
+        loop {
+            self.act().await;
+            self.publish().await;
+            let timer = self.timer;
+            let told = self.refreshing.is_none() && lock(&self.told).is_open();
+            let in_contact = self.in_contact();
+            tokio::select! {
+                command = inbox.recv() => match command {
+                    Some(command) => self.command(command).await,
+                    None => return self.leave().await,
+                },
+                () = sleep_until(self.overdue.due().map(|due| (0, self.started + due))) => {
+                    self.overdue.look(self.started.elapsed());
+                }
+                input = wait_for(&mut self.in_flight) => {
+                    self.in_flight = None;
+                    self.overdue.over();
+                    // Checking who is pinned elsewhere and pinning are one step among all peers: or two names for one
+                    // cortex, met at the same moment, would both pin it.
+                    let pinning = Arc::clone(&self.pinning);
+                    let alone = match input {
+                        Input::Identity(..) => Some(pinning.lock().await),
+                        _ => None,
+                    };
+                    self.input(input);
+                    self.act().await;
+                    if alone.is_some() {
+                        // The next one that checks must see it.
+                        self.publish().await;
+                    }
+                }
+                () = wait_for(&mut self.refreshing) => {
+                    self.refreshing = None;
+                    // What changed while it was on its way.
+                    durable.mark_changed();
+                }
+                read = wait_for(&mut self.clock) => {
+                    self.clock = None;
+                    if let Some((_, skew)) = read.filter(|(cortex, _)| self.machine.peer() == Some(*cortex)) {
+                        self.status.skew_ms = Some(skew);
+                    }
+                }
+                () = tokio::time::sleep_until(self.clock_read + CLOCK_EVERY), if in_contact && self.clock.is_none() => {
+                    self.read_clock();
+                }
+                Ok(()) = self.low.changed() => self.space(),
+                Ok(()) = self.federation.changed() => {
+                    self.close_feed();
+                    self.machine.ask_anew(self.now());
+                }
+                // What the peer was told that we hold is not true any more.
+                Ok(()) = rewrites.changed() => {
+                    self.stale = true;
+                    self.close_feed();
+                    self.machine.ask_anew(self.now());
+                }
+                Ok(()) = durable.changed(), if told => self.refresh(),
+                Ok(()) = self.live.changed(), if told => self.refresh(),
+                () = sleep_until(timer) => {
+                    if let Some((token, _)) = self.timer.take() {
+                        self.machine.handle_timer(self.now(), token);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Keeps when it was last reached, which is stored now and then only.
+    async fn leave(&mut self) {
+        if self.machine.health().last_success.is_none() {
+            return;
+        }
+        let detail = self.status.detail.as_deref();
+        if let Err(error) = self.state.set_health(&self.peer.name, self.machine.health(), detail).await {
+            tracing::debug!(peer = %self.peer.name, %error, "a peer's health could not be stored");
+        }
+    }
+
+    fn in_contact(&self) -> bool {
+        matches!(self.machine.phase(), Phase::CatchingUp | Phase::Live)
+    }
+
+    fn now(&self) -> Now {
+        Now { monotonic: self.started.elapsed(), wall: Timestamp::now() }
+    }
+}
+
+async fn wait_for<T>(waited: &mut Waited<T>) -> T {
+    match waited {
+        Some(future) => future.await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn sleep_until(timer: Option<(u64, Instant)>) {
+    match timer {
+        Some((_, at)) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,61 @@
+//! What a peer's task reports: log lines for the operator, and the peer's status.
+
+use super::PeerTask;
+use crate::health::PeerHealth;
+use crate::machine::{Lag, News};
+use crate::state::PeerState;
+use crate::time::Timestamp;
+
+impl PeerTask {
+    /// The first failure of a kind is explained, with its remedy; repetitions are brief; recovery is told.
+    pub(super) fn tell(&mut self, news: News, health: &PeerHealth) {
+        let name = &self.peer.name;
+        let why = self.status.detail.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+        let remedy = health.remedy(Timestamp::now());
+        // One that may pass is explained again once it lasts.
+        let explained = std::mem::replace(&mut self.explained, remedy);
+        match news {
+            News::Failed(c) | News::StillFailing(c) if news == News::Failed(c) || explained != remedy => {
+                tracing::warn!(peer = %name, category = %c, "peer {name} {}{why}; {}", c.reason(), remedy.unwrap_or_default())
+            }
+            News::Failed(_) => {}
+            News::StillFailing(c) => tracing::info!(peer = %name, category = %c, "peer {name} still fails, {c}{why}"),
+            News::Recovered => tracing::info!(peer = %name, "peer {name} reachable again"),
+            News::None => {}
+        }
+    }
+
+    /// Shows the peer's status, with what the store keeps of it.
+    pub(super) async fn publish(&mut self) {
+        if !std::mem::take(&mut self.stale) {
+            return self.show();
+        }
+        let (state, peer) = (self.state.clone(), self.peer.clone());
+        let stored = tokio::task::spawn_blocking(move || state.peer_state(&peer.name, &peer.endpoint)).await;
+        // What the store keeps is the truth; if it cannot be read, the last known values stand.
+        if let Ok(Ok(stored)) = stored {
+            let PeerState { mode, skew_ms, last_received, received, .. } = self.status;
+            self.status =
+                PeerState { mode, skew_ms, last_received, received, detail: self.status.detail.take(), ..stored };
+        }
+        self.show();
+    }
+
+    pub(super) fn show(&self) {
+        let mut status = self.status.clone();
+        // Of what is not pulled nobody lags behind.
+        let lag = self.machine.lag().filter(|_| self.federation.borrow().pulls());
+        (status.phase, status.lag) = self.overdue.shown(self.machine.phase(), lag);
+        let withheld = status.cortex_id.map(|cortex| self.log.view().withheld_from(cortex));
+        status.withheld = withheld.unwrap_or_default();
+        // The cursor passes what is withheld.
+        let withheld = status.withheld.events;
+        status.lag = status.lag.map(|lag| Lag { events: lag.events + withheld, ..lag });
+        // What its clock says now is not known of a peer that is not in contact.
+        status.skew_ms = status.skew_ms.filter(|_| self.in_contact());
+        status.health = self.machine.health().clone();
+        // Stored now and then, and known at any time.
+        status.last_seen = status.last_seen.max(status.health.last_success);
+        self.statuses.publish(status);
+    }
+}
