@@ -20,7 +20,7 @@ impl LogView {
             return Ok(Heads::default());
         }
         let (own, chains) = {
-            let durable = self.durable();
+            let durable = self.shared.durable();
             let own = durable.identity.cortex_id;
             let named = heads.iter().filter(|(origin, _)| origin.cortex() == own);
             (own, named.map(|(origin, head)| (origin, head, durable.chains.get(&origin).copied())).collect::<Vec<_>>())

@@ -4,7 +4,8 @@ use std::ops::ControlFlow;
 
 use bytes::Bytes;
 
-use super::view::{LogEntry, LogView, record_at};
+use super::entry::{LogEntry, record_at};
+use super::view::LogView;
 use crate::codec::EventView;
 use crate::cursor::Seq;
 use crate::ids::{Epoch, EventId};

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::append::AppendError;
 use super::core::Log;
-use super::view::damaged;
+use super::entry::damaged;
 use crate::clock::VClock;
 use crate::codec::{EventView, decode_log_entry};
 use crate::event::{Draft, EventBytes};

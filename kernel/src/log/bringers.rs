@@ -4,9 +4,9 @@
 use std::ops::ControlFlow;
 
 use super::core::Log;
+use super::entry::damaged;
 use super::forks::Fork;
 use super::ingest::IngestPlan;
-use super::view::damaged;
 use super::{read_pin, withheld::Withheld};
 use crate::codec::{decode_brought, encode_brought};
 use crate::ids::{CortexId, Origin, PeerName};

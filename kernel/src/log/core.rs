@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, RwLockWriteGuard};
 
-use super::answer::missing;
+use super::entry::{missing, stored_dot};
 use super::epoch::EpochEnd;
 use super::forks::{Decisions, forget_evidence, forks, read_withheld, withhold_from};
 use super::ingest::{Asked, Held, IngestError, IngestPlan, Ingested, plan_ingest};
@@ -12,7 +12,8 @@ use super::minted::Minted;
 use super::open::{Loaded, or_none};
 use super::origins::{OriginNote, OriginNotes, Reservation, put_origin_note};
 use super::peers::{read_pin, read_pinned};
-use super::view::{Durable, LogView, Unsynced, stored_dot};
+use super::shared::{Durable, Unsynced};
+use super::view::LogView;
 use super::{LocalIdentity, LogHead, read_cursor};
 use crate::codec::{StoredChain, StoredDot, encode_chain, encode_cursor, encode_dot, encode_log_entry};
 use crate::cursor::Cursor;
@@ -278,11 +279,11 @@ impl Log {
     /// What is in memory may not be what the store holds.
     pub(super) fn fail(&mut self, why: &StoreError) {
         self.failed = true;
-        self.view.set_failure(Some(why));
+        self.view.shared.set_failure(Some(why));
     }
 
     pub(super) fn usable(&self) -> Result<(), StoreError> {
-        match self.view.fault() {
+        match self.view.shared.fault() {
             Some(fault) => Err(fault.clone()),
             None if self.failed => Err(self.stopped_by()),
             None => Ok(()),
@@ -291,7 +292,7 @@ impl Log {
 
     /// Why nothing is written.
     pub(super) fn stopped_by(&self) -> StoreError {
-        let why = self.view.failed_with().unwrap_or_else(|| StoreError::new(StoreErrorKind::ReadOnly, ""));
+        let why = self.view.shared.failed_with().unwrap_or_else(|| StoreError::new(StoreErrorKind::ReadOnly, ""));
         let (kind, why) = (why.kind(), why.detail());
         StoreError::new(kind, format!("a write failed, and nothing is written until the store is open again: {why}"))
     }
@@ -340,7 +341,7 @@ impl Log {
             return Err(error);
         }
         let notes = self.staged.chains.iter().filter_map(|origin| Some((*origin, self.origins.get(origin)?.clone())));
-        self.view.notes().extend(notes);
+        self.view.shared.notes().extend(notes);
         self.unsynced.append(&mut self.staged.chains);
         self.dirty = true;
         self.staged.batch.clear();
@@ -349,10 +350,10 @@ impl Log {
         self.staged.forks.clear();
         self.staged.own = false;
         if std::mem::take(&mut self.staged.known_forks) {
-            self.view.set_withheld(or_none("forks", read_withheld(&**self.view.store())));
+            self.view.shared.set_withheld(or_none("forks", read_withheld(&**self.view.store())));
         }
         if std::mem::take(&mut self.staged.pins) {
-            self.view.set_pinned(or_none("pins", read_pinned(&**self.view.store())));
+            self.view.shared.set_pinned(or_none("pins", read_pinned(&**self.view.store())));
         }
         self.view.shared.visible_head.send_replace(self.head.seq);
         if durability == Durability::Sync {
@@ -383,7 +384,7 @@ impl Log {
 
     fn publish_durable(&mut self) {
         if let Some(unsynced) = self.take_unsynced() {
-            self.view.publish(unsynced);
+            self.view.shared.publish(unsynced);
         }
     }
 
@@ -407,16 +408,16 @@ impl Log {
     /// [`StoreError`]: recovery stays due.
     pub fn recover(&mut self) -> Result<(), StoreError> {
         let view = self.view.clone();
-        let read = self.read_again(false, view.move_places());
-        view.tell_rewrites();
-        read.inspect_err(|error| view.set_failure(Some(error)))
+        let read = self.read_again(false, view.shared.move_places());
+        view.shared.send_rewrites();
+        read.inspect_err(|error| view.shared.set_failure(Some(error)))
     }
 
     /// The same after the log was made shorter on purpose, by whoever moved its places.
     pub(super) fn recover_rewritten(&mut self, moving: RwLockWriteGuard<'_, ()>) -> Result<(), StoreError> {
         let read = self.read_again(true, moving);
-        self.view.tell_rewrites();
-        read.inspect_err(|error| self.view.set_failure(Some(error)))
+        self.view.shared.send_rewrites();
+        read.inspect_err(|error| self.view.shared.set_failure(Some(error)))
     }
 
     fn read_again(&mut self, rewritten: bool, moving: RwLockWriteGuard<'_, ()>) -> Result<(), StoreError> {
@@ -424,7 +425,7 @@ impl Log {
         let knew = self.store().lost_end();
         let reopened = self.store().reopen();
         // Also where it failed: it may be open for reading then.
-        self.view.durable_mut().openings += 1;
+        self.view.shared.durable_mut().openings += 1;
         reopened?;
         // Said once: what fails after it must not make that forgotten.
         self.lost_end |= !rewritten && !knew && self.store().lost_end();
@@ -439,9 +440,9 @@ impl Log {
         self.moved = super::open::moved_to(&**self.store())?;
         self.minted = state.minted;
         self.bringers.clear();
-        self.view.set_pinned(state.pinned);
-        self.view.set_withheld(or_none("forks", read_withheld(&**self.store())));
-        *self.view.notes() = state.origins.clone();
+        self.view.shared.set_pinned(state.pinned);
+        self.view.shared.set_withheld(or_none("forks", read_withheld(&**self.store())));
+        *self.view.shared.notes() = state.origins.clone();
         self.origins = state.origins;
         self.chains = state.chains;
         self.head = state.head;
@@ -449,7 +450,7 @@ impl Log {
         self.staged = Staged::default();
         self.unsynced.clear();
         self.dirty = false;
-        let mut durable = self.view.durable_mut();
+        let mut durable = self.view.shared.durable_mut();
         // Whoever replayed what is gone must not take what comes to its places for replayed.
         let rewrites = durable.rewrites + u64::from(self.head.seq < was_visible);
         let openings = durable.openings;
@@ -471,9 +472,9 @@ impl Log {
             self.lost_end = false;
         } else {
             // It may be shorter than what was noted: where events were set aside, for one.
-            self.view.note(self.identity.epoch, self.head.seq, Durability::Sync);
+            self.view.shared.note(self.identity.epoch, self.head.seq, Durability::Sync);
         }
-        self.view.set_failure(None);
+        self.view.shared.set_failure(None);
         Ok(())
     }
 }

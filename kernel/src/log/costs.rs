@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
+use super::entry::{record_at, stored_dot};
 use super::forks::Fork;
-use super::view::{LogView, record_at, stored_dot};
+use super::view::LogView;
 use super::withheld::Withheld;
 use crate::codec::EventView;
 use crate::cursor::Seq;

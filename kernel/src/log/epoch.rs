@@ -4,9 +4,9 @@ use std::fmt;
 
 use super::LocalIdentity;
 use super::core::Log;
+use super::entry::stored_dot;
 use super::lineage::Lineage;
 use super::minted::put_minted;
-use super::view::stored_dot;
 use crate::codec::{EventView, decode_epoch_change, encode_epoch_change, encode_epoch_peer, encode_identity};
 use crate::cursor::Seq;
 use crate::digest::Digest;
@@ -97,7 +97,7 @@ pub struct EpochChange {
 /// [`StoreError`].
 pub fn read_epoch_change(store: &dyn Store) -> Result<Option<EpochChange>, StoreError> {
     let bytes = store.get(Family::Meta, keys::META_EPOCH_CHANGE)?;
-    bytes.map(|b| decode_epoch_change(&b).map_err(|e| super::view::damaged(Family::Meta, &e))).transpose()
+    bytes.map(|b| decode_epoch_change(&b).map_err(|e| super::entry::damaged(Family::Meta, &e))).transpose()
 }
 
 /// Adds to a batch that this cortex continues under the epoch `next`. Up to the place `shared` the log is what it was in the epoch

@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use super::core::Log;
+use super::entry::damaged;
 use super::epoch::EpochEnd;
 use super::ingest::Held;
-use super::view::damaged;
 use super::withheld::MAX_WITHHELD;
 use crate::codec::{EventView, decode_decision, decode_fork, encode_fork, encode_log_entry};
 use crate::digest::Digest;

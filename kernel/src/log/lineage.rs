@@ -20,7 +20,7 @@ impl Lineage {
     pub(crate) fn read(store: &dyn Store) -> Result<Self, StoreError> {
         let bytes = store.get(Family::Meta, keys::META_LINEAGE)?;
         let known =
-            bytes.map(|b| decode_lineage(&b).map_err(|e| super::view::damaged(Family::Meta, &e))).transpose()?;
+            bytes.map(|b| decode_lineage(&b).map_err(|e| super::entry::damaged(Family::Meta, &e))).transpose()?;
         Ok(Self(known.unwrap_or_default()))
     }
 

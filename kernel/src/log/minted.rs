@@ -6,9 +6,9 @@ use std::ops::ControlFlow;
 
 use super::LocalIdentity;
 use super::core::Log;
+use super::entry::damaged;
 use super::epoch::{EpochEnd, read_epoch_change};
 use super::ingest::IngestPlan;
-use super::view::damaged;
 use crate::codec::{decode_brought, decode_epoch_peer, encode_brought, encode_timestamp};
 use crate::ids::{Epoch, EventId, IdGenerator, MAX_DRIFT_MS, PeerName};
 use crate::store::{Batch, Durability, Family, KeyRange, Store, StoreError, keys};

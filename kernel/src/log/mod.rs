@@ -7,6 +7,8 @@
 //!              └──────┬───────┘                    ▲
 //!                     │ publishes heads            │ reads
 //!                     ▼                            │
+//!                   Shared                         │
+//!                     ▲                            │
 //!               LogView (any thread): entries, answer, heads, clock
 //! ```
 //!
@@ -20,6 +22,7 @@ mod bring_back;
 mod bringers;
 mod core;
 mod costs;
+mod entry;
 mod epoch;
 mod forks;
 mod handle;
@@ -35,6 +38,7 @@ mod refusing;
 mod rejoin;
 mod salvage;
 mod set_aside;
+mod shared;
 mod syncs;
 mod verify;
 mod view;
@@ -48,6 +52,8 @@ pub use bring_back::{BringBackError, BroughtBack};
 pub use bringers::{Bringers, bringers, brought_by};
 pub use core::{Log, LogOptions};
 pub use costs::{AdviceReason, ForkCost};
+pub(crate) use entry::record_at;
+pub use entry::{LogEntry, LogHead};
 pub use epoch::{EpochChange, EpochEnd, read_epoch_change};
 pub use forks::{Fork, ForkFinding, NotAFork, WithheldFrom, forks, withhold_from};
 pub use handle::{Context, LogHandle};
@@ -63,10 +69,9 @@ pub use reader::{CursorUnknown, History, LogPage, Mismatch, ReadError, belongs};
 pub use refusing::AppendsRefused;
 pub use salvage::{Salvaged, salvage};
 pub use set_aside::{ResolveError, Resolved};
+pub(crate) use shared::Generation;
 pub use verify::{VerifyReport, verify};
-pub(crate) use view::Generation;
-pub(crate) use view::record_at;
-pub use view::{LogEntry, LogHead, LogView};
+pub use view::LogView;
 
 use crate::ids::{CortexId, Epoch, Origin};
 

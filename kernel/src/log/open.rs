@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::core::{Log, LogOptions};
+use super::entry::{damaged, record_at, stored_dot};
 use super::epoch::{EpochEnd, put_epoch};
 use super::forks::{Decisions, decisions, read_withheld};
 use super::lineage::Lineage;
@@ -12,7 +13,8 @@ use super::minted::{Minted, last_id_within, migrate, minted, put_minted};
 use super::origins::{OriginNotes, read_origin_notes};
 use super::peers::{Pinned, read_pinned};
 use super::rejoin::waiting_origins;
-use super::view::{Durable, LogView, damaged, record_at, stored_dot};
+use super::shared::Durable;
+use super::view::LogView;
 use super::{LocalIdentity, LogHead};
 use crate::clock::MAX_CLOCK_ENTRIES;
 use crate::codec::{
@@ -181,7 +183,7 @@ impl Log {
         let durable = Durable::of(identity, loaded.head, &loaded.chains, 0);
         let withheld = or_newer("forks", read_withheld(&*store))?;
         let view = LogView::new(store, LogOptions::default().process, durable, loaded.pinned, loaded.origins);
-        view.set_withheld(withheld);
+        view.shared.set_withheld(withheld);
         Ok(view)
     }
 
@@ -202,7 +204,7 @@ impl Log {
         let durable = Durable::of(identity.clone(), loaded.head, &loaded.chains, 0);
         let withheld = or_newer("forks", read_withheld(&*store))?;
         let view = LogView::new(store, options.process, durable, loaded.pinned.clone(), loaded.origins.clone());
-        view.set_withheld(withheld);
+        view.shared.set_withheld(withheld);
         Ok(Self::assemble(view, options, identity, loaded, moved))
     }
 }

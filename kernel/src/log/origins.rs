@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
-use super::view::{LogView, damaged};
+use super::entry::damaged;
+use super::view::LogView;
 use crate::codec::{decode_origin_note, encode_origin_note};
 use crate::ids::{Origin, PeerName};
 use crate::store::{Batch, Family, KeyRange, Store, StoreError, keys};
@@ -76,7 +77,7 @@ impl LogView {
     /// The origins in this log, with who brought them and how much space they take.
     #[must_use]
     pub fn origins(&self) -> BTreeMap<Origin, OriginNote> {
-        self.notes().clone()
+        self.shared.notes().clone()
     }
 }
 

@@ -5,8 +5,8 @@
 use std::ops::ControlFlow;
 
 use super::bounded::Bounded;
+use super::entry::{LogEntry, damaged};
 use super::rejoin::decode_waiting;
-use super::view::{LogEntry, damaged};
 use crate::codec::decode_log_entry;
 use crate::cursor::Seq;
 use crate::store::{Family, KeyRange, Store, StoreError, keys};

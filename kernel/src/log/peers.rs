@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
-use super::view::damaged;
+use super::entry::damaged;
 use crate::codec::{decode_cursor, decode_failure, decode_health, decode_pin, decode_timestamp, encode_pin};
 use crate::cursor::Cursor;
 use crate::health::PeerHealth;

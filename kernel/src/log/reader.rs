@@ -5,8 +5,9 @@ use std::ops::ControlFlow;
 
 use futures_util::stream::{self, Stream};
 
+use super::entry::LogEntry;
 use super::lineage::Lineage;
-use super::view::{LogEntry, LogView};
+use super::view::LogView;
 use crate::blocking::blocking;
 use crate::cursor::{Cursor, Seq};
 use crate::ids::{Epoch, EventId};
@@ -233,15 +234,15 @@ impl LogView {
 
     /// How many times places came to mean other events, once they do not move at present.
     pub(crate) fn settled_rewrites(&self) -> u64 {
-        let _stay = self.stay();
+        let _stay = self.shared.stay();
         self.rewrites()
     }
 
     /// Reads while every place means the same event: waits while the log is being rewritten, and keeps that waiting. While the
     /// store has to be opened again after a failed write, what looks like damage is that failure.
     pub(super) fn in_place<T>(&self, read: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
-        let _stay = self.stay();
-        read().map_err(|error| match self.failed_with() {
+        let _stay = self.shared.stay();
+        read().map_err(|error| match self.shared.failed_with() {
             Some(why) if error.kind() == StoreErrorKind::Corrupt => StoreError::new(
                 why.kind(),
                 format!("a write failed, and the log is not read until the store is open again: {}", why.detail()),

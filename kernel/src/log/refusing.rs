@@ -71,11 +71,11 @@ impl LogView {
     /// Why each append is refused now; `None` while appends are taken. Reads one value of the store.
     #[must_use]
     pub fn refuses_appends(&self, now: Timestamp) -> Option<AppendsRefused> {
-        if let Some(error) = self.failed_with() {
+        if let Some(error) = self.shared.failed_with() {
             return Some(error.into());
         }
         let (known, origins) = {
-            let durable = self.durable();
+            let durable = self.shared.durable();
             (durable.chains.contains_key(&durable.identity.origin()), durable.chains.len())
         };
         let last = match read_last_id(&**self.store()) {

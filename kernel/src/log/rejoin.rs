@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use bytes::Bytes;
 
 use super::core::Log;
-use super::view::damaged;
+use super::entry::damaged;
 use crate::clock::MAX_CLOCK_ENTRIES;
 use crate::codec::{EventView, StoredChain, decode_log_entry, encode_log_entry};
 use crate::digest::Digest;

@@ -7,12 +7,12 @@ use std::sync::Arc;
 
 use super::LocalIdentity;
 use super::core::{Log, LogOptions};
+use super::entry::{damaged, record_at, stored_dot};
 use super::epoch::EpochEnd;
 use super::lineage::Lineage;
 use super::minted::{last_id_within, minted, put_minted};
 use super::open::OpenError;
 use super::rejoin::put_waiting;
-use super::view::{damaged, record_at, stored_dot};
 use crate::codec::{EventView, decode_chain, decode_identity, decode_log_entry};
 use crate::cursor::Seq;
 use crate::ids::{EventId, IdGenerator, Origin};

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use super::core::Log;
+use super::entry::record_at;
 use super::epoch::EpochEnd;
 use super::forks::{Fork, forks};
 use super::origins::{OriginNote, put_origin_note};
-use super::view::record_at;
 use super::withheld::Withheld;
 use crate::codec::{EventView, StoredChain, StoredDot, encode_chain, encode_decision, encode_dot, encode_log_entry};
 use crate::cursor::Seq;
@@ -160,7 +160,7 @@ impl Log {
                     Some(tip) => {
                         changes.put(Family::Clocks, &keys::chain(author), &encode_chain(tip));
                         let (bytes, events) = sizes.get(&author).copied().unwrap_or_default();
-                        let note = self.view.notes().get(&author).cloned().unwrap_or_default();
+                        let note = self.view.shared.notes().get(&author).cloned().unwrap_or_default();
                         put_origin_note(&mut changes, author, &OriginNote { bytes, events, ..note });
                     }
                     None => {
@@ -175,20 +175,20 @@ impl Log {
             self.stage_state(&changes)
         });
         // Nothing of it may be left staged; and everything in memory is to be read again.
-        self.view.note_rewriting();
+        self.view.shared.note_rewriting();
         let view = self.view.clone();
-        let moving = view.move_places();
+        let moving = view.shared.move_places();
         let tried = staged.is_ok();
         let committed = staged.and_then(|()| self.commit(Durability::Sync));
         if tried {
-            self.view.durable_mut().rewrites += 1;
+            self.view.shared.durable_mut().rewrites += 1;
             // What was asked for on top of what is gone must not be applied.
             self.options.process = (self.options.entropy)() as u64;
-            self.view.shared.process.store(self.options.process, std::sync::atomic::Ordering::Relaxed);
+            self.view.shared.set_process(self.options.process);
         }
         self.fail(&StoreError::new(StoreErrorKind::ReadOnly, "the log is being rewritten"));
         let recovered = self.recover_rewritten(moving);
-        self.view.note_rewriting();
+        self.view.shared.note_rewriting();
         committed?;
         if let Err(error) = recovered {
             // What was asked for is done, and durable. Whoever reads or writes next meets the damage.

@@ -11,7 +11,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
-use super::view::{LogView, Unsynced};
+use super::shared::Unsynced;
+use super::view::LogView;
 use super::writer::{Waiting, Watched};
 use crate::measure::{CORTEX, SYNC_SECONDS, appended};
 use crate::store::{StoreError, StoreErrorKind};
@@ -135,13 +136,13 @@ impl Thread {
         match synced {
             Ok(()) => {
                 for Group { unsynced, waiting } in groups {
-                    self.view.publish(unsynced);
+                    self.view.shared.publish(unsynced);
                     waiting.into_iter().for_each(|waiter| waiter.done(appended));
                 }
             }
             Err(error) => {
                 tracing::error!(%error, "a sync failed; the store is opened and read again before the next write");
-                self.view.set_failure(Some(&error));
+                self.view.shared.set_failure(Some(&error));
                 *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some((error.kind(), error.to_string()));
                 for waiter in groups.into_iter().flat_map(|group| group.waiting) {
                     waiter.failed(&error);

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
-use super::view::{LogView, damaged, record_at, stored_dot};
+use super::entry::{damaged, record_at, stored_dot};
+use super::view::LogView;
 use crate::codec::{EventView, StoredChain, decode_chain};
 use crate::cursor::Seq;
 use crate::digest::Digest;

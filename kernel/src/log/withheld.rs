@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use super::answer::{MAX_SCAN, MAX_SCAN_BYTES, Work};
-use super::view::{LogView, record_at, stored_dot};
+use super::entry::{record_at, stored_dot};
+use super::view::LogView;
 use crate::codec::EventView;
 use crate::cursor::Seq;
 use crate::ids::{Dot, Origin};
@@ -103,7 +104,7 @@ impl LogView {
     /// # Errors
     /// [`StoreError`].
     pub(super) fn trail(&self, from: BTreeMap<Origin, u64>, proven: bool) -> Result<Trail, StoreError> {
-        let rewrites = self.durable().rewrites;
+        let rewrites = self.shared.durable().rewrites;
         if let Some(known) = self.shared.followed.of(proven).recall(&from, rewrites) {
             return Ok(known);
         }

@@ -309,7 +309,7 @@ impl Drop for Watched {
                 ),
             );
             tracing::error!("{}", fault.detail());
-            self.view.set_fault(fault);
+            self.view.shared.set_fault(fault);
         }
     }
 }

@@ -1,207 +1,37 @@
 //! Answering a peer's fetch from the durable log: pure reads, no waiting.
+//!
+//! `asking` is a question that is open, `compare` compares both histories, and `run` gathers the entries of one batch.
+
+mod asking;
+mod compare;
+mod run;
 
 use std::collections::BTreeMap;
-use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::LogHead;
-use super::view::{LogView, record_at, stored_dot};
-use super::withheld::{MAX_WITHHELD, Trail, Withheld};
+use super::entry::{missing, record_at, stored_dot};
+use super::view::LogView;
+use super::withheld::MAX_WITHHELD;
 use super::withhold_from;
-use crate::budget::Share;
-use crate::clock::MAX_CLOCK_ENTRIES;
 use crate::codec::EventView;
 use crate::cursor::{Cursor, Seq};
-use crate::digest::Digest;
-use crate::ids::{CortexId, Epoch, EventId, Origin};
+use crate::ids::{CortexId, Epoch};
 use crate::mutant::{self, Mutant};
 use crate::protocol::{
-    ChainHead, DIRECT_GRACE, Delivery, EventBatch, FetchReply, FetchRequest, Heads, Known, MAX_BATCH_BYTES,
-    MAX_BATCH_EVENTS, MAX_RUN_BYTES, PROTOCOL_MAX, PROTOCOL_MIN, Refresh, Refusal, RequestId, Scope,
+    Delivery, EventBatch, FetchReply, FetchRequest, Heads, Known, MAX_BATCH_BYTES, MAX_BATCH_EVENTS, MAX_RUN_BYTES,
+    PROTOCOL_MAX, PROTOCOL_MIN, Refusal,
 };
 use crate::store::StoreError;
 use crate::time::Timestamp;
-
-/// The most entries that are looked at without giving way to others, sent or skipped.
-pub(super) const MAX_SCAN: u64 = 65_536;
-/// The most bytes of entries that are looked at without giving way to others.
-pub(super) const MAX_SCAN_BYTES: u64 = 64 << 20;
-
-/// What answering cost beyond the events that were sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Work {
-    /// Entries that were looked at and not sent.
-    pub entries: u64,
-    /// Bytes of their records.
-    pub bytes: u64,
-}
-
-impl Work {
-    pub(super) const fn add(&mut self, more: Self) {
-        self.entries += more.entries;
-        self.bytes += more.bytes;
-    }
-}
-
-/// The bytes that a frame has beyond its records: chain heads of a full clock, and the places of the events.
-const FRAME_EXTRA: u64 = 128 * 1024;
-
-/// A question that is open: what the asker holds by now, and how far it was answered.
-#[derive(Debug)]
-pub struct Asking {
-    request: RequestId,
-    from: CortexId,
-    to: CortexId,
-    epoch: Epoch,
-    max_events: usize,
-    max_bytes: u64,
-    scope: Scope,
-    known: BTreeMap<Origin, ChainHead>,
-    direct: Vec<CortexId>,
-    /// What its asker said itself that it durably holds of this cortex's own events.
-    said: BTreeMap<Origin, ChainHead>,
-    /// Where the histories are known to differ.
-    withhold: BTreeMap<Origin, ChainHead>,
-    /// How far each origin's two histories were compared.
-    checked: BTreeMap<Origin, Checked>,
-    /// What the asker was shown of our version of what is withheld: it may be another than the one it knows of, or gone.
-    shown: BTreeMap<Origin, ChainHead>,
-    /// Heads that the asker is to compare, until they are sent.
-    tell: BTreeMap<Origin, ChainHead>,
-    /// How many answers were sent.
-    parts: u64,
-    /// The asker's cursor once it has applied what it was sent.
-    prev: Cursor,
-    /// How far the log was looked at; beyond `prev` where the asker knew what stood there.
-    at: (Cursor, Timestamp),
-    /// What follows from `withhold` as it was asked; one that is over meanwhile is asked for anew.
-    trail: Option<Trail>,
-    /// The asker's cursor, until it is known where the answer begins.
-    opening: Option<Option<Cursor>>,
-    /// The memory that the next batch may take: half of it for the records, half for the frame that carries them.
-    room: Option<Share>,
-    /// What it cost since that was asked last.
-    work: Work,
-    /// Whether every fork that the question names is known here with its asker. Any other is a mere claim.
-    proven: bool,
-    /// Set once the asker is gone: what is being read for it ends.
-    gone: Arc<AtomicBool>,
-}
-
-/// Digests at one counter were compared, here or by the asker. It is due again whenever either head moves so that more can
-/// be compared.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Checked {
-    /// Here, at the asker's counter: all that it holds.
-    Here(u64),
-    /// By the asker, at ours: all that we hold.
-    There(u64),
-}
-
-impl Asking {
-    /// What the asker durably holds changed, and whom it pulls itself. Counters never go back.
-    ///
-    /// # Errors
-    /// [`Refusal::Malformed`] beyond the bound of a clock.
-    pub fn refresh(&mut self, refresh: &Refresh) -> Result<(), Refusal> {
-        for (origin, head) in refresh.known.iter() {
-            if self.known.get(&origin).is_none_or(|held| held.counter < head.counter) {
-                self.known.insert(origin, head);
-            }
-        }
-        self.direct.clone_from(&refresh.direct);
-        for (origin, head) in refresh.known.iter().filter(|(origin, _)| origin.cortex() == self.to) {
-            let said = self.said.entry(origin).or_insert(head);
-            *said = if said.counter < head.counter { head } else { *said };
-        }
-        if self.known.len() > MAX_CLOCK_ENTRIES {
-            return Err(Refusal::Malformed);
-        }
-        Ok(())
-    }
-
-    /// The bytes of memory for a batch with so many bytes of records, and for the frame that carries it.
-    #[must_use]
-    pub const fn room_for(records: u64) -> u64 {
-        records.saturating_mul(2).saturating_add(FRAME_EXTRA)
-    }
-
-    /// Bounds the memory of the next batch.
-    pub fn set_room(&mut self, room: Share) {
-        self.room = Some(room);
-    }
-
-    /// What is left of the memory of the batch that was found: for the frame that carries it.
-    pub fn take_room(&mut self) -> Option<Share> {
-        self.room.take()
-    }
-
-    /// The most bytes of records that the next batch has room for.
-    fn room(&self) -> u64 {
-        self.room.as_ref().map_or(u64::MAX, |room| room.bytes().saturating_sub(FRAME_EXTRA) / 2)
-    }
-
-    /// The most bytes of events that its asker wants in a batch.
-    #[must_use]
-    pub const fn max_bytes(&self) -> u64 {
-        self.max_bytes
-    }
-
-    /// What it cost since this was asked last, and whether that was for a fork that is a mere claim.
-    pub fn take_work(&mut self) -> (Work, bool) {
-        (std::mem::take(&mut self.work), self.is_claim())
-    }
-
-    /// Whether it names a fork that is not known here with its asker.
-    #[must_use]
-    pub const fn is_claim(&self) -> bool {
-        !self.proven
-    }
-
-    /// Reading ends once this is set: the asker is gone.
-    pub fn end_with(&mut self, gone: Arc<AtomicBool>) {
-        self.gone = gone;
-    }
-
-    /// The batch goes out: the next one begins where it ends.
-    pub fn sent(&mut self, batch: &EventBatch) {
-        self.prev = batch.last;
-        self.parts += 1;
-        self.tell.clear();
-    }
-
-    /// What its asker said that it durably holds of this cortex's own events: claims, until [`LogView::acknowledge`] compared
-    /// them.
-    #[must_use]
-    pub fn said(&self) -> (CortexId, Heads) {
-        (self.from, Heads::new(self.said.iter().map(|(&origin, &head)| (origin, head)).collect()))
-    }
-
-    fn differs(&self, origin: Origin, counter: u64) -> bool {
-        self.withhold.get(&origin).is_some_and(|ours| ours.counter <= counter)
-    }
-
-    fn counter(&self, origin: Origin) -> u64 {
-        self.known.get(&origin).map_or(0, |head| head.counter)
-    }
-
-    /// How much longer to hold an event back because it comes to the asker by a shorter road; `None` to send it.
-    fn held(&self, origin: Origin, own: CortexId, joined: Timestamp, now: Option<Timestamp>) -> Option<Duration> {
-        let author = origin.cortex();
-        let shorter = author != own && (author == self.from || self.direct.contains(&author));
-        let now = now.filter(|_| shorter)?;
-        // A wall clock that was set back must not hold anything back for longer than the grace.
-        if now < joined {
-            None
-        } else {
-            DIRECT_GRACE.checked_sub(now.saturating_since(joined)).filter(|d| !d.is_zero())
-        }
-    }
-}
+use asking::FRAME_EXTRA;
+pub use asking::{Asking, Work};
+use run::Run;
+pub(super) use run::{MAX_SCAN, MAX_SCAN_BYTES};
 
 /// The next batch of an open question.
 #[derive(Debug)]
@@ -325,7 +155,7 @@ impl LogView {
     }
 
     fn moment(&self) -> Moment {
-        let durable = self.durable();
+        let durable = self.shared.durable();
         let mut head = durable.head;
         if mutant::is(Mutant::ServeNotDurable) {
             head.seq = self.visible();
@@ -431,76 +261,6 @@ impl LogView {
         })
     }
 
-    /// Compares the two histories wherever that is due: at the asker's counter where we hold as much, and else the asker
-    /// is told our head, to compare it there.
-    fn check(&self, asking: &mut Asking, chains: &Heads) -> Result<(), Failure> {
-        self.check_withheld(asking, chains)?;
-        // Of all that is known, whatever is asked for: an event of one origin may depend on any other.
-        for (&origin, theirs) in &asking.known {
-            let Some(ours) = chains.get(origin) else { continue };
-            if mutant::is(Mutant::HeadNeverCompared) {
-                continue;
-            }
-            let due = if ours.counter >= theirs.counter {
-                Checked::Here(theirs.counter)
-            } else {
-                Checked::There(ours.counter)
-            };
-            if asking.checked.get(&origin) == Some(&due) {
-                continue;
-            }
-            if due == Checked::There(ours.counter) {
-                // Where histories that differed are one again, this says so as well, and that nothing differs later on.
-                if !asking.differs(origin, ours.counter) {
-                    asking.tell.insert(origin, ours);
-                }
-            } else if !asking.differs(origin, theirs.counter) {
-                let digest = self.digest_at(origin, theirs.counter, ours)?;
-                if digest != theirs.digest {
-                    return Err(Refusal::Fork { origin, counter: theirs.counter, digest }.into());
-                }
-            }
-            asking.checked.insert(origin, due);
-        }
-        Ok(())
-    }
-
-    /// Where the asker found a difference once, the histories may be one again: then it is told so, by its own digest. Where
-    /// our version went, it is told how far we hold the origin by now.
-    fn check_withheld(&self, asking: &mut Asking, chains: &Heads) -> Result<(), StoreError> {
-        let mut healed = Vec::new();
-        for (&origin, theirs) in &asking.withhold {
-            let held = match chains.get(origin) {
-                None => ChainHead { counter: 0, digest: Digest::ZERO },
-                Some(tip) if tip.counter < theirs.counter => tip,
-                Some(tip) => {
-                    let digest = self.digest_at(origin, theirs.counter, tip)?;
-                    ChainHead { counter: theirs.counter, digest }
-                }
-            };
-            if held == *theirs {
-                healed.push(origin);
-            } else if asking.shown.insert(origin, held) != Some(held) {
-                asking.tell.insert(origin, held);
-            }
-        }
-        for origin in healed {
-            if let Some(head) = asking.withhold.remove(&origin) {
-                asking.checked.remove(&origin);
-                asking.tell.insert(origin, head);
-            }
-        }
-        Ok(())
-    }
-
-    fn digest_at(&self, origin: Origin, counter: u64, tip: ChainHead) -> Result<Digest, StoreError> {
-        if tip.counter == counter {
-            return Ok(tip.digest);
-        }
-        let dot = stored_dot(&**self.store(), origin, counter)?;
-        Ok(dot.ok_or_else(|| missing(origin, counter))?.digest)
-    }
-
     /// The place before which the asker lacks nothing that it may have: one before the first event that it does not know.
     fn start(&self, asking: &Asking, moment: &Moment) -> Result<Seq, Failure> {
         let withheld = asking.trail.as_ref().map(|trail| &trail.withheld);
@@ -519,7 +279,7 @@ impl LogView {
     fn begin(&self, after: Option<&Cursor>, start: Seq, epoch: Epoch) -> Result<Cursor, Failure> {
         let Some(after) = after else { return Ok(self.cursor_at(start, epoch)?.0) };
         if mutant::is(Mutant::ForgetEpoch) {
-            return Ok(self.cursor_at(after.seq.min(self.durable().head.seq), epoch)?.0);
+            return Ok(self.cursor_at(after.seq.min(self.shared.durable().head.seq), epoch)?.0);
         }
         let start = if mutant::is(Mutant::CursorBeyondStart) { after.seq } else { start };
         if after.epoch != epoch || after.seq > start || self.cursor_at(after.seq, epoch)?.0 != *after {
@@ -538,22 +298,6 @@ impl LogView {
         let (last_event, _) = EventView::decode_dot(&entry.record).map_err(|fault| record_at(seq, &fault))?;
         Ok((Cursor { epoch, seq, last_event }, entry.joined))
     }
-
-    /// The chain heads that the asker is to compare: of what is sent, as of the last event sent, and what it must be told.
-    /// What is sent counts as known from now on, and as compared: it is ours.
-    fn heads_for(&self, sent: &[(Origin, u64)], asking: &mut Asking) -> Result<Heads, StoreError> {
-        let mut heads = Vec::with_capacity(sent.len() + asking.tell.len());
-        for &(origin, counter) in sent {
-            let dot = stored_dot(&**self.store(), origin, counter)?.ok_or_else(|| missing(origin, counter))?;
-            let head = ChainHead { counter, digest: dot.digest };
-            asking.known.insert(origin, head);
-            asking.checked.insert(origin, Checked::Here(counter));
-            asking.tell.remove(&origin);
-            heads.push((origin, head));
-        }
-        heads.extend(asking.tell.iter().map(|(&origin, &head)| (origin, head)));
-        Ok(Heads::new(heads))
-    }
 }
 
 fn refused<T>(result: Result<T, Failure>) -> Result<Result<T, Refusal>, StoreError> {
@@ -562,11 +306,6 @@ fn refused<T>(result: Result<T, Failure>) -> Result<Result<T, Refusal>, StoreErr
         Err(Failure::Refused(refusal)) => Ok(Err(refusal)),
         Err(Failure::Store(error)) => Err(error),
     }
-}
-
-/// What the chain says is there, and the index does not know.
-pub(super) fn missing(origin: Origin, counter: u64) -> StoreError {
-    StoreError::corrupt(format!("family `dots`: {origin}:{counter} is missing"))
 }
 
 enum Failure {
@@ -583,101 +322,5 @@ impl From<Refusal> for Failure {
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         Self::Store(error)
-    }
-}
-
-/// The entries of one batch as they are gathered.
-struct Run<'a> {
-    asking: &'a Asking,
-    own: CortexId,
-    now: Option<Timestamp>,
-    /// What must not cross. Each record is looked at again as it goes out, which costs nothing where nothing differs.
-    withheld: Option<Withheld>,
-    /// The records of the batch, one behind the other.
-    records: Vec<u8>,
-    /// The place of each, and where it ends.
-    places: Vec<(Seq, usize)>,
-    /// The last counter sent of each origin, sorted.
-    sent: Vec<(Origin, u64)>,
-    /// The last entry visited, sent or skipped.
-    last: Option<Place>,
-    unreadable: Option<StoreError>,
-    held: Option<Duration>,
-    /// The size of the first event, where there is no room for it.
-    lacks: Option<u64>,
-    /// What was passed over.
-    passed: Work,
-}
-
-#[derive(Clone, Copy)]
-struct Place {
-    seq: Seq,
-    id: EventId,
-    time: Timestamp,
-}
-
-impl<'a> Run<'a> {
-    fn new(asking: &'a Asking, own: CortexId, now: Option<Timestamp>) -> Self {
-        Self {
-            asking,
-            own,
-            now,
-            withheld: asking.trail.as_ref().map(|trail| trail.withheld.clone()),
-            records: Vec::new(),
-            places: Vec::new(),
-            sent: Vec::new(),
-            last: None,
-            unreadable: None,
-            held: None,
-            lacks: None,
-            passed: Work::default(),
-        }
-    }
-
-    fn visit(&mut self, seq: Seq, joined: Timestamp, record: &[u8]) -> ControlFlow<()> {
-        if self.passed.bytes > MAX_SCAN_BYTES || self.asking.gone.load(Ordering::Relaxed) {
-            return ControlFlow::Break(());
-        }
-        let (id, dot) = match EventView::decode_dot(record) {
-            Ok(of) => of,
-            Err(fault) => {
-                self.unreadable = Some(record_at(seq, &fault));
-                return ControlFlow::Break(());
-            }
-        };
-        let late = mutant::is(Mutant::ServeById) && id < self.asking.prev.last_event;
-        let differs = match self.withheld.as_mut().map(|withheld| (withheld, EventView::decode(record))) {
-            None => false,
-            Some((withheld, Ok(event))) => withheld.follow(&event),
-            Some((_, Err(fault))) => {
-                self.unreadable = Some(record_at(seq, &fault));
-                return ControlFlow::Break(());
-            }
-        };
-        let wanted = !late && self.asking.scope.covers(dot.origin()) && !differs;
-        if wanted && dot.counter() > self.asking.counter(dot.origin()) {
-            self.held = self.asking.held(dot.origin(), self.own, joined, self.now);
-            let bytes = (self.records.len() + record.len()) as u64;
-            // One event larger than the limit travels alone.
-            let most = self.asking.max_bytes.min(self.asking.room());
-            let full = self.places.len() >= self.asking.max_events || bytes > most && !self.places.is_empty();
-            if full || self.held.is_some() {
-                return ControlFlow::Break(());
-            }
-            if bytes > self.asking.room() {
-                self.lacks = Some(bytes);
-                return ControlFlow::Break(());
-            }
-            self.records.extend_from_slice(record);
-            self.places.push((seq, self.records.len()));
-            match self.sent.binary_search_by_key(&dot.origin(), |s| s.0) {
-                Ok(at) => self.sent[at].1 = dot.counter(),
-                Err(at) => self.sent.insert(at, (dot.origin(), dot.counter())),
-            }
-        } else {
-            self.passed.add(Work { entries: 1, bytes: record.len() as u64 });
-        }
-        self.last = Some(Place { seq, id, time: joined });
-        ControlFlow::Continue(())
     }
 }

@@ -1,0 +1,117 @@
+//! One entry of the log, and the newest one.
+
+use std::ops::ControlFlow;
+
+use crate::codec::{EventView, StoredDot, StoredError, decode_dot};
+use crate::cursor::{Cursor, Seq};
+use crate::event::{CloudEventText, EventBytes, InvalidEvent};
+use crate::ids::{Epoch, EventId, Origin};
+use crate::store::{Family, Store, StoreError, keys};
+use crate::time::Timestamp;
+
+/// The newest entry of a log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogHead {
+    /// Its sequence number; zero in an empty log.
+    pub seq: Seq,
+    /// The id of the event there; all zero in an empty log.
+    pub last_event: EventId,
+    /// When it joined.
+    pub time: Timestamp,
+}
+
+impl LogHead {
+    /// The head of an empty log.
+    pub const EMPTY: Self =
+        Self { seq: Seq::ZERO, last_event: EventId::from_bytes([0; 16]), time: Timestamp::from_micros(0) };
+}
+
+/// One entry of the log as it is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogEntry {
+    /// Its sequence number in this log.
+    pub seq: Seq,
+    /// The epoch of the log that the sequence number is of; `None` for an event that is kept outside of the log.
+    pub epoch: Option<Epoch>,
+    /// When it joined, on this cortex's clock.
+    pub joined: Timestamp,
+    /// The event's record.
+    pub record: EventBytes,
+}
+
+impl LogEntry {
+    /// Returns the event, read in place.
+    ///
+    /// # Errors
+    /// [`StoreError`] of kind `Corrupt` if the record was damaged after it was stored, `NewerFormat` if a newer version wrote
+    /// it.
+    pub fn view(&self) -> Result<EventView<'_>, StoreError> {
+        EventView::decode(&self.record).map_err(|fault| self.unreadable(&fault))
+    }
+
+    /// Returns the event's id.
+    ///
+    /// # Errors
+    /// As [`LogEntry::view`].
+    pub fn id(&self) -> Result<EventId, StoreError> {
+        Ok(EventView::decode_dot(&self.record).map_err(|fault| self.unreadable(&fault))?.0)
+    }
+
+    fn unreadable(&self, fault: &InvalidEvent) -> StoreError {
+        match self.epoch {
+            Some(_) => record_at(self.seq, fault),
+            None => StoreError::unreadable("family `evidence`: an event that was set aside", fault),
+        }
+    }
+
+    /// Returns the cursor at this entry: a reader that has it continues with the next one. `None` for an event outside of the
+    /// log.
+    ///
+    /// # Errors
+    /// As [`LogEntry::view`].
+    pub fn cursor(&self) -> Result<Option<Cursor>, StoreError> {
+        let id = self.id()?;
+        Ok(self.epoch.map(|epoch| Cursor { epoch, seq: self.seq, last_event: id }))
+    }
+
+    /// Returns the event as CloudEvents JSON without what this log knows of it: equal wherever the event is held.
+    ///
+    /// # Errors
+    /// As [`LogEntry::view`].
+    pub fn to_cloud_event_alone(&self) -> Result<CloudEventText<EventBytes>, StoreError> {
+        Ok(CloudEventText::alone(&self.view()?, &self.record))
+    }
+
+    /// Returns the event as CloudEvents JSON, with its cursor as `antiphoncursor`, made a piece at a time.
+    ///
+    /// # Errors
+    /// As [`LogEntry::view`].
+    pub fn to_cloud_event(&self) -> Result<CloudEventText<EventBytes>, StoreError> {
+        let text = CloudEventText::owned(self.seq, self.joined, &self.view()?, &self.record);
+        Ok(text.with_cursor(self.cursor()?))
+    }
+}
+
+/// What a scan of the log calls with each sequence number, the time its entry joined, and its record.
+pub(crate) type EntryVisitor<'a> = dyn FnMut(Seq, Timestamp, &[u8]) -> ControlFlow<()> + 'a;
+
+pub(super) fn damaged(family: Family<'_>, fault: &StoredError) -> StoreError {
+    StoreError::unreadable(format_args!("family `{family}`"), fault)
+}
+
+pub(crate) fn record_at(seq: Seq, fault: &InvalidEvent) -> StoreError {
+    StoreError::unreadable(format_args!("family `log`: the record at place {seq}"), fault)
+}
+
+/// Reads the sequence number and the chain digest of a dot; `None` if it is not held.
+pub(super) fn stored_dot(store: &dyn Store, origin: Origin, counter: u64) -> Result<Option<StoredDot>, StoreError> {
+    store
+        .get(Family::Dots, &keys::dot(origin, counter))?
+        .map(|bytes| decode_dot(&bytes).map_err(|e| damaged(Family::Dots, &e)))
+        .transpose()
+}
+
+/// What the chain says is there, and the index does not have.
+pub(super) fn missing(origin: Origin, counter: u64) -> StoreError {
+    StoreError::corrupt(format!("family `dots`: {origin}:{counter} is missing"))
+}
