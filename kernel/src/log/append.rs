@@ -1,13 +1,12 @@
-//! Appending: what an application says becomes an event.
+//! Appending: what an application says becomes an event. A pure decision.
 
-use super::core::Log;
-use super::epoch::EpochEnd;
-use super::refusing::admit;
+use super::held::{Held, NewEvent};
+use super::refusing::{AppendsRefused, admit};
 use crate::clock::{ClockError, MAX_CLOCK_ENTRIES, VClock};
 use crate::codec::{EncodedDraft, EventView, StoredChain, encode_record};
 use crate::cursor::{Cursor, Seq};
 use crate::event::{Draft, InvalidDraft, MAX_EVENT_BYTES};
-use crate::ids::{Dot, EventId, GeneratorError, IdGenerator, Origin};
+use crate::ids::{Dot, Epoch, EventId, GeneratorError, IdGenerator, Origin};
 use crate::mutant::{self, Mutant};
 use crate::store::StoreError;
 use crate::time::Timestamp;
@@ -72,75 +71,133 @@ pub enum AppendError {
 #[error("the event may be in the log all the same: look with `antiphon log` before you append it again")]
 pub struct InDoubt;
 
-impl Log {
-    /// Turns drafts into events of this cortex, in order, and stages them. Their causal clock is what `context` says the
-    /// application saw, on top of this origin's own history.
-    ///
-    /// # Errors
-    /// [`AppendError`]; then none of them is staged.
-    pub fn append(&mut self, drafts: &[Draft], context: &VClock, now: Timestamp) -> Result<Vec<Appended>, AppendError> {
-        self.usable()?;
-        let next = self.next_epoch();
-        let origin = next.map_or(self.identity.origin(), |epoch| Origin::new(self.identity.cortex_id, epoch));
-        if let Some((origin, counter)) = context.iter().find(|&(o, c)| self.chains.get(&o).map_or(0, |t| t.counter) < c)
-        {
-            return Err(AppendError::ContextAhead { origin, counter });
+impl From<AppendsRefused> for AppendError {
+    fn from(refused: AppendsRefused) -> Self {
+        match refused {
+            AppendsRefused::Store(error) => error.into(),
+            AppendsRefused::Clock(error) => error.into(),
+            AppendsRefused::Origins => ClockError::TooManyEntries { limit: MAX_CLOCK_ENTRIES }.into(),
         }
-        admit(self.chains.contains_key(&origin), self.chains.len(), self.ids.last(), now)?;
-        let mut chain = self.chains.get(&origin).cloned().unwrap_or_default();
-        let mut arrived = context.clone();
-        if mutant::is(Mutant::DepsFromIngest) {
-            for (&origin, chain) in &self.chains {
-                arrived.raise(origin, chain.counter)?;
-            }
+    }
+}
+
+/// What an application wants appended.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Drafts<'a> {
+    pub(super) drafts: &'a [Draft],
+    /// What the application saw.
+    pub(super) context: &'a VClock,
+    /// The epoch that the events are of.
+    pub(super) epoch: Epoch,
+    /// The largest record, in bytes.
+    pub(super) max_bytes: usize,
+    pub(super) now: Timestamp,
+    /// Random bits for one id a draft.
+    pub(super) entropy: &'a [u128],
+}
+
+/// Events to append, in order.
+#[derive(Debug)]
+pub(super) struct AppendPlan {
+    pub(super) events: Vec<NewEvent>,
+    pub(super) origin: Origin,
+    /// The tip of their chain.
+    pub(super) chain: StoredChain,
+    pub(super) last_id: EventId,
+}
+
+/// Turns drafts into events of this cortex, or says why none of them may be appended.
+pub(super) fn plan_append(wanted: &Drafts<'_>, held: &dyn Held) -> Result<AppendPlan, AppendError> {
+    let &Drafts { drafts, context, epoch, max_bytes, now, entropy } = wanted;
+    let origin = Origin::new(held.identity().cortex_id, epoch);
+    if let Some((origin, counter)) = context.iter().find(|&(origin, counter)| held.counter(origin) < counter) {
+        return Err(AppendError::ContextAhead { origin, counter });
+    }
+    admit(held.chain(origin).is_some(), held.origins(), held.last_id(), now)?;
+    let mut chain = held.chain(origin).cloned().unwrap_or_default();
+    let mut arrived = context.clone();
+    if mutant::is(Mutant::DepsFromIngest) {
+        for (&origin, chain) in held.chains() {
+            arrived.raise(origin, chain.counter)?;
         }
-        let context = if mutant::is(Mutant::DepsFromIngest) { &arrived } else { context };
-        let mut ids = self.ids.clone();
-        let mut deps = self.delta(&mut chain, &context.without(origin))?;
-        let mut events = Vec::with_capacity(drafts.len());
-        for (index, draft) in drafts.iter().enumerate() {
-            let fault = |source| AppendError::Draft { index, source };
-            draft.check().map_err(fault)?;
-            let id = self.next_id(&mut ids, now)?;
-            chain.counter += 1;
-            let dot =
-                Dot::new(origin, chain.counter).ok_or(ClockError::CounterOutOfRange { counter: chain.counter })?;
-            let record = encode_record(draft, &EncodedDraft { id, dot, deps: &deps, time: now });
-            let limit = self.options.max_append_bytes.min(MAX_EVENT_BYTES);
-            if record.len() > limit {
-                return Err(fault(InvalidDraft::TooLarge { bytes: record.len(), limit }));
-            }
-            // An event that could be acknowledged and not read again would end replay and serving here, and with each peer.
-            EventView::decode(&record).map_err(|invalid| fault(invalid.into()))?;
-            chain.digest = chain.digest.chain(&record);
-            chain.last_id = id;
-            events.push((id, dot, chain.digest, record));
-            // Only the first of them learned something; the next ones follow from it.
-            deps = VClock::new();
+    }
+    let context = if mutant::is(Mutant::DepsFromIngest) { &arrived } else { context };
+    let mut ids = IdGenerator::after(held.last_id());
+    let mut deps = delta(&mut chain, &context.without(origin))?;
+    let mut events = Vec::with_capacity(drafts.len());
+    for (index, (draft, random)) in drafts.iter().zip(entropy).enumerate() {
+        let fault = |source| AppendError::Draft { index, source };
+        draft.check().map_err(fault)?;
+        let id = ids.next(now.ulid_ms(), *random)?;
+        chain.counter += 1;
+        let dot = Dot::new(origin, chain.counter).ok_or(ClockError::CounterOutOfRange { counter: chain.counter })?;
+        let record = encode_record(draft, &EncodedDraft { id, dot, deps: &deps, time: now });
+        let limit = max_bytes.min(MAX_EVENT_BYTES);
+        if record.len() > limit {
+            return Err(fault(InvalidDraft::TooLarge { bytes: record.len(), limit }));
         }
-        self.ids = ids;
-        if let Some(next) = next.filter(|_| !events.is_empty()) {
-            self.stage_epoch(next, EpochEnd::Copied, now)?;
-        }
-        let appended = events.into_iter().map(|(id, dot, digest, record)| {
-            self.stage_event(id, dot, digest, &record, now);
-            Appended { seq: self.head.seq, id, dot }
-        });
-        let appended: Vec<_> = appended.collect();
-        if !appended.is_empty() {
-            self.set_chain(origin, chain);
-        }
-        Ok(appended)
+        // An event that could be acknowledged and not read again would end replay and serving here, and with each peer.
+        EventView::decode(&record).map_err(|invalid| fault(invalid.into()))?;
+        chain.digest = chain.digest.chain(&record);
+        chain.last_id = id;
+        events.push(NewEvent { id, dot, digest: chain.digest, record });
+        // Only the first of them learned something; the next ones follow from it.
+        deps = VClock::new();
+    }
+    Ok(AppendPlan { events, origin, chain, last_id: ids.last() })
+}
+
+/// Merges what was seen into the chain's full clock and returns what that changed: the first event's causal delta.
+fn delta(chain: &mut StoredChain, seen: &VClock) -> Result<VClock, ClockError> {
+    let before = chain.clock.clone();
+    chain.clock.merge_capped(seen, MAX_CLOCK_ENTRIES - 1)?;
+    Ok(chain.clock.since(&before))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::held::tests::{Few, cortex};
+
+    const LIMIT: usize = 1024;
+
+    fn plan(drafts: &[Draft], context: &VClock, held: &Few) -> Result<AppendPlan, AppendError> {
+        let entropy: Vec<u128> = (1..=drafts.len() as u128).collect();
+        let now = Timestamp::from_micros(1_000_000);
+        let epoch = held.identity.epoch;
+        plan_append(&Drafts { drafts, context, epoch, max_bytes: LIMIT, now, entropy: &entropy }, held)
     }
 
-    /// Merges what was seen into the chain's full clock and returns what that changed: the first event's causal delta.
-    fn delta(&self, chain: &mut StoredChain, seen: &VClock) -> Result<VClock, ClockError> {
-        let before = chain.clock.clone();
-        chain.clock.merge_capped(seen, MAX_CLOCK_ENTRIES - 1)?;
-        Ok(chain.clock.since(&before))
+    fn draft(data: &str) -> Draft {
+        Draft::new("t", data.to_owned())
     }
 
-    fn next_id(&mut self, ids: &mut IdGenerator, now: Timestamp) -> Result<EventId, GeneratorError> {
-        ids.next(now.ulid_ms(), (self.options.entropy)())
+    #[test]
+    fn drafts_become_a_chain_that_only_its_first_event_names_causes_in() {
+        let mut held = Few::new();
+        let other = Origin::new(cortex(2), Epoch::new(1));
+        held.chains.insert(other, StoredChain { counter: 3, ..StoredChain::default() });
+        let mut seen = VClock::new();
+        seen.raise(other, 2).unwrap();
+        let planned = plan(&[draft("a"), draft("b")], &seen, &held).unwrap();
+        let counters: Vec<_> = planned.events.iter().map(|event| event.dot.counter()).collect();
+        assert_eq!((counters, planned.chain.counter), (vec![1, 2], 2));
+        assert_eq!((planned.last_id, planned.chain.digest), (planned.events[1].id, planned.events[1].digest));
+        let deps: Vec<_> =
+            planned.events.iter().map(|event| EventView::decode(&event.record).unwrap().deps.get(other)).collect();
+        assert_eq!(deps, [2, 0]);
+        assert_eq!(planned.chain.clock.get(other), 2);
+    }
+
+    #[test]
+    fn what_was_not_seen_here_and_what_is_too_large_are_refused() {
+        let mut ahead = VClock::new();
+        ahead.raise(Origin::new(cortex(2), Epoch::new(1)), 1).unwrap();
+        let held = Few::new();
+        let refused = |drafts: &[Draft], context| plan(drafts, context, &held).unwrap_err();
+        assert!(matches!(refused(&[draft("a")], &ahead), AppendError::ContextAhead { counter: 1, .. }));
+        let large = [draft("a"), draft(&"x".repeat(LIMIT))];
+        let large = refused(&large, &VClock::new());
+        assert!(matches!(large, AppendError::Draft { index: 1, source: InvalidDraft::TooLarge { .. } }), "{large}");
     }
 }

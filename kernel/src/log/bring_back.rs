@@ -5,14 +5,12 @@ use std::ops::ControlFlow;
 use bytes::Bytes;
 
 use super::append::AppendError;
-use super::core::Log;
 use super::entry::damaged;
-use crate::clock::VClock;
+use super::view::LogView;
 use crate::codec::{EventView, decode_log_entry};
 use crate::event::{Draft, EventBytes};
-use crate::ids::EventId;
-use crate::store::{Batch, Durability, Family, KeyRange, StoreError, keys};
-use crate::time::Timestamp;
+use crate::ids::{EventId, Origin};
+use crate::store::{Batch, Family, KeyRange, StoreError, keys};
 
 /// How much comes back in one commit.
 const PAGE_EVENTS: usize = 512;
@@ -54,78 +52,70 @@ struct Page {
     more: bool,
 }
 
-impl Log {
-    /// Appends events that were set aside, as new ones of this cortex: those that it wrote itself, or all. They claim to have
-    /// seen nothing, so what was written meanwhile on the same subject is not superseded. An event that is in the log again
-    /// as it was is passed over. Events and the note that they came back commit together, so none comes back twice. One page
-    /// at a time; commits at once, and what was staged before with it.
-    ///
-    /// # Errors
-    /// [`BringBackError`]; then nothing of this page came back.
-    pub fn bring_back(&mut self, all: bool, now: Timestamp) -> Result<BroughtBack, BringBackError> {
-        self.usable()?;
-        self.commit(Durability::Sync)?;
-        let Page { events, others, more } = self.set_aside_page(all)?;
-        let mut done = BroughtBack { others, more, ..BroughtBack::default() };
-        let (mut changes, mut ids, mut drafts) = (Batch::new(), Vec::new(), Vec::new());
-        for (key, value) in &events {
-            let (_, record) = decode_log_entry(value).map_err(|e| damaged(Family::Evidence, &e))?;
-            let event = EventView::decode(record).map_err(unreadable)?;
-            if self.is_held(&event, record)? {
-                done.held += 1;
-            } else {
-                ids.push(event.id);
-                drafts.push(draft(&event));
-            }
-            changes.put(Family::Evidence, &keys::came_back(key), value);
-            changes.delete(Family::Evidence, key);
-        }
-        let appended = self.append(&drafts, &VClock::new(), now).map_err(|source| {
-            let at = if let AppendError::Draft { index, .. } = source { index } else { 0 };
-            let id = ids.get(at).copied().unwrap_or(EventId::from_bytes([0; 16]));
-            BringBackError::Append { id, source }
-        })?;
-        done.appended = appended.len() as u64;
-        self.stage_state(&changes)?;
-        self.commit(Durability::Sync)?;
-        Ok(done)
-    }
+/// What comes back of a page.
+#[derive(Debug, Default)]
+pub(super) struct BringBackPlan {
+    pub(super) done: BroughtBack,
+    /// The drafts to append, and the ids that they had.
+    pub(super) drafts: Vec<Draft>,
+    pub(super) ids: Vec<EventId>,
+    /// The notes that the events came back.
+    pub(super) changes: Batch,
+}
 
-    fn set_aside_page(&self, all: bool) -> Result<Page, StoreError> {
-        let own = self.identity.cortex_id;
-        let (mut page, mut bytes, mut fault) = (Page { events: Vec::new(), others: 0, more: false }, 0, None);
-        self.store().scan(Family::Evidence, KeyRange::prefix(keys::SET_ASIDE), &mut |key, value| {
-            let dot = decode_log_entry(value)
-                .map_err(|e| damaged(Family::Evidence, &e))
-                .and_then(|(_, record)| EventView::decode_dot(record).map_err(unreadable));
-            let origin = match dot {
-                Ok((_, dot)) => dot.origin(),
-                Err(error) => {
-                    fault = Some(error);
-                    return ControlFlow::Break(());
-                }
-            };
-            if !(all || origin.cortex() == own && self.minted.contains(&origin.epoch())) {
-                page.others += 1;
-                return ControlFlow::Continue(());
-            }
-            if page.events.len() >= PAGE_EVENTS || bytes + value.len() > PAGE_BYTES && !page.events.is_empty() {
-                page.more = true;
+/// Plans a page of what was set aside. `is_wanted` says of which origins it is.
+pub(super) fn plan_bring_back(view: &LogView, is_wanted: &dyn Fn(Origin) -> bool) -> Result<BringBackPlan, StoreError> {
+    let Page { events, others, more } = read_page(view, is_wanted)?;
+    let mut plan = BringBackPlan::default();
+    (plan.done.others, plan.done.more) = (others, more);
+    for (key, value) in &events {
+        let (_, record) = decode_log_entry(value).map_err(|e| damaged(Family::Evidence, &e))?;
+        let event = EventView::decode(record).map_err(unreadable)?;
+        if is_held(view, &event, record)? {
+            plan.done.held += 1;
+        } else {
+            plan.ids.push(event.id);
+            plan.drafts.push(draft(&event));
+        }
+        plan.changes.put(Family::Evidence, &keys::came_back(key), value);
+        plan.changes.delete(Family::Evidence, key);
+    }
+    Ok(plan)
+}
+
+fn read_page(view: &LogView, is_wanted: &dyn Fn(Origin) -> bool) -> Result<Page, StoreError> {
+    let (mut page, mut bytes, mut fault) = (Page { events: Vec::new(), others: 0, more: false }, 0, None);
+    view.store().scan(Family::Evidence, KeyRange::prefix(keys::SET_ASIDE), &mut |key, value| {
+        let dot = decode_log_entry(value)
+            .map_err(|e| damaged(Family::Evidence, &e))
+            .and_then(|(_, record)| EventView::decode_dot(record).map_err(unreadable));
+        let origin = match dot {
+            Ok((_, dot)) => dot.origin(),
+            Err(error) => {
+                fault = Some(error);
                 return ControlFlow::Break(());
             }
-            bytes += value.len();
-            page.events.push((key.to_vec(), value.to_vec()));
-            ControlFlow::Continue(())
-        })?;
-        fault.map_or(Ok(page), Err)
-    }
+        };
+        if !is_wanted(origin) {
+            page.others += 1;
+            return ControlFlow::Continue(());
+        }
+        if page.events.len() >= PAGE_EVENTS || bytes + value.len() > PAGE_BYTES && !page.events.is_empty() {
+            page.more = true;
+            return ControlFlow::Break(());
+        }
+        bytes += value.len();
+        page.events.push((key.to_vec(), value.to_vec()));
+        ControlFlow::Continue(())
+    })?;
+    fault.map_or(Ok(page), Err)
+}
 
-    /// Whether the log has this very event, since its version was decided for again.
-    fn is_held(&self, event: &EventView<'_>, record: &[u8]) -> Result<bool, StoreError> {
-        let Some(dot) = self.view.dot(event.dot)? else { return Ok(false) };
-        let there: Option<EventBytes> = self.view.entry(dot.seq)?.map(|entry| entry.record);
-        Ok(there.is_some_and(|there| there == record))
-    }
+/// Whether the log has this very event, since its version was decided for again.
+fn is_held(view: &LogView, event: &EventView<'_>, record: &[u8]) -> Result<bool, StoreError> {
+    let Some(dot) = view.dot(event.dot)? else { return Ok(false) };
+    let there: Option<EventBytes> = view.entry(dot.seq)?.map(|entry| entry.record);
+    Ok(there.is_some_and(|there| there == record))
 }
 
 fn unreadable(error: crate::event::InvalidEvent) -> StoreError {

@@ -1,12 +1,11 @@
 //! Which peer brought what: of each origin, from which event on, whenever that is another peer than before. Where two
 //! histories of an origin differ, that names the peer that brought the one which is held here.
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
-use super::core::Log;
 use super::entry::damaged;
 use super::forks::Fork;
-use super::ingest::IngestPlan;
 use super::{read_pin, withheld::Withheld};
 use crate::codec::{decode_brought, encode_brought};
 use crate::ids::{CortexId, Origin, PeerName};
@@ -80,47 +79,47 @@ pub fn bringers(store: &dyn Store, own: CortexId, fork: &Fork) -> Result<Bringer
     Ok(Bringers { ours, suspects })
 }
 
-impl Log {
-    /// Stages from which event on a peer brings an origin, where another one did before.
-    pub(super) fn note_bringer(
-        &mut self,
-        peer: &PeerName,
-        plan: &IngestPlan<'_>,
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
-        let mut changes = Batch::new();
-        for &origin in plan.chains.keys() {
-            if self.bringer(origin)?.as_ref() == Some(peer) {
-                continue;
-            }
-            let first = self.chains.get(&origin).map_or(0, |chain| chain.counter) + 1;
-            changes.put(Family::Evidence, &keys::bringer(origin, first), &encode_brought(peer, now));
-            self.bringers.insert(origin, Some(peer.clone()));
-        }
-        if changes.is_empty() { Ok(()) } else { self.stage_state(&changes) }
-    }
+/// Which peer brought an origin last, of those that were asked about.
+pub(super) type LastBringers = BTreeMap<Origin, Option<PeerName>>;
 
-    /// The peer that brought an origin last.
-    fn bringer(&mut self, origin: Origin) -> Result<Option<PeerName>, StoreError> {
-        if let Some(known) = self.bringers.get(&origin) {
-            return Ok(known.clone());
+/// Returns the changes that note from which event on a peer brings these origins, where another one did before.
+pub(super) fn note_bringer<'a>(
+    store: &dyn Store,
+    origins: impl Iterator<Item = &'a Origin>,
+    (peer, now): (&PeerName, Timestamp),
+    last: &mut LastBringers,
+    held: &dyn Fn(Origin) -> u64,
+) -> Result<Batch, StoreError> {
+    let mut changes = Batch::new();
+    for &origin in origins {
+        if last_bringer(store, origin, last)?.as_ref() == Some(peer) {
+            continue;
         }
-        let last = self.store().last(Family::Evidence, &keys::bringers_of(origin))?;
-        let read = |(_, value): (_, Vec<u8>)| decode_brought(&value).map_err(|e| damaged(Family::Evidence, &e));
-        let last = last.map(read).transpose()?.map(|(peer, _)| peer);
-        self.bringers.insert(origin, last.clone());
-        Ok(last)
+        changes.put(Family::Evidence, &keys::bringer(origin, held(origin) + 1), &encode_brought(peer, now));
+        last.insert(origin, Some(peer.clone()));
     }
+    Ok(changes)
+}
 
-    /// Events leave the log: who brought them is not known of what comes to their places.
-    pub(super) fn forget_bringers(&self, gone: &Withheld, changes: &mut Batch) -> Result<(), StoreError> {
-        for (origin, first) in gone.iter() {
-            let prefix = keys::bringers_of(origin);
-            scan(&**self.store(), &keys::bringer(origin, first), &prefix, |counter, _| {
-                changes.delete(Family::Evidence, &keys::bringer(origin, counter));
-                ControlFlow::Continue(())
-            })?;
-        }
-        Ok(())
+fn last_bringer(store: &dyn Store, origin: Origin, last: &mut LastBringers) -> Result<Option<PeerName>, StoreError> {
+    if let Some(known) = last.get(&origin) {
+        return Ok(known.clone());
     }
+    let newest = store.last(Family::Evidence, &keys::bringers_of(origin))?;
+    let read = |(_, value): (_, Vec<u8>)| decode_brought(&value).map_err(|e| damaged(Family::Evidence, &e));
+    let newest = newest.map(read).transpose()?.map(|(peer, _)| peer);
+    last.insert(origin, newest.clone());
+    Ok(newest)
+}
+
+/// Events leave the log: who brought them is not known of what comes to their counters.
+pub(super) fn forget_bringers(store: &dyn Store, gone: &Withheld, changes: &mut Batch) -> Result<(), StoreError> {
+    for (origin, first) in gone.iter() {
+        let prefix = keys::bringers_of(origin);
+        scan(store, &keys::bringer(origin, first), &prefix, |counter, _| {
+            changes.delete(Family::Evidence, &keys::bringer(origin, counter));
+            ControlFlow::Continue(())
+        })?;
+    }
+    Ok(())
 }

@@ -7,14 +7,9 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
-use super::core::Log;
 use super::entry::damaged;
-use super::epoch::EpochEnd;
-use super::ingest::Held;
-use super::withheld::MAX_WITHHELD;
-use crate::codec::{EventView, decode_decision, decode_fork, encode_fork, encode_log_entry};
+use crate::codec::{decode_decision, decode_fork};
 use crate::digest::Digest;
-use crate::event::{EventBytes, check_id};
 use crate::ids::{CortexId, Origin, PeerName};
 use crate::protocol::{ChainHead, Heads};
 use crate::store::{Batch, Family, KeyRange, Store, StoreError, keys};
@@ -55,53 +50,6 @@ impl Fork {
             _ => None,
         }
     }
-}
-
-/// What was found out about a fork: the peer's events from the first difference on, as many as are worth keeping.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ForkFinding {
-    /// The peer's name here.
-    pub peer: PeerName,
-    /// Who it is.
-    pub holder: CortexId,
-    /// The origin.
-    pub origin: Origin,
-    /// The first counter at which the histories differ.
-    pub from: u64,
-    /// Its events from there, in order.
-    pub records: Vec<EventBytes>,
-}
-
-/// Why a finding was not kept: a mere claim changes nothing.
-#[derive(Debug, thiserror::Error)]
-pub enum NotAFork {
-    /// What the peer showed does not prove it.
-    #[error("the peer claims another history of {origin} at counter {from}, but what it shows does not prove it")]
-    Unproven {
-        /// The origin.
-        origin: Origin,
-        /// The counter.
-        from: u64,
-    },
-    /// The two differed there once, and hold the same by now: that is taken note of instead.
-    #[error("the histories of {origin} agree again at counter {from}")]
-    Over {
-        /// The origin.
-        origin: Origin,
-        /// The counter.
-        from: u64,
-    },
-    /// As many are known with this cortex as one question can name. Nothing more is pulled from it before some are resolved.
-    #[error(
-        "{holder} differs in more than {MAX_WITHHELD} histories; resolve some of them first, see `antiphon fork list`"
-    )]
-    TooMany {
-        /// The cortex.
-        holder: CortexId,
-    },
-    /// Our own store failed.
-    #[error(transparent)]
-    Store(#[from] StoreError),
 }
 
 /// All forks that are known, by origin.
@@ -176,9 +124,6 @@ pub(super) fn read_withheld(store: &dyn Store) -> Result<BTreeMap<CortexId, With
     Ok(withheld)
 }
 
-/// The most bytes of evidence that are kept of one holder.
-const MAX_EVIDENCE_BYTES: usize = 16 << 20;
-
 fn visit_evidence(store: &dyn Store, fork: &Fork, visit: &mut dyn FnMut(&[u8], &[u8])) -> Result<(), StoreError> {
     let prefix = keys::evidence_of(fork.origin, fork.theirs);
     store.scan(Family::Evidence, KeyRange::prefix(&prefix), &mut |key, value| {
@@ -187,7 +132,7 @@ fn visit_evidence(store: &dyn Store, fork: &Fork, visit: &mut dyn FnMut(&[u8], &
     })
 }
 
-fn size_of_evidence(store: &dyn Store, fork: &Fork) -> Result<usize, StoreError> {
+pub(super) fn size_of_evidence(store: &dyn Store, fork: &Fork) -> Result<usize, StoreError> {
     let mut bytes = 0;
     visit_evidence(store, fork, &mut |key, value| bytes += key.len() + value.len())?;
     Ok(bytes)
@@ -217,104 +162,14 @@ pub(super) fn forget_evidence(
     visit_evidence(store, fork, &mut |key, _| changes.delete(Family::Evidence, key))
 }
 
-impl Log {
-    /// Stages what was found out about a fork, with its evidence. If the origin is the one that we append under, we go on
-    /// under a new epoch: another incarnation of us writes the old one.
-    ///
-    /// # Errors
-    /// [`NotAFork`]; then nothing is staged, but for [`NotAFork::Over`].
-    pub fn note_fork(&mut self, finding: &ForkFinding, now: Timestamp) -> Result<Fork, NotAFork> {
-        self.usable()?;
-        let &ForkFinding { origin, from, holder, .. } = finding;
-        let known = withhold_from(&**self.store(), holder)?;
-        if known.len() >= MAX_WITHHELD && known.get(origin).is_none() {
-            return Err(NotAFork::TooMany { holder });
-        }
-        let unproven = || NotAFork::Unproven { origin, from };
-        let before = match from {
-            0 => return Err(unproven()),
-            1 => Digest::ZERO,
-            _ => self.digest_at(origin, from - 1)?.ok_or_else(unproven)?,
-        };
-        // What was decided for stands for what is not held yet.
-        let ours = self.digest_at(origin, from)?.or_else(|| self.decided(origin, from));
-        let mut changes = Batch::new();
-        let (mut digest, mut theirs) = (before, None);
-        for (counter, record) in (from..).zip(&finding.records) {
-            let event = EventView::decode(record).map_err(|_| unproven())?;
-            check_id(event.id).map_err(|_| unproven())?;
-            if event.dot.origin() != origin || event.dot.counter() != counter {
-                return Err(unproven());
-            }
-            digest = digest.chain(record);
-            let version = *theirs.get_or_insert(digest);
-            let key = keys::evidence(origin, version, counter);
-            changes.put_parts(Family::Evidence, &key, &[&encode_log_entry(now), record]);
-        }
-        let theirs = theirs.ok_or_else(unproven)?;
-        let ours = match ours {
-            Some(ours) if ours != theirs => ours,
-            // What is known of its version is out of date, or ours left when another fork was resolved: nothing differs by
-            // now.
-            _ => return Err(self.note_over(finding, known.get(origin).is_some_and(|head| head.counter == from))?),
-        };
-        let fork = Fork { origin, from, ours, theirs, peer: finding.peer.clone(), holder, since: now };
-        self.make_room_for(&fork, &mut changes)?;
-        changes.put(Family::Evidence, &keys::fork(origin, holder), &encode_fork(&fork));
-        self.stage_state(&changes)?;
-        self.staged.forks.insert(holder);
-        tracing::error!(
-            %origin, from, peer = %fork.peer,
-            "two histories of one origin: what follows from there does not cross; see `antiphon fork list`"
-        );
-        if origin == self.identity.origin() && self.epoch_taken != Some(origin.epoch()) {
-            let shared = self.place_of_own(from - 1)?;
-            self.begin_epoch_for(&finding.peer, EpochEnd::Forked, now)?;
-            self.cut_lineage(shared)?;
-            self.epoch_taken = Some(self.identity.epoch);
-        } else if origin.cortex() == self.identity.cortex_id {
-            self.cut_epoch(origin, from - 1)?;
-        }
-        Ok(fork)
-    }
-
-    /// Evidence of the same origin and holder gives way to what is in the batch, which is left out where the holder has as much
-    /// already: a fork is known without it, and a peer could show another history each time.
-    fn make_room_for(&self, fork: &Fork, changes: &mut Batch) -> Result<(), StoreError> {
-        let known = forks(&**self.store())?;
-        let of_holder = known.iter().filter(|one| one.holder == fork.holder && one.origin != fork.origin);
-        let mut bytes = changes.bytes();
-        for other in of_holder {
-            bytes += size_of_evidence(&**self.store(), other)?;
-        }
-        if bytes > MAX_EVIDENCE_BYTES {
-            tracing::warn!(peer = %fork.peer, origin = %fork.origin, "the evidence of another fork of this peer's is not kept: {bytes} bytes");
-            *changes = Batch::new();
-        }
-        let earlier = known.iter().find(|one| one.holder == fork.holder && one.origin == fork.origin);
-        match earlier {
-            Some(earlier) if earlier.theirs != fork.theirs => {
-                forget_evidence(&**self.store(), earlier, &known, changes)
-            }
-            _ => Ok(()),
+/// Returns the deletions of what was kept as evidence of a holder's forks of these origins.
+pub(super) fn evidence_of(store: &dyn Store, origins: &[Origin], holder: CortexId) -> Result<Batch, StoreError> {
+    let mut over = Batch::new();
+    if !origins.is_empty() {
+        let known = forks(store)?;
+        for fork in known.iter().filter(|fork| fork.holder == holder && origins.contains(&fork.origin)) {
+            forget_evidence(store, fork, &known, &mut over)?;
         }
     }
-
-    /// A fork that is known is over.
-    fn note_over(&mut self, finding: &ForkFinding, is_known: bool) -> Result<NotAFork, StoreError> {
-        let &ForkFinding { origin, from, holder, .. } = finding;
-        if !is_known {
-            return Ok(NotAFork::Unproven { origin, from });
-        }
-        let mut over = Batch::new();
-        let known = forks(&**self.store())?;
-        if let Some(fork) = known.iter().find(|fork| fork.origin == origin && fork.holder == holder) {
-            forget_evidence(&**self.store(), fork, &known, &mut over)?;
-        }
-        over.delete(Family::Evidence, &keys::fork(origin, holder));
-        over.delete(Family::Cursors, &keys::peer_cursor(&finding.peer));
-        self.stage_state(&over)?;
-        self.staged.forks.insert(holder);
-        Ok(NotAFork::Over { origin, from })
-    }
+    Ok(over)
 }

@@ -1,6 +1,6 @@
 //! The log as the rest of the program sees it: requests to the one writer, and a view to read from.
 
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use tokio::sync::{mpsc, oneshot};
@@ -9,14 +9,15 @@ use super::LocalIdentity;
 use super::append::{AppendError, Appended};
 use super::bring_back::{BringBackError, BroughtBack};
 use super::core::Log;
-use super::forks::{Fork, ForkFinding, NotAFork};
+use super::findings::{ForkFinding, NotAFork};
+use super::forks::Fork;
 use super::ingest::{Asked, IngestError, Ingested};
 use super::minted::NewEpochError;
+use super::operation::{Context, Operation, ReplayedClock, closed};
 use super::set_aside::{ResolveError, Resolved};
 use super::syncs::Syncs;
 use super::view::LogView;
-use super::writer::{Operation, Writer, closed};
-use crate::clock::VClock;
+use super::writer::Writer;
 use crate::digest::Digest;
 use crate::event::Draft;
 use crate::ids::PeerName;
@@ -26,31 +27,6 @@ use crate::store::{Batch, Durability, StoreError};
 
 /// How many requests may queue before callers wait.
 const QUEUE: usize = 1024;
-
-/// What an append claims its application had seen.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub enum Context {
-    /// Everything up to the position of the application's replayer: never what arrived but was not replayed yet, or a
-    /// concurrent write would be declared superseded unseen.
-    #[default]
-    Replayed,
-    /// Exactly this.
-    Seen(VClock),
-}
-
-/// The clock at the position of the application's replayer, shared with the writer.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct ReplayedClock(Arc<RwLock<VClock>>);
-
-impl ReplayedClock {
-    pub(crate) fn get(&self) -> VClock {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    pub(crate) fn set(&self, clock: VClock) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = clock;
-    }
-}
 
 /// A running log. Cheap to clone; the writer ends with [`LogHandle::close`].
 #[derive(Clone)]

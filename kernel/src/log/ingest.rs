@@ -7,6 +7,7 @@
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::held::Held;
 use super::origins::{OWN_ORIGINS, RESERVED_ORIGINS, Reservation};
 use crate::clock::MAX_CLOCK_ENTRIES;
 use crate::codec::{EventView, StoredChain};
@@ -173,39 +174,6 @@ pub struct Ingested {
     pub most: Option<Seq>,
     /// How many histories that had differed agree now: what was withheld is to be asked for.
     pub healed: usize,
-}
-
-/// What the decision asks of the log.
-pub trait Held {
-    /// The tip of an origin's chain, or `None` if nothing of it is held.
-    fn chain(&self, origin: Origin) -> Option<&StoredChain>;
-
-    /// How many origins are held.
-    fn origins(&self) -> usize;
-
-    /// Whether an origin is an epoch that this cortex began, or of a cortex that a peer's name is pinned to.
-    ///
-    /// # Errors
-    /// [`StoreError`] where it cannot be read.
-    fn is_near(&self, origin: Origin) -> Result<bool, StoreError>;
-
-    /// How much of the reserved origins a peer may fill and has filled.
-    fn reservation(&self, peer: CortexId) -> Reservation;
-
-    /// Which version of an origin's event at a counter was decided for, if there was ever a choice.
-    fn decided(&self, origin: Origin, counter: u64) -> Option<Digest>;
-
-    /// The version of an origin that a cortex is known to hold instead of ours.
-    ///
-    /// # Errors
-    /// [`StoreError`] where it cannot be read.
-    fn other_version(&self, origin: Origin, holder: CortexId) -> Result<Option<Digest>, StoreError>;
-
-    /// The digest of a chain at a counter that is held, or `None` if it is not.
-    ///
-    /// # Errors
-    /// [`StoreError`] where it cannot be read.
-    fn digest_at(&self, origin: Origin, counter: u64) -> Result<Option<Digest>, StoreError>;
 }
 
 /// An event to store.

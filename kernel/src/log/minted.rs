@@ -5,13 +5,12 @@ use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use super::LocalIdentity;
-use super::core::Log;
 use super::entry::damaged;
-use super::epoch::{EpochEnd, read_epoch_change};
-use super::ingest::IngestPlan;
+use super::epoch_change::read_epoch_change;
+use super::held::Held;
 use crate::codec::{decode_brought, decode_epoch_peer, encode_brought, encode_timestamp};
-use crate::ids::{Epoch, EventId, IdGenerator, MAX_DRIFT_MS, PeerName};
-use crate::store::{Batch, Durability, Family, KeyRange, Store, StoreError, keys};
+use crate::ids::{Epoch, EventId, MAX_DRIFT_MS, Origin, PeerName};
+use crate::store::{Batch, Family, KeyRange, Store, StoreError, keys};
 use crate::time::Timestamp;
 
 /// Epochs that this cortex began.
@@ -127,50 +126,25 @@ pub fn read_epoch_peer(store: &dyn Store) -> Result<Option<PeerName>, StoreError
     Ok(shown.filter(|(from, _)| *from == change.from).map(|(_, peer)| peer))
 }
 
-impl Log {
-    /// Stages which peer brought the first event of an epoch under our id that we did not begin.
-    pub(super) fn note_claimed(
-        &mut self,
-        peer: &PeerName,
-        plan: &IngestPlan<'_>,
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
-        let own = self.identity.cortex_id;
-        let strange = plan.chains.keys().filter(|origin| {
-            origin.cortex() == own && !self.minted.contains(&origin.epoch()) && !self.chains.contains_key(origin)
-        });
-        let mut changes = Batch::new();
-        for origin in strange {
-            tracing::warn!(
-                %peer, epoch = %origin.epoch(),
-                "events under this node's id came, of an epoch that its store did not begin; see `antiphon status`"
-            );
-            changes.put(Family::Meta, &keys::claimed(origin.epoch()), &encode_brought(peer, now));
-        }
-        if changes.is_empty() { Ok(()) } else { self.stage_state(&changes) }
+/// Returns the changes that note which peer brought the first event of an epoch under our id that we did not begin. `origins`
+/// are those that a batch extends.
+pub(super) fn note_claimed<'a>(
+    origins: impl Iterator<Item = &'a Origin>,
+    (peer, now): (&PeerName, Timestamp),
+    minted: &Minted,
+    held: &dyn Held,
+) -> Batch {
+    let own = held.identity().cortex_id;
+    let strange = |origin: &&Origin| {
+        origin.cortex() == own && !minted.contains(&origin.epoch()) && held.chain(**origin).is_none()
+    };
+    let mut changes = Batch::new();
+    for origin in origins.filter(strange) {
+        tracing::warn!(
+            %peer, epoch = %origin.epoch(),
+            "events under this node's id came, of an epoch that its store did not begin; see `antiphon status`"
+        );
+        changes.put(Family::Meta, &keys::claimed(origin.epoch()), &encode_brought(peer, now));
     }
-
-    /// Leaves an id behind that is too far ahead of the clock: the epoch is new, so no event of its chain has it.
-    pub(super) fn restart_ids(&mut self, now: Timestamp, changes: &mut Batch) {
-        let last = last_id_within(self.ids.last(), now);
-        if last != self.ids.last() {
-            self.ids = IdGenerator::after(last);
-            changes.put(Family::Meta, keys::META_LAST_ID, &last.to_bytes());
-        }
-    }
-
-    /// Begins a new epoch because the last event id is too far ahead of the clock for another one. Commits at once, and what
-    /// was staged before with it.
-    ///
-    /// # Errors
-    /// [`NewEpochError`].
-    pub fn new_epoch(&mut self, now: Timestamp) -> Result<LocalIdentity, NewEpochError> {
-        self.usable()?;
-        if last_id_within(self.ids.last(), now) == self.ids.last() {
-            return Err(NewEpochError::NotNeeded);
-        }
-        self.begin_epoch(EpochEnd::ClockSetBack, now)?;
-        self.commit(Durability::Sync)?;
-        Ok(self.identity.clone())
-    }
+    changes
 }

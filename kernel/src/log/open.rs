@@ -1,33 +1,22 @@
 //! Making a log, and opening one.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use super::LocalIdentity;
 use super::core::{Log, LogOptions};
-use super::entry::{damaged, record_at, stored_dot};
-use super::epoch::{EpochEnd, put_epoch};
-use super::forks::{Decisions, decisions, read_withheld};
-use super::lineage::Lineage;
-use super::minted::{Minted, last_id_within, migrate, minted, put_minted};
-use super::origins::{OriginNotes, read_origin_notes};
-use super::peers::{Pinned, read_pinned};
-use super::rejoin::waiting_origins;
+use super::entry::{damaged, stored_dot};
+use super::epoch::put_epoch;
+use super::epoch_change::{EpochEnd, read_epoch_change};
+use super::forks::read_withheld;
+use super::load::{FORMAT, Loaded, load, load_head, moved_to, or_newer};
+use super::minted::{last_id_within, migrate, put_minted};
 use super::shared::Durable;
 use super::view::LogView;
-use super::{LocalIdentity, LogHead};
-use crate::clock::MAX_CLOCK_ENTRIES;
-use crate::codec::{
-    EventView, StoredChain, decode_chain, decode_identity, decode_log_entry, decode_noted_head, encode_identity,
-    encode_noted_head,
-};
+use crate::codec::{decode_identity, decode_noted_head, encode_identity, encode_noted_head};
 use crate::cursor::Seq;
-use crate::ids::{Epoch, EventId, Origin};
-use crate::store::{Batch, Durability, Family, KeyRange, Store, StoreError, StoreErrorKind, keys};
+use crate::ids::Epoch;
+use crate::store::{Batch, Durability, Family, Store, StoreError, keys};
 use crate::time::Timestamp;
-
-/// The version of the kernel's keys and values in a store.
-const FORMAT: u32 = 1;
 
 /// Why a log could not be made or opened. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
@@ -41,116 +30,6 @@ pub enum OpenError {
     /// The store cannot be read or written.
     #[error(transparent)]
     Store(#[from] StoreError),
-}
-
-pub(super) struct Loaded {
-    pub(super) identity: Option<LocalIdentity>,
-    pub(super) lineage: Lineage,
-    pub(super) chains: BTreeMap<Origin, StoredChain>,
-    pub(super) head: LogHead,
-    pub(super) last_id: EventId,
-    pub(super) decisions: Decisions,
-    pub(super) waiting: BTreeSet<Origin>,
-    pub(super) minted: Minted,
-    pub(super) pinned: Pinned,
-    pub(super) origins: OriginNotes,
-}
-
-/// Reads what a log keeps in memory, and checks that its pieces fit together.
-pub(super) fn load(store: &dyn Store) -> Result<Loaded, StoreError> {
-    check_format(store)?;
-    let identity = store.get(Family::Meta, keys::META_IDENTITY)?;
-    let identity = identity.map(|b| decode_identity(&b).map_err(|e| damaged(Family::Meta, &e))).transpose()?;
-    let chains = load_chains(store)?;
-    let head = load_head(store)?;
-    let held: u64 = chains.values().map(|chain| chain.counter).sum();
-    if held != head.seq.get() {
-        return Err(StoreError::corrupt(format!(
-            "the chains count {held} events and the log has {}; `antiphon verify --repair` keeps what is whole",
-            head.seq
-        )));
-    }
-    let last_id = read_last_id(store)?;
-    let (decisions, waiting, lineage) = (decisions(store)?, waiting_origins(store)?, Lineage::read(store)?);
-    let minted = identity.as_ref().map(|identity| minted(store, identity)).transpose()?.unwrap_or_default();
-    let (pinned, origins) =
-        (or_newer("pins", read_pinned(store))?, or_newer("notes of origins", read_origin_notes(store))?);
-    Ok(Loaded { identity, lineage, chains, head, last_id, decisions, waiting, minted, pinned, origins })
-}
-
-/// What the log can do without: damage to it is reported, and keeps no node from starting.
-pub(super) fn or_none<T: Default>(what: &str, read: Result<T, StoreError>) -> T {
-    read.unwrap_or_else(|error| {
-        tracing::error!(%error, "the {what} cannot be read; run `antiphon verify`");
-        T::default()
-    })
-}
-
-/// [`or_none`], but fails if a newer version wrote it: this one would write over what it cannot read.
-fn or_newer<T: Default>(what: &str, read: Result<T, StoreError>) -> Result<T, StoreError> {
-    match read {
-        Err(error) if error.kind() == StoreErrorKind::NewerFormat => Err(error),
-        read => Ok(or_none(what, read)),
-    }
-}
-
-/// The newest id that this cortex made, or zero.
-pub(super) fn read_last_id(store: &dyn Store) -> Result<EventId, StoreError> {
-    let Some(bytes) = store.get(Family::Meta, keys::META_LAST_ID)? else { return Ok(EventId::from_bytes([0; 16])) };
-    let bytes = bytes.try_into().map_err(|_| StoreError::corrupt("family `meta`: the newest id has not 16 bytes"))?;
-    Ok(EventId::from_bytes(bytes))
-}
-
-fn check_format(store: &dyn Store) -> Result<(), StoreError> {
-    let Some(bytes) = store.get(Family::Meta, keys::META_FORMAT)? else { return Ok(()) };
-    let format = bytes.try_into().map(u32::from_be_bytes);
-    match format {
-        Ok(format) if format > FORMAT => Err(StoreError::new(
-            StoreErrorKind::NewerFormat,
-            format!("its format is {format}, this build reads up to {FORMAT}; nothing was changed, use that version"),
-        )),
-        Ok(_) => Ok(()),
-        Err(_) => Err(StoreError::corrupt("family `meta`: the format has not 4 bytes")),
-    }
-}
-
-fn load_chains(store: &dyn Store) -> Result<BTreeMap<Origin, StoredChain>, StoreError> {
-    let mut chains = BTreeMap::new();
-    let mut fault = None;
-    store.scan(Family::Clocks, KeyRange::prefix(&[]), &mut |key, value| {
-        match (keys::origin_of_chain(key), decode_chain(value)) {
-            (Some(origin), Ok(chain)) => {
-                chains.insert(origin, chain);
-                return ControlFlow::Continue(());
-            }
-            (None, _) => fault = Some(StoreError::corrupt("family `clocks`: a key is not an origin")),
-            (_, Err(error)) => fault = Some(damaged(Family::Clocks, &error)),
-        }
-        ControlFlow::Break(())
-    })?;
-    if let Some(fault) = fault {
-        return Err(fault);
-    }
-    if chains.len() > MAX_CLOCK_ENTRIES {
-        return Err(StoreError::corrupt("family `clocks`: more origins than a clock may have"));
-    }
-    for (&origin, chain) in &chains {
-        let tip = stored_dot(store, origin, chain.counter)?;
-        if tip.is_none_or(|dot| dot.digest != chain.digest) {
-            return Err(StoreError::corrupt(format!(
-                "the tip of {origin} is missing or differs; `antiphon verify --repair` keeps what is whole"
-            )));
-        }
-    }
-    Ok(chains)
-}
-
-fn load_head(store: &dyn Store) -> Result<LogHead, StoreError> {
-    let Some((key, value)) = store.last(Family::Log, &[])? else { return Ok(LogHead::EMPTY) };
-    let seq = keys::seq_of_log(&key).ok_or_else(|| StoreError::corrupt("family `log`: a key is not a place"))?;
-    let (time, record) = decode_log_entry(&value).map_err(|e| damaged(Family::Log, &e))?;
-    let (last_event, _) = EventView::decode_dot(record).map_err(|fault| record_at(seq, &fault))?;
-    Ok(LogHead { seq, last_event, time })
 }
 
 impl Log {
@@ -224,15 +103,8 @@ pub fn missing_of_noted(store: &dyn Store, noted: &[u8]) -> Result<Option<u64>, 
         return Ok(Some(seq.get().saturating_sub(load_head(store)?.seq.get())));
     }
     // Noted before the change of epoch, which is there: so is everything before it.
-    let previous = super::epoch::read_epoch_change(store)?.is_some_and(|change| change.from == epoch);
+    let previous = read_epoch_change(store)?.is_some_and(|change| change.from == epoch);
     Ok(previous.then_some(0))
-}
-
-/// Where these data are now, if that is another place than the one that they were written in: they are a copy, or a volume that was
-/// moved to another machine.
-pub(super) fn moved_to(store: &dyn Store) -> Result<Option<Vec<u8>>, StoreError> {
-    let before = store.get(Family::Meta, keys::META_PLACE)?;
-    Ok(store.place()?.filter(|here| before.is_some_and(|before| before != *here)))
 }
 
 /// Finds out whether these data are the ones that were written here, up to their end. Returns where they are, if they were written
@@ -249,7 +121,7 @@ fn settle(
     let moved = moved_to(store)?;
     let noted = store.noted().and_then(|bytes| decode_noted_head(&bytes));
     // A note of the epoch before this one was written before the change; one of any other was written after these data.
-    let previous = super::epoch::read_epoch_change(store)?.map(|change| change.from);
+    let previous = read_epoch_change(store)?.map(|change| change.from);
     let lost =
         noted.filter(|&(epoch, seq)| if epoch == identity.epoch { seq > head.seq } else { Some(epoch) != previous });
     if let Some((_, seq)) = lost {

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use super::entry::damaged;
-use super::view::LogView;
 use crate::codec::{decode_origin_note, encode_origin_note};
 use crate::ids::{Origin, PeerName};
 use crate::store::{Batch, Family, KeyRange, Store, StoreError, keys};
@@ -71,14 +70,6 @@ pub(super) fn read_origin_notes(store: &dyn Store) -> Result<OriginNotes, StoreE
 /// Adds a note to a batch.
 pub(super) fn put_origin_note(changes: &mut Batch, origin: Origin, note: &OriginNote) {
     changes.put(Family::Meta, &keys::origin_note(origin), &encode_origin_note(note));
-}
-
-impl LogView {
-    /// The origins in this log, with who brought them and how much space they take.
-    #[must_use]
-    pub fn origins(&self) -> BTreeMap<Origin, OriginNote> {
-        self.shared.notes().clone()
-    }
 }
 
 #[cfg(test)]

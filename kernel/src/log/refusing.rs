@@ -1,10 +1,9 @@
 //! Whether each append is refused at present: the checks that an append makes before it looks at a draft, so that a node is
 //! never called healthy on which none would pass.
 
-use super::append::AppendError;
-use super::open::read_last_id;
+use super::load::read_last_id;
 use super::view::LogView;
-use crate::clock::{ClockError, MAX_CLOCK_ENTRIES};
+use crate::clock::MAX_CLOCK_ENTRIES;
 use crate::ids::{EventId, GeneratorError, IdGenerator};
 use crate::store::StoreError;
 use crate::time::Timestamp;
@@ -45,16 +44,6 @@ impl AppendsRefused {
             Self::Origins => {
                 "begin a new federation, and carry over what is needed by `antiphon log` and `antiphon import`"
             }
-        }
-    }
-}
-
-impl From<AppendsRefused> for AppendError {
-    fn from(refused: AppendsRefused) -> Self {
-        match refused {
-            AppendsRefused::Store(error) => error.into(),
-            AppendsRefused::Clock(error) => error.into(),
-            AppendsRefused::Origins => ClockError::TooManyEntries { limit: MAX_CLOCK_ENTRIES }.into(),
         }
     }
 }

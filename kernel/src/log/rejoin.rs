@@ -6,8 +6,8 @@ use std::ops::ControlFlow;
 
 use bytes::Bytes;
 
-use super::core::Log;
 use super::entry::damaged;
+use super::held::{Held, NewEvent};
 use crate::clock::MAX_CLOCK_ENTRIES;
 use crate::codec::{EventView, StoredChain, decode_log_entry, encode_log_entry};
 use crate::digest::Digest;
@@ -20,10 +20,11 @@ use crate::time::Timestamp;
 const GROUP_BYTES: usize = 4 << 20;
 
 /// An event that waits, and the digest that its chain had there, where that is known.
-struct Waits {
-    counter: u64,
-    digest: Digest,
-    record: EventBytes,
+#[derive(Debug, Clone)]
+pub(super) struct Waits {
+    pub(super) counter: u64,
+    pub(super) digest: Digest,
+    pub(super) record: EventBytes,
 }
 
 /// Lets an event wait: it is whole, and what it follows on is not here.
@@ -63,109 +64,183 @@ pub(super) fn waiting_origins(store: &dyn Store) -> Result<BTreeSet<Origin>, Sto
     fault.map_or(Ok(origins), Err)
 }
 
-impl Log {
-    /// The chain with this event at its end; `None` unless it follows on what is here, and its causes are here.
-    pub(super) fn followed_by(&self, event: &EventView<'_>, record: &[u8]) -> Option<StoredChain> {
-        let mut chain = self.chains.get(&event.dot.origin()).cloned().unwrap_or_default();
-        let newcomer = !self.chains.contains_key(&event.dot.origin());
-        if newcomer && self.chains.len() >= MAX_CLOCK_ENTRIES {
-            return None;
+/// Reads the first events that wait of an origin, none as long as they cannot join; `None` where nothing waits.
+pub(super) fn read_waiting(
+    store: &dyn Store,
+    origin: Origin,
+    log: &dyn Held,
+) -> Result<Option<Vec<Waits>>, StoreError> {
+    let (mut waits, mut bytes, mut fault, mut any) = (Vec::new(), 0, None, false);
+    let prefix = keys::waiting_of(origin);
+    let held = log.counter(origin);
+    // This is asked after each commit: of what cannot join, one entry is looked at.
+    let joins = |counter: u64, record: &[u8]| {
+        counter <= held || EventView::decode(record).is_ok_and(|event| followed_by(&event, record, log).is_some())
+    };
+    store.scan(Family::Evidence, KeyRange::prefix(&prefix), &mut |key, value| {
+        any = true;
+        match (keys::place_of_waiting(key), decode_waiting(value)) {
+            (Some((_, counter)), Ok((_, _, record))) if waits.is_empty() && !joins(counter, record) => {
+                ControlFlow::Break(())
+            }
+            (Some((_, counter)), Ok((_, digest, record))) => {
+                bytes += record.len();
+                waits.push(Waits { counter, digest, record: Bytes::copy_from_slice(record) });
+                if bytes < GROUP_BYTES { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            }
+            (None, _) => ControlFlow::Break(()),
+            (_, Err(error)) => {
+                fault = Some(error);
+                ControlFlow::Break(())
+            }
         }
-        let held = |(origin, counter)| self.chains.get(&origin).is_some_and(|chain| chain.counter >= counter);
-        let follows = event.dot.counter() == chain.counter + 1 && event.id > chain.last_id;
-        if !follows || !event.deps.iter().all(held) || chain.clock.merge(&event.deps).is_err() {
-            return None;
-        }
-        (chain.counter, chain.digest, chain.last_id) = (event.dot.counter(), chain.digest.chain(record), event.id);
-        Some(chain)
-    }
+    })?;
+    fault.map_or(Ok(any.then_some(waits)), Err)
+}
 
-    /// Stages what waits and can join by now, and forgets what came from peers meanwhile. Returns how much that was; call
-    /// it again after the commit until it is nothing.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub fn rejoin(&mut self, now: Timestamp) -> Result<u64, StoreError> {
-        let mut done = 0;
-        for origin in self.waiting.clone() {
-            self.usable()?;
-            done += self.rejoin_origin(origin, now)?;
-        }
-        Ok(done)
+/// Returns the chain with this event at its end; `None` unless it follows on what is here, and its causes are here.
+pub(super) fn followed_by(event: &EventView<'_>, record: &[u8], held: &dyn Held) -> Option<StoredChain> {
+    let origin = event.dot.origin();
+    if held.chain(origin).is_none() && held.origins() >= MAX_CLOCK_ENTRIES {
+        return None;
     }
+    follows_on(held.chain(origin).cloned().unwrap_or_default(), event, record, held)
+}
 
-    fn rejoin_origin(&mut self, origin: Origin, now: Timestamp) -> Result<u64, StoreError> {
-        let Some(waits) = self.next_waiting(origin)? else {
-            self.waiting.remove(&origin);
-            return Ok(0);
-        };
-        let (mut gone, mut done, mut joined) = (Batch::new(), 0, 0_u64);
-        for Waits { counter, digest, record } in waits {
-            let held = self.chains.get(&origin).map_or(0, |chain| chain.counter);
-            if counter <= held {
-                if digest != Digest::ZERO && self.view.chain_digest(origin, counter)?.is_some_and(|ours| ours != digest)
-                {
-                    // Another event stands there now. Kept, for people; nothing can follow on it.
-                    tracing::error!(%origin, counter, "an event from before the repair differs from the one that peers hold");
-                    self.waiting.remove(&origin);
+fn follows_on(mut chain: StoredChain, event: &EventView<'_>, record: &[u8], held: &dyn Held) -> Option<StoredChain> {
+    let own = event.dot.origin();
+    let is_held = |(origin, counter)| match own == origin {
+        true => chain.counter >= counter,
+        false => held.chain(origin).is_some_and(|chain| chain.counter >= counter),
+    };
+    let follows = event.dot.counter() == chain.counter + 1 && event.id > chain.last_id;
+    if !follows || !event.deps.iter().all(is_held) || chain.clock.merge(&event.deps).is_err() {
+        return None;
+    }
+    (chain.counter, chain.digest, chain.last_id) = (event.dot.counter(), chain.digest.chain(record), event.id);
+    Some(chain)
+}
+
+/// Which events of an origin stop waiting.
+#[derive(Debug, Default)]
+pub(super) struct RejoinPlan {
+    /// Those that join the log, in order.
+    pub(super) events: Vec<NewEvent>,
+    /// The tip of their chain.
+    pub(super) chain: Option<StoredChain>,
+    /// The counters of all that wait no more: some came from peers meanwhile.
+    pub(super) gone: Vec<u64>,
+    /// Whether nothing more of the origin can join: what waits follows on another history.
+    pub(super) ends: bool,
+    /// Why the rest was not looked at.
+    pub(super) fault: Option<StoreError>,
+}
+
+/// Plans which of the events that wait of an origin join the log.
+pub(super) fn plan_rejoin(origin: Origin, waits: Vec<Waits>, held: &dyn Held) -> Result<RejoinPlan, StoreError> {
+    let mut plan = RejoinPlan::default();
+    for Waits { counter, digest, record } in waits {
+        if counter <= plan.chain.as_ref().map_or(held.counter(origin), |chain| chain.counter) {
+            let ours = if digest == Digest::ZERO { None } else { held.dot(origin, counter)? };
+            if ours.is_some_and(|ours| ours.digest != digest) {
+                // Another event has its counter now. It is kept, for people; nothing can follow on it.
+                tracing::error!(%origin, counter, "an event from before the repair differs from the one that peers hold");
+                plan.ends = true;
+                break;
+            }
+        } else {
+            let event = match EventView::decode(&record) {
+                Ok(event) => event,
+                Err(fault) => {
+                    let what = format_args!("family `evidence`: {origin}:{counter} that waits");
+                    plan.fault = Some(StoreError::unreadable(what, &fault));
                     break;
                 }
-            } else {
-                let event = EventView::decode(&record).map_err(|fault| {
-                    StoreError::unreadable(format_args!("family `evidence`: {origin}:{counter} that waits"), &fault)
-                })?;
-                let Some(chain) = self.followed_by(&event, &record) else { break };
-                // What was decided about a fork may have changed what it followed on.
-                let touches =
-                    |&(of, from): &(Origin, u64)| of == origin && counter >= from || event.deps.get(of) >= from;
-                if self.decisions.keys().any(touches) || digest != Digest::ZERO && digest != chain.digest {
-                    tracing::warn!(%origin, counter, "an event that waits since the repair follows on another history now; see \
-                        `antiphon fork evidence`");
-                    self.waiting.remove(&origin);
-                    break;
-                }
-                let (id, dot, digest) = (event.id, event.dot, chain.digest);
-                self.set_chain(origin, chain);
-                self.stage_event(id, dot, digest, &record, now);
-                joined += 1;
+            };
+            let followed = match &plan.chain {
+                Some(chain) => follows_on(chain.clone(), &event, &record, held),
+                None => followed_by(&event, &record, held),
+            };
+            let Some(chain) = followed else { break };
+            // What was decided about a fork may have changed what it followed on.
+            let touches = |&(of, from): &(Origin, u64)| of == origin && counter >= from || event.deps.get(of) >= from;
+            if held.decisions().keys().any(touches) || digest != Digest::ZERO && digest != chain.digest {
+                tracing::warn!(%origin, counter, "an event that waits since the repair follows on another history now; see \
+                    `antiphon fork evidence`");
+                plan.ends = true;
+                break;
             }
-            gone.delete(Family::Evidence, &keys::waiting(origin, counter));
-            done += 1;
+            let (id, dot, digest) = (event.id, event.dot, chain.digest);
+            plan.events.push(NewEvent { id, dot, digest, record });
+            plan.chain = Some(chain);
         }
-        self.stage_state(&gone)?;
-        if joined > 0 {
-            tracing::info!(%origin, events = joined, "events that waited behind a hole join the log");
-        }
-        Ok(done)
+        plan.gone.push(counter);
+    }
+    Ok(plan)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::VClock;
+    use crate::codec::{EncodedDraft, encode_record};
+    use crate::event::Draft;
+    use crate::ids::{Dot, Epoch, EventId};
+    use crate::log::held::tests::{Few, cortex};
+
+    fn origin() -> Origin {
+        Origin::new(cortex(2), Epoch::new(1))
     }
 
-    /// The first that wait of an origin, none as long as they cannot join; `None` where nothing waits.
-    fn next_waiting(&self, origin: Origin) -> Result<Option<Vec<Waits>>, StoreError> {
-        let (mut waits, mut bytes, mut fault, mut any) = (Vec::new(), 0, None, false);
-        let prefix = keys::waiting_of(origin);
-        let held = self.chains.get(&origin).map_or(0, |chain| chain.counter);
-        // This is asked after each commit: of what cannot join, one entry is looked at.
-        let joins = |counter: u64, record: &[u8]| {
-            counter <= held || EventView::decode(record).is_ok_and(|event| self.followed_by(&event, record).is_some())
+    /// The events 1 to 4 of an origin, as they wait.
+    fn waits() -> Vec<Waits> {
+        let mut digest = Digest::ZERO;
+        let wait = |counter| {
+            let dot = Dot::new(origin(), counter).unwrap();
+            let id = EventId::from_parts(counter, 0);
+            let draft = EncodedDraft { id, dot, deps: &VClock::new(), time: Timestamp::from_micros(0) };
+            let record = encode_record(&Draft::new("t", "x"), &draft);
+            digest = digest.chain(&record);
+            Waits { counter, digest, record }
         };
-        self.store().scan(Family::Evidence, KeyRange::prefix(&prefix), &mut |key, value| {
-            any = true;
-            match (keys::place_of_waiting(key), decode_waiting(value)) {
-                (Some((_, counter)), Ok((_, _, record))) if waits.is_empty() && !joins(counter, record) => {
-                    ControlFlow::Break(())
-                }
-                (Some((_, counter)), Ok((_, digest, record))) => {
-                    bytes += record.len();
-                    waits.push(Waits { counter, digest, record: Bytes::copy_from_slice(record) });
-                    if bytes < GROUP_BYTES { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-                }
-                (None, _) => ControlFlow::Break(()),
-                (_, Err(error)) => {
-                    fault = Some(error);
-                    ControlFlow::Break(())
-                }
-            }
-        })?;
-        fault.map_or(Ok(any.then_some(waits)), Err)
+        (1..=4).map(wait).collect()
+    }
+
+    #[test]
+    fn what_follows_on_what_is_here_joins_and_the_rest_waits_on() {
+        let mut held = Few::new();
+        let waits = waits();
+        let plan = plan_rejoin(origin(), waits[1..].to_vec(), &held).unwrap();
+        assert!(plan.events.is_empty() && plan.gone.is_empty() && !plan.ends, "event 1 is missing");
+        let first = plan_rejoin(origin(), waits[..1].to_vec(), &held).unwrap();
+        held.push(&first.events[0], first.chain.unwrap());
+        let rest = plan_rejoin(origin(), [&waits[..2], &waits[3..]].concat(), &held).unwrap();
+        assert_eq!(rest.gone, [1, 2], "event 1 came from a peer, event 2 joins, event 4 has no event 3 before it");
+        assert_eq!(rest.events.iter().map(|event| event.dot.counter()).collect::<Vec<_>>(), [2]);
+        let all = plan_rejoin(origin(), waits, &Few::new()).unwrap();
+        assert_eq!((all.gone, all.chain.map(|chain| chain.counter)), (vec![1, 2, 3, 4], Some(4)));
+    }
+
+    #[test]
+    fn nothing_joins_on_another_history() {
+        let mut held = Few::new();
+        held.decisions.insert((origin(), 2), Digest::ZERO);
+        let decided = plan_rejoin(origin(), waits(), &held).unwrap();
+        assert_eq!((decided.gone, decided.ends), (vec![1], true));
+        let mut held = Few::new();
+        let mut other = plan_rejoin(origin(), waits(), &held).unwrap();
+        other.events[0].digest = Digest::ZERO.chain(b"other");
+        held.push(&other.events[0], other.chain.unwrap());
+        let differs = plan_rejoin(origin(), waits(), &held).unwrap();
+        assert!(differs.ends && differs.gone.is_empty());
+    }
+
+    #[test]
+    fn what_joined_before_a_record_that_does_not_decode_is_kept() {
+        let mut waits = waits();
+        waits[2].record = Bytes::from_static(b"damaged");
+        let plan = plan_rejoin(origin(), waits, &Few::new()).unwrap();
+        assert_eq!(plan.gone, [1, 2]);
+        assert!(plan.fault.is_some());
     }
 }

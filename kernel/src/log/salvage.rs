@@ -8,14 +8,15 @@ use std::sync::Arc;
 use super::LocalIdentity;
 use super::core::{Log, LogOptions};
 use super::entry::{damaged, record_at, stored_dot};
-use super::epoch::EpochEnd;
+use super::epoch_change::EpochEnd;
+use super::held::{Held, NewEvent};
 use super::lineage::Lineage;
-use super::minted::{last_id_within, minted, put_minted};
+use super::minted::{minted, put_minted};
 use super::open::OpenError;
-use super::rejoin::put_waiting;
+use super::rejoin::followed_by;
 use crate::codec::{EventView, decode_chain, decode_identity, decode_log_entry};
 use crate::cursor::Seq;
-use crate::ids::{EventId, IdGenerator, Origin};
+use crate::ids::{EventId, Origin};
 use crate::store::{Batch, Durability, Family, KeyRange, Store, StoreError, Unreadable as _, keys};
 use crate::time::Timestamp;
 
@@ -55,13 +56,10 @@ pub fn salvage(from: &dyn Store, to: Arc<dyn Store>, now: Timestamp) -> Result<S
     let mut log = Log::open(to, LogOptions::default())?;
     log.begin_epoch(EpochEnd::Repaired, now)?;
     let mut known = chains_of(from, &mut salvaged);
-    log.take_over(from, &mut known, &mut salvaged, now)?;
+    take_over(&mut log, from, &mut known, &mut salvaged, now)?;
     // Where it cannot be read it is forgotten, and cursors of earlier epochs are unknown.
-    log.lineage = Lineage::read(from).unwrap_or_default();
-    log.lineage.end(identity.epoch, Seq::new(salvaged.unmoved));
-    let mut changes = Batch::new();
-    log.lineage.put(&mut changes);
-    log.stage_state(&changes)?;
+    let lineage = Lineage::read(from).unwrap_or_default();
+    log.replace_lineage(lineage, identity.epoch, Seq::new(salvaged.unmoved))?;
     log.commit(Durability::Sync)?;
     for (&origin, &last) in &known {
         let kept = log.view().heads().get(origin).map_or(0, |head| head.counter);
@@ -129,99 +127,86 @@ fn chains_of(from: &dyn Store, salvaged: &mut Salvaged) -> BTreeMap<Origin, u64>
     known
 }
 
-impl Log {
-    fn take_over(
-        &mut self,
-        from: &dyn Store,
-        known: &mut BTreeMap<Origin, u64>,
-        salvaged: &mut Salvaged,
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
-        let counted: u64 = known.values().sum();
-        let last = from.last(Family::Log, &[]).ok().flatten().and_then(|(key, _)| keys::seq_of_log(&key));
-        let end = counted.max(last.map_or(0, Seq::get));
-        let (mut place, mut misses, mut unread) = (0, 0, 0_u64);
-        while place < end || misses < ENOUGH_MISSES {
-            place += 1;
-            match from.get(Family::Log, &keys::log(Seq::new(place))) {
-                Ok(None) => misses += 1,
-                Ok(Some(entry)) => {
-                    misses = 0;
-                    self.take_entry(from, (Seq::new(place), &entry), known, salvaged, now)?;
-                }
-                Err(_) => {
-                    misses = 0;
-                    unread += 1;
-                }
+fn take_over(
+    log: &mut Log,
+    from: &dyn Store,
+    known: &mut BTreeMap<Origin, u64>,
+    salvaged: &mut Salvaged,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let counted: u64 = known.values().sum();
+    let last = from.last(Family::Log, &[]).ok().flatten().and_then(|(key, _)| keys::seq_of_log(&key));
+    let end = counted.max(last.map_or(0, Seq::get));
+    let (mut place, mut misses, mut unread) = (0, 0, 0_u64);
+    while place < end || misses < ENOUGH_MISSES {
+        place += 1;
+        match from.get(Family::Log, &keys::log(Seq::new(place))) {
+            Ok(None) => misses += 1,
+            Ok(Some(entry)) => {
+                misses = 0;
+                take_entry(log, from, (Seq::new(place), &entry), known, salvaged, now)?;
             }
-            if self.staged_bytes() >= GROUP_BYTES {
-                self.commit(Durability::Relaxed)?;
+            Err(_) => {
+                misses = 0;
+                unread += 1;
             }
         }
-        if unread > 0 {
-            salvaged.notes.push(format!("{unread} places of the log cannot be read"));
+        if log.staged_bytes() >= GROUP_BYTES {
+            log.commit(Durability::Relaxed)?;
         }
-        self.stage_last_id()?;
-        self.commit(Durability::Sync)?;
-        self.sync()
     }
+    if unread > 0 {
+        salvaged.notes.push(format!("{unread} places of the log cannot be read"));
+    }
+    log.stage_last_id()?;
+    log.commit(Durability::Sync)?;
+    log.sync()
+}
 
-    /// Takes one entry, if it is whole: into the log if it follows on what is here, and beside it if not.
-    fn take_entry(
-        &mut self,
-        from: &dyn Store,
-        (place, entry): (Seq, &[u8]),
-        known: &mut BTreeMap<Origin, u64>,
-        salvaged: &mut Salvaged,
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
-        // What is damaged is lost here. What a newer version wrote is whole, and must not be left out.
-        let (joined, record) = match decode_log_entry(entry) {
-            Ok(entry) => entry,
-            Err(fault) if fault.is_newer() => return Err(damaged(Family::Log, &fault)),
-            Err(_) => return Ok(()),
-        };
-        let event = match EventView::decode(record) {
-            Ok(event) => event,
-            Err(fault) if fault.is_newer() => return Err(record_at(place, &fault)),
-            Err(_) => return Ok(()),
-        };
-        let (origin, counter) = (event.dot.origin(), event.dot.counter());
-        let reached = known.entry(origin).or_insert(0);
-        *reached = counter.max(*reached);
-        if origin.cortex() == self.identity.cortex_id && self.minted.contains(&origin.epoch()) {
-            // Anybody may have gone on with an epoch of ours, under any id.
-            self.ids = IdGenerator::after(self.ids.last().max(last_id_within(event.id, now)));
-        }
-        // Where the index cannot be read, nothing speaks against a record that the store's own checks let pass.
-        let digest = stored_dot(from, origin, counter).ok().flatten().map(|dot| dot.digest);
-        let here = self.chains.get(&origin).map_or(0, |chain| chain.counter);
-        match self.followed_by(&event, record) {
-            Some(chain) if digest.is_none_or(|digest| digest == chain.digest) => {
-                let (id, dot, digest, record) =
-                    (event.id, event.dot, chain.digest, bytes::Bytes::copy_from_slice(record));
-                self.set_chain(origin, chain);
-                self.stage_event(id, dot, digest, &record, joined);
-                salvaged.kept += 1;
-                if self.head.seq == place {
-                    salvaged.unmoved = place.get();
-                }
+/// Takes one entry, if it is whole: into the log if it follows on what is here, and beside it if not.
+fn take_entry(
+    log: &mut Log,
+    from: &dyn Store,
+    (place, entry): (Seq, &[u8]),
+    known: &mut BTreeMap<Origin, u64>,
+    salvaged: &mut Salvaged,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    // What is damaged is lost here. What a newer version wrote is whole, and must not be left out.
+    let (joined, record) = match decode_log_entry(entry) {
+        Ok(entry) => entry,
+        Err(fault) if fault.is_newer() => return Err(damaged(Family::Log, &fault)),
+        Err(_) => return Ok(()),
+    };
+    let event = match EventView::decode(record) {
+        Ok(event) => event,
+        Err(fault) if fault.is_newer() => return Err(record_at(place, &fault)),
+        Err(_) => return Ok(()),
+    };
+    let (origin, counter) = (event.dot.origin(), event.dot.counter());
+    let reached = known.entry(origin).or_insert(0);
+    *reached = counter.max(*reached);
+    // Any cortex may have continued an epoch of ours, under any id.
+    log.raise_last_id(&event, now);
+    // Where the index cannot be read, nothing speaks against a record that the store's own checks let pass.
+    let digest = stored_dot(from, origin, counter).ok().flatten().map(|dot| dot.digest);
+    let here = log.counter(origin);
+    match followed_by(&event, record, log) {
+        Some(chain) if digest.is_none_or(|digest| digest == chain.digest) => {
+            let record = bytes::Bytes::copy_from_slice(record);
+            let event = NewEvent { id: event.id, dot: event.dot, digest: chain.digest, record };
+            log.set_chain(origin, chain);
+            log.stage_new(&event, joined);
+            salvaged.kept += 1;
+            if log.head().seq == place {
+                salvaged.unmoved = place.get();
             }
-            None if counter > here => {
-                let mut changes = Batch::new();
-                put_waiting(&mut changes, &event, joined, digest, record);
-                self.stage_state(&changes)?;
-                self.waiting.insert(origin);
-                salvaged.waiting += 1;
-            }
-            _ => {}
         }
-        Ok(())
+        None if counter > here => {
+            log.stage_waiting(&event, joined, digest, record)?;
+            salvaged.waiting += 1;
+        }
+        _ => {}
     }
-
-    fn stage_last_id(&mut self) -> Result<(), StoreError> {
-        let mut changes = Batch::new();
-        changes.put(Family::Meta, keys::META_LAST_ID, &self.ids.last().to_bytes());
-        self.stage_state(&changes)
-    }
+    Ok(())
 }

@@ -1,20 +1,18 @@
-//! Ending a fork: the losing suffix of an origin, and what depends on it, leave the log and are kept as evidence.
+//! Ending a fork: the losing suffix of an origin, and what depends on it, leave the log and are kept as evidence. A pure
+//! decision, next to what the store must forget with it.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
-use super::core::Log;
 use super::entry::record_at;
-use super::epoch::EpochEnd;
 use super::forks::{Fork, forks};
-use super::origins::{OriginNote, put_origin_note};
+use super::held::Held;
 use super::withheld::Withheld;
-use crate::codec::{EventView, StoredChain, StoredDot, encode_chain, encode_decision, encode_dot, encode_log_entry};
+use crate::codec::{EventView, StoredChain, StoredDot, encode_dot, encode_log_entry};
 use crate::cursor::Seq;
 use crate::digest::Digest;
 use crate::ids::Origin;
-use crate::store::{Batch, Durability, Family, KeyRange, StoreError, StoreErrorKind, keys};
-use crate::time::Timestamp;
+use crate::store::{Batch, Family, KeyRange, Store, StoreError, StoreErrorKind, keys};
 
 /// The most that is rewritten at once: it is one batch, in memory.
 const MAX_REWRITE_BYTES: usize = 1 << 30;
@@ -46,195 +44,206 @@ pub enum ResolveError {
     Store(#[from] StoreError),
 }
 
-impl Log {
-    /// Ends a fork here in favour of the version with this digest at the first difference. If that is the one held here,
-    /// there is nothing to do: the others set theirs aside. Otherwise our suffix of the origin and all that depends on it
-    /// move to the evidence, the log closes ranks, all cursors are forgotten, every replayer is marked to begin again, and
-    /// a new epoch begins, in one batch. Commits at once, and what was staged before with it.
-    ///
-    /// # Errors
-    /// [`ResolveError`].
-    pub fn resolve_fork(&mut self, keep: Digest, now: Timestamp) -> Result<Resolved, ResolveError> {
-        self.usable()?;
-        self.commit(Durability::Sync)?;
-        let known = forks(&**self.store())?;
-        if let Some(fork) = known.iter().find(|fork| fork.ours == keep) {
-            self.decide(fork, keep, false)?;
-            return Ok(Resolved { origin: fork.origin, from: fork.from, set_aside: 0 });
-        }
-        let Some(fork) = known.iter().find(|fork| fork.theirs == keep) else {
-            let versions = known.iter().flat_map(|fork| [fork.ours.to_string(), fork.theirs.to_string()]);
-            let known = versions.collect::<Vec<_>>().join(", ");
-            let known = if known.is_empty() { "none".to_owned() } else { known };
-            return Err(ResolveError::Unknown { keep, known });
-        };
-        if self.view.chain_digest(fork.origin, fork.from)?.is_none() {
-            // Another version was decided for before, and never came.
-            self.decide(fork, keep, true)?;
-            return Ok(Resolved { origin: fork.origin, from: fork.from, set_aside: 0 });
-        }
-        let set_aside = self.set_aside(fork.origin, fork.from, keep, now)?;
-        Ok(Resolved { origin: fork.origin, from: fork.from, set_aside })
+/// Finds the fork that a digest decides, and whether our version is kept.
+pub(super) fn choose(known: &[Fork], keep: Digest) -> Result<(&Fork, bool), ResolveError> {
+    if let Some(fork) = known.iter().find(|fork| fork.ours == keep) {
+        return Ok((fork, true));
     }
-
-    fn decide(&mut self, fork: &Fork, keep: Digest, over: bool) -> Result<(), StoreError> {
-        let mut changes = Batch::new();
-        changes.put(Family::Evidence, &keys::decision(fork.origin, fork.from), &encode_decision(keep));
-        if over {
-            self.forget_forks(fork.origin, &mut changes)?;
-        }
-        self.stage_state(&changes)?;
-        self.commit(Durability::Sync)?;
-        self.decisions.insert((fork.origin, fork.from), keep);
-        Ok(())
+    if let Some(fork) = known.iter().find(|fork| fork.theirs == keep) {
+        return Ok((fork, false));
     }
+    let versions = known.iter().flat_map(|fork| [fork.ours.to_string(), fork.theirs.to_string()]);
+    let known = versions.collect::<Vec<_>>().join(", ");
+    let known = if known.is_empty() { "none".to_owned() } else { known };
+    Err(ResolveError::Unknown { keep, known })
+}
 
-    fn set_aside(&mut self, origin: Origin, from: u64, keep: Digest, now: Timestamp) -> Result<u64, StoreError> {
-        let head = self.head.seq;
-        let mut withheld = Withheld::of(BTreeMap::from([(origin, from)]));
-        let mut changes = Batch::new();
-        self.begin_epoch(EpochEnd::Resolved, now)?;
-        let epoch = self.identity.epoch;
-        // The next place to fill, once the first event that leaves was met.
-        let (mut next, mut moved, mut fault) = (None::<Seq>, 0, None);
-        let mut first = head.next();
-        // Each origin's tip as of the last event that stays, with its full clock.
-        let mut tips: BTreeMap<Origin, StoredChain> = BTreeMap::new();
-        let mut sizes: BTreeMap<Origin, (u64, u64)> = BTreeMap::new();
-        let mut digests = BTreeMap::new();
-        let scanned = self.view.scan(Seq::ZERO, head, &mut |seq, joined, record| {
-            let event = match EventView::decode(record) {
-                Ok(event) => event,
-                Err(error) => {
-                    fault = Some(record_at(seq, &error));
-                    return ControlFlow::Break(());
-                }
-            };
-            let (author, counter) = (event.dot.origin(), event.dot.counter());
-            let chain: &mut Digest = digests.entry(author).or_default();
-            *chain = chain.chain(record);
-            if withheld.follow(&event) {
-                moved += 1;
-                first = first.min(seq);
-                next.get_or_insert(seq);
-                changes.put_parts(Family::Evidence, &keys::set_aside(epoch, seq), &[&encode_log_entry(joined), record]);
-                changes.delete(Family::Dots, &keys::dot(author, counter));
-            } else {
-                let size = sizes.entry(author).or_default();
-                *size = (size.0 + record.len() as u64, size.1 + 1);
-                let tip = tips.entry(author).or_default();
-                if let Err(error) = tip.clock.merge(&event.deps) {
-                    fault = Some(StoreError::corrupt(format!("the clock at place {seq}: {error}")));
-                    return ControlFlow::Break(());
-                }
-                (tip.counter, tip.digest, tip.last_id) = (counter, *chain, event.id);
-                if let Some(seq) = next {
-                    changes.put_parts(Family::Log, &keys::log(seq), &[&encode_log_entry(joined), record]);
-                    changes.put(
-                        Family::Dots,
-                        &keys::dot(author, counter),
-                        &encode_dot(&StoredDot { seq, digest: *chain }),
-                    );
-                    next = Some(seq.next());
-                }
-            }
-            if changes.bytes() > MAX_REWRITE_BYTES {
-                let why = "more than 1 GiB of the log would have to be rewritten at once; begin a new node and let it \
-                           pull what is to be kept";
-                fault = Some(StoreError::new(StoreErrorKind::NoSpace, why));
+/// What is left of an origin that loses events.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Kept {
+    /// Its tip as of the last event that stays, with the full clock.
+    pub(super) tip: StoredChain,
+    /// Bytes of its records.
+    pub(super) bytes: u64,
+    /// How many events stay.
+    pub(super) events: u64,
+}
+
+/// Which events leave the log, and where those that stay move to.
+#[derive(Debug)]
+pub(super) struct SetAsidePlan {
+    /// The moves of entries and dots, and the evidence.
+    pub(super) changes: Batch,
+    /// The first event that leaves.
+    pub(super) first: Seq,
+    /// How many events leave.
+    pub(super) events: u64,
+    /// From which counter on each origin's events leave.
+    pub(super) gone: Withheld,
+    /// What is left of those origins; nothing of the others.
+    pub(super) kept: BTreeMap<Origin, Kept>,
+}
+
+/// Plans that an origin's events from a counter on, and all that depends on them, leave the log, which closes ranks.
+pub(super) fn plan_set_aside(origin: Origin, from: u64, held: &dyn Held) -> Result<SetAsidePlan, StoreError> {
+    let (head, epoch) = (held.head().seq, held.identity().epoch);
+    let mut gone = Withheld::of(BTreeMap::from([(origin, from)]));
+    let mut changes = Batch::new();
+    // The next sequence number to fill, once the first event that leaves was met.
+    let (mut next, mut events, mut fault) = (None::<Seq>, 0, None);
+    let mut first = head.next();
+    let mut kept: BTreeMap<Origin, Kept> = BTreeMap::new();
+    let mut digests: BTreeMap<Origin, Digest> = BTreeMap::new();
+    held.visit(&mut |seq, joined, record| {
+        let event = match EventView::decode(record) {
+            Ok(event) => event,
+            Err(error) => {
+                fault = Some(record_at(seq, &error));
                 return ControlFlow::Break(());
             }
-            ControlFlow::Continue(())
-        });
-        let staged = scanned.and(fault.map_or(Ok(()), Err)).and_then(|()| {
-            self.are_whole(&digests)?;
-            let next = next.ok_or_else(|| StoreError::corrupt(format!("family `log`: {origin}:{from} is missing")))?;
-            // What a reader has read up to there is what it would read today.
-            self.lineage.cut(first.prev());
-            self.lineage.put(&mut changes);
-            for place in next.get()..=head.get() {
-                changes.delete(Family::Log, &keys::log(Seq::new(place)));
+        };
+        let (author, counter) = (event.dot.origin(), event.dot.counter());
+        let digest = digests.entry(author).or_default();
+        *digest = digest.chain(record);
+        if gone.follow(&event) {
+            events += 1;
+            first = first.min(seq);
+            next.get_or_insert(seq);
+            changes.put_parts(Family::Evidence, &keys::set_aside(epoch, seq), &[&encode_log_entry(joined), record]);
+            changes.delete(Family::Dots, &keys::dot(author, counter));
+        } else {
+            let Kept { tip, bytes, events } = kept.entry(author).or_default();
+            (*bytes, *events) = (*bytes + record.len() as u64, *events + 1);
+            if let Err(error) = tip.clock.merge(&event.deps) {
+                fault = Some(StoreError::corrupt(format!("the clock at place {seq}: {error}")));
+                return ControlFlow::Break(());
             }
-            for (author, _) in withheld.iter() {
-                match tips.get(&author) {
-                    Some(tip) => {
-                        changes.put(Family::Clocks, &keys::chain(author), &encode_chain(tip));
-                        let (bytes, events) = sizes.get(&author).copied().unwrap_or_default();
-                        let note = self.view.shared.notes().get(&author).cloned().unwrap_or_default();
-                        put_origin_note(&mut changes, author, &OriginNote { bytes, events, ..note });
-                    }
-                    None => {
-                        changes.delete(Family::Clocks, &keys::chain(author));
-                        changes.delete(Family::Meta, &keys::origin_note(author));
-                    }
-                }
+            (tip.counter, tip.digest, tip.last_id) = (counter, *digest, event.id);
+            if let Some(seq) = next {
+                changes.put_parts(Family::Log, &keys::log(seq), &[&encode_log_entry(joined), record]);
+                let dot = StoredDot { seq, digest: *digest };
+                changes.put(Family::Dots, &keys::dot(author, counter), &encode_dot(&dot));
+                next = Some(seq.next());
             }
-            self.forget_bringers(&withheld, &mut changes)?;
-            changes.put(Family::Evidence, &keys::decision(origin, from), &encode_decision(keep));
-            self.begin_again(origin, &mut changes)?;
-            self.stage_state(&changes)
-        });
-        // Nothing of it may be left staged; and everything in memory is to be read again.
-        self.view.shared.note_rewriting();
-        let view = self.view.clone();
-        let moving = view.shared.move_places();
-        let tried = staged.is_ok();
-        let committed = staged.and_then(|()| self.commit(Durability::Sync));
-        if tried {
-            self.view.shared.durable_mut().rewrites += 1;
-            // What was asked for on top of what is gone must not be applied.
-            self.options.process = (self.options.entropy)() as u64;
-            self.view.shared.set_process(self.options.process);
         }
-        self.fail(&StoreError::new(StoreErrorKind::ReadOnly, "the log is being rewritten"));
-        let recovered = self.recover_rewritten(moving);
-        self.view.shared.note_rewriting();
-        committed?;
-        if let Err(error) = recovered {
-            // What was asked for is done, and durable. Whoever reads or writes next meets the damage.
-            tracing::error!(%error, %origin, from, "a fork was resolved, and then the log could not be read again");
+        if changes.bytes() > MAX_REWRITE_BYTES {
+            let why = "more than 1 GiB of the log would have to be rewritten at once; begin a new node and let it \
+                       pull what is to be kept";
+            fault = Some(StoreError::new(StoreErrorKind::NoSpace, why));
+            return ControlFlow::Break(());
         }
-        tracing::warn!(%origin, from, events = moved, "a fork was resolved: events were set aside");
-        Ok(moved)
+        ControlFlow::Continue(())
+    })?;
+    fault.map_or(Ok(()), Err)?;
+    are_whole(&digests, held)?;
+    let next = next.ok_or_else(|| StoreError::corrupt(format!("family `log`: {origin}:{from} is missing")))?;
+    for seq in next.get()..=head.get() {
+        changes.delete(Family::Log, &keys::log(Seq::new(seq)));
+    }
+    kept.retain(|origin, _| gone.reaches(*origin, u64::MAX));
+    Ok(SetAsidePlan { changes, first, events, gone, kept })
+}
+
+/// What leaves the log is decided by what its records say, so they must be those that were written.
+fn are_whole(digests: &BTreeMap<Origin, Digest>, held: &dyn Held) -> Result<(), StoreError> {
+    let read = |origin| digests.get(origin).copied().unwrap_or_default();
+    match held.chains().iter().find(|(origin, chain)| read(origin) != chain.digest) {
+        Some((origin, _)) => {
+            Err(StoreError::corrupt(format!("family `log`: the records of {origin} are not those that were digested")))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Adds to a batch that readers of a store begin again: cursors pass events that are no longer held, and replayers have
+/// replayed them.
+pub(super) fn begin_again(store: &dyn Store, origin: Origin, changes: &mut Batch) -> Result<(), StoreError> {
+    let mut replayers = Vec::new();
+    store.scan(Family::Cursors, KeyRange::prefix(&[]), &mut |key, _| {
+        if keys::is_cursor(key) {
+            changes.delete(Family::Cursors, key);
+        }
+        ControlFlow::Continue(())
+    })?;
+    store.scan(Family::Replay, KeyRange::prefix(&[]), &mut |key, _| {
+        replayers.extend(keys::replayer_of_position(key).map(str::to_owned));
+        ControlFlow::Continue(())
+    })?;
+    for replayer in replayers {
+        changes.put(Family::Replay, &keys::replay_rebuild(&replayer), &[1]);
+    }
+    forget_forks(store, origin, changes)
+}
+
+/// Adds to a batch that the forks of an origin are not known any more. They are found again where they still exist.
+pub(super) fn forget_forks(store: &dyn Store, origin: Origin, changes: &mut Batch) -> Result<(), StoreError> {
+    for fork in forks(store)?.iter().filter(|fork| fork.origin == origin) {
+        changes.delete(Family::Evidence, &keys::fork(origin, fork.holder));
+        // What it kept from crossing lies behind the cursor.
+        changes.delete(Family::Cursors, &keys::peer_cursor(&fork.peer));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::VClock;
+    use crate::codec::{EncodedDraft, encode_record};
+    use crate::event::Draft;
+    use crate::ids::{Dot, Epoch, EventId};
+    use crate::log::held::NewEvent;
+    use crate::log::held::tests::{Few, cortex};
+    use crate::time::Timestamp;
+
+    fn origin(n: u8) -> Origin {
+        Origin::new(cortex(n), Epoch::new(1))
     }
 
-    /// What leaves the log is decided by what its records say, so they must be those that were written.
-    fn are_whole(&self, digests: &BTreeMap<Origin, Digest>) -> Result<(), StoreError> {
-        let read = |origin| digests.get(origin).copied().unwrap_or_default();
-        match self.chains.iter().find(|(origin, chain)| read(origin) != chain.digest) {
-            Some((origin, _)) => Err(StoreError::corrupt(format!(
-                "family `log`: the records of {origin} are not those that were digested"
-            ))),
-            None => Ok(()),
-        }
+    fn push(held: &mut Few, of: Origin, causes: &[(Origin, u64)]) {
+        let mut chain = held.chains.get(&of).cloned().unwrap_or_default();
+        chain.counter += 1;
+        let dot = Dot::new(of, chain.counter).unwrap();
+        let mut deps = VClock::new();
+        causes.iter().for_each(|&(origin, counter)| deps.raise(origin, counter).unwrap());
+        let id = EventId::from_parts(held.head().seq.get() + 1, 0);
+        let draft = EncodedDraft { id, dot, deps: &deps, time: Timestamp::from_micros(0) };
+        let record = encode_record(&Draft::new("t", "x"), &draft);
+        (chain.digest, chain.last_id) = (chain.digest.chain(&record), id);
+        held.push(&NewEvent { id, dot, digest: chain.digest, record }, chain);
     }
 
-    /// Cursors pass events that are no longer held, and replayers have replayed them.
-    fn begin_again(&self, origin: Origin, changes: &mut Batch) -> Result<(), StoreError> {
-        let (store, mut replayers) = (self.store(), Vec::new());
-        store.scan(Family::Cursors, KeyRange::prefix(&[]), &mut |key, _| {
-            if keys::is_cursor(key) {
-                changes.delete(Family::Cursors, key);
-            }
-            ControlFlow::Continue(())
-        })?;
-        store.scan(Family::Replay, KeyRange::prefix(&[]), &mut |key, _| {
-            replayers.extend(keys::replayer_of_position(key).map(str::to_owned));
-            ControlFlow::Continue(())
-        })?;
-        for replayer in replayers {
-            changes.put(Family::Replay, &keys::replay_rebuild(&replayer), &[1]);
-        }
-        self.forget_forks(origin, changes)
+    /// 2:1, 3:1, 2:2 (forked), 4:1 (saw 2:2), 3:2.
+    fn held() -> Few {
+        let mut held = Few::new();
+        push(&mut held, origin(2), &[]);
+        push(&mut held, origin(3), &[]);
+        push(&mut held, origin(2), &[]);
+        push(&mut held, origin(4), &[(origin(2), 2)]);
+        push(&mut held, origin(3), &[]);
+        held
     }
 
-    /// They are found again where they are not over.
-    fn forget_forks(&self, origin: Origin, changes: &mut Batch) -> Result<(), StoreError> {
-        for fork in forks(&**self.store())?.iter().filter(|fork| fork.origin == origin) {
-            changes.delete(Family::Evidence, &keys::fork(origin, fork.holder));
-            // What it kept from crossing lies behind the cursor.
-            changes.delete(Family::Cursors, &keys::peer_cursor(&fork.peer));
-        }
-        Ok(())
+    #[test]
+    fn what_depends_on_a_fork_leaves_and_the_rest_closes_ranks() {
+        let held = held();
+        let plan = plan_set_aside(origin(2), 2, &held).unwrap();
+        assert_eq!((plan.first, plan.events), (Seq::new(3), 2));
+        assert_eq!(plan.gone.iter().collect::<Vec<_>>(), [(origin(2), 2), (origin(4), 1)]);
+        assert_eq!(plan.kept.keys().collect::<Vec<_>>(), [&origin(2)], "nothing is left of origin 4");
+        assert_eq!((plan.kept[&origin(2)].tip.counter, plan.kept[&origin(2)].events), (1, 1));
+        let log: Vec<_> = plan.changes.iter().filter(|change| change.family == Family::Log).collect();
+        let (moved, deleted): (Vec<_>, Vec<_>) = log.into_iter().partition(|change| change.value.is_some());
+        let seqs = |changes: Vec<crate::store::Mutation<'_>>| -> Vec<u64> {
+            changes.iter().map(|change| keys::seq_of_log(change.key).unwrap().get()).collect()
+        };
+        assert_eq!((seqs(moved), seqs(deleted)), (vec![3], vec![4, 5]));
+    }
+
+    #[test]
+    fn damaged_records_decide_nothing() {
+        let mut held = held();
+        held.chains.entry(origin(3)).and_modify(|chain| chain.digest = Digest::ZERO);
+        assert_eq!(plan_set_aside(origin(2), 2, &held).unwrap_err().kind(), StoreErrorKind::Corrupt);
     }
 }

@@ -11,9 +11,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
+use super::operation::Waiting;
 use super::shared::Unsynced;
 use super::view::LogView;
-use super::writer::{Waiting, Watched};
+use super::watched::Watched;
 use crate::measure::{CORTEX, SYNC_SECONDS, appended};
 use crate::store::{StoreError, StoreErrorKind};
 

@@ -1,5 +1,6 @@
 //! Reading the log, from any thread.
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +11,7 @@ use tokio::sync::watch;
 use super::LocalIdentity;
 use super::entry::{EntryVisitor, LogEntry, LogHead, damaged, missing, stored_dot};
 use super::forks::WithheldFrom;
-use super::origins::OriginNotes;
+use super::origins::{OriginNote, OriginNotes};
 use super::peers::Pinned;
 use super::shared::{Durable, Generation, Shared};
 use crate::clock::VClock;
@@ -98,6 +99,12 @@ impl LogView {
     /// The cortexes that peers' names are pinned to.
     pub(crate) fn pinned(&self) -> Arc<Pinned> {
         self.shared.pinned()
+    }
+
+    /// The origins in this log, with who brought them and how much space they take.
+    #[must_use]
+    pub fn origins(&self) -> BTreeMap<Origin, OriginNote> {
+        self.shared.notes().clone()
     }
 
     /// What does not come from a cortex because its histories differ from ours.

@@ -2,17 +2,11 @@
 //! hands. Where two histories differ, that is what must not cross.
 
 use std::collections::BTreeMap;
-use std::ops::ControlFlow;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use super::answer::{MAX_SCAN, MAX_SCAN_BYTES, Work};
-use super::entry::{record_at, stored_dot};
-use super::view::LogView;
 use crate::codec::EventView;
 use crate::cursor::Seq;
 use crate::ids::{Dot, Origin};
-use crate::store::StoreError;
 
 /// The most forks that one question may name.
 pub(super) const MAX_WITHHELD: usize = 64;
@@ -54,15 +48,15 @@ impl Withheld {
 /// How far it was followed through the log what follows from some forks.
 #[derive(Debug, Clone)]
 pub(super) struct Trail {
-    from: BTreeMap<Origin, u64>,
-    rewrites: u64,
-    at: Seq,
+    pub(super) from: BTreeMap<Origin, u64>,
+    pub(super) rewrites: u64,
+    pub(super) at: Seq,
     pub(super) withheld: Withheld,
 }
 
 /// What was followed lately, for whoever asks the same again.
 #[derive(Default)]
-struct Recent(Mutex<Vec<Trail>>);
+pub(super) struct Recent(Mutex<Vec<Trail>>);
 
 /// The same, apart for forks that are known here with their asker and for mere claims: no number of made-up claims makes what
 /// was followed for a known fork forgotten.
@@ -73,18 +67,18 @@ pub(super) struct Followed {
 }
 
 impl Followed {
-    const fn of(&self, proven: bool) -> &Recent {
+    pub(super) const fn of(&self, proven: bool) -> &Recent {
         if proven { &self.proven } else { &self.claimed }
     }
 }
 
 impl Recent {
-    fn recall(&self, from: &BTreeMap<Origin, u64>, rewrites: u64) -> Option<Trail> {
+    pub(super) fn recall(&self, from: &BTreeMap<Origin, u64>, rewrites: u64) -> Option<Trail> {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         known.iter().find(|trail| trail.rewrites == rewrites && trail.from == *from).cloned()
     }
 
-    fn remember(&self, trail: &Trail) {
+    pub(super) fn remember(&self, trail: &Trail) {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let further =
             known.iter().find(|one| one.from == trail.from && one.rewrites == trail.rewrites && one.at > trail.at);
@@ -95,61 +89,5 @@ impl Recent {
         if known.len() > MAX_TRAILS {
             known.remove(0);
         }
-    }
-}
-
-impl LogView {
-    /// A trail of what follows from these forks, as far as it was followed before; it may not have begun yet.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub(super) fn trail(&self, from: BTreeMap<Origin, u64>, proven: bool) -> Result<Trail, StoreError> {
-        let rewrites = self.shared.durable().rewrites;
-        if let Some(known) = self.shared.followed.of(proven).recall(&from, rewrites) {
-            return Ok(known);
-        }
-        // What is not here stands behind all that was here before it was looked for, if it ever comes.
-        let mut at = self.visible();
-        for (&origin, &counter) in &from {
-            if let Some(dot) = stored_dot(&**self.store(), origin, counter)? {
-                at = at.min(dot.seq.prev());
-            }
-        }
-        Ok(Trail { withheld: Withheld::of(from.clone()), from, rewrites, at })
-    }
-
-    /// Follows it towards a place; false while it is not there. A peer may name any forks: so nobody is kept waiting for what
-    /// that costs, it goes no further than [`MAX_SCAN`] entries at once.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub(super) fn follow_trail(
-        &self,
-        trail: &mut Trail,
-        until: Seq,
-        proven: bool,
-        gone: &AtomicBool,
-    ) -> Result<(bool, Work), StoreError> {
-        let (mut fault, mut work) = (None, Work::default());
-        if trail.at >= until {
-            return Ok((true, work));
-        }
-        let end = until.min(Seq::new(trail.at.get().saturating_add(MAX_SCAN)));
-        self.scan(trail.at, end, &mut |seq, _, record| match EventView::decode(record) {
-            Ok(event) => {
-                trail.withheld.follow(&event);
-                trail.at = seq;
-                work.add(Work { entries: 1, bytes: record.len() as u64 });
-                let more = work.bytes < MAX_SCAN_BYTES && !gone.load(Ordering::Relaxed);
-                if more { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-            }
-            Err(error) => {
-                fault = Some(record_at(seq, &error));
-                ControlFlow::Break(())
-            }
-        })?;
-        fault.map_or(Ok(()), Err)?;
-        self.shared.followed.of(proven).remember(trail);
-        Ok((trail.at >= until, work))
     }
 }

@@ -3,25 +3,14 @@
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
-use super::LocalIdentity;
-use super::append::{AppendError, Appended};
-use super::bring_back::{BringBackError, BroughtBack};
 use super::core::Log;
-use super::forks::{Fork, ForkFinding, NotAFork};
-use super::handle::Context;
-use super::ingest::{Asked, IngestError, Ingested};
-use super::minted::NewEpochError;
-use super::set_aside::{ResolveError, Resolved};
+use super::operation::{Context, Operation, ReplayedClock, Waiting};
 use super::syncs::Syncs;
-use super::view::LogView;
+use super::watched::Watched;
 use crate::clock::VClock;
-use crate::digest::Digest;
-use crate::event::Draft;
-use crate::ids::PeerName;
-use crate::protocol::EventBatch;
-use crate::store::{Batch, Durability, StoreError, StoreErrorKind};
+use crate::store::Durability;
 use crate::time::Timestamp;
 
 /// How many bytes one commit gathers before it is written.
@@ -31,108 +20,11 @@ const RECOVER_APART: Duration = Duration::from_millis(250);
 /// How many requests one commit gathers.
 const MAX_GROUP: usize = 1024;
 
-pub(super) type Reply<T, E> = oneshot::Sender<Result<T, E>>;
-
-pub(super) enum Operation {
-    Append {
-        drafts: Vec<Draft>,
-        context: Context,
-        /// State that is committed with them, and only with them.
-        changes: Batch,
-        reply: Reply<Vec<Appended>, AppendError>,
-    },
-    Ingest {
-        peer: PeerName,
-        asked: Asked,
-        batch: Box<EventBatch>,
-        /// Whether it is answered once it is durable, rather than once it is visible.
-        durably: bool,
-        reply: Reply<Ingested, IngestError>,
-    },
-    NoteFork {
-        finding: ForkFinding,
-        reply: Reply<Fork, NotAFork>,
-    },
-    ResolveFork {
-        keep: Digest,
-        reply: Reply<Resolved, ResolveError>,
-    },
-    BringBack {
-        all: bool,
-        reply: Reply<BroughtBack, BringBackError>,
-    },
-    NewEpoch {
-        reply: Reply<LocalIdentity, NewEpochError>,
-    },
-    /// Open the store again after a failed write, as every write does first.
-    Recover {
-        reply: oneshot::Sender<()>,
-    },
-    /// Write nothing more before the store was opened again: it found out itself that it must not be written.
-    Fail {
-        error: StoreError,
-    },
-    State {
-        changes: Batch,
-        reply: Reply<(), StoreError>,
-    },
-    Stop,
-}
-
-/// Answers that wait for the commit they are part of. A waiter that went away is no error: its event is as durable as any.
-pub(super) enum Waiting {
-    Append(Vec<Appended>, Reply<Vec<Appended>, AppendError>),
-    Ingest(Ingested, Reply<Ingested, IngestError>),
-    /// Whoever asked goes on once it is visible.
-    Visible(Ingested, Reply<Ingested, IngestError>),
-    NoteFork(Fork, Reply<Fork, NotAFork>),
-    State(Reply<(), StoreError>),
-}
-
-impl Waiting {
-    /// Answers, and counts the events that were appended.
-    pub(super) fn done(self, count: &metrics::Counter) {
-        match self {
-            Self::Append(appended, reply) => {
-                count.increment(appended.len() as u64);
-                drop(reply.send(Ok(appended)));
-            }
-            Self::Ingest(ingested, reply) | Self::Visible(ingested, reply) => drop(reply.send(Ok(ingested))),
-            Self::NoteFork(fork, reply) => drop(reply.send(Ok(fork))),
-            Self::State(reply) => drop(reply.send(Ok(()))),
-        }
-    }
-
-    /// Whether nothing that is on its way to the disk concerns it: an append's own commit was synced or need not be.
-    const fn is_settled(&self) -> bool {
-        matches!(self, Self::Append(..) | Self::Visible(..))
-    }
-
-    /// Its write failed, and may have reached the disk.
-    pub(super) fn failed(self, error: &StoreError) {
-        match self {
-            Self::Append(_, reply) => drop(reply.send(Err(AppendError::InDoubt(error.clone())))),
-            other => other.forgotten(error),
-        }
-    }
-
-    /// It was staged, and never written.
-    fn forgotten(self, error: &StoreError) {
-        let error = error.clone();
-        match self {
-            Self::Append(_, reply) => drop(reply.send(Err(error.into()))),
-            Self::Ingest(_, reply) | Self::Visible(_, reply) => drop(reply.send(Err(error.into()))),
-            Self::NoteFork(_, reply) => drop(reply.send(Err(error.into()))),
-            Self::State(reply) => drop(reply.send(Err(error))),
-        }
-    }
-}
-
 pub(super) struct Writer {
     pub(super) log: Log,
     pub(super) durability: Durability,
     pub(super) queue: mpsc::Receiver<Operation>,
-    pub(super) replayed: super::handle::ReplayedClock,
+    pub(super) replayed: ReplayedClock,
     /// Not to be opened again before.
     pub(super) recover_after: Option<Instant>,
     pub(super) syncs: Syncs,
@@ -286,45 +178,16 @@ impl Writer {
     }
 }
 
-/// Notes that a thread of the log ended by a fault, when it does.
-pub(super) struct Watched {
-    view: LogView,
-    thread: &'static str,
-}
-
-impl Watched {
-    pub(super) const fn new(view: LogView, thread: &'static str) -> Self {
-        Self { view, thread }
-    }
-}
-
-impl Drop for Watched {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            let fault = StoreError::new(
-                StoreErrorKind::Io,
-                format!(
-                    "the {} thread ended by a fault; restart this node, and report a bug with its log",
-                    self.thread
-                ),
-            );
-            tracing::error!("{}", fault.detail());
-            self.view.shared.set_fault(fault);
-        }
-    }
-}
-
-pub(super) fn closed() -> StoreError {
-    StoreError::new(StoreErrorKind::Misuse, "the log is closed")
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
+    use tokio::sync::oneshot;
+
     use super::*;
-    use crate::log::LogOptions;
-    use crate::store::Store;
+    use crate::event::Draft;
+    use crate::log::{AppendError, Appended, LogOptions};
+    use crate::store::{Batch, Store, StoreError};
     use crate::testing::MemoryStore;
 
     fn writer(store: &Arc<MemoryStore>) -> Writer {
@@ -333,7 +196,7 @@ mod tests {
         let log = Log::open(store, LogOptions::default()).unwrap();
         let (_, queue) = mpsc::channel(1);
         let syncs = Syncs::start(log.view()).unwrap();
-        let replayed = super::super::handle::ReplayedClock::default();
+        let replayed = ReplayedClock::default();
         Writer {
             log,
             durability: Durability::Sync,

@@ -10,24 +10,9 @@ use crate::clock::MAX_CLOCK_ENTRIES;
 use crate::cursor::Cursor;
 use crate::ids::{CortexId, Epoch, Origin};
 use crate::log::withheld::Trail;
+use crate::log::work::Work;
 use crate::protocol::{ChainHead, DIRECT_GRACE, EventBatch, Heads, Refresh, Refusal, RequestId, Scope};
 use crate::time::Timestamp;
-
-/// What answering cost beyond the events that were sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Work {
-    /// Entries that were looked at and not sent.
-    pub entries: u64,
-    /// Bytes of their records.
-    pub bytes: u64,
-}
-
-impl Work {
-    pub(in crate::log) const fn add(&mut self, more: Self) {
-        self.entries += more.entries;
-        self.bytes += more.bytes;
-    }
-}
 
 /// The bytes that a frame has beyond its records: chain heads of a full clock, and the places of the events.
 pub(super) const FRAME_EXTRA: u64 = 128 * 1024;

@@ -18,6 +18,7 @@ use super::entry::{missing, record_at, stored_dot};
 use super::view::LogView;
 use super::withheld::MAX_WITHHELD;
 use super::withhold_from;
+use super::work::{MAX_SCAN, Work};
 use crate::codec::EventView;
 use crate::cursor::{Cursor, Seq};
 use crate::ids::{CortexId, Epoch};
@@ -28,10 +29,9 @@ use crate::protocol::{
 };
 use crate::store::StoreError;
 use crate::time::Timestamp;
+pub use asking::Asking;
 use asking::FRAME_EXTRA;
-pub use asking::{Asking, Work};
 use run::Run;
-pub(super) use run::{MAX_SCAN, MAX_SCAN_BYTES};
 
 /// The next batch of an open question.
 #[derive(Debug)]

@@ -4,20 +4,16 @@ use std::ops::ControlFlow;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::asking::{Asking, Work};
+use super::asking::Asking;
 use crate::codec::EventView;
 use crate::cursor::Seq;
 use crate::ids::{CortexId, EventId, Origin};
 use crate::log::entry::record_at;
 use crate::log::withheld::Withheld;
+use crate::log::work::{MAX_SCAN_BYTES, Work};
 use crate::mutant::{self, Mutant};
 use crate::store::StoreError;
 use crate::time::Timestamp;
-
-/// The most entries that are looked at without giving way to others, sent or skipped.
-pub(in crate::log) const MAX_SCAN: u64 = 65_536;
-/// The most bytes of entries that are looked at without giving way to others.
-pub(in crate::log) const MAX_SCAN_BYTES: u64 = 64 << 20;
 
 /// The entries of one batch as they are gathered.
 pub(super) struct Run<'a> {

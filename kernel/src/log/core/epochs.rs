@@ -1,0 +1,121 @@
+//! Continuing under a new epoch.
+
+use super::Log;
+use crate::codec::encode_epoch_peer;
+use crate::cursor::Seq;
+use crate::ids::{Epoch, IdGenerator, Origin, PeerName};
+use crate::log::LocalIdentity;
+use crate::log::epoch::{EpochPlan, plan_epoch, put_epoch};
+use crate::log::epoch_change::EpochEnd;
+use crate::log::held::Held;
+use crate::log::lineage::Lineage;
+use crate::log::minted::{NewEpochError, last_id_within};
+use crate::mutant::{self, Mutant};
+use crate::store::{Batch, Durability, Family, StoreError, keys};
+use crate::time::Timestamp;
+
+impl Log {
+    /// Stages that this cortex continues under a new epoch: what is appended from here on is of another origin.
+    ///
+    /// # Errors
+    /// [`StoreError`] while recovery is due.
+    pub fn begin_epoch(&mut self, why: EpochEnd, now: Timestamp) -> Result<(), StoreError> {
+        self.usable()?;
+        let next = Epoch::new((self.options.entropy)() as u64);
+        let plan = plan_epoch(next, why, now, self)?;
+        self.stage_epoch(plan)
+    }
+
+    /// Begins a new epoch because the last event id is too far ahead of the clock for another one. Commits at once, and what
+    /// was staged before with it.
+    ///
+    /// # Errors
+    /// [`NewEpochError`].
+    pub fn new_epoch(&mut self, now: Timestamp) -> Result<LocalIdentity, NewEpochError> {
+        self.usable()?;
+        if last_id_within(self.ids.last(), now) == self.ids.last() {
+            return Err(NewEpochError::NotNeeded);
+        }
+        self.begin_epoch(EpochEnd::ClockSetBack, now)?;
+        self.commit(Durability::Sync)?;
+        Ok(self.identity.clone())
+    }
+
+    /// Draws the epoch of the next own event, if that is another: these data were written in another place, where they may be
+    /// written on.
+    pub(super) fn next_epoch(&mut self) -> Option<Epoch> {
+        let moved = self.moved.is_some() && !mutant::is(Mutant::ExtendOldEpoch);
+        moved.then(|| Epoch::new((self.options.entropy)() as u64))
+    }
+
+    pub(super) fn stage_epoch(&mut self, plan: EpochPlan) -> Result<(), StoreError> {
+        let EpochPlan { next, why, at, shared, restart } = plan;
+        let mut changes = Batch::new();
+        put_epoch(&mut changes, (&mut self.identity, &mut self.lineage), next, (why, shared), at);
+        self.minted.insert(self.identity.epoch);
+        if let Some(last) = restart {
+            self.ids = IdGenerator::after(last);
+            changes.put(Family::Meta, keys::META_LAST_ID, &last.to_bytes());
+        }
+        if let Some(here) = self.moved.take() {
+            changes.put(Family::Meta, keys::META_PLACE, &here);
+        }
+        self.stage_state(&changes)
+    }
+
+    /// Takes another epoch since a peer holds more of this one. False if that was done before, and for that reason.
+    pub(super) fn leave_epoch(&mut self, peer: &PeerName, now: Timestamp) -> Result<bool, StoreError> {
+        if self.moved.is_some() {
+            // It was known to be a copy of what is written elsewhere: no claim of the peer.
+            self.begin_epoch(EpochEnd::Copied, now)?;
+        } else if self.epoch_taken == Some(self.identity.epoch) {
+            return Ok(false);
+        } else {
+            self.begin_epoch_for(peer, EpochEnd::RolledBack, now)?;
+        }
+        Ok(true)
+    }
+
+    /// Takes another epoch because a peer has another history of this one, which parted from ours after this counter.
+    pub(super) fn part_epoch(&mut self, peer: &PeerName, counter: u64, now: Timestamp) -> Result<(), StoreError> {
+        let shared = self.seq_of_own(counter)?;
+        self.begin_epoch_for(peer, EpochEnd::Forked, now)?;
+        self.lineage.cut(shared);
+        self.stage_lineage()
+    }
+
+    fn begin_epoch_for(&mut self, peer: &PeerName, why: EpochEnd, now: Timestamp) -> Result<(), StoreError> {
+        let from = self.identity.epoch;
+        self.begin_epoch(why, now)?;
+        let mut changes = Batch::new();
+        changes.put(Family::Meta, keys::META_EPOCH_PEER, &encode_epoch_peer(from, peer));
+        self.stage_state(&changes)?;
+        self.epoch_taken = Some(self.identity.epoch);
+        Ok(())
+    }
+
+    /// Stages that another history of an earlier epoch of this log exists, which parted from this one after the event with this
+    /// counter: cursors of that epoch prove nothing about later sequence numbers.
+    pub(super) fn cut_epoch(&mut self, own: Origin, counter: u64) -> Result<(), StoreError> {
+        let shared = self.seq_of(own, counter)?;
+        if self.lineage.cut_epoch(own.epoch(), shared) { self.stage_lineage() } else { Ok(()) }
+    }
+
+    pub(super) fn stage_lineage(&mut self) -> Result<(), StoreError> {
+        let mut changes = Batch::new();
+        self.lineage.put(&mut changes);
+        self.stage_state(&changes)
+    }
+
+    /// Stages that the log is that of an earlier epoch up to this sequence number, and follows on the lineage of another store.
+    pub(in crate::log) fn replace_lineage(
+        &mut self,
+        lineage: Lineage,
+        ended: Epoch,
+        shared: Seq,
+    ) -> Result<(), StoreError> {
+        self.lineage = lineage;
+        self.lineage.end(ended, shared);
+        self.stage_lineage()
+    }
+}

@@ -1,0 +1,144 @@
+//! Noting forks, and ending them.
+
+use super::Log;
+use crate::codec::{encode_chain, encode_decision};
+use crate::digest::Digest;
+use crate::ids::Origin;
+use crate::log::bringers::forget_bringers;
+use crate::log::epoch_change::EpochEnd;
+use crate::log::findings::{ForkFinding, NotAFork, Proof, forget_fork, keep_fork, plan_fork};
+use crate::log::forks::{Fork, forks, withhold_from};
+use crate::log::origins::{OriginNote, put_origin_note};
+use crate::log::set_aside::{ResolveError, Resolved, SetAsidePlan, begin_again, choose, forget_forks, plan_set_aside};
+use crate::store::{Batch, Durability, Family, StoreError, StoreErrorKind, keys};
+use crate::time::Timestamp;
+
+impl Log {
+    /// Stages what was found out about a fork, with its evidence. If the origin is the one that we append under, we continue
+    /// under a new epoch: another incarnation of us writes the old one.
+    ///
+    /// # Errors
+    /// [`NotAFork`]; then nothing is staged, but for [`NotAFork::Over`].
+    pub fn note_fork(&mut self, finding: &ForkFinding, now: Timestamp) -> Result<Fork, NotAFork> {
+        self.usable()?;
+        let &ForkFinding { origin, from, holder, .. } = finding;
+        let known = withhold_from(&**self.store(), holder)?;
+        let (fork, evidence) = match plan_fork(finding, &known, now, self)? {
+            Proof::Fork(fork, evidence) => (*fork, evidence),
+            Proof::Over => {
+                let over = forget_fork(&**self.store(), finding)?;
+                self.stage_state(&over)?;
+                self.staged.forks.insert(holder);
+                return Err(NotAFork::Over { origin, from });
+            }
+        };
+        let changes = keep_fork(&**self.store(), &fork, evidence)?;
+        self.stage_state(&changes)?;
+        self.staged.forks.insert(holder);
+        tracing::error!(
+            %origin, from, peer = %fork.peer,
+            "two histories of one origin: what follows from there does not cross; see `antiphon fork list`"
+        );
+        if origin == self.identity.origin() && self.epoch_taken != Some(origin.epoch()) {
+            self.part_epoch(&finding.peer, from - 1, now)?;
+        } else if origin.cortex() == self.identity.cortex_id {
+            self.cut_epoch(origin, from - 1)?;
+        }
+        Ok(fork)
+    }
+
+    /// Ends a fork here in favour of the version with this digest at the first difference. If that is the one held here,
+    /// there is nothing to do: the others set theirs aside. Otherwise our suffix of the origin and all that depends on it
+    /// move to the evidence, the log closes ranks, all cursors are forgotten, every replayer is marked to begin again, and
+    /// a new epoch begins, in one batch. Commits at once, and what was staged before with it.
+    ///
+    /// # Errors
+    /// [`ResolveError`].
+    pub fn resolve_fork(&mut self, keep: Digest, now: Timestamp) -> Result<Resolved, ResolveError> {
+        self.usable()?;
+        self.commit(Durability::Sync)?;
+        let known = forks(&**self.store())?;
+        let (fork, ours) = choose(&known, keep)?;
+        let set_aside = if ours {
+            self.decide(fork, keep, false)?;
+            0
+        } else if self.view.chain_digest(fork.origin, fork.from)?.is_none() {
+            // Another version was decided for before, and never came.
+            self.decide(fork, keep, true)?;
+            0
+        } else {
+            self.set_aside(fork.origin, fork.from, keep, now)?
+        };
+        Ok(Resolved { origin: fork.origin, from: fork.from, set_aside })
+    }
+
+    fn decide(&mut self, fork: &Fork, keep: Digest, over: bool) -> Result<(), StoreError> {
+        let mut changes = Batch::new();
+        changes.put(Family::Evidence, &keys::decision(fork.origin, fork.from), &encode_decision(keep));
+        if over {
+            forget_forks(&**self.store(), fork.origin, &mut changes)?;
+        }
+        self.stage_state(&changes)?;
+        self.commit(Durability::Sync)?;
+        self.decisions.insert((fork.origin, fork.from), keep);
+        Ok(())
+    }
+
+    fn set_aside(&mut self, origin: Origin, from: u64, keep: Digest, now: Timestamp) -> Result<u64, StoreError> {
+        self.begin_epoch(EpochEnd::Resolved, now)?;
+        let staged = plan_set_aside(origin, from, self)
+            .and_then(|plan| Ok((plan.events, self.stage_set_aside(plan, (origin, from), keep)?)));
+        // Nothing of it may be left staged; and everything in memory must be read again.
+        self.view.shared.note_rewriting();
+        let view = self.view.clone();
+        let moving = view.shared.move_places();
+        let tried = staged.is_ok();
+        let committed = staged.and_then(|(events, ())| self.commit(Durability::Sync).map(|()| events));
+        if tried {
+            self.view.shared.durable_mut().rewrites += 1;
+            // What was asked for on top of what is gone must not be applied.
+            self.options.process = (self.options.entropy)() as u64;
+            self.view.shared.set_process(self.options.process);
+        }
+        self.fail(&StoreError::new(StoreErrorKind::ReadOnly, "the log is being rewritten"));
+        let recovered = self.recover_rewritten(moving);
+        self.view.shared.note_rewriting();
+        let events = committed?;
+        if let Err(error) = recovered {
+            // What was asked for is done, and durable. The next read or write meets the damage.
+            tracing::error!(%error, %origin, from, "a fork was resolved, and then the log could not be read again");
+        }
+        tracing::warn!(%origin, from, events, "a fork was resolved: events were set aside");
+        Ok(events)
+    }
+
+    fn stage_set_aside(
+        &mut self,
+        plan: SetAsidePlan,
+        (origin, from): (Origin, u64),
+        keep: Digest,
+    ) -> Result<(), StoreError> {
+        let SetAsidePlan { mut changes, first, gone, kept, .. } = plan;
+        // What a reader has read up to there is what it would read today.
+        self.lineage.cut(first.prev());
+        self.lineage.put(&mut changes);
+        for (author, _) in gone.iter() {
+            match kept.get(&author) {
+                Some(left) => {
+                    changes.put(Family::Clocks, &keys::chain(author), &encode_chain(&left.tip));
+                    let note = self.view.shared.notes().get(&author).cloned().unwrap_or_default();
+                    let note = OriginNote { bytes: left.bytes, events: left.events, ..note };
+                    put_origin_note(&mut changes, author, &note);
+                }
+                None => {
+                    changes.delete(Family::Clocks, &keys::chain(author));
+                    changes.delete(Family::Meta, &keys::origin_note(author));
+                }
+            }
+        }
+        forget_bringers(&**self.store(), &gone, &mut changes)?;
+        changes.put(Family::Evidence, &keys::decision(origin, from), &encode_decision(keep));
+        begin_again(&**self.store(), origin, &mut changes)?;
+        self.stage_state(&changes)
+    }
+}

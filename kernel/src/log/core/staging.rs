@@ -1,0 +1,163 @@
+//! Staging changes of a log, and committing them together.
+
+use std::collections::{BTreeSet, HashMap};
+
+use super::Log;
+use crate::codec::{StoredChain, StoredDot, encode_chain, encode_dot, encode_log_entry};
+use crate::cursor::Cursor;
+use crate::digest::Digest;
+use crate::event::EventBytes;
+use crate::ids::{CortexId, Dot, EventId, Origin, PeerName};
+use crate::log::LogHead;
+use crate::log::forks::read_withheld;
+use crate::log::held::NewEvent;
+use crate::log::load::or_none;
+use crate::log::origins::put_origin_note;
+use crate::log::peers::read_pinned;
+use crate::log::shared::Unsynced;
+use crate::protocol::ChainHead;
+use crate::store::{Batch, Durability, Family, StoreError, keys};
+use crate::time::Timestamp;
+
+#[derive(Default)]
+pub(super) struct Staged {
+    pub(super) batch: Batch,
+    pub(super) dots: HashMap<(Origin, u64), StoredDot>,
+    pub(super) chains: BTreeSet<Origin>,
+    pub(super) cursors: HashMap<PeerName, Option<Cursor>>,
+    /// With whom another fork is known than the store says, or one less.
+    pub(super) forks: BTreeSet<CortexId>,
+    /// Whether a pin is set or removed.
+    pub(super) pins: bool,
+    /// Whether a fork is known that was not, or ended.
+    pub(super) known_forks: bool,
+    /// Whether an own event is staged.
+    pub(super) own: bool,
+}
+
+impl Log {
+    /// Adds changes of peers' or an application's state to what is staged.
+    ///
+    /// # Errors
+    /// [`StoreError`] while recovery is due.
+    pub fn stage_state(&mut self, changes: &Batch) -> Result<(), StoreError> {
+        self.usable()?;
+        for change in changes.iter().filter(|c| c.family == Family::Cursors) {
+            self.staged.cursors.retain(|peer, _| keys::peer_cursor(peer) != change.key);
+        }
+        self.staged.pins |= changes.iter().any(|c| c.family == Family::Pins);
+        self.staged.known_forks |=
+            changes.iter().any(|c| c.family == Family::Evidence && c.key.starts_with(keys::FORKS));
+        self.staged.batch.extend(changes);
+        Ok(())
+    }
+
+    pub(in crate::log) fn stage_new(&mut self, event: &NewEvent, now: Timestamp) {
+        self.stage_event(event.id, event.dot, event.digest, &event.record, now);
+    }
+
+    pub(in crate::log) fn set_chain(&mut self, origin: Origin, chain: StoredChain) {
+        self.chains.insert(origin, chain);
+        self.staged.chains.insert(origin);
+        self.staged.own |= origin == self.identity.origin();
+    }
+
+    /// Puts one event at the end of the log. Its sequence number is assigned here and nowhere else.
+    pub(super) fn stage_event(&mut self, id: EventId, dot: Dot, digest: Digest, record: &EventBytes, now: Timestamp) {
+        let seq = self.head.seq.next();
+        // A log's times never run backwards, so that lag in seconds is never negative.
+        let time = now.max(self.head.time);
+        let batch = &mut self.staged.batch;
+        batch.put_parts(Family::Log, &keys::log(seq), &[&encode_log_entry(time), record]);
+        let note = self.origins.entry(dot.origin()).or_default();
+        (note.bytes, note.events) = (note.bytes + record.len() as u64, note.events + 1);
+        let stored = StoredDot { seq, digest };
+        batch.put(Family::Dots, &keys::dot(dot.origin(), dot.counter()), &encode_dot(&stored));
+        self.staged.dots.insert((dot.origin(), dot.counter()), stored);
+        self.head = LogHead { seq, last_event: id, time };
+    }
+
+    /// Commits everything staged as one batch and publishes it. With nothing staged it does nothing.
+    ///
+    /// # Errors
+    /// [`StoreError`]: everything staged is in doubt, and recovery is due.
+    pub fn commit(&mut self, durability: Durability) -> Result<(), StoreError> {
+        self.usable()?;
+        if self.staged.batch.is_empty() {
+            return Ok(());
+        }
+        for origin in &self.staged.chains {
+            self.staged.batch.put(Family::Clocks, &keys::chain(*origin), &encode_chain(&self.chains[origin]));
+            if let Some(note) = self.origins.get(origin) {
+                put_origin_note(&mut self.staged.batch, *origin, note);
+            }
+        }
+        if self.staged.own {
+            self.staged.batch.put(Family::Meta, keys::META_LAST_ID, &self.ids.last().to_bytes());
+        }
+        if let Err(error) = self.view.store().commit(&self.staged.batch, durability) {
+            self.fail(&error);
+            return Err(error);
+        }
+        let notes = self.staged.chains.iter().filter_map(|origin| Some((*origin, self.origins.get(origin)?.clone())));
+        self.view.shared.notes().extend(notes);
+        self.unsynced.append(&mut self.staged.chains);
+        self.dirty = true;
+        self.staged.batch.clear();
+        self.staged.dots.clear();
+        self.staged.cursors.clear();
+        self.staged.forks.clear();
+        self.staged.own = false;
+        if std::mem::take(&mut self.staged.known_forks) {
+            self.view.shared.set_withheld(or_none("forks", read_withheld(&**self.view.store())));
+        }
+        if std::mem::take(&mut self.staged.pins) {
+            self.view.shared.set_pinned(or_none("pins", read_pinned(&**self.view.store())));
+        }
+        self.view.shared.visible_head.send_replace(self.head.seq);
+        if durability == Durability::Sync {
+            self.publish_durable();
+        }
+        Ok(())
+    }
+
+    /// Makes everything that was committed durable, and publishes it.
+    ///
+    /// # Errors
+    /// [`StoreError`]: recovery is due.
+    pub fn sync(&mut self) -> Result<(), StoreError> {
+        self.usable()?;
+        if let Err(error) = self.view.store().sync() {
+            self.fail(&error);
+            return Err(error);
+        }
+        self.publish_durable();
+        Ok(())
+    }
+
+    /// Whether something was committed that a crash could still take back, and that no sync was begun for.
+    #[must_use]
+    pub const fn unsynced(&self) -> bool {
+        self.dirty
+    }
+
+    fn publish_durable(&mut self) {
+        if let Some(unsynced) = self.take_unsynced() {
+            self.view.shared.publish(unsynced);
+        }
+    }
+
+    /// What was committed since this was asked last and is not durable yet: to be published after the next sync.
+    pub(in crate::log) fn take_unsynced(&mut self) -> Option<Unsynced> {
+        if !std::mem::take(&mut self.dirty) {
+            return None;
+        }
+        self.published += 1;
+        let head = |origin| {
+            let chain = &self.chains[&origin];
+            (origin, ChainHead { counter: chain.counter, digest: chain.digest })
+        };
+        let chains = std::mem::take(&mut self.unsynced).into_iter().map(head).collect();
+        Some(Unsynced { number: self.published, identity: self.identity.clone(), head: self.head, chains })
+    }
+}

@@ -1,0 +1,146 @@
+//! What the writer of a log is asked to do, and how it answers.
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use tokio::sync::oneshot;
+
+use super::LocalIdentity;
+use super::append::{AppendError, Appended};
+use super::bring_back::{BringBackError, BroughtBack};
+use super::findings::{ForkFinding, NotAFork};
+use super::forks::Fork;
+use super::ingest::{Asked, IngestError, Ingested};
+use super::minted::NewEpochError;
+use super::set_aside::{ResolveError, Resolved};
+use crate::clock::VClock;
+use crate::digest::Digest;
+use crate::event::Draft;
+use crate::ids::PeerName;
+use crate::protocol::EventBatch;
+use crate::store::{Batch, StoreError, StoreErrorKind};
+
+/// What an append claims its application had seen.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Context {
+    /// Everything up to the position of the application's replayer: never what arrived but was not replayed yet, or a
+    /// concurrent write would be declared superseded unseen.
+    #[default]
+    Replayed,
+    /// Exactly this.
+    Seen(VClock),
+}
+
+/// The clock at the position of the application's replayer, shared with the writer.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct ReplayedClock(Arc<RwLock<VClock>>);
+
+impl ReplayedClock {
+    pub(crate) fn get(&self) -> VClock {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn set(&self, clock: VClock) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = clock;
+    }
+}
+
+pub(super) type Reply<T, E> = oneshot::Sender<Result<T, E>>;
+
+pub(super) enum Operation {
+    Append {
+        drafts: Vec<Draft>,
+        context: Context,
+        /// State that is committed with them, and only with them.
+        changes: Batch,
+        reply: Reply<Vec<Appended>, AppendError>,
+    },
+    Ingest {
+        peer: PeerName,
+        asked: Asked,
+        batch: Box<EventBatch>,
+        /// Whether it is answered once it is durable, rather than once it is visible.
+        durably: bool,
+        reply: Reply<Ingested, IngestError>,
+    },
+    NoteFork {
+        finding: ForkFinding,
+        reply: Reply<Fork, NotAFork>,
+    },
+    ResolveFork {
+        keep: Digest,
+        reply: Reply<Resolved, ResolveError>,
+    },
+    BringBack {
+        all: bool,
+        reply: Reply<BroughtBack, BringBackError>,
+    },
+    NewEpoch {
+        reply: Reply<LocalIdentity, NewEpochError>,
+    },
+    /// Open the store again after a failed write, as every write does first.
+    Recover {
+        reply: oneshot::Sender<()>,
+    },
+    /// Write nothing more before the store was opened again: it found out itself that it must not be written.
+    Fail {
+        error: StoreError,
+    },
+    State {
+        changes: Batch,
+        reply: Reply<(), StoreError>,
+    },
+    Stop,
+}
+
+/// Answers that wait for the commit they are part of. A waiter that went away is no error: its event is as durable as any.
+pub(super) enum Waiting {
+    Append(Vec<Appended>, Reply<Vec<Appended>, AppendError>),
+    Ingest(Ingested, Reply<Ingested, IngestError>),
+    /// Whoever asked goes on once it is visible.
+    Visible(Ingested, Reply<Ingested, IngestError>),
+    NoteFork(Fork, Reply<Fork, NotAFork>),
+    State(Reply<(), StoreError>),
+}
+
+impl Waiting {
+    /// Answers, and counts the events that were appended.
+    pub(super) fn done(self, count: &metrics::Counter) {
+        match self {
+            Self::Append(appended, reply) => {
+                count.increment(appended.len() as u64);
+                drop(reply.send(Ok(appended)));
+            }
+            Self::Ingest(ingested, reply) | Self::Visible(ingested, reply) => drop(reply.send(Ok(ingested))),
+            Self::NoteFork(fork, reply) => drop(reply.send(Ok(fork))),
+            Self::State(reply) => drop(reply.send(Ok(()))),
+        }
+    }
+
+    /// Whether nothing that is on its way to the disk concerns it: an append's own commit was synced or need not be.
+    pub(super) const fn is_settled(&self) -> bool {
+        matches!(self, Self::Append(..) | Self::Visible(..))
+    }
+
+    /// Its write failed, and may have reached the disk.
+    pub(super) fn failed(self, error: &StoreError) {
+        match self {
+            Self::Append(_, reply) => drop(reply.send(Err(AppendError::InDoubt(error.clone())))),
+            other => other.forgotten(error),
+        }
+    }
+
+    /// It was staged, and never written.
+    pub(super) fn forgotten(self, error: &StoreError) {
+        let error = error.clone();
+        match self {
+            Self::Append(_, reply) => drop(reply.send(Err(error.into()))),
+            Self::Ingest(_, reply) | Self::Visible(_, reply) => drop(reply.send(Err(error.into()))),
+            Self::NoteFork(_, reply) => drop(reply.send(Err(error.into()))),
+            Self::State(reply) => drop(reply.send(Err(error))),
+        }
+    }
+}
+
+pub(super) fn closed() -> StoreError {
+    StoreError::new(StoreErrorKind::Misuse, "the log is closed")
+}
