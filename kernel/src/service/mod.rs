@@ -2,6 +2,7 @@
 
 mod answers;
 mod heartbeats;
+mod held_text;
 mod open;
 mod page;
 mod served;
@@ -12,10 +13,11 @@ mod turns;
 
 pub use answers::Answers;
 pub use heartbeats::Heartbeats;
-pub use page::{Page, PageError};
+pub use held_text::{HeldText, PageError};
+pub use page::Page;
 pub use served::Served;
 pub use tamper::Tamper;
-pub use texts::{HeldText, PageTexts};
+pub use texts::PageTexts;
 
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};

@@ -13,29 +13,18 @@ use futures_util::stream::{self, Stream};
 use tokio::time::Instant;
 
 use super::Service;
+use super::held_text::{HeldText, PageError};
 use super::steps::Steps;
-use super::texts::{HeldText, PageTexts};
-use crate::budget::{Account, OverBudget};
+use super::texts::PageTexts;
+use crate::budget::Account;
 use crate::codec::EventView;
 use crate::cursor::{Cursor, Seq};
 use crate::event::CloudEventText;
 use crate::log::{ReadError, record_at};
 use crate::protocol::{MAX_BATCH_BYTES, MAX_WAIT};
-use crate::store::StoreError;
 
 /// How many bytes of text are handed on at a time.
 const PIECE_BYTES: usize = 64 * 1024;
-
-/// Why a page broke off.
-#[derive(Debug, thiserror::Error)]
-pub enum PageError {
-    /// The log could not be read.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// No memory became free in time.
-    #[error(transparent)]
-    OverBudget(#[from] OverBudget),
-}
 
 /// A page of the durable log: how long its text is, and the text as a stream.
 pub struct Page {

@@ -3,24 +3,16 @@
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::Service;
-use super::page::PageError;
-use super::texts::HeldText;
+use super::held_text::{HeldText, PATIENCE, PageError, STEP_BYTES};
 use crate::budget::{Account, Share};
 use crate::cursor::Seq;
 use crate::ids::Epoch;
 use crate::log::LogEntry;
 use crate::store::{StoreError, StoreErrorKind};
-
-/// How many bytes of records are read at a time; a larger record is read alone.
-pub(super) const STEP_BYTES: usize = 256 * 1024;
-
-/// How long a read waits for its share of the memory budget.
-pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(super) struct Steps {
     pub(super) service: Service,

@@ -3,42 +3,12 @@
 use std::sync::Arc;
 
 use super::Service;
-use super::page::PageError;
-use super::steps::{PATIENCE, STEP_BYTES, Steps};
-use crate::budget::{Account, OverBudget, Share};
+use super::held_text::{HeldText, PATIENCE, PageError, STEP_BYTES};
+use super::steps::Steps;
+use crate::budget::{Account, OverBudget};
 use crate::event::{CloudEventText, EventBytes};
 use crate::log::{Bounded, LogEntry};
 use crate::store::{StoreError, StoreErrorKind};
-
-/// The text of an event, with the share of the memory budget that its record takes. The share is given back when the text is
-/// dropped.
-pub struct HeldText {
-    text: CloudEventText<EventBytes>,
-    _share: Arc<Share>,
-}
-
-impl HeldText {
-    pub(super) const fn new(text: CloudEventText<EventBytes>, share: Arc<Share>) -> Self {
-        Self { text, _share: share }
-    }
-
-    /// The length of the whole text, in bytes.
-    #[must_use]
-    pub fn length(&self) -> usize {
-        self.text.length()
-    }
-
-    /// Appends to `out` what comes next: see [`CloudEventText::fill`].
-    pub fn fill(&mut self, out: &mut Vec<u8>, until: usize) -> bool {
-        self.text.fill(out, until)
-    }
-
-    /// The whole text.
-    #[must_use]
-    pub fn into_string(self) -> String {
-        self.text.into_string()
-    }
-}
 
 /// The texts of a page: see [`super::Page::into_texts`].
 pub struct PageTexts(pub(super) Steps);
