@@ -1,5 +1,7 @@
 //! A federation's state about its peers: raw by key, or typed, and both reach the same data.
 
+mod peer_state;
+
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -10,14 +12,14 @@ use crate::config::PeerMode;
 use crate::cursor::Cursor;
 use crate::event::Draft;
 use crate::health::PeerHealth;
-use crate::ids::{CortexId, EventId, PeerName};
+use crate::ids::{CortexId, PeerName};
 use crate::log::{
-    AppendError, Appended, Context, LogHandle, Pin, WithheldFrom, put_pin, read_cursor, read_failure, read_health,
-    read_pin, read_pins, read_seen,
+    AppendError, Appended, Context, LogHandle, Pin, put_pin, read_cursor, read_failure, read_health, read_pin,
+    read_pins, read_seen,
 };
-use crate::machine::{Lag, Phase};
 use crate::store::{Batch, Family, KeyRange, StoreError, keys};
 use crate::time::Timestamp;
+pub use peer_state::{PeerState, Received};
 
 /// The key of a peer's pinned identity: `peer:<name>:cortex_id`.
 #[must_use]
@@ -77,77 +79,6 @@ pub enum AppendAndSetError {
     /// The drafts cannot be appended.
     #[error(transparent)]
     Append(#[from] AppendError),
-}
-
-/// What is known of one peer at run time.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PeerState {
-    /// Its name here.
-    pub name: PeerName,
-    /// Where it answers.
-    pub endpoint: String,
-    /// Whether it is pulled.
-    pub mode: PeerMode,
-    /// When it was last reached.
-    pub last_seen: Option<Timestamp>,
-    /// The id of the last event read from its log.
-    pub last_event: Option<EventId>,
-    /// Who it proved to be at first contact.
-    pub cortex_id: Option<CortexId>,
-    /// How far its log was read.
-    pub cursor: Option<Cursor>,
-    /// How far behind its head we are, by its own account; absent while unknown.
-    pub lag: Option<Lag>,
-    /// Its last success, and its failures since.
-    pub health: PeerHealth,
-    /// What is being done about it.
-    pub phase: Phase,
-    /// Its clock minus ours in milliseconds, read within the last ten minutes; what the network path may account for is not counted.
-    /// Unknown while it is not in contact.
-    pub skew_ms: Option<i64>,
-    /// When this process last got events from it.
-    pub last_received: Option<Timestamp>,
-    /// What this process got from it.
-    pub received: Received,
-    /// What does not come from it, because its histories differ from ours. The events count in [`PeerState::lag`].
-    pub withheld: WithheldFrom,
-    /// What exactly failed last, with the rule and the event where there is one, while it lasts.
-    pub detail: Option<String>,
-}
-
-/// What came from a peer since this process began.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Received {
-    /// Events, those included that were here already.
-    pub events: u64,
-    /// Bytes of their records.
-    pub bytes: u64,
-    /// Events that were new here.
-    pub stored: u64,
-}
-
-impl PeerState {
-    /// A peer of which nothing is known.
-    #[must_use]
-    pub fn unknown(name: PeerName, endpoint: impl Into<String>, mode: PeerMode) -> Self {
-        Self {
-            name,
-            endpoint: endpoint.into(),
-            mode,
-            last_seen: None,
-            last_event: None,
-            cortex_id: None,
-            cursor: None,
-            lag: None,
-            health: PeerHealth::default(),
-            phase: Phase::Connecting,
-            skew_ms: None,
-            last_received: None,
-            received: Received::default(),
-            withheld: WithheldFrom::default(),
-            detail: None,
-        }
-    }
 }
 
 /// Reads and writes what is kept about peers, and an application's own small values. What is not `async` reads the store on

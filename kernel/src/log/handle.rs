@@ -7,11 +7,11 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::LocalIdentity;
 use super::append::{AppendError, Appended};
+use super::asked::{Asked, IngestError, Ingested};
 use super::bring_back::{BringBackError, BroughtBack};
 use super::core::Log;
 use super::findings::{ForkFinding, NotAFork};
 use super::forks::Fork;
-use super::ingest::{Asked, IngestError, Ingested};
 use super::minted::NewEpochError;
 use super::operation::{Context, Operation, ReplayedClock, closed};
 use super::set_aside::{ResolveError, Resolved};

@@ -17,6 +17,7 @@
 mod acknowledge;
 mod answer;
 mod append;
+mod asked;
 mod bounded;
 mod bring_back;
 mod bringers;
@@ -55,6 +56,7 @@ mod writer;
 
 pub use answer::{Asking, Found};
 pub use append::{AppendError, Appended, InDoubt};
+pub use asked::{Asked, IngestError, Ingested};
 pub use bounded::Bounded;
 pub use bring_back::{BringBackError, BroughtBack};
 pub use bringers::{Bringers, bringers, brought_by};
@@ -67,7 +69,7 @@ pub use findings::{ForkFinding, NotAFork};
 pub use forks::{Fork, WithheldFrom, forks, withhold_from};
 pub use handle::LogHandle;
 pub use held::Held;
-pub use ingest::{Asked, IngestError, IngestPlan, Ingested, PlannedEvent, plan_ingest};
+pub use ingest::{IngestPlan, PlannedEvent, plan_ingest};
 pub use minted::{ClaimedEpoch, NewEpochError, claimed_epochs, read_epoch_peer};
 pub use open::{OpenError, missing_of_noted};
 pub use operation::Context;

@@ -6,10 +6,10 @@ use tokio::sync::oneshot;
 
 use super::LocalIdentity;
 use super::append::{AppendError, Appended};
+use super::asked::{Asked, IngestError, Ingested};
 use super::bring_back::{BringBackError, BroughtBack};
 use super::findings::{ForkFinding, NotAFork};
 use super::forks::Fork;
-use super::ingest::{Asked, IngestError, Ingested};
 use super::minted::NewEpochError;
 use super::set_aside::{ResolveError, Resolved};
 use crate::clock::VClock;

@@ -1,6 +1,8 @@
+mod forks;
+mod heartbeats;
 mod loops;
 
-use super::pace::{FLOOD, FLOOD_WINDOW, NO_PROGRESS};
+use super::pace::NO_PROGRESS;
 use super::*;
 use crate::cursor::{Cursor, Seq};
 use crate::digest::Digest;
@@ -228,137 +230,6 @@ fn what_we_wrote_ourselves_is_asked_for_until_all_of_it_is_here() {
     }
 }
 
-fn heartbeat(seq: u64) -> Heartbeat {
-    Heartbeat { from: cortex(2), head: cursor(seq), head_time: Timestamp::from_micros(9_000_000) }
-}
-
-#[test]
-fn a_flood_of_pushes_that_bring_nothing_is_slowed_down() {
-    let mut machine = machine(Some(2));
-    let mut number = parked(&mut machine);
-    for push in 1.. {
-        if push % 2 == 0 {
-            machine.handle_heartbeat(at(0), number, &heartbeat(7), 0);
-        } else {
-            machine.handle_reply(at(0), number, Source::Pushed, Ok(quiet(4)), 0);
-            actions(&mut machine);
-            machine.handle_ingested(at(0), number, done(0), 0);
-        }
-        match actions(&mut machine).pop() {
-            Some(Action::Fetch { number: next, .. }) if push <= FLOOD => number = next,
-            Some(Action::Timer { at: FLOOD_WINDOW, .. }) if push == FLOOD + 1 => return,
-            other => panic!("{push}: {other:?}"),
-        }
-    }
-}
-
-/// Found by hand: a peer whose log had been empty was 57 years behind as soon as it held an event.
-#[test]
-fn of_a_log_that_was_not_begun_it_is_not_known_how_old_its_news_are() {
-    let mut machine = machine(Some(2));
-    let number = fetching(&mut machine);
-    machine.handle_reply(at(0), number, Source::Asked, Ok(batch(0, 0)), 0);
-    actions(&mut machine);
-    machine.handle_ingested(at(0), number, done(0), 0);
-    assert_eq!(machine.lag(), Some(Lag { events: 0, behind: Some(Duration::ZERO) }));
-    let (number, _) = fetch_number(&mut machine);
-    machine.handle_heartbeat(at(2), number, &heartbeat(1), 0);
-    assert_eq!(machine.lag(), Some(Lag { events: 1, behind: None }));
-}
-
-#[test]
-fn heartbeats_tell_the_lag_while_nothing_moves() {
-    let mut machine = machine(Some(2));
-    let number = fetching(&mut machine);
-    machine.handle_heartbeat(at(0), number, &heartbeat(7), 0);
-    assert_eq!(machine.lag(), None, "how far we have read is not known yet");
-    let (number, _) = fetch_number(&mut machine);
-    machine.handle_reply(at(0), number, Source::Asked, Ok(batch(4, 4)), 0);
-    actions(&mut machine);
-    machine.handle_ingested(at(0), number, done(1), 0);
-    assert_eq!(machine.lag().map(|lag| lag.events), Some(0));
-    let (number, _) = fetch_number(&mut machine);
-    machine.handle_heartbeat(at(2), number, &heartbeat(7), 0);
-    assert_eq!(machine.lag(), Some(Lag { events: 3, behind: Some(Duration::from_secs(9)) }));
-    let Some(Action::Fetch { number, anew: false, .. }) = actions(&mut machine).pop() else { panic!() };
-    // Once in a while what is well is kept; not each time, because keeping costs a synced write.
-    machine.handle_heartbeat(at(61), number, &heartbeat(7), 0);
-    assert!(matches!(actions(&mut machine)[..], [Action::Save { .. }, Action::Fetch { .. }]));
-}
-
-/// What was pushed was lost, and nothing comes after it that would show the gap.
-#[test]
-fn a_run_that_brings_nothing_of_what_the_peer_has_is_asked_for_anew() {
-    let mut machine = machine(Some(2));
-    let number = fetching(&mut machine);
-    machine.handle_reply(at(0), number, Source::Asked, Ok(batch(4, 4)), 0);
-    actions(&mut machine);
-    machine.handle_ingested(at(0), number, done(1), 0);
-    for (second, head, expected) in
-        [(10, 7, false), (60, 7, false), (70, 4, false), (80, 7, false), (139, 9, false), (140, 9, true)]
-    {
-        let Some(Action::Fetch { number, .. }) = actions(&mut machine).pop() else { panic!("{second}") };
-        machine.handle_heartbeat(at(second), number, &heartbeat(head), 0);
-        let wanted = machine.actions.back();
-        assert!(matches!(wanted, Some(Action::Fetch { anew, .. }) if *anew == expected), "{second}: {wanted:?}");
-    }
-}
-
-#[test]
-fn heartbeats_of_another_log_another_epoch_and_the_past_are_told_apart() {
-    let live = || {
-        let mut machine = machine(Some(2));
-        let number = fetching(&mut machine);
-        machine.handle_reply(at(0), number, Source::Asked, Ok(batch(4, 4)), 0);
-        actions(&mut machine);
-        machine.handle_ingested(at(0), number, done(1), 0);
-        let (number, _) = fetch_number(&mut machine);
-        (machine, number)
-    };
-    let (mut other, number) = live();
-    other.handle_heartbeat(at(0), number, &Heartbeat { from: cortex(3), ..heartbeat(7) }, 0);
-    assert_eq!(other.health().last_error, Some(ErrorCategory::Protocol));
-    assert_eq!((other.phase(), other.lag()), (Phase::BackingOff, None));
-
-    let (mut epoch, number) = live();
-    let head = Cursor { epoch: Epoch::new(2), ..cursor(7) };
-    let elsewhere = Heartbeat { head, ..heartbeat(7) };
-    epoch.handle_heartbeat(at(0), number, &elsewhere, 0);
-    let [Action::Fetch { number, anew: true, .. }] = actions(&mut epoch)[..] else { panic!() };
-    // A connection that is new begins with a heartbeat, before any answer: asked anew each time, nothing would be answered.
-    epoch.handle_heartbeat(at(0), number, &elsewhere, 0);
-    let [Action::Fetch { number, anew: false, .. }] = actions(&mut epoch)[..] else { panic!() };
-    epoch.handle_reply(at(0), number, Source::Asked, Ok(FetchReply::Refused(Refusal::CursorUnknown)), 0);
-    let [Action::Fetch { number, anew: true, by_clock: true, .. }] = actions(&mut epoch)[..] else { panic!() };
-    epoch.handle_heartbeat(at(0), number, &elsewhere, 0);
-    assert!(matches!(actions(&mut epoch)[..], [Action::Fetch { anew: false, by_clock: true, .. }]));
-
-    // A peer that lives, and sends nothing that can be used, is no better than before.
-    let mut failing = machine(Some(2));
-    let number = fetching(&mut failing);
-    failing.handle_reply(at(0), number, Source::Asked, Err(ErrorCategory::Protocol), 0);
-    actions(&mut failing);
-    failing.wake();
-    let number = fetching(&mut failing);
-    failing.handle_heartbeat(at(1), number, &heartbeat(7), 0);
-    assert_eq!(failing.health().consecutive_failures, 1);
-
-    // It does not begin anew the question that is answered next.
-    let (mut behind, number) = live();
-    behind.handle_reply(at(0), number, Source::Asked, Ok(batch(9, 9)), 0);
-    actions(&mut behind);
-    behind.handle_ingested(at(0), number, IngestOutcome::Hole, 0);
-    let Some(Action::Fetch { number, anew: true, by_clock: true, .. }) = actions(&mut behind).pop() else { panic!() };
-    behind.handle_heartbeat(at(0), number, &heartbeat(9), 0);
-    assert!(matches!(actions(&mut behind)[..], [Action::Fetch { anew: false, by_clock: true, .. }]));
-
-    // It travels apart from the batches, and may come after one that it should have come before.
-    let (mut late, number) = live();
-    late.handle_heartbeat(at(0), number, &heartbeat(3), 0);
-    assert_eq!(late.lag().map(|lag| lag.events), Some(0));
-    assert!(matches!(actions(&mut late)[..], [Action::Fetch { anew: false, .. }]));
-}
-
 /// What was pushed before it got lost: one question puts it right, and two in a row are the peer's fault.
 #[test]
 fn a_gap_is_asked_for_anew_once() {
@@ -418,73 +289,6 @@ fn an_unknown_cursor_is_asked_by_clock_and_again_where_the_log_was_rewritten_mea
     actions(&mut machine);
     machine.handle_ingested(at(1), number, IngestOutcome::Hole, 0);
     assert_eq!(machine.health().last_error, Some(ErrorCategory::Protocol));
-}
-
-fn fork() -> Refusal {
-    Refusal::Fork { origin: Origin::new(cortex(2), Epoch::new(1)), counter: 3, digest: Digest::ZERO }
-}
-
-#[test]
-fn a_fork_is_looked_into_and_then_the_rest_flows() {
-    let mut machine = machine(Some(2));
-    let number = fetching(&mut machine);
-    machine.handle_reply(at(1), number, Source::Asked, Ok(FetchReply::Refused(fork())), 0);
-    let Some(Action::Inspect { number, counter: 3, .. }) = machine.poll_action() else {
-        panic!("it must look into it")
-    };
-    assert_eq!(machine.poll_action(), None, "and believe nothing before");
-    machine.handle_inspected(at(1), number, Ok(()), 0);
-    assert!(matches!(machine.poll_action(), Some(Action::Fetch { by_clock: false, anew: true, .. })));
-}
-
-#[test]
-fn a_fork_that_cannot_be_shown_is_a_failure() {
-    let mut machine = machine(Some(2));
-    let number = fetching(&mut machine);
-    machine.handle_reply(at(1), number, Source::Asked, Ok(FetchReply::Refused(fork())), 0);
-    let Some(Action::Inspect { number, .. }) = machine.poll_action() else { panic!("it must look into it") };
-    machine.handle_inspected(at(1), number, Err(ErrorCategory::Fork), 0);
-    assert_eq!(machine.phase(), Phase::BackingOff);
-    assert_eq!(machine.health().last_error, Some(ErrorCategory::Fork));
-}
-
-/// Found by the simulator, seed 5989: the search for the first difference underflowed.
-#[test]
-fn a_fork_before_the_first_event_is_none() {
-    let mut machine = machine(Some(2));
-    let number = fetching(&mut machine);
-    let Refusal::Fork { origin, digest, .. } = fork() else { panic!("it is a fork") };
-    let nothing = Refusal::Fork { origin, counter: 0, digest };
-    machine.handle_reply(at(1), number, Source::Asked, Ok(FetchReply::Refused(nothing)), 0);
-    assert!(actions(&mut machine).iter().all(|action| !matches!(action, Action::Inspect { .. })));
-    assert_eq!(machine.health().last_error, Some(ErrorCategory::Protocol));
-}
-
-#[test]
-fn a_peer_that_claims_forks_without_end_is_not_heard_without_end() {
-    let mut machine = machine(Some(2));
-    let mut number = fetching(&mut machine);
-    let mut looked = 0;
-    while machine.phase() != Phase::BackingOff {
-        machine.handle_reply(at(1), number, Source::Asked, Ok(FetchReply::Refused(fork())), 0);
-        let Some(Action::Inspect { number: inspected, .. }) = machine.poll_action() else { break };
-        machine.handle_inspected(at(1), inspected, Ok(()), 0);
-        let Some(Action::Fetch { number: next, .. }) = machine.poll_action() else { panic!("it must ask again") };
-        (number, looked) = (next, looked + 1);
-    }
-    assert_eq!((looked, machine.phase()), (MAX_INSPECTIONS, Phase::BackingOff));
-}
-
-#[test]
-fn what_was_withheld_is_asked_for_once_the_histories_agree() {
-    let mut machine = machine(Some(2));
-    let number = fetching(&mut machine);
-    machine.handle_reply(at(1), number, Source::Asked, Ok(batch(4, 4)), 0);
-    let Some(Action::Ingest { number, .. }) = machine.poll_action() else { panic!("it must store it") };
-    let healed = IngestOutcome::Done(Ingested { stored: 0, known: 0, cursor: cursor(4), most: None, healed: 1 });
-    machine.handle_ingested(at(1), number, healed, 0);
-    let wanted = actions(&mut machine);
-    assert!(matches!(wanted[..], [.., Action::Fetch { by_clock: true, anew: true, .. }]), "{wanted:?}");
 }
 
 #[test]

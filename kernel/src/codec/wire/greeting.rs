@@ -1,6 +1,7 @@
 //! What is said around questions and answers: who calls, who answers, how far a log reaches, what changed meanwhile.
 
-use super::{WireCursor, WireError, WireHeads, broken, cursor_from, heads_from, wire_cursor, wire_heads};
+use super::bodies::{WireCursor, WireHeads, cursor_from, heads_from, wire_cursor, wire_heads};
+use super::{WireError, broken};
 use crate::clock::MAX_CLOCK_ENTRIES;
 use crate::codec::Capped;
 use crate::config::SharedKey;

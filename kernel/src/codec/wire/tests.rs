@@ -1,5 +1,11 @@
+use std::time::Duration;
+
 use super::*;
 use crate::config::SharedKey;
+use crate::cursor::{Cursor, Seq};
+use crate::ids::{CortexId, Epoch, EventId, Origin};
+use crate::protocol::{ChainHead, Delivery, EventBatch, Heads, Known, Refusal, RequestId, Scope};
+use crate::time::Timestamp;
 
 fn origin(n: u8) -> Origin {
     Origin::new(CortexId::from_bytes([n; 16]), Epoch::new(u64::from(n)))

@@ -1,0 +1,67 @@
+use super::*;
+
+#[test]
+fn every_value_reads_back() {
+    let clock = VClock::from_sorted(&[(Origin::from_bytes([1; 24]), 4)]).unwrap();
+    let dot = StoredDot { seq: Seq::new(300), digest: Digest::of(b"x") };
+    assert_eq!(decode_dot(&encode_dot(&dot)).unwrap(), dot);
+    let chain =
+        StoredChain { counter: 9, digest: Digest::of(b"y"), last_id: EventId::from_parts(1, 1), clock: clock.clone() };
+    assert_eq!(decode_chain(&encode_chain(&chain)).unwrap(), chain);
+    let cursor = Cursor { epoch: Epoch::new(1), seq: Seq::new(2), last_event: EventId::from_parts(3, 4) };
+    assert_eq!(decode_cursor(&encode_cursor(&cursor)).unwrap(), cursor);
+    let time = Timestamp::from_micros(-5);
+    assert_eq!(decode_timestamp(&encode_timestamp(time)).unwrap(), time);
+    let pin = Pin { cortex_id: CortexId::from_bytes([7; 16]), since: time };
+    assert_eq!(decode_pin(&encode_pin(&pin)).unwrap(), pin);
+    let mut health = PeerHealth { version: Some("1".into()), ..PeerHealth::default() };
+    health.succeeded(time);
+    health.failed(time, ErrorCategory::Dns);
+    assert_eq!(decode_health(&encode_health(&health)).unwrap(), health);
+    let identity = LocalIdentity { cortex_id: pin.cortex_id, epoch: Epoch::new(8), name: "alpha".into() };
+    assert_eq!(decode_identity(&encode_identity(&identity)).unwrap(), identity);
+    let change = EpochChange { from: Epoch::new(3), why: EpochEnd::Restored, at: time };
+    assert_eq!(decode_epoch_change(&encode_epoch_change(&change)).unwrap(), change);
+    let bravo = PeerName::new("bravo").unwrap();
+    let of = encode_epoch_peer(Epoch::new(3), &bravo);
+    assert_eq!(decode_epoch_peer(&of).unwrap(), (Epoch::new(3), bravo.clone()));
+    assert_eq!(decode_brought(&encode_brought(&bravo, time)).unwrap(), (bravo, time));
+    let lineage = vec![(Epoch::new(3), Seq::new(4)), (Epoch::new(u64::MAX), Seq::ZERO)];
+    assert_eq!(decode_lineage(&encode_lineage(&lineage)).unwrap(), lineage);
+    let mut noted = encode_noted_head(Epoch::new(3), Seq::new(4));
+    assert_eq!(decode_noted_head(&noted), Some((Epoch::new(3), Seq::new(4))));
+    noted[9] ^= 1;
+    assert_eq!(decode_noted_head(&noted), None);
+    let position = decode_replay_position(&encode_replay_position(Seq::new(6), &clock)).unwrap();
+    assert_eq!(position, (Seq::new(6), clock.clone()));
+    let dot = Dot::new(Origin::from_bytes([2; 24]), 7).unwrap();
+    let marks = vec![Mark { dot, id: EventId::from_parts(1, 2), weight: 300 }];
+    assert_eq!(decode_frontier(&encode_frontier(&marks)).unwrap(), marks);
+    // As the first version wrote them.
+    let old = write(vec![([2_u8; 24], 7_u64, EventId::from_parts(1, 2).to_bytes())]);
+    assert_eq!(decode_frontier(&old).unwrap(), [Mark { weight: 0, ..marks[0] }]);
+    let parked = (Some("s".to_owned()), 3, "why".to_owned(), clock);
+    assert_eq!(decode_parked(&encode_parked(&parked)).unwrap(), parked);
+    let skipped = (EventId::from_parts(1, 2), None, "why".to_owned(), time);
+    assert_eq!(decode_skipped(&encode_skipped(&skipped)).unwrap(), skipped);
+    assert_eq!(decode_conflicts(&encode_conflicts(7)).unwrap(), 7);
+    assert_eq!(decode_tries(&encode_tries(Seq::new(4), 2)).unwrap(), (Seq::new(4), 2));
+    let entry = [&encode_log_entry(time)[..], b"record"].concat();
+    assert_eq!(decode_log_entry(&entry).unwrap(), (time, &b"record"[..]));
+}
+
+#[test]
+fn damage_and_newer_versions_are_errors() {
+    let good = encode_timestamp(Timestamp::from_micros(5));
+    assert!(decode_timestamp(&[]).is_err());
+    assert!(decode_timestamp(&[&good[..], &[0]].concat()).is_err());
+    assert!(decode_timestamp(&[2, 5]).unwrap_err().to_string().contains("version 2"));
+    assert!(decode_log_entry(&[1, 2]).is_err());
+    let mut dot = encode_dot(&StoredDot { seq: Seq::new(1), digest: Digest::ZERO }).to_vec();
+    dot[2] = 9;
+    assert!(decode_dot(&dot).unwrap_err().to_string().contains("algorithm 9"));
+    assert!(decode_dot(&dot).unwrap_err().is_newer() && decode_timestamp(&[2, 5]).unwrap_err().is_newer());
+    for damaged in [&[][..], &[0, 5], &[200, 5], &[1]] {
+        assert!(!decode_timestamp(damaged).unwrap_err().is_newer(), "{damaged:?}");
+    }
+}

@@ -1,0 +1,283 @@
+//! Questions and answers as bytes.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::{WireError, broken, broken_by, whole};
+use crate::clock::MAX_CLOCK_ENTRIES;
+use crate::codec::{Capped, Entry, unbounded};
+use crate::cursor::{Cursor, Seq};
+use crate::digest::{DIGEST_ALGORITHM, Digest};
+use crate::ids::{CortexId, Epoch, EventId, MAX_COUNTER, Origin};
+use crate::protocol::{
+    ChainHead, Delivery, EventBatch, FetchRequest, Heads, Known, MAX_BATCH_EVENTS, Refusal, RequestId, Scope,
+};
+use crate::rule::Rule;
+use crate::time::Timestamp;
+
+pub(super) type WireCursor = (u64, u64, [u8; 16]);
+pub(super) type WireHead = (Entry, [u8; 16]);
+pub(super) type WireHeads = Capped<WireHead, MAX_CLOCK_ENTRIES>;
+
+#[derive(bincode::Encode, bincode::Decode)]
+pub(super) enum WireKnown {
+    Full(WireHeads),
+    Unchanged([u8; 16]),
+}
+
+#[derive(bincode::Encode, bincode::Decode)]
+pub(super) struct WireFetch {
+    process: u64,
+    number: u64,
+    from: [u8; 16],
+    to: [u8; 16],
+    protocol: u16,
+    digest_algorithm: u8,
+    after: Option<WireCursor>,
+    known: WireKnown,
+    direct: Capped<[u8; 16], MAX_CLOCK_ENTRIES>,
+    max_events: u32,
+    max_bytes: u64,
+    wait_ms: u64,
+    delivery: u8,
+    scope: WireScope,
+    withhold: WireHeads,
+}
+
+#[derive(bincode::Encode, bincode::Decode)]
+pub(super) enum WireScope {
+    All,
+    Cortex([u8; 16]),
+    Origin([u8; 24]),
+}
+
+#[derive(bincode::Encode, bincode::BorrowDecode)]
+pub(super) struct WireBatch<'a> {
+    process: u64,
+    number: u64,
+    part: u64,
+    from: [u8; 16],
+    digest_algorithm: u8,
+    prev: WireCursor,
+    last: WireCursor,
+    last_time: i64,
+    head: WireCursor,
+    head_time: i64,
+    heads: WireHeads,
+    /// (distance to the place before, record)
+    events: Capped<(u64, &'a [u8]), { MAX_BATCH_EVENTS as usize }>,
+}
+
+#[derive(bincode::Encode, bincode::Decode)]
+pub(super) enum WireRefusal {
+    CursorUnknown,
+    CursorTooOld { floor: u64 },
+    Fork { origin: [u8; 24], counter: u64, digest: [u8; 16] },
+    NotServing,
+    WrongCortex { actual: [u8; 16] },
+    Protocol { min: u16, max: u16 },
+    KnownMissing,
+    Busy,
+    Malformed,
+    Internal,
+    Key,
+}
+
+pub(super) fn wire_cursor(cursor: &Cursor) -> WireCursor {
+    (cursor.epoch.get(), cursor.seq.get(), cursor.last_event.to_bytes())
+}
+
+pub(super) fn cursor_from((epoch, seq, last_event): WireCursor) -> Result<Cursor, WireError> {
+    if seq > MAX_COUNTER {
+        return Err(broken(Rule::SeqOutOfRange));
+    }
+    Ok(Cursor { epoch: Epoch::new(epoch), seq: Seq::new(seq), last_event: EventId::from_bytes(last_event) })
+}
+
+pub(super) fn wire_heads(heads: &Heads) -> WireHeads {
+    Capped(heads.iter().map(|(origin, head)| ((origin.to_bytes(), head.counter), head.digest.to_bytes())).collect())
+}
+
+pub(super) fn heads_from(wire: WireHeads) -> Result<Heads, WireError> {
+    if wire.0.iter().any(|head| head.0.1 == 0) {
+        return Err(broken(Rule::CounterOutOfRange));
+    }
+    told_heads_from(wire)
+}
+
+/// Those of an answer: a counter of 0 says that nothing of the origin is held.
+pub(super) fn told_heads_from(wire: WireHeads) -> Result<Heads, WireError> {
+    if !wire.0.is_sorted_by(|a, b| a.0.0 < b.0.0) {
+        return Err(broken(Rule::HeadsUnordered));
+    }
+    // Nothing has no digest.
+    if wire.0.iter().any(|head| head.0.1 > MAX_COUNTER || head.0.1 == 0 && head.1 != Digest::ZERO.to_bytes()) {
+        return Err(broken(Rule::CounterOutOfRange));
+    }
+    let head = |((origin, counter), digest): WireHead| {
+        (Origin::from_bytes(origin), ChainHead { counter, digest: Digest::from_bytes(digest) })
+    };
+    Ok(Heads::new(wire.0.into_iter().map(head).collect()))
+}
+
+pub(super) fn check_algorithm(algorithm: u8) -> Result<(), WireError> {
+    if algorithm != DIGEST_ALGORITHM {
+        return Err(broken_by(Rule::UnknownAlgorithm, algorithm));
+    }
+    Ok(())
+}
+
+pub(super) fn wire_fetch(request: &FetchRequest) -> WireFetch {
+    WireFetch {
+        process: request.request.process,
+        number: request.request.number,
+        from: request.from.to_bytes(),
+        to: request.to.to_bytes(),
+        protocol: request.protocol,
+        digest_algorithm: DIGEST_ALGORITHM,
+        after: request.after.as_ref().map(wire_cursor),
+        known: match &request.known {
+            Known::Full(heads) => WireKnown::Full(wire_heads(heads)),
+            Known::Unchanged(hash) => WireKnown::Unchanged(hash.to_bytes()),
+        },
+        direct: Capped(request.direct.iter().map(|id| id.to_bytes()).collect()),
+        max_events: request.max_events,
+        max_bytes: request.max_bytes,
+        wait_ms: u64::try_from(request.wait.as_millis()).unwrap_or(u64::MAX),
+        delivery: match request.delivery {
+            Delivery::Once => 0,
+            Delivery::CatchUp => 1,
+            Delivery::Live => 2,
+        },
+        scope: match request.scope {
+            Scope::All => WireScope::All,
+            Scope::Cortex(cortex) => WireScope::Cortex(cortex.to_bytes()),
+            Scope::Origin(origin) => WireScope::Origin(origin.to_bytes()),
+        },
+        withhold: wire_heads(&request.withhold),
+    }
+}
+
+pub(super) fn fetch_from(wire: WireFetch) -> Result<FetchRequest, WireError> {
+    check_algorithm(wire.digest_algorithm)?;
+    Ok(FetchRequest {
+        request: RequestId { process: wire.process, number: wire.number },
+        from: CortexId::from_bytes(wire.from),
+        to: CortexId::from_bytes(wire.to),
+        protocol: wire.protocol,
+        after: wire.after.map(cursor_from).transpose()?,
+        known: match wire.known {
+            WireKnown::Full(heads) => Known::Full(heads_from(heads)?),
+            WireKnown::Unchanged(hash) => Known::Unchanged(Digest::from_bytes(hash)),
+        },
+        direct: wire.direct.0.into_iter().map(CortexId::from_bytes).collect(),
+        max_events: wire.max_events,
+        max_bytes: wire.max_bytes,
+        wait: Duration::from_millis(wire.wait_ms),
+        delivery: match wire.delivery {
+            0 => Delivery::Once,
+            1 => Delivery::CatchUp,
+            2 => Delivery::Live,
+            other => return Err(broken_by(Rule::UnknownDelivery, other)),
+        },
+        scope: match wire.scope {
+            WireScope::All => Scope::All,
+            WireScope::Cortex(cortex) => Scope::Cortex(CortexId::from_bytes(cortex)),
+            WireScope::Origin(origin) => Scope::Origin(Origin::from_bytes(origin)),
+        },
+        withhold: heads_from(wire.withhold)?,
+    })
+}
+
+pub(super) fn wire_batch(batch: &EventBatch) -> WireBatch<'_> {
+    let mut before = batch.prev.seq.get();
+    let events = batch.events.iter().map(|(seq, bytes)| {
+        let step = seq.get().saturating_sub(before);
+        before = seq.get();
+        (step, &bytes[..])
+    });
+    WireBatch {
+        process: batch.request.process,
+        number: batch.request.number,
+        part: batch.part,
+        from: batch.from.to_bytes(),
+        digest_algorithm: DIGEST_ALGORITHM,
+        prev: wire_cursor(&batch.prev),
+        last: wire_cursor(&batch.last),
+        last_time: batch.last_time.as_micros(),
+        head: wire_cursor(&batch.head),
+        head_time: batch.head_time.as_micros(),
+        heads: wire_heads(&batch.heads),
+        events: Capped(events.collect()),
+    }
+}
+
+pub(super) fn batch_from(body: &Bytes) -> Result<EventBatch, WireError> {
+    let (wire, read): (WireBatch<'_>, usize) =
+        bincode::borrow_decode_from_slice(body, unbounded()).map_err(|e| broken_by(Rule::Undecodable, e))?;
+    whole(read, body)?;
+    check_algorithm(wire.digest_algorithm)?;
+    let prev = cursor_from(wire.prev)?;
+    let mut at = prev.seq.get();
+    let mut events = Vec::with_capacity(wire.events.0.len());
+    for (step, bytes) in wire.events.0 {
+        at = at
+            .checked_add(step)
+            .filter(|&next| step > 0 && next <= MAX_COUNTER)
+            .ok_or_else(|| broken(Rule::SeqsDoNotIncrease))?;
+        events.push((Seq::new(at), body.slice_ref(bytes)));
+    }
+    Ok(EventBatch {
+        request: RequestId { process: wire.process, number: wire.number },
+        part: wire.part,
+        from: CortexId::from_bytes(wire.from),
+        prev,
+        last: cursor_from(wire.last)?,
+        last_time: Timestamp::from_micros(wire.last_time),
+        head: cursor_from(wire.head)?,
+        head_time: Timestamp::from_micros(wire.head_time),
+        events,
+        heads: told_heads_from(wire.heads)?,
+    })
+}
+
+pub(super) fn wire_refusal(refusal: &Refusal) -> WireRefusal {
+    match refusal {
+        Refusal::CursorUnknown => WireRefusal::CursorUnknown,
+        Refusal::CursorTooOld { floor } => WireRefusal::CursorTooOld { floor: floor.get() },
+        Refusal::Fork { origin, counter, digest } => {
+            WireRefusal::Fork { origin: origin.to_bytes(), counter: *counter, digest: digest.to_bytes() }
+        }
+        Refusal::NotServing => WireRefusal::NotServing,
+        Refusal::WrongCortex { actual } => WireRefusal::WrongCortex { actual: actual.to_bytes() },
+        Refusal::Protocol { min, max } => WireRefusal::Protocol { min: *min, max: *max },
+        Refusal::KnownMissing => WireRefusal::KnownMissing,
+        Refusal::Busy => WireRefusal::Busy,
+        Refusal::Malformed => WireRefusal::Malformed,
+        Refusal::Internal => WireRefusal::Internal,
+        Refusal::Key => WireRefusal::Key,
+    }
+}
+
+pub(super) fn refusal_from(wire: WireRefusal) -> Result<Refusal, WireError> {
+    Ok(match wire {
+        WireRefusal::CursorUnknown => Refusal::CursorUnknown,
+        WireRefusal::CursorTooOld { floor } if floor <= MAX_COUNTER => Refusal::CursorTooOld { floor: Seq::new(floor) },
+        WireRefusal::CursorTooOld { .. } => return Err(broken(Rule::SeqOutOfRange)),
+        WireRefusal::Fork { counter, .. } if !(1..=MAX_COUNTER).contains(&counter) => {
+            return Err(broken(Rule::CounterOutOfRange));
+        }
+        WireRefusal::Fork { origin, counter, digest } => {
+            Refusal::Fork { origin: Origin::from_bytes(origin), counter, digest: Digest::from_bytes(digest) }
+        }
+        WireRefusal::NotServing => Refusal::NotServing,
+        WireRefusal::WrongCortex { actual } => Refusal::WrongCortex { actual: CortexId::from_bytes(actual) },
+        WireRefusal::Protocol { min, max } => Refusal::Protocol { min, max },
+        WireRefusal::KnownMissing => Refusal::KnownMissing,
+        WireRefusal::Busy => Refusal::Busy,
+        WireRefusal::Malformed => Refusal::Malformed,
+        WireRefusal::Internal => Refusal::Internal,
+        WireRefusal::Key => Refusal::Key,
+    })
+}

@@ -1,0 +1,161 @@
+//! A question that was asked of a peer, and what became of its answer.
+
+use crate::clock::MAX_CLOCK_ENTRIES;
+use crate::cursor::{Cursor, Seq};
+use crate::event::InvalidEvent;
+use crate::health::ErrorCategory;
+use crate::ids::{CortexId, Dot, Origin};
+use crate::protocol::{Heads, RequestId, Scope};
+use crate::rule::Rule;
+use crate::store::StoreError;
+
+/// What was asked for: an answer is measured against it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asked {
+    /// The request's id.
+    pub request: RequestId,
+    /// Whom it was addressed to.
+    pub to: CortexId,
+    /// The cursor it went on from, or none where it went by the clock.
+    pub after: Option<Cursor>,
+    /// The most events it allowed.
+    pub max_events: u32,
+    /// The most bytes of events it allowed.
+    pub max_bytes: u64,
+    /// Whose events; unless everybody's, the answer moves no cursor.
+    pub scope: Scope,
+    /// Where the histories were found to differ, with our digests there.
+    pub withhold: Heads,
+    /// What the question said is held, where it is not about everybody's events: causes are not in the answer then, and only
+    /// those were compared. With [`Scope::All`] it is not looked at.
+    pub held: Heads,
+}
+
+/// Why a batch was not taken. Nothing of it was stored, and the cursor stands where it stood.
+#[derive(Debug, thiserror::Error)]
+pub enum IngestError {
+    /// It answers no request that is still open: late, repeated, or from before a reset. Dropped in silence.
+    #[error("the answer belongs to no open request")]
+    NotAsked,
+    /// It answers another question than the one that it was sent for: the peer's doing.
+    #[error("it answers question {answered}, and question {asked} was asked", answered = .answered.number, asked = .asked.number)]
+    OtherQuestion {
+        /// Which it answers.
+        answered: RequestId,
+        /// Which was asked.
+        asked: RequestId,
+    },
+    /// It does not begin at our cursor: an answer before it was lost, or the server does not answer what it was asked.
+    #[error("the batch begins after {prev}, and our cursor is another")]
+    Gap {
+        /// Where it begins.
+        prev: Cursor,
+    },
+    /// It breaks a rule of the protocol.
+    #[error("{rule}{}", named(.event))]
+    Protocol {
+        /// The rule.
+        rule: Rule,
+        /// The event at which it shows, if it is about one.
+        event: Option<Dot>,
+    },
+    /// It holds an event that is not valid.
+    #[error("seq {seq} of the peer's log{} is not valid: {source}", named(.event))]
+    Invalid {
+        /// Its place in the peer's log.
+        seq: Seq,
+        /// Which it is, where that much of it decodes.
+        event: Option<Dot>,
+        /// What is wrong.
+        source: InvalidEvent,
+    },
+    /// It skips an event of a chain.
+    #[error("there is a hole before {dot}: {held} are held")]
+    Hole {
+        /// The event after the hole.
+        dot: Dot,
+        /// The highest counter held of its origin.
+        held: u64,
+    },
+    /// It holds an event without one of its causes.
+    #[error("{dot} depends on {needs_origin}:{needs_counter}, which is not held")]
+    MissingCause {
+        /// The event.
+        dot: Dot,
+        /// The origin of its cause.
+        needs_origin: Origin,
+        /// The counter of its cause.
+        needs_counter: u64,
+    },
+    /// Two histories of one origin differ.
+    #[error("two histories of {origin} differ at counter {counter}")]
+    Fork {
+        /// The origin.
+        origin: Origin,
+        /// The counter that was compared.
+        counter: u64,
+    },
+    /// An origin beyond the bound of a clock.
+    #[error("{origin} would be origin number {}, beyond the bound of a clock", MAX_CLOCK_ENTRIES + 1)]
+    TooManyOrigins {
+        /// The origin.
+        origin: Origin,
+    },
+    /// It holds an event of our own current epoch that we do not have, although this process changed its epoch already for
+    /// that reason: either the store went back in time again under it, or the peer makes events up.
+    #[error("it holds our own {dot}, which we do not have, and this process took a new epoch for that reason before")]
+    OwnEpoch {
+        /// The event.
+        dot: Dot,
+    },
+    /// Our own store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+fn named(event: &Option<Dot>) -> String {
+    event.map(|dot| format!(" (event {dot})")).unwrap_or_default()
+}
+
+impl IngestError {
+    /// Whether asking again by clock instead of cursor may help, once.
+    #[must_use]
+    pub const fn is_hole(&self) -> bool {
+        matches!(self, Self::Hole { .. } | Self::MissingCause { .. })
+    }
+
+    /// Its kind in the peer's health.
+    #[must_use]
+    pub const fn category(&self) -> ErrorCategory {
+        match self {
+            Self::NotAsked => ErrorCategory::Store,
+            Self::Invalid { source: InvalidEvent::UnknownVersion { .. }, .. } => ErrorCategory::Newer,
+            Self::OtherQuestion { .. }
+            | Self::Gap { .. }
+            | Self::Protocol { .. }
+            | Self::Invalid { .. }
+            | Self::Hole { .. }
+            | Self::MissingCause { .. } => ErrorCategory::Protocol,
+            Self::Fork { .. } => ErrorCategory::Fork,
+            Self::TooManyOrigins { .. } => ErrorCategory::TooManyOrigins,
+            Self::OwnEpoch { .. } => ErrorCategory::Rollback,
+            Self::Store(_) => ErrorCategory::Store,
+        }
+    }
+}
+
+/// What became of a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ingested {
+    /// How many events were new.
+    pub stored: usize,
+    /// How many were known already.
+    pub known: usize,
+    /// Where the batch ended.
+    pub cursor: Cursor,
+    /// The greatest sequence number that such a cursor can truly have: each event up to it is held here. Unknown where some are
+    /// withheld, or wait.
+    pub most: Option<Seq>,
+    /// How many histories that had differed agree now: what was withheld is to be asked for.
+    pub healed: usize,
+}
