@@ -1,10 +1,9 @@
 //! What decisions may ask of the log: one read-only trait, so that each can be tested without a store.
 
 use std::collections::BTreeMap;
-use std::ops::ControlFlow;
 
 use super::LocalIdentity;
-use super::entry::{LogHead, missing};
+use super::entry::{EntryVisitor, LogHead, missing};
 use super::origins::Reservation;
 use crate::codec::{StoredChain, StoredDot};
 use crate::cursor::Seq;
@@ -12,7 +11,6 @@ use crate::digest::Digest;
 use crate::event::EventBytes;
 use crate::ids::{CortexId, Dot, EventId, Origin};
 use crate::store::StoreError;
-use crate::time::Timestamp;
 
 /// An event that a decision adds to the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,7 +52,7 @@ pub trait Held {
     ///
     /// # Errors
     /// [`StoreError`] where they cannot be read.
-    fn visit(&self, visit: &mut dyn FnMut(Seq, Timestamp, &[u8]) -> ControlFlow<()>) -> Result<(), StoreError>;
+    fn visit(&self, visit: &mut EntryVisitor<'_>) -> Result<(), StoreError>;
 
     /// Returns whether an origin is an epoch that this cortex began, or of a cortex that a peer's name is pinned to.
     ///
@@ -126,6 +124,7 @@ pub trait Held {
 pub(super) mod tests {
     use super::*;
     use crate::ids::Epoch;
+    use crate::time::Timestamp;
 
     /// A log of a few events in memory.
     pub(in crate::log) struct Few {
@@ -194,7 +193,7 @@ pub(super) mod tests {
             Ok(self.dots.get(&(origin, counter)).copied())
         }
 
-        fn visit(&self, visit: &mut dyn FnMut(Seq, Timestamp, &[u8]) -> ControlFlow<()>) -> Result<(), StoreError> {
+        fn visit(&self, visit: &mut EntryVisitor<'_>) -> Result<(), StoreError> {
             for (seq, (joined, record)) in (1..).zip(&self.entries) {
                 if visit(Seq::new(seq), *joined, record).is_break() {
                     break;

@@ -26,6 +26,7 @@ pub enum Phase {
 
 /// A [`Phase`] with its data. What is known of the peer since its last identity is dropped with [`State::Contact`].
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "a machine has one state, and most are in contact")]
 pub(super) enum State {
     Paused,
     NoSpace,

@@ -1,7 +1,6 @@
 //! The log as plans see it.
 
 use std::collections::BTreeMap;
-use std::ops::ControlFlow;
 
 use super::Log;
 use crate::codec::{StoredChain, StoredDot};
@@ -9,12 +8,11 @@ use crate::cursor::Seq;
 use crate::digest::Digest;
 use crate::ids::{CortexId, EventId, Origin};
 use crate::log::LocalIdentity;
-use crate::log::entry::{LogHead, stored_dot};
+use crate::log::entry::{EntryVisitor, LogHead, stored_dot};
 use crate::log::forks::forks;
 use crate::log::held::Held;
 use crate::log::origins::Reservation;
 use crate::store::StoreError;
-use crate::time::Timestamp;
 
 impl Held for Log {
     fn identity(&self) -> &LocalIdentity {
@@ -48,7 +46,7 @@ impl Held for Log {
         }
     }
 
-    fn visit(&self, visit: &mut dyn FnMut(Seq, Timestamp, &[u8]) -> ControlFlow<()>) -> Result<(), StoreError> {
+    fn visit(&self, visit: &mut EntryVisitor<'_>) -> Result<(), StoreError> {
         self.view.scan(Seq::ZERO, self.head.seq, visit)
     }
 
