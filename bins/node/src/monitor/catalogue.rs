@@ -1,7 +1,6 @@
 //! Every metric that a node exports: those of its cortex, and what only a node knows.
 
 use antiphon_kernel::measure::Metric;
-use antiphon_metrics::catalogue;
 
 macro_rules! metrics {
     ($($id:ident = $kind:ident $name:literal $labels:tt $help:literal;)+) => {
@@ -24,18 +23,17 @@ pub(super) const fn own() -> &'static [Metric] {
     OWN
 }
 
-/// Returns all of them, in the order of the documentation.
-#[cfg(test)]
-fn all() -> Vec<Metric> {
-    [catalogue::own(), OWN, &catalogue::measured()].concat()
-}
-
 #[cfg(test)]
 mod tests {
     use antiphon_kernel::measure::{MAX_PEER_LABELS, MetricKind};
-    use antiphon_metrics::catalogue::max_series;
+    use antiphon_metrics::catalogue::{self, max_series};
 
     use super::*;
+
+    /// Returns all of them, in the order of the documentation.
+    fn all() -> Vec<Metric> {
+        [catalogue::own(), OWN, &catalogue::measured()].concat()
+    }
 
     fn table() -> String {
         let mut text = String::from(
