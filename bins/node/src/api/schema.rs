@@ -45,7 +45,11 @@ fn sections() -> Vec<(&'static str, &'static str, Schema)> {
         ("restore", "One object.", of::<Restored>()),
         ("resume-peer", "One object.", of::<PeerModeSet>()),
         ("set-mode", "One object.", of::<ModeSet>()),
-        ("status", "One object. The status page receives the same at `/status` and `/status/events`.", of::<Status>()),
+        (
+            "status",
+            "One object. The status page receives the same at `/status` and `/status/events`, or an object with `error` alone.",
+            of::<Status>(),
+        ),
         (
             "status --watch",
             "The object of `status`, every two seconds. If there is no status, this object, once for each reason.",
