@@ -51,7 +51,7 @@ impl LogView {
     /// How far other cortexes are known to hold what was written here.
     #[must_use]
     pub fn copies(&self) -> Copies {
-        let durable = self.durable();
+        let durable = self.shared.durable();
         let own = durable.identity.cortex_id;
         let chains: Vec<_> = durable.chains.iter().map(|(&origin, head)| (origin, head.counter)).collect();
         drop(durable);
