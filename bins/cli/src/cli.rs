@@ -30,19 +30,19 @@ pub(crate) enum LogFormat {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Make this node's identity and store (and a first configuration, if there is none).
+    /// Create the node's identity, its store, and a first configuration.
     Init(InitArgs),
-    /// Run the node: pull peers, answer peers, until SIGINT or SIGTERM.
+    /// Run the node until SIGINT or SIGTERM.
     Serve {
-        /// How log lines look. RUST_LOG sets what is logged; `info` if unset.
+        /// Format of log lines. RUST_LOG sets the level; the default is `info`.
         #[arg(long, value_enum, default_value_t)]
         log_format: LogFormat,
     },
-    /// Append one event. Returns when it is durable.
+    /// Append one event, and wait until it is durable.
     Append(AppendArgs),
-    /// Append many CloudEvents: one a line, or in a JSON array.
+    /// Append many CloudEvents: one a line, or a JSON array.
     Import(ImportArgs),
-    /// Print the log, one event a line; CloudEvents with --json.
+    /// Print the log, one event a line. With --json: CloudEvents.
     Log(LogArgs),
     /// Print the newest event of each subject, or of one.
     #[command(visible_alias = "view")]
@@ -50,27 +50,27 @@ pub(crate) enum Command {
         /// Only this subject.
         subject: Option<String>,
     },
-    /// List subjects at which events stand beside each other that had not seen one another.
+    /// List subjects with events that have not seen each other.
     Conflicts,
-    /// Close a conflict: append an event that has seen all of it, and nothing that came since.
+    /// Resolve a conflict by one of its events, or by new data.
     Resolve(ResolveArgs),
-    /// See and mend what the view could not replay.
+    /// List events that could not be replayed; retry or skip them.
     Replay {
         #[command(subcommand)]
         command: ReplayCommand,
     },
-    /// Say how this node and its peers fare.
+    /// Print the status of the node and its peers.
     Status {
-        /// Go on saying it, until interrupted. Where that is no terminal, say only what changes.
+        /// Repeat until interrupted. Without a terminal, print changes only.
         #[arg(short, long, conflicts_with = "check")]
         watch: bool,
-        /// Say nothing, and fail unless a node serves and can write: for health checks.
+        /// Print nothing; fail unless a node serves and can write.
         #[arg(long)]
         check: bool,
     },
-    /// Look for what is wrong, or will be: configuration, key, certificates, clocks, disk, limits, every peer.
+    /// Check configuration, key, certificates, clocks, disk, limits and peers.
     Doctor,
-    /// Let the node that serves read its configuration again. Nothing changes unless all of it is good.
+    /// Apply the configuration file to the running node, whole or not at all.
     Reload,
     /// List the peers.
     Peers,
@@ -79,7 +79,7 @@ pub(crate) enum Command {
         /// Its name in the configuration.
         name: PeerName,
     },
-    /// Stop pulling a peer (it is still served), until it is resumed.
+    /// Stop pulling a peer until it is resumed. It is still served.
     PausePeer {
         /// Its name in the configuration.
         name: PeerName,
@@ -89,50 +89,51 @@ pub(crate) enum Command {
         /// Its name in the configuration.
         name: PeerName,
     },
-    /// Change what this node does in its federation, until changed again.
+    /// Set the node's mode, until it is set again.
     SetMode {
         /// sync, publish or subscribe.
         mode: FederationMode,
     },
-    /// Begin a new epoch when the last event id is far ahead.
+    /// Begin a new epoch if the last event id is far ahead.
     ///
     /// Appends are refused while the last event id is more than 24 hours ahead of the clock. If the clock is right now, this
-    /// ends that: event ids go on from the clock. It uses one of the 1,024 origins.
+    /// ends that: event ids continue from the clock. It uses one of the 1,024 origins.
     NewEpoch,
-    /// Read the whole log and check it against itself, or against a peer's.
+    /// Check the whole log, or compare it with a peer's.
     Verify {
-        /// Compare all histories with those of this peer instead, by their digests; the node must be serving.
+        /// Compare with this peer instead, by digests. The node must serve.
         #[arg(long, value_name = "NAME")]
         peer: Option<PeerName>,
-        /// Where the log is damaged, take over what is whole into a new store and keep the old one aside; the rest comes
-        /// back from the peers. The node must be stopped.
+        /// Move what is whole of a damaged log into a new store. Stop the node first.
+        ///
+        /// The old store is kept aside. Peers bring the rest back.
         #[arg(long, conflicts_with = "peer")]
         repair: bool,
     },
-    /// Copy this node's store, while it serves or not, and verify the copy.
+    /// Copy the store, also while the node serves, and verify the copy.
     Backup {
-        /// The directory to make. On the file system of the data it is quick, and needs little space.
+        /// The directory to create. On the same file system files are linked, not copied.
         to: PathBuf,
     },
-    /// Put a backup in the place of the data directory; what is there is moved aside. The node must be stopped.
+    /// Restore a backup, and keep the present data aside. Stop the node first.
     Restore {
         /// The directory that `antiphon backup` made.
         from: PathBuf,
     },
-    /// See and end forks: places where two nodes hold different histories of one origin.
+    /// List and resolve forks: different histories of one origin.
     Fork {
         #[command(subcommand)]
         command: ForkCommand,
     },
-    /// Print one digest over everything held: equal on nodes that hold the same events.
+    /// Print a digest that is equal on nodes with the same events.
     Digest {
-        /// List the chain of each origin as well.
+        /// Print the chain of each origin too.
         #[arg(long)]
         by_origin: bool,
     },
-    /// Make a shared key and print it.
+    /// Create a shared key and print it.
     Key,
-    /// Make a certificate authority and a certificate for each node, for trying things out.
+    /// Create a certificate authority and certificates for tests.
     DevCerts {
         /// Where to write them.
         #[arg(long, default_value = "certs")]
@@ -140,16 +141,18 @@ pub(crate) enum Command {
         /// Names of nodes.
         #[arg(required = true)]
         names: Vec<PeerName>,
-        /// More host names or addresses that the certificates hold for, beside localhost.
+        /// Further host names or addresses of the certificates; localhost is included.
         #[arg(long)]
         host: Vec<String>,
     },
-    /// Work on the configuration.
+    /// Check the configuration.
     Config {
         #[command(subcommand)]
         command: ConfigCommand,
     },
-    /// Print a systemd unit for this program. Its configuration is /etc/antiphon/antiphon.yaml, or that of --config.
+    /// Print a systemd unit.
+    ///
+    /// Its configuration is /etc/antiphon/antiphon.yaml, or the file of --config.
     SystemdUnit,
     /// Print the manual page, or write one for each command.
     Man {
@@ -159,10 +162,10 @@ pub(crate) enum Command {
     },
     /// Print completions for a shell.
     Completions {
-        /// Which.
+        /// The shell.
         shell: clap_complete::Shell,
     },
-    /// Start three nodes on this machine, import events at two of them, and wait until all three hold the same.
+    /// Run three nodes, import events at two, and wait until they converge.
     Demo(DemoArgs),
 }
 
@@ -171,10 +174,10 @@ pub(crate) struct ImportArgs {
     /// The file, or `-` for standard input.
     #[arg(default_value = "-")]
     pub(crate) file: PathBuf,
-    /// Leave out what an earlier import of the same input appended.
+    /// Skip events that an earlier import of this input appended.
     #[arg(long)]
     pub(crate) resume: bool,
-    /// Turn names of extensions into lower case, such as `methodName`.
+    /// Write names of extensions, such as `methodName`, in lower case.
     #[arg(long)]
     pub(crate) lowercase_extensions: bool,
 }
@@ -187,7 +190,7 @@ pub(crate) struct LogArgs {
     /// Stop after this number of events.
     #[arg(long)]
     pub(crate) limit: Option<u64>,
-    /// Print events as they come, also after the node restarts.
+    /// Continue with new events, also after the node restarts.
     #[arg(short, long)]
     pub(crate) follow: bool,
 }
@@ -196,60 +199,61 @@ pub(crate) struct LogArgs {
 pub(crate) struct ResolveArgs {
     /// The subject.
     pub(crate) subject: String,
-    /// Keep this one of its events: its type and data are appended again.
+    /// Append the type and data of this event of the conflict again.
     #[arg(long, value_name = "ID", conflicts_with = "data", required_unless_present = "data")]
     pub(crate) take: Option<EventId>,
-    /// Or replace them all by this: JSON, or text with another --content-type. `-` reads standard input.
+    /// Append this data instead, JSON by default. `-` reads standard input.
     #[arg(long)]
     pub(crate) data: Option<String>,
-    /// CloudEvents `type` of the replacement; that of the newest of them if not given.
+    /// CloudEvents `type` of the data; default: type of the newest event.
     #[arg(long = "type", short = 't', requires = "data")]
     pub(crate) event_type: Option<String>,
-    /// CloudEvents `datacontenttype` of the replacement.
+    /// CloudEvents `datacontenttype` of the data.
     #[arg(long, default_value = "application/json", requires = "data")]
     pub(crate) content_type: String,
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ReplayCommand {
-    /// Print how far replay is, which events are parked, and which were skipped.
+    /// Print the replayer's position, parked events, and skipped events.
     List {
-        /// Only of this replayer; without it, of the node's own.
+        /// The replayer; default: the node's own.
         #[arg(long, value_name = "NAME")]
         replayer: Option<String>,
     },
-    /// Try parked events again, in order: those of one subject, or all. Also frees an event at which processes died.
+    /// Retry parked events, and an event at which processes died.
     Retry {
-        /// Only of this replayer; without it, of the node's own.
+        /// The replayer; default: the node's own.
         #[arg(long, value_name = "NAME")]
         replayer: Option<String>,
         /// Only this subject.
         subject: Option<String>,
     },
-    /// Leave an event out for good, parked or halting; that is recorded.
+    /// Skip a parked or failing event permanently, and record that.
     Skip {
-        /// Of this replayer; without it, of the node's own.
+        /// The replayer; default: the node's own.
         #[arg(long, value_name = "NAME")]
         replayer: Option<String>,
-        /// Its cursor, as `antiphon replay list` prints it.
+        /// The event's cursor, as `antiphon replay list` prints it.
         cursor: Cursor,
     },
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ForkCommand {
-    /// List the forks that this node knows of.
+    /// List the forks that this node knows.
     List,
-    /// Print the events that this node keeps beside its log, one CloudEvent a line: those that left it when forks were resolved,
-    /// and those that wait behind a hole since a repair.
+    /// Print the events that are kept outside the log, as CloudEvents.
+    ///
+    /// These are events that were set aside when forks were resolved, and events after a gap that wait since a repair.
     Evidence {
-        /// At most so many; all if not given.
+        /// The number of events to print; default: all.
         #[arg(long)]
         limit: Option<usize>,
     },
-    /// End one here: keep this version, and set the other aside with all that depends on it.
+    /// Keep one version of a fork, and set the other aside.
     Resolve(ForkResolveArgs),
-    /// Append the events again that this node wrote and set aside.
+    /// Append the node's own events again that were set aside.
     ///
     /// They get new ids, and supersede nothing that was written meanwhile. Each comes back once. Every node brings its own
     /// back: with --all on several nodes, events would come back several times.
@@ -262,23 +266,25 @@ pub(crate) enum ForkCommand {
 
 #[derive(Debug, Args)]
 pub(crate) struct ForkResolveArgs {
-    /// Only forks of this origin, or of those that begin so.
+    /// The origin, or its first digits; default: all forks.
     pub(crate) origin: Option<String>,
-    /// The version's digest as `antiphon fork list` prints it, or at least its first 8 digits. `owner` ends every fork of
-    /// which this node knows the version that the origin's own cortex holds, and keeps that one.
+    /// Digest of the version to keep, or `owner`.
+    ///
+    /// `antiphon fork list` prints the digests; 8 digits are enough. `owner` resolves every fork of which this node knows the
+    /// version that the origin's own cortex holds, and keeps that version.
     #[arg(long, value_name = "DIGEST", required_unless_present = "follow", conflicts_with = "follow")]
     pub(crate) keep: Option<String>,
-    /// Keep what this peer holds, in every fork with it.
+    /// Keep this peer's version, in every fork with it.
     #[arg(long, value_name = "PEER")]
     pub(crate) follow: Option<PeerName>,
-    /// Say what would be set aside and what the other choice costs; change nothing.
+    /// Print what each choice would set aside; change nothing.
     #[arg(long)]
     pub(crate) dry_run: bool,
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ConfigCommand {
-    /// Say whether the configuration can be used, and what it means.
+    /// Check the configuration, and print its effect.
     Check,
 }
 
@@ -300,29 +306,29 @@ pub(crate) struct AppendArgs {
     /// CloudEvents `subject`.
     #[arg(long, short)]
     pub(crate) subject: Option<String>,
-    /// The payload, JSON by default. `-` reads the bytes of standard input.
+    /// The data, JSON by default. `-` reads standard input.
     #[arg(long, short, default_value = "")]
     pub(crate) data: String,
     /// CloudEvents `datacontenttype`.
     #[arg(long, default_value = "application/json")]
     pub(crate) content_type: String,
-    /// Wait until these peers (bravo,charlie), or so many (2), durably hold it. Needs a node that serves.
+    /// Wait until these peers (bravo,charlie), or this number of peers, durably hold it.
     #[arg(long, value_name = "PEERS|NUMBER")]
     pub(crate) wait_for: Option<String>,
-    /// How many seconds to wait for them.
+    /// Seconds to wait for copies.
     #[arg(long, default_value_t = 30, requires = "wait_for", value_parser = clap::value_parser!(u64).range(..=86_400))]
     pub(crate) wait_timeout: u64,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct DemoArgs {
-    /// NDJSON CloudEvents to import into the second node at the same time.
+    /// CloudEvents, one a line, to import into the second node.
     #[arg(long)]
     pub(crate) input: Option<PathBuf>,
-    /// Work in this directory and leave it there, instead of a temporary one.
+    /// Directory to use and keep; default: a temporary one.
     #[arg(long)]
     pub(crate) dir: Option<PathBuf>,
-    /// Give up after so many seconds.
+    /// Seconds after which it fails.
     #[arg(long, default_value_t = 300)]
     pub(crate) timeout: u64,
 }

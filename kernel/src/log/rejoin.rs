@@ -152,8 +152,10 @@ pub(super) fn plan_rejoin(origin: Origin, waits: Vec<Waits>, held: &dyn Held) ->
             let event = match EventView::decode(&record) {
                 Ok(event) => event,
                 Err(fault) => {
-                    let what = format_args!("family `evidence`: {origin}:{counter} that waits");
-                    plan.fault = Some(StoreError::unreadable(what, &fault));
+                    plan.fault = Some(StoreError::unreadable(
+                        format_args!("family `evidence`: {origin}:{counter} that waits"),
+                        &fault,
+                    ));
                     break;
                 }
             };
