@@ -156,7 +156,7 @@ fn the_file_counts_again_once_a_command_says_the_same() {
         out
     };
     let (_, out, _) = alpha.run(&["pause-peer", "gone"]);
-    assert!(out.contains("before the file, which says sync"), "{out}");
+    assert!(out.contains("overrides the file, which says sync"), "{out}");
     let told = put("sync");
     assert!(mode() == "paused" && told.contains("until `antiphon resume-peer gone`"), "{told}");
     alpha.json(&["resume-peer", "gone"]);
@@ -178,7 +178,7 @@ fn the_file_counts_again_once_a_command_says_the_same() {
     assert_eq!(mode(), "sync");
     // The same for what the node as a whole does.
     let (_, out, _) = alpha.run(&["set-mode", "publish"]);
-    assert!(out.contains("before the file, which says sync"), "{out}");
+    assert!(out.contains("overrides the file, which says sync"), "{out}");
     assert!(put("sync").contains("until it says sync as the file does"));
     let (_, out, _) = alpha.run(&["set-mode", "sync"]);
     assert!(!out.contains("before the file"), "{out}");
