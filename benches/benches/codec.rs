@@ -11,7 +11,7 @@ use antiphon_benches::pulls;
 use antiphon_benches::sizes::Sizes;
 use antiphon_benches::stores::Kind;
 use antiphon_kernel::clock::VClock;
-use antiphon_kernel::codec::{EncodedDraft, EventView, Message, decode, encode, encode_record};
+use antiphon_kernel::codec::{EncodedDraft, EventRef, Message, decode, encode, encode_record};
 use antiphon_kernel::ids::{Dot, EventId};
 use antiphon_kernel::protocol::FetchReply;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
@@ -26,13 +26,13 @@ fn record(c: &mut Criterion) {
         time: NOW,
     };
     let bytes = encode_record(&draft, &assigned);
-    assert_eq!(EventView::decode(&bytes).expect("it was encoded just now").data, &draft.data);
+    assert_eq!(EventRef::decode(&bytes).expect("it was encoded just now").data, &draft.data);
 
     let mut group = c.benchmark_group(format!("record/{}", events::SIZE));
     group.throughput(Throughput::ElementsAndBytes { elements: 1, bytes: bytes.len() as u64 });
     group.bench_function("encode", |b| b.iter(|| encode_record(black_box(&draft), black_box(&assigned))));
-    group.bench_function("decode", |b| b.iter(|| EventView::decode(black_box(&bytes))));
-    group.bench_function("header", |b| b.iter(|| EventView::decode_dot(black_box(&bytes))));
+    group.bench_function("decode", |b| b.iter(|| EventRef::decode(black_box(&bytes))));
+    group.bench_function("header", |b| b.iter(|| EventRef::decode_dot(black_box(&bytes))));
     group.finish();
 }
 

@@ -13,7 +13,7 @@ use antiphon_benches::sizes::Sizes;
 use antiphon_benches::stores::Kind;
 use antiphon_kernel::cursor::Seq;
 use antiphon_kernel::event::Event;
-use antiphon_kernel::log::LogView;
+use antiphon_kernel::log::LogReader;
 use antiphon_kernel::replay::{EventReplayer, Projection, ReplayCore, ReplayError, ReplayStep};
 use antiphon_kernel::store::{Batch, Durability, Family};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
@@ -42,7 +42,7 @@ fn catch_up(replay: &mut ReplayCore) {
     while !matches!(replay.step().expect("the store works"), ReplayStep::CaughtUp) {}
 }
 
-fn replayer(view: LogView) -> ReplayCore {
+fn replayer(view: LogReader) -> ReplayCore {
     ReplayCore::open(view, Box::new(Newest)).expect("its name and families are valid")
 }
 
@@ -56,7 +56,7 @@ fn replay_alone(replay: &mut ReplayCore, count: u64) -> Duration {
     elapsed
 }
 
-fn ingest_and_replay(writer: &LogView) -> Duration {
+fn ingest_and_replay(writer: &LogReader) -> Duration {
     let fresh = Kind::Rocks.fresh();
     let mut log = pulling(fresh.store());
     let mut replay = replayer(log.view());
@@ -71,7 +71,7 @@ fn ingest_and_replay(writer: &LogView) -> Duration {
     began.elapsed()
 }
 
-fn limit(writer: &LogView) -> Duration {
+fn limit(writer: &LogReader) -> Duration {
     let fresh = Kind::Rocks.fresh();
     let store = fresh.store();
     store.ensure_families(&[NEWEST]).expect("the name is valid");

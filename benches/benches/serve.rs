@@ -9,7 +9,7 @@ use antiphon_benches::pulls::question;
 use antiphon_benches::sizes::Sizes;
 use antiphon_benches::stores::{Fresh, Kind};
 use antiphon_kernel::cursor::{Cursor, Seq};
-use antiphon_kernel::log::LogView;
+use antiphon_kernel::log::LogReader;
 use antiphon_kernel::protocol::{ChainHead, EventBatch, FetchRequest, Heads, MAX_BATCH_EVENTS, RequestId};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 
@@ -18,7 +18,7 @@ const LACKING: u64 = 16;
 
 /// A log, and the store below it.
 struct Served {
-    view: LogView,
+    view: LogReader,
     _store: Fresh,
 }
 
@@ -32,7 +32,7 @@ fn ask(after: Option<Cursor>, known: Heads) -> FetchRequest {
 }
 
 /// Hands every batch that answers a question to `taken`, until there is nothing more.
-fn answer(view: &LogView, request: &FetchRequest, mut taken: impl FnMut(&EventBatch)) {
+fn answer(view: &LogReader, request: &FetchRequest, mut taken: impl FnMut(&EventBatch)) {
     let mut asking = view.ask(request).expect("the store reads").expect("the question is an honest one");
     loop {
         let found = view.next_batch(&mut asking, None).expect("the store reads").expect("the epoch stays");
@@ -44,14 +44,14 @@ fn answer(view: &LogView, request: &FetchRequest, mut taken: impl FnMut(&EventBa
     }
 }
 
-fn count_of(view: &LogView, request: &FetchRequest) -> u64 {
+fn count_of(view: &LogReader, request: &FetchRequest) -> u64 {
     let mut count = 0;
     answer(view, request, |batch| count += batch.events.len() as u64);
     count
 }
 
 /// The questions of a peer that holds everything but the last [`LACKING`] events.
-fn at_the_end(view: &LogView) -> [(&'static str, FetchRequest); 2] {
+fn at_the_end(view: &LogReader) -> [(&'static str, FetchRequest); 2] {
     let seq = Seq::new(view.head().seq.get() - LACKING);
     let entry = view.entry(seq).expect("the store reads").expect("the log is longer than that");
     let event = entry.view().expect("it was appended, and so is valid");
@@ -62,7 +62,7 @@ fn at_the_end(view: &LogView) -> [(&'static str, FetchRequest); 2] {
     [("cursor", ask(Some(cursor), known.clone())), ("clock", ask(None, known))]
 }
 
-fn whole(c: &mut Criterion, view: &LogView) {
+fn whole(c: &mut Criterion, view: &LogReader) {
     let (count, request) = (view.head().seq.get(), ask(None, Heads::default()));
     let mut bytes = 0;
     answer(view, &request, |batch| bytes += batch.events.iter().map(|(_, record)| record.len() as u64).sum::<u64>());
@@ -74,7 +74,7 @@ fn whole(c: &mut Criterion, view: &LogView) {
     group.finish();
 }
 
-fn end(c: &mut Criterion, view: &LogView) {
+fn end(c: &mut Criterion, view: &LogReader) {
     let mut group = c.benchmark_group("serve/end");
     group.throughput(Throughput::Elements(LACKING));
     for (by, request) in at_the_end(view) {

@@ -2,7 +2,7 @@
 
 use antiphon_kernel::codec::{Message, decode, encode};
 use antiphon_kernel::cursor::Cursor;
-use antiphon_kernel::log::{Asked, Log, LogView, read_cursor};
+use antiphon_kernel::log::{Log, LogReader, SentQuery, read_cursor};
 use antiphon_kernel::protocol::{EventBatch, FetchReply, FetchRequest, Heads, Known, RequestId};
 use antiphon_kernel::store::Durability;
 
@@ -17,8 +17,8 @@ pub fn question(request: RequestId, after: Option<Cursor>, known: Heads, max_eve
 
 /// What a question allows its answer to be.
 #[must_use]
-pub fn asked(request: &FetchRequest) -> Asked {
-    Asked {
+pub fn asked(request: &FetchRequest) -> SentQuery {
+    SentQuery {
         request: request.request,
         to: request.to,
         after: request.after,
@@ -31,14 +31,14 @@ pub fn asked(request: &FetchRequest) -> Asked {
 }
 
 /// A question and its answer.
-pub type Pull = (Asked, EventBatch);
+pub type Pull = (SentQuery, EventBatch);
 
 /// The next batch, as it comes out of a frame: its events are slices of one buffer.
 ///
 /// # Panics
 /// Where the writer refuses, or a store fails.
 #[must_use]
-pub fn next(puller: &LogView, writer: &LogView, number: u64, max_events: u32) -> Pull {
+pub fn next(puller: &LogReader, writer: &LogReader, number: u64, max_events: u32) -> Pull {
     let after = read_cursor(&**puller.store(), &peer()).expect("the store reads");
     let id = RequestId { process: puller.process(), number };
     let request = question(id, after, puller.heads(), max_events);
@@ -69,7 +69,7 @@ pub fn take(log: &mut Log, (asked, batch): &Pull) {
 /// # Panics
 /// As [`next`] and [`take`].
 #[must_use]
-pub fn all(mut puller: Log, writer: &LogView, max_events: u32) -> Vec<Pull> {
+pub fn all(mut puller: Log, writer: &LogReader, max_events: u32) -> Vec<Pull> {
     let mut pulls = Vec::new();
     while puller.view().visible() < writer.head().seq {
         let pull = next(&puller.view(), writer, pulls.len() as u64 + 1, max_events);

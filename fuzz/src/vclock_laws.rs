@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use antiphon_kernel::clock::{Causality, ClockError, VClock, compare};
-use antiphon_kernel::codec::{EncodedDraft, EventView, encode_record};
+use antiphon_kernel::codec::{EncodedDraft, EventRef, encode_record};
 use antiphon_kernel::event::Draft;
 use antiphon_kernel::ids::{CortexId, Dot, Epoch, EventId, MAX_COUNTER, Origin};
 use antiphon_kernel::time::Timestamp;
@@ -202,7 +202,7 @@ fn survives_its_codec(clock: &VClock) {
     let time = Timestamp::from_micros(0);
     let record =
         encode_record(&Draft::new("t", ""), &EncodedDraft { id: EventId::from_parts(1, 1), dot, deps: clock, time });
-    let view = EventView::decode(&record).expect("what was encoded decodes");
+    let view = EventRef::decode(&record).expect("what was encoded decodes");
     assert_eq!(&view.deps, clock);
     assert_eq!(view.deps.compare(clock), Causality::Equal);
 }

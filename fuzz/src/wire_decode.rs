@@ -6,7 +6,7 @@
 
 use antiphon_kernel::clock::{MAX_CLOCK_ENTRIES, VClock};
 use antiphon_kernel::codec::{
-    EncodedDraft, EventView, FRAME_HEADER_BYTES, FrameHeader, Message, decode, encode, encode_record,
+    EncodedDraft, EventRef, FRAME_HEADER_BYTES, FrameHeader, Message, decode, encode, encode_record,
 };
 use antiphon_kernel::digest::Digest;
 use antiphon_kernel::event::{
@@ -145,8 +145,8 @@ fn check_heads(heads: &Heads) {
 }
 
 fn check_record(bytes: &Bytes) {
-    let short = EventView::decode_dot(bytes);
-    let view = match EventView::decode(bytes) {
+    let short = EventRef::decode_dot(bytes);
+    let view = match EventRef::decode(bytes) {
         Ok(view) => view,
         Err(error) => {
             assert!(!error.to_string().is_empty());
@@ -165,12 +165,12 @@ fn check_record(bytes: &Bytes) {
     assert!(view.deps.len() <= MAX_CLOCK_ENTRIES);
     assert_eq!(view.deps.get(view.dot.origin()), 0, "an event never depends on its own origin");
     assert!(size_of_fields(&view) <= bytes.len());
-    assert!(EventView::decode(&bytes[..bytes.len() - 1]).is_err(), "a record ends where it ends");
-    assert!(EventView::decode(&[&bytes[..], &[0]].concat()).is_err(), "and nothing follows it");
+    assert!(EventRef::decode(&bytes[..bytes.len() - 1]).is_err(), "a record ends where it ends");
+    assert!(EventRef::decode(&[&bytes[..], &[0]].concat()).is_err(), "and nothing follows it");
     check_encoded_again(&view, bytes);
 }
 
-fn size_of_fields(view: &EventView<'_>) -> usize {
+fn size_of_fields(view: &EventRef<'_>) -> usize {
     let extensions: usize = view.extensions.iter().map(|(name, value)| name.len() + value.len()).sum();
     [view.event_type.len(), view.subject.len(), view.datacontenttype.len(), view.data.len()].iter().sum::<usize>()
         + extensions
@@ -178,7 +178,7 @@ fn size_of_fields(view: &EventView<'_>) -> usize {
 
 /// A valid record is one that `append` could have written: its fields make it again, byte for byte
 /// unless the writer chose a longer form of an integer.
-fn check_encoded_again(view: &EventView<'_>, bytes: &Bytes) {
+fn check_encoded_again(view: &EventRef<'_>, bytes: &Bytes) {
     let mut draft = Draft::new(view.event_type, Bytes::copy_from_slice(view.data)).time(view.time);
     draft.subject = (!view.subject.is_empty()).then(|| view.subject.to_owned());
     draft.datacontenttype = (!view.datacontenttype.is_empty()).then(|| view.datacontenttype.to_owned());
@@ -187,13 +187,13 @@ fn check_encoded_again(view: &EventView<'_>, bytes: &Bytes) {
     let assigned = EncodedDraft { id: view.id, dot: view.dot, deps: &view.deps, time: view.time };
     let again = encode_record(&draft, &assigned);
     is_the_shortest_form(&again, bytes);
-    let back = EventView::decode(&again).expect("what was encoded decodes");
+    let back = EventRef::decode(&again).expect("what was encoded decodes");
     assert_eq!(fields(&back), fields(view));
 }
 
 type Fields<'v> = (&'v VClock, [&'v str; 3], &'v [(&'v str, &'v str)], &'v [u8], String);
 
-fn fields<'v>(view: &'v EventView<'_>) -> Fields<'v> {
+fn fields<'v>(view: &'v EventRef<'_>) -> Fields<'v> {
     let rest = format!("{} {} {}", view.id, view.dot, view.time.as_micros());
     (&view.deps, [view.event_type, view.subject, view.datacontenttype], &view.extensions, view.data, rest)
 }

@@ -10,7 +10,7 @@ use std::alloc::System;
 use std::path::Path;
 
 use antiphon_fuzz::wire_decode::Input;
-use antiphon_kernel::codec::{EventView, decode};
+use antiphon_kernel::codec::{EventRef, decode};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
 #[global_allocator]
@@ -38,7 +38,7 @@ fn decoding_allocates_within_its_bound() {
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
         let (size, spent) = match Input::of(&std::fs::read(&path).unwrap()) {
             Some(Input::Frame(frame)) => (frame.len(), allocated(|| drop(decode(&frame)))),
-            Some(Input::Record(record)) => (record.len(), allocated(|| drop(EventView::decode(&record)))),
+            Some(Input::Record(record)) => (record.len(), allocated(|| drop(EventRef::decode(&record)))),
             None => continue,
         };
         claims += usize::from(name.contains("claim"));

@@ -10,7 +10,7 @@ use std::path::Path;
 use antiphon_fuzz::TARGETS;
 use antiphon_fuzz::seeds::messages;
 use antiphon_fuzz::wire_decode::Input;
-use antiphon_kernel::codec::{EventView, Message, decode};
+use antiphon_kernel::codec::{EventRef, Message, decode};
 
 const ROUNDS: u64 = 20_000;
 
@@ -44,7 +44,7 @@ fn the_corpus_holds_a_valid_message_of_every_kind_and_a_valid_record() {
     for (_, input) in corpus("wire_decode") {
         match Input::of(&input) {
             Some(Input::Frame(frame)) => frames.extend(decode(&frame).ok().map(|m| format!("{m:?}"))),
-            Some(Input::Record(record)) => records += usize::from(EventView::decode(&record).is_ok()),
+            Some(Input::Record(record)) => records += usize::from(EventRef::decode(&record).is_ok()),
             None => {}
         }
     }

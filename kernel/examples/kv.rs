@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use antiphon_kernel::cortex::{Cortex, Peer, WaitFor};
 use antiphon_kernel::event::{Draft, Event};
-use antiphon_kernel::log::{Appended, Context};
+use antiphon_kernel::log::{Appended, CausalContext};
 use antiphon_kernel::replay::{EventReplayer, Projection, ReplayError, ReplayOptions, conflicts};
 use antiphon_kernel::store::Family;
 use antiphon_kernel::testing::{MemoryNetwork, MemoryStore};
@@ -36,7 +36,7 @@ impl EventReplayer for Values {
         let (Some(key), "kv.put") = (&event.subject, event.event_type.as_str()) else { return Ok(()) };
         let value = [&event.id.to_bytes()[..], &event.data].concat();
         let before = projection.get("values", key.as_bytes())?.unwrap_or_default();
-        let yields = matches!(projection.standing(), Some(antiphon_kernel::replay::Standing::Concurrent { .. }));
+        let yields = matches!(projection.relation(), Some(antiphon_kernel::replay::Relation::Concurrent { .. }));
         // A later write wins by causality; only among concurrent ones the id decides.
         if !yields || value[..16] > before[..16.min(before.len())] {
             projection.put("values", key.as_bytes(), &value)?;
@@ -81,7 +81,7 @@ impl Kv {
         let open = conflicts(&**self.0.view().store(), "values")?;
         let context = open.iter().find(|conflict| conflict.subject == key).ok_or("it is not contested")?.context();
         let draft = Draft::new("kv.put", value.to_owned()).subject(key);
-        let event = self.0.log().append(vec![draft], Context::Seen(context)).await?;
+        let event = self.0.log().append(vec![draft], CausalContext::Exactly(context)).await?;
         self.0.replayers()[0].wait_replayed(event[0].seq).await?;
         Ok(())
     }

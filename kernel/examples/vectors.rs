@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use antiphon_kernel::clock::VClock;
-use antiphon_kernel::codec::{EncodedDraft, EventView, Message, decode, encode, encode_record};
+use antiphon_kernel::codec::{EncodedDraft, EventRef, Message, decode, encode, encode_record};
 use antiphon_kernel::config::SharedKey;
 use antiphon_kernel::cursor::{Cursor, Seq};
 use antiphon_kernel::digest::Digest;
@@ -40,7 +40,7 @@ fn record(name: &str, draft: &Draft, id: EventId, counter: u64, deps: &[(Origin,
     let dot = Dot::new(origin(1), counter).unwrap();
     let clock = VClock::from_sorted(deps).unwrap();
     let bytes = encode_record(draft, &EncodedDraft { id, dot, deps: &clock, time: AT });
-    let view = EventView::decode(&bytes).unwrap();
+    let view = EventRef::decode(&bytes).unwrap();
     let deps: Vec<_> =
         deps.iter().map(|(origin, counter)| json!({ "origin": hex(&origin.to_bytes()), "counter": counter })).collect();
     let extensions: Vec<_> = view.extensions.iter().map(|(name, value)| json!([name, value])).collect();
@@ -95,7 +95,7 @@ fn records() -> Value {
     ]
     .into_iter()
     .map(|(why, bytes)| {
-        assert!(EventView::decode(&bytes).is_err(), "{why}");
+        assert!(EventRef::decode(&bytes).is_err(), "{why}");
         json!({ "why": why, "record": hex(&bytes) })
     })
     .collect();

@@ -344,7 +344,7 @@ impl Share {
     #[must_use]
     pub fn hold(mut self, buffer: impl AsRef<[u8]> + Send + 'static) -> Bytes {
         self.shrink_to(buffer.as_ref().len() as u64);
-        Bytes::from_owner(Held { buffer, _share: self })
+        Bytes::from_owner(LogState { buffer, _share: self })
     }
 }
 
@@ -358,12 +358,12 @@ impl Drop for Share {
     }
 }
 
-struct Held<T> {
+struct LogState<T> {
     buffer: T,
     _share: Share,
 }
 
-impl<T: AsRef<[u8]>> AsRef<[u8]> for Held<T> {
+impl<T: AsRef<[u8]>> AsRef<[u8]> for LogState<T> {
     fn as_ref(&self) -> &[u8] {
         self.buffer.as_ref()
     }

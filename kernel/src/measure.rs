@@ -2,7 +2,7 @@
 //! one, measuring costs next to nothing. Every series has the label [`CORTEX`], so that two cortexes in one process differ.
 //!
 //! Everything else that is known about a cortex is read when it is asked for: [`crate::sync::Syncer::peers`],
-//! [`crate::replay::ReplayHandle::status`], [`crate::service::Service::served`], [`crate::log::LogView`].
+//! [`crate::replay::ReplayHandle::status`], [`crate::service::Service::served`], [`crate::log::LogReader`].
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};

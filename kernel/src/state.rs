@@ -14,7 +14,7 @@ use crate::event::Draft;
 use crate::health::PeerHealth;
 use crate::ids::{CortexId, PeerName};
 use crate::log::{
-    AppendError, Appended, Context, LogHandle, Pin, put_pin, read_cursor, read_failure, read_health, read_pin,
+    AppendError, Appended, CausalContext, LogHandle, Pin, put_pin, read_cursor, read_failure, read_health, read_pin,
     read_pins, read_seen,
 };
 use crate::store::{Batch, Family, KeyRange, StoreError, keys};
@@ -194,7 +194,7 @@ impl State {
     pub async fn append_and_set(
         &self,
         drafts: Vec<Draft>,
-        context: Context,
+        context: CausalContext,
         key: &str,
         value: &str,
     ) -> Result<Vec<Appended>, AppendAndSetError> {

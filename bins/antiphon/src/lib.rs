@@ -57,7 +57,7 @@ pub use antiphon_kernel::cursor::{Cursor, Seq};
 pub use antiphon_kernel::event::{Draft, Event, InvalidDraft};
 pub use antiphon_kernel::ids::{CortexId, Dot, EventId, Origin, PeerName};
 pub use antiphon_kernel::log::{
-    AppendError, Appended, Context, CursorUnknown, LogEntry, LogHandle, LogView, ReadError,
+    AppendError, Appended, CausalContext, CursorUnknown, LogEntry, LogHandle, LogReader, ReadError,
 };
 pub use antiphon_kernel::receipts::NotReplicated;
 pub use antiphon_kernel::replay::{

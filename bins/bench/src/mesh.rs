@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use antiphon_kernel::config::{Config, FederationMode};
 use antiphon_kernel::cortex::mint_identity;
 use antiphon_kernel::event::Draft;
-use antiphon_kernel::log::{Context as Seen, Log, LogHandle, LogOptions};
+use antiphon_kernel::log::{CausalContext, Log, LogHandle, LogOptions};
 use antiphon_kernel::machine::Phase;
 use antiphon_kernel::service::Service;
 use antiphon_kernel::store::Durability;
@@ -105,7 +105,7 @@ async fn append(members: &[Member], events: u32) -> Result<()> {
         let log = member.log.clone();
         appending.spawn(async move {
             for _ in 0..events {
-                log.append(vec![Draft::new("bench.mesh", vec![7_u8; 256])], Seen::default()).await?;
+                log.append(vec![Draft::new("bench.mesh", vec![7_u8; 256])], CausalContext::default()).await?;
             }
             anyhow::Ok(())
         });

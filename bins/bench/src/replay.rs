@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use antiphon_kernel::cursor::Seq;
 use antiphon_kernel::event::{Draft, Event};
-use antiphon_kernel::log::Context as Seen;
+use antiphon_kernel::log::CausalContext;
 use antiphon_kernel::replay::latest::LatestBySubject;
 use antiphon_kernel::replay::{EventReplayer, OnFailure, Projection, ReplayError};
 use antiphon_kernel::store::Durability;
@@ -62,7 +62,7 @@ async fn fill(bench: &Bench, args: &ReplayArgs) -> Result<Duration> {
         let drafts = (at..until).map(|n| {
             Draft::new("bench.bulk", vec![7_u8; args.size as usize]).subject(format!("s/{}", n % args.subjects))
         });
-        cortex.log().append(drafts.collect(), Seen::default()).await?;
+        cortex.log().append(drafts.collect(), CausalContext::default()).await?;
         at = until;
     }
     let elapsed = began.elapsed();

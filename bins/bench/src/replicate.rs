@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use antiphon_kernel::cortex::{Cortex, mint_identity};
 use antiphon_kernel::event::Draft;
-use antiphon_kernel::log::{Context as Seen, EpochEnd, Log, LogOptions};
+use antiphon_kernel::log::{CausalContext, EpochEnd, Log, LogOptions};
 use antiphon_kernel::store::Durability;
 use antiphon_kernel::time::Timestamp;
 use antiphon_storage::{Create, RocksStore};
@@ -108,7 +108,7 @@ pub(crate) async fn append(cortex: &Cortex, events: u64, size: u32) -> Result<()
         let count = left.min(together);
         let drafts = (0..count)
             .map(|n| Draft::new("bench.event", noise.bytes(size as usize)).subject(format!("s/{}", (left - n) % 1000)));
-        cortex.log().append(drafts.collect(), Seen::default()).await?;
+        cortex.log().append(drafts.collect(), CausalContext::default()).await?;
         left -= count;
     }
     // Nothing is served before.

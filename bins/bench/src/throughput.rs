@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use antiphon_fault_proxy::{Faults, Path, TcpProxy, UdpProxy};
 use antiphon_kernel::cortex::Cortex;
 use antiphon_kernel::event::Draft;
-use antiphon_kernel::log::Context;
+use antiphon_kernel::log::CausalContext;
 use antiphon_kernel::store::Durability;
 use anyhow::Result;
 use serde_json::{Value, json};
@@ -61,7 +61,7 @@ async fn fill(server: &Cortex, args: &ThroughputArgs) -> Result<()> {
     while left > 0 {
         let count = left.min(2000);
         let drafts = (0..count).map(|_| Draft::new("bench.bulk", vec![7_u8; args.size as usize])).collect();
-        server.log().append(drafts, Context::default()).await?;
+        server.log().append(drafts, CausalContext::default()).await?;
         left -= count;
     }
     Ok(())

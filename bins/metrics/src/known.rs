@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use antiphon_kernel::cortex::Cortex;
 use antiphon_kernel::ids::PeerName;
-use antiphon_kernel::log::{LogView, bringers, forks, read_epoch_change};
+use antiphon_kernel::log::{LogReader, bringers, forks, read_epoch_change};
 use antiphon_kernel::measure::PeerLabels;
 use antiphon_kernel::state::PeerState;
 use antiphon_kernel::store::StoreError;
@@ -61,7 +61,7 @@ pub(crate) fn set(cortex: &Cortex, traffic: &mut Traffic) {
 }
 
 /// Who holds what was appended here.
-fn copies(view: &LogView, peers: &[PeerState], labels: &PeerLabels) {
+fn copies(view: &LogReader, peers: &[PeerState], labels: &PeerLabels) {
     let copies = view.copies();
     gauge!(c::OWN_EVENTS_HERE.name).set(copies.own as f64);
     gauge!(c::OWN_ONLY_HERE.name).set(copies.only_here as f64);
@@ -77,7 +77,7 @@ fn copies(view: &LogView, peers: &[PeerState], labels: &PeerLabels) {
 }
 
 /// Who brought what the log holds, and the largest origins.
-fn origins(view: &LogView, labels: &PeerLabels) {
+fn origins(view: &LogReader, labels: &PeerLabels) {
     let origins = view.origins();
     let mut brought = BTreeMap::<String, (u64, u64)>::new();
     for note in origins.values() {
@@ -110,7 +110,7 @@ fn replayers(cortex: &Cortex) {
 }
 
 /// Of each peer, in how many forks it may have shown what the origin's own cortex does not hold.
-fn suspects(view: &LogView) -> Result<BTreeMap<PeerName, usize>, StoreError> {
+fn suspects(view: &LogReader) -> Result<BTreeMap<PeerName, usize>, StoreError> {
     let (store, own) = (&**view.store(), view.local().cortex_id);
     let known = forks(store)?;
     gauge!(c::FORKS.name).set(known.len() as f64);
@@ -124,7 +124,7 @@ fn suspects(view: &LogView) -> Result<BTreeMap<PeerName, usize>, StoreError> {
 }
 
 /// How much room there is, and how much the store takes.
-fn store(view: &LogView) {
+fn store(view: &LogReader) {
     if let Ok(Some(free)) = view.store().free_bytes() {
         gauge!(c::DISK_FREE.name).set(free as f64);
     }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use antiphon_kernel::cursor::Cursor;
-use antiphon_kernel::log::{Log, LogOptions, LogView, OpenError, verify};
+use antiphon_kernel::log::{Log, LogOptions, LogReader, OpenError, verify};
 use antiphon_kernel::store::{Store as _, StoreErrorKind};
 use antiphon_kernel::time::Timestamp;
 use antiphon_storage::{Create, DirectoryLock, RocksStore, StoredCopy};
@@ -23,7 +23,7 @@ const MANIFEST: &str = "BACKUP.json";
 const RESTORING: &str = ".restoring";
 
 /// Looks at every byte of a copy, and at its log as a whole.
-fn verified(dir: &Path) -> Result<LogView> {
+fn verified(dir: &Path) -> Result<LogReader> {
     let store = Arc::new(StoredCopy::open(dir)?);
     store.check()?;
     let view = Log::look(store)?;
@@ -55,7 +55,7 @@ impl Drop for BeingMade {
 }
 
 /// Writes a verified copy of the store to `to`.
-pub fn make(store: &RocksStore, log: &LogView, to: &Path) -> Result<Manifest> {
+pub fn make(store: &RocksStore, log: &LogReader, to: &Path) -> Result<Manifest> {
     let (cortex, before) = (log.local().cortex_id, log.head().seq.get());
     let (to, data) = (&links::resolved(to)?, links::resolved(store.path())?);
     if to.starts_with(&data) {
@@ -193,7 +193,7 @@ fn present(data: &Path, backup: &Manifest, name: &str) -> Result<Option<Director
 
 /// What is restored may be so because this is damaged. It is moved aside, and nothing of it is lost; but whose it was cannot
 /// be compared, and two nodes must not run as one cortex.
-fn unreadable(error: &dyn std::fmt::Display, data: &Path, backup: &Manifest, name: &str) -> Result<Option<LogView>> {
+fn unreadable(error: &dyn std::fmt::Display, data: &Path, backup: &Manifest, name: &str) -> Result<Option<LogReader>> {
     if backup.name != name {
         bail!(
             "what is in {} cannot be read ({error}), so whose it was is not known; the backup is of `{}`, and this node is \

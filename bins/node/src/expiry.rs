@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use antiphon_transport_common::{Standing, Validity, is_authority};
+use antiphon_transport_common::{Validity, ValidityPeriod, is_authority};
 use anyhow::{Context as _, Result, bail};
 use jiff::Timestamp;
 use rustls::pki_types::CertificateDer;
@@ -55,7 +55,7 @@ pub fn of_any(file: &Path, now: Timestamp) -> Result<(String, Option<String>)> {
 
 /// Until when a certificate holds, in seconds since 1970, and what there is to say about it.
 fn judge_der(file: &Path, der: &[u8], now: Timestamp) -> Result<(i64, (String, Option<String>))> {
-    let validity = Validity::of(der)
+    let validity = ValidityPeriod::from_certificate(der)
         .map_err(|error| anyhow::anyhow!("the certificate in {} does not read: {error}", file.display()))?;
     let (from, until) = (seconds(validity.from), seconds(validity.until));
     Ok((until, judge(file, from, until, now.as_second())?))
@@ -67,12 +67,12 @@ const fn seconds(at: antiphon_kernel::time::Timestamp) -> i64 {
 
 /// Until when a certificate in DER form holds, in seconds since 1970.
 pub fn until(der: &[u8]) -> Option<i64> {
-    Some(seconds(Validity::of(der).ok()?.until))
+    Some(seconds(ValidityPeriod::from_certificate(der).ok()?.until))
 }
 
 /// Whether a certificate in DER form holds now.
 pub fn holds(der: &[u8]) -> bool {
-    Validity::of(der).is_ok_and(|validity| validity.at(antiphon_kernel::time::Timestamp::now()) == Standing::Holds)
+    ValidityPeriod::from_certificate(der).is_ok_and(|validity| validity.at(antiphon_kernel::time::Timestamp::now()) == Validity::Valid)
 }
 
 /// What there is to say of a certificate that is shown, read from this file once: that it ends soon, or is over.

@@ -6,7 +6,7 @@ use std::path::Path;
 use antiphon_kernel::cursor::{Cursor, Seq};
 use antiphon_kernel::digest::Digest;
 use antiphon_kernel::ids::{CortexId, Origin};
-use antiphon_kernel::log::{LogEntry, LogView, OpenError, read_cursor, read_epoch_change, verify};
+use antiphon_kernel::log::{LogEntry, LogReader, OpenError, read_cursor, read_epoch_change, verify};
 use antiphon_kernel::replay::{ReplayCore, ReplayStep};
 use antiphon_kernel::store::{StoreError, StoreErrorKind};
 use antiphon_storage::Create;
@@ -62,7 +62,7 @@ fn at<T>(doing: &'static str, result: Result<T, StoreError>) -> At<T> {
     result.map_err(|error| (doing, error))
 }
 
-fn examine(view: &LogView, acks: &Acks, peer: &[LogEntry], report: &mut Report) -> At<()> {
+fn examine(view: &LogReader, acks: &Acks, peer: &[LogEntry], report: &mut Report) -> At<()> {
     let store = &**view.store();
     report.head = view.visible().get();
     report.new_epoch = at("epoch", read_epoch_change(store))?.map(|change| change.why);
@@ -94,7 +94,7 @@ fn examine(view: &LogView, acks: &Acks, peer: &[LogEntry], report: &mut Report) 
 }
 
 /// The replayer goes on where it stopped, and ends where the log does.
-fn catch_up(view: &LogView, reading: &Reading<'_>, report: &mut Report) -> Result<(), StoreError> {
+fn catch_up(view: &LogReader, reading: &Reading<'_>, report: &mut Report) -> Result<(), StoreError> {
     let mut core = ReplayCore::open(view.clone(), Box::new(Tally))?;
     if core.position().get() != report.replayed {
         report.fault(format!("the replayer's position is {}, its state is of {}", core.position(), report.replayed));

@@ -6,7 +6,7 @@ use antiphon_kernel::clock::VClock;
 use antiphon_kernel::cursor::{Cursor, Seq};
 use antiphon_kernel::event::Draft;
 use antiphon_kernel::ids::{CortexId, Epoch, Origin, PeerName};
-use antiphon_kernel::log::{Asked, LocalIdentity, Log, LogEntry, LogOptions, LogView, Pin};
+use antiphon_kernel::log::{LocalIdentity, Log, LogEntry, LogOptions, LogReader, Pin, SentQuery};
 use antiphon_kernel::protocol::{EventBatch, FetchReply, FetchRequest, Heads, Known, Refusal, RequestId, Scope};
 use antiphon_kernel::store::{Durability, Store};
 use antiphon_kernel::testing::MemoryStore;
@@ -61,11 +61,11 @@ impl Peer {
     /// where the cursor is ahead of what is known to be durable, as after a sync that failed.
     pub(crate) fn answer(
         &self,
-        asker: &LogView,
+        asker: &LogReader,
         number: u64,
         after: Option<Cursor>,
         max_events: u32,
-    ) -> Result<(Asked, EventBatch)> {
+    ) -> Result<(SentQuery, EventBatch)> {
         match (self.ask(asker, number, after, max_events)?, after) {
             ((asked, FetchReply::Batch(batch)), _) => Ok((asked, batch)),
             ((_, FetchReply::Refused(Refusal::CursorUnknown)), Some(_)) => self.answer(asker, number, None, max_events),
@@ -73,9 +73,15 @@ impl Peer {
         }
     }
 
-    fn ask(&self, asker: &LogView, number: u64, after: Option<Cursor>, max_events: u32) -> Result<(Asked, FetchReply)> {
+    fn ask(
+        &self,
+        asker: &LogReader,
+        number: u64,
+        after: Option<Cursor>,
+        max_events: u32,
+    ) -> Result<(SentQuery, FetchReply)> {
         let request = RequestId { process: asker.process(), number };
-        let asked = Asked {
+        let asked = SentQuery {
             request,
             to: ID,
             after,

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use antiphon_kernel::event::Draft;
 use antiphon_kernel::log::{
-    AppendError, Appended, Context, IngestError, LogHandle, OpenError, put_pin, read_cursor, read_pin,
+    AppendError, Appended, CausalContext, IngestError, LogHandle, OpenError, put_pin, read_cursor, read_pin,
 };
 use antiphon_kernel::replay::{ReplayCore, ReplayHandle};
 use antiphon_kernel::store::{Batch, Durability, StoreError, StoreErrorKind};
@@ -121,7 +121,7 @@ impl Victim {
 
     async fn append(&mut self, of: u64) -> Result<Result<(), StoreError>> {
         let (call, drafts) = self.drafts(of);
-        let appended = self.log.append(drafts, Context::Replayed).await;
+        let appended = self.log.append(drafts, CausalContext::Replayed).await;
         self.appended(call, appended)
     }
 
@@ -130,9 +130,9 @@ impl Victim {
         let ((one, a), (two, b), (three, c)) = (self.drafts(1), self.drafts(2), self.drafts(1));
         let log = self.log.clone();
         let (a, b, c) = tokio::join!(
-            log.append(a, Context::Replayed),
-            log.append(b, Context::Replayed),
-            log.append(c, Context::Replayed)
+            log.append(a, CausalContext::Replayed),
+            log.append(b, CausalContext::Replayed),
+            log.append(c, CausalContext::Replayed)
         );
         let mut result = Ok(());
         for (call, appended) in [(one, a), (two, b), (three, c)] {

@@ -6,7 +6,7 @@ mod record;
 mod stored;
 mod wire;
 
-pub use record::{EncodedDraft, EventView, encode_record};
+pub use record::{EncodedDraft, EventRef, encode_record};
 pub use stored::{StoredChain, StoredDot, StoredError};
 pub(crate) use stored::{
     decode_brought, decode_chain, decode_conflicts, decode_cursor, decode_decision, decode_dot, decode_epoch_change,

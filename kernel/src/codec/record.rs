@@ -30,7 +30,7 @@ struct Record<'a> {
 
 /// A valid event record, read in place. Absent texts are empty.
 #[derive(Debug, Clone)]
-pub struct EventView<'a> {
+pub struct EventRef<'a> {
     /// The event's id.
     pub id: EventId,
     /// Who wrote it, and as which of their events.
@@ -51,7 +51,7 @@ pub struct EventView<'a> {
     pub data: &'a [u8],
 }
 
-impl<'a> EventView<'a> {
+impl<'a> EventRef<'a> {
     /// Reads a record and checks everything that its bytes alone decide.
     ///
     /// # Errors
@@ -188,12 +188,12 @@ mod tests {
         let mut draft = Draft::new("t", "payload").subject("s").json();
         draft.extensions.insert("traceparent".into(), "00".into());
         let bytes = record(&draft, &[(origin(2), 3)]);
-        let view = EventView::decode(&bytes).unwrap();
+        let view = EventRef::decode(&bytes).unwrap();
         assert_eq!(view.time, Timestamp::from_micros(1_700_000_000_000_000));
         assert_eq!((view.event_type, view.subject, view.data), ("t", "s", &b"payload"[..]));
         assert_eq!(view.deps.get(origin(2)), 3);
         assert_eq!(view.extensions, [("traceparent", "00")]);
-        assert_eq!(EventView::decode_dot(&bytes).unwrap(), (view.id, view.dot));
+        assert_eq!(EventRef::decode_dot(&bytes).unwrap(), (view.id, view.dot));
     }
 
     #[test]
@@ -206,24 +206,24 @@ mod tests {
     fn every_truncation_and_every_extra_byte_is_invalid() {
         let bytes = record(&Draft::new("t", "payload").subject("s"), &[(origin(2), 3)]);
         for end in 0..bytes.len() {
-            assert!(EventView::decode(&bytes[..end]).is_err(), "{end}");
+            assert!(EventRef::decode(&bytes[..end]).is_err(), "{end}");
         }
         let longer = [&bytes[..], &[0]].concat();
-        assert!(matches!(EventView::decode(&longer), Err(InvalidEvent::Malformed { .. })));
+        assert!(matches!(EventRef::decode(&longer), Err(InvalidEvent::Malformed { .. })));
         let newer = [&[2], &bytes[1..]].concat();
-        assert_eq!(EventView::decode(&newer).unwrap_err(), InvalidEvent::UnknownVersion { version: 2 });
-        assert!(EventView::decode_dot(&newer).is_err());
+        assert_eq!(EventRef::decode(&newer).unwrap_err(), InvalidEvent::UnknownVersion { version: 2 });
+        assert!(EventRef::decode_dot(&newer).is_err());
         for (version, newer) in [(0, false), (2, true), (17, true), (18, false), (255, false)] {
-            let fault = EventView::decode(&[&[version], &bytes[1..]].concat()).unwrap_err();
+            let fault = EventRef::decode(&[&[version], &bytes[1..]].concat()).unwrap_err();
             assert_eq!(fault.is_newer(), newer, "version {version}");
         }
-        assert!(EventView::decode_dot(&[]).is_err());
+        assert!(EventRef::decode_dot(&[]).is_err());
     }
 
     #[test]
     fn deps_of_its_own_origin_are_invalid() {
         let bytes = record(&Draft::new("t", ""), &[(origin(1), 3)]);
-        assert_eq!(EventView::decode(&bytes).unwrap_err(), InvalidEvent::OwnOriginInDeps { origin: origin(1) });
+        assert_eq!(EventRef::decode(&bytes).unwrap_err(), InvalidEvent::OwnOriginInDeps { origin: origin(1) });
     }
 
     #[test]
@@ -233,7 +233,7 @@ mod tests {
         // The last three bytes are the length of the signature, that of the data, and the data.
         assert_eq!(bytes[length - 3..], [0, 1, b'd']);
         bytes.splice(length - 3..length - 2, [2, 7, 7]);
-        let refused = EventView::decode(&bytes).unwrap_err();
+        let refused = EventRef::decode(&bytes).unwrap_err();
         assert!(matches!(refused, InvalidEvent::Field { field: "signature", .. }), "{refused}");
     }
 
@@ -261,11 +261,11 @@ mod tests {
             for below in [0, 1, 7, 56, 57, 58, 1000, 5000] {
                 let bytes = sized(MAX_EVENT_BYTES - below, deps, extensions);
                 assert_eq!(bytes.len(), MAX_EVENT_BYTES - below);
-                let view = EventView::decode(&bytes).unwrap_or_else(|error| panic!("{below} below: {error}"));
+                let view = EventRef::decode(&bytes).unwrap_or_else(|error| panic!("{below} below: {error}"));
                 assert_eq!((view.deps.len(), view.extensions.len()), (deps.len(), extensions));
             }
             let over = sized(MAX_EVENT_BYTES + 1, deps, extensions);
-            let refused = EventView::decode(&over).unwrap_err();
+            let refused = EventRef::decode(&over).unwrap_err();
             assert_eq!(refused, InvalidEvent::TooLarge { bytes: MAX_EVENT_BYTES + 1 });
         }
     }
@@ -280,7 +280,7 @@ mod tests {
             draft.extensions = (0..own).map(|n| (format!("x{n}"), "v".repeat(value))).collect();
             let deps: Vec<_> = (2..).take(deps.min(253)).map(|n| (origin(n), counter)).collect();
             let bytes = record(&draft, &deps);
-            let view = EventView::decode(&bytes).unwrap();
+            let view = EventRef::decode(&bytes).unwrap();
             proptest::prop_assert_eq!(view.time, Timestamp::from_micros(offset));
             proptest::prop_assert_eq!((view.data.len(), view.extensions.len(), view.deps.len()), (data, own, deps.len()));
         }
@@ -289,6 +289,6 @@ mod tests {
     #[test]
     fn an_oversized_record_is_refused_before_it_is_read() {
         let huge = vec![1; MAX_EVENT_BYTES + 1];
-        assert!(matches!(EventView::decode(&huge), Err(InvalidEvent::TooLarge { .. })));
+        assert!(matches!(EventRef::decode(&huge), Err(InvalidEvent::TooLarge { .. })));
     }
 }

@@ -7,7 +7,7 @@ use crate::blocking::blocking;
 use crate::config::{Config, PeerConfig, SharedKey};
 use crate::health::ErrorCategory;
 use crate::ids::{CortexId, InvalidPeerName, PeerName};
-use crate::log::{Log, LogHandle, LogOptions, LogView, OpenError, read_pin};
+use crate::log::{Log, LogHandle, LogOptions, LogReader, OpenError, read_pin};
 use crate::replay::{EventReplayer, ReplayCore, ReplayHandle};
 use crate::service::Service;
 use crate::state::StateError;
@@ -224,7 +224,7 @@ impl CortexBuilder {
 }
 
 /// Checks what a dial would find: an endpoint or certificates that can never work are an error now.
-fn check_peer(peer: &PeerConfig, transports: &[Arc<dyn Transport>], view: &LogView) -> Result<(), StartError> {
+fn check_peer(peer: &PeerConfig, transports: &[Arc<dyn Transport>], view: &LogReader) -> Result<(), StartError> {
     let linked = match crate::sync::link_to(transports, peer, view) {
         Err(error) if error.category() == ErrorCategory::Configuration => Err(error.detail().to_owned()),
         _ => Ok(()),

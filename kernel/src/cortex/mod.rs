@@ -19,7 +19,8 @@ use crate::entropy;
 use crate::event::Draft;
 use crate::ids::{CortexId, Epoch, PeerName};
 use crate::log::{
-    AppendError, Appended, Context, LocalIdentity, LogEntry, LogHandle, LogView, ReadError, ResolveError, Resolved,
+    AppendError, Appended, CausalContext, LocalIdentity, LogEntry, LogHandle, LogReader, ReadError, ResolveError,
+    Resolved,
 };
 use crate::receipts::{NotReplicated, Wanted};
 use crate::replay::{NotReplayed, ReplayCommandError, ReplayHandle};
@@ -89,7 +90,7 @@ impl Cortex {
     /// [`AppendError`].
     pub async fn append(&self, draft: Draft) -> Result<Appended, AppendError> {
         let span = spans::append(&self.name, &draft);
-        let appended = self.log.append(vec![draft], Context::Replayed).instrument(span.clone()).await?;
+        let appended = self.log.append(vec![draft], CausalContext::Replayed).instrument(span.clone()).await?;
         let appended = appended.into_iter().next().ok_or(AppendError::Closed)?;
         span.record("seq", appended.seq.get());
         Ok(appended)
@@ -103,7 +104,7 @@ impl Cortex {
 
     /// The log, for reading.
     #[must_use]
-    pub const fn view(&self) -> &LogView {
+    pub const fn view(&self) -> &LogReader {
         self.log.view()
     }
 

@@ -15,7 +15,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 
 use super::{DataKind, source_of};
-use crate::codec::EventView;
+use crate::codec::EventRef;
 use crate::cursor::{Cursor, Seq};
 use crate::time::Timestamp;
 
@@ -133,13 +133,13 @@ enum Stage {
 impl CloudEventText<Bytes> {
     /// The text of an event whose record this is.
     #[must_use]
-    pub fn owned(seq: Seq, joined: Timestamp, event: &EventView<'_>, record: &Bytes) -> Self {
+    pub fn owned(seq: Seq, joined: Timestamp, event: &EventRef<'_>, record: &Bytes) -> Self {
         Self::build(Some((seq, joined)), event, record.slice_ref(event.data))
     }
 
     /// The text of an event without what one log knows of it: equal wherever the event is held.
     #[must_use]
-    pub fn alone(event: &EventView<'_>, record: &Bytes) -> Self {
+    pub fn alone(event: &EventRef<'_>, record: &Bytes) -> Self {
         Self::build(None, event, record.slice_ref(event.data))
     }
 }
@@ -147,13 +147,13 @@ impl CloudEventText<Bytes> {
 impl<'a> CloudEventText<&'a [u8]> {
     /// The text of an event at `seq` in a log since `joined`.
     #[must_use]
-    pub fn new(seq: Seq, joined: Timestamp, event: &EventView<'a>) -> Self {
+    pub fn new(seq: Seq, joined: Timestamp, event: &EventRef<'a>) -> Self {
         Self::build(Some((seq, joined)), event, event.data)
     }
 }
 
 impl<D: AsRef<[u8]>> CloudEventText<D> {
-    fn build(there: Option<(Seq, Timestamp)>, event: &EventView<'_>, data: D) -> Self {
+    fn build(there: Option<(Seq, Timestamp)>, event: &EventRef<'_>, data: D) -> Self {
         Self::with_head(head(there, event), event.datacontenttype, data)
     }
 
@@ -217,7 +217,7 @@ impl<D: AsRef<[u8]>> CloudEventText<D> {
     }
 }
 
-fn head(there: Option<(Seq, Timestamp)>, event: &EventView<'_>) -> Vec<u8> {
+fn head(there: Option<(Seq, Timestamp)>, event: &EventRef<'_>) -> Vec<u8> {
     let mut out = Vec::with_capacity(512);
     out.extend_from_slice(b"{\"specversion\":\"1.0\"");
     // Names are plain letters and digits.

@@ -19,7 +19,7 @@ fn record(draft: &Draft) -> EventBytes {
 /// The text of an event, made whole, in small pieces, and from a borrowed record: all the same.
 fn text(draft: &Draft) -> String {
     let bytes = record(draft);
-    let view = EventView::decode(&bytes).unwrap();
+    let view = EventRef::decode(&bytes).unwrap();
     let (seq, joined) = (Seq::new(9), Timestamp::from_micros(0));
     let mut pieces = CloudEventText::owned(seq, joined, &view, &bytes);
     let (length, mut out) = (pieces.length(), Vec::new());

@@ -23,7 +23,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use crate::clock::VClock;
-use crate::codec::EventView;
+use crate::codec::EventRef;
 use crate::cursor::Seq;
 use crate::ids::{Dot, EventId, Origin};
 use crate::time::Timestamp;
@@ -69,7 +69,7 @@ impl Event {
     /// The event in its record, standing at `seq`, with its rebuilt clock.
     #[must_use]
     pub(crate) fn from_view(
-        view: &EventView<'_>,
+        view: &EventRef<'_>,
         bytes: &EventBytes,
         seq: Seq,
         joined: Timestamp,

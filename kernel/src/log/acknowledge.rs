@@ -1,13 +1,13 @@
 //! Receipts: that a peer durably holds what was written here.
 
-use super::view::LogView;
+use super::view::LogReader;
 use crate::ids::CortexId;
 use crate::mutant::{self, Mutant};
 use crate::protocol::Heads;
 use crate::receipts::Copies;
 use crate::store::StoreError;
 
-impl LogView {
+impl LogReader {
     /// Notes what a cortex said that it durably holds of this cortex's own events, and returns what is news of it.
     ///
     /// What counts is a cortex that a peer's name is pinned to, of an origin that is held here up to there, and only where its

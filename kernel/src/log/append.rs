@@ -1,9 +1,9 @@
 //! Appending: what an application says becomes an event. A pure decision.
 
-use super::held::{Held, NewEvent};
+use super::held::{LogState, NewEvent};
 use super::refusing::{AppendsRefused, admit};
 use crate::clock::{ClockError, MAX_CLOCK_ENTRIES, VClock};
-use crate::codec::{EncodedDraft, EventView, StoredChain, encode_record};
+use crate::codec::{EncodedDraft, EventRef, StoredChain, encode_record};
 use crate::cursor::{Cursor, Seq};
 use crate::event::{Draft, InvalidDraft, MAX_EVENT_BYTES};
 use crate::ids::{Dot, Epoch, EventId, GeneratorError, IdGenerator, Origin};
@@ -107,7 +107,7 @@ pub(super) struct AppendPlan {
 }
 
 /// Turns drafts into events of this cortex, or says why none of them may be appended.
-pub(super) fn plan_append(wanted: &Drafts<'_>, held: &dyn Held) -> Result<AppendPlan, AppendError> {
+pub(super) fn plan_append(wanted: &Drafts<'_>, held: &dyn LogState) -> Result<AppendPlan, AppendError> {
     let &Drafts { drafts, context, epoch, max_bytes, now, entropy } = wanted;
     let origin = Origin::new(held.identity().cortex_id, epoch);
     if let Some((origin, counter)) = context.iter().find(|&(origin, counter)| held.counter(origin) < counter) {
@@ -137,7 +137,7 @@ pub(super) fn plan_append(wanted: &Drafts<'_>, held: &dyn Held) -> Result<Append
             return Err(fault(InvalidDraft::TooLarge { bytes: record.len(), limit }));
         }
         // An event that could be acknowledged and not read again would end replay and serving here, and with each peer.
-        EventView::decode(&record).map_err(|invalid| fault(invalid.into()))?;
+        EventRef::decode(&record).map_err(|invalid| fault(invalid.into()))?;
         chain.digest = chain.digest.chain(&record);
         chain.last_id = id;
         events.push(NewEvent { id, dot, digest: chain.digest, record });
@@ -184,7 +184,7 @@ mod tests {
         assert_eq!((counters, planned.chain.counter), (vec![1, 2], 2));
         assert_eq!((planned.last_id, planned.chain.digest), (planned.events[1].id, planned.events[1].digest));
         let deps: Vec<_> =
-            planned.events.iter().map(|event| EventView::decode(&event.record).unwrap().deps.get(other)).collect();
+            planned.events.iter().map(|event| EventRef::decode(&event.record).unwrap().deps.get(other)).collect();
         assert_eq!(deps, [2, 0]);
         assert_eq!(planned.chain.clock.get(other), 2);
     }

@@ -11,7 +11,7 @@ use crate::store::StoreError;
 
 /// What was asked for: an answer is measured against it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Asked {
+pub struct SentQuery {
     /// The request's id.
     pub request: RequestId,
     /// Whom it was addressed to.

@@ -5,8 +5,8 @@ use std::ops::ControlFlow;
 use bytes::Bytes;
 
 use super::entry::{LogEntry, record_at};
-use super::view::LogView;
-use crate::codec::EventView;
+use super::view::LogReader;
+use crate::codec::EventRef;
 use crate::cursor::Seq;
 use crate::ids::{Epoch, EventId};
 use crate::store::StoreError;
@@ -31,8 +31,8 @@ impl Bounded<LogEntry> {
     }
 }
 
-impl LogView {
-    /// [`LogView::entry`] with at most `max_bytes` of a record.
+impl LogReader {
+    /// [`LogReader::entry`] with at most `max_bytes` of a record.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -67,7 +67,7 @@ impl LogView {
     pub(super) fn id_there(&self, seq: Seq) -> Result<EventId, StoreError> {
         let mut id = Err(StoreError::corrupt(format!("family `log`: place {seq} is missing")));
         self.scan(seq.prev(), seq, &mut |seq, _, record| {
-            id = EventView::decode_dot(record).map(|(id, _)| id).map_err(|fault| record_at(seq, &fault));
+            id = EventRef::decode_dot(record).map(|(id, _)| id).map_err(|fault| record_at(seq, &fault));
             ControlFlow::Break(())
         })?;
         id

@@ -6,8 +6,8 @@ use bytes::Bytes;
 
 use super::append::AppendError;
 use super::entry::damaged;
-use super::view::LogView;
-use crate::codec::{EventView, decode_log_entry};
+use super::view::LogReader;
+use crate::codec::{EventRef, decode_log_entry};
 use crate::event::{Draft, EventBytes};
 use crate::ids::{EventId, Origin};
 use crate::store::{Batch, Family, KeyRange, StoreError, keys};
@@ -64,13 +64,16 @@ pub(super) struct BringBackPlan {
 }
 
 /// Plans a page of what was set aside. `is_wanted` says of which origins it is.
-pub(super) fn plan_bring_back(view: &LogView, is_wanted: &dyn Fn(Origin) -> bool) -> Result<BringBackPlan, StoreError> {
+pub(super) fn plan_bring_back(
+    view: &LogReader,
+    is_wanted: &dyn Fn(Origin) -> bool,
+) -> Result<BringBackPlan, StoreError> {
     let Page { events, others, more } = read_page(view, is_wanted)?;
     let mut plan = BringBackPlan::default();
     (plan.done.others, plan.done.more) = (others, more);
     for (key, value) in &events {
         let (_, record) = decode_log_entry(value).map_err(|e| damaged(Family::Evidence, &e))?;
-        let event = EventView::decode(record).map_err(unreadable)?;
+        let event = EventRef::decode(record).map_err(unreadable)?;
         if is_held(view, &event, record)? {
             plan.done.held += 1;
         } else {
@@ -83,12 +86,12 @@ pub(super) fn plan_bring_back(view: &LogView, is_wanted: &dyn Fn(Origin) -> bool
     Ok(plan)
 }
 
-fn read_page(view: &LogView, is_wanted: &dyn Fn(Origin) -> bool) -> Result<Page, StoreError> {
+fn read_page(view: &LogReader, is_wanted: &dyn Fn(Origin) -> bool) -> Result<Page, StoreError> {
     let (mut page, mut bytes, mut fault) = (Page { events: Vec::new(), others: 0, more: false }, 0, None);
     view.store().scan(Family::Evidence, KeyRange::prefix(keys::SET_ASIDE), &mut |key, value| {
         let dot = decode_log_entry(value)
             .map_err(|e| damaged(Family::Evidence, &e))
-            .and_then(|(_, record)| EventView::decode_dot(record).map_err(unreadable));
+            .and_then(|(_, record)| EventRef::decode_dot(record).map_err(unreadable));
         let origin = match dot {
             Ok((_, dot)) => dot.origin(),
             Err(error) => {
@@ -112,7 +115,7 @@ fn read_page(view: &LogView, is_wanted: &dyn Fn(Origin) -> bool) -> Result<Page,
 }
 
 /// Whether the log has this very event, since its version was decided for again.
-fn is_held(view: &LogView, event: &EventView<'_>, record: &[u8]) -> Result<bool, StoreError> {
+fn is_held(view: &LogReader, event: &EventRef<'_>, record: &[u8]) -> Result<bool, StoreError> {
     let Some(dot) = view.dot(event.dot)? else { return Ok(false) };
     let there: Option<EventBytes> = view.entry(dot.seq)?.map(|entry| entry.record);
     Ok(there.is_some_and(|there| there == record))
@@ -123,7 +126,7 @@ fn unreadable(error: crate::event::InvalidEvent) -> StoreError {
 }
 
 /// What was appended once, to be appended again.
-fn draft(event: &EventView<'_>) -> Draft {
+fn draft(event: &EventRef<'_>) -> Draft {
     let text = |text: &str| (!text.is_empty()).then(|| text.to_owned());
     Draft {
         event_type: event.event_type.to_owned(),

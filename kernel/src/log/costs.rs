@@ -5,9 +5,9 @@ use std::ops::ControlFlow;
 
 use super::entry::{record_at, stored_dot};
 use super::forks::Fork;
-use super::view::LogView;
+use super::view::LogReader;
 use super::withheld::Withheld;
-use crate::codec::EventView;
+use crate::codec::EventRef;
 use crate::cursor::Seq;
 use crate::digest::Digest;
 use crate::ids::Origin;
@@ -55,7 +55,7 @@ impl ForkCost {
     }
 }
 
-impl LogView {
+impl LogReader {
     /// What resolving each of these forks costs. Reads the log from the first of them on.
     ///
     /// # Errors
@@ -77,7 +77,7 @@ impl LogView {
             counted.push((Withheld::of(from.into_iter().collect()), cost));
         }
         let mut fault = None;
-        self.scan(at, head, &mut |seq: Seq, _, record| match EventView::decode(record) {
+        self.scan(at, head, &mut |seq: Seq, _, record| match EventRef::decode(record) {
             Ok(event) => {
                 for (withheld, cost) in &mut counted {
                     if withheld.follow(&event) {

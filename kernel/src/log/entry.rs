@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use crate::codec::{EventView, StoredDot, StoredError, decode_dot};
+use crate::codec::{EventRef, StoredDot, StoredError, decode_dot};
 use crate::cursor::{Cursor, Seq};
 use crate::event::{CloudEventText, EventBytes, InvalidEvent};
 use crate::ids::{Epoch, EventId, Origin};
@@ -45,8 +45,8 @@ impl LogEntry {
     /// # Errors
     /// [`StoreError`] of kind `Corrupt` if the record was damaged after it was stored, `NewerFormat` if a newer version wrote
     /// it.
-    pub fn view(&self) -> Result<EventView<'_>, StoreError> {
-        EventView::decode(&self.record).map_err(|fault| self.unreadable(&fault))
+    pub fn view(&self) -> Result<EventRef<'_>, StoreError> {
+        EventRef::decode(&self.record).map_err(|fault| self.unreadable(&fault))
     }
 
     /// Returns the event's id.
@@ -54,7 +54,7 @@ impl LogEntry {
     /// # Errors
     /// As [`LogEntry::view`].
     pub fn id(&self) -> Result<EventId, StoreError> {
-        Ok(EventView::decode_dot(&self.record).map_err(|fault| self.unreadable(&fault))?.0)
+        Ok(EventRef::decode_dot(&self.record).map_err(|fault| self.unreadable(&fault))?.0)
     }
 
     fn unreadable(&self, fault: &InvalidEvent) -> StoreError {

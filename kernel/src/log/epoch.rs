@@ -2,10 +2,10 @@
 
 use super::LocalIdentity;
 use super::epoch_change::{EpochChange, EpochEnd};
-use super::held::Held;
+use super::held::LogState;
 use super::lineage::Lineage;
 use super::minted::{last_id_within, put_minted};
-use crate::codec::{EventView, encode_epoch_change, encode_identity};
+use crate::codec::{EventRef, encode_epoch_change, encode_identity};
 use crate::cursor::Seq;
 use crate::ids::{Epoch, EventId};
 use crate::mutant::{self, Mutant};
@@ -53,7 +53,12 @@ pub(super) struct EpochPlan {
 }
 
 /// Plans that this cortex continues under the epoch `next`.
-pub(super) fn plan_epoch(next: Epoch, why: EpochEnd, at: Timestamp, held: &dyn Held) -> Result<EpochPlan, StoreError> {
+pub(super) fn plan_epoch(
+    next: Epoch,
+    why: EpochEnd,
+    at: Timestamp,
+    held: &dyn LogState,
+) -> Result<EpochPlan, StoreError> {
     let shared = match why {
         // Another history of this epoch exists, or may: it parted from this one after our last event that both have.
         EpochEnd::RolledBack | EpochEnd::Forked | EpochEnd::Copied => {
@@ -67,12 +72,12 @@ pub(super) fn plan_epoch(next: Epoch, why: EpochEnd, at: Timestamp, held: &dyn H
 
 /// Returns whether a batch brings events that follow on our own chain and that we do not have: with the very next one, chained
 /// to our own digest, up to the head in the batch.
-pub(super) fn shows_lost(batch: &EventBatch, held: &dyn Held) -> bool {
+pub(super) fn shows_lost(batch: &EventBatch, held: &dyn LogState) -> bool {
     let own = held.identity().origin();
     let tip = held.chain(own).cloned().unwrap_or_default();
     let (mut counter, mut digest) = (tip.counter, tip.digest);
     for (_, record) in &batch.events {
-        match EventView::decode_dot(record) {
+        match EventRef::decode_dot(record) {
             Ok((_, dot)) if dot.origin() == own && dot.counter() == counter + 1 => {
                 (counter, digest) = (dot.counter(), digest.chain(record));
             }

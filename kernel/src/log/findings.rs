@@ -1,9 +1,9 @@
 //! What was found out about a fork: whether it proves one, and how much of it is kept. Decisions.
 
 use super::forks::{Fork, forget_evidence, forks, size_of_evidence};
-use super::held::Held;
+use super::held::LogState;
 use super::withheld::MAX_WITHHELD;
-use crate::codec::{EventView, encode_fork, encode_log_entry};
+use crate::codec::{EventRef, encode_fork, encode_log_entry};
 use crate::digest::Digest;
 use crate::event::{EventBytes, check_id};
 use crate::ids::{CortexId, Origin, PeerName};
@@ -76,7 +76,7 @@ pub(super) fn plan_fork(
     finding: &ForkFinding,
     known: &Heads,
     now: Timestamp,
-    held: &dyn Held,
+    held: &dyn LogState,
 ) -> Result<Proof, NotAFork> {
     let &ForkFinding { origin, from, holder, .. } = finding;
     if known.len() >= MAX_WITHHELD && known.get(origin).is_none() {
@@ -93,7 +93,7 @@ pub(super) fn plan_fork(
     let mut evidence = Batch::new();
     let (mut digest, mut theirs) = (before, None);
     for (counter, record) in (from..).zip(&finding.records) {
-        let event = EventView::decode(record).map_err(|_| unproven())?;
+        let event = EventRef::decode(record).map_err(|_| unproven())?;
         check_id(event.id).map_err(|_| unproven())?;
         if event.dot.origin() != origin || event.dot.counter() != counter {
             return Err(unproven());

@@ -7,16 +7,16 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::LocalIdentity;
 use super::append::{AppendError, Appended};
-use super::asked::{Asked, IngestError, Ingested};
+use super::asked::{IngestError, Ingested, SentQuery};
 use super::bring_back::{BringBackError, BroughtBack};
 use super::core::Log;
 use super::findings::{ForkFinding, NotAFork};
 use super::forks::Fork;
 use super::minted::NewEpochError;
-use super::operation::{Context, Operation, ReplayedClock, closed};
+use super::operation::{CausalContext, Operation, ReplayedClock, closed};
 use super::set_aside::{ResolveError, Resolved};
 use super::syncs::Syncs;
-use super::view::LogView;
+use super::view::LogReader;
 use super::writer::Writer;
 use crate::digest::Digest;
 use crate::event::Draft;
@@ -32,7 +32,7 @@ const QUEUE: usize = 1024;
 #[derive(Clone)]
 pub struct LogHandle {
     queue: mpsc::Sender<Operation>,
-    view: LogView,
+    view: LogReader,
     replayed: ReplayedClock,
     thread: Arc<Mutex<Option<JoinHandle<()>>>>,
 }
@@ -56,7 +56,7 @@ impl LogHandle {
 
     /// A reader.
     #[must_use]
-    pub const fn view(&self) -> &LogView {
+    pub const fn view(&self) -> &LogReader {
         &self.view
     }
 
@@ -69,7 +69,7 @@ impl LogHandle {
     ///
     /// # Errors
     /// [`AppendError`].
-    pub async fn append(&self, drafts: Vec<Draft>, context: Context) -> Result<Vec<Appended>, AppendError> {
+    pub async fn append(&self, drafts: Vec<Draft>, context: CausalContext) -> Result<Vec<Appended>, AppendError> {
         self.append_with(drafts, context, Batch::new()).await
     }
 
@@ -77,7 +77,7 @@ impl LogHandle {
     pub(crate) async fn append_with(
         &self,
         drafts: Vec<Draft>,
-        context: Context,
+        context: CausalContext,
         changes: Batch,
     ) -> Result<Vec<Appended>, AppendError> {
         let (reply, answer) = oneshot::channel();
@@ -89,7 +89,7 @@ impl LogHandle {
     ///
     /// # Errors
     /// [`IngestError`].
-    pub async fn ingest(&self, peer: PeerName, asked: Asked, batch: EventBatch) -> Result<Ingested, IngestError> {
+    pub async fn ingest(&self, peer: PeerName, asked: SentQuery, batch: EventBatch) -> Result<Ingested, IngestError> {
         self.take(peer, asked, batch, true).await
     }
 
@@ -98,7 +98,7 @@ impl LogHandle {
     pub(crate) async fn ingest_visibly(
         &self,
         peer: PeerName,
-        asked: Asked,
+        asked: SentQuery,
         batch: EventBatch,
     ) -> Result<Ingested, IngestError> {
         self.take(peer, asked, batch, false).await
@@ -107,7 +107,7 @@ impl LogHandle {
     async fn take(
         &self,
         peer: PeerName,
-        asked: Asked,
+        asked: SentQuery,
         batch: EventBatch,
         durably: bool,
     ) -> Result<Ingested, IngestError> {
@@ -159,7 +159,7 @@ impl LogHandle {
     }
 
     /// After a failed write: has the store opened again now, rather than before the next one. What came of it shows in
-    /// [`LogView::failure`].
+    /// [`LogReader::failure`].
     pub async fn recover(&self) {
         let (reply, answer) = oneshot::channel();
         if self.send(Operation::Recover { reply }).await.is_ok() {

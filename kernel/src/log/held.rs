@@ -23,7 +23,7 @@ pub(super) struct NewEvent {
 }
 
 /// What a log holds, staged changes included.
-pub trait Held {
+pub trait LogState {
     /// Returns this cortex and its epoch.
     fn identity(&self) -> &LocalIdentity;
 
@@ -164,7 +164,7 @@ pub(super) mod tests {
         CortexId::from_bytes([n; 16])
     }
 
-    impl Held for Few {
+    impl LogState for Few {
         fn identity(&self) -> &LocalIdentity {
             &self.identity
         }

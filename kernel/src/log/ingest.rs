@@ -7,11 +7,11 @@
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::asked::{Asked, IngestError};
-use super::held::Held;
+use super::asked::{IngestError, SentQuery};
+use super::held::LogState;
 use super::origins::{OWN_ORIGINS, RESERVED_ORIGINS, Reservation};
 use crate::clock::MAX_CLOCK_ENTRIES;
-use crate::codec::{EventView, StoredChain};
+use crate::codec::{EventRef, StoredChain};
 use crate::cursor::Seq;
 use crate::digest::Digest;
 use crate::event::{EventBytes, InvalidEvent, check_id};
@@ -52,7 +52,11 @@ pub struct IngestPlan<'a> {
 ///
 /// # Errors
 /// [`IngestError`], each meaning that nothing may be stored and no cursor moved.
-pub fn plan_ingest<'a>(batch: &'a EventBatch, asked: &Asked, held: &dyn Held) -> Result<IngestPlan<'a>, IngestError> {
+pub fn plan_ingest<'a>(
+    batch: &'a EventBatch,
+    asked: &SentQuery,
+    held: &dyn LogState,
+) -> Result<IngestPlan<'a>, IngestError> {
     check_envelope(batch, asked)?;
     let plan = IngestPlan { events: Vec::with_capacity(batch.events.len()), ..IngestPlan::default() };
     let mut planning = Planning { held, asked, plan, new_origins: 0, seen: BTreeMap::new() };
@@ -68,7 +72,7 @@ const fn broken(rule: Rule) -> IngestError {
     IngestError::Protocol { rule, event: None }
 }
 
-fn check_envelope(batch: &EventBatch, asked: &Asked) -> Result<(), IngestError> {
+fn check_envelope(batch: &EventBatch, asked: &SentQuery) -> Result<(), IngestError> {
     if batch.request != asked.request {
         return Err(IngestError::OtherQuestion { answered: batch.request, asked: asked.request });
     }
@@ -94,8 +98,8 @@ fn check_envelope(batch: &EventBatch, asked: &Asked) -> Result<(), IngestError> 
 }
 
 struct Planning<'h, 'a> {
-    held: &'h dyn Held,
-    asked: &'h Asked,
+    held: &'h dyn LogState,
+    asked: &'h SentQuery,
     plan: IngestPlan<'a>,
     /// How many origins of the plan nothing is held of.
     new_origins: usize,
@@ -123,10 +127,10 @@ impl<'a> Planning<'_, 'a> {
 
     fn event(&mut self, seq: Seq, bytes: &'a EventBytes) -> Result<(), IngestError> {
         let invalid = |source| {
-            let event = EventView::decode_dot(bytes).ok().map(|(_, dot)| dot);
+            let event = EventRef::decode_dot(bytes).ok().map(|(_, dot)| dot);
             IngestError::Invalid { seq, event, source }
         };
-        let view = EventView::decode(bytes).map_err(invalid)?;
+        let view = EventRef::decode(bytes).map_err(invalid)?;
         check_id(view.id).map_err(invalid)?;
         let (origin, counter) = (view.dot.origin(), view.dot.counter());
         let held = self.counter(origin);
@@ -154,7 +158,7 @@ impl<'a> Planning<'_, 'a> {
     }
 
     /// The event's chain digest, on top of what this batch sent before it, or else of what is held.
-    fn chain_digest(&self, view: &EventView<'_>, bytes: &EventBytes) -> Result<Digest, IngestError> {
+    fn chain_digest(&self, view: &EventRef<'_>, bytes: &EventBytes) -> Result<Digest, IngestError> {
         let (origin, counter) = (view.dot.origin(), view.dot.counter());
         let before = match self.seen.get(&origin) {
             Some(&(seen, digest)) if seen + 1 == counter => Some(digest),
@@ -181,7 +185,7 @@ impl<'a> Planning<'_, 'a> {
     }
 
     /// Puts the event at the end of its chain in the plan. What a plan that fails has in it counts for nothing.
-    fn extend(&mut self, view: &EventView<'_>, digest: Digest) -> Result<(), Extend> {
+    fn extend(&mut self, view: &EventRef<'_>, digest: Digest) -> Result<(), Extend> {
         let origin = view.dot.origin();
         if let Some((needs_origin, needs_counter)) = view.deps.iter().find(|&(o, c)| self.lacks(o, c)) {
             let missing = IngestError::MissingCause { dot: view.dot, needs_origin, needs_counter };
@@ -226,7 +230,7 @@ impl<'a> Planning<'_, 'a> {
     }
 
     /// Both sides' digests at one counter, really compared, before anything is committed.
-    fn compare_heads(&mut self, batch: &EventBatch, asked: &Asked) -> Result<(), IngestError> {
+    fn compare_heads(&mut self, batch: &EventBatch, asked: &SentQuery) -> Result<(), IngestError> {
         let withheld = |origin, counter| asked.withhold.get(origin).is_some_and(|ours| ours.counter <= counter);
         for (&origin, &(counter, digest)) in &self.seen {
             let Some(theirs) = batch.heads.get(origin).filter(|head| head.counter == counter) else {
@@ -284,7 +288,7 @@ impl<'a> Planning<'_, 'a> {
     }
 
     /// Nothing that depends on another version than ours may come in: its causes are not the ones we hold.
-    fn check_withheld(&self, asked: &Asked) -> Result<(), IngestError> {
+    fn check_withheld(&self, asked: &SentQuery) -> Result<(), IngestError> {
         for (origin, ours) in asked.withhold.iter().filter(|(origin, _)| !self.plan.healed.contains(origin)) {
             let mut tainted = self.plan.chains.iter().filter(|(_, chain)| chain.clock.get(origin) >= ours.counter);
             if let Some((&writer, chain)) = tainted.next() {

@@ -12,7 +12,7 @@ use super::origins::{OriginNotes, read_origin_notes};
 use super::peers::{Pinned, read_pinned};
 use super::rejoin::waiting_origins;
 use crate::clock::MAX_CLOCK_ENTRIES;
-use crate::codec::{EventView, StoredChain, decode_chain, decode_identity, decode_log_entry};
+use crate::codec::{EventRef, StoredChain, decode_chain, decode_identity, decode_log_entry};
 use crate::ids::{EventId, Origin};
 use crate::store::{Family, KeyRange, Store, StoreError, StoreErrorKind, keys};
 
@@ -125,7 +125,7 @@ pub(super) fn load_head(store: &dyn Store) -> Result<LogHead, StoreError> {
     let Some((key, value)) = store.last(Family::Log, &[])? else { return Ok(LogHead::EMPTY) };
     let seq = keys::seq_of_log(&key).ok_or_else(|| StoreError::corrupt("family `log`: a key is not a place"))?;
     let (time, record) = decode_log_entry(&value).map_err(|e| damaged(Family::Log, &e))?;
-    let (last_event, _) = EventView::decode_dot(record).map_err(|fault| record_at(seq, &fault))?;
+    let (last_event, _) = EventRef::decode_dot(record).map_err(|fault| record_at(seq, &fault))?;
     Ok(LogHead { seq, last_event, time })
 }
 

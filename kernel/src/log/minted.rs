@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use super::LocalIdentity;
 use super::entry::damaged;
 use super::epoch_change::read_epoch_change;
-use super::held::Held;
+use super::held::LogState;
 use crate::codec::{decode_brought, decode_epoch_peer, encode_brought, encode_timestamp};
 use crate::ids::{Epoch, EventId, MAX_DRIFT_MS, Origin, PeerName};
 use crate::store::{Batch, Family, KeyRange, Store, StoreError, keys};
@@ -132,7 +132,7 @@ pub(super) fn note_claimed<'a>(
     origins: impl Iterator<Item = &'a Origin>,
     (peer, now): (&PeerName, Timestamp),
     minted: &Minted,
-    held: &dyn Held,
+    held: &dyn LogState,
 ) -> Batch {
     let own = held.identity().cortex_id;
     let strange = |origin: &&Origin| {

@@ -9,7 +9,7 @@
 //!                     ▼                            │
 //!                   Shared                         │
 //!                     ▲                            │
-//!               LogView (any thread): entries, answer, heads, clock
+//!               LogReader (any thread): entries, answer, heads, clock
 //! ```
 //!
 //! [`Log`] is synchronous and owns every decision; [`LogHandle`] puts it on the one writer thread with group commit.
@@ -54,9 +54,9 @@ mod withheld;
 mod work;
 mod writer;
 
-pub use answer::{Asking, Found};
+pub use answer::{NextBatch, OpenQuery};
 pub use append::{AppendError, Appended, InDoubt};
-pub use asked::{Asked, IngestError, Ingested};
+pub use asked::{IngestError, Ingested, SentQuery};
 pub use bounded::Bounded;
 pub use bring_back::{BringBackError, BroughtBack};
 pub use bringers::{Bringers, bringers, brought_by};
@@ -68,11 +68,11 @@ pub use epoch_change::{EpochChange, EpochEnd, read_epoch_change};
 pub use findings::{ForkFinding, NotAFork};
 pub use forks::{Fork, WithheldFrom, forks, withhold_from};
 pub use handle::LogHandle;
-pub use held::Held;
+pub use held::LogState;
 pub use ingest::{IngestPlan, PlannedEvent, plan_ingest};
 pub use minted::{ClaimedEpoch, NewEpochError, claimed_epochs, read_epoch_peer};
 pub use open::{OpenError, missing_of_noted};
-pub use operation::Context;
+pub use operation::CausalContext;
 pub use origins::{OriginNote, Reservation};
 pub use outside::{OutsideKey, event_outside, events_beside, keys_outside};
 pub(crate) use peers::Pinned;
@@ -84,7 +84,7 @@ pub use salvage::{Salvaged, salvage};
 pub use set_aside::{ResolveError, Resolved};
 pub(crate) use shared::Generation;
 pub use verify::{VerifyReport, verify};
-pub use view::LogView;
+pub use view::LogReader;
 pub use work::Work;
 
 use crate::ids::{CortexId, Epoch, Origin};

@@ -11,7 +11,7 @@ use super::forks::read_withheld;
 use super::load::{FORMAT, Loaded, load, load_head, moved_to, or_newer};
 use super::minted::{last_id_within, migrate, put_minted};
 use super::shared::Durable;
-use super::view::LogView;
+use super::view::LogReader;
 use crate::codec::{decode_identity, decode_noted_head, encode_identity, encode_noted_head};
 use crate::cursor::Seq;
 use crate::ids::Epoch;
@@ -56,12 +56,12 @@ impl Log {
     ///
     /// # Errors
     /// As [`Log::open`].
-    pub fn look(store: Arc<dyn Store>) -> Result<LogView, OpenError> {
+    pub fn look(store: Arc<dyn Store>) -> Result<LogReader, OpenError> {
         let loaded = load(&*store)?;
         let identity = loaded.identity.ok_or(OpenError::NotInitialised)?;
         let durable = Durable::of(identity, loaded.head, &loaded.chains, 0);
         let withheld = or_newer("forks", read_withheld(&*store))?;
-        let view = LogView::new(store, LogOptions::default().process, durable, loaded.pinned, loaded.origins);
+        let view = LogReader::new(store, LogOptions::default().process, durable, loaded.pinned, loaded.origins);
         view.shared.set_withheld(withheld);
         Ok(view)
     }
@@ -82,7 +82,7 @@ impl Log {
         store.note(&encode_noted_head(identity.epoch, loaded.head.seq), Durability::Relaxed);
         let durable = Durable::of(identity.clone(), loaded.head, &loaded.chains, 0);
         let withheld = or_newer("forks", read_withheld(&*store))?;
-        let view = LogView::new(store, options.process, durable, loaded.pinned.clone(), loaded.origins.clone());
+        let view = LogReader::new(store, options.process, durable, loaded.pinned.clone(), loaded.origins.clone());
         view.shared.set_withheld(withheld);
         Ok(Self::assemble(view, options, identity, loaded, moved))
     }

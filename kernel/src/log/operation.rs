@@ -6,7 +6,7 @@ use tokio::sync::oneshot;
 
 use super::LocalIdentity;
 use super::append::{AppendError, Appended};
-use super::asked::{Asked, IngestError, Ingested};
+use super::asked::{IngestError, Ingested, SentQuery};
 use super::bring_back::{BringBackError, BroughtBack};
 use super::findings::{ForkFinding, NotAFork};
 use super::forks::Fork;
@@ -21,13 +21,13 @@ use crate::store::{Batch, StoreError, StoreErrorKind};
 
 /// What an append claims its application had seen.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub enum Context {
+pub enum CausalContext {
     /// Everything up to the position of the application's replayer: never what arrived but was not replayed yet, or a
     /// concurrent write would be declared superseded unseen.
     #[default]
     Replayed,
     /// Exactly this.
-    Seen(VClock),
+    Exactly(VClock),
 }
 
 /// The clock at the position of the application's replayer, shared with the writer.
@@ -49,14 +49,14 @@ pub(super) type Reply<T, E> = oneshot::Sender<Result<T, E>>;
 pub(super) enum Operation {
     Append {
         drafts: Vec<Draft>,
-        context: Context,
+        context: CausalContext,
         /// State that is committed with them, and only with them.
         changes: Batch,
         reply: Reply<Vec<Appended>, AppendError>,
     },
     Ingest {
         peer: PeerName,
-        asked: Asked,
+        asked: SentQuery,
         batch: Box<EventBatch>,
         /// Whether it is answered once it is durable, rather than once it is visible.
         durably: bool,
@@ -93,7 +93,7 @@ pub(super) enum Operation {
 }
 
 /// Answers that wait for the commit they are part of. A waiter that went away is no error: its event is as durable as any.
-pub(super) enum Waiting {
+pub(super) enum PendingReply {
     Append(Vec<Appended>, Reply<Vec<Appended>, AppendError>),
     Ingest(Ingested, Reply<Ingested, IngestError>),
     /// Whoever asked goes on once it is visible.
@@ -102,7 +102,7 @@ pub(super) enum Waiting {
     State(Reply<(), StoreError>),
 }
 
-impl Waiting {
+impl PendingReply {
     /// Answers, and counts the events that were appended.
     pub(super) fn done(self, count: &metrics::Counter) {
         match self {

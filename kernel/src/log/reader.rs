@@ -7,7 +7,7 @@ use futures_util::stream::{self, Stream};
 
 use super::entry::LogEntry;
 use super::lineage::Lineage;
-use super::view::LogView;
+use super::view::LogReader;
 use crate::blocking::blocking;
 use crate::cursor::{Cursor, Seq};
 use crate::ids::{Epoch, EventId};
@@ -126,7 +126,7 @@ pub struct LogPage {
 /// What a reader's scan of the log calls with each epoch and place, the time it joined, and its record.
 type PlacedVisitor<'a> = dyn FnMut(Epoch, Seq, Timestamp, &[u8]) -> ControlFlow<()> + 'a;
 
-impl LogView {
+impl LogReader {
     /// Reads up to `limit` durable entries after a cursor (without one, from the beginning), and no more than `max_bytes` of
     /// records beyond the first. Waits while the log is being rewritten; this blocks.
     ///
@@ -171,7 +171,7 @@ impl LogView {
     /// The same position as a cursor of the current epoch.
     ///
     /// # Errors
-    /// As [`LogView::page`].
+    /// As [`LogReader::page`].
     pub fn resume(&self, after: &Cursor) -> Result<Cursor, ReadError> {
         self.in_place(|| self.resume_at(Some(after), self.head_cursor()))?.map_err(ReadError::from)
     }

@@ -2,7 +2,7 @@
 //! never called healthy on which none would pass.
 
 use super::load::read_last_id;
-use super::view::LogView;
+use super::view::LogReader;
 use crate::clock::MAX_CLOCK_ENTRIES;
 use crate::ids::{EventId, GeneratorError, IdGenerator};
 use crate::store::StoreError;
@@ -56,7 +56,7 @@ pub(super) fn admit(known: bool, origins: usize, last: EventId, now: Timestamp) 
     Ok(IdGenerator::after(last).check(now.ulid_ms())?)
 }
 
-impl LogView {
+impl LogReader {
     /// Why each append is refused now; `None` while appends are taken. Reads one value of the store.
     #[must_use]
     pub fn refuses_appends(&self, now: Timestamp) -> Option<AppendsRefused> {

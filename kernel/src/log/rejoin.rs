@@ -7,9 +7,9 @@ use std::ops::ControlFlow;
 use bytes::Bytes;
 
 use super::entry::damaged;
-use super::held::{Held, NewEvent};
+use super::held::{LogState, NewEvent};
 use crate::clock::MAX_CLOCK_ENTRIES;
-use crate::codec::{EventView, StoredChain, decode_log_entry, encode_log_entry};
+use crate::codec::{EventRef, StoredChain, decode_log_entry, encode_log_entry};
 use crate::digest::Digest;
 use crate::event::EventBytes;
 use crate::ids::Origin;
@@ -30,7 +30,7 @@ pub(super) struct Waits {
 /// Lets an event wait: it is whole, and what it follows on is not here.
 pub(super) fn put_waiting(
     changes: &mut Batch,
-    event: &EventView<'_>,
+    event: &EventRef<'_>,
     joined: Timestamp,
     digest: Option<Digest>,
     record: &[u8],
@@ -68,14 +68,14 @@ pub(super) fn waiting_origins(store: &dyn Store) -> Result<BTreeSet<Origin>, Sto
 pub(super) fn read_waiting(
     store: &dyn Store,
     origin: Origin,
-    log: &dyn Held,
+    log: &dyn LogState,
 ) -> Result<Option<Vec<Waits>>, StoreError> {
     let (mut waits, mut bytes, mut fault, mut any) = (Vec::new(), 0, None, false);
     let prefix = keys::waiting_of(origin);
     let held = log.counter(origin);
     // This is asked after each commit: of what cannot join, one entry is looked at.
     let joins = |counter: u64, record: &[u8]| {
-        counter <= held || EventView::decode(record).is_ok_and(|event| followed_by(&event, record, log).is_some())
+        counter <= held || EventRef::decode(record).is_ok_and(|event| followed_by(&event, record, log).is_some())
     };
     store.scan(Family::Evidence, KeyRange::prefix(&prefix), &mut |key, value| {
         any = true;
@@ -99,7 +99,7 @@ pub(super) fn read_waiting(
 }
 
 /// Returns the chain with this event at its end; `None` unless it follows on what is here, and its causes are here.
-pub(super) fn followed_by(event: &EventView<'_>, record: &[u8], held: &dyn Held) -> Option<StoredChain> {
+pub(super) fn followed_by(event: &EventRef<'_>, record: &[u8], held: &dyn LogState) -> Option<StoredChain> {
     let origin = event.dot.origin();
     if held.chain(origin).is_none() && held.origins() >= MAX_CLOCK_ENTRIES {
         return None;
@@ -107,7 +107,7 @@ pub(super) fn followed_by(event: &EventView<'_>, record: &[u8], held: &dyn Held)
     follows_on(held.chain(origin).cloned().unwrap_or_default(), event, record, held)
 }
 
-fn follows_on(mut chain: StoredChain, event: &EventView<'_>, record: &[u8], held: &dyn Held) -> Option<StoredChain> {
+fn follows_on(mut chain: StoredChain, event: &EventRef<'_>, record: &[u8], held: &dyn LogState) -> Option<StoredChain> {
     let own = event.dot.origin();
     let is_held = |(origin, counter)| match own == origin {
         true => chain.counter >= counter,
@@ -137,7 +137,7 @@ pub(super) struct RejoinPlan {
 }
 
 /// Plans which of the events that wait of an origin join the log.
-pub(super) fn plan_rejoin(origin: Origin, waits: Vec<Waits>, held: &dyn Held) -> Result<RejoinPlan, StoreError> {
+pub(super) fn plan_rejoin(origin: Origin, waits: Vec<Waits>, held: &dyn LogState) -> Result<RejoinPlan, StoreError> {
     let mut plan = RejoinPlan::default();
     for Waits { counter, digest, record } in waits {
         if counter <= plan.chain.as_ref().map_or(held.counter(origin), |chain| chain.counter) {
@@ -149,7 +149,7 @@ pub(super) fn plan_rejoin(origin: Origin, waits: Vec<Waits>, held: &dyn Held) ->
                 break;
             }
         } else {
-            let event = match EventView::decode(&record) {
+            let event = match EventRef::decode(&record) {
                 Ok(event) => event,
                 Err(fault) => {
                     plan.fault = Some(StoreError::unreadable(

@@ -9,12 +9,12 @@ use super::LocalIdentity;
 use super::core::{Log, LogOptions};
 use super::entry::{damaged, record_at, stored_dot};
 use super::epoch_change::EpochEnd;
-use super::held::{Held, NewEvent};
+use super::held::{LogState, NewEvent};
 use super::lineage::Lineage;
 use super::minted::{minted, put_minted};
 use super::open::OpenError;
 use super::rejoin::followed_by;
-use crate::codec::{EventView, decode_chain, decode_identity, decode_log_entry};
+use crate::codec::{EventRef, decode_chain, decode_identity, decode_log_entry};
 use crate::cursor::Seq;
 use crate::ids::{EventId, Origin};
 use crate::store::{Batch, Durability, Family, KeyRange, Store, StoreError, Unreadable as _, keys};
@@ -178,7 +178,7 @@ fn take_entry(
         Err(fault) if fault.is_newer() => return Err(damaged(Family::Log, &fault)),
         Err(_) => return Ok(()),
     };
-    let event = match EventView::decode(record) {
+    let event = match EventRef::decode(record) {
         Ok(event) => event,
         Err(fault) if fault.is_newer() => return Err(record_at(place, &fault)),
         Err(_) => return Ok(()),

@@ -6,9 +6,9 @@ use std::ops::ControlFlow;
 
 use super::entry::record_at;
 use super::forks::{Fork, forks};
-use super::held::Held;
+use super::held::LogState;
 use super::withheld::Withheld;
-use crate::codec::{EventView, StoredChain, StoredDot, encode_dot, encode_log_entry};
+use crate::codec::{EventRef, StoredChain, StoredDot, encode_dot, encode_log_entry};
 use crate::cursor::Seq;
 use crate::digest::Digest;
 use crate::ids::Origin;
@@ -85,7 +85,7 @@ pub(super) struct SetAsidePlan {
 }
 
 /// Plans that an origin's events from a counter on, and all that depends on them, leave the log, which closes ranks.
-pub(super) fn plan_set_aside(origin: Origin, from: u64, held: &dyn Held) -> Result<SetAsidePlan, StoreError> {
+pub(super) fn plan_set_aside(origin: Origin, from: u64, held: &dyn LogState) -> Result<SetAsidePlan, StoreError> {
     let (head, epoch) = (held.head().seq, held.identity().epoch);
     let mut gone = Withheld::of(BTreeMap::from([(origin, from)]));
     let mut changes = Batch::new();
@@ -95,7 +95,7 @@ pub(super) fn plan_set_aside(origin: Origin, from: u64, held: &dyn Held) -> Resu
     let mut kept: BTreeMap<Origin, Kept> = BTreeMap::new();
     let mut digests: BTreeMap<Origin, Digest> = BTreeMap::new();
     held.visit(&mut |seq, joined, record| {
-        let event = match EventView::decode(record) {
+        let event = match EventRef::decode(record) {
             Ok(event) => event,
             Err(error) => {
                 fault = Some(record_at(seq, &error));
@@ -145,7 +145,7 @@ pub(super) fn plan_set_aside(origin: Origin, from: u64, held: &dyn Held) -> Resu
 }
 
 /// What leaves the log is decided by what its records say, so they must be those that were written.
-fn are_whole(digests: &BTreeMap<Origin, Digest>, held: &dyn Held) -> Result<(), StoreError> {
+fn are_whole(digests: &BTreeMap<Origin, Digest>, held: &dyn LogState) -> Result<(), StoreError> {
     let read = |origin| digests.get(origin).copied().unwrap_or_default();
     match held.chains().iter().find(|(origin, chain)| read(origin) != chain.digest) {
         Some((origin, _)) => {

@@ -52,7 +52,7 @@ pub(super) struct Shared {
 
 /// What becomes durable with the next sync.
 #[derive(Debug)]
-pub(super) struct Unsynced {
+pub(super) struct SyncTicket {
     /// Counts up: a later one says all that an earlier one does, of head and identity.
     pub(super) number: u64,
     pub(super) identity: LocalIdentity,
@@ -144,7 +144,7 @@ impl Shared {
     }
 
     /// Publishes what became durable. Two may come in either order: each sync makes durable all that was written before it.
-    pub(super) fn publish(&self, unsynced: Unsynced) {
+    pub(super) fn publish(&self, unsynced: SyncTicket) {
         // What is noted and sent must not fall behind what another thread publishes meanwhile.
         let _alone = self.publishing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut durable = self.durable_mut();

@@ -11,9 +11,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
-use super::operation::Waiting;
-use super::shared::Unsynced;
-use super::view::LogView;
+use super::operation::PendingReply;
+use super::shared::SyncTicket;
+use super::view::LogReader;
 use super::watched::Watched;
 use crate::measure::{CORTEX, SYNC_SECONDS, appended};
 use crate::store::{StoreError, StoreErrorKind};
@@ -23,8 +23,8 @@ const DEPTH: usize = 2;
 
 /// A group that was written, and who waits for it to be durable.
 struct Group {
-    unsynced: Unsynced,
-    waiting: Vec<Waiting>,
+    unsynced: SyncTicket,
+    waiting: Vec<PendingReply>,
 }
 
 enum Message {
@@ -42,7 +42,7 @@ pub(super) struct Syncs {
 }
 
 impl Syncs {
-    pub(super) fn start(view: LogView) -> std::io::Result<Self> {
+    pub(super) fn start(view: LogReader) -> std::io::Result<Self> {
         let (queue, groups) = sync_channel(DEPTH);
         let failure = Failure::default();
         let thread = Thread { view, failure: Arc::clone(&failure), groups };
@@ -51,7 +51,7 @@ impl Syncs {
     }
 
     /// Hands a group over. Waits where too many wait already.
-    pub(super) fn hand_over(&self, unsynced: Unsynced, waiting: Vec<Waiting>) {
+    pub(super) fn hand_over(&self, unsynced: SyncTicket, waiting: Vec<PendingReply>) {
         self.send(Message::Group(Box::new(Group { unsynced, waiting })));
     }
 
@@ -94,7 +94,7 @@ impl Drop for Syncs {
 }
 
 struct Thread {
-    view: LogView,
+    view: LogReader,
     failure: Failure,
     groups: Receiver<Message>,
 }

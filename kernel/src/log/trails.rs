@@ -5,15 +5,15 @@ use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::entry::{record_at, stored_dot};
-use super::view::LogView;
+use super::view::LogReader;
 use super::withheld::{Trail, Withheld};
 use super::work::{MAX_SCAN, MAX_SCAN_BYTES, Work};
-use crate::codec::EventView;
+use crate::codec::EventRef;
 use crate::cursor::Seq;
 use crate::ids::Origin;
 use crate::store::StoreError;
 
-impl LogView {
+impl LogReader {
     /// A trail of what follows from these forks, as far as it was followed before; it may not have begun yet.
     ///
     /// # Errors
@@ -50,7 +50,7 @@ impl LogView {
             return Ok((true, work));
         }
         let end = until.min(Seq::new(trail.at.get().saturating_add(MAX_SCAN)));
-        self.scan(trail.at, end, &mut |seq, _, record| match EventView::decode(record) {
+        self.scan(trail.at, end, &mut |seq, _, record| match EventRef::decode(record) {
             Ok(event) => {
                 trail.withheld.follow(&event);
                 trail.at = seq;

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use super::entry::{damaged, record_at, stored_dot};
-use super::view::LogView;
-use crate::codec::{EventView, StoredChain, decode_chain};
+use super::view::LogReader;
+use crate::codec::{EventRef, StoredChain, decode_chain};
 use crate::cursor::Seq;
 use crate::digest::Digest;
 use crate::ids::Origin;
@@ -60,7 +60,7 @@ impl VerifyReport {
 ///
 /// # Errors
 /// [`StoreError`] where the store cannot even be read, of kind `NewerFormat` if it has a value of a newer version.
-pub fn verify(view: &LogView) -> Result<VerifyReport, StoreError> {
+pub fn verify(view: &LogReader) -> Result<VerifyReport, StoreError> {
     loop {
         let before = view.settled_rewrites();
         let found = look(view);
@@ -71,7 +71,7 @@ pub fn verify(view: &LogView) -> Result<VerifyReport, StoreError> {
     }
 }
 
-fn look(view: &LogView) -> Result<VerifyReport, StoreError> {
+fn look(view: &LogReader) -> Result<VerifyReport, StoreError> {
     let mut report = VerifyReport::default();
     let mut chains: BTreeMap<Origin, StoredChain> = BTreeMap::new();
     let visible = view.visible();
@@ -107,12 +107,12 @@ fn look(view: &LogView) -> Result<VerifyReport, StoreError> {
 }
 
 fn check_entry(
-    view: &LogView,
+    view: &LogReader,
     seq: Seq,
     record: &[u8],
     chains: &mut BTreeMap<Origin, StoredChain>,
 ) -> Result<Result<(), String>, StoreError> {
-    let event = match EventView::decode(record) {
+    let event = match EventRef::decode(record) {
         Ok(event) => event,
         Err(error) if error.is_newer() => return Err(record_at(seq, &error)),
         Err(error) => return Ok(Err(error.to_string())),
@@ -139,7 +139,7 @@ fn check_entry(
 }
 
 /// What the index says of each chain's end.
-fn read_tips(view: &LogView, report: &mut VerifyReport) -> Result<BTreeMap<Origin, StoredChain>, StoreError> {
+fn read_tips(view: &LogReader, report: &mut VerifyReport) -> Result<BTreeMap<Origin, StoredChain>, StoreError> {
     let (mut tips, mut newer) = (BTreeMap::new(), Ok(()));
     view.store().scan(Family::Clocks, KeyRange::prefix(&[]), &mut |key, value| {
         match (keys::origin_of_chain(key), decode_chain(value)) {

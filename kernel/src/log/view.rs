@@ -27,14 +27,14 @@ use crate::time::Timestamp;
 
 /// What is held, as any thread may read it. Cheap to clone.
 ///
-/// Peers are shown the durable prefix only: [`LogView::head`], [`LogView::heads`], [`LogView::clock`] and
-/// [`LogView::answer`] never speak of an entry that a crash could still take back.
+/// Peers are shown the durable prefix only: [`LogReader::head`], [`LogReader::heads`], [`LogReader::clock`] and
+/// [`LogReader::answer`] never speak of an entry that a crash could still take back.
 #[derive(Clone)]
-pub struct LogView {
+pub struct LogReader {
     pub(super) shared: Arc<Shared>,
 }
 
-impl LogView {
+impl LogReader {
     pub(super) fn new(
         store: Arc<dyn Store>,
         process: u64,
@@ -213,10 +213,10 @@ impl LogView {
         self.in_place(|| self.entries_until(after, self.visible(), limit, max_bytes))
     }
 
-    /// [`LogView::entries`] of the durable prefix only: what peers may be shown.
+    /// [`LogReader::entries`] of the durable prefix only: what peers may be shown.
     ///
     /// # Errors
-    /// As [`LogView::entries`].
+    /// As [`LogReader::entries`].
     pub fn durable_entries(&self, after: Seq, limit: usize, max_bytes: usize) -> Result<Vec<LogEntry>, StoreError> {
         self.in_place(|| self.entries_until(after, self.head().seq, limit, max_bytes))
     }
@@ -288,7 +288,7 @@ impl LogView {
         self.in_place(|| self.entry_there(seq))
     }
 
-    /// [`LogView::entry`] for a caller that keeps places as they are.
+    /// [`LogReader::entry`] for a caller that keeps places as they are.
     pub(super) fn entry_there(&self, seq: Seq) -> Result<Option<LogEntry>, StoreError> {
         if seq == Seq::ZERO || seq > self.visible() {
             return Ok(None);

@@ -1,16 +1,16 @@
 //! Noting that a thread of the log ended by a fault.
 
-use super::view::LogView;
+use super::view::LogReader;
 use crate::store::{StoreError, StoreErrorKind};
 
 /// Notes that a thread of the log ended by a fault, when it does.
 pub(super) struct Watched {
-    view: LogView,
+    view: LogReader,
     thread: &'static str,
 }
 
 impl Watched {
-    pub(super) const fn new(view: LogView, thread: &'static str) -> Self {
+    pub(super) const fn new(view: LogReader, thread: &'static str) -> Self {
         Self { view, thread }
     }
 }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-use crate::codec::EventView;
+use crate::codec::EventRef;
 use crate::cursor::Seq;
 use crate::ids::{Dot, Origin};
 
@@ -35,7 +35,7 @@ impl Withheld {
     }
 
     /// Takes in one event of a log, in the log's order. Its chain's later events and whatever names it follow it.
-    pub(super) fn follow(&mut self, event: &EventView<'_>) -> bool {
+    pub(super) fn follow(&mut self, event: &EventRef<'_>) -> bool {
         let dot = event.dot;
         let follows = self.holds(dot) || event.deps.iter().any(|(origin, counter)| self.reaches(origin, counter));
         if follows {

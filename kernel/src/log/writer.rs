@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 use super::core::Log;
-use super::operation::{Context, Operation, ReplayedClock, Waiting};
+use super::operation::{CausalContext, Operation, PendingReply, ReplayedClock};
 use super::syncs::Syncs;
 use super::watched::Watched;
 use crate::clock::VClock;
@@ -58,7 +58,7 @@ impl Writer {
         self.syncs.settle();
     }
 
-    fn stage(&mut self, operation: Operation, waiting: &mut Vec<Waiting>) -> bool {
+    fn stage(&mut self, operation: Operation, waiting: &mut Vec<PendingReply>) -> bool {
         if let Some(error) = self.syncs.take_failure() {
             self.log.fail(&error);
         }
@@ -88,28 +88,28 @@ impl Writer {
         match operation {
             Operation::Append { drafts, context, changes, reply } => {
                 let seen: VClock = match context {
-                    Context::Replayed => self.replayed.get(),
-                    Context::Seen(clock) => clock,
+                    CausalContext::Replayed => self.replayed.get(),
+                    CausalContext::Exactly(clock) => clock,
                 };
                 let appended = self.log.append(&drafts, &seen, now);
                 match appended.and_then(|appended| Ok(self.log.stage_state(&changes).map(|()| appended)?)) {
-                    Ok(appended) => waiting.push(Waiting::Append(appended, reply)),
+                    Ok(appended) => waiting.push(PendingReply::Append(appended, reply)),
                     Err(error) => drop(reply.send(Err(error))),
                 }
             }
             Operation::Ingest { peer, asked, batch, durably, reply } => {
                 match self.log.ingest(&peer, &asked, &batch, now) {
-                    Ok(ingested) if durably => waiting.push(Waiting::Ingest(ingested, reply)),
-                    Ok(ingested) => waiting.push(Waiting::Visible(ingested, reply)),
+                    Ok(ingested) if durably => waiting.push(PendingReply::Ingest(ingested, reply)),
+                    Ok(ingested) => waiting.push(PendingReply::Visible(ingested, reply)),
                     Err(error) => drop(reply.send(Err(error))),
                 }
             }
             Operation::State { changes, reply } => match self.log.stage_state(&changes) {
-                Ok(()) => waiting.push(Waiting::State(reply)),
+                Ok(()) => waiting.push(PendingReply::State(reply)),
                 Err(error) => drop(reply.send(Err(error))),
             },
             Operation::NoteFork { finding, reply } => match self.log.note_fork(&finding, now) {
-                Ok(fork) => waiting.push(Waiting::NoteFork(fork, reply)),
+                Ok(fork) => waiting.push(PendingReply::NoteFork(fork, reply)),
                 Err(error) => drop(reply.send(Err(error))),
             },
             Operation::ResolveFork { keep, reply } => {
@@ -148,18 +148,18 @@ impl Writer {
     }
 
     /// Commits what was staged and answers.
-    fn commit(&mut self, waiting: Vec<Waiting>) {
+    fn commit(&mut self, waiting: Vec<PendingReply>) {
         // Of our own events no effect may be seen that a crash could leave without its cause. What peers sent is theirs and
         // durable there: replayers may see it while the disk is still at work, because a crash that takes it takes what
         // they made of it as well, and both come again. Nothing is served before the sync, either way.
-        let appends = waiting.iter().any(|waiter| matches!(waiter, Waiting::Append(..)));
+        let appends = waiting.iter().any(|waiter| matches!(waiter, PendingReply::Append(..)));
         let durability = if appends { self.durability } else { Durability::Relaxed };
         if let Err(error) = self.log.commit(durability) {
             tracing::error!(%error, "a write failed; the store is opened and read again before the next one");
             return waiting.into_iter().for_each(|waiter| waiter.failed(&error));
         }
         let Some(unsynced) = self.log.take_unsynced() else {
-            if !waiting.iter().all(Waiting::is_settled) {
+            if !waiting.iter().all(PendingReply::is_settled) {
                 // Nothing was new, but what it adds nothing to may still be on its way to the disk.
                 self.syncs.settle();
                 if let Some(error) = self.syncs.take_failure() {
@@ -171,7 +171,7 @@ impl Writer {
         };
         // Relaxed answers do not wait for the disk, but durability follows at once: peers see only what is durable.
         let relaxed = self.durability == Durability::Relaxed;
-        let at_once = |waiter: &Waiting| relaxed || matches!(waiter, Waiting::Visible(..));
+        let at_once = |waiter: &PendingReply| relaxed || matches!(waiter, PendingReply::Visible(..));
         let (now, later): (Vec<_>, Vec<_>) = waiting.into_iter().partition(at_once);
         self.syncs.hand_over(unsynced, later);
         now.into_iter().for_each(|waiter| waiter.done(&self.appended));
@@ -211,7 +211,10 @@ mod tests {
     fn append(subject: &str) -> (Operation, oneshot::Receiver<Result<Vec<Appended>, AppendError>>) {
         let (reply, answer) = oneshot::channel();
         let drafts = vec![Draft::new("test", subject.to_owned())];
-        (Operation::Append { drafts, context: Context::Seen(VClock::new()), changes: Batch::new(), reply }, answer)
+        (
+            Operation::Append { drafts, context: CausalContext::Exactly(VClock::new()), changes: Batch::new(), reply },
+            answer,
+        )
     }
 
     fn state(name: &[u8]) -> (Operation, oneshot::Receiver<Result<(), StoreError>>) {
@@ -244,7 +247,7 @@ mod tests {
                 id: crate::ids::EventId::from_bytes([0; 16]),
                 dot: crate::ids::Dot::new(writer.log.view().local().origin(), 1).unwrap(),
             };
-            waiting.push(Waiting::Append(vec![staged], reply));
+            waiting.push(PendingReply::Append(vec![staged], reply));
         }
         writer.syncs.settle();
         assert!(writer.stage(two, &mut waiting));
@@ -268,7 +271,7 @@ mod tests {
         store.fail_sync();
         writer.commit(waiting);
         let (reply, mut answer) = oneshot::channel();
-        writer.commit(vec![Waiting::State(reply)]);
+        writer.commit(vec![PendingReply::State(reply)]);
         assert!(synced.try_recv().unwrap().is_err() && answer.try_recv().unwrap().is_err());
         assert!(writer.log.needs_recovery());
     }

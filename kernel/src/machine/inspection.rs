@@ -1,7 +1,7 @@
 //! Finding where two histories of one origin part: by halving, then by reading what stands there. Pure: steps out,
 //! answers in. A mere claim leads nowhere, because it ends in an event that either proves the difference or does not.
 
-use crate::codec::EventView;
+use crate::codec::EventRef;
 use crate::event::EventBytes;
 use crate::health::{ErrorCategory, Failure};
 use crate::ids::Origin;
@@ -80,7 +80,7 @@ impl Inspection {
             }
             (InspectionStep::Read { from }, FetchReply::Batch(batch)) => {
                 let of_origin =
-                    |bytes: &EventBytes| EventView::decode_dot(bytes).is_ok_and(|(_, dot)| dot.origin() == self.origin);
+                    |bytes: &EventBytes| EventRef::decode_dot(bytes).is_ok_and(|(_, dot)| dot.origin() == self.origin);
                 let records: Vec<_> = batch.events.into_iter().map(|(_, bytes)| bytes).filter(of_origin).collect();
                 Ok(Some((from, records)))
             }

@@ -13,7 +13,7 @@ pub const MAX_FRONTIER: usize = 64;
 
 /// How an event relates to the events of its subject that were replayed before it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Standing {
+pub enum Relation {
     /// Its writer had seen all of them, or there are none.
     Supersedes,
     /// Its writer had not seen these, and theirs had not seen it.
@@ -60,16 +60,16 @@ impl Frontier {
 
     /// Takes an event in: what its writer had seen leaves, the rest is concurrent with it. An event never arrives after
     /// one that supersedes it, because replay is causal.
-    pub(super) fn admit(&mut self, event: &Event) -> Standing {
+    pub(super) fn admit(&mut self, event: &Event) -> Relation {
         self.0.retain(|mark| !event.vclock.contains(mark.dot));
-        let standing = if self.0.is_empty() {
-            Standing::Supersedes
+        let relation = if self.0.is_empty() {
+            Relation::Supersedes
         } else {
-            Standing::Concurrent { with: self.0.iter().map(|mark| mark.id).collect() }
+            Relation::Concurrent { with: self.0.iter().map(|mark| mark.id).collect() }
         };
         let at = self.0.partition_point(|mark| mark.id < event.id);
         self.0.insert(at, Mark { dot: event.dot, id: event.id, weight: weight(event) });
-        standing
+        relation
     }
 
     /// The greatest of them, oldest id first, and how many more there are.
@@ -97,7 +97,7 @@ pub struct Conflict {
 
 impl Conflict {
     /// What an append must have seen to supersede all that are listed, and nothing that came since: the context for
-    /// [`crate::log::Context::Seen`].
+    /// [`crate::log::CausalContext::Exactly`].
     #[must_use]
     pub fn context(&self) -> VClock {
         let mut clock = VClock::new();

@@ -10,7 +10,7 @@ use super::{EventReplayer, OnFailure, Projection, ReplayError, ReplayOptions, co
 use crate::cursor::Seq;
 use crate::event::{CloudEventText, Event, EventBytes, source_of};
 use crate::ids::EventId;
-use crate::log::{Bounded, LogEntry, LogView};
+use crate::log::{Bounded, LogEntry, LogReader};
 use crate::store::{Family, KeyRange, Store, StoreError};
 
 const FAMILY: &str = "view";
@@ -142,7 +142,7 @@ impl Latest {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn find(&self, log: &LogView, max_bytes: usize) -> Result<Option<Bounded<LogEntry>>, StoreError> {
+    pub fn find(&self, log: &LogReader, max_bytes: usize) -> Result<Option<Bounded<LogEntry>>, StoreError> {
         let there = self.seq.map(|seq| log.entry_within(seq, max_bytes)).transpose()?.flatten();
         match there {
             // How large it is says nothing of which event it is: the caller reads again, with more.

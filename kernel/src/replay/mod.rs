@@ -13,7 +13,7 @@ mod runner;
 
 pub use core::{ReplayCore, ReplayStep, SkipError};
 pub(crate) use frontier::Mark;
-pub use frontier::{Conflict, MAX_FRONTIER, Standing, conflict_at, conflicts, weight};
+pub use frontier::{Conflict, MAX_FRONTIER, Relation, conflict_at, conflicts, weight};
 pub use parked::{Parked, Skipped, parked, skipped};
 pub use projection::Projection;
 pub use read::{ReadAt, ReadStateError, Snapshot};
@@ -60,7 +60,7 @@ pub struct ReplayOptions {
     pub start: Start,
     /// What becomes of an event that fails.
     pub on_failure: OnFailure,
-    /// Whether each event comes with its [`Standing`], from a frontier kept for each conflict key
+    /// Whether each event comes with its [`Relation`], from a frontier kept for each conflict key
     /// ([`EventReplayer::conflict_key`]).
     pub causality: bool,
     /// After how long in one event it is reported as hanging. Its thread cannot be killed.

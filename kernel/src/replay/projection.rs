@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
-use super::Standing;
+use super::Relation;
 use crate::store::{Batch, Family, KeyRange, Store, StoreError, StoreErrorKind};
 
 type Writes = BTreeMap<(String, Vec<u8>), Option<Vec<u8>>>;
@@ -19,12 +19,12 @@ pub struct Projection<'a> {
     /// Of the event that is being replayed.
     current: Writes,
     own: OwnWrites,
-    standing: Option<Standing>,
+    relation: Option<Relation>,
 }
 
 impl<'a> Projection<'a> {
     pub(super) fn new(store: &'a dyn Store, families: &'a [String]) -> Self {
-        Self { store, families, kept: Writes::new(), current: Writes::new(), own: OwnWrites::new(), standing: None }
+        Self { store, families, kept: Writes::new(), current: Writes::new(), own: OwnWrites::new(), relation: None }
     }
 
     fn check(&self, family: &str) -> Result<(), StoreError> {
@@ -37,12 +37,12 @@ impl<'a> Projection<'a> {
     /// How the event at hand relates to earlier events of its conflict key: `None` unless the replayer asked for causality
     /// ([`super::ReplayOptions::causality`]) and the event has a key ([`super::EventReplayer::conflict_key`]).
     #[must_use]
-    pub const fn standing(&self) -> Option<&Standing> {
-        self.standing.as_ref()
+    pub const fn relation(&self) -> Option<&Relation> {
+        self.relation.as_ref()
     }
 
-    pub(super) fn set_standing(&mut self, standing: Option<Standing>) {
-        self.standing = standing;
+    pub(super) fn set_relation(&mut self, relation: Option<Relation>) {
+        self.relation = relation;
     }
 
     /// A value of the kernel's own, with everything kept so far.

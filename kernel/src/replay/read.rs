@@ -7,7 +7,7 @@ use super::projection::undeclared;
 use crate::clock::VClock;
 use crate::codec::decode_replay_position;
 use crate::cursor::Seq;
-use crate::log::LogView;
+use crate::log::LogReader;
 use crate::store::{Family, KeyRange, Store, StoreError, keys};
 
 /// What was read of a replayer's state, and where the replayer was.
@@ -15,7 +15,7 @@ use crate::store::{Family, KeyRange, Store, StoreError, keys};
 pub struct ReadAt<T> {
     /// The last sequence number that was replayed.
     pub position: Seq,
-    /// The clock there: the context of an append that relies on what was read ([`crate::log::Context::Seen`]).
+    /// The clock there: the context of an append that relies on what was read ([`crate::log::CausalContext::Exactly`]).
     pub clock: VClock,
     /// What was read.
     pub value: T,
@@ -102,7 +102,7 @@ impl Commits {
 
 /// Reads the families of a replayer at one position.
 pub(super) fn read<T>(
-    log: &LogView,
+    log: &LogReader,
     commits: &Commits,
     replayer: &str,
     families: &[String],

@@ -10,7 +10,7 @@ use super::core::{Busy, ReplayCore, ReplayStep, SkipError};
 use super::read::{Commits, ReadAt, ReadStateError, Snapshot};
 use crate::blocking::blocking;
 use crate::cursor::{Cursor, Seq};
-use crate::log::{LogHandle, LogView};
+use crate::log::{LogHandle, LogReader};
 use crate::spans;
 use crate::store::StoreError;
 use crate::time::Timestamp;
@@ -104,7 +104,7 @@ pub enum NotReplayed {
 pub struct ReplayHandle {
     name: String,
     status: watch::Receiver<ReplayStatus>,
-    log: LogView,
+    log: LogReader,
     stop: watch::Sender<bool>,
     commands: mpsc::UnboundedSender<Command>,
     busy: Arc<Busy>,

@@ -16,7 +16,7 @@ use crate::budget::{Account, Share};
 use crate::codec::{Message, encode};
 use crate::cursor::Seq;
 use crate::ids::CortexId;
-use crate::log::{Asking, Found, Pinned};
+use crate::log::{NextBatch, OpenQuery, Pinned};
 use crate::protocol::{
     Delivery, EventBatch, FetchReply, FetchRequest, Known, MAX_BATCH_BYTES, MAX_WAIT, Refusal, RequestId,
 };
@@ -64,8 +64,8 @@ pub struct Answers {
 }
 
 enum State {
-    Asked(Box<FetchRequest>),
-    Open(Box<Asking>),
+    SentQuery(Box<FetchRequest>),
+    Open(Box<OpenQuery>),
     /// Kept here rather than in the future that waits for it: dropping that one must lose nothing.
     Reading(Reading),
     Done,
@@ -82,9 +82,9 @@ struct Turn {
 /// What one look at the log came to.
 enum Look {
     Refused(Refusal),
-    Found(Box<Asking>, Found),
+    NextBatch(Box<OpenQuery>, NextBatch),
     /// More must be read before there is anything to say. Others have their turn first.
-    More(Box<Asking>),
+    More(Box<OpenQuery>),
 }
 
 impl Answers {
@@ -106,7 +106,7 @@ impl Answers {
             until: Instant::now() + request.wait.min(MAX_WAIT),
             tamper: service.inner.tamper.clone().map(|tamper| (tamper, request.clone())),
             lies: VecDeque::new(),
-            state: State::Asked(Box::new(request)),
+            state: State::SentQuery(Box::new(request)),
             passed: None,
             answered: false,
             service,
@@ -159,7 +159,7 @@ impl Answers {
             let looked = match &mut self.state {
                 State::Done => return None,
                 State::Reading(reading) => reading.await,
-                State::Asked(_) | State::Open(_) => {
+                State::SentQuery(_) | State::Open(_) => {
                     let Some(turn) = self.turn().await else { return Some(FetchReply::Refused(Refusal::Busy)) };
                     self.durable.borrow_and_update();
                     let state = std::mem::replace(&mut self.state, State::Done);
@@ -169,7 +169,7 @@ impl Answers {
             };
             self.state = State::Done;
             let (asking, found) = match looked {
-                Ok(Look::Found(asking, found)) => (asking, found),
+                Ok(Look::NextBatch(asking, found)) => (asking, found),
                 Ok(Look::More(mut asking)) => {
                     self.count(&mut asking);
                     self.state = State::Open(asking);
@@ -231,7 +231,7 @@ impl Answers {
         let (service, account, claim) = (self.service.clone(), self.account.clone(), self.claim);
         let (turns, budget) = (&service.inner.turns, &service.inner.budget);
         let (own, wanted) = match &self.state {
-            State::Asked(request) => {
+            State::SentQuery(request) => {
                 let known = if let Known::Full(known) = &request.known { known.len() } else { 0 };
                 let heads = known + request.withhold.len() + request.direct.len();
                 (QUESTION_BYTES + heads as u64 * HEAD_BYTES, request.max_bytes.min(MAX_BATCH_BYTES))
@@ -239,8 +239,8 @@ impl Answers {
             State::Open(asking) => (0, asking.max_bytes()),
             State::Reading(_) | State::Done => (0, 0),
         };
-        let least = own + Asking::room_for(self.needs);
-        let wanted = own + Asking::room_for(wanted.max(self.needs));
+        let least = own + OpenQuery::room_for(self.needs);
+        let wanted = own + OpenQuery::room_for(wanted.max(self.needs));
         let turn = async {
             turns.pace(&account, claim).await;
             let read = turns.read(&account).await;
@@ -270,7 +270,7 @@ impl Answers {
     }
 
     /// Counts what was looked at and not sent.
-    fn count(&mut self, asking: &mut Asking) {
+    fn count(&mut self, asking: &mut OpenQuery) {
         let (work, claim) = asking.take_work();
         self.claim = claim;
         self.service.inner.turns.count(&self.account, work, claim);
@@ -309,12 +309,12 @@ impl Answers {
             }
             // While a fork is resolved no place of the log is sure. That is soon over; whoever was told so at once would come back
             // at once.
-            if matches!(state, State::Asked(_)) && !view.wait_while_rewritten(REWRITING) {
+            if matches!(state, State::SentQuery(_)) && !view.wait_while_rewritten(REWRITING) {
                 return Ok(Look::Refused(Refusal::Busy));
             }
-            let first = matches!(state, State::Asked(_));
+            let first = matches!(state, State::SentQuery(_));
             let mut asking = match state {
-                State::Asked(request) => match view.ask(&request)? {
+                State::SentQuery(request) => match view.ask(&request)? {
                     Ok(asking) => {
                         let mut asking = Box::new(asking);
                         asking.end_with(gone);
@@ -352,7 +352,7 @@ impl Answers {
                         // An event that is acknowledged later is no loss.
                         tracing::debug!(%error, "what an asker holds could not be compared");
                     }
-                    Ok(Look::Found(asking, found))
+                    Ok(Look::NextBatch(asking, found))
                 }
                 Err(refusal) => Ok(Look::Refused(refusal)),
             }
@@ -362,7 +362,7 @@ impl Answers {
 }
 
 impl State {
-    fn open(&mut self, asking: Box<Asking>) -> &mut Asking {
+    fn open(&mut self, asking: Box<OpenQuery>) -> &mut OpenQuery {
         *self = Self::Open(asking);
         match self {
             Self::Open(asking) => asking,
@@ -371,7 +371,7 @@ impl State {
     }
 }
 
-fn emit(asking: &mut Asking, batch: EventBatch, passed: &mut Option<Instant>) -> FetchReply {
+fn emit(asking: &mut OpenQuery, batch: EventBatch, passed: &mut Option<Instant>) -> FetchReply {
     asking.sent(&batch);
     *passed = None;
     FetchReply::Batch(batch)

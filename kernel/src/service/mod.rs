@@ -29,7 +29,7 @@ use crate::budget::{Account, Budget, Share};
 use crate::config::{FederationMode, SharedKey};
 use crate::cursor::Seq;
 use crate::ids::CortexId;
-use crate::log::LogView;
+use crate::log::LogReader;
 use crate::protocol::{Delivery, FetchReply, FetchRequest, Identity, Refresh, Refusal};
 use crate::store::StoreError;
 use crate::time::Timestamp;
@@ -43,7 +43,7 @@ pub struct Service {
 }
 
 struct Inner {
-    view: LogView,
+    view: LogReader,
     keys: watch::Sender<Arc<[SharedKey]>>,
     mode: AtomicU8,
     turns: Turns,
@@ -73,24 +73,24 @@ const MODES: [FederationMode; 3] = [FederationMode::Sync, FederationMode::Publis
 impl Service {
     /// A service over a log, guarded by a key (an empty one is open mode).
     #[must_use]
-    pub fn new(view: LogView, key: SharedKey, mode: FederationMode) -> Self {
+    pub fn new(view: LogReader, key: SharedKey, mode: FederationMode) -> Self {
         Self::build(view, key, mode, Budget::default(), None)
     }
 
     /// A service with a memory budget of its own, rather than the one of the process.
     #[must_use]
-    pub fn within(view: LogView, key: SharedKey, mode: FederationMode, budget: Budget) -> Self {
+    pub fn within(view: LogReader, key: SharedKey, mode: FederationMode, budget: Budget) -> Self {
         Self::build(view, key, mode, budget, None)
     }
 
     /// A service that lies, for tests of those who must not believe it. See [`crate::testing::transport_suite`].
     #[must_use]
-    pub fn tampered(view: LogView, key: SharedKey, mode: FederationMode, tamper: Arc<dyn Tamper>) -> Self {
+    pub fn tampered(view: LogReader, key: SharedKey, mode: FederationMode, tamper: Arc<dyn Tamper>) -> Self {
         Self::build(view, key, mode, Budget::default(), Some(tamper))
     }
 
     fn build(
-        view: LogView,
+        view: LogReader,
         key: SharedKey,
         mode: FederationMode,
         budget: Budget,

@@ -17,7 +17,7 @@ use super::held_text::{HeldText, PageError};
 use super::steps::Steps;
 use super::texts::PageTexts;
 use crate::budget::Account;
-use crate::codec::EventView;
+use crate::codec::EventRef;
 use crate::cursor::{Cursor, Seq};
 use crate::event::CloudEventText;
 use crate::log::{ReadError, record_at};
@@ -101,7 +101,7 @@ impl Service {
                 if count == limit {
                     return ControlFlow::Break(());
                 }
-                let event = match EventView::decode(record) {
+                let event = match EventRef::decode(record) {
                     Ok(event) => event,
                     Err(error) => {
                         fault = Some(record_at(seq, &error));

@@ -8,7 +8,7 @@ use super::links::hard;
 use super::portion::Portion;
 use crate::health::ErrorCategory;
 use crate::ids::{CortexId, Origin};
-use crate::log::LogView;
+use crate::log::LogReader;
 use crate::machine::Inspection;
 use crate::protocol::{
     ChainHead, Delivery, FetchReply, FetchRequest, Heads, Known, MAX_BATCH_BYTES, MAX_BATCH_EVENTS, PROTOCOL_MAX,
@@ -41,7 +41,7 @@ pub enum Compared {
 
 /// What an answer to "this is how far I hold it" tells. Pure.
 #[derive(Debug, PartialEq, Eq)]
-enum Told {
+enum Answered {
     Result(Compared),
     /// They are said to differ at or below this counter: where they begin to is to be found.
     DifferAt(u64),
@@ -54,29 +54,29 @@ fn told(
     ours: ChainHead,
     digest_here: impl Fn(u64) -> Result<Option<crate::digest::Digest>, ErrorCategory>,
     reply: &FetchReply,
-) -> Result<Told, ErrorCategory> {
+) -> Result<Answered, ErrorCategory> {
     let batch = match reply {
         FetchReply::Refused(Refusal::Fork { origin: at, counter, .. }) if *at == origin => {
-            return Ok(Told::DifferAt(*counter));
+            return Ok(Answered::DifferAt(*counter));
         }
         FetchReply::Refused(refusal) => return Err(refusal.category()),
         FetchReply::Batch(batch) => batch,
     };
     match batch.heads.get(origin) {
         // It holds more, and compared what we hold.
-        Some(head) if head.counter > ours.counter => Ok(Told::Result(Compared::Agree { up_to: ours.counter })),
+        Some(head) if head.counter > ours.counter => Ok(Answered::Result(Compared::Agree { up_to: ours.counter })),
         Some(head) if digest_here(head.counter)? == Some(head.digest) => {
-            Ok(Told::Result(Compared::Agree { up_to: head.counter }))
+            Ok(Answered::Result(Compared::Agree { up_to: head.counter }))
         }
-        Some(head) => Ok(Told::DifferAt(head.counter)),
-        None => Ok(Told::Nothing),
+        Some(head) => Ok(Answered::DifferAt(head.counter)),
+        None => Ok(Answered::Nothing),
     }
 }
 
 /// One comparison over a link.
 pub(super) struct Comparison {
     pub(super) link: Arc<dyn Link>,
-    pub(super) view: LogView,
+    pub(super) view: LogReader,
     pub(super) to: CortexId,
     /// The number of the next question.
     pub(super) number: u64,
@@ -112,8 +112,8 @@ impl Comparison {
             told(origin, ours, |counter| view.chain_digest(origin, counter).map_err(|_| ErrorCategory::Store), &reply)
         });
         match compared.await.map_err(|_| ErrorCategory::Store)?? {
-            Told::Result(result) => Ok(result),
-            Told::DifferAt(counter) => {
+            Answered::Result(result) => Ok(result),
+            Answered::DifferAt(counter) => {
                 let inspection = Inspection::new(origin, counter);
                 let portion = Portion::default();
                 let (from, _) = locate(&self.link, &self.view, self.to, inspection, self.number, portion)
@@ -122,7 +122,7 @@ impl Comparison {
                 self.number += MAX_QUESTIONS;
                 Ok(Compared::Differ { from })
             }
-            Told::Nothing => match self.ask(Scope::Origin(origin), Heads::default(), 1).await? {
+            Answered::Nothing => match self.ask(Scope::Origin(origin), Heads::default(), 1).await? {
                 FetchReply::Batch(batch) if batch.events.is_empty() => Ok(Compared::OnlyHere),
                 FetchReply::Batch(_) => Ok(Compared::Agree { up_to: ours.counter }),
                 FetchReply::Refused(refusal) => Err(refusal.category()),

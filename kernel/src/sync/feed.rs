@@ -13,7 +13,7 @@ use super::links::hard;
 use crate::blocking::blocking;
 use crate::health::ErrorCategory;
 use crate::ids::{CortexId, Origin, PeerName};
-use crate::log::{Asked, LogView, read_cursor, withhold_from};
+use crate::log::{LogReader, SentQuery, read_cursor, withhold_from};
 use crate::machine::Source;
 use crate::protocol::{
     Delivery, FetchRequest, Heads, Known, MAX_BATCH_EVENTS, MAX_WAIT, PROTOCOL_MAX, Pushed, Refresh, RequestId, Scope,
@@ -26,7 +26,7 @@ const DURABLE_DEADLINE: Duration = Duration::from_secs(30);
 
 /// What the next answer is wanted for.
 pub(super) struct Question {
-    pub(super) view: LogView,
+    pub(super) view: LogReader,
     pub(super) peer: PeerName,
     pub(super) to: CortexId,
     pub(super) by_clock: bool,
@@ -44,13 +44,13 @@ pub(super) struct Question {
 
 /// What the peer was told that we hold, for the question that is open.
 #[derive(Default)]
-pub(super) struct Told {
+pub(super) struct Advertised {
     request: Option<RequestId>,
     known: BTreeMap<Origin, u64>,
     direct: Vec<CortexId>,
 }
 
-impl Told {
+impl Advertised {
     fn open(&mut self, request: &FetchRequest, known: &Heads) {
         self.request = Some(request.request);
         self.known = known.iter().map(|(origin, head)| (origin, head.counter)).collect();
@@ -75,9 +75,9 @@ impl Told {
     }
 }
 
-pub(super) type SharedTold = Arc<Mutex<Told>>;
+pub(super) type SharedAdvertised = Arc<Mutex<Advertised>>;
 
-pub(super) fn lock(told: &SharedTold) -> MutexGuard<'_, Told> {
+pub(super) fn lock(told: &SharedAdvertised) -> MutexGuard<'_, Advertised> {
     told.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -103,14 +103,14 @@ enum Reader {
 pub(super) struct Feed {
     link: Arc<dyn Link>,
     run: Option<Run>,
-    told: SharedTold,
+    told: SharedAdvertised,
     late: bool,
     /// Of the last question.
     patience: Duration,
 }
 
 impl Feed {
-    pub(super) fn new(link: Arc<dyn Link>, told: SharedTold) -> Self {
+    pub(super) fn new(link: Arc<dyn Link>, told: SharedAdvertised) -> Self {
         Self { link, run: None, told, late: false, patience: Duration::ZERO }
     }
 
@@ -140,8 +140,8 @@ impl Feed {
     }
 
     /// The next answer, with what it is measured against, and whether it was asked for just now or pushed.
-    pub(super) async fn next(&mut self, question: &Question) -> (Asked, Source, Result<Pushed, TransportError>) {
-        let mut asked = Asked {
+    pub(super) async fn next(&mut self, question: &Question) -> (SentQuery, Source, Result<Pushed, TransportError>) {
+        let mut asked = SentQuery {
             request: question.request,
             to: question.to,
             after: None,
@@ -157,11 +157,11 @@ impl Feed {
         if answer.is_err() || self.run.is_none() {
             self.end();
         }
-        let source = if asked.request == question.request { Source::Asked } else { Source::Pushed };
+        let source = if asked.request == question.request { Source::SentQuery } else { Source::Pushed };
         (asked, source, answer)
     }
 
-    async fn answer(&mut self, question: &Question, asked: &mut Asked) -> Result<Pushed, TransportError> {
+    async fn answer(&mut self, question: &Question, asked: &mut SentQuery) -> Result<Pushed, TransportError> {
         let deadline = question.patience + question.wait;
         let failed = |e: StoreError| TransportError::new(ErrorCategory::Store, e.to_string());
         let cursor = async || {
@@ -222,7 +222,7 @@ impl Feed {
         next
     }
 
-    fn request(&self, question: &Question, asked: &Asked) -> FetchRequest {
+    fn request(&self, question: &Question, asked: &SentQuery) -> FetchRequest {
         let known = question.view.heads();
         let request = FetchRequest {
             request: asked.request,
@@ -259,7 +259,7 @@ impl Run {
 }
 
 /// Waits until what is visible is durable as well.
-async fn durable(view: &LogView) -> Result<(), TransportError> {
+async fn durable(view: &LogReader) -> Result<(), TransportError> {
     let visible = view.visible();
     let mut durable = view.watch_durable();
     let reached = durable.wait_for(|head| *head >= visible);

@@ -9,7 +9,7 @@ use crate::blocking::blocking;
 use crate::event::EventBytes;
 use crate::health::{ErrorCategory, Failure};
 use crate::ids::{CortexId, PeerName};
-use crate::log::{ForkFinding, LogHandle, LogView, NotAFork};
+use crate::log::{ForkFinding, LogHandle, LogReader, NotAFork};
 use crate::machine::{Inspection, InspectionStep};
 use crate::protocol::{ChainHead, Delivery, FetchRequest, Heads, Known, PROTOCOL_MAX, RequestId, Scope};
 use crate::store::StoreError;
@@ -26,7 +26,7 @@ pub(super) const MAX_QUESTIONS: u64 = 65;
 /// # Errors
 /// [`StoreError`] where our own history cannot be read.
 pub fn inspection_request(
-    view: &LogView,
+    view: &LogReader,
     inspection: &Inspection,
     to: CortexId,
     request: RequestId,
@@ -61,7 +61,7 @@ pub fn inspection_request(
 /// [`Failure`].
 pub(super) async fn locate(
     link: &Arc<dyn Link>,
-    view: &LogView,
+    view: &LogReader,
     to: CortexId,
     mut inspection: Inspection,
     first: u64,

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use crate::config::PeerConfig;
 use crate::health::ErrorCategory;
-use crate::log::LogView;
+use crate::log::LogReader;
 use crate::protocol::Identity;
 use crate::time::{Timestamp, skew_ms};
 use crate::transport::{Link, Transport, TransportError};
@@ -22,7 +22,7 @@ const HARD: Duration = Duration::from_secs(5);
 pub(crate) fn link_to(
     transports: &[Arc<dyn Transport>],
     peer: &PeerConfig,
-    view: &LogView,
+    view: &LogReader,
 ) -> Result<Arc<dyn Link>, TransportError> {
     let scheme = peer.endpoint.split("://").next().unwrap_or_default();
     let transport = transports.iter().find(|t| t.schemes().contains(&scheme)).ok_or_else(|| {

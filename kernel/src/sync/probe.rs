@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::links::{IDENTIFY_DEADLINE, hard};
 use crate::health::ErrorCategory;
 use crate::ids::PeerName;
-use crate::log::LogView;
+use crate::log::LogReader;
 use crate::protocol::{Delivery, FetchRequest, Heads, Known, PROTOCOL_MAX, Scope};
 use crate::transport::{Link, TransportError};
 
@@ -13,7 +13,11 @@ use crate::transport::{Link, TransportError};
 ///
 /// # Errors
 /// Category `double` if it is one. Where the peer does not answer, it counts as this node itself.
-pub(super) async fn must_be_this_node(link: &dyn Link, view: &LogView, peer: &PeerName) -> Result<(), TransportError> {
+pub(super) async fn must_be_this_node(
+    link: &dyn Link,
+    view: &LogReader,
+    peer: &PeerName,
+) -> Result<(), TransportError> {
     let (local, probe) = (view.local(), view.doubles().probe(view.process()));
     let question = FetchRequest {
         request: probe.request(),

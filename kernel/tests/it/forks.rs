@@ -8,8 +8,8 @@ use antiphon_kernel::cursor::{Cursor, Seq};
 use antiphon_kernel::event::Draft;
 use antiphon_kernel::ids::{CortexId, Epoch, EventId, Origin};
 use antiphon_kernel::log::{
-    AdviceReason, Asked, EpochEnd, ForkFinding, IngestError, LocalIdentity, Log, LogOptions, LogView, NotAFork, Pin,
-    bringers, brought_by, events_beside, forks, put_pin, read_cursor, read_epoch_change, verify,
+    AdviceReason, EpochEnd, ForkFinding, IngestError, LocalIdentity, Log, LogOptions, LogReader, NotAFork, Pin,
+    SentQuery, bringers, brought_by, events_beside, forks, put_pin, read_cursor, read_epoch_change, verify,
 };
 use antiphon_kernel::protocol::{EventBatch, FetchReply, Heads, Known, Refusal, RequestId, Scope};
 use antiphon_kernel::store::{Batch, Durability, Family, Store};
@@ -573,7 +573,7 @@ fn more_forks_with_one_cortex_than_a_question_can_name_are_not_taken_note_of() {
     for n in 100..165 {
         let (ours, theirs) = (log(n, "one"), log(n, "other"));
         let origin = ours.local().origin();
-        let entry = |view: &LogView| view.entries(Seq::ZERO, 1, 1 << 20).unwrap().remove(0).record;
+        let entry = |view: &LogReader| view.entries(Seq::ZERO, 1, 1 << 20).unwrap().remove(0).record;
         // Ours came from somebody else.
         let batch = EventBatch {
             request: RequestId { process: node.log.view().process(), number: u64::from(n) },
@@ -587,7 +587,7 @@ fn more_forks_with_one_cortex_than_a_question_can_name_are_not_taken_note_of() {
             events: vec![(Seq::new(1), entry(&ours))],
             heads: ours.heads(),
         };
-        let asked = Asked {
+        let asked = SentQuery {
             request: batch.request,
             to: cortex_id(7),
             after: None,

@@ -7,7 +7,7 @@ use antiphon_kernel::cursor::Seq;
 use antiphon_kernel::digest::Digest;
 use antiphon_kernel::event::Draft;
 use antiphon_kernel::ids::{Dot, Epoch, Origin};
-use antiphon_kernel::log::{AppendError, AppendsRefused, Context, Log, LogHandle, LogOptions, OpenError, verify};
+use antiphon_kernel::log::{AppendError, AppendsRefused, CausalContext, Log, LogHandle, LogOptions, OpenError, verify};
 use antiphon_kernel::protocol::{ChainHead, EventBatch, FetchReply, Heads, Refusal};
 use antiphon_kernel::store::{Durability, Family, Store, StoreErrorKind};
 use antiphon_kernel::testing::{CommitFault, MemoryStore};
@@ -268,7 +268,9 @@ async fn the_writer_answers_many_at_once_and_survives_a_failed_write() {
         let handle = LogHandle::start(node.log, durability).unwrap();
         let appends = (0..100).map(|n| {
             let handle = handle.clone();
-            tokio::spawn(async move { handle.append(vec![Draft::new("t", format!("{n}"))], Context::Replayed).await })
+            tokio::spawn(
+                async move { handle.append(vec![Draft::new("t", format!("{n}"))], CausalContext::Replayed).await },
+            )
         });
         let mut places = Vec::new();
         for append in appends.collect::<Vec<_>>() {
@@ -278,16 +280,16 @@ async fn the_writer_answers_many_at_once_and_survives_a_failed_write() {
         assert_eq!(places, (1..=100).collect::<Vec<_>>());
         store.fail_commits([CommitFault::Applied]);
         assert!(matches!(
-            handle.append(vec![Draft::new("t", "in doubt")], Context::Replayed).await,
+            handle.append(vec![Draft::new("t", "in doubt")], CausalContext::Replayed).await,
             Err(AppendError::InDoubt(_))
         ));
-        let next = handle.append(vec![Draft::new("t", "next")], Context::Seen(VClock::new())).await.unwrap();
+        let next = handle.append(vec![Draft::new("t", "next")], CausalContext::Exactly(VClock::new())).await.unwrap();
         assert_eq!(next[0].seq.get(), 102);
         let mut durable = handle.view().watch_durable();
         durable.wait_for(|seq| seq.get() == 102).await.unwrap();
         assert_eq!(store.pending(), 0, "what is durable is durable");
         handle.close().await;
-        assert!(matches!(handle.append(vec![], Context::Replayed).await, Err(AppendError::Closed)));
+        assert!(matches!(handle.append(vec![], CausalContext::Replayed).await, Err(AppendError::Closed)));
     }
 }
 

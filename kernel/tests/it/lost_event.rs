@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use antiphon_kernel::clock::VClock;
-use antiphon_kernel::codec::EventView;
+use antiphon_kernel::codec::EventRef;
 use antiphon_kernel::cursor::Seq;
 use antiphon_kernel::ids::EventId;
 use antiphon_kernel::protocol::FetchReply;
@@ -70,7 +70,7 @@ struct ByUlid(MemoryStore);
 
 impl ByUlid {
     fn id(value: &[u8]) -> EventId {
-        EventView::decode_dot(&value[9..]).unwrap().0
+        EventRef::decode_dot(&value[9..]).unwrap().0
     }
 }
 

@@ -9,7 +9,7 @@ use antiphon_kernel::digest::Digest;
 use antiphon_kernel::event::{Draft, EventBytes, MAX_ID_MS};
 use antiphon_kernel::ids::{CortexId, Dot, Epoch, EventId, Origin};
 use antiphon_kernel::log::{
-    AppendError, AppendsRefused, Asked, EpochEnd, IngestError, LocalIdentity, Log, LogOptions, NewEpochError,
+    AppendError, AppendsRefused, EpochEnd, IngestError, LocalIdentity, Log, LogOptions, NewEpochError, SentQuery,
     claimed_epochs, read_epoch_change, read_epoch_peer, salvage, verify,
 };
 use antiphon_kernel::protocol::{ChainHead, EventBatch, Heads, RequestId, Scope};
@@ -62,7 +62,7 @@ fn take_of(
         events: (1..).map(Seq::new).zip(events.into_iter().map(|(_, _, record)| record)).collect(),
         heads,
     };
-    let asked = Asked {
+    let asked = SentQuery {
         request,
         to: cortex_id(from),
         after: None,

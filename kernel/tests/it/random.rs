@@ -8,7 +8,7 @@ use std::sync::Arc;
 use antiphon_kernel::clock::VClock;
 use antiphon_kernel::cursor::Seq;
 use antiphon_kernel::ids::Origin;
-use antiphon_kernel::log::{Asked, IngestError, read_cursor, verify};
+use antiphon_kernel::log::{IngestError, SentQuery, read_cursor, verify};
 use antiphon_kernel::protocol::FetchReply;
 use antiphon_kernel::store::{Durability, Family, Store};
 use antiphon_kernel::testing::MemoryStore;
@@ -23,7 +23,7 @@ struct World {
     chance: Chance,
     stores: Vec<Arc<MemoryStore>>,
     nodes: Vec<Node>,
-    in_flight: Vec<(usize, usize, Asked, FetchReply)>,
+    in_flight: Vec<(usize, usize, SentQuery, FetchReply)>,
     refused: usize,
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use antiphon_kernel::clock::VClock;
 use antiphon_kernel::cursor::{Cursor, Seq};
 use antiphon_kernel::event::Draft;
-use antiphon_kernel::log::{CursorUnknown, ForkFinding, Log, LogOptions, LogView, Mismatch, ReadError, salvage};
+use antiphon_kernel::log::{CursorUnknown, ForkFinding, Log, LogOptions, LogReader, Mismatch, ReadError, salvage};
 use antiphon_kernel::store::{Durability, Family, Store};
 use antiphon_kernel::testing::{CommitFault, MemoryStore};
 use antiphon_kernel::time::Timestamp;
@@ -32,7 +32,7 @@ fn append(log: &mut Log, subjects: &[&str]) {
 }
 
 /// What a reader gets that reads to the end, and where it is then.
-fn read(view: &LogView, after: Option<Cursor>) -> Result<(Vec<String>, Cursor), CursorUnknown> {
+fn read(view: &LogReader, after: Option<Cursor>) -> Result<(Vec<String>, Cursor), CursorUnknown> {
     let (mut subjects, mut at) = (Vec::new(), after);
     loop {
         let page = match view.page(at.as_ref(), 2, usize::MAX) {
@@ -50,7 +50,7 @@ fn read(view: &LogView, after: Option<Cursor>) -> Result<(Vec<String>, Cursor), 
 }
 
 /// The cursor at a place, as a reader got it with the event.
-fn at(view: &LogView, seq: u64) -> Cursor {
+fn at(view: &LogReader, seq: u64) -> Cursor {
     view.entry(Seq::new(seq)).unwrap().unwrap().cursor().unwrap().unwrap()
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use antiphon_kernel::clock::VClock;
 use antiphon_kernel::digest::Digest;
 use antiphon_kernel::ids::CortexId;
-use antiphon_kernel::log::LogView;
+use antiphon_kernel::log::LogReader;
 use antiphon_kernel::protocol::{ChainHead, Heads};
 use antiphon_kernel::store::{Durability, Store};
 use antiphon_kernel::testing::MemoryStore;
@@ -21,7 +21,7 @@ fn a_receipt_needs_a_pin_an_event_that_is_held_here_and_its_digest() {
     let view = node.log.view();
     let (origin, tip) = view.heads().iter().next().unwrap();
     let second = view.chain_digest(origin, 2).unwrap().unwrap();
-    let says = |view: &LogView, who: CortexId, counter, digest| {
+    let says = |view: &LogReader, who: CortexId, counter, digest| {
         let heads = Heads::new(vec![(origin, ChainHead { counter, digest })]);
         view.acknowledge(who, &heads).unwrap().len()
     };

@@ -139,7 +139,7 @@ impl EventReplayer for Folders {
 
     fn replay_event(&mut self, event: &Event, projection: &mut Projection<'_>) -> Done {
         let subject = event.subject.as_deref().unwrap_or_default();
-        assert_eq!(projection.standing().is_some(), subject != "none");
+        assert_eq!(projection.relation().is_some(), subject != "none");
         Ok(())
     }
 }

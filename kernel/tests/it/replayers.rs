@@ -10,8 +10,8 @@ use antiphon_kernel::cursor::{Cursor, Seq};
 use antiphon_kernel::event::{Draft, Event};
 use antiphon_kernel::ids::{Epoch, EventId};
 use antiphon_kernel::replay::{
-    EventReplayer, MAX_FRONTIER, OnFailure, Projection, ReplayCommandError, ReplayCore, ReplayError, ReplayOptions,
-    ReplayStep, SkipError, Standing, Start, conflicts, parked, skipped,
+    EventReplayer, MAX_FRONTIER, OnFailure, Projection, Relation, ReplayCommandError, ReplayCore, ReplayError,
+    ReplayOptions, ReplayStep, SkipError, Start, conflicts, parked, skipped,
 };
 use antiphon_kernel::store::{Durability, Family, KeyRange, Store};
 use antiphon_kernel::testing::{CommitFault, MemoryStore};
@@ -24,10 +24,10 @@ use crate::support::{Node, two};
 struct Diary {
     options: ReplayOptions,
     broken: Arc<AtomicBool>,
-    stands: Stands,
+    stands: Relations,
 }
 
-type Stands = Arc<Mutex<Vec<(EventId, Option<Standing>)>>>;
+type Relations = Arc<Mutex<Vec<(EventId, Option<Relation>)>>>;
 
 const NAME: &str = "diary";
 const FAMILY: &str = "diary";
@@ -53,7 +53,7 @@ impl EventReplayer for Diary {
         if self.broken.load(Ordering::Relaxed) && key == "poison" {
             return Err("it is poison".into());
         }
-        self.stands.lock().unwrap().push((event.id, projection.standing().cloned()));
+        self.stands.lock().unwrap().push((event.id, projection.relation().cloned()));
         Ok(())
     }
 }
@@ -118,7 +118,7 @@ fn a_conflict_is_seen_and_resolved_everywhere() {
     }
     assert!(cores.iter().all(|core| core.conflicts() == 1));
     let (_, last) = diaries[1].stands.lock().unwrap().last().cloned().unwrap();
-    assert!(matches!(last, Some(Standing::Concurrent { with }) if with.len() == 2));
+    assert!(matches!(last, Some(Relation::Concurrent { with }) if with.len() == 2));
     // Node 1 resolves, by an event that has seen all three.
     let context = conflicts(&*nodes[1].store, NAME).unwrap()[0].context();
     append(&mut nodes[1], "doc", &context);
@@ -127,7 +127,7 @@ fn a_conflict_is_seen_and_resolved_everywhere() {
     for ((node, diary), counted) in nodes.iter().zip(&diaries).zip(&cores) {
         assert_eq!(conflicts(&*node.store, NAME).unwrap(), []);
         assert_eq!((counted.conflicts(), core(node, diary).conflicts()), (0, 0), "also when it is opened again");
-        assert_eq!(diary.stands.lock().unwrap().last().unwrap().1, Some(Standing::Supersedes));
+        assert_eq!(diary.stands.lock().unwrap().last().unwrap().1, Some(Relation::Supersedes));
         assert_eq!(node.digest(), nodes[0].digest());
     }
 }

@@ -11,7 +11,7 @@ use antiphon_kernel::digest::Digest;
 use antiphon_kernel::event::EventBytes;
 use antiphon_kernel::health::{ErrorCategory, PeerHealth};
 use antiphon_kernel::ids::{CortexId, EventId, MAX_COUNTER, Origin};
-use antiphon_kernel::log::{Asked, IngestError, Ingested, plan_ingest};
+use antiphon_kernel::log::{IngestError, Ingested, SentQuery, plan_ingest};
 use antiphon_kernel::machine::{
     Action, IdentityContext, IngestOutcome, Inspection, MAX_INSPECTIONS, Now, PeerMachine, Source,
 };
@@ -31,7 +31,7 @@ use crate::support::{Node, cortex_id, peer, start, until};
 /// writer's answer.
 struct Exchange {
     reader: Node,
-    asked: Asked,
+    asked: SentQuery,
     request: FetchRequest,
     batch: EventBatch,
     own: Origin,
@@ -61,7 +61,7 @@ impl Exchange {
         Self { reader, asked, request, batch, own, other }
     }
 
-    fn refused(&self, change: impl FnOnce(&mut EventBatch, &mut Asked)) -> String {
+    fn refused(&self, change: impl FnOnce(&mut EventBatch, &mut SentQuery)) -> String {
         let (mut batch, mut asked) = (self.batch.clone(), self.asked.clone());
         change(&mut batch, &mut asked);
         plan_ingest(&batch, &asked, &self.reader.log).unwrap_err().to_string()
@@ -133,7 +133,7 @@ fn fetch(machine: &mut PeerMachine) -> u64 {
 }
 
 fn refuse(machine: &mut PeerMachine, number: u64, refusal: &Refusal) {
-    machine.handle_reply(NOW, number, Source::Asked, Ok(FetchReply::Refused(refusal.clone())), 0);
+    machine.handle_reply(NOW, number, Source::SentQuery, Ok(FetchReply::Refused(refusal.clone())), 0);
 }
 
 fn broken(machine: &PeerMachine) -> String {
@@ -280,7 +280,7 @@ fn lie(rule: Rule, exchange: &Exchange) -> (String, Option<String>) {
                 }
                 let quiet = EventBatch { prev: exchange.batch.last, events: vec![], ..exchange.batch.clone() };
                 number = fetch(&mut machine);
-                machine.handle_reply(NOW, number, Source::Asked, Ok(FetchReply::Batch(quiet)), 0);
+                machine.handle_reply(NOW, number, Source::SentQuery, Ok(FetchReply::Batch(quiet)), 0);
                 machine.handle_ingested(NOW, number, done(exchange.batch.last), 0);
                 number = fetch(&mut machine);
             }
@@ -300,14 +300,14 @@ fn algorithm(request: &FetchRequest) -> usize {
 }
 
 fn origin_of(record: &EventBytes) -> Origin {
-    antiphon_kernel::codec::EventView::decode_dot(record).unwrap().1.origin()
+    antiphon_kernel::codec::EventRef::decode_dot(record).unwrap().1.origin()
 }
 
 impl Exchange {
     /// The reader gets the third cortex's event from that one itself.
     fn take_other(&mut self) {
         let mut batch = self.batch.clone();
-        let asked = Asked { to: cortex_id(1), ..self.asked.clone() };
+        let asked = SentQuery { to: cortex_id(1), ..self.asked.clone() };
         batch.events.retain(|(_, record)| origin_of(record) == self.other);
         batch.heads = Heads::new(batch.heads.iter().filter(|(origin, _)| *origin == self.other).collect());
         self.reader.take(1, &asked, &FetchReply::Batch(batch), Durability::Sync).unwrap();

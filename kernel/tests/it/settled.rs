@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use antiphon_kernel::clock::VClock;
 use antiphon_kernel::cursor::Seq;
 use antiphon_kernel::event::Draft;
-use antiphon_kernel::log::{Context, ForkFinding, Log, LogHandle, LogView, VerifyReport, verify};
+use antiphon_kernel::log::{CausalContext, ForkFinding, Log, LogHandle, LogReader, VerifyReport, verify};
 use antiphon_kernel::store::{Batch, Durability, Family, KeyRange, KeyValue, Store, StoreError, Visitor};
 use antiphon_kernel::testing::{CommitFault, MemoryStore};
 use antiphon_kernel::time::Timestamp;
@@ -16,7 +16,7 @@ use antiphon_kernel::time::Timestamp;
 use crate::support::{Node, cortex_id, peer_name};
 
 type Hook = Box<dyn FnOnce() + Send>;
-type Read = Box<dyn Fn(&LogView) -> Result<(), String> + Send>;
+type Read = Box<dyn Fn(&LogReader) -> Result<(), String> + Send>;
 
 /// Calls a hook once, when it was opened again: what is in memory is older than what is stored by then.
 struct Hooked {
@@ -71,7 +71,7 @@ fn append(log: &mut Log, subjects: &[&str]) {
 }
 
 /// Every way to read, each on a thread of its own; what each said.
-fn readers(view: &LogView, last: antiphon_kernel::ids::EventId) -> Receiver<Result<(), String>> {
+fn readers(view: &LogReader, last: antiphon_kernel::ids::EventId) -> Receiver<Result<(), String>> {
     let (said, heard) = channel();
     let all = usize::MAX;
     let reads: [Read; 6] = [
@@ -166,7 +166,7 @@ async fn a_check_while_events_come_is_clean() {
         let (log, done) = (log.clone(), Arc::clone(&done));
         tokio::spawn(async move {
             while !done.load(Ordering::Relaxed) {
-                log.append(vec![Draft::new("t", "x")], Context::Replayed).await.unwrap();
+                log.append(vec![Draft::new("t", "x")], CausalContext::Replayed).await.unwrap();
             }
         })
     };

@@ -7,7 +7,7 @@ use antiphon_kernel::cortex::Cortex;
 use antiphon_kernel::cursor::{Cursor, Seq};
 use antiphon_kernel::event::Draft;
 use antiphon_kernel::ids::{CortexId, Epoch, EventId, PeerName};
-use antiphon_kernel::log::{AppendError, Context};
+use antiphon_kernel::log::{AppendError, CausalContext};
 use antiphon_kernel::state::{AppendAndSetError, StateError, peer_cortex_id_key, peer_cursor_key, peer_seen_key};
 use antiphon_kernel::testing::{CommitFault, MemoryStore};
 use antiphon_kernel::time::Timestamp;
@@ -79,11 +79,11 @@ async fn events_and_a_value_are_there_together_or_not_at_all() {
     let set = |n: usize, size: usize| {
         let drafts = vec![Draft::new("t", vec![0; size]), Draft::new("t", "x")];
         let (state, value) = (state.clone(), n.to_string());
-        async move { state.append_and_set(drafts, Context::Replayed, "import/x", &value).await }
+        async move { state.append_and_set(drafts, CausalContext::Replayed, "import/x", &value).await }
     };
     assert_eq!(set(2, 10).await.unwrap().len(), 2);
     assert!(matches!(set(4, 300).await, Err(AppendAndSetError::Append(AppendError::Draft { index: 0, .. }))));
-    let foreign = state.append_and_set(vec![Draft::new("t", "x")], Context::Replayed, "clock", "1").await;
+    let foreign = state.append_and_set(vec![Draft::new("t", "x")], CausalContext::Replayed, "clock", "1").await;
     assert!(matches!(foreign, Err(AppendAndSetError::State(StateError::Key { .. }))));
     assert_eq!((cortex.view().head().seq.get(), state.get("import/x").unwrap().as_deref()), (2, Some("2")));
     for fault in CommitFault::ALL {

@@ -9,7 +9,7 @@ use antiphon_kernel::cortex::Cortex;
 use antiphon_kernel::event::Draft;
 use antiphon_kernel::ids::{CortexId, Epoch, Origin, PeerName};
 use antiphon_kernel::log::{
-    Appended, Asked, ForkFinding, IngestError, Ingested, LocalIdentity, Log, LogOptions, Pin, put_pin, read_cursor,
+    Appended, ForkFinding, IngestError, Ingested, LocalIdentity, Log, LogOptions, Pin, SentQuery, put_pin, read_cursor,
     withhold_from,
 };
 use antiphon_kernel::machine::Inspection;
@@ -116,17 +116,17 @@ impl Node {
     }
 
     /// Asks another node, and returns what was asked with the answer.
-    pub(crate) fn ask(&mut self, other: &Node, max_events: u32, by_clock: bool) -> (Asked, FetchReply) {
+    pub(crate) fn ask(&mut self, other: &Node, max_events: u32, by_clock: bool) -> (SentQuery, FetchReply) {
         let (asked, request) = self.question(other, max_events, by_clock);
         (asked, other.log.view().answer(&request).unwrap())
     }
 
-    pub(crate) fn question(&mut self, other: &Node, max_events: u32, by_clock: bool) -> (Asked, FetchRequest) {
+    pub(crate) fn question(&mut self, other: &Node, max_events: u32, by_clock: bool) -> (SentQuery, FetchRequest) {
         self.requests += 1;
         let view = self.log.view();
         let request = RequestId { process: view.process(), number: self.requests };
         let after = if by_clock { None } else { read_cursor(&*self.store, &peer_name(other.n)).unwrap() };
-        let asked = Asked {
+        let asked = SentQuery {
             request,
             to: cortex_id(other.n),
             after,
@@ -152,7 +152,7 @@ impl Node {
     pub(crate) fn take(
         &mut self,
         from: usize,
-        asked: &Asked,
+        asked: &SentQuery,
         reply: &FetchReply,
         durability: Durability,
     ) -> Result<Option<Ingested>, IngestError> {

@@ -9,7 +9,7 @@ use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-use crate::validity::{Standing, Validity};
+use crate::validity::{Validity, ValidityPeriod};
 
 /// Where the server's certificate and key stand, in PEM form.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -135,11 +135,11 @@ impl Certificate {
 
 /// Whether peers would accept it now, as far as its time goes.
 fn standing(der: &[u8]) -> Result<(), String> {
-    let validity = Validity::of(der).map_err(|error| format!("the certificate does not read: {error}"))?;
+    let validity = ValidityPeriod::from_certificate(der).map_err(|error| format!("the certificate does not read: {error}"))?;
     match validity.at(Timestamp::now()) {
-        Standing::Holds => Ok(()),
-        Standing::Over => Err(format!("the certificate is over since {}", validity.until)),
-        Standing::NotYet => Err(format!("the certificate holds from {} on", validity.from)),
+        Validity::Valid => Ok(()),
+        Validity::Expired => Err(format!("the certificate is over since {}", validity.until)),
+        Validity::NotYet => Err(format!("the certificate holds from {} on", validity.from)),
     }
 }
 

@@ -23,5 +23,5 @@ pub use listen::Listen;
 pub use measure::Rejected;
 pub use pool::Bounds;
 pub use slots::{POOLS, Slot, Slots};
-pub use validity::{Standing, Validity, is_authority};
+pub use validity::{Validity, ValidityPeriod, is_authority};
 pub use wire::WireBytes;

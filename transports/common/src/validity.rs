@@ -1,46 +1,46 @@
-//! How long a certificate holds, and whose it is.
+//! When a certificate is valid, and whose it is.
 
 use antiphon_kernel::time::Timestamp;
 
-/// When a certificate holds: both ends belong to it.
+/// The period in which a certificate is valid. Both ends belong to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Validity {
-    /// From when on.
+pub struct ValidityPeriod {
+    /// Its begin.
     pub from: Timestamp,
-    /// Until when.
+    /// Its end.
     pub until: Timestamp,
 }
 
-/// How a certificate stands at a moment.
+/// Whether a certificate is valid at a moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
-    /// It holds.
-    Holds,
-    /// It does not hold yet.
+pub enum Validity {
+    /// It is valid.
+    Valid,
+    /// It is not valid yet.
     NotYet,
-    /// It holds no more.
-    Over,
+    /// It is not valid any more.
+    Expired,
 }
 
-impl Validity {
-    /// Of a certificate in DER form.
+impl ValidityPeriod {
+    /// Reads the period of a certificate in DER form.
     ///
     /// # Errors
     /// Why it does not read, in words.
-    pub fn of(der: &[u8]) -> Result<Self, String> {
+    pub fn from_certificate(der: &[u8]) -> Result<Self, String> {
         let (_, certificate) = x509_parser::parse_x509_certificate(der).map_err(|error| error.to_string())?;
         let at = |seconds: i64| Timestamp::from_micros(seconds.saturating_mul(1_000_000));
         let validity = certificate.validity();
         Ok(Self { from: at(validity.not_before.timestamp()), until: at(validity.not_after.timestamp()) })
     }
 
-    /// How it stands.
+    /// Whether it is valid then.
     #[must_use]
-    pub fn at(self, now: Timestamp) -> Standing {
+    pub fn at(self, now: Timestamp) -> Validity {
         match now {
-            now if now > self.until => Standing::Over,
-            now if now < self.from => Standing::NotYet,
-            _ => Standing::Holds,
+            now if now > self.until => Validity::Expired,
+            now if now < self.from => Validity::NotYet,
+            _ => Validity::Valid,
         }
     }
 }
@@ -59,9 +59,9 @@ mod tests {
     #[test]
     fn both_ends_belong_to_it() {
         let at = Timestamp::from_micros;
-        let validity = Validity { from: at(10), until: at(20) };
+        let validity = ValidityPeriod { from: at(10), until: at(20) };
         let standings = [9, 10, 20, 21].map(|now| validity.at(at(now)));
-        assert_eq!(standings, [Standing::NotYet, Standing::Holds, Standing::Holds, Standing::Over]);
-        assert!(Validity::of(b"nothing").is_err());
+        assert_eq!(standings, [Validity::NotYet, Validity::Valid, Validity::Valid, Validity::Expired]);
+        assert!(ValidityPeriod::from_certificate(b"nothing").is_err());
     }
 }

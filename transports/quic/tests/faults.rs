@@ -15,7 +15,7 @@ use antiphon_kernel::cortex::Cortex;
 use antiphon_kernel::cursor::Seq;
 use antiphon_kernel::event::Draft;
 use antiphon_kernel::ids::PeerName;
-use antiphon_kernel::log::{Context, LogView};
+use antiphon_kernel::log::{CausalContext, LogReader};
 use antiphon_kernel::testing::MemoryStore;
 use antiphon_kernel::testing::transport_suite::key;
 use antiphon_quic::{Limits, QuicOptions, QuicServer, QuicServerOptions, QuicTransport};
@@ -31,7 +31,7 @@ async fn cortex(name: &str, peers: Vec<PeerConfig>) -> Cortex {
     builder.transport(QuicTransport::new(QuicOptions { shared_key: key() })).start().await.unwrap()
 }
 
-fn records(view: &LogView) -> Vec<bytes::Bytes> {
+fn records(view: &LogReader) -> Vec<bytes::Bytes> {
     let entries = view.durable_entries(Seq::ZERO, usize::MAX, usize::MAX).unwrap();
     entries.into_iter().map(|entry| entry.record).collect()
 }
@@ -71,7 +71,7 @@ async fn everything_arrives_once_however_often_the_path_breaks() {
         for n in 0..EVENTS / 10 {
             let drafts =
                 (0..10).map(|m| Draft::new("t", vec![7; 200 + usize::try_from(n + m).unwrap() % 300])).collect();
-            server_cortex.log().append(drafts, Context::default()).await.unwrap();
+            server_cortex.log().append(drafts, CausalContext::default()).await.unwrap();
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     };

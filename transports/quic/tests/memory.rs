@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use antiphon_kernel::codec::{Message, encode};
 use antiphon_kernel::event::Draft;
 use antiphon_kernel::ids::CortexId;
-use antiphon_kernel::log::Context;
+use antiphon_kernel::log::CausalContext;
 use antiphon_kernel::protocol::{
     Delivery, FetchReply, FetchRequest, Hello, MAX_BATCH_BYTES, MAX_BATCH_EVENTS, RequestId,
 };
@@ -65,7 +65,7 @@ async fn child() {
     let (log, service) = service();
     for _ in 0..64 {
         let drafts = (0..5).map(|_| Draft::new("big", vec![7; 200 * 1024])).collect();
-        log.append(drafts, Context::default()).await.unwrap();
+        log.append(drafts, CausalContext::default()).await.unwrap();
     }
     let authority = certificates::Authority::new();
     let server = serve(&service, authority.issue("127.0.0.1"), "127.0.0.1:0".parse().unwrap(), Limits::default()).await;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use antiphon_kernel::cortex::WaitFor;
 use antiphon_kernel::event::{CloudEventOptions, Draft, read_cloud_event};
 use antiphon_kernel::ids::{EventId, PeerName};
-use antiphon_kernel::log::{self, AppendError, Context as Seen, read_pin};
+use antiphon_kernel::log::{self, AppendError, CausalContext, read_pin};
 use antiphon_kernel::state::{AppendAndSetError, free_keys};
 use anyhow::{Result, bail};
 use bytes::Bytes;
@@ -43,10 +43,10 @@ pub(super) async fn append_drafts(
 ) -> Result<AppendReply> {
     let cortex = node.cortex();
     let appended = match progress {
-        None => cortex.log().append(drafts, Seen::Replayed).await,
+        None => cortex.log().append(drafts, CausalContext::Replayed).await,
         Some(ImportProgress { key, progress }) => {
             let value = serde_json::to_string(&progress)?;
-            match cortex.state().append_and_set(drafts, Seen::Replayed, &key, &value).await {
+            match cortex.state().append_and_set(drafts, CausalContext::Replayed, &key, &value).await {
                 Err(AppendAndSetError::State(error)) => return Err(error.into()),
                 Err(AppendAndSetError::Append(error)) => Err(error),
                 Ok(appended) => Ok(appended),

@@ -3,7 +3,7 @@
 use antiphon_kernel::cursor::Cursor;
 use antiphon_kernel::event::Draft;
 use antiphon_kernel::ids::EventId;
-use antiphon_kernel::log::Context as Seen;
+use antiphon_kernel::log::CausalContext;
 use antiphon_kernel::replay::{self, Conflict, latest};
 use anyhow::{Context as _, Result, bail};
 use bytes::Bytes;
@@ -92,7 +92,7 @@ pub(super) async fn resolve(
             draft
         }
     };
-    let appended = node.cortex().log().append(vec![draft], Seen::Seen(conflict.context())).await?;
+    let appended = node.cortex().log().append(vec![draft], CausalContext::Exactly(conflict.context())).await?;
     let appended = appended.first().context("nothing was appended")?;
     replayed(node, appended.seq).await;
     // Those that are not listed stay, unless this node had seen them before.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use antiphon_kernel::cursor::Seq;
 use antiphon_kernel::event::Draft;
-use antiphon_kernel::log::{AppendError, Context, Log, LogHandle};
+use antiphon_kernel::log::{AppendError, CausalContext, Log, LogHandle};
 use antiphon_kernel::store::{Durability, StoreError, StoreErrorKind};
 use antiphon_storage::Create;
 use anyhow::{Result, bail, ensure};
@@ -50,7 +50,7 @@ impl Writer {
         self.calls += 1;
         let said = Said { run: self.run, call: self.calls, index: 0, of: 1 };
         let draft = Draft::new("torture.said", said.payload(length));
-        match self.log.append(vec![draft], Context::default()).await {
+        match self.log.append(vec![draft], CausalContext::default()).await {
             Ok(events) => {
                 for event in events {
                     let line = format!("ack {} {} {:016x} {}", event.seq, event.dot.counter(), self.run, self.calls);

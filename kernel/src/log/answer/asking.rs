@@ -19,7 +19,7 @@ pub(super) const FRAME_EXTRA: u64 = 128 * 1024;
 
 /// A question that is open: what the asker holds by now, and how far it was answered.
 #[derive(Debug)]
-pub struct Asking {
+pub struct OpenQuery {
     pub(super) request: RequestId,
     pub(super) from: CortexId,
     pub(super) to: CortexId,
@@ -69,7 +69,7 @@ pub(super) enum Checked {
     There(u64),
 }
 
-impl Asking {
+impl OpenQuery {
     /// What the asker durably holds changed, and whom it pulls itself. Counters never go back.
     ///
     /// # Errors
@@ -141,7 +141,7 @@ impl Asking {
         self.tell.clear();
     }
 
-    /// What its asker said that it durably holds of this cortex's own events: claims, until [`LogView::acknowledge`] compared
+    /// What its asker said that it durably holds of this cortex's own events: claims, until [`LogReader::acknowledge`] compared
     /// them.
     #[must_use]
     pub fn said(&self) -> (CortexId, Heads) {

@@ -1,19 +1,19 @@
 //! Comparing both histories wherever that is due.
 
 use super::Failure;
-use super::asking::{Asking, Checked};
+use super::asking::{Checked, OpenQuery};
 use crate::digest::Digest;
 use crate::ids::Origin;
-use crate::log::LogView;
+use crate::log::LogReader;
 use crate::log::entry::{missing, stored_dot};
 use crate::mutant::{self, Mutant};
 use crate::protocol::{ChainHead, Heads, Refusal};
 use crate::store::StoreError;
 
-impl LogView {
+impl LogReader {
     /// Compares the two histories wherever that is due: at the asker's counter where we hold as much, and else the asker
     /// is told our head, to compare it there.
-    pub(super) fn check(&self, asking: &mut Asking, chains: &Heads) -> Result<(), Failure> {
+    pub(super) fn check(&self, asking: &mut OpenQuery, chains: &Heads) -> Result<(), Failure> {
         self.check_withheld(asking, chains)?;
         // Of all that is known, whatever is asked for: an event of one origin may depend on any other.
         for (&origin, theirs) in &asking.known {
@@ -47,7 +47,7 @@ impl LogView {
 
     /// Where the asker found a difference once, the histories may be one again: then it is told so, by its own digest. Where
     /// our version went, it is told how far we hold the origin by now.
-    fn check_withheld(&self, asking: &mut Asking, chains: &Heads) -> Result<(), StoreError> {
+    fn check_withheld(&self, asking: &mut OpenQuery, chains: &Heads) -> Result<(), StoreError> {
         let mut healed = Vec::new();
         for (&origin, theirs) in &asking.withhold {
             let held = match chains.get(origin) {
@@ -83,7 +83,7 @@ impl LogView {
 
     /// The chain heads that the asker is to compare: of what is sent, as of the last event sent, and what it must be told.
     /// What is sent counts as known from now on, and as compared: it is ours.
-    pub(super) fn heads_for(&self, sent: &[(Origin, u64)], asking: &mut Asking) -> Result<Heads, StoreError> {
+    pub(super) fn heads_for(&self, sent: &[(Origin, u64)], asking: &mut OpenQuery) -> Result<Heads, StoreError> {
         let mut heads = Vec::with_capacity(sent.len() + asking.tell.len());
         for &(origin, counter) in sent {
             let dot = stored_dot(&**self.store(), origin, counter)?.ok_or_else(|| missing(origin, counter))?;

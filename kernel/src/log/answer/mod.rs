@@ -15,11 +15,11 @@ use bytes::Bytes;
 
 use super::LogHead;
 use super::entry::{missing, record_at, stored_dot};
-use super::view::LogView;
+use super::view::LogReader;
 use super::withheld::MAX_WITHHELD;
 use super::withhold_from;
 use super::work::{MAX_SCAN, Work};
-use crate::codec::EventView;
+use crate::codec::EventRef;
 use crate::cursor::{Cursor, Seq};
 use crate::ids::{CortexId, Epoch};
 use crate::mutant::{self, Mutant};
@@ -29,13 +29,13 @@ use crate::protocol::{
 };
 use crate::store::StoreError;
 use crate::time::Timestamp;
-pub use asking::Asking;
 use asking::FRAME_EXTRA;
+pub use asking::OpenQuery;
 use run::Run;
 
 /// The next batch of an open question.
 #[derive(Debug)]
-pub struct Found {
+pub struct NextBatch {
     /// It, perhaps without events.
     pub batch: EventBatch,
     /// How long what follows is held back, where that is why the batch ends.
@@ -52,7 +52,7 @@ struct Moment {
     chains: Heads,
 }
 
-impl LogView {
+impl LogReader {
     /// Answers a request at once with one batch, holding nothing back. Speaks of durable entries only.
     ///
     /// # Errors
@@ -72,11 +72,11 @@ impl LogView {
     ///
     /// # Errors
     /// [`StoreError`]; a refusal is an answer.
-    pub fn ask(&self, request: &FetchRequest) -> Result<Result<Asking, Refusal>, StoreError> {
+    pub fn ask(&self, request: &FetchRequest) -> Result<Result<OpenQuery, Refusal>, StoreError> {
         self.settled(|| self.try_ask(request))
     }
 
-    fn try_ask(&self, request: &FetchRequest) -> Result<Asking, Failure> {
+    fn try_ask(&self, request: &FetchRequest) -> Result<OpenQuery, Failure> {
         let moment = self.moment();
         if request.to != moment.own {
             return Err(Refusal::WrongCortex { actual: moment.own }.into());
@@ -90,7 +90,7 @@ impl LogView {
         }
         let run = if request.delivery == Delivery::Once { MAX_BATCH_BYTES } else { MAX_RUN_BYTES };
         let begin = Cursor::start(moment.epoch);
-        let mut asking = Asking {
+        let mut asking = OpenQuery {
             request: request.request,
             from: request.from,
             to: request.to,
@@ -129,12 +129,12 @@ impl LogView {
     /// it; whoever serves others meanwhile calls this until it is done, and gives way in between.
     ///
     /// # Errors
-    /// As [`LogView::next_batch`].
-    pub fn prepare(&self, asking: &mut Asking) -> Result<Result<bool, Refusal>, StoreError> {
+    /// As [`LogReader::next_batch`].
+    pub fn prepare(&self, asking: &mut OpenQuery) -> Result<Result<bool, Refusal>, StoreError> {
         self.settled(|| self.try_prepare(asking))
     }
 
-    fn try_prepare(&self, asking: &mut Asking) -> Result<bool, Failure> {
+    fn try_prepare(&self, asking: &mut OpenQuery) -> Result<bool, Failure> {
         let Some(after) = asking.opening else { return Ok(true) };
         let moment = self.moment();
         if asking.epoch != moment.epoch {
@@ -169,15 +169,15 @@ impl LogView {
     }
 
     /// The next batch of an open question: what is durable by now. With `now`, events that come to the asker by a shorter
-    /// road are held back for their grace. The batch begins where the last one that was [`Asking::sent`] ends.
+    /// road are held back for their grace. The batch begins where the last one that was [`OpenQuery::sent`] ends.
     ///
     /// # Errors
     /// [`StoreError`]: damage is an error, never a shorter answer. A refusal ends the question.
     pub fn next_batch(
         &self,
-        asking: &mut Asking,
+        asking: &mut OpenQuery,
         now: Option<Timestamp>,
-    ) -> Result<Result<Found, Refusal>, StoreError> {
+    ) -> Result<Result<NextBatch, Refusal>, StoreError> {
         self.settled(|| self.try_next_batch(asking, now))
     }
 
@@ -186,7 +186,7 @@ impl LogView {
         self.in_place(|| refused(read()))
     }
 
-    fn try_next_batch(&self, asking: &mut Asking, now: Option<Timestamp>) -> Result<Found, Failure> {
+    fn try_next_batch(&self, asking: &mut OpenQuery, now: Option<Timestamp>) -> Result<NextBatch, Failure> {
         let Moment { own, epoch, head, chains } = self.moment();
         if asking.epoch != epoch {
             // Its places may mean other events now.
@@ -243,7 +243,7 @@ impl LogView {
             asking.at = (Cursor { epoch, seq: place.seq, last_event: place.id }, place.time);
         }
         let heads = self.heads_for(&sent, asking)?;
-        Ok(Found {
+        Ok(NextBatch {
             batch: EventBatch {
                 request: asking.request,
                 part: asking.parts,
@@ -262,7 +262,7 @@ impl LogView {
     }
 
     /// The place before which the asker lacks nothing that it may have: one before the first event that it does not know.
-    fn start(&self, asking: &Asking, moment: &Moment) -> Result<Seq, Failure> {
+    fn start(&self, asking: &OpenQuery, moment: &Moment) -> Result<Seq, Failure> {
         let withheld = asking.trail.as_ref().map(|trail| &trail.withheld);
         let mut start = moment.head.seq;
         for (origin, tip) in moment.chains.iter().filter(|(origin, _)| asking.scope.covers(*origin)) {
@@ -295,7 +295,7 @@ impl LogView {
         let entry = self
             .entry_there(seq)?
             .ok_or_else(|| StoreError::corrupt(format!("family `log`: place {seq} is missing")))?;
-        let (last_event, _) = EventView::decode_dot(&entry.record).map_err(|fault| record_at(seq, &fault))?;
+        let (last_event, _) = EventRef::decode_dot(&entry.record).map_err(|fault| record_at(seq, &fault))?;
         Ok((Cursor { epoch, seq, last_event }, entry.joined))
     }
 }

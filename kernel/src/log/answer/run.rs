@@ -4,8 +4,8 @@ use std::ops::ControlFlow;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::asking::Asking;
-use crate::codec::EventView;
+use super::asking::OpenQuery;
+use crate::codec::EventRef;
 use crate::cursor::Seq;
 use crate::ids::{CortexId, EventId, Origin};
 use crate::log::entry::record_at;
@@ -17,7 +17,7 @@ use crate::time::Timestamp;
 
 /// The entries of one batch as they are gathered.
 pub(super) struct Run<'a> {
-    pub(super) asking: &'a Asking,
+    pub(super) asking: &'a OpenQuery,
     pub(super) own: CortexId,
     pub(super) now: Option<Timestamp>,
     /// What must not cross. Each record is looked at again as it goes out, which costs nothing where nothing differs.
@@ -46,7 +46,7 @@ pub(super) struct Place {
 }
 
 impl<'a> Run<'a> {
-    pub(super) fn new(asking: &'a Asking, own: CortexId, now: Option<Timestamp>) -> Self {
+    pub(super) fn new(asking: &'a OpenQuery, own: CortexId, now: Option<Timestamp>) -> Self {
         Self {
             asking,
             own,
@@ -67,7 +67,7 @@ impl<'a> Run<'a> {
         if self.passed.bytes > MAX_SCAN_BYTES || self.asking.gone.load(Ordering::Relaxed) {
             return ControlFlow::Break(());
         }
-        let (id, dot) = match EventView::decode_dot(record) {
+        let (id, dot) = match EventRef::decode_dot(record) {
             Ok(of) => of,
             Err(fault) => {
                 self.unreadable = Some(record_at(seq, &fault));
@@ -75,7 +75,7 @@ impl<'a> Run<'a> {
             }
         };
         let late = mutant::is(Mutant::ServeById) && id < self.asking.prev.last_event;
-        let differs = match self.withheld.as_mut().map(|withheld| (withheld, EventView::decode(record))) {
+        let differs = match self.withheld.as_mut().map(|withheld| (withheld, EventRef::decode(record))) {
             None => false,
             Some((withheld, Ok(event))) => withheld.follow(&event),
             Some((_, Err(fault))) => {

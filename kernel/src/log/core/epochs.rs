@@ -7,7 +7,7 @@ use crate::ids::{Epoch, IdGenerator, Origin, PeerName};
 use crate::log::LocalIdentity;
 use crate::log::epoch::{EpochPlan, plan_epoch, put_epoch};
 use crate::log::epoch_change::EpochEnd;
-use crate::log::held::Held;
+use crate::log::held::LogState;
 use crate::log::lineage::Lineage;
 use crate::log::minted::{NewEpochError, last_id_within};
 use crate::mutant::{self, Mutant};

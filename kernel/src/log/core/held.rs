@@ -10,11 +10,11 @@ use crate::ids::{CortexId, EventId, Origin};
 use crate::log::LocalIdentity;
 use crate::log::entry::{EntryVisitor, LogHead, stored_dot};
 use crate::log::forks::forks;
-use crate::log::held::Held;
+use crate::log::held::LogState;
 use crate::log::origins::Reservation;
 use crate::store::StoreError;
 
-impl Held for Log {
+impl LogState for Log {
     fn identity(&self) -> &LocalIdentity {
         &self.identity
     }

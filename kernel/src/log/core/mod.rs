@@ -22,7 +22,7 @@ use super::lineage::Lineage;
 use super::load::Loaded;
 use super::minted::Minted;
 use super::origins::OriginNotes;
-use super::view::LogView;
+use super::view::LogReader;
 use super::{LocalIdentity, LogHead};
 use crate::codec::StoredChain;
 use crate::ids::{Epoch, IdGenerator, Origin};
@@ -52,13 +52,13 @@ impl Default for LogOptions {
     }
 }
 
-/// The log of one cortex. One owner; readers hold a [`LogView`].
+/// The log of one cortex. One owner; readers hold a [`LogReader`].
 ///
 /// Call `append`, `ingest` and `stage_state` any number of times, then [`Log::commit`]: what was staged becomes visible
 /// and durable together or not at all. After a commit failed, [`Log::recover`] must succeed before anything is staged
 /// again, because the failed batch may have reached the disk.
 pub struct Log {
-    view: LogView,
+    view: LogReader,
     options: LogOptions,
     identity: LocalIdentity,
     lineage: Lineage,
@@ -93,7 +93,7 @@ pub struct Log {
 
 impl Log {
     pub(super) fn assemble(
-        view: LogView,
+        view: LogReader,
         options: LogOptions,
         identity: LocalIdentity,
         loaded: Loaded,
@@ -126,7 +126,7 @@ impl Log {
 
     /// A reader of this log, for any thread.
     #[must_use]
-    pub fn view(&self) -> LogView {
+    pub fn view(&self) -> LogReader {
         self.view.clone()
     }
 

@@ -14,7 +14,7 @@ use crate::log::held::NewEvent;
 use crate::log::load::or_none;
 use crate::log::origins::put_origin_note;
 use crate::log::peers::read_pinned;
-use crate::log::shared::Unsynced;
+use crate::log::shared::SyncTicket;
 use crate::protocol::ChainHead;
 use crate::store::{Batch, Durability, Family, StoreError, keys};
 use crate::time::Timestamp;
@@ -148,7 +148,7 @@ impl Log {
     }
 
     /// What was committed since this was asked last and is not durable yet: to be published after the next sync.
-    pub(in crate::log) fn take_unsynced(&mut self) -> Option<Unsynced> {
+    pub(in crate::log) fn take_unsynced(&mut self) -> Option<SyncTicket> {
         if !std::mem::take(&mut self.dirty) {
             return None;
         }
@@ -158,6 +158,6 @@ impl Log {
             (origin, ChainHead { counter: chain.counter, digest: chain.digest })
         };
         let chains = std::mem::take(&mut self.unsynced).into_iter().map(head).collect();
-        Some(Unsynced { number: self.published, identity: self.identity.clone(), head: self.head, chains })
+        Some(SyncTicket { number: self.published, identity: self.identity.clone(), head: self.head, chains })
     }
 }

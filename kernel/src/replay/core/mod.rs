@@ -16,7 +16,7 @@ use crate::codec::StoredError;
 use crate::cursor::{Cursor, Seq};
 use crate::event::Event;
 use crate::ids::Origin;
-use crate::log::{Generation, LogEntry, LogView};
+use crate::log::{Generation, LogEntry, LogReader};
 use crate::store::{Family, StoreError};
 pub use waiting::SkipError;
 
@@ -48,7 +48,7 @@ pub enum ReplayStep {
 /// A replayer and its position. Position, clock and the replayer's own writes commit in one batch; it need not be
 /// durable at once, because a crash takes all three back together.
 pub struct ReplayCore {
-    view: LogView,
+    view: LogReader,
     replayer: Box<dyn EventReplayer>,
     options: ReplayOptions,
     families: Vec<String>,

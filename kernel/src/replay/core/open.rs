@@ -9,7 +9,7 @@ use crate::clock::VClock;
 use crate::codec::{decode_conflicts, decode_replay_position, decode_tries, encode_tries};
 use crate::cursor::Seq;
 use crate::ids::PeerName;
-use crate::log::{Generation, LogView, ReadError};
+use crate::log::{Generation, LogReader, ReadError};
 use crate::replay::parked::parked;
 use crate::replay::{EventReplayer, Start, conflicts};
 use crate::store::{Batch, Durability, Family, KeyRange, Store, StoreError, StoreErrorKind, keys};
@@ -20,7 +20,7 @@ impl ReplayCore {
     ///
     /// # Errors
     /// [`StoreError`]; kind `Misuse` for families that cannot be its own.
-    pub fn open(view: LogView, replayer: Box<dyn EventReplayer>) -> Result<Self, StoreError> {
+    pub fn open(view: LogReader, replayer: Box<dyn EventReplayer>) -> Result<Self, StoreError> {
         let families = replayer.families();
         let misuse = |text: String| StoreError::new(StoreErrorKind::Misuse, text);
         PeerName::new(replayer.name()).map_err(|e| misuse(format!("a replayer's name: {e}")))?;

@@ -124,12 +124,12 @@ impl ReplayCore {
                 let key = keys::replay_frontier(self.replayer.name(), &key);
                 let mut frontier = Frontier::decode(projection.own(&key)?.as_deref())?;
                 let before = frontier.is_conflict();
-                let standing = frontier.admit(event);
+                let relation = frontier.admit(event);
                 let change = i64::from(frontier.is_conflict()) - i64::from(before);
-                Some((key, frontier, standing, change))
+                Some((key, frontier, relation, change))
             }
         };
-        projection.set_standing(frontier.as_ref().map(|(_, _, standing, _)| standing.clone()));
+        projection.set_relation(frontier.as_ref().map(|(_, _, relation, _)| relation.clone()));
         self.busy.set(Some(at));
         let span = spans::replay(self.replayer.name(), event);
         let replayed = span.in_scope(|| replay(&mut *self.replayer, event, projection));

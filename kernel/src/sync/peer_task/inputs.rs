@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::PeerTask;
 use crate::entropy;
 use crate::health::{ErrorCategory, Failure};
-use crate::log::{Asked, IngestError, Ingested};
+use crate::log::{IngestError, Ingested, SentQuery};
 use crate::machine::{IngestOutcome, Source};
 use crate::protocol::{FetchReply, Identity, Pushed};
 use crate::sync::feed::Feed;
@@ -16,7 +16,7 @@ pub(super) enum Input {
     /// Who it is, and its clock minus ours in milliseconds.
     Identity(u64, Result<(Identity, i64), TransportError>),
     /// With how long it took, unless it was waited for.
-    Answer(u64, Box<(Feed, Asked, Source)>, Option<Duration>, Result<Pushed, TransportError>),
+    Answer(u64, Box<(Feed, SentQuery, Source)>, Option<Duration>, Result<Pushed, TransportError>),
     NoLink(u64, TransportError),
     Inspected(u64, Result<(), Failure>),
     Ingested(u64, Option<Box<Feed>>, Stored, Result<Ingested, IngestError>),
@@ -48,7 +48,7 @@ impl PeerTask {
             }
             Input::NoLink(number, error) => {
                 let category = self.note(&error);
-                self.machine.handle_reply(now, number, Source::Asked, Err(category), chance);
+                self.machine.handle_reply(now, number, Source::SentQuery, Err(category), chance);
             }
             Input::Answer(number, kept, took, answer) => {
                 let (mut feed, asked, source) = *kept;
@@ -79,7 +79,7 @@ impl PeerTask {
                     }
                     Err(error) => {
                         let category = self.note(&error);
-                        self.machine.handle_reply(now, number, Source::Asked, Err(category), chance);
+                        self.machine.handle_reply(now, number, Source::SentQuery, Err(category), chance);
                     }
                 }
             }

@@ -21,13 +21,13 @@ pub(super) use commands::Command;
 use inputs::Input;
 use measures::Measures;
 
-use super::feed::{Feed, SharedTold, lock};
+use super::feed::{Feed, SharedAdvertised, lock};
 use super::overdue::Overdue;
 use super::portion::Portion;
 use super::statuses::{Live, Statuses};
 use crate::config::{FederationMode, PeerConfig, PeerMode};
 use crate::ids::CortexId;
-use crate::log::{Asked, LogHandle};
+use crate::log::{LogHandle, SentQuery};
 use crate::machine::{IdentityContext, Now, PeerMachine, Phase};
 use crate::measure::PeerLabels;
 use crate::protocol::MAX_WAIT;
@@ -55,9 +55,9 @@ pub(super) struct PeerTask {
     requests: u64,
     in_flight: Waited<Input>,
     timer: Option<(u64, Instant)>,
-    asked: Option<Asked>,
+    asked: Option<SentQuery>,
     feed: Option<Feed>,
-    told: SharedTold,
+    told: SharedAdvertised,
     refreshing: Waited<()>,
     /// The cortex whose clock it is, and how far that is ahead of ours in milliseconds; nothing where it could not be read.
     clock: Waited<Option<(CortexId, i64)>>,
@@ -119,7 +119,7 @@ impl PeerTask {
             timer: None,
             asked: None,
             feed: None,
-            told: SharedTold::default(),
+            told: SharedAdvertised::default(),
             refreshing: None,
             clock: None,
             clock_read: Instant::now(),

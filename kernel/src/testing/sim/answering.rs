@@ -6,9 +6,9 @@ use super::invariants;
 use super::network::{MILLI, SECOND};
 use super::node::Open;
 use super::world::{Packet, What, World};
-use crate::codec::EventView;
+use crate::codec::EventRef;
 use crate::ids::CortexId;
-use crate::log::Asked;
+use crate::log::SentQuery;
 use crate::protocol::{Delivery, FetchReply, FetchRequest, Heads, Heartbeat, Known, Refresh, Refusal};
 
 /// Batches of a live run that are sent at one go.
@@ -126,7 +126,7 @@ impl World {
         client: usize,
         run: u64,
         cortex: usize,
-        asked: Asked,
+        asked: SentQuery,
         request: &FetchRequest,
     ) -> Result<(), String> {
         // Whoever asks is alive.
@@ -205,7 +205,7 @@ impl World {
                 let told = open.told.clone();
                 let most = open.most;
                 for (_, record) in &batch.events {
-                    if let (Ok((_, dot)), Some(told)) = (EventView::decode_dot(record), &mut open.told) {
+                    if let (Ok((_, dot)), Some(told)) = (EventRef::decode_dot(record), &mut open.told) {
                         told.insert(dot.origin(), dot.counter());
                     }
                 }
@@ -243,7 +243,7 @@ impl World {
         node: usize,
         run: u64,
         cortex: usize,
-        asked: &Asked,
+        asked: &SentQuery,
         reply: FetchReply,
     ) -> Result<(), String> {
         let mine = self.alive(node, run);

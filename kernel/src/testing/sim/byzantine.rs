@@ -9,7 +9,7 @@ use super::world::World;
 use crate::cursor::{Cursor, Seq};
 use crate::digest::Digest;
 use crate::ids::{CortexId, Epoch, Origin};
-use crate::log::Asked;
+use crate::log::SentQuery;
 use crate::protocol::{ChainHead, EventBatch, FetchReply, FetchRequest, Heads, Heartbeat, Identity, Known, Refusal};
 
 /// Which node lies, if any, and what it said before.
@@ -74,7 +74,7 @@ impl World {
         &mut self,
         node: usize,
         client: usize,
-        asked: &Asked,
+        asked: &SentQuery,
         reply: FetchReply,
     ) -> Result<Vec<FetchReply>, String> {
         if !self.byzantine.is(node) {

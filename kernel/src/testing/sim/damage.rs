@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::disk::{Damage, Harm};
 use super::network::SECOND;
 use super::world::{What, World};
-use crate::codec::EventView;
+use crate::codec::EventRef;
 use crate::cursor::Seq;
 use crate::ids::Dot;
 use crate::log::verify;
@@ -64,7 +64,7 @@ impl World {
             // Behind the version and the time, which nothing but lag depends on.
             let at = ENTRY_HEAD + self.chance.index(bad.len() - ENTRY_HEAD);
             bad[at] ^= 1 << self.chance.below(8);
-            if EventView::decode_dot(&bad[ENTRY_HEAD..])
+            if EventRef::decode_dot(&bad[ENTRY_HEAD..])
                 .map_or_else(|fault| !fault.is_newer(), |(_, other)| other == dot)
             {
                 return Ok(Harm::Flipped(bad));

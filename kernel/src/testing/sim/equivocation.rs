@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use super::world::World;
-use crate::codec::{EncodedDraft, EventView, encode_record};
+use crate::codec::{EncodedDraft, EventRef, encode_record};
 use crate::digest::Digest;
 use crate::event::{Draft, EventBytes};
 use crate::ids::{Dot, Origin};
-use crate::log::LogView;
+use crate::log::LogReader;
 use crate::protocol::{ChainHead, FetchReply, FetchRequest, Heads, Known, Refusal};
 
 /// What one asker is shown instead.
@@ -36,7 +36,7 @@ impl Face {
 
     /// What the liar's own log would be asked: its digest where the asker tells what it was shown, and one that it does not
     /// have where the asker tells that one.
-    fn asked(&self, view: &LogView, heads: &Heads) -> Result<Heads, String> {
+    fn asked(&self, view: &LogReader, heads: &Heads) -> Result<Heads, String> {
         let mut asked = Vec::with_capacity(heads.len());
         for (origin, mut head) in heads.iter() {
             if let Some((_, shown)) = self.shows(origin, head.counter) {
@@ -96,7 +96,7 @@ impl World {
             return Ok(());
         }
         let Some(process) = &self.nodes[node].process else { return Ok(()) };
-        let dots = batch.events.iter().filter_map(|(_, record)| EventView::decode_dot(record).ok()).map(|(_, dot)| dot);
+        let dots = batch.events.iter().filter_map(|(_, record)| EventRef::decode_dot(record).ok()).map(|(_, dot)| dot);
         let own = process.log.view().local().origin();
         let Some(first) = dots.into_iter().find(|dot| dot.origin() == own) else { return Ok(()) };
         let before = process.log.view().chain_digest(own, first.counter() - 1).map_err(|e| e.to_string())?;
@@ -114,7 +114,7 @@ impl World {
         match &mut reply {
             FetchReply::Batch(batch) => {
                 for (_, record) in &mut batch.events {
-                    let dot = EventView::decode_dot(record).map_err(|e| e.to_string())?.1;
+                    let dot = EventRef::decode_dot(record).map_err(|e| e.to_string())?.1;
                     if let Some((shown, _)) = face.shows(dot.origin(), dot.counter()) {
                         *record = shown.clone();
                     }

@@ -13,7 +13,7 @@ use crate::digest::Digest;
 use crate::event::Draft;
 use crate::health::ErrorCategory;
 use crate::ids::{CortexId, Dot, Epoch, EventId, Origin};
-use crate::log::{Asked, bringers, forks};
+use crate::log::{SentQuery, bringers, forks};
 use crate::protocol::{ChainHead, EventBatch, Heads};
 
 /// Two more than one question can name.
@@ -26,7 +26,12 @@ fn chain(n: u64) -> Origin {
 
 impl World {
     /// The batch with as many first events of chains as fit that its asker does not hold, in a version for that asker.
-    pub(super) fn flood(&mut self, client: usize, asked: &Asked, mut batch: EventBatch) -> Result<EventBatch, String> {
+    pub(super) fn flood(
+        &mut self,
+        client: usize,
+        asked: &SentQuery,
+        mut batch: EventBatch,
+    ) -> Result<EventBatch, String> {
         let room = (asked.max_events as usize).saturating_sub(batch.events.len());
         if batch.last != batch.head || room == 0 {
             return Ok(batch);

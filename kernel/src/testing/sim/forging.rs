@@ -13,7 +13,7 @@ use crate::cursor::Cursor;
 use crate::digest::Digest;
 use crate::event::{Draft, EventBytes};
 use crate::ids::{Dot, Epoch, EventId, Origin};
-use crate::log::Asked;
+use crate::log::SentQuery;
 use crate::protocol::{ChainHead, EventBatch, Heads};
 
 /// So many are made up in one run: each stays for ever, and every epoch takes room in all clocks.
@@ -33,7 +33,7 @@ impl World {
         &mut self,
         node: usize,
         client: usize,
-        asked: &Asked,
+        asked: &SentQuery,
         mut batch: EventBatch,
     ) -> Result<EventBatch, String> {
         let more = (asked.max_events as usize).saturating_sub(batch.events.len()).min(2);

@@ -14,7 +14,7 @@ use super::seen::Seen;
 use super::truth::Past;
 use crate::cursor::Cursor;
 use crate::ids::{CortexId, Epoch, Origin, PeerName};
-use crate::log::{Asked, Asking, LocalIdentity, Log, LogOptions, OpenError, read_health, read_pin};
+use crate::log::{LocalIdentity, Log, LogOptions, OpenError, OpenQuery, SentQuery, read_health, read_pin};
 use crate::machine::{IdentityContext, PeerMachine};
 use crate::protocol::{Delivery, FetchReply, RequestId};
 use crate::replay::{OnFailure, ReplayCore};
@@ -35,8 +35,8 @@ pub(super) fn peer_name(cortex: usize) -> PeerName {
 /// One question of a peer, as it is answered here.
 pub(super) struct Open {
     pub(super) client: usize,
-    pub(super) asked: Asked,
-    pub(super) asking: Asking,
+    pub(super) asked: SentQuery,
+    pub(super) asking: OpenQuery,
     /// The most that an answer may bring, as the question itself says.
     pub(super) most: (u32, u64),
     /// What the client said that it holds, or was sent; `None` where something is withheld from it, and with that what
@@ -49,7 +49,7 @@ pub(super) struct Open {
 
 /// One question of ours.
 pub(super) struct Question {
-    pub(super) asked: Asked,
+    pub(super) asked: SentQuery,
     pub(super) answered: bool,
     pub(super) inbox: VecDeque<FetchReply>,
 }
@@ -62,7 +62,7 @@ pub(super) struct Pull {
     /// The machine's question that is to get the next answer.
     pub(super) waiting: Option<u64>,
     /// What the batch being stored was asked with.
-    pub(super) asked: Option<Asked>,
+    pub(super) asked: Option<SentQuery>,
     /// Since when, and how many, questions were asked without a new event.
     pub(super) in_vain: (u64, u32),
 }

@@ -9,7 +9,7 @@ use super::node::{Pull, Question, cortex_id, peer_name};
 use super::world::{DEADLINE, Packet, What, World};
 use crate::health::ErrorCategory;
 use crate::ids::CortexId;
-use crate::log::{Asked, ForkFinding, IngestError, NotAFork, Pin, put_pin, read_cursor, withhold_from};
+use crate::log::{ForkFinding, IngestError, NotAFork, Pin, SentQuery, put_pin, read_cursor, withhold_from};
 use crate::machine::{Action, IngestOutcome, Inspection, Source};
 use crate::protocol::{Delivery, EventBatch, FetchReply, FetchRequest, Known, PROTOCOL_MAX, Scope};
 use crate::store::Batch;
@@ -95,7 +95,8 @@ impl World {
         }
         let delivery = if pull.live && !own { Delivery::Live } else { Delivery::Once };
         let withhold = withhold_from(&*store, to).expect("memory reads");
-        let asked = Asked { request, to, after: cursor, max_events, max_bytes, scope, withhold, held: known.clone() };
+        let asked =
+            SentQuery { request, to, after: cursor, max_events, max_bytes, scope, withhold, held: known.clone() };
         pull.question = Some(Question { asked: asked.clone(), answered: false, inbox: VecDeque::new() });
         invariants::asked(node, now, &mut pull.in_vain)?;
         let mut request = FetchRequest {
@@ -131,7 +132,7 @@ impl World {
         let Some(pull) = self.pull(node, peer) else { return Ok(()) };
         let (Some(number), Some(question)) = (pull.waiting, pull.question.as_mut()) else { return Ok(()) };
         let Some(reply) = question.inbox.pop_front() else { return Ok(()) };
-        let source = if question.answered { Source::Pushed } else { Source::Asked };
+        let source = if question.answered { Source::Pushed } else { Source::SentQuery };
         question.answered = true;
         pull.asked = Some(question.asked.clone());
         pull.waiting = None;
@@ -164,7 +165,7 @@ impl World {
         if let Some(number) = pull.waiting.take() {
             let broken = ErrorCategory::Reset;
             pull.machine.handle_identity(now, number, Err(broken), chance);
-            pull.machine.handle_reply(now, number, Source::Asked, Err(broken), chance);
+            pull.machine.handle_reply(now, number, Source::SentQuery, Err(broken), chance);
         }
         let _ = self.act(node, peer);
     }
@@ -189,7 +190,7 @@ impl World {
         &mut self,
         node: usize,
         peer: usize,
-        asked: &Asked,
+        asked: &SentQuery,
         batch: &EventBatch,
     ) -> Result<Result<IngestOutcome, IngestOutcome>, String> {
         let now = self.wall(node);

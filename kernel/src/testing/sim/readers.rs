@@ -6,9 +6,9 @@ use std::ops::ControlFlow;
 use super::invariants;
 use super::network::{Micros, SECOND};
 use super::world::World;
-use crate::codec::EventView;
+use crate::codec::EventRef;
 use crate::cursor::{Cursor, Seq};
-use crate::log::{CursorUnknown, LogView, ReadError};
+use crate::log::{CursorUnknown, LogReader, ReadError};
 use crate::store::StoreError;
 
 /// A reader reads after one in this many steps of its node.
@@ -126,18 +126,18 @@ struct Read {
 }
 
 /// As a client of `/v1/events` reads.
-fn page(view: &LogView, after: Option<&Cursor>, limit: usize) -> Result<Read, ReadError> {
+fn page(view: &LogReader, after: Option<&Cursor>, limit: usize) -> Result<Read, ReadError> {
     let page = view.page(after, limit, usize::MAX)?;
     let entries = page.entries.into_iter().map(|entry| (entry.seq, entry.record.to_vec())).collect();
     Ok(Read { entries, next: page.next, head: page.head })
 }
 
 /// As a client reads that takes each event's own cursor.
-fn stream(view: &LogView, after: Option<&Cursor>, limit: usize) -> Result<Read, ReadError> {
+fn stream(view: &LogReader, after: Option<&Cursor>, limit: usize) -> Result<Read, ReadError> {
     let (mut entries, mut last) = (Vec::new(), None);
     let (from, head) = view.visit_after(after, &mut |epoch, seq, _, record| {
         // No node wrote a record that does not decode; the invariant reports it.
-        let id = EventView::decode_dot(record).map_or(Cursor::start(epoch).last_event, |(id, _)| id);
+        let id = EventRef::decode_dot(record).map_or(Cursor::start(epoch).last_event, |(id, _)| id);
         last = Some(Cursor { epoch, seq, last_event: id });
         entries.push((seq, record.to_vec()));
         if entries.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }

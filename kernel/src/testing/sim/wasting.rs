@@ -3,9 +3,9 @@
 use super::chance::Chance;
 use super::node::cortex_id;
 use super::world::World;
-use crate::codec::EventView;
+use crate::codec::EventRef;
 use crate::cursor::{Cursor, Seq};
-use crate::log::Asked;
+use crate::log::SentQuery;
 use crate::protocol::{ChainHead, EventBatch, FetchReply, Heads, Refusal, Scope};
 
 /// How.
@@ -29,7 +29,7 @@ impl Waste {
 
 impl World {
     /// What it says instead of `reply`, if it wastes this one.
-    pub(super) fn waste(&mut self, node: usize, asked: &Asked, reply: &FetchReply) -> Option<FetchReply> {
+    pub(super) fn waste(&mut self, node: usize, asked: &SentQuery, reply: &FetchReply) -> Option<FetchReply> {
         let waste = self.byzantine.waste?;
         let after = asked.after.filter(|_| asked.scope == Scope::All)?;
         let (prev, part) = match reply {
@@ -44,7 +44,7 @@ impl World {
         let (from, now) = (cortex_id(self.nodes[node].cortex), self.clock(node).wall);
         let view = self.process(node)?.log.view();
         let entry = view.entries(Seq::ZERO, 1, 1 << 20).ok()?.into_iter().next()?;
-        let (id, dot) = EventView::decode_dot(&entry.record).ok()?;
+        let (id, dot) = EventRef::decode_dot(&entry.record).ok()?;
         let digest = view.chain_digest(dot.origin(), dot.counter()).ok()??;
         let last = Cursor { epoch: prev.epoch, seq: prev.seq.next(), last_event: id };
         Some(FetchReply::Batch(EventBatch {

@@ -12,7 +12,7 @@ use super::node::{INTERVAL, Node, Process, Pull, cortex_id};
 use super::truth::Truth;
 use super::{Found, Scenario};
 use crate::health::ErrorCategory;
-use crate::log::Asked;
+use crate::log::SentQuery;
 use crate::machine::{Now, Source};
 use crate::protocol::{FetchReply, FetchRequest, Heartbeat, Identity, Refresh};
 use crate::time::Timestamp;
@@ -27,9 +27,9 @@ pub(super) const DEADLINE: Micros = 4 * SECOND;
 pub(super) enum Packet {
     Identify { client: usize, run: u64, cortex: usize, number: u64 },
     Identity { run: u64, cortex: usize, number: u64, identity: Identity },
-    Question { client: usize, run: u64, cortex: usize, asked: Asked, request: Box<FetchRequest> },
-    Answer { run: u64, cortex: usize, asked: Asked, reply: Box<FetchReply> },
-    Heartbeat { run: u64, cortex: usize, asked: Asked, heartbeat: Heartbeat },
+    Question { client: usize, run: u64, cortex: usize, asked: SentQuery, request: Box<FetchRequest> },
+    Answer { run: u64, cortex: usize, asked: SentQuery, reply: Box<FetchReply> },
+    Heartbeat { run: u64, cortex: usize, asked: SentQuery, heartbeat: Heartbeat },
     Refresh { client: usize, refresh: Refresh },
 }
 
@@ -240,7 +240,7 @@ impl World {
                     pull.waiting = None;
                     pull.question = None;
                     pull.machine.handle_identity(now, number, Err(ErrorCategory::Timeout), chance);
-                    pull.machine.handle_reply(now, number, Source::Asked, Err(ErrorCategory::Timeout), chance);
+                    pull.machine.handle_reply(now, number, Source::SentQuery, Err(ErrorCategory::Timeout), chance);
                 }
                 self.act(node, peer)?;
                 node

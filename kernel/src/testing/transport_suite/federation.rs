@@ -5,7 +5,7 @@ use super::{Case, Running, TransportHarness, case, key};
 use crate::config::{Config, FederationMode};
 use crate::event::Draft;
 use crate::ids::CortexId;
-use crate::log::{Context, LogHandle};
+use crate::log::{CausalContext, LogHandle};
 use crate::machine::Phase;
 use crate::service::Service;
 use crate::sync::Syncer;
@@ -48,7 +48,7 @@ async fn members(harness: &dyn TransportHarness, count: u8, pulls: impl Fn(usize
 }
 
 async fn append(member: &Member) {
-    member.log.append(vec![Draft::new("t", "x")], Context::default()).await.expect("an append to memory");
+    member.log.append(vec![Draft::new("t", "x")], CausalContext::default()).await.expect("an append to memory");
 }
 
 async fn converge(members: &[Member], events: u64) {

@@ -80,7 +80,7 @@ async fn survive(harness: &dyn TransportHarness, liar: Arc<Liar>, caught: impl F
     until("the lie is met", || caught(&cortex, &liar)).await;
     let stored = cortex.view().head().seq;
     let same = |seq: Seq| {
-        let entries = |log: &crate::log::LogView| log.durable_entries(Seq::ZERO, usize::MAX, usize::MAX);
+        let entries = |log: &crate::log::LogReader| log.durable_entries(Seq::ZERO, usize::MAX, usize::MAX);
         let records = |log| entries(log).map(|all| all.into_iter().map(|e| e.record).collect::<Vec<_>>());
         let (ours, theirs) =
             (records(cortex.view()).expect("memory reads"), records(room.log.view()).expect("memory reads"));

@@ -8,7 +8,7 @@ use super::{Running, TransportHarness, key};
 use crate::config::{FederationMode, PeerConfig, PeerMode};
 use crate::event::Draft;
 use crate::ids::{CortexId, Epoch, PeerName};
-use crate::log::{Context, LocalIdentity, Log, LogHandle, LogOptions};
+use crate::log::{CausalContext, LocalIdentity, Log, LogHandle, LogOptions};
 use crate::protocol::{Delivery, EventBatch, FetchReply, FetchRequest, Heads, Known, Pushed, RequestId};
 use crate::service::{Service, Tamper};
 use crate::store::{Durability, Store};
@@ -90,7 +90,7 @@ impl Room {
 
     pub(super) async fn append_bytes(&self, bytes: usize) {
         let draft = Draft::new("test.happened", vec![7_u8; bytes]);
-        self.log.append(vec![draft], Context::default()).await.expect("an append to memory");
+        self.log.append(vec![draft], CausalContext::default()).await.expect("an append to memory");
     }
 
     pub(super) async fn stop(self) {

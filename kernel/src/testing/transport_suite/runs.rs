@@ -4,7 +4,7 @@ use super::room::{Follower, Room, SOON, check_head, log, own, question, server_i
 use super::{Case, TransportHarness, case};
 use crate::event::Draft;
 use crate::ids::{CortexId, PeerName};
-use crate::log::{Asked, Context, LogHandle};
+use crate::log::{CausalContext, LogHandle, SentQuery};
 use crate::protocol::{Delivery, FetchReply, FetchRequest, Heads, Known, Pushed, Refresh, Scope};
 use crate::state::State;
 
@@ -104,7 +104,7 @@ async fn relay(room: &Room, other: &LogHandle, name: &PeerName) {
     let reply = other.view().answer(&request).expect("memory reads");
     let FetchReply::Batch(batch) = reply else { panic!("a batch was due") };
     let (max_events, max_bytes) = (request.max_events, request.max_bytes);
-    let asked = Asked {
+    let asked = SentQuery {
         request: request.request,
         to: request.to,
         after: None,
@@ -129,7 +129,7 @@ async fn what_is_held_meanwhile_is_not_sent(harness: &dyn TransportHarness) {
         let request = FetchRequest { direct: vec![other_id], wait: SOON * 2, delivery: Delivery::Live, ..question() };
         let meanwhile = async {
             until("the question is open", || room.service.open_questions() == 1).await;
-            other.append(vec![Draft::new("t", "other's")], Context::default()).await.expect("an append");
+            other.append(vec![Draft::new("t", "other's")], CausalContext::default()).await.expect("an append");
             relay(&room, &other, &name).await;
             // ... and is told within it that they have arrived.
             let known: Heads = other.view().heads();

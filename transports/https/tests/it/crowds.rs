@@ -94,7 +94,7 @@ async fn an_answer_that_nobody_takes_is_dropped() {
     let node = node_with(None, short()).await;
     for _ in 0..8 {
         let big = antiphon_kernel::event::Draft::new("big", vec![7; 900 * 1024]);
-        node.log.append(vec![big], antiphon_kernel::log::Context::default()).await.unwrap();
+        node.log.append(vec![big], antiphon_kernel::log::CausalContext::default()).await.unwrap();
     }
     let mut stream = TcpStream::connect(node.addr()).await.unwrap();
     let request = format!("GET /v1/events HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {KEY}\r\n\r\n");

@@ -9,7 +9,7 @@ use antiphon_kernel::config::{FederationMode, PeerConfig, PeerMode, SharedKey};
 use antiphon_kernel::event::Draft;
 use antiphon_kernel::health::ErrorCategory;
 use antiphon_kernel::ids::{CortexId, Epoch, PeerName};
-use antiphon_kernel::log::{Context, LocalIdentity, Log, LogHandle, LogOptions};
+use antiphon_kernel::log::{CausalContext, LocalIdentity, Log, LogHandle, LogOptions};
 use antiphon_kernel::protocol::FetchRequest;
 use antiphon_kernel::service::Service;
 use antiphon_kernel::store::{Durability, Store};
@@ -64,7 +64,7 @@ impl Node {
 
     pub(crate) async fn append(&self, count: usize) {
         let drafts = (0..count).map(|n| Draft::new("note", format!(r#"{{"n":{n}}}"#)).json()).collect();
-        self.log.append(drafts, Context::default()).await.unwrap();
+        self.log.append(drafts, CausalContext::default()).await.unwrap();
     }
 
     pub(crate) fn question(&self, wait: Duration) -> FetchRequest {

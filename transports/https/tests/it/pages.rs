@@ -1,7 +1,7 @@
 //! Pages of events are bounded by the text that they become, and come whole whatever that text is.
 
 use antiphon_kernel::event::Draft;
-use antiphon_kernel::log::Context;
+use antiphon_kernel::log::CausalContext;
 use reqwest::StatusCode;
 
 use crate::harness::{KEY, Node, node};
@@ -47,7 +47,7 @@ async fn pages_are_bounded_by_their_text() {
         .collect();
     let all = drafts.len();
     for draft in drafts {
-        node.log.append(vec![draft], Context::default()).await.unwrap();
+        node.log.append(vec![draft], CausalContext::default()).await.unwrap();
     }
     let pages = pages(&node).await;
     let mut seqs = Vec::new();
@@ -64,7 +64,7 @@ async fn pages_are_bounded_by_their_text() {
 async fn a_payload_crosses_as_it_is() {
     let node = node().await;
     let data = format!(r#"{{"n":18446744073709551616,"n":1.0,"deep":{}{}}}"#, "[".repeat(10_000), "]".repeat(10_000));
-    node.log.append(vec![Draft::new("t", data.clone()).json()], Context::default()).await.unwrap();
+    node.log.append(vec![Draft::new("t", data.clone()).json()], CausalContext::default()).await.unwrap();
     let pages = pages(&node).await;
     assert!(pages[0].contains(&data));
 }

@@ -7,7 +7,7 @@ use antiphon_kernel::codec::{Message, encode};
 use antiphon_kernel::config::SharedKey;
 use antiphon_kernel::event::Draft;
 use antiphon_kernel::health::ErrorCategory;
-use antiphon_kernel::log::Context;
+use antiphon_kernel::log::CausalContext;
 use antiphon_kernel::protocol::{Delivery, FetchRequest};
 use antiphon_kernel::transport::Transport;
 use reqwest::StatusCode;
@@ -179,7 +179,7 @@ async fn a_key_that_is_taken_out_ends_what_was_asked_with_it() {
     // Large, so that a run of them is still on its way when nobody reads.
     for _ in 0..40 {
         let draft = Draft::new("note", vec![7; 500_000]);
-        node.log.append(vec![draft], Context::default()).await.unwrap();
+        node.log.append(vec![draft], CausalContext::default()).await.unwrap();
     }
     let end = node.log.view().head_cursor();
     let parked_too = client().get(node.url(&format!("/v1/events?after={end}&wait=60"))).bearer_auth(KEY).send();

@@ -43,7 +43,7 @@ async fn a_flood_of_handshakes_keeps_nobody_out() {
     let limits = Limits { header: Duration::from_millis(500), ..Limits::default() };
     let node = node_with(limits).await;
     node.log
-        .append(vec![antiphon_kernel::event::Draft::new("t", "x")], antiphon_kernel::log::Context::default())
+        .append(vec![antiphon_kernel::event::Draft::new("t", "x")], antiphon_kernel::log::CausalContext::default())
         .await
         .unwrap();
     let link = node.link();

@@ -50,7 +50,7 @@ async fn a_server_that_restarts_with_another_certificate_is_found_again() {
         antiphon_kernel::config::FederationMode::Sync,
     );
     let _second = again(&second_service, &authority, addr).await;
-    log.append(vec![antiphon_kernel::event::Draft::new("t", "x")], antiphon_kernel::log::Context::default())
+    log.append(vec![antiphon_kernel::event::Draft::new("t", "x")], antiphon_kernel::log::CausalContext::default())
         .await
         .unwrap();
     soon(async { while link.identify(PATIENCE).await.is_err() {} }).await;

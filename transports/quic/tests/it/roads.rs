@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use antiphon_fault_proxy::{Faults, Path, UdpProxy};
 use antiphon_kernel::event::Draft;
-use antiphon_kernel::log::Context;
+use antiphon_kernel::log::CausalContext;
 use antiphon_kernel::protocol::{Delivery, FetchReply, FetchRequest, Pushed, RequestId};
 use antiphon_kernel::transport::Link;
 
@@ -13,7 +13,7 @@ use crate::harness::{Node, PATIENCE, batch, key, link, node, question, soon, tra
 async fn bulk(node: &Node, megabytes: usize) {
     for _ in 0..megabytes {
         let drafts = (0..5).map(|_| Draft::new("bulk", vec![7; 200 * 1024])).collect();
-        node.log.append(drafts, Context::default()).await.unwrap();
+        node.log.append(drafts, CausalContext::default()).await.unwrap();
     }
 }
 

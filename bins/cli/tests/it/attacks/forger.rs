@@ -14,7 +14,7 @@ use antiphon_kernel::cursor::{Cursor, Seq};
 use antiphon_kernel::digest::Digest;
 use antiphon_kernel::event::{Draft, EventBytes};
 use antiphon_kernel::ids::{CortexId, Dot, Epoch, EventId, Origin, PeerName};
-use antiphon_kernel::log::Asked;
+use antiphon_kernel::log::SentQuery;
 use antiphon_kernel::protocol::{ChainHead, EventBatch, Heads, RequestId, Scope};
 use antiphon_kernel::testing::MemoryStore;
 use antiphon_kernel::time::Timestamp;
@@ -148,8 +148,8 @@ impl Page {
 }
 
 /// The question that such an answer answers, without limits that matter.
-pub(super) fn asked(request: RequestId, to: CortexId) -> Asked {
-    Asked {
+pub(super) fn asked(request: RequestId, to: CortexId) -> SentQuery {
+    SentQuery {
         request,
         to,
         after: None,

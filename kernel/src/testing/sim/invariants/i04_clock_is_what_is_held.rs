@@ -3,7 +3,7 @@
 //! then: every record, digest and index of the store.
 
 use crate::clock::VClock;
-use crate::codec::EventView;
+use crate::codec::EventRef;
 use crate::log::verify;
 use crate::testing::sim::world::World;
 
@@ -41,7 +41,7 @@ pub(super) fn whole(world: &World, node: usize) -> Result<(), String> {
 }
 
 /// What an event that was just written claims.
-pub(in crate::testing::sim) fn claims(event: &EventView<'_>, seen: &VClock, node: usize) -> Result<(), String> {
+pub(in crate::testing::sim) fn claims(event: &EventRef<'_>, seen: &VClock, node: usize) -> Result<(), String> {
     match event.deps.iter().find(|&(origin, counter)| seen.get(origin) < counter) {
         Some((origin, counter)) => {
             Err(format!("I4: node {node} wrote {} as if it had seen {origin}:{counter}", event.dot))

@@ -4,7 +4,7 @@
 //! itself keeps short are not spoken of here; what bounds those of the real service is tested there.
 
 use crate::clock::MAX_CLOCK_ENTRIES;
-use crate::log::{Asking, EpochEnd, read_epoch_change};
+use crate::log::{EpochEnd, OpenQuery, read_epoch_change};
 use crate::protocol::{EventBatch, FetchRequest, Known, MAX_BATCH_BYTES, MAX_BATCH_EVENTS};
 use crate::testing::sim::network::SECOND;
 use crate::testing::sim::world::World;
@@ -71,7 +71,7 @@ pub(super) fn question(node: usize, request: &FetchRequest) -> Result<(), String
 
 /// What a question that stays open makes us remember: of as many origins as a clock may have what the asker holds, of those
 /// held here what was compared and what is to be told, and what is withheld.
-pub(in crate::testing::sim) fn asking(node: usize, asking: &Asking, held: usize) -> Result<(), String> {
+pub(in crate::testing::sim) fn asking(node: usize, asking: &OpenQuery, held: usize) -> Result<(), String> {
     // It has no getters for what is nobody's business: what it holds is counted where it is written out.
     let remembered = format!("{asking:?}").matches("Origin(").count();
     if remembered > MAX_CLOCK_ENTRIES + 3 * held + 2 * WITHHELD {
