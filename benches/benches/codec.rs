@@ -39,7 +39,8 @@ fn record(c: &mut Criterion) {
 fn frame(c: &mut Criterion) {
     let count = Sizes::of_this_run().frame;
     let (ours, theirs) = (Kind::Memory.fresh(), Kind::Memory.fresh());
-    let (_, batch) = pulls::next(&pulling(ours.store()).view(), &written(theirs.store(), count).view(), 1, u32::MAX);
+    let (_, batch) =
+        pulls::next(&pulling(ours.store()).reader(), &written(theirs.store(), count).reader(), 1, u32::MAX);
     assert_eq!(batch.events.len() as u64, count, "one batch holds them all");
     let message = Message::Reply(FetchReply::Batch(batch));
     let frame = encode(&message);

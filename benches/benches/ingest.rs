@@ -20,14 +20,14 @@ fn take_all(kind: Kind, pulls: &[Pull], count: u64) -> Duration {
         pulls::take(&mut log, pull);
     }
     let elapsed = began.elapsed();
-    assert_eq!(log.view().head().seq, Seq::new(count));
+    assert_eq!(log.reader().head().seq, Seq::new(count));
     elapsed
 }
 
 fn ingest(c: &mut Criterion) {
     let count = Sizes::of_this_run().ingest;
     let source = Kind::Memory.fresh();
-    let writer = written(source.store(), count).view();
+    let writer = written(source.store(), count).reader();
     let mut group = c.benchmark_group("ingest");
     group.sample_size(10).throughput(Throughput::Elements(count));
     for batch in BATCHES {

@@ -17,14 +17,14 @@ use tokio::runtime::Runtime;
 const PATIENCE: Duration = Duration::from_secs(300);
 
 async fn catch_up(kind: Kind, writer: &Cortex, opened: &Opened) -> Duration {
-    let (fresh, head) = (kind.fresh(), writer.view().head().seq);
+    let (fresh, head) = (kind.fresh(), writer.reader().head().seq);
     let began = Instant::now();
     let puller = opened.puller(fresh.store()).start().await.expect("the configuration is valid");
-    let mut durable = puller.view().watch_durable();
+    let mut durable = puller.reader().watch_durable();
     let caught_up = tokio::time::timeout(PATIENCE, durable.wait_for(|&seq| seq == head)).await;
     let elapsed = began.elapsed();
     caught_up.expect("it catches up in time").expect("the log stays open");
-    assert_eq!(puller.view().heads().fold(), writer.view().heads().fold());
+    assert_eq!(puller.reader().heads().fold(), writer.reader().heads().fold());
     puller.stop().await;
     elapsed
 }

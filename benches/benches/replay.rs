@@ -59,12 +59,12 @@ fn replay_alone(replay: &mut ReplayCore, count: u64) -> Duration {
 fn ingest_and_replay(writer: &LogReader) -> Duration {
     let fresh = Kind::Rocks.fresh();
     let mut log = pulling(fresh.store());
-    let mut replay = replayer(log.view());
+    let mut replay = replayer(log.reader());
     let began = Instant::now();
     let mut number = 0;
-    while log.view().visible() < writer.visible() {
+    while log.reader().visible() < writer.visible() {
         number += 1;
-        let pull = pulls::next(&log.view(), writer, number, BATCH);
+        let pull = pulls::next(&log.reader(), writer, number, BATCH);
         pulls::take(&mut log, &pull);
         catch_up(&mut replay);
     }
@@ -81,7 +81,7 @@ fn limit(writer: &LogReader) -> Duration {
     for entries in entries.chunks(BATCH as usize) {
         for entry in entries {
             let seq = entry.seq.get().to_be_bytes();
-            let event = entry.view().expect("it was appended, and so is valid");
+            let event = entry.event().expect("it was appended, and so is valid");
             batch.put(Family::Log, &seq, &entry.record);
             batch.put(Family::Dots, &[&[2; 24][..], &seq].concat(), &[0; 27]);
             batch.put(Family::User(NEWEST), &(entry.seq.get() % SUBJECTS).to_be_bytes(), event.data);
@@ -98,13 +98,13 @@ fn replay(c: &mut Criterion) {
     group.sample_size(10).throughput(Throughput::Elements(count));
     for kind in Kind::ALL {
         let fresh = kind.fresh();
-        let mut replay = replayer(written(fresh.store(), count).view());
+        let mut replay = replayer(written(fresh.store(), count).reader());
         group.bench_function(BenchmarkId::new("alone", kind.name()), |b| {
             b.iter_custom(|n| (0..n).map(|_| replay_alone(&mut replay, count)).sum());
         });
     }
     let source = Kind::Memory.fresh();
-    let writer = written(source.store(), count).view();
+    let writer = written(source.store(), count).reader();
     group.bench_function("ingest_and_replay", |b| b.iter_custom(|n| (0..n).map(|_| ingest_and_replay(&writer)).sum()));
     group.bench_function("rocksdb_limit", |b| b.iter_custom(|n| (0..n).map(|_| limit(&writer)).sum()));
     group.finish();

@@ -24,7 +24,7 @@ struct Served {
 
 fn served(count: u64) -> Served {
     let fresh = Kind::Rocks.fresh();
-    Served { view: written(fresh.store(), count).view(), _store: fresh }
+    Served { view: written(fresh.store(), count).reader(), _store: fresh }
 }
 
 fn ask(after: Option<Cursor>, known: Heads) -> FetchRequest {
@@ -54,7 +54,7 @@ fn count_of(view: &LogReader, request: &FetchRequest) -> u64 {
 fn at_the_end(view: &LogReader) -> [(&'static str, FetchRequest); 2] {
     let seq = Seq::new(view.head().seq.get() - LACKING);
     let entry = view.entry(seq).expect("the store reads").expect("the log is longer than that");
-    let event = entry.view().expect("it was appended, and so is valid");
+    let event = entry.event().expect("it was appended, and so is valid");
     let digest = view.chain_digest(event.dot.origin(), event.dot.counter());
     let digest = digest.expect("the store reads").expect("the event is held");
     let known = Heads::new(vec![(event.dot.origin(), ChainHead { counter: event.dot.counter(), digest })]);

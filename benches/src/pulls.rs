@@ -71,8 +71,8 @@ pub fn take(log: &mut Log, (asked, batch): &Pull) {
 #[must_use]
 pub fn all(mut puller: Log, writer: &LogReader, max_events: u32) -> Vec<Pull> {
     let mut pulls = Vec::new();
-    while puller.view().visible() < writer.head().seq {
-        let pull = next(&puller.view(), writer, pulls.len() as u64 + 1, max_events);
+    while puller.reader().visible() < writer.head().seq {
+        let pull = next(&puller.reader(), writer, pulls.len() as u64 + 1, max_events);
         take(&mut puller, &pull);
         pulls.push(pull);
     }

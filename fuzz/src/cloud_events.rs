@@ -32,7 +32,7 @@ pub fn run(data: &[u8]) {
     let mut log = log();
     let accepted: Vec<_> = drafts.filter(|(_, draft)| append(&mut log, draft)).collect();
     log.commit(Durability::Sync).expect("memory does not fail");
-    let view = log.view();
+    let view = log.reader();
     let report = verify(&view).expect("memory does not fail");
     assert!(report.is_clean() && report.events == accepted.len() as u64, "{report:?}");
     let entries =
@@ -83,7 +83,7 @@ fn append(log: &mut Log, draft: &Draft) -> bool {
 }
 
 fn comes_out_as_it_came_in(line: &str, draft: &Draft, entry: &LogEntry) {
-    let event = entry.view().expect("it was just written");
+    let event = entry.event().expect("it was just written");
     assert_eq!((event.event_type, event.time), (draft.event_type.as_str(), draft.time.unwrap_or(NOW)));
     assert_eq!(event.data, &draft.data[..]);
     assert!(event.extensions.iter().copied().eq(draft.extensions.iter().map(|(n, v)| (n.as_str(), v.as_str()))));

@@ -118,7 +118,7 @@ fn no_path_allocates_more_than_a_few_bytes_for_each_of_a_record() {
             log.append(std::slice::from_ref(&draft), &VClock::new(), Timestamp::now()).unwrap();
             log.commit(Durability::Sync).unwrap();
         });
-        let view = log.view();
+        let view = log.reader();
         let (one, entry) = allocated(|| view.entry(Seq::new(1)).unwrap().unwrap());
         let size = entry.record.len();
         let (out, text) = allocated(|| entry.to_cloud_event().unwrap().into_string());

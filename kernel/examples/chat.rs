@@ -42,7 +42,7 @@ async fn join(name: &str, network: &MemoryNetwork, peers: &[&str]) -> Outcome<Co
 }
 
 async fn say(who: &Cortex, line: &str) -> Outcome<()> {
-    who.append(Draft::new("chat.said", format!("{}: {line}", who.view().local().name)).subject("room")).await?;
+    who.append(Draft::new("chat.said", format!("{}: {line}", who.reader().local().name)).subject("room")).await?;
     Ok(())
 }
 
@@ -51,7 +51,7 @@ async fn read(who: &Cortex, count: usize) -> Outcome<Vec<String>> {
     let mut lines = Vec::new();
     let mut log = pin!(who.subscribe(None).take(count));
     while let Some(entry) = tokio::time::timeout(Duration::from_secs(20), log.next()).await? {
-        lines.push(String::from_utf8_lossy(entry?.view()?.data).into_owned());
+        lines.push(String::from_utf8_lossy(entry?.event()?.data).into_owned());
     }
     Ok(lines)
 }

@@ -67,18 +67,18 @@ impl Kv {
     }
 
     fn get(&self, key: &str) -> Outcome<Option<String>> {
-        let value = self.0.view().store().get(Family::User("values"), key.as_bytes())?;
+        let value = self.0.reader().store().get(Family::User("values"), key.as_bytes())?;
         Ok(value.map(|value| String::from_utf8_lossy(&value[16..]).into_owned()))
     }
 
     /// Keys written on several nodes that had not seen each other's writes.
     fn contested(&self) -> Outcome<Vec<String>> {
-        Ok(conflicts(&**self.0.view().store(), "values")?.into_iter().map(|conflict| conflict.subject).collect())
+        Ok(conflicts(&**self.0.reader().store(), "values")?.into_iter().map(|conflict| conflict.subject).collect())
     }
 
     /// Decides: a write that has seen exactly what was in conflict.
     async fn settle(&self, key: &str, value: &str) -> Outcome<()> {
-        let open = conflicts(&**self.0.view().store(), "values")?;
+        let open = conflicts(&**self.0.reader().store(), "values")?;
         let context = open.iter().find(|conflict| conflict.subject == key).ok_or("it is not contested")?.context();
         let draft = Draft::new("kv.put", value.to_owned()).subject(key);
         let event = self.0.log().append(vec![draft], CausalContext::Exactly(context)).await?;

@@ -21,8 +21,8 @@
 //!     .peer(Peer::new("alpha", "memory://alpha"))
 //!     .start()
 //!     .await?;
-//! bravo.view().watch_durable().wait_for(|head| head.get() == 1).await?;
-//! assert_eq!(alpha.view().heads().fold(), bravo.view().heads().fold());
+//! bravo.reader().watch_durable().wait_for(|head| head.get() == 1).await?;
+//! assert_eq!(alpha.reader().heads().fold(), bravo.reader().heads().fold());
 //! # bravo.stop().await;
 //! # alpha.stop().await;
 //! # Ok(())

@@ -150,7 +150,7 @@ impl State {
     }
 
     fn store(&self) -> &dyn crate::store::Store {
-        &**self.log.view().store()
+        &**self.log.reader().store()
     }
 
     /// The value at a key, as text; `None` if there is none.
@@ -223,7 +223,7 @@ impl State {
     /// What is durably held.
     #[must_use]
     pub fn clock(&self) -> VClock {
-        self.log.view().clock()
+        self.log.reader().clock()
     }
 
     /// Accepts a clock that equals what is held. The reference kept its clock apart from its events and let the two
@@ -245,7 +245,7 @@ impl State {
         Ok(PeerState {
             last_seen: read_seen(self.store(), name)?,
             last_event: cursor.filter(|c| c.seq.get() > 0).map(|c| c.last_event),
-            withheld: cortex_id.map(|cortex| self.log.view().withheld_from(cortex)).unwrap_or_default(),
+            withheld: cortex_id.map(|cortex| self.log.reader().withheld_from(cortex)).unwrap_or_default(),
             cortex_id,
             cursor,
             health: read_health(self.store(), name)?,
@@ -272,7 +272,7 @@ impl State {
         cortex_id: CortexId,
         configured: &[PeerName],
     ) -> Result<Vec<PeerName>, StateError> {
-        let store = Arc::clone(self.log.view().store());
+        let store = Arc::clone(self.log.reader().store());
         let mut pins = blocking(move || read_pins(&*store)).await?;
         pins.retain(|(other, pin)| pin.cortex_id == cortex_id && other != name && !configured.contains(other));
         let since = pins.iter().map(|(_, pin)| pin.since).min().unwrap_or_else(Timestamp::now);
@@ -316,7 +316,7 @@ impl State {
         }
         changes.put(Family::Health, keys::peer(name), &encode_health(health));
         // The wall clock may have been set back.
-        let (store, peer) = (Arc::clone(self.log.view().store()), name.clone());
+        let (store, peer) = (Arc::clone(self.log.reader().store()), name.clone());
         let seen = blocking(move || read_seen(&*store, &peer)).await?;
         if let Some(time) = health.last_success.max(seen) {
             changes.put(Family::Cursors, &keys::peer_seen(name), &encode_timestamp(time));

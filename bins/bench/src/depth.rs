@@ -38,7 +38,7 @@ pub(crate) async fn run(args: DepthArgs, json: bool) -> Result<()> {
 fn measure(cortex: &Cortex, length: u64) -> Result<(u64, Duration)> {
     let question = question(cortex, length)?;
     let fetch = || -> Result<u64> {
-        match cortex.view().answer(&question)? {
+        match cortex.reader().answer(&question)? {
             FetchReply::Batch(batch) => Ok(batch.events.len() as u64),
             FetchReply::Refused(refusal) => bail!("a fetch was refused: {refusal}"),
         }
@@ -57,7 +57,7 @@ fn measure(cortex: &Cortex, length: u64) -> Result<(u64, Duration)> {
 
 /// Of a peer that holds all but the last thousand.
 fn question(cortex: &Cortex, length: u64) -> Result<FetchRequest> {
-    let view = cortex.view();
+    let view = cortex.reader();
     let local = view.local();
     let held = length.saturating_sub(MISSING);
     let known = match held {
@@ -68,7 +68,7 @@ fn question(cortex: &Cortex, length: u64) -> Result<FetchRequest> {
         }
     };
     let after = match view.entries(antiphon_kernel::cursor::Seq::new(held.saturating_sub(1)), 1, usize::MAX)?.first() {
-        Some(entry) if held > 0 => Some(Cursor { epoch: local.epoch, seq: entry.seq, last_event: entry.view()?.id }),
+        Some(entry) if held > 0 => Some(Cursor { epoch: local.epoch, seq: entry.seq, last_event: entry.event()?.id }),
         _ => None,
     };
     let plain = antiphon_kernel::testing::question(CortexId::from_bytes([9; 16]), local.cortex_id);

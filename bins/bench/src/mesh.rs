@@ -76,7 +76,7 @@ async fn members(bench: &Bench, scheme: Scheme, cortexes: u16) -> Result<Vec<Mem
         let store: Arc<RocksStore> = Arc::new(RocksStore::open_with(bench.path().join(&name), Create::IfMissing)?);
         Log::create(&*store, &mint_identity(&name))?;
         let log = LogHandle::start(Log::open(store, LogOptions::default())?, Durability::Sync)?;
-        let service = Service::new(log.view().clone(), bench.key.clone(), FederationMode::Sync);
+        let service = Service::new(log.reader().clone(), bench.key.clone(), FederationMode::Sync);
         let server = bench.serve(scheme, &service).await?;
         answering.push((name, log, service, server));
     }
@@ -117,9 +117,9 @@ async fn append(members: &[Member], events: u32) -> Result<()> {
 }
 
 async fn converge(members: &[Member], events: u64) -> Result<()> {
-    let whole = |member: &Member| member.log.view().head().seq.get() == events;
+    let whole = |member: &Member| member.log.reader().head().seq.get() == events;
     until("not every event came to be everywhere", || members.iter().all(whole)).await?;
-    let digest = |member: &Member| member.log.view().heads().fold();
+    let digest = |member: &Member| member.log.reader().heads().fold();
     let one = members.first().map(digest);
     if members.iter().any(|member| Some(digest(member)) != one) {
         bail!("the members hold as many events, and not the same ones");

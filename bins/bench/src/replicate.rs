@@ -112,8 +112,8 @@ pub(crate) async fn append(cortex: &Cortex, events: u64, size: u32) -> Result<()
         left -= count;
     }
     // Nothing is served before.
-    let visible = cortex.view().visible();
-    cortex.view().watch_durable().wait_for(|head| *head >= visible).await?;
+    let visible = cortex.reader().visible();
+    cortex.reader().watch_durable().wait_for(|head| *head >= visible).await?;
     Ok(())
 }
 
@@ -124,7 +124,7 @@ fn widen(bench: &Bench, name: &str, origins: u16) -> Result<()> {
     Log::create(&*store, &mint_identity(name))?;
     let mut log = Log::open(store, LogOptions::default())?;
     for _ in 0..origins {
-        let seen = log.view().clock();
+        let seen = log.reader().clock();
         log.append(&[Draft::new("bench.origin", Vec::new())], &seen, Timestamp::now())?;
         log.begin_epoch(EpochEnd::Restored, Timestamp::now())?;
         log.commit(Durability::Relaxed)?;

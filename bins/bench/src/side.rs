@@ -45,7 +45,7 @@ async fn serve(bench: &Bench, args: &SideArgs, durability: Durability) -> Result
     say(&json!({ "listening": server.addr() }))?;
     // Until whoever started it lets go.
     tokio::io::stdin().read_to_end(&mut Vec::new()).await?;
-    let (cpu, peak_kib, digest) = (cpu_seconds()? - before, peak_kib()?, cortex.view().heads().fold().to_string());
+    let (cpu, peak_kib, digest) = (cpu_seconds()? - before, peak_kib()?, cortex.reader().heads().fold().to_string());
     let wire_bytes = server.shutdown().await;
     cortex.stop().await;
     say(&json!({ "cpu": cpu, "peak_kib": peak_kib, "wire_bytes": wire_bytes, "digest": digest }))
@@ -60,7 +60,7 @@ async fn pull(bench: &Bench, args: &SideArgs, durability: Durability) -> Result<
     let seconds = began.elapsed().as_secs_f64();
     let used = json!({
         "seconds": seconds, "cpu": cpu_seconds()? - before, "peak_kib": peak_kib()?, "samples": samples,
-        "digest": cortex.view().heads().fold().to_string(),
+        "digest": cortex.reader().heads().fold().to_string(),
     });
     cortex.stop().await;
     say(&used)
@@ -68,7 +68,7 @@ async fn pull(bench: &Bench, args: &SideArgs, durability: Durability) -> Result<
 
 /// Waits until so much is durable, and notes on the way how much memory goes with how many events.
 async fn wait_for(cortex: &Cortex, all: Seq) -> Result<Vec<(u64, u64)>> {
-    let mut durable = cortex.view().watch_durable();
+    let mut durable = cortex.reader().watch_durable();
     let (began, mut samples) = (Instant::now(), Vec::new());
     loop {
         let head = *durable.borrow_and_update();

@@ -86,13 +86,13 @@ async fn measure(
     let name = format!("puller-{}-{rtt}-{loss}", scheme.as_str());
     let began = Instant::now();
     let puller = bench.node(&name, vec![bench.peer(scheme, proxy.addr())?], Durability::Sync)?.start().await?;
-    let all = server.view().head().seq;
-    let mut durable = puller.view().watch_durable();
+    let all = server.reader().head().seq;
+    let mut durable = puller.reader().watch_durable();
     let caught_up = durable.wait_for(|head| *head >= all);
     // Time up is the usual end; on a path without latency everything may have arrived before.
     let _ = tokio::time::timeout(Duration::from_secs(args.seconds.into()), caught_up).await;
     let elapsed = began.elapsed().as_secs_f64();
-    let events = puller.view().head().seq.get() as f64;
+    let events = puller.reader().head().seq.get() as f64;
     puller.stop().await;
     drop((proxy, listening));
     std::fs::remove_dir_all(bench.path().join(name))?;

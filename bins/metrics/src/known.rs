@@ -19,7 +19,7 @@ use crate::traffic::Traffic;
 /// Sets every gauge, and the counters that the cortex itself keeps. Reads the store.
 pub(crate) fn set(cortex: &Cortex, traffic: &mut Traffic) {
     let now = Timestamp::now();
-    let (view, service, syncer) = (cortex.view(), cortex.service(), cortex.syncer());
+    let (view, service, syncer) = (cortex.reader(), cortex.service(), cortex.syncer());
     let (pulled, labels) = (syncer.peers(), syncer.labels());
     peers::set(&pulled, labels, now);
     let sent: Vec<_> = service.pullers().iter().map(|puller| (puller.cortex, puller.sent)).collect();

@@ -104,7 +104,7 @@ impl Metrics {
         });
         let (mut names, mut more) = (Vec::new(), Some(more));
         for cortex in cortexes {
-            let local = cortex.view().local();
+            let local = cortex.reader().local();
             let labelled = Labelled::new(&now, &local.name);
             let mut traffic = self.traffic.lock().unwrap_or_else(PoisonError::into_inner);
             let traffic = traffic.entry(local.cortex_id).or_default();

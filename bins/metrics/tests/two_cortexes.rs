@@ -34,7 +34,7 @@ async fn two_cortexes_in_one_process_render_apart() {
     }
     bravo.append(Draft::new("t", "x")).await.unwrap();
     for cortex in [&alpha, &bravo] {
-        let mut durable = cortex.view().watch_durable();
+        let mut durable = cortex.reader().watch_durable();
         let all = durable.wait_for(|head| head.get() == 6);
         tokio::time::timeout(Duration::from_secs(60), all).await.expect("both hold all").unwrap();
     }

@@ -218,7 +218,7 @@ fn prepare(from: &Path, to: &Path, backup: &Manifest) -> Result<(String, Cursor)
     fs::remove_file(to.join(MANIFEST))?;
     let store = Arc::new(RocksStore::open_with(to, Create::Never)?);
     let log = Log::open(store, LogOptions { restored: true, ..LogOptions::default() })?;
-    Ok((log.view().local().epoch.to_string(), found.head))
+    Ok((log.reader().local().epoch.to_string(), found.head))
 }
 
 fn copy_files(from: &Path, to: &Path) -> Result<()> {

@@ -72,7 +72,8 @@ pub fn until(der: &[u8]) -> Option<i64> {
 
 /// Whether a certificate in DER form holds now.
 pub fn holds(der: &[u8]) -> bool {
-    ValidityPeriod::from_certificate(der).is_ok_and(|validity| validity.at(antiphon_kernel::time::Timestamp::now()) == Validity::Valid)
+    ValidityPeriod::from_certificate(der)
+        .is_ok_and(|validity| validity.at(antiphon_kernel::time::Timestamp::now()) == Validity::Valid)
 }
 
 /// What there is to say of a certificate that is shown, read from this file once: that it ends soon, or is over.

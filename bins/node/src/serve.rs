@@ -20,7 +20,7 @@ fn warn_of(config: &NodeConfig, node: &Node) {
     for warning in exposed::warnings(config) {
         tracing::warn!("{warning}");
     }
-    let name = node.cortex().view().local().name;
+    let name = node.cortex().reader().local().name;
     if name != config.node.name.as_str() {
         tracing::warn!("{}", other_name(&name, config.node.name.as_str()));
     }
@@ -28,7 +28,7 @@ fn warn_of(config: &NodeConfig, node: &Node) {
 
 /// One line that says which program serves which data.
 fn log_start(node: &Node) {
-    let (local, events, config) = (node.cortex().view().local(), node.cortex().view().visible(), node.config());
+    let (local, events, config) = (node.cortex().reader().local(), node.cortex().reader().visible(), node.config());
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         revision = REVISION,

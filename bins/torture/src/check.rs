@@ -27,7 +27,7 @@ pub(crate) fn run(dir: &Path, acks: &Acks) -> Result<Report> {
         report.doubled(twice.clone());
     }
     let view = match node::open(dir, Create::Never, Buffers::Usual) {
-        Ok(log) => log.view(),
+        Ok(log) => log.reader(),
         Err(error) => {
             unopened(&error, acks, &mut report);
             return Ok(report.judged());
@@ -156,7 +156,7 @@ impl<'a> Reading<'a> {
     fn entry(&mut self, entry: &LogEntry, report: &mut Report) {
         let seq = entry.seq;
         self.content = self.content.chain(&entry.joined.as_micros().to_be_bytes()).chain(&entry.record);
-        let event = match entry.view() {
+        let event = match entry.event() {
             Ok(event) => event,
             Err(error) => return report.fault(format!("place {seq}: {error}")),
         };

@@ -54,7 +54,7 @@ impl Peer {
 
     /// Its whole log.
     pub(crate) fn entries(&self) -> Result<Vec<LogEntry>> {
-        Ok(self.log.view().entries(Seq::ZERO, EVENTS as usize, usize::MAX)?)
+        Ok(self.log.reader().entries(Seq::ZERO, EVENTS as usize, usize::MAX)?)
     }
 
     /// What it answers a log that has read it up to `after`: at most so many events. Like a syncer, it goes by the clock
@@ -91,7 +91,7 @@ impl Peer {
             withhold: Heads::default(),
             held: Heads::default(),
         };
-        let reply = self.log.view().answer(&FetchRequest {
+        let reply = self.log.reader().answer(&FetchRequest {
             request,
             after,
             known: Known::Full(asker.heads()),

@@ -54,7 +54,7 @@ async fn live(dir: &Path, writing: Writing) -> Result<Ended> {
             return Ok(Ended::GaveUp);
         }
     };
-    let run = log.view().process();
+    let run = log.reader().process();
     let mut victim = Victim { log, peer, out, chance: Chance::new(run), run, calls: 0, buffers: writing.buffers };
     let mut errors = 0;
     while victim.calls < writing.calls && errors < PATIENCE {
@@ -76,7 +76,7 @@ fn start(dir: &Path, buffers: Buffers) -> Result<(LogHandle, ReplayHandle), Stor
         OpenError::Store(error) => error,
         other => StoreError::new(StoreErrorKind::Misuse, other.to_string()),
     })?;
-    let replay = ReplayCore::open(log.view(), Box::new(Tally))?;
+    let replay = ReplayCore::open(log.reader(), Box::new(Tally))?;
     let threads = |error: std::io::Error| StoreError::new(StoreErrorKind::Io, format!("no thread: {error}"));
     let log = LogHandle::start(log, Durability::Sync).map_err(threads)?;
     let replay = ReplayHandle::start(replay, &log, true).map_err(threads)?;
@@ -158,7 +158,7 @@ impl Victim {
     async fn pull(&mut self) -> Result<Result<(), StoreError>> {
         self.calls += 1;
         let name = Peer::name()?;
-        let pinned = match read_pin(&**self.log.view().store(), &name) {
+        let pinned = match read_pin(&**self.log.reader().store(), &name) {
             Ok(pin) => pin.is_some(),
             Err(error) => return Ok(Err(error)),
         };
@@ -169,15 +169,15 @@ impl Victim {
                 return Ok(Err(error));
             }
         }
-        let after = match read_cursor(&**self.log.view().store(), &name) {
+        let after = match read_cursor(&**self.log.reader().store(), &name) {
             Ok(after) => after,
             Err(error) => return Ok(Err(error)),
         };
         let most = 1 + self.chance.below(4) as u32;
-        let (asked, batch) = self.peer.answer(self.log.view(), self.calls, after, most)?;
+        let (asked, batch) = self.peer.answer(self.log.reader(), self.calls, after, most)?;
         match self.log.ingest(name, asked, batch).await {
             Ok(ingested) => {
-                let head = self.log.view().head().seq;
+                let head = self.log.reader().head().seq;
                 self.out.say(&format!("got {} {head}", ingested.cursor.seq))?;
                 Ok(Ok(()))
             }

@@ -191,7 +191,7 @@ impl CortexBuilder {
                 Err(error) => return Err(error.into()),
             }
             let log = Log::open(store, options)?;
-            let view = log.view();
+            let view = log.reader();
             peers.iter().try_for_each(|peer| check_peer(peer, &dials, &view))?;
             let mut cores: Vec<ReplayCore> = Vec::new();
             for replayer in causal.into_iter().chain(replayers) {
@@ -209,11 +209,11 @@ impl CortexBuilder {
             Ok::<_, StartError>((handle, running))
         });
         let (handle, replayers) = opened.await?;
-        let service = Service::new(handle.view().clone(), config.shared_key.clone(), config.mode);
+        let service = Service::new(handle.reader().clone(), config.shared_key.clone(), config.mode);
         let syncer = Syncer::new(handle.clone(), transports.clone(), config);
         let servers = Mutex::default();
         // An identity that exists keeps its own.
-        let name = handle.view().local().name;
+        let name = handle.reader().local().name;
         let cortex = Cortex { name, log: handle, replayers, causal: claims, service, syncer, transports, servers };
         if let Err(error) = cortex.begin().await {
             cortex.stop().await;

@@ -104,8 +104,8 @@ impl Cortex {
 
     /// The log, for reading.
     #[must_use]
-    pub const fn view(&self) -> &LogReader {
-        self.log.view()
+    pub const fn reader(&self) -> &LogReader {
+        self.log.reader()
     }
 
     /// The replayers, in the order they were given.
@@ -158,7 +158,7 @@ impl Cortex {
     /// The log's durable entries after a cursor (without one, from the beginning), and then those to come. Keep the
     /// [`LogEntry::cursor`] of the last one that was taken, to continue there after a restart.
     pub fn subscribe(&self, after: Option<Cursor>) -> impl Stream<Item = Result<LogEntry, ReadError>> + Send + use<> {
-        self.log.view().follow(after)
+        self.log.reader().follow(after)
     }
 
     /// Waits until these peers durably hold an own event, or until the given number of pinned cortexes do. Returns how many hold it.
@@ -172,13 +172,13 @@ impl Cortex {
         peers: WaitFor<'_>,
         timeout: Duration,
     ) -> Result<usize, NotReplicated> {
-        let pinned = self.view().pinned();
+        let pinned = self.reader().pinned();
         let pin = |wanted: &PeerName| pinned.iter().find(|(_, name)| *name == wanted).map(|(cortex, _)| *cortex);
         let wanted = match peers {
             WaitFor::Count(count) => Wanted::Count(count),
             WaitFor::Peers(names) => Wanted::Cortexes(names.iter().map(|name| (name.clone(), pin(name))).collect()),
         };
-        self.view().receipts().wait(event.dot, &wanted, timeout).await
+        self.reader().receipts().wait(event.dot, &wanted, timeout).await
     }
 
     /// Applies another configuration without a restart: see [`Syncer::reload`]. `keys` are accepted from now on, and the first is
@@ -201,14 +201,14 @@ impl Cortex {
     /// # Errors
     /// [`ResolveForkError`]. A replayer that could not be rebuilt is when the process starts next.
     pub async fn resolve_fork(&self, keep: Digest) -> Result<Resolved, ResolveForkError> {
-        let before = self.view().rewrites();
+        let before = self.reader().rewrites();
         let resolved = self.log.resolve_fork(keep).await;
         // What the fork kept from crossing is wanted now, or what peers know of us is not true any more.
         self.syncer.ask_anew().await;
         // After an error it is not known whether events left the log: what replayers hold may be of some that did. One that
         // cannot begin again must not keep the others from it.
         let mut failed = None;
-        if self.view().rewrites() != before {
+        if self.reader().rewrites() != before {
             for replayer in &self.replayers {
                 failed = replayer.rebuild().await.err().or(failed);
             }
@@ -240,6 +240,6 @@ impl Drop for Cortex {
         self.servers.get_mut().unwrap_or_else(PoisonError::into_inner).clear();
         self.replayers.iter().for_each(ReplayHandle::abandon);
         self.log.close_blocking();
-        self.view().store().close();
+        self.reader().store().close();
     }
 }

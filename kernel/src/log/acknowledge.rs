@@ -1,6 +1,6 @@
 //! Receipts: that a peer durably holds what was written here.
 
-use super::view::LogReader;
+use super::log_reader::LogReader;
 use crate::ids::CortexId;
 use crate::mutant::{self, Mutant};
 use crate::protocol::Heads;

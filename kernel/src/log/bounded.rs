@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use bytes::Bytes;
 
 use super::entry::{LogEntry, record_at};
-use super::view::LogReader;
+use super::log_reader::LogReader;
 use crate::codec::EventRef;
 use crate::cursor::Seq;
 use crate::ids::{Epoch, EventId};

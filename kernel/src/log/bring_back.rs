@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::append::AppendError;
 use super::entry::damaged;
-use super::view::LogReader;
+use super::log_reader::LogReader;
 use crate::codec::{EventRef, decode_log_entry};
 use crate::event::{Draft, EventBytes};
 use crate::ids::{EventId, Origin};

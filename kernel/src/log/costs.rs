@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 
 use super::entry::{record_at, stored_dot};
 use super::forks::Fork;
-use super::view::LogReader;
+use super::log_reader::LogReader;
 use super::withheld::Withheld;
 use crate::codec::EventRef;
 use crate::cursor::Seq;

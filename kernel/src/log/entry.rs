@@ -45,14 +45,14 @@ impl LogEntry {
     /// # Errors
     /// [`StoreError`] of kind `Corrupt` if the record was damaged after it was stored, `NewerFormat` if a newer version wrote
     /// it.
-    pub fn view(&self) -> Result<EventRef<'_>, StoreError> {
+    pub fn event(&self) -> Result<EventRef<'_>, StoreError> {
         EventRef::decode(&self.record).map_err(|fault| self.unreadable(&fault))
     }
 
     /// Returns the event's id.
     ///
     /// # Errors
-    /// As [`LogEntry::view`].
+    /// As [`LogEntry::event`].
     pub fn id(&self) -> Result<EventId, StoreError> {
         Ok(EventRef::decode_dot(&self.record).map_err(|fault| self.unreadable(&fault))?.0)
     }
@@ -68,7 +68,7 @@ impl LogEntry {
     /// log.
     ///
     /// # Errors
-    /// As [`LogEntry::view`].
+    /// As [`LogEntry::event`].
     pub fn cursor(&self) -> Result<Option<Cursor>, StoreError> {
         let id = self.id()?;
         Ok(self.epoch.map(|epoch| Cursor { epoch, seq: self.seq, last_event: id }))
@@ -77,17 +77,17 @@ impl LogEntry {
     /// Returns the event as CloudEvents JSON without what this log knows of it: equal wherever the event is held.
     ///
     /// # Errors
-    /// As [`LogEntry::view`].
+    /// As [`LogEntry::event`].
     pub fn to_cloud_event_alone(&self) -> Result<CloudEventText<EventBytes>, StoreError> {
-        Ok(CloudEventText::alone(&self.view()?, &self.record))
+        Ok(CloudEventText::alone(&self.event()?, &self.record))
     }
 
     /// Returns the event as CloudEvents JSON, with its cursor as `antiphoncursor`, made a piece at a time.
     ///
     /// # Errors
-    /// As [`LogEntry::view`].
+    /// As [`LogEntry::event`].
     pub fn to_cloud_event(&self) -> Result<CloudEventText<EventBytes>, StoreError> {
-        let text = CloudEventText::owned(self.seq, self.joined, &self.view()?, &self.record);
+        let text = CloudEventText::owned(self.seq, self.joined, &self.event()?, &self.record);
         Ok(text.with_cursor(self.cursor()?))
     }
 }

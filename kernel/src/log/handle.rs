@@ -12,11 +12,11 @@ use super::bring_back::{BringBackError, BroughtBack};
 use super::core::Log;
 use super::findings::{ForkFinding, NotAFork};
 use super::forks::Fork;
+use super::log_reader::LogReader;
 use super::minted::NewEpochError;
 use super::operation::{CausalContext, Operation, ReplayedClock, closed};
 use super::set_aside::{ResolveError, Resolved};
 use super::syncs::Syncs;
-use super::view::LogReader;
 use super::writer::Writer;
 use crate::digest::Digest;
 use crate::event::Draft;
@@ -44,7 +44,7 @@ impl LogHandle {
     /// If no thread can be started.
     pub fn start(log: Log, durability: Durability) -> std::io::Result<Self> {
         let (sender, queue) = mpsc::channel(QUEUE);
-        let view = log.view();
+        let view = log.reader();
         let replayed = ReplayedClock::default();
         let syncs = Syncs::start(view.clone())?;
         let appended = measure::appended(&view.local().name);
@@ -56,7 +56,7 @@ impl LogHandle {
 
     /// A reader.
     #[must_use]
-    pub const fn view(&self) -> &LogReader {
+    pub const fn reader(&self) -> &LogReader {
         &self.view
     }
 

@@ -7,7 +7,7 @@ use futures_util::stream::{self, Stream};
 
 use super::entry::LogEntry;
 use super::lineage::Lineage;
-use super::view::LogReader;
+use super::log_reader::LogReader;
 use crate::blocking::blocking;
 use crate::cursor::{Cursor, Seq};
 use crate::ids::{Epoch, EventId};

@@ -2,7 +2,7 @@
 //! never called healthy on which none would pass.
 
 use super::load::read_last_id;
-use super::view::LogReader;
+use super::log_reader::LogReader;
 use crate::clock::MAX_CLOCK_ENTRIES;
 use crate::ids::{EventId, GeneratorError, IdGenerator};
 use crate::store::StoreError;

@@ -62,7 +62,7 @@ pub fn salvage(from: &dyn Store, to: Arc<dyn Store>, now: Timestamp) -> Result<S
     log.replace_lineage(lineage, identity.epoch, Seq::new(salvaged.unmoved))?;
     log.commit(Durability::Sync)?;
     for (&origin, &last) in &known {
-        let kept = log.view().heads().get(origin).map_or(0, |head| head.counter);
+        let kept = log.reader().heads().get(origin).map_or(0, |head| head.counter);
         if kept < last {
             salvaged.lost.push((origin, kept + 1, last));
         }

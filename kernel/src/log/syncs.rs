@@ -11,9 +11,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
+use super::log_reader::LogReader;
 use super::operation::PendingReply;
 use super::shared::SyncTicket;
-use super::view::LogReader;
 use super::watched::Watched;
 use crate::measure::{CORTEX, SYNC_SECONDS, appended};
 use crate::store::{StoreError, StoreErrorKind};

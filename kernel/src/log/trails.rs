@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::entry::{record_at, stored_dot};
-use super::view::LogReader;
+use super::log_reader::LogReader;
 use super::withheld::{Trail, Withheld};
 use super::work::{MAX_SCAN, MAX_SCAN_BYTES, Work};
 use crate::codec::EventRef;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use super::entry::{damaged, record_at, stored_dot};
-use super::view::LogReader;
+use super::log_reader::LogReader;
 use crate::codec::{EventRef, StoredChain, decode_chain};
 use crate::cursor::Seq;
 use crate::digest::Digest;

@@ -1,6 +1,6 @@
 //! Noting that a thread of the log ended by a fault.
 
-use super::view::LogReader;
+use super::log_reader::LogReader;
 use crate::store::{StoreError, StoreErrorKind};
 
 /// Notes that a thread of the log ended by a fault, when it does.

@@ -38,7 +38,7 @@ impl Writer {
     }
 
     fn run(mut self) {
-        let _watched = Watched::new(self.log.view(), "log");
+        let _watched = Watched::new(self.log.reader(), "log");
         while let Some(first) = self.queue.blocking_recv() {
             let mut waiting = Vec::new();
             let mut go_on = self.stage(first, &mut waiting);
@@ -195,7 +195,7 @@ mod tests {
         Log::create(&*store, &crate::cortex::mint_identity("alpha")).unwrap();
         let log = Log::open(store, LogOptions::default()).unwrap();
         let (_, queue) = mpsc::channel(1);
-        let syncs = Syncs::start(log.view()).unwrap();
+        let syncs = Syncs::start(log.reader()).unwrap();
         let replayed = ReplayedClock::default();
         Writer {
             log,
@@ -243,9 +243,9 @@ mod tests {
         writer.log.append(&[Draft::new("test", "staged")], &VClock::new(), Timestamp::now()).unwrap();
         if let Operation::Append { reply, .. } = one {
             let staged = Appended {
-                seq: writer.log.view().visible().next(),
+                seq: writer.log.reader().visible().next(),
                 id: crate::ids::EventId::from_bytes([0; 16]),
-                dot: crate::ids::Dot::new(writer.log.view().local().origin(), 1).unwrap(),
+                dot: crate::ids::Dot::new(writer.log.reader().local().origin(), 1).unwrap(),
             };
             waiting.push(PendingReply::Append(vec![staged], reply));
         }
@@ -255,9 +255,9 @@ mod tests {
         assert!(synced.try_recv().unwrap().is_err(), "it did not become durable");
         assert!(lost.try_recv().unwrap().is_err(), "it was forgotten");
         let kept = kept.try_recv().unwrap().unwrap();
-        let held = writer.log.view().entries(crate::cursor::Seq::ZERO, 10, 1 << 20).unwrap();
+        let held = writer.log.reader().entries(crate::cursor::Seq::ZERO, 10, 1 << 20).unwrap();
         assert_eq!((held.len(), held[0].seq), (1, kept[0].seq));
-        assert_eq!(held[0].view().unwrap().data, b"two");
+        assert_eq!(held[0].event().unwrap().data, b"two");
     }
 
     /// Nothing is new, but what it says is there is still on its way to the disk.

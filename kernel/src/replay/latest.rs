@@ -163,7 +163,7 @@ impl Latest {
 }
 
 fn line(entry: &LogEntry, concurrent: &[EventId]) -> Result<CloudEventText<Bytes>, StoreError> {
-    let event = entry.view()?;
+    let event = entry.event()?;
     let mut head = json!({
         "id": event.id.to_string(),
         "type": event.event_type,

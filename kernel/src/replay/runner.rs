@@ -143,7 +143,7 @@ impl ReplayHandle {
         let runner = Runner { core, log: log.clone(), primary, status: sender, stop: stop.subscribe(), inbox };
         let thread = std::thread::Builder::new().name(format!("antiphon-replay-{}", runner.core.name()));
         let thread = thread.spawn(move || runner.run())?;
-        let view = log.view().clone();
+        let view = log.reader().clone();
         let handle = Self {
             name,
             status,
@@ -324,8 +324,8 @@ impl Runner {
                 return;
             }
         };
-        let _cortex = spans::cortex(&self.log.view().local().name).entered();
-        let mut head = self.log.view().watch_visible();
+        let _cortex = spans::cortex(&self.log.reader().local().name).entered();
+        let mut head = self.log.reader().watch_visible();
         while !*self.stop.borrow() {
             head.borrow_and_update();
             while let Ok(command) = self.inbox.try_recv() {

@@ -96,7 +96,7 @@ pub(super) async fn inspect(
     portion: Portion,
 ) -> Result<(), Failure> {
     let origin = inspection.origin();
-    let (from, records) = locate(&link, log.view(), to, inspection, first, portion).await?;
+    let (from, records) = locate(&link, log.reader(), to, inspection, first, portion).await?;
     let finding = ForkFinding { peer: peer.clone(), holder: to, origin, from, records };
     let noted = log.note_fork(finding).await.map(|_| ());
     if let Err(NotAFork::Over { .. }) = noted {

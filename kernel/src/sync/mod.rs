@@ -367,10 +367,10 @@ impl Syncer {
         let peer = locked(&self.config).peers.iter().find(|peer| peer.name == *name).cloned();
         let peer = &peer.ok_or_else(|| self.unknown(name))?;
         let failed = |category| CompareError::Failed { peer: name.clone(), category };
-        let link = link_to(&self.transports, peer, self.log.view()).map_err(|error| failed(error.category()))?;
+        let link = link_to(&self.transports, peer, self.log.reader()).map_err(|error| failed(error.category()))?;
         let identity = hard(IDENTIFY_DEADLINE, link.identify(IDENTIFY_DEADLINE)).await;
         let identity = identity.map_err(|error| failed(error.category()))?;
-        let view = self.log.view().clone();
+        let view = self.log.reader().clone();
         let (store, peer_name) = (Arc::clone(view.store()), name.clone());
         let pin = blocking(move || read_pin(&*store, &peer_name)).await.map_err(|_| failed(ErrorCategory::Store))?;
         let pin = pin.map(|pin| pin.cortex_id);

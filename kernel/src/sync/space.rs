@@ -28,7 +28,7 @@ pub(super) struct SpaceWatch {
 impl SpaceWatch {
     /// Looks once.
     pub(super) async fn new(log: LogHandle, floor: Arc<AtomicU64>) -> Self {
-        let store = Arc::clone(log.view().store());
+        let store = Arc::clone(log.reader().store());
         let free = blocking(move || store.free_bytes()).await;
         let watch = Self { log, floor, low: watch::Sender::new(false) };
         watch.look(free);
@@ -46,11 +46,11 @@ impl SpaceWatch {
                 _ = &mut stop => return,
                 () = tokio::time::sleep(EVERY) => {}
             }
-            let store = Arc::clone(self.log.view().store());
+            let store = Arc::clone(self.log.reader().store());
             let looked = tokio::task::spawn_blocking(move || (store.check_location(), store.free_bytes())).await;
             let Ok((location, free)) = looked else { continue };
             self.look(free);
-            if self.log.view().failure().is_some() {
+            if self.log.reader().failure().is_some() {
                 // The next write would do so too, but perhaps there is none.
                 self.log.recover().await;
             } else if let Err(error) = location {

@@ -198,9 +198,9 @@ impl Federation {
     /// If that takes longer than 30 s, with what each cortex holds.
     pub async fn converged(&self) {
         let converged = holds(|| {
-            let digest = self.running().next().map(|cortex| cortex.view().heads().fold());
+            let digest = self.running().next().map(|cortex| cortex.reader().heads().fold());
             self.running().all(|cortex| {
-                let view = cortex.view();
+                let view = cortex.reader();
                 let replayed = cortex.replayers().iter().all(|replayer| replayer.status().lag_events == 0);
                 replayed && view.head().seq == view.visible() && Some(view.heads().fold()) == digest
             })
@@ -216,7 +216,7 @@ impl Federation {
                 report.push_str(" crashed");
                 continue;
             };
-            let view = cortex.view();
+            let view = cortex.reader();
             let _ = write!(report, " holds {} durable events, digest {}", view.head().seq, view.heads().fold());
             for replayer in cortex.replayers().iter().map(|replayer| replayer.status()) {
                 let error = replayer.last_error.unwrap_or_default();

@@ -18,7 +18,7 @@ use crate::support::until;
 const MIB: u64 = 1024 * 1024;
 
 fn question(cortex: &Cortex, from: u8, number: u64) -> FetchRequest {
-    let (from, to) = (CortexId::from_bytes([from; 16]), cortex.view().local().cortex_id);
+    let (from, to) = (CortexId::from_bytes([from; 16]), cortex.reader().local().cortex_id);
     let request = RequestId { process: 1, number };
     FetchRequest { request, delivery: Delivery::CatchUp, ..antiphon_kernel::testing::question(from, to) }
 }
@@ -35,7 +35,7 @@ async fn cortex(events: usize, bytes: usize) -> Cortex {
 async fn many_slow_readers_stay_within_the_budget_and_each_gets_everything() {
     let cortex = cortex(64, 200 * 1024).await;
     let budget = Budget::new(8 * MIB);
-    let service = Service::within(cortex.view().clone(), SharedKey::default(), FederationMode::Sync, budget.clone());
+    let service = Service::within(cortex.reader().clone(), SharedKey::default(), FederationMode::Sync, budget.clone());
     let mut runs: Vec<_> = (0..8).map(|n| (service.answers(question(&cortex, n + 1, 1)), 0, false)).collect();
     let mut most = 0;
     while runs.iter().any(|(_, _, done)| !done) {
@@ -64,7 +64,7 @@ async fn many_slow_readers_stay_within_the_budget_and_each_gets_everything() {
 async fn an_event_larger_than_the_least_share_comes_alone_and_one_for_which_there_is_no_room_is_refused() {
     let cortex = cortex(2, 3 * 1024 * 1024).await;
     let budget = Budget::new(8 * MIB);
-    let service = Service::within(cortex.view().clone(), SharedKey::default(), FederationMode::Sync, budget.clone());
+    let service = Service::within(cortex.reader().clone(), SharedKey::default(), FederationMode::Sync, budget.clone());
     let mut answers = service.answers(question(&cortex, 1, 1));
     for _ in 0..2 {
         let Some(FetchReply::Batch(batch)) = answers.next().await else { panic!("a batch") };
@@ -89,7 +89,7 @@ async fn texts_for_commands_stay_within_the_budget_and_wait_for_room() {
     let cortex = cortex(6, EVENT).await;
     let budget = Budget::new(4 * MIB + MIB / 2);
     let service =
-        Service::within(cortex.view().clone(), SharedKey::default(), FederationMode::Subscribe, budget.clone());
+        Service::within(cortex.reader().clone(), SharedKey::default(), FederationMode::Subscribe, budget.clone());
     let page = || async { service.command_page(None, 10, 16 * MIB).await.unwrap() };
     assert_eq!(page().await.events, 6, "whatever the mode");
     assert_eq!(service.command_page(None, 10, 2 * MIB).await.unwrap().events, 1, "base 64 is longer");
@@ -102,7 +102,7 @@ async fn texts_for_commands_stay_within_the_budget_and_wait_for_room() {
     }
     let used = budget.usage().used;
     assert!((4 * EVENT as u64..=budget.usage().limit).contains(&used), "{used} bytes");
-    let (view, first) = (cortex.view().clone(), cortex.view().entry(Seq::new(1)).unwrap().unwrap().id().unwrap());
+    let (view, first) = (cortex.reader().clone(), cortex.reader().entry(Seq::new(1)).unwrap().unwrap().id().unwrap());
     let late = {
         let service = service.clone();
         tokio::spawn(async move {

@@ -24,8 +24,8 @@ fn first_event(epoch: u64, version: u8, bytes: usize) -> (Origin, EventBytes) {
     let mut log = Log::open(store, LogOptions { max_append_bytes: 16 << 20, ..LogOptions::default() }).unwrap();
     log.append(&[Draft::new("t", vec![version; bytes])], &VClock::new(), Timestamp::from_micros(0)).unwrap();
     log.commit(Durability::Sync).unwrap();
-    let entry = log.view().entries(antiphon_kernel::cursor::Seq::ZERO, 1, 1 << 20).unwrap().remove(0);
-    (log.view().local().origin(), entry.record)
+    let entry = log.reader().entries(antiphon_kernel::cursor::Seq::ZERO, 1, 1 << 20).unwrap().remove(0);
+    (log.reader().local().origin(), entry.record)
 }
 
 fn bytes_of_evidence(store: &dyn Store) -> usize {
@@ -68,7 +68,7 @@ fn another_version_of_the_same_origin_takes_the_place_of_the_earlier_one() {
     assert_eq!(forks(&*store).unwrap().len(), 1);
     let kept = bytes_of_evidence(&*store);
     assert!((10_000..12_000).contains(&kept), "{kept} bytes for one version");
-    assert_eq!(node.log.view().withheld_from(cortex_id(1)).histories, 1);
+    assert_eq!(node.log.reader().withheld_from(cortex_id(1)).histories, 1);
 }
 
 #[test]
@@ -82,5 +82,5 @@ fn the_evidence_of_one_holder_is_bounded_and_its_forks_are_known_all_the_same() 
     assert_eq!(forks(&*store).unwrap().len(), 8);
     let kept = bytes_of_evidence(&*store) >> 20;
     assert!((8..=16).contains(&kept), "{kept} MiB");
-    assert_eq!(node.log.view().withheld_from(cortex_id(1)).events, 8, "one of each at least");
+    assert_eq!(node.log.reader().withheld_from(cortex_id(1)).events, 8, "one of each at least");
 }

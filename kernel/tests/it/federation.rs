@@ -31,7 +31,7 @@ fn status(cortex: &Cortex, peer: &str) -> PeerState {
 }
 
 fn digest(cortex: &Cortex) -> String {
-    cortex.view().heads().fold().to_string()
+    cortex.reader().heads().fold().to_string()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -51,14 +51,14 @@ async fn three_cortexes_converge_through_a_relay() {
             cortex.syncer().wake(&peer.name).await.unwrap();
         }
     }
-    until("150 events everywhere", || [&alpha, &bravo, &charlie].iter().all(|c| c.view().head().seq.get() == 150))
+    until("150 events everywhere", || [&alpha, &bravo, &charlie].iter().all(|c| c.reader().head().seq.get() == 150))
         .await;
     assert_eq!(digest(&alpha), digest(&bravo));
     assert_eq!(digest(&alpha), digest(&charlie));
     until("no lag", || status(&alpha, "bravo").lag.is_some_and(|lag| lag.events == 0)).await;
     until("live", || status(&alpha, "bravo").phase == Phase::Live).await;
     let known = status(&alpha, "bravo");
-    assert_eq!(known.cortex_id, Some(bravo.view().local().cortex_id));
+    assert_eq!(known.cortex_id, Some(bravo.reader().local().cortex_id));
     assert!(known.last_seen.is_some() && known.last_event.is_some() && known.health.version.is_some());
     for cortex in [alpha, bravo, charlie] {
         cortex.stop().await;
@@ -93,7 +93,7 @@ async fn wrong_peers_are_told_apart_and_the_right_one_goes_on() {
         let phase = if category.halts() { Phase::Halted } else { Phase::BackingOff };
         until(peer, || status(&alpha, peer).phase == phase).await;
     }
-    until("the good peer's event", || alpha.view().head().seq.get() == 1).await;
+    until("the good peer's event", || alpha.reader().head().seq.get() == 1).await;
     alpha.stop().await;
 
     // Two names for one cortex.
@@ -102,7 +102,7 @@ async fn wrong_peers_are_told_apart_and_the_right_one_goes_on() {
     let failing =
         |two: &Cortex| names.iter().any(|p| status(two, p).health.last_error == Some(ErrorCategory::PinnedElsewhere));
     until("one of two names", || failing(&two)).await;
-    until("the other one works", || two.view().head().seq.get() == 1).await;
+    until("the other one works", || two.reader().head().seq.get() == 1).await;
     two.stop().await;
     good.stop().await;
     silent.stop().await;
@@ -114,7 +114,7 @@ async fn another_cortex_behind_a_pinned_name_is_refused_until_reset() {
     let first = start(&network, "bravo", FederationMode::Sync, vec![]).await;
     let alpha = start(&network, "alpha", FederationMode::Sync, vec![peer("bravo")]).await;
     first.append(Draft::new("t", "x")).await.unwrap();
-    until("the first event", || alpha.view().head().seq.get() == 1).await;
+    until("the first event", || alpha.reader().head().seq.get() == 1).await;
     // From the store: what is published about a peer follows a moment later.
     let cursor = || alpha.state().peer_state(&name("bravo"), "").unwrap().cursor;
     let before = cursor();
@@ -123,11 +123,11 @@ async fn another_cortex_behind_a_pinned_name_is_refused_until_reset() {
     let second = start(&network, "bravo", FederationMode::Sync, vec![]).await;
     second.append(Draft::new("t", "y")).await.unwrap();
     until("another identity", || status(&alpha, "bravo").health.last_error == Some(ErrorCategory::Identity)).await;
-    assert_eq!((cursor(), alpha.view().head().seq.get()), (before, 1), "nothing was applied");
+    assert_eq!((cursor(), alpha.reader().head().seq.get()), (before, 1), "nothing was applied");
     alpha.syncer().reset(&name("bravo")).await.unwrap();
-    until("the replacement's event", || alpha.view().head().seq.get() == 2).await;
+    until("the replacement's event", || alpha.reader().head().seq.get() == 2).await;
     let pinned = alpha.state().peer_state(&name("bravo"), "").unwrap().cortex_id;
-    assert_eq!(pinned, Some(second.view().local().cortex_id));
+    assert_eq!(pinned, Some(second.reader().local().cortex_id));
     alpha.stop().await;
     second.stop().await;
 }
@@ -142,10 +142,10 @@ async fn a_paused_peer_is_not_pulled_but_served() {
     alpha.append(Draft::new("t", "x")).await.unwrap();
     bravo.append(Draft::new("t", "y")).await.unwrap();
     bravo.syncer().wake(&name("alpha")).await.unwrap();
-    until("bravo has both", || bravo.view().head().seq.get() == 2).await;
-    assert_eq!((alpha.view().head().seq.get(), status(&alpha, "bravo").phase), (1, Phase::Paused));
+    until("bravo has both", || bravo.reader().head().seq.get() == 2).await;
+    assert_eq!((alpha.reader().head().seq.get(), status(&alpha, "bravo").phase), (1, Phase::Paused));
     alpha.syncer().resume(&name("bravo")).await.unwrap();
-    until("alpha has both", || alpha.view().head().seq.get() == 2).await;
+    until("alpha has both", || alpha.reader().head().seq.get() == 2).await;
     alpha.syncer().pause(&name("bravo")).await.unwrap();
     assert_eq!((status(&alpha, "bravo").mode, status(&alpha, "bravo").phase), (PeerMode::Paused, Phase::Paused));
     let unknown = alpha.syncer().pause(&name("nobody")).await.unwrap_err();
@@ -163,8 +163,8 @@ async fn a_publisher_pulls_nothing_and_pages_are_parked() {
     let alpha = start(&network, "alpha", FederationMode::Publish, vec![peer("bravo")]).await;
     bravo.append(Draft::new("t", "x")).await.unwrap();
     until("alpha is in contact", || status(&alpha, "bravo").phase == Phase::Live).await;
-    assert_eq!((alpha.view().head().seq.get(), status(&alpha, "bravo").lag), (0, None));
-    let first = bravo.view().head_cursor();
+    assert_eq!((alpha.reader().head().seq.get(), status(&alpha, "bravo").lag), (0, None));
+    let first = bravo.reader().head_cursor();
     let parked = {
         let service = bravo.service().clone();
         tokio::spawn(async move { service.page(Some(first), 10, Duration::from_secs(30)).await })
@@ -195,8 +195,8 @@ async fn without_space_it_serves_on_and_pulls_again_once_there_is_some() {
     until("alpha stops", || status(&alpha, "bravo").phase == Phase::NoSpace).await;
     bravo.append(Draft::new("note.written", "not yet")).await.unwrap();
     alpha.append(Draft::new("note.written", "still")).await.unwrap();
-    until("bravo is served", || bravo.view().head().seq.get() == 2).await;
-    assert_eq!(alpha.view().head().seq.get(), 1);
+    until("bravo is served", || bravo.reader().head().seq.get() == 2).await;
+    assert_eq!(alpha.reader().head().seq.get(), 1);
 
     store.set_free_bytes(10 << 30);
     until("alpha goes on", || digest(&alpha) == digest(&bravo)).await;
@@ -213,12 +213,12 @@ async fn a_store_that_cannot_be_written_is_served_and_recovers_by_itself() {
     alpha.append(Draft::new("note.written", "before")).await.unwrap();
     store.fail_commits([CommitFault::Lost]);
     assert!(alpha.append(Draft::new("note.written", "lost")).await.is_err());
-    let why = alpha.view().failure().unwrap();
+    let why = alpha.reader().failure().unwrap();
     assert!(why.contains("made to fail"), "{why}");
     let bravo = start(&network, "bravo", FederationMode::Sync, vec![peer("alpha")]).await;
-    until("bravo is served", || bravo.view().head().seq.get() == 1).await;
+    until("bravo is served", || bravo.reader().head().seq.get() == 1).await;
     // Nobody writes.
-    until("alpha recovers", || alpha.view().failure().is_none()).await;
+    until("alpha recovers", || alpha.reader().failure().is_none()).await;
     alpha.append(Draft::new("note.written", "after")).await.unwrap();
     until("bravo is served", || digest(&alpha) == digest(&bravo)).await;
     alpha.stop().await;
@@ -234,12 +234,12 @@ async fn histories_are_compared_and_nothing_changes() {
     charlie.append(Draft::new("note.written", "c")).await.unwrap();
     let bravo = start(&network, "bravo", FederationMode::Sync, vec![peer("alpha"), peer("charlie")]).await;
     bravo.append(Draft::new("note.written", "b")).await.unwrap();
-    until("bravo has all", || bravo.view().head().seq.get() == 3).await;
+    until("bravo has all", || bravo.reader().head().seq.get() == 3).await;
     bravo.syncer().pause(&name("alpha")).await.unwrap();
     alpha.append(Draft::new("note.written", "more")).await.unwrap();
     let before = (digest(&alpha), digest(&bravo));
 
-    let origins = [&alpha, &bravo, &charlie].map(|cortex| cortex.view().local().origin());
+    let origins = [&alpha, &bravo, &charlie].map(|cortex| cortex.reader().local().origin());
     let compared: BTreeMap<_, _> = bravo.syncer().compare(&name("alpha")).await.unwrap().into_iter().collect();
     assert_eq!(compared[&origins[0]], Compared::Agree { up_to: 1 });
     assert_eq!((compared[&origins[1]], compared[&origins[2]]), (Compared::OnlyHere, Compared::OnlyHere));
@@ -249,7 +249,7 @@ async fn histories_are_compared_and_nothing_changes() {
     delta.syncer().pause(&name("bravo")).await.unwrap();
     let strange = delta.syncer().compare(&name("bravo")).await.unwrap();
     let there = strange.iter().filter(|(_, compared)| *compared == Compared::OnlyThere).count();
-    assert_eq!(there + delta.view().heads().len(), 3, "{strange:?}");
+    assert_eq!(there + delta.reader().heads().len(), 3, "{strange:?}");
     assert!(delta.syncer().compare(&name("nobody")).await.is_err());
     for cortex in [alpha, bravo, charlie, delta] {
         cortex.stop().await;
@@ -273,16 +273,16 @@ async fn a_publisher_gets_back_what_it_wrote_and_has_lost_and_nothing_else() {
     alpha.append(Draft::new("note.written", "lost")).await.unwrap();
     let bravo = start(&network, "bravo", FederationMode::Sync, vec![peer("alpha")]).await;
     bravo.append(Draft::new("note.written", "of bravo")).await.unwrap();
-    until("bravo has it", || bravo.view().head().seq.get() == 3).await;
+    until("bravo has it", || bravo.reader().head().seq.get() == 3).await;
     alpha.stop().await;
 
     let alpha = publisher(&image).await.unwrap();
     network.serve("alpha", alpha.service().clone());
-    until("alpha has it back", || alpha.view().head().seq.get() == 2).await;
+    until("alpha has it back", || alpha.reader().head().seq.get() == 2).await;
     let appended = alpha.append(Draft::new("note.written", "after")).await.unwrap();
     assert_eq!((appended.dot.counter(), appended.seq.get()), (1, 3), "under a new epoch");
-    until("bravo has all", || bravo.view().head().seq.get() == 4).await;
-    assert!(alpha.view().heads().get(bravo.view().local().origin()).is_none(), "nothing of bravo's");
+    until("bravo has all", || bravo.reader().head().seq.get() == 4).await;
+    assert!(alpha.reader().heads().get(bravo.reader().local().origin()).is_none(), "nothing of bravo's");
 
     alpha.syncer().set_mode(FederationMode::Sync);
     until("it pulls", || digest(&alpha) == digest(&bravo)).await;

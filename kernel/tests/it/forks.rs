@@ -37,7 +37,7 @@ impl World {
 
     /// Appends something that depends on all that this node holds.
     fn append_after_all(&mut self, n: usize, subject: &str) {
-        let seen = self.nodes[n].log.view().clock();
+        let seen = self.nodes[n].log.reader().clock();
         self.nodes[n].append(subject, &seen, Timestamp::from_micros(5_000_000), Durability::Sync);
     }
 
@@ -64,19 +64,19 @@ impl World {
     }
 
     fn origin(&self, n: usize) -> Origin {
-        self.nodes[n].log.view().local().origin()
+        self.nodes[n].log.reader().local().origin()
     }
 
     fn subjects(&self, n: usize) -> Vec<String> {
-        let entries = self.nodes[n].log.view().entries(Seq::ZERO, usize::MAX, usize::MAX).unwrap();
-        let mut all: Vec<_> = entries.iter().map(|e| e.view().unwrap().subject.to_owned()).collect();
+        let entries = self.nodes[n].log.reader().entries(Seq::ZERO, usize::MAX, usize::MAX).unwrap();
+        let mut all: Vec<_> = entries.iter().map(|e| e.event().unwrap().subject.to_owned()).collect();
         all.sort();
         all
     }
 
     fn check(&self) {
         for node in &self.nodes {
-            let report = verify(&node.log.view()).unwrap();
+            let report = verify(&node.log.reader()).unwrap();
             assert!(report.is_clean(), "node {}: {:?}", node.n, report.faults);
         }
     }
@@ -104,7 +104,7 @@ fn a_log_that_was_rolled_back_in_silence_goes_on_under_a_new_epoch_and_gets_back
     assert_eq!(world.pull(0, 1), 2);
     assert_ne!(world.origin(0), old);
     assert_eq!(why(&world, 0), Some(EpochEnd::RolledBack));
-    assert_eq!(world.nodes[0].log.view().clock().get(old), 3);
+    assert_eq!(world.nodes[0].log.reader().clock().get(old), 3);
     world.append(0, "new");
     world.pull_all();
     assert!(world.same_everywhere());
@@ -152,7 +152,7 @@ fn a_mere_claim_changes_nothing() {
     let mut world = World::new(2);
     world.append(0, "ours");
     world.pull(1, 0);
-    let before = world.nodes[0].log.view().local();
+    let before = world.nodes[0].log.reader().local();
     // Bravo asks, and says that it holds more of ours than there is, and otherwise.
     let mut liar = twin(&world);
     write(&mut liar, "made up");
@@ -160,7 +160,7 @@ fn a_mere_claim_changes_nothing() {
     let (bravo, alpha) = two(&mut world.nodes, 1, 0);
     bravo.ask(alpha, 10, false);
     bravo.ask(alpha, 10, true);
-    assert_eq!(world.nodes[0].log.view().local(), before);
+    assert_eq!(world.nodes[0].log.reader().local(), before);
     // A fork that is claimed and cannot be shown.
     let finding = antiphon_kernel::log::ForkFinding {
         peer: peer_name(1),
@@ -171,11 +171,11 @@ fn a_mere_claim_changes_nothing() {
     };
     let alpha = &mut world.nodes[0].log;
     assert!(matches!(alpha.note_fork(&finding, Timestamp::from_micros(0)), Err(NotAFork::Unproven { .. })));
-    let same = alpha.view().entry(Seq::new(1)).unwrap().unwrap().record;
+    let same = alpha.reader().entry(Seq::new(1)).unwrap().unwrap().record;
     let finding = antiphon_kernel::log::ForkFinding { records: vec![same], ..finding };
     assert!(matches!(alpha.note_fork(&finding, Timestamp::from_micros(0)), Err(NotAFork::Unproven { .. })));
     assert_eq!(forks(&*world.nodes[0].store).unwrap(), []);
-    assert_eq!(world.nodes[0].log.view().local(), before);
+    assert_eq!(world.nodes[0].log.reader().local(), before);
 }
 
 #[test]
@@ -185,9 +185,9 @@ fn a_copied_store_writes_under_an_epoch_of_its_own() {
     let image = world.stores[0].durable_copy();
     image.move_to(77);
     let mut copy = Node::over(0, Arc::new(image) as Arc<dyn Store>);
-    assert_eq!(copy.log.view().local().origin(), world.origin(0), "it may be the only one, on another machine");
+    assert_eq!(copy.log.reader().local().origin(), world.origin(0), "it may be the only one, on another machine");
     write(&mut copy, "by the copy");
-    assert_ne!(copy.log.view().local().origin(), world.origin(0));
+    assert_ne!(copy.log.reader().local().origin(), world.origin(0));
     assert_eq!(read_epoch_change(&*copy.store).unwrap().unwrap().why, EpochEnd::Copied);
     write(&mut world.nodes[0], "by the original");
     world.nodes[1].pull(&copy).unwrap();
@@ -195,9 +195,9 @@ fn a_copied_store_writes_under_an_epoch_of_its_own() {
     assert_eq!(world.subjects(1), ["before", "by the copy", "by the original"]);
     assert_eq!(forks(&*world.nodes[1].store).unwrap(), []);
     // Opened again where it stands, it stays what it is.
-    let epoch = copy.log.view().local().epoch;
+    let epoch = copy.log.reader().local().epoch;
     copy.restart();
-    assert_eq!(copy.log.view().local().epoch, epoch);
+    assert_eq!(copy.log.reader().local().epoch, epoch);
 }
 
 #[test]
@@ -223,7 +223,7 @@ fn a_volume_that_moves_without_being_written_spends_no_origin() {
         world.append(0, "away");
     }
     assert_ne!(world.origin(0), origin);
-    let own = world.nodes[0].log.view().heads().iter().filter(|(one, _)| one.cortex() == origin.cortex()).count();
+    let own = world.nodes[0].log.reader().heads().iter().filter(|(one, _)| one.cortex() == origin.cortex()).count();
     assert_eq!((own, why(&world, 0)), (2, Some(EpochEnd::Copied)));
 }
 
@@ -238,7 +238,7 @@ fn a_copy_takes_its_epoch_from_what_the_original_wrote_since_as_well() {
     world.append(0, "by the original");
     world.pull(1, 0);
     copy.pull(&world.nodes[1]).unwrap();
-    assert_ne!(copy.log.view().local().origin(), world.origin(0));
+    assert_ne!(copy.log.reader().local().origin(), world.origin(0));
     assert_eq!(read_epoch_change(&*copy.store).unwrap().unwrap().why, EpochEnd::Copied);
     write(&mut copy, "by the copy");
     world.nodes[1].pull(&copy).unwrap();
@@ -258,9 +258,9 @@ fn a_new_epoch_that_could_not_be_written_is_due_again() {
     copy.log.append(&[Draft::new("t", "x")], &VClock::new(), Timestamp::from_micros(1)).unwrap();
     copy.log.commit(Durability::Sync).unwrap_err();
     copy.log.recover().unwrap();
-    assert_eq!(copy.log.view().local().origin(), world.origin(0));
+    assert_eq!(copy.log.reader().local().origin(), world.origin(0));
     write(&mut copy, "by the copy");
-    assert_ne!(copy.log.view().local().origin(), world.origin(0));
+    assert_ne!(copy.log.reader().local().origin(), world.origin(0));
 }
 
 #[test]
@@ -380,7 +380,7 @@ fn an_answer_that_is_made_while_the_log_is_rewritten_is_refused_and_is_no_damage
     let keep = forks(&*world.nodes[1].store).unwrap()[0].theirs;
     let (asker, server) = two(&mut world.nodes, 2, 1);
     let (_, request) = asker.question(server, 10_000, true);
-    let (view, log) = (server.log.view(), &mut world.nodes[1].log);
+    let (view, log) = (server.log.reader(), &mut world.nodes[1].log);
     let (begun, over) = (std::sync::Barrier::new(2), std::sync::atomic::AtomicBool::new(false));
     std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -459,7 +459,7 @@ fn a_choice_says_what_it_costs_and_who_brought_each_version() {
     let (own, store) = (cortex_id(1), &*world.nodes[1].store);
     let known = forks(store).unwrap();
     let fork = known.iter().find(|fork| fork.holder == cortex_id(0)).unwrap();
-    let costs = world.nodes[1].log.view().fork_costs(std::slice::from_ref(fork)).unwrap();
+    let costs = world.nodes[1].log.reader().fork_costs(std::slice::from_ref(fork)).unwrap();
     let cost = costs.first().unwrap();
     // Three of the fork; the answer to them and what follows that answer. The other version has two.
     assert_eq!(cost.here, BTreeMap::from([(fork.origin, 3), (world.origin(1), 2)]));
@@ -508,15 +508,15 @@ fn what_was_set_aside_comes_back_once_and_supersedes_nothing() {
     let fork = forks(&*world.nodes[1].store).unwrap().remove(0);
     let now = Timestamp::from_micros(9_000_000);
     world.nodes[1].log.resolve_fork(fork.theirs, now).unwrap();
-    let before = world.nodes[1].log.view().head().seq.get();
+    let before = world.nodes[1].log.reader().head().seq.get();
     // Those that it wrote itself; node 0 brings its own back.
     let back = world.nodes[1].log.bring_back(false, now).unwrap();
     assert_eq!((back.appended, back.held, back.others, back.more), (2, 0, 3, false));
-    assert_eq!(world.nodes[1].log.view().head().seq.get(), before + 2);
-    let entries = world.nodes[1].log.view().entries(Seq::new(before), 10, 1 << 20).unwrap();
-    let subjects: Vec<_> = entries.iter().map(|entry| entry.view().unwrap().subject.to_owned()).collect();
+    assert_eq!(world.nodes[1].log.reader().head().seq.get(), before + 2);
+    let entries = world.nodes[1].log.reader().entries(Seq::new(before), 10, 1 << 20).unwrap();
+    let subjects: Vec<_> = entries.iter().map(|entry| entry.event().unwrap().subject.to_owned()).collect();
     assert_eq!(subjects, ["answer to first 4", "independent"]);
-    assert!(entries.iter().all(|entry| entry.view().unwrap().deps.is_empty()), "they claim to have seen nothing");
+    assert!(entries.iter().all(|entry| entry.event().unwrap().deps.is_empty()), "they claim to have seen nothing");
     assert_eq!(world.nodes[1].log.bring_back(false, now).unwrap().appended, 0, "once");
     assert_eq!(events_beside(&*world.nodes[1].store, 0, 10, 1 << 20).unwrap().len(), 5, "the evidence stays");
     let back = world.nodes[1].log.bring_back(true, now).unwrap();
@@ -531,11 +531,11 @@ fn what_is_set_aside_is_kept_and_replayers_and_cursors_begin_again() {
     let mut world = forked(2);
     world.pull_all();
     let fork = forks(&*world.nodes[1].store).unwrap().remove(0);
-    let before = world.nodes[1].log.view().head().seq.get();
+    let before = world.nodes[1].log.reader().head().seq.get();
     let resolved = world.nodes[1].log.resolve_fork(fork.theirs, Timestamp::from_micros(1)).unwrap();
     // Three of the fork, the answer to them, and what stands behind that answer in its chain.
     assert_eq!(resolved.set_aside, 5);
-    assert_eq!(world.nodes[1].log.view().head().seq.get(), before - 5);
+    assert_eq!(world.nodes[1].log.reader().head().seq.get(), before - 5);
     let mut kept = 0;
     let prefix = antiphon_kernel::store::KeyRange::prefix(b"a");
     world.nodes[1]
@@ -566,7 +566,7 @@ fn more_forks_with_one_cortex_than_a_question_can_name_are_not_taken_note_of() {
         let mut log = Log::open(store, LogOptions::default()).unwrap();
         log.append(&[Draft::new("test", subject.to_owned())], &VClock::new(), Timestamp::from_micros(0)).unwrap();
         log.commit(Durability::Sync).unwrap();
-        log.view()
+        log.reader()
     };
     let node = &mut world.nodes[0];
     let mut outcomes = Vec::new();
@@ -576,7 +576,7 @@ fn more_forks_with_one_cortex_than_a_question_can_name_are_not_taken_note_of() {
         let entry = |view: &LogReader| view.entries(Seq::ZERO, 1, 1 << 20).unwrap().remove(0).record;
         // Ours came from somebody else.
         let batch = EventBatch {
-            request: RequestId { process: node.log.view().process(), number: u64::from(n) },
+            request: RequestId { process: node.log.reader().process(), number: u64::from(n) },
             part: 0,
             from: cortex_id(7),
             prev: Cursor::start(Epoch::new(7)),
@@ -620,11 +620,11 @@ fn a_question_that_was_open_when_the_epoch_ended_is_refused() {
     let (_, request) = alpha.question(bravo, 10, true);
     let request = antiphon_kernel::protocol::FetchRequest { known: Known::Full(Heads::default()), ..request };
     let bravo = &mut world.nodes[1];
-    let mut open = bravo.log.view().ask(&request).unwrap().unwrap();
-    assert!(bravo.log.view().next_batch(&mut open, None).unwrap().is_ok());
+    let mut open = bravo.log.reader().ask(&request).unwrap().unwrap();
+    assert!(bravo.log.reader().next_batch(&mut open, None).unwrap().is_ok());
     bravo.log.begin_epoch(EpochEnd::Restored, Timestamp::from_micros(0)).unwrap();
     bravo.log.commit(Durability::Sync).unwrap();
-    let refused = bravo.log.view().next_batch(&mut open, None).unwrap().unwrap_err();
+    let refused = bravo.log.reader().next_batch(&mut open, None).unwrap().unwrap_err();
     assert_eq!(refused, Refusal::CursorUnknown);
 }
 
@@ -639,14 +639,14 @@ fn a_head_that_moves_is_compared_again_before_anything_that_depends_on_it_is_sen
         let asking = &mut world.nodes[2];
         asking.question(&late, 100, true)
     };
-    let mut open = late.log.view().ask(&request).unwrap().unwrap();
-    let first = late.log.view().next_batch(&mut open, None).unwrap().unwrap();
+    let mut open = late.log.reader().ask(&request).unwrap().unwrap();
+    let first = late.log.reader().next_batch(&mut open, None).unwrap().unwrap();
     open.sent(&first.batch);
     // Now it takes the second version, longer than what node 2 holds of the origin, and depends on it.
     world.append(0, "second 4");
     late.pull(&world.nodes[0]).unwrap();
-    let seen = late.log.view().clock();
+    let seen = late.log.reader().clock();
     late.append("after the second", &seen, Timestamp::from_micros(0), Durability::Sync);
-    let next = late.log.view().next_batch(&mut open, None).unwrap();
+    let next = late.log.reader().next_batch(&mut open, None).unwrap();
     assert!(matches!(next, Err(Refusal::Fork { counter: 4, .. })), "{next:?}");
 }

@@ -49,14 +49,14 @@ fn draft() -> Draft {
 }
 
 fn held(cortex: &Cortex) -> u64 {
-    cortex.view().head().seq.get()
+    cortex.reader().head().seq.get()
 }
 
 /// What `asker` reaches bravo with, and a question for what comes after everything there.
 async fn dial(network: &MemoryNetwork, asker: usize, name: &str, bravo: &Cortex) -> (Box<dyn Link>, FetchRequest) {
     let own = LocalIdentity { cortex_id: cortex_id(asker), epoch: Epoch::new(1), name: name.to_owned() };
     let link = network.link(&peer("bravo"), &own).unwrap();
-    let to: CortexId = bravo.view().local().cortex_id;
+    let to: CortexId = bravo.reader().local().cortex_id;
     let live = FetchRequest { delivery: Delivery::Live, max_events: 1, wait: LONG, ..question(own.cortex_id, to) };
     (link, live)
 }
@@ -201,7 +201,7 @@ async fn a_crash_loses_what_was_not_durable_and_a_restart_has_the_rest() {
     let event = federation.cortex(0).append(draft()).await.unwrap();
     federation.cortex(0).wait_replayed(&event).await.unwrap();
     let store = Arc::clone(federation.store(0));
-    let (log, view) = (federation.cortex(0).log().clone(), federation.cortex(0).view().clone());
+    let (log, view) = (federation.cortex(0).log().clone(), federation.cortex(0).reader().clone());
     // The event is durable, and what was replayed of it is not yet.
     assert_eq!((counted(&store), store.is_durable(Family::User("tally"), b"count")), (1, false));
     federation.crash(0).await;
@@ -214,7 +214,7 @@ async fn a_crash_loses_what_was_not_durable_and_a_restart_has_the_rest() {
     federation.restart(0).await.unwrap();
     federation.converged().await;
     assert_eq!((counted(&store), held(federation.cortex(0))), (1, 1));
-    assert!(federation.cortex(0).view().find(event.id).unwrap().is_some());
+    assert!(federation.cortex(0).reader().find(event.id).unwrap().is_some());
     federation.stop().await;
 }
 
@@ -223,7 +223,7 @@ async fn the_others_go_on_without_a_crashed_one_and_it_catches_up() {
     let mut federation = Federation::of(3, || Tally).await.unwrap();
     federation.cortex(0).append(draft()).await.unwrap();
     federation.converged().await;
-    let before = federation.cortex(0).view().local().cortex_id;
+    let before = federation.cortex(0).reader().local().cortex_id;
     federation.crash(0).await;
     federation.cortex(1).append(draft()).await.unwrap();
     federation.converged().await;
@@ -237,7 +237,7 @@ async fn the_others_go_on_without_a_crashed_one_and_it_catches_up() {
     federation.restart(1).await.unwrap();
     federation.converged().await;
     assert_eq!([0, 1, 2].map(|n| counted(federation.store(n))), [2, 2, 2]);
-    assert_eq!(federation.cortex(0).view().local().cortex_id, before);
+    assert_eq!(federation.cortex(0).reader().local().cortex_id, before);
     federation.stop().await;
 }
 

@@ -76,7 +76,7 @@ fn peers_without_a_label_of_their_own_share_one() {
             for n in 0..count {
                 let mut node = Node::new(n, 1, Arc::new(MemoryStore::new()) as Arc<dyn Store>);
                 node.append("s", &VClock::new(), Timestamp::from_micros(0), Durability::Sync);
-                let service = Service::new(node.log.view(), SharedKey::default(), FederationMode::Sync);
+                let service = Service::new(node.log.reader(), SharedKey::default(), FederationMode::Sync);
                 network.serve(name(n).as_str(), service);
                 let endpoint = format!("memory://{}", name(n));
                 peers.push(PeerConfig { name: name(n), endpoint, ca: None, cortex: None, mode: PeerMode::Sync });

@@ -44,7 +44,7 @@ async fn round(mesh: &[Cortex], rounds: usize, before: u64) -> u64 {
         }
     }
     let total = before + (rounds * mesh.len()) as u64;
-    until("every event is everywhere", || mesh.iter().all(|cortex| cortex.view().head().seq.get() == total)).await;
+    until("every event is everywhere", || mesh.iter().all(|cortex| cortex.reader().head().seq.get() == total)).await;
     mesh.iter().map(|cortex| cortex.service().served().events).sum()
 }
 
@@ -55,7 +55,7 @@ async fn events_cross_about_once(mesh: &[Cortex], rounds: usize) {
     let needed = rounds * mesh.len() * (mesh.len() - 1);
     let ratio = sent as f64 / needed as f64;
     assert!(ratio <= 1.1, "{ratio} transfers of each event to each cortex ({sent} for {needed})");
-    let digest = |cortex: &Cortex| cortex.view().heads().fold();
+    let digest = |cortex: &Cortex| cortex.reader().heads().fold();
     assert!(mesh.iter().all(|cortex| digest(cortex) == digest(&mesh[0])));
 }
 
@@ -77,7 +77,7 @@ async fn an_event_whose_short_road_is_cut_comes_by_the_long_one() {
     let name = PeerName::new("node-2").unwrap();
     mesh[0].syncer().pause(&name).await.unwrap();
     mesh[2].append(Draft::new("t", "x")).await.unwrap();
-    until("the relay delivers", || mesh[0].view().head().seq.get() == 1).await;
+    until("the relay delivers", || mesh[0].reader().head().seq.get() == 1).await;
     for cortex in &mesh {
         cortex.stop().await;
     }
@@ -89,7 +89,7 @@ async fn an_append_is_pushed_long_before_the_interval_is_over() {
         let mesh = mesh(&network, 2).await;
         for n in 1..=20 {
             mesh[0].append(Draft::new("t", "x")).await.unwrap();
-            let mut durable = mesh[1].view().watch_durable();
+            let mut durable = mesh[1].reader().watch_durable();
             let came = durable.wait_for(|head| head.get() == n);
             tokio::time::timeout(Duration::from_secs(5), came)
                 .await
@@ -115,7 +115,8 @@ async fn an_append_can_wait_for_its_copies() {
             assert_eq!(mesh[0].wait_replicated(&event, WaitFor::Peers(&both), long).await, Ok(2));
             assert_eq!(mesh[0].wait_replicated(&event, WaitFor::Count(2), long).await, Ok(2));
             assert!(
-                mesh[1].view().find(event.id).unwrap().is_some() && mesh[2].view().find(event.id).unwrap().is_some()
+                mesh[1].reader().find(event.id).unwrap().is_some()
+                    && mesh[2].reader().find(event.id).unwrap().is_some()
             );
         }
         mesh[2].stop().await;
@@ -126,7 +127,7 @@ async fn an_append_can_wait_for_its_copies() {
         let waited = mesh[0].wait_replicated(&event, WaitFor::Peers(&all), Duration::from_millis(300)).await;
         let late = waited.unwrap_err();
         assert_eq!((late.missing, late.unknown), (vec![two], vec![stranger]));
-        assert!(mesh[0].view().find(event.id).unwrap().is_some());
+        assert!(mesh[0].reader().find(event.id).unwrap().is_some());
         mesh[0].stop().await;
         mesh[1].stop().await;
     }
@@ -145,8 +146,8 @@ async fn the_log_is_followed_and_catching_up_is_told() {
     // Begun anew, so that nothing was told before anybody listened.
     one.syncer().pause(&PeerName::new(&names[0]).unwrap()).await.unwrap();
     one.syncer().resume(&PeerName::new(&names[0]).unwrap()).await.unwrap();
-    until("ten events are there", || one.view().head().seq.get() >= 10).await;
-    let tenth = one.view().entry(Seq::new(10)).unwrap().unwrap().cursor().unwrap();
+    until("ten events are there", || one.reader().head().seq.get() >= 10).await;
+    let tenth = one.reader().entry(Seq::new(10)).unwrap().unwrap().cursor().unwrap();
     let mut log = Box::pin(one.subscribe(tenth));
     let followed = async {
         for n in 11..=701 {

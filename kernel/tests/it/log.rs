@@ -30,7 +30,7 @@ fn a_store_has_one_cortex() {
     let store = Arc::new(MemoryStore::new());
     assert!(matches!(Log::open(store.clone(), LogOptions::default()), Err(OpenError::NotInitialised)));
     let node = Node::new(0, 1, store.clone());
-    let identity = node.log.view().local();
+    let identity = node.log.reader().local();
     assert!(matches!(Log::create(&*store, &identity), Err(OpenError::AlreadyInitialised(_))));
 }
 
@@ -56,14 +56,14 @@ fn bad_drafts_are_refused_whole_and_named() {
     let error = log.append(&huge, &VClock::new(), now()).unwrap_err();
     assert!(error.to_string().contains("at most 1048576"), "{error}");
     log.commit(Durability::Sync).unwrap();
-    assert_eq!(log.view().visible(), Seq::ZERO);
+    assert_eq!(log.reader().visible(), Seq::ZERO);
 }
 
 #[test]
 fn a_context_beyond_what_is_held_is_refused() {
     let (mut nodes, _) = pair();
     let mut ahead = VClock::new();
-    ahead.increment(nodes[1].log.view().local().origin()).unwrap();
+    ahead.increment(nodes[1].log.reader().local().origin()).unwrap();
     let error = nodes[0].log.append(&[Draft::new("t", "x")], &ahead, now()).unwrap_err();
     assert!(matches!(error, AppendError::ContextAhead { counter: 1, .. }));
 }
@@ -74,13 +74,13 @@ fn deps_are_the_delta_and_rebuild_the_clock() {
     nodes[1].append("theirs", &VClock::new(), now(), Durability::Sync);
     let (alpha, bravo) = two(&mut nodes, 0, 1);
     alpha.poll(bravo, 10);
-    let held = alpha.log.view().clock();
+    let held = alpha.log.reader().clock();
     let drafts = [Draft::new("t", "1"), Draft::new("t", "2")];
     alpha.log.append(&drafts, &held, now()).unwrap();
     alpha.log.append(&drafts[..1], &held, now()).unwrap();
     alpha.log.commit(Durability::Sync).unwrap();
-    let entries = alpha.log.view().entries(Seq::new(1), 10, usize::MAX).unwrap();
-    let deps: Vec<_> = entries.iter().map(|entry| entry.view().unwrap().deps.len()).collect();
+    let entries = alpha.log.reader().entries(Seq::new(1), 10, usize::MAX).unwrap();
+    let deps: Vec<_> = entries.iter().map(|entry| entry.event().unwrap().deps.len()).collect();
     assert_eq!(deps, [1, 0, 0], "said once, when it was learned");
 }
 
@@ -98,7 +98,7 @@ fn a_failed_write_is_read_again_before_another_place_is_assigned() {
         log.recover().unwrap();
         let after = nodes[0].append("b", &VClock::new(), now(), Durability::Sync);
         assert_eq!(after.seq, Seq::new(if fault == CommitFault::Lost { 2 } else { 3 }));
-        assert!(verify(&nodes[0].log.view()).unwrap().is_clean());
+        assert!(verify(&nodes[0].log.reader()).unwrap().is_clean());
     }
 }
 
@@ -111,7 +111,7 @@ fn damage_is_an_error_and_never_a_shorter_answer() {
     let key = 2_u64.to_be_bytes();
     let good = stores[0].get(Family::Log, &key).unwrap().unwrap();
     stores[0].tamper(Family::Log, &key, None);
-    let view = nodes[0].log.view();
+    let view = nodes[0].log.reader();
     assert_eq!(view.entries(Seq::ZERO, 10, usize::MAX).unwrap_err().kind(), StoreErrorKind::Corrupt);
     assert!(!verify(&view).unwrap().is_clean());
     let mut flipped = good.clone();
@@ -167,7 +167,7 @@ fn batches_that_break_a_rule_change_nothing() {
         change(&mut batch);
         let error = alpha.take(1, &asked, &FetchReply::Batch(batch), Durability::Sync).unwrap_err();
         assert!(error.to_string().contains(rule), "{rule}: {error}");
-        assert_eq!(alpha.log.view().visible(), Seq::ZERO, "{rule}");
+        assert_eq!(alpha.log.reader().visible(), Seq::ZERO, "{rule}");
         assert_eq!(antiphon_kernel::log::read_cursor(&*alpha.store, &crate::support::peer_name(1)).unwrap(), None);
     }
     let (alpha, bravo) = two(&mut nodes, 0, 1);
@@ -185,7 +185,7 @@ fn an_index_with_a_hole_is_damage_where_histories_are_compared() {
     assert_eq!(alpha.poll(bravo, 10), (3, 3));
     let (asked, reply) = alpha.ask(bravo, 10, false);
     let FetchReply::Batch(mut batch) = reply else { panic!("{reply:?}") };
-    let origin = bravo.log.view().local().origin();
+    let origin = bravo.log.reader().local().origin();
     batch.heads = Heads::new(vec![(origin, ChainHead { counter: 2, digest: Digest::of(b"another history") })]);
     let key = [&origin.to_bytes()[..], &2_u64.to_be_bytes()].concat();
     stores[0].tamper(Family::Dots, &key, None);
@@ -231,7 +231,7 @@ fn refusals_say_why() {
     // An epoch that the server never had.
     let mut cursor = antiphon_kernel::log::read_cursor(&*alpha.store, &crate::support::peer_name(1)).unwrap().unwrap();
     cursor.epoch = antiphon_kernel::ids::Epoch::new(4711);
-    let view = bravo.log.view();
+    let view = bravo.log.reader();
     let (asked, _) = alpha.ask(bravo, 10, false);
     let request = |after, known| antiphon_kernel::protocol::FetchRequest {
         request: asked.request,
@@ -241,7 +241,7 @@ fn refusals_say_why() {
         max_bytes: 1,
         ..antiphon_kernel::testing::question(crate::support::cortex_id(0), asked.to)
     };
-    let full = antiphon_kernel::protocol::Known::Full(alpha.log.view().heads());
+    let full = antiphon_kernel::protocol::Known::Full(alpha.log.reader().heads());
     let refusal = |request| match view.answer(&request).unwrap() {
         FetchReply::Refused(refusal) => refusal,
         FetchReply::Batch(batch) => panic!("{batch:?}"),
@@ -250,7 +250,7 @@ fn refusals_say_why() {
     // A cursor beyond what `known` covers claims what it does not have.
     let lost = antiphon_kernel::protocol::Known::Full(Heads::default());
     assert_eq!(refusal(request(asked.after, lost)), Refusal::CursorUnknown);
-    let unchanged = antiphon_kernel::protocol::Known::Unchanged(alpha.log.view().heads().fold());
+    let unchanged = antiphon_kernel::protocol::Known::Unchanged(alpha.log.reader().heads().fold());
     assert_eq!(refusal(request(None, unchanged)), Refusal::KnownMissing);
     let mut newer = request(None, full.clone());
     newer.protocol = 9;
@@ -285,7 +285,7 @@ async fn the_writer_answers_many_at_once_and_survives_a_failed_write() {
         ));
         let next = handle.append(vec![Draft::new("t", "next")], CausalContext::Exactly(VClock::new())).await.unwrap();
         assert_eq!(next[0].seq.get(), 102);
-        let mut durable = handle.view().watch_durable();
+        let mut durable = handle.reader().watch_durable();
         durable.wait_for(|seq| seq.get() == 102).await.unwrap();
         assert_eq!(store.pending(), 0, "what is durable is durable");
         handle.close().await;
@@ -297,7 +297,7 @@ async fn the_writer_answers_many_at_once_and_survives_a_failed_write() {
 fn an_entry_is_found_by_place_id_and_dot() {
     let (mut nodes, _) = pair();
     let appended = nodes[0].append("a", &VClock::new(), now(), Durability::Sync);
-    let view = nodes[0].log.view();
+    let view = nodes[0].log.reader();
     assert_eq!(view.find(appended.id).unwrap(), Some(appended.seq));
     assert_eq!(view.dot(appended.dot).unwrap().unwrap().seq, appended.seq);
     let entry = view.entry(appended.seq).unwrap().unwrap();
@@ -314,7 +314,7 @@ fn whether_appends_are_refused_is_known_without_trying() {
     let hour = |n: i64| Timestamp::from_micros(n * 3_600_000_000);
     node.append("first", &VClock::new(), hour(100), Durability::Sync);
     let tried = |node: &mut Node, now| {
-        let condition = node.log.view().refuses_appends(now);
+        let condition = node.log.reader().refuses_appends(now);
         let refused = node.log.append(&[Draft::new("t", "x")], &VClock::new(), now).and_then(|_| {
             node.log.commit(Durability::Sync)?;
             Ok(())
@@ -331,7 +331,7 @@ fn whether_appends_are_refused_is_known_without_trying() {
     stores[0].fail_commits([CommitFault::Lost]);
     let _ = node.log.append(&[Draft::new("t", "x")], &VClock::new(), hour(102)).unwrap();
     assert!(node.log.commit(Durability::Sync).is_err());
-    let condition = node.log.view().refuses_appends(hour(102));
+    let condition = node.log.reader().refuses_appends(hour(102));
     assert!(matches!(condition, Some(AppendsRefused::Store(_))), "{condition:?}");
     assert!(node.log.append(&[Draft::new("t", "x")], &VClock::new(), hour(102)).is_err());
     node.log.recover().unwrap();

@@ -37,7 +37,7 @@ fn relay(alpha_store: Arc<dyn Store>) -> Vec<Node> {
 }
 
 fn bravo_holds_charlies_event(nodes: &[Node]) -> bool {
-    let clock = nodes[1].log.view().clock();
+    let clock = nodes[1].log.reader().clock();
     clock.iter().any(|(origin, counter)| origin.cortex() == cortex_id(2) && counter == 1)
 }
 
@@ -129,10 +129,10 @@ impl Store for ByUlid {
 #[test]
 fn negative_control_a_store_that_serves_by_ulid_loses_it() {
     let mut nodes = relay(Arc::new(ByUlid(MemoryStore::new())));
-    assert_eq!(nodes[0].log.view().head().seq, Seq::new(2));
+    assert_eq!(nodes[0].log.reader().head().seq, Seq::new(2));
     for _ in 0..3 {
         let (bravo, alpha) = two(&mut nodes, 1, 0);
-        let view = alpha.log.view();
+        let view = alpha.log.reader();
         let answered = view.durable_entries(Seq::new(1), 100, 1 << 20);
         assert!(answered.is_err(), "the hole is noticed as damage, never passed over: {answered:?}");
         // The request itself fails on the server, so nothing reaches bravo.

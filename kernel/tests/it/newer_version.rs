@@ -67,7 +67,7 @@ fn an_event_of_a_newer_version_is_not_called_damage() {
     for at in [0, ENTRY_HEAD] {
         let (mut node, store) = node();
         set(&store, Family::Log, &2_u64.to_be_bytes(), at, 2);
-        let view = node.log.view();
+        let view = node.log.reader();
         is_newer(&verify(&view).unwrap_err());
         // `antiphon log`, and `GET /v1/events`.
         let text = |entry: &antiphon_kernel::log::LogEntry| entry.to_cloud_event().map(|_| ());
@@ -96,8 +96,8 @@ fn a_version_that_nothing_can_have_written_is_damage() {
     for version in [0, 200] {
         let (node, store) = node();
         set(&store, Family::Log, &2_u64.to_be_bytes(), ENTRY_HEAD, version);
-        assert!(!verify(&node.log.view()).unwrap().is_clean());
-        let error = node.log.view().entry(Seq::new(2)).unwrap().unwrap().view().unwrap_err();
+        assert!(!verify(&node.log.reader()).unwrap().is_clean());
+        let error = node.log.reader().entry(Seq::new(2)).unwrap().unwrap().event().unwrap_err();
         assert_eq!(error.kind(), StoreErrorKind::Corrupt, "{error}");
     }
 }
@@ -105,9 +105,9 @@ fn a_version_that_nothing_can_have_written_is_damage() {
 #[test]
 fn an_index_of_a_newer_version_is_not_called_damage() {
     let (node, store) = node();
-    let origin = node.log.view().local().origin();
+    let origin = node.log.reader().local().origin();
     set(&store, Family::Clocks, &origin.to_bytes(), 0, 2);
-    is_newer(&verify(&node.log.view()).unwrap_err());
+    is_newer(&verify(&node.log.reader()).unwrap_err());
     let Err(OpenError::Store(error)) = Log::open(Arc::clone(&store) as Arc<dyn Store>, LogOptions::default()) else {
         panic!("it opened")
     };
@@ -130,7 +130,7 @@ fn pins_of_a_newer_version_keep_a_node_from_starting() {
 #[test]
 fn the_state_of_a_replayer_of_a_newer_version_is_not_called_damage() {
     let (node, store) = node();
-    let view = node.log.view();
+    let view = node.log.reader();
     let mut replay = ReplayCore::open(view.clone(), Box::new(Nothing)).unwrap();
     replay.step().unwrap();
     let mut keys = Vec::new();

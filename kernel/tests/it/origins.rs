@@ -26,8 +26,8 @@ fn first_of(cortex_id: CortexId, epoch: u64) -> (Origin, ChainHead, EventBytes) 
     let mut log = Log::open(store, LogOptions::default()).unwrap();
     log.append(&[Draft::new("test", "{}".to_owned())], &VClock::new(), Timestamp::from_micros(0)).unwrap();
     log.commit(Durability::Sync).unwrap();
-    let (origin, head) = log.view().heads().iter().next().unwrap();
-    (origin, head, log.view().entries(Seq::ZERO, 1, 1 << 20).unwrap().remove(0).record)
+    let (origin, head) = log.reader().heads().iter().next().unwrap();
+    (origin, head, log.reader().entries(Seq::ZERO, 1, 1 << 20).unwrap().remove(0).record)
 }
 
 pub(crate) fn take(
@@ -47,7 +47,7 @@ fn take_of(
 ) -> Result<usize, IngestError> {
     let epoch = Epoch::new(7);
     let cursor = |seq| Cursor { epoch, seq: Seq::new(seq), last_event: EventId::from_bytes([7; 16]) };
-    let request = RequestId { process: node.log.view().process(), number };
+    let request = RequestId { process: node.log.reader().process(), number };
     let heads = Heads::new(events.iter().map(|&(origin, head, _)| (origin, head)).collect());
     let last = cursor(events.len() as u64);
     let batch = EventBatch {
@@ -99,7 +99,7 @@ fn origins_that_were_made_up_keep_neither_this_cortex_nor_its_peers_from_going_o
     }
     let full = node.log.append(&[Draft::new("t", "{}".to_owned())], &VClock::new(), Timestamp::from_micros(0));
     assert!(full.is_err(), "the bound of a clock stands for all");
-    let condition = node.log.view().refuses_appends(Timestamp::from_micros(0));
+    let condition = node.log.reader().refuses_appends(Timestamp::from_micros(0));
     assert!(matches!(condition, Some(AppendsRefused::Origins)), "and it is no healthy node: {condition:?}");
 }
 
@@ -136,8 +136,8 @@ fn an_epoch_of_our_id_that_we_did_not_begin_is_remembered_with_its_bringer() {
     assert_eq!(claimed.iter().map(|c| (c.epoch, &c.peer)).collect::<Vec<_>>(), [(Epoch::new(9), &peer_name(1))]);
     assert_eq!(read_epoch_peer(&*node.store).unwrap(), None);
     // One that continues our own epoch ends it, and is remembered with that.
-    let origin = node.log.view().local().origin();
-    let head = node.log.view().heads().get(origin).unwrap();
+    let origin = node.log.reader().local().origin();
+    let head = node.log.reader().heads().get(origin).unwrap();
     assert_eq!(take(&mut node, 2, vec![next_of(origin, head, EventId::from_parts(MAX_ID_MS, 0))]).unwrap(), 1);
     assert_eq!(read_epoch_change(&*node.store).unwrap().unwrap().why, EpochEnd::RolledBack);
     assert_eq!(read_epoch_peer(&*node.store).unwrap(), Some(peer_name(1)));
@@ -145,7 +145,7 @@ fn an_epoch_of_our_id_that_we_did_not_begin_is_remembered_with_its_bringer() {
     // A store from before epochs were remembered takes those that it knows for its own.
     image.tamper(Family::Meta, &[b"minted/", &100_u64.to_be_bytes()[..]].concat(), None);
     let mut old = Node::over(0, Arc::new(image) as Arc<dyn Store>);
-    let head = old.log.view().heads().get(origin).unwrap();
+    let head = old.log.reader().heads().get(origin).unwrap();
     assert_eq!(take(&mut old, 1, vec![next_of(origin, head, EventId::from_parts(1 << 40, 0))]).unwrap(), 1);
     assert_eq!(claimed_epochs(&*old.store).unwrap(), []);
 }
@@ -160,8 +160,8 @@ fn ids_go_on_from_those_of_our_own_epochs_alone_also_after_a_repair() {
     let strange = Origin::new(cortex_id(0), Epoch::new(9));
     let far = EventId::from_parts(MAX_ID_MS, 0);
     assert_eq!(take(&mut node, 1, vec![next_of(strange, NOTHING, far)]).unwrap(), 1);
-    let origin = node.log.view().local().origin();
-    let head = node.log.view().heads().get(origin).unwrap();
+    let origin = node.log.reader().local().origin();
+    let head = node.log.reader().heads().get(origin).unwrap();
     assert_eq!(take(&mut node, 2, vec![next_of(origin, head, far)]).unwrap(), 1);
     let new = Arc::new(MemoryStore::new());
     let salvaged = salvage(&*store, Arc::clone(&new) as Arc<dyn Store>, now).unwrap();
@@ -182,17 +182,17 @@ fn a_last_id_in_the_far_future_is_left_behind_by_a_new_epoch() {
     let refused = node.log.append(&draft, &VClock::new(), now).unwrap_err();
     assert!(matches!(refused, AppendError::Id(_)) && refused.to_string().contains("antiphon new-epoch"), "{refused}");
     node.restart();
-    let before = node.log.view().local().epoch;
+    let before = node.log.reader().local().epoch;
     assert!(matches!(node.log.new_epoch(future), Err(NewEpochError::NotNeeded)));
     assert_ne!(node.log.new_epoch(now).unwrap().epoch, before);
     assert_eq!(read_epoch_change(&*node.store).unwrap().unwrap().why, EpochEnd::ClockSetBack);
     for _ in 0..2 {
         let written = node.append("now", &VClock::new(), now, Durability::Sync);
-        assert_eq!((written.id.timestamp_ms(), written.dot.origin().epoch()), (5_000, node.log.view().local().epoch));
+        assert_eq!((written.id.timestamp_ms(), written.dot.origin().epoch()), (5_000, node.log.reader().local().epoch));
         node.restart();
     }
     assert!(matches!(node.log.new_epoch(now), Err(NewEpochError::NotNeeded)));
-    assert!(verify(&node.log.view()).unwrap().is_clean());
+    assert!(verify(&node.log.reader()).unwrap().is_clean());
 }
 
 #[test]
@@ -213,10 +213,10 @@ fn a_peer_that_makes_origins_up_spends_what_is_reserved_for_it_and_not_what_is_f
     );
     let own = (100..124).map(|n| first_of(cortex_id(2), n)).collect();
     assert_eq!(take_of(&mut node, 2, 5, own).unwrap(), 24, "the other peer brings its own new epochs");
-    let origins = node.log.view().origins();
+    let origins = node.log.reader().origins();
     let brought = |n| origins.values().filter(|note| note.brought_by == Some(peer_name(n))).count();
     assert_eq!((brought(1), brought(2)), (984, 24), "who brought the made-up ones is known");
-    let record = node.log.view().entries(Seq::ZERO, 1, 1 << 20).unwrap().remove(0).record;
+    let record = node.log.reader().entries(Seq::ZERO, 1, 1 << 20).unwrap().remove(0).record;
     let first = &origins[&stranger(0).0];
     assert_eq!((first.bytes, first.events), (record.len() as u64, 1));
 }

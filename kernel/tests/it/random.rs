@@ -62,7 +62,7 @@ impl World {
     fn append(&mut self, one: usize) {
         let durability = self.durability();
         // An application may have seen anything between nothing and all of what is held.
-        let held = self.nodes[one].log.view().clock();
+        let held = self.nodes[one].log.reader().clock();
         let context = if self.chance.one_in(2) { held } else { VClock::new() };
         let now = Timestamp::from_micros(i64::try_from(self.chance.below(3_000_000)).unwrap() * 1000);
         self.nodes[one].append("subject", &context, now, durability);
@@ -99,11 +99,11 @@ impl World {
 
     /// Contiguous chains, causes before effects, nothing twice, no cursor past what is held.
     fn check(&self, n: usize) {
-        let view = self.nodes[n].log.view();
+        let view = self.nodes[n].log.reader();
         let mut counters: BTreeMap<Origin, u64> = BTreeMap::new();
         let mut ids = BTreeSet::new();
         for entry in view.entries(Seq::ZERO, usize::MAX, usize::MAX).unwrap() {
-            let event = entry.view().unwrap();
+            let event = entry.event().unwrap();
             for (origin, counter) in event.deps.iter() {
                 assert!(counters.get(&origin).copied().unwrap_or(0) >= counter, "an effect before its cause");
             }
@@ -115,9 +115,9 @@ impl World {
         for (m, other) in self.nodes.iter().enumerate().filter(|(m, _)| *m != n) {
             let Some(cursor) = read_cursor(&*self.nodes[n].store, &peer_name(m)).unwrap() else { continue };
             for entry in
-                other.log.view().entries(Seq::ZERO, usize::try_from(cursor.seq.get()).unwrap(), usize::MAX).unwrap()
+                other.log.reader().entries(Seq::ZERO, usize::try_from(cursor.seq.get()).unwrap(), usize::MAX).unwrap()
             {
-                let event = entry.view().unwrap();
+                let event = entry.event().unwrap();
                 let held = counters.get(&event.dot.origin()).copied().unwrap_or(0);
                 assert!(held >= event.dot.counter(), "the cursor passed {} at {}", event.dot, entry.seq);
             }
@@ -144,7 +144,7 @@ impl World {
         for n in 0..self.nodes.len() {
             self.check(n);
             assert_eq!(self.nodes[n].digest(), self.nodes[0].digest(), "converged");
-            let report = verify(&self.nodes[n].log.view()).unwrap();
+            let report = verify(&self.nodes[n].log.reader()).unwrap();
             assert!(report.is_clean(), "{:?}", report.faults);
             assert_eq!(report.digest.to_string(), self.nodes[n].digest());
         }

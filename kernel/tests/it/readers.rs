@@ -40,7 +40,7 @@ fn read(view: &LogReader, after: Option<Cursor>) -> Result<(Vec<String>, Cursor)
             Err(ReadError::CursorUnknown(unknown)) => return Err(unknown),
             Err(ReadError::Store(error)) => panic!("{error}"),
         };
-        subjects.extend(page.entries.iter().map(|entry| entry.view().unwrap().subject.to_owned()));
+        subjects.extend(page.entries.iter().map(|entry| entry.event().unwrap().subject.to_owned()));
         at = Some(page.next);
         if page.entries.is_empty() {
             assert_eq!(page.next, page.head);
@@ -58,7 +58,7 @@ fn at(view: &LogReader, seq: u64) -> Cursor {
 fn a_reader_continues_after_any_event() {
     let (_, mut node) = node(0);
     append(&mut node.log, &["a", "b", "c", "d", "e"]);
-    let view = node.log.view();
+    let view = node.log.reader();
     assert_eq!(read(&view, None).unwrap().0, ["a", "b", "c", "d", "e"]);
     assert_eq!(read(&view, Some(at(&view, 2))).unwrap().0, ["c", "d", "e"]);
     let (none, end) = read(&view, Some(at(&view, 5))).unwrap();
@@ -66,7 +66,7 @@ fn a_reader_continues_after_any_event() {
     let text = end.to_string();
     node.restart();
     append(&mut node.log, &["f"]);
-    assert_eq!(read(&node.log.view(), Some(text.parse().unwrap())).unwrap().0, ["f"], "over a restart");
+    assert_eq!(read(&node.log.reader(), Some(text.parse().unwrap())).unwrap().0, ["f"], "over a restart");
 }
 
 #[test]
@@ -75,11 +75,11 @@ fn after_a_restore_what_was_read_beyond_the_backup_is_unknown_and_the_rest_goes_
     append(&mut node.log, &["a", "b", "c"]);
     let backup = store.durable_copy();
     append(&mut node.log, &["d", "e", "f"]);
-    let view = node.log.view();
+    let view = node.log.reader();
     let cursors: Vec<_> = (1..=6).map(|seq| at(&view, seq)).collect();
     let mut restored = Log::open(Arc::new(backup), LogOptions { restored: true, ..LogOptions::default() }).unwrap();
     append(&mut restored, &["new 4", "new 5", "new 6", "new 7"]);
-    let view = restored.view();
+    let view = restored.reader();
     for cursor in &cursors[..3] {
         let rest = ["a", "b", "c", "new 4", "new 5", "new 6", "new 7"];
         assert_eq!(read(&view, Some(*cursor)).unwrap().0, rest[usize::try_from(cursor.seq.get()).unwrap()..]);
@@ -97,17 +97,17 @@ fn a_log_that_was_set_back_in_silence_is_told_from_the_one_that_was_read() {
     append(&mut node.log, &["a", "b"]);
     let image = store.durable_copy();
     append(&mut node.log, &["c", "d", "e"]);
-    let view = node.log.view();
+    let view = node.log.reader();
     let (third, fifth) = (at(&view, 3), at(&view, 5));
     let mut back = Log::open(Arc::new(image), LogOptions::default()).unwrap();
-    assert_eq!(back.view().local().epoch, third.epoch, "it does not know");
-    let beyond = read(&back.view(), Some(fifth)).unwrap_err();
+    assert_eq!(back.reader().local().epoch, third.epoch, "it does not know");
+    let beyond = read(&back.reader(), Some(fifth)).unwrap_err();
     assert_eq!(beyond.mismatch, Mismatch::Beyond { head: Seq::new(2) });
-    assert_eq!(read(&back.view(), Some(beyond.resume)).unwrap().0, ["a", "b"]);
+    assert_eq!(read(&back.reader(), Some(beyond.resume)).unwrap().0, ["a", "b"]);
     append(&mut back, &["other c"]);
-    let other = read(&back.view(), Some(third)).unwrap_err();
+    let other = read(&back.reader(), Some(third)).unwrap_err();
     assert_eq!(other.mismatch, Mismatch::Witness);
-    assert_eq!(read(&back.view(), Some(other.resume)).unwrap().0, ["a", "b", "other c"]);
+    assert_eq!(read(&back.reader(), Some(other.resume)).unwrap().0, ["a", "b", "other c"]);
 }
 
 /// After a rollback peers' events may come in another order, and the one at the reader's place be the same all the same.
@@ -121,10 +121,10 @@ fn a_witness_that_fits_does_not_count_once_a_rollback_is_known() {
     one.pull(&zero).unwrap();
     append(&mut one.log, &["theirs"]);
     zero.pull(&one).unwrap();
-    let read_before = at(&zero.log.view(), 3);
+    let read_before = at(&zero.log.reader(), 3);
     let mut set_back = Node::over(0, Arc::new(image) as Arc<dyn Store>);
     set_back.pull(&one).unwrap();
-    let view = set_back.log.view();
+    let view = set_back.log.reader();
     assert_eq!(at(&view, 3).last_event, read_before.last_event);
     assert_ne!(view.local().epoch, read_before.epoch);
     let unknown = read(&view, Some(read_before)).unwrap_err();
@@ -139,7 +139,7 @@ fn a_lost_tail_is_told_to_readers_of_what_was_lost() {
     append(&mut log, &["a", "b", "c"]);
     let image = store.durable_copy();
     append(&mut log, &["d", "e"]);
-    let view = log.view();
+    let view = log.reader();
     let (third, fifth) = (at(&view, 3), at(&view, 5));
     // While it runs.
     store.reopen_as(&image);
@@ -154,7 +154,7 @@ fn a_lost_tail_is_told_to_readers_of_what_was_lost() {
     assert_eq!(read(&view, Some(third)).unwrap().0, ["new d", "new e", "new f"]);
     // And after a restart.
     let log = Log::open(Arc::clone(&store) as Arc<dyn Store>, LogOptions::default()).unwrap();
-    assert_eq!(read(&log.view(), Some(fifth)).unwrap_err().mismatch, unknown.mismatch);
+    assert_eq!(read(&log.reader(), Some(fifth)).unwrap_err().mismatch, unknown.mismatch);
 }
 
 #[test]
@@ -167,9 +167,12 @@ fn a_copy_goes_on_for_readers_of_what_was_copied() {
     // What was noted of how far it was durable went with it.
     let mut log = Log::open(Arc::new(copy), LogOptions::default()).unwrap();
     append(&mut log, &["other c"]);
-    let view = node.log.view();
-    assert_eq!(read(&log.view(), Some(at(&view, 2))).unwrap().0, ["other c"]);
-    assert_eq!(read(&log.view(), Some(at(&view, 3))).unwrap_err().mismatch, Mismatch::Changed { shared: Seq::new(2) });
+    let view = node.log.reader();
+    assert_eq!(read(&log.reader(), Some(at(&view, 2))).unwrap().0, ["other c"]);
+    assert_eq!(
+        read(&log.reader(), Some(at(&view, 3))).unwrap_err().mismatch,
+        Mismatch::Changed { shared: Seq::new(2) }
+    );
 }
 
 /// Two histories of node 0's origin: the reader of node 1 has read events that leave the log.
@@ -185,11 +188,11 @@ fn a_fork_that_is_resolved_keeps_the_cursors_before_it() {
     append(&mut twin.log, &["other two"]);
     one.pull(&zero).unwrap();
     append(&mut one.log, &["last here"]);
-    let view = one.log.view();
+    let view = one.log.reader();
     assert_eq!(read(&view, None).unwrap().0, ["first here", "one", "two", "three", "last here"]);
     let cursors: Vec<_> = (1..=5).map(|seq| at(&view, seq)).collect();
-    let origin = zero.log.view().local().origin();
-    let entry = twin.log.view().entry(Seq::new(2)).unwrap().unwrap();
+    let origin = zero.log.reader().local().origin();
+    let entry = twin.log.reader().entry(Seq::new(2)).unwrap().unwrap();
     let finding =
         ForkFinding { peer: peer_name(0), holder: cortex_id(0), origin, from: 2, records: vec![entry.record] };
     let fork = one.log.note_fork(&finding, now()).unwrap();
@@ -216,7 +219,7 @@ async fn a_stream_ends_with_an_error_where_what_it_gave_has_changed_and_goes_on_
     append(&mut zero.log, &["two"]);
     append(&mut twin.log, &["other two"]);
     one.pull(&zero).unwrap();
-    let view = one.log.view();
+    let view = one.log.reader();
     let (mut early, mut late) = (Box::pin(view.follow(None)), Box::pin(view.follow(None)));
     // The early one has a page with both; it was read to its end by the late one.
     for _ in 0..2 {
@@ -224,8 +227,8 @@ async fn a_stream_ends_with_an_error_where_what_it_gave_has_changed_and_goes_on_
     }
     let first = early.next().await.unwrap().unwrap();
     let mut behind = Box::pin(view.follow(first.cursor().unwrap()));
-    let origin = zero.log.view().local().origin();
-    let entry = twin.log.view().entry(Seq::new(2)).unwrap().unwrap();
+    let origin = zero.log.reader().local().origin();
+    let entry = twin.log.reader().entry(Seq::new(2)).unwrap().unwrap();
     let finding =
         ForkFinding { peer: peer_name(0), holder: cortex_id(0), origin, from: 2, records: vec![entry.record] };
     let fork = one.log.note_fork(&finding, now()).unwrap();
@@ -234,25 +237,25 @@ async fn a_stream_ends_with_an_error_where_what_it_gave_has_changed_and_goes_on_
     append(&mut one.log, &["new"]);
     assert!(matches!(late.next().await, Some(Err(ReadError::CursorUnknown(_)))));
     assert!(late.next().await.is_none());
-    assert_eq!(behind.next().await.unwrap().unwrap().view().unwrap().subject, "new");
+    assert_eq!(behind.next().await.unwrap().unwrap().event().unwrap().subject, "new");
 }
 
 #[test]
 fn a_repair_keeps_the_cursors_before_the_damage() {
     let (store, mut node) = node(0);
     append(&mut node.log, &["a", "b", "c", "d"]);
-    let view = node.log.view();
+    let view = node.log.reader();
     let (second, fourth) = (at(&view, 2), at(&view, 4));
-    let old_epoch = node.log.view().local().epoch;
+    let old_epoch = node.log.reader().local().epoch;
     drop(node);
     store.tamper(Family::Log, &3_u64.to_be_bytes(), Some(b"\x01damaged"));
     let repaired = Arc::new(MemoryStore::new());
     let salvaged = salvage(&*store, Arc::clone(&repaired) as Arc<dyn Store>, now()).unwrap();
     assert_eq!((salvaged.kept, salvaged.waiting, salvaged.unmoved), (2, 1, 2));
     let log = Log::open(repaired, LogOptions::default()).unwrap();
-    assert_ne!(log.view().local().epoch, old_epoch);
-    assert_eq!(read(&log.view(), Some(second)).unwrap().0.len(), 0);
-    assert_eq!(read(&log.view(), Some(fourth)).unwrap_err().mismatch, Mismatch::Changed { shared: Seq::new(2) });
+    assert_ne!(log.reader().local().epoch, old_epoch);
+    assert_eq!(read(&log.reader(), Some(second)).unwrap().0.len(), 0);
+    assert_eq!(read(&log.reader(), Some(fourth)).unwrap_err().mismatch, Mismatch::Changed { shared: Seq::new(2) });
 }
 
 /// A clone learns that it is one after its epoch has ended for another reason.
@@ -267,19 +270,19 @@ fn a_fork_of_an_earlier_epoch_shows_where_its_cursors_end() {
     drop(twin);
     let restored = LogOptions { restored: true, ..LogOptions::default() };
     let mut twin = Log::open(twin_store as Arc<dyn Store>, restored).unwrap();
-    let (first, fourth) = (at(&zero.log.view(), 1), at(&zero.log.view(), 4));
-    let before = read(&twin.view(), Some(fourth)).unwrap_err();
+    let (first, fourth) = (at(&zero.log.reader(), 1), at(&zero.log.reader(), 4));
+    let before = read(&twin.reader(), Some(fourth)).unwrap_err();
     assert_eq!(before.mismatch, Mismatch::Changed { shared: Seq::new(3) }, "it cannot know yet");
-    let entry = zero.log.view().entry(Seq::new(2)).unwrap().unwrap();
-    let origin = zero.log.view().local().origin();
+    let entry = zero.log.reader().entry(Seq::new(2)).unwrap().unwrap();
+    let origin = zero.log.reader().local().origin();
     let finding =
         ForkFinding { peer: peer_name(1), holder: cortex_id(1), origin, from: 2, records: vec![entry.record] };
     twin.note_fork(&finding, now()).unwrap();
     twin.commit(Durability::Sync).unwrap();
-    let unknown = read(&twin.view(), Some(fourth)).unwrap_err();
+    let unknown = read(&twin.reader(), Some(fourth)).unwrap_err();
     assert_eq!(unknown.mismatch, Mismatch::Changed { shared: Seq::new(1) });
-    assert_eq!(read(&twin.view(), Some(unknown.resume)).unwrap().0, ["other b", "other c"]);
-    assert_eq!(read(&twin.view(), Some(first)).unwrap().0, ["other b", "other c"]);
+    assert_eq!(read(&twin.reader(), Some(unknown.resume)).unwrap().0, ["other b", "other c"]);
+    assert_eq!(read(&twin.reader(), Some(first)).unwrap().0, ["other b", "other c"]);
 }
 
 #[test]
@@ -289,9 +292,9 @@ fn a_cursor_of_another_node_is_unknown() {
     append(&mut zero.log, &["a", "b"]);
     append(&mut one.log, &["c"]);
     one.pull(&zero).unwrap();
-    let theirs = at(&zero.log.view(), 2);
-    let unknown = read(&one.log.view(), Some(theirs)).unwrap_err();
+    let theirs = at(&zero.log.reader(), 2);
+    let unknown = read(&one.log.reader(), Some(theirs)).unwrap_err();
     assert_eq!((unknown.mismatch, unknown.resume.seq), (Mismatch::Epoch, Seq::ZERO));
-    let made_up = Cursor { epoch: one.log.view().local().epoch, ..theirs };
-    assert_eq!(read(&one.log.view(), Some(made_up)).unwrap_err().mismatch, Mismatch::Witness);
+    let made_up = Cursor { epoch: one.log.reader().local().epoch, ..theirs };
+    assert_eq!(read(&one.log.reader(), Some(made_up)).unwrap_err().mismatch, Mismatch::Witness);
 }

@@ -18,7 +18,7 @@ fn a_receipt_needs_a_pin_an_event_that_is_held_here_and_its_digest() {
     let mut node = Node::new(0, 2, Arc::new(MemoryStore::new()) as Arc<dyn Store>);
     let at = Timestamp::from_micros(0);
     let events: Vec<_> = (0..3).map(|_| node.append("s", &VClock::new(), at, Durability::Sync)).collect();
-    let view = node.log.view();
+    let view = node.log.reader();
     let (origin, tip) = view.heads().iter().next().unwrap();
     let second = view.chain_digest(origin, 2).unwrap().unwrap();
     let says = |view: &LogReader, who: CortexId, counter, digest| {

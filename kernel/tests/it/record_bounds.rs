@@ -38,11 +38,11 @@ fn what_is_acknowledged_is_read_here_and_by_peers() {
         reader.log.commit(Durability::Sync).unwrap();
     }
     writer.pull(&reader).unwrap();
-    let seen: Vec<_> = writer.log.view().heads().iter().map(|(origin, head)| (origin, head.counter)).collect();
+    let seen: Vec<_> = writer.log.reader().heads().iter().map(|(origin, head)| (origin, head.counter)).collect();
     let seen = VClock::from_sorted(&seen).unwrap();
     let options = LogOptions { max_append_bytes: MAX_EVENT_BYTES, ..LogOptions::default() };
     writer.log = Log::open(Arc::clone(&stores[0]), options).unwrap();
-    let origin = writer.log.view().local().origin();
+    let origin = writer.log.reader().local().origin();
     // With deps in the first event alone: what they name is known after it.
     let mut deps = seen.clone();
     for (number, (below, extensions)) in [(0, 0), (0, MAX_EXTENSIONS), (1, 1), (57, 0)].into_iter().enumerate() {
@@ -56,15 +56,15 @@ fn what_is_acknowledged_is_read_here_and_by_peers() {
         let draft = sized(MAX_EVENT_BYTES - below, extensions, &deps, dot);
         let appended = writer.log.append(std::slice::from_ref(&draft), &seen, NOW).unwrap().remove(0);
         writer.log.commit(Durability::Sync).unwrap();
-        let entry = writer.log.view().entry(appended.seq).unwrap().unwrap();
-        assert_eq!((entry.record.len(), entry.view().unwrap().deps.len()), (MAX_EVENT_BYTES - below, deps.len()));
+        let entry = writer.log.reader().entry(appended.seq).unwrap().unwrap();
+        assert_eq!((entry.record.len(), entry.event().unwrap().deps.len()), (MAX_EVENT_BYTES - below, deps.len()));
         let (asked, reply) = reader.ask(&writer, 10, false);
         let frame = encode(&Message::Reply(reply));
         let Message::Reply(reply) = decode(&frame).unwrap() else { panic!("another message came out") };
         assert_eq!(reader.take(0, &asked, &reply, Durability::Sync).unwrap().map(|taken| taken.stored), Some(1));
-        let view = reader.log.view();
+        let view = reader.log.reader();
         let there = view.entry(view.find(appended.id).unwrap().unwrap()).unwrap().unwrap();
-        assert_eq!(there.view().unwrap().data, &draft.data[..]);
+        assert_eq!(there.event().unwrap().data, &draft.data[..]);
         deps = VClock::new();
     }
 }

@@ -33,7 +33,7 @@ fn status(cortex: &Cortex, peer: &str) -> Option<PeerState> {
 }
 
 fn holds(cortex: &Cortex, events: u64) -> bool {
-    cortex.view().head().seq.get() == events
+    cortex.reader().head().seq.get() == events
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -45,7 +45,7 @@ async fn a_peer_that_is_renamed_is_pinned_once_and_as_long_as_before() {
     until("bravo's event", || holds(&alpha, 1)).await;
     until("bravo was seen", || status(&alpha, "bravo").unwrap().last_seen.is_some()).await;
     let seen = status(&alpha, "bravo").unwrap().last_seen.unwrap();
-    let store = alpha.view().store().clone();
+    let store = alpha.reader().store().clone();
     let [(_, before)] = &read_pins(&*store).unwrap()[..] else { panic!("one pin") };
     let (keys, before) = ([SharedKey::default()], *before);
     // What is not stored at each exchange is when the peer goes.
@@ -85,7 +85,7 @@ async fn peers_come_go_and_come_back_where_they_were() {
     until("charlie's event", || holds(&alpha, 2)).await;
     let kept = alpha.state().peer_state(&PeerName::new("bravo").unwrap(), "").unwrap();
     assert_eq!(kept.cursor.unwrap().seq.get(), 1, "cursor and pin stay");
-    assert_eq!(kept.cortex_id, Some(bravo.view().local().cortex_id));
+    assert_eq!(kept.cortex_id, Some(bravo.reader().local().cortex_id));
     // Back again, under another endpoint, beside one that is paused now.
     network.serve("elsewhere", bravo.service().clone());
     let moved = PeerConfig { endpoint: "memory://elsewhere".into(), ..peer("bravo") };
@@ -183,7 +183,7 @@ async fn what_came_and_what_went_is_counted_by_peer() {
     assert_eq!(bravos.skew_ms, Some(0), "one clock");
     assert_eq!(Condition::of(&bravos, Timestamp::now()).is_up(), Some(true));
     let served = bravo.service().pullers();
-    assert_eq!((served.len(), served[0].cortex, served[0].sent.events), (1, alpha.view().local().cortex_id, 1));
+    assert_eq!((served.len(), served[0].cortex, served[0].sent.events), (1, alpha.reader().local().cortex_id, 1));
     assert_eq!(served[0].sent.bytes, bravos.received.bytes);
     assert!(served[0].asked <= Timestamp::now());
     for cortex in [alpha, bravo] {

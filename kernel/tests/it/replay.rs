@@ -66,12 +66,12 @@ fn a_failing_event_stops_the_position_before_it_and_leaves_no_write() {
         node.append(subject, &VClock::new(), now(), Durability::Sync);
     }
     let switches = Switches::default();
-    let mut core = ReplayCore::open(node.log.view(), Box::new(Counter(switches.clone()))).unwrap();
+    let mut core = ReplayCore::open(node.log.reader(), Box::new(Counter(switches.clone()))).unwrap();
     for switch in [&switches.fail, &switches.panic] {
         switch.store(true, Ordering::Relaxed);
         let step = core.step().unwrap();
         let ReplayStep::Failed { at, error, .. } = step else { panic!("{step:?}") };
-        assert_eq!(Some(at), node.log.view().entry(at.seq).unwrap().unwrap().cursor().unwrap());
+        assert_eq!(Some(at), node.log.reader().entry(at.seq).unwrap().unwrap().cursor().unwrap());
         assert_eq!(at.seq.get(), 3);
         assert!(!error.to_string().is_empty());
         switch.store(false, Ordering::Relaxed);
@@ -91,15 +91,15 @@ fn position_and_projection_crash_together() {
         let store = Arc::new(MemoryStore::new());
         let mut node = Node::new(0, 1, store.clone());
         node.append("a", &VClock::new(), now(), Durability::Sync);
-        let mut core = ReplayCore::open(node.log.view(), Box::new(Counter(Switches::default()))).unwrap();
+        let mut core = ReplayCore::open(node.log.reader(), Box::new(Counter(Switches::default()))).unwrap();
         core.step().unwrap();
         node.append("a", &VClock::new(), now(), Durability::Relaxed);
         core.step().unwrap();
         store.crash(keep);
         node.restart();
-        let mut core = ReplayCore::open(node.log.view(), Box::new(Counter(Switches::default()))).unwrap();
+        let mut core = ReplayCore::open(node.log.reader(), Box::new(Counter(Switches::default()))).unwrap();
         while !matches!(core.step().unwrap(), ReplayStep::CaughtUp) {}
-        assert_eq!(u64::from(count(&*store, "a")), node.log.view().visible().get(), "exactly once, keep {keep}");
+        assert_eq!(u64::from(count(&*store, "a")), node.log.reader().visible().get(), "exactly once, keep {keep}");
     }
 }
 
@@ -108,7 +108,7 @@ fn a_failed_commit_of_the_projection_is_replayed_again() {
     let store = Arc::new(MemoryStore::new());
     let mut node = Node::new(0, 1, store.clone());
     node.append("a", &VClock::new(), now(), Durability::Sync);
-    let mut core = ReplayCore::open(node.log.view(), Box::new(Counter(Switches::default()))).unwrap();
+    let mut core = ReplayCore::open(node.log.reader(), Box::new(Counter(Switches::default()))).unwrap();
     for (n, fault) in CommitFault::ALL.into_iter().enumerate() {
         store.fail_commits([fault]);
         core.step().unwrap_err();
@@ -191,11 +191,11 @@ fn full_clocks_are_rebuilt_across_restarts_and_tell_concurrent_from_later() {
     let (alpha, bravo) = two(&mut nodes, 0, 1);
     alpha.poll(bravo, 10);
     let seen = Arc::new(std::sync::Mutex::new(Vec::new()));
-    ReplayCore::open(alpha.log.view(), Box::new(Clocks(seen.clone()))).unwrap().step().unwrap();
-    let held = alpha.log.view().clock();
+    ReplayCore::open(alpha.log.reader(), Box::new(Clocks(seen.clone()))).unwrap().step().unwrap();
+    let held = alpha.log.reader().clock();
     alpha.append("x", &held, now(), Durability::Sync);
     alpha.append("x", &held, now(), Durability::Sync);
-    ReplayCore::open(alpha.log.view(), Box::new(Clocks(seen.clone()))).unwrap().step().unwrap();
+    ReplayCore::open(alpha.log.reader(), Box::new(Clocks(seen.clone()))).unwrap().step().unwrap();
     let clocks = seen.lock().unwrap().clone();
     assert_eq!(clocks.len(), 4, "each once, the second opening went on where the first stopped");
     assert_eq!(clocks[0].compare(&clocks[1]), Causality::Concurrent);

@@ -62,7 +62,7 @@ struct World {
 
 fn open(node: &Node, on_failure: OnFailure, broken: &Arc<Mutex<BTreeSet<String>>>) -> ReplayCore {
     let model = Model { on_failure, broken: Arc::clone(broken) };
-    ReplayCore::open(node.log.view(), Box::new(model)).unwrap()
+    ReplayCore::open(node.log.reader(), Box::new(model)).unwrap()
 }
 
 impl World {
@@ -107,7 +107,7 @@ impl World {
                 let first = waiting.first().map_or(self.core.position().next(), |event| event.seq);
                 if self.chance.one_in(3) {
                     // Nothing to skip there is an answer, too.
-                    let entry = self.nodes[0].log.view().entry(first).unwrap();
+                    let entry = self.nodes[0].log.reader().entry(first).unwrap();
                     if let Some(at) = entry.and_then(|entry| entry.cursor().unwrap()) {
                         drop(self.core.skip(&at, Timestamp::from_micros(2)));
                     }
@@ -142,12 +142,12 @@ impl World {
         let waiting: BTreeSet<Seq> = parked(store, NAME).unwrap().into_iter().map(|event| event.seq).collect();
         let left_out: BTreeSet<Seq> = skipped(store, NAME).unwrap().into_iter().map(|event| event.seq).collect();
         assert_eq!(waiting.len(), self.core.parked());
-        let entries = self.nodes[0].log.view().entries(Seq::ZERO, usize::MAX, usize::MAX).unwrap();
-        assert!(self.core.position() <= self.nodes[0].log.view().visible());
+        let entries = self.nodes[0].log.reader().entries(Seq::ZERO, usize::MAX, usize::MAX).unwrap();
+        assert!(self.core.position() <= self.nodes[0].log.reader().visible());
         for subject in SUBJECTS {
             let expected: Vec<u64> = entries
                 .iter()
-                .filter(|entry| entry.seq <= self.core.position() && entry.view().unwrap().subject == subject)
+                .filter(|entry| entry.seq <= self.core.position() && entry.event().unwrap().subject == subject)
                 .map(|entry| entry.seq)
                 .filter(|seq| !waiting.contains(seq) && !left_out.contains(seq))
                 .map(Seq::get)
@@ -167,7 +167,7 @@ impl World {
             }
         }
         self.check();
-        assert_eq!(self.core.position(), self.nodes[0].log.view().visible());
+        assert_eq!(self.core.position(), self.nodes[0].log.reader().visible());
     }
 }
 

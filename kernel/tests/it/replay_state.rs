@@ -40,7 +40,7 @@ impl<F: FnMut(&Event, &mut Projection<'_>) -> Done + Send + 'static> EventReplay
 }
 
 fn core(node: &Node, does: impl FnMut(&Event, &mut Projection<'_>) -> Done + Send + 'static) -> ReplayCore {
-    ReplayCore::open(node.log.view(), Box::new(Does(does))).unwrap()
+    ReplayCore::open(node.log.reader(), Box::new(Does(does))).unwrap()
 }
 
 fn append(node: &mut Node, subject: &str) {
@@ -154,7 +154,7 @@ fn conflicts_go_by_the_key_that_the_replayer_gives() {
     append(&mut nodes[1], "none");
     let (client, server) = two(&mut nodes, 0, 1);
     client.poll(server, 4096);
-    let view = nodes[0].log.view();
+    let view = nodes[0].log.reader();
     let mut replayer = ReplayCore::open(view, Box::new(Folders("first"))).unwrap();
     assert!(matches!(replayer.step().unwrap(), ReplayStep::Replayed(5)));
     let found = conflicts(&*nodes[0].store, "folders").unwrap();
@@ -172,7 +172,7 @@ fn a_conflict_key_that_cannot_be_used_fails_the_event() {
     for (key, said) in [("long", "its conflict key has 257 bytes; at most 256 are allowed"), ("panic", "no key")] {
         let mut node = Node::new(0, 1, Arc::new(MemoryStore::new()));
         append(&mut node, "one/a");
-        let mut replayer = ReplayCore::open(node.log.view(), Box::new(Folders(key))).unwrap();
+        let mut replayer = ReplayCore::open(node.log.reader(), Box::new(Folders(key))).unwrap();
         let step = replayer.step().unwrap();
         let ReplayStep::Failed { replayed: 0, error, .. } = step else { panic!("{step:?}") };
         assert!(error.to_string().contains(said), "{error}");

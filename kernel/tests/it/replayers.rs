@@ -63,12 +63,12 @@ fn diary(on_failure: OnFailure) -> Diary {
 }
 
 fn core(node: &Node, diary: &Diary) -> ReplayCore {
-    ReplayCore::open(node.log.view(), Box::new(diary.clone())).unwrap()
+    ReplayCore::open(node.log.reader(), Box::new(diary.clone())).unwrap()
 }
 
 /// The cursor at a place.
 fn at(node: &Node, place: u64) -> Cursor {
-    node.log.view().entry(Seq::new(place)).unwrap().unwrap().cursor().unwrap().unwrap()
+    node.log.reader().entry(Seq::new(place)).unwrap().unwrap().cursor().unwrap().unwrap()
 }
 
 fn drain(core: &mut ReplayCore) {
@@ -185,7 +185,7 @@ fn more_concurrent_events_than_are_listed_stop_no_replayer_and_are_the_same_in_a
     assert_eq!(conflict, other, "in whatever order they arrived");
     assert_eq!((conflict.events.len(), conflict.more), (MAX_FRONTIER, 6));
     for node in &nodes[1..=3] {
-        let origin = node.log.view().local().origin();
+        let origin = node.log.reader().local().origin();
         assert!(conflict.events.iter().any(|(dot, _)| dot.origin() == origin), "the heaviest are listed");
     }
     // What supersedes those that are listed leaves the others in conflict with it, and they are listed then.
@@ -286,7 +286,7 @@ fn a_cursor_of_another_history_skips_nothing() {
 fn a_new_replayer_begins_where_it_says() {
     let after = |node: &Node, seq| Cursor {
         seq,
-        ..node.log.view().entry(Seq::new(2)).unwrap().unwrap().cursor().unwrap().unwrap()
+        ..node.log.reader().entry(Seq::new(2)).unwrap().unwrap().cursor().unwrap().unwrap()
     };
     type Begin<'a> = &'a dyn Fn(&Node) -> Start;
     let starts: [(Begin<'_>, &str); 4] = [
@@ -308,7 +308,7 @@ fn a_new_replayer_begins_where_it_says() {
         append(&mut node, "a", &VClock::new());
         drain(&mut fresh);
         assert_eq!(line(&*store, "a"), expected, "{start:?}");
-        assert_eq!(fresh.clock(), &node.log.view().clock(), "what was passed over counts as seen");
+        assert_eq!(fresh.clock(), &node.log.reader().clock(), "what was passed over counts as seen");
         // It applies once: a restart goes on.
         append(&mut node, "a", &VClock::new());
         drain(&mut core(&node, &diary));

@@ -49,14 +49,14 @@ impl Exchange {
             writer.append(&format!("own-{n}"), &VClock::new(), now, Durability::Sync);
         }
         writer.pull(&other).unwrap();
-        let other = other.log.view().local().origin();
+        let other = other.log.reader().local().origin();
         let seen = VClock::from_sorted(&[(other, 1)]).unwrap();
         writer.append("own-2", &seen, now, Durability::Sync);
         let (asked, mut request) = reader.question(&writer, 100, true);
-        let FetchReply::Batch(batch) = writer.log.view().answer(&request).unwrap() else { panic!("it answers") };
+        let FetchReply::Batch(batch) = writer.log.reader().answer(&request).unwrap() else { panic!("it answers") };
         // Numbers of one byte, so that a test can say where each field is.
         request.max_bytes = 100;
-        let own = writer.log.view().local().origin();
+        let own = writer.log.reader().local().origin();
         assert_eq!(batch.events.len(), 4);
         Self { reader, asked, request, batch, own, other }
     }
@@ -366,7 +366,8 @@ impl Tamper for Impostor {
 async fn what_broke_is_in_the_peers_state_and_goes_with_the_failure() {
     let network = MemoryNetwork::new();
     let alpha = start(&network, "alpha", Config::default()).await;
-    let lying = Service::tampered(alpha.view().clone(), SharedKey::default(), FederationMode::Sync, Arc::new(Impostor));
+    let lying =
+        Service::tampered(alpha.reader().clone(), SharedKey::default(), FederationMode::Sync, Arc::new(Impostor));
     network.serve("alpha", lying);
     let bravo = start(&network, "bravo", Config { peers: vec![peer("alpha")], ..Config::default() }).await;
     let state = || bravo.syncer().peers().remove(0);
@@ -376,7 +377,7 @@ async fn what_broke_is_in_the_peers_state_and_goes_with_the_failure() {
     until("it is kept for the next start", || kept().as_deref() == Some(Rule::OtherSender.as_str())).await;
     network.serve("alpha", alpha.service().clone());
     alpha.append(antiphon_kernel::event::Draft::new("test", "x")).await.unwrap();
-    until("an event came", || bravo.view().head().seq == Seq::new(1)).await;
+    until("an event came", || bravo.reader().head().seq == Seq::new(1)).await;
     until("all is well", || state().detail.is_none() && state().health.last_error.is_none()).await;
     until("nothing is kept", || kept().is_none()).await;
     bravo.stop().await;

@@ -31,13 +31,13 @@ fn what_stands_behind_a_hole_or_lacks_a_cause_waits_and_all_comes_back() {
     append(&mut nodes[0], "a2", &none);
     append(&mut nodes[0], "a3", &none);
     pull(&mut nodes, 1, 0);
-    let all = nodes[1].log.view().clock();
+    let all = nodes[1].log.reader().clock();
     append(&mut nodes[1], "b2, which has seen a3", &all);
     append(&mut nodes[2], "c1", &none);
     pull(&mut nodes, 1, 2);
     pull(&mut nodes, 0, 1);
-    let origins: Vec<_> = nodes.iter().map(|node| node.log.view().local().origin()).collect();
-    assert_eq!(nodes[0].log.view().head().seq.get(), 6);
+    let origins: Vec<_> = nodes.iter().map(|node| node.log.reader().local().origin()).collect();
+    assert_eq!(nodes[0].log.reader().head().seq.get(), 6);
 
     // The third place of its log: a2.
     stores[0].tamper(Family::Log, &3_u64.to_be_bytes(), Some(b"not what was written"));
@@ -49,15 +49,15 @@ fn what_stands_behind_a_hole_or_lacks_a_cause_waits_and_all_comes_back() {
     assert_eq!(read_cursor(&*new, &peer_name(1)).unwrap(), None, "peers are asked for what is missing");
 
     nodes[0] = Node::over(0, new);
-    let view = nodes[0].log.view();
+    let view = nodes[0].log.reader();
     assert!(verify(&view).unwrap().is_clean());
     assert_ne!(view.local().origin(), origins[0], "peers may hold more of it");
     append(&mut nodes[0], "after the repair", &none);
     pull(&mut nodes, 0, 1);
     pull(&mut nodes, 1, 0);
-    assert_eq!(nodes[0].log.view().head().seq.get(), 7);
-    assert_eq!(nodes[0].log.view().heads().fold(), nodes[1].log.view().heads().fold());
-    assert!(verify(&nodes[0].log.view()).unwrap().is_clean());
+    assert_eq!(nodes[0].log.reader().head().seq.get(), 7);
+    assert_eq!(nodes[0].log.reader().heads().fold(), nodes[1].log.reader().heads().fold());
+    assert!(verify(&nodes[0].log.reader()).unwrap().is_clean());
 }
 
 /// One event is damaged, many whole ones stand behind it, and of these the peer holds the first few only.
@@ -77,7 +77,7 @@ fn what_nobody_else_holds_joins_again_once_the_hole_is_filled() {
     for subject in ["a4", "a5"] {
         append(&mut nodes[0], subject);
     }
-    let (heads, origin) = (nodes[0].log.view().heads(), nodes[0].log.view().local().origin());
+    let (heads, origin) = (nodes[0].log.reader().heads(), nodes[0].log.reader().local().origin());
     stores[0].tamper(Family::Log, &2_u64.to_be_bytes(), Some(b"not what was written"));
     let new = Arc::new(MemoryStore::new());
     let salvaged = salvage(&*stores[0], Arc::clone(&new) as Arc<dyn Store>, NOW).unwrap();
@@ -89,12 +89,12 @@ fn what_nobody_else_holds_joins_again_once_the_hole_is_filled() {
     append(&mut nodes[0], "after the repair");
     let (alpha, bravo) = two(&mut nodes, 0, 1);
     alpha.pull(bravo).unwrap();
-    let view = nodes[0].log.view();
+    let view = nodes[0].log.reader();
     assert_eq!(view.heads().get(origin), heads.get(origin), "a4 and a5 are there again, on the very same chain");
     assert_eq!((view.head().seq.get(), events_beside(&*new, 0, 10, usize::MAX).unwrap().len()), (6, 0));
     assert!(verify(&view).unwrap().is_clean());
     nodes[0].restart();
     let (bravo, alpha) = two(&mut nodes, 1, 0);
     bravo.pull(alpha).unwrap();
-    assert_eq!(nodes[0].log.view().heads().fold(), nodes[1].log.view().heads().fold());
+    assert_eq!(nodes[0].log.reader().heads().fold(), nodes[1].log.reader().heads().fold());
 }

@@ -105,14 +105,14 @@ fn readers_wait_while_a_fork_is_resolved() {
     append(&mut zero.log, &["two", "three"]);
     append(&mut twin.log, &["other two"]);
     one.pull(&zero).unwrap();
-    let last = one.log.view().head_cursor().last_event;
-    let records = vec![twin.log.view().entry(Seq::new(2)).unwrap().unwrap().record];
-    let origin = zero.log.view().local().origin();
+    let last = one.log.reader().head_cursor().last_event;
+    let records = vec![twin.log.reader().entry(Seq::new(2)).unwrap().unwrap().record];
+    let origin = zero.log.reader().local().origin();
     let finding = ForkFinding { peer: peer_name(0), holder: cortex_id(0), origin, from: 2, records };
     let fork = one.log.note_fork(&finding, Timestamp::from_micros(1)).unwrap();
     one.log.commit(Durability::Sync).unwrap();
 
-    let (view, early) = (one.log.view(), Arc::new(Mutex::new(Vec::new())));
+    let (view, early) = (one.log.reader(), Arc::new(Mutex::new(Vec::new())));
     let (asked, answers) = channel();
     let before = Arc::clone(&early);
     *store.hook.lock().unwrap() = Some(Box::new(move || {
@@ -144,7 +144,7 @@ fn what_does_not_fit_after_a_failed_write_is_told_as_that_failure() {
     // It is open again, and does not get as far as to read what is there.
     store.fail_sync();
     log.recover().unwrap_err();
-    let view = log.view();
+    let view = log.reader();
     let mut said = Vec::new();
     said.extend(view.page(None, 10, usize::MAX).err().map(|error| error.to_string()));
     said.extend(view.entries(Seq::ZERO, 10, usize::MAX).err().map(|error| error.to_string()));
@@ -170,7 +170,7 @@ async fn a_check_while_events_come_is_clean() {
             }
         })
     };
-    let view = log.view().clone();
+    let view = log.reader().clone();
     let checked = tokio::task::spawn_blocking(move || {
         let deadline = Instant::now() + Duration::from_secs(60);
         let mut reports = Vec::<VerifyReport>::new();

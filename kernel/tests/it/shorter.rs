@@ -29,7 +29,7 @@ fn the_new_epoch_is_not_forgotten_when_the_write_that_begins_it_fails() {
     assert!(append(&mut node.log, "kept"));
     let image = store.durable_copy();
     assert!(append(&mut node.log, "gone"));
-    let (old, noted) = (node.log.view().local().origin(), store.noted());
+    let (old, noted) = (node.log.reader().local().origin(), store.noted());
     // Of the event, and of the epoch that follows from the loss.
     store.fail_commits([CommitFault::Lost, CommitFault::Lost]);
     store.reopen_as(&image);
@@ -38,10 +38,10 @@ fn the_new_epoch_is_not_forgotten_when_the_write_that_begins_it_fails() {
     assert_eq!(store.noted(), noted, "the next start must notice as well, if there is one now");
     assert!(!append(&mut node.log, "refused"));
     node.log.recover().unwrap();
-    assert_ne!(node.log.view().local().origin(), old, "a peer may hold what is gone");
+    assert_ne!(node.log.reader().local().origin(), old, "a peer may hold what is gone");
     assert_eq!(read_epoch_change(&*store).unwrap().map(|change| change.why), Some(EpochEnd::LostTail));
     assert!(append(&mut node.log, "new"));
-    assert_eq!(node.log.view().heads().get(old).map(|head| head.counter), Some(1));
+    assert_eq!(node.log.reader().heads().get(old).map(|head| head.counter), Some(1));
 }
 
 /// Remembers what it was given, and lets the log be read again in the middle of its third event.
@@ -81,7 +81,7 @@ fn a_replayer_in_the_middle_of_what_is_gone_does_not_stand_beyond_what_is_there(
     let image = Arc::new(store.durable_copy());
     image.ensure_families(&["seen"]).unwrap();
     assert!(append(&mut log, "gone 1") && append(&mut log, "gone 2"));
-    let (view, log) = (log.view(), Arc::new(Mutex::new(log)));
+    let (view, log) = (log.reader(), Arc::new(Mutex::new(log)));
     let replayer = Interrupted { log: Arc::clone(&log), store: Arc::clone(&store), image, seen: Arc::default() };
     let seen = Arc::clone(&replayer.seen);
     let mut core = ReplayCore::open(view, Box::new(replayer)).unwrap();
@@ -113,7 +113,7 @@ fn a_replayer_that_stands_beyond_the_end_begins_again() {
     };
     assert!(append(&mut log, "two"));
     let seen = Arc::default();
-    let mut core = ReplayCore::open(log.view(), replayer(&seen)).unwrap();
+    let mut core = ReplayCore::open(log.reader(), replayer(&seen)).unwrap();
     core.step().unwrap();
     // Where it stands outlived the event that it stands at.
     image.ensure_families(&["seen"]).unwrap();
@@ -126,7 +126,7 @@ fn a_replayer_that_stands_beyond_the_end_begins_again() {
         .unwrap();
     let log = Log::open(Arc::new(image), LogOptions::default()).unwrap();
     let again = Arc::default();
-    let mut core = ReplayCore::open(log.view(), replayer(&again)).unwrap();
+    let mut core = ReplayCore::open(log.reader(), replayer(&again)).unwrap();
     core.step().unwrap();
     assert_eq!(*again.lock().unwrap(), ["one"]);
 }
@@ -141,11 +141,11 @@ async fn peers_are_asked_for_what_is_gone_although_they_have_nothing_new() {
     let builder = builder.config(Config { interval, peers: vec![peer("bravo")], ..Config::default() });
     let alpha = builder.transport(network.clone()).start().await.unwrap();
     bravo.append(Draft::new("t", "kept".to_owned())).await.unwrap();
-    until("alpha has one", || alpha.view().head().seq.get() == 1).await;
+    until("alpha has one", || alpha.reader().head().seq.get() == 1).await;
     let image = store.durable_copy();
     bravo.append(Draft::new("t", "gone here".to_owned())).await.unwrap();
     until("alpha has both, and is live", || {
-        alpha.view().head().seq.get() == 2 && alpha.syncer().peers()[0].phase == Phase::Live
+        alpha.reader().head().seq.get() == 2 && alpha.syncer().peers()[0].phase == Phase::Live
     })
     .await;
     store.reopen_as(&image);
@@ -153,6 +153,6 @@ async fn peers_are_asked_for_what_is_gone_although_they_have_nothing_new() {
     assert!(alpha.append(Draft::new("t", "refused".to_owned())).await.is_err());
     // It is read again by the next write, whatever that is; bravo learns of nothing that would make it speak.
     let _ = alpha.state().set("k", "v").await;
-    until("what was gone came back", || alpha.view().head().seq.get() == 2).await;
-    assert_eq!(alpha.view().heads().fold(), bravo.view().heads().fold());
+    until("what was gone came back", || alpha.reader().head().seq.get() == 2).await;
+    assert_eq!(alpha.reader().heads().fold(), bravo.reader().heads().fold());
 }

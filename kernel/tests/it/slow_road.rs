@@ -75,7 +75,7 @@ async fn an_event_that_its_road_cannot_bring_in_a_minute_is_waited_for_longer() 
     let bravos = peer("bravo").name;
     // Nobody here waits for the pauses between failures.
     let waking = async {
-        while alpha.view().head().seq.get() == 0 {
+        while alpha.reader().head().seq.get() == 0 {
             assert!(road.asked.lock().unwrap().len() < 20, "it is asked for again and again");
             alpha.syncer().wake(&bravos).await.unwrap();
             tokio::task::yield_now().await;
@@ -83,9 +83,9 @@ async fn an_event_that_its_road_cannot_bring_in_a_minute_is_waited_for_longer() 
     };
     tokio::time::timeout(Duration::from_secs(30), waking).await.expect("the large event came");
     bravo.append(Draft::new("t", "small")).await.unwrap();
-    until("the small one", || alpha.view().head().seq.get() == 2).await;
+    until("the small one", || alpha.reader().head().seq.get() == 2).await;
     bravo.append(Draft::new("t", "small")).await.unwrap();
-    until("and another", || alpha.view().head().seq.get() == 3).await;
+    until("and another", || alpha.reader().head().seq.get() == 3).await;
 
     let asked = road.asked.lock().unwrap().clone();
     let minutes = |deadline: Duration| deadline.as_secs() / 60;

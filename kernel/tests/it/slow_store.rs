@@ -112,7 +112,7 @@ async fn no_use_of_the_store_is_made_on_a_thread_of_the_runtime() {
         last = Some(alpha.append(Draft::new("t", format!("{n}"))).await.unwrap());
         bravo.append(Draft::new("t", format!("{n}"))).await.unwrap();
     }
-    let both = || alpha.view().head().seq.get() == 10 && bravo.view().head().seq.get() == 10;
+    let both = || alpha.reader().head().seq.get() == 10 && bravo.reader().head().seq.get() == 10;
     until("both hold all", both).await;
     let name = PeerName::new("bravo").unwrap();
     let names = [name.clone()];

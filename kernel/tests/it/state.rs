@@ -85,13 +85,13 @@ async fn events_and_a_value_are_there_together_or_not_at_all() {
     assert!(matches!(set(4, 300).await, Err(AppendAndSetError::Append(AppendError::Draft { index: 0, .. }))));
     let foreign = state.append_and_set(vec![Draft::new("t", "x")], CausalContext::Replayed, "clock", "1").await;
     assert!(matches!(foreign, Err(AppendAndSetError::State(StateError::Key { .. }))));
-    assert_eq!((cortex.view().head().seq.get(), state.get("import/x").unwrap().as_deref()), (2, Some("2")));
+    assert_eq!((cortex.reader().head().seq.get(), state.get("import/x").unwrap().as_deref()), (2, Some("2")));
     for fault in CommitFault::ALL {
         store.fail_commits([fault]);
         assert!(set(4, 10).await.is_err());
         // The store is opened and read again before the next write.
         cortex.append(Draft::new("t", "y")).await.unwrap();
-        let (value, head) = (state.get("import/x").unwrap().unwrap(), cortex.view().head().seq.get());
+        let (value, head) = (state.get("import/x").unwrap().unwrap(), cortex.reader().head().seq.get());
         assert_eq!(
             (value.as_str(), head),
             match fault {

@@ -118,12 +118,12 @@ impl Node {
     /// Asks another node, and returns what was asked with the answer.
     pub(crate) fn ask(&mut self, other: &Node, max_events: u32, by_clock: bool) -> (SentQuery, FetchReply) {
         let (asked, request) = self.question(other, max_events, by_clock);
-        (asked, other.log.view().answer(&request).unwrap())
+        (asked, other.log.reader().answer(&request).unwrap())
     }
 
     pub(crate) fn question(&mut self, other: &Node, max_events: u32, by_clock: bool) -> (SentQuery, FetchRequest) {
         self.requests += 1;
-        let view = self.log.view();
+        let view = self.log.reader();
         let request = RequestId { process: view.process(), number: self.requests };
         let after = if by_clock { None } else { read_cursor(&*self.store, &peer_name(other.n)).unwrap() };
         let asked = SentQuery {
@@ -215,9 +215,9 @@ impl Node {
         let mut inspection = Inspection::new(origin, counter);
         let found = loop {
             self.requests += 1;
-            let request = RequestId { process: self.log.view().process(), number: self.requests };
-            let request = inspection_request(&self.log.view(), &inspection, cortex_id(other.n), request).unwrap();
-            let reply = other.log.view().answer(&request).unwrap();
+            let request = RequestId { process: self.log.reader().process(), number: self.requests };
+            let request = inspection_request(&self.log.reader(), &inspection, cortex_id(other.n), request).unwrap();
+            let reply = other.log.reader().answer(&request).unwrap();
             if let Some(found) = inspection.answer(reply).unwrap() {
                 break found;
             }
@@ -229,7 +229,7 @@ impl Node {
     }
 
     pub(crate) fn digest(&self) -> String {
-        self.log.view().heads().fold().to_string()
+        self.log.reader().heads().fold().to_string()
     }
 }
 

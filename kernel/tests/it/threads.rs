@@ -63,11 +63,11 @@ async fn a_log_thread_that_ended_is_a_failure() {
     let store = Arc::new(Faulty::default());
     let cortex = start(&store, Durability::Sync).await;
     cortex.append(Draft::new("t", "before")).await.unwrap();
-    assert_eq!(cortex.view().failure(), None);
+    assert_eq!(cortex.reader().failure(), None);
     store.commits.store(true, Ordering::Relaxed);
     cortex.append(Draft::new("t", "lost")).await.unwrap_err();
-    until("it is seen", || cortex.view().failure().is_some()).await;
-    let failure = cortex.view().failure().unwrap();
+    until("it is seen", || cortex.reader().failure().is_some()).await;
+    let failure = cortex.reader().failure().unwrap();
     assert!(failure.contains("the log thread ended by a fault"), "{failure}");
     cortex.stop().await;
 }
@@ -77,17 +77,17 @@ async fn a_sync_thread_that_ended_is_a_failure_and_ends_acknowledgements() {
     let store = Arc::new(Faulty::default());
     let cortex = start(&store, Durability::Relaxed).await;
     cortex.append(Draft::new("t", "before")).await.unwrap();
-    until("it is durable", || cortex.view().head().seq.get() == 1).await;
+    until("it is durable", || cortex.reader().head().seq.get() == 1).await;
     store.syncs.store(true, Ordering::Relaxed);
     // Acknowledged before the disk was asked, as relaxed appends are.
     let _ = cortex.append(Draft::new("t", "relaxed")).await;
-    until("it is seen", || cortex.view().failure().is_some()).await;
-    let failure = cortex.view().failure().unwrap();
+    until("it is seen", || cortex.reader().failure().is_some()).await;
+    let failure = cortex.reader().failure().unwrap();
     assert!(failure.contains("the sync thread ended by a fault"), "{failure}");
     // What is appended from now on would never become durable, whatever the disk says.
     store.syncs.store(false, Ordering::Relaxed);
     let refused = cortex.append(Draft::new("t", "after")).await.unwrap_err();
     assert!(refused.to_string().contains("ended by a fault"), "{refused}");
-    assert!(cortex.view().failure().is_some(), "and nothing hides it");
+    assert!(cortex.reader().failure().is_some(), "and nothing hides it");
     cortex.stop().await;
 }

@@ -31,10 +31,10 @@ fn a_question_that_names_a_fork_far_back_is_answered_in_steps() {
     let mut client = Node::new(1, 2, memory().1);
     let (_, request) = client.question(&server, 100, true);
     let named = ChainHead { counter: 2, digest: Digest::of(b"another history") };
-    let origin = server.log.view().local().origin();
+    let origin = server.log.reader().local().origin();
     let request =
         FetchRequest { withhold: Heads::new(vec![(origin, named)]), known: Known::Full(Heads::default()), ..request };
-    let view = server.log.view();
+    let view = server.log.reader();
     let mut asking = view.ask(&request).unwrap().unwrap();
     let mut steps = 1;
     while !view.prepare(&mut asking).unwrap().unwrap() {
@@ -61,7 +61,7 @@ fn what_depends_on_a_fork_leaves_the_log_with_it_or_nothing_does() {
     let [owner, bravo] = &mut nodes;
     owner.append("first", &VClock::new(), at, Durability::Sync);
     bravo.pull(owner).unwrap();
-    let seen = bravo.log.view().clock();
+    let seen = bravo.log.reader().clock();
     bravo.append("after the first", &seen, at, Durability::Sync);
     let mut other = Node::over(0, twin as Arc<dyn Store>);
     other.append("second", &VClock::new(), at, Durability::Sync);
@@ -80,15 +80,15 @@ fn what_depends_on_a_fork_leaves_the_log_with_it_or_nothing_does() {
     let mut bad = good.clone();
     *bad.last_mut().unwrap() ^= 1;
     store.tamper(Family::Log, &key, Some(&bad));
-    let process = bravo.log.view().process();
+    let process = bravo.log.reader().process();
     let refused = bravo.log.resolve_fork(keep, at);
-    assert_eq!(bravo.log.view().process(), process, "no place came to mean anything else");
+    assert_eq!(bravo.log.reader().process(), process, "no place came to mean anything else");
     assert!(
         matches!(&refused, Err(ResolveError::Store(error)) if error.kind() == StoreErrorKind::Corrupt),
         "{refused:?}"
     );
     store.tamper(Family::Log, &key, Some(&good));
     bravo.log.recover().unwrap();
-    assert_eq!(bravo.log.view().entries(Seq::ZERO, 10, 1 << 20).unwrap().len(), 2, "nothing left");
+    assert_eq!(bravo.log.reader().entries(Seq::ZERO, 10, 1 << 20).unwrap().len(), 2, "nothing left");
     assert_eq!(bravo.log.resolve_fork(keep, at).unwrap().set_aside, 2);
 }

@@ -28,7 +28,7 @@ fn written(dir: &Path, count: usize) -> Epoch {
     Log::create(&*store, &mint_identity("node")).unwrap();
     let mut log = Log::open(store, LogOptions::default()).unwrap();
     append(&mut log, count);
-    log.view().local().epoch
+    log.reader().local().epoch
 }
 
 /// Its epoch, why the one before ended, and how many events there are.
@@ -42,7 +42,7 @@ fn reopened_and_written(dir: &Path, count: usize) -> (Epoch, Option<EpochEnd>, u
     let mut log = Log::open(Arc::clone(&store), LogOptions::default()).unwrap();
     append(&mut log, count);
     let why = read_epoch_change(&*store).unwrap().map(|change| change.why);
-    (log.view().local().epoch, why, log.view().head().seq.get())
+    (log.reader().local().epoch, why, log.reader().head().seq.get())
 }
 
 #[test]

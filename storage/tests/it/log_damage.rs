@@ -126,7 +126,7 @@ fn a_torn_write_of_several_pages_is_no_damage_where_nothing_acknowledged_is_miss
         bytes[page..page + 4096].fill(0);
         fs::write(bad.path().join(&name), bytes).unwrap();
         let store = Arc::new(RocksStore::open_with(bad.path(), EXISTING).unwrap());
-        assert_eq!(Log::open(store, LogOptions::default()).unwrap().view().head().seq.get(), 1);
+        assert_eq!(Log::open(store, LogOptions::default()).unwrap().reader().head().seq.get(), 1);
         torn += 1;
     }
     assert!(torn >= 3, "{safe}..{end}");
@@ -168,7 +168,7 @@ fn with_a_decision() -> (TempDir, PathBuf, u64, Epoch) {
     state.put(Family::Meta, b"state/kept", &[7; 100]);
     log.stage_state(&state).unwrap();
     log.commit(Durability::Sync).unwrap();
-    let epoch = log.view().local().epoch;
+    let epoch = log.reader().local().epoch;
     drop(log);
     (dir, wal, at, epoch)
 }
@@ -178,7 +178,7 @@ fn a_lost_end_that_held_no_event_is_noticed_as_well() {
     let (dir, wal, at, whole) = with_a_decision();
     let epoch = |dir: &Path| {
         let log = Log::open(Arc::new(open(dir)), LogOptions::default()).unwrap();
-        (log.view().local().epoch, read_epoch_change(&**log.view().store()).unwrap())
+        (log.reader().local().epoch, read_epoch_change(&**log.reader().store()).unwrap())
     };
     // In place, since a copy is noticed for another reason.
     cut(&wal, at + 20);
@@ -214,8 +214,8 @@ fn a_note_of_the_epoch_before_does_not_make_a_torn_end_look_like_damage() {
     fs::write(&wal, bytes).unwrap();
     fs::write(&head, stale).unwrap();
     let log = Log::open(Arc::new(RocksStore::open_with(dir.path(), EXISTING).unwrap()), LogOptions::default()).unwrap();
-    assert_eq!(log.view().head().seq.get(), 2);
-    let change = read_epoch_change(&**log.view().store()).unwrap().unwrap();
+    assert_eq!(log.reader().head().seq.get(), 2);
+    let change = read_epoch_change(&**log.reader().store()).unwrap().unwrap();
     assert_eq!(change.why, EpochEnd::RolledBack, "nothing that was noted is missing");
 }
 
@@ -286,12 +286,12 @@ fn a_hole_in_what_was_never_acknowledged_is_where_the_log_ends() {
     zero(&wal, at, 32 * 1024 - at);
     let mut log =
         Log::open(Arc::new(RocksStore::open_with(dir.path(), EXISTING).unwrap()), LogOptions::default()).unwrap();
-    assert_eq!(log.view().head().seq.get(), events);
-    assert_eq!(read_epoch_change(&**log.view().store()).unwrap(), None, "nothing that was noted is missing");
+    assert_eq!(log.reader().head().seq.get(), events);
+    assert_eq!(read_epoch_change(&**log.reader().store()).unwrap(), None, "nothing that was noted is missing");
     log.append(&[Draft::new("test", "goes on")], &VClock::new(), Timestamp::now()).unwrap();
     log.commit(Durability::Sync).unwrap();
     drop(log);
     let log = Log::open(Arc::new(RocksStore::open_with(dir.path(), EXISTING).unwrap()), LogOptions::default()).unwrap();
-    assert_eq!(log.view().head().seq.get(), events + 1);
+    assert_eq!(log.reader().head().seq.get(), events + 1);
     assert!(!dir.path().join("before-the-hole").exists());
 }

@@ -135,7 +135,8 @@ impl Certificate {
 
 /// Whether peers would accept it now, as far as its time goes.
 fn standing(der: &[u8]) -> Result<(), String> {
-    let validity = ValidityPeriod::from_certificate(der).map_err(|error| format!("the certificate does not read: {error}"))?;
+    let validity =
+        ValidityPeriod::from_certificate(der).map_err(|error| format!("the certificate does not read: {error}"))?;
     match validity.at(Timestamp::now()) {
         Validity::Valid => Ok(()),
         Validity::Expired => Err(format!("the certificate is over since {}", validity.until)),

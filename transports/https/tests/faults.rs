@@ -86,7 +86,7 @@ async fn everything_arrives_once_however_often_the_path_breaks() {
     let strikes = async {
         let mut round = 0;
         // A strike each tenth of a second while events are written; then the path stays good.
-        while server_cortex.view().head().seq.get() < EVENTS {
+        while server_cortex.reader().head().seq.get() < EVENTS {
             strike(&proxy, round);
             // Trying again is the syncer's own affair; its back-off would only make the test long.
             puller.syncer().wake(&name).await.unwrap();
@@ -98,13 +98,13 @@ async fn everything_arrives_once_however_often_the_path_breaks() {
     };
     let ((), rounds) = tokio::join!(appends, strikes);
     assert!(rounds >= 6, "only {rounds} strikes");
-    while puller.view().head().seq.get() < EVENTS {
+    while puller.reader().head().seq.get() < EVENTS {
         assert!(began.elapsed() < PATIENCE, "{:?}", puller.syncer().peers());
         puller.syncer().wake(&name).await.unwrap();
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    assert!(records(puller.view()) == records(server_cortex.view()), "the same events in the same order");
-    assert_eq!(puller.view().heads(), server_cortex.view().heads());
+    assert!(records(puller.reader()) == records(server_cortex.reader()), "the same events in the same order");
+    assert_eq!(puller.reader().heads(), server_cortex.reader().heads());
     puller.stop().await;
     server.shutdown().await;
     server_cortex.stop().await;

@@ -10,7 +10,7 @@ fn key() -> SharedKey {
 }
 
 async fn arrives(cortex: &Cortex) {
-    let mut durable = cortex.view().watch_durable();
+    let mut durable = cortex.reader().watch_durable();
     let event = durable.wait_for(|head| head.get() == 1);
     tokio::time::timeout(Duration::from_secs(20), event).await.expect("the event comes").unwrap();
 }
@@ -21,7 +21,7 @@ async fn converge(arrange: impl Fn(antiphon::CortexBuilder, Config) -> antiphon:
     let alpha = Cortex::builder(MemoryStore::new()).name("alpha").serve(plain("127.0.0.1:0"));
     let alpha = alpha.shared_key(key()).start().await.unwrap();
     let address = alpha.addresses().remove(0);
-    let alpha_id = alpha.view().local().cortex_id;
+    let alpha_id = alpha.reader().local().cortex_id;
     let interval = Some(antiphon::Interval::new(Duration::from_millis(50)).unwrap());
     let config = Config { interval, ..Config::default() };
     let bravo = Cortex::builder(MemoryStore::new()).name("bravo").transport(Https::dial().allow_plaintext_loopback());
@@ -29,7 +29,7 @@ async fn converge(arrange: impl Fn(antiphon::CortexBuilder, Config) -> antiphon:
     let bravo = arrange(bravo, config).start().await.unwrap();
     alpha.append(Draft::new("t", "x")).await.unwrap();
     arrives(&bravo).await;
-    assert_eq!(bravo.view().heads().fold(), alpha.view().heads().fold());
+    assert_eq!(bravo.reader().heads().fold(), alpha.reader().heads().fold());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -86,7 +86,7 @@ async fn a_named_cortex_alone_is_pulled() {
         let change = tokio::time::timeout(Duration::from_secs(20), changes.recv()).await;
         assert!(change.is_ok(), "the peer was not refused: {peer:?}");
     }
-    assert_eq!(bravo.view().visible().get(), 0);
+    assert_eq!(bravo.reader().visible().get(), 0);
 }
 
 #[tokio::test]

@@ -70,7 +70,7 @@ async fn a_slow_path_delays_a_note() {
     federation.network().delay("node-0", "node-1", Duration::from_secs(5));
     federation.network().drop_next("node-0", "node-1", 1);
     federation.cortex(0).append(note("a")).await.unwrap();
-    until("the note arrives", || federation.cortex(1).view().head().seq.get() == 1).await;
+    until("the note arrives", || federation.cortex(1).reader().head().seq.get() == 1).await;
     federation.stop().await;
 }
 

@@ -61,7 +61,7 @@ pub async fn answer(node: &Arc<Node>, request: Request) -> Result<Answer> {
         Request::SetPeerMode { name, mode } => federation::set_peer_mode(node, name, mode).await?.into(),
         Request::SetMode { mode } => federation::set_mode(node, mode).await?.into(),
         Request::NewEpoch => {
-            let from = node.cortex().view().local().epoch;
+            let from = node.cortex().reader().local().epoch;
             let identity = node.cortex().log().new_epoch().await?;
             NewEpoch { from: from.to_string(), epoch: identity.epoch.to_string() }.into()
         }
@@ -69,7 +69,7 @@ pub async fn answer(node: &Arc<Node>, request: Request) -> Result<Answer> {
         Request::Digest => comparison::chains(node).into(),
         Request::Compare { peer } => comparison::compare(node, &peer).await?.into(),
         Request::Backup { to } => {
-            let (store, log) = (Arc::clone(node.store()), node.cortex().view().clone());
+            let (store, log) = (Arc::clone(node.store()), node.cortex().reader().clone());
             tokio::task::spawn_blocking(move || backup::make(&store, &log, &to)).await??.into()
         }
         Request::ForkList => forks::list(node).await?.into(),

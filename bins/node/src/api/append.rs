@@ -61,7 +61,7 @@ pub(super) async fn append_drafts(
                 dot: a.dot.to_string(),
                 cursor: a.cursor(),
             };
-            let own = cortex.view().local().cortex_id;
+            let own = cortex.reader().local().cortex_id;
             // It is durable whatever can be read of forks.
             let forks = node.reading(forks::known).await;
             Ok(AppendReply::Appended(Appended {
@@ -130,7 +130,7 @@ pub(super) async fn wait_replicated(
 ) -> Result<WaitReply> {
     can_wait(node, peers).await?;
     let entry = read::entry_of(node, id).await?;
-    let event = log::Appended { seq: entry.seq, id, dot: entry.view()?.dot };
+    let event = log::Appended { seq: entry.seq, id, dot: entry.event()?.dot };
     let wanted = if peers.is_empty() { WaitFor::Count(count) } else { WaitFor::Peers(peers) };
     Ok(match node.cortex().wait_replicated(&event, wanted, timeout).await {
         Ok(confirmed) => WaitReply::Replicated(Replicated { confirmed }),

@@ -12,7 +12,7 @@ use crate::node::Node;
 use crate::reply::{Chain, Chains, Comparison, OriginComparison, Verified};
 
 pub(super) async fn verify(node: &Node) -> Result<Verified> {
-    let view = node.cortex().view().clone();
+    let view = node.cortex().reader().clone();
     let report = tokio::task::spawn_blocking(move || log::verify(&view)).await??;
     Ok(Verified {
         clean: report.is_clean(),
@@ -24,7 +24,7 @@ pub(super) async fn verify(node: &Node) -> Result<Verified> {
 }
 
 pub(super) fn chains(node: &Node) -> Chains {
-    let heads = node.cortex().view().heads();
+    let heads = node.cortex().reader().heads();
     let chains = heads.iter().map(|(origin, head)| Chain {
         origin: origin.to_string(),
         counter: head.counter,

@@ -25,7 +25,7 @@ pub(super) fn known(node: &Node) -> Result<Vec<Fork>> {
 
 /// Who brought which version; this reads the store.
 fn brought(node: &Node, fork: &Fork) -> Result<Bringers> {
-    Ok(bringers(&**node.store(), node.cortex().view().local().cortex_id, fork)?)
+    Ok(bringers(&**node.store(), node.cortex().reader().local().cortex_id, fork)?)
 }
 
 /// Of each peer, how many forks there are in which it may have shown what the origin's own cortex does not hold; this reads
@@ -43,7 +43,7 @@ pub(super) fn suspects(node: &Node) -> Result<BTreeMap<PeerName, usize>> {
 pub(super) async fn list(node: &Arc<Node>) -> Result<Forks> {
     let read = |node: &Node| {
         let forks = known(node)?;
-        let costs = node.cortex().view().fork_costs(&forks)?;
+        let costs = node.cortex().reader().fork_costs(&forks)?;
         let reports = forks.iter().zip(&costs).map(|(fork, cost)| fork_report(node, fork, cost));
         reports.collect::<Result<_>>().map(Forks)
     };
@@ -51,7 +51,7 @@ pub(super) async fn list(node: &Arc<Node>) -> Result<Forks> {
 }
 
 fn fork_report(node: &Node, fork: &Fork, cost: &ForkCost) -> Result<ForkReport> {
-    let view = node.cortex().view();
+    let view = node.cortex().reader();
     let own = view.local().cortex_id;
     let Bringers { ours, suspects } = brought(node, fork)?;
     let (keep, why) = cost.advice(fork, fork.owners(own));
@@ -80,7 +80,7 @@ fn fork_report(node: &Node, fork: &Fork, cost: &ForkCost) -> Result<ForkReport> 
 
 /// What each choice sets aside: the version here costs the other node events, the other one costs this node.
 fn costs(node: &Node, cost: &ForkCost) -> ForkCosts {
-    let own = node.cortex().view().local().cortex_id;
+    let own = node.cortex().reader().local().cortex_id;
     let name = |origin: &Origin| {
         let peers = node.peers().unwrap_or_default();
         peers.into_iter().find(|peer| peer.cortex_id == Some(origin.cortex())).map(|peer| peer.name)
@@ -95,7 +95,7 @@ fn costs(node: &Node, cost: &ForkCost) -> ForkCosts {
         ours: KeepOurs { here: 0, there_at_least: cost.there },
         theirs: KeepTheirs {
             here: cost.events_here(),
-            of: node.cortex().view().visible().get(),
+            of: node.cortex().reader().visible().get(),
             whose: whose.collect(),
         },
     }
@@ -104,7 +104,7 @@ fn costs(node: &Node, cost: &ForkCost) -> ForkCosts {
 /// Ends forks for the versions that were asked for, or says what that would cost.
 pub(super) async fn resolve(node: &Arc<Node>, wanted: Wanted) -> Result<ForkResolution> {
     let forks = chosen(node.reading(known).await?, &wanted)?;
-    let own = node.cortex().view().local().cortex_id;
+    let own = node.cortex().reader().local().cortex_id;
     let (versions, left) = match &wanted.choice {
         Choice::Follow(_) => (forks.iter().map(|fork| fork.theirs).collect(), Vec::new()),
         Choice::Keep(keep) if keep == OWNER => by_owner(&forks, own)?,
@@ -173,7 +173,7 @@ fn by_owner(forks: &[Fork], own: antiphon_kernel::ids::CortexId) -> Result<(BTre
 fn would(node: &Node, forks: &[Fork], versions: &BTreeSet<Digest>, left: Vec<String>) -> Result<ForkResolution> {
     let meant: Vec<_> =
         forks.iter().filter(|fork| versions.contains(&fork.ours) || versions.contains(&fork.theirs)).cloned().collect();
-    let costs = node.cortex().view().fork_costs(&meant)?;
+    let costs = node.cortex().reader().fork_costs(&meant)?;
     let mut would = Vec::with_capacity(meant.len());
     for (fork, cost) in meant.iter().zip(&costs) {
         let ours = versions.contains(&fork.ours);
@@ -189,7 +189,7 @@ fn would(node: &Node, forks: &[Fork], versions: &BTreeSet<Digest>, left: Vec<Str
 async fn resolve_to(node: &Arc<Node>, keep: Digest) -> Result<ResolvedFork> {
     let resolved = node.cortex().resolve_fork(keep).await?;
     let (origin, from) = (resolved.origin, resolved.from);
-    let held = node.reading(move |node| Ok(node.cortex().view().chain_digest(origin, from)? == Some(keep))).await?;
+    let held = node.reading(move |node| Ok(node.cortex().reader().chain_digest(origin, from)? == Some(keep))).await?;
     Ok(ResolvedFork {
         held,
         origin: resolved.origin.to_string(),

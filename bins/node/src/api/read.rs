@@ -28,7 +28,7 @@ pub(super) async fn replayed(node: &Node, seq: Seq) {
 
 /// The newest event of one subject, or a page of them.
 pub(super) async fn latest(node: &Node, subject: Option<String>, after: Option<String>) -> Result<Answer> {
-    let view = node.cortex().view();
+    let view = node.cortex().reader();
     replayed(node, view.visible()).await;
     let store = Arc::clone(view.store());
     let read = move || latest::read(&*store, subject.as_deref(), after.as_deref(), PAGE_EVENTS);
@@ -39,7 +39,7 @@ pub(super) async fn latest(node: &Node, subject: Option<String>, after: Option<S
 
 pub(super) async fn log(node: &Node, after: Option<Cursor>, limit: usize, wait_ms: u64) -> Result<Answer> {
     let until = Instant::now() + Duration::from_millis(wait_ms.min(30_000));
-    let mut durable = node.cortex().view().watch_durable();
+    let mut durable = node.cortex().reader().watch_durable();
     let limit = limit.clamp(1, PAGE_EVENTS);
     loop {
         // Before it is read: what comes meanwhile is a change.
@@ -62,7 +62,7 @@ pub(super) async fn log(node: &Node, after: Option<Cursor>, limit: usize, wait_m
 }
 
 pub(super) async fn entry_of(node: &Node, id: EventId) -> Result<LogEntry> {
-    let log = node.cortex().view().clone();
+    let log = node.cortex().reader().clone();
     let read = move || -> Result<_> {
         let seq = log.find(id)?.with_context(|| no_event(id))?;
         log.entry(seq)?.with_context(|| no_event(id))

@@ -17,7 +17,7 @@ use crate::reply::{
 
 pub(super) fn list(node: &Node, name: Option<&str>) -> Result<Replay> {
     let replayer = node.replayer(name)?;
-    let log = node.cortex().view();
+    let log = node.cortex().reader();
     let store = &**log.store();
     // A sequence number means nothing without its epoch: the cursor is what `replay skip` takes.
     let mut parked = Vec::new();
@@ -46,8 +46,8 @@ pub(super) async fn skip(node: &Node, name: Option<&str>, at: Cursor) -> Result<
 
 /// What is open as of everything that the log holds now.
 async fn open_conflicts(node: &Node) -> Result<Vec<Conflict>> {
-    replayed(node, node.cortex().view().visible()).await;
-    let log = node.cortex().view().clone();
+    replayed(node, node.cortex().reader().visible()).await;
+    let log = node.cortex().reader().clone();
     Ok(tokio::task::spawn_blocking(move || replay::conflicts(&**log.store(), latest::NAME)).await??)
 }
 
@@ -77,7 +77,7 @@ pub(super) async fn resolve(
     }
     let kept = take.or_else(|| ids.last().copied()).context("a conflict has events")?;
     let entry = entry_of(node, kept).await?;
-    let kept = entry.view()?;
+    let kept = entry.event()?;
     let draft = match replacement {
         None => {
             let mut draft = Draft::new(kept.event_type, kept.data.to_vec()).subject(subject);

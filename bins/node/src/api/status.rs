@@ -23,7 +23,7 @@ use crate::reply::{AppendsRefused, ClaimedEpoch, Double, EpochChange, Location, 
 pub(crate) fn report(node: &Node) -> Result<Status> {
     let now = Timestamp::now();
     let cortex = node.cortex();
-    let view = cortex.view();
+    let view = cortex.reader();
     let identity = view.identity(now);
     let memory = cortex.service().budget().usage();
     let origins = view.origins();
@@ -137,7 +137,7 @@ fn epoch_change(node: &Node) -> Result<Option<EpochChange>> {
 /// The cortexes of which two processes live, with the names of the peers that are pinned to them.
 fn doubles(node: &Node) -> Vec<Double> {
     let known = node.peers().unwrap_or_default();
-    let view = node.cortex().view();
+    let view = node.cortex().reader();
     let own = view.local().cortex_id;
     let one = |double: doubles::Double| {
         let pinned = known.iter().filter(|peer| peer.cortex_id == Some(double.cortex)).map(|peer| peer.name.clone());
@@ -153,7 +153,7 @@ fn doubles(node: &Node) -> Vec<Double> {
 
 /// Epochs under this node's id that came from peers, that its store did not begin, and of which events are in the log.
 fn claimed_epochs(node: &Node) -> Result<Vec<ClaimedEpoch>> {
-    let view = node.cortex().view();
+    let view = node.cortex().reader();
     let (cortex, heads) = (view.local().cortex_id, view.heads());
     let claimed = log::claimed_epochs(&**view.store())?.into_iter().filter_map(|claimed| {
         let events = heads.get(Origin::new(cortex, claimed.epoch))?.counter;

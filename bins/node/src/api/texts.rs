@@ -79,7 +79,7 @@ pub(super) fn no_event(id: EventId) -> String {
 }
 
 async fn read(node: &Node, text: Text) -> Result<HeldText> {
-    let (log, service) = (node.cortex().view().clone(), node.cortex().service());
+    let (log, service) = (node.cortex().reader().clone(), node.cortex().service());
     match text {
         Text::Event(id) => {
             let read = move |bytes| -> Result<_> { log.find_within(id, bytes)?.with_context(|| no_event(id)) };

@@ -113,7 +113,7 @@ async fn scraped(State(shown): State<Shown>) -> Response {
 
 /// For probes: as `antiphon status --check`.
 async fn healthy(State(shown): State<Shown>) -> Response {
-    let view = shown.node.cortex().view().clone();
+    let view = shown.node.cortex().reader().clone();
     match blocking(move || view.refuses_appends(Timestamp::now())).await {
         Ok(None) => "ok\n".into_response(),
         Ok(Some(why)) => {

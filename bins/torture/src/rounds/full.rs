@@ -42,7 +42,7 @@ struct Writer {
 
 impl Writer {
     fn new(log: Log, acks: Acks) -> Result<Self> {
-        let run = log.view().process();
+        let run = log.reader().process();
         Ok(Self { log: LogHandle::start(log, Durability::Sync)?, run, calls: 0, acks })
     }
 
@@ -66,7 +66,7 @@ impl Writer {
     fn read(&self) -> Result<u64, StoreError> {
         let (mut after, mut count) = (Seq::ZERO, 0);
         loop {
-            let entries = self.log.view().entries(after, 256, 4 << 20)?;
+            let entries = self.log.reader().entries(after, 256, 4 << 20)?;
             let Some(last) = entries.last() else { return Ok(count) };
             (after, count) = (last.seq, count + entries.len() as u64);
         }

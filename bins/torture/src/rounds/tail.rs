@@ -47,11 +47,11 @@ fn make(dir: &Path, seed: u64) -> Result<Vec<Step>> {
     let wal = files::wal(dir)?;
     for call in 1..=9 {
         if call % 3 == 0 {
-            let (asked, batch) = peer.answer(&log.view(), call, cursor, 2)?;
+            let (asked, batch) = peer.answer(&log.reader(), call, cursor, 2)?;
             let ingested = log.ingest(&name, &asked, &batch, Timestamp::now())?;
             log.commit(Durability::Sync)?;
             cursor = Some(ingested.cursor);
-            acks.take(&format!("got {} {}", ingested.cursor.seq, log.view().head().seq));
+            acks.take(&format!("got {} {}", ingested.cursor.seq, log.reader().head().seq));
         } else {
             let of = 1 + chance.below(2);
             let payload = |index| Said { run: seed, call, index, of }.payload(30);

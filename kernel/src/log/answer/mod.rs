@@ -15,7 +15,7 @@ use bytes::Bytes;
 
 use super::LogHead;
 use super::entry::{missing, record_at, stored_dot};
-use super::view::LogReader;
+use super::log_reader::LogReader;
 use super::withheld::MAX_WITHHELD;
 use super::withhold_from;
 use super::work::{MAX_SCAN, Work};

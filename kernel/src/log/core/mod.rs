@@ -20,9 +20,9 @@ use super::bringers::LastBringers;
 use super::forks::Decisions;
 use super::lineage::Lineage;
 use super::load::Loaded;
+use super::log_reader::LogReader;
 use super::minted::Minted;
 use super::origins::OriginNotes;
-use super::view::LogReader;
 use super::{LocalIdentity, LogHead};
 use crate::codec::StoredChain;
 use crate::ids::{Epoch, IdGenerator, Origin};
@@ -126,7 +126,7 @@ impl Log {
 
     /// A reader of this log, for any thread.
     #[must_use]
-    pub fn view(&self) -> LogReader {
+    pub fn reader(&self) -> LogReader {
         self.view.clone()
     }
 

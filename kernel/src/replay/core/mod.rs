@@ -168,7 +168,7 @@ impl ReplayCore {
         clock: &mut VClock,
     ) -> Result<Event, StoreError> {
         let damaged = |e: ClockError| StoreError::corrupt(format!("family `log`: place {}: {e}", entry.seq));
-        let view = entry.view()?;
+        let view = entry.event()?;
         let origin = view.dot.origin();
         let chain = chains.entry(origin).or_insert_with(|| self.chains.get(&origin).cloned().unwrap_or_default());
         chain.merge(&view.deps).map_err(damaged)?;

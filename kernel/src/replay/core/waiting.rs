@@ -77,7 +77,7 @@ impl ReplayCore {
         let missing = || StoreError::corrupt(format!("family `replay`: parked place {} is not there", waiting.seq));
         let (_, tries, _, vclock) = decode_parked(&self.get(&key)?.ok_or_else(missing)?).map_err(|e| unreadable(&e))?;
         let entry = self.view.entry(waiting.seq)?.ok_or_else(missing)?;
-        let view = entry.view()?;
+        let view = entry.event()?;
         let event = Event::from_view(&view, &entry.record, entry.seq, entry.joined, vclock);
         let log = self.view.clone();
         let mut projection = Projection::new(&**log.store(), families);
@@ -106,11 +106,11 @@ impl ReplayCore {
             return Err(SkipError::NotWaiting { at: *at });
         };
         let (mut chains, mut clock) = (BTreeMap::new(), self.clock.clone());
-        let id = entry.view()?.id;
+        let id = entry.event()?.id;
         let families = self.families.clone();
         let view = self.view.clone();
         let mut projection = Projection::new(&**view.store(), &families);
-        let subject = entry.view()?.subject.to_owned();
+        let subject = entry.event()?.subject.to_owned();
         let subject = (!subject.is_empty()).then_some(subject);
         let error = waiting.as_ref().map_or_else(|| "it halted replay".to_owned(), |event| event.error.clone());
         let record = encode_skipped(&(id, subject, error, now));

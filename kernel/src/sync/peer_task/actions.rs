@@ -96,7 +96,7 @@ impl PeerTask {
         if let Some(link) = &self.link {
             return Ok(Arc::clone(link));
         }
-        let link = link_to(&self.transports, &self.peer, self.log.view())?;
+        let link = link_to(&self.transports, &self.peer, self.log.reader())?;
         self.link = Some(Arc::clone(&link));
         Ok(link)
     }
@@ -105,7 +105,7 @@ impl PeerTask {
         let link = self.link();
         self.clock = None;
         self.clock_read = Instant::now();
-        let (view, peer) = (self.log.view().clone(), self.peer.name.clone());
+        let (view, peer) = (self.log.reader().clone(), self.peer.name.clone());
         self.in_flight = Some(Box::pin(async move {
             let answer = async {
                 let link = link?;
@@ -132,7 +132,7 @@ impl PeerTask {
     fn fetch(&mut self, number: u64, to: CortexId, by_clock: bool, anew: bool, scope: Scope, wait: Duration) {
         self.requests += 1;
         self.overdue.asked(self.started.elapsed(), wait);
-        let view = self.log.view().clone();
+        let view = self.log.reader().clone();
         let request = RequestId { process: view.process(), number: self.requests };
         let (peer, direct) = (self.peer.name.clone(), self.direct());
         let (max_bytes, patience) = (self.portion.bytes(), self.portion.patience());
@@ -176,20 +176,20 @@ impl PeerTask {
     }
 
     fn own(&self) -> Scope {
-        Scope::Cortex(self.log.view().local().cortex_id)
+        Scope::Cortex(self.log.reader().local().cortex_id)
     }
 
     /// Whom we pull ourselves. Where they are many, those alone who ever wrote anything: of the others there is nothing to
     /// hold back, and among a thousand peers that say nothing each would be told of all others.
     fn direct(&mut self) -> Vec<CortexId> {
         let live = self.live.borrow_and_update();
-        if live.len() <= TELL_ALL { live.to_vec() } else { self.log.view().authors_among(&live) }
+        if live.len() <= TELL_ALL { live.to_vec() } else { self.log.reader().authors_among(&live) }
     }
 
     /// Tells the peer what we hold by now, so that it does not send it.
     pub(super) fn refresh(&mut self) {
         let direct = self.direct();
-        let view = self.log.view();
+        let view = self.log.reader();
         let news = lock(&self.told).news(view.local().cortex_id, &view.heads(), direct);
         let (Some(refresh), Some(link)) = (news, self.link.clone()) else { return };
         let peer = self.peer.name.clone();
@@ -226,7 +226,7 @@ impl PeerTask {
                 None => ingested.await,
             };
             if result.is_ok() {
-                let view = log.view().clone();
+                let view = log.reader().clone();
                 let own = view.local().cortex_id;
                 if heads.iter().any(|(origin, _)| origin.cortex() == own) {
                     // An event that is acknowledged later is no loss, so an error here is none.

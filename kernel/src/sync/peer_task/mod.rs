@@ -94,10 +94,10 @@ pub(super) struct Common {
 impl PeerTask {
     pub(in crate::sync) fn new(peer: PeerConfig, status: PeerState, common: Common) -> Self {
         let Common { interval, log, transports, statuses, pinning, low, federation, labels } = common;
-        let cortex = log.view().local().name;
+        let cortex = log.reader().local().name;
         let measures = Measures { cortex, label: labels.of(&peer.name), fetch: None, ingest: None };
         let context = IdentityContext {
-            own: log.view().local().cortex_id,
+            own: log.reader().local().cortex_id,
             pin: status.cortex_id,
             expected: peer.cortex,
             pinned_elsewhere: Vec::new(),
@@ -142,8 +142,8 @@ impl PeerTask {
         if self.status.mode == PeerMode::Sync {
             self.machine.resume();
         }
-        let mut durable = self.log.view().watch_durable();
-        let mut rewrites = self.log.view().watch_rewrites();
+        let mut durable = self.log.reader().watch_durable();
+        let mut rewrites = self.log.reader().watch_rewrites();
         loop {
             self.act().await;
             self.publish().await;

@@ -46,7 +46,7 @@ impl PeerTask {
         // Of what is not pulled nobody lags behind.
         let lag = self.machine.lag().filter(|_| self.federation.borrow().pulls());
         (status.phase, status.lag) = self.overdue.shown(self.machine.phase(), lag);
-        let withheld = status.cortex_id.map(|cortex| self.log.view().withheld_from(cortex));
+        let withheld = status.cortex_id.map(|cortex| self.log.reader().withheld_from(cortex));
         status.withheld = withheld.unwrap_or_default();
         // The cursor passes what is withheld.
         let withheld = status.withheld.events;

@@ -48,11 +48,11 @@ impl World {
             return self.name_written(node, &past);
         }
         let Some(process) = self.nodes[node].process.as_ref() else { return Ok(()) };
-        let view = process.log.view();
+        let view = process.log.reader();
         let mut acks = Vec::new();
         for one in &appended {
             let entry = view.entry(one.seq).map_err(|e| e.to_string())?.ok_or("an appended event is not there")?;
-            let written = entry.view().map_err(|e| e.to_string())?;
+            let written = entry.event().map_err(|e| e.to_string())?;
             invariants::claims(&written, &context, node)?;
             let content = self.truth.write(&entry.record, one.dot, Rc::new(past.clone()));
             past.insert(content);
@@ -69,14 +69,14 @@ impl World {
     /// After a write in doubt: whatever of ours is at the end of the log and unknown was just written.
     fn name_written(&mut self, node: usize, past: &BTreeSet<u32>) -> Result<(), String> {
         let Some(process) = self.nodes[node].process.as_ref() else { return Ok(()) };
-        let view = process.log.view();
+        let view = process.log.reader();
         let from = Seq::new(view.visible().get().saturating_sub(8));
         let (mut past, mut named) = (past.clone(), false);
         self.nodes[node].store.look_past(true);
         let entries = view.entries(from, usize::MAX, usize::MAX);
         self.nodes[node].store.look_past(false);
         for entry in entries.map_err(|e| e.to_string())? {
-            let dot = entry.view().map_err(|e| e.to_string())?.dot;
+            let dot = entry.event().map_err(|e| e.to_string())?.dot;
             if dot.origin().cortex() == cortex_id(self.nodes[node].cortex)
                 && self.truth.content(&entry.record).is_none()
             {

@@ -42,7 +42,7 @@ impl World {
             Packet::Identify { client, run, cortex, number } => {
                 let now = self.clock(to).wall;
                 let Some(process) = self.process(to) else { return Ok(()) };
-                let identity = process.log.view().identity(now);
+                let identity = process.log.reader().identity(now);
                 invariants::told(self, to, &Heads::default(), Some(identity.head))?;
                 let identity = self.identify_falsely(to, identity);
                 self.send(to, client, Packet::Identity { run, cortex, number, identity });
@@ -85,7 +85,7 @@ impl World {
     /// A cortex said that it holds this: the node notes what is so.
     pub(super) fn acknowledge(&mut self, node: usize, holder: CortexId, heads: &Heads) -> Result<(), String> {
         let Some(process) = self.process(node) else { return Ok(()) };
-        match process.log.view().acknowledge(holder, heads) {
+        match process.log.reader().acknowledge(holder, heads) {
             Ok(noted) => {
                 self.found.acknowledged += noted.len() as u64;
                 invariants::acknowledged(self, node, holder, &noted)
@@ -97,7 +97,7 @@ impl World {
     /// The asker holds more by now. One that says more than anybody may is not listened to any longer, as in the service.
     fn refreshed(&mut self, node: usize, refresh: &Refresh) -> Result<(), String> {
         let Some(process) = self.process(node) else { return Ok(()) };
-        let held = process.log.view().heads().len();
+        let held = process.log.reader().heads().len();
         let (mut large, mut said) = (Ok(()), Vec::new());
         process.open.retain_mut(|open| {
             if open.asked.request != refresh.request {
@@ -137,7 +137,7 @@ impl World {
         }
         let until = self.now + u64::try_from(request.wait.as_micros()).unwrap_or(0);
         let Some(process) = self.process(node) else { return Ok(()) };
-        let opened = match process.log.view().ask(request) {
+        let opened = match process.log.reader().ask(request) {
             Ok(opened) => opened,
             Err(error) => {
                 self.expect_damage(node, &error)?;
@@ -177,7 +177,7 @@ impl World {
     pub(super) fn serve(&mut self, node: usize) -> Result<(), String> {
         let (now, own) = (self.now, self.nodes[node].cortex);
         let Some(process) = self.nodes[node].process.as_mut() else { return Ok(()) };
-        let view = process.log.view();
+        let view = process.log.reader();
         let mut out = Vec::new();
         let mut fault = None;
         process.open.retain_mut(|open| {
@@ -271,7 +271,7 @@ impl World {
         self.after(10 * SECOND, What::Heartbeats { node, run });
         let cortex = self.nodes[node].cortex;
         let Some(process) = self.process(node) else { return Ok(()) };
-        let view = process.log.view();
+        let view = process.log.reader();
         let (head, head_time, from) = (view.head_cursor(), view.head().time, view.local().cortex_id);
         let open: Vec<_> = process.open.iter().filter(|o| o.delivery == Delivery::Live).collect();
         let to: Vec<_> = open.iter().map(|open| (open.client, open.asked.clone())).collect();

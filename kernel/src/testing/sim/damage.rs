@@ -19,7 +19,7 @@ impl World {
     /// A durable entry is damaged. That must show at once to whoever verifies, and never as a shorter log.
     pub(super) fn damage(&mut self, node: usize) -> Result<(), String> {
         let Some(process) = self.nodes[node].process.as_ref() else { return Ok(()) };
-        let view = process.log.view();
+        let view = process.log.reader();
         let (durable, head) = (view.head().seq.get(), view.visible().get());
         let store = Arc::clone(&self.nodes[node].store);
         // A liar reads its own log to make its lies of.
@@ -31,7 +31,7 @@ impl World {
         let back = if self.chance.one_in(2) { self.chance.below(durable.min(4)) } else { self.chance.below(durable) };
         let place = Seq::new(durable - back);
         let entry = view.entry(place).map_err(|e| e.to_string())?.ok_or("a durable entry is not there")?;
-        let dot = entry.view().map_err(|e| e.to_string())?.dot;
+        let dot = entry.event().map_err(|e| e.to_string())?.dot;
         let (family, key) = match self.chance.below(3) {
             0 => (Family::Dots, keys::dot(dot.origin(), dot.counter()).to_vec()),
             _ => (Family::Log, keys::log(place).to_vec()),

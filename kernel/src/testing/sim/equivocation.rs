@@ -63,7 +63,7 @@ impl World {
         let (Some(face), Some(process)) = (self.face_of(node, client), &self.nodes[node].process) else {
             return Ok(());
         };
-        let view = process.log.view();
+        let view = process.log.reader();
         if let Known::Full(known) = &request.known {
             request.known = Known::Full(face.asked(&view, known)?);
         }
@@ -73,7 +73,7 @@ impl World {
 
     pub(super) fn see_heads(&self, node: usize, client: usize, heads: &Heads) -> Result<Heads, String> {
         match (self.face_of(node, client), &self.nodes[node].process) {
-            (Some(face), Some(process)) => face.asked(&process.log.view(), heads),
+            (Some(face), Some(process)) => face.asked(&process.log.reader(), heads),
             _ => Ok(heads.clone()),
         }
     }
@@ -97,9 +97,9 @@ impl World {
         }
         let Some(process) = &self.nodes[node].process else { return Ok(()) };
         let dots = batch.events.iter().filter_map(|(_, record)| EventRef::decode_dot(record).ok()).map(|(_, dot)| dot);
-        let own = process.log.view().local().origin();
+        let own = process.log.reader().local().origin();
         let Some(first) = dots.into_iter().find(|dot| dot.origin() == own) else { return Ok(()) };
-        let before = process.log.view().chain_digest(own, first.counter() - 1).map_err(|e| e.to_string())?;
+        let before = process.log.reader().chain_digest(own, first.counter() - 1).map_err(|e| e.to_string())?;
         let Some(before) = before else { return Ok(()) };
         self.say(|| format!("node {node} shows node {client} another history of {own} from {}", first.counter()));
         self.found.equivocations += 1;
@@ -132,14 +132,14 @@ impl World {
     /// As long as its own chain is.
     fn extend(&mut self, node: usize, face: &mut Face) -> Result<(), String> {
         let Some(process) = &self.nodes[node].process else { return Ok(()) };
-        let view = process.log.view();
+        let view = process.log.reader();
         let own = view.heads().counter(face.origin);
         while face.from + (face.shown.len() as u64) <= own {
             let counter = face.from + face.shown.len() as u64;
             let dot = Dot::new(face.origin, counter).ok_or("a counter out of range")?;
             let place = view.dot(dot).map_err(|e| e.to_string())?.ok_or("an event of its own is not there")?;
             let entry = view.entry(place.seq).map_err(|e| e.to_string())?.ok_or("a place is not there")?;
-            let event = entry.view().map_err(|e| e.to_string())?;
+            let event = entry.event().map_err(|e| e.to_string())?;
             let draft = Draft::new("test.happened", "?".repeat(event.data.len())).subject(event.subject);
             let assigned = EncodedDraft { id: event.id, dot, deps: &event.deps, time: event.time };
             let record = encode_record(&draft, &assigned);

@@ -71,7 +71,7 @@ impl World {
             let store = &*self.nodes[node].store;
             let own = super::node::cortex_id(self.nodes[node].cortex);
             for fork in forks(store).map_err(|e| e.to_string())? {
-                let held = process.log.view().chain_digest(fork.origin, fork.from).map_err(|e| e.to_string())?;
+                let held = process.log.reader().chain_digest(fork.origin, fork.from).map_err(|e| e.to_string())?;
                 if fork.origin.cortex() != chain(0).cortex() || held.is_none() {
                     continue;
                 }

@@ -70,9 +70,9 @@ impl World {
     /// A chain that the liar holds: the one that the asker writes now, if it does, or any.
     fn stem(&mut self, node: usize, client: usize) -> Result<Option<Stem>, String> {
         let Some(process) = &self.nodes[node].process else { return Ok(None) };
-        let view = process.log.view();
+        let view = process.log.reader();
         let heads = view.heads();
-        let own = self.nodes[client].process.as_ref().map(|process| process.log.view().local().origin());
+        let own = self.nodes[client].process.as_ref().map(|process| process.log.reader().local().origin());
         let own = own.and_then(|own| heads.get(own).map(|head| (own, head)));
         let all: Vec<_> = heads.iter().filter(|(origin, _)| !self.byzantine.is_cortex(origin.cortex())).collect();
         let any = if all.is_empty() { None } else { Some(all[self.chance.index(all.len())]) };
@@ -84,11 +84,11 @@ impl World {
     /// The id of an event that a node holds, and all that whoever writes on after it has seen, that one included.
     fn held_of(&self, node: usize, origin: Origin, counter: u64) -> Result<Option<(EventId, BTreeSet<u32>)>, String> {
         let Some(process) = &self.nodes[node].process else { return Ok(None) };
-        let view = process.log.view();
+        let view = process.log.reader();
         let Some(dot) = Dot::new(origin, counter) else { return Ok(None) };
         let Some(stored) = view.dot(dot).map_err(|e| e.to_string())? else { return Ok(None) };
         let Some(entry) = view.entry(stored.seq).map_err(|e| e.to_string())? else { return Ok(None) };
-        let id = entry.view().map_err(|e| e.to_string())?.id;
+        let id = entry.event().map_err(|e| e.to_string())?.id;
         let Some(content) = self.truth.content(&entry.record) else { return Ok(None) };
         let mut past = (*self.truth.contents[content as usize].past).clone();
         past.insert(content);
@@ -98,7 +98,7 @@ impl World {
     /// What it says to have seen beside its own chain: nothing, something that the liar holds, or what nobody has yet.
     fn cause(&mut self, node: usize, stem: &mut Stem) -> Result<VClock, String> {
         let mut deps = VClock::new();
-        let heads = self.nodes[node].process.as_ref().map(|process| process.log.view().heads()).unwrap_or_default();
+        let heads = self.nodes[node].process.as_ref().map(|process| process.log.reader().heads()).unwrap_or_default();
         let others: Vec<_> = heads.iter().filter(|(origin, _)| *origin != stem.origin).collect();
         if others.is_empty() || self.chance.one_in(2) {
             return Ok(deps);

@@ -166,8 +166,8 @@ impl Node {
         let store = Arc::clone(&self.store) as Arc<dyn Store>;
         let log = Log::open(store, options(self.index, self.run, seed))?;
         let replayer = Counting { mood: Arc::clone(&self.mood), on_failure: self.on_failure };
-        let replay = ReplayCore::open(log.view(), Box::new(replayer))?;
-        let epoch = log.view().local().epoch;
+        let replay = ReplayCore::open(log.reader(), Box::new(replayer))?;
+        let epoch = log.reader().local().epoch;
         self.process = Some(Process {
             log,
             replay,
@@ -206,6 +206,6 @@ impl Node {
 impl Process {
     pub(super) fn request_id(&mut self) -> RequestId {
         self.requests += 1;
-        RequestId { process: self.log.view().process(), number: self.requests }
+        RequestId { process: self.log.reader().process(), number: self.requests }
     }
 }

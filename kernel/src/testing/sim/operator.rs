@@ -20,7 +20,7 @@ impl World {
         let owners = self.nodes.iter().filter(owner).filter(honest);
         let others = self.nodes.iter().filter(honest).chain(self.nodes.iter());
         let mut processes = owners.chain(others).filter_map(|node| node.process.as_ref());
-        processes.find_map(|process| process.log.view().chain_digest(origin, from).ok().flatten())
+        processes.find_map(|process| process.log.reader().chain_digest(origin, from).ok().flatten())
     }
 
     /// Ends what forked at a node, as all others do.
@@ -83,7 +83,7 @@ impl World {
         self.found.set_aside += set_aside;
         let Some(process) = self.process(node) else { return Ok(()) };
         let rebuilt = if set_aside > 0 { process.replay.rebuild() } else { Ok(()) };
-        let unread = process.log.view().failure().is_some();
+        let unread = process.log.reader().failure().is_some();
         process.seen.forget();
         invariants::went_back(self, node);
         // A log that met damage when it was read again shows none of its places before the next start.

@@ -82,7 +82,7 @@ impl World {
         let (max_events, max_bytes) = if self.byzantine.floods() { (100, 1 << 16) } else { (few, 4096) };
         let Some(process) = self.nodes[node].process.as_mut() else { return Ok(()) };
         let request = process.request_id();
-        let known = process.log.view().heads();
+        let known = process.log.reader().heads();
         let Some(pull) = process.pulls.get_mut(&peer) else { return Ok(()) };
         pull.waiting = Some(number);
         let patience = DEADLINE + u64::try_from(wait.as_micros()).unwrap_or(0);
@@ -256,13 +256,13 @@ impl World {
         for _ in 0..70 {
             let Some(process) = self.process(node) else { return Ok(Err(ErrorCategory::Store)) };
             let request = process.request_id();
-            let mut request = match inspection_request(&process.log.view(), &inspection, to, request) {
+            let mut request = match inspection_request(&process.log.reader(), &inspection, to, request) {
                 Ok(request) => request,
                 Err(error) => return self.expect_damage(node, &error).map(|()| Err(ErrorCategory::Store)),
             };
             self.see_face(server, node, &mut request)?;
             let Some(process) = self.process(server) else { return Ok(Err(ErrorCategory::Timeout)) };
-            let reply = match process.log.view().answer(&request) {
+            let reply = match process.log.reader().answer(&request) {
                 Ok(reply) => self.show_face(server, node, reply)?,
                 Err(error) => return self.expect_damage(server, &error).map(|()| Err(ErrorCategory::Unexpected)),
             };

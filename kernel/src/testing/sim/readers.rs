@@ -60,7 +60,7 @@ impl World {
     pub(super) fn read_to_the_head(&mut self, node: usize) -> Result<(), String> {
         for which in 0..self.nodes[node].readers.len() {
             // A reader that is refused needs two reads more.
-            let most = self.nodes[node].process.as_ref().map_or(0, |process| process.log.view().visible().get()) + 3;
+            let most = self.nodes[node].process.as_ref().map_or(0, |process| process.log.reader().visible().get()) + 3;
             for _ in 0..most {
                 self.read(node, which)?;
             }
@@ -79,7 +79,7 @@ impl World {
             self.nodes[node].readers[which].away_until = self.now + chance.below(ABSENCE);
         }
         let Some(process) = &self.nodes[node].process else { return Ok(()) };
-        let (view, after) = (process.log.view(), self.nodes[node].readers[which].cursor);
+        let (view, after) = (process.log.reader(), self.nodes[node].readers[which].cursor);
         let read = if streams { stream(&view, after.as_ref(), limit) } else { page(&view, after.as_ref(), limit) };
         match read {
             Ok(read) => {

@@ -48,7 +48,7 @@ impl World {
             self.found.lost_writes += 1;
         }
         let Some(process) = self.nodes[node].process.as_mut() else { return Ok(()) };
-        let rewrites = process.log.view().rewrites();
+        let rewrites = process.log.reader().rewrites();
         process.seen.forget();
         if let Err(error) = process.log.recover() {
             // Nothing is written before it is mended, and then it is tried again.
@@ -60,7 +60,7 @@ impl World {
             process.log.recover().expect("memory reopens");
         }
         process.acks.clear();
-        if process.log.view().rewrites() != rewrites {
+        if process.log.reader().rewrites() != rewrites {
             return self.ask_anew(node);
         }
         let peers: Vec<_> = process.pulls.keys().copied().collect();
@@ -108,7 +108,7 @@ impl World {
                 continue;
             }
             let Some(process) = self.process(node) else { return Ok(()) };
-            let known = process.log.view().heads();
+            let known = process.log.reader().heads();
             let Some(question) = process.pulls.get(&peer).and_then(|pull| pull.question.as_ref()) else { continue };
             let request = question.asked.request;
             invariants::told(self, node, &known, None)?;

@@ -42,7 +42,7 @@ impl World {
             return Some(FetchReply::Refused(Refusal::CursorUnknown));
         }
         let (from, now) = (cortex_id(self.nodes[node].cortex), self.clock(node).wall);
-        let view = self.process(node)?.log.view();
+        let view = self.process(node)?.log.reader();
         let entry = view.entries(Seq::ZERO, 1, 1 << 20).ok()?.into_iter().next()?;
         let (id, dot) = EventRef::decode_dot(&entry.record).ok()?;
         let digest = view.chain_digest(dot.origin(), dot.counter()).ok()??;

@@ -25,7 +25,7 @@ async fn members(harness: &dyn TransportHarness, count: u8, pulls: impl Fn(usize
     let mut answering = Vec::new();
     for n in 0..count {
         let log = log(CortexId::from_bytes([100 + n; 16]));
-        let service = Service::new(log.view().clone(), key(), FederationMode::Sync);
+        let service = Service::new(log.reader().clone(), key(), FederationMode::Sync);
         let running = harness.serve(&name("member"), service.clone()).await;
         answering.push((log, service, running));
     }
@@ -52,8 +52,8 @@ async fn append(member: &Member) {
 }
 
 async fn converge(members: &[Member], events: u64) {
-    until("every event is everywhere", || members.iter().all(|m| m.log.view().head().seq.get() == events)).await;
-    let heads = |member: &Member| member.log.view().heads();
+    until("every event is everywhere", || members.iter().all(|m| m.log.reader().head().seq.get() == events)).await;
+    let heads = |member: &Member| member.log.reader().heads();
     assert!(members.iter().all(|member| heads(member) == heads(&members[0])), "all hold the same");
 }
 
@@ -100,7 +100,7 @@ async fn a_live_mesh_sends_each_event_about_once(harness: &dyn TransportHarness)
         let transport = harness.transport();
         let link = transport.link(&peer("member-0", &*members[0].running), &super::room::own()).expect("a link");
         let request =
-            crate::protocol::FetchRequest { to: members[0].log.view().local().cortex_id, ..super::room::question() };
+            crate::protocol::FetchRequest { to: members[0].log.reader().local().cortex_id, ..super::room::question() };
         link.tail(&request, super::room::SOON).await.is_ok_and(|tail| tail.is_some())
     };
     let ratio = sent as f64 / (events * 7) as f64;

@@ -78,21 +78,21 @@ async fn survive(harness: &dyn TransportHarness, liar: Arc<Liar>, caught: impl F
     room.append(30).await;
     let cortex = puller(&room).await;
     until("the lie is met", || caught(&cortex, &liar)).await;
-    let stored = cortex.view().head().seq;
+    let stored = cortex.reader().head().seq;
     let same = |seq: Seq| {
         let entries = |log: &crate::log::LogReader| log.durable_entries(Seq::ZERO, usize::MAX, usize::MAX);
         let records = |log| entries(log).map(|all| all.into_iter().map(|e| e.record).collect::<Vec<_>>());
         let (ours, theirs) =
-            (records(cortex.view()).expect("memory reads"), records(room.log.view()).expect("memory reads"));
+            (records(cortex.reader()).expect("memory reads"), records(room.log.reader()).expect("memory reads"));
         theirs.starts_with(&ours[..usize::try_from(seq.get()).unwrap_or(usize::MAX).min(ours.len())])
     };
     assert!(same(stored), "what is stored is a prefix of the server's log");
     liar.lying.store(false, Ordering::Relaxed);
     let server = PeerName::new("server").expect("a name");
     cortex.syncer().wake(&server).await.expect("the peer is configured");
-    until("all is there once the server is honest", || cortex.view().head().seq.get() == 30).await;
+    until("all is there once the server is honest", || cortex.reader().head().seq.get() == 30).await;
     assert!(same(Seq::new(30)));
-    assert_eq!(cortex.view().heads(), room.log.view().heads());
+    assert_eq!(cortex.reader().heads(), room.log.reader().heads());
     cortex.stop().await;
     room.stop().await;
 }
@@ -149,7 +149,7 @@ async fn more_than_was_asked_for_is_refused(harness: &dyn TransportHarness) {
 
 async fn a_repeated_answer_changes_nothing(harness: &dyn TransportHarness) {
     let twice = liar(|_, batch| vec![batch.clone(), batch]);
-    survive(harness, twice, |cortex, _| cortex.view().head().seq.get() == 30).await;
+    survive(harness, twice, |cortex, _| cortex.reader().head().seq.get() == 30).await;
 }
 
 /// Every other answer is lost: the one after it does not fit, and the question is asked again.
@@ -187,7 +187,7 @@ async fn a_head_far_ahead_does_not_hurry_anybody(harness: &dyn TransportHarness)
     let room = Room::lying(harness, Arc::clone(&boaster) as Arc<dyn Tamper>).await;
     room.append(30).await;
     let cortex = puller(&room).await;
-    until("what there is", || cortex.view().head().seq.get() == 30).await;
+    until("what there is", || cortex.reader().head().seq.get() == 30).await;
     let before = boaster.told.load(Ordering::Relaxed);
     tokio::time::sleep(std::time::Duration::from_millis(500)).await;
     let asked = boaster.told.load(Ordering::Relaxed) - before;
@@ -214,13 +214,13 @@ async fn another_identity_is_refused(harness: &dyn TransportHarness) {
     room.append(3).await;
     let cortex = puller(&room).await;
     let server = PeerName::new("server").expect("a name");
-    until("first contact", || cortex.view().head().seq.get() == 3).await;
+    until("first contact", || cortex.reader().head().seq.get() == 3).await;
     liar.lying.store(true, Ordering::Relaxed);
     cortex.syncer().pause(&server).await.expect("the peer is configured");
     room.append(1).await;
     cortex.syncer().resume(&server).await.expect("the peer is configured");
     until("another identity", || health(&cortex) == Some(ErrorCategory::Identity)).await;
-    assert_eq!(cortex.view().head().seq.get(), 3, "nothing of it is stored");
+    assert_eq!(cortex.reader().head().seq.get(), 3, "nothing of it is stored");
     cortex.stop().await;
     room.stop().await;
 }

@@ -58,14 +58,14 @@ pub(super) struct Room {
 impl Room {
     pub(super) async fn new(harness: &dyn TransportHarness) -> Self {
         let log = log(server_id());
-        let service = Service::new(log.view().clone(), key(), FederationMode::Sync);
+        let service = Service::new(log.reader().clone(), key(), FederationMode::Sync);
         Self::with(harness, log, service).await
     }
 
     /// With a server that lies.
     pub(super) async fn lying(harness: &dyn TransportHarness, tamper: Arc<dyn Tamper>) -> Self {
         let log = log(server_id());
-        let service = Service::tampered(log.view().clone(), key(), FederationMode::Sync, tamper);
+        let service = Service::tampered(log.reader().clone(), key(), FederationMode::Sync, tamper);
         Self::with(harness, log, service).await
     }
 
@@ -120,7 +120,7 @@ pub(super) fn check(room: &Room, request: &FetchRequest, batch: &EventBatch) {
     assert!(batch.events.len() <= request.max_events as usize, "more events than were asked for");
     let bytes: u64 = batch.events.iter().map(|event| event.1.len() as u64).sum();
     assert!(bytes <= request.max_bytes || batch.events.len() == 1, "more bytes than were asked for");
-    let expected = room.log.view().durable_entries(batch.prev.seq, usize::MAX, usize::MAX).expect("memory reads");
+    let expected = room.log.reader().durable_entries(batch.prev.seq, usize::MAX, usize::MAX).expect("memory reads");
     let expected: Vec<_> = expected.into_iter().filter(|entry| entry.seq <= batch.last.seq).collect();
     let got: Vec<_> = batch.events.iter().map(|event| (event.0, &event.1)).collect();
     let want: Vec<_> = expected.iter().map(|entry| (entry.seq, &entry.record)).collect();
@@ -129,7 +129,7 @@ pub(super) fn check(room: &Room, request: &FetchRequest, batch: &EventBatch) {
 
 /// Holds a batch of a quiet log to the log's real end.
 pub(super) fn check_head(room: &Room, batch: &EventBatch) {
-    let head = room.log.view().head();
+    let head = room.log.reader().head();
     assert_eq!((batch.head.seq, batch.head_time), (head.seq, head.time), "the head is not the log's");
 }
 
@@ -206,7 +206,7 @@ impl<'a> Follower<'a> {
                 }
                 Ok(Some(Pushed::Heartbeat(heartbeat))) => {
                     assert_eq!(heartbeat.from, server_id(), "a heartbeat of another cortex");
-                    assert!(heartbeat.head.seq <= self.room.log.view().head().seq, "a heartbeat from the future");
+                    assert!(heartbeat.head.seq <= self.room.log.reader().head().seq, "a heartbeat from the future");
                 }
                 Ok(None) => self.tail = None,
                 other => panic!("a batch was due, not {other:?}"),

@@ -95,13 +95,13 @@ async fn a_run_that_is_dropped_frees_the_server(harness: &dyn TransportHarness) 
 /// Takes another cortex's events into the server's log.
 async fn relay(room: &Room, other: &LogHandle, name: &PeerName) {
     let request = FetchRequest {
-        request: crate::protocol::RequestId { process: room.log.view().process(), ..question().request },
+        request: crate::protocol::RequestId { process: room.log.reader().process(), ..question().request },
         from: server_id(),
-        to: other.view().local().cortex_id,
-        known: Known::Full(room.log.view().heads()),
+        to: other.reader().local().cortex_id,
+        known: Known::Full(room.log.reader().heads()),
         ..question()
     };
-    let reply = other.view().answer(&request).expect("memory reads");
+    let reply = other.reader().answer(&request).expect("memory reads");
     let FetchReply::Batch(batch) = reply else { panic!("a batch was due") };
     let (max_events, max_bytes) = (request.max_events, request.max_bytes);
     let asked = SentQuery {
@@ -121,7 +121,7 @@ async fn what_is_held_meanwhile_is_not_sent(harness: &dyn TransportHarness) {
     let room = Room::new(harness).await;
     if Follower::runs(&room).await {
         let other = log(CortexId::from_bytes([8; 16]));
-        let other_id = other.view().local().cortex_id;
+        let other_id = other.reader().local().cortex_id;
         let name = PeerName::new("other").expect("a name");
         State::new(room.log.clone()).set_peer_cortex_id(&name, other_id).await.expect("a pin");
         let link = room.link();
@@ -132,7 +132,7 @@ async fn what_is_held_meanwhile_is_not_sent(harness: &dyn TransportHarness) {
             other.append(vec![Draft::new("t", "other's")], CausalContext::default()).await.expect("an append");
             relay(&room, &other, &name).await;
             // ... and is told within it that they have arrived.
-            let known: Heads = other.view().heads();
+            let known: Heads = other.reader().heads();
             let refresh = Refresh { request: request.request, from: own().cortex_id, known, direct: vec![other_id] };
             link.refresh(&refresh, SOON).await.expect("news are taken");
             room.append(1).await;

@@ -73,7 +73,7 @@ async fn a_late_answer_is_not_taken_for_another(harness: &dyn TransportHarness) 
     let link = room.link();
     for n in 1..=3 {
         let parked = FetchRequest { after: None, wait: SOON, max_events: n, ..question() };
-        let known = crate::protocol::Known::Full(room.log.view().heads());
+        let known = crate::protocol::Known::Full(room.log.reader().heads());
         let given_up = link.fetch(&FetchRequest { known, ..parked }, SHORT).await;
         assert_eq!(given_up.expect_err("nothing new, for longer than the deadline").category(), ErrorCategory::Timeout);
         room.append(1).await;

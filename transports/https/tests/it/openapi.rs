@@ -90,7 +90,7 @@ async fn the_document_says_what_is_answered() {
     let refresh = Refresh { request, from: CortexId::from_bytes([1; 16]), known: Heads::default(), direct: Vec::new() };
     let frames = (encode(&Message::Fetch(node.question(Duration::ZERO))), encode(&Message::Refresh(refresh)));
     let long = vec![0; 1024 * 1024 + 1];
-    let end = node.log.view().head_cursor();
+    let end = node.log.reader().head_cursor();
     let after = |more: &str| format!("/v1/events?after={end}&{more}");
     let mut seen = Vec::new();
     for (route, key, body) in [

@@ -48,7 +48,7 @@ async fn events_are_cloudevents_page_by_page() {
     let response = get(&node, &format!("/v1/events?after={cursor}&limit=2")).await;
     assert_eq!(response.status(), StatusCode::OK);
     assert_eq!(header(&response, "content-type"), "application/cloudevents-batch+json");
-    let at = |seq| node.log.view().entry(Seq::new(seq)).unwrap().unwrap().cursor().unwrap().unwrap().to_string();
+    let at = |seq| node.log.reader().entry(Seq::new(seq)).unwrap().unwrap().cursor().unwrap().unwrap().to_string();
     assert_eq!((header(&response, "antiphon-next"), header(&response, "antiphon-head")), (at(3), at(5)));
     let events: Value = response.json().await.unwrap();
     let seqs: Vec<_> = events.as_array().unwrap().iter().map(|e| e["antiphonseq"].as_str().unwrap()).collect();
@@ -66,7 +66,7 @@ async fn events_are_cloudevents_page_by_page() {
 async fn a_cursor_of_another_history_is_gone_and_the_answer_says_where_to_read_on() {
     let node = node().await;
     node.append(3).await;
-    let here = node.log.view().head_cursor();
+    let here = node.log.reader().head_cursor();
     let beyond = Cursor { seq: Seq::new(4), ..here };
     let elsewhere = Cursor { epoch: Epoch::new(77), ..here };
     for (cursor, why) in [(beyond, "beyond"), (elsewhere, "epoch")] {

@@ -181,7 +181,7 @@ async fn a_key_that_is_taken_out_ends_what_was_asked_with_it() {
         let draft = Draft::new("note", vec![7; 500_000]);
         node.log.append(vec![draft], CausalContext::default()).await.unwrap();
     }
-    let end = node.log.view().head_cursor();
+    let end = node.log.reader().head_cursor();
     let parked_too = client().get(node.url(&format!("/v1/events?after={end}&wait=60"))).bearer_auth(KEY).send();
     let parked_too = tokio::spawn(parked_too);
     assert_eq!(soon(parked).await.unwrap().unwrap().status(), StatusCode::OK, "events came");

@@ -41,7 +41,7 @@ pub(crate) fn service() -> (LogHandle, Service) {
         LocalIdentity { cortex_id: CortexId::from_bytes([7; 16]), epoch: Epoch::new(3), name: "bravo".to_owned() };
     Log::create(&*store, &identity).unwrap();
     let log = LogHandle::start(Log::open(store, LogOptions::default()).unwrap(), Durability::Sync).unwrap();
-    let service = Service::new(log.view().clone(), key(), FederationMode::Sync);
+    let service = Service::new(log.reader().clone(), key(), FederationMode::Sync);
     (log, service)
 }
 

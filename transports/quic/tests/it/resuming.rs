@@ -45,7 +45,7 @@ async fn a_server_that_restarts_with_another_certificate_is_found_again() {
     soon(async { while let Ok(Some(_)) = tail.next(PATIENCE).await {} }).await;
     // The process that comes next has another service over the same log, and another certificate of the same authority.
     let second_service = antiphon_kernel::service::Service::new(
-        log.view().clone(),
+        log.reader().clone(),
         key(),
         antiphon_kernel::config::FederationMode::Sync,
     );

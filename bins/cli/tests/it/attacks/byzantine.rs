@@ -32,7 +32,7 @@ impl Byzantine {
             let store = Arc::new(MemoryStore::new());
             Log::create(&*store, &identity()).unwrap();
             let log = LogHandle::start(Log::open(store, LogOptions::default()).unwrap(), Durability::Sync).unwrap();
-            let service = Service::tampered(log.view().clone(), key(), FederationMode::Sync, tamper);
+            let service = Service::tampered(log.reader().clone(), key(), FederationMode::Sync, tamper);
             let addr = "127.0.0.1:0".parse().unwrap();
             let options = ServerOptions { addr, tls: None, keyed: true, allow_open: false, limits: Limits::default() };
             (log, HttpsServer::start(options, service).await.unwrap())

@@ -79,7 +79,7 @@ fn version(version: u64) -> Log {
     for n in 1..=version {
         page.add(unforked(), None, id(1 + n), &Draft::new("forged", "1").subject("doc/1").json());
     }
-    let request = RequestId { process: log.view().process(), number: 1 };
+    let request = RequestId { process: log.reader().process(), number: 1 };
     let batch = page.batch(request, source_id(), Cursor::start(Epoch::new(1)));
     log.ingest(&source, &asked(request, source_id()), &batch, Timestamp::from_micros(0)).unwrap();
     log.commit(Durability::Sync).unwrap();
@@ -97,12 +97,12 @@ impl Rewriter {
 
 impl Tamper for Rewriter {
     fn answer(&self, request: &FetchRequest, _: FetchReply) -> Option<Vec<FetchReply>> {
-        let view = self.0.lock().unwrap().view();
+        let view = self.0.lock().unwrap().reader();
         Some(vec![view.answer(request).unwrap()])
     }
 
     fn identity(&self, _: Identity) -> Identity {
-        self.0.lock().unwrap().view().identity(Timestamp::now())
+        self.0.lock().unwrap().reader().identity(Timestamp::now())
     }
 }
 

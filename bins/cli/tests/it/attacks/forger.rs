@@ -71,21 +71,21 @@ impl Forger {
     }
 
     pub(super) fn head(&self, origin: Origin) -> Option<ChainHead> {
-        self.cortex.view().heads().get(origin)
+        self.cortex.reader().heads().get(origin)
     }
 
     pub(super) fn digest(&self) -> String {
-        self.cortex.view().heads().fold().to_string()
+        self.cortex.reader().heads().fold().to_string()
     }
 
     /// Waits until it holds so many events.
     pub(super) fn holds(&self, events: u64) {
-        until("the forger pulled", || (self.cortex.view().head().seq.get() == events).then_some(()));
+        until("the forger pulled", || (self.cortex.reader().head().seq.get() == events).then_some(()));
     }
 
     /// Takes events into its log, each the next of its chain.
     pub(super) fn write(&mut self, events: &[Forged]) {
-        let view = self.cortex.view().clone();
+        let view = self.cortex.reader().clone();
         self.requests += 1;
         let request = RequestId { process: view.process(), number: 1 << 40 | self.requests };
         let mut page = Page::default();

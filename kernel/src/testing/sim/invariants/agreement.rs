@@ -22,7 +22,7 @@ fn nodes(world: &World, honest: bool) -> impl Iterator<Item = &Node> {
 
 fn digests(world: &World, honest: bool) -> Vec<Digest> {
     let digest = |process: &Process| {
-        let heads = process.log.view().heads();
+        let heads = process.log.reader().heads();
         let counted = heads.iter().filter(|(origin, _)| !(honest && world.byzantine.is_cortex(origin.cortex())));
         fold_heads(counted.map(|(origin, head)| (origin, head.counter, head.digest)))
     };
@@ -31,7 +31,7 @@ fn digests(world: &World, honest: bool) -> Vec<Digest> {
 
 fn all_replayed(world: &World) -> bool {
     let mut processes = world.nodes.iter().filter_map(|node| node.process.as_ref());
-    processes.all(|process| process.replay.position() == process.log.view().visible() && process.replay.parked() == 0)
+    processes.all(|process| process.replay.position() == process.log.reader().visible() && process.replay.parked() == 0)
 }
 
 /// Where nothing differs, no fork is listed: an operator would look for what to do about it for ever.
@@ -49,7 +49,7 @@ fn none_listed(world: &World) -> Result<(), String> {
 fn difference(world: &World, honest: bool) -> String {
     let of = |node: &Node| {
         let Some(process) = &node.process else { return format!("\n  node {} is down", node.index) };
-        let view = process.log.view();
+        let view = process.log.reader();
         let heads: Vec<_> = view.heads().iter().map(|(o, h)| format!("{o}:{} {}", h.counter, h.digest)).collect();
         let pull = |(peer, pull): (&usize, &crate::testing::sim::node::Pull)| {
             format!("{peer} {:?} {:?}", pull.machine.phase(), pull.machine.health().last_error)

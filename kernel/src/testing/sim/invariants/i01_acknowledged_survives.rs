@@ -18,7 +18,7 @@ pub(super) fn check(world: &mut World, node: usize) -> Result<(), String> {
         return Err(format!("I1: node {index} acknowledged {dot} (content {lost}) and lost it"));
     }
     process.seen.safe = safe.len();
-    let view = process.log.view();
+    let view = process.log.reader();
     let count = process.seen.len() as u64;
     if view.visible().get() != count {
         return Err(format!("I1: node {index} had {count} events and has {}", view.visible()));
@@ -43,7 +43,7 @@ pub(super) fn set_aside(world: &mut World, node: usize, before: &[LogEntry], for
     // Of each origin, the first counter that leaves. Causes stand before effects, so one look is enough.
     let mut first = BTreeMap::from([(fork.origin, fork.from)]);
     for entry in before {
-        let event = entry.view().map_err(|e| format!("I1: node {node}: {e}"))?;
+        let event = entry.event().map_err(|e| format!("I1: node {node}: {e}"))?;
         let (origin, counter) = (event.dot.origin(), event.dot.counter());
         let reached = |origin, counter| first.get(&origin).is_some_and(|&from| from <= counter);
         let leaves = reached(origin, counter) || event.deps.iter().any(|(origin, counter)| reached(origin, counter));
@@ -63,7 +63,7 @@ pub(super) fn set_aside(world: &mut World, node: usize, before: &[LogEntry], for
 pub(super) fn whole(world: &mut World, node: usize) -> Result<(), String> {
     let Some(process) = world.process(node) else { return Ok(()) };
     process.seen.safe = 0;
-    let view = process.log.view();
+    let view = process.log.reader();
     let entries = view.entries(Seq::ZERO, usize::MAX, usize::MAX).map_err(|e| format!("I1: node {node}: {e}"))?;
     let held: Option<Vec<u32>> = entries.iter().map(|entry| world.truth.content(&entry.record)).collect();
     let Some(process) = world.process(node) else { return Ok(()) };

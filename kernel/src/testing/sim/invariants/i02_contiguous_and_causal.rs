@@ -9,14 +9,14 @@ use crate::testing::sim::world::World;
 
 pub(super) fn check(world: &mut World, node: usize) -> Result<(), String> {
     let Some(process) = world.nodes[node].process.as_mut() else { return Ok(()) };
-    let (view, seen) = (process.log.view(), &mut process.seen);
+    let (view, seen) = (process.log.reader(), &mut process.seen);
     let from = Seq::new(seen.len() as u64);
     if view.visible() <= from {
         return Ok(());
     }
     let entries = view.entries(from, usize::MAX, usize::MAX).map_err(|e| format!("I2: node {node}: {e}"))?;
     for entry in entries {
-        let event = entry.view().map_err(|e| format!("I2: node {node}: place {}: {e}", entry.seq))?;
+        let event = entry.event().map_err(|e| format!("I2: node {node}: place {}: {e}", entry.seq))?;
         let dot = event.dot;
         let Some(content) = world.truth.content(&entry.record) else {
             return Err(format!("I2: node {node} holds {dot} at {}, which nobody wrote", entry.seq));

@@ -11,7 +11,7 @@ use crate::testing::sim::world::World;
 
 pub(super) fn check(world: &mut World, node: usize) -> Result<(), String> {
     let Some(process) = &world.nodes[node].process else { return Ok(()) };
-    if process.replay.position() > process.log.view().visible() {
+    if process.replay.position() > process.log.reader().visible() {
         return Err(format!("I3: node {node} replayed up to {}", process.replay.position()));
     }
     if world.byzantine.ever_was(node) {
@@ -42,8 +42,8 @@ fn check_cursor(world: &mut World, node: usize, cortex: usize) -> Result<(), Str
     if forked || world.byzantine.ever_was(cortex) {
         return Ok(());
     }
-    let view = peer.log.view();
-    let stands = |entry: crate::log::LogEntry| entry.view().is_ok_and(|event| event.id == cursor.last_event);
+    let view = peer.log.reader();
+    let stands = |entry: crate::log::LogEntry| entry.event().is_ok_and(|event| event.id == cursor.last_event);
     let here = server.issued.contains(&(node, cursor))
         && cursor.epoch == view.local().epoch
         && view.entry(cursor.seq).ok().flatten().is_some_and(stands);
@@ -105,7 +105,8 @@ pub(super) fn complete(
         return Ok(());
     }
     let next = batch.last.seq.next();
-    let entry = process.log.view().entry(next).map_err(|e| e.to_string())?.ok_or("a place before the head is empty")?;
+    let entry =
+        process.log.reader().entry(next).map_err(|e| e.to_string())?.ok_or("a place before the head is empty")?;
     let bytes: u64 = batch.events.iter().map(|(_, record)| record.len() as u64).sum();
     let full = batch.events.len() as u64 >= u64::from(most_events) || bytes + entry.record.len() as u64 > most_bytes;
     if full { Ok(()) } else { Err(format!("I3: node {node} stops before place {next} and does not say why")) }

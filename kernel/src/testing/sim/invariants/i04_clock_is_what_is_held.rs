@@ -9,7 +9,7 @@ use crate::testing::sim::world::World;
 
 pub(super) fn check(world: &mut World, node: usize) -> Result<(), String> {
     let Some(process) = world.process(node) else { return Ok(()) };
-    let view = process.log.view();
+    let view = process.log.reader();
     let Some(new) = process.seen.endure(view.head().seq) else {
         return Err(format!("I4: node {node}'s durable log went back to {}", view.head().seq));
     };
@@ -27,7 +27,7 @@ pub(super) fn check(world: &mut World, node: usize) -> Result<(), String> {
 /// The whole store.
 pub(super) fn whole(world: &World, node: usize) -> Result<(), String> {
     let Some(process) = &world.nodes[node].process else { return Ok(()) };
-    let view = process.log.view();
+    let view = process.log.reader();
     let report = verify(&view).map_err(|e| format!("I4: node {node}: {e}"))?;
     if !report.is_clean() {
         return Err(format!("I4: node {node}: {:?}", report.faults));

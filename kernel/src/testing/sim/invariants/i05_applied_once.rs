@@ -77,7 +77,7 @@ pub(super) fn whole(world: &World, node: usize) -> Result<(), String> {
 /// In the end everything is replayed.
 pub(in crate::testing::sim) fn replayed(world: &World, node: usize) -> Result<(), String> {
     let Some(process) = &world.nodes[node].process else { return Ok(()) };
-    let (position, head) = (process.replay.position(), process.log.view().visible());
+    let (position, head) = (process.replay.position(), process.log.reader().visible());
     if position != head || process.replay.parked() > 0 {
         return Err(format!("I5: node {node} replayed {position} of {head}, {} parked", process.replay.parked()));
     }

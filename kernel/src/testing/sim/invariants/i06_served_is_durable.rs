@@ -52,7 +52,7 @@ fn head(world: &World, node: usize, origin: Origin, told: ChainHead) -> Result<(
         return Err(format!("I6: node {node} tells a head {origin}:{counter}, which is not durable"));
     }
     let Some(process) = &world.nodes[node].process else { return Ok(()) };
-    match process.log.view().chain_digest(origin, counter) {
+    match process.log.reader().chain_digest(origin, counter) {
         Ok(Some(held)) if held == digest => Ok(()),
         held => Err(format!("I6: node {node} tells {digest} of {origin}:{counter}, and holds {held:?}")),
     }

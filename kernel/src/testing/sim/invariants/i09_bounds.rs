@@ -84,7 +84,7 @@ pub(in crate::testing::sim) fn asking(node: usize, asking: &OpenQuery, held: usi
 pub(super) fn check(world: &mut World, node: usize) -> Result<(), String> {
     let store = std::sync::Arc::clone(&world.nodes[node].store);
     let Some(process) = world.process(node) else { return Ok(()) };
-    let epoch = process.log.view().local().epoch;
+    let epoch = process.log.reader().local().epoch;
     if std::mem::replace(&mut process.epoch, epoch) == epoch {
         return Ok(());
     }

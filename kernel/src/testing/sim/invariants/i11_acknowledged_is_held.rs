@@ -18,7 +18,7 @@ pub(super) fn check(world: &World, node: usize, holder: CortexId, noted: &Heads)
         return Ok(());
     }
     let Some(process) = &world.nodes[node].process else { return Ok(()) };
-    let view = process.log.view();
+    let view = process.log.reader();
     for (origin, head) in noted.iter() {
         let ours = view.chain_digest(origin, head.counter).map_err(|error| format!("I11: node {node}: {error}"))?;
         let held = |digest| world.truth.held.contains(&(holder, origin, head.counter, digest));

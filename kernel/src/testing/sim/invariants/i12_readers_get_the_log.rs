@@ -16,13 +16,13 @@ use crate::testing::sim::world::World;
 pub(super) fn read(world: &mut World, node: usize, which: usize, page: Page) -> Result<(), String> {
     let history = world.nodes[node].history.number;
     let Some(process) = &world.nodes[node].process else { return Ok(()) };
-    let (log, head) = (process.seen.contents(), process.log.view().head_cursor());
+    let (log, head) = (process.seen.contents(), process.log.reader().head_cursor());
     let reader = &world.nodes[node].readers[which];
     let asked = reader.cursor.unwrap_or(Cursor::start(head.epoch));
     let from = reader.given.len();
     let mut replaced = None;
     if log.get(..from) != Some(reader.given.as_slice()) {
-        let there = process.log.view().entry(asked.seq).map_err(|error| format!("I12: node {node}: {error}"))?;
+        let there = process.log.reader().entry(asked.seq).map_err(|error| format!("I12: node {node}: {error}"))?;
         let witness = there.and_then(|entry| entry.id().ok()) == Some(asked.last_event);
         if !witness || world.nodes[node].history.knows(reader.history) {
             let same = log.iter().zip(&reader.given).take_while(|(one, other)| one == other).count();
@@ -67,7 +67,7 @@ pub(super) fn refused(world: &World, node: usize, which: usize, unknown: &Cursor
     let Some(process) = &world.nodes[node].process else { return Ok(()) };
     let reader = &world.nodes[node].readers[which];
     let unchanged = process.seen.contents().get(..reader.given.len()) == Some(reader.given.as_slice());
-    if unchanged && unknown.cursor.epoch == process.log.view().local().epoch {
+    if unchanged && unknown.cursor.epoch == process.log.reader().local().epoch {
         return Err(format!("I12: node {node} refused reader {which}, whose log is as it was: {unknown}"));
     }
     if unknown.resume.seq.get() > reader.given.len() as u64 {

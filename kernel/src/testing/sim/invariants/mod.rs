@@ -160,7 +160,7 @@ pub(super) fn log(world: &mut World, node: usize) -> Result<Vec<LogEntry>, Strin
     let mut entries = Vec::new();
     past_damage(world, node, |world| {
         let Some(process) = world.process(node) else { return Ok(()) };
-        entries = process.log.view().entries(Seq::ZERO, usize::MAX, usize::MAX).map_err(|e| e.to_string())?;
+        entries = process.log.reader().entries(Seq::ZERO, usize::MAX, usize::MAX).map_err(|e| e.to_string())?;
         Ok(())
     })?;
     Ok(entries)
