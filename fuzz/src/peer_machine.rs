@@ -61,7 +61,7 @@ pub fn run(data: &[u8]) {
     let interval = Duration::from_millis(choices.pick(&[30_000, 10, 1000, 86_400_000]));
     let pin = choices.pick(&[None, Some(2), Some(3)]).map(cortex);
     let failures = choices.pick(&[0, 1, 16, 17, u32::MAX]);
-    let last_error = (failures > 0).then_some(ErrorCategory::Refused);
+    let last_error = (failures > 0).then_some(ErrorCategory::ConnectionRefused);
     let health = PeerHealth { consecutive_failures: failures, last_error, ..PeerHealth::default() };
     let mut driver = Driver::new(interval, pin, health);
     for _ in 0..MAX_STEPS {

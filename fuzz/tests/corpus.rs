@@ -63,29 +63,29 @@ fn a_walk_around_the_corpus_passes() {
     for &(name, run) in TARGETS {
         let files = corpus(name);
         for round in 0..ROUNDS {
-            let mut chance = Chance(round);
-            let (file, base) = &files[chance.below(files.len())];
-            let input = mutated(base, &files[chance.below(files.len())].1, &mut chance);
+            let mut entropy = Entropy(round);
+            let (file, base) = &files[entropy.below(files.len())];
+            let input = mutated(base, &files[entropy.below(files.len())].1, &mut entropy);
             let passed = catch_unwind(AssertUnwindSafe(|| run(&input))).is_ok();
             assert!(passed, "{name} fails on round {round}, a mutation of {file}: {input:02x?}");
         }
     }
 }
 
-fn mutated(base: &[u8], other: &[u8], chance: &mut Chance) -> Vec<u8> {
+fn mutated(base: &[u8], other: &[u8], entropy: &mut Entropy) -> Vec<u8> {
     const TELLING: [u8; 8] = [0, 1, 2, 127, 250, 251, 253, 255];
     let mut input = base.to_vec();
-    for _ in 0..=chance.below(4) {
-        let at = chance.below(input.len().max(1));
-        match chance.below(6) {
+    for _ in 0..=entropy.below(4) {
+        let at = entropy.below(input.len().max(1));
+        match entropy.below(6) {
             _ if input.is_empty() => input.push(0),
-            0 => input[at] ^= 1 << chance.below(8),
-            1 => input[at] = TELLING[chance.below(TELLING.len())],
+            0 => input[at] ^= 1 << entropy.below(8),
+            1 => input[at] = TELLING[entropy.below(TELLING.len())],
             2 => input.truncate(at),
             3 => drop(input.remove(at)),
-            4 => input.insert(at, TELLING[chance.below(TELLING.len())]),
+            4 => input.insert(at, TELLING[entropy.below(TELLING.len())]),
             _ => {
-                let from = chance.below(other.len().max(1)).min(other.len());
+                let from = entropy.below(other.len().max(1)).min(other.len());
                 input.truncate(at);
                 input.extend_from_slice(&other[from..]);
             }
@@ -95,9 +95,9 @@ fn mutated(base: &[u8], other: &[u8], chance: &mut Chance) -> Vec<u8> {
 }
 
 /// SplitMix64: small, and the same on every machine.
-struct Chance(u64);
+struct Entropy(u64);
 
-impl Chance {
+impl Entropy {
     fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;

@@ -129,7 +129,7 @@ struct UnixLink(PathBuf);
 impl UnixLink {
     async fn ask(&self, message: &Message) -> Result<UnixStream, TransportError> {
         let stream = UnixStream::connect(&self.0).await;
-        let mut stream = stream.map_err(|e| error(ErrorCategory::Refused, e))?;
+        let mut stream = stream.map_err(|e| error(ErrorCategory::ConnectionRefused, e))?;
         send(&mut stream, message).await?;
         Ok(stream)
     }

@@ -37,7 +37,7 @@ conditions! {
     /// A retry cannot fix it: an operator must act.
     Halted = "halted",
     /// It answers, and one side says no: a wrong key, another identity, no trust, no common version, nothing served.
-    Refused = "refused",
+    Rejected = "rejected",
     /// It could not be reached; tried again.
     BackingOff = "backing_off",
     /// Not pulled: the disk here has too little space left.
@@ -64,7 +64,7 @@ impl Condition {
         match peer.phase {
             Phase::Halted => Self::Halted,
             // The last failure holds until an exchange succeeds.
-            Phase::BackingOff | Phase::Connecting if refused => Self::Refused,
+            Phase::BackingOff | Phase::Connecting if refused => Self::Rejected,
             Phase::BackingOff => Self::BackingOff,
             Phase::Connecting if peer.health.consecutive_failures > 0 => Self::BackingOff,
             Phase::Connecting => Self::Connecting,
@@ -84,7 +84,7 @@ impl Condition {
     pub const fn is_up(self) -> Option<bool> {
         match self {
             Self::CatchingUp | Self::Live | Self::Idle | Self::Withheld => Some(true),
-            Self::Connecting | Self::BackingOff | Self::Refused | Self::Halted => Some(false),
+            Self::Connecting | Self::BackingOff | Self::Rejected | Self::Halted => Some(false),
             Self::Paused | Self::NoSpace => None,
         }
     }
@@ -92,7 +92,7 @@ impl Condition {
     /// Whether an operator should look.
     #[must_use]
     pub const fn needs_attention(self) -> bool {
-        matches!(self, Self::Halted | Self::Refused | Self::BackingOff | Self::NoSpace | Self::Withheld)
+        matches!(self, Self::Halted | Self::Rejected | Self::BackingOff | Self::NoSpace | Self::Withheld)
     }
 }
 
@@ -123,9 +123,9 @@ mod tests {
             (Phase::CatchingUp, well(), None, Condition::CatchingUp),
             (Phase::Connecting, well(), None, Condition::Connecting),
             (Phase::Connecting, failing(ErrorCategory::Timeout), None, Condition::BackingOff),
-            (Phase::Connecting, failing(ErrorCategory::Auth), None, Condition::Refused),
-            (Phase::BackingOff, failing(ErrorCategory::Refused), None, Condition::BackingOff),
-            (Phase::BackingOff, failing(ErrorCategory::Identity), None, Condition::Refused),
+            (Phase::Connecting, failing(ErrorCategory::Auth), None, Condition::Rejected),
+            (Phase::BackingOff, failing(ErrorCategory::ConnectionRefused), None, Condition::BackingOff),
+            (Phase::BackingOff, failing(ErrorCategory::Identity), None, Condition::Rejected),
             (Phase::Halted, failing(ErrorCategory::Configuration), None, Condition::Halted),
             (Phase::Paused, failing(ErrorCategory::Auth), ago(1), Condition::Paused),
             (Phase::NoSpace, well(), ago(1), Condition::NoSpace),

@@ -1,4 +1,4 @@
-//! Chance from the operating system. For the edges of the program only: decisions get their chance as an argument.
+//! Entropy from the operating system. For the edges of the program only: decisions get their entropy as an argument.
 
 /// 128 random bits.
 ///

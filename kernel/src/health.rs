@@ -53,7 +53,7 @@ macro_rules! categories {
 
 categories! {
     /// Nothing listens at the endpoint. Retried after back-off.
-    Refused = 1, "refused", "refuses the connection", "check that the node runs and that the endpoint's port is right";
+    ConnectionRefused = 1, "connection_refused", "refuses the connection", "check that the node runs and that the endpoint's port is right";
     /// No answer in time. Retried after back-off.
     Timeout = 2, "timeout", "does not answer in time", "check the network path, firewalls, and whether the node hangs";
     /// The host name does not resolve. Retried after back-off.
@@ -136,7 +136,7 @@ impl ErrorCategory {
     #[must_use]
     pub const fn is_refusal(self) -> bool {
         match self {
-            Self::Refused
+            Self::ConnectionRefused
             | Self::Timeout
             | Self::Dns
             | Self::Reset
@@ -287,8 +287,8 @@ mod tests {
     fn only_news_deserve_an_explanation() {
         let mut health = PeerHealth::default();
         let now = Timestamp::from_micros(1);
-        assert!(health.failed(now, ErrorCategory::Refused));
-        assert!(!health.failed(now, ErrorCategory::Refused));
+        assert!(health.failed(now, ErrorCategory::ConnectionRefused));
+        assert!(!health.failed(now, ErrorCategory::ConnectionRefused));
         assert!(health.failed(now, ErrorCategory::Tls));
         assert_eq!(health.consecutive_failures, 3);
         assert!(health.succeeded(now));

@@ -9,12 +9,12 @@ use antiphon_kernel::store::{
     Batch, Durability, Family, KeyRange, KeyValue, Store, StoreError, StoreErrorKind, Visitor,
 };
 
+use crate::data_dir;
 use crate::database::Database;
 use crate::error::from_io;
 use crate::format;
 use crate::marker;
 use crate::options::Options;
-use crate::place;
 use crate::recovery;
 
 /// Makes a directory with a copy of an open database in it, as a store of its own.
@@ -24,7 +24,7 @@ use crate::recovery;
 pub(crate) fn write(database: &Database, to: &Path) -> Result<(), StoreError> {
     fs::DirBuilder::new().mode(0o700).create(to).map_err(|error| from_io("could not create", to, &error))?;
     format::write(to)?;
-    database.checkpoint(&place::database(to))?;
+    database.checkpoint(&data_dir::database(to))?;
     sync_all(to).map_err(|error| from_io("could not sync", to, &error))
 }
 
@@ -51,7 +51,7 @@ impl StoredCopy {
     /// `Missing` where there is none, `NewerFormat`, `Corrupt`, `Io`.
     pub fn open(dir: impl AsRef<Path>) -> Result<Self, StoreError> {
         let dir = dir.as_ref();
-        place::must_hold_a_store(dir)?;
+        data_dir::must_hold_a_store(dir)?;
         Ok(Self::over(recovery::open_for_reading(dir, &Options::default())?, dir))
     }
 
@@ -62,7 +62,7 @@ impl StoredCopy {
     /// As [`StoredCopy::open`].
     pub fn up_to_damage(dir: impl AsRef<Path>) -> Result<Self, StoreError> {
         let dir = dir.as_ref();
-        place::must_hold_a_store(dir)?;
+        data_dir::must_hold_a_store(dir)?;
         Ok(Self::over(recovery::open_up_to_damage(dir, &Options::default())?, dir))
     }
 

@@ -11,11 +11,11 @@ use antiphon_kernel::store::{
 use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{ColumnFamily, ColumnFamilyDescriptor, DB, DBRawIterator, ErrorKind, ReadOptions, WriteBatch};
 
+use crate::data_dir::has_database;
 use crate::error::{failure, from_rocksdb};
 use crate::location;
 use crate::marker;
 use crate::options::Options;
-use crate::place::has_database;
 use crate::tuning::{self, Tuning};
 
 /// How long a write waits at most, at a time, while writes are stopped.

@@ -30,6 +30,7 @@
 //! | `error` | what a RocksDB or file system error means to a caller |
 
 mod backup;
+mod data_dir;
 mod database;
 mod error;
 mod format;
@@ -37,7 +38,6 @@ mod location;
 mod lock;
 mod marker;
 mod options;
-mod place;
 mod recovery;
 mod store;
 mod tuning;

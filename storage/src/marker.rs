@@ -21,7 +21,7 @@ const LONGEST: usize = 64;
 ///
 /// # Errors
 /// `Io`.
-pub(crate) fn place(dir: &Path) -> Result<Vec<u8>, StoreError> {
+pub(crate) fn fingerprint(dir: &Path) -> Result<Vec<u8>, StoreError> {
     let marker = format::path(dir);
     let metadata = fs::metadata(&marker).map_err(|error| from_io("could not look at", &marker, &error))?;
     // Where a machine has no id, or a file system no birth times, the rest must do.

@@ -13,11 +13,11 @@ use antiphon_kernel::log::missing_of_noted;
 use antiphon_kernel::store::{StoreError, StoreErrorKind};
 
 use crate::backup::StoredCopy;
+use crate::data_dir;
 use crate::database::{Database, Wal};
 use crate::error::{failure, from_io};
 use crate::marker;
 use crate::options::Options;
-use crate::place;
 use crate::wal_gap::{self, Gap};
 
 /// Where a database is laid out for a moment, up to a hole in its log.
@@ -35,7 +35,7 @@ pub(crate) fn open(dir: &Path, options: &Options) -> Result<(Database, bool), St
 }
 
 fn open_whole(dir: &Path, options: &Options) -> Result<Database, StoreError> {
-    let path = place::database(dir);
+    let path = data_dir::database(dir);
     if let Some(gap) = gap(&path)? {
         let error = hole(&gap);
         if !(gap.in_the_newest && nothing_noted_behind(&gap, dir, options)) {
@@ -66,7 +66,7 @@ fn open_whole(dir: &Path, options: &Options) -> Result<Database, StoreError> {
 /// # Errors
 /// As [`Database::open_for_reading`].
 pub(crate) fn open_for_reading(dir: &Path, options: &Options) -> Result<Database, StoreError> {
-    let path = place::database(dir);
+    let path = data_dir::database(dir);
     if let Some(gap) = gap(&path)? {
         return Err(hole(&gap));
     }
@@ -83,7 +83,7 @@ pub(crate) fn open_for_reading(dir: &Path, options: &Options) -> Result<Database
 /// # Errors
 /// As [`Database::open_for_reading`].
 pub(crate) fn open_up_to_damage(dir: &Path, options: &Options) -> Result<Database, StoreError> {
-    Database::open_for_reading(&place::database(dir), options, Wal::UpToDamage)
+    Database::open_for_reading(&data_dir::database(dir), options, Wal::UpToDamage)
 }
 
 fn gap(database: &Path) -> Result<Option<Gap>, StoreError> {
@@ -100,7 +100,7 @@ fn nothing_noted_behind(gap: &Gap, dir: &Path, options: &Options) -> bool {
     let look = dir.join(BEFORE);
     // One from a look that was cut short.
     let _ = fs::remove_dir_all(&look);
-    let laid_out = gap.lay_out_before(&place::database(dir), &look);
+    let laid_out = gap.lay_out_before(&data_dir::database(dir), &look);
     let reaches = laid_out.is_ok() && holds_what_was_noted(dir, &look, options);
     let _ = fs::remove_dir_all(&look);
     reaches
@@ -108,7 +108,7 @@ fn nothing_noted_behind(gap: &Gap, dir: &Path, options: &Options) -> bool {
 
 /// Whether what stands before the first bad record is all that was ever acknowledged, as far as was noted.
 fn ends_torn(dir: &Path, options: &Options) -> bool {
-    holds_what_was_noted(dir, &place::database(dir), options)
+    holds_what_was_noted(dir, &data_dir::database(dir), options)
 }
 
 /// Whether a database holds, before the first bad record of its log, whatever was noted in a data directory.

@@ -10,11 +10,11 @@ use antiphon_kernel::store::{
 };
 
 use crate::backup;
+use crate::data_dir::DataDir;
 use crate::database::Database;
 use crate::error::failure;
 use crate::marker::{self, HEAD, Head};
 use crate::options::Options;
-use crate::place::Place;
 use crate::recovery;
 
 /// A [`Store`] in a directory, on RocksDB column families.
@@ -31,7 +31,7 @@ use crate::recovery;
 pub struct RocksStore {
     // Before `place`, so that it is dropped first: RocksDB is closed before the lock is released.
     handle: RwLock<Handle>,
-    place: Place,
+    data_dir: DataDir,
     head: Head,
     options: Options,
     lost_end: AtomicBool,
@@ -88,12 +88,12 @@ impl RocksStore {
     /// - `Misuse`: the path leads to, or through, something that is no directory.
     pub fn open_with(path: impl AsRef<Path>, options: impl Into<Options>) -> Result<Self, StoreError> {
         let options = options.into();
-        let (place, (database, lost_end)) =
-            Place::claim(path.as_ref(), options.create, || recovery::open(path.as_ref(), &options))?;
+        let (data_dir, (database, lost_end)) =
+            DataDir::claim(path.as_ref(), options.create, || recovery::open(path.as_ref(), &options))?;
         let handle = RwLock::new(Handle::Open(Box::new(database)));
         Ok(Self {
             handle,
-            place,
+            data_dir,
             head: Head::default(),
             options,
             lost_end: AtomicBool::new(lost_end),
@@ -104,7 +104,7 @@ impl RocksStore {
     /// The directory that it was opened in.
     #[must_use]
     pub fn path(&self) -> &Path {
-        self.place.dir()
+        self.data_dir.dir()
     }
 
     /// Writes a copy of everything that is visible now to a directory that is not there yet, while reads and writes go on.
@@ -137,7 +137,7 @@ impl RocksStore {
     /// Compares what is open with what the path leads to, and remembers a difference until the next reopening.
     fn look_at_location(&self, handle: &Handle) -> Result<(), StoreError> {
         let head = self.head.opened().map(|file| (HEAD, file));
-        let change = self.place.change(head.as_slice()).or_else(|| match handle {
+        let change = self.data_dir.change(head.as_slice()).or_else(|| match handle {
             Handle::Open(database) => {
                 database.missing_file().map(|name| format!("`{name}` in its directory `db` was removed"))
             }
@@ -221,7 +221,7 @@ impl Store for RocksStore {
         *self.displaced.write().unwrap_or_else(PoisonError::into_inner) = None;
         // Closed first: RocksDB lets no one open a database twice, and remembers a failed write until it is closed.
         *handle = Handle::Closed(StoreErrorKind::Io, "it was interrupted".to_owned());
-        match self.place.look_again().and_then(|()| recovery::open(self.path(), &self.options)) {
+        match self.data_dir.look_again().and_then(|()| recovery::open(self.path(), &self.options)) {
             Ok((database, lost_end)) => {
                 *handle = Handle::Open(Box::new(database));
                 self.lost_end.fetch_or(lost_end, Ordering::Relaxed);
@@ -253,8 +253,8 @@ impl Store for RocksStore {
         self.read(|database| Ok(Some(database.sizes())))
     }
 
-    fn place(&self) -> Result<Option<Vec<u8>>, StoreError> {
-        marker::place(self.path()).map(Some)
+    fn fingerprint(&self) -> Result<Option<Vec<u8>>, StoreError> {
+        marker::fingerprint(self.path()).map(Some)
     }
 
     fn note(&self, bytes: &[u8], durability: Durability) {
@@ -273,7 +273,7 @@ impl Store for RocksStore {
         let mut handle = self.exclusive();
         // RocksDB first: the next holder of the lock must find it closed.
         *handle = Handle::Released;
-        self.place.release();
+        self.data_dir.release();
     }
 }
 

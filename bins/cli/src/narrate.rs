@@ -130,17 +130,17 @@ mod tests {
         assert!(narrator.news(&peer(Condition::BackingOff, Some(ErrorCategory::Timeout), 2)).is_empty());
         let again = narrator.news(&peer(Condition::BackingOff, Some(ErrorCategory::Timeout), 11));
         assert_eq!(again, ["bravo still failing: timeout, 11 times in a row"]);
-        let other = narrator.news(&peer(Condition::Refused, Some(ErrorCategory::Auth), 12));
+        let other = narrator.news(&peer(Condition::Rejected, Some(ErrorCategory::Auth), 12));
         assert_eq!(other, ["bravo does not answer in time (12 times in a row); check the network path"]);
         assert_eq!(narrator.news(&peer(Condition::Live, None, 0)), ["bravo is reachable again"]);
         assert_eq!(narrator.recent().count(), 5);
-        narrator.news(&peer(Condition::Refused, Some(ErrorCategory::Auth), 1));
+        narrator.news(&peer(Condition::Rejected, Some(ErrorCategory::Auth), 1));
         assert_eq!(
             narrator.news(&peer(Condition::Connecting, None, 0)),
             ["bravo is connecting"],
             "reset, and not reached yet"
         );
-        narrator.news(&peer(Condition::Refused, Some(ErrorCategory::Auth), 1));
+        narrator.news(&peer(Condition::Rejected, Some(ErrorCategory::Auth), 1));
         assert_eq!(narrator.news(&[]), ["bravo is no peer any more"]);
         assert!(narrator.news(&[]).is_empty());
         assert_eq!(

@@ -66,7 +66,7 @@ pub(crate) fn coloured(status: &Status, width: Option<usize>) -> impl Iterator<I
     lines(status, width).into_iter().enumerate().map(|(at, row)| {
         let peer = at.checked_sub(1).and_then(|at| status.peers.get(at));
         let row = match peer.and_then(|peer| peer.state) {
-            Some(Condition::Halted | Condition::Refused) => style(row).red(),
+            Some(Condition::Halted | Condition::Rejected) => style(row).red(),
             Some(Condition::BackingOff | Condition::NoSpace | Condition::Withheld) => style(row).yellow(),
             Some(Condition::Live | Condition::Idle) => style(row).green(),
             _ => style(row),

@@ -115,7 +115,7 @@ mod tests {
         assert!(!text.contains("antiphon_peer_consecutive_failures{peer=\"near\""), "{text}");
         assert!(
             text.contains("antiphon_peers{state=\"backing_off\"} 1\n")
-                && text.contains("antiphon_peers{state=\"refused\"} 0\n")
+                && text.contains("antiphon_peers{state=\"rejected\"} 0\n")
         );
         assert!(!text.contains("antiphon_peer_last_success"), "{text}");
     }

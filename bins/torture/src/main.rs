@@ -10,10 +10,10 @@
 //! | `table` | the sum |
 
 mod acks;
-mod chance;
 mod check;
 mod cli;
 mod deadline;
+mod entropy;
 mod files;
 mod mounts;
 mod node;

@@ -1,6 +1,6 @@
 //! What an event says: enough to tell, without the log's own indexes and digests, that it is whole and said once.
 
-use crate::chance::Chance;
+use crate::entropy::Entropy;
 
 /// Which event of which call to append.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -19,8 +19,8 @@ impl Said {
     pub(crate) fn payload(&self, length: u64) -> Vec<u8> {
         let Self { run, call, index, of } = self;
         let mut bytes = format!("{run:016x} {call} {index} {of} {length}\n").into_bytes();
-        let mut chance = Chance::of_round(*run, call << 8 | index);
-        bytes.extend((0..length).map(|_| chance.next() as u8));
+        let mut entropy = Entropy::of_round(*run, call << 8 | index);
+        bytes.extend((0..length).map(|_| entropy.next() as u8));
         bytes
     }
 

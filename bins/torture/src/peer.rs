@@ -25,10 +25,10 @@ impl Peer {
     pub(crate) fn new() -> Result<Self> {
         let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
         Log::create(&*store, &LocalIdentity { cortex_id: ID, epoch: EPOCH, name: "peer".to_owned() })?;
-        let mut chance = 0_u128;
+        let mut entropy = 0_u128;
         let entropy = Box::new(move || {
-            chance += 1;
-            chance
+            entropy += 1;
+            entropy
         });
         let mut log = Log::open(store, LogOptions { entropy, process: 9, ..LogOptions::default() })?;
         for number in 0..EVENTS {

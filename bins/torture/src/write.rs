@@ -14,7 +14,7 @@ use antiphon_kernel::store::{Batch, Durability, StoreError, StoreErrorKind};
 use antiphon_storage::Create;
 use anyhow::{Result, bail};
 
-use crate::chance::Chance;
+use crate::entropy::Entropy;
 use crate::node::{self, Buffers};
 use crate::payload::Said;
 use crate::peer::Peer;
@@ -55,7 +55,7 @@ async fn live(dir: &Path, writing: Writing) -> Result<Ended> {
         }
     };
     let run = log.reader().process();
-    let mut victim = Victim { log, peer, out, chance: Chance::new(run), run, calls: 0, buffers: writing.buffers };
+    let mut victim = Victim { log, peer, out, entropy: Entropy::new(run), run, calls: 0, buffers: writing.buffers };
     let mut errors = 0;
     while victim.calls < writing.calls && errors < PATIENCE {
         match victim.call().await? {
@@ -87,7 +87,7 @@ struct Victim {
     log: LogHandle,
     peer: Peer,
     out: Out,
-    chance: Chance,
+    entropy: Entropy,
     run: u64,
     calls: u64,
     buffers: Buffers,
@@ -96,11 +96,11 @@ struct Victim {
 impl Victim {
     /// Does one thing, and says so if it was acknowledged. The inner error is the store's.
     async fn call(&mut self) -> Result<Result<(), StoreError>> {
-        match self.chance.below(10) {
+        match self.entropy.below(10) {
             0 => self.together().await,
             1 => self.pull().await,
             2 => {
-                let drafts = 2 + self.chance.below(4);
+                let drafts = 2 + self.entropy.below(4);
                 self.append(drafts).await
             }
             _ => self.append(1).await,
@@ -113,7 +113,7 @@ impl Victim {
         let longest = if self.buffers == Buffers::Small { 24 << 10 } else { 400 };
         let draft = |index| {
             let said = Said { run: self.run, call, index, of };
-            let length = self.chance.below(longest);
+            let length = self.entropy.below(longest);
             Draft::new("torture.said", said.payload(length)).subject(format!("s/{}", call % 11))
         };
         (call, (0..of).map(draft).collect())
@@ -173,7 +173,7 @@ impl Victim {
             Ok(after) => after,
             Err(error) => return Ok(Err(error)),
         };
-        let most = 1 + self.chance.below(4) as u32;
+        let most = 1 + self.entropy.below(4) as u32;
         let (asked, batch) = self.peer.answer(self.log.reader(), self.calls, after, most)?;
         match self.log.ingest(name, asked, batch).await {
             Ok(ingested) => {

@@ -34,7 +34,7 @@ pub(super) struct Driver {
     machine: PeerMachine,
     interval: Duration,
     now: Duration,
-    chance: u64,
+    entropy: u64,
     open: Option<Question>,
     timer: Option<(u64, Duration)>,
     /// The last question's number, and the last timer's token.
@@ -80,7 +80,7 @@ impl Driver {
             machine: PeerMachine::new(interval, context, health),
             interval,
             now: Duration::ZERO,
-            chance: 1,
+            entropy: 1,
             open: None,
             timer: None,
             issued: (0, 0),
@@ -110,9 +110,9 @@ impl Driver {
         Now { monotonic: self.now, wall: Timestamp::from_micros(micros) }
     }
 
-    fn chance(&mut self) -> u64 {
-        self.chance = self.chance.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        [0, u64::MAX, self.chance][usize::try_from(self.chance >> 33).unwrap_or(0) % 3]
+    fn entropy(&mut self) -> u64 {
+        self.entropy = self.entropy.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        [0, u64::MAX, self.entropy][usize::try_from(self.entropy >> 33).unwrap_or(0) % 3]
     }
 
     pub(super) fn advance(&mut self, millis: u64) {
@@ -216,8 +216,8 @@ impl Driver {
 
     fn changes_nothing(&mut self, what: &str, step: impl FnOnce(&mut PeerMachine, Now, u64)) {
         let before = format!("{:?}", self.machine);
-        let (now, chance) = (self.moment(), self.chance());
-        step(&mut self.machine, now, chance);
+        let (now, entropy) = (self.moment(), self.entropy());
+        step(&mut self.machine, now, entropy);
         assert_eq!(before, format!("{:?}", self.machine), "{what} changes nothing");
         assert_eq!(self.machine.poll_action(), None, "{what} asks for nothing");
     }
@@ -236,12 +236,12 @@ impl Driver {
         let outcome = answers::outcome(choices);
         let identity = answers::identity(choices);
         let inspected = answers::inspected(choices);
-        self.changes_nothing("a late answer", |machine, now, chance| match (kind, said) {
-            (0, Said::Reply(source, answer)) => machine.handle_reply(now, number, source, answer, chance),
-            (0, Said::Heartbeat(heartbeat)) => machine.handle_heartbeat(now, number, &heartbeat, chance),
-            (1, _) => machine.handle_ingested(now, number, outcome, chance),
-            (2, _) => machine.handle_inspected(now, number, inspected, chance),
-            _ => machine.handle_identity(now, number, identity, chance),
+        self.changes_nothing("a late answer", |machine, now, entropy| match (kind, said) {
+            (0, Said::Reply(source, answer)) => machine.handle_reply(now, number, source, answer, entropy),
+            (0, Said::Heartbeat(heartbeat)) => machine.handle_heartbeat(now, number, &heartbeat, entropy),
+            (1, _) => machine.handle_ingested(now, number, outcome, entropy),
+            (2, _) => machine.handle_inspected(now, number, inspected, entropy),
+            _ => machine.handle_identity(now, number, identity, entropy),
         });
     }
 
@@ -264,10 +264,10 @@ impl Driver {
             Err(category) => Some(*category),
             Ok(identity) => self.wrong_with(identity),
         };
-        let (now, chance) = (self.moment(), self.chance());
+        let (now, entropy) = (self.moment(), self.entropy());
         self.peer = answer.as_ref().ok().map(|identity| identity.cortex_id);
         (self.first, self.own_first) = (true, true);
-        self.machine.handle_identity(now, number, answer, chance);
+        self.machine.handle_identity(now, number, answer, entropy);
         let pin_failed = wrong.is_none() && self.pin.is_none() && self.pin_fails;
         self.act();
         self.failed_with(wrong.or(pin_failed.then_some(ErrorCategory::Store)));
@@ -308,8 +308,8 @@ impl Driver {
             _ => None,
         };
         let was_batch = self.batch.is_some();
-        let (now, chance) = (self.moment(), self.chance());
-        self.machine.handle_reply(now, number, source, answer, chance);
+        let (now, entropy) = (self.moment(), self.entropy());
+        self.machine.handle_reply(now, number, source, answer, entropy);
         self.act();
         assert!(
             !refused || matches!(self.machine.phase(), Phase::BackingOff | Phase::Halted),
@@ -326,8 +326,8 @@ impl Driver {
             // Asked anew, once.
             (self.read, self.idle_questions) = (None, 0);
         }
-        let (now, chance) = (self.moment(), self.chance());
-        self.machine.handle_heartbeat(now, number, heartbeat, chance);
+        let (now, entropy) = (self.moment(), self.entropy());
+        self.machine.handle_heartbeat(now, number, heartbeat, entropy);
         self.act();
         self.failed_with(wrong);
         if wrong.is_none() {
@@ -348,8 +348,8 @@ impl Driver {
     fn answer_inspected(&mut self, outcome: Result<(), ErrorCategory>) {
         let Some(Question::Inspect(number)) = self.open.take() else { return };
         self.forks += u32::from(outcome.is_ok());
-        let (now, chance) = (self.moment(), self.chance());
-        self.machine.handle_inspected(now, number, outcome, chance);
+        let (now, entropy) = (self.moment(), self.entropy());
+        self.machine.handle_inspected(now, number, outcome, entropy);
         self.act();
         self.failed_with(outcome.err());
         assert!(outcome.is_err() || matches!(self.open, Some(Question::Fetch(_))), "what was found out is followed up");
@@ -386,8 +386,8 @@ impl Driver {
             IngestOutcome::Fork(_, counter) => wrong = self.look_into(counter),
             IngestOutcome::NotAsked | IngestOutcome::Gap => {}
         }
-        let (now, chance) = (self.moment(), self.chance());
-        self.machine.handle_ingested(now, number, outcome, chance);
+        let (now, entropy) = (self.moment(), self.entropy());
+        self.machine.handle_ingested(now, number, outcome, entropy);
         self.act();
         self.failed_with(wrong);
         if self.gave_up() {
@@ -509,8 +509,8 @@ impl Driver {
         assert_eq!((self.pin, self.peer), (None, Some(cortex_id)), "who proved to be the peer is pinned, and once");
         assert_eq!(self.open, None, "nothing is asked before it is stored");
         if std::mem::take(&mut self.pin_fails) {
-            let (now, chance) = (self.moment(), self.chance());
-            self.machine.handle_pin_failed(now, chance);
+            let (now, entropy) = (self.moment(), self.entropy());
+            self.machine.handle_pin_failed(now, entropy);
         } else {
             self.pin = Some(cortex_id);
         }

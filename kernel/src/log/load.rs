@@ -133,5 +133,5 @@ pub(super) fn load_head(store: &dyn Store) -> Result<LogHead, StoreError> {
 /// moved to another machine.
 pub(super) fn moved_to(store: &dyn Store) -> Result<Option<Vec<u8>>, StoreError> {
     let before = store.get(Family::Meta, keys::META_PLACE)?;
-    Ok(store.place()?.filter(|here| before.is_some_and(|before| before != *here)))
+    Ok(store.fingerprint()?.filter(|here| before.is_some_and(|before| before != *here)))
 }

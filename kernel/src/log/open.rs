@@ -45,7 +45,7 @@ impl Log {
         batch.put(Family::Meta, keys::META_FORMAT, &FORMAT.to_be_bytes());
         batch.put(Family::Meta, keys::META_IDENTITY, &encode_identity(identity));
         put_minted(&mut batch, identity.epoch, Timestamp::now());
-        if let Some(place) = store.place()? {
+        if let Some(place) = store.fingerprint()? {
             batch.put(Family::Meta, keys::META_PLACE, &place);
         }
         store.commit(&batch, Durability::Sync)?;
@@ -159,7 +159,7 @@ fn settle(
     let moved = moved.filter(|_| why.is_none());
     if moved.is_some() {
         tracing::info!("these data were written in another place; the next own event begins a new epoch");
-    } else if let (Some(here), before) = (store.place()?, store.get(Family::Meta, keys::META_PLACE)?)
+    } else if let (Some(here), before) = (store.fingerprint()?, store.get(Family::Meta, keys::META_PLACE)?)
         && before.as_ref() != Some(&here)
     {
         changes.put(Family::Meta, keys::META_PLACE, &here);

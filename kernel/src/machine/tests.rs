@@ -315,9 +315,11 @@ fn every_refusal_has_a_category_and_backs_off() {
 #[test]
 fn failures_are_explained_once_repeated_briefly_and_their_end_is_told() {
     let mut machine = machine(Some(2));
-    for expected in [News::Failed(ErrorCategory::Refused), News::StillFailing(ErrorCategory::Refused)] {
+    for expected in
+        [News::Failed(ErrorCategory::ConnectionRefused), News::StillFailing(ErrorCategory::ConnectionRefused)]
+    {
         actions(&mut machine);
-        machine.handle_identity(at(1), machine.number, Err(ErrorCategory::Refused), 5);
+        machine.handle_identity(at(1), machine.number, Err(ErrorCategory::ConnectionRefused), 5);
         assert!(matches!(&actions(&mut machine)[0], Action::Save { news, .. } if *news == expected));
         machine.wake();
     }
@@ -422,7 +424,7 @@ fn who_asks_us_is_alive_and_tried_soon() {
         [Action::Timer { at, token }] => Some((at.as_secs(), token)),
         ref other => panic!("{other:?}"),
     };
-    let mut long = failing(ErrorCategory::Refused, 12);
+    let mut long = failing(ErrorCategory::ConnectionRefused, 12);
     long.heard(at(13));
     let (when, token) = timer(&mut long).expect("it is tried earlier");
     assert_eq!(when, 11 + 15);
@@ -435,7 +437,7 @@ fn who_asks_us_is_alive_and_tried_soon() {
     late.heard(at(50));
     assert_eq!(timer(&mut late).unwrap().0, 50);
     // Soon anyway, says no, or is not failing: nothing changes.
-    let mut soon = failing(ErrorCategory::Refused, 2);
+    let mut soon = failing(ErrorCategory::ConnectionRefused, 2);
     soon.heard(at(1));
     let mut refuses = failing(ErrorCategory::Auth, 12);
     refuses.heard(at(100));

@@ -233,7 +233,7 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// # Errors
     /// Kinds `Io`, `ReadOnly`.
-    fn place(&self) -> Result<Option<Vec<u8>>, StoreError> {
+    fn fingerprint(&self) -> Result<Option<Vec<u8>>, StoreError> {
         Ok(None)
     }
 
@@ -320,8 +320,8 @@ impl<S: Store + ?Sized> Store for std::sync::Arc<S> {
         (**self).check()
     }
 
-    fn place(&self) -> Result<Option<Vec<u8>>, StoreError> {
-        (**self).place()
+    fn fingerprint(&self) -> Result<Option<Vec<u8>>, StoreError> {
+        (**self).fingerprint()
     }
 
     fn check_location(&self) -> Result<(), StoreError> {

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::batch_budget::BatchBudget;
 use super::inspect::{MAX_QUESTIONS, locate};
 use super::links::hard;
-use super::portion::Portion;
 use crate::health::ErrorCategory;
 use crate::ids::{CortexId, Origin};
 use crate::log::LogReader;
@@ -115,8 +115,8 @@ impl Comparison {
             Answered::Result(result) => Ok(result),
             Answered::DifferAt(counter) => {
                 let inspection = Inspection::new(origin, counter);
-                let portion = Portion::default();
-                let (from, _) = locate(&self.link, &self.view, self.to, inspection, self.number, portion)
+                let batch_budget = BatchBudget::default();
+                let (from, _) = locate(&self.link, &self.view, self.to, inspection, self.number, batch_budget)
                     .await
                     .map_err(|failure| failure.category)?;
                 self.number += MAX_QUESTIONS;

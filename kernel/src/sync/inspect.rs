@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::batch_budget::BatchBudget;
 use super::links::hard;
-use super::portion::Portion;
 use crate::blocking::blocking;
 use crate::event::EventBytes;
 use crate::health::{ErrorCategory, Failure};
@@ -65,9 +65,9 @@ pub(super) async fn locate(
     to: CortexId,
     mut inspection: Inspection,
     first: u64,
-    portion: Portion,
+    batch_budget: BatchBudget,
 ) -> Result<(u64, Vec<EventBytes>), Failure> {
-    let deadline = portion.patience();
+    let deadline = batch_budget.patience();
     for number in first..first + MAX_QUESTIONS {
         let request = RequestId { process: view.process(), number };
         let (reader, step) = (view.clone(), inspection.clone());
@@ -76,7 +76,7 @@ pub(super) async fn locate(
             tracing::error!(%error, "our own history could not be read");
             Failure::new(ErrorCategory::Store, error)
         })?;
-        request.max_bytes = request.max_bytes.min(portion.bytes());
+        request.max_bytes = request.max_bytes.min(batch_budget.bytes());
         let reply = hard(deadline, link.fetch(&request, deadline)).await.map_err(Failure::from)?;
         if let Some(found) = inspection.answer(reply)? {
             return Ok(found);
@@ -93,10 +93,10 @@ pub(super) async fn inspect(
     to: CortexId,
     inspection: Inspection,
     first: u64,
-    portion: Portion,
+    batch_budget: BatchBudget,
 ) -> Result<(), Failure> {
     let origin = inspection.origin();
-    let (from, records) = locate(&link, log.reader(), to, inspection, first, portion).await?;
+    let (from, records) = locate(&link, log.reader(), to, inspection, first, batch_budget).await?;
     let finding = ForkFinding { peer: peer.clone(), holder: to, origin, from, records };
     let noted = log.note_fork(finding).await.map(|_| ());
     if let Err(NotAFork::Over { .. }) = noted {

@@ -1,15 +1,15 @@
 //! The thin asynchronous side of [`crate::machine`]: one task a peer feeds its machine and carries its actions out.
 
+mod batch_budget;
 mod changes;
 mod compare;
 mod feed;
 mod inspect;
 mod links;
-mod overdue;
 mod peer_task;
-mod portion;
 mod probe;
 mod space;
+mod staleness;
 mod statuses;
 
 use std::collections::BTreeMap;

@@ -265,7 +265,7 @@ impl Store for MemoryStore {
         Ok(self.lock().free)
     }
 
-    fn place(&self) -> Result<Option<Vec<u8>>, StoreError> {
+    fn fingerprint(&self) -> Result<Option<Vec<u8>>, StoreError> {
         Ok(Some(self.lock().place.to_be_bytes().to_vec()))
     }
 

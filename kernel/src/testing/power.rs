@@ -72,9 +72,9 @@ impl Store for PoweredStore {
         self.store.check()
     }
 
-    fn place(&self) -> Result<Option<Vec<u8>>, StoreError> {
+    fn fingerprint(&self) -> Result<Option<Vec<u8>>, StoreError> {
         let _on = self.on()?;
-        self.store.place()
+        self.store.fingerprint()
     }
 
     fn free_bytes(&self) -> Result<Option<u64>, StoreError> {

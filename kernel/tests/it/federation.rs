@@ -82,8 +82,11 @@ async fn wrong_peers_are_told_apart_and_the_right_one_goes_on() {
         start(&network, "alpha", FederationMode::Sync, vec![peer("good"), peer("gone"), peer("silent"), own]).await;
     until("the good peer is pinned", || status(&alpha, "good").cortex_id.is_some()).await;
     good.append(Draft::new("t", "x")).await.unwrap();
-    let cases =
-        [("gone", ErrorCategory::Refused), ("silent", ErrorCategory::NotServing), ("own", ErrorCategory::OwnAddress)];
+    let cases = [
+        ("gone", ErrorCategory::ConnectionRefused),
+        ("silent", ErrorCategory::NotServing),
+        ("own", ErrorCategory::OwnAddress),
+    ];
     for (peer, category) in cases {
         alpha.syncer().wake(&name(peer)).await.unwrap();
         until(peer, || status(&alpha, peer).health.last_error == Some(category)).await;

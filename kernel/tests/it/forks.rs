@@ -205,7 +205,7 @@ fn a_volume_that_moves_without_being_written_spends_no_origin() {
     let mut world = World::new(2);
     world.append(0, "at home");
     let (origin, volume) = (world.origin(0), Arc::clone(&world.stores[0]));
-    let home = u64::from_be_bytes(volume.place().unwrap().unwrap().try_into().unwrap());
+    let home = u64::from_be_bytes(volume.fingerprint().unwrap().unwrap().try_into().unwrap());
     for machine in [77, 78, 77, home] {
         volume.move_to(machine);
         world.nodes[0].restart();

@@ -103,16 +103,16 @@ async fn a_partition_cuts_what_is_open_and_heals() {
         // The run is still held here, and has ended there.
         until("bravo has forgotten both", || bravo.service().open_questions() == 0).await;
         if !heals_at_once {
-            assert_eq!(category(link.identify(LONG).await), ErrorCategory::Refused);
-            assert_eq!(category(link.fetch(&parked, LONG).await), ErrorCategory::Refused);
-            assert_eq!(category(link.tail(&live, LONG).await), ErrorCategory::Refused);
+            assert_eq!(category(link.identify(LONG).await), ErrorCategory::ConnectionRefused);
+            assert_eq!(category(link.fetch(&parked, LONG).await), ErrorCategory::ConnectionRefused);
+            assert_eq!(category(link.tail(&live, LONG).await), ErrorCategory::ConnectionRefused);
             third.identify(LONG).await.unwrap();
             network.heal();
         }
         link.identify(LONG).await.unwrap();
     }
     network.remove("bravo");
-    assert_eq!(category(link.identify(LONG).await), ErrorCategory::Refused);
+    assert_eq!(category(link.identify(LONG).await), ErrorCategory::ConnectionRefused);
     bravo.stop().await;
 }
 

@@ -14,13 +14,13 @@ use antiphon_kernel::store::{Durability, Family, Store};
 use antiphon_kernel::testing::MemoryStore;
 use antiphon_kernel::time::Timestamp;
 
-use crate::support::{Chance, Node, peer_name, two};
+use crate::support::{Entropy, Node, peer_name, two};
 
 const SEEDS: u64 = 2_000;
 const STEPS: usize = 60;
 
 struct World {
-    chance: Chance,
+    entropy: Entropy,
     stores: Vec<Arc<MemoryStore>>,
     nodes: Vec<Node>,
     in_flight: Vec<(usize, usize, SentQuery, FetchReply)>,
@@ -29,27 +29,27 @@ struct World {
 
 impl World {
     fn new(seed: u64) -> Self {
-        let mut chance = Chance::new(seed);
-        let count = 2 + chance.below(3);
+        let mut entropy = Entropy::new(seed);
+        let count = 2 + entropy.below(3);
         let stores: Vec<_> = (0..count).map(|_| Arc::new(MemoryStore::new())).collect();
         let nodes =
             stores.iter().enumerate().map(|(n, store)| Node::new(n, count, Arc::clone(store) as Arc<dyn Store>));
-        Self { nodes: nodes.collect(), chance, stores, in_flight: Vec::new(), refused: 0 }
+        Self { nodes: nodes.collect(), entropy, stores, in_flight: Vec::new(), refused: 0 }
     }
 
     fn durability(&mut self) -> Durability {
-        if self.chance.one_in(3) { Durability::Relaxed } else { Durability::Sync }
+        if self.entropy.one_in(3) { Durability::Relaxed } else { Durability::Sync }
     }
 
     fn step(&mut self) {
-        let one = self.chance.below(self.nodes.len());
-        match self.chance.below(10) {
+        let one = self.entropy.below(self.nodes.len());
+        match self.entropy.below(10) {
             0..3 => self.append(one),
             3..6 => self.ask(one),
             6..9 => self.deliver(),
-            _ if self.chance.one_in(2) => self.nodes[one].log.sync().unwrap(),
+            _ if self.entropy.one_in(2) => self.nodes[one].log.sync().unwrap(),
             _ => {
-                let keep = self.chance.below(self.stores[one].pending() + 1);
+                let keep = self.entropy.below(self.stores[one].pending() + 1);
                 self.stores[one].crash(keep);
                 self.nodes[one].restart();
             }
@@ -63,14 +63,14 @@ impl World {
         let durability = self.durability();
         // An application may have seen anything between nothing and all of what is held.
         let held = self.nodes[one].log.reader().clock();
-        let context = if self.chance.one_in(2) { held } else { VClock::new() };
-        let now = Timestamp::from_micros(i64::try_from(self.chance.below(3_000_000)).unwrap() * 1000);
+        let context = if self.entropy.one_in(2) { held } else { VClock::new() };
+        let now = Timestamp::from_micros(i64::try_from(self.entropy.below(3_000_000)).unwrap() * 1000);
         self.nodes[one].append("subject", &context, now, durability);
     }
 
     fn ask(&mut self, one: usize) {
-        let other = (one + 1 + self.chance.below(self.nodes.len() - 1)) % self.nodes.len();
-        let (max_events, by_clock) = (1 + u32::try_from(self.chance.below(4)).unwrap(), self.chance.one_in(5));
+        let other = (one + 1 + self.entropy.below(self.nodes.len() - 1)) % self.nodes.len();
+        let (max_events, by_clock) = (1 + u32::try_from(self.entropy.below(4)).unwrap(), self.entropy.one_in(5));
         let (client, server) = two(&mut self.nodes, one, other);
         let (asked, reply) = client.ask(server, max_events, by_clock);
         if let FetchReply::Batch(batch) = &reply {
@@ -85,8 +85,8 @@ impl World {
         if self.in_flight.is_empty() {
             return;
         }
-        let at = self.chance.below(self.in_flight.len());
-        let repeated = self.chance.one_in(3);
+        let at = self.entropy.below(self.in_flight.len());
+        let repeated = self.entropy.one_in(3);
         let (one, other, asked, reply) =
             if repeated { self.in_flight[at].clone() } else { self.in_flight.swap_remove(at) };
         let durability = self.durability();

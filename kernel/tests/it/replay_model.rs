@@ -15,7 +15,7 @@ use antiphon_kernel::store::{Durability, Family, Store};
 use antiphon_kernel::testing::{CommitFault, MemoryStore};
 use antiphon_kernel::time::Timestamp;
 
-use crate::support::{Chance, Node, two};
+use crate::support::{Entropy, Node, two};
 
 const SEEDS: u64 = 500;
 const STEPS: usize = 80;
@@ -52,7 +52,7 @@ impl EventReplayer for Model {
 }
 
 struct World {
-    chance: Chance,
+    entropy: Entropy,
     stores: Vec<Arc<MemoryStore>>,
     nodes: Vec<Node>,
     core: ReplayCore,
@@ -73,18 +73,18 @@ impl World {
         let on_failure = if seed.is_multiple_of(2) { OnFailure::Halt } else { OnFailure::Quarantine };
         let broken = Arc::default();
         let core = open(&nodes[0], on_failure, &broken);
-        Self { chance: Chance::new(seed), stores, nodes, core, on_failure, broken }
+        Self { entropy: Entropy::new(seed), stores, nodes, core, on_failure, broken }
     }
 
     fn append(&mut self, one: usize) {
-        let subject = SUBJECTS[self.chance.below(SUBJECTS.len())];
+        let subject = SUBJECTS[self.entropy.below(SUBJECTS.len())];
         let context = if one == 0 { self.core.clock().clone() } else { VClock::new() };
-        let durability = if self.chance.one_in(2) { Durability::Relaxed } else { Durability::Sync };
+        let durability = if self.entropy.one_in(2) { Durability::Relaxed } else { Durability::Sync };
         self.nodes[one].append(subject, &context, Timestamp::from_micros(1), durability);
     }
 
     fn step(&mut self) {
-        match self.chance.below(16) {
+        match self.entropy.below(16) {
             0..3 => self.append(0),
             3..5 => self.append(1),
             5 => {
@@ -94,18 +94,18 @@ impl World {
             }
             6..10 => drop(self.core.step().unwrap()),
             10 => {
-                let subject = SUBJECTS[self.chance.below(SUBJECTS.len())].to_owned();
+                let subject = SUBJECTS[self.entropy.below(SUBJECTS.len())].to_owned();
                 let mut broken = self.broken.lock().unwrap();
                 if !broken.remove(&subject) {
                     broken.insert(subject);
                 }
             }
             11 => drop(self.core.retry(None).unwrap()),
-            12 => drop(self.core.retry(Some(SUBJECTS[self.chance.below(SUBJECTS.len())])).unwrap()),
+            12 => drop(self.core.retry(Some(SUBJECTS[self.entropy.below(SUBJECTS.len())])).unwrap()),
             13 => {
                 let waiting = parked(&*self.stores[0], NAME).unwrap();
                 let first = waiting.first().map_or(self.core.position().next(), |event| event.seq);
-                if self.chance.one_in(3) {
+                if self.entropy.one_in(3) {
                     // Nothing to skip there is an answer, too.
                     let entry = self.nodes[0].log.reader().entry(first).unwrap();
                     if let Some(at) = entry.and_then(|entry| entry.cursor().unwrap()) {
@@ -115,7 +115,7 @@ impl World {
             }
             14 => {
                 // The commit fails, and is there or not.
-                let fault = CommitFault::ALL[self.chance.below(3)];
+                let fault = CommitFault::ALL[self.entropy.below(3)];
                 self.stores[0].fail_commits([fault]);
                 let failed = self.core.step().is_err();
                 self.stores[0].fail_commits([]);
@@ -125,7 +125,7 @@ impl World {
                 }
             }
             _ => {
-                let keep = self.chance.below(self.stores[0].pending() + 1);
+                let keep = self.entropy.below(self.stores[0].pending() + 1);
                 self.stores[0].crash(keep);
                 self.nodes[0].restart();
                 self.core = open(&self.nodes[0], self.on_failure, &self.broken);

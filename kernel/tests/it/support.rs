@@ -19,11 +19,11 @@ use antiphon_kernel::sync::inspection_request;
 use antiphon_kernel::testing::{MemoryNetwork, MemoryStore};
 use antiphon_kernel::time::Timestamp;
 
-/// Chance with a seed: xorshift64*, so that a failing run can be repeated.
+/// Entropy with a seed: xorshift64*, so that a failing run can be repeated.
 #[derive(Clone)]
-pub(crate) struct Chance(u64);
+pub(crate) struct Entropy(u64);
 
-impl Chance {
+impl Entropy {
     pub(crate) fn new(seed: u64) -> Self {
         Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
     }
@@ -61,9 +61,9 @@ pub(crate) struct Node {
 }
 
 fn options(n: usize, process: u64) -> LogOptions {
-    let mut chance = Chance::new((n as u64) << 32 | process);
+    let mut entropy = Entropy::new((n as u64) << 32 | process);
     LogOptions {
-        entropy: Box::new(move || u128::from(chance.next()) << 64 | u128::from(chance.next())),
+        entropy: Box::new(move || u128::from(entropy.next()) << 64 | u128::from(entropy.next())),
         process: (n as u64) << 32 | process,
         ..LogOptions::default()
     }

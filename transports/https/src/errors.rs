@@ -62,7 +62,7 @@ fn cause_category(cause: &(dyn StdError + 'static)) -> Option<ErrorCategory> {
         };
     }
     match cause.downcast_ref::<io::Error>()?.kind() {
-        io::ErrorKind::ConnectionRefused => Some(ErrorCategory::Refused),
+        io::ErrorKind::ConnectionRefused => Some(ErrorCategory::ConnectionRefused),
         io::ErrorKind::UnexpectedEof => Some(ErrorCategory::Eof),
         io::ErrorKind::ConnectionReset
         | io::ErrorKind::ConnectionAborted

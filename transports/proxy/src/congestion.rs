@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use crate::chance::Chance;
+use crate::entropy::Entropy;
 
 const SEGMENT: usize = 1460;
 const INITIAL_WINDOW: f64 = 10.0;
@@ -42,7 +42,14 @@ pub(crate) struct Sent {
 
 impl Congestion {
     /// Sends `bytes` as soon as the window lets them go.
-    pub(crate) fn send(&mut self, now: Duration, bytes: usize, rtt: Duration, loss: f64, chance: &mut Chance) -> Sent {
+    pub(crate) fn send(
+        &mut self,
+        now: Duration,
+        bytes: usize,
+        rtt: Duration,
+        loss: f64,
+        entropy: &mut Entropy,
+    ) -> Sent {
         let (mut leaves, mut late) = (now, Duration::ZERO);
         for _ in 0..bytes.div_ceil(SEGMENT) {
             while self.acks.front().is_some_and(|&ack| ack <= leaves) {
@@ -55,7 +62,7 @@ impl Congestion {
                 self.grow();
             }
             let mut ack = leaves + rtt;
-            if chance.happens(loss) {
+            if entropy.happens(loss) {
                 ack += rtt;
                 late = rtt;
                 if leaves >= self.recovered {
@@ -81,10 +88,10 @@ mod tests {
 
     /// Bytes a second over a long transfer.
     fn rate(rtt: Duration, loss: f64) -> f64 {
-        let (mut tcp, mut chance) = (Congestion::default(), Chance::new(3));
+        let (mut tcp, mut entropy) = (Congestion::default(), Entropy::new(3));
         let (mut now, bytes, pieces) = (Duration::ZERO, 16 * 1024, 4000);
         for _ in 0..pieces {
-            now = tcp.send(now, bytes, rtt, loss, &mut chance).leaves;
+            now = tcp.send(now, bytes, rtt, loss, &mut entropy).leaves;
         }
         (bytes * pieces) as f64 / now.as_secs_f64()
     }
@@ -102,9 +109,9 @@ mod tests {
 
     #[test]
     fn without_loss_the_window_opens() {
-        let (mut tcp, mut chance) = (Congestion::default(), Chance::new(3));
+        let (mut tcp, mut entropy) = (Congestion::default(), Entropy::new(3));
         let rtt = Duration::from_millis(100);
-        let first = tcp.send(Duration::ZERO, 20 * SEGMENT, rtt, 0.0, &mut chance);
+        let first = tcp.send(Duration::ZERO, 20 * SEGMENT, rtt, 0.0, &mut entropy);
         assert_eq!(first, Sent { leaves: rtt, late: Duration::ZERO }, "ten segments wait for an acknowledgement");
         assert!(rate(rtt, 0.0) > 10.0 * rate(rtt, 0.01));
     }

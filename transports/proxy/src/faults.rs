@@ -7,7 +7,7 @@ use std::time::Duration;
 pub struct Path {
     /// How long everything takes, one way.
     pub latency: Duration,
-    /// Up to so much longer, by chance. Order is kept.
+    /// Up to so much longer, by entropy. Order is kept.
     pub jitter: Duration,
     /// How many bytes a second get through.
     pub bytes_per_second: Option<u64>,

@@ -15,10 +15,10 @@
 //! ```
 //!
 //! What happens to a piece of data, and when it leaves, is decided by pure values ([`Path`], a line, a congestion window)
-//! that are told the time; sockets and timers are thin around them. All chance comes from a seed.
+//! that are told the time; sockets and timers are thin around them. All entropy comes from a seed.
 
-mod chance;
 mod congestion;
+mod entropy;
 mod faults;
 mod line;
 mod tcp;

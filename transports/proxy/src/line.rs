@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::chance::Chance;
+use crate::entropy::Entropy;
 use crate::faults::Path;
 
 /// How much of a limited line's time may stand in its queue before datagrams are dropped.
@@ -28,11 +28,11 @@ impl Line {
         now: Duration,
         bytes: usize,
         late: Duration,
-        chance: &mut Chance,
+        entropy: &mut Entropy,
     ) -> Duration {
         self.follow(path);
         self.busy = self.busy.max(now) + transmission(path, bytes);
-        let jitter = if path.jitter.is_zero() { Duration::ZERO } else { path.jitter.mul_f64(chance.unit()) };
+        let jitter = if path.jitter.is_zero() { Duration::ZERO } else { path.jitter.mul_f64(entropy.unit()) };
         self.last = self.last.max(self.busy + path.latency + late + jitter);
         self.last
     }
@@ -70,10 +70,10 @@ mod tests {
     #[test]
     fn a_limited_line_takes_its_time_and_then_its_latency() {
         let path = Path { latency: Duration::from_millis(50), bytes_per_second: Some(1_000_000), ..Path::default() };
-        let (mut line, mut chance) = (Line::default(), Chance::new(1));
+        let (mut line, mut entropy) = (Line::default(), Entropy::new(1));
         let mut out = Duration::ZERO;
         for _ in 0..1000 {
-            out = line.send(&path, Duration::ZERO, 1000, Duration::ZERO, &mut chance);
+            out = line.send(&path, Duration::ZERO, 1000, Duration::ZERO, &mut entropy);
         }
         assert!((out.as_secs_f64() - 1.05).abs() < 1e-6, "{out:?}");
         assert!(line.is_full(&path, Duration::ZERO) && !line.is_full(&path, Duration::from_millis(950)));
@@ -82,10 +82,10 @@ mod tests {
     #[test]
     fn the_narrowest_line_has_room_for_what_is_sent_at_once() {
         let path = Path { bytes_per_second: Some(1000), ..Path::default() };
-        let (mut line, mut chance) = (Line::default(), Chance::new(1));
+        let (mut line, mut entropy) = (Line::default(), Entropy::new(1));
         let mut sent = 0;
         while !line.is_full(&path, Duration::ZERO) {
-            line.send(&path, Duration::ZERO, 1000, Duration::ZERO, &mut chance);
+            line.send(&path, Duration::ZERO, 1000, Duration::ZERO, &mut entropy);
             sent += 1;
         }
         assert_eq!(sent, 66);
@@ -94,23 +94,23 @@ mod tests {
     #[test]
     fn a_line_of_another_width_owes_nothing_to_the_old_one() {
         let narrow = Path { bytes_per_second: Some(1), ..Path::default() };
-        let (mut line, mut chance) = (Line::default(), Chance::new(1));
-        line.send(&narrow, Duration::ZERO, 100_000, Duration::ZERO, &mut chance);
+        let (mut line, mut entropy) = (Line::default(), Entropy::new(1));
+        line.send(&narrow, Duration::ZERO, 100_000, Duration::ZERO, &mut entropy);
         assert!(line.is_full(&narrow, Duration::ZERO));
         let wide = Path::default();
         assert!(!line.is_full(&wide, Duration::ZERO));
-        assert_eq!(line.send(&wide, Duration::ZERO, 1000, Duration::ZERO, &mut chance), Duration::ZERO);
+        assert_eq!(line.send(&wide, Duration::ZERO, 1000, Duration::ZERO, &mut entropy), Duration::ZERO);
     }
 
     #[test]
     fn jitter_keeps_the_order() {
         let path = Path { jitter: Duration::from_millis(20), ..Path::default() };
-        let (mut line, mut chance) = (Line::default(), Chance::new(1));
+        let (mut line, mut entropy) = (Line::default(), Entropy::new(1));
         let mut last = Duration::ZERO;
         let mut late = 0;
         for n in 0..1000 {
             let now = Duration::from_micros(n * 100);
-            let out = line.send(&path, now, 1, Duration::ZERO, &mut chance);
+            let out = line.send(&path, now, 1, Duration::ZERO, &mut entropy);
             assert!(out >= last && out <= last.max(now + path.jitter));
             late += usize::from(out > now);
             last = out;

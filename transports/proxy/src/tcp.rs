@@ -14,8 +14,8 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::chance::Chance;
 use crate::congestion::Congestion;
+use crate::entropy::Entropy;
 use crate::faults::{Direction, Faults};
 use crate::line::Line;
 
@@ -234,7 +234,7 @@ struct Pump {
     direction: Direction,
     line: Line,
     congestion: Congestion,
-    chance: Chance,
+    entropy: Entropy,
 }
 
 impl Pump {
@@ -246,7 +246,7 @@ impl Pump {
             direction,
             line: Line::default(),
             congestion: Congestion::default(),
-            chance: Chance::new(seed),
+            entropy: Entropy::new(seed),
         }
     }
 
@@ -268,10 +268,10 @@ impl Pump {
             let now = self.shared.began.elapsed();
             let (mut leaves, mut late) = (now, Duration::ZERO);
             if path.loss > 0.0 {
-                let sent = self.congestion.send(now, read, faults.round_trip(), path.loss, &mut self.chance);
+                let sent = self.congestion.send(now, read, faults.round_trip(), path.loss, &mut self.entropy);
                 (leaves, late) = (sent.leaves, sent.late);
             }
-            let out = self.line.send(path, leaves, read, late, &mut self.chance);
+            let out = self.line.send(path, leaves, read, late, &mut self.entropy);
             let piece = outcome.map(|read| Bytes::copy_from_slice(&piece[..read])).map_err(|_| Broken::Lost);
             sender.send((self.shared.began + out, piece)).await.map_err(|_| Broken::Lost)?;
             // The end of a stream, and its break, take the same path as its bytes.

@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::chance::Chance;
+use crate::entropy::Entropy;
 use crate::faults::{Direction, Faults};
 use crate::line::Line;
 
@@ -86,7 +86,7 @@ impl Drop for Client {
 
 struct Way {
     line: Line,
-    chance: Chance,
+    entropy: Entropy,
     number: u64,
 }
 
@@ -106,7 +106,7 @@ impl UdpProxy {
         let front = Arc::new(socket().await?);
         let addr = front.local_addr()?;
         let (packets, queue) = mpsc::unbounded_channel();
-        let way = |seed| Mutex::new(Way { line: Line::default(), chance: Chance::new(seed), number: 0 });
+        let way = |seed| Mutex::new(Way { line: Line::default(), entropy: Entropy::new(seed), number: 0 });
         let shared = Arc::new(Shared {
             front,
             faults: watch::Sender::new(faults),
@@ -225,17 +225,17 @@ impl Shared {
             Direction::ToServer => &self.to_server,
             Direction::ToClient => &self.to_client,
         });
-        let Way { line, chance, number } = &mut *way;
+        let Way { line, entropy, number } = &mut *way;
         let now = self.began.elapsed();
         let under_way = &self.under_way[direction as usize];
         let crowded = path.bytes_per_second.is_none() && under_way.load(Ordering::Relaxed) >= MAX_UNDER_WAY;
-        if path.blackhole || chance.happens(path.loss) || line.is_full(path, now) || crowded {
+        if path.blackhole || entropy.happens(path.loss) || line.is_full(path, now) || crowded {
             return;
         }
-        let copies = if chance.happens(path.duplicate) { 2 } else { 1 };
+        let copies = if entropy.happens(path.duplicate) { 2 } else { 1 };
         for _ in 0..copies {
-            let mut due = self.began + line.send(path, now, data.len(), Duration::ZERO, chance);
-            if chance.happens(path.reorder) {
+            let mut due = self.began + line.send(path, now, data.len(), Duration::ZERO, entropy);
+            if entropy.happens(path.reorder) {
                 due += OVERTAKEN.max(path.jitter);
             }
             *number += 1;

@@ -80,7 +80,7 @@ fn set_mode_and_peer_modes_outlive_a_restart() {
     let serving = place.serve();
     assert_eq!(place.json(&["peers"])[0]["phase"], "paused");
     place.json(&["resume-peer", "bravo"]);
-    until("refused", || (place.json(&["peers"])[0]["last_error"] == "refused").then_some(()));
+    until("refused", || (place.json(&["peers"])[0]["last_error"] == "connection_refused").then_some(()));
     let (_, text, _) = place.run(&["status"]);
     assert!(text.contains("refuses the connection") && text.contains("check that the node runs"), "{text}");
     place.json(&["set-mode", "subscribe"]);
@@ -100,7 +100,7 @@ fn what_is_kept_of_a_peer_that_is_not_configured_any_more_can_be_forgotten() {
         format!("federation:\n  peers:\n    - {{ name: bravo, endpoint: \"https://127.0.0.1:{}\" }}\n", free_port());
     let place = Place::new(&format!("{ALONE}{peer}"));
     let serving = place.serve();
-    until("refused", || (place.json(&["peers"])[0]["last_error"] == "refused").then_some(()));
+    until("refused", || (place.json(&["peers"])[0]["last_error"] == "connection_refused").then_some(()));
     assert_eq!(serving.terminate(), 0);
     std::fs::write(&place.config, ALONE).unwrap();
     let serving = place.serve();

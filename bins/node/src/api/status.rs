@@ -257,7 +257,7 @@ mod tests {
         for error in ErrorCategory::ALL {
             let state = match (error.halts(), error.is_refusal()) {
                 (true, _) => "halted",
-                (false, true) => "refused",
+                (false, true) => "rejected",
                 (false, false) => "backing_off",
             };
             table.push_str(&format!("| `{error}` | `{state}` | {} | {} |\n", error.reason(), error.remedy()));

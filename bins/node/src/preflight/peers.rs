@@ -74,7 +74,7 @@ fn peer_findings(peer: &PeerConfig, known: Option<&Peer>, own: CortexId, asked: 
     if let (Some((reason, remedy)), Some(state)) = (trouble, state)
         && state != Condition::Paused
     {
-        let level = if matches!(state, Condition::Halted | Condition::Refused) { Level::Fail } else { Level::Warn };
+        let level = if matches!(state, Condition::Halted | Condition::Rejected) { Level::Fail } else { Level::Warn };
         findings.add(check.clone(), level, format!("{}: {reason}", state.as_str().replace('_', " ")), remedy);
     }
     let identity = match &asked.answer {
@@ -212,10 +212,14 @@ mod tests {
             reason: Some("bravo ...".to_owned()),
             remedy: Some("...".to_owned()),
             last_error: Some(ErrorCategory::Auth),
-            ..known(Condition::Refused)
+            ..known(Condition::Rejected)
         };
         let refused = Some(&refused);
         assert_eq!(found(refused, Err(ErrorCategory::Auth), false), [Level::Fail], "said once");
-        assert_eq!(found(refused, Err(ErrorCategory::Refused), false), [Level::Fail, Level::Fail], "another trouble");
+        assert_eq!(
+            found(refused, Err(ErrorCategory::ConnectionRefused), false),
+            [Level::Fail, Level::Fail],
+            "another trouble"
+        );
     }
 }

@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use super::{Plan, chain, count_calls, undisturbed, writing};
 use crate::acks::Acks;
-use crate::chance::Chance;
+use crate::entropy::Entropy;
 use crate::node::Buffers;
 use crate::strace::{self, Injection};
 use crate::table::Outcome;
@@ -48,14 +48,14 @@ pub(crate) fn run(plan: &Plan) -> Result<Outcome> {
         if broken == Some(first) {
             continue;
         }
-        let mut chance = Chance::of_round(plan.seed, round);
-        let buffers = if chance.one_in(2) { Buffers::Small } else { Buffers::Usual };
+        let mut entropy = Entropy::of_round(plan.seed, round);
+        let buffers = if entropy.one_in(2) { Buffers::Small } else { Buffers::Usual };
         let counts = if buffers == Buffers::Small { &small } else { &usual };
         let made: Vec<_> =
             FAULTS.iter().filter(|(call, ..)| counts.get(*call).is_some_and(|count| *count > 0)).collect();
-        let &&(call, fault, kind) = chance.pick(&made);
-        let when = 1 + chance.below(counts[call]);
-        let when = format!("{when}{}", if chance.one_in(2) { "+" } else { "" });
+        let &&(call, fault, kind) = entropy.pick(&made);
+        let when = 1 + entropy.below(counts[call]);
+        let when = format!("{when}{}", if entropy.one_in(2) { "+" } else { "" });
         let what = format!("round {round}, {fault} at {call} {when}");
         let again = plan.again(KIND, first, round - first + 1);
         outcome.attempts += 1;

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use super::{Plan, undisturbed};
 use crate::acks::Acks;
-use crate::chance::Chance;
+use crate::entropy::Entropy;
 use crate::node::Buffers;
 use crate::report::Verdict;
 use crate::table::Outcome;
@@ -57,11 +57,11 @@ pub(crate) fn run(plan: &Plan) -> Result<Outcome> {
     let targets = targets(&good)?;
     ensure!(targets.iter().all(|files| !files.is_empty()), "a kind of file is missing: {targets:?}");
     for round in plan.rounds(KIND) {
-        let mut chance = Chance::of_round(plan.seed, round);
-        let of = [0, 0, 1, 1, 2][chance.below(5) as usize];
-        let file = chance.pick(&targets[of]);
+        let mut entropy = Entropy::of_round(plan.seed, round);
+        let of = [0, 0, 1, 1, 2][entropy.below(5) as usize];
+        let file = entropy.pick(&targets[of]);
         let bytes = fs::read(good.join(file))?;
-        let (at, bit) = (chance.below(bytes.len() as u64) as usize, chance.below(8) as u32);
+        let (at, bit) = (entropy.below(bytes.len() as u64) as usize, entropy.below(8) as u32);
         let what = format!("round {round}, bit {bit} of byte {at} of {} in {}", bytes.len(), file.display());
         let again = plan.again(KIND, round, 1);
         outcome.attempts += 1;

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Plan;
 use crate::acks::Acks;
-use crate::chance::Chance;
+use crate::entropy::Entropy;
 use crate::mounts::Mount;
 use crate::node::{self, Buffers};
 use crate::payload::Said;
@@ -119,7 +119,7 @@ pub(crate) struct Filled {
 pub(crate) fn fill(at: &Path, seed: u64, round: u64, saved: &Path) -> Result<Filled> {
     deadline::within(PATIENCE);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
-    let (acks, filled) = runtime.block_on(fill_up(at, Chance::of_round(seed, round)))?;
+    let (acks, filled) = runtime.block_on(fill_up(at, Entropy::of_round(seed, round)))?;
     acks.save(saved)?;
     Ok(filled)
 }
@@ -132,13 +132,13 @@ fn leave(at: &Path, ballast: &Path, free: u64) -> Result<()> {
     Ok(())
 }
 
-async fn fill_up(at: &Path, mut chance: Chance) -> Result<(Acks, Filled)> {
+async fn fill_up(at: &Path, mut entropy: Entropy) -> Result<(Acks, Filled)> {
     let (dir, ballast) = (at.join("store"), at.join("ballast"));
-    let length = 500 + chance.below(30_000);
+    let length = 500 + entropy.below(30_000);
     let mut writer = Writer::new(node::open(&dir, Create::IfMissing, Buffers::Small)?, Acks::default())?;
     // Only now: a store that is made sets 4 MiB aside for its MANIFEST alone, and with room for that again, everything
     // that is harder than an append fits as well.
-    let free = (256 << 10) + chance.below(6 << 20);
+    let free = (256 << 10) + entropy.below(6 << 20);
     leave(at, &ballast, free)?;
     let error = loop {
         ensure!(writer.calls < MOST, "it never fills up");

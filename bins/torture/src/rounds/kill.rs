@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use super::{Plan, chain, count_calls, writing};
 use crate::acks::Acks;
-use crate::chance::Chance;
+use crate::entropy::Entropy;
 use crate::node::Buffers;
 use crate::strace::{self, Injection};
 use crate::table::Outcome;
@@ -47,15 +47,15 @@ pub(crate) fn run(plan: &Plan) -> Result<Outcome> {
         if broken == Some(first) {
             continue;
         }
-        let buffers = if Chance::of_round(plan.seed, first).one_in(2) { Buffers::Small } else { Buffers::Usual };
-        let mut chance = Chance::of_round(plan.seed, round);
+        let buffers = if Entropy::of_round(plan.seed, first).one_in(2) { Buffers::Small } else { Buffers::Usual };
+        let mut entropy = Entropy::of_round(plan.seed, round);
         let again = plan.again(KIND, first, round - first + 1);
         outcome.attempts += 1;
         let counts = if buffers == Buffers::Small { &small } else { &usual };
-        let call = *chance.pick(&CALLS);
+        let call = *entropy.pick(&CALLS);
         let most = counts.get(call).copied().unwrap_or(0);
-        let most = if chance.one_in(2) { most.min(EARLY) } else { most };
-        let when = 1 + chance.below(most);
+        let most = if entropy.one_in(2) { most.min(EARLY) } else { most };
+        let when = 1 + entropy.below(most);
         let what = format!("round {round}, SIGKILL at {call} {when}");
         let mut life = Life { end: End::Done, acked: 0, errors: Vec::new(), late: Vec::new() };
         if most > 0 {
@@ -66,7 +66,7 @@ pub(crate) fn run(plan: &Plan) -> Result<Outcome> {
         if life.end == End::Done && life.errors.is_empty() {
             // It never came to that call: it is killed from outside, somewhere.
             elsewhere += 1;
-            let at = 1 + chance.below(80);
+            let at = 1 + entropy.below(80);
             let kill = |acked| if acked >= at { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
             life = rig.write(&dir, writing(buffers), &[], &mut acks, kill)?;
             // What a killed process has said was true when it said it.
@@ -82,7 +82,7 @@ pub(crate) fn run(plan: &Plan) -> Result<Outcome> {
         unchecked += 1;
         // Sometimes the next crash comes before anybody looked.
         let last = round + 1 == plan.first + plan.count || chain(round + 1, CHAIN) != first;
-        if last || !chance.one_in(3) {
+        if last || !entropy.one_in(3) {
             let report = rig.check(&dir, &acks)?;
             if !outcome.expect_whole(unchecked, &report, &what, &again) {
                 plan.keep(KIND, round, &dir)?;

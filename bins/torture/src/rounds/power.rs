@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use super::{Plan, chain, writing};
 use crate::acks::Acks;
-use crate::chance::Chance;
+use crate::entropy::Entropy;
 use crate::mounts::{Mount, run as command};
 use crate::node::Buffers;
 use crate::table::Outcome;
@@ -53,9 +53,9 @@ pub(crate) fn run(plan: &Plan) -> Result<Outcome> {
         if !fresh && broken == Some(first) {
             continue;
         }
-        let mut chance = Chance::of_round(plan.seed, round);
-        let buffers = if Chance::of_round(plan.seed, first).one_in(2) { Buffers::Small } else { Buffers::Usual };
-        let stop = chance.below(140);
+        let mut entropy = Entropy::of_round(plan.seed, round);
+        let buffers = if Entropy::of_round(plan.seed, first).one_in(2) { Buffers::Small } else { Buffers::Usual };
+        let stop = entropy.below(140);
         let (what, again) = (format!("round {round}, cut after {stop}"), plan.again(KIND, first, round - first + 1));
         outcome.attempts += 1;
         let mount = Mount::image(&image, &at)?;

@@ -11,7 +11,7 @@ use anyhow::Result;
 
 use super::{Plan, undisturbed, writing};
 use crate::acks::Acks;
-use crate::chance::Chance;
+use crate::entropy::Entropy;
 use crate::files;
 use crate::mounts::Mount;
 use crate::node::{self, Buffers};
@@ -42,7 +42,7 @@ pub(crate) fn run(plan: &Plan) -> Result<Outcome> {
         for round in plan.rounds(KIND) {
             let (what, again) = (format!("round {round}, while it is open"), plan.again(KIND, round, 1));
             outcome.attempts += 1;
-            let when = format!("{}+", 5 + Chance::of_round(plan.seed, round).below(50));
+            let when = format!("{}+", 5 + Entropy::of_round(plan.seed, round).below(50));
             let prefix = Injection { calls: CALLS.to_owned(), what: "error=EROFS", when }.prefix();
             let life = rig.write(&dir, writing(Buffers::Usual), &prefix, &mut acks, |_| ControlFlow::Continue(()))?;
             let named = life.errors.iter().filter(|error| error.starts_with("ReadOnly ")).count();

@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result};
 
 use super::{Plan, undisturbed};
 use crate::acks::Acks;
-use crate::chance::Chance;
+use crate::entropy::Entropy;
 use crate::files;
 use crate::node::{self, Buffers};
 use crate::payload::Said;
@@ -42,7 +42,7 @@ fn make(dir: &Path, seed: u64) -> Result<Vec<Step>> {
     put_pin(&mut pins, &name, &Peer::pin());
     log.stage_state(&pins)?;
     log.commit(Durability::Sync)?;
-    let mut chance = Chance::new(seed);
+    let mut entropy = Entropy::new(seed);
     let (mut acks, mut steps, mut cursor) = (Acks::default(), Vec::new(), None);
     let wal = files::wal(dir)?;
     for call in 1..=9 {
@@ -53,7 +53,7 @@ fn make(dir: &Path, seed: u64) -> Result<Vec<Step>> {
             cursor = Some(ingested.cursor);
             acks.take(&format!("got {} {}", ingested.cursor.seq, log.reader().head().seq));
         } else {
-            let of = 1 + chance.below(2);
+            let of = 1 + entropy.below(2);
             let payload = |index| Said { run: seed, call, index, of }.payload(30);
             let drafts: Vec<_> = (0..of).map(|index| Draft::new("torture.said", payload(index))).collect();
             let appended = log.append(&drafts, &VClock::new(), Timestamp::now())?;

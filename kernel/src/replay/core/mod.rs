@@ -57,7 +57,7 @@ pub struct ReplayCore {
     /// Each origin's full clock as of the position: what the next causal delta of its chain is relative to.
     chains: BTreeMap<Origin, VClock>,
     /// Subjects with parked events: what comes later waits behind them.
-    lanes: BTreeSet<String>,
+    blocked_subjects: BTreeSet<String>,
     parked: usize,
     /// How many subjects have more than one event that none supersedes.
     conflicts: u64,

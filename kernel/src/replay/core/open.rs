@@ -38,7 +38,7 @@ impl ReplayCore {
             position: Seq::ZERO,
             clock: VClock::new(),
             chains: BTreeMap::new(),
-            lanes: BTreeSet::new(),
+            blocked_subjects: BTreeSet::new(),
             parked: 0,
             conflicts: 0,
             conflicts_change: 0,
@@ -219,7 +219,7 @@ impl ReplayCore {
         };
         self.conflicts_change = 0;
         self.parked = waiting.len();
-        self.lanes = waiting.into_iter().filter_map(|event| event.subject).collect();
+        self.blocked_subjects = waiting.into_iter().filter_map(|event| event.subject).collect();
         (self.position, self.clock, self.chains) = (position, clock, chains);
         (self.generation, self.rebuilding) = (generation, rebuilding);
         Ok(())

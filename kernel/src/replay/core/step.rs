@@ -54,10 +54,13 @@ impl ReplayCore {
         let (mut replayed, mut failure) = (0, None);
         let epoch = view.local().epoch;
         self.conflicts_change = 0;
-        let (mut lanes, mut newly_parked) = (BTreeSet::new(), 0);
+        let (mut blocked_subjects, mut newly_parked) = (BTreeSet::new(), 0);
         for entry in &entries {
             let event = self.event(entry, &mut chains, &mut clock)?;
-            let behind = event.subject.as_ref().is_some_and(|s| self.lanes.contains(s) || lanes.contains(s));
+            let behind = event
+                .subject
+                .as_ref()
+                .is_some_and(|s| self.blocked_subjects.contains(s) || blocked_subjects.contains(s));
             let at = Cursor { epoch, seq: event.seq, last_event: event.id };
             let outcome =
                 if behind { Err((0, BEHIND.to_owned().into())) } else { self.attempt(&event, at, &mut projection)? };
@@ -65,7 +68,7 @@ impl ReplayCore {
                 Ok(()) => {}
                 Err((tries, error)) if behind || self.options.on_failure == OnFailure::Quarantine => {
                     self.park(&event, tries, &error, &mut projection);
-                    lanes.extend(event.subject.clone());
+                    blocked_subjects.extend(event.subject.clone());
                     newly_parked += 1;
                 }
                 Err((_, error)) => {
@@ -84,7 +87,7 @@ impl ReplayCore {
                 // The next step begins where the store says by now.
                 return Ok(ReplayStep::Replayed(0));
             }
-            self.lanes.append(&mut lanes);
+            self.blocked_subjects.append(&mut blocked_subjects);
             self.parked += newly_parked;
             self.wary = self.wary.saturating_sub(replayed);
             if self.is_suspect() {

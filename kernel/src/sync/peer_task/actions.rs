@@ -135,7 +135,7 @@ impl PeerTask {
         let view = self.log.reader().clone();
         let request = RequestId { process: view.process(), number: self.requests };
         let (peer, direct) = (self.peer.name.clone(), self.direct());
-        let (max_bytes, patience) = (self.portion.bytes(), self.portion.patience());
+        let (max_bytes, patience) = (self.batch_budget.bytes(), self.batch_budget.patience());
         let question = Question { view, peer, to, by_clock, anew, wait, scope, direct, request, max_bytes, patience };
         let feed = match self.feed.take() {
             Some(feed) => Ok(feed),
@@ -160,10 +160,11 @@ impl PeerTask {
         self.close_feed();
         let first = self.requests + 1;
         self.requests += MAX_QUESTIONS;
-        let (link, log, peer, portion) = (self.link(), self.log.clone(), self.peer.name.clone(), self.portion);
+        let (link, log, peer, batch_budget) =
+            (self.link(), self.log.clone(), self.peer.name.clone(), self.batch_budget);
         self.in_flight = Some(Box::pin(async move {
             let outcome = match link {
-                Ok(link) => inspect(link, log, peer, to, Inspection::new(origin, counter), first, portion).await,
+                Ok(link) => inspect(link, log, peer, to, Inspection::new(origin, counter), first, batch_budget).await,
                 Err(error) => Err(error.into()),
             };
             Input::Inspected(number, outcome)

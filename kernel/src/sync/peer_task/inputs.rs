@@ -31,7 +31,7 @@ pub(super) struct Stored {
 
 impl PeerTask {
     pub(super) fn input(&mut self, input: Input) {
-        let (now, chance) = (self.now(), entropy::random() as u64);
+        let (now, entropy) = (self.now(), entropy::random() as u64);
         self.detail = None;
         match input {
             Input::Identity(number, answer) => {
@@ -44,11 +44,11 @@ impl PeerTask {
                     identity
                 });
                 self.machine.set_pinned_elsewhere(self.statuses.pinned_under_others(&self.peer.name));
-                self.machine.handle_identity(now, number, answer, chance);
+                self.machine.handle_identity(now, number, answer, entropy);
             }
             Input::NoLink(number, error) => {
                 let category = self.note(&error);
-                self.machine.handle_reply(now, number, Source::SentQuery, Err(category), chance);
+                self.machine.handle_reply(now, number, Source::SentQuery, Err(category), entropy);
             }
             Input::Answer(number, kept, took, answer) => {
                 let (mut feed, asked, source) = *kept;
@@ -56,39 +56,39 @@ impl PeerTask {
                     self.measures.fetched(took);
                     if let FetchReply::Batch(batch) = reply {
                         let bytes = batch.events.iter().map(|(_, record)| record.len() as u64).sum();
-                        if self.portion.came(bytes, took) {
+                        if self.batch_budget.came(bytes, took) {
                             feed.end();
                         }
                     }
                 }
                 match (&answer, took) {
-                    (Ok(_), None) => self.portion.caught_up(),
-                    (Err(_), _) if feed.was_late() => self.portion.late(),
+                    (Ok(_), None) => self.batch_budget.caught_up(),
+                    (Err(_), _) if feed.was_late() => self.batch_budget.late(),
                     _ => {}
                 }
                 self.feed = Some(feed);
                 self.asked = Some(asked);
                 match answer {
-                    Ok(Pushed::Heartbeat(heartbeat)) => self.machine.handle_heartbeat(now, number, &heartbeat, chance),
+                    Ok(Pushed::Heartbeat(heartbeat)) => self.machine.handle_heartbeat(now, number, &heartbeat, entropy),
                     Ok(Pushed::Reply(reply)) => {
                         if let FetchReply::Refused(refusal) = &reply {
                             self.detail = Some(refusal.to_string());
                             tracing::debug!(peer = %self.peer.name, "the peer refused: {refusal}");
                         }
-                        self.machine.handle_reply(now, number, source, Ok(reply), chance);
+                        self.machine.handle_reply(now, number, source, Ok(reply), entropy);
                     }
                     Err(error) => {
                         let category = self.note(&error);
-                        self.machine.handle_reply(now, number, Source::SentQuery, Err(category), chance);
+                        self.machine.handle_reply(now, number, Source::SentQuery, Err(category), entropy);
                     }
                 }
             }
             Input::Inspected(number, outcome) => {
                 let outcome = outcome.map_err(|failure| self.found(failure));
                 if outcome == Err(ErrorCategory::Timeout) {
-                    self.portion.late();
+                    self.batch_budget.late();
                 }
-                self.machine.handle_inspected(now, number, outcome, chance);
+                self.machine.handle_inspected(now, number, outcome, entropy);
             }
             Input::Ingested(number, feed, batch, result) => {
                 self.stale = true;
@@ -105,7 +105,7 @@ impl PeerTask {
                         if error.is_hole() { IngestOutcome::Hole } else { IngestOutcome::Failed(error.category()) }
                     }
                 };
-                self.machine.handle_ingested(now, number, outcome, chance);
+                self.machine.handle_ingested(now, number, outcome, entropy);
             }
         }
     }

@@ -21,9 +21,9 @@ pub(super) use commands::Command;
 use inputs::Input;
 use measures::Measures;
 
+use super::batch_budget::BatchBudget;
 use super::feed::{Feed, SharedAdvertised, lock};
-use super::overdue::Overdue;
-use super::portion::Portion;
+use super::staleness::Staleness;
 use super::statuses::{Live, Statuses};
 use crate::config::{FederationMode, PeerConfig, PeerMode};
 use crate::ids::CortexId;
@@ -64,8 +64,8 @@ pub(super) struct PeerTask {
     clock_read: Instant,
     /// What exactly failed last, with the rule and the event where there is one.
     detail: Option<String>,
-    portion: Portion,
-    overdue: Overdue,
+    batch_budget: BatchBudget,
+    overdue: Staleness,
     pinning: Arc<Mutex<()>>,
     /// Whether there is too little space for more.
     low: watch::Receiver<bool>,
@@ -124,8 +124,8 @@ impl PeerTask {
             clock: None,
             clock_read: Instant::now(),
             detail: None,
-            portion: Portion::default(),
-            overdue: Overdue::default(),
+            batch_budget: BatchBudget::default(),
+            overdue: Staleness::default(),
             pinning,
             low,
             federation,

@@ -85,7 +85,7 @@ impl MemoryLink {
 
     fn open(&self) -> Result<(Service, Exchange), TransportError> {
         let paths = self.network.paths.subscribe();
-        let refused = |detail: String| TransportError::new(ErrorCategory::Refused, detail);
+        let refused = |detail: String| TransportError::new(ErrorCategory::ConnectionRefused, detail);
         let (service, cuts) = {
             let paths = paths.borrow();
             let (asker, host) = &self.between;

@@ -52,7 +52,7 @@ impl MemoryNetwork {
     /// Cuts every path between a name of one side and a name of the other, in both directions, until [`MemoryNetwork::heal`].
     ///
     /// Open runs and parked questions fail at once with [`ErrorCategory::Eof`], also if the network heals at the same moment.
-    /// New questions fail at once with [`ErrorCategory::Refused`]: no test waits for a deadline.
+    /// New questions fail at once with [`ErrorCategory::ConnectionRefused`]: no test waits for a deadline.
     pub fn partition(&self, one: &[&str], other: &[&str]) {
         self.paths.send_modify(|paths| {
             for (one, other) in one.iter().flat_map(|one| other.iter().map(move |other| (one, other))) {

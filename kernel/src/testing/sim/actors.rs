@@ -22,8 +22,8 @@ const IMAGES: usize = 3;
 impl World {
     /// An application appends, having seen what its replayer replayed, or nothing at all.
     pub(super) fn write(&mut self, node: usize) -> Result<(), String> {
-        let count = 1 + self.chance.index(3);
-        let empty = self.chance.one_in(3);
+        let count = 1 + self.entropy.index(3);
+        let empty = self.entropy.one_in(3);
         let now = self.wall(node);
         let first = self.truth.contents.len();
         let Some(process) = self.nodes[node].process.as_mut() else { return Ok(()) };
@@ -93,13 +93,13 @@ impl World {
 
     /// Something goes wrong, or an operator does something.
     pub(super) fn fault(&mut self) -> Result<usize, String> {
-        let node = self.chance.index(self.nodes.len());
+        let node = self.entropy.index(self.nodes.len());
         let count = self.nodes.len();
-        let which = self.chance.below(33);
+        let which = self.entropy.below(33);
         self.say(|| format!("fault {which} at node {node}"));
         match which {
             0..6 => self.crash(node),
-            6..9 => self.network.shuffle(count, &mut self.chance),
+            6..9 => self.network.shuffle(count, &mut self.entropy),
             9 => self.network.open(),
             10..13 => self.image(node)?,
             13 => self.roll_back(node)?,
@@ -107,33 +107,34 @@ impl World {
             15 => self.copy(node)?,
             16 | 17 => self.move_address(),
             18 => {
-                let peer = self.chance.index(self.address.len());
+                let peer = self.entropy.index(self.address.len());
                 self.reset_peer(node, peer)?;
             }
             19 => self.pause_peer(node)?,
             20 => {
-                let every = [0, 0, 3, 7][self.chance.index(4)];
+                let every = [0, 0, 3, 7][self.entropy.index(4)];
                 self.nodes[node].mood.fails_every.store(every, std::sync::atomic::Ordering::Relaxed);
             }
             21 => {
-                self.nodes[node].skew = i64::try_from(self.chance.below(7_200)).unwrap_or(0) * 1_000_000 - 3_600_000_000
+                self.nodes[node].skew =
+                    i64::try_from(self.entropy.below(7_200)).unwrap_or(0) * 1_000_000 - 3_600_000_000
             }
             22 => self.lose_tail(node)?,
             23 | 24 => self.damage(node)?,
             25 | 26 => self.resolve_one(node)?,
             27 => {
-                self.network.split(count, &mut self.chance);
+                self.network.split(count, &mut self.entropy);
                 self.found.splits += 1;
             }
             28 | 29 => {
-                let peer = self.chance.index(self.address.len());
+                let peer = self.entropy.index(self.address.len());
                 self.disconnect(node, peer);
                 self.found.cut_streams += 1;
             }
             30 => self.space(node)?,
             31 => self.reconnect(node)?,
             _ => {
-                let hang = self.chance.between(SECOND, 20 * SECOND);
+                let hang = self.entropy.between(SECOND, 20 * SECOND);
                 self.nodes[node].hangs_until = self.now + hang;
             }
         }
@@ -146,10 +147,10 @@ impl World {
             return;
         }
         self.found.crashes += 1;
-        let keep = self.chance.index(self.nodes[node].store.pending() + 1);
+        let keep = self.entropy.index(self.nodes[node].store.pending() + 1);
         self.nodes[node].store.crash(keep);
         self.nodes[node].process = None;
-        let down = self.chance.between(10 * MILLI, 5 * SECOND);
+        let down = self.entropy.between(10 * MILLI, 5 * SECOND);
         self.after(down, What::Start { node });
     }
 
@@ -191,7 +192,7 @@ impl World {
         }
         // What it asked for on top of what goes is answered when it is gone.
         self.ask_anew(node)?;
-        let (at, number) = (self.chance.index(self.nodes[node].images.len()), self.next_history());
+        let (at, number) = (self.entropy.index(self.nodes[node].images.len()), self.next_history());
         let node = &mut self.nodes[node];
         node.process = None;
         node.issued.clear();
@@ -249,7 +250,7 @@ impl World {
         }
         let (index, cortex) = (self.nodes.len(), self.nodes[node].cortex);
         let store = self.nodes[node].store.durable_copy();
-        if self.chance.one_in(3) {
+        if self.entropy.one_in(3) {
             self.truth.excused.insert(cortex_id(cortex));
             self.found.clones += 1;
         } else {
@@ -319,7 +320,7 @@ impl World {
 
     /// The key changed, or the way to a peer.
     fn reconnect(&mut self, node: usize) -> Result<(), String> {
-        let peer = self.chance.index(self.address.len());
+        let peer = self.entropy.index(self.address.len());
         let Some(pull) = self.pull(node, peer) else { return Ok(()) };
         pull.question = None;
         pull.machine.reconnect();
@@ -327,7 +328,7 @@ impl World {
     }
 
     fn pause_peer(&mut self, node: usize) -> Result<(), String> {
-        let peer = self.chance.index(self.address.len());
+        let peer = self.entropy.index(self.address.len());
         let Some(pull) = self.process(node).and_then(|process| process.pulls.get_mut(&peer)) else { return Ok(()) };
         if pull.machine.phase() == crate::machine::Phase::Paused {
             pull.machine.resume();

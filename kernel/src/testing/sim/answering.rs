@@ -23,16 +23,16 @@ impl World {
             kept.truncate(KEPT_ANSWERS - 1);
             kept.push_front(packet.clone());
         }
-        for delay in self.network.deliveries(from, to, &mut self.chance) {
+        for delay in self.network.deliveries(from, to, &mut self.entropy) {
             self.after(delay, What::Arrives { to, packet: Box::new(packet.clone()) });
         }
     }
 
     /// A process came up: an answer to the one before it may still be on its way.
     pub(super) fn answers_outlive(&mut self, node: usize) {
-        let Some(kept) = self.answers.remove(&node).filter(|_| self.stormy && self.chance.one_in(2)) else { return };
+        let Some(kept) = self.answers.remove(&node).filter(|_| self.stormy && self.entropy.one_in(2)) else { return };
         for packet in kept {
-            let delay = self.chance.between(MILLI, SECOND);
+            let delay = self.entropy.between(MILLI, SECOND);
             self.after(delay, What::Arrives { to: node, packet: Box::new(packet) });
         }
     }
@@ -48,10 +48,10 @@ impl World {
                 self.send(to, client, Packet::Identity { run, cortex, number, identity });
             }
             Packet::Identity { run, cortex, number, identity } if self.alive(to, run) => {
-                let (now, chance) = (self.clock(to), self.chance.next());
+                let (now, entropy) = (self.clock(to), self.entropy.next());
                 if let Some(pull) = self.pull(to, cortex).filter(|pull| pull.waiting == Some(number)) {
                     pull.waiting = None;
-                    pull.machine.handle_identity(now, number, Ok(identity), chance);
+                    pull.machine.handle_identity(now, number, Ok(identity), entropy);
                 }
                 self.act(to, cortex)?;
             }
@@ -62,13 +62,13 @@ impl World {
             }
             Packet::Answer { run, cortex, asked, reply } => self.answer(to, run, cortex, &asked, *reply)?,
             Packet::Heartbeat { run, cortex, asked, heartbeat } if self.alive(to, run) => {
-                let (now, chance) = (self.clock(to), self.chance.next());
+                let (now, entropy) = (self.clock(to), self.entropy.next());
                 if let Some(pull) = self.pull(to, cortex)
                     && let Some(number) = pull.waiting
                     && pull.question.as_ref().is_some_and(|q| q.answered && q.asked.request == asked.request)
                 {
                     pull.waiting = None;
-                    pull.machine.handle_heartbeat(now, number, &heartbeat, chance);
+                    pull.machine.handle_heartbeat(now, number, &heartbeat, entropy);
                 }
                 self.act(to, cortex)?;
             }
@@ -258,7 +258,7 @@ impl World {
         // Nobody waits for it any more: a driver that does not notice gives it to the log, which must.
         if let FetchReply::Batch(batch) = &reply
             && self.nodes[node].is_up()
-            && self.chance.one_in(2)
+            && self.entropy.one_in(2)
         {
             self.found.late_answers += 1;
             let _ = self.take(node, cortex, asked, batch)?;

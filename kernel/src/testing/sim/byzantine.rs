@@ -2,7 +2,7 @@
 //! again; and lies that hold together, of which [`super::forging`] and [`super::equivocation`] make their parts. As a
 //! client: what it does not hold. Of itself: another name, another place, another epoch.
 
-use super::chance::Chance;
+use super::entropy::Entropy;
 use super::equivocation::Face;
 use super::wasting::Waste;
 use super::world::World;
@@ -37,9 +37,9 @@ impl Byzantine {
     }
 
     /// In every third run the last node lies.
-    pub(super) fn new(nodes: usize, chance: &mut Chance) -> Self {
-        let node = (nodes > 2 && chance.one_in(3)).then_some(nodes - 1);
-        let waste = node.and_then(|_| Waste::drawn(chance));
+    pub(super) fn new(nodes: usize, entropy: &mut Entropy) -> Self {
+        let node = (nodes > 2 && entropy.one_in(3)).then_some(nodes - 1);
+        let waste = node.and_then(|_| Waste::drawn(entropy));
         Self { node, once: node, waste, ..Self::default() }
     }
 
@@ -91,17 +91,17 @@ impl World {
         {
             reply = FetchReply::Batch(self.flood(client, asked, batch)?);
         }
-        let old = self.chance.index(self.byzantine.said.len() + 1);
+        let old = self.entropy.index(self.byzantine.said.len() + 1);
         let repeated = self.byzantine.said.get(old).cloned();
         if self.byzantine.said.len() < 20 {
             self.byzantine.said.push(reply.clone());
         }
-        if !self.chance.one_in(3) {
+        if !self.entropy.one_in(3) {
             return Ok(vec![reply]);
         }
         self.byzantine.lies += 1;
         let FetchReply::Batch(batch) = reply else { return Ok(vec![reply]) };
-        Ok(match (self.chance.below(7), repeated) {
+        Ok(match (self.entropy.below(7), repeated) {
             (0, Some(repeated)) => vec![repeated, FetchReply::Batch(batch)],
             (1, _) => {
                 let (origin, counter) = batch
@@ -112,20 +112,20 @@ impl World {
                 vec![FetchReply::Refused(Refusal::Fork { origin, counter, digest: Digest::of(b"a lie") })]
             }
             (2 | 3, _) => vec![FetchReply::Batch(self.forge(node, client, asked, batch)?)],
-            _ => vec![FetchReply::Batch(twist(batch, &mut self.chance))],
+            _ => vec![FetchReply::Batch(twist(batch, &mut self.entropy))],
         })
     }
 
     /// What a node asks instead: it claims to hold what it does not, under cursors and forks that never were. Says whether it
     /// does: what it is told then it must not take, or its own log would be none, and it is to be honest one day.
     pub(super) fn ask_falsely(&mut self, node: usize, request: &mut FetchRequest) -> bool {
-        if !self.byzantine.is(node) || !self.chance.one_in(4) {
+        if !self.byzantine.is(node) || !self.entropy.one_in(4) {
             return false;
         }
         self.byzantine.lies += 1;
         let Known::Full(known) = &request.known else { return true };
-        match self.chance.below(6) {
-            0 => request.known = Known::Full(inflated(known, &mut self.chance)),
+        match self.entropy.below(6) {
+            0 => request.known = Known::Full(inflated(known, &mut self.entropy)),
             1 => request.known = Known::Full(Heads::default()),
             2 => {
                 let other = known.iter().map(|(origin, head)| {
@@ -135,10 +135,10 @@ impl World {
             }
             3 => {
                 let epoch = request.after.map_or(Epoch::new(4711), |after| after.epoch);
-                let (seq, last_event) = (Seq::new(self.chance.below(500)), crate::ids::EventId::from_bytes([7; 16]));
+                let (seq, last_event) = (Seq::new(self.entropy.below(500)), crate::ids::EventId::from_bytes([7; 16]));
                 request.after = Some(Cursor { epoch, seq, last_event });
             }
-            4 => request.withhold = inflated(known, &mut self.chance),
+            4 => request.withhold = inflated(known, &mut self.entropy),
             _ => (request.max_events, request.max_bytes) = (u32::MAX, u64::MAX),
         }
         true
@@ -146,30 +146,30 @@ impl World {
 
     /// What it says to hold by now, of what it does not.
     pub(super) fn refresh_falsely(&mut self, node: usize, known: Heads) -> Heads {
-        if !self.byzantine.is(node) || !self.chance.one_in(4) {
+        if !self.byzantine.is(node) || !self.entropy.one_in(4) {
             return known;
         }
         self.byzantine.lies += 1;
-        if !self.chance.one_in(4) {
-            return inflated(&known, &mut self.chance);
+        if !self.entropy.one_in(4) {
+            return inflated(&known, &mut self.entropy);
         }
         // As many origins as fit into one message, and others each time: more than anybody may hold.
         let cortex = CortexId::from_bytes([0xdd; 16]);
         let head = ChainHead { counter: 1, digest: Digest::of(b"nothing") };
-        let origin = |_| (Origin::new(cortex, Epoch::new(self.chance.next())), head);
+        let origin = |_| (Origin::new(cortex, Epoch::new(self.entropy.next())), head);
         Heads::new((0..crate::clock::MAX_CLOCK_ENTRIES).map(origin).collect())
     }
 
     /// Who it says that it is.
     pub(super) fn identify_falsely(&mut self, node: usize, mut identity: Identity) -> Identity {
-        if !self.byzantine.is(node) || !self.chance.one_in(4) {
+        if !self.byzantine.is(node) || !self.entropy.one_in(4) {
             return identity;
         }
         self.byzantine.lies += 1;
-        match self.chance.below(5) {
+        match self.entropy.below(5) {
             0 => identity.cortex_id = CortexId::from_bytes([0xee; 16]),
             1 => (identity.protocol_min, identity.protocol_max) = (900, 901),
-            2 => identity.epoch = Epoch::new(self.chance.next()),
+            2 => identity.epoch = Epoch::new(self.entropy.next()),
             3 => identity.head.seq = Seq::new(identity.head.seq.get() + 1_000_000),
             _ => (identity.digest, identity.version) = (Digest::of(b"a lie"), "9".repeat(10_000)),
         }
@@ -178,13 +178,13 @@ impl World {
 
     /// How far it says that its log reaches.
     pub(super) fn beat_falsely(&mut self, node: usize, mut heartbeat: Heartbeat) -> Heartbeat {
-        if !self.byzantine.is(node) || !self.chance.one_in(3) {
+        if !self.byzantine.is(node) || !self.entropy.one_in(3) {
             return heartbeat;
         }
         self.byzantine.lies += 1;
-        match self.chance.below(3) {
+        match self.entropy.below(3) {
             0 => heartbeat.from = CortexId::from_bytes([0xee; 16]),
-            1 => heartbeat.head.epoch = Epoch::new(self.chance.next()),
+            1 => heartbeat.head.epoch = Epoch::new(self.entropy.next()),
             _ => heartbeat.head.seq = Seq::new(heartbeat.head.seq.get() + 1_000_000),
         }
         heartbeat
@@ -192,9 +192,9 @@ impl World {
 }
 
 /// More of everything than there is, with digests of nothing, and something of an origin that nobody ever was.
-fn inflated(known: &Heads, chance: &mut Chance) -> Heads {
+fn inflated(known: &Heads, entropy: &mut Entropy) -> Heads {
     let more = |(origin, head): (Origin, ChainHead)| {
-        (origin, ChainHead { counter: head.counter + 1 + chance.below(1_000), digest: Digest::of(b"inflated") })
+        (origin, ChainHead { counter: head.counter + 1 + entropy.below(1_000), digest: Digest::of(b"inflated") })
     };
     let mut heads: Vec<_> = known.iter().map(more).collect();
     let nobody = Origin::new(CortexId::from_bytes([0xee; 16]), Epoch::new(1));
@@ -202,16 +202,16 @@ fn inflated(known: &Heads, chance: &mut Chance) -> Heads {
     Heads::new(heads)
 }
 
-fn twist(mut batch: EventBatch, chance: &mut Chance) -> EventBatch {
-    match chance.below(9) {
+fn twist(mut batch: EventBatch, entropy: &mut Entropy) -> EventBatch {
+    match entropy.below(9) {
         0 if !batch.events.is_empty() => {
-            batch.events.remove(chance.index(batch.events.len()));
+            batch.events.remove(entropy.index(batch.events.len()));
         }
         1 if batch.events.len() > 1 => {
             let (_, first) = batch.events[0].clone();
             batch.events[0].1 = std::mem::replace(&mut batch.events[1].1, first);
         }
-        2 => batch.last.epoch = Epoch::new(chance.next()),
+        2 => batch.last.epoch = Epoch::new(entropy.next()),
         3 => {
             for cursor in [&mut batch.prev, &mut batch.last, &mut batch.head] {
                 cursor.epoch = Epoch::new(4711);
@@ -231,8 +231,8 @@ fn twist(mut batch: EventBatch, chance: &mut Chance) -> EventBatch {
         7 => {
             if let Some((_, record)) = batch.events.first_mut() {
                 let mut bytes = record.to_vec();
-                let at = chance.index(bytes.len());
-                bytes[at] ^= 1 << chance.below(8);
+                let at = entropy.index(bytes.len());
+                bytes[at] ^= 1 << entropy.below(8);
                 *record = bytes.into();
             }
         }

@@ -28,15 +28,16 @@ impl World {
         }
         self.found.damages += 1;
         // What was written last is read most.
-        let back = if self.chance.one_in(2) { self.chance.below(durable.min(4)) } else { self.chance.below(durable) };
+        let back =
+            if self.entropy.one_in(2) { self.entropy.below(durable.min(4)) } else { self.entropy.below(durable) };
         let place = Seq::new(durable - back);
         let entry = view.entry(place).map_err(|e| e.to_string())?.ok_or("a durable entry is not there")?;
         let dot = entry.event().map_err(|e| e.to_string())?.dot;
-        let (family, key) = match self.chance.below(3) {
+        let (family, key) = match self.entropy.below(3) {
             0 => (Family::Dots, keys::dot(dot.origin(), dot.counter()).to_vec()),
             _ => (Family::Log, keys::log(place).to_vec()),
         };
-        let harm = match self.chance.below(4) {
+        let harm = match self.entropy.below(4) {
             0 => Harm::Missing,
             1 if family == Family::Log => self.flipped(&*store, &key, dot)?,
             _ => Harm::Unreadable,
@@ -50,7 +51,7 @@ impl World {
         if verify(&view).is_ok_and(|report| report.is_clean()) {
             return Err(format!("I1: node {node}: damage at {place} went unnoticed"));
         }
-        let stays = self.chance.between(1, 15 * SECOND);
+        let stays = self.entropy.between(1, 15 * SECOND);
         self.after(stays, What::Mend { node });
         Ok(())
     }
@@ -62,8 +63,8 @@ impl World {
         for _ in 0..8 {
             let mut bad = good.clone();
             // Behind the version and the time, which nothing but lag depends on.
-            let at = ENTRY_HEAD + self.chance.index(bad.len() - ENTRY_HEAD);
-            bad[at] ^= 1 << self.chance.below(8);
+            let at = ENTRY_HEAD + self.entropy.index(bad.len() - ENTRY_HEAD);
+            bad[at] ^= 1 << self.entropy.below(8);
             if EventRef::decode_dot(&bad[ENTRY_HEAD..])
                 .map_or_else(|fault| !fault.is_newer(), |(_, other)| other == dot)
             {

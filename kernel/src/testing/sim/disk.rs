@@ -186,8 +186,8 @@ impl Store for Disk {
         self.below.check_location()
     }
 
-    fn place(&self) -> Result<Option<Vec<u8>>, StoreError> {
-        self.below.place()
+    fn fingerprint(&self) -> Result<Option<Vec<u8>>, StoreError> {
+        self.below.fingerprint()
     }
 
     fn note(&self, bytes: &[u8], durability: Durability) {

@@ -92,7 +92,7 @@ impl World {
 
     fn begin_face(&mut self, node: usize, client: usize, reply: &FetchReply) -> Result<(), String> {
         let FetchReply::Batch(batch) = reply else { return Ok(()) };
-        if self.byzantine.face.is_some() || !self.chance.one_in(12) {
+        if self.byzantine.face.is_some() || !self.entropy.one_in(12) {
             return Ok(());
         }
         let Some(process) = &self.nodes[node].process else { return Ok(()) };

@@ -40,12 +40,12 @@ impl World {
         if more == 0 || batch.last != batch.head || self.byzantine.forged >= FORGED {
             return Ok(batch);
         }
-        let stem = if self.chance.one_in(3) { self.new_stem(client) } else { self.stem(node, client)? };
+        let stem = if self.entropy.one_in(3) { self.new_stem(client) } else { self.stem(node, client)? };
         let Some(mut stem) = stem else { return Ok(batch) };
         self.byzantine.forged += 1;
         self.found.forged += 1;
         let mut heads: Vec<_> = batch.heads.iter().filter(|(origin, _)| *origin != stem.origin).collect();
-        for _ in 0..1 + self.chance.index(more) {
+        for _ in 0..1 + self.entropy.index(more) {
             let record = self.next_of(node, &mut stem)?;
             let seq = batch.last.seq.next();
             batch.last = Cursor { epoch: batch.last.epoch, seq, last_event: stem.id };
@@ -60,8 +60,8 @@ impl World {
 
     /// An epoch that never was, of whoever asks or of another.
     fn new_stem(&mut self, client: usize) -> Option<Stem> {
-        let whose = if self.chance.one_in(2) { self.nodes[client].cortex } else { 0 };
-        let origin = Origin::new(cortex_id(whose), Epoch::new(self.chance.next()));
+        let whose = if self.entropy.one_in(2) { self.nodes[client].cortex } else { 0 };
+        let origin = Origin::new(cortex_id(whose), Epoch::new(self.entropy.next()));
         let time = u64::try_from(self.wall(client).as_micros() / 1_000).unwrap_or(0);
         let head = ChainHead { counter: 0, digest: Digest::ZERO };
         Some(Stem { origin, head, id: EventId::from_parts(time, 0), past: BTreeSet::new() })
@@ -75,8 +75,8 @@ impl World {
         let own = self.nodes[client].process.as_ref().map(|process| process.log.reader().local().origin());
         let own = own.and_then(|own| heads.get(own).map(|head| (own, head)));
         let all: Vec<_> = heads.iter().filter(|(origin, _)| !self.byzantine.is_cortex(origin.cortex())).collect();
-        let any = if all.is_empty() { None } else { Some(all[self.chance.index(all.len())]) };
-        let Some((origin, head)) = own.filter(|_| !self.chance.one_in(4)).or(any) else { return Ok(None) };
+        let any = if all.is_empty() { None } else { Some(all[self.entropy.index(all.len())]) };
+        let Some((origin, head)) = own.filter(|_| !self.entropy.one_in(4)).or(any) else { return Ok(None) };
         let Some((id, past)) = self.held_of(node, origin, head.counter)? else { return Ok(None) };
         Ok(Some(Stem { origin, head, id, past }))
     }
@@ -100,13 +100,13 @@ impl World {
         let mut deps = VClock::new();
         let heads = self.nodes[node].process.as_ref().map(|process| process.log.reader().heads()).unwrap_or_default();
         let others: Vec<_> = heads.iter().filter(|(origin, _)| *origin != stem.origin).collect();
-        if others.is_empty() || self.chance.one_in(2) {
+        if others.is_empty() || self.entropy.one_in(2) {
             return Ok(deps);
         }
-        let (origin, head) = others[self.chance.index(others.len())];
-        let mut counter = 1 + self.chance.below(head.counter);
-        if self.chance.one_in(3) {
-            counter = head.counter + 1 + self.chance.below(5);
+        let (origin, head) = others[self.entropy.index(others.len())];
+        let mut counter = 1 + self.entropy.below(head.counter);
+        if self.entropy.one_in(3) {
+            counter = head.counter + 1 + self.entropy.below(5);
         } else if let Some((_, seen)) = self.held_of(node, origin, counter)? {
             stem.past.extend(seen);
         }
@@ -117,10 +117,10 @@ impl World {
 
     fn next_of(&mut self, node: usize, stem: &mut Stem) -> Result<EventBytes, String> {
         let deps = self.cause(node, stem)?;
-        stem.id = EventId::from_parts(stem.id.timestamp_ms() + 1, u128::from(self.chance.next()));
+        stem.id = EventId::from_parts(stem.id.timestamp_ms() + 1, u128::from(self.entropy.next()));
         stem.head.counter += 1;
         let dot = Dot::new(stem.origin, stem.head.counter).ok_or("a counter out of range")?;
-        let draft = Draft::new("test.forged", format!("made up {}", self.chance.next())).subject("s/0");
+        let draft = Draft::new("test.forged", format!("made up {}", self.entropy.next())).subject("s/0");
         let time = self.wall(0);
         let record = encode_record(&draft, &EncodedDraft { id: stem.id, dot, deps: &deps, time });
         stem.head.digest = stem.head.digest.chain(&record);

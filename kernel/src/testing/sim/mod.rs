@@ -18,9 +18,9 @@
 mod actors;
 mod answering;
 mod byzantine;
-mod chance;
 mod damage;
 mod disk;
+mod entropy;
 mod equivocation;
 mod flooding;
 mod forging;
@@ -39,7 +39,7 @@ mod truth;
 mod wasting;
 mod world;
 
-pub use chance::Chance;
+pub use entropy::Entropy;
 
 use std::fmt;
 

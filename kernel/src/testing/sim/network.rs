@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use super::chance::Chance;
+use super::entropy::Entropy;
 
 /// Virtual microseconds.
 pub(super) type Micros = u64;
@@ -21,11 +21,11 @@ pub(super) struct Network {
 }
 
 impl Network {
-    pub(super) fn new(chance: &mut Chance) -> Self {
-        let pick = |chance: &mut Chance, values: [u64; 4]| values[chance.index(4)];
+    pub(super) fn new(entropy: &mut Entropy) -> Self {
+        let pick = |entropy: &mut Entropy, values: [u64; 4]| values[entropy.index(4)];
         Self {
-            loss_percent: pick(chance, [0, 1, 5, 20]),
-            duplicate_percent: pick(chance, [0, 1, 10, 30]),
+            loss_percent: pick(entropy, [0, 1, 5, 20]),
+            duplicate_percent: pick(entropy, [0, 1, 10, 30]),
             ..Self::default()
         }
     }
@@ -42,22 +42,22 @@ impl Network {
     }
 
     /// Nothing crosses between two parts of the federation, in either direction.
-    pub(super) fn split(&mut self, nodes: usize, chance: &mut Chance) {
+    pub(super) fn split(&mut self, nodes: usize, entropy: &mut Entropy) {
         self.cut.clear();
-        let sides: Vec<_> = (0..nodes).map(|_| chance.one_in(2)).collect();
+        let sides: Vec<_> = (0..nodes).map(|_| entropy.one_in(2)).collect();
         let pairs = (0..nodes).flat_map(|one| (0..nodes).map(move |other| (one, other)));
         self.cut.extend(pairs.filter(|&(one, other)| sides[one] != sides[other]));
     }
 
     /// Cuts some directions, both of a pair or one, and mends all others.
-    pub(super) fn shuffle(&mut self, nodes: usize, chance: &mut Chance) {
+    pub(super) fn shuffle(&mut self, nodes: usize, entropy: &mut Entropy) {
         self.open();
         for one in 0..nodes {
             for other in (0..nodes).filter(|&other| other != one) {
-                if chance.one_in(6) {
+                if entropy.one_in(6) {
                     self.cut.insert((one, other));
                 }
-                if chance.one_in(8) {
+                if entropy.one_in(8) {
                     self.slow.insert((one, other));
                 }
             }
@@ -69,15 +69,15 @@ impl Network {
     }
 
     /// When each copy of a packet arrives.
-    pub(super) fn deliveries(&self, from: usize, to: usize, chance: &mut Chance) -> Vec<Micros> {
+    pub(super) fn deliveries(&self, from: usize, to: usize, entropy: &mut Entropy) -> Vec<Micros> {
         let mut times = Vec::new();
-        if !self.is_open(from, to) || chance.below(100) < self.loss_percent {
+        if !self.is_open(from, to) || entropy.below(100) < self.loss_percent {
             return times;
         }
         let longest = if self.slow.contains(&(from, to)) { 3 * SECOND } else { 40 * MILLI };
-        times.push(chance.between(MILLI, longest));
-        if chance.below(100) < self.duplicate_percent {
-            times.push(chance.between(MILLI, 20 * longest));
+        times.push(entropy.between(MILLI, longest));
+        if entropy.below(100) < self.duplicate_percent {
+            times.push(entropy.between(MILLI, 20 * longest));
         }
         times
     }

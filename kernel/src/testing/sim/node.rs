@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::chance::Chance;
 use super::disk::Disk;
+use super::entropy::Entropy;
 use super::histories::History;
 use super::network::Micros;
 use super::readers::Reader;
@@ -114,10 +114,10 @@ pub(super) struct Node {
 }
 
 fn options(index: usize, run: u64, seed: u64) -> LogOptions {
-    let mut chance = Chance::new(seed ^ (index as u64) << 48 ^ run << 32 ^ 0x5eed);
-    let process = chance.next();
+    let mut entropy = Entropy::new(seed ^ (index as u64) << 48 ^ run << 32 ^ 0x5eed);
+    let process = entropy.next();
     LogOptions {
-        entropy: Box::new(move || u128::from(chance.next()) << 64 | u128::from(chance.next())),
+        entropy: Box::new(move || u128::from(entropy.next()) << 64 | u128::from(entropy.next())),
         process,
         ..LogOptions::default()
     }

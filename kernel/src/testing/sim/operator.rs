@@ -44,23 +44,23 @@ impl World {
         if known.is_empty() {
             return Ok(());
         }
-        let fork = known[self.chance.index(known.len())].clone();
-        let either = if self.chance.one_in(2) { fork.ours } else { fork.theirs };
+        let fork = known[self.entropy.index(known.len())].clone();
+        let either = if self.entropy.one_in(2) { fork.ours } else { fork.theirs };
         let kept = self.kept(fork.origin, fork.from).filter(|kept| [fork.ours, fork.theirs].contains(kept));
-        let keep = kept.filter(|_| !self.chance.one_in(4)).unwrap_or(either);
+        let keep = kept.filter(|_| !self.entropy.one_in(4)).unwrap_or(either);
         // What was appended is acknowledged first: it may be among what is set aside.
         self.sync(node)?;
-        if self.chance.one_in(3) {
+        if self.entropy.one_in(3) {
             // A resolution writes once or twice; the first of its writes that fails ends it.
-            let before = self.chance.index(2);
-            let fault = CommitFault::ALL[self.chance.index(CommitFault::ALL.len())];
+            let before = self.entropy.index(2);
+            let fault = CommitFault::ALL[self.entropy.index(CommitFault::ALL.len())];
             self.nodes[node].store.fail_commit_after(before, fault);
         }
         self.found.resolved_in_storm += 1;
         let resolved = self.resolve(node, &fork, keep);
         self.nodes[node].store.fail_commits([]);
         resolved?;
-        if self.chance.one_in(4) {
+        if self.entropy.one_in(4) {
             self.crash(node);
         }
         Ok(())

@@ -41,10 +41,10 @@ impl World {
                 Action::Ingest { number, batch } => self.ingest(node, peer, number, &batch)?,
                 Action::Inspect { number, to, origin, counter } => {
                     let outcome = self.inspect(node, peer, to, Inspection::new(origin, counter))?;
-                    let (now, chance) = (self.clock(node), self.chance.next());
+                    let (now, entropy) = (self.clock(node), self.entropy.next());
                     if let Some(pull) = self.pull(node, peer) {
                         pull.question = None;
-                        pull.machine.handle_inspected(now, number, outcome, chance);
+                        pull.machine.handle_inspected(now, number, outcome, entropy);
                     }
                 }
                 Action::Timer { token, at } => {
@@ -78,7 +78,7 @@ impl World {
         }
         let cursor = read_cursor(&*store, &peer_name(peer)).expect("memory reads").filter(|_| !by_clock && !own);
         let scope = if own { Scope::Cortex(cortex_id(self.nodes[node].cortex)) } else { Scope::All };
-        let few = 1 + u32::try_from(self.chance.below(6)).unwrap_or(1);
+        let few = 1 + u32::try_from(self.entropy.below(6)).unwrap_or(1);
         let (max_events, max_bytes) = if self.byzantine.floods() { (100, 1 << 16) } else { (few, 4096) };
         let Some(process) = self.nodes[node].process.as_mut() else { return Ok(()) };
         let request = process.request_id();
@@ -128,7 +128,7 @@ impl World {
 
     /// The next answer goes to the machine, if it waits for one.
     pub(super) fn deliver(&mut self, node: usize, peer: usize) -> Result<(), String> {
-        let (now, chance) = (self.clock(node), self.chance.next());
+        let (now, entropy) = (self.clock(node), self.entropy.next());
         let Some(pull) = self.pull(node, peer) else { return Ok(()) };
         let (Some(number), Some(question)) = (pull.waiting, pull.question.as_mut()) else { return Ok(()) };
         let Some(reply) = question.inbox.pop_front() else { return Ok(()) };
@@ -139,7 +139,7 @@ impl World {
         if !pull.live || question.asked.scope != Scope::All || matches!(reply, FetchReply::Refused(_)) {
             pull.question = None;
         }
-        pull.machine.handle_reply(now, number, source, Ok(reply), chance);
+        pull.machine.handle_reply(now, number, source, Ok(reply), entropy);
         self.act(node, peer)
     }
 
@@ -159,19 +159,19 @@ impl World {
 
     /// The connection breaks.
     pub(super) fn disconnect(&mut self, node: usize, peer: usize) {
-        let (now, chance) = (self.clock(node), self.chance.next());
+        let (now, entropy) = (self.clock(node), self.entropy.next());
         let Some(pull) = self.pull(node, peer) else { return };
         pull.question = None;
         if let Some(number) = pull.waiting.take() {
             let broken = ErrorCategory::Reset;
-            pull.machine.handle_identity(now, number, Err(broken), chance);
-            pull.machine.handle_reply(now, number, Source::SentQuery, Err(broken), chance);
+            pull.machine.handle_identity(now, number, Err(broken), entropy);
+            pull.machine.handle_reply(now, number, Source::SentQuery, Err(broken), entropy);
         }
         let _ = self.act(node, peer);
     }
 
     pub(super) fn ingest(&mut self, node: usize, peer: usize, number: u64, batch: &EventBatch) -> Result<(), String> {
-        let (now, chance) = (self.clock(node), self.chance.next());
+        let (now, entropy) = (self.clock(node), self.entropy.next());
         let asked = self.pull(node, peer).and_then(|pull| pull.asked.take());
         let taken = match asked {
             Some(asked) => self.take(node, peer, &asked, batch)?,
@@ -180,7 +180,7 @@ impl World {
         // The machine hears of it once it is visible; the disk is at work then.
         let (Ok(outcome) | Err(outcome)) = taken;
         if let Some(pull) = self.pull(node, peer) {
-            pull.machine.handle_ingested(now, number, outcome, chance);
+            pull.machine.handle_ingested(now, number, outcome, entropy);
         }
         Ok(())
     }

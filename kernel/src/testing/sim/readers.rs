@@ -71,12 +71,12 @@ impl World {
 
     fn read(&mut self, node: usize, which: usize) -> Result<(), String> {
         self.learn(node)?;
-        let chance = &mut self.reading_chance;
+        let entropy = &mut self.reading_chance;
         let slow = which > 0;
-        let limit = if slow { 64 } else { 1 + chance.index(8) };
-        let (streams, restarts) = (chance.one_in(2), chance.one_in(3));
-        if slow && chance.one_in(2) {
-            self.nodes[node].readers[which].away_until = self.now + chance.below(ABSENCE);
+        let limit = if slow { 64 } else { 1 + entropy.index(8) };
+        let (streams, restarts) = (entropy.one_in(2), entropy.one_in(3));
+        if slow && entropy.one_in(2) {
+            self.nodes[node].readers[which].away_until = self.now + entropy.below(ABSENCE);
         }
         let Some(process) = &self.nodes[node].process else { return Ok(()) };
         let (view, after) = (process.log.reader(), self.nodes[node].readers[which].cursor);

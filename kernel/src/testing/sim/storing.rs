@@ -12,13 +12,14 @@ use crate::testing::CommitFault;
 impl World {
     /// How the next commit fails, if it is one of the few that do.
     fn commit_fault(&mut self, one_in: u64) -> Option<CommitFault> {
-        (self.stormy && self.chance.one_in(one_in)).then(|| CommitFault::ALL[self.chance.index(CommitFault::ALL.len())])
+        (self.stormy && self.entropy.one_in(one_in))
+            .then(|| CommitFault::ALL[self.entropy.index(CommitFault::ALL.len())])
     }
 
     /// Commits what was staged, visible but not durable, and sees to the sync. False where the disk failed.
     pub(super) fn commit(&mut self, node: usize) -> Result<bool, String> {
         let fault = self.commit_fault(80);
-        let delay = self.chance.between(1, 6 * MILLI);
+        let delay = self.entropy.between(1, 6 * MILLI);
         if let Some(fault) = fault {
             self.found.failed_writes += 1;
             self.nodes[node].store.fail_commits([fault]);
@@ -40,9 +41,9 @@ impl World {
         if self.nodes[node].store.lies() {
             self.nodes[node].store.mend();
         }
-        if self.chance.one_in(3) {
+        if self.entropy.one_in(3) {
             // What was not durable is gone with the failure, or a part of it.
-            let keep = self.chance.index(self.nodes[node].store.pending() + 1);
+            let keep = self.entropy.index(self.nodes[node].store.pending() + 1);
             self.nodes[node].store.lose_at_reopen(keep);
             self.nodes[node].own_past = Default::default();
             self.found.lost_writes += 1;
@@ -104,7 +105,7 @@ impl World {
         let from = cortex_id(self.nodes[node].cortex);
         let peers: Vec<_> = self.process(node).map(|p| p.pulls.keys().copied().collect()).unwrap_or_default();
         for peer in peers {
-            if self.chance.one_in(2) {
+            if self.entropy.one_in(2) {
                 continue;
             }
             let Some(process) = self.process(node) else { return Ok(()) };

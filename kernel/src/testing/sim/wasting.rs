@@ -1,6 +1,6 @@
 //! A peer that wastes its askers' time, in some runs: well-formed answers without an end that lead nowhere.
 
-use super::chance::Chance;
+use super::entropy::Entropy;
 use super::node::cortex_id;
 use super::world::World;
 use crate::codec::EventRef;
@@ -18,8 +18,8 @@ pub(super) enum Waste {
 }
 
 impl Waste {
-    pub(super) fn drawn(chance: &mut Chance) -> Option<Self> {
-        match chance.below(6) {
+    pub(super) fn drawn(entropy: &mut Entropy) -> Option<Self> {
+        match entropy.below(6) {
             0 => Some(Self::UnknownCursors),
             1 => Some(Self::KnownEvents),
             _ => None,

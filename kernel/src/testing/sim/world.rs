@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::time::Duration;
 
 use super::byzantine::Byzantine;
-use super::chance::Chance;
+use super::entropy::Entropy;
 use super::invariants;
 use super::network::{MILLI, Micros, Network, SECOND};
 use super::node::{INTERVAL, Node, Process, Pull, cortex_id};
@@ -86,7 +86,7 @@ pub(super) enum What {
 
 pub(super) struct World {
     pub(super) seed: u64,
-    pub(super) chance: Chance,
+    pub(super) entropy: Entropy,
     pub(super) now: Micros,
     pub(super) steps: u64,
     pub(super) nodes: Vec<Node>,
@@ -97,7 +97,7 @@ pub(super) struct World {
     /// The number of the newest history of a log.
     pub(super) histories: usize,
     /// Readers draw from it, so that a run is the same with and without them.
-    pub(super) reading_chance: Chance,
+    pub(super) reading_chance: Entropy,
     pub(super) byzantine: Byzantine,
     /// By asker, the answers that were last sent to it.
     pub(super) answers: BTreeMap<usize, VecDeque<Packet>>,
@@ -114,20 +114,20 @@ pub(super) struct World {
 
 impl World {
     pub(super) fn new(seed: u64, scenario: Scenario) -> Self {
-        let mut chance = Chance::new(seed);
+        let mut entropy = Entropy::new(seed);
         let count = match scenario {
-            Scenario::Any => 2 + chance.index(3),
-            Scenario::Flood => 3 + chance.index(2),
+            Scenario::Any => 2 + entropy.index(3),
+            Scenario::Flood => 3 + entropy.index(2),
         };
-        let network = Network::new(&mut chance);
+        let network = Network::new(&mut entropy);
         let nodes: Vec<_> = (0..count).map(|index| Node::create(index, seed)).collect();
         let byzantine = match scenario {
-            Scenario::Any => Byzantine::new(count, &mut chance),
+            Scenario::Any => Byzantine::new(count, &mut entropy),
             Scenario::Flood => Byzantine::flooding(count),
         };
         let mut world = Self {
             seed,
-            chance,
+            entropy,
             now: 0,
             steps: 0,
             address: (0..count).collect(),
@@ -135,7 +135,7 @@ impl World {
             network,
             truth: Truth::default(),
             histories: count,
-            reading_chance: Chance::new(seed ^ 0x00c0_ffee),
+            reading_chance: Entropy::new(seed ^ 0x00c0_ffee),
             byzantine,
             answers: BTreeMap::new(),
             found: Found::default(),
@@ -149,7 +149,7 @@ impl World {
         world.truth.liar = (0..count).find(|node| world.byzantine.is(*node)).map(cortex_id);
         for node in 0..count {
             world.started(node);
-            let at = world.chance.below(SECOND);
+            let at = world.entropy.below(SECOND);
             world.at(at, What::Write { node });
         }
         world.at(SECOND, What::Fault);
@@ -235,12 +235,12 @@ impl World {
                 node
             }
             What::Deadline { node, run, peer, number } if self.alive(node, run) => {
-                let (now, chance) = (self.clock(node), self.chance.next());
+                let (now, entropy) = (self.clock(node), self.entropy.next());
                 if let Some(pull) = self.pull(node, peer).filter(|pull| pull.waiting == Some(number)) {
                     pull.waiting = None;
                     pull.question = None;
-                    pull.machine.handle_identity(now, number, Err(ErrorCategory::Timeout), chance);
-                    pull.machine.handle_reply(now, number, Source::SentQuery, Err(ErrorCategory::Timeout), chance);
+                    pull.machine.handle_identity(now, number, Err(ErrorCategory::Timeout), entropy);
+                    pull.machine.handle_reply(now, number, Source::SentQuery, Err(ErrorCategory::Timeout), entropy);
                 }
                 self.act(node, peer)?;
                 node
@@ -266,13 +266,13 @@ impl World {
                 node
             }
             What::Write { node } if self.stormy => {
-                let pause = self.chance.between(200 * MILLI, 4 * SECOND);
+                let pause = self.entropy.between(200 * MILLI, 4 * SECOND);
                 self.after(pause, What::Write { node });
                 self.write(node)?;
                 node
             }
             What::Fault if self.stormy => {
-                let pause = self.chance.between(300 * MILLI, 3 * SECOND);
+                let pause = self.entropy.between(300 * MILLI, 3 * SECOND);
                 self.after(pause, What::Fault);
                 self.fault()?
             }
@@ -293,7 +293,7 @@ impl World {
     pub(super) fn started(&mut self, node: usize) {
         let own = self.nodes[node].cortex;
         for cortex in (0..self.address.len()).filter(|&cortex| cortex != own) {
-            let live = self.chance.one_in(2);
+            let live = self.entropy.one_in(2);
             self.nodes[node].pull_from(cortex, live).expect("memory reads");
             // An error here would be one of an invariant, and shows at the next step.
             let _ = self.act(node, cortex);

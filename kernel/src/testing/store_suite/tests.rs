@@ -98,8 +98,8 @@ impl Store for Flawed {
         self.good.check_location()
     }
 
-    fn place(&self) -> Result<Option<Vec<u8>>, StoreError> {
-        self.good.place()
+    fn fingerprint(&self) -> Result<Option<Vec<u8>>, StoreError> {
+        self.good.fingerprint()
     }
 
     fn note(&self, bytes: &[u8], durability: Durability) {

@@ -14,9 +14,9 @@ async fn a_port_where_nobody_listens_refuses() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
     drop(listener);
-    fails(link_to(addr).identify(PATIENCE).await, ErrorCategory::Refused);
+    fails(link_to(addr).identify(PATIENCE).await, ErrorCategory::ConnectionRefused);
     let link = transport(key()).link(&peer(format!("https://{addr}"), None), &own()).unwrap();
-    fails(link.fetch(&question(Duration::ZERO), PATIENCE).await, ErrorCategory::Refused);
+    fails(link.fetch(&question(Duration::ZERO), PATIENCE).await, ErrorCategory::ConnectionRefused);
 }
 
 #[tokio::test]

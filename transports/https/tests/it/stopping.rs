@@ -37,7 +37,7 @@ async fn a_parked_poll_is_answered_and_the_server_is_gone() {
     let mut answer = Vec::new();
     soon(poll.read_to_end(&mut answer)).await.unwrap();
     assert!(answer.starts_with(b"HTTP/1.1 200 OK"), "{}", String::from_utf8_lossy(&answer));
-    fails(link_to(addr).identify(PATIENCE).await, ErrorCategory::Refused);
+    fails(link_to(addr).identify(PATIENCE).await, ErrorCategory::ConnectionRefused);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -127,7 +127,7 @@ fn two_cortexes_behind_one_name_are_one_peer() {
     path.set_upstream(([127, 0, 0, 1], c).into());
     path.reset_all();
     let failure = "antiphon_peer_consecutive_failures{cortex=\"alpha\",peer=\"pair\",category=\"identity\"}";
-    let other = known("refused", failure);
+    let other = known("rejected", failure);
     assert_eq!(names(&one), ["_unknown", "pair"].map(str::to_owned).into());
     assert_eq!(names(&other), names(&one), "no cortex id, no address and no name that a peer gives itself is a label");
 }

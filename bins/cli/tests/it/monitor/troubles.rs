@@ -42,7 +42,7 @@ fn prometheus_tells_every_trouble_from_every_other() {
     };
     assert_eq!(bravo.pipe(&["import"], &event(1)).0, 0);
     until("bravo is live", || is("bravo", "live").then_some(()));
-    until("charlie is refused", || is("charlie", "refused").then_some(()));
+    until("charlie is refused", || is("charlie", "rejected").then_some(()));
     until("gone is backing off", || is("gone", "backing_off").then_some(()));
     assert!(is("rests", "paused"));
     assert_eq!(prometheus.value("antiphon_peer_lag_events{peer=\"bravo\"}"), Some(0.0));
@@ -50,12 +50,12 @@ fn prometheus_tells_every_trouble_from_every_other() {
         assert!(!prometheus.holds(&format!("antiphon_peer_lag_events{{peer=\"{unknown}\"}}")), "{unknown} has a lag");
     }
     assert!(prometheus.holds("antiphon_peer_consecutive_failures{peer=\"charlie\",category=\"auth\"} > 0"));
-    assert!(prometheus.holds("antiphon_peer_consecutive_failures{peer=\"gone\",category=\"refused\"} > 0"));
+    assert!(prometheus.holds("antiphon_peer_consecutive_failures{peer=\"gone\",category=\"connection_refused\"} > 0"));
     assert!(!prometheus.holds("antiphon_peer_up{peer=\"rests\"}"));
     assert_eq!(prometheus.value("antiphon_peer_up{peer=\"charlie\"}"), Some(0.0));
     // Each trouble has its own alert, which fires, and neither a pause nor health has any.
     until("each has its alert, and no other", || {
-        let own = ["charlie: AntiphonPeerRefused", "gone: AntiphonPeerUnreachable"];
+        let own = ["charlie: AntiphonPeerRejected", "gone: AntiphonPeerUnreachable"];
         (fires(&prometheus, am) == own).then_some(())
     });
     every_query_of_the_dashboard_has_an_answer(&prometheus);
@@ -72,10 +72,10 @@ fn prometheus_tells_every_trouble_from_every_other() {
     until("charlie is in step", || (is("charlie", "idle") && fires(&prometheus, am).len() == 1).then_some(()));
     same_key.kill();
     let _stranger = Running(wrong_key().unwrap());
-    until("alpha knows that charlie refuses it", || (state_of("charlie") == "refused").then_some(()));
+    until("alpha knows that charlie refuses it", || (state_of("charlie") == "rejected").then_some(()));
     let knew = Instant::now();
-    whoever_scrapes_now_is_told(am, "charlie", "refused");
-    until("prometheus sees it", || is("charlie", "refused").then_some(()));
+    whoever_scrapes_now_is_told(am, "charlie", "rejected");
+    until("prometheus sees it", || is("charlie", "rejected").then_some(()));
     assert!(knew.elapsed() < Duration::from_secs(5), "it took {:?}", knew.elapsed());
     assert!(!prometheus.holds("antiphon_peer_lag_events{peer=\"charlie\"}"), "a lag of whom nothing is heard");
     serving_bravo.kill();
@@ -245,7 +245,7 @@ fn a_partition_a_slow_path_and_a_silent_rollback_are_told_apart() {
     let failures = |category: &str| {
         prometheus.holds(&format!("antiphon_peer_consecutive_failures{{{},category=\"{category}\"}} > 0", of("bravo")))
     };
-    assert!(failures("timeout") && !failures("refused"), "silent is not gone");
+    assert!(failures("timeout") && !failures("connection_refused"), "silent is not gone");
     let bravo_up = prometheus.value(&format!("up{{instance=\"127.0.0.1:{bm}\"}}"));
     assert_eq!(bravo_up, Some(1.0), "it runs, and says so itself");
     until("alpha knows that charlie is ahead", || {

@@ -1,4 +1,4 @@
-//! The data directory: `FORMAT`, `LOCK` and RocksDB's own directory `db`. Whoever has a [`Place`] may open `db`.
+//! The data directory: `FORMAT`, `LOCK` and RocksDB's own directory `db`. Whoever has a [`DataDir`] may open `db`.
 
 use std::fs;
 use std::io;
@@ -20,7 +20,7 @@ const PROBE: &str = "PROBE";
 
 /// A data directory of this process's own.
 #[derive(Debug)]
-pub(crate) struct Place {
+pub(crate) struct DataDir {
     dir: PathBuf,
     location: Location,
     lock: Mutex<Option<Lock>>,
@@ -33,7 +33,7 @@ enum Found {
     Store,
 }
 
-impl Place {
+impl DataDir {
     /// Makes a data directory ready for `open`, which opens the database, and undoes what it made of
     /// it where that fails.
     ///
@@ -64,12 +64,12 @@ impl Place {
         let opened = open()?;
         let location = Location::open(dir, &[lock::FILE, format::FILE, DATABASE])
             .map_err(|error| from_io("could not open", dir, &error))?;
-        let place = Self { dir: dir.to_owned(), location, lock: Mutex::new(Some(lock)) };
+        let data_dir = Self { dir: dir.to_owned(), location, lock: Mutex::new(Some(lock)) };
         if found == Found::Nothing {
             sync_names(dir)?;
         }
         undo.disarm();
-        Ok((place, opened))
+        Ok((data_dir, opened))
     }
 
     /// Looks again, before the database is opened anew.

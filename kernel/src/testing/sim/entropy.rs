@@ -1,11 +1,11 @@
-//! Chance with a seed, so that every run can be repeated bit for bit.
+//! Entropy with a seed, so that every run can be repeated bit for bit.
 
 /// xorshift64*.
 #[derive(Debug, Clone)]
-pub struct Chance(u64);
+pub struct Entropy(u64);
 
-impl Chance {
-    /// The chance of a seed.
+impl Entropy {
+    /// The entropy of a seed.
     #[must_use]
     pub const fn new(seed: u64) -> Self {
         Self(seed.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)

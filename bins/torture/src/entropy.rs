@@ -1,10 +1,10 @@
-//! Chance with a seed, so that a failing round can be repeated.
+//! Entropy with a seed, so that a failing round can be repeated.
 
 /// xorshift64*.
 #[derive(Debug, Clone)]
-pub(crate) struct Chance(u64);
+pub(crate) struct Entropy(u64);
 
-impl Chance {
+impl Entropy {
     pub(crate) fn new(seed: u64) -> Self {
         // A state of zero would stay zero.
         Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
@@ -12,12 +12,12 @@ impl Chance {
 
     /// Of one round: the same whatever rounds came before it.
     pub(crate) fn of_round(seed: u64, round: u64) -> Self {
-        let mut chance = Self::new(seed ^ round.wrapping_mul(0xd129_0d3b_3f2a_4c47));
+        let mut entropy = Self::new(seed ^ round.wrapping_mul(0xd129_0d3b_3f2a_4c47));
         // Neighbouring seeds begin alike.
         for _ in 0..8 {
-            chance.next();
+            entropy.next();
         }
-        chance
+        entropy
     }
 
     pub(crate) fn next(&mut self) -> u64 {

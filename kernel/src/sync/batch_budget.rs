@@ -22,18 +22,18 @@ const MOST_PATIENCE: Duration = Duration::from_secs(64 * 60);
 
 /// The measure of the next answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Portion {
+pub(super) struct BatchBudget {
     bytes: u64,
     patience: Duration,
 }
 
-impl Default for Portion {
+impl Default for BatchBudget {
     fn default() -> Self {
         Self { bytes: MAX_BATCH_BYTES, patience: PATIENCE }
     }
 }
 
-impl Portion {
+impl BatchBudget {
     /// So many bytes of events may be in it.
     pub(super) const fn bytes(self) -> u64 {
         self.bytes
@@ -82,48 +82,48 @@ mod tests {
     fn every_road_comes_to_a_portion_that_fits_it_and_back() {
         let deadline = Duration::from_secs(60);
         for rate in [1_000, 8_000, 64_000, 1_000_000] {
-            let mut portion = Portion::default();
+            let mut batch_budget = BatchBudget::default();
             let mut late = 0;
             for _ in 0..20 {
-                let bytes = portion.bytes().min(MAX_RUN_BYTES);
+                let bytes = batch_budget.bytes().min(MAX_RUN_BYTES);
                 let took = Duration::from_millis(bytes * 1000 / rate);
                 if took > deadline {
-                    portion.late();
+                    batch_budget.late();
                     late += 1;
                 } else {
-                    portion.came(bytes, took);
+                    batch_budget.came(bytes, took);
                 }
             }
             assert!(late <= 2, "{rate}: late {late} times");
-            let took = portion.bytes().min(MAX_RUN_BYTES) / rate;
+            let took = batch_budget.bytes().min(MAX_RUN_BYTES) / rate;
             assert!(took < 20, "{rate}: settled on {took} s");
             for _ in 0..20 {
-                portion.came(portion.bytes(), Duration::from_millis(5));
+                batch_budget.came(batch_budget.bytes(), Duration::from_millis(5));
             }
-            assert_eq!(portion, Portion::default(), "the road became good again");
+            assert_eq!(batch_budget, BatchBudget::default(), "the road became good again");
         }
-        let mut quiet = Portion { bytes: LEAST, ..Portion::default() };
+        let mut quiet = BatchBudget { bytes: LEAST, ..BatchBudget::default() };
         quiet.came(100, Duration::from_millis(5));
         assert_eq!(quiet.bytes, LEAST, "a small answer says little");
     }
 
     #[test]
     fn an_event_that_is_late_by_itself_is_waited_for_longer_up_to_a_bound_and_until_it_came() {
-        let mut portion = Portion::default();
-        let minutes = |portion: Portion| portion.patience().as_secs() / 60;
+        let mut batch_budget = BatchBudget::default();
+        let minutes = |batch_budget: BatchBudget| batch_budget.patience().as_secs() / 60;
         let mut waited = Vec::new();
         for _ in 0..12 {
-            waited.push(minutes(portion));
-            portion.late();
+            waited.push(minutes(batch_budget));
+            batch_budget.late();
         }
         assert_eq!(waited, [1, 1, 1, 2, 4, 8, 16, 32, 64, 64, 64, 64], "smaller parts first, more time then");
-        portion.came(MAX_EVENT_BYTES as u64, Duration::from_secs(50 * 60));
-        portion.came(100, Duration::from_millis(5));
-        assert_eq!(minutes(portion), 64, "the next may be as large");
-        let mut better = portion;
+        batch_budget.came(MAX_EVENT_BYTES as u64, Duration::from_secs(50 * 60));
+        batch_budget.came(100, Duration::from_millis(5));
+        assert_eq!(minutes(batch_budget), 64, "the next may be as large");
+        let mut better = batch_budget;
         better.came(LEAST, Duration::from_secs(1));
-        portion.caught_up();
-        assert_eq!((minutes(portion), minutes(better)), (1, 1));
+        batch_budget.caught_up();
+        assert_eq!((minutes(batch_budget), minutes(better)), (1, 1));
         assert!(MOST_PATIENCE.as_secs() * 5_000 > MAX_EVENT_BYTES as u64, "as said above");
     }
 }

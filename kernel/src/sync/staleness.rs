@@ -12,12 +12,12 @@ const GRACE: Duration = Duration::from_secs(10);
 
 /// The answer that is waited for.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Overdue {
+pub(super) struct Staleness {
     due: Option<Duration>,
     is: bool,
 }
 
-impl Overdue {
+impl Staleness {
     /// An answer was asked for that may be parked for so long.
     pub(super) fn asked(&mut self, now: Duration, wait: Duration) {
         *self = Self { due: Some(now + wait + GRACE), is: false };
@@ -59,7 +59,7 @@ mod tests {
     fn a_lag_of_nothing_is_unknown_while_an_answer_is_overdue_and_a_lag_of_something_stays() {
         let at = Duration::from_secs;
         let lag = |events| Some(Lag { events, behind: None });
-        let mut overdue = Overdue::default();
+        let mut overdue = Staleness::default();
         overdue.asked(at(100), at(30));
         assert_eq!(overdue.due(), Some(at(140)));
         overdue.look(at(139));

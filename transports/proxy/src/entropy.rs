@@ -1,9 +1,9 @@
-//! Chance with a seed: xorshift64*, so that a run can be repeated as far as timing allows.
+//! Entropy with a seed: xorshift64*, so that a run can be repeated as far as timing allows.
 
 #[derive(Debug, Clone)]
-pub(crate) struct Chance(u64);
+pub(crate) struct Entropy(u64);
 
-impl Chance {
+impl Entropy {
     pub(crate) fn new(seed: u64) -> Self {
         Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
     }
@@ -27,9 +27,9 @@ mod tests {
 
     #[test]
     fn what_happens_one_time_in_ten_does() {
-        let mut chance = Chance::new(7);
-        let hits = (0..100_000).filter(|_| chance.happens(0.1)).count();
+        let mut entropy = Entropy::new(7);
+        let hits = (0..100_000).filter(|_| entropy.happens(0.1)).count();
         assert!((9_500..10_500).contains(&hits), "{hits}");
-        assert!(!chance.happens(0.0) && chance.happens(1.0));
+        assert!(!entropy.happens(0.0) && entropy.happens(1.0));
     }
 }
