@@ -141,7 +141,7 @@ fn a_certificate_is_taken_up_unless_it_is_over() {
     assert!(code == 0 && out.contains("nothing changed\nthe certificate in"), "{out}");
 }
 
-/// What a command said goes before the file for as long as it says something else.
+/// A command overrides the file until a command says the same as the file.
 #[test]
 fn the_file_counts_again_once_a_command_says_the_same() {
     let [a, am, gone] = [(); 3].map(|()| free_port());
@@ -156,7 +156,7 @@ fn the_file_counts_again_once_a_command_says_the_same() {
         out
     };
     let (_, out, _) = alpha.run(&["pause-peer", "gone"]);
-    assert!(out.contains("before the file, which says sync"), "{out}");
+    assert!(out.contains("overrides the file, which says sync"), "{out}");
     let told = put("sync");
     assert!(mode() == "paused" && told.contains("until `antiphon resume-peer gone`"), "{told}");
     alpha.json(&["resume-peer", "gone"]);
@@ -178,10 +178,10 @@ fn the_file_counts_again_once_a_command_says_the_same() {
     assert_eq!(mode(), "sync");
     // The same for what the node as a whole does.
     let (_, out, _) = alpha.run(&["set-mode", "publish"]);
-    assert!(out.contains("before the file, which says sync"), "{out}");
+    assert!(out.contains("overrides the file, which says sync"), "{out}");
     assert!(put("sync").contains("until it says sync as the file does"));
     let (_, out, _) = alpha.run(&["set-mode", "sync"]);
-    assert!(!out.contains("before the file"), "{out}");
+    assert!(!out.contains("overrides the file"), "{out}");
     assert!(!put("sync").contains("set-mode"));
 }
 
