@@ -141,7 +141,7 @@ fn a_certificate_is_taken_up_unless_it_is_over() {
     assert!(code == 0 && out.contains("nothing changed\nthe certificate in"), "{out}");
 }
 
-/// What a command said goes before the file for as long as it says something else.
+/// A command overrides the file until a command says the same as the file.
 #[test]
 fn the_file_counts_again_once_a_command_says_the_same() {
     let [a, am, gone] = [(); 3].map(|()| free_port());
@@ -181,7 +181,7 @@ fn the_file_counts_again_once_a_command_says_the_same() {
     assert!(out.contains("overrides the file, which says sync"), "{out}");
     assert!(put("sync").contains("until it says sync as the file does"));
     let (_, out, _) = alpha.run(&["set-mode", "sync"]);
-    assert!(!out.contains("before the file"), "{out}");
+    assert!(!out.contains("overrides the file"), "{out}");
     assert!(!put("sync").contains("set-mode"));
 }
 
