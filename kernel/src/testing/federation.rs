@@ -125,7 +125,6 @@ impl Federation {
     ///
     /// # Panics
     /// If it crashed, or there is none of this number.
-    #[must_use]
     pub fn cortex(&self, n: usize) -> &Cortex {
         let running = self.nodes[n].running.as_ref();
         &running.unwrap_or_else(|| panic!("node-{n} crashed; restart it first")).cortex
