@@ -8,8 +8,11 @@ use comfy_table::Table;
 use comfy_table::presets::NOTHING;
 use console::style;
 
-/// A column and how to fill it. Those at the end are left out first where the terminal is narrow.
-const COLUMNS: [(&str, fn(&Peer, Timestamp) -> Option<String>); 8] = [
+/// The text of a peer in one column, as of a time; `None` where it is unknown.
+type Cell = fn(&Peer, Timestamp) -> Option<String>;
+
+/// The columns. Those at the end are left out first if the terminal is narrow.
+const COLUMNS: [(&str, Cell); 8] = [
     ("peer", |peer, _| Some(peer.name.to_string())),
     ("state", |peer, _| peer.state.map(|state| state.as_str().to_owned())),
     ("lag", |peer, _| peer.lag_events.map(|events| events.to_string())),
@@ -43,7 +46,7 @@ pub(crate) fn lines(status: &Status, width: Option<usize>) -> Vec<String> {
         let mut table = Table::new();
         table.load_style(NOTHING).set_header(COLUMNS[..columns].iter().map(|(name, _)| *name));
         for peer in &status.peers {
-            let cell = |fill: fn(&Peer, Timestamp) -> Option<String>| fill(peer, status.now).unwrap_or("-".to_owned());
+            let cell = |fill: Cell| fill(peer, status.now).unwrap_or("-".to_owned());
             table.add_row(COLUMNS[..columns].iter().map(|(_, fill)| cell(*fill)));
         }
         table.to_string().lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>()

@@ -141,7 +141,7 @@ impl OpenQuery {
         self.tell.clear();
     }
 
-    /// What its asker said that it durably holds of this cortex's own events: claims, until [`LogReader::acknowledge`] compared
+    /// What its asker said that it durably holds of this cortex's own events: claims, until [`crate::log::LogReader::acknowledge`] compared
     /// them.
     #[must_use]
     pub fn said(&self) -> (CortexId, Heads) {
