@@ -52,7 +52,7 @@ fn unit_manual_and_completions_come_from_the_program() {
     let pages = place.dir.path().join("man");
     assert_eq!(place.run(&["man", "--dir", pages.to_str().unwrap()]).0, 0);
     let page = std::fs::read_to_string(pages.join("antiphon-reload.1")).unwrap();
-    assert!(page.contains("read its configuration again"), "{page}");
+    assert!(page.contains("Apply the configuration file"), "{page}");
     assert!(place.run(&["completions", "bash"]).1.contains("doctor"));
 }
 
