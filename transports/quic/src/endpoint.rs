@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use antiphon_kernel::health::ErrorCategory;
+use antiphon_kernel::transport::TransportErrorKind;
 use antiphon_kernel::transport::TransportError;
 use antiphon_transport_common::{ascii_host, configuration, failure};
 
@@ -51,9 +51,9 @@ impl Endpoint {
     pub(crate) async fn resolve(&self) -> Result<Vec<SocketAddr>, TransportError> {
         let found = tokio::net::lookup_host((self.host.as_str(), self.port)).await;
         let found: Vec<_> =
-            found.map_err(|e| failure(ErrorCategory::Dns, format!("the host name does not resolve: {e}")))?.collect();
+            found.map_err(|e| failure(TransportErrorKind::Dns, format!("the host name does not resolve: {e}")))?.collect();
         if found.is_empty() {
-            return Err(failure(ErrorCategory::Dns, "the host name has no address"));
+            return Err(failure(TransportErrorKind::Dns, "the host name has no address"));
         }
         Ok(found)
     }
@@ -92,7 +92,7 @@ mod tests {
             "quic://[x]:5",
             "quic://a b:5",
         ] {
-            assert_eq!(Endpoint::parse(bad).unwrap_err().category(), ErrorCategory::Configuration, "{bad}");
+            assert_eq!(Endpoint::parse(bad).unwrap_err().kind(), TransportErrorKind::Configuration, "{bad}");
         }
     }
 
