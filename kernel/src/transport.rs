@@ -140,6 +140,15 @@ impl fmt::Display for TransportError {
     }
 }
 
+/// By kind and detail: the source is for logs.
+impl PartialEq for TransportError {
+    fn eq(&self, other: &Self) -> bool {
+        (self.kind, &self.detail) == (other.kind, &other.detail)
+    }
+}
+
+impl Eq for TransportError {}
+
 impl std::error::Error for TransportError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         self.source.as_deref().map(|source| source as &(dyn std::error::Error + 'static))
