@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use antiphon_kernel::codec::{FRAME_HEADER_BYTES, FrameHeader, Message, decode, encode};
 use antiphon_kernel::config::PeerConfig;
-use antiphon_kernel::transport::TransportErrorKind;
 use antiphon_kernel::log::LocalIdentity;
 use antiphon_kernel::protocol::{Delivery, FetchReply, FetchRequest, Identity, Pushed, Refresh, Refusal};
 use antiphon_kernel::service::Service;
 use antiphon_kernel::testing::transport_suite::{self, Running, TransportHarness};
+use antiphon_kernel::transport::TransportErrorKind;
 use antiphon_kernel::transport::{Link, Tail, Transport, TransportError};
 use async_trait::async_trait;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -119,7 +119,8 @@ impl Transport for UnixTransport {
 
     fn link(&self, peer: &PeerConfig, _own: &LocalIdentity) -> Result<Box<dyn Link>, TransportError> {
         let path = peer.endpoint.strip_prefix("unix://").filter(|path| path.starts_with('/'));
-        let path = path.ok_or_else(|| error(TransportErrorKind::Configuration, "write the endpoint as unix:///path"))?;
+        let path =
+            path.ok_or_else(|| error(TransportErrorKind::Configuration, "write the endpoint as unix:///path"))?;
         Ok(Box::new(UnixLink(path.into())))
     }
 }

@@ -8,9 +8,9 @@ use bytes::Bytes;
 
 use super::unbounded;
 use crate::digest::Digest;
-use crate::transport::TransportErrorKind;
 use crate::protocol::{FetchReply, FetchRequest, Heartbeat, Hello, Identity, Pushed, Refresh};
 use crate::rule::Rule;
+use crate::transport::TransportErrorKind;
 use bodies::{batch_from, fetch_from, refusal_from, wire_batch, wire_fetch, wire_refusal};
 use greeting::{
     heartbeat_from, hello_from, identity_from, refresh_from, wire_heartbeat, wire_hello, wire_identity, wire_refresh,

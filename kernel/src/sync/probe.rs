@@ -13,11 +13,7 @@ use crate::transport::Link;
 ///
 /// # Errors
 /// Category `double` if it is one. Where the peer does not answer, it counts as this node itself.
-pub(super) async fn must_be_this_node(
-    link: &dyn Link,
-    view: &LogReader,
-    peer: &PeerName,
-) -> Result<(), Failure> {
+pub(super) async fn must_be_this_node(link: &dyn Link, view: &LogReader, peer: &PeerName) -> Result<(), Failure> {
     let (local, probe) = (view.local(), view.doubles().probe(view.process()));
     let question = FetchRequest {
         request: probe.request(),

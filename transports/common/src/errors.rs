@@ -1,8 +1,8 @@
 //! Failures, named as the kernel counts them.
 
 use antiphon_kernel::codec::WireError;
-use antiphon_kernel::transport::TransportErrorKind;
 use antiphon_kernel::transport::TransportError;
+use antiphon_kernel::transport::TransportErrorKind;
 
 /// The longest detail that goes into the log; a peer chooses parts of some.
 const MAX_DETAIL: usize = 400;

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use antiphon_kernel::budget::{Account, Budget, Share};
 use antiphon_kernel::codec::{FRAME_HEADER_BYTES, FrameHeader, MAX_FRAME_BYTES};
-use antiphon_kernel::transport::TransportErrorKind;
 use antiphon_kernel::transport::TransportError;
+use antiphon_kernel::transport::TransportErrorKind;
 use bytes::{Bytes, BytesMut};
 
 use crate::errors::{failure, from_wire};

@@ -1,7 +1,7 @@
 //! Answers, read while they are counted. What a peer claims about its length is not believed.
 
-use antiphon_kernel::transport::TransportErrorKind;
 use antiphon_kernel::transport::TransportError;
+use antiphon_kernel::transport::TransportErrorKind;
 use antiphon_transport_common::{Frames, failure};
 use bytes::Bytes;
 use reqwest::Response;

@@ -3,8 +3,8 @@
 use std::error::Error as StdError;
 use std::io;
 
-use antiphon_kernel::transport::TransportErrorKind;
 use antiphon_kernel::transport::TransportError;
+use antiphon_kernel::transport::TransportErrorKind;
 use reqwest::StatusCode;
 
 /// What a failed request was.
@@ -113,7 +113,9 @@ fn describe(error: &(dyn StdError + 'static)) -> String {
 pub(crate) fn from_status(status: StatusCode) -> TransportError {
     let (category, what) = match status {
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => (TransportErrorKind::Auth, "the key was not accepted"),
-        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => (TransportErrorKind::Busy, "it has no room now"),
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
+            (TransportErrorKind::Busy, "it has no room now")
+        }
         StatusCode::INTERNAL_SERVER_ERROR => (TransportErrorKind::PeerFault, "it reports a failure of its own"),
         StatusCode::UPGRADE_REQUIRED => (TransportErrorKind::Scheme, "it speaks TLS on this port"),
         _ if status.is_redirection() => (TransportErrorKind::Redirect, "redirects are never followed"),

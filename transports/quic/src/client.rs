@@ -6,11 +6,11 @@ use std::time::Duration;
 use antiphon_kernel::budget::{Account, Budget};
 use antiphon_kernel::codec::Message;
 use antiphon_kernel::config::{PeerConfig, SharedKey};
-use antiphon_kernel::transport::TransportErrorKind;
 use antiphon_kernel::log::LocalIdentity;
 use antiphon_kernel::protocol::{
     Delivery, FetchReply, FetchRequest, Heartbeat, Hello, Identity, PROTOCOL_MAX, PROTOCOL_MIN, Pushed, Refresh,
 };
+use antiphon_kernel::transport::TransportErrorKind;
 use antiphon_kernel::transport::{Link, Tail, Transport, TransportError};
 use antiphon_transport_common::{client_config, configuration, failure, presentable};
 use async_trait::async_trait;

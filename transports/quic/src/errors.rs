@@ -1,7 +1,7 @@
 //! From what quinn reports to what the kernel counts, by type.
 
-use antiphon_kernel::transport::TransportErrorKind;
 use antiphon_kernel::transport::TransportError;
+use antiphon_kernel::transport::TransportErrorKind;
 use antiphon_transport_common::failure;
 use quinn::{ClosedStream, ConnectError, ConnectionError, ReadError, VarInt, WriteError};
 

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use antiphon_kernel::codec::Message;
 use antiphon_kernel::config::SharedKey;
-use antiphon_kernel::transport::TransportErrorKind;
 use antiphon_kernel::ids::CortexId;
 use antiphon_kernel::protocol::{FetchReply, FetchRequest, Hello, MAX_RUN_BYTES, PROTOCOL_MAX, PROTOCOL_MIN, Refusal};
 use antiphon_kernel::service::Service;
 use antiphon_kernel::transport::TransportError;
+use antiphon_kernel::transport::TransportErrorKind;
 use antiphon_transport_common::{Frames, Rejected, Slot, failure};
 use bytes::Bytes;
 use quinn::{Connection, RecvStream, SendStream};

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use antiphon_kernel::budget::{Account, Budget};
 use antiphon_kernel::codec::Message;
-use antiphon_kernel::transport::TransportErrorKind;
 use antiphon_kernel::protocol::{FetchReply, Heartbeat, Hello, Identity, Refresh, Refusal};
 use antiphon_kernel::transport::TransportError;
+use antiphon_kernel::transport::TransportErrorKind;
 use antiphon_transport_common::{Frames, failure};
 use quinn::{ClientConfig, Connection, Endpoint as UdpEndpoint, SendStream, TokioRuntime};
 use tokio::sync::watch;

@@ -10,9 +10,9 @@ use tokio::time::Instant;
 use super::MemoryNetwork;
 use super::paths::{Between, Paths};
 use crate::codec::{Message, WireError, decode, encode};
-use crate::transport::TransportErrorKind;
 use crate::protocol::{FetchReply, FetchRequest, Identity, Pushed, Refresh};
 use crate::service::{Answers, Heartbeats, Service};
+use crate::transport::TransportErrorKind;
 use crate::transport::{Link, Tail, TransportError};
 
 /// The most answers of one run that are on their way.
@@ -144,7 +144,9 @@ impl Link for MemoryLink {
         };
         match answer(Pushed::Reply(exchange.run(deadline, asked).await?))? {
             Pushed::Reply(reply) => Ok(reply),
-            Pushed::Heartbeat(_) => Err(TransportError::new(TransportErrorKind::Protocol, "a heartbeat answers nothing")),
+            Pushed::Heartbeat(_) => {
+                Err(TransportError::new(TransportErrorKind::Protocol, "a heartbeat answers nothing"))
+            }
         }
     }
 

@@ -9,9 +9,9 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::config::PeerConfig;
-use crate::transport::TransportErrorKind;
 use crate::log::LocalIdentity;
 use crate::service::Service;
+use crate::transport::TransportErrorKind;
 use crate::transport::{Link, Transport, TransportError};
 use link::MemoryLink;
 use paths::{Between, Paths};
@@ -100,10 +100,9 @@ impl Transport for MemoryNetwork {
     }
 
     fn link(&self, peer: &PeerConfig, own: &LocalIdentity) -> Result<Box<dyn Link>, TransportError> {
-        let host = peer
-            .endpoint
-            .strip_prefix("memory://")
-            .ok_or_else(|| TransportError::new(TransportErrorKind::Configuration, "write the endpoint as memory://name"))?;
+        let host = peer.endpoint.strip_prefix("memory://").ok_or_else(|| {
+            TransportError::new(TransportErrorKind::Configuration, "write the endpoint as memory://name")
+        })?;
         Ok(Box::new(MemoryLink::new(self.clone(), (own.name.clone(), host.to_owned()))))
     }
 }
