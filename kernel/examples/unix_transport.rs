@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use antiphon_kernel::codec::{FRAME_HEADER_BYTES, FrameHeader, Message, decode, encode};
 use antiphon_kernel::config::PeerConfig;
-use antiphon_kernel::health::ErrorCategory;
 use antiphon_kernel::log::LocalIdentity;
 use antiphon_kernel::protocol::{Delivery, FetchReply, FetchRequest, Identity, Pushed, Refresh, Refusal};
 use antiphon_kernel::service::Service;
 use antiphon_kernel::testing::transport_suite::{self, Running, TransportHarness};
+use antiphon_kernel::transport::TransportErrorKind;
 use antiphon_kernel::transport::{Link, Tail, Transport, TransportError};
 use async_trait::async_trait;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -23,7 +23,7 @@ use tokio::task::{JoinHandle, JoinSet};
 
 // 1. Messages on a stream.
 
-fn error(category: ErrorCategory, detail: impl std::fmt::Display) -> TransportError {
+fn error(category: TransportErrorKind, detail: impl std::fmt::Display) -> TransportError {
     TransportError::new(category, detail.to_string())
 }
 
@@ -31,22 +31,22 @@ fn error(category: ErrorCategory, detail: impl std::fmt::Display) -> TransportEr
 /// the bound before memory is spent.
 async fn receive(stream: &mut UnixStream) -> Result<Option<Message>, TransportError> {
     let mut frame = vec![0; FRAME_HEADER_BYTES];
-    if stream.read(&mut frame[..1]).await.map_err(|e| error(ErrorCategory::Reset, e))? == 0 {
+    if stream.read(&mut frame[..1]).await.map_err(|e| error(TransportErrorKind::Reset, e))? == 0 {
         return Ok(None);
     }
-    stream.read_exact(&mut frame[1..]).await.map_err(|e| error(ErrorCategory::Eof, e))?;
-    let header = FrameHeader::parse(&frame).map_err(|e| error(e.category(), e))?;
+    stream.read_exact(&mut frame[1..]).await.map_err(|e| error(TransportErrorKind::Eof, e))?;
+    let header = FrameHeader::parse(&frame).map_err(|e| error(e.kind(), e))?;
     // Not `vec![0; length]`: what a peer claims is believed as it arrives.
     let body = stream.take(header.body_len() as u64).read_to_end(&mut frame).await;
-    body.map_err(|e| error(ErrorCategory::Reset, e))?;
+    body.map_err(|e| error(TransportErrorKind::Reset, e))?;
     if frame.len() < FRAME_HEADER_BYTES + header.body_len() {
-        return Err(error(ErrorCategory::Eof, "the frame ended early"));
+        return Err(error(TransportErrorKind::Eof, "the frame ended early"));
     }
-    decode(&frame.into()).map(Some).map_err(|e| error(e.category(), e))
+    decode(&frame.into()).map(Some).map_err(|e| error(e.kind(), e))
 }
 
 async fn send(stream: &mut UnixStream, message: &Message) -> Result<(), TransportError> {
-    stream.write_all(&encode(message)).await.map_err(|e| error(ErrorCategory::Reset, e))
+    stream.write_all(&encode(message)).await.map_err(|e| error(TransportErrorKind::Reset, e))
 }
 
 // 2. The side that answers: one message in, the service's answers out.
@@ -119,7 +119,8 @@ impl Transport for UnixTransport {
 
     fn link(&self, peer: &PeerConfig, _own: &LocalIdentity) -> Result<Box<dyn Link>, TransportError> {
         let path = peer.endpoint.strip_prefix("unix://").filter(|path| path.starts_with('/'));
-        let path = path.ok_or_else(|| error(ErrorCategory::Configuration, "write the endpoint as unix:///path"))?;
+        let path =
+            path.ok_or_else(|| error(TransportErrorKind::Configuration, "write the endpoint as unix:///path"))?;
         Ok(Box::new(UnixLink(path.into())))
     }
 }
@@ -129,7 +130,7 @@ struct UnixLink(PathBuf);
 impl UnixLink {
     async fn ask(&self, message: &Message) -> Result<UnixStream, TransportError> {
         let stream = UnixStream::connect(&self.0).await;
-        let mut stream = stream.map_err(|e| error(ErrorCategory::ConnectionRefused, e))?;
+        let mut stream = stream.map_err(|e| error(TransportErrorKind::ConnectionRefused, e))?;
         send(&mut stream, message).await?;
         Ok(stream)
     }
@@ -139,15 +140,15 @@ async fn within<T>(
     deadline: Duration,
     work: impl Future<Output = Result<T, TransportError>>,
 ) -> Result<T, TransportError> {
-    let late = |_| Err(error(ErrorCategory::Timeout, "no answer in time"));
+    let late = |_| Err(error(TransportErrorKind::Timeout, "no answer in time"));
     tokio::time::timeout(deadline, work).await.unwrap_or_else(late)
 }
 
 fn reply(message: Option<Message>) -> Result<FetchReply, TransportError> {
     match message {
         Some(Message::Reply(reply)) => Ok(reply),
-        Some(_) => Err(error(ErrorCategory::Protocol, "that is no answer")),
-        None => Err(error(ErrorCategory::Eof, "it ended without an answer")),
+        Some(_) => Err(error(TransportErrorKind::Protocol, "that is no answer")),
+        None => Err(error(TransportErrorKind::Eof, "it ended without an answer")),
     }
 }
 
@@ -157,7 +158,7 @@ impl Link for UnixLink {
         let identity = within(deadline, async { receive(&mut self.ask(&Message::Identify).await?).await });
         match identity.await? {
             Some(Message::Identity(identity)) => Ok(identity),
-            other => reply(other).and(Err(error(ErrorCategory::Protocol, "that is no identity"))),
+            other => reply(other).and(Err(error(TransportErrorKind::Protocol, "that is no identity"))),
         }
     }
 

@@ -9,27 +9,122 @@ use async_trait::async_trait;
 use crate::config::{PeerConfig, SharedKey};
 use crate::health::{ErrorCategory, Failure};
 use crate::log::LocalIdentity;
-use crate::protocol::{FetchReply, FetchRequest, Identity, Pushed, Refresh};
+use crate::protocol::{FetchReply, FetchRequest, Identity, Pushed, Refresh, Refusal};
 use crate::service::Service;
 
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $kind:ident;)+) => {
+        /// The failures that a transport can report. What a peer does wrong in its answers, and what fails in this node, is found by
+        /// the kernel: see [`ErrorCategory`], which has all of them.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        pub enum TransportErrorKind { $($(#[$doc])* $kind,)+ }
+
+        impl TransportErrorKind {
+            /// Every kind.
+            pub const ALL: &'static [Self] = &[$(Self::$kind),+];
+
+            /// The category of a peer's failure that this is.
+            #[must_use]
+            pub const fn category(self) -> ErrorCategory {
+                match self { $(Self::$kind => ErrorCategory::$kind,)+ }
+            }
+        }
+    };
+}
+
+kinds! {
+    /// No process listens at the endpoint.
+    ConnectionRefused;
+    /// No answer came in time.
+    Timeout;
+    /// The host name does not resolve.
+    Dns;
+    /// There is no trusted TLS session.
+    Tls;
+    /// One side speaks TLS, and the other does not.
+    Scheme;
+    /// The connection broke.
+    Reset;
+    /// The answer ended early.
+    Eof;
+    /// The shared key was not accepted.
+    Auth;
+    /// The peer redirects. Redirects are never followed.
+    Redirect;
+    /// The answer is larger than a frame may be.
+    TooLarge;
+    /// The answer was damaged on the way.
+    Corrupt;
+    /// The peer broke the transport's protocol.
+    Protocol;
+    /// The two sides have no protocol in common.
+    Version;
+    /// The peer has no room now.
+    Busy;
+    /// The peer does not serve its log.
+    NotServing;
+    /// The peer reports a failure of its own.
+    PeerFault;
+    /// The peer sends what only a newer version reads.
+    Newer;
+    /// The endpoint answers, but not as an Antiphon node does.
+    Unexpected;
+    /// The endpoint or its authorities can never be used as configured.
+    Configuration;
+}
+
+impl From<&Refusal> for TransportErrorKind {
+    /// The kind of a refusal that came in the place of a greeting or an identity. A refusal of a fetch is an answer.
+    fn from(refusal: &Refusal) -> Self {
+        match refusal {
+            Refusal::Key => Self::Auth,
+            Refusal::Busy => Self::Busy,
+            Refusal::NotServing => Self::NotServing,
+            Refusal::Internal => Self::PeerFault,
+            Refusal::Protocol { .. } => Self::Version,
+            _ => Self::Protocol,
+        }
+    }
+}
+
 /// Why a transport brought no answer. Whatever its kind, nothing was applied and the cursor did not move.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct TransportError {
-    category: ErrorCategory,
+    kind: TransportErrorKind,
     detail: String,
+    source: Option<Arc<dyn std::error::Error + Send + Sync>>,
 }
 
 impl TransportError {
     /// A failure of this kind. `detail` is for the log and the peer's state: it is not stored, and it must hold no key.
     #[must_use]
-    pub fn new(category: ErrorCategory, detail: impl Into<String>) -> Self {
-        Self { category, detail: detail.into() }
+    pub fn new(kind: TransportErrorKind, detail: impl Into<String>) -> Self {
+        Self { kind, detail: detail.into(), source: None }
     }
 
-    /// What kind of failure.
+    /// The same, with the error of the network stack that caused it.
+    #[must_use]
+    pub fn caused_by(self, source: impl std::error::Error + Send + Sync + 'static) -> Self {
+        Self { source: Some(Arc::new(source)), ..self }
+    }
+
+    /// The same, with another detail.
+    #[must_use]
+    pub fn with_detail(self, detail: impl Into<String>) -> Self {
+        Self { detail: detail.into(), ..self }
+    }
+
+    /// Its kind.
+    #[must_use]
+    pub const fn kind(&self) -> TransportErrorKind {
+        self.kind
+    }
+
+    /// The category of the peer's failure that it is.
     #[must_use]
     pub const fn category(&self) -> ErrorCategory {
-        self.category
+        self.kind.category()
     }
 
     /// What exactly happened.
@@ -41,15 +136,28 @@ impl TransportError {
 
 impl fmt::Display for TransportError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the peer {}: {}", self.category.reason(), self.detail)
+        write!(f, "the peer {}: {}", self.category().reason(), self.detail)
     }
 }
 
-impl std::error::Error for TransportError {}
+/// By kind and detail: the source is for logs.
+impl PartialEq for TransportError {
+    fn eq(&self, other: &Self) -> bool {
+        (self.kind, &self.detail) == (other.kind, &other.detail)
+    }
+}
+
+impl Eq for TransportError {}
+
+impl std::error::Error for TransportError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.source.as_deref().map(|source| source as &(dyn std::error::Error + 'static))
+    }
+}
 
 impl From<TransportError> for Failure {
     fn from(error: TransportError) -> Self {
-        Self { category: error.category, detail: error.detail }
+        Self { category: error.category(), detail: error.detail }
     }
 }
 
@@ -83,7 +191,7 @@ pub trait Transport: Send + Sync + 'static {
     /// not a failed start. Call it again after the configuration changed.
     ///
     /// # Errors
-    /// Category `configuration`: an endpoint or CA file that can never work.
+    /// [`TransportErrorKind::Configuration`]: an endpoint or CA file that can never work.
     fn link(&self, peer: &PeerConfig, own: &LocalIdentity) -> Result<Box<dyn Link>, TransportError>;
 
     /// Receives the shared keys, before the first link and again when they change. The first is presented to peers; none means
@@ -128,8 +236,8 @@ impl<T: Transport + ?Sized> Transport for Arc<T> {
 ///
 /// # To ensure correctness
 /// - An answer belongs to the question it is returned for. A late answer of an earlier question is dropped.
-/// - A reply is returned whole or not at all: damage and truncation are errors ([`ErrorCategory::Corrupt`],
-///   [`ErrorCategory::Eof`]), never a shorter batch.
+/// - A reply is returned whole or not at all: damage and truncation are errors ([`TransportErrorKind::Corrupt`],
+///   [`TransportErrorKind::Eof`]), never a shorter batch.
 /// - The replies of a run come in the order they were sent, each once; one that cannot be brought ends the run.
 /// - `deadline` is the longest it may take, connecting included. Dropping the future cancels the question, and leaves the
 ///   link usable.
@@ -184,6 +292,6 @@ pub trait Tail: Send {
     /// The next one, or `None` where the server ended the run in order.
     ///
     /// # Errors
-    /// [`TransportError`], which ends the run; [`ErrorCategory::Timeout`] where nothing came within `deadline`.
+    /// [`TransportError`], which ends the run; [`TransportErrorKind::Timeout`] if nothing came within `deadline`.
     async fn next(&mut self, deadline: Duration) -> Result<Option<Pushed>, TransportError>;
 }

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex};
 
-use antiphon_kernel::cortex::Cortex;
+use antiphon_kernel::cortex::{Cortex, Peer};
 use antiphon_kernel::event::{Draft, Event};
 use antiphon_kernel::replay::{EventReplayer, Projection, ReplayError};
-use antiphon_kernel::testing::MemoryStore;
+use antiphon_kernel::testing::{MemoryNetwork, MemoryStore};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing_subscriber::Layer;
@@ -108,7 +108,14 @@ async fn an_append_and_a_replay_carry_the_traceparent_of_their_event() {
         let event = cortex.append(draft).await.unwrap();
         cortex.wait_replayed(&event).await.unwrap();
     }
-    cortex.stop().await;
+    let network = MemoryNetwork::new();
+    network.serve("alpha", cortex.service().clone());
+    let bravo = Cortex::builder(MemoryStore::new()).name("bravo").transport(network);
+    let bravo = bravo.peer(Peer::new("alpha", "memory://alpha")).start().await.unwrap();
+    bravo.reader().watch_durable().wait_for(|head| head.get() == 2).await.unwrap();
+    for cortex in [bravo, cortex] {
+        cortex.stop().await;
+    }
     let spans = memory.spans.lock().unwrap().clone();
     let named = |name: &str| spans.iter().filter(|span| span.name == name).cloned().collect::<Vec<_>>();
     let append = |fields| Recorded { name: "append", fields, parent: None };
@@ -119,6 +126,8 @@ async fn an_append_and_a_replay_carry_the_traceparent_of_their_event() {
             append(fields([("cortex", "alpha"), ("seq", "2")])),
         ]
     );
+    let peer = Recorded { name: "peer", fields: fields([("cortex", "bravo"), ("name", "alpha")]), parent: None };
+    assert_eq!(named("peer"), [peer]);
     let cortex = Some(("cortex", fields([("name", "alpha")])));
     let replay = |fields| Recorded { name: "replay", fields, parent: cortex.clone() };
     assert_eq!(

@@ -67,7 +67,7 @@ pub(super) enum Said {
 }
 
 pub(super) fn said(choices: &mut Choices<'_>) -> Said {
-    let source = choices.pick(&[Source::SentQuery, Source::Pushed]);
+    let source = choices.pick(&[Source::Asked, Source::Pushed]);
     match choices.byte() % 8 {
         4 => Said::Heartbeat(heartbeat(choices)),
         5 | 6 => Said::Reply(source, Ok(FetchReply::Refused(refusal(choices)))),

@@ -8,9 +8,9 @@ use bytes::Bytes;
 
 use super::unbounded;
 use crate::digest::Digest;
-use crate::health::ErrorCategory;
 use crate::protocol::{FetchReply, FetchRequest, Heartbeat, Hello, Identity, Pushed, Refresh};
 use crate::rule::Rule;
+use crate::transport::TransportErrorKind;
 use bodies::{batch_from, fetch_from, refusal_from, wire_batch, wire_fetch, wire_refusal};
 use greeting::{
     heartbeat_from, hello_from, identity_from, refresh_from, wire_heartbeat, wire_hello, wire_identity, wire_refresh,
@@ -102,14 +102,14 @@ pub enum WireError {
 impl WireError {
     /// Its kind in the peer's health, whatever transport it came over.
     #[must_use]
-    pub const fn category(&self) -> ErrorCategory {
+    pub const fn kind(&self) -> TransportErrorKind {
         match self {
-            Self::NotAFrame => ErrorCategory::Unexpected,
-            Self::UnknownVersion { .. } => ErrorCategory::Version,
-            Self::TooLarge { .. } => ErrorCategory::TooLarge,
-            Self::Length { .. } | Self::Checksum => ErrorCategory::Corrupt,
-            Self::Malformed { rule, .. } if rule.is_newer() => ErrorCategory::Newer,
-            Self::Malformed { .. } => ErrorCategory::Protocol,
+            Self::NotAFrame => TransportErrorKind::Unexpected,
+            Self::UnknownVersion { .. } => TransportErrorKind::Version,
+            Self::TooLarge { .. } => TransportErrorKind::TooLarge,
+            Self::Length { .. } | Self::Checksum => TransportErrorKind::Corrupt,
+            Self::Malformed { rule, .. } if rule.is_newer() => TransportErrorKind::Newer,
+            Self::Malformed { .. } => TransportErrorKind::Protocol,
         }
     }
 }

@@ -110,7 +110,7 @@ pub enum News {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Source {
     /// It was requested just now.
-    SentQuery,
+    Asked,
     /// It came on a run that was open already.
     Pushed,
 }

@@ -87,7 +87,7 @@ fn fetching(machine: &mut PeerMachine) -> u64 {
     let Some(Action::Fetch { number, own: true, wait: Duration::ZERO, .. }) = actions(machine).pop() else {
         panic!("what we wrote ourselves is asked for first")
     };
-    machine.handle_reply(at(0), number, Source::SentQuery, Ok(quiet(4)), 0);
+    machine.handle_reply(at(0), number, Source::Asked, Ok(quiet(4)), 0);
     actions(machine);
     machine.handle_ingested(at(0), number, done(0), 0);
     match &actions(machine)[..] {
@@ -99,7 +99,7 @@ fn fetching(machine: &mut PeerMachine) -> u64 {
 /// Brings it to its second fetch, which may be parked.
 fn parked(machine: &mut PeerMachine) -> u64 {
     let number = fetching(machine);
-    machine.handle_reply(at(0), number, Source::SentQuery, Ok(quiet(4)), 0);
+    machine.handle_reply(at(0), number, Source::Asked, Ok(quiet(4)), 0);
     actions(machine);
     machine.handle_ingested(at(0), number, done(0), 0);
     let kept = actions(machine);
@@ -161,7 +161,7 @@ fn a_quiet_peer_is_asked_again_after_the_interval_and_a_parked_poll_at_once() {
     let mut machine = machine(Some(2));
     let number = parked(&mut machine);
     let answers = |machine: &mut PeerMachine, number, now| {
-        machine.handle_reply(at(now), number, Source::SentQuery, Ok(quiet(4)), 0);
+        machine.handle_reply(at(now), number, Source::Asked, Ok(quiet(4)), 0);
         assert!(matches!(actions(machine)[0], Action::Ingest { .. }));
         machine.handle_ingested(at(now), number, done(0), 0);
     };
@@ -190,7 +190,7 @@ fn a_quiet_peer_is_asked_again_after_the_interval_and_a_parked_poll_at_once() {
 fn a_peer_without_progress_is_not_asked_in_a_loop() {
     let mut machine = machine(Some(2));
     let number = parked(&mut machine);
-    machine.handle_reply(at(0), number, Source::SentQuery, Ok(quiet(1000)), 0);
+    machine.handle_reply(at(0), number, Source::Asked, Ok(quiet(1000)), 0);
     actions(&mut machine);
     machine.handle_ingested(at(0), number, done(0), 0);
     let Some(Action::Timer { at: due, .. }) = actions(&mut machine).pop() else { panic!("a timer was due") };
@@ -204,7 +204,7 @@ fn a_hole_in_what_we_wrote_ourselves_is_filled_by_the_rest_first() {
     let Some(Action::Identify { number }) = machine.poll_action() else { panic!("it must ask who the peer is first") };
     machine.handle_identity(at(0), number, Ok(identity(2)), 0);
     let Some(Action::Fetch { number, own: true, .. }) = actions(&mut machine).pop() else { panic!() };
-    machine.handle_reply(at(0), number, Source::SentQuery, Ok(batch(4, 9)), 0);
+    machine.handle_reply(at(0), number, Source::Asked, Ok(batch(4, 9)), 0);
     actions(&mut machine);
     machine.handle_ingested(at(0), number, IngestOutcome::Hole, 0);
     assert!(matches!(actions(&mut machine)[..], [Action::Fetch { own: false, by_clock: false, anew: true, .. }]));
@@ -219,7 +219,7 @@ fn what_we_wrote_ourselves_is_asked_for_until_all_of_it_is_here() {
     machine.handle_identity(at(0), number, Ok(identity(2)), 0);
     for (last, stored, again) in [(4, 3, true), (7, 2, true), (9, 1, false)] {
         let Some(Action::Fetch { number, own: true, .. }) = actions(&mut machine).pop() else { panic!() };
-        machine.handle_reply(at(0), number, Source::SentQuery, Ok(batch(last, 9)), 0);
+        machine.handle_reply(at(0), number, Source::Asked, Ok(batch(last, 9)), 0);
         actions(&mut machine);
         machine.handle_ingested(at(0), number, done(stored), 0);
         assert_eq!((machine.lag(), machine.phase()), (None, Phase::CatchingUp));
@@ -236,7 +236,7 @@ fn a_gap_is_asked_for_anew_once() {
     let mut machine = machine(Some(2));
     let mut number = fetching(&mut machine);
     for round in 0..2 {
-        machine.handle_reply(at(0), number, Source::SentQuery, Ok(batch(4, 4)), 0);
+        machine.handle_reply(at(0), number, Source::Asked, Ok(batch(4, 4)), 0);
         actions(&mut machine);
         machine.handle_ingested(at(0), number, IngestOutcome::Gap, 0);
         match (round, actions(&mut machine).pop()) {
@@ -253,7 +253,7 @@ fn while_behind_it_goes_on_at_once_and_knows_its_lag() {
     let mut machine = machine(Some(2));
     let number = fetching(&mut machine);
     assert_eq!(machine.lag(), None, "unknown is absent, never 0");
-    machine.handle_reply(at(1), number, Source::SentQuery, Ok(batch(4, 10)), 0);
+    machine.handle_reply(at(1), number, Source::Asked, Ok(batch(4, 10)), 0);
     actions(&mut machine);
     machine.handle_ingested(at(1), number, done(4), 0);
     assert_eq!(machine.lag(), Some(Lag { events: 6, behind: Some(Duration::from_secs(5)) }));
@@ -266,26 +266,26 @@ fn an_unknown_cursor_is_asked_by_clock_and_again_where_the_log_was_rewritten_mea
     let unknown = || Ok(FetchReply::Refused(Refusal::CursorUnknown));
     let mut machine = machine(Some(2));
     let number = fetching(&mut machine);
-    machine.handle_reply(at(1), number, Source::SentQuery, unknown(), 0);
+    machine.handle_reply(at(1), number, Source::Asked, unknown(), 0);
     for _ in 0..MAX_REWRITTEN {
         let (number, by_clock) = fetch_number(&mut machine);
         assert!(by_clock);
-        machine.handle_reply(at(1), number, Source::SentQuery, unknown(), 0);
+        machine.handle_reply(at(1), number, Source::Asked, unknown(), 0);
         assert_eq!(machine.health().last_error, None, "a fork was resolved there just now");
     }
     let (number, by_clock) = fetch_number(&mut machine);
     assert!(by_clock);
-    machine.handle_reply(at(1), number, Source::SentQuery, unknown(), 0);
+    machine.handle_reply(at(1), number, Source::Asked, unknown(), 0);
     assert_eq!(machine.health().last_error, Some(ErrorCategory::Protocol), "and not for ever");
 
     let mut machine = self::machine(Some(2));
     let number = fetching(&mut machine);
-    machine.handle_reply(at(1), number, Source::SentQuery, Ok(batch(4, 4)), 0);
+    machine.handle_reply(at(1), number, Source::Asked, Ok(batch(4, 4)), 0);
     actions(&mut machine);
     machine.handle_ingested(at(1), number, IngestOutcome::Hole, 0);
     let (number, by_clock) = fetch_number(&mut machine);
     assert!(by_clock);
-    machine.handle_reply(at(1), number, Source::SentQuery, Ok(batch(4, 4)), 0);
+    machine.handle_reply(at(1), number, Source::Asked, Ok(batch(4, 4)), 0);
     actions(&mut machine);
     machine.handle_ingested(at(1), number, IngestOutcome::Hole, 0);
     assert_eq!(machine.health().last_error, Some(ErrorCategory::Protocol));
@@ -306,7 +306,7 @@ fn every_refusal_has_a_category_and_backs_off() {
     for (refusal, category) in refusals {
         let mut machine = machine(Some(2));
         let number = fetching(&mut machine);
-        machine.handle_reply(at(1), number, Source::SentQuery, Ok(FetchReply::Refused(refusal)), 0);
+        machine.handle_reply(at(1), number, Source::Asked, Ok(FetchReply::Refused(refusal)), 0);
         assert_eq!(machine.health().last_error, Some(category));
         assert_eq!(machine.phase(), Phase::BackingOff);
     }
@@ -324,7 +324,7 @@ fn failures_are_explained_once_repeated_briefly_and_their_end_is_told() {
         machine.wake();
     }
     let number = fetching(&mut machine);
-    machine.handle_reply(at(2), number, Source::SentQuery, Ok(batch(1, 1)), 0);
+    machine.handle_reply(at(2), number, Source::Asked, Ok(batch(1, 1)), 0);
     actions(&mut machine);
     machine.handle_ingested(at(2), number, done(1), 0);
     assert!(matches!(&actions(&mut machine)[0], Action::Save { news: News::Recovered, .. }));
@@ -334,11 +334,11 @@ fn failures_are_explained_once_repeated_briefly_and_their_end_is_told() {
 fn late_answers_are_ignored_and_a_paused_machine_stays_still() {
     let mut machine = machine(Some(2));
     let number = fetching(&mut machine);
-    machine.handle_reply(at(1), number - 1, Source::SentQuery, Ok(batch(9, 9)), 0);
+    machine.handle_reply(at(1), number - 1, Source::Asked, Ok(batch(9, 9)), 0);
     machine.handle_ingested(at(1), number + 1, done(1), 0);
     assert!(actions(&mut machine).is_empty());
     machine.pause();
-    machine.handle_reply(at(1), number, Source::SentQuery, Ok(batch(9, 9)), 0);
+    machine.handle_reply(at(1), number, Source::Asked, Ok(batch(9, 9)), 0);
     machine.handle_identity(at(1), number, Ok(identity(2)), 0);
     machine.reset();
     machine.wake();
@@ -352,18 +352,18 @@ fn late_answers_are_ignored_and_a_paused_machine_stays_still() {
 fn an_answer_that_was_not_asked_for_is_asked_again() {
     let mut machine = machine(Some(2));
     let number = fetching(&mut machine);
-    machine.handle_reply(at(1), number, Source::SentQuery, Ok(batch(9, 9)), 0);
+    machine.handle_reply(at(1), number, Source::Asked, Ok(batch(9, 9)), 0);
     actions(&mut machine);
     machine.handle_ingested(at(1), number, IngestOutcome::NotAsked, 0);
     let (number, _) = fetch_number(&mut machine);
-    machine.handle_reply(at(1), number, Source::SentQuery, Ok(batch(9, 9)), 0);
+    machine.handle_reply(at(1), number, Source::Asked, Ok(batch(9, 9)), 0);
     actions(&mut machine);
     machine.handle_ingested(at(1), number, IngestOutcome::NotAsked, 0);
     assert_eq!((machine.phase(), machine.health().last_error), (Phase::BackingOff, Some(ErrorCategory::Store)));
     machine.wake();
     fetching(&mut machine);
     machine.set_pinned_elsewhere(vec![]);
-    machine.handle_reply(at(1), machine.number, Source::SentQuery, Err(ErrorCategory::Eof), 0);
+    machine.handle_reply(at(1), machine.number, Source::Asked, Err(ErrorCategory::Eof), 0);
     assert_eq!(machine.health().last_error, Some(ErrorCategory::Eof));
 }
 
@@ -385,7 +385,7 @@ fn without_space_nothing_is_pulled_until_there_is_some() {
     let number = fetching(&mut machine);
     machine.hold();
     assert_eq!((machine.phase(), actions(&mut machine)), (Phase::NoSpace, vec![]));
-    machine.handle_reply(at(1), number, Source::SentQuery, Ok(batch(4, 4)), 0);
+    machine.handle_reply(at(1), number, Source::Asked, Ok(batch(4, 4)), 0);
     machine.wake();
     assert_eq!((machine.phase(), actions(&mut machine)), (Phase::NoSpace, vec![]), "what was in flight is dropped");
     machine.pause();

@@ -64,7 +64,7 @@ pub struct Answers {
 }
 
 enum State {
-    SentQuery(Box<FetchRequest>),
+    Asked(Box<FetchRequest>),
     Open(Box<OpenQuery>),
     /// Kept here rather than in the future that waits for it: dropping that one must lose nothing.
     Reading(Reading),
@@ -82,7 +82,7 @@ struct Turn {
 /// What one look at the log came to.
 enum Look {
     Refused(Refusal),
-    NextBatch(Box<OpenQuery>, NextBatch),
+    Found(Box<OpenQuery>, NextBatch),
     /// More must be read before there is anything to say. Others have their turn first.
     More(Box<OpenQuery>),
 }
@@ -106,7 +106,7 @@ impl Answers {
             until: Instant::now() + request.wait.min(MAX_WAIT),
             tamper: service.inner.tamper.clone().map(|tamper| (tamper, request.clone())),
             lies: VecDeque::new(),
-            state: State::SentQuery(Box::new(request)),
+            state: State::Asked(Box::new(request)),
             passed: None,
             answered: false,
             service,
@@ -159,7 +159,7 @@ impl Answers {
             let looked = match &mut self.state {
                 State::Done => return None,
                 State::Reading(reading) => reading.await,
-                State::SentQuery(_) | State::Open(_) => {
+                State::Asked(_) | State::Open(_) => {
                     let Some(turn) = self.turn().await else { return Some(FetchReply::Refused(Refusal::Busy)) };
                     self.durable.borrow_and_update();
                     let state = std::mem::replace(&mut self.state, State::Done);
@@ -169,7 +169,7 @@ impl Answers {
             };
             self.state = State::Done;
             let (asking, found) = match looked {
-                Ok(Look::NextBatch(asking, found)) => (asking, found),
+                Ok(Look::Found(asking, found)) => (asking, found),
                 Ok(Look::More(mut asking)) => {
                     self.count(&mut asking);
                     self.state = State::Open(asking);
@@ -231,7 +231,7 @@ impl Answers {
         let (service, account, claim) = (self.service.clone(), self.account.clone(), self.claim);
         let (turns, budget) = (&service.inner.turns, &service.inner.budget);
         let (own, wanted) = match &self.state {
-            State::SentQuery(request) => {
+            State::Asked(request) => {
                 let known = if let Known::Full(known) = &request.known { known.len() } else { 0 };
                 let heads = known + request.withhold.len() + request.direct.len();
                 (QUESTION_BYTES + heads as u64 * HEAD_BYTES, request.max_bytes.min(MAX_BATCH_BYTES))
@@ -309,12 +309,12 @@ impl Answers {
             }
             // While a fork is resolved no place of the log is sure. That is soon over; whoever was told so at once would come back
             // at once.
-            if matches!(state, State::SentQuery(_)) && !view.wait_while_rewritten(REWRITING) {
+            if matches!(state, State::Asked(_)) && !view.wait_while_rewritten(REWRITING) {
                 return Ok(Look::Refused(Refusal::Busy));
             }
-            let first = matches!(state, State::SentQuery(_));
+            let first = matches!(state, State::Asked(_));
             let mut asking = match state {
-                State::SentQuery(request) => match view.ask(&request)? {
+                State::Asked(request) => match view.ask(&request)? {
                     Ok(asking) => {
                         let mut asking = Box::new(asking);
                         asking.end_with(gone);
@@ -352,7 +352,7 @@ impl Answers {
                         // An event that is acknowledged later is no loss.
                         tracing::debug!(%error, "what an asker holds could not be compared");
                     }
-                    Ok(Look::NextBatch(asking, found))
+                    Ok(Look::Found(asking, found))
                 }
                 Err(refusal) => Ok(Look::Refused(refusal)),
             }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::links::hard;
 use crate::blocking::blocking;
-use crate::health::ErrorCategory;
+use crate::health::{ErrorCategory, Failure};
 use crate::ids::{CortexId, Origin, PeerName};
 use crate::log::{LogReader, SentQuery, read_cursor, withhold_from};
 use crate::machine::Source;
@@ -140,7 +140,7 @@ impl Feed {
     }
 
     /// The next answer, with what it is measured against, and whether it was asked for just now or pushed.
-    pub(super) async fn next(&mut self, question: &Question) -> (SentQuery, Source, Result<Pushed, TransportError>) {
+    pub(super) async fn next(&mut self, question: &Question) -> (SentQuery, Source, Result<Pushed, Failure>) {
         let mut asked = SentQuery {
             request: question.request,
             to: question.to,
@@ -157,13 +157,13 @@ impl Feed {
         if answer.is_err() || self.run.is_none() {
             self.end();
         }
-        let source = if asked.request == question.request { Source::SentQuery } else { Source::Pushed };
+        let source = if asked.request == question.request { Source::Asked } else { Source::Pushed };
         (asked, source, answer)
     }
 
-    async fn answer(&mut self, question: &Question, asked: &mut SentQuery) -> Result<Pushed, TransportError> {
+    async fn answer(&mut self, question: &Question, asked: &mut SentQuery) -> Result<Pushed, Failure> {
         let deadline = question.patience + question.wait;
-        let failed = |e: StoreError| TransportError::new(ErrorCategory::Store, e.to_string());
+        let failed = |e: StoreError| Failure::new(ErrorCategory::Store, e);
         let cursor = async || {
             let (store, peer) = (Arc::clone(question.view.store()), question.peer.clone());
             blocking(move || read_cursor(&*store, &peer)).await.map_err(failed)
@@ -196,13 +196,13 @@ impl Feed {
             Some(tail) => {
                 let (request, withhold) = (asked.request, asked.withhold.clone());
                 let pushed = self.take_next(Run { request, withhold, tail: Reader::Idle(tail) }, deadline).await?;
-                pushed.ok_or_else(|| TransportError::new(ErrorCategory::Eof, "the run of answers ended without one"))
+                pushed.ok_or_else(|| Failure::new(ErrorCategory::Eof, "the run of answers ended without one"))
             }
             None => {
                 let request = FetchRequest { delivery: Delivery::Once, ..request };
                 let reply = hard(deadline, self.link.fetch(&request, deadline)).await;
                 self.late = matches!(&reply, Err(error) if error.category() == ErrorCategory::Timeout);
-                reply.map(Pushed::Reply)
+                Ok(Pushed::Reply(reply?))
             }
         }
     }
@@ -259,12 +259,12 @@ impl Run {
 }
 
 /// Waits until what is visible is durable as well.
-async fn durable(view: &LogReader) -> Result<(), TransportError> {
+async fn durable(view: &LogReader) -> Result<(), Failure> {
     let visible = view.visible();
     let mut durable = view.watch_durable();
     let reached = durable.wait_for(|head| *head >= visible);
     match tokio::time::timeout(DURABLE_DEADLINE, reached).await {
         Ok(Ok(_)) => Ok(()),
-        _ => Err(TransportError::new(ErrorCategory::Store, "what was taken does not become durable")),
+        _ => Err(Failure::new(ErrorCategory::Store, "what was taken does not become durable")),
     }
 }

@@ -7,11 +7,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::config::PeerConfig;
-use crate::health::ErrorCategory;
 use crate::log::LogReader;
 use crate::protocol::Identity;
 use crate::time::{Timestamp, skew_ms};
-use crate::transport::{Link, Transport, TransportError};
+use crate::transport::{Link, Transport, TransportError, TransportErrorKind};
 
 /// How long a peer may take to say who it is.
 pub(super) const IDENTIFY_DEADLINE: Duration = Duration::from_secs(15);
@@ -28,7 +27,7 @@ pub(crate) fn link_to(
     let transport = transports.iter().find(|t| t.schemes().contains(&scheme)).ok_or_else(|| {
         let known: Vec<_> = transports.iter().flat_map(|t| t.schemes()).copied().collect();
         let detail = format!("no transport for `{scheme}://`; there are: {}", known.join(", "));
-        TransportError::new(ErrorCategory::Configuration, detail)
+        TransportError::new(TransportErrorKind::Configuration, detail)
     })?;
     Ok(transport.link(peer, &view.local())?.into())
 }
@@ -39,7 +38,7 @@ pub(super) async fn hard<T>(
 ) -> Result<T, TransportError> {
     match tokio::time::timeout(deadline + HARD, answer).await {
         Ok(answer) => answer,
-        Err(_) => Err(TransportError::new(ErrorCategory::Timeout, "the transport overran its deadline")),
+        Err(_) => Err(TransportError::new(TransportErrorKind::Timeout, "the transport overran its deadline")),
     }
 }
 

@@ -18,6 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
+use tracing::Instrument as _;
 
 use crate::blocking::blocking;
 use crate::config::{Config, FederationMode, PeerConfig, PeerMode};
@@ -168,7 +169,9 @@ impl Syncer {
         first.phase = Phase::Paused;
         let (commands, inbox) = mpsc::channel(16);
         let (name, statuses) = (peer.name.clone(), Arc::clone(&self.statuses));
-        let pulling = tokio::spawn(PeerTask::new(peer.clone(), first, common).run(inbox));
+        // The cortex is a field rather than a span: two spans around a task that lives for months would say no more.
+        let span = tracing::debug_span!("peer", cortex = %common.log.reader().local().name, name = %peer.name);
+        let pulling = tokio::spawn(PeerTask::new(peer.clone(), first, common).run(inbox).instrument(span));
         let task = tokio::spawn(async move {
             if let Err(fault) = pulling.await {
                 // What stood in its state when it ended must not stand there for ever, as if all were well.

@@ -3,21 +3,17 @@
 use std::time::Duration;
 
 use super::links::{IDENTIFY_DEADLINE, hard};
-use crate::health::ErrorCategory;
+use crate::health::{ErrorCategory, Failure};
 use crate::ids::PeerName;
 use crate::log::LogReader;
 use crate::protocol::{Delivery, FetchRequest, Heads, Known, PROTOCOL_MAX, Scope};
-use crate::transport::{Link, TransportError};
+use crate::transport::Link;
 
 /// Finds out whether a peer that gave our own id is a copy of this node.
 ///
 /// # Errors
 /// Category `double` if it is one. Where the peer does not answer, it counts as this node itself.
-pub(super) async fn must_be_this_node(
-    link: &dyn Link,
-    view: &LogReader,
-    peer: &PeerName,
-) -> Result<(), TransportError> {
+pub(super) async fn must_be_this_node(link: &dyn Link, view: &LogReader, peer: &PeerName) -> Result<(), Failure> {
     let (local, probe) = (view.local(), view.doubles().probe(view.process()));
     let question = FetchRequest {
         request: probe.request(),
@@ -40,5 +36,5 @@ pub(super) async fn must_be_this_node(
     }
     view.doubles().found_copy_at(peer);
     let detail = "it gave this node's own id, and this node did not receive what it was asked";
-    Err(TransportError::new(ErrorCategory::Double, detail))
+    Err(Failure::new(ErrorCategory::Double, detail))
 }

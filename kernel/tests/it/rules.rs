@@ -133,7 +133,7 @@ fn fetch(machine: &mut PeerMachine) -> u64 {
 }
 
 fn refuse(machine: &mut PeerMachine, number: u64, refusal: &Refusal) {
-    machine.handle_reply(NOW, number, Source::SentQuery, Ok(FetchReply::Refused(refusal.clone())), 0);
+    machine.handle_reply(NOW, number, Source::Asked, Ok(FetchReply::Refused(refusal.clone())), 0);
 }
 
 fn broken(machine: &PeerMachine) -> String {
@@ -280,7 +280,7 @@ fn lie(rule: Rule, exchange: &Exchange) -> (String, Option<String>) {
                 }
                 let quiet = EventBatch { prev: exchange.batch.last, events: vec![], ..exchange.batch.clone() };
                 number = fetch(&mut machine);
-                machine.handle_reply(NOW, number, Source::SentQuery, Ok(FetchReply::Batch(quiet)), 0);
+                machine.handle_reply(NOW, number, Source::Asked, Ok(FetchReply::Batch(quiet)), 0);
                 machine.handle_ingested(NOW, number, done(exchange.batch.last), 0);
                 number = fetch(&mut machine);
             }

@@ -55,7 +55,7 @@ impl Link for SlowLink {
             self.road.asked.lock().unwrap().push((bytes, deadline));
         }
         if Duration::from_millis(bytes * 1000 / RATE) > deadline {
-            return Err(TransportError::new(ErrorCategory::Timeout, "no whole answer in time"));
+            return Err(TransportError::new(TransportErrorKind::Timeout, "no whole answer in time"));
         }
         Ok(reply)
     }

@@ -1,8 +1,8 @@
 //! Failures, named as the kernel counts them.
 
 use antiphon_kernel::codec::WireError;
-use antiphon_kernel::health::ErrorCategory;
 use antiphon_kernel::transport::TransportError;
+use antiphon_kernel::transport::TransportErrorKind;
 
 /// The longest detail that goes into the log; a peer chooses parts of some.
 const MAX_DETAIL: usize = 400;
@@ -12,18 +12,18 @@ const AUTHORITY_AS_SERVER: &str = "; its certificate is an authority's (CA:TRUE)
 
 /// A peer that cannot be dialled as it is configured.
 pub fn configuration(detail: impl Into<String>) -> TransportError {
-    TransportError::new(ErrorCategory::Configuration, detail)
+    TransportError::new(TransportErrorKind::Configuration, detail)
 }
 
 /// A failure of this kind.
-pub fn failure(category: ErrorCategory, detail: impl Into<String>) -> TransportError {
-    TransportError::new(category, detail)
+pub fn failure(kind: TransportErrorKind, detail: impl Into<String>) -> TransportError {
+    TransportError::new(kind, detail)
 }
 
 /// What a frame that cannot be used was.
 #[must_use]
 pub fn from_wire(error: &WireError) -> TransportError {
-    TransportError::new(error.category(), error.to_string())
+    TransportError::new(error.kind(), error.to_string())
 }
 
 /// The error as it may be shown: bounded, on one line, and without the key even if a peer sent it back.
@@ -37,7 +37,7 @@ pub fn presentable(error: &TransportError, key: &str) -> TransportError {
         detail.push_str(AUTHORITY_AS_SERVER);
     }
     let detail = detail.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_DETAIL).collect::<String>();
-    TransportError::new(error.category(), detail)
+    error.clone().with_detail(detail)
 }
 
 #[cfg(test)]
@@ -46,7 +46,7 @@ mod tests {
 
     #[test]
     fn what_is_shown_has_no_key_and_no_end_of_line() {
-        let error = failure(ErrorCategory::Unexpected, format!("it said\n\u{1b}[31msecret{}", "x".repeat(1000)));
+        let error = failure(TransportErrorKind::Unexpected, format!("it said\n\u{1b}[31msecret{}", "x".repeat(1000)));
         let shown = presentable(&error, "secret");
         assert!(!shown.detail().contains("secret") && !shown.detail().contains('\n'));
         assert!(shown.detail().contains("[key]") && shown.detail().chars().count() <= MAX_DETAIL);

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use antiphon_kernel::budget::{Account, Budget, Share};
 use antiphon_kernel::codec::{FRAME_HEADER_BYTES, FrameHeader, MAX_FRAME_BYTES};
-use antiphon_kernel::health::ErrorCategory;
 use antiphon_kernel::transport::TransportError;
+use antiphon_kernel::transport::TransportErrorKind;
 use bytes::{Bytes, BytesMut};
 
 use crate::errors::{failure, from_wire};
@@ -84,7 +84,7 @@ impl Frames {
         let expected = FRAME_HEADER_BYTES + header.body_len();
         if expected > self.cap {
             let detail = format!("a frame of {expected} bytes, where at most {} are taken", self.cap);
-            return Err(failure(ErrorCategory::TooLarge, detail));
+            return Err(failure(TransportErrorKind::TooLarge, detail));
         }
         Ok(Some(expected))
     }
@@ -122,7 +122,7 @@ impl Frames {
             None => format!("the answer ended after {got} bytes, within the frame's header"),
             Some(expected) => format!("the answer ended after {got} of {expected} bytes of its frame"),
         };
-        Err(failure(ErrorCategory::Eof, detail))
+        Err(failure(TransportErrorKind::Eof, detail))
     }
 }
 
@@ -183,15 +183,15 @@ mod tests {
             let mut frames = Frames::default();
             frames.push(&frame[..cut]);
             assert_eq!(frames.next_frame().unwrap(), None);
-            assert_eq!(frames.end().unwrap_err().category(), ErrorCategory::Eof);
+            assert_eq!(frames.end().unwrap_err().kind(), TransportErrorKind::Eof);
         }
         let mut long = frame.to_vec();
         long[4..8].copy_from_slice(&1000_u32.to_be_bytes());
         let mut frames = Frames::capped(100);
         frames.push(&long);
-        assert_eq!(frames.next_frame().unwrap_err().category(), ErrorCategory::TooLarge);
+        assert_eq!(frames.next_frame().unwrap_err().kind(), TransportErrorKind::TooLarge);
         let mut frames = Frames::default();
         frames.push(b"HTTP/1.1 400 Bad Request\r\n");
-        assert_eq!(frames.next_frame().unwrap_err().category(), ErrorCategory::Unexpected);
+        assert_eq!(frames.next_frame().unwrap_err().kind(), TransportErrorKind::Unexpected);
     }
 }

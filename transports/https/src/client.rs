@@ -6,9 +6,9 @@ use std::time::Duration;
 use antiphon_kernel::budget::{Account, Budget};
 use antiphon_kernel::codec::{Message, decode, encode};
 use antiphon_kernel::config::{PeerConfig, SharedKey};
-use antiphon_kernel::health::ErrorCategory;
 use antiphon_kernel::log::LocalIdentity;
 use antiphon_kernel::protocol::{Delivery, FetchReply, FetchRequest, Identity, MAX_WAIT, Pushed, Refresh};
+use antiphon_kernel::transport::TransportErrorKind;
 use antiphon_kernel::transport::{Link, Tail, Transport, TransportError};
 use antiphon_transport_common::{Frames, client_config, configuration, failure, from_wire, presentable};
 use async_trait::async_trait;
@@ -163,7 +163,7 @@ impl HttpsLink {
         expect_type(&response, "application/json")?;
         let body = read_capped(response, MAX_IDENTITY_BYTES).await?;
         serde_json::from_slice(&body)
-            .map_err(|e| failure(ErrorCategory::Unexpected, format!("its identity does not read as one: {e}")))
+            .map_err(|e| failure(TransportErrorKind::Unexpected, format!("its identity does not read as one: {e}")))
     }
 
     /// Sends a question; what comes back is frames.
@@ -175,7 +175,7 @@ impl HttpsLink {
             .header(CONTENT_TYPE, FRAME_CONTENT_TYPE)
             .header(ACCEPT, FRAME_CONTENT_TYPE)
             .body(encode(&Message::Fetch(request)));
-        let late = |_| Err(failure(ErrorCategory::Timeout, format!("no answer began within {due:?}")));
+        let late = |_| Err(failure(TransportErrorKind::Timeout, format!("no answer began within {due:?}")));
         let response = tokio::time::timeout(due, self.send(request)).await.unwrap_or_else(late)?;
         // A refusal of a malformed question is an answer too, and comes as a frame.
         let answered = match response.status() {
@@ -223,14 +223,14 @@ async fn within<T>(
 ) -> Result<T, TransportError> {
     let result = tokio::time::timeout(deadline, ask)
         .await
-        .unwrap_or_else(|_| Err(failure(ErrorCategory::Timeout, format!("no whole answer within {deadline:?}"))));
+        .unwrap_or_else(|_| Err(failure(TransportErrorKind::Timeout, format!("no whole answer within {deadline:?}"))));
     result.map_err(|error| presentable(&error, key.expose()))
 }
 
 fn reply(frame: &Bytes) -> Result<FetchReply, TransportError> {
     match decode(frame) {
         Ok(Message::Reply(reply)) => Ok(reply),
-        Ok(_) => Err(failure(ErrorCategory::Protocol, "it answered a question with something else")),
+        Ok(_) => Err(failure(TransportErrorKind::Protocol, "it answered a question with something else")),
         Err(error) => Err(from_wire(&error)),
     }
 }
@@ -239,7 +239,7 @@ fn expect_type(response: &Response, expected: &str) -> Result<(), TransportError
     if is_type(response.headers(), expected) {
         return Ok(());
     }
-    Err(failure(ErrorCategory::Unexpected, format!("the answer's content type is not {expected}")))
+    Err(failure(TransportErrorKind::Unexpected, format!("the answer's content type is not {expected}")))
 }
 
 #[async_trait]

@@ -1,7 +1,7 @@
 //! Answers, read while they are counted. What a peer claims about its length is not believed.
 
-use antiphon_kernel::health::ErrorCategory;
 use antiphon_kernel::transport::TransportError;
+use antiphon_kernel::transport::TransportErrorKind;
 use antiphon_transport_common::{Frames, failure};
 use bytes::Bytes;
 use reqwest::Response;
@@ -13,7 +13,7 @@ pub(crate) async fn read_capped(mut response: Response, cap: usize) -> Result<By
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(from_reqwest)? {
         if body.len() + chunk.len() > cap {
-            return Err(failure(ErrorCategory::TooLarge, format!("the answer has more than {cap} bytes")));
+            return Err(failure(TransportErrorKind::TooLarge, format!("the answer has more than {cap} bytes")));
         }
         body.extend_from_slice(&chunk);
     }
@@ -24,10 +24,10 @@ pub(crate) async fn read_capped(mut response: Response, cap: usize) -> Result<By
 pub(crate) async fn read_frame(response: Response, frames: Frames) -> Result<Bytes, TransportError> {
     let mut answers = Answers::new(response, frames);
     let frame = answers.next().await?;
-    let frame = frame.ok_or_else(|| failure(ErrorCategory::Eof, "the answer ended before its frame"))?;
+    let frame = frame.ok_or_else(|| failure(TransportErrorKind::Eof, "the answer ended before its frame"))?;
     if answers.more().await? || answers.frames.pending() > 0 {
         let detail = format!("more bytes follow a frame of {} bytes", frame.len());
-        return Err(failure(ErrorCategory::TooLarge, detail));
+        return Err(failure(TransportErrorKind::TooLarge, detail));
     }
     Ok(frame)
 }

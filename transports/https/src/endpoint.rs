@@ -64,7 +64,7 @@ fn is_loopback(host: &str) -> bool {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use antiphon_kernel::health::ErrorCategory;
+    use antiphon_kernel::transport::TransportErrorKind;
 
     use super::*;
 
@@ -85,7 +85,7 @@ mod tests {
         }
         for good in ["http://127.0.0.1:80", "http://localhost:1", "http://[::1]:5", "http://127.9.9.9"] {
             assert!(Endpoint::parse(good, true).unwrap().is_plaintext(), "{good}");
-            assert_eq!(Endpoint::parse(good, false).unwrap_err().category(), ErrorCategory::Configuration);
+            assert_eq!(Endpoint::parse(good, false).unwrap_err().kind(), TransportErrorKind::Configuration);
         }
         for bad in [
             "http://10.0.0.1:80",
@@ -96,7 +96,7 @@ mod tests {
             "https://",
             "https:///v1",
         ] {
-            assert_eq!(Endpoint::parse(bad, true).unwrap_err().category(), ErrorCategory::Configuration, "{bad}");
+            assert_eq!(Endpoint::parse(bad, true).unwrap_err().kind(), TransportErrorKind::Configuration, "{bad}");
         }
     }
 

@@ -3,8 +3,8 @@
 use std::error::Error as StdError;
 use std::io;
 
-use antiphon_kernel::health::ErrorCategory;
 use antiphon_kernel::transport::TransportError;
+use antiphon_kernel::transport::TransportErrorKind;
 use reqwest::StatusCode;
 
 /// What a failed request was.
@@ -14,67 +14,67 @@ pub(crate) fn from_reqwest(error: reqwest::Error) -> TransportError {
     TransportError::new(category_of(&error), describe(&error))
 }
 
-fn category_of(error: &reqwest::Error) -> ErrorCategory {
+fn category_of(error: &reqwest::Error) -> TransportErrorKind {
     if error.is_dns() {
-        return ErrorCategory::Dns;
+        return TransportErrorKind::Dns;
     }
     let mut found = None;
     walk(error, &mut |cause| {
         // The innermost cause is the most precise, except that nothing is more precise than TLS.
-        if !matches!(found, Some(ErrorCategory::Tls | ErrorCategory::Scheme)) {
+        if !matches!(found, Some(TransportErrorKind::Tls | TransportErrorKind::Scheme)) {
             found = cause_category(cause).or(found);
         }
     });
     // Later in a session such a byte is damage, or an attack.
-    if found == Some(ErrorCategory::Scheme) && !error.is_connect() {
-        found = Some(ErrorCategory::Tls);
+    if found == Some(TransportErrorKind::Scheme) && !error.is_connect() {
+        found = Some(TransportErrorKind::Tls);
     }
     found.unwrap_or_else(|| {
         if error.is_timeout() {
-            ErrorCategory::Timeout
+            TransportErrorKind::Timeout
         } else if error.is_builder() {
-            ErrorCategory::Configuration
+            TransportErrorKind::Configuration
         } else if error.is_decode() {
-            ErrorCategory::Unexpected
+            TransportErrorKind::Unexpected
         } else {
-            ErrorCategory::Reset
+            TransportErrorKind::Reset
         }
     })
 }
 
-fn cause_category(cause: &(dyn StdError + 'static)) -> Option<ErrorCategory> {
+fn cause_category(cause: &(dyn StdError + 'static)) -> Option<TransportErrorKind> {
     if let Some(tls) = cause.downcast_ref::<rustls::Error>() {
         // The first byte is no record of TLS: something answers in clear, as a server of plain HTTP does.
         let clear = matches!(tls, rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType));
-        return Some(if clear { ErrorCategory::Scheme } else { ErrorCategory::Tls });
+        return Some(if clear { TransportErrorKind::Scheme } else { TransportErrorKind::Tls });
     }
     if let Some(hyper) = cause.downcast_ref::<hyper::Error>() {
         return if hyper.is_incomplete_message() {
-            Some(ErrorCategory::Eof)
+            Some(TransportErrorKind::Eof)
         } else if hyper.is_parse() {
-            Some(ErrorCategory::Unexpected)
+            Some(TransportErrorKind::Unexpected)
         } else if hyper.is_timeout() {
-            Some(ErrorCategory::Timeout)
+            Some(TransportErrorKind::Timeout)
         } else if hyper.is_canceled() || hyper.is_closed() {
-            Some(ErrorCategory::Reset)
+            Some(TransportErrorKind::Reset)
         } else {
             None
         };
     }
     match cause.downcast_ref::<io::Error>()?.kind() {
-        io::ErrorKind::ConnectionRefused => Some(ErrorCategory::ConnectionRefused),
-        io::ErrorKind::UnexpectedEof => Some(ErrorCategory::Eof),
+        io::ErrorKind::ConnectionRefused => Some(TransportErrorKind::ConnectionRefused),
+        io::ErrorKind::UnexpectedEof => Some(TransportErrorKind::Eof),
         io::ErrorKind::ConnectionReset
         | io::ErrorKind::ConnectionAborted
         | io::ErrorKind::BrokenPipe
-        | io::ErrorKind::NotConnected => Some(ErrorCategory::Reset),
+        | io::ErrorKind::NotConnected => Some(TransportErrorKind::Reset),
         // What to look at is the same: the path.
         io::ErrorKind::TimedOut
         | io::ErrorKind::HostUnreachable
         | io::ErrorKind::NetworkUnreachable
-        | io::ErrorKind::NetworkDown => Some(ErrorCategory::Timeout),
+        | io::ErrorKind::NetworkDown => Some(TransportErrorKind::Timeout),
         // How chunked encoding that is none is reported.
-        io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData => Some(ErrorCategory::Unexpected),
+        io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData => Some(TransportErrorKind::Unexpected),
         _ => None,
     }
 }
@@ -112,12 +112,14 @@ fn describe(error: &(dyn StdError + 'static)) -> String {
 /// What a status says that is not an answer.
 pub(crate) fn from_status(status: StatusCode) -> TransportError {
     let (category, what) = match status {
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => (ErrorCategory::Auth, "the key was not accepted"),
-        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => (ErrorCategory::Busy, "it has no room now"),
-        StatusCode::INTERNAL_SERVER_ERROR => (ErrorCategory::PeerFault, "it reports a failure of its own"),
-        StatusCode::UPGRADE_REQUIRED => (ErrorCategory::Scheme, "it speaks TLS on this port"),
-        _ if status.is_redirection() => (ErrorCategory::Redirect, "redirects are never followed"),
-        _ => (ErrorCategory::Unexpected, "not how an Antiphon node answers"),
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => (TransportErrorKind::Auth, "the key was not accepted"),
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
+            (TransportErrorKind::Busy, "it has no room now")
+        }
+        StatusCode::INTERNAL_SERVER_ERROR => (TransportErrorKind::PeerFault, "it reports a failure of its own"),
+        StatusCode::UPGRADE_REQUIRED => (TransportErrorKind::Scheme, "it speaks TLS on this port"),
+        _ if status.is_redirection() => (TransportErrorKind::Redirect, "redirects are never followed"),
+        _ => (TransportErrorKind::Unexpected, "not how an Antiphon node answers"),
     };
     TransportError::new(category, format!("HTTP status {}: {what}", status.as_u16()))
 }
@@ -128,13 +130,13 @@ mod tests {
 
     #[test]
     fn statuses_have_their_category() {
-        let of = |code: u16| from_status(StatusCode::from_u16(code).unwrap_or_default()).category();
-        assert_eq!((of(401), of(403)), (ErrorCategory::Auth, ErrorCategory::Auth));
-        assert_eq!((of(301), of(308)), (ErrorCategory::Redirect, ErrorCategory::Redirect));
-        assert_eq!(of(426), ErrorCategory::Scheme);
-        assert_eq!((of(429), of(503)), (ErrorCategory::Busy, ErrorCategory::Busy));
-        assert_eq!((of(404), of(502)), (ErrorCategory::Unexpected, ErrorCategory::Unexpected));
-        assert_eq!(of(500), ErrorCategory::PeerFault);
+        let of = |code: u16| from_status(StatusCode::from_u16(code).unwrap_or_default()).kind();
+        assert_eq!((of(401), of(403)), (TransportErrorKind::Auth, TransportErrorKind::Auth));
+        assert_eq!((of(301), of(308)), (TransportErrorKind::Redirect, TransportErrorKind::Redirect));
+        assert_eq!(of(426), TransportErrorKind::Scheme);
+        assert_eq!((of(429), of(503)), (TransportErrorKind::Busy, TransportErrorKind::Busy));
+        assert_eq!((of(404), of(502)), (TransportErrorKind::Unexpected, TransportErrorKind::Unexpected));
+        assert_eq!(of(500), TransportErrorKind::PeerFault);
     }
 
     #[test]
@@ -143,6 +145,6 @@ mod tests {
         let outer = io::Error::other(inner);
         let mut seen = Vec::new();
         walk(&outer, &mut |cause| seen.extend(cause_category(cause)));
-        assert!(seen.contains(&ErrorCategory::Tls), "{seen:?}");
+        assert!(seen.contains(&TransportErrorKind::Tls), "{seen:?}");
     }
 }

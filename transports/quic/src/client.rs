@@ -6,11 +6,11 @@ use std::time::Duration;
 use antiphon_kernel::budget::{Account, Budget};
 use antiphon_kernel::codec::Message;
 use antiphon_kernel::config::{PeerConfig, SharedKey};
-use antiphon_kernel::health::ErrorCategory;
 use antiphon_kernel::log::LocalIdentity;
 use antiphon_kernel::protocol::{
     Delivery, FetchReply, FetchRequest, Heartbeat, Hello, Identity, PROTOCOL_MAX, PROTOCOL_MIN, Pushed, Refresh,
 };
+use antiphon_kernel::transport::TransportErrorKind;
 use antiphon_kernel::transport::{Link, Tail, Transport, TransportError};
 use antiphon_transport_common::{client_config, configuration, failure, presentable};
 use async_trait::async_trait;
@@ -149,14 +149,14 @@ async fn within<T>(
 ) -> Result<T, TransportError> {
     let result = tokio::time::timeout(deadline, ask)
         .await
-        .unwrap_or_else(|_| Err(failure(ErrorCategory::Timeout, format!("no whole answer within {deadline:?}"))));
+        .unwrap_or_else(|_| Err(failure(TransportErrorKind::Timeout, format!("no whole answer within {deadline:?}"))));
     result.map_err(|error| presentable(&error, key.expose()))
 }
 
 fn unexpected(message: Option<&Message>) -> TransportError {
     match message {
-        None => failure(ErrorCategory::Eof, "it ended without an answer"),
-        Some(_) => failure(ErrorCategory::Protocol, "it answered a question with something else"),
+        None => failure(TransportErrorKind::Eof, "it ended without an answer"),
+        Some(_) => failure(TransportErrorKind::Protocol, "it answered a question with something else"),
     }
 }
 

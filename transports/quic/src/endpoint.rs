@@ -2,8 +2,8 @@
 
 use std::net::SocketAddr;
 
-use antiphon_kernel::health::ErrorCategory;
 use antiphon_kernel::transport::TransportError;
+use antiphon_kernel::transport::TransportErrorKind;
 use antiphon_transport_common::{ascii_host, configuration, failure};
 
 /// Where a peer answers.
@@ -50,10 +50,11 @@ impl Endpoint {
     /// Its addresses, as the system resolves them now.
     pub(crate) async fn resolve(&self) -> Result<Vec<SocketAddr>, TransportError> {
         let found = tokio::net::lookup_host((self.host.as_str(), self.port)).await;
-        let found: Vec<_> =
-            found.map_err(|e| failure(ErrorCategory::Dns, format!("the host name does not resolve: {e}")))?.collect();
+        let found: Vec<_> = found
+            .map_err(|e| failure(TransportErrorKind::Dns, format!("the host name does not resolve: {e}")))?
+            .collect();
         if found.is_empty() {
-            return Err(failure(ErrorCategory::Dns, "the host name has no address"));
+            return Err(failure(TransportErrorKind::Dns, "the host name has no address"));
         }
         Ok(found)
     }
@@ -92,7 +93,7 @@ mod tests {
             "quic://[x]:5",
             "quic://a b:5",
         ] {
-            assert_eq!(Endpoint::parse(bad).unwrap_err().category(), ErrorCategory::Configuration, "{bad}");
+            assert_eq!(Endpoint::parse(bad).unwrap_err().kind(), TransportErrorKind::Configuration, "{bad}");
         }
     }
 

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use antiphon_kernel::codec::Message;
 use antiphon_kernel::config::SharedKey;
-use antiphon_kernel::health::ErrorCategory;
 use antiphon_kernel::ids::CortexId;
 use antiphon_kernel::protocol::{FetchReply, FetchRequest, Hello, MAX_RUN_BYTES, PROTOCOL_MAX, PROTOCOL_MIN, Refusal};
 use antiphon_kernel::service::Service;
 use antiphon_kernel::transport::TransportError;
+use antiphon_kernel::transport::TransportErrorKind;
 use antiphon_transport_common::{Frames, Rejected, Slot, failure};
 use bytes::Bytes;
 use quinn::{Connection, RecvStream, SendStream};
@@ -44,7 +44,7 @@ pub(crate) struct Visit {
 
 impl Visit {
     pub(crate) async fn run(mut self, incoming: quinn::Incoming) -> Result<(), TransportError> {
-        let late = |_| failure(ErrorCategory::Timeout, "no hello in time");
+        let late = |_| failure(TransportErrorKind::Timeout, "no hello in time");
         let mut closing = self.closing.clone();
         let handshake = async {
             let connection = incoming.accept().map_err(|e| from_connection(&e))?;
@@ -132,7 +132,7 @@ impl Visit {
         // Until it is read, or the peer goes by itself; the time for the hello bounds both.
         let _ = control.stopped().await;
         connection.close(code, b"");
-        Err(failure(ErrorCategory::Auth, detail))
+        Err(failure(TransportErrorKind::Auth, detail))
     }
 
     fn refusal(&self, hello: &Hello) -> Option<Refusal> {
@@ -147,7 +147,7 @@ impl Visit {
 }
 
 fn crowded_out() -> TransportError {
-    failure(ErrorCategory::Busy, "another connection needed its room")
+    failure(TransportErrorKind::Busy, "another connection needed its room")
 }
 
 /// What a hello brings.
@@ -160,10 +160,10 @@ struct Greeted {
 
 /// Counts those that did not come as far as a hello. One that was refused is counted already.
 fn count(error: &TransportError) {
-    match error.category() {
-        ErrorCategory::Timeout => Rejected::Timeout.count(TRANSPORT),
-        ErrorCategory::Tls => Rejected::Tls.count(TRANSPORT),
-        ErrorCategory::Protocol | ErrorCategory::TooLarge | ErrorCategory::Unexpected => {
+    match error.kind() {
+        TransportErrorKind::Timeout => Rejected::Timeout.count(TRANSPORT),
+        TransportErrorKind::Tls => Rejected::Tls.count(TRANSPORT),
+        TransportErrorKind::Protocol | TransportErrorKind::TooLarge | TransportErrorKind::Unexpected => {
             Rejected::Malformed.count(TRANSPORT)
         }
         _ => {}
@@ -206,7 +206,7 @@ impl Peer {
                 match told.next().await? {
                     Some(Message::Refresh(refresh)) if refresh.from == self.from => self.service.refresh(refresh),
                     Some(_) => {
-                        return Err(failure(ErrorCategory::Protocol, "that does not belong on a control stream"));
+                        return Err(failure(TransportErrorKind::Protocol, "that does not belong on a control stream"));
                     }
                     // It has nothing more to tell; its questions stay open.
                     None => std::future::pending().await,
@@ -256,7 +256,7 @@ async fn question_task(
             let refusal = Message::Reply(FetchReply::Refused(Refusal::Malformed));
             send_last(&mut answers, &refusal).await
         }
-        Err(_) => Err(failure(ErrorCategory::Timeout, "the question did not come whole in time")),
+        Err(_) => Err(failure(TransportErrorKind::Timeout, "the question did not come whole in time")),
     };
     if let Err(error) = answered {
         tracing::debug!(%error, peer = %from, "an answer ended early");
@@ -301,7 +301,7 @@ async fn write(stream: &mut SendStream, stall: Duration, frame: Bytes) -> Result
     while !frame.is_empty() {
         let written = timeout(stall, stream.write_chunks(frame))
             .await
-            .map_err(|_| failure(ErrorCategory::Timeout, "nobody takes the answer"))?
+            .map_err(|_| failure(TransportErrorKind::Timeout, "nobody takes the answer"))?
             .map_err(|e| from_write(&e))?;
         frame = &mut frame[written.chunks..];
     }

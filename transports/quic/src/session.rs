@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use antiphon_kernel::budget::{Account, Budget};
 use antiphon_kernel::codec::Message;
-use antiphon_kernel::health::ErrorCategory;
 use antiphon_kernel::protocol::{FetchReply, Heartbeat, Hello, Identity, Refresh, Refusal};
 use antiphon_kernel::transport::TransportError;
+use antiphon_kernel::transport::TransportErrorKind;
 use antiphon_transport_common::{Frames, failure};
 use quinn::{ClientConfig, Connection, Endpoint as UdpEndpoint, SendStream, TokioRuntime};
 use tokio::sync::watch;
@@ -45,7 +45,7 @@ impl Sockets {
         }
         let endpoint = crate::socket::bind(any)
             .and_then(|socket| UdpEndpoint::new(tuning::endpoint(), None, socket, Arc::new(TokioRuntime)))
-            .map_err(|e| failure(ErrorCategory::Unexpected, format!("no UDP socket to dial from: {e}")))?;
+            .map_err(|e| failure(TransportErrorKind::Unexpected, format!("no UDP socket to dial from: {e}")))?;
         Ok(slot.insert(endpoint).clone())
     }
 }
@@ -77,10 +77,10 @@ impl Session {
             match tokio::time::timeout(CONNECT_TIMEOUT, connected).await {
                 Ok(Ok(connection)) => return Self::greet(connection, hello).await,
                 Ok(Err(error)) => last = Some(error),
-                Err(_) => last = Some(failure(ErrorCategory::Timeout, "nobody shakes hands there")),
+                Err(_) => last = Some(failure(TransportErrorKind::Timeout, "nobody shakes hands there")),
             }
         }
-        Err(last.unwrap_or_else(|| failure(ErrorCategory::Dns, "the host name has no address")))
+        Err(last.unwrap_or_else(|| failure(TransportErrorKind::Dns, "the host name has no address")))
     }
 
     async fn greet(connection: Connection, hello: &Hello) -> Result<(Self, Identity), TransportError> {
@@ -91,8 +91,8 @@ impl Session {
         let identity = match answers.next().await? {
             Some(Message::Identity(identity)) => identity,
             Some(Message::Reply(FetchReply::Refused(refusal))) => return Err(refused(&refusal)),
-            Some(_) => return Err(failure(ErrorCategory::Protocol, "it answered the hello with something else")),
-            None => return Err(failure(ErrorCategory::Eof, "it did not answer the hello")),
+            Some(_) => return Err(failure(TransportErrorKind::Protocol, "it answered the hello with something else")),
+            None => return Err(failure(TransportErrorKind::Eof, "it did not answer the hello")),
         };
         let (beat, heartbeat) = watch::channel(None);
         let listener = tokio::spawn(async move {
@@ -139,5 +139,5 @@ impl Drop for Session {
 
 /// A refusal in the place of an identity.
 fn refused(refusal: &Refusal) -> TransportError {
-    failure(refusal.category(), refusal.to_string())
+    failure(refusal.into(), refusal.to_string())
 }

@@ -32,7 +32,7 @@ fn a_flood_of_pushes_that_bring_nothing_is_slowed_down() {
 fn of_a_log_that_was_not_begun_it_is_not_known_how_old_its_news_are() {
     let mut machine = machine(Some(2));
     let number = fetching(&mut machine);
-    machine.handle_reply(at(0), number, Source::SentQuery, Ok(batch(0, 0)), 0);
+    machine.handle_reply(at(0), number, Source::Asked, Ok(batch(0, 0)), 0);
     actions(&mut machine);
     machine.handle_ingested(at(0), number, done(0), 0);
     assert_eq!(machine.lag(), Some(Lag { events: 0, behind: Some(Duration::ZERO) }));
@@ -48,7 +48,7 @@ fn heartbeats_tell_the_lag_while_nothing_moves() {
     machine.handle_heartbeat(at(0), number, &heartbeat(7), 0);
     assert_eq!(machine.lag(), None, "how far we have read is not known yet");
     let (number, _) = fetch_number(&mut machine);
-    machine.handle_reply(at(0), number, Source::SentQuery, Ok(batch(4, 4)), 0);
+    machine.handle_reply(at(0), number, Source::Asked, Ok(batch(4, 4)), 0);
     actions(&mut machine);
     machine.handle_ingested(at(0), number, done(1), 0);
     assert_eq!(machine.lag().map(|lag| lag.events), Some(0));
@@ -66,7 +66,7 @@ fn heartbeats_tell_the_lag_while_nothing_moves() {
 fn a_run_that_brings_nothing_of_what_the_peer_has_is_asked_for_anew() {
     let mut machine = machine(Some(2));
     let number = fetching(&mut machine);
-    machine.handle_reply(at(0), number, Source::SentQuery, Ok(batch(4, 4)), 0);
+    machine.handle_reply(at(0), number, Source::Asked, Ok(batch(4, 4)), 0);
     actions(&mut machine);
     machine.handle_ingested(at(0), number, done(1), 0);
     for (second, head, expected) in
@@ -84,7 +84,7 @@ fn heartbeats_of_another_log_another_epoch_and_the_past_are_told_apart() {
     let live = || {
         let mut machine = machine(Some(2));
         let number = fetching(&mut machine);
-        machine.handle_reply(at(0), number, Source::SentQuery, Ok(batch(4, 4)), 0);
+        machine.handle_reply(at(0), number, Source::Asked, Ok(batch(4, 4)), 0);
         actions(&mut machine);
         machine.handle_ingested(at(0), number, done(1), 0);
         let (number, _) = fetch_number(&mut machine);
@@ -103,7 +103,7 @@ fn heartbeats_of_another_log_another_epoch_and_the_past_are_told_apart() {
     // A connection that is new begins with a heartbeat, before any answer: asked anew each time, nothing would be answered.
     epoch.handle_heartbeat(at(0), number, &elsewhere, 0);
     let [Action::Fetch { number, anew: false, .. }] = actions(&mut epoch)[..] else { panic!() };
-    epoch.handle_reply(at(0), number, Source::SentQuery, Ok(FetchReply::Refused(Refusal::CursorUnknown)), 0);
+    epoch.handle_reply(at(0), number, Source::Asked, Ok(FetchReply::Refused(Refusal::CursorUnknown)), 0);
     let [Action::Fetch { number, anew: true, by_clock: true, .. }] = actions(&mut epoch)[..] else { panic!() };
     epoch.handle_heartbeat(at(0), number, &elsewhere, 0);
     assert!(matches!(actions(&mut epoch)[..], [Action::Fetch { anew: false, by_clock: true, .. }]));
@@ -111,7 +111,7 @@ fn heartbeats_of_another_log_another_epoch_and_the_past_are_told_apart() {
     // A peer that lives, and sends nothing that can be used, is no better than before.
     let mut failing = machine(Some(2));
     let number = fetching(&mut failing);
-    failing.handle_reply(at(0), number, Source::SentQuery, Err(ErrorCategory::Protocol), 0);
+    failing.handle_reply(at(0), number, Source::Asked, Err(ErrorCategory::Protocol), 0);
     actions(&mut failing);
     failing.wake();
     let number = fetching(&mut failing);
@@ -120,7 +120,7 @@ fn heartbeats_of_another_log_another_epoch_and_the_past_are_told_apart() {
 
     // It does not begin anew the question that is answered next.
     let (mut behind, number) = live();
-    behind.handle_reply(at(0), number, Source::SentQuery, Ok(batch(9, 9)), 0);
+    behind.handle_reply(at(0), number, Source::Asked, Ok(batch(9, 9)), 0);
     actions(&mut behind);
     behind.handle_ingested(at(0), number, IngestOutcome::Hole, 0);
     let Some(Action::Fetch { number, anew: true, by_clock: true, .. }) = actions(&mut behind).pop() else { panic!() };

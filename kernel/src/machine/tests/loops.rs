@@ -16,7 +16,7 @@ fn asked_in_a_minute(mut answer: impl FnMut(u64, bool) -> (FetchReply, IngestOut
         match action {
             Action::Identify { number } => machine.handle_identity(moment(now), number, Ok(identity(2)), u64::MAX / 3),
             Action::Fetch { number, own: true, .. } => {
-                machine.handle_reply(moment(now), number, Source::SentQuery, Ok(quiet(4)), 0);
+                machine.handle_reply(moment(now), number, Source::Asked, Ok(quiet(4)), 0);
                 let Some(Action::Ingest { .. }) = machine.poll_action() else { panic!("an answer is taken") };
                 machine.handle_ingested(moment(now), number, done(0), 0);
             }
@@ -24,7 +24,7 @@ fn asked_in_a_minute(mut answer: impl FnMut(u64, bool) -> (FetchReply, IngestOut
                 (asked, round) = (asked + 1, round + 1);
                 let (reply, outcome) = answer(round, by_clock);
                 let is_batch = matches!(reply, FetchReply::Batch(_));
-                machine.handle_reply(moment(now), number, Source::SentQuery, Ok(reply), u64::MAX / 3);
+                machine.handle_reply(moment(now), number, Source::Asked, Ok(reply), u64::MAX / 3);
                 if is_batch {
                     let Some(Action::Ingest { .. }) = machine.poll_action() else { panic!("an answer is taken") };
                     machine.handle_ingested(moment(now), number, outcome, u64::MAX / 3);
@@ -102,11 +102,11 @@ fn new_events_and_a_long_contact_end_a_doubt() {
     for (stored, second, over) in [(1, 1, true), (0, 1, false), (0, 11, true)] {
         let mut machine = machine(Some(2));
         let number = fetching(&mut machine);
-        machine.handle_reply(at(0), number, Source::SentQuery, Err(ErrorCategory::Protocol), 0);
+        machine.handle_reply(at(0), number, Source::Asked, Err(ErrorCategory::Protocol), 0);
         actions(&mut machine);
         machine.wake();
         let number = fetching(&mut machine);
-        machine.handle_reply(at(second), number, Source::SentQuery, Ok(quiet(4)), 0);
+        machine.handle_reply(at(second), number, Source::Asked, Ok(quiet(4)), 0);
         actions(&mut machine);
         machine.handle_ingested(at(second), number, done(stored), 0);
         assert_eq!(machine.health().last_error.is_none(), over, "{stored} events at {second}");
@@ -120,9 +120,9 @@ fn a_log_that_is_rewritten_now_and_then_is_no_fault() {
     let mut machine = machine(Some(2));
     let mut number = fetching(&mut machine);
     for _ in 0..100 {
-        machine.handle_reply(at(0), number, Source::SentQuery, Ok(FetchReply::Refused(Refusal::CursorUnknown)), 0);
+        machine.handle_reply(at(0), number, Source::Asked, Ok(FetchReply::Refused(Refusal::CursorUnknown)), 0);
         (number, _) = fetch_number(&mut machine);
-        machine.handle_reply(at(0), number, Source::SentQuery, Ok(batch(4, 4)), 0);
+        machine.handle_reply(at(0), number, Source::Asked, Ok(batch(4, 4)), 0);
         actions(&mut machine);
         machine.handle_ingested(at(0), number, done(1), 0);
         (number, _) = fetch_number(&mut machine);

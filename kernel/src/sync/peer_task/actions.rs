@@ -151,7 +151,7 @@ impl PeerTask {
                     let took = timed.then(|| began.elapsed());
                     Input::Answer(number, Box::new((feed, asked, source)), took, answer)
                 }
-                Err(error) => Input::NoLink(number, error),
+                Err(error) => Input::NoLink(number, error.into()),
             }
         }));
     }

@@ -10,14 +10,13 @@ use crate::machine::{IngestOutcome, Source};
 use crate::protocol::{FetchReply, Identity, Pushed};
 use crate::sync::feed::Feed;
 use crate::time::Timestamp;
-use crate::transport::TransportError;
 
 pub(super) enum Input {
     /// Who it is, and its clock minus ours in milliseconds.
-    Identity(u64, Result<(Identity, i64), TransportError>),
+    Identity(u64, Result<(Identity, i64), Failure>),
     /// With how long it took, unless it was waited for.
-    Answer(u64, Box<(Feed, SentQuery, Source)>, Option<Duration>, Result<Pushed, TransportError>),
-    NoLink(u64, TransportError),
+    Answer(u64, Box<(Feed, SentQuery, Source)>, Option<Duration>, Result<Pushed, Failure>),
+    NoLink(u64, Failure),
     Inspected(u64, Result<(), Failure>),
     Ingested(u64, Option<Box<Feed>>, Stored, Result<Ingested, IngestError>),
 }
@@ -35,7 +34,7 @@ impl PeerTask {
         self.detail = None;
         match input {
             Input::Identity(number, answer) => {
-                let answer = answer.map_err(|error| self.note(&error)).map(|(identity, skew)| {
+                let answer = answer.map_err(|failure| self.found(failure)).map(|(identity, skew)| {
                     let (min, max) = (identity.protocol_min, identity.protocol_max);
                     // Shown if that is not who it must be.
                     self.detail =
@@ -47,8 +46,8 @@ impl PeerTask {
                 self.machine.handle_identity(now, number, answer, entropy);
             }
             Input::NoLink(number, error) => {
-                let category = self.note(&error);
-                self.machine.handle_reply(now, number, Source::SentQuery, Err(category), entropy);
+                let category = self.found(error);
+                self.machine.handle_reply(now, number, Source::Asked, Err(category), entropy);
             }
             Input::Answer(number, kept, took, answer) => {
                 let (mut feed, asked, source) = *kept;
@@ -78,8 +77,8 @@ impl PeerTask {
                         self.machine.handle_reply(now, number, source, Ok(reply), entropy);
                     }
                     Err(error) => {
-                        let category = self.note(&error);
-                        self.machine.handle_reply(now, number, Source::SentQuery, Err(category), entropy);
+                        let category = self.found(error);
+                        self.machine.handle_reply(now, number, Source::Asked, Err(category), entropy);
                     }
                 }
             }
@@ -124,10 +123,6 @@ impl PeerTask {
     }
 
     /// Keeps what exactly failed, for the log and the peer's state, and gives its kind to the machine.
-    fn note(&mut self, error: &TransportError) -> ErrorCategory {
-        self.found(error.clone().into())
-    }
-
     fn found(&mut self, failure: Failure) -> ErrorCategory {
         self.detail = Some(failure.detail);
         failure.category

@@ -10,9 +10,9 @@ use tokio::time::Instant;
 use super::MemoryNetwork;
 use super::paths::{Between, Paths};
 use crate::codec::{Message, WireError, decode, encode};
-use crate::health::ErrorCategory;
 use crate::protocol::{FetchReply, FetchRequest, Identity, Pushed, Refresh};
 use crate::service::{Answers, Heartbeats, Service};
+use crate::transport::TransportErrorKind;
 use crate::transport::{Link, Tail, TransportError};
 
 /// The most answers of one run that are on their way.
@@ -20,13 +20,13 @@ const WINDOW: usize = 64;
 
 /// What arrives of a message: itself, read back from its bytes.
 fn across(message: &Message) -> Result<Message, TransportError> {
-    decode(&encode(message)).map_err(|e: WireError| TransportError::new(e.category(), e.to_string()))
+    decode(&encode(message)).map_err(|e: WireError| TransportError::new(e.kind(), e.to_string()))
 }
 
 fn question(request: &FetchRequest) -> Result<FetchRequest, TransportError> {
     match across(&Message::Fetch(request.clone()))? {
         Message::Fetch(request) => Ok(request),
-        _ => Err(TransportError::new(ErrorCategory::Protocol, "a question read back as something else")),
+        _ => Err(TransportError::new(TransportErrorKind::Protocol, "a question read back as something else")),
     }
 }
 
@@ -34,12 +34,12 @@ fn answer(pushed: Pushed) -> Result<Pushed, TransportError> {
     match across(&pushed.into())? {
         Message::Reply(reply) => Ok(Pushed::Reply(reply)),
         Message::Heartbeat(heartbeat) => Ok(Pushed::Heartbeat(heartbeat)),
-        _ => Err(TransportError::new(ErrorCategory::Protocol, "an answer read back as something else")),
+        _ => Err(TransportError::new(TransportErrorKind::Protocol, "an answer read back as something else")),
     }
 }
 
 async fn within<T>(deadline: Duration, answer: impl Future<Output = T>) -> Result<T, TransportError> {
-    let late = |_| TransportError::new(ErrorCategory::Timeout, "no answer in time");
+    let late = |_| TransportError::new(TransportErrorKind::Timeout, "no answer in time");
     tokio::time::timeout(deadline, answer).await.map_err(late)
 }
 
@@ -66,7 +66,7 @@ impl Exchange {
     ) -> Result<T, TransportError> {
         tokio::select! {
             biased;
-            () = self.cut() => Err(TransportError::new(ErrorCategory::Eof, "the path was cut")),
+            () = self.cut() => Err(TransportError::new(TransportErrorKind::Eof, "the path was cut")),
             done = within(deadline, work) => done?,
         }
     }
@@ -85,7 +85,7 @@ impl MemoryLink {
 
     fn open(&self) -> Result<(Service, Exchange), TransportError> {
         let paths = self.network.paths.subscribe();
-        let refused = |detail: String| TransportError::new(ErrorCategory::ConnectionRefused, detail);
+        let refused = |detail: String| TransportError::new(TransportErrorKind::ConnectionRefused, detail);
         let (service, cuts) = {
             let paths = paths.borrow();
             let (asker, host) = &self.between;
@@ -114,7 +114,7 @@ impl MemoryLink {
     /// The answer, unless it is one that the test loses.
     fn arrived<T>(&self, answer: T) -> Result<T, TransportError> {
         if self.network.loses(&self.between) {
-            return Err(TransportError::new(ErrorCategory::Eof, "the answer was lost"));
+            return Err(TransportError::new(TransportErrorKind::Eof, "the answer was lost"));
         }
         Ok(answer)
     }
@@ -144,7 +144,9 @@ impl Link for MemoryLink {
         };
         match answer(Pushed::Reply(exchange.run(deadline, asked).await?))? {
             Pushed::Reply(reply) => Ok(reply),
-            Pushed::Heartbeat(_) => Err(TransportError::new(ErrorCategory::Protocol, "a heartbeat answers nothing")),
+            Pushed::Heartbeat(_) => {
+                Err(TransportError::new(TransportErrorKind::Protocol, "a heartbeat answers nothing"))
+            }
         }
     }
 
@@ -256,7 +258,7 @@ impl Tail for MemoryTail {
             }
         };
         let next = exchange.run(deadline, arrival).await;
-        let timed_out = matches!(&next, Err(error) if error.category() == ErrorCategory::Timeout);
+        let timed_out = matches!(&next, Err(error) if error.kind() == TransportErrorKind::Timeout);
         if next.is_err() && !timed_out {
             // The answering end must not wait until this end is dropped.
             self.run = None;

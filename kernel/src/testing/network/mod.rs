@@ -9,9 +9,9 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::config::PeerConfig;
-use crate::health::ErrorCategory;
 use crate::log::LocalIdentity;
 use crate::service::Service;
+use crate::transport::TransportErrorKind;
 use crate::transport::{Link, Transport, TransportError};
 use link::MemoryLink;
 use paths::{Between, Paths};
@@ -51,8 +51,8 @@ impl MemoryNetwork {
 
     /// Cuts every path between a name of one side and a name of the other, in both directions, until [`MemoryNetwork::heal`].
     ///
-    /// Open runs and parked questions fail at once with [`ErrorCategory::Eof`], also if the network heals at the same moment.
-    /// New questions fail at once with [`ErrorCategory::ConnectionRefused`]: no test waits for a deadline.
+    /// Open runs and parked questions fail at once with [`TransportErrorKind::Eof`], also if the network heals at the same moment.
+    /// New questions fail at once with [`TransportErrorKind::ConnectionRefused`]: no test waits for a deadline.
     pub fn partition(&self, one: &[&str], other: &[&str]) {
         self.paths.send_modify(|paths| {
             for (one, other) in one.iter().flat_map(|one| other.iter().map(move |other| (one, other))) {
@@ -69,14 +69,14 @@ impl MemoryNetwork {
 
     /// Delays every message between two names by this, in both directions; zero ends that.
     ///
-    /// An exchange fails with [`ErrorCategory::Timeout`] if its way there and back exceeds its deadline: a first contact has 15 s.
+    /// An exchange fails with [`TransportErrorKind::Timeout`] if its way there and back exceeds its deadline: a first contact has 15 s.
     /// The delay is of tokio's time. Under paused time it takes none.
     pub fn delay(&self, one: &str, other: &str, delay: Duration) {
         self.paths.send_modify(|paths| paths.set_delay(one, other, delay));
     }
 
     /// Loses the next answers from one name to another, instead of those set before. Each exchange that loses its answer fails
-    /// with [`ErrorCategory::Eof`], as a broken connection does: its question was answered. A lost answer of a run ends the run.
+    /// with [`TransportErrorKind::Eof`], as a broken connection does: its question was answered. A lost answer of a run ends the run.
     /// Heartbeats are not lost.
     pub fn drop_next(&self, from: &str, to: &str, answers: usize) {
         self.paths.send_modify(|paths| paths.lose(to, from, answers));
@@ -100,10 +100,9 @@ impl Transport for MemoryNetwork {
     }
 
     fn link(&self, peer: &PeerConfig, own: &LocalIdentity) -> Result<Box<dyn Link>, TransportError> {
-        let host = peer
-            .endpoint
-            .strip_prefix("memory://")
-            .ok_or_else(|| TransportError::new(ErrorCategory::Configuration, "write the endpoint as memory://name"))?;
+        let host = peer.endpoint.strip_prefix("memory://").ok_or_else(|| {
+            TransportError::new(TransportErrorKind::Configuration, "write the endpoint as memory://name")
+        })?;
         Ok(Box::new(MemoryLink::new(self.clone(), (own.name.clone(), host.to_owned()))))
     }
 }

@@ -132,7 +132,7 @@ impl World {
         let Some(pull) = self.pull(node, peer) else { return Ok(()) };
         let (Some(number), Some(question)) = (pull.waiting, pull.question.as_mut()) else { return Ok(()) };
         let Some(reply) = question.inbox.pop_front() else { return Ok(()) };
-        let source = if question.answered { Source::Pushed } else { Source::SentQuery };
+        let source = if question.answered { Source::Pushed } else { Source::Asked };
         question.answered = true;
         pull.asked = Some(question.asked.clone());
         pull.waiting = None;
@@ -165,7 +165,7 @@ impl World {
         if let Some(number) = pull.waiting.take() {
             let broken = ErrorCategory::Reset;
             pull.machine.handle_identity(now, number, Err(broken), entropy);
-            pull.machine.handle_reply(now, number, Source::SentQuery, Err(broken), entropy);
+            pull.machine.handle_reply(now, number, Source::Asked, Err(broken), entropy);
         }
         let _ = self.act(node, peer);
     }

@@ -240,7 +240,7 @@ impl World {
                     pull.waiting = None;
                     pull.question = None;
                     pull.machine.handle_identity(now, number, Err(ErrorCategory::Timeout), entropy);
-                    pull.machine.handle_reply(now, number, Source::SentQuery, Err(ErrorCategory::Timeout), entropy);
+                    pull.machine.handle_reply(now, number, Source::Asked, Err(ErrorCategory::Timeout), entropy);
                 }
                 self.act(node, peer)?;
                 node
