@@ -295,7 +295,7 @@ fn frames() -> Value {
     .into_iter()
     .map(|(why, bytes)| {
         let error = decode(&bytes.clone().into()).unwrap_err();
-        json!({ "why": why, "category": error.category(), "frame": hex(&bytes) })
+        json!({ "why": why, "category": error.kind().category(), "frame": hex(&bytes) })
     })
     .collect();
     json!({ "about": "Frames, docs/protocol.md: 24 bytes of header, then the body.", "valid": valid, "refused": refused })

@@ -6,11 +6,10 @@ use std::time::Duration;
 use antiphon_kernel::config::{Config, Interval, PeerConfig};
 use antiphon_kernel::cortex::Cortex;
 use antiphon_kernel::event::Draft;
-use antiphon_kernel::health::ErrorCategory;
 use antiphon_kernel::log::LocalIdentity;
 use antiphon_kernel::protocol::{FetchReply, FetchRequest, Identity};
 use antiphon_kernel::testing::{MemoryNetwork, MemoryStore};
-use antiphon_kernel::transport::{Link, Transport, TransportError};
+use antiphon_kernel::transport::{Link, Transport, TransportError, TransportErrorKind};
 use async_trait::async_trait;
 
 use crate::support::{peer, start, until};

@@ -76,7 +76,7 @@ async fn append_and_wait(
     };
     warn_of(&answer);
     let appended = answer.appended.first().context("the node appended nothing; look at its log")?;
-    let text = format!("{} at place {}", appended.id, appended.seq);
+    let text = format!("{} at sequence number {}", appended.id, appended.seq);
     // It is durable whatever comes of the wait, so that is said first.
     done(appended, json, &text)?;
     let Some((peers, count)) = wait else { return Ok(()) };

@@ -47,7 +47,7 @@ fn list(replay: &Replay, json: bool) -> Result<()> {
 
 /// The state of one replayer, for people.
 pub(super) fn replayer(replayer: &Replayer) -> Result<()> {
-    line(&format!("replayer {} at place {}", printable(&replayer.name), replayer.position))?;
+    line(&format!("replayer {} at sequence number {}", printable(&replayer.name), replayer.position))?;
     if let Some(error) = &replayer.last_error {
         line(&format!("  halted after {} tries: {}", replayer.failures, printable(error)))?;
     }

@@ -91,7 +91,7 @@ fn a_conflict_is_listed_and_resolved_everywhere() {
     // Another way out: something new that replaces all.
     assert_eq!(places[0].run(&["resolve", "doc/1", "--data", "{}"]).0, 1, "nothing is open any more");
     let (code, out, _) = places[0].run(&["replay", "list"]);
-    assert!(code == 0 && out.contains("replayer view at place 7"), "{out}");
+    assert!(code == 0 && out.contains("replayer view at sequence number 7"), "{out}");
     assert_eq!(places[0].run(&["replay", "retry"]).0, 0);
     // A cursor skips an event, and only one of this history; a place alone would name another event after a restore.
     let (_, first, _) = places[0].run(&["--json", "log", "--limit", "1"]);
@@ -119,7 +119,7 @@ fn a_conflict_is_listed_and_resolved_everywhere() {
     serving.pop().unwrap().kill();
     let (code, out, err) = wait(&["--wait-for", "node-1,node-2", "--wait-timeout", "1"]);
     assert!(code == 1 && err.contains("not confirmed in time by node-2"), "{out}{err}");
-    assert!(out.contains(" at place 10"), "{out}");
+    assert!(out.contains(" at sequence number 10"), "{out}");
     // A name that is not known is said before anything is appended: whoever corrects it would append twice.
     let (code, out, err) = wait(&["--wait-for", "node-1,nobody"]);
     assert!(

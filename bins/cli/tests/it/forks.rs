@@ -70,7 +70,10 @@ fn a_fork_is_found_at_first_contact_kept_apart_and_ended() {
     let (code, _, err) = bravo.run(&["append", "-t", "from.bravo"]);
     assert!(code == 0 && err.is_empty(), "it is not bravo's own history: {err}");
     let (code, out, err) = alpha.run(&["append", "-t", "from.alpha"]);
-    assert!(code == 0 && out.contains("at place") && err.contains("own events have two histories"), "{out}{err}");
+    assert!(
+        code == 0 && out.contains("at sequence number") && err.contains("own events have two histories"),
+        "{out}{err}"
+    );
     let change = &alpha.json(&["status"])["epoch_change"];
     assert_eq!((&change["why"], &change["on_purpose"]), (&"forked".into(), &false.into()));
 

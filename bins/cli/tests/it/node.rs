@@ -16,7 +16,7 @@ fn the_same_commands_work_while_serving_and_while_not() {
     assert_eq!(appended["seq"], 2);
     let (code, out, _) =
         place.pipe(&["append", "-t", "note", "-d", "-", "--content-type", "text/plain"], "from a pipe");
-    assert!(code == 0 && out.contains("at place 3"), "{out}");
+    assert!(code == 0 && out.contains("at sequence number 3"), "{out}");
     let status = place.json(&["status"]);
     assert_eq!((&status["events"], &status["serving"]), (&3.into(), &true.into()));
     let (_, view, _) = place.run(&["--json", "latest", "notes/1"]);

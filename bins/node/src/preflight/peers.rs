@@ -148,6 +148,8 @@ mod tests {
     use antiphon_kernel::digest::Digest;
     use antiphon_kernel::ids::{Epoch, PeerName};
 
+    use antiphon_kernel::transport::TransportErrorKind;
+
     use super::*;
 
     fn identity(id: u8) -> Identity {
@@ -181,8 +183,8 @@ mod tests {
             mode: PeerMode::Sync,
         };
         let own = CortexId::from_bytes([1; 16]);
-        let found = |known: Option<&Peer>, answer: Result<Identity, ErrorCategory>, unkeyed| {
-            let answer = answer.map_err(|category| TransportError::new(category, "detail"));
+        let found = |known: Option<&Peer>, answer: Result<Identity, TransportErrorKind>, unkeyed| {
+            let answer = answer.map_err(|kind| TransportError::new(kind, "detail"));
             let asked = Asked { answer, took: Duration::ZERO, at: Timestamp::from_micros(1_000_000_000), unkeyed };
             let found = peer_findings(&peer, known, own, &asked).into_list();
             assert!(found.iter().all(|one| !one.says.contains('\u{1b}')), "{found:?}");
@@ -205,9 +207,9 @@ mod tests {
             [Level::Fail, Level::Ok],
             "it answers, and is given up"
         );
-        assert_eq!(found(None, Err(ErrorCategory::Auth), false), [Level::Fail]);
-        assert_eq!(found(None, Err(ErrorCategory::Auth), true), [], "no fault of the peer's");
-        assert_eq!(found(Some(&two), Err(ErrorCategory::Auth), false), [Level::Warn], "nor is this one");
+        assert_eq!(found(None, Err(TransportErrorKind::Auth), false), [Level::Fail]);
+        assert_eq!(found(None, Err(TransportErrorKind::Auth), true), [], "no fault of the peer's");
+        assert_eq!(found(Some(&two), Err(TransportErrorKind::Auth), false), [Level::Warn], "nor is this one");
         let refused = Peer {
             reason: Some("bravo ...".to_owned()),
             remedy: Some("...".to_owned()),
@@ -215,9 +217,9 @@ mod tests {
             ..known(Condition::Rejected)
         };
         let refused = Some(&refused);
-        assert_eq!(found(refused, Err(ErrorCategory::Auth), false), [Level::Fail], "said once");
+        assert_eq!(found(refused, Err(TransportErrorKind::Auth), false), [Level::Fail], "said once");
         assert_eq!(
-            found(refused, Err(ErrorCategory::ConnectionRefused), false),
+            found(refused, Err(TransportErrorKind::ConnectionRefused), false),
             [Level::Fail, Level::Fail],
             "another trouble"
         );

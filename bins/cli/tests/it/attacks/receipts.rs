@@ -47,7 +47,7 @@ fn an_event_is_not_confirmed_by_whoever_says_to_hold_it() {
     }
     for wanted in ["1", "bravo"] {
         let (code, out, err) = wait(wanted);
-        assert!(code != 0 && out.contains("place") && err.contains("0 confirmed"), "{code} {out} {err}");
+        assert!(code != 0 && out.contains("sequence number") && err.contains("0 confirmed"), "{code} {out} {err}");
     }
     // It does as soon as bravo really has them.
     let _bravo = bravo.serve();
