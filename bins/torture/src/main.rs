@@ -15,6 +15,7 @@ mod cli;
 mod deadline;
 mod entropy;
 mod files;
+mod filled;
 mod mounts;
 mod node;
 mod payload;

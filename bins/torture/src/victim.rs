@@ -11,9 +11,9 @@ use std::process::{Command, ExitStatus, Stdio};
 use anyhow::{Context as _, Result, anyhow};
 
 use crate::acks::Acks;
+use crate::filled::Filled;
 use crate::node::Buffers;
 use crate::report::Report;
-use crate::rounds::full::Filled;
 use crate::write::{GAVE_UP, Writing};
 
 /// How a victim ended.

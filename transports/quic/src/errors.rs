@@ -40,7 +40,7 @@ const fn transport(code: u64) -> TransportErrorKind {
 fn application(code: VarInt) -> TransportErrorKind {
     match code {
         codes::KEY => TransportErrorKind::Auth,
-        codes::BUSY => TransportErrorKind::Busy,
+        codes::BUSY | codes::STOPPING => TransportErrorKind::Busy,
         codes::PROTOCOL => TransportErrorKind::Protocol,
         _ => TransportErrorKind::Reset,
     }
@@ -77,7 +77,7 @@ mod tests {
     #[test]
     fn closes_have_their_category() {
         assert_eq!(application(codes::KEY), TransportErrorKind::Auth);
-        assert_eq!(application(codes::STOPPING), TransportErrorKind::Reset);
+        assert_eq!(application(codes::STOPPING), TransportErrorKind::Busy);
         assert_eq!(transport(CONNECTION_REFUSED), TransportErrorKind::Busy);
         // TLS: bad certificate.
         assert_eq!(transport(CRYPTO + 42), TransportErrorKind::Tls);

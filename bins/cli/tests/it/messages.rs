@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use antiphon_kernel::store::{StoreError, StoreErrorKind};
 
 /// What a message follows, in code.
-const MARKERS: [&str; 10] = [
+const MARKERS: [&str; 11] = [
     "bail!(",
     "anyhow!(",
     ".context(",
@@ -18,6 +18,7 @@ const MARKERS: [&str; 10] = [
     "StoreError::unreadable(",
     "TransportError::new(",
     "failure(",
+    "Failure::new(",
 ];
 
 /// Where messages come from, and their heading. The first that fits.

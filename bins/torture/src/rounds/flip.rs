@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use antiphon_kernel::log::EpochEnd;
 use anyhow::{Context as _, Result, ensure};
 
-use super::{Plan, undisturbed};
+use super::plan::{Plan, undisturbed};
 use crate::acks::Acks;
 use crate::entropy::Entropy;
 use crate::node::Buffers;

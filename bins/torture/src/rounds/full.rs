@@ -12,11 +12,11 @@ use antiphon_kernel::log::{AppendError, CausalContext, Log, LogHandle};
 use antiphon_kernel::store::{Durability, StoreError, StoreErrorKind};
 use antiphon_storage::Create;
 use anyhow::{Result, bail, ensure};
-use serde::{Deserialize, Serialize};
 
-use super::Plan;
+use super::plan::Plan;
 use crate::acks::Acks;
 use crate::entropy::Entropy;
+use crate::filled::Filled;
 use crate::mounts::Mount;
 use crate::node::{self, Buffers};
 use crate::payload::Said;
@@ -103,15 +103,6 @@ pub(crate) fn run(plan: &Plan) -> Result<Outcome> {
     }
     outcome.notes.extend(notes.into_iter().map(|(note, rounds)| format!("{rounds} of them {note}")));
     Ok(outcome)
-}
-
-/// How a store fared that was filled and emptied.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Filled {
-    /// How it went on.
-    note: String,
-    /// Why nothing could be read after more appends failed, if that was so.
-    unread: Option<String>,
 }
 
 /// One round, in a process of its own: a store that hangs can only be left by its end. `at` is a mounted file system;

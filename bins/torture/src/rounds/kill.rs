@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use anyhow::Result;
 
-use super::{Plan, chain, count_calls, writing};
+use super::plan::{Plan, chain, count_calls, writing};
 use crate::acks::Acks;
 use crate::entropy::Entropy;
 use crate::node::Buffers;

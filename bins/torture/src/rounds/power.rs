@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::{Plan, chain, writing};
+use super::plan::{Plan, chain, writing};
 use crate::acks::Acks;
 use crate::entropy::Entropy;
 use crate::mounts::{Mount, run as command};

@@ -9,7 +9,7 @@ use antiphon_kernel::store::StoreErrorKind;
 use antiphon_storage::Create;
 use anyhow::Result;
 
-use super::{Plan, undisturbed, writing};
+use super::plan::{Plan, undisturbed, writing};
 use crate::acks::Acks;
 use crate::entropy::Entropy;
 use crate::files;

@@ -11,7 +11,7 @@ use antiphon_kernel::time::Timestamp;
 use antiphon_storage::Create;
 use anyhow::{Context as _, Result};
 
-use super::{Plan, undisturbed};
+use super::plan::{Plan, undisturbed};
 use crate::acks::Acks;
 use crate::entropy::Entropy;
 use crate::files;

@@ -1,7 +1,7 @@
 //! What a peer's task reports: log lines for the operator, and the peer's status.
 
 use super::PeerTask;
-use crate::health::PeerHealth;
+use crate::health::{ErrorCategory, PeerHealth};
 use crate::machine::{Lag, News};
 use crate::state::PeerState;
 use crate::time::Timestamp;
@@ -15,6 +15,10 @@ impl PeerTask {
         // One that may pass is explained again once it lasts.
         let explained = std::mem::replace(&mut self.explained, remedy);
         match news {
+            // A peer that stops, or is full, reports that: neither side has a fault.
+            News::Failed(c @ ErrorCategory::Busy) => {
+                tracing::info!(peer = %name, category = %c, "peer {name} {}{why}; {}", c.reason(), remedy.unwrap_or_default())
+            }
             News::Failed(c) | News::StillFailing(c) if news == News::Failed(c) || explained != remedy => {
                 tracing::warn!(peer = %name, category = %c, "peer {name} {}{why}; {}", c.reason(), remedy.unwrap_or_default())
             }
