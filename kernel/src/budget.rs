@@ -180,7 +180,7 @@ impl Budget {
 
     /// A budget of reads of the store that may be under way, two of them for one asker.
     #[must_use]
-    pub fn of_reads(limit: u64) -> Self {
+    pub(crate) fn of_reads(limit: u64) -> Self {
         Self::of(Kind::Reads, limit)
     }
 
@@ -243,7 +243,7 @@ impl Budget {
 
     /// The same without waiting: `None` where there is no room, or others wait already.
     #[must_use]
-    pub fn try_share(&self, account: &Account, least: u64, wanted: u64) -> Option<Share> {
+    pub(crate) fn try_share(&self, account: &Account, least: u64, wanted: u64) -> Option<Share> {
         let mut state = self.lock();
         if !state.waiting.is_empty() {
             return None;
@@ -317,7 +317,7 @@ impl Share {
     }
 
     /// Gives back all beyond `bytes`.
-    pub fn shrink_to(&mut self, bytes: u64) {
+    pub(crate) fn shrink_to(&mut self, bytes: u64) {
         drop(self.split(self.bytes.saturating_sub(bytes)));
     }
 

@@ -11,7 +11,7 @@ use crate::state::PeerState;
 use crate::time::Timestamp;
 
 /// A peer that sent nothing for so long is idle.
-pub const QUIET_AFTER: Duration = Duration::from_secs(60);
+pub(crate) const QUIET_AFTER: Duration = Duration::from_secs(60);
 
 macro_rules! conditions {
     ($($(#[$doc:meta])* $variant:ident = $text:literal,)+) => {

@@ -56,7 +56,7 @@ impl Digest {
 
 /// Folds chain heads, sorted by origin, into one digest: equal on cortexes that hold the same events, in whatever order.
 #[must_use]
-pub fn fold_heads(heads: impl IntoIterator<Item = (Origin, u64, Digest)>) -> Digest {
+pub(crate) fn fold_heads(heads: impl IntoIterator<Item = (Origin, u64, Digest)>) -> Digest {
     let mut hash = Xxh3::new();
     for (origin, counter, digest) in heads {
         hash.update(&origin.to_bytes());

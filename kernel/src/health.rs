@@ -44,7 +44,7 @@ macro_rules! categories {
 
             /// The category with this number.
             #[must_use]
-            pub const fn from_code(code: u8) -> Option<Self> {
+            pub(crate) const fn from_code(code: u8) -> Option<Self> {
                 match code { $($code => Some(Self::$variant),)+ _ => None }
             }
         }

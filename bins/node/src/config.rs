@@ -212,7 +212,7 @@ impl NodeConfig {
     }
 
     /// The size of the memory budget, in bytes.
-    pub fn memory_budget(&self) -> u64 {
+    pub(crate) fn memory_budget(&self) -> u64 {
         self.node.memory_budget_mib.map_or(DEFAULT_BUDGET_BYTES, |mib| mib.saturating_mul(1 << 20))
     }
 
@@ -268,7 +268,7 @@ impl NodeConfig {
     }
 
     /// The listeners' certificate and key, where they are named.
-    pub fn tls_files(&self) -> Option<TlsFiles> {
+    pub(crate) fn tls_files(&self) -> Option<TlsFiles> {
         let tls = self.listen.tls.as_ref()?;
         Some(TlsFiles { cert: self.path(&tls.cert), key: self.path(&tls.key) })
     }
@@ -293,7 +293,7 @@ impl NodeConfig {
     }
 
     /// Whether the listeners are safe with these keys, as they will find themselves.
-    pub fn check_listeners(&self, keys: &[SharedKey]) -> Result<()> {
+    pub(crate) fn check_listeners(&self, keys: &[SharedKey]) -> Result<()> {
         let beyond = |addr: &SocketAddr| !addr.ip().to_canonical().is_loopback();
         let open = keys.is_empty() && !self.listen.allow_open;
         if let Some(addr) = self.listen.https.iter().chain(&self.listen.quic).find(|addr| beyond(addr) && open) {
@@ -328,7 +328,7 @@ fn data_dir_named_in(text: &str) -> Option<&str> {
 }
 
 /// The socket of a node whose configuration cannot be loaded any more.
-pub fn socket_named_in(file: &Path) -> Option<PathBuf> {
+pub(crate) fn socket_named_in(file: &Path) -> Option<PathBuf> {
     let text = std::fs::read_to_string(file).ok()?;
     Some(beside(file).join(data_dir_named_in(&text)?).join(SOCKET))
 }

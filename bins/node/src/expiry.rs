@@ -38,7 +38,7 @@ fn judge_leaf(file: &Path, der: &[u8], now: Timestamp) -> Result<(i64, (String, 
 ///
 /// # Errors
 /// Where none of them holds: the first one's.
-pub fn of_any(file: &Path, now: Timestamp) -> Result<(String, Option<String>)> {
+pub(crate) fn of_any(file: &Path, now: Timestamp) -> Result<(String, Option<String>)> {
     let none = || format!("{} holds no certificate", file.display());
     let all = CertificateDer::pem_file_iter(file).with_context(none)?;
     let judged = all.map(|der| judge_der(file, &der.with_context(none)?, now));

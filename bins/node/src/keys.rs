@@ -5,7 +5,7 @@ use anyhow::{Result, bail};
 
 /// Keys as this process's environment has them. Set to nothing is not set: what a template left empty must not open a node that
 /// has a key file.
-pub fn of_the_environment() -> Result<Option<String>> {
+pub(crate) fn of_the_environment() -> Result<Option<String>> {
     match std::env::var("ANTIPHON_SHARED_KEY") {
         Ok(keys) => Ok((!keys.trim().is_empty()).then_some(keys)),
         Err(std::env::VarError::NotPresent) => Ok(None),
@@ -16,7 +16,7 @@ pub fn of_the_environment() -> Result<Option<String>> {
 /// Enough keys to replace one by another.
 const MAX_KEYS: usize = 4;
 
-pub fn keys_of(text: &str) -> Result<Vec<SharedKey>> {
+pub(crate) fn keys_of(text: &str) -> Result<Vec<SharedKey>> {
     let mut words: Vec<_> = text.split_whitespace().collect();
     // The same one twice is one.
     let mut seen = std::collections::BTreeSet::new();

@@ -130,7 +130,7 @@ impl Node {
         Arc::clone(&self.config.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    pub fn set_config(&self, config: NodeConfig) {
+    pub(crate) fn set_config(&self, config: NodeConfig) {
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
     }
 
@@ -164,7 +164,7 @@ impl Node {
     }
 
     /// Notes how a reload went: why it was refused, if it was.
-    pub fn note_reload(&self, refused: Option<String>) {
+    pub(crate) fn note_reload(&self, refused: Option<String>) {
         let mut reloads = locked(&self.reloads);
         reloads.last = Some(refused.is_none());
         if refused.is_none() {
@@ -189,7 +189,7 @@ impl Node {
     }
 
     /// How much each server put on the wire.
-    pub fn wire_sent(&self) -> Vec<(&'static str, u64)> {
+    pub(crate) fn wire_sent(&self) -> Vec<(&'static str, u64)> {
         locked(&self.servers).as_ref().map(Servers::wire_sent).unwrap_or_default()
     }
 
@@ -204,7 +204,7 @@ impl Node {
     }
 
     /// The day on which the certificate that is shown ends.
-    pub fn certificate_day(&self) -> Option<String> {
+    pub(crate) fn certificate_day(&self) -> Option<String> {
         Some(jiff::Timestamp::from_second(self.certificate_until()?).ok()?.strftime("%F").to_string())
     }
 
@@ -225,12 +225,12 @@ impl Node {
     }
 
     /// Loads certificates that changed, and returns whether any did; this reads files.
-    pub fn refresh_certificates(&self) -> Result<bool> {
+    pub(crate) fn refresh_certificates(&self) -> Result<bool> {
         locked(&self.servers).as_ref().map_or(Ok(false), Servers::refresh_certificates)
     }
 
     /// Forgets what commands said and the file says by now as well, or of peers that it does not name.
-    pub async fn forget_overrides(&self, keys: &[String]) -> Result<()> {
+    pub(crate) async fn forget_overrides(&self, keys: &[String]) -> Result<()> {
         for key in keys {
             self.cortex.state().delete(key).await?;
         }

@@ -133,7 +133,7 @@ async fn try_reload(node: &Arc<Node>) -> Result<Reloaded> {
 }
 
 /// Whether a key file is named that is not looked at.
-pub fn keys_come_from_elsewhere(config: &NodeConfig) -> bool {
+pub(crate) fn keys_come_from_elsewhere(config: &NodeConfig) -> bool {
     config.federation.key_file.is_some() && config.keys_from() == Some("environment")
 }
 

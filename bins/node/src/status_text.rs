@@ -23,7 +23,7 @@ pub fn doubles(status: &Status) -> Option<String> {
 }
 
 /// That the store holds another name than the configuration gives.
-pub fn other_name(stored: &str, configured: &str) -> String {
+pub(crate) fn other_name(stored: &str, configured: &str) -> String {
     let stored = printable(stored);
     format!("node.name is `{configured}`, but these data are of `{stored}`: is this its data directory?")
 }

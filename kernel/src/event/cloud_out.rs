@@ -133,7 +133,7 @@ enum Stage {
 impl CloudEventText<Bytes> {
     /// The text of an event whose record this is.
     #[must_use]
-    pub fn owned(seq: Seq, joined: Timestamp, event: &EventRef<'_>, record: &Bytes) -> Self {
+    pub(crate) fn owned(seq: Seq, joined: Timestamp, event: &EventRef<'_>, record: &Bytes) -> Self {
         Self::build(Some((seq, joined)), event, record.slice_ref(event.data))
     }
 
@@ -159,7 +159,7 @@ impl<D: AsRef<[u8]>> CloudEventText<D> {
 
     /// The text with the cursor at the event as `antiphoncursor`, if there is one.
     #[must_use]
-    pub fn with_cursor(mut self, cursor: Option<Cursor>) -> Self {
+    pub(crate) fn with_cursor(mut self, cursor: Option<Cursor>) -> Self {
         if let Some(cursor) = cursor {
             // Writing to memory cannot fail.
             let _ = write!(self.head, ",\"antiphoncursor\":\"{cursor}\"");
@@ -170,7 +170,7 @@ impl<D: AsRef<[u8]>> CloudEventText<D> {
     /// The text of a JSON object that begins with `head`, which has at least one member and no closing brace, and ends with
     /// these data as an event has them.
     #[must_use]
-    pub fn with_head(head: Vec<u8>, content_type: &str, data: D) -> Self {
+    pub(crate) fn with_head(head: Vec<u8>, content_type: &str, data: D) -> Self {
         let form = Form::of(content_type, data.as_ref());
         Self { head, data, form, written: 0, stage: Stage::Head }
     }

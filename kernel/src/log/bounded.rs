@@ -36,7 +36,7 @@ impl LogReader {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn entry_within(&self, seq: Seq, max_bytes: usize) -> Result<Option<Bounded<LogEntry>>, StoreError> {
+    pub(crate) fn entry_within(&self, seq: Seq, max_bytes: usize) -> Result<Option<Bounded<LogEntry>>, StoreError> {
         self.in_place(|| self.entry_within_there(seq, max_bytes))
     }
 

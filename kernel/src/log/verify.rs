@@ -30,7 +30,7 @@ const PAGE_BYTES: usize = 8 * 1024 * 1024;
 
 impl VerifyReport {
     /// Where a report stops listing.
-    pub const MAX_FAULTS: usize = 100;
+    pub(crate) const MAX_FAULTS: usize = 100;
 
     /// Whether nothing was found.
     #[must_use]

@@ -160,7 +160,9 @@ impl PeerMachine {
     fn is_doubted(&self, now: Now, new_events: bool) -> bool {
         let by_content = matches!(
             self.health.last_error,
-            Some(ErrorCategory::Protocol | ErrorCategory::Fork | ErrorCategory::NoProgress)
+            Some(
+                ErrorCategory::Protocol | ErrorCategory::Fork | ErrorCategory::TooManyForks | ErrorCategory::NoProgress
+            )
         );
         let young = self.state.contact().is_some_and(|contact| contact.is_young(now.monotonic));
         by_content && !new_events && young

@@ -210,7 +210,7 @@ impl Service {
     }
 
     /// Calls this with the id that each asker gives: see [`crate::sync::Syncer::hears`]. The first one given is kept.
-    pub fn on_asked(&self, tell: impl Fn(CortexId) + Send + Sync + 'static) {
+    pub(crate) fn on_asked(&self, tell: impl Fn(CortexId) + Send + Sync + 'static) {
         // Whoever composes a cortex does so once.
         let _ = self.inner.on_asked.set(Box::new(tell));
     }

@@ -11,10 +11,10 @@ use reqwest::StatusCode;
 pub(crate) fn from_reqwest(error: reqwest::Error) -> TransportError {
     // The URL is configuration's to show.
     let error = error.without_url();
-    TransportError::new(category_of(&error), describe(&error))
+    TransportError::new(kind_of(&error), describe(&error)).caused_by(error)
 }
 
-fn category_of(error: &reqwest::Error) -> TransportErrorKind {
+fn kind_of(error: &reqwest::Error) -> TransportErrorKind {
     if error.is_dns() {
         return TransportErrorKind::Dns;
     }
@@ -22,7 +22,7 @@ fn category_of(error: &reqwest::Error) -> TransportErrorKind {
     walk(error, &mut |cause| {
         // The innermost cause is the most precise, except that nothing is more precise than TLS.
         if !matches!(found, Some(TransportErrorKind::Tls | TransportErrorKind::Scheme)) {
-            found = cause_category(cause).or(found);
+            found = cause_kind(cause).or(found);
         }
     });
     // Later in a session such a byte is damage, or an attack.
@@ -42,7 +42,7 @@ fn category_of(error: &reqwest::Error) -> TransportErrorKind {
     })
 }
 
-fn cause_category(cause: &(dyn StdError + 'static)) -> Option<TransportErrorKind> {
+fn cause_kind(cause: &(dyn StdError + 'static)) -> Option<TransportErrorKind> {
     if let Some(tls) = cause.downcast_ref::<rustls::Error>() {
         // The first byte is no record of TLS: something answers in clear, as a server of plain HTTP does.
         let clear = matches!(tls, rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType));
@@ -144,7 +144,7 @@ mod tests {
         let inner = io::Error::new(io::ErrorKind::InvalidData, rustls::Error::DecryptError);
         let outer = io::Error::other(inner);
         let mut seen = Vec::new();
-        walk(&outer, &mut |cause| seen.extend(cause_category(cause)));
+        walk(&outer, &mut |cause| seen.extend(cause_kind(cause)));
         assert!(seen.contains(&TransportErrorKind::Tls), "{seen:?}");
     }
 }

@@ -38,12 +38,12 @@ impl Attached {
         self.parts = parts;
     }
 
-    pub fn into_parts(self) -> Vec<Bytes> {
+    pub(crate) fn into_parts(self) -> Vec<Bytes> {
         self.parts
     }
 
     /// The only part; nothing where there is none.
-    pub fn into_one(self) -> Bytes {
+    pub(crate) fn into_one(self) -> Bytes {
         self.parts.into_iter().next().unwrap_or_default()
     }
 }

@@ -124,7 +124,7 @@ impl Request {
     }
 
     /// The bytes that follow the command.
-    pub const fn attached(&self) -> Option<&Attached> {
+    pub(crate) const fn attached(&self) -> Option<&Attached> {
         match self {
             Self::Append { events, .. } => Some(events),
             Self::AppendData { data, .. } | Self::Resolve { data, .. } => Some(data),
@@ -132,7 +132,7 @@ impl Request {
         }
     }
 
-    pub const fn attached_mut(&mut self) -> Option<&mut Attached> {
+    pub(crate) const fn attached_mut(&mut self) -> Option<&mut Attached> {
         match self {
             Self::Append { events, .. } => Some(events),
             Self::AppendData { data, .. } | Self::Resolve { data, .. } => Some(data),

@@ -93,17 +93,17 @@ impl OpenQuery {
 
     /// The bytes of memory for a batch with so many bytes of records, and for the frame that carries it.
     #[must_use]
-    pub const fn room_for(records: u64) -> u64 {
+    pub(crate) const fn room_for(records: u64) -> u64 {
         records.saturating_mul(2).saturating_add(FRAME_EXTRA)
     }
 
     /// Bounds the memory of the next batch.
-    pub fn set_room(&mut self, room: Share) {
+    pub(crate) fn set_room(&mut self, room: Share) {
         self.room = Some(room);
     }
 
     /// What is left of the memory of the batch that was found: for the frame that carries it.
-    pub fn take_room(&mut self) -> Option<Share> {
+    pub(crate) fn take_room(&mut self) -> Option<Share> {
         self.room.take()
     }
 
@@ -119,18 +119,18 @@ impl OpenQuery {
     }
 
     /// What it cost since this was asked last, and whether that was for a fork that is a mere claim.
-    pub fn take_work(&mut self) -> (Work, bool) {
+    pub(crate) fn take_work(&mut self) -> (Work, bool) {
         (std::mem::take(&mut self.work), self.is_claim())
     }
 
     /// Whether it names a fork that is not known here with its asker.
     #[must_use]
-    pub const fn is_claim(&self) -> bool {
+    pub(crate) const fn is_claim(&self) -> bool {
         !self.proven
     }
 
     /// Reading ends once this is set: the asker is gone.
-    pub fn end_with(&mut self, gone: Arc<AtomicBool>) {
+    pub(crate) fn end_with(&mut self, gone: Arc<AtomicBool>) {
         self.gone = gone;
     }
 

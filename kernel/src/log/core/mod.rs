@@ -136,7 +136,7 @@ impl Log {
 
     /// Bytes staged so far.
     #[must_use]
-    pub fn staged_bytes(&self) -> usize {
+    pub(crate) fn staged_bytes(&self) -> usize {
         self.staged.batch.bytes()
     }
 

@@ -99,17 +99,20 @@ fn a_quiet_answer_between_two_lies_does_not_make_the_next_try_come_soon() {
 
 #[test]
 fn new_events_and_a_long_contact_end_a_doubt() {
-    for (stored, second, over) in [(1, 1, true), (0, 1, false), (0, 11, true)] {
+    use ErrorCategory::{Fork, NoProgress, Protocol, TooManyForks};
+    let outcomes = [(1, 1, true), (0, 1, false), (0, 11, true)];
+    let cases = [Protocol, Fork, TooManyForks, NoProgress].map(|category| outcomes.map(|outcome| (category, outcome)));
+    for (category, (stored, second, over)) in cases.into_iter().flatten() {
         let mut machine = machine(Some(2));
         let number = fetching(&mut machine);
-        machine.handle_reply(at(0), number, Source::Asked, Err(ErrorCategory::Protocol), 0);
+        machine.handle_reply(at(0), number, Source::Asked, Err(category), 0);
         actions(&mut machine);
         machine.wake();
         let number = fetching(&mut machine);
         machine.handle_reply(at(second), number, Source::Asked, Ok(quiet(4)), 0);
         actions(&mut machine);
         machine.handle_ingested(at(second), number, done(stored), 0);
-        assert_eq!(machine.health().last_error.is_none(), over, "{stored} events at {second}");
+        assert_eq!(machine.health().last_error.is_none(), over, "{category}: {stored} events at {second}");
         assert_eq!(machine.phase() == Phase::Live, over);
     }
 }
