@@ -41,12 +41,12 @@ pub(crate) fn ago(at: Timestamp, now: Timestamp) -> String {
 
 /// The lines of the table: the header, and one for each peer. Where there is a width, the last columns that do not fit it are
 /// left out.
-pub(crate) fn lines(status: &Status, width: Option<usize>) -> Vec<String> {
+fn lines(peers: &[Peer], now: Timestamp, width: Option<usize>) -> Vec<String> {
     let draw = |columns: usize| {
         let mut table = Table::new();
         table.load_style(NOTHING).set_header(COLUMNS[..columns].iter().map(|(name, _)| *name));
-        for peer in &status.peers {
-            let cell = |fill: Cell| fill(peer, status.now).unwrap_or("-".to_owned());
+        for peer in peers {
+            let cell = |fill: Cell| fill(peer, now).unwrap_or("-".to_owned());
             table.add_row(COLUMNS[..columns].iter().map(|(_, fill)| cell(*fill)));
         }
         table.to_string().lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>()
@@ -66,7 +66,7 @@ pub(crate) fn lines(status: &Status, width: Option<usize>) -> Vec<String> {
 
 /// The same, each row in the colour of its peer's state. Codes within cells would count as width.
 pub(crate) fn coloured(status: &Status, width: Option<usize>) -> impl Iterator<Item = String> {
-    lines(status, width).into_iter().enumerate().map(|(at, row)| {
+    lines(&status.peers, status.now, width).into_iter().enumerate().map(|(at, row)| {
         let peer = at.checked_sub(1).and_then(|at| status.peers.get(at));
         let row = match peer.and_then(|peer| peer.state) {
             Some(Condition::Halted | Condition::Rejected) => style(row).red(),
@@ -80,6 +80,9 @@ pub(crate) fn coloured(status: &Status, width: Option<usize>) -> impl Iterator<I
 
 #[cfg(test)]
 mod tests {
+    use antiphon_kernel::config::PeerMode;
+    use antiphon_kernel::ids::{CortexId, PeerName};
+
     use super::*;
 
     #[test]
@@ -88,5 +91,27 @@ mod tests {
         let all = ["2026-03-01T23:59:59.5Z", "2026-03-01T23:58:31Z", "2026-03-01T01:00:00Z", "2026-02-26T00:00:00Z"];
         assert_eq!(all.map(age), ["0 s ago", "1 min ago", "23 h ago", "4 d ago"]);
         assert_eq!(age("2026-03-02T00:00:09Z"), "0 s ago", "clocks differ");
+    }
+
+    #[test]
+    fn a_narrow_terminal_shows_fewer_columns_and_no_line_is_too_long() {
+        let peer = Peer {
+            state: Some(Condition::BackingOff),
+            lag_events: Some(123_456),
+            lag_seconds: Some(77.5),
+            holds_own_events: Some(1_000_000),
+            cortex_id: Some(CortexId::from_bytes([7; 16])),
+            ..Peer::unknown(PeerName::new("bravo").unwrap(), "https://bravo.example:7443", PeerMode::Sync)
+        };
+        let header = |width| {
+            let lines = lines(std::slice::from_ref(&peer), Timestamp::from_micros(0), width);
+            assert_eq!(lines.len(), 2);
+            let widest = lines.iter().map(|line| console::measure_text_width(line)).max().unwrap();
+            assert!(width.is_none_or(|width| widest <= width), "{lines:?}");
+            lines[0].clone()
+        };
+        assert!(header(None).ends_with("endpoint"));
+        assert!(header(Some(80)).ends_with("holds own"), "{}", header(Some(80)));
+        assert!(header(Some(40)).contains("lag"), "{}", header(Some(40)));
     }
 }
