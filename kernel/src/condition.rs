@@ -48,7 +48,7 @@ conditions! {
     Connecting = "connecting",
     /// Reading what it has more.
     CatchingUp = "catching_up",
-    /// Caught up, and it sent something within [`QUIET_AFTER`].
+    /// Caught up, and it sent something within `QUIET_AFTER`.
     Live = "live",
     /// Caught up, and nothing new came for a while. It is in contact all the same.
     Idle = "idle",

@@ -20,7 +20,7 @@ pub struct VerifyReport {
     pub origins: usize,
     /// All chain heads, recomputed from the records alone and folded.
     pub digest: Digest,
-    /// What does not fit together, each with its place; at most [`VerifyReport::MAX_FAULTS`].
+    /// What does not fit together, each with its place; at most `VerifyReport::MAX_FAULTS`.
     pub faults: Vec<String>,
 }
 

@@ -391,7 +391,7 @@ impl Syncer {
         UnknownPeer { name: name.clone(), known: if names.is_empty() { "none".to_owned() } else { names } }
     }
 
-    /// What to call with the id of each cortex that asks ours something: see [`crate::service::Service::on_asked`]. A peer that
+    /// What to call with the id of each cortex that asks ours something: see `crate::service::Service::on_asked`. A peer that
     /// could not be reached and is heard from is tried again soon, however long its back-off has become.
     pub fn hears(&self) -> impl Fn(CortexId) + Send + Sync + 'static {
         let (statuses, running) = (Arc::clone(&self.statuses), Arc::clone(&self.running));
