@@ -1,4 +1,4 @@
-//! The data directory: `FORMAT`, `LOCK` and RocksDB's own directory `db`. Whoever has a [`DataDir`] may open `db`.
+//! The data directory: `FORMAT`, `LOCK` and RocksDB's own directory `db`. The holder of a [`DataDir`] may open `db`.
 
 use std::fs;
 use std::io;

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 /// The reader of standard output went away (`| head`): there is nothing more to do, and no error to report.
 #[derive(Debug, thiserror::Error)]
-#[error("nobody reads standard output any more")]
+#[error("standard output was closed by its reader")]
 pub(crate) struct ReaderGone;
 
 /// Writes to standard output, all of it.

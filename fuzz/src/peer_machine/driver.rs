@@ -17,7 +17,7 @@ use crate::choices::Choices;
 /// A step asks for no more than this: a pin, a save or a batch, and a question or a timer.
 const MAX_ACTIONS: usize = 2;
 /// At one moment, a peer that brings nothing is asked no more often than this: sixteen pushes in a row may be empty, and
-/// each may be followed by one question by clock and one that is asked anew. So may each fork that is looked into.
+/// each may be followed by one question by clock and one new request. So may each fork that is looked into.
 const MAX_IDLE_QUESTIONS: u32 = 65 + 3 * MAX_INSPECTIONS + MAX_REWRITTEN as u32;
 const LEAST_BACKOFF: Duration = Duration::from_millis(50);
 
@@ -323,7 +323,7 @@ impl Driver {
         let Some(Question::Fetch(number)) = self.open.take() else { return };
         let wrong = (Some(heartbeat.from) != self.peer).then_some(ErrorCategory::Protocol);
         if self.read.is_some_and(|epoch| epoch != heartbeat.head.epoch) {
-            // Asked anew, once.
+            // Asked again, once.
             (self.read, self.idle_questions) = (None, 0);
         }
         let (now, entropy) = (self.moment(), self.entropy());
@@ -471,14 +471,14 @@ impl Driver {
                 self.ask(Question::Identify(number), number);
             }
             Action::Pin { cortex_id } => self.pin(cortex_id),
-            Action::Fetch { number, to, by_clock, anew, own, wait } => {
+            Action::Fetch { number, to, by_clock, new_request, own, wait } => {
                 assert_eq!(Some(to), self.peer, "only who proved to be the peer is asked");
                 assert_eq!(Some(to), self.pin, "and only once that is stored");
                 assert_eq!(by_clock, self.by_clock);
                 let first = std::mem::take(&mut self.first);
                 assert_eq!(own, self.own_first, "what we wrote is asked for first, and once");
                 assert_eq!(wait, if first || own { Duration::ZERO } else { self.interval });
-                assert!(anew || !first, "the first question takes no answer of an earlier run");
+                assert!(new_request || !first, "the first question takes no answer of an earlier run");
                 self.idle_questions += 1;
                 assert!(self.idle_questions <= MAX_IDLE_QUESTIONS, "a peer that brings nothing is asked in a loop");
                 self.ask(Question::Fetch(number), number);

@@ -204,7 +204,7 @@ impl Cortex {
         let before = self.reader().rewrites();
         let resolved = self.log.resolve_fork(keep).await;
         // What the fork kept from crossing is wanted now, or what peers know of us is not true any more.
-        self.syncer.ask_anew().await;
+        self.syncer.ask_again().await;
         // After an error it is not known whether events left the log: what replayers hold may be of some that did. One that
         // cannot begin again must not keep the others from it.
         let mut failed = None;

@@ -31,7 +31,7 @@ pub struct SentQuery {
     pub held: Heads,
 }
 
-/// Why a batch was not taken. Nothing of it was stored, and the cursor stands where it stood.
+/// Why a batch was not taken. Nothing of it was stored, and the cursor did not move.
 #[derive(Debug, thiserror::Error)]
 pub enum IngestError {
     /// It answers no request that is still open: late, repeated, or from before a reset. Dropped in silence.

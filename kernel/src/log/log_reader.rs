@@ -150,13 +150,13 @@ impl LogReader {
         *self.shared.visible_head.borrow()
     }
 
-    /// Told whenever the newest visible entry changes.
+    /// Changes with the newest visible entry.
     #[must_use]
     pub fn watch_visible(&self) -> watch::Receiver<Seq> {
         self.shared.visible_head.subscribe()
     }
 
-    /// Told whenever the newest durable entry changes.
+    /// Changes with the newest durable entry.
     #[must_use]
     pub fn watch_durable(&self) -> watch::Receiver<Seq> {
         self.shared.durable_head.subscribe()
@@ -296,7 +296,7 @@ impl LogReader {
         Ok(self.entries_until(seq.prev(), seq, 1, usize::MAX)?.into_iter().next())
     }
 
-    /// Where a dot stands, and its chain's digest there; `None` if it is not held.
+    /// The place of a dot, and its chain's digest there; `None` if it is not held.
     ///
     /// # Errors
     /// [`StoreError`].

@@ -96,7 +96,7 @@ pub(super) enum Operation {
 pub(super) enum PendingReply {
     Append(Vec<Appended>, Reply<Vec<Appended>, AppendError>),
     Ingest(Ingested, Reply<Ingested, IngestError>),
-    /// Whoever asked goes on once it is visible.
+    /// The caller continues once it is visible.
     Visible(Ingested, Reply<Ingested, IngestError>),
     NoteFork(Fork, Reply<Fork, NotAFork>),
     State(Reply<(), StoreError>),

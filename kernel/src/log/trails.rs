@@ -23,7 +23,7 @@ impl LogReader {
         if let Some(known) = self.shared.followed.of(proven).recall(&from, rewrites) {
             return Ok(known);
         }
-        // What is not here stands behind all that was here before it was looked for, if it ever comes.
+        // An event that is not here yet can only join after everything that is here now.
         let mut at = self.visible();
         for (&origin, &counter) in &from {
             if let Some(dot) = stored_dot(&**self.store(), origin, counter)? {
@@ -33,7 +33,7 @@ impl LogReader {
         Ok(Trail { withheld: Withheld::of(from.clone()), from, rewrites, at })
     }
 
-    /// Follows it towards a place; false while it is not there. A peer may name any forks: so nobody is kept waiting for what
+    /// Follows it towards a place; false while it is not there. A peer may name any forks: so no caller waits for what
     /// that costs, it goes no further than [`MAX_SCAN`] entries at once.
     ///
     /// # Errors

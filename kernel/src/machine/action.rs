@@ -46,7 +46,7 @@ pub enum Action {
         /// Leave the cursor out: the peer compares clocks.
         by_clock: bool,
         /// Send a new request, instead of taking the next answer to the open one.
-        anew: bool,
+        new_request: bool,
         /// Ask for what this cortex wrote, and for nothing else.
         own: bool,
         /// How long the peer may park it.

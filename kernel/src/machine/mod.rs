@@ -215,7 +215,7 @@ impl PeerMachine {
     }
 
     /// Events left our log: what was reported to the peer as held is not true any more.
-    pub fn ask_anew(&mut self, now: Now) {
+    pub fn ask_again(&mut self, now: Now) {
         self.ask_by_clock(now);
     }
 
@@ -251,17 +251,17 @@ impl PeerMachine {
     }
 
     /// Asks the next question, or takes the next answer to the open one.
-    fn fetch(&mut self, now: Now, anew: bool) {
-        self.ask(now, anew, self.interval);
+    fn fetch(&mut self, now: Now, new_request: bool) {
+        self.ask(now, new_request, self.interval);
     }
 
-    fn ask(&mut self, now: Now, anew: bool, wait: Duration) {
+    fn ask(&mut self, now: Now, new_request: bool, wait: Duration) {
         let Some(to) = self.peer() else { return };
         let question = self.next.question(wait);
         self.number += 1;
         self.pace.asked(now.monotonic, question.wait);
         let question::Question { by_clock, own, wait } = question;
-        self.actions.push_back(Action::Fetch { number: self.number, to, by_clock, anew, own, wait });
+        self.actions.push_back(Action::Fetch { number: self.number, to, by_clock, new_request, own, wait });
     }
 
     fn ask_when(&mut self, now: Now, when: When) {

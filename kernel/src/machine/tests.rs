@@ -207,7 +207,10 @@ fn a_hole_in_what_we_wrote_ourselves_is_filled_by_the_rest_first() {
     machine.handle_reply(at(0), number, Source::Asked, Ok(batch(4, 9)), 0);
     actions(&mut machine);
     machine.handle_ingested(at(0), number, IngestOutcome::Hole, 0);
-    assert!(matches!(actions(&mut machine)[..], [Action::Fetch { own: false, by_clock: false, anew: true, .. }]));
+    assert!(matches!(
+        actions(&mut machine)[..],
+        [Action::Fetch { own: false, by_clock: false, new_request: true, .. }]
+    ));
     assert_eq!(machine.health().consecutive_failures, 0);
 }
 
@@ -240,7 +243,7 @@ fn a_gap_is_asked_for_anew_once() {
         actions(&mut machine);
         machine.handle_ingested(at(0), number, IngestOutcome::Gap, 0);
         match (round, actions(&mut machine).pop()) {
-            (0, Some(Action::Fetch { number: next, anew: true, by_clock: false, .. })) => number = next,
+            (0, Some(Action::Fetch { number: next, new_request: true, by_clock: false, .. })) => number = next,
             (1, Some(Action::Timer { .. })) => {}
             other => panic!("{other:?}"),
         }

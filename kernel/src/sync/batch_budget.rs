@@ -100,7 +100,7 @@ mod tests {
             for _ in 0..20 {
                 batch_budget.came(batch_budget.bytes(), Duration::from_millis(5));
             }
-            assert_eq!(batch_budget, BatchBudget::default(), "the road became good again");
+            assert_eq!(batch_budget, BatchBudget::default(), "the path became good again");
         }
         let mut quiet = BatchBudget { bytes: LEAST, ..BatchBudget::default() };
         quiet.came(100, Duration::from_millis(5));

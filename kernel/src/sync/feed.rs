@@ -30,7 +30,7 @@ pub(super) struct Question {
     pub(super) peer: PeerName,
     pub(super) to: CortexId,
     pub(super) by_clock: bool,
-    pub(super) anew: bool,
+    pub(super) new_request: bool,
     pub(super) wait: Duration,
     /// Whose events. Unless everybody's, no cursor is kept, and one answer is asked for at a time.
     pub(super) scope: Scope,
@@ -64,7 +64,7 @@ impl Advertised {
     /// What there is to tell, counted as told.
     pub(super) fn news(&mut self, from: CortexId, held: &Heads, direct: Vec<CortexId>) -> Option<Refresh> {
         let request = self.request?;
-        let moved = |origin: Origin, counter| self.known.get(&origin).is_none_or(|&told| told < counter);
+        let moved = |origin: Origin, counter| self.known.get(&origin).is_none_or(|&advertised| advertised < counter);
         let known: Vec<_> = held.iter().filter(|(origin, head)| moved(*origin, head.counter)).collect();
         if known.is_empty() && direct == self.direct {
             return None;
@@ -77,8 +77,8 @@ impl Advertised {
 
 pub(super) type SharedAdvertised = Arc<Mutex<Advertised>>;
 
-pub(super) fn lock(told: &SharedAdvertised) -> MutexGuard<'_, Advertised> {
-    told.lock().unwrap_or_else(PoisonError::into_inner)
+pub(super) fn lock(advertised: &SharedAdvertised) -> MutexGuard<'_, Advertised> {
+    advertised.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What came of waiting for the next answer of a run.
@@ -103,21 +103,21 @@ enum Reader {
 pub(super) struct Feed {
     link: Arc<dyn Link>,
     run: Option<Run>,
-    told: SharedAdvertised,
+    advertised: SharedAdvertised,
     late: bool,
     /// Of the last question.
     patience: Duration,
 }
 
 impl Feed {
-    pub(super) fn new(link: Arc<dyn Link>, told: SharedAdvertised) -> Self {
-        Self { link, run: None, told, late: false, patience: Duration::ZERO }
+    pub(super) fn new(link: Arc<dyn Link>, advertised: SharedAdvertised) -> Self {
+        Self { link, run: None, advertised, late: false, patience: Duration::ZERO }
     }
 
-    /// Ends the run that is open: the next question is asked anew.
+    /// Ends the open run: the next question is a new request.
     pub(super) fn end(&mut self) {
         self.run = None;
-        lock(&self.told).request = None;
+        lock(&self.advertised).request = None;
     }
 
     /// Whether the last answer was not whole in time, although the peer had begun it, as far as that can be told.
@@ -168,7 +168,7 @@ impl Feed {
             let (store, peer) = (Arc::clone(question.view.store()), question.peer.clone());
             blocking(move || read_cursor(&*store, &peer)).await.map_err(failed)
         };
-        if question.anew {
+        if question.new_request {
             self.run = None;
         }
         if let Some(run) = self.run.take() {
@@ -239,7 +239,7 @@ impl Feed {
             scope: asked.scope,
             withhold: asked.withhold.clone(),
         };
-        lock(&self.told).open(&request, &known);
+        lock(&self.advertised).open(&request, &known);
         request
     }
 }

@@ -189,7 +189,7 @@ impl Syncer {
     }
 
     /// Takes up another configuration: peers come, go and move, are paused and resumed; mode, interval and the floor under the
-    /// free space change. `reconnect` opens every connection anew, for a key that changed. What is kept about a peer that goes
+    /// free space change. `reconnect` opens every connection again, for a key that changed. What is kept about a peer that goes
     /// stays, and it goes on from there should it come again. Returns what changed.
     ///
     /// The configuration is expected to be valid; see [`Config::validate`].
@@ -340,7 +340,7 @@ impl Syncer {
         self.command(name, Command::Resume).await
     }
 
-    /// Forgets a peer's pin, cursor, last contact and health, and begins anew.
+    /// Forgets a peer's pin, cursor, last contact and health, and begins again.
     ///
     /// # Errors
     /// [`PeerCommandError`].
@@ -348,11 +348,11 @@ impl Syncer {
         self.command(name, Command::Reset).await
     }
 
-    /// Asks every peer anew: events left our log, and what they were told that we hold is not true any more.
-    pub async fn ask_anew(&self) {
+    /// Asks every peer again: events left this log, and what was advertised to the peers is not true any more.
+    pub async fn ask_again(&self) {
         for peer in self.peers() {
             // One that was stopped meanwhile is not asked at all.
-            let _ = self.command(&peer.name, Command::Anew).await;
+            let _ = self.command(&peer.name, Command::AskAgain).await;
         }
     }
 

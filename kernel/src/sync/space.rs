@@ -11,7 +11,7 @@ use crate::blocking::blocking;
 use crate::log::LogHandle;
 use crate::store::StoreError;
 
-/// How often the free space is looked at, and a store that failed is opened anew.
+/// How often the free space is looked at, and a store that failed is opened again.
 const EVERY: Duration = Duration::from_secs(1);
 
 /// Whether there is too little space: below the floor, and from then on until there is an eighth more. Pure.

@@ -307,7 +307,7 @@ async fn a_peer_that_came_back_and_asks_is_pulled_again_soon() {
     bravo.syncer().pause(&name("alpha")).await.unwrap();
     network.remove("bravo");
     bravo.append(Draft::new("t", "x")).await.unwrap();
-    // A live run that is open already goes on: it has to be asked anew.
+    // A live run that is open continues: it needs a new request.
     alpha.syncer().pause(&name("bravo")).await.unwrap();
     alpha.syncer().resume(&name("bravo")).await.unwrap();
     let failures = || status(&alpha, "bravo").health.consecutive_failures;

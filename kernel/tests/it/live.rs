@@ -143,7 +143,7 @@ async fn the_log_is_followed_and_catching_up_is_told() {
     }
     let one = start(&network, &names[1], &names[..1]).await;
     let mut events = one.syncer().subscribe();
-    // Begun anew, so that nothing was told before anybody listened.
+    // Begun again, so that nothing was sent before the receiver existed.
     one.syncer().pause(&PeerName::new(&names[0]).unwrap()).await.unwrap();
     one.syncer().resume(&PeerName::new(&names[0]).unwrap()).await.unwrap();
     until("ten events are there", || one.reader().head().seq.get() >= 10).await;

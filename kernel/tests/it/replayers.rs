@@ -24,7 +24,7 @@ use crate::support::{Node, two};
 struct Diary {
     options: ReplayOptions,
     broken: Arc<AtomicBool>,
-    stands: Relations,
+    relations: Relations,
 }
 
 type Relations = Arc<Mutex<Vec<(EventId, Option<Relation>)>>>;
@@ -53,7 +53,7 @@ impl EventReplayer for Diary {
         if self.broken.load(Ordering::Relaxed) && key == "poison" {
             return Err("it is poison".into());
         }
-        self.stands.lock().unwrap().push((event.id, projection.relation().cloned()));
+        self.relations.lock().unwrap().push((event.id, projection.relation().cloned()));
         Ok(())
     }
 }
@@ -117,7 +117,7 @@ fn a_conflict_is_seen_and_resolved_everywhere() {
         assert_eq!(conflict.events.iter().map(|(_, id)| *id).collect::<Vec<_>>(), ids);
     }
     assert!(cores.iter().all(|core| core.conflicts() == 1));
-    let (_, last) = diaries[1].stands.lock().unwrap().last().cloned().unwrap();
+    let (_, last) = diaries[1].relations.lock().unwrap().last().cloned().unwrap();
     assert!(matches!(last, Some(Relation::Concurrent { with }) if with.len() == 2));
     // Node 1 resolves, by an event that has seen all three.
     let context = conflicts(&*nodes[1].store, NAME).unwrap()[0].context();
@@ -127,7 +127,7 @@ fn a_conflict_is_seen_and_resolved_everywhere() {
     for ((node, diary), counted) in nodes.iter().zip(&diaries).zip(&cores) {
         assert_eq!(conflicts(&*node.store, NAME).unwrap(), []);
         assert_eq!((counted.conflicts(), core(node, diary).conflicts()), (0, 0), "also when it is opened again");
-        assert_eq!(diary.stands.lock().unwrap().last().unwrap().1, Some(Relation::Supersedes));
+        assert_eq!(diary.relations.lock().unwrap().last().unwrap().1, Some(Relation::Supersedes));
         assert_eq!(node.digest(), nodes[0].digest());
     }
 }

@@ -15,7 +15,7 @@
 //! ```
 //!
 //! What happens to a piece of data, and when it leaves, is decided by pure values ([`Path`], a line, a congestion window)
-//! that are told the time; sockets and timers are thin around them. All entropy comes from a seed.
+//! that get the time as an argument; sockets and timers are thin around them. All entropy comes from a seed.
 
 mod congestion;
 mod entropy;

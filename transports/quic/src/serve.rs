@@ -301,7 +301,7 @@ async fn write(stream: &mut SendStream, stall: Duration, frame: Bytes) -> Result
     while !frame.is_empty() {
         let written = timeout(stall, stream.write_chunks(frame))
             .await
-            .map_err(|_| failure(TransportErrorKind::Timeout, "nobody takes the answer"))?
+            .map_err(|_| failure(TransportErrorKind::Timeout, "the peer does not take the answer"))?
             .map_err(|e| from_write(&e))?;
         frame = &mut frame[written.chunks..];
     }

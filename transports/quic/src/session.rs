@@ -77,7 +77,7 @@ impl Session {
             match tokio::time::timeout(CONNECT_TIMEOUT, connected).await {
                 Ok(Ok(connection)) => return Self::greet(connection, hello).await,
                 Ok(Err(error)) => last = Some(error),
-                Err(_) => last = Some(failure(TransportErrorKind::Timeout, "nobody shakes hands there")),
+                Err(_) => last = Some(failure(TransportErrorKind::Timeout, "no handshake completes there")),
             }
         }
         Err(last.unwrap_or_else(|| failure(TransportErrorKind::Dns, "the host name has no address")))

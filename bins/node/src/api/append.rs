@@ -99,11 +99,11 @@ pub(super) async fn import_progress(node: &Arc<Node>, key: &str) -> Result<KeptP
 /// Whether events can reach others, and these are known.
 pub(super) async fn can_wait(node: &Arc<Node>, peers: &[PeerName]) -> Result<()> {
     if !node.is_serving() {
-        bail!("no node serves this store, so nobody can fetch the event; start `antiphon serve`");
+        bail!("no node serves this store, so no peer can fetch the event; start `antiphon serve`");
     }
     if !node.answers_peers() {
         bail!(
-            "this node answers no peer (it listens nowhere, or its mode is subscribe), so nobody can fetch the event"
+            "this node answers no peer (it listens nowhere, or its mode is subscribe), so no peer can fetch the event"
         );
     }
     let wanted = peers.to_vec();

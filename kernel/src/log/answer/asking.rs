@@ -45,7 +45,7 @@ pub struct OpenQuery {
     pub(super) prev: Cursor,
     /// How far the log was looked at; beyond `prev` where the asker knew what stood there.
     pub(super) at: (Cursor, Timestamp),
-    /// What follows from `withhold` as it was asked; one that is over meanwhile is asked for anew.
+    /// What follows from `withhold` as it was asked. A fork that ended meanwhile is asked for again.
     pub(super) trail: Option<Trail>,
     /// The asker's cursor, until it is known where the answer begins.
     pub(super) opening: Option<Option<Cursor>>,
@@ -156,7 +156,7 @@ impl OpenQuery {
         self.known.get(&origin).map_or(0, |head| head.counter)
     }
 
-    /// How much longer to hold an event back because it comes to the asker by a shorter road; `None` to send it.
+    /// How much longer to hold an event back because the asker gets it from a direct peer; `None` to send it.
     pub(super) fn held(
         &self,
         origin: Origin,

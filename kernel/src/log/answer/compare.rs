@@ -12,7 +12,7 @@ use crate::store::StoreError;
 
 impl LogReader {
     /// Compares the two histories wherever that is due: at the asker's counter where we hold as much, and else the asker
-    /// is told our head, to compare it there.
+    /// gets our head, to compare it there.
     pub(super) fn check(&self, asking: &mut OpenQuery, chains: &Heads) -> Result<(), Failure> {
         self.check_withheld(asking, chains)?;
         // Of all that is known, whatever is asked for: an event of one origin may depend on any other.
@@ -45,8 +45,8 @@ impl LogReader {
         Ok(())
     }
 
-    /// Where the asker found a difference once, the histories may be one again: then it is told so, by its own digest. Where
-    /// our version went, it is told how far we hold the origin by now.
+    /// Where the asker found a difference once, the histories may be one again: then its own digest says so. Where
+    /// our version was set aside, it gets how far we hold the origin by now.
     fn check_withheld(&self, asking: &mut OpenQuery, chains: &Heads) -> Result<(), StoreError> {
         let mut healed = Vec::new();
         for (&origin, theirs) in &asking.withhold {
@@ -81,7 +81,7 @@ impl LogReader {
         Ok(dot.ok_or_else(|| missing(origin, counter))?.digest)
     }
 
-    /// The chain heads that the asker is to compare: of what is sent, as of the last event sent, and what it must be told.
+    /// The chain heads that the asker is to compare: of what is sent, as of the last event sent, and those that are due.
     /// What is sent counts as known from now on, and as compared: it is ours.
     pub(super) fn heads_for(&self, sent: &[(Origin, u64)], asking: &mut OpenQuery) -> Result<Heads, StoreError> {
         let mut heads = Vec::with_capacity(sent.len() + asking.tell.len());

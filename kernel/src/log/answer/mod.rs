@@ -126,7 +126,7 @@ impl LogReader {
     }
 
     /// Finds out where the answers to a question begin, or does a part of that: true once it is known. The first batch needs
-    /// it; whoever serves others meanwhile calls this until it is done, and gives way in between.
+    /// it. A server calls this until it is done, and serves others in between.
     ///
     /// # Errors
     /// As [`LogReader::next_batch`].
@@ -169,7 +169,7 @@ impl LogReader {
     }
 
     /// The next batch of an open question: what is durable by now. With `now`, events that come to the asker by a shorter
-    /// road are held back for their grace. The batch begins where the last one that was [`OpenQuery::sent`] ends.
+    /// path are held back for their grace. The batch begins where the last one that was [`OpenQuery::sent`] ends.
     ///
     /// # Errors
     /// [`StoreError`]: damage is an error, never a shorter answer. A refusal ends the question.

@@ -22,7 +22,7 @@ impl Log {
         read.inspect_err(|error| view.shared.set_failure(Some(error)))
     }
 
-    /// The same after the log was made shorter on purpose, by whoever moved its places.
+    /// The same after the log was made shorter on purpose. The caller holds the lock on places.
     pub(super) fn recover_rewritten(&mut self, moving: RwLockWriteGuard<'_, ()>) -> Result<(), StoreError> {
         let read = self.read_again(true, moving);
         self.view.shared.send_rewrites();
@@ -60,7 +60,7 @@ impl Log {
         self.unsynced.clear();
         self.dirty = false;
         let mut durable = self.view.shared.durable_mut();
-        // Whoever replayed what is gone must not take what comes to its places for replayed.
+        // A replayer that replayed lost events must not take the events at their places for replayed.
         let rewrites = durable.rewrites + u64::from(self.head.seq < was_visible);
         let openings = durable.openings;
         *durable = Durable::of(self.identity.clone(), self.head, &self.chains, rewrites);

@@ -16,7 +16,7 @@ fn a_fork_is_looked_into_and_then_the_rest_flows() {
     };
     assert_eq!(machine.poll_action(), None, "and believe nothing before");
     machine.handle_inspected(at(1), number, Ok(()), 0);
-    assert!(matches!(machine.poll_action(), Some(Action::Fetch { by_clock: false, anew: true, .. })));
+    assert!(matches!(machine.poll_action(), Some(Action::Fetch { by_clock: false, new_request: true, .. })));
 }
 
 #[test]
@@ -66,5 +66,5 @@ fn what_was_withheld_is_asked_for_once_the_histories_agree() {
     let healed = IngestOutcome::Done(Ingested { stored: 0, known: 0, cursor: cursor(4), most: None, healed: 1 });
     machine.handle_ingested(at(1), number, healed, 0);
     let wanted = actions(&mut machine);
-    assert!(matches!(wanted[..], [.., Action::Fetch { by_clock: true, anew: true, .. }]), "{wanted:?}");
+    assert!(matches!(wanted[..], [.., Action::Fetch { by_clock: true, new_request: true, .. }]), "{wanted:?}");
 }

@@ -55,7 +55,7 @@ fn heartbeats_tell_the_lag_while_nothing_moves() {
     let (number, _) = fetch_number(&mut machine);
     machine.handle_heartbeat(at(2), number, &heartbeat(7), 0);
     assert_eq!(machine.lag(), Some(Lag { events: 3, behind: Some(Duration::from_secs(9)) }));
-    let Some(Action::Fetch { number, anew: false, .. }) = actions(&mut machine).pop() else { panic!() };
+    let Some(Action::Fetch { number, new_request: false, .. }) = actions(&mut machine).pop() else { panic!() };
     // Once in a while what is well is kept; not each time, because keeping costs a synced write.
     machine.handle_heartbeat(at(61), number, &heartbeat(7), 0);
     assert!(matches!(actions(&mut machine)[..], [Action::Save { .. }, Action::Fetch { .. }]));
@@ -75,7 +75,10 @@ fn a_run_that_brings_nothing_of_what_the_peer_has_is_asked_for_anew() {
         let Some(Action::Fetch { number, .. }) = actions(&mut machine).pop() else { panic!("{second}") };
         machine.handle_heartbeat(at(second), number, &heartbeat(head), 0);
         let wanted = machine.actions.back();
-        assert!(matches!(wanted, Some(Action::Fetch { anew, .. }) if *anew == expected), "{second}: {wanted:?}");
+        assert!(
+            matches!(wanted, Some(Action::Fetch { new_request, .. }) if *new_request == expected),
+            "{second}: {wanted:?}"
+        );
     }
 }
 
@@ -99,14 +102,14 @@ fn heartbeats_of_another_log_another_epoch_and_the_past_are_told_apart() {
     let head = Cursor { epoch: Epoch::new(2), ..cursor(7) };
     let elsewhere = Heartbeat { head, ..heartbeat(7) };
     epoch.handle_heartbeat(at(0), number, &elsewhere, 0);
-    let [Action::Fetch { number, anew: true, .. }] = actions(&mut epoch)[..] else { panic!() };
-    // A connection that is new begins with a heartbeat, before any answer: asked anew each time, nothing would be answered.
+    let [Action::Fetch { number, new_request: true, .. }] = actions(&mut epoch)[..] else { panic!() };
+    // A connection that is new begins with a heartbeat, before any answer. A new request each time would never be answered.
     epoch.handle_heartbeat(at(0), number, &elsewhere, 0);
-    let [Action::Fetch { number, anew: false, .. }] = actions(&mut epoch)[..] else { panic!() };
+    let [Action::Fetch { number, new_request: false, .. }] = actions(&mut epoch)[..] else { panic!() };
     epoch.handle_reply(at(0), number, Source::Asked, Ok(FetchReply::Refused(Refusal::CursorUnknown)), 0);
-    let [Action::Fetch { number, anew: true, by_clock: true, .. }] = actions(&mut epoch)[..] else { panic!() };
+    let [Action::Fetch { number, new_request: true, by_clock: true, .. }] = actions(&mut epoch)[..] else { panic!() };
     epoch.handle_heartbeat(at(0), number, &elsewhere, 0);
-    assert!(matches!(actions(&mut epoch)[..], [Action::Fetch { anew: false, by_clock: true, .. }]));
+    assert!(matches!(actions(&mut epoch)[..], [Action::Fetch { new_request: false, by_clock: true, .. }]));
 
     // A peer that lives, and sends nothing that can be used, is no better than before.
     let mut failing = machine(Some(2));
@@ -118,18 +121,20 @@ fn heartbeats_of_another_log_another_epoch_and_the_past_are_told_apart() {
     failing.handle_heartbeat(at(1), number, &heartbeat(7), 0);
     assert_eq!(failing.health().consecutive_failures, 1);
 
-    // It does not begin anew the question that is answered next.
+    // It does not replace the question that is answered next.
     let (mut behind, number) = live();
     behind.handle_reply(at(0), number, Source::Asked, Ok(batch(9, 9)), 0);
     actions(&mut behind);
     behind.handle_ingested(at(0), number, IngestOutcome::Hole, 0);
-    let Some(Action::Fetch { number, anew: true, by_clock: true, .. }) = actions(&mut behind).pop() else { panic!() };
+    let Some(Action::Fetch { number, new_request: true, by_clock: true, .. }) = actions(&mut behind).pop() else {
+        panic!()
+    };
     behind.handle_heartbeat(at(0), number, &heartbeat(9), 0);
-    assert!(matches!(actions(&mut behind)[..], [Action::Fetch { anew: false, by_clock: true, .. }]));
+    assert!(matches!(actions(&mut behind)[..], [Action::Fetch { new_request: false, by_clock: true, .. }]));
 
     // It travels apart from the batches, and may come after one that it should have come before.
     let (mut late, number) = live();
     late.handle_heartbeat(at(0), number, &heartbeat(3), 0);
     assert_eq!(late.lag().map(|lag| lag.events), Some(0));
-    assert!(matches!(actions(&mut late)[..], [Action::Fetch { anew: false, .. }]));
+    assert!(matches!(actions(&mut late)[..], [Action::Fetch { new_request: false, .. }]));
 }

@@ -22,10 +22,10 @@ use crate::transport::{Link, TransportError};
 
 /// How long news of what we hold may be on their way.
 const REFRESH_DEADLINE: Duration = Duration::from_secs(5);
-/// News of what we hold are at least this far apart, and further where telling them takes its time; what changes in
-/// between goes with the next. Within a peer's grace for what comes to us by a shorter road.
+/// News of what we hold are at least this far apart, and further if sending them takes longer; what changes in
+/// between goes with the next. Within a peer's grace for events that a direct peer sends.
 const REFRESH_APART: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_millis(200);
-/// So many cortexes are told of before they wrote anything.
+/// The number of cortexes that are advertised before they wrote anything.
 const TELL_ALL: usize = 64;
 
 impl PeerTask {
@@ -35,9 +35,9 @@ impl PeerTask {
             match action {
                 Action::Identify { number } => self.identify(number),
                 Action::Pin { cortex_id } => self.pin(cortex_id).await,
-                Action::Fetch { number, to, by_clock, anew, own, wait } => {
+                Action::Fetch { number, to, by_clock, new_request, own, wait } => {
                     let scope = if own { self.own() } else { self.scope() };
-                    self.fetch(number, to, by_clock, anew, scope, wait);
+                    self.fetch(number, to, by_clock, new_request, scope, wait);
                 }
                 Action::Inspect { number, to, origin, counter } => self.inspect(number, to, origin, counter),
                 Action::Ingest { number, batch } => self.ingest(number, *batch),
@@ -119,7 +119,7 @@ impl PeerTask {
         }));
     }
 
-    /// Reads the peer's clock anew, beside whatever else is asked: a contact may last for months.
+    /// Reads the peer's clock again, next to other questions: a contact may last for months.
     pub(super) fn read_clock(&mut self) {
         self.clock_read = Instant::now();
         let Some(link) = self.link.clone() else { return };
@@ -129,19 +129,20 @@ impl PeerTask {
         }));
     }
 
-    fn fetch(&mut self, number: u64, to: CortexId, by_clock: bool, anew: bool, scope: Scope, wait: Duration) {
+    fn fetch(&mut self, number: u64, to: CortexId, by_clock: bool, new_request: bool, scope: Scope, wait: Duration) {
         self.requests += 1;
         self.overdue.asked(self.started.elapsed(), wait);
         let view = self.log.reader().clone();
         let request = RequestId { process: view.process(), number: self.requests };
         let (peer, direct) = (self.peer.name.clone(), self.direct());
         let (max_bytes, patience) = (self.batch_budget.bytes(), self.batch_budget.patience());
-        let question = Question { view, peer, to, by_clock, anew, wait, scope, direct, request, max_bytes, patience };
+        let question =
+            Question { view, peer, to, by_clock, new_request, wait, scope, direct, request, max_bytes, patience };
         let feed = match self.feed.take() {
             Some(feed) => Ok(feed),
-            None => self.link().map(|link| Feed::new(link, Arc::clone(&self.told))),
+            None => self.link().map(|link| Feed::new(link, Arc::clone(&self.advertised))),
         };
-        // Whoever has caught up waits for something new, and not for the peer.
+        // A node that has caught up waits for new events, and not for the peer.
         let timed = wait.is_zero() || self.machine.phase() == Phase::CatchingUp;
         self.in_flight = Some(Box::pin(async move {
             match feed {
@@ -181,7 +182,7 @@ impl PeerTask {
     }
 
     /// Whom we pull ourselves. Where they are many, those alone who ever wrote anything: of the others there is nothing to
-    /// hold back, and among a thousand peers that say nothing each would be told of all others.
+    /// hold back, and among a thousand peers that say nothing each would get news of all others.
     fn direct(&mut self) -> Vec<CortexId> {
         let live = self.live.borrow_and_update();
         if live.len() <= TELL_ALL { live.to_vec() } else { self.log.reader().authors_among(&live) }
@@ -191,13 +192,13 @@ impl PeerTask {
     pub(super) fn refresh(&mut self) {
         let direct = self.direct();
         let view = self.log.reader();
-        let news = lock(&self.told).news(view.local().cortex_id, &view.heads(), direct);
+        let news = lock(&self.advertised).news(view.local().cortex_id, &view.heads(), direct);
         let (Some(refresh), Some(link)) = (news, self.link.clone()) else { return };
         let peer = self.peer.name.clone();
         self.refreshing = Some(Box::pin(async move {
             let began = Instant::now();
             if let Err(error) = hard(REFRESH_DEADLINE, link.refresh(&refresh, REFRESH_DEADLINE)).await {
-                tracing::debug!(%peer, category = %error.category(), "what we hold could not be told: {error}");
+                tracing::debug!(%peer, category = %error.category(), "what we hold could not be advertised: {error}");
             }
             let apart = (began.elapsed() * 4).clamp(*REFRESH_APART.start(), *REFRESH_APART.end());
             tokio::time::sleep(apart).await;

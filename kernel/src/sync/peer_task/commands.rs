@@ -21,8 +21,8 @@ pub(in crate::sync) enum Command {
     Wake(Done),
     /// It asked us something.
     Heard,
-    Anew(Done),
-    /// The configuration was read again: this is the interval now, and whether whatever is open must be opened anew.
+    AskAgain(Done),
+    /// The configuration was read again: this is the interval now, and whether open connections must be opened again.
     Reload(Duration, bool, Done),
 }
 
@@ -65,9 +65,9 @@ impl PeerTask {
                 }
                 (done, Ok(()))
             }
-            Command::Anew(done) => {
+            Command::AskAgain(done) => {
                 self.close_feed();
-                self.machine.ask_anew(self.now());
+                self.machine.ask_again(self.now());
                 (done, Ok(()))
             }
         };
@@ -98,6 +98,6 @@ impl PeerTask {
     pub(super) fn close_feed(&mut self) {
         self.feed = None;
         self.refreshing = None;
-        *lock(&self.told) = Default::default();
+        *lock(&self.advertised) = Default::default();
     }
 }

@@ -57,7 +57,7 @@ pub(super) struct PeerTask {
     timer: Option<(u64, Instant)>,
     asked: Option<SentQuery>,
     feed: Option<Feed>,
-    told: SharedAdvertised,
+    advertised: SharedAdvertised,
     refreshing: Waited<()>,
     /// The cortex whose clock it is, and how far that is ahead of ours in milliseconds; nothing where it could not be read.
     clock: Waited<Option<(CortexId, i64)>>,
@@ -119,7 +119,7 @@ impl PeerTask {
             timer: None,
             asked: None,
             feed: None,
-            told: SharedAdvertised::default(),
+            advertised: SharedAdvertised::default(),
             refreshing: None,
             clock: None,
             clock_read: Instant::now(),
@@ -148,7 +148,7 @@ impl PeerTask {
             self.act().await;
             self.publish().await;
             let timer = self.timer;
-            let told = self.refreshing.is_none() && lock(&self.told).is_open();
+            let asked = self.refreshing.is_none() && lock(&self.advertised).is_open();
             let in_contact = self.in_contact();
             tokio::select! {
                 command = inbox.recv() => match command {
@@ -192,16 +192,16 @@ impl PeerTask {
                 Ok(()) = self.low.changed() => self.space(),
                 Ok(()) = self.federation.changed() => {
                     self.close_feed();
-                    self.machine.ask_anew(self.now());
+                    self.machine.ask_again(self.now());
                 }
-                // What the peer was told that we hold is not true any more.
+                // What was advertised to the peer is not true any more.
                 Ok(()) = rewrites.changed() => {
                     self.stale = true;
                     self.close_feed();
-                    self.machine.ask_anew(self.now());
+                    self.machine.ask_again(self.now());
                 }
-                Ok(()) = durable.changed(), if told => self.refresh(),
-                Ok(()) = self.live.changed(), if told => self.refresh(),
+                Ok(()) = durable.changed(), if asked => self.refresh(),
+                Ok(()) = self.live.changed(), if asked => self.refresh(),
                 () = sleep_until(timer) => {
                     if let Some((token, _)) = self.timer.take() {
                         self.machine.handle_timer(self.now(), token);

@@ -7,7 +7,7 @@ use crate::state::PeerState;
 use crate::time::Timestamp;
 
 impl PeerTask {
-    /// The first failure of a kind is explained, with its remedy; repetitions are brief; recovery is told.
+    /// The first failure of a kind is explained, with its remedy; repetitions are brief; recovery is logged.
     pub(super) fn tell(&mut self, news: News, health: &PeerHealth) {
         let name = &self.peer.name;
         let why = self.status.detail.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
@@ -47,7 +47,7 @@ impl PeerTask {
 
     pub(super) fn show(&self) {
         let mut status = self.status.clone();
-        // Of what is not pulled nobody lags behind.
+        // A peer that is not pulled has no lag.
         let lag = self.machine.lag().filter(|_| self.federation.borrow().pulls());
         (status.phase, status.lag) = self.overdue.shown(self.machine.phase(), lag);
         let withheld = status.cortex_id.map(|cortex| self.log.reader().withheld_from(cortex));

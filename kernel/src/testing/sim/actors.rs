@@ -191,7 +191,7 @@ impl World {
             return Ok(false);
         }
         // What it asked for on top of what goes is answered when it is gone.
-        self.ask_anew(node)?;
+        self.ask_again(node)?;
         let (at, number) = (self.entropy.index(self.nodes[node].images.len()), self.next_history());
         let node = &mut self.nodes[node];
         node.process = None;

@@ -43,7 +43,7 @@ impl World {
                 let now = self.clock(to).wall;
                 let Some(process) = self.process(to) else { return Ok(()) };
                 let identity = process.log.reader().identity(now);
-                invariants::told(self, to, &Heads::default(), Some(identity.head))?;
+                invariants::advertised(self, to, &Heads::default(), Some(identity.head))?;
                 let identity = self.identify_falsely(to, identity);
                 self.send(to, client, Packet::Identity { run, cortex, number, identity });
             }
@@ -108,9 +108,9 @@ impl World {
             if taken && large.is_ok() {
                 large = invariants::asking(node, &open.asking, held);
             }
-            if let Some(told) = &mut open.told {
+            if let Some(advertised) = &mut open.advertised {
                 for (origin, head) in refresh.known.iter() {
-                    let counter = told.entry(origin).or_insert(0);
+                    let counter = advertised.entry(origin).or_insert(0);
                     *counter = head.counter.max(*counter);
                 }
             }
@@ -148,7 +148,7 @@ impl World {
             Ok(asking) => {
                 let (holder, said) = asking.said();
                 self.acknowledge(node, holder, &said)?;
-                let told = match &request.known {
+                let advertised = match &request.known {
                     Known::Full(known) if request.withhold.is_empty() => {
                         Some(known.iter().map(|(origin, head)| (origin, head.counter)).collect::<BTreeMap<_, _>>())
                     }
@@ -158,7 +158,7 @@ impl World {
                 // A client has one question open at a time; what it forgot is forgotten here.
                 process.open.retain(|open| open.client != client);
                 let (delivery, most) = (request.delivery, (request.max_events, request.max_bytes));
-                process.open.push(Open { client, asked, asking, most, told, delivery, until, begun: false });
+                process.open.push(Open { client, asked, asking, most, advertised, delivery, until, begun: false });
                 let run = self.nodes[node].run;
                 self.at(until, What::Serve { node, run });
                 self.serve(node)
@@ -202,17 +202,17 @@ impl World {
                 }
                 open.begun = true;
                 open.asking.sent(&batch);
-                let told = open.told.clone();
+                let advertised = open.advertised.clone();
                 let most = open.most;
                 for (_, record) in &batch.events {
-                    if let (Ok((_, dot)), Some(told)) = (EventRef::decode_dot(record), &mut open.told) {
-                        told.insert(dot.origin(), dot.counter());
+                    if let (Ok((_, dot)), Some(advertised)) = (EventRef::decode_dot(record), &mut open.advertised) {
+                        advertised.insert(dot.origin(), dot.counter());
                     }
                 }
                 out.push((
                     open.client,
                     open.asked.clone(),
-                    Some((most, open.asked.scope, told)),
+                    Some((most, open.asked.scope, advertised)),
                     FetchReply::Batch(batch),
                 ));
                 if !live {
@@ -224,8 +224,8 @@ impl World {
         if let Some(fault) = fault {
             self.expect_damage(node, &fault)?;
         }
-        for (client, asked, told, reply) in out {
-            invariants::served(self, node, told.as_ref(), &reply)?;
+        for (client, asked, advertised, reply) in out {
+            invariants::served(self, node, advertised.as_ref(), &reply)?;
             if let FetchReply::Batch(batch) = &reply {
                 self.nodes[node].issued.insert((client, batch.last));
             }
@@ -275,7 +275,7 @@ impl World {
         let (head, head_time, from) = (view.head_cursor(), view.head().time, view.local().cortex_id);
         let open: Vec<_> = process.open.iter().filter(|o| o.delivery == Delivery::Live).collect();
         let to: Vec<_> = open.iter().map(|open| (open.client, open.asked.clone())).collect();
-        invariants::told(self, node, &Heads::default(), Some(head))?;
+        invariants::advertised(self, node, &Heads::default(), Some(head))?;
         for (client, asked) in to {
             let run = self.nodes[client].run;
             let heartbeat = self.beat_falsely(node, Heartbeat { from, head, head_time });

@@ -1,5 +1,5 @@
 //! A store with damage that stays: one entry of it cannot be read, is missing, or reads otherwise than it was written,
-//! until it is mended or written anew. What lies below is whole, so that mending costs nothing.
+//! until it is fixed or overwritten. The store below is whole, so that a fix costs nothing.
 
 use std::ops::{ControlFlow, Deref};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -85,8 +85,8 @@ impl Disk {
     fn wrote(&self, batch: &Batch) {
         let mut state = self.state();
         state.writes += 1;
-        let anew = |damage: &Damage| batch.iter().any(|c| c.family == damage.family && c.key == damage.key);
-        if state.damage.as_ref().is_some_and(anew) {
+        let overwrites = |damage: &Damage| batch.iter().any(|c| c.family == damage.family && c.key == damage.key);
+        if state.damage.as_ref().is_some_and(overwrites) {
             state.damage = None;
         }
     }

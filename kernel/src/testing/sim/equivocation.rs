@@ -30,7 +30,7 @@ impl Face {
         self.shown.get(usize::try_from(at).ok()?)
     }
 
-    fn told(&self, origin: Origin, head: ChainHead) -> ChainHead {
+    fn advertised(&self, origin: Origin, head: ChainHead) -> ChainHead {
         self.shows(origin, head.counter).map_or(head, |(_, digest)| ChainHead { digest: *digest, ..head })
     }
 
@@ -119,10 +119,10 @@ impl World {
                         *record = shown.clone();
                     }
                 }
-                batch.heads = Heads::new(batch.heads.iter().map(|(o, head)| (o, face.told(o, head))).collect());
+                batch.heads = Heads::new(batch.heads.iter().map(|(o, head)| (o, face.advertised(o, head))).collect());
             }
             FetchReply::Refused(Refusal::Fork { origin, counter, digest }) => {
-                *digest = face.told(*origin, ChainHead { counter: *counter, digest: *digest }).digest;
+                *digest = face.advertised(*origin, ChainHead { counter: *counter, digest: *digest }).digest;
             }
             FetchReply::Refused(_) => {}
         }

@@ -29,7 +29,7 @@ impl World {
         if let Some(node) = self.byzantine.stop() {
             // Others believe still that it holds what it said; and what they were never told they will not be told again by
             // answers that go on. An honest process in its place would be another one.
-            self.ask_anew(node)?;
+            self.ask_again(node)?;
             for other in (0..self.nodes.len()).filter(|&other| other != node) {
                 self.disconnect(other, node);
             }

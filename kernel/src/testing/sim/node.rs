@@ -41,7 +41,7 @@ pub(super) struct Open {
     pub(super) most: (u32, u64),
     /// What the client said that it holds, or was sent; `None` where something is withheld from it, and with that what
     /// follows from it through any number of hands.
-    pub(super) told: Option<BTreeMap<Origin, u64>>,
+    pub(super) advertised: Option<BTreeMap<Origin, u64>>,
     pub(super) delivery: Delivery,
     pub(super) until: Micros,
     pub(super) begun: bool,

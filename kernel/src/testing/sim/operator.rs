@@ -95,7 +95,7 @@ impl World {
             self.crash(node);
             return Ok(());
         }
-        self.ask_anew(node)?;
+        self.ask_again(node)?;
         let run = self.nodes[node].run;
         self.after(0, What::Serve { node, run });
         self.after(SECOND, What::Replay { node, run });

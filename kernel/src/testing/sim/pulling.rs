@@ -35,8 +35,8 @@ impl World {
                     put_pin(&mut changes, &peer_name(peer), &Pin { cortex_id, since: self.wall(node) });
                     self.commit_now(node, &changes);
                 }
-                Action::Fetch { number, to, by_clock, anew, own, wait } => {
-                    self.fetch(node, peer, number, to, by_clock, anew, own, wait)?
+                Action::Fetch { number, to, by_clock, new_request, own, wait } => {
+                    self.fetch(node, peer, number, to, by_clock, new_request, own, wait)?
                 }
                 Action::Ingest { number, batch } => self.ingest(node, peer, number, &batch)?,
                 Action::Inspect { number, to, origin, counter } => {
@@ -65,13 +65,13 @@ impl World {
         number: u64,
         to: CortexId,
         by_clock: bool,
-        anew: bool,
+        new_request: bool,
         own: bool,
         wait: Duration,
     ) -> Result<(), String> {
         let store = std::sync::Arc::clone(&self.nodes[node].store);
         let (run, now) = (self.nodes[node].run, self.now);
-        let goes_on = |pull: &Pull| pull.live && !anew && pull.question.as_ref().is_some_and(|q| q.answered);
+        let goes_on = |pull: &Pull| pull.live && !new_request && pull.question.as_ref().is_some_and(|q| q.answered);
         if !self.pull(node, peer).is_some_and(|pull| goes_on(pull)) {
             // What a new question says is held must be so durably: it is not asked before the disk has it.
             self.settle(node)?;
@@ -86,7 +86,7 @@ impl World {
         let Some(pull) = process.pulls.get_mut(&peer) else { return Ok(()) };
         pull.waiting = Some(number);
         let patience = DEADLINE + u64::try_from(wait.as_micros()).unwrap_or(0);
-        if let Some(question) = pull.question.as_mut().filter(|q| pull.live && q.answered && !anew) {
+        if let Some(question) = pull.question.as_mut().filter(|q| pull.live && q.answered && !new_request) {
             question.asked.after = cursor;
             let run_deadline = patience + 20 * SECOND;
             self.after(run_deadline, What::Deadline { node, run, peer, number });
@@ -144,13 +144,13 @@ impl World {
     }
 
     /// Events left the log: what peers were told is not true any more.
-    pub(super) fn ask_anew(&mut self, node: usize) -> Result<(), String> {
+    pub(super) fn ask_again(&mut self, node: usize) -> Result<(), String> {
         let now = self.clock(node);
         let peers: Vec<_> = self.process(node).map(|p| p.pulls.keys().copied().collect()).unwrap_or_default();
         for peer in peers {
             if let Some(pull) = self.pull(node, peer) {
                 pull.question = None;
-                pull.machine.ask_anew(now);
+                pull.machine.ask_again(now);
             }
             self.act(node, peer)?;
         }

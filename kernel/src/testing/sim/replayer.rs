@@ -46,8 +46,8 @@ impl EventReplayer for Counting {
         }
         if (attempt / every).is_multiple_of(2) {
             // Past the panic hook: it is expected.
-            resume_unwind(Box::new("told to panic"));
+            resume_unwind(Box::new("asked to panic"));
         }
-        Err("told to fail".into())
+        Err("asked to fail".into())
     }
 }

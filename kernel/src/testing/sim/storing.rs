@@ -62,7 +62,7 @@ impl World {
         }
         process.acks.clear();
         if process.log.reader().rewrites() != rewrites {
-            return self.ask_anew(node);
+            return self.ask_again(node);
         }
         let peers: Vec<_> = process.pulls.keys().copied().collect();
         peers.into_iter().try_for_each(|peer| self.act(node, peer))
@@ -112,7 +112,7 @@ impl World {
             let known = process.log.reader().heads();
             let Some(question) = process.pulls.get(&peer).and_then(|pull| pull.question.as_ref()) else { continue };
             let request = question.asked.request;
-            invariants::told(self, node, &known, None)?;
+            invariants::advertised(self, node, &known, None)?;
             let honest = known.clone();
             let known = self.refresh_falsely(node, known);
             if known != honest

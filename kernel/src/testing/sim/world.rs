@@ -106,7 +106,7 @@ pub(super) struct World {
     pub(super) stormy: bool,
     pub(super) trace: u64,
     /// Whether a person wants to read what happens.
-    told: bool,
+    traced: bool,
     queue: BinaryHeap<Reverse<(Micros, u64)>>,
     items: BTreeMap<u64, What>,
     next: u64,
@@ -141,7 +141,7 @@ impl World {
             found: Found::default(),
             stormy: true,
             trace: 0,
-            told: std::env::var_os("ANTIPHON_TRACE").is_some(),
+            traced: std::env::var_os("ANTIPHON_TRACE").is_some(),
             queue: BinaryHeap::new(),
             items: BTreeMap::new(),
             next: 0,
@@ -158,7 +158,7 @@ impl World {
 
     /// For whoever looks into a seed.
     pub(super) fn say(&self, what: impl FnOnce() -> String) {
-        if self.told {
+        if self.traced {
             eprintln!("{:>10.3} {:>6} {}", self.now as f64 / SECOND as f64, self.steps, what());
         }
     }

@@ -43,10 +43,10 @@ fn check_cursor(world: &mut World, node: usize, cortex: usize) -> Result<(), Str
         return Ok(());
     }
     let view = peer.log.reader();
-    let stands = |entry: crate::log::LogEntry| entry.event().is_ok_and(|event| event.id == cursor.last_event);
+    let is_there = |entry: crate::log::LogEntry| entry.event().is_ok_and(|event| event.id == cursor.last_event);
     let here = server.issued.contains(&(node, cursor))
         && cursor.epoch == view.local().epoch
-        && view.entry(cursor.seq).ok().flatten().is_some_and(stands);
+        && view.entry(cursor.seq).ok().flatten().is_some_and(is_there);
     if !here {
         return Ok(());
     }
@@ -78,7 +78,7 @@ pub(super) fn complete(
     batch: &EventBatch,
     (most_events, most_bytes): (u32, u64),
     scope: Scope,
-    told: &BTreeMap<Origin, u64>,
+    advertised: &BTreeMap<Origin, u64>,
 ) -> Result<(), String> {
     let Some(process) = &world.nodes[node].process else { return Ok(()) };
     let last = process.seen.until(batch.last.seq).len();
@@ -88,12 +88,12 @@ pub(super) fn complete(
         if let Some((_, record)) = sent.next_if(|(seq, _)| seq.get() == place as u64 + 1) {
             let expected = process.seen.contents()[place];
             if world.truth.content(record) != Some(expected) && !world.nodes[node].store.lies() {
-                return Err(format!("I3: node {node} sends something else than what stands at place {}", place + 1));
+                return Err(format!("I3: node {node} sends something else than what is_there at place {}", place + 1));
             }
             continue;
         }
         let (origin, chain) = process.seen.chain(place);
-        if scope.covers(origin) && told.get(&origin).is_none_or(|&counter| counter < chain.counter) {
+        if scope.covers(origin) && advertised.get(&origin).is_none_or(|&counter| counter < chain.counter) {
             let counter = chain.counter;
             return Err(format!("I3: node {node} leaves out {origin}:{counter}, which the asker lacks"));
         }

@@ -26,7 +26,7 @@ pub(super) fn served(world: &World, node: usize, reply: &FetchReply) -> Result<(
 
 /// Chain heads that a node tells, each as of some event of its chain.
 pub(super) fn heads(world: &World, node: usize, heads: &Heads) -> Result<(), String> {
-    heads.iter().try_for_each(|(origin, told)| head(world, node, origin, told))
+    heads.iter().try_for_each(|(origin, advertised)| head(world, node, origin, advertised))
 }
 
 /// A cursor into its own log.
@@ -42,8 +42,8 @@ fn place(world: &World, node: usize, seq: crate::cursor::Seq) -> Result<(), Stri
     }
 }
 
-fn head(world: &World, node: usize, origin: Origin, told: ChainHead) -> Result<(), String> {
-    let ChainHead { counter, digest } = told;
+fn head(world: &World, node: usize, origin: Origin, advertised: ChainHead) -> Result<(), String> {
+    let ChainHead { counter, digest } = advertised;
     if counter == 0 {
         let holds = world.nodes[node].store.is_durable(Family::Dots, &keys::dot(origin, 1));
         return if holds { Err(format!("I6: node {node} denies that it holds {origin}")) } else { Ok(()) };

@@ -117,22 +117,22 @@ pub(super) fn served(world: &mut World, node: usize, open: Option<&Terms>, reply
     past_damage(world, node, |world| {
         i06_served_is_durable::served(world, node, reply)?;
         let FetchReply::Batch(batch) = reply else { return Ok(()) };
-        let Some((most, scope, told)) = open else { return Ok(()) };
+        let Some((most, scope, advertised)) = open else { return Ok(()) };
         i09_bounds::served(node, *most, batch)?;
-        let Some(told) = told else { return Ok(()) };
+        let Some(advertised) = advertised else { return Ok(()) };
         i02_contiguous_and_causal::check(world, node)?;
-        i03_cursor_passes_nothing::complete(world, node, batch, *most, *scope, told)
+        i03_cursor_passes_nothing::complete(world, node, batch, *most, *scope, advertised)
     })
 }
 
 /// A node asks.
 pub(super) fn asks(world: &mut World, node: usize, request: &FetchRequest) -> Result<(), String> {
     i09_bounds::question(node, request)?;
-    if let Known::Full(known) = &request.known { told(world, node, known, None) } else { Ok(()) }
+    if let Known::Full(known) = &request.known { advertised(world, node, known, None) } else { Ok(()) }
 }
 
 /// A node tells how far it holds its chains, and how far its log reaches.
-pub(super) fn told(world: &mut World, node: usize, heads: &Heads, cursor: Option<Cursor>) -> Result<(), String> {
+pub(super) fn advertised(world: &mut World, node: usize, heads: &Heads, cursor: Option<Cursor>) -> Result<(), String> {
     past_damage(world, node, |world| {
         i06_served_is_durable::heads(world, node, heads)?;
         i11_acknowledged_is_held::advertised(world, node, heads);
