@@ -42,7 +42,7 @@ impl World {
             let origin = chain(n);
             let id = EventId::from_parts(self.wall(client).ulid_ms(), u128::from(n) << 8 | client as u128);
             let dot = Dot::new(origin, 1).ok_or("a counter out of range")?;
-            let draft = Draft::new("test.forged", format!("as asked to node {client}")).subject("s/0");
+            let draft = Draft::new("test.forged", format!("as sent to node {client}")).subject("s/0");
             let assigned = EncodedDraft { id, dot, deps: &VClock::new(), time: self.wall(client) };
             let record = encode_record(&draft, &assigned);
             self.truth.forge(&record, dot, Rc::default());
