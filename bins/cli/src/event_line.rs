@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::io::IsTerminal as _;
 
 use antiphon_kernel::ids::CortexId;
 use antiphon_node::reply::Status;
@@ -11,6 +10,8 @@ use anyhow::{Context as _, Result};
 use console::{measure_text_width, style, truncate_str};
 use serde::Deserialize;
 use serde_json::value::RawValue;
+
+use crate::output;
 
 /// Digits of a sequence number that are aligned.
 const SEQ_DIGITS: usize = 7;
@@ -71,8 +72,7 @@ impl Lines {
     pub(crate) fn new(status: &Status) -> Self {
         let own = (status.cortex_id, status.name.clone());
         let peers = status.peers.iter().filter_map(|peer| Some((peer.cortex_id?, peer.name.to_string())));
-        let width = std::io::stdout().is_terminal().then(|| usize::from(console::Term::stdout().size().1));
-        Self::of([own].into_iter().chain(peers), width)
+        Self::of([own].into_iter().chain(peers), output::width())
     }
 
     fn of(names: impl IntoIterator<Item = (CortexId, String)>, width: Option<usize>) -> Self {

@@ -65,6 +65,11 @@ pub(crate) fn json(text: &str) -> Result<()> {
     if std::io::stdout().is_terminal() { raw(terminal::json(text).as_bytes()) } else { raw(text.as_bytes()) }
 }
 
+/// The columns of the terminal; `None` if standard output is no terminal, and nothing is cut.
+pub(crate) fn width() -> Option<usize> {
+    std::io::stdout().is_terminal().then(|| usize::from(console::Term::stdout().size().1))
+}
+
 /// One word for a shell, whatever is in it.
 pub(crate) fn shell_word(text: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_./:@%+=,".contains(&byte);

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
-use super::entry::damaged;
+use super::decoded::read_decoded;
 use crate::codec::{decode_decision, decode_fork};
 use crate::digest::Digest;
 use crate::ids::{CortexId, Origin, PeerName};
@@ -57,19 +57,18 @@ impl Fork {
 /// # Errors
 /// [`StoreError`].
 pub fn forks(store: &dyn Store) -> Result<Vec<Fork>, StoreError> {
-    let (mut found, mut fault) = (Vec::new(), None);
-    store.scan(Family::Evidence, KeyRange::prefix(keys::FORKS), &mut |key, value| {
-        match (keys::fork_of(key), decode_fork(value)) {
-            (Some((origin, holder)), Ok((from, ours, theirs, peer, since))) => {
-                found.push(Fork { origin, from, ours, theirs, peer, holder, since });
-                return ControlFlow::Continue(());
-            }
-            (None, _) => fault = Some(StoreError::corrupt("family `evidence`: a key is not a fork's")),
-            (_, Err(error)) => fault = Some(damaged(Family::Evidence, &error)),
-        }
-        ControlFlow::Break(())
-    })?;
-    fault.map_or(Ok(found), Err)
+    let wrong = || StoreError::corrupt("family `evidence`: a key is not a fork's");
+    let found = read_decoded(store, Family::Evidence, keys::FORKS, keys::fork_of, decode_fork, wrong)?;
+    let fork = |((origin, holder), (from, ours, theirs, peer, since))| Fork {
+        origin,
+        from,
+        ours,
+        theirs,
+        peer,
+        holder,
+        since,
+    };
+    Ok(found.into_iter().map(fork).collect())
 }
 
 /// Versions that an operator decided to keep, by where they differ from others. What lost must not come in again from
@@ -77,19 +76,9 @@ pub fn forks(store: &dyn Store) -> Result<Vec<Fork>, StoreError> {
 pub(super) type Decisions = BTreeMap<(Origin, u64), Digest>;
 
 pub(super) fn decisions(store: &dyn Store) -> Result<Decisions, StoreError> {
-    let (mut found, mut fault) = (Decisions::new(), None);
-    store.scan(Family::Evidence, KeyRange::prefix(keys::DECISIONS), &mut |key, value| {
-        match (keys::decision_of(key), decode_decision(value)) {
-            (Some(place), Ok(keep)) => {
-                found.insert(place, keep);
-                return ControlFlow::Continue(());
-            }
-            (None, _) => fault = Some(StoreError::corrupt("family `evidence`: a key is not a decision's")),
-            (_, Err(error)) => fault = Some(damaged(Family::Evidence, &error)),
-        }
-        ControlFlow::Break(())
-    })?;
-    fault.map_or(Ok(found), Err)
+    let wrong = || StoreError::corrupt("family `evidence`: a key is not a decision's");
+    let found = read_decoded(store, Family::Evidence, keys::DECISIONS, keys::decision_of, decode_decision, wrong)?;
+    Ok(found.into_iter().collect())
 }
 
 /// What is not to cross between a cortex and us.

@@ -1,9 +1,9 @@
 //! Reading from a store what a log keeps in memory.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::ControlFlow;
 
 use super::LocalIdentity;
+use super::decoded::read_decoded;
 use super::entry::{LogHead, damaged, record_at, stored_dot};
 use super::forks::{Decisions, decisions};
 use super::lineage::Lineage;
@@ -14,7 +14,7 @@ use super::rejoin::waiting_origins;
 use crate::clock::MAX_CLOCK_ENTRIES;
 use crate::codec::{EventRef, StoredChain, decode_chain, decode_identity, decode_log_entry};
 use crate::ids::{EventId, Origin};
-use crate::store::{Family, KeyRange, Store, StoreError, StoreErrorKind, keys};
+use crate::store::{Family, Store, StoreError, StoreErrorKind, keys};
 
 /// The version of the kernel's keys and values in a store.
 pub(super) const FORMAT: u32 = 1;
@@ -90,23 +90,14 @@ fn check_format(store: &dyn Store) -> Result<(), StoreError> {
     }
 }
 
+/// Every origin's chain, as stored.
+pub(super) fn stored_chains(store: &dyn Store) -> Result<Vec<(Origin, StoredChain)>, StoreError> {
+    let wrong = || StoreError::corrupt("family `clocks`: a key is not an origin");
+    read_decoded(store, Family::Clocks, &[], keys::origin_of_chain, decode_chain, wrong)
+}
+
 fn load_chains(store: &dyn Store) -> Result<BTreeMap<Origin, StoredChain>, StoreError> {
-    let mut chains = BTreeMap::new();
-    let mut fault = None;
-    store.scan(Family::Clocks, KeyRange::prefix(&[]), &mut |key, value| {
-        match (keys::origin_of_chain(key), decode_chain(value)) {
-            (Some(origin), Ok(chain)) => {
-                chains.insert(origin, chain);
-                return ControlFlow::Continue(());
-            }
-            (None, _) => fault = Some(StoreError::corrupt("family `clocks`: a key is not an origin")),
-            (_, Err(error)) => fault = Some(damaged(Family::Clocks, &error)),
-        }
-        ControlFlow::Break(())
-    })?;
-    if let Some(fault) = fault {
-        return Err(fault);
-    }
+    let chains: BTreeMap<_, _> = stored_chains(store)?.into_iter().collect();
     if chains.len() > MAX_CLOCK_ENTRIES {
         return Err(StoreError::corrupt("family `clocks`: more origins than a clock may have"));
     }

@@ -11,11 +11,12 @@ use tokio::sync::watch;
 use super::LocalIdentity;
 use super::entry::{EntryVisitor, LogEntry, LogHead, damaged, missing, stored_dot};
 use super::forks::WithheldFrom;
-use super::origins::{OriginNote, OriginNotes};
+use super::load::stored_chains;
+use super::origins::OriginNote;
 use super::peers::Pinned;
 use super::shared::{Durable, Generation, Shared};
 use crate::clock::VClock;
-use crate::codec::{StoredDot, decode_chain, decode_log_entry};
+use crate::codec::{StoredDot, decode_log_entry};
 use crate::cursor::{Cursor, Seq};
 use crate::digest::Digest;
 use crate::doubles::Doubles;
@@ -35,14 +36,8 @@ pub struct LogReader {
 }
 
 impl LogReader {
-    pub(super) fn new(
-        store: Arc<dyn Store>,
-        process: u64,
-        durable: Durable,
-        pinned: Pinned,
-        origins: OriginNotes,
-    ) -> Self {
-        Self { shared: Arc::new(Shared::new(store, process, durable, pinned, origins)) }
+    pub(super) fn over(shared: Shared) -> Self {
+        Self { shared: Arc::new(shared) }
     }
 
     /// Why nothing can be written at present, although everything can be read; `None` while it can.
@@ -327,23 +322,9 @@ impl LogReader {
     }
 
     pub(super) fn find_there(&self, id: EventId) -> Result<Option<Seq>, StoreError> {
-        let (mut chains, mut fault) = (Vec::new(), None);
-        self.shared.store.scan(Family::Clocks, KeyRange::prefix(&[]), &mut |key, value| {
-            match (keys::origin_of_chain(key), decode_chain(value)) {
-                (Some(origin), Ok(chain)) => {
-                    chains.extend((chain.last_id >= id).then_some((origin, chain.counter)));
-                    return ControlFlow::Continue(());
-                }
-                (None, _) => fault = Some(StoreError::corrupt("family `clocks`: a key is not an origin")),
-                (_, Err(error)) => fault = Some(damaged(Family::Clocks, &error)),
-            }
-            ControlFlow::Break(())
-        })?;
-        if let Some(fault) = fault {
-            return Err(fault);
-        }
-        for (origin, counter) in chains {
-            if let Some(seq) = self.find_in(origin, counter, id)? {
+        let chains = stored_chains(&*self.shared.store)?;
+        for (origin, chain) in chains.into_iter().filter(|(_, chain)| chain.last_id >= id) {
+            if let Some(seq) = self.find_in(origin, chain.counter, id)? {
                 return Ok(Some(seq));
             }
         }

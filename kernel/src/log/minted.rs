@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use super::LocalIdentity;
+use super::decoded::read_decoded;
 use super::entry::damaged;
 use super::epoch_change::read_epoch_change;
 use super::held::LogState;
@@ -100,19 +101,10 @@ pub(super) fn last_id_within(last: EventId, now: Timestamp) -> EventId {
 /// # Errors
 /// [`StoreError`].
 pub fn claimed_epochs(store: &dyn Store) -> Result<Vec<ClaimedEpoch>, StoreError> {
-    let (mut found, mut fault) = (Vec::new(), None);
-    store.scan(Family::Meta, KeyRange::prefix(keys::META_CLAIMED), &mut |key, value| {
-        match (keys::epoch_after(keys::META_CLAIMED, key), decode_brought(value)) {
-            (Some(epoch), Ok((peer, since))) => {
-                found.push(ClaimedEpoch { epoch, peer, since });
-                return ControlFlow::Continue(());
-            }
-            (None, _) => fault = Some(StoreError::corrupt("family `meta`: a key is no epoch")),
-            (_, Err(error)) => fault = Some(damaged(Family::Meta, &error)),
-        }
-        ControlFlow::Break(())
-    })?;
-    fault.map_or(Ok(found), Err)
+    let wrong = || StoreError::corrupt("family `meta`: a key is no epoch");
+    let epoch = |key: &[u8]| keys::epoch_after(keys::META_CLAIMED, key);
+    let found = read_decoded(store, Family::Meta, keys::META_CLAIMED, epoch, decode_brought, wrong)?;
+    Ok(found.into_iter().map(|(epoch, (peer, since))| ClaimedEpoch { epoch, peer, since }).collect())
 }
 
 /// The peer that made the last change of epoch necessary, by an event of this cortex's own that its log did not have.

@@ -23,6 +23,7 @@ mod bring_back;
 mod bringers;
 mod core;
 mod costs;
+mod decoded;
 mod entry;
 mod epoch;
 mod epoch_change;

@@ -12,6 +12,7 @@ use super::load::{FORMAT, Loaded, load, load_head, moved_to, or_newer};
 use super::log_reader::LogReader;
 use super::minted::{last_id_within, migrate, put_minted};
 use super::shared::Durable;
+use super::shared::Shared;
 use crate::codec::{decode_identity, decode_noted_head, encode_identity, encode_noted_head};
 use crate::cursor::Seq;
 use crate::ids::Epoch;
@@ -61,7 +62,8 @@ impl Log {
         let identity = loaded.identity.ok_or(OpenError::NotInitialised)?;
         let durable = Durable::of(identity, loaded.head, &loaded.chains, 0);
         let withheld = or_newer("forks", read_withheld(&*store))?;
-        let view = LogReader::new(store, LogOptions::default().process, durable, loaded.pinned, loaded.origins);
+        let view =
+            LogReader::over(Shared::new(store, LogOptions::default().process, durable, loaded.pinned, loaded.origins));
         view.shared.set_withheld(withheld);
         Ok(view)
     }
@@ -82,7 +84,13 @@ impl Log {
         store.note(&encode_noted_head(identity.epoch, loaded.head.seq), Durability::Relaxed);
         let durable = Durable::of(identity.clone(), loaded.head, &loaded.chains, 0);
         let withheld = or_newer("forks", read_withheld(&*store))?;
-        let view = LogReader::new(store, options.process, durable, loaded.pinned.clone(), loaded.origins.clone());
+        let view = LogReader::over(Shared::new(
+            store,
+            options.process,
+            durable,
+            loaded.pinned.clone(),
+            loaded.origins.clone(),
+        ));
         view.shared.set_withheld(withheld);
         Ok(Self::assemble(view, options, identity, loaded, moved))
     }

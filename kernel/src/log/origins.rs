@@ -1,12 +1,11 @@
 //! What is kept of an origin besides its chain: who brought it, and how much space it takes.
 
 use std::collections::BTreeMap;
-use std::ops::ControlFlow;
 
-use super::entry::damaged;
+use super::decoded::read_decoded;
 use crate::codec::{decode_origin_note, encode_origin_note};
 use crate::ids::{Origin, PeerName};
-use crate::store::{Batch, Family, KeyRange, Store, StoreError, keys};
+use crate::store::{Batch, Family, Store, StoreError, keys};
 
 /// Of the origins that a clock may hold, so many are kept for the epochs of this cortex and its pinned peers.
 pub(super) const RESERVED_ORIGINS: usize = 64;
@@ -52,19 +51,9 @@ impl Reservation {
 /// # Errors
 /// [`StoreError`].
 pub(super) fn read_origin_notes(store: &dyn Store) -> Result<OriginNotes, StoreError> {
-    let (mut found, mut fault) = (OriginNotes::new(), None);
-    store.scan(Family::Meta, KeyRange::prefix(keys::META_ORIGINS), &mut |key, value| {
-        match (keys::origin_of_note(key), decode_origin_note(value)) {
-            (Some(origin), Ok(note)) => {
-                found.insert(origin, note);
-                return ControlFlow::Continue(());
-            }
-            (None, _) => fault = Some(StoreError::corrupt("family `meta`: a key is not an origin's")),
-            (_, Err(error)) => fault = Some(damaged(Family::Meta, &error)),
-        }
-        ControlFlow::Break(())
-    })?;
-    fault.map_or(Ok(found), Err)
+    let wrong = || StoreError::corrupt("family `meta`: a key is not an origin's");
+    let found = read_decoded(store, Family::Meta, keys::META_ORIGINS, keys::origin_of_note, decode_origin_note, wrong)?;
+    Ok(found.into_iter().collect())
 }
 
 /// Adds a note to a batch.

@@ -18,7 +18,7 @@ use console::style;
 use super::ask::ask;
 use super::replay::replayer;
 use crate::narrate::{Narrator, explain};
-use crate::output::{done, json_line, line, plain, raw};
+use crate::output::{done, json_line, line, plain, raw, width};
 use crate::peer_table::{self, ago};
 
 /// How often a watched status is asked for.
@@ -153,11 +153,6 @@ fn overview(status: &Status) -> Result<()> {
     status.replayers.iter().try_for_each(replayer)?;
     copies(status)?;
     table(status, width())
-}
-
-/// The columns of the terminal; none where the output is no terminal.
-fn width() -> Option<usize> {
-    std::io::stdout().is_terminal().then(|| usize::from(console::Term::stdout().size().1))
 }
 
 fn table(status: &Status, width: Option<usize>) -> Result<()> {

@@ -10,7 +10,6 @@ use crate::digest::Digest;
 use crate::ids::Origin;
 use crate::log::{Fork, ResolveError, forks};
 use crate::store::{StoreError, StoreErrorKind};
-use crate::testing::CommitFault;
 
 impl World {
     /// The version to keep: the owner's own, or else that of the first node that holds any.
@@ -53,7 +52,7 @@ impl World {
         if self.entropy.one_in(3) {
             // A resolution writes once or twice; the first of its writes that fails ends it.
             let before = self.entropy.index(2);
-            let fault = CommitFault::ALL[self.entropy.index(CommitFault::ALL.len())];
+            let fault = self.any_fault();
             self.nodes[node].store.fail_commit_after(before, fault);
         }
         self.found.resolved_in_storm += 1;

@@ -10,6 +10,10 @@ use crate::store::{Batch, Durability, StoreErrorKind};
 use crate::testing::CommitFault;
 
 impl World {
+    pub(super) fn any_fault(&mut self) -> CommitFault {
+        CommitFault::ALL[self.entropy.index(CommitFault::ALL.len())]
+    }
+
     /// How the next commit fails, if it is one of the few that do.
     fn commit_fault(&mut self, one_in: u64) -> Option<CommitFault> {
         (self.stormy && self.entropy.one_in(one_in))
