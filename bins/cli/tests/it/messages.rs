@@ -35,7 +35,7 @@ const SECTIONS: [(&str, &str); 14] = [
     ("kernel/src/clock", "Events and clocks"),
     ("kernel/src/codec", "Records and frames"),
     ("kernel/src/protocol.rs", "Records and frames"),
-    ("storage/src", "Log and store"),
+    ("storage", "Log and store"),
     ("kernel/src", "Log and store"),
 ];
 
@@ -103,7 +103,7 @@ fn in_the_sources() -> BTreeMap<String, &'static str> {
     // What every failure of a store begins with.
     let kinds = StoreErrorKind::ALL.map(|kind| (StoreError::new(kind, "…").to_string(), "Log and store"));
     let mut all = BTreeMap::from(kinds);
-    for dir in ["bins/cli/src", "bins/metrics/src", "bins/node/src", "kernel/src", "storage/src", "transports"] {
+    for dir in ["bins/cli/src", "bins/metrics/src", "bins/node/src", "kernel/src", "storage", "transports"] {
         let mut files = Vec::new();
         sources(&root().join(dir), &mut files);
         for file in files {
