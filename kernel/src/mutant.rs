@@ -36,11 +36,13 @@ pub enum Mutant {
     CursorWithoutWitness,
     /// A replayer relies on what it read before the store was opened again.
     OpeningForgotten,
+    /// A peer may claim a fork any number of times that the question lists.
+    ListedForkBelieved,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::ServeById,
         Self::CursorBeforeData,
         Self::SkipHoleCheck,
@@ -56,6 +58,7 @@ impl Mutant {
         Self::ReceiptWithoutComparison,
         Self::CursorWithoutWitness,
         Self::OpeningForgotten,
+        Self::ListedForkBelieved,
     ];
 }
 

@@ -78,6 +78,8 @@ rules! {
     ForkBeforeFirst = "it claims a fork at counter 0, before the first event",
     /// Of refusals: how many forks.
     TooManyForks = "it claims more forks than one question can name",
+    /// Of refusals: a fork that the question does not name.
+    ForkListed = "it claims a fork that the question lists",
     /// Of an answer while a fork is searched for.
     HoldsLessThanClaimed = "it claims a fork above the counter that it holds",
     /// Of answers in a row: they lead somewhere.

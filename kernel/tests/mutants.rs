@@ -25,6 +25,7 @@ fn signs(mutant: Mutant) -> &'static [&'static str] {
         Mutant::ReceiptWithoutComparison => &["I11: "],
         Mutant::CursorWithoutWitness => &["I12: "],
         Mutant::OpeningForgotten => &["I5: "],
+        Mutant::ListedForkBelieved => &["I9: "],
     }
 }
 

@@ -5,7 +5,7 @@ use antiphon_kernel::digest::Digest;
 use antiphon_kernel::health::ErrorCategory;
 use antiphon_kernel::ids::{CortexId, Epoch, EventId, Origin};
 use antiphon_kernel::log::Ingested;
-use antiphon_kernel::machine::{IngestOutcome, Source};
+use antiphon_kernel::machine::{IngestOutcome, Inspected, Source};
 use antiphon_kernel::protocol::{EventBatch, FetchReply, Heads, Heartbeat, Identity, Refusal, RequestId};
 use antiphon_kernel::time::Timestamp;
 
@@ -139,8 +139,12 @@ pub(super) fn outcome(choices: &mut Choices<'_>) -> IngestOutcome {
 }
 
 /// What came of looking into a fork.
-pub(super) fn inspected(choices: &mut Choices<'_>) -> Result<(), ErrorCategory> {
-    if choices.byte() % 4 == 3 { Err(category(choices)) } else { Ok(()) }
+pub(super) fn inspected(choices: &mut Choices<'_>) -> Result<Inspected, ErrorCategory> {
+    match choices.byte() % 4 {
+        3 => Err(category(choices)),
+        2 => Ok(Inspected::Listed),
+        _ => Ok(Inspected::News),
+    }
 }
 
 pub(super) fn done(choices: &mut Choices<'_>) -> IngestOutcome {

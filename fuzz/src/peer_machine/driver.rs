@@ -5,8 +5,8 @@ use std::time::Duration;
 use antiphon_kernel::health::{ErrorCategory, PeerHealth};
 use antiphon_kernel::ids::{CortexId, Epoch};
 use antiphon_kernel::machine::{
-    Action, BACKOFF_BASE, BACKOFF_MAX, HEARD_APART, IdentityContext, IngestOutcome, MAX_INSPECTIONS, MAX_REWRITTEN,
-    News, Now, PeerMachine, Phase, Source,
+    Action, BACKOFF_BASE, BACKOFF_MAX, HEARD_APART, IdentityContext, IngestOutcome, Inspected, MAX_INSPECTIONS,
+    MAX_REWRITTEN, News, Now, PeerMachine, Phase, Source,
 };
 use antiphon_kernel::protocol::{EventBatch, FetchReply, Heartbeat, Identity, Refusal};
 use antiphon_kernel::time::Timestamp;
@@ -60,6 +60,8 @@ pub(super) struct Driver {
     idle_questions: u32,
     /// Forks that were looked into since a success that ended none.
     inspections: u32,
+    /// Whether one of them was a fork that the question lists.
+    listed: bool,
     /// Forks that were found and not ended yet.
     forks: u32,
     held: bool,
@@ -97,6 +99,7 @@ impl Driver {
             read: None,
             idle_questions: 0,
             inspections: 0,
+            listed: false,
             forks: 0,
             held: false,
         };
@@ -345,14 +348,19 @@ impl Driver {
         (self.inspections > MAX_INSPECTIONS).then_some(ErrorCategory::TooManyForks)
     }
 
-    fn answer_inspected(&mut self, outcome: Result<(), ErrorCategory>) {
+    fn answer_inspected(&mut self, outcome: Result<Inspected, ErrorCategory>) {
         let Some(Question::Inspect(number)) = self.open.take() else { return };
         self.forks += u32::from(outcome.is_ok());
         let (now, entropy) = (self.moment(), self.entropy());
         self.machine.handle_inspected(now, number, outcome, entropy);
         self.act();
-        self.failed_with(outcome.err());
-        assert!(outcome.is_err() || matches!(self.open, Some(Question::Fetch(_))), "what was found out is followed up");
+        let again = outcome == Ok(Inspected::Listed) && std::mem::replace(&mut self.listed, true);
+        let failure = if again { Some(ErrorCategory::Protocol) } else { outcome.err() };
+        self.failed_with(failure);
+        assert!(
+            failure.is_some() || matches!(self.open, Some(Question::Fetch(_))),
+            "what was found out is followed up"
+        );
     }
 
     fn answer_ingested(&mut self, mut outcome: IngestOutcome) {
@@ -366,7 +374,7 @@ impl Driver {
                 ingested.healed = ingested.healed.min(self.forks as usize);
                 (self.by_clock, self.rewritten) = (ingested.healed > 0, 0);
                 if ingested.stored > 0 {
-                    self.inspections = 0;
+                    (self.inspections, self.listed) = (0, false);
                 }
                 self.forks -= u32::from(ingested.healed > 0);
                 if own {
@@ -416,7 +424,7 @@ impl Driver {
                     self.answer_reply(Source::Pushed, Ok(FetchReply::Batch(answers::nothing_new())));
                 }
                 (Some(Question::Ingest(_)), _) => self.answer_ingested(answers::done(&mut Choices::new(&[]))),
-                (Some(Question::Inspect(_)), _) => self.answer_inspected(Ok(())),
+                (Some(Question::Inspect(_)), _) => self.answer_inspected(Ok(Inspected::News)),
                 _ => return,
             }
         }
@@ -540,7 +548,7 @@ impl Driver {
                 self.last_error = Some(category);
                 (self.by_clock, self.rewritten) = (false, 0);
                 (self.peer, self.read, self.stale) = (None, None, self.issued);
-                self.inspections = 0;
+                (self.inspections, self.listed) = (0, false);
                 assert_eq!(health.last_failure, Some(self.moment().wall));
             }
             News::Recovered | News::None => {

@@ -61,6 +61,15 @@ pub enum NotAFork {
     Store(#[from] StoreError),
 }
 
+/// A fork that was stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotedFork {
+    /// The fork.
+    pub fork: Fork,
+    /// It was known before, so each question to its holder lists it.
+    pub listed: bool,
+}
+
 /// What a finding proves.
 #[derive(Debug)]
 pub(super) enum Proof {

@@ -10,8 +10,7 @@ use super::append::{AppendError, Appended};
 use super::asked::{IngestError, Ingested, SentQuery};
 use super::bring_back::{BringBackError, BroughtBack};
 use super::core::Log;
-use super::findings::{ForkFinding, NotAFork};
-use super::forks::Fork;
+use super::findings::{ForkFinding, NotAFork, NotedFork};
 use super::log_reader::LogReader;
 use super::minted::NewEpochError;
 use super::operation::{CausalContext, Operation, ReplayedClock, closed};
@@ -121,7 +120,7 @@ impl LogHandle {
     ///
     /// # Errors
     /// [`NotAFork`] where what was shown does not prove it.
-    pub async fn note_fork(&self, finding: ForkFinding) -> Result<Fork, NotAFork> {
+    pub async fn note_fork(&self, finding: ForkFinding) -> Result<NotedFork, NotAFork> {
         let (reply, answer) = oneshot::channel();
         self.send(Operation::NoteFork { finding, reply }).await.map_err(|()| closed())?;
         answer.await.unwrap_or_else(|_| Err(closed().into()))

@@ -66,7 +66,7 @@ pub use costs::{AdviceReason, ForkCost};
 pub(crate) use entry::record_at;
 pub use entry::{LogEntry, LogHead};
 pub use epoch_change::{EpochChange, EpochEnd, read_epoch_change};
-pub use findings::{ForkFinding, NotAFork};
+pub use findings::{ForkFinding, NotAFork, NotedFork};
 pub use forks::{Fork, WithheldFrom, forks, withhold_from};
 pub use handle::LogHandle;
 pub use held::LogState;

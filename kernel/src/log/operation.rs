@@ -8,8 +8,7 @@ use super::LocalIdentity;
 use super::append::{AppendError, Appended};
 use super::asked::{IngestError, Ingested, SentQuery};
 use super::bring_back::{BringBackError, BroughtBack};
-use super::findings::{ForkFinding, NotAFork};
-use super::forks::Fork;
+use super::findings::{ForkFinding, NotAFork, NotedFork};
 use super::minted::NewEpochError;
 use super::set_aside::{ResolveError, Resolved};
 use crate::clock::VClock;
@@ -64,7 +63,7 @@ pub(super) enum Operation {
     },
     NoteFork {
         finding: ForkFinding,
-        reply: Reply<Fork, NotAFork>,
+        reply: Reply<NotedFork, NotAFork>,
     },
     ResolveFork {
         keep: Digest,
@@ -98,7 +97,7 @@ pub(super) enum PendingReply {
     Ingest(Ingested, Reply<Ingested, IngestError>),
     /// The caller continues once it is visible.
     Visible(Ingested, Reply<Ingested, IngestError>),
-    NoteFork(Fork, Reply<Fork, NotAFork>),
+    NoteFork(NotedFork, Reply<NotedFork, NotAFork>),
     State(Reply<(), StoreError>),
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::health::{ErrorCategory, PeerHealth};
 use crate::ids::{CortexId, Origin};
-use crate::log::Ingested;
+use crate::log::{Ingested, NotedFork};
 use crate::protocol::EventBatch;
 use crate::time::Timestamp;
 
@@ -15,6 +15,23 @@ pub struct Now {
     pub monotonic: Duration,
     /// The wall clock, for what is shown to people.
     pub wall: Timestamp,
+}
+
+/// What looking into a fork found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Inspected {
+    /// A fork that is new here, or the end of a known one.
+    News,
+    /// A fork that is known. Each question to the peer lists it, so the peer should have left it out of its answer.
+    Listed,
+}
+
+impl Inspected {
+    /// Returns what a stored fork means for the exchange.
+    #[must_use]
+    pub const fn from_fork(noted: &NotedFork) -> Self {
+        if noted.listed { Self::Listed } else { Self::News }
+    }
 }
 
 /// What the machine wants done.

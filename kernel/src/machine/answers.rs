@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::action::{Action, IngestOutcome, Now, Source};
+use super::action::{Action, IngestOutcome, Inspected, Now, Source};
 use super::contact::{Contact, Pending, Reach};
 use super::phase::State;
 use super::progress::Brought;
@@ -11,6 +11,7 @@ use super::{PeerMachine, check_identity};
 use crate::health::ErrorCategory;
 use crate::ids::Origin;
 use crate::log::Ingested;
+use crate::mutant::{self, Mutant};
 use crate::protocol::{FetchReply, Heartbeat, Identity, Refusal};
 use crate::rule::Rule;
 
@@ -145,12 +146,20 @@ impl PeerMachine {
     }
 
     /// What the histories differ in is known and stored, or it could not be found out.
-    pub fn handle_inspected(&mut self, now: Now, number: u64, outcome: Result<(), ErrorCategory>, entropy: u64) {
+    pub fn handle_inspected(&mut self, now: Now, number: u64, outcome: Result<Inspected, ErrorCategory>, entropy: u64) {
         if number != self.number {
             return;
         }
         match outcome {
-            Ok(()) => self.fetch(now, true),
+            Ok(Inspected::News) => self.fetch(now, true),
+            Ok(Inspected::Listed) if self.listed && !mutant::is(Mutant::ListedForkBelieved) => {
+                self.broke(now, ErrorCategory::Protocol, Rule::ForkListed, entropy);
+            }
+            // A command may have stored the fork while the question was open. The next question lists it.
+            Ok(Inspected::Listed) => {
+                self.listed = true;
+                self.fetch(now, true);
+            }
             Err(category) => self.fail(now, category, entropy),
         }
     }
@@ -185,7 +194,7 @@ impl PeerMachine {
         let by_clock = self.next.took();
         if ingested.stored > 0 {
             // A peer that forks and heals in turn, or sends nothing in between, is not looked into without end.
-            self.inspections = 0;
+            (self.inspections, self.listed) = (0, false);
         }
         if self.next.is_own() {
             // That says nothing of how far the peer's log was read, nor that the rest of what it sends can be used.

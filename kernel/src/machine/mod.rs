@@ -33,7 +33,7 @@ mod question;
 #[cfg(test)]
 mod tests;
 
-pub use action::{Action, IngestOutcome, News, Now, Source};
+pub use action::{Action, IngestOutcome, Inspected, News, Now, Source};
 pub use answers::MAX_INSPECTIONS;
 pub use backoff::{BACKOFF_BASE, BACKOFF_MAX, backoff};
 pub use contact::Lag;
@@ -74,6 +74,8 @@ pub struct PeerMachine {
     held: bool,
     /// How many forks were looked into since the last new event.
     inspections: u32,
+    /// Whether one of them was a fork that the question lists.
+    listed: bool,
     /// The rule that the last failure is about, if it is about one that the machine holds.
     breach: Option<Rule>,
     number: u64,
@@ -96,6 +98,7 @@ impl PeerMachine {
             progress: Progress::default(),
             held: false,
             inspections: 0,
+            listed: false,
             breach: None,
             number: 0,
             token: 0,
@@ -308,7 +311,7 @@ impl PeerMachine {
         let halts = category.halts();
         self.enter(if halts { State::Halted } else { State::BackingOff { failed_at: now.monotonic, retry_at } });
         self.next.settle();
-        self.inspections = 0;
+        (self.inspections, self.listed) = (0, false);
         self.saved_at = Some(now.monotonic);
         let news = if news { News::Failed(category) } else { News::StillFailing(category) };
         self.actions.push_back(Action::Save { health: self.health.clone(), news });

@@ -10,7 +10,7 @@ use crate::event::EventBytes;
 use crate::health::{ErrorCategory, Failure};
 use crate::ids::{CortexId, PeerName};
 use crate::log::{ForkFinding, LogHandle, LogReader, NotAFork};
-use crate::machine::{Inspection, InspectionStep};
+use crate::machine::{Inspected, Inspection, InspectionStep};
 use crate::protocol::{ChainHead, Delivery, FetchRequest, Heads, Known, PROTOCOL_MAX, RequestId, Scope};
 use crate::store::StoreError;
 use crate::transport::Link;
@@ -94,16 +94,16 @@ pub(super) async fn inspect(
     inspection: Inspection,
     first: u64,
     batch_budget: BatchBudget,
-) -> Result<(), Failure> {
+) -> Result<Inspected, Failure> {
     let origin = inspection.origin();
     let (from, records) = locate(&link, log.reader(), to, inspection, first, batch_budget).await?;
     let finding = ForkFinding { peer: peer.clone(), holder: to, origin, from, records };
-    let noted = log.note_fork(finding).await.map(|_| ());
+    let noted = log.note_fork(finding).await;
     if let Err(NotAFork::Over { .. }) = noted {
         tracing::info!(%peer, %origin, "the histories agree again");
-        return Ok(());
+        return Ok(Inspected::News);
     }
-    noted.map_err(|error| {
+    noted.map(|noted| Inspected::from_fork(&noted)).map_err(|error| {
         let category = match error {
             NotAFork::Unproven { .. } | NotAFork::Over { .. } => ErrorCategory::Fork,
             NotAFork::TooMany { .. } => ErrorCategory::TooManyForks,

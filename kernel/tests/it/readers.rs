@@ -195,7 +195,7 @@ fn a_fork_that_is_resolved_keeps_the_cursors_before_it() {
     let entry = twin.log.reader().entry(Seq::new(2)).unwrap().unwrap();
     let finding =
         ForkFinding { peer: peer_name(0), holder: cortex_id(0), origin, from: 2, records: vec![entry.record] };
-    let fork = one.log.note_fork(&finding, now()).unwrap();
+    let fork = one.log.note_fork(&finding, now()).unwrap().fork;
     one.log.commit(Durability::Sync).unwrap();
     assert!(read(&view, Some(cursors[4])).is_ok(), "nothing has changed here yet");
     assert_eq!(one.log.resolve_fork(fork.theirs, now()).unwrap().set_aside, 2);
@@ -231,7 +231,7 @@ async fn a_stream_ends_with_an_error_where_what_it_gave_has_changed_and_goes_on_
     let entry = twin.log.reader().entry(Seq::new(2)).unwrap().unwrap();
     let finding =
         ForkFinding { peer: peer_name(0), holder: cortex_id(0), origin, from: 2, records: vec![entry.record] };
-    let fork = one.log.note_fork(&finding, now()).unwrap();
+    let fork = one.log.note_fork(&finding, now()).unwrap().fork;
     one.log.commit(Durability::Sync).unwrap();
     one.log.resolve_fork(fork.theirs, now()).unwrap();
     append(&mut one.log, &["new"]);

@@ -13,7 +13,7 @@ use antiphon_kernel::health::{ErrorCategory, PeerHealth};
 use antiphon_kernel::ids::{CortexId, EventId, MAX_COUNTER, Origin};
 use antiphon_kernel::log::{IngestError, Ingested, SentQuery, plan_ingest};
 use antiphon_kernel::machine::{
-    Action, IdentityContext, IngestOutcome, Inspection, MAX_INSPECTIONS, Now, PeerMachine, Source,
+    Action, IdentityContext, IngestOutcome, Inspected, Inspection, MAX_INSPECTIONS, Now, PeerMachine, Source,
 };
 use antiphon_kernel::protocol::{
     ChainHead, EventBatch, FetchReply, FetchRequest, Heads, Heartbeat, Hello, Identity, Known, PROTOCOL_MAX,
@@ -265,7 +265,21 @@ fn lie(rule: Rule, exchange: &Exchange) -> (String, Option<String>) {
             for _ in 0..=MAX_INSPECTIONS {
                 refuse(&mut machine, number, &fork(1));
                 if let Some(Action::Inspect { number: looked, .. }) = machine.poll_action() {
-                    machine.handle_inspected(NOW, looked, Ok(()), 0);
+                    machine.handle_inspected(NOW, looked, Ok(Inspected::News), 0);
+                    number = fetch(&mut machine);
+                }
+            }
+            (broken(&machine), None)
+        }
+        Rule::ForkListed => {
+            let (mut machine, mut number) = asking();
+            for round in 0..2 {
+                refuse(&mut machine, number, &fork(1));
+                let Some(Action::Inspect { number: looked, .. }) = machine.poll_action() else {
+                    panic!("it must look")
+                };
+                machine.handle_inspected(NOW, looked, Ok(Inspected::Listed), 0);
+                if round == 0 {
                     number = fetch(&mut machine);
                 }
             }

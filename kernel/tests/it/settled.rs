@@ -109,7 +109,7 @@ fn readers_wait_while_a_fork_is_resolved() {
     let records = vec![twin.log.reader().entry(Seq::new(2)).unwrap().unwrap().record];
     let origin = zero.log.reader().local().origin();
     let finding = ForkFinding { peer: peer_name(0), holder: cortex_id(0), origin, from: 2, records };
-    let fork = one.log.note_fork(&finding, Timestamp::from_micros(1)).unwrap();
+    let fork = one.log.note_fork(&finding, Timestamp::from_micros(1)).unwrap().fork;
     one.log.commit(Durability::Sync).unwrap();
 
     let (view, early) = (one.log.reader(), Arc::new(Mutex::new(Vec::new())));

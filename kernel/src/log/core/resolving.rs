@@ -6,10 +6,11 @@ use crate::digest::Digest;
 use crate::ids::Origin;
 use crate::log::bringers::forget_bringers;
 use crate::log::epoch_change::EpochEnd;
-use crate::log::findings::{ForkFinding, NotAFork, Proof, forget_fork, keep_fork, plan_fork};
+use crate::log::findings::{ForkFinding, NotAFork, NotedFork, Proof, forget_fork, keep_fork, plan_fork};
 use crate::log::forks::{Fork, forks, withhold_from};
 use crate::log::origins::{OriginNote, put_origin_note};
 use crate::log::set_aside::{ResolveError, Resolved, SetAsidePlan, begin_again, choose, forget_forks, plan_set_aside};
+use crate::protocol::ChainHead;
 use crate::store::{Batch, Durability, Family, StoreError, StoreErrorKind, keys};
 use crate::time::Timestamp;
 
@@ -19,7 +20,7 @@ impl Log {
     ///
     /// # Errors
     /// [`NotAFork`]; then nothing is staged, but for [`NotAFork::Over`].
-    pub fn note_fork(&mut self, finding: &ForkFinding, now: Timestamp) -> Result<Fork, NotAFork> {
+    pub fn note_fork(&mut self, finding: &ForkFinding, now: Timestamp) -> Result<NotedFork, NotAFork> {
         self.usable()?;
         let &ForkFinding { origin, from, holder, .. } = finding;
         let known = withhold_from(&**self.store(), holder)?;
@@ -32,19 +33,22 @@ impl Log {
                 return Err(NotAFork::Over { origin, from });
             }
         };
+        let listed = known.get(origin) == Some(ChainHead { counter: from, digest: fork.ours });
         let changes = keep_fork(&**self.store(), &fork, evidence)?;
         self.stage_state(&changes)?;
         self.staged.forks.insert(holder);
-        tracing::error!(
-            %origin, from, peer = %fork.peer,
-            "two histories of one origin: what follows from there does not cross; see `antiphon fork list`"
-        );
+        if !listed {
+            tracing::error!(
+                %origin, from, peer = %fork.peer,
+                "two histories of one origin: what follows from there does not cross; see `antiphon fork list`"
+            );
+        }
         if origin == self.identity.origin() && self.epoch_taken != Some(origin.epoch()) {
             self.part_epoch(&finding.peer, from - 1, now)?;
         } else if origin.cortex() == self.identity.cortex_id {
             self.cut_epoch(origin, from - 1)?;
         }
-        Ok(fork)
+        Ok(NotedFork { fork, listed })
     }
 
     /// Ends a fork here in favour of the version with this digest at the first difference. If that is the one held here,

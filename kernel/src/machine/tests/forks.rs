@@ -15,7 +15,7 @@ fn a_fork_is_looked_into_and_then_the_rest_flows() {
         panic!("it must look into it")
     };
     assert_eq!(machine.poll_action(), None, "and believe nothing before");
-    machine.handle_inspected(at(1), number, Ok(()), 0);
+    machine.handle_inspected(at(1), number, Ok(Inspected::News), 0);
     assert!(matches!(machine.poll_action(), Some(Action::Fetch { by_clock: false, new_request: true, .. })));
 }
 
@@ -50,11 +50,33 @@ fn a_peer_that_claims_forks_without_end_is_not_heard_without_end() {
     while machine.phase() != Phase::BackingOff {
         machine.handle_reply(at(1), number, Source::Asked, Ok(FetchReply::Refused(fork())), 0);
         let Some(Action::Inspect { number: inspected, .. }) = machine.poll_action() else { break };
-        machine.handle_inspected(at(1), inspected, Ok(()), 0);
+        machine.handle_inspected(at(1), inspected, Ok(Inspected::News), 0);
         let Some(Action::Fetch { number: next, .. }) = machine.poll_action() else { panic!("it must ask again") };
         (number, looked) = (next, looked + 1);
     }
     assert_eq!((looked, machine.phase()), (MAX_INSPECTIONS, Phase::BackingOff));
+}
+
+/// Found by the simulator, seed 577: such a peer was asked hundreds of times a minute.
+#[test]
+fn a_peer_that_refuses_for_a_fork_that_the_question_lists_breaks_a_rule() {
+    let mut machine = machine(Some(2));
+    let mut number = fetching(&mut machine);
+    for repeated in [false, true] {
+        machine.handle_reply(at(1), number, Source::Asked, Ok(FetchReply::Refused(fork())), 0);
+        let Some(Action::Inspect { number: inspected, .. }) = machine.poll_action() else {
+            panic!("it must look into it")
+        };
+        machine.handle_inspected(at(1), inspected, Ok(Inspected::Listed), 0);
+        if !repeated {
+            let Some(Action::Fetch { number: next, .. }) = machine.poll_action() else {
+                panic!("a command may have stored the fork while the question was open")
+            };
+            number = next;
+        }
+    }
+    assert_eq!((machine.phase(), machine.breach()), (Phase::BackingOff, Some(Rule::ForkListed)));
+    assert_eq!(machine.health().last_error, Some(ErrorCategory::Protocol));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use super::PeerTask;
 use crate::entropy;
 use crate::health::{ErrorCategory, Failure};
 use crate::log::{IngestError, Ingested, SentQuery};
-use crate::machine::{IngestOutcome, Source};
+use crate::machine::{IngestOutcome, Inspected, Source};
 use crate::protocol::{FetchReply, Identity, Pushed};
 use crate::sync::feed::Feed;
 use crate::time::Timestamp;
@@ -17,7 +17,7 @@ pub(super) enum Input {
     /// With how long it took, unless it was waited for.
     Answer(u64, Box<(Feed, SentQuery, Source)>, Option<Duration>, Result<Pushed, Failure>),
     NoLink(u64, Failure),
-    Inspected(u64, Result<(), Failure>),
+    Inspected(u64, Result<Inspected, Failure>),
     Ingested(u64, Option<Box<Feed>>, Stored, Result<Ingested, IngestError>),
 }
 

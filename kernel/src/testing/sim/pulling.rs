@@ -10,7 +10,7 @@ use super::world::{DEADLINE, Packet, What, World};
 use crate::health::ErrorCategory;
 use crate::ids::CortexId;
 use crate::log::{ForkFinding, IngestError, NotAFork, Pin, SentQuery, put_pin, read_cursor, withhold_from};
-use crate::machine::{Action, IngestOutcome, Inspection, Source};
+use crate::machine::{Action, IngestOutcome, Inspected, Inspection, Source};
 use crate::protocol::{Delivery, EventBatch, FetchReply, FetchRequest, Known, PROTOCOL_MAX, Scope};
 use crate::store::Batch;
 use crate::sync::inspection_request;
@@ -247,7 +247,7 @@ impl World {
         peer: usize,
         to: CortexId,
         mut inspection: Inspection,
-    ) -> Result<Result<(), ErrorCategory>, String> {
+    ) -> Result<Result<Inspected, ErrorCategory>, String> {
         let server = self.address[peer];
         let reachable = self.network.is_open(node, server) && self.network.is_open(server, node);
         if !reachable || !self.nodes[server].is_up() {
@@ -279,23 +279,17 @@ impl World {
         Ok(Err(ErrorCategory::Protocol))
     }
 
-    fn note(&mut self, node: usize, finding: &ForkFinding) -> Result<Result<(), ErrorCategory>, String> {
+    fn note(&mut self, node: usize, finding: &ForkFinding) -> Result<Result<Inspected, ErrorCategory>, String> {
         let now = self.wall(node);
         let Some(process) = self.process(node) else { return Ok(Err(ErrorCategory::Store)) };
         let noted = process.log.note_fork(finding, now);
         self.say(|| format!("node {node} finds with {}: {noted:?}", finding.peer));
         Ok(match noted {
-            Ok(_) => {
+            Ok(noted) => {
                 self.found.forks += 1;
-                if self.commit(node)? { Ok(()) } else { Err(ErrorCategory::Store) }
+                self.commit(node)?.then(|| Inspected::from_fork(&noted)).ok_or(ErrorCategory::Store)
             }
-            Err(NotAFork::Over { .. }) => {
-                if self.commit(node)? {
-                    Ok(())
-                } else {
-                    Err(ErrorCategory::Store)
-                }
-            }
+            Err(NotAFork::Over { .. }) => self.commit(node)?.then_some(Inspected::News).ok_or(ErrorCategory::Store),
             Err(NotAFork::Unproven { .. }) => Err(ErrorCategory::Fork),
             Err(NotAFork::TooMany { .. }) => Err(ErrorCategory::TooManyForks),
             Err(NotAFork::Store(error)) => {

@@ -5,6 +5,7 @@ use super::node::cortex_id;
 use super::world::World;
 use crate::codec::EventRef;
 use crate::cursor::{Cursor, Seq};
+use crate::digest::Digest;
 use crate::log::SentQuery;
 use crate::protocol::{ChainHead, EventBatch, FetchReply, Heads, Refusal, Scope};
 
@@ -15,6 +16,8 @@ pub(super) enum Waste {
     UnknownCursors,
     /// The first event of its log comes again and again, each time with a cursor that moves.
     KnownEvents,
+    /// Each question that lists a fork is refused for that fork.
+    ListedForks,
 }
 
 impl Waste {
@@ -22,6 +25,7 @@ impl Waste {
         match entropy.below(6) {
             0 => Some(Self::UnknownCursors),
             1 => Some(Self::KnownEvents),
+            2 => Some(Self::ListedForks),
             _ => None,
         }
     }
@@ -31,6 +35,12 @@ impl World {
     /// What it says instead of `reply`, if it wastes this one.
     pub(super) fn waste(&mut self, node: usize, asked: &SentQuery, reply: &FetchReply) -> Option<FetchReply> {
         let waste = self.byzantine.waste?;
+        if waste == Waste::ListedForks {
+            let (origin, head) = asked.withhold.iter().next()?;
+            self.byzantine.lies += 1;
+            let digest = Digest::of(b"a lie");
+            return Some(FetchReply::Refused(Refusal::Fork { origin, counter: head.counter, digest }));
+        }
         let after = asked.after.filter(|_| asked.scope == Scope::All)?;
         let (prev, part) = match reply {
             FetchReply::Batch(batch) if batch.events.is_empty() => (batch.prev, batch.part),
