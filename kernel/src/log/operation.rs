@@ -1,7 +1,5 @@
 //! What the writer of a log is asked to do, and how it answers.
 
-use std::sync::{Arc, PoisonError, RwLock};
-
 use tokio::sync::oneshot;
 
 use super::LocalIdentity;
@@ -27,20 +25,6 @@ pub enum CausalContext {
     Replayed,
     /// Exactly this.
     Exactly(VClock),
-}
-
-/// The clock at the position of the application's replayer, shared with the writer.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct ReplayedClock(Arc<RwLock<VClock>>);
-
-impl ReplayedClock {
-    pub(crate) fn get(&self) -> VClock {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    pub(crate) fn set(&self, clock: VClock) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = clock;
-    }
 }
 
 pub(super) type Reply<T, E> = oneshot::Sender<Result<T, E>>;

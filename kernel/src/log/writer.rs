@@ -5,11 +5,12 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
+use super::append::AppendError;
 use super::core::Log;
-use super::operation::{CausalContext, Operation, PendingReply, ReplayedClock};
+use super::operation::{CausalContext, Operation, PendingReply};
+use super::replayed::ReplayedClock;
 use super::syncs::Syncs;
 use super::watched::Watched;
-use crate::clock::VClock;
 use crate::store::Durability;
 use crate::time::Timestamp;
 
@@ -87,11 +88,11 @@ impl Writer {
         let now = Timestamp::now();
         match operation {
             Operation::Append { drafts, context, changes, reply } => {
-                let seen: VClock = match context {
-                    CausalContext::Replayed => self.replayed.get(),
-                    CausalContext::Exactly(clock) => clock,
+                let seen = match context {
+                    CausalContext::Replayed => self.replayed.get(&self.log.reader()).map_err(AppendError::from),
+                    CausalContext::Exactly(clock) => Ok(clock),
                 };
-                let appended = self.log.append(&drafts, &seen, now);
+                let appended = seen.and_then(|seen| self.log.append(&drafts, &seen, now));
                 match appended.and_then(|appended| Ok(self.log.stage_state(&changes).map(|()| appended)?)) {
                     Ok(appended) => waiting.push(PendingReply::Append(appended, reply)),
                     Err(error) => drop(reply.send(Err(error))),
@@ -185,8 +186,9 @@ mod tests {
     use tokio::sync::oneshot;
 
     use super::*;
+    use crate::clock::VClock;
     use crate::event::Draft;
-    use crate::log::{AppendError, Appended, LogOptions};
+    use crate::log::{Appended, LogOptions};
     use crate::store::{Batch, Store, StoreError};
     use crate::testing::MemoryStore;
 

@@ -10,7 +10,7 @@ use super::core::{Busy, ReplayCore, ReplayStep, SkipError};
 use super::read::{Commits, ReadAt, ReadStateError, Snapshot};
 use crate::blocking::blocking;
 use crate::cursor::{Cursor, Seq};
-use crate::log::{LogHandle, LogReader};
+use crate::log::{Generation, LogHandle, LogReader};
 use crate::spans;
 use crate::store::StoreError;
 use crate::time::Timestamp;
@@ -40,6 +40,14 @@ pub struct ReplayStatus {
     pub fails_at: Option<Cursor>,
     /// The cursor of an event that it has been at for longer than its limit.
     pub hangs_at: Option<Cursor>,
+}
+
+/// What the replayer's thread shows.
+#[derive(Debug, Clone)]
+struct Published {
+    status: ReplayStatus,
+    /// When the position was read from the store.
+    generation: Generation,
 }
 
 /// Why a command for a replayer failed.
@@ -103,7 +111,7 @@ pub enum NotReplayed {
 #[derive(Clone)]
 pub struct ReplayHandle {
     name: String,
-    status: watch::Receiver<ReplayStatus>,
+    published: watch::Receiver<Published>,
     log: LogReader,
     stop: watch::Sender<bool>,
     commands: mpsc::UnboundedSender<Command>,
@@ -135,18 +143,18 @@ impl ReplayHandle {
         let (busy, hangs_after) = (core.busy(), core.options().hangs_after);
         let (state_commits, families) = (core.commits(), core.families().into());
         let (commands, inbox) = mpsc::unbounded_channel();
-        let (sender, status) = watch::channel(first);
+        let (sender, published) = watch::channel(Published { status: first, generation: core.generation() });
         let stop = watch::Sender::new(false);
         if primary {
-            log.replayed().set(core.clock().clone());
+            log.replayed().set(core.replayed());
         }
-        let runner = Runner { core, log: log.clone(), primary, status: sender, stop: stop.subscribe(), inbox };
+        let runner = Runner { core, log: log.clone(), primary, published: sender, stop: stop.subscribe(), inbox };
         let thread = std::thread::Builder::new().name(format!("antiphon-replay-{}", runner.core.name()));
         let thread = thread.spawn(move || runner.run())?;
         let view = log.reader().clone();
         let handle = Self {
             name,
-            status,
+            published,
             log: view,
             stop,
             commands,
@@ -164,7 +172,7 @@ impl ReplayHandle {
     #[must_use]
     pub fn status(&self) -> ReplayStatus {
         let hanging = self.busy.since().filter(|(since, _)| since.elapsed() >= self.hangs_after);
-        let status = self.status.borrow().clone();
+        let status = self.published.borrow().status.clone();
         let lag_events = self.log.visible().get().saturating_sub(status.position);
         ReplayStatus { lag_events, hangs_at: hanging.map(|(_, at)| at), ..status }
     }
@@ -174,15 +182,15 @@ impl ReplayHandle {
         // Outside of a runtime there is the status alone.
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         let (busy, hangs_after) = (Arc::clone(&self.busy), self.hangs_after);
-        let mut status = self.status.clone();
+        let mut published = self.published.clone();
         runtime.spawn(async move {
-            let name = status.borrow().name.clone();
+            let name = published.borrow().status.name.clone();
             let mut reported = None;
             loop {
                 tokio::select! {
                     () = tokio::time::sleep((hangs_after / 2).clamp(Duration::from_millis(10), Duration::from_secs(5))) => {}
                     // Its thread ended.
-                    Err(_) = status.changed() => return,
+                    Err(_) = published.changed() => return,
                 }
                 let hanging = busy.since().filter(|(since, _)| since.elapsed() >= hangs_after);
                 if let Some((_, at)) = hanging.filter(|&hanging| reported != Some(hanging)) {
@@ -238,12 +246,19 @@ impl ReplayHandle {
     /// [`NotReplayed`]: at once where replay halts at this event or an earlier one, where the event is parked, and where the
     /// replayer ended.
     pub async fn wait_replayed(&self, seq: Seq) -> Result<(), NotReplayed> {
-        let mut status = self.status.clone();
-        let status = status.wait_for(|status| status.position >= seq.get() || status.last_error.is_some()).await;
-        let status = status.map_err(|_| NotReplayed::Stopped)?.clone();
-        if status.position < seq.get() {
-            return Err(NotReplayed::Halted { error: status.last_error.unwrap_or_default() });
-        }
+        let mut published = self.published.clone();
+        // A position of before the store was opened again may have gone back: the replayer publishes the new one.
+        let is_replayed = |now: &Published| now.status.position >= seq.get() && now.generation == self.log.generation();
+        let status = loop {
+            let now = published.wait_for(|now| is_replayed(now) || now.status.last_error.is_some()).await;
+            let now = now.map_err(|_| NotReplayed::Stopped)?.clone();
+            if is_replayed(&now) {
+                break now.status;
+            }
+            if let Some(error) = now.status.last_error {
+                return Err(NotReplayed::Halted { error });
+            }
+        };
         if status.parked == 0 {
             return Ok(());
         }
@@ -292,8 +307,8 @@ impl ReplayHandle {
     pub async fn stop(&self) {
         self.abandon();
         // Its thread holds the other end. Joining it from a thread of the runtime would keep the runtime from ending.
-        let mut status = self.status.clone();
-        let ended = async { while status.changed().await.is_ok() {} };
+        let mut published = self.published.clone();
+        let ended = async { while published.changed().await.is_ok() {} };
         if tokio::time::timeout(STOP_PATIENCE, ended).await.is_err() {
             tracing::warn!(replayer = self.status().name, "a replayer hangs in an event; it is left behind");
             return;
@@ -310,7 +325,7 @@ struct Runner {
     core: ReplayCore,
     log: LogHandle,
     primary: bool,
-    status: watch::Sender<ReplayStatus>,
+    published: watch::Sender<Published>,
     stop: watch::Receiver<bool>,
     inbox: mpsc::UnboundedReceiver<Command>,
 }
@@ -366,7 +381,8 @@ impl Runner {
             };
             self.publish(failure.as_ref().map(|(at, text)| (*at, text.as_str())));
             if failure.is_some() {
-                let pause = RETRY_BASE.saturating_mul(1 << self.status.borrow().failures.min(10)).min(RETRY_MAX);
+                let pause =
+                    RETRY_BASE.saturating_mul(1 << self.published.borrow().status.failures.min(10)).min(RETRY_MAX);
                 runtime
                     .block_on(async {
                         tokio::select! {
@@ -412,10 +428,11 @@ impl Runner {
     /// Shows how far it is, and what failed: the cursor of the event, if one did, and the error.
     fn publish(&self, failure: Option<(Option<Cursor>, &str)>) {
         if self.primary {
-            self.log.replayed().set(self.core.clock().clone());
+            self.log.replayed().set(self.core.replayed());
         }
         let position = self.core.position().get();
-        self.status.send_modify(|status| {
+        self.published.send_modify(|Published { status, generation }| {
+            *generation = self.core.generation();
             let moved = status.position != position;
             status.position = position;
             status.parked = self.core.parked();
@@ -429,7 +446,7 @@ impl Runner {
             };
         });
         if let Some((_, failure)) = failure {
-            let failures = self.status.borrow().failures;
+            let failures = self.published.borrow().status.failures;
             tracing::warn!(replayer = self.core.name(), failures, "replay halted, will try again: {failure}");
         }
     }

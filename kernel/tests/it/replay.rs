@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::task::Poll;
 
 use antiphon_kernel::clock::{Causality, VClock};
 use antiphon_kernel::cortex::Cortex;
@@ -160,6 +161,53 @@ async fn an_idle_node_opens_the_store_again_for_its_replayer() {
     until("the event is replayed", || alpha.replayers()[0].status().position == 1).await;
     let status = alpha.replayers()[0].status();
     assert_eq!((status.last_error, status.failures), (None, 0));
+    assert_eq!(count(&*store, "a"), 1);
+    alpha.stop().await;
+}
+
+/// Replays freely, and waits at its second try of an event until the test lets it continue.
+struct SecondTry(Counter, Arc<std::sync::Barrier>, u32);
+
+impl EventReplayer for SecondTry {
+    fn name(&self) -> &'static str {
+        "counter"
+    }
+
+    fn families(&self) -> Vec<String> {
+        self.0.families()
+    }
+
+    fn replay_event(&mut self, event: &Event, projection: &mut Projection<'_>) -> Result<(), ReplayError> {
+        self.2 += 1;
+        if self.2 == 2 {
+            self.1.wait();
+            self.1.wait();
+        }
+        self.0.replay_event(event, projection)
+    }
+}
+
+/// The disk takes back what was replayed and not durable yet. Its writer must not read old state then.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_disk_took_back_does_not_count_as_replayed() {
+    let (store, gate) = (Arc::new(MemoryStore::new()), Arc::new(std::sync::Barrier::new(2)));
+    let builder = Cortex::builder(Arc::clone(&store) as Arc<dyn Store>).name("alpha");
+    let replayer = SecondTry(Counter(Switches::default()), Arc::clone(&gate), 0);
+    let alpha = builder.causal_replayer(replayer).start().await.unwrap();
+    let event = alpha.append(Draft::new("t", "1").subject("a")).await.unwrap();
+    alpha.wait_replayed(&event).await.unwrap();
+    store.lose_at_reopen(0);
+    store.fail_commits([CommitFault::Lost]);
+    alpha.append(Draft::new("t", "2").subject("b")).await.unwrap_err();
+    let reached = Arc::clone(&gate);
+    tokio::task::spawn_blocking(move || reached.wait()).await.unwrap();
+    {
+        let mut wait = std::pin::pin!(alpha.wait_replayed(&event));
+        let polled = std::future::poll_fn(|context| Poll::Ready(wait.as_mut().poll(context).is_pending())).await;
+        assert!(polled, "it is replayed a second time at this moment");
+        tokio::task::spawn_blocking(move || gate.wait()).await.unwrap();
+        wait.await.unwrap();
+    }
     assert_eq!(count(&*store, "a"), 1);
     alpha.stop().await;
 }

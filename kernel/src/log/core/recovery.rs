@@ -19,7 +19,11 @@ impl Log {
         let view = self.view.clone();
         let read = self.read_again(false, view.shared.move_places());
         view.shared.send_rewrites();
-        read.inspect_err(|error| view.shared.set_failure(Some(error)))
+        read.inspect_err(|error| {
+            view.shared.set_failure(Some(error));
+            // Replayers read their position again after each opening, also one that failed later on.
+            view.shared.visible_head.send_modify(|_| {});
+        })
     }
 
     /// The same after the log was made shorter on purpose. The caller holds the lock on places.

@@ -16,7 +16,7 @@ use crate::codec::StoredError;
 use crate::cursor::{Cursor, Seq};
 use crate::event::Event;
 use crate::ids::Origin;
-use crate::log::{Generation, LogEntry, LogReader};
+use crate::log::{Generation, LogEntry, LogReader, Replayed};
 use crate::store::{Family, StoreError};
 pub use waiting::SkipError;
 
@@ -124,6 +124,16 @@ impl ReplayCore {
     #[must_use]
     pub const fn clock(&self) -> &VClock {
         &self.clock
+    }
+
+    /// What its application has seen, and as of when.
+    pub(crate) fn replayed(&self) -> Replayed {
+        Replayed { replayer: self.name().to_owned(), clock: self.clock.clone(), generation: self.generation }
+    }
+
+    /// When its position was read from the store.
+    pub(in crate::replay) const fn generation(&self) -> Generation {
+        self.generation
     }
 
     /// Whether position, clock and counts are those of the store as it is open now. The next step reads them again if not.

@@ -9,7 +9,7 @@ use crate::clock::VClock;
 use crate::codec::{decode_conflicts, decode_replay_position, decode_tries, encode_tries};
 use crate::cursor::Seq;
 use crate::ids::PeerName;
-use crate::log::{Generation, LogReader, ReadError};
+use crate::log::{Generation, LogReader, ReadError, stored_position};
 use crate::replay::parked::parked;
 use crate::replay::{EventReplayer, Start, conflicts};
 use crate::store::{Batch, Durability, Family, KeyRange, Store, StoreError, StoreErrorKind, keys};
@@ -183,10 +183,7 @@ impl ReplayCore {
         // Before anything is read: what belongs to a later one is read again.
         let (store, generation) = (self.view.store(), self.view.generation());
         let rebuilding = store.get(Family::Replay, &keys::replay_rebuild(name))?.is_some();
-        let (position, clock) = match store.get(Family::Replay, &keys::replay_position(name))? {
-            Some(bytes) => decode_replay_position(&bytes).map_err(|e| unreadable(&e))?,
-            None => (Seq::ZERO, VClock::new()),
-        };
+        let (position, clock) = stored_position(&**store, name)?.unwrap_or_default();
         let prefix = keys::replay_clock_prefix(name);
         let mut chains = BTreeMap::new();
         let mut fault = None;

@@ -12,7 +12,7 @@ use super::world::{What, World};
 use crate::clock::VClock;
 use crate::cursor::Seq;
 use crate::event::Draft;
-use crate::log::{EpochEnd, OpenError};
+use crate::log::{AppendError, EpochEnd, OpenError, stored_position};
 use crate::store::{Batch, Durability, Store};
 
 /// How many copies of data directories a run may make.
@@ -26,13 +26,29 @@ impl World {
         let empty = self.entropy.one_in(3);
         let now = self.wall(node);
         let first = self.truth.contents.len();
+        let Some(process) = self.nodes[node].process.as_ref() else { return Ok(()) };
+        // As the writer takes it: what was replayed before the store was opened again may have gone back.
+        let replayed = if process.replay.is_current() {
+            (process.replay.position(), process.replay.clock().clone())
+        } else {
+            match stored_position(&*self.nodes[node].store, process.replay.name()) {
+                Ok(stored) => stored.unwrap_or_default(),
+                Err(error) => return self.expect_damage(node, &error),
+            }
+        };
         let Some(process) = self.nodes[node].process.as_mut() else { return Ok(()) };
-        let position = process.replay.position();
-        let context = if empty { VClock::new() } else { process.replay.clock().clone() };
+        let (position, context) = if empty { (replayed.0, VClock::new()) } else { replayed };
         let drafts: Vec<_> = (0..count)
             .map(|n| Draft::new("test.happened", format!("{}", first + n)).subject(format!("s/{}", (first + n) % 5)))
             .collect();
-        let Ok(appended) = process.log.append(&drafts, &context, now) else { return Ok(()) };
+        let appended = match process.log.append(&drafts, &context, now) {
+            Ok(appended) => appended,
+            // What an application saw here is held here, whatever the disk took back since.
+            Err(AppendError::ContextAhead { origin, counter }) if !empty => {
+                return Err(format!("I4: node {node} refuses to append: it saw {origin}:{counter}, which is gone"));
+            }
+            Err(_) => return Ok(()),
+        };
         let Some(epoch) = appended.first().map(|one| one.dot.origin().epoch()) else { return Ok(()) };
         let mut past: BTreeSet<u32> = (*self.nodes[node].own_past).clone();
         if std::mem::replace(&mut self.nodes[node].own_epoch, epoch) != epoch {
