@@ -13,6 +13,7 @@ BENCH ?= *
 DOCS ?= docs
 PEERS_ARGS ?=
 COVERAGE_MIN ?= 90
+PLATFORMS ?= aarch64-unknown-linux-gnu x86_64-unknown-linux-musl aarch64-apple-darwin x86_64-pc-windows-msvc
 SEED ?= 1
 SEEDS ?= 2000
 KILLS ?= 400
@@ -28,7 +29,7 @@ TARGET_DIR = $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
 BENCH_ENV = CARGO_PROFILE_DEV_OPT_LEVEL=3 CARGO_PROFILE_DEV_DEBUG_ASSERTIONS=false CARGO_PROFILE_DEV_OVERFLOW_CHECKS=false
 FUZZ_TARGETS = $(if $(filter all,$(TARGET)),$(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs))),$(TARGET))
 
-.PHONY: help setup setup-build demo test verify check fix bench criterion bench-peers fuzz torture coverage
+.PHONY: help setup setup-build demo platforms test verify check fix bench criterion bench-peers fuzz torture coverage
 # `verify` is its parts in this order, and two Cargos at once would only wait for each other.
 .NOTPARALLEL:
 
@@ -97,6 +98,14 @@ check:
 	.ci/outside
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps
+
+# `check` links nothing, so RocksDB as it was compiled for this machine does for another one too: only its bindings are made.
+platforms: setup ## Check other platforms: the kernel on four, the workspace on aarch64 Linux (needs rustup, gcc-aarch64-linux-gnu)
+	rustup target add $(PLATFORMS)
+	for platform in $(PLATFORMS); do $(CARGO) check -q -p antiphon-kernel --target $$platform || exit 1; done
+	$(CARGO) build -q --workspace --bins
+	ROCKSDB_STATIC=1 ROCKSDB_LIB_DIR="$$(dirname "$$(ls '$(TARGET_DIR)'/debug/build/librocksdb-sys-*/out/librocksdb.a | head -n 1)")" \
+	  $(CARGO) check -q --workspace --all-targets --target aarch64-unknown-linux-gnu
 
 fix: setup ## Format, and apply what clippy can
 	$(CARGO) clippy --workspace --all-targets --fix --allow-dirty --allow-staged
