@@ -20,9 +20,9 @@ use antiphon_kernel::protocol::{
     PROTOCOL_MIN, Refusal,
 };
 use antiphon_kernel::rule::Rule;
-use antiphon_kernel::service::{Service, Tamper};
+use antiphon_kernel::service::Service;
 use antiphon_kernel::store::{Durability, Store};
-use antiphon_kernel::testing::{MemoryNetwork, MemoryStore};
+use antiphon_kernel::testing::{MemoryNetwork, MemoryStore, Tamper};
 use antiphon_kernel::time::Timestamp;
 
 use crate::support::{Node, cortex_id, peer, start, until};

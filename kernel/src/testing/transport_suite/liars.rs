@@ -12,8 +12,7 @@ use crate::cursor::Seq;
 use crate::health::ErrorCategory;
 use crate::ids::{CortexId, PeerName};
 use crate::protocol::{EventBatch, FetchReply, FetchRequest, Identity};
-use crate::service::Tamper;
-use crate::testing::MemoryStore;
+use crate::testing::{MemoryStore, Tamper};
 
 pub(super) const CASES: &[Case] = &[
     case!(events_in_another_order_are_refused),
