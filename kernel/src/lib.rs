@@ -4,9 +4,8 @@
 //! store what is new, and converge; replayers turn events into an application's own state.
 //!
 //! ```
-//! use antiphon_kernel::cortex::{Cortex, Peer};
-//! use antiphon_kernel::event::Draft;
 //! use antiphon_kernel::testing::{MemoryNetwork, MemoryStore};
+//! use antiphon_kernel::{Cortex, Draft, Peer};
 //!
 //! # #[tokio::main]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -28,6 +27,9 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! The paved path of an embedder, and of the author of a transport or a store, is re-exported here, and each of these items has an
+//! example. What goes beyond it is in the modules.
 //!
 //! | modules | hold |
 //! |---|---|
@@ -74,3 +76,17 @@ pub mod sync;
 pub mod testing;
 pub mod time;
 pub mod transport;
+
+pub use config::{Config, FederationMode, PeerMode, SharedKey};
+pub use cortex::{Cortex, CortexBuilder, Peer, StartError, WaitFor};
+pub use cursor::{Cursor, Seq};
+pub use event::{Draft, Event};
+pub use ids::{CortexId, Dot, EventId, Origin, PeerName};
+pub use log::{AppendError, Appended, CausalContext, LogEntry, LogHandle, LogReader, ReadError};
+pub use receipts::NotReplicated;
+pub use replay::{EventReplayer, NotReplayed, OnFailure, Projection, ReadAt, ReplayError, ReplayHandle, ReplayOptions};
+pub use service::Service;
+pub use state::{PeerState, State};
+pub use store::{Batch, Durability, Family, KeyRange, Store, StoreError, StoreErrorKind};
+pub use time::Timestamp;
+pub use transport::{Link, ServeError, Server, Tail, Transport, TransportError, TransportErrorKind};

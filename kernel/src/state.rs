@@ -83,6 +83,21 @@ pub enum AppendAndSetError {
 
 /// Reads and writes what is kept about peers, and an application's own small values. What is not `async` reads the store on
 /// the caller's thread: within a runtime, call it on one that may block.
+///
+/// ```
+/// use antiphon_kernel::Cortex;
+/// use antiphon_kernel::testing::MemoryStore;
+///
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let cortex = Cortex::builder(MemoryStore::new()).name("alpha").start().await?;
+/// let state = cortex.state();
+/// state.set("theme", "dark").await?;
+/// assert_eq!(state.get("theme")?.as_deref(), Some("dark"));
+/// cortex.stop().await;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct State {
     log: LogHandle,

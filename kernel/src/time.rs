@@ -10,6 +10,18 @@ use jiff::Span;
 use jiff::civil::{Date, date};
 
 /// Microseconds since 1970-01-01T00:00:00Z. Text form: RFC 3339 in UTC.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use antiphon_kernel::Timestamp;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let time: Timestamp = "2026-11-23T09:30:00Z".parse()?;
+/// assert_eq!(time.saturating_add(Duration::from_secs(1)).to_string(), "2026-11-23T09:30:01Z");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Timestamp(i64);
 

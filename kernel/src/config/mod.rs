@@ -60,6 +60,13 @@ pub struct UnknownMode {
 
 text_enum! {
     /// Whether this cortex pulls from one peer.
+    ///
+    /// ```
+    /// use antiphon_kernel::PeerMode;
+    ///
+    /// assert_eq!("paused".parse(), Ok(PeerMode::Paused));
+    /// assert_eq!(PeerMode::default().as_str(), "sync");
+    /// ```
     PeerMode {
         /// Pulled and served.
         #[default]
@@ -71,6 +78,16 @@ text_enum! {
 
 text_enum! {
     /// What this cortex does in its federation.
+    ///
+    /// ```
+    /// use antiphon_kernel::FederationMode;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let mode: FederationMode = "subscribe".parse()?;
+    /// assert!(mode.pulls() && !mode.serves());
+    /// # Ok(())
+    /// # }
+    /// ```
     FederationMode {
         /// Pull and serve.
         #[default]
@@ -119,6 +136,17 @@ pub struct PeerConfig {
 pub const DEFAULT_MIN_FREE_MIB: u64 = 256;
 
 /// A federation: what this cortex does in it, with whom, how often, under which key.
+///
+/// ```
+/// use antiphon_kernel::{Config, FederationMode};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let config = Config { mode: FederationMode::Publish, ..Config::default() };
+/// config.validate()?;
+/// assert!(!config.mode.pulls());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {

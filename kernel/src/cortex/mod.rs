@@ -54,6 +54,25 @@ pub fn mint_identity(name: &str) -> LocalIdentity {
 }
 
 /// Which cortexes [`Cortex::wait_replicated`] waits for.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use antiphon_kernel::testing::Federation;
+/// use antiphon_kernel::{Draft, WaitFor};
+///
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let federation = Federation::with(3, |builder| builder).await?;
+/// federation.converged().await;
+/// let writer = federation.cortex(0);
+/// let event = writer.append(Draft::new("note.written", "hello")).await?;
+/// let copies = writer.wait_replicated(&event, WaitFor::Count(2), Duration::from_secs(60)).await?;
+/// assert_eq!(copies, 2);
+/// federation.stop().await;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy)]
 pub enum WaitFor<'a> {
     /// These, by their names in the configuration. A peer that is not pulled here has no pin, and is never known by name.
@@ -63,6 +82,20 @@ pub enum WaitFor<'a> {
 }
 
 /// A running cortex.
+///
+/// ```
+/// use antiphon_kernel::testing::MemoryStore;
+/// use antiphon_kernel::{Cortex, Draft, Seq};
+///
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let cortex = Cortex::builder(MemoryStore::new()).name("alpha").start().await?;
+/// let event = cortex.append(Draft::new("note.written", "hello").subject("notes/1")).await?;
+/// assert_eq!(event.seq, Seq::new(1));
+/// cortex.stop().await;
+/// # Ok(())
+/// # }
+/// ```
 #[must_use = "a cortex that is dropped stops"]
 pub struct Cortex {
     /// Its name, for spans.

@@ -10,7 +10,8 @@ use crate::time::Timestamp;
 /// An event to be: everything but what the log assigns (id, dot, clock, place).
 ///
 /// ```
-/// use antiphon_kernel::event::Draft;
+/// use antiphon_kernel::Draft;
+///
 /// let draft = Draft::new("note.written", r#"{"text":"hello"}"#).subject("notes/1").json();
 /// assert_eq!(draft.subject.as_deref(), Some("notes/1"));
 /// ```

@@ -33,6 +33,27 @@ use crate::time::Timestamp;
 pub type EventBytes = Bytes;
 
 /// An event as a replayer sees it.
+///
+/// ```
+/// use antiphon_kernel::{Event, EventReplayer, Projection, ReplayError};
+///
+/// struct Print;
+///
+/// impl EventReplayer for Print {
+///     fn name(&self) -> &str {
+///         "print"
+///     }
+///
+///     fn families(&self) -> Vec<String> {
+///         Vec::new()
+///     }
+///
+///     fn replay_event(&mut self, event: &Event, _: &mut Projection<'_>) -> Result<(), ReplayError> {
+///         println!("{} {} {:?} from {}", event.seq, event.event_type, event.subject, event.source());
+///         Ok(())
+///     }
+/// }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
     /// Its position in *this* cortex's log.

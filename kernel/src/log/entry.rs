@@ -27,6 +27,21 @@ impl LogHead {
 }
 
 /// One entry of the log as it is stored.
+///
+/// ```
+/// use antiphon_kernel::testing::MemoryStore;
+/// use antiphon_kernel::{Cortex, Draft, Seq};
+///
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let cortex = Cortex::builder(MemoryStore::new()).name("alpha").start().await?;
+/// cortex.append(Draft::new("note.written", "hello")).await?;
+/// let entry = cortex.reader().entry(Seq::new(1))?.expect("one event was appended");
+/// assert_eq!(entry.event()?.data, b"hello");
+/// cortex.stop().await;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogEntry {
     /// Its sequence number in this log.

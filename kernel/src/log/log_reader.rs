@@ -30,6 +30,23 @@ use crate::time::Timestamp;
 ///
 /// Peers are shown the durable prefix only: [`LogReader::head`], [`LogReader::heads`], [`LogReader::clock`] and
 /// [`LogReader::answer`] never speak of an entry that a crash could still take back.
+///
+/// ```
+/// use antiphon_kernel::testing::MemoryStore;
+/// use antiphon_kernel::{Cortex, Draft, Seq};
+///
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let cortex = Cortex::builder(MemoryStore::new()).name("alpha").start().await?;
+/// cortex.append(Draft::new("note.written", "hello")).await?;
+/// let reader = cortex.reader().clone();
+/// assert_eq!(reader.head().seq, Seq::new(1));
+/// // At most ten entries after the beginning, and 64 KiB of them.
+/// assert_eq!(reader.durable_entries(Seq::ZERO, 10, 64 * 1024)?.len(), 1);
+/// cortex.stop().await;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct LogReader {
     pub(super) shared: Arc<Shared>,

@@ -102,6 +102,25 @@ pub struct CursorUnknown {
 }
 
 /// Why a reader got nothing.
+///
+/// ```
+/// use antiphon_kernel::ids::Epoch;
+/// use antiphon_kernel::testing::MemoryStore;
+/// use antiphon_kernel::{Cortex, Cursor, ReadError, Seq};
+///
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let cortex = Cortex::builder(MemoryStore::new()).name("alpha").start().await?;
+/// let elsewhere = Cursor { seq: Seq::new(7), ..Cursor::start(Epoch::new(1)) };
+/// let Err(ReadError::CursorUnknown(unknown)) = cortex.reader().page(Some(&elsewhere), 10, 64 * 1024) else {
+///     panic!("the cursor is of another history");
+/// };
+/// // To continue there repeats events, and misses none.
+/// assert_eq!(unknown.resume.seq, Seq::ZERO);
+/// cortex.stop().await;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum ReadError {
     /// The cursor is of another history.

@@ -37,6 +37,25 @@ use open::OpenQuestions;
 use turns::Turns;
 
 /// Answers peers from the durable log. Cheap to clone; transports' servers hold one.
+///
+/// ```
+/// use antiphon_kernel::protocol::FetchReply;
+/// use antiphon_kernel::testing::{MemoryStore, question};
+/// use antiphon_kernel::{Cortex, CortexId, Draft};
+///
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let cortex = Cortex::builder(MemoryStore::new()).name("alpha").start().await?;
+/// cortex.append(Draft::new("note.written", "hello")).await?;
+/// // What a transport does with a question that it received.
+/// let service = cortex.service();
+/// let request = question(CortexId::from_bytes([7; 16]), service.identity().cortex_id);
+/// let FetchReply::Batch(batch) = service.fetch(request).await else { panic!("the service refused") };
+/// assert_eq!(batch.events.len(), 1);
+/// cortex.stop().await;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Service {
     inner: Arc<Inner>,

@@ -22,6 +22,7 @@ mod replay;
 mod replay_model;
 mod replay_state;
 mod replayers;
+mod root;
 mod rules;
 mod salvage;
 mod settled;
