@@ -5,15 +5,14 @@
 //! would seldom get past the checksum), or an event record.
 
 use antiphon_kernel::clock::{MAX_CLOCK_ENTRIES, VClock};
-use antiphon_kernel::codec::{
-    EncodedDraft, EventRef, FRAME_HEADER_BYTES, FrameHeader, Message, decode, encode, encode_record,
-};
+use antiphon_kernel::codec::{EventRef, FRAME_HEADER_BYTES, FrameHeader, Message, decode, encode};
 use antiphon_kernel::digest::Digest;
 use antiphon_kernel::event::{
     Draft, MAX_CONTENT_TYPE_BYTES, MAX_EXTENSION_NAME_BYTES, MAX_EXTENSION_VALUE_BYTES, MAX_EXTENSIONS,
     MAX_SUBJECT_BYTES, MAX_TYPE_BYTES,
 };
 use antiphon_kernel::ids::MAX_COUNTER;
+use antiphon_kernel::internals::codec::{EncodedDraft, encode_record};
 use antiphon_kernel::protocol::{EventBatch, FetchReply, Heads, Known, MAX_BATCH_EVENTS, Pushed, Refusal};
 use bytes::Bytes;
 

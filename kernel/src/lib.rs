@@ -36,10 +36,11 @@
 //! | [`ids`], [`clock`], [`cursor`], [`digest`], [`time`], [`event`] | values with laws |
 //! | [`codec`], [`protocol`], [`rule`] | every byte layout; what peers say to each other |
 //! | [`store`], [`log`] | what is asked of a store; the log built above it |
-//! | [`machine`], [`sync`], [`transport`], [`service`], [`receipts`], [`budget`] | pulling peers, answering them, who holds what |
-//! | [`replay`], [`state`], [`config`], [`health`], [`condition`], [`measure`] | an application's side, and an operator's |
+//! | [`sync`], [`transport`], [`service`], [`receipts`], [`budget`] | pulling peers, answering them, which cortex holds what |
+//! | [`replay`], [`state`], [`config`], [`health`], [`condition`] | an application's side, and an operator's |
 //! | [`cortex`] | all of it, assembled |
 //! | [`testing`] | stores and networks in memory, and the conformance suites for implementers |
+//! | [`internals`] | what other packages of the workspace use; not stable |
 
 mod blocking;
 pub mod budget;
@@ -50,18 +51,16 @@ pub mod config;
 pub mod cortex;
 pub mod cursor;
 pub mod digest;
-pub mod doubles;
+mod doubles;
 mod entropy;
 pub mod event;
 pub mod health;
 pub mod ids;
+pub mod internals;
 pub mod log;
-pub mod machine;
-pub mod measure;
-#[cfg(feature = "mutants")]
-pub mod mutant;
-#[cfg(not(feature = "mutants"))]
-#[allow(dead_code, unreachable_pub)]
+mod machine;
+mod measure;
+#[cfg_attr(not(feature = "mutants"), allow(dead_code, unreachable_pub))]
 mod mutant;
 pub mod protocol;
 pub mod receipts;

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use antiphon_kernel::budget::{DEFAULT_BUDGET_BYTES, MIN_BUDGET_BYTES};
 use antiphon_kernel::config::{Config, FederationMode, Interval, PeerConfig, SharedKey};
-use antiphon_kernel::cortex::mint_identity;
 use antiphon_kernel::event::MAX_EVENT_BYTES;
 use antiphon_kernel::ids::PeerName;
+use antiphon_kernel::internals::cortex::mint_identity;
 use antiphon_transport_common::{Certificate, TlsFiles};
 use anyhow::{Context as _, Result, bail};
 use serde::{Deserialize, Serialize};

@@ -247,7 +247,7 @@ impl Node {
         let peers = config.federation.peers.iter().map(|peer| {
             let mut known = state.peer_state(&peer.name, &peer.endpoint)?;
             known.mode = peer.mode;
-            known.phase = antiphon_kernel::machine::Phase::Paused;
+            known.phase = antiphon_kernel::state::Phase::Paused;
             Ok(known)
         });
         peers.collect()

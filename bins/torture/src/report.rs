@@ -1,6 +1,6 @@
 //! What a check found, as one line of JSON.
 
-use antiphon_kernel::log::EpochEnd;
+use antiphon_kernel::internals::log::EpochEnd;
 use serde::{Deserialize, Serialize};
 
 /// The whole of it in one word.

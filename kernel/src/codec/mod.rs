@@ -6,8 +6,8 @@ mod record;
 mod stored;
 mod wire;
 
-pub use record::{EncodedDraft, EventRef, encode_record};
-pub use stored::{StoredChain, StoredDot, StoredError};
+pub(crate) use internals::*;
+pub use record::EventRef;
 pub(crate) use stored::{
     decode_brought, decode_chain, decode_conflicts, decode_cursor, decode_decision, decode_dot, decode_epoch_change,
     decode_epoch_peer, decode_failure, decode_fork, decode_frontier, decode_health, decode_identity, decode_lineage,
@@ -18,6 +18,11 @@ pub(crate) use stored::{
     encode_parked, encode_pin, encode_replay_position, encode_skipped, encode_timestamp, encode_tries,
 };
 pub use wire::{FRAME_HEADER_BYTES, FrameHeader, MAX_FRAME_BYTES, Message, WireError, decode, encode};
+
+pub(crate) mod internals {
+    pub use super::record::{EncodedDraft, encode_record};
+    pub use super::stored::{StoredChain, StoredDot, StoredError};
+}
 
 use bincode::config::{Configuration, Limit, LittleEndian, Varint};
 

@@ -1,10 +1,16 @@
 //! One cortex, assembled: log, replayers, service, syncer and transports.
 
 mod builder;
+mod identity;
 mod peer;
 
 pub use builder::{CortexBuilder, StartError};
+pub(crate) use internals::*;
 pub use peer::Peer;
+
+pub(crate) mod internals {
+    pub use super::identity::mint_identity;
+}
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -15,12 +21,10 @@ use tracing::Instrument as _;
 use crate::config::{Config, SharedKey};
 use crate::cursor::Cursor;
 use crate::digest::Digest;
-use crate::entropy;
 use crate::event::Draft;
-use crate::ids::{CortexId, Epoch, PeerName};
+use crate::ids::PeerName;
 use crate::log::{
-    AppendError, Appended, CausalContext, LocalIdentity, LogEntry, LogHandle, LogReader, ReadError, ResolveError,
-    Resolved,
+    AppendError, Appended, CausalContext, LogEntry, LogHandle, LogReader, ReadError, ResolveError, Resolved,
 };
 use crate::receipts::{NotReplicated, Wanted};
 use crate::replay::{NotReplayed, ReplayCommandError, ReplayHandle};
@@ -29,7 +33,6 @@ use crate::spans;
 use crate::state::State;
 use crate::store::Store;
 use crate::sync::{PeerChanges, Syncer};
-use crate::time::Timestamp;
 use crate::transport::{Server, Transport};
 
 /// Why a fork was not resolved, or not by all replayers.
@@ -41,16 +44,6 @@ pub enum ResolveForkError {
     /// The log did, and a replayer did not begin again; it will when the process starts next.
     #[error("the log resolved it, but a replayer does not begin again before this process is restarted: {0}")]
     Replayer(#[from] ReplayCommandError),
-}
-
-/// A new identity: a fresh cortex id and a first epoch.
-#[must_use]
-pub fn mint_identity(name: &str) -> LocalIdentity {
-    LocalIdentity {
-        cortex_id: CortexId::from_parts(Timestamp::now().ulid_ms(), entropy::random()),
-        epoch: Epoch::new(entropy::random() as u64),
-        name: name.to_owned(),
-    }
 }
 
 /// Which cortexes [`Cortex::wait_replicated`] waits for.

@@ -4,7 +4,8 @@ mod generator;
 mod origin;
 mod peer_name;
 
-pub use generator::{GeneratorError, IdGenerator, MAX_DRIFT_MS};
+pub use generator::GeneratorError;
+pub(crate) use generator::{IdGenerator, MAX_DRIFT_MS};
 pub use origin::{Dot, Epoch, MAX_COUNTER, Origin};
 pub use peer_name::{InvalidPeerName, PeerName};
 

@@ -55,38 +55,44 @@ mod withheld;
 mod work;
 mod writer;
 
-pub use answer::{NextBatch, OpenQuery};
 pub use append::{AppendError, Appended, InDoubt};
-pub use asked::{IngestError, Ingested, SentQuery};
-pub use bounded::Bounded;
-pub use bring_back::{BringBackError, BroughtBack};
-pub use bringers::{Bringers, bringers, brought_by};
-pub use core::{Log, LogOptions};
-pub use costs::{AdviceReason, ForkCost};
 pub(crate) use entry::record_at;
 pub use entry::{LogEntry, LogHead};
-pub use epoch_change::{EpochChange, EpochEnd, read_epoch_change};
-pub use findings::{ForkFinding, NotAFork};
-pub use forks::{Fork, WithheldFrom, forks, withhold_from};
+pub use forks::{Fork, WithheldFrom, forks};
 pub use handle::LogHandle;
-pub use held::LogState;
-pub use ingest::{IngestPlan, PlannedEvent, plan_ingest};
+pub(crate) use internals::*;
 pub use log_reader::LogReader;
-pub use minted::{ClaimedEpoch, NewEpochError, claimed_epochs, read_epoch_peer};
-pub use open::{OpenError, missing_of_noted};
+pub use open::OpenError;
 pub use operation::CausalContext;
-pub use origins::{OriginNote, Reservation};
-pub use outside::{OutsideKey, event_outside, events_beside, keys_outside};
-pub(crate) use peers::Pinned;
-pub(crate) use peers::read_failure;
-pub use peers::{Pin, put_pin, read_cursor, read_health, read_pin, read_pins, read_seen};
-pub use reader::{CursorUnknown, History, LogPage, Mismatch, ReadError, belongs};
-pub use refusing::AppendsRefused;
-pub use salvage::{Salvaged, salvage};
+pub(crate) use peers::{Pinned, read_failure};
+pub use reader::{CursorUnknown, LogPage, Mismatch, ReadError};
 pub use set_aside::{ResolveError, Resolved};
 pub(crate) use shared::Generation;
 pub use verify::{VerifyReport, verify};
-pub use work::Work;
+
+pub(crate) mod internals {
+    pub use super::answer::{NextBatch, OpenQuery};
+    pub use super::asked::{IngestError, Ingested, SentQuery};
+    pub use super::bounded::Bounded;
+    pub use super::bring_back::{BringBackError, BroughtBack};
+    pub use super::bringers::{Bringers, bringers, brought_by};
+    pub use super::core::{Log, LogOptions};
+    pub use super::costs::{AdviceReason, ForkCost};
+    pub use super::epoch_change::{EpochChange, EpochEnd, read_epoch_change};
+    pub use super::findings::{ForkFinding, NotAFork};
+    pub use super::forks::withhold_from;
+    pub use super::held::LogState;
+    pub use super::ingest::{IngestPlan, PlannedEvent, plan_ingest};
+    pub use super::minted::{ClaimedEpoch, NewEpochError, claimed_epochs, read_epoch_peer};
+    pub use super::open::missing_of_noted;
+    pub use super::origins::{OriginNote, Reservation};
+    pub use super::outside::{OutsideKey, event_outside, events_beside, keys_outside};
+    pub use super::peers::{Pin, put_pin, read_cursor, read_health, read_pin, read_pins, read_seen};
+    pub use super::reader::{History, belongs};
+    pub use super::refusing::AppendsRefused;
+    pub use super::salvage::{Salvaged, salvage};
+    pub use super::work::Work;
+}
 
 use crate::ids::{CortexId, Epoch, Origin};
 

@@ -11,13 +11,18 @@ mod projection;
 mod read;
 mod runner;
 
-pub use core::{ReplayCore, ReplayStep, SkipError};
+pub use core::SkipError;
 pub(crate) use frontier::Mark;
 pub use frontier::{Conflict, MAX_FRONTIER, Relation, conflict_at, conflicts, weight};
+pub(crate) use internals::*;
 pub use parked::{Parked, Skipped, parked, skipped};
 pub use projection::Projection;
 pub use read::{ReadAt, ReadStateError, Snapshot};
 pub use runner::{NotReplayed, ReplayCommandError, ReplayHandle, ReplayStatus};
+
+pub(crate) mod internals {
+    pub use super::core::{ReplayCore, ReplayStep};
+}
 
 use std::borrow::Cow;
 use std::time::Duration;

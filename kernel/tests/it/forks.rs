@@ -7,10 +7,11 @@ use antiphon_kernel::clock::VClock;
 use antiphon_kernel::cursor::{Cursor, Seq};
 use antiphon_kernel::event::Draft;
 use antiphon_kernel::ids::{CortexId, Epoch, EventId, Origin};
-use antiphon_kernel::log::{
-    AdviceReason, EpochEnd, ForkFinding, IngestError, LocalIdentity, Log, LogOptions, LogReader, NotAFork, Pin,
-    SentQuery, bringers, brought_by, events_beside, forks, put_pin, read_cursor, read_epoch_change, verify,
+use antiphon_kernel::internals::log::{
+    AdviceReason, EpochEnd, ForkFinding, IngestError, Log, LogOptions, NotAFork, Pin, SentQuery, bringers, brought_by,
+    events_beside, put_pin, read_cursor, read_epoch_change,
 };
+use antiphon_kernel::log::{LocalIdentity, LogReader, forks, verify};
 use antiphon_kernel::protocol::{EventBatch, FetchReply, Heads, Known, Refusal, RequestId, Scope};
 use antiphon_kernel::store::{Batch, Durability, Family, Store};
 use antiphon_kernel::testing::{CommitFault, MemoryStore};
@@ -162,7 +163,7 @@ fn a_mere_claim_changes_nothing() {
     bravo.ask(alpha, 10, true);
     assert_eq!(world.nodes[0].log.reader().local(), before);
     // A fork that is claimed and cannot be shown.
-    let finding = antiphon_kernel::log::ForkFinding {
+    let finding = antiphon_kernel::internals::log::ForkFinding {
         peer: peer_name(1),
         holder: cortex_id(1),
         origin: before.origin(),
@@ -172,7 +173,7 @@ fn a_mere_claim_changes_nothing() {
     let alpha = &mut world.nodes[0].log;
     assert!(matches!(alpha.note_fork(&finding, Timestamp::from_micros(0)), Err(NotAFork::Unproven { .. })));
     let same = alpha.reader().entry(Seq::new(1)).unwrap().unwrap().record;
-    let finding = antiphon_kernel::log::ForkFinding { records: vec![same], ..finding };
+    let finding = antiphon_kernel::internals::log::ForkFinding { records: vec![same], ..finding };
     assert!(matches!(alpha.note_fork(&finding, Timestamp::from_micros(0)), Err(NotAFork::Unproven { .. })));
     assert_eq!(forks(&*world.nodes[0].store).unwrap(), []);
     assert_eq!(world.nodes[0].log.reader().local(), before);

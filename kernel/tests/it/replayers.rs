@@ -9,9 +9,10 @@ use antiphon_kernel::cortex::Cortex;
 use antiphon_kernel::cursor::{Cursor, Seq};
 use antiphon_kernel::event::{Draft, Event};
 use antiphon_kernel::ids::{Epoch, EventId};
+use antiphon_kernel::internals::replay::{ReplayCore, ReplayStep};
 use antiphon_kernel::replay::{
-    EventReplayer, MAX_FRONTIER, OnFailure, Projection, Relation, ReplayCommandError, ReplayCore, ReplayError,
-    ReplayOptions, ReplayStep, SkipError, Start, conflicts, parked, skipped,
+    EventReplayer, MAX_FRONTIER, OnFailure, Projection, Relation, ReplayCommandError, ReplayError, ReplayOptions,
+    SkipError, Start, conflicts, parked, skipped,
 };
 use antiphon_kernel::store::{Durability, Family, KeyRange, Store};
 use antiphon_kernel::testing::{CommitFault, MemoryStore};

@@ -11,8 +11,8 @@ use antiphon_kernel::digest::Digest;
 use antiphon_kernel::event::EventBytes;
 use antiphon_kernel::health::{ErrorCategory, PeerHealth};
 use antiphon_kernel::ids::{CortexId, EventId, MAX_COUNTER, Origin};
-use antiphon_kernel::log::{IngestError, Ingested, SentQuery, plan_ingest};
-use antiphon_kernel::machine::{
+use antiphon_kernel::internals::log::{IngestError, Ingested, SentQuery, plan_ingest};
+use antiphon_kernel::internals::machine::{
     Action, IdentityContext, IngestOutcome, Inspection, MAX_INSPECTIONS, Now, PeerMachine, Source,
 };
 use antiphon_kernel::protocol::{

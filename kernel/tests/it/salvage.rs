@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use antiphon_kernel::clock::VClock;
-use antiphon_kernel::log::{EpochEnd, events_beside, read_cursor, read_epoch_change, salvage, verify};
+use antiphon_kernel::internals::log::{EpochEnd, events_beside, read_cursor, read_epoch_change, salvage};
+use antiphon_kernel::log::verify;
 use antiphon_kernel::store::{Durability, Family, Store};
 use antiphon_kernel::testing::MemoryStore;
 use antiphon_kernel::time::Timestamp;
