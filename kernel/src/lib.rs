@@ -76,7 +76,7 @@ pub mod testing;
 pub mod time;
 pub mod transport;
 
-pub use config::{Config, FederationMode, PeerMode, SharedKey};
+pub use config::{Config, FederationMode, Interval, PeerMode, SharedKey};
 pub use cortex::{Cortex, CortexBuilder, Peer, StartError, WaitFor};
 pub use cursor::{Cursor, Seq};
 pub use event::{Draft, Event};
