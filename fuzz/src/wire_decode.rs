@@ -27,11 +27,11 @@ pub enum Input {
 
 impl Input {
     /// First byte of an input that holds a whole frame.
-    pub const FRAME: u8 = 0;
+    pub(crate) const FRAME: u8 = 0;
     /// First byte of an input that holds a frame's kind and body.
-    pub const BODY: u8 = 1;
+    pub(crate) const BODY: u8 = 1;
     /// First byte of an input that holds an event record.
-    pub const RECORD: u8 = 2;
+    pub(crate) const RECORD: u8 = 2;
 
     /// What these bytes hold; `None` of too few.
     #[must_use]

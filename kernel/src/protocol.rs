@@ -25,7 +25,7 @@ pub const MAX_WAIT: Duration = Duration::from_secs(60);
 /// The most bytes of events in one batch of a run: small enough that the next one is on its way while this one is stored.
 pub const MAX_RUN_BYTES: u64 = 1024 * 1024;
 /// How long events of a cortex that the asker pulls itself are held back: they arrive there by the shorter road.
-pub const DIRECT_GRACE: Duration = Duration::from_secs(1);
+pub(crate) const DIRECT_GRACE: Duration = Duration::from_secs(1);
 /// The longest a live tail is silent: a heartbeat comes at least this often.
 pub const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -203,7 +203,7 @@ pub struct FetchRequest {
     pub after: Option<Cursor>,
     /// What the asker durably holds.
     pub known: Known,
-    /// Cortexes that the asker pulls live itself: while it waits, their events are held back for [`DIRECT_GRACE`].
+    /// Cortexes that the asker pulls live itself: while it waits, their events are held back for a second.
     pub direct: Vec<CortexId>,
     /// The most events to send.
     pub max_events: u32,

@@ -68,7 +68,7 @@ impl Timestamp {
     ///
     /// # Errors
     /// [`InvalidTimestamp`], for leap seconds and for years before 0000 and after 9999 in UTC as well.
-    pub fn parse_rfc3339(text: &str) -> Result<(Self, bool), InvalidTimestamp> {
+    pub(crate) fn parse_rfc3339(text: &str) -> Result<(Self, bool), InvalidTimestamp> {
         parse(text).map(|(micros, exact)| (Self(micros), exact)).filter(|(time, _)| time.civil().is_some()).ok_or_else(
             || InvalidTimestamp { text: text.chars().take(64).collect::<String>().escape_debug().to_string() },
         )
@@ -76,7 +76,7 @@ impl Timestamp {
 
     /// This instant as RFC 3339 in UTC; `None` before the year 0000 and after 9999, which have no such form.
     #[must_use]
-    pub fn to_rfc3339(self) -> Option<String> {
+    pub(crate) fn to_rfc3339(self) -> Option<String> {
         let day = self.civil()?;
         let micros = self.0.rem_euclid(DAY);
         let (seconds, fraction) = (micros / 1_000_000, micros % 1_000_000);

@@ -76,4 +76,4 @@ pub use antiphon_kernel::testing;
 /// The README's program compiles.
 #[cfg(doctest)]
 #[doc = include_str!("../../../README.md")]
-pub struct Readme;
+struct Readme;

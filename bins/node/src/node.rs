@@ -146,7 +146,7 @@ impl Node {
         &self.transports
     }
 
-    pub const fn is_serving(&self) -> bool {
+    pub(crate) const fn is_serving(&self) -> bool {
         self.serving
     }
 

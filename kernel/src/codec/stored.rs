@@ -18,7 +18,7 @@ const MAX_VALUE: usize = 1024 * 1024;
 /// A stored value that does not read back: damage, or a newer version's.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the stored {what} does not decode: {reason}")]
-pub struct StoredError {
+pub(crate) struct StoredError {
     what: &'static str,
     reason: String,
     newer: bool,

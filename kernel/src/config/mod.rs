@@ -132,8 +132,8 @@ pub struct PeerConfig {
     pub mode: PeerMode,
 }
 
-/// As many MiB stay free unless configuration says otherwise: for appends, and for the store to compact.
-pub const DEFAULT_MIN_FREE_MIB: u64 = 256;
+/// The MiB that stay free without a configured number: for appends, and for the store to compact.
+const DEFAULT_MIN_FREE_MIB: u64 = 256;
 
 /// A federation: what this cortex does in it, with whom, how often, under which key.
 ///
@@ -156,7 +156,7 @@ pub struct Config {
     /// How often an idle peer is polled, and how long a poll may be parked; [`DEFAULT_INTERVAL`] if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interval: Option<Interval>,
-    /// Peers are not pulled while the disk of the store has fewer MiB left than this; [`DEFAULT_MIN_FREE_MIB`] if absent.
+    /// Peers are not pulled while the disk of the store has fewer MiB left than this; 256 if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub min_free_mib: Option<u64>,
     /// The peers.

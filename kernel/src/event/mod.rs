@@ -115,6 +115,6 @@ impl Event {
 
 /// The CloudEvents `source` of an origin's events.
 #[must_use]
-pub fn source_of(origin: Origin) -> String {
+pub(crate) fn source_of(origin: Origin) -> String {
     format!("urn:antiphon:{}:{}", origin.cortex(), origin.epoch())
 }

@@ -22,7 +22,7 @@ pub struct LogHead {
 
 impl LogHead {
     /// The head of an empty log.
-    pub const EMPTY: Self =
+    pub(crate) const EMPTY: Self =
         Self { seq: Seq::ZERO, last_event: EventId::from_bytes([0; 16]), time: Timestamp::from_micros(0) };
 }
 

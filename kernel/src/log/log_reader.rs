@@ -164,7 +164,7 @@ impl LogReader {
 
     /// Changes with the newest visible entry.
     #[must_use]
-    pub fn watch_visible(&self) -> watch::Receiver<Seq> {
+    pub(crate) fn watch_visible(&self) -> watch::Receiver<Seq> {
         self.shared.visible_head.subscribe()
     }
 

@@ -64,11 +64,12 @@ pub(crate) use internals::*;
 pub use log_reader::LogReader;
 pub use open::OpenError;
 pub use operation::CausalContext;
-pub(crate) use peers::{Pinned, read_failure};
+pub(crate) use peers::{Pinned, read_failure, read_health, read_seen};
 pub use reader::{CursorUnknown, LogPage, Mismatch, ReadError};
 pub use set_aside::{ResolveError, Resolved};
 pub(crate) use shared::Generation;
 pub use verify::{VerifyReport, verify};
+pub(crate) use work::Work;
 
 pub(crate) mod internals {
     pub use super::answer::{NextBatch, OpenQuery};
@@ -87,11 +88,10 @@ pub(crate) mod internals {
     pub use super::open::missing_of_noted;
     pub use super::origins::{OriginNote, Reservation};
     pub use super::outside::{OutsideKey, event_outside, events_beside, keys_outside};
-    pub use super::peers::{Pin, put_pin, read_cursor, read_health, read_pin, read_pins, read_seen};
+    pub use super::peers::{Pin, put_pin, read_cursor, read_pin, read_pins};
     pub use super::reader::{History, belongs};
     pub use super::refusing::AppendsRefused;
     pub use super::salvage::{Salvaged, salvage};
-    pub use super::work::Work;
 }
 
 use crate::ids::{CortexId, Epoch, Origin};

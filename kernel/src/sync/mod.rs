@@ -353,7 +353,7 @@ impl Syncer {
     }
 
     /// Asks every peer again: events left this log, and what was advertised to the peers is not true any more.
-    pub async fn ask_again(&self) {
+    pub(crate) async fn ask_again(&self) {
         for peer in self.peers() {
             // One that was stopped meanwhile is not asked at all.
             let _ = self.command(&peer.name, Command::AskAgain).await;

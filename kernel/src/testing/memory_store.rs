@@ -137,7 +137,7 @@ impl MemoryStore {
     }
 
     /// The same, of what was not durable: whoever opens the store again finds the first `keep` batches of that, and no more.
-    pub fn lose_at_reopen(&self, keep: usize) {
+    pub(super) fn lose_at_reopen(&self, keep: usize) {
         let mut inner = self.lock();
         let mut image = inner.durable.clone();
         inner.pending.iter().take(keep).for_each(|batch| apply(&mut image, batch));
