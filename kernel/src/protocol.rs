@@ -306,7 +306,7 @@ pub enum Refusal {
     /// The log no longer reaches back that far.
     #[error("the log begins after {floor}")]
     CursorTooOld {
-        /// The last place that is gone.
+        /// The last sequence number that is gone.
         floor: Seq,
     },
     /// At this counter, asker and server hold different histories of one origin.

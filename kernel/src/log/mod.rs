@@ -48,10 +48,10 @@ mod salvage;
 mod set_aside;
 mod shared;
 mod syncs;
-mod trails;
+mod taint;
+mod taint_scan;
 mod verify;
 mod watched;
-mod withheld;
 mod work;
 mod writer;
 

@@ -31,6 +31,6 @@ mod slow_road;
 mod slow_store;
 mod state;
 mod support;
+mod taint;
 mod threads;
 mod vectors;
-mod withheld;

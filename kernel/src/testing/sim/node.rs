@@ -39,8 +39,7 @@ pub(super) struct Open {
     pub(super) asking: OpenQuery,
     /// The most that an answer may bring, as the question itself says.
     pub(super) most: (u32, u64),
-    /// What the client said that it holds, or was sent; `None` where something is withheld from it, and with that what
-    /// follows from it through any number of hands.
+    /// What the client said that it holds, or was sent; `None` where tainted events are withheld from it.
     pub(super) advertised: Option<BTreeMap<Origin, u64>>,
     pub(super) delivery: Delivery,
     pub(super) until: Micros,
