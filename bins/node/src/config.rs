@@ -63,7 +63,7 @@ pub struct NodeSection {
     /// `sync` (default) or `relaxed`: whether an append waits for the disk.
     #[serde(default)]
     pub durability: DurabilityName,
-    /// `halt` (default) or `quarantine`: what becomes of an event that the view cannot replay.
+    /// `halt` (default) or `quarantine`: what becomes of an event that `LatestBySubject` cannot replay.
     #[serde(default)]
     pub replay_failure: ReplayFailure,
 }

@@ -13,6 +13,7 @@ use crate::ids::EventId;
 use crate::log::{Bounded, LogEntry, LogReader};
 use crate::store::{Family, KeyRange, Store, StoreError};
 
+// A key of every store, so it stays until format 2.
 const FAMILY: &str = "view";
 
 /// Keeps one event a subject. Of two, the one whose clock counts more events wins, then the one with the greater id: an
@@ -27,7 +28,7 @@ pub struct LatestBySubject {
     pub on_failure: OnFailure,
 }
 
-/// Its name, for commands.
+/// The replayer's name. Stores keep its position under it, so `view` stays until format 2.
 pub const NAME: &str = "view";
 
 /// weight (8) ‖ id (16) ‖ JSON.
