@@ -46,7 +46,7 @@ fn allocated<T>(work: impl FnOnce() -> T) -> (usize, T) {
 }
 
 /// Copies the only event of the log to where events are that were set aside: the value is the same, and the key is `a`, an epoch
-/// and the place.
+/// and the sequence number.
 fn set_aside(store: &dyn Store) {
     let mut changes = Batch::new();
     let copy = &mut |place: &[u8], value: &[u8]| {

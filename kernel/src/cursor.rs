@@ -81,7 +81,7 @@ impl fmt::Debug for Seq {
 pub struct Cursor {
     /// The incarnation of the log; a cursor into another one is unknown to its owner.
     pub epoch: Epoch,
-    /// The last place read.
+    /// The last sequence number read.
     pub seq: Seq,
     /// The id of the event there.
     pub last_event: EventId,

@@ -213,7 +213,7 @@ pub struct FetchRequest {
     pub wait: Duration,
     /// How far the answer goes.
     pub delivery: Delivery,
-    /// Whose events. Places of others' are passed over unseen, so such an answer moves no cursor.
+    /// Whose events. Sequence numbers of others' are passed over unseen, so such an answer moves no cursor.
     pub scope: Scope,
     /// Where the two histories were found to differ, with the asker's digest there: from these counters on, and of what
     /// depends on them, nothing is sent. Everything else flows.
@@ -280,7 +280,7 @@ pub struct EventBatch {
     pub part: u64,
     /// Who answers.
     pub from: CortexId,
-    /// Where the run begins: the asker's cursor, or the place before which nothing is missing.
+    /// Where the run begins: the asker's cursor, or the sequence number before which nothing is missing.
     pub prev: Cursor,
     /// Where it ends; entries in between that are not in `events` were known to the asker.
     pub last: Cursor,

@@ -130,7 +130,7 @@ struct Reading<'a> {
     /// How many events there are of a call, and how many it appended.
     calls: BTreeMap<(u64, u64), (u64, u64)>,
     content: Digest,
-    /// What a replayer has seen after each place.
+    /// What a replayer has seen after each sequence number.
     seen: Vec<Seen>,
 }
 

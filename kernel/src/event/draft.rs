@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::{InvalidEvent, check_extensions, check_texts};
 use crate::time::Timestamp;
 
-/// An event to be: everything but what the log assigns (id, dot, clock, place).
+/// An event to be: everything but what the log assigns (id, dot, clock, sequence number).
 ///
 /// ```
 /// use antiphon_kernel::Draft;

@@ -156,7 +156,7 @@ impl Dot {
         self.origin
     }
 
-    /// Its place in that chain, from 1.
+    /// Its counter in that chain, from 1.
     #[must_use]
     pub const fn counter(self) -> u64 {
         self.counter

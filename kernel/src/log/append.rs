@@ -32,7 +32,7 @@ use crate::time::Timestamp;
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Appended {
-    /// Its place in this log.
+    /// Its sequence number in this log.
     pub seq: Seq,
     /// Its id.
     pub id: EventId,

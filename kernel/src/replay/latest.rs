@@ -73,7 +73,7 @@ impl EventReplayer for LatestBySubject {
 /// The newest event of a subject, by where it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Latest {
-    /// Its place, which earlier versions did not keep.
+    /// Its sequence number, which earlier versions did not keep.
     seq: Option<Seq>,
     id: EventId,
     /// Those that are concurrent with it now.
@@ -149,7 +149,7 @@ impl Latest {
             // How large it is says nothing of which event it is: the caller reads again, with more.
             Some(Bounded::Larger(size)) => Ok(Some(Bounded::Larger(size))),
             Some(Bounded::Whole(entry)) if entry.id().is_ok_and(|id| id == self.id) => Ok(Some(Bounded::Whole(entry))),
-            // Its place is another one where the log was rewritten meanwhile.
+            // Its sequence number is another one where the log was rewritten meanwhile.
             Some(Bounded::Whole(_)) | None => log.find_within(self.id, max_bytes),
         }
     }

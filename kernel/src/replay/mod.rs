@@ -42,8 +42,8 @@ pub enum Start {
     Beginning,
     /// After what the log holds when it is first opened.
     Now,
-    /// After this cursor. If it is of another history than the log's, after the newest place that both have: events may come
-    /// again, and none is missed.
+    /// After this cursor. If it is of another history than the log's, after the newest sequence number that both have: events
+    /// may come again, and none is missed.
     After(Cursor),
 }
 

@@ -115,7 +115,7 @@ impl Snapshot<'_> {
     }
 }
 
-/// Keeps a replayer's commits and the reads of its state apart. The log's places are locked before it, by both.
+/// Keeps a replayer's commits and the reads of its state apart. The log's sequence numbers are locked before it, by both.
 #[derive(Debug, Default)]
 pub(super) struct Commits(RwLock<()>);
 

@@ -24,13 +24,13 @@ const RETRY_BASE: Duration = Duration::from_millis(100);
 pub struct ReplayStatus {
     /// Its name.
     pub name: String,
-    /// The last place replayed.
+    /// The last sequence number replayed.
     pub position: u64,
     /// How many tries of the next event failed in a row.
     pub failures: u32,
     /// What the last of them said.
     pub last_error: Option<String>,
-    /// How many places of the log it has still to go.
+    /// How many events of the log it has still to replay.
     pub lag_events: u64,
     /// How many events are parked.
     pub parked: usize,

@@ -305,7 +305,7 @@ fn a_fork_is_found_at_the_first_contact_and_stops_only_what_follows_from_it() {
     let mut world = forked(3);
     let origin = world.origin(0);
     world.pull_all();
-    // Both sides found the very place, by real comparison, and hold evidence of it.
+    // Both sides found the very counter, by real comparison, and hold evidence of it.
     let of = |world: &World, n: usize| forks(&*world.nodes[n].store).unwrap();
     let (alpha, bravo) = (of(&world, 0), of(&world, 1));
     let places: Vec<_> = alpha.iter().chain(&bravo).map(|f| (f.origin, f.from)).collect();
@@ -364,14 +364,14 @@ fn a_fork_is_ended_by_a_command_in_favour_of_either_side() {
     }
 }
 
-/// Found with real nodes: an answer that read places while a fork was resolved told of damage where there was none.
+/// Found with real nodes: an answer that read sequence numbers while a fork was resolved told of damage where there was none.
 #[test]
 fn an_answer_that_is_made_while_the_log_is_rewritten_is_refused_and_is_no_damage() {
     let mut world = World::new(3);
     let image = world.stores[0].durable_copy();
     world.append(0, "first");
     world.pull(1, 0);
-    // Much that stays moves to other places.
+    // Much that stays moves to other sequence numbers.
     for n in 0..2000 {
         world.append(1, &format!("{n}"));
     }

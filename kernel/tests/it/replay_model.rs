@@ -22,7 +22,7 @@ const SUBJECTS: [&str; 4] = ["a", "b", "c", "d"];
 const NAME: &str = "model";
 const FAMILY: &str = "model";
 
-/// Writes each event's place under its subject, unless that is broken just now.
+/// Writes each event's sequence number under its subject, unless that is broken just now.
 struct Model {
     on_failure: OnFailure,
     broken: Arc<Mutex<BTreeSet<String>>>,

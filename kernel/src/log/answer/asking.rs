@@ -14,7 +14,7 @@ use crate::log::work::Work;
 use crate::protocol::{ChainHead, DIRECT_GRACE, EventBatch, Heads, Refresh, Refusal, RequestId, Scope};
 use crate::time::Timestamp;
 
-/// The bytes that a frame has beyond its records: chain heads of a full clock, and the places of the events.
+/// The bytes that a frame has beyond its records: chain heads of a full clock, and the sequence numbers of the events.
 pub(super) const FRAME_EXTRA: u64 = 128 * 1024;
 
 /// A question that is open: what the asker holds by now, and how far it was answered.

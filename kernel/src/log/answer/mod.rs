@@ -181,7 +181,8 @@ impl LogReader {
         self.settled(|| self.try_next_batch(asking, now))
     }
 
-    /// Places mean the same events from the first read to the last; what was asked before they changed is refused by its epoch.
+    /// Sequence numbers mean the same events from the first read to the last. A question from before they changed is refused by its
+    /// epoch.
     fn settled<T>(&self, read: impl FnOnce() -> Result<T, Failure>) -> Result<Result<T, Refusal>, StoreError> {
         self.in_place(|| refused(read()))
     }
@@ -189,7 +190,7 @@ impl LogReader {
     fn try_next_batch(&self, asking: &mut OpenQuery, now: Option<Timestamp>) -> Result<NextBatch, Failure> {
         let Moment { own, epoch, head, chains } = self.moment();
         if asking.epoch != epoch {
-            // Its places may mean other events now.
+            // Its sequence numbers may mean other events now.
             return Err(Refusal::CursorUnknown.into());
         }
         if !mutant::is(Mutant::CheckKnownOnce) {
@@ -261,7 +262,7 @@ impl LogReader {
         })
     }
 
-    /// The place before which the asker lacks nothing that it may have: one before the first event that it does not know.
+    /// The sequence number before which the asker lacks nothing that it may have: one before the first event that it does not know.
     fn start(&self, asking: &OpenQuery, moment: &Moment) -> Result<Seq, Failure> {
         let taint = asking.taint_scan.as_ref().map(|scan| &scan.taint);
         let mut start = moment.head.seq;

@@ -24,7 +24,7 @@ pub(super) struct Run<'a> {
     pub(super) taint: Option<Taint>,
     /// The records of the batch, one behind the other.
     pub(super) records: Vec<u8>,
-    /// The place of each, and where it ends.
+    /// The sequence number of each, and where it ends.
     pub(super) places: Vec<(Seq, usize)>,
     /// The last counter sent of each origin, sorted.
     pub(super) sent: Vec<(Origin, u64)>,

@@ -105,7 +105,7 @@ pub(super) struct Node {
     pub(super) own_past: Past,
     pub(super) own_epoch: Epoch,
     /// To which node, cursors into its log as it is: those given out before it went backwards are not among them, although the same event
-    /// may have come to stand at the same place again.
+    /// may have come to stand at the same sequence number again.
     pub(super) issued: HashSet<(usize, Cursor)>,
     pub(super) skew: i64,
     /// Its replayer hangs at an event until then, unless the process ends before.

@@ -107,7 +107,7 @@ async fn refused(
 
 async fn events_in_another_order_are_refused(harness: &dyn TransportHarness) {
     refused(harness, ErrorCategory::Protocol, |mut batch| {
-        // Their places stay in order, or the frame would not even decode.
+        // Their sequence numbers stay in order, or the frame would not even decode.
         if let [(_, one), (_, two), ..] = &mut batch.events[..] {
             std::mem::swap(one, two);
         }
