@@ -95,6 +95,7 @@ check:
 	.ci/layers
 	.ci/features
 	.ci/prose
+	.ci/unused-public
 	.ci/outside
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps

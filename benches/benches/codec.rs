@@ -11,8 +11,9 @@ use antiphon_benches::pulls;
 use antiphon_benches::sizes::Sizes;
 use antiphon_benches::stores::Kind;
 use antiphon_kernel::clock::VClock;
-use antiphon_kernel::codec::{EncodedDraft, EventRef, Message, decode, encode, encode_record};
+use antiphon_kernel::codec::{EventRef, Message, decode, encode};
 use antiphon_kernel::ids::{Dot, EventId};
+use antiphon_kernel::internals::codec::{EncodedDraft, encode_record};
 use antiphon_kernel::protocol::FetchReply;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 

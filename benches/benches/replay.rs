@@ -13,8 +13,9 @@ use antiphon_benches::sizes::Sizes;
 use antiphon_benches::stores::Kind;
 use antiphon_kernel::cursor::Seq;
 use antiphon_kernel::event::Event;
+use antiphon_kernel::internals::replay::{ReplayCore, ReplayStep};
 use antiphon_kernel::log::LogReader;
-use antiphon_kernel::replay::{EventReplayer, Projection, ReplayCore, ReplayError, ReplayStep};
+use antiphon_kernel::replay::{EventReplayer, Projection, ReplayError};
 use antiphon_kernel::store::{Batch, Durability, Family};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 

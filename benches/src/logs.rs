@@ -5,7 +5,8 @@ use std::sync::Arc;
 use antiphon_kernel::clock::VClock;
 use antiphon_kernel::event::Draft;
 use antiphon_kernel::ids::{CortexId, Epoch, PeerName};
-use antiphon_kernel::log::{LocalIdentity, Log, LogOptions, Pin, put_pin};
+use antiphon_kernel::internals::log::{Log, LogOptions, Pin, put_pin};
+use antiphon_kernel::log::LocalIdentity;
 use antiphon_kernel::store::{Batch, Durability, Store};
 use antiphon_kernel::time::Timestamp;
 

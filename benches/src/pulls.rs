@@ -2,7 +2,8 @@
 
 use antiphon_kernel::codec::{Message, decode, encode};
 use antiphon_kernel::cursor::Cursor;
-use antiphon_kernel::log::{Log, LogReader, SentQuery, read_cursor};
+use antiphon_kernel::internals::log::{Log, SentQuery, read_cursor};
+use antiphon_kernel::log::LogReader;
 use antiphon_kernel::protocol::{EventBatch, FetchReply, FetchRequest, Heads, Known, RequestId};
 use antiphon_kernel::store::Durability;
 

@@ -10,13 +10,13 @@ use antiphon_kernel::ids::PeerName;
 const KEY: &str = "k3y0123456789abcdef0123456789abcdef";
 
 /// First byte: the rest is YAML.
-pub const FILE: u8 = 0;
+pub(crate) const FILE: u8 = 0;
 /// First byte: the rest is YAML, to which a line with a key is added.
-pub const FILE_WITH_KEY: u8 = 1;
+pub(crate) const FILE_WITH_KEY: u8 = 1;
 /// First byte: the rest is a scheme, a user and a host, separated by spaces.
-pub const ENDPOINT: u8 = 2;
+pub(crate) const ENDPOINT: u8 = 2;
 /// First byte: the rest is a value by itself.
-pub const VALUE: u8 = 3;
+pub(crate) const VALUE: u8 = 3;
 
 /// Reads `data` as configuration.
 ///

@@ -1,6 +1,6 @@
 //! The protocol with one peer, driven as its caller drives it: whatever comes, it keeps its laws.
 //!
-//! The first three bytes say how it begins; then each step is a byte that names it (see [`step`]) and a few that shape
+//! The first three bytes say how it begins; then each step is a byte that names it (see `step`) and a few that shape
 //! it. The caller keeps to the machine's terms: it answers each question once, fires each timer once, and takes every
 //! action before the next step. Answers to questions that are no longer open come at any time.
 
@@ -16,37 +16,37 @@ use answers::cortex;
 use driver::Driver;
 
 /// First byte of each step.
-pub mod step {
+pub(crate) mod step {
     /// Time passes, by one of a few amounts.
-    pub const ADVANCE: u8 = 0;
+    pub(crate) const ADVANCE: u8 = 0;
     /// The timer that was asked for fires.
-    pub const TIMER: u8 = 1;
+    pub(crate) const TIMER: u8 = 1;
     /// A timer fires that is no longer wanted.
-    pub const STALE_TIMER: u8 = 2;
+    pub(crate) const STALE_TIMER: u8 = 2;
     /// The open question is answered.
-    pub const ANSWER: u8 = 3;
+    pub(crate) const ANSWER: u8 = 3;
     /// A question that is no longer open is answered.
-    pub const STALE_ANSWER: u8 = 4;
+    pub(crate) const STALE_ANSWER: u8 = 4;
     /// The operator resumes it.
-    pub const RESUME: u8 = 5;
+    pub(crate) const RESUME: u8 = 5;
     /// The operator pauses it.
-    pub const PAUSE: u8 = 6;
+    pub(crate) const PAUSE: u8 = 6;
     /// The operator resets it.
-    pub const RESET: u8 = 7;
+    pub(crate) const RESET: u8 = 7;
     /// Something suggests that the peer is back.
-    pub const WAKE: u8 = 8;
+    pub(crate) const WAKE: u8 = 8;
     /// Another peer name is pinned to some cortex now.
-    pub const PINNED_ELSEWHERE: u8 = 9;
+    pub(crate) const PINNED_ELSEWHERE: u8 = 9;
     /// The next pin cannot be stored.
-    pub const PIN_FAILS: u8 = 10;
+    pub(crate) const PIN_FAILS: u8 = 10;
     /// The same answer, pushed over and over.
-    pub const FLOOD: u8 = 11;
+    pub(crate) const FLOOD: u8 = 11;
     /// There is too little space.
-    pub const HOLD: u8 = 12;
+    pub(crate) const HOLD: u8 = 12;
     /// There is space again.
-    pub const RELEASE: u8 = 13;
+    pub(crate) const RELEASE: u8 = 13;
     /// The peer asks us something.
-    pub const HEARD: u8 = 14;
+    pub(crate) const HEARD: u8 = 14;
 }
 
 /// Long enough for every law, and short enough to run often.

@@ -10,12 +10,13 @@ mod store;
 use std::time::Duration;
 
 use antiphon_kernel::clock::VClock;
-use antiphon_kernel::codec::{EncodedDraft, FRAME_HEADER_BYTES, Message, encode, encode_record};
+use antiphon_kernel::codec::{FRAME_HEADER_BYTES, Message, encode};
 use antiphon_kernel::config::SharedKey;
 use antiphon_kernel::cursor::{Cursor, Seq};
 use antiphon_kernel::digest::Digest;
 use antiphon_kernel::event::Draft;
 use antiphon_kernel::ids::{CortexId, Dot, Epoch, EventId, MAX_COUNTER, Origin};
+use antiphon_kernel::internals::codec::{EncodedDraft, encode_record};
 use antiphon_kernel::protocol::{
     ChainHead, Delivery, EventBatch, FetchReply, FetchRequest, Heads, Heartbeat, Hello, Identity, Known, MAX_WAIT,
     Refresh, Refusal, RequestId, Scope,

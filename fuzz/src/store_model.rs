@@ -1,7 +1,7 @@
 //! A store against a model that does everything the obvious way: whatever is put, deleted, lost and opened again, both
 //! hold the same.
 //!
-//! Each step is a byte that names it (see [`step`]) and a few that shape it.
+//! Each step is a byte that names it (see `step`) and a few that shape it.
 
 mod model;
 mod steps;
@@ -9,7 +9,7 @@ mod steps;
 use antiphon_kernel::store::Store;
 use antiphon_kernel::testing::{CommitFault, MemoryStore};
 
-pub use steps::step;
+pub(crate) use steps::step;
 
 /// A store, and what can be done to the machine that it runs on.
 pub trait World {

@@ -3,10 +3,12 @@
 
 use std::collections::BTreeMap;
 
-use antiphon_kernel::clock::{Causality, ClockError, VClock, compare};
-use antiphon_kernel::codec::{EncodedDraft, EventRef, encode_record};
+use antiphon_kernel::clock::{Causality, ClockError, VClock};
+use antiphon_kernel::codec::EventRef;
 use antiphon_kernel::event::Draft;
 use antiphon_kernel::ids::{CortexId, Dot, Epoch, EventId, MAX_COUNTER, Origin};
+use antiphon_kernel::internals::clock::compare;
+use antiphon_kernel::internals::codec::{EncodedDraft, encode_record};
 use antiphon_kernel::time::Timestamp;
 use arbitrary::{Result, Unstructured};
 

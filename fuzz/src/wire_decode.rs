@@ -5,15 +5,14 @@
 //! would seldom get past the checksum), or an event record.
 
 use antiphon_kernel::clock::{MAX_CLOCK_ENTRIES, VClock};
-use antiphon_kernel::codec::{
-    EncodedDraft, EventRef, FRAME_HEADER_BYTES, FrameHeader, Message, decode, encode, encode_record,
-};
+use antiphon_kernel::codec::{EventRef, FRAME_HEADER_BYTES, FrameHeader, Message, decode, encode};
 use antiphon_kernel::digest::Digest;
 use antiphon_kernel::event::{
     Draft, MAX_CONTENT_TYPE_BYTES, MAX_EXTENSION_NAME_BYTES, MAX_EXTENSION_VALUE_BYTES, MAX_EXTENSIONS,
     MAX_SUBJECT_BYTES, MAX_TYPE_BYTES,
 };
 use antiphon_kernel::ids::MAX_COUNTER;
+use antiphon_kernel::internals::codec::{EncodedDraft, encode_record};
 use antiphon_kernel::protocol::{EventBatch, FetchReply, Heads, Known, MAX_BATCH_EVENTS, Pushed, Refusal};
 use bytes::Bytes;
 
@@ -28,11 +27,11 @@ pub enum Input {
 
 impl Input {
     /// First byte of an input that holds a whole frame.
-    pub const FRAME: u8 = 0;
+    pub(crate) const FRAME: u8 = 0;
     /// First byte of an input that holds a frame's kind and body.
-    pub const BODY: u8 = 1;
+    pub(crate) const BODY: u8 = 1;
     /// First byte of an input that holds an event record.
-    pub const RECORD: u8 = 2;
+    pub(crate) const RECORD: u8 = 2;
 
     /// What these bytes hold; `None` of too few.
     #[must_use]

@@ -16,9 +16,10 @@ use antiphon_kernel::config::{FederationMode, SharedKey};
 use antiphon_kernel::cursor::Seq;
 use antiphon_kernel::event::{CloudEventText, Draft, EventBytes, MAX_EVENT_BYTES, from_cloud_event};
 use antiphon_kernel::ids::{CortexId, Epoch};
-use antiphon_kernel::log::{Bounded, LocalIdentity, Log, LogEntry, LogOptions, event_outside, keys_outside};
+use antiphon_kernel::internals::log::{Bounded, Log, LogOptions, event_outside, keys_outside};
+use antiphon_kernel::internals::replay::{ReplayCore, ReplayStep};
+use antiphon_kernel::log::{LocalIdentity, LogEntry};
 use antiphon_kernel::replay::latest::{self, LatestBySubject};
-use antiphon_kernel::replay::{ReplayCore, ReplayStep};
 use antiphon_kernel::service::{HeldText, PageError, Service};
 use antiphon_kernel::store::{Batch, Durability, Family, KeyRange, Store, StoreError};
 use antiphon_kernel::time::Timestamp;
@@ -45,7 +46,7 @@ fn allocated<T>(work: impl FnOnce() -> T) -> (usize, T) {
 }
 
 /// Copies the only event of the log to where events are that were set aside: the value is the same, and the key is `a`, an epoch
-/// and the place.
+/// and the sequence number.
 fn set_aside(store: &dyn Store) {
     let mut changes = Batch::new();
     let copy = &mut |place: &[u8], value: &[u8]| {

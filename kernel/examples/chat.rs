@@ -6,10 +6,8 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use antiphon_kernel::cortex::{Cortex, Peer};
-use antiphon_kernel::event::{Draft, Event};
-use antiphon_kernel::replay::{EventReplayer, Projection, ReplayError};
 use antiphon_kernel::testing::{MemoryNetwork, MemoryStore};
+use antiphon_kernel::{Cortex, Draft, Event, EventReplayer, Peer, Projection, ReplayError};
 use futures_util::StreamExt as _;
 
 type Outcome<T> = Result<T, Box<dyn Error>>;

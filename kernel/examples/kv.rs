@@ -6,12 +6,12 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
-use antiphon_kernel::cortex::{Cortex, Peer, WaitFor};
-use antiphon_kernel::event::{Draft, Event};
-use antiphon_kernel::log::{Appended, CausalContext};
-use antiphon_kernel::replay::{EventReplayer, Projection, ReplayError, ReplayOptions, conflicts};
-use antiphon_kernel::store::Family;
+use antiphon_kernel::replay::conflicts;
 use antiphon_kernel::testing::{MemoryNetwork, MemoryStore};
+use antiphon_kernel::{
+    Appended, CausalContext, Cortex, Draft, Event, EventReplayer, Family, Peer, Projection, ReplayError, ReplayOptions,
+    WaitFor,
+};
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 

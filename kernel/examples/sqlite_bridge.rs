@@ -7,11 +7,8 @@ use std::error::Error;
 use std::path::Path;
 use std::sync::Arc;
 
-use antiphon_kernel::cortex::Cortex;
-use antiphon_kernel::cursor::Seq;
-use antiphon_kernel::event::{Draft, Event};
-use antiphon_kernel::replay::{EventReplayer, Projection, ReplayError};
 use antiphon_kernel::testing::MemoryStore;
+use antiphon_kernel::{Cortex, Draft, Event, EventReplayer, Projection, ReplayError, Seq};
 use rusqlite::{Connection, params};
 
 type Outcome<T> = Result<T, Box<dyn Error>>;

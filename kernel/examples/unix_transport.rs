@@ -12,10 +12,8 @@ use antiphon_kernel::codec::{FRAME_HEADER_BYTES, FrameHeader, Message, decode, e
 use antiphon_kernel::config::PeerConfig;
 use antiphon_kernel::log::LocalIdentity;
 use antiphon_kernel::protocol::{Delivery, FetchReply, FetchRequest, Identity, Pushed, Refresh, Refusal};
-use antiphon_kernel::service::Service;
 use antiphon_kernel::testing::transport_suite::{self, Running, TransportHarness};
-use antiphon_kernel::transport::TransportErrorKind;
-use antiphon_kernel::transport::{Link, Tail, Transport, TransportError};
+use antiphon_kernel::{Link, Service, Tail, Transport, TransportError, TransportErrorKind};
 use async_trait::async_trait;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
@@ -23,8 +21,8 @@ use tokio::task::{JoinHandle, JoinSet};
 
 // 1. Messages on a stream.
 
-fn error(category: TransportErrorKind, detail: impl std::fmt::Display) -> TransportError {
-    TransportError::new(category, detail.to_string())
+fn error(kind: TransportErrorKind, detail: impl std::fmt::Display) -> TransportError {
+    TransportError::new(kind, detail.to_string())
 }
 
 /// The next message, or `None` where the stream ended between two. Its header says how long it is, and is checked against

@@ -7,17 +7,16 @@ use std::path::Path;
 use std::time::Duration;
 
 use antiphon_kernel::clock::VClock;
-use antiphon_kernel::codec::{EncodedDraft, EventRef, Message, decode, encode, encode_record};
-use antiphon_kernel::config::SharedKey;
-use antiphon_kernel::cursor::{Cursor, Seq};
+use antiphon_kernel::codec::{EventRef, Message, decode, encode};
 use antiphon_kernel::digest::Digest;
-use antiphon_kernel::event::{Draft, EventBytes};
-use antiphon_kernel::ids::{CortexId, Dot, Epoch, EventId, Origin};
+use antiphon_kernel::event::EventBytes;
+use antiphon_kernel::ids::Epoch;
+use antiphon_kernel::internals::codec::{EncodedDraft, encode_record};
 use antiphon_kernel::protocol::{
     ChainHead, Delivery, EventBatch, FetchReply, FetchRequest, Heads, Heartbeat, Hello, Identity, Known, Refresh,
     Refusal, RequestId, Scope,
 };
-use antiphon_kernel::time::Timestamp;
+use antiphon_kernel::{CortexId, Cursor, Dot, Draft, EventId, Origin, Seq, SharedKey, Timestamp};
 use serde_json::{Value, json};
 
 fn hex(bytes: &[u8]) -> String {

@@ -88,12 +88,6 @@ impl Condition {
             Self::Paused | Self::NoSpace => None,
         }
     }
-
-    /// Whether an operator should look.
-    #[must_use]
-    pub const fn needs_attention(self) -> bool {
-        matches!(self, Self::Halted | Self::Rejected | Self::BackingOff | Self::NoSpace | Self::Withheld)
-    }
 }
 
 impl fmt::Display for Condition {

@@ -8,6 +8,13 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::ids::{Epoch, EventId};
 
 /// A sequence number: a position in one cortex's local log, 1, 2, 3, … without gaps; 0 is before the first.
+///
+/// ```
+/// use antiphon_kernel::Seq;
+///
+/// assert_eq!(Seq::ZERO.next(), Seq::new(1));
+/// assert_eq!(Seq::new(7).prev().get(), 6);
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Seq(u64);
 
@@ -57,11 +64,24 @@ impl fmt::Debug for Seq {
 ///
 /// The sequence number is the *sender's* append position, never an event id: an event with an older ULID that reaches the log
 /// late is still after every cursor. Zero has the all-zero witness.
+///
+/// ```
+/// use antiphon_kernel::{Cursor, Seq};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let cursor: Cursor = "00000000000000a1-7-01M842DYPH0VSACH9W4H0K0B7S".parse()?;
+/// assert_eq!(cursor.seq, Seq::new(7));
+/// assert_eq!(cursor.to_string().parse(), Ok(cursor));
+/// // A sequence number alone does not say of which history it is.
+/// assert!("7".parse::<Cursor>().is_err());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Cursor {
     /// The incarnation of the log; a cursor into another one is unknown to its owner.
     pub epoch: Epoch,
-    /// The last place read.
+    /// The last sequence number read.
     pub seq: Seq,
     /// The id of the event there.
     pub last_event: EventId,

@@ -8,7 +8,7 @@ use xxhash_rust::xxh3::Xxh3;
 use crate::ids::Origin;
 
 /// Names the hash in every format that carries digests: 1 is XXH3-128.
-pub const DIGEST_ALGORITHM: u8 = 1;
+pub(crate) const DIGEST_ALGORITHM: u8 = 1;
 
 /// 128 bits over an origin's history up to one event: `digest(o, c) = H(digest(o, c−1), event bytes)`, zero before the
 /// first. It finds accidents, forks and damage; it does not withstand an adversary.

@@ -194,8 +194,8 @@ impl fmt::Display for ErrorCategory {
     }
 }
 
-/// A failure that may pass is one to act on once it lasts so long.
-pub const LASTING: Duration = Duration::from_secs(5);
+/// How long a failure that may pass lasts before an operator must act.
+const LASTING: Duration = Duration::from_secs(5);
 /// What is said of it before.
 const PASSING: &str = "it is tried again; while a fork is resolved that passes within seconds";
 

@@ -4,9 +4,8 @@
 //! store what is new, and converge; replayers turn events into an application's own state.
 //!
 //! ```
-//! use antiphon_kernel::cortex::{Cortex, Peer};
-//! use antiphon_kernel::event::Draft;
 //! use antiphon_kernel::testing::{MemoryNetwork, MemoryStore};
+//! use antiphon_kernel::{Cortex, Draft, Peer};
 //!
 //! # #[tokio::main]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -29,15 +28,19 @@
 //! # }
 //! ```
 //!
+//! The paved path of an embedder, and of the author of a transport or a store, is re-exported here, and each of these items has an
+//! example. What goes beyond it is in the modules.
+//!
 //! | modules | hold |
 //! |---|---|
 //! | [`ids`], [`clock`], [`cursor`], [`digest`], [`time`], [`event`] | values with laws |
 //! | [`codec`], [`protocol`], [`rule`] | every byte layout; what peers say to each other |
 //! | [`store`], [`log`] | what is asked of a store; the log built above it |
-//! | [`machine`], [`sync`], [`transport`], [`service`], [`receipts`], [`budget`] | pulling peers, answering them, who holds what |
-//! | [`replay`], [`state`], [`config`], [`health`], [`condition`], [`measure`] | an application's side, and an operator's |
+//! | [`sync`], [`transport`], [`service`], [`receipts`], [`budget`] | pulling peers, answering them, which cortex holds what |
+//! | [`replay`], [`state`], [`config`], [`health`], [`condition`] | an application's side, and an operator's |
 //! | [`cortex`] | all of it, assembled |
 //! | [`testing`] | stores and networks in memory, and the conformance suites for implementers |
+//! | [`internals`] | what other packages of the workspace use; not stable |
 
 mod blocking;
 pub mod budget;
@@ -48,18 +51,16 @@ pub mod config;
 pub mod cortex;
 pub mod cursor;
 pub mod digest;
-pub mod doubles;
+mod doubles;
 mod entropy;
 pub mod event;
 pub mod health;
 pub mod ids;
+pub mod internals;
 pub mod log;
-pub mod machine;
-pub mod measure;
-#[cfg(feature = "mutants")]
-pub mod mutant;
-#[cfg(not(feature = "mutants"))]
-#[allow(dead_code, unreachable_pub)]
+mod machine;
+mod measure;
+#[cfg_attr(not(feature = "mutants"), allow(dead_code, unreachable_pub))]
 mod mutant;
 pub mod protocol;
 pub mod receipts;
@@ -74,3 +75,17 @@ pub mod sync;
 pub mod testing;
 pub mod time;
 pub mod transport;
+
+pub use config::{Config, FederationMode, Interval, PeerMode, SharedKey};
+pub use cortex::{Cortex, CortexBuilder, Peer, StartError, WaitFor};
+pub use cursor::{Cursor, Seq};
+pub use event::{Draft, Event};
+pub use ids::{CortexId, Dot, EventId, Origin, PeerName};
+pub use log::{AppendError, Appended, CausalContext, LogEntry, LogHandle, LogReader, ReadError};
+pub use receipts::NotReplicated;
+pub use replay::{EventReplayer, NotReplayed, OnFailure, Projection, ReadAt, ReplayError, ReplayHandle, ReplayOptions};
+pub use service::Service;
+pub use state::{PeerState, State};
+pub use store::{Batch, Durability, Family, KeyRange, Store, StoreError, StoreErrorKind};
+pub use time::Timestamp;
+pub use transport::{Link, ServeError, Server, Tail, Transport, TransportError, TransportErrorKind};

@@ -103,11 +103,11 @@ pub(crate) fn appended(cortex: &str) -> metrics::Counter {
     metrics::counter!(APPENDED_EVENTS.name, CORTEX => cortex.to_owned())
 }
 
-/// So many peers have a label of their own; all further ones share [`OTHER_PEERS`]. A process never gives away more,
+/// So many peers have a label of their own; all further ones share `_other`. A process never gives away more,
 /// however often its configuration changes.
 pub const MAX_PEER_LABELS: usize = 200;
 /// The label of all peers beyond [`MAX_PEER_LABELS`]. No name of a peer begins like that.
-pub const OTHER_PEERS: &str = "_other";
+const OTHER_PEERS: &str = "_other";
 
 /// Which peers have a label of their own. Who came first keeps it.
 #[derive(Debug, Default)]

@@ -13,8 +13,8 @@ pub enum Mutant {
     SkipHoleCheck,
     /// What a peer says that it holds counts as held here.
     MergeBlindly,
-    /// A cursor is a place, of whichever incarnation of the log, and nothing else: without the check of what is missing before
-    /// it, or that one would make up for the epoch.
+    /// A cursor is a sequence number, of whichever incarnation of the log, and nothing else: without the check of what is
+    /// missing before it, or that one would make up for the epoch.
     ForgetEpoch,
     /// What a crash can still take back is served.
     ServeNotDurable,
@@ -32,7 +32,7 @@ pub enum Mutant {
     AnswersOutlive,
     /// A peer counts as holding what was written here without a comparison of digests.
     ReceiptWithoutComparison,
-    /// A reader's cursor is a place in the log, of whichever epoch and with whichever event there.
+    /// A reader's cursor is a sequence number in the log, of whichever epoch and with whichever event there.
     CursorWithoutWitness,
     /// A replayer relies on what it read before the store was opened again.
     OpeningForgotten,

@@ -25,7 +25,7 @@ pub const MAX_WAIT: Duration = Duration::from_secs(60);
 /// The most bytes of events in one batch of a run: small enough that the next one is on its way while this one is stored.
 pub const MAX_RUN_BYTES: u64 = 1024 * 1024;
 /// How long events of a cortex that the asker pulls itself are held back: they arrive there by the shorter road.
-pub const DIRECT_GRACE: Duration = Duration::from_secs(1);
+pub(crate) const DIRECT_GRACE: Duration = Duration::from_secs(1);
 /// The longest a live tail is silent: a heartbeat comes at least this often.
 pub const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -203,7 +203,7 @@ pub struct FetchRequest {
     pub after: Option<Cursor>,
     /// What the asker durably holds.
     pub known: Known,
-    /// Cortexes that the asker pulls live itself: while it waits, their events are held back for [`DIRECT_GRACE`].
+    /// Cortexes that the asker pulls live itself: while it waits, their events are held back for a second.
     pub direct: Vec<CortexId>,
     /// The most events to send.
     pub max_events: u32,
@@ -213,7 +213,7 @@ pub struct FetchRequest {
     pub wait: Duration,
     /// How far the answer goes.
     pub delivery: Delivery,
-    /// Whose events. Places of others' are passed over unseen, so such an answer moves no cursor.
+    /// Whose events. Sequence numbers of others' are passed over unseen, so such an answer moves no cursor.
     pub scope: Scope,
     /// Where the two histories were found to differ, with the asker's digest there: from these counters on, and of what
     /// depends on them, nothing is sent. Everything else flows.
@@ -280,7 +280,7 @@ pub struct EventBatch {
     pub part: u64,
     /// Who answers.
     pub from: CortexId,
-    /// Where the run begins: the asker's cursor, or the place before which nothing is missing.
+    /// Where the run begins: the asker's cursor, or the sequence number before which nothing is missing.
     pub prev: Cursor,
     /// Where it ends; entries in between that are not in `events` were known to the asker.
     pub last: Cursor,
@@ -306,7 +306,7 @@ pub enum Refusal {
     /// The log no longer reaches back that far.
     #[error("the log begins after {floor}")]
     CursorTooOld {
-        /// The last place that is gone.
+        /// The last sequence number that is gone.
         floor: Seq,
     },
     /// At this counter, asker and server hold different histories of one origin.

@@ -38,6 +38,25 @@ pub enum Wanted {
 }
 
 /// The peers that did not confirm an event in time. The event is stored here, and reaches each cortex that pulls this one.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use antiphon_kernel::testing::MemoryStore;
+/// use antiphon_kernel::{Cortex, Draft, PeerName, WaitFor};
+///
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let cortex = Cortex::builder(MemoryStore::new()).name("alpha").start().await?;
+/// let event = cortex.append(Draft::new("note.written", "hello")).await?;
+/// let peers = [PeerName::new("bravo")?];
+/// let short = cortex.wait_replicated(&event, WaitFor::Peers(&peers), Duration::from_secs(5)).await.unwrap_err();
+/// // Never in contact, so there was nothing to wait for.
+/// assert_eq!(short.unknown, peers);
+/// cortex.stop().await;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}; the event is stored here: whoever pulls this node gets it", self.who())]
 pub struct NotReplicated {

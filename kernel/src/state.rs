@@ -1,8 +1,8 @@
 //! A federation's state about its peers: raw by key, or typed, and both reach the same data.
 
+mod free;
 mod peer_state;
 
-use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use crate::blocking::blocking;
@@ -17,9 +17,15 @@ use crate::log::{
     AppendError, Appended, CausalContext, LogHandle, Pin, put_pin, read_cursor, read_failure, read_health, read_pin,
     read_pins, read_seen,
 };
-use crate::store::{Batch, Family, KeyRange, StoreError, keys};
+pub use crate::machine::{Lag, Phase};
+use crate::store::{Batch, Family, StoreError, keys};
 use crate::time::Timestamp;
+pub(crate) use internals::*;
 pub use peer_state::{PeerState, Received};
+
+pub(crate) mod internals {
+    pub use super::free::{free_keys, read_free};
+}
 
 /// The key of a peer's pinned identity: `peer:<name>:cortex_id`.
 #[must_use]
@@ -83,32 +89,24 @@ pub enum AppendAndSetError {
 
 /// Reads and writes what is kept about peers, and an application's own small values. What is not `async` reads the store on
 /// the caller's thread: within a runtime, call it on one that may block.
+///
+/// ```
+/// use antiphon_kernel::Cortex;
+/// use antiphon_kernel::testing::MemoryStore;
+///
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let cortex = Cortex::builder(MemoryStore::new()).name("alpha").start().await?;
+/// let state = cortex.state();
+/// state.set("theme", "dark").await?;
+/// assert_eq!(state.get("theme")?.as_deref(), Some("dark"));
+/// cortex.stop().await;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct State {
     log: LogHandle,
-}
-
-/// The value of an application's own key, read from a store before its log runs.
-///
-/// # Errors
-/// [`StoreError`].
-pub fn read_free(store: &dyn crate::store::Store, key: &str) -> Result<Option<String>, StoreError> {
-    let bytes = store.get(Family::Meta, &keys::state(key))?;
-    Ok(bytes.map(|b| String::from_utf8_lossy(&b).into_owned()))
-}
-
-/// The keys of an application's own that begin so, from a store before its log runs.
-///
-/// # Errors
-/// [`StoreError`].
-pub fn free_keys(store: &dyn crate::store::Store, prefix: &str) -> Result<Vec<String>, StoreError> {
-    let (from, start) = (keys::state(""), keys::state(prefix));
-    let mut found = Vec::new();
-    store.scan(Family::Meta, KeyRange::prefix(&start), &mut |key, _| {
-        found.push(String::from_utf8_lossy(&key[from.len()..]).into_owned());
-        ControlFlow::Continue(())
-    })?;
-    Ok(found)
 }
 
 enum Key {

@@ -10,6 +10,18 @@ use jiff::Span;
 use jiff::civil::{Date, date};
 
 /// Microseconds since 1970-01-01T00:00:00Z. Text form: RFC 3339 in UTC.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use antiphon_kernel::Timestamp;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let time: Timestamp = "2026-11-23T09:30:00Z".parse()?;
+/// assert_eq!(time.saturating_add(Duration::from_secs(1)).to_string(), "2026-11-23T09:30:01Z");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Timestamp(i64);
 
@@ -56,7 +68,7 @@ impl Timestamp {
     ///
     /// # Errors
     /// [`InvalidTimestamp`], for leap seconds and for years before 0000 and after 9999 in UTC as well.
-    pub fn parse_rfc3339(text: &str) -> Result<(Self, bool), InvalidTimestamp> {
+    pub(crate) fn parse_rfc3339(text: &str) -> Result<(Self, bool), InvalidTimestamp> {
         parse(text).map(|(micros, exact)| (Self(micros), exact)).filter(|(time, _)| time.civil().is_some()).ok_or_else(
             || InvalidTimestamp { text: text.chars().take(64).collect::<String>().escape_debug().to_string() },
         )
@@ -64,7 +76,7 @@ impl Timestamp {
 
     /// This instant as RFC 3339 in UTC; `None` before the year 0000 and after 9999, which have no such form.
     #[must_use]
-    pub fn to_rfc3339(self) -> Option<String> {
+    pub(crate) fn to_rfc3339(self) -> Option<String> {
         let day = self.civil()?;
         let micros = self.0.rem_euclid(DAY);
         let (seconds, fraction) = (micros / 1_000_000, micros % 1_000_000);
@@ -185,31 +197,9 @@ impl<'de> Deserialize<'de> for Timestamp {
     }
 }
 
-/// How far a clock that said `theirs` is ahead of ours in milliseconds, when its answer came after `took`. Where it was read
-/// within that time is not known: what that may account for is left out.
-#[must_use]
-pub fn skew_ms(theirs: Timestamp, ours: Timestamp, took: Duration) -> i64 {
-    let half = i64::try_from(took.as_micros() / 2).unwrap_or(i64::MAX);
-    let apart = theirs.as_micros().saturating_sub(ours.as_micros()).saturating_add(half);
-    apart.signum() * (apart.saturating_abs() - half).max(0) / 1000
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn skew_leaves_out_what_the_road_may_account_for() {
-        let at = |ms: i64| Timestamp::from_micros(ms * 1000);
-        let took = Duration::from_millis(100);
-        // Read in the middle of the road, clocks agree ...
-        assert_eq!(skew_ms(at(950), at(1000), took), 0);
-        // ... and at either end of it nothing is claimed.
-        assert_eq!((skew_ms(at(900), at(1000), took), skew_ms(at(1000), at(1000), took)), (0, 0));
-        assert_eq!(skew_ms(at(6000), at(1000), took), 5000);
-        assert_eq!(skew_ms(at(1000), at(6000), took), -4900);
-        assert_eq!(skew_ms(at(1000), at(1000), Duration::ZERO), 0);
-    }
 
     #[test]
     fn text_is_rfc_3339() {

@@ -16,6 +16,13 @@ macro_rules! kinds {
     ($($(#[$doc:meta])* $kind:ident;)+) => {
         /// The failures that a transport can report. What a peer does wrong in its answers, and what fails in this node, is found by
         /// the kernel: see [`ErrorCategory`], which has all of them.
+        ///
+        /// ```
+        /// use antiphon_kernel::{TransportError, TransportErrorKind};
+        ///
+        /// let error = TransportError::new(TransportErrorKind::Timeout, "no answer within 15 s");
+        /// assert_eq!(error.kind(), TransportErrorKind::Timeout);
+        /// ```
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         #[non_exhaustive]
         pub enum TransportErrorKind { $($(#[$doc])* $kind,)+ }
@@ -89,6 +96,16 @@ impl From<&Refusal> for TransportErrorKind {
 }
 
 /// Why a transport brought no answer. Whatever its kind, nothing was applied and the cursor did not move.
+///
+/// ```
+/// use std::error::Error as _;
+///
+/// use antiphon_kernel::{TransportError, TransportErrorKind};
+///
+/// let broke = std::io::Error::from(std::io::ErrorKind::ConnectionReset);
+/// let error = TransportError::new(TransportErrorKind::Reset, broke.to_string()).caused_by(broke);
+/// assert!(error.source().is_some());
+/// ```
 #[derive(Debug, Clone)]
 pub struct TransportError {
     kind: TransportErrorKind,
@@ -162,6 +179,14 @@ impl From<TransportError> for Failure {
 }
 
 /// Why a transport does not answer peers.
+///
+/// ```
+/// use antiphon_kernel::ServeError;
+///
+/// let taken = std::io::Error::from(std::io::ErrorKind::AddrInUse);
+/// let error = ServeError { transport: "direct", source: taken.into() };
+/// assert!(error.to_string().starts_with("direct: "));
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[error("{transport}: {source}")]
 pub struct ServeError {
@@ -172,6 +197,36 @@ pub struct ServeError {
 }
 
 /// What answers peers on behalf of a transport. Dropping it ends it at once.
+///
+/// ```
+/// use antiphon_kernel::{Server, Service};
+/// use async_trait::async_trait;
+///
+/// /// Accepts connections in a task, which ends when this is dropped.
+/// struct Listener {
+///     address: String,
+///     service: Service,
+///     accepting: tokio::task::JoinHandle<()>,
+/// }
+///
+/// #[async_trait]
+/// impl Server for Listener {
+///     fn address(&self) -> String {
+///         self.address.clone()
+///     }
+///
+///     async fn shutdown(self: Box<Self>) {
+///         // Parked questions are answered now. Answers that are being sent would get some seconds here.
+///         self.service.close();
+///     }
+/// }
+///
+/// impl Drop for Listener {
+///     fn drop(&mut self) {
+///         self.accepting.abort();
+///     }
+/// }
+/// ```
 #[async_trait]
 pub trait Server: Send + Sync {
     /// Where it answers: `host:port`, or whatever the transport's endpoints have after `scheme://`.
@@ -182,6 +237,61 @@ pub trait Server: Send + Sync {
 }
 
 /// A way to reach peers, and to answer them where it has an address. The scheme of a peer's endpoint selects the transport.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use antiphon_kernel::config::PeerConfig;
+/// use antiphon_kernel::log::LocalIdentity;
+/// use antiphon_kernel::protocol::{FetchReply, FetchRequest, Identity};
+/// use antiphon_kernel::testing::MemoryStore;
+/// use antiphon_kernel::{Cortex, Draft, Link, Peer, Service, Transport, TransportError, TransportErrorKind};
+/// use async_trait::async_trait;
+///
+/// # struct Direct(Service);
+/// #
+/// # #[async_trait]
+/// # impl Link for Direct {
+/// #     async fn identify(&self, _: Duration) -> Result<Identity, TransportError> {
+/// #         Ok(self.0.identity())
+/// #     }
+/// #
+/// #     async fn fetch(&self, request: &FetchRequest, _: Duration) -> Result<FetchReply, TransportError> {
+/// #         Ok(self.0.fetch(request.clone()).await)
+/// #     }
+/// # }
+/// #
+/// /// Reaches one cortex of the same process, at `direct://bravo`.
+/// struct InProcess(Service);
+///
+/// impl Transport for InProcess {
+///     fn schemes(&self) -> &'static [&'static str] {
+///         &["direct"]
+///     }
+///
+///     fn link(&self, peer: &PeerConfig, _: &LocalIdentity) -> Result<Box<dyn Link>, TransportError> {
+///         if peer.endpoint != "direct://bravo" {
+///             return Err(TransportError::new(TransportErrorKind::Configuration, "write it as direct://bravo"));
+///         }
+///         Ok(Box::new(Direct(self.0.clone())))
+///     }
+/// }
+///
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let bravo = Cortex::builder(MemoryStore::new()).name("bravo").start().await?;
+/// bravo.append(Draft::new("note.written", "hello")).await?;
+/// let alpha = Cortex::builder(MemoryStore::new())
+///     .transport(InProcess(bravo.service().clone()))
+///     .peer(Peer::new("bravo", "direct://bravo"))
+///     .start()
+///     .await?;
+/// alpha.reader().watch_durable().wait_for(|head| head.get() == 1).await?;
+/// # alpha.stop().await;
+/// # bravo.stop().await;
+/// # Ok(())
+/// # }
+/// ```
 #[async_trait]
 pub trait Transport: Send + Sync + 'static {
     /// The schemes it serves, such as `["https"]`.
@@ -247,6 +357,38 @@ impl<T: Transport + ?Sized> Transport for Arc<T> {
 /// - It retries nothing: back-off is the kernel's.
 ///
 /// [`crate::testing::transport_suite`] puts an implementation to each of these.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use antiphon_kernel::protocol::{FetchReply, FetchRequest, Identity};
+/// use antiphon_kernel::testing::MemoryStore;
+/// use antiphon_kernel::{Cortex, Link, Service, TransportError};
+/// use async_trait::async_trait;
+///
+/// /// A peer in the same process.
+/// struct Direct(Service);
+///
+/// #[async_trait]
+/// impl Link for Direct {
+///     async fn identify(&self, _: Duration) -> Result<Identity, TransportError> {
+///         Ok(self.0.identity())
+///     }
+///
+///     async fn fetch(&self, request: &FetchRequest, _: Duration) -> Result<FetchReply, TransportError> {
+///         Ok(self.0.fetch(request.clone()).await)
+///     }
+/// }
+///
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let bravo = Cortex::builder(MemoryStore::new()).name("bravo").start().await?;
+/// let link = Direct(bravo.service().clone());
+/// assert_eq!(link.identify(Duration::from_secs(5)).await?.name, "bravo");
+/// bravo.stop().await;
+/// # Ok(())
+/// # }
+/// ```
 #[async_trait]
 pub trait Link: Send + Sync {
     /// Asks the peer who it is, now: what it said earlier does not count.
@@ -287,6 +429,28 @@ pub trait Link: Send + Sync {
 
 /// A run of answers, in the order they were sent. A slow reader slows the sender down; nothing piles up in between beyond
 /// the transport's published window. Dropping it ends the run at both ends.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use antiphon_kernel::protocol::Pushed;
+/// use antiphon_kernel::service::Answers;
+/// use antiphon_kernel::{Tail, TransportError, TransportErrorKind};
+/// use async_trait::async_trait;
+///
+/// /// The answers of a service in the same process.
+/// struct Here(Answers);
+///
+/// #[async_trait]
+/// impl Tail for Here {
+///     async fn next(&mut self, deadline: Duration) -> Result<Option<Pushed>, TransportError> {
+///         match tokio::time::timeout(deadline, self.0.next()).await {
+///             Ok(reply) => Ok(reply.map(Pushed::Reply)),
+///             Err(late) => Err(TransportError::new(TransportErrorKind::Timeout, late.to_string())),
+///         }
+///     }
+/// }
+/// ```
 #[async_trait]
 pub trait Tail: Send {
     /// The next one, or `None` where the server ended the run in order.

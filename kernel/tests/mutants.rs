@@ -5,7 +5,7 @@ use std::panic::catch_unwind;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use antiphon_kernel::mutant::{Mutant, switch};
+use antiphon_kernel::internals::mutant::{Mutant, switch};
 use antiphon_kernel::testing::sim::run;
 
 const SEEDS: u64 = 2_000;

@@ -51,23 +51,13 @@
 //! The rest of the kernel is in [`kernel`].
 
 pub use antiphon_kernel as kernel;
-pub use antiphon_kernel::config::{Config, FederationMode, Interval, KeyFromEnv, PeerMode, SharedKey, WeakKey};
-pub use antiphon_kernel::cortex::{Cortex, CortexBuilder, Peer, ResolveForkError, StartError, WaitFor};
-pub use antiphon_kernel::cursor::{Cursor, Seq};
-pub use antiphon_kernel::event::{Draft, Event, InvalidDraft};
-pub use antiphon_kernel::ids::{CortexId, Dot, EventId, Origin, PeerName};
-pub use antiphon_kernel::log::{
-    AppendError, Appended, CausalContext, CursorUnknown, LogEntry, LogHandle, LogReader, ReadError,
+pub use antiphon_kernel::{
+    AppendError, Appended, Batch, CausalContext, Config, Cortex, CortexBuilder, CortexId, Cursor, Dot, Draft,
+    Durability, Event, EventId, EventReplayer, Family, FederationMode, Interval, KeyRange, Link, LogEntry, LogHandle,
+    LogReader, NotReplayed, NotReplicated, OnFailure, Origin, Peer, PeerMode, PeerName, PeerState, Projection, ReadAt,
+    ReadError, ReplayError, ReplayHandle, ReplayOptions, Seq, ServeError, Server, Service, SharedKey, StartError,
+    State, Store, StoreError, StoreErrorKind, Tail, Timestamp, Transport, TransportError, TransportErrorKind, WaitFor,
 };
-pub use antiphon_kernel::receipts::NotReplicated;
-pub use antiphon_kernel::replay::{
-    Conflict, EventReplayer, NotReplayed, OnFailure, Projection, ReadAt, ReadStateError, ReplayError, ReplayHandle,
-    ReplayOptions, ReplayStatus, Snapshot,
-};
-pub use antiphon_kernel::state::{PeerState, State};
-pub use antiphon_kernel::store::{Durability, KeyRange, Store, StoreError, StoreErrorKind};
-pub use antiphon_kernel::time::Timestamp;
-pub use antiphon_kernel::transport::{Link, ServeError, Server, Transport, TransportError};
 
 #[cfg(feature = "https")]
 pub use antiphon_https::Https;
@@ -86,4 +76,4 @@ pub use antiphon_kernel::testing;
 /// The README's program compiles.
 #[cfg(doctest)]
 #[doc = include_str!("../../../README.md")]
-pub struct Readme;
+struct Readme;

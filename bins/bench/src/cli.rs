@@ -21,7 +21,7 @@ pub(crate) enum BenchCommand {
     Latency(LatencyArgs),
     /// How fast a node catches up over a path with latency, loss and a bandwidth limit.
     Throughput(ThroughputArgs),
-    /// How fast events are appended, and replayed through the view, alone and beside a second replayer.
+    /// How fast events are appended, and replayed, by one replayer and by two.
     Replay(ReplayArgs),
     /// How fast a log crosses from one process to another, beside RocksDB's own limit for the same puts.
     Replicate(ReplicateArgs),

@@ -16,7 +16,7 @@ const BATCH: usize = 4096;
 /// in synced batches of 4,096, without a network and without deciding anything. Reading them is not counted.
 pub(crate) fn puts(bench: &Bench, log: &str, durability: Durability) -> Result<Duration> {
     let source = RocksStore::open_with(bench.path().join(log), Create::Never)?;
-    let view = antiphon_kernel::log::Log::look(std::sync::Arc::new(source))?;
+    let view = antiphon_kernel::internals::log::Log::look(std::sync::Arc::new(source))?;
     let name = format!("{log}-limit");
     let store = RocksStore::open_with(bench.path().join(&name), Create::IfMissing)?;
     let (mut at, mut batch, mut elapsed) = (Seq::ZERO, Batch::new(), Duration::ZERO);

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use antiphon_kernel::config::{FederationMode, PeerConfig, PeerMode};
-use antiphon_kernel::cortex::{Cortex, CortexBuilder, mint_identity};
-use antiphon_kernel::log::{Log, LogOptions};
-use antiphon_kernel::machine::Phase;
+use antiphon_kernel::cortex::{Cortex, CortexBuilder};
+use antiphon_kernel::internals::cortex::mint_identity;
+use antiphon_kernel::internals::log::{Log, LogOptions};
 use antiphon_kernel::service::Service;
+use antiphon_kernel::state::Phase;
 use antiphon_kernel::store::Durability;
 use antiphon_kernel::testing::MemoryStore;
 use anyhow::{Context as _, Result, bail};

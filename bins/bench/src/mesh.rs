@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use antiphon_kernel::config::{Config, FederationMode};
-use antiphon_kernel::cortex::mint_identity;
 use antiphon_kernel::event::Draft;
-use antiphon_kernel::log::{CausalContext, Log, LogHandle, LogOptions};
-use antiphon_kernel::machine::Phase;
+use antiphon_kernel::internals::cortex::mint_identity;
+use antiphon_kernel::internals::log::{Log, LogOptions};
+use antiphon_kernel::log::{CausalContext, LogHandle};
 use antiphon_kernel::service::Service;
+use antiphon_kernel::state::Phase;
 use antiphon_kernel::store::Durability;
 use antiphon_kernel::sync::Syncer;
 use antiphon_storage::{Create, RocksStore};

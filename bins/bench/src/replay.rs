@@ -42,8 +42,8 @@ impl EventReplayer for Tally {
 pub(crate) async fn run(args: ReplayArgs, json: bool) -> Result<()> {
     let bench = Bench::new(args.dir.as_deref())?;
     let mut rows = vec![row("append alone", args.events, fill(&bench, &args).await?)];
-    rows.push(row("replay: view", args.events, replay(&bench, &args, false).await?));
-    rows.push(row("replay: view, second", args.events, replay(&bench, &args, true).await?));
+    rows.push(row("replay: latest by subject", args.events, replay(&bench, &args, false).await?));
+    rows.push(row("replay: latest by subject, second", args.events, replay(&bench, &args, true).await?));
     print(&["work", "events", "seconds", "events/s"], &rows, json)
 }
 
@@ -70,7 +70,7 @@ async fn fill(bench: &Bench, args: &ReplayArgs) -> Result<Duration> {
     Ok(elapsed)
 }
 
-/// Replays the whole log: through a view that was emptied before, and a second replayer beside it.
+/// Replays the whole log: through `LatestBySubject`, or after a rebuild of it and with a second replayer.
 async fn replay(bench: &Bench, args: &ReplayArgs, second: bool) -> Result<Duration> {
     let builder = bench.node("log", vec![], Durability::Sync)?;
     let began = Instant::now();

@@ -3,9 +3,11 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use antiphon_kernel::cortex::{Cortex, mint_identity};
+use antiphon_kernel::cortex::Cortex;
 use antiphon_kernel::event::Draft;
-use antiphon_kernel::log::{CausalContext, EpochEnd, Log, LogOptions};
+use antiphon_kernel::internals::cortex::mint_identity;
+use antiphon_kernel::internals::log::{EpochEnd, Log, LogOptions};
+use antiphon_kernel::log::CausalContext;
 use antiphon_kernel::store::Durability;
 use antiphon_kernel::time::Timestamp;
 use antiphon_storage::{Create, RocksStore};

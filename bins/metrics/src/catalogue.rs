@@ -2,8 +2,8 @@
 
 use antiphon_kernel::condition::Condition;
 use antiphon_kernel::health::ErrorCategory;
-use antiphon_kernel::log::EpochEnd;
-use antiphon_kernel::measure::{self, DISK_SECONDS, MAX_PEER_LABELS, Metric, MetricKind, PEER_SECONDS};
+use antiphon_kernel::internals::log::EpochEnd;
+use antiphon_kernel::internals::measure::{self, DISK_SECONDS, MAX_PEER_LABELS, Metric, MetricKind, PEER_SECONDS};
 use antiphon_transport_common::{POOLS, Rejected};
 
 macro_rules! metrics {

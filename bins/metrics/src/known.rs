@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 
 use antiphon_kernel::cortex::Cortex;
 use antiphon_kernel::ids::PeerName;
-use antiphon_kernel::log::{LogReader, bringers, forks, read_epoch_change};
-use antiphon_kernel::measure::PeerLabels;
+use antiphon_kernel::internals::log::{bringers, read_epoch_change};
+use antiphon_kernel::internals::measure::PeerLabels;
+use antiphon_kernel::log::{LogReader, forks};
 use antiphon_kernel::state::PeerState;
 use antiphon_kernel::store::StoreError;
 use antiphon_kernel::time::Timestamp;

@@ -1,6 +1,6 @@
 //! A recorder that adds the label `cortex` to each series.
 
-use antiphon_kernel::measure::CORTEX;
+use antiphon_kernel::internals::measure::CORTEX;
 use metrics::{Counter, Gauge, Histogram, Key, KeyName, Label, Metadata, Recorder, SharedString, Unit};
 
 pub(crate) struct Labelled<'a, R> {

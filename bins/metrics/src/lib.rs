@@ -27,7 +27,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use antiphon_kernel::cortex::Cortex;
 use antiphon_kernel::ids::CortexId;
-use antiphon_kernel::measure::{DISK_SECONDS, FETCH_SECONDS, INGEST_SECONDS, Metric, PEER_SECONDS, SYNC_SECONDS};
+use antiphon_kernel::internals::measure::{
+    DISK_SECONDS, FETCH_SECONDS, INGEST_SECONDS, Metric, PEER_SECONDS, SYNC_SECONDS,
+};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
 use crate::labelled::Labelled;

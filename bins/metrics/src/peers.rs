@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use antiphon_kernel::condition::Condition;
-use antiphon_kernel::measure::PeerLabels;
+use antiphon_kernel::internals::measure::PeerLabels;
 use antiphon_kernel::state::PeerState;
 use antiphon_kernel::time::Timestamp;
 use metrics::gauge;
@@ -82,7 +82,7 @@ mod tests {
     use antiphon_kernel::config::PeerMode;
     use antiphon_kernel::health::{ErrorCategory, PeerHealth};
     use antiphon_kernel::ids::PeerName;
-    use antiphon_kernel::machine::{Lag, Phase};
+    use antiphon_kernel::state::{Lag, Phase};
     use metrics_exporter_prometheus::PrometheusBuilder;
 
     use super::*;

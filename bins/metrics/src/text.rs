@@ -1,6 +1,6 @@
 //! Which series of the process belong to a scrape. The process has one recorder, and it counts for all cortexes.
 
-use antiphon_kernel::measure::CORTEX;
+use antiphon_kernel::internals::measure::CORTEX;
 
 /// Leaves out the series of cortexes that are not named, and the headers of metrics of which no series is left.
 pub(crate) fn of(rendered: &str, cortexes: &[String]) -> String {

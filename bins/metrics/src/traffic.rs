@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use antiphon_kernel::ids::{CortexId, PeerName};
-use antiphon_kernel::measure::PeerLabels;
+use antiphon_kernel::internals::measure::PeerLabels;
 use antiphon_kernel::service::Served;
 use antiphon_kernel::state::PeerState;
 use metrics::counter;
@@ -87,8 +87,7 @@ impl Traffic {
 #[cfg(test)]
 mod tests {
     use antiphon_kernel::config::PeerMode;
-    use antiphon_kernel::machine::Phase;
-    use antiphon_kernel::state::Received;
+    use antiphon_kernel::state::{Phase, Received};
     use metrics_exporter_prometheus::PrometheusBuilder;
 
     use super::*;

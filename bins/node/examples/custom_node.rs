@@ -7,8 +7,7 @@
 
 use std::path::PathBuf;
 
-use antiphon_kernel::event::{Draft, Event};
-use antiphon_kernel::replay::{EventReplayer, Projection, ReplayError};
+use antiphon_kernel::{Draft, Event, EventReplayer, Projection, ReplayError};
 use antiphon_node::{Level, NodeBuilder};
 use clap::{Parser, Subcommand};
 

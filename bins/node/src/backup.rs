@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use antiphon_kernel::cursor::Cursor;
-use antiphon_kernel::log::{Log, LogOptions, LogReader, OpenError, verify};
+use antiphon_kernel::internals::log::{Log, LogOptions};
+use antiphon_kernel::log::{LogReader, OpenError, verify};
 use antiphon_kernel::store::{Store as _, StoreErrorKind};
 use antiphon_kernel::time::Timestamp;
 use antiphon_storage::{Create, DirectoryLock, RocksStore, StoredCopy};

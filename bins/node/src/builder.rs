@@ -50,7 +50,7 @@ impl NodeBuilder {
         self
     }
 
-    /// Sets the replayer whose position appends claim to have seen. Without one, that is the node's own, `view`. A second call
+    /// Sets the replayer whose position appends claim to have seen. Without one, that is `LatestBySubject`. A second call
     /// replaces the first.
     pub fn causal_replayer<R: EventReplayer>(mut self, make: impl Fn() -> R + Send + Sync + 'static) -> Self {
         self.replayers.set_causal(make);

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use antiphon_kernel::budget::{DEFAULT_BUDGET_BYTES, MIN_BUDGET_BYTES};
 use antiphon_kernel::config::{Config, FederationMode, Interval, PeerConfig, SharedKey};
-use antiphon_kernel::cortex::mint_identity;
 use antiphon_kernel::event::MAX_EVENT_BYTES;
 use antiphon_kernel::ids::PeerName;
+use antiphon_kernel::internals::cortex::mint_identity;
 use antiphon_transport_common::{Certificate, TlsFiles};
 use anyhow::{Context as _, Result, bail};
 use serde::{Deserialize, Serialize};
@@ -63,7 +63,7 @@ pub struct NodeSection {
     /// `sync` (default) or `relaxed`: whether an append waits for the disk.
     #[serde(default)]
     pub durability: DurabilityName,
-    /// `halt` (default) or `quarantine`: what becomes of an event that the view cannot replay.
+    /// `halt` (default) or `quarantine`: what becomes of an event that `LatestBySubject` cannot replay.
     #[serde(default)]
     pub replay_failure: ReplayFailure,
 }

@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
-use antiphon_kernel::cortex::mint_identity;
-use antiphon_kernel::log::{LocalIdentity, Log};
+use antiphon_kernel::internals::cortex::mint_identity;
+use antiphon_kernel::internals::log::Log;
+use antiphon_kernel::log::LocalIdentity;
 use antiphon_storage::{Create, RocksStore};
 use anyhow::Result;
 

@@ -146,7 +146,7 @@ impl Node {
         &self.transports
     }
 
-    pub const fn is_serving(&self) -> bool {
+    pub(crate) const fn is_serving(&self) -> bool {
         self.serving
     }
 
@@ -247,7 +247,7 @@ impl Node {
         let peers = config.federation.peers.iter().map(|peer| {
             let mut known = state.peer_state(&peer.name, &peer.endpoint)?;
             known.mode = peer.mode;
-            known.phase = antiphon_kernel::machine::Phase::Paused;
+            known.phase = antiphon_kernel::state::Phase::Paused;
             Ok(known)
         });
         peers.collect()

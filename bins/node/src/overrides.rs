@@ -19,8 +19,8 @@ pub(crate) fn apply_overrides(store: &dyn Store, config: &mut antiphon_kernel::c
 }
 
 fn spend_overrides(store: &dyn Store, config: &mut antiphon_kernel::config::Config) -> Result<Vec<String>, StoreError> {
-    let read = |key: &str| antiphon_kernel::state::read_free(store, key);
-    let mut spent = antiphon_kernel::state::free_keys(store, PEER_MODE)?;
+    let read = |key: &str| antiphon_kernel::internals::state::read_free(store, key);
+    let mut spent = antiphon_kernel::internals::state::free_keys(store, PEER_MODE)?;
     if let Some(mode) = read(MODE_KEY)?.and_then(|m| m.parse().ok()) {
         if config.mode == mode {
             spent.push(MODE_KEY.to_owned());

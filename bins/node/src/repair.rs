@@ -4,7 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use antiphon_kernel::log::{Log, OpenError, missing_of_noted, salvage, verify};
+use antiphon_kernel::internals::log::{Log, missing_of_noted, salvage};
+use antiphon_kernel::log::{OpenError, verify};
 use antiphon_kernel::store::{Store as _, StoreError, StoreErrorKind};
 use antiphon_kernel::time::Timestamp;
 use antiphon_storage::{Create, DirectoryLock, RocksStore, StoredCopy};

@@ -17,13 +17,13 @@ pub(crate) struct Ack {
 /// Everything that was acknowledged of one directory, by all the processes that had it.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Acks {
-    /// By place.
+    /// By sequence number.
     pub(crate) events: BTreeMap<u64, Ack>,
     /// How far the peer was read.
     pub(crate) cursor: u64,
-    /// The highest place that was acknowledged, as event or as a count alone.
+    /// The highest sequence number that was acknowledged, as event or as a count alone.
     pub(crate) head: u64,
-    /// Places that were given to two events.
+    /// Sequence numbers that were given to two events.
     pub(crate) doubled: Vec<String>,
 }
 

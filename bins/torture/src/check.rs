@@ -6,8 +6,9 @@ use std::path::Path;
 use antiphon_kernel::cursor::{Cursor, Seq};
 use antiphon_kernel::digest::Digest;
 use antiphon_kernel::ids::{CortexId, Origin};
-use antiphon_kernel::log::{LogEntry, LogReader, OpenError, read_cursor, read_epoch_change, verify};
-use antiphon_kernel::replay::{ReplayCore, ReplayStep};
+use antiphon_kernel::internals::log::{read_cursor, read_epoch_change};
+use antiphon_kernel::internals::replay::{ReplayCore, ReplayStep};
+use antiphon_kernel::log::{LogEntry, LogReader, OpenError, verify};
 use antiphon_kernel::store::{StoreError, StoreErrorKind};
 use antiphon_storage::Create;
 use anyhow::Result;
@@ -129,7 +130,7 @@ struct Reading<'a> {
     /// How many events there are of a call, and how many it appended.
     calls: BTreeMap<(u64, u64), (u64, u64)>,
     content: Digest,
-    /// What a replayer has seen after each place.
+    /// What a replayer has seen after each sequence number.
     seen: Vec<Seen>,
 }
 

@@ -43,7 +43,7 @@ enum Command {
     /// What is left in DIR, as one line of JSON. Fails unless all is there, or it is refused as damaged
     Check {
         dir: PathBuf,
-        /// The last place that was acknowledged
+        /// The last sequence number that was acknowledged
         #[arg(long, default_value_t = 0)]
         acked: u64,
         /// The victim's own words: each acknowledged event is looked for

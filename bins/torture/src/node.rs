@@ -3,8 +3,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use antiphon_kernel::cortex::mint_identity;
-use antiphon_kernel::log::{Log, LogOptions, OpenError};
+use antiphon_kernel::internals::cortex::mint_identity;
+use antiphon_kernel::internals::log::{Log, LogOptions};
+use antiphon_kernel::log::OpenError;
 use antiphon_storage::{Create, Options, RocksStore};
 
 /// How the store's memory is sized.

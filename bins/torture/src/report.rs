@@ -1,6 +1,6 @@
 //! What a check found, as one line of JSON.
 
-use antiphon_kernel::log::EpochEnd;
+use antiphon_kernel::internals::log::EpochEnd;
 use serde::{Deserialize, Serialize};
 
 /// The whole of it in one word.
@@ -32,9 +32,9 @@ pub(crate) struct Refusal {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Report {
     pub(crate) verdict: Verdict,
-    /// The last place of the log.
+    /// The last sequence number of the log.
     pub(crate) head: u64,
-    /// The last place that was acknowledged.
+    /// The last sequence number that was acknowledged.
     pub(crate) acked: u64,
     /// How many of the log's events are its own.
     pub(crate) own: u64,

@@ -1,6 +1,6 @@
 //! What became of the rounds of one kind, and the table of all.
 
-use antiphon_kernel::log::EpochEnd;
+use antiphon_kernel::internals::log::EpochEnd;
 use comfy_table::{CellAlignment, Table, presets};
 
 use crate::report::{Report, Verdict};

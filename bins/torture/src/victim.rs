@@ -116,7 +116,7 @@ impl Rig {
             let said = String::from_utf8_lossy(&output.stderr);
             Report::dead(acks.head, format!("the check died ({}): {}", output.status, last_lines(&said)))
         });
-        // A file cannot say the same place twice.
+        // A file cannot say the same sequence number twice.
         for twice in &acks.doubled {
             report.doubled(twice.clone());
         }

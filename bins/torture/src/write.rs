@@ -6,10 +6,10 @@ use std::os::fd::AsFd as _;
 use std::path::Path;
 
 use antiphon_kernel::event::Draft;
-use antiphon_kernel::log::{
-    AppendError, Appended, CausalContext, IngestError, LogHandle, OpenError, put_pin, read_cursor, read_pin,
-};
-use antiphon_kernel::replay::{ReplayCore, ReplayHandle};
+use antiphon_kernel::internals::log::{IngestError, put_pin, read_cursor, read_pin};
+use antiphon_kernel::internals::replay::ReplayCore;
+use antiphon_kernel::log::{AppendError, Appended, CausalContext, LogHandle, OpenError};
+use antiphon_kernel::replay::ReplayHandle;
 use antiphon_kernel::store::{Batch, Durability, StoreError, StoreErrorKind};
 use antiphon_storage::Create;
 use anyhow::{Result, bail};

@@ -22,13 +22,13 @@ fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// A closed store, and the last place that was acknowledged.
+/// A closed store, and the last sequence number that was acknowledged.
 fn written(dir: &Path) -> u64 {
     let output = torture(&["write", dir.to_str().unwrap(), "--calls", "12"]);
     assert!(output.status.success(), "{}", stderr(&output));
     fs::write(dir.with_extension("acks"), &output.stdout).unwrap();
     let said = String::from_utf8(output.stdout).unwrap();
-    // Of its own events the place, of a peer's how far the log reached with them.
+    // Of its own events the sequence number, of a peer's how far the log reached with them.
     let places = said.lines().filter_map(|line| match line.strip_prefix("ack ") {
         Some(own) => own.split(' ').next()?.parse().ok(),
         None => line.strip_prefix("got ")?.split(' ').nth(1)?.parse().ok(),

@@ -4,8 +4,8 @@ use antiphon_kernel::cursor::{Cursor, Seq};
 use antiphon_kernel::digest::Digest;
 use antiphon_kernel::health::ErrorCategory;
 use antiphon_kernel::ids::{CortexId, Epoch, EventId, Origin};
-use antiphon_kernel::log::Ingested;
-use antiphon_kernel::machine::{IngestOutcome, Inspected, Source};
+use antiphon_kernel::internals::log::Ingested;
+use antiphon_kernel::internals::machine::{IngestOutcome, Inspected, Source};
 use antiphon_kernel::protocol::{EventBatch, FetchReply, Heads, Heartbeat, Identity, Refusal, RequestId};
 use antiphon_kernel::time::Timestamp;
 

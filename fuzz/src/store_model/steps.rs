@@ -11,31 +11,31 @@ use super::model::{Change, Model, USER_FAMILIES};
 use crate::choices::Choices;
 
 /// First byte of each step.
-pub mod step {
+pub(crate) mod step {
     /// A batch, durable at once.
-    pub const COMMIT_SYNC: u8 = 0;
+    pub(crate) const COMMIT_SYNC: u8 = 0;
     /// A batch, durable later.
-    pub const COMMIT: u8 = 1;
+    pub(crate) const COMMIT: u8 = 1;
     /// The value at a key.
-    pub const GET: u8 = 2;
+    pub(crate) const GET: u8 = 2;
     /// The keys from one on, or with a prefix, or both; all of them, or a few.
-    pub const SCAN: u8 = 3;
+    pub(crate) const SCAN: u8 = 3;
     /// The last key with a prefix.
-    pub const LAST: u8 = 4;
+    pub(crate) const LAST: u8 = 4;
     /// Everything becomes durable.
-    pub const SYNC: u8 = 5;
+    pub(crate) const SYNC: u8 = 5;
     /// A family of the embedder's is made.
-    pub const ENSURE: u8 = 6;
+    pub(crate) const ENSURE: u8 = 6;
     /// The store is asked to forget what it remembers.
-    pub const REOPEN: u8 = 7;
+    pub(crate) const REOPEN: u8 = 7;
     /// Power loss.
-    pub const CRASH: u8 = 8;
+    pub(crate) const CRASH: u8 = 8;
     /// Closed and opened.
-    pub const RESTART: u8 = 9;
+    pub(crate) const RESTART: u8 = 9;
     /// The next batch fails.
-    pub const FAIL: u8 = 10;
+    pub(crate) const FAIL: u8 = 10;
     /// Every key is compared.
-    pub const COMPARE: u8 = 11;
+    pub(crate) const COMPARE: u8 = 11;
 }
 
 const MAX_STEPS: usize = 200;

@@ -4,7 +4,11 @@ mod causality;
 #[cfg(test)]
 mod tests;
 
-pub use causality::{Causality, compare};
+pub use causality::Causality;
+
+pub(crate) mod internals {
+    pub use super::causality::compare;
+}
 
 use std::fmt;
 use std::sync::Arc;

@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
+use super::causality::compare;
 use super::*;
 use crate::ids::{CortexId, Epoch};
 

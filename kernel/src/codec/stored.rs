@@ -18,7 +18,7 @@ const MAX_VALUE: usize = 1024 * 1024;
 /// A stored value that does not read back: damage, or a newer version's.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the stored {what} does not decode: {reason}")]
-pub struct StoredError {
+pub(crate) struct StoredError {
     what: &'static str,
     reason: String,
     newer: bool,
@@ -101,7 +101,7 @@ pub(crate) fn decode_log_entry(bytes: &[u8]) -> Result<(Timestamp, &[u8]), Store
 /// Where a dot stands in the log, and its chain's digest there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StoredDot {
-    /// Its place.
+    /// Its sequence number.
     pub seq: Seq,
     /// The digest of the origin's chain up to it.
     pub digest: Digest,
@@ -306,7 +306,7 @@ pub(crate) fn decode_lineage(bytes: &[u8]) -> Result<Vec<(Epoch, Seq)>, StoredEr
     Ok(entries.into_iter().map(|(epoch, seq)| (Epoch::new(epoch), Seq::new(seq))).collect())
 }
 
-/// How far a log was durable: epoch and place, with a checksum of its own because it is written without care.
+/// How far a log was durable: epoch and sequence number, with a checksum of its own because it is written without care.
 pub(crate) fn encode_noted_head(epoch: Epoch, seq: Seq) -> [u8; 32] {
     let mut bytes = [0; 32];
     bytes[..8].copy_from_slice(&epoch.get().to_be_bytes());

@@ -13,6 +13,19 @@ const MIN: Duration = Duration::from_millis(10);
 const MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A polling interval: 10 milliseconds to 24 hours. Text form: `30s`, `5m`, `1h 30m`, `500ms`.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use antiphon_kernel::{Config, Interval};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let config = Config { interval: Some("5m".parse()?), ..Config::default() };
+/// assert_eq!(config.interval.map(Interval::get), Some(Duration::from_secs(300)));
+/// assert!(Interval::new(Duration::ZERO).is_err());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Interval(Duration);
 

@@ -60,6 +60,13 @@ pub struct UnknownMode {
 
 text_enum! {
     /// Whether this cortex pulls from one peer.
+    ///
+    /// ```
+    /// use antiphon_kernel::PeerMode;
+    ///
+    /// assert_eq!("paused".parse(), Ok(PeerMode::Paused));
+    /// assert_eq!(PeerMode::default().as_str(), "sync");
+    /// ```
     PeerMode {
         /// Pulled and served.
         #[default]
@@ -71,6 +78,16 @@ text_enum! {
 
 text_enum! {
     /// What this cortex does in its federation.
+    ///
+    /// ```
+    /// use antiphon_kernel::FederationMode;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let mode: FederationMode = "subscribe".parse()?;
+    /// assert!(mode.pulls() && !mode.serves());
+    /// # Ok(())
+    /// # }
+    /// ```
     FederationMode {
         /// Pull and serve.
         #[default]
@@ -115,10 +132,21 @@ pub struct PeerConfig {
     pub mode: PeerMode,
 }
 
-/// As many MiB stay free unless configuration says otherwise: for appends, and for the store to compact.
-pub const DEFAULT_MIN_FREE_MIB: u64 = 256;
+/// The MiB that stay free without a configured number: for appends, and for the store to compact.
+const DEFAULT_MIN_FREE_MIB: u64 = 256;
 
 /// A federation: what this cortex does in it, with whom, how often, under which key.
+///
+/// ```
+/// use antiphon_kernel::{Config, FederationMode};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let config = Config { mode: FederationMode::Publish, ..Config::default() };
+/// config.validate()?;
+/// assert!(!config.mode.pulls());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
@@ -128,7 +156,7 @@ pub struct Config {
     /// How often an idle peer is polled, and how long a poll may be parked; [`DEFAULT_INTERVAL`] if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interval: Option<Interval>,
-    /// Peers are not pulled while the disk of the store has fewer MiB left than this; [`DEFAULT_MIN_FREE_MIB`] if absent.
+    /// Peers are not pulled while the disk of the store has fewer MiB left than this; 256 if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub min_free_mib: Option<u64>,
     /// The peers.

@@ -9,6 +9,18 @@ use subtle::ConstantTimeEq;
 /// The shared key: redacted in `Debug`, wiped from memory when dropped, never part of a configuration file.
 ///
 /// Empty means *open mode*: nothing is sent and nothing is asked for.
+///
+/// ```
+/// use antiphon_kernel::SharedKey;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let key = SharedKey::new("0123456789abcdef0123456789abcdef")?;
+/// assert!(key.matches(b"0123456789abcdef0123456789abcdef"));
+/// assert_eq!(format!("{key:?}"), "SharedKey(redacted)");
+/// assert!(SharedKey::new("short").is_err());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Default)]
 pub struct SharedKey(SecretString);
 

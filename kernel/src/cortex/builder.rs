@@ -16,6 +16,20 @@ use crate::sync::Syncer;
 use crate::transport::{ServeError, Server, Transport};
 
 /// Why a cortex did not start.
+///
+/// ```
+/// use antiphon_kernel::testing::MemoryStore;
+/// use antiphon_kernel::{Cortex, Peer, StartError};
+///
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// // No transport was given, so none has this scheme.
+/// let bravo = Peer::new("bravo", "quic://bravo.example:7443");
+/// let started = Cortex::builder(MemoryStore::new()).peer(bravo).start().await;
+/// assert!(matches!(started, Err(StartError::Peer { .. })));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
@@ -72,6 +86,25 @@ impl From<StoreError> for StartError {
 }
 
 /// Assembles a [`Cortex`].
+///
+/// ```
+/// use antiphon_kernel::testing::{MemoryNetwork, MemoryStore};
+/// use antiphon_kernel::{Cortex, Durability, Peer};
+///
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let cortex = Cortex::builder(MemoryStore::new())
+///     .name("alpha")
+///     .durability(Durability::Relaxed)
+///     .transport(MemoryNetwork::new())
+///     .peer(Peer::new("bravo", "memory://bravo"))
+///     .start()
+///     .await?;
+/// assert_eq!(cortex.reader().local().name, "alpha");
+/// cortex.stop().await;
+/// # Ok(())
+/// # }
+/// ```
 #[must_use = "a builder does nothing until it is started"]
 pub struct CortexBuilder {
     store: Arc<dyn Store>,

@@ -1,10 +1,16 @@
 //! One cortex, assembled: log, replayers, service, syncer and transports.
 
 mod builder;
+mod identity;
 mod peer;
 
 pub use builder::{CortexBuilder, StartError};
+pub(crate) use internals::*;
 pub use peer::Peer;
+
+pub(crate) mod internals {
+    pub use super::identity::mint_identity;
+}
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -15,12 +21,10 @@ use tracing::Instrument as _;
 use crate::config::{Config, SharedKey};
 use crate::cursor::Cursor;
 use crate::digest::Digest;
-use crate::entropy;
 use crate::event::Draft;
-use crate::ids::{CortexId, Epoch, PeerName};
+use crate::ids::PeerName;
 use crate::log::{
-    AppendError, Appended, CausalContext, LocalIdentity, LogEntry, LogHandle, LogReader, ReadError, ResolveError,
-    Resolved,
+    AppendError, Appended, CausalContext, LogEntry, LogHandle, LogReader, ReadError, ResolveError, Resolved,
 };
 use crate::receipts::{NotReplicated, Wanted};
 use crate::replay::{NotReplayed, ReplayCommandError, ReplayHandle};
@@ -29,7 +33,6 @@ use crate::spans;
 use crate::state::State;
 use crate::store::Store;
 use crate::sync::{PeerChanges, Syncer};
-use crate::time::Timestamp;
 use crate::transport::{Server, Transport};
 
 /// Why a fork was not resolved, or not by all replayers.
@@ -43,17 +46,26 @@ pub enum ResolveForkError {
     Replayer(#[from] ReplayCommandError),
 }
 
-/// A new identity: a fresh cortex id and a first epoch.
-#[must_use]
-pub fn mint_identity(name: &str) -> LocalIdentity {
-    LocalIdentity {
-        cortex_id: CortexId::from_parts(Timestamp::now().ulid_ms(), entropy::random()),
-        epoch: Epoch::new(entropy::random() as u64),
-        name: name.to_owned(),
-    }
-}
-
 /// Which cortexes [`Cortex::wait_replicated`] waits for.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use antiphon_kernel::testing::Federation;
+/// use antiphon_kernel::{Draft, WaitFor};
+///
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let federation = Federation::with(3, |builder| builder).await?;
+/// federation.converged().await;
+/// let writer = federation.cortex(0);
+/// let event = writer.append(Draft::new("note.written", "hello")).await?;
+/// let copies = writer.wait_replicated(&event, WaitFor::Count(2), Duration::from_secs(60)).await?;
+/// assert_eq!(copies, 2);
+/// federation.stop().await;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy)]
 pub enum WaitFor<'a> {
     /// These, by their names in the configuration. A peer that is not pulled here has no pin, and is never known by name.
@@ -63,6 +75,20 @@ pub enum WaitFor<'a> {
 }
 
 /// A running cortex.
+///
+/// ```
+/// use antiphon_kernel::testing::MemoryStore;
+/// use antiphon_kernel::{Cortex, Draft, Seq};
+///
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let cortex = Cortex::builder(MemoryStore::new()).name("alpha").start().await?;
+/// let event = cortex.append(Draft::new("note.written", "hello").subject("notes/1")).await?;
+/// assert_eq!(event.seq, Seq::new(1));
+/// cortex.stop().await;
+/// # Ok(())
+/// # }
+/// ```
 #[must_use = "a cortex that is dropped stops"]
 pub struct Cortex {
     /// Its name, for spans.

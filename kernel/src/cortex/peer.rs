@@ -8,7 +8,7 @@ use crate::ids::{CortexId, InvalidPeerName, PeerName};
 /// A peer to pull from. Checked when the cortex starts.
 ///
 /// ```
-/// use antiphon_kernel::cortex::Peer;
+/// use antiphon_kernel::Peer;
 ///
 /// let bravo = Peer::new("bravo", "quic://bravo.example:7443").ca("ca.pem");
 /// ```

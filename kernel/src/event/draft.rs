@@ -7,10 +7,11 @@ use bytes::Bytes;
 use super::{InvalidEvent, check_extensions, check_texts};
 use crate::time::Timestamp;
 
-/// An event to be: everything but what the log assigns (id, dot, clock, place).
+/// An event to be: everything but what the log assigns (id, dot, clock, sequence number).
 ///
 /// ```
-/// use antiphon_kernel::event::Draft;
+/// use antiphon_kernel::Draft;
+///
 /// let draft = Draft::new("note.written", r#"{"text":"hello"}"#).subject("notes/1").json();
 /// assert_eq!(draft.subject.as_deref(), Some("notes/1"));
 /// ```

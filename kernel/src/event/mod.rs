@@ -33,6 +33,27 @@ use crate::time::Timestamp;
 pub type EventBytes = Bytes;
 
 /// An event as a replayer sees it.
+///
+/// ```
+/// use antiphon_kernel::{Event, EventReplayer, Projection, ReplayError};
+///
+/// struct Print;
+///
+/// impl EventReplayer for Print {
+///     fn name(&self) -> &str {
+///         "print"
+///     }
+///
+///     fn families(&self) -> Vec<String> {
+///         Vec::new()
+///     }
+///
+///     fn replay_event(&mut self, event: &Event, _: &mut Projection<'_>) -> Result<(), ReplayError> {
+///         println!("{} {} {:?} from {}", event.seq, event.event_type, event.subject, event.source());
+///         Ok(())
+///     }
+/// }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
     /// Its position in *this* cortex's log.
@@ -94,6 +115,6 @@ impl Event {
 
 /// The CloudEvents `source` of an origin's events.
 #[must_use]
-pub fn source_of(origin: Origin) -> String {
+pub(crate) fn source_of(origin: Origin) -> String {
     format!("urn:antiphon:{}:{}", origin.cortex(), origin.epoch())
 }

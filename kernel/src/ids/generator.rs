@@ -4,7 +4,7 @@ use super::EventId;
 
 /// How far ids may run ahead of the wall clock before appending stops: 24 hours. A clock that was a day in the future
 /// and was corrected should be noticed by a person, not hidden permanently.
-pub const MAX_DRIFT_MS: u64 = 24 * 60 * 60 * 1000;
+pub(crate) const MAX_DRIFT_MS: u64 = 24 * 60 * 60 * 1000;
 
 /// Why no id could be made. Nothing changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -26,20 +26,20 @@ pub enum GeneratorError {
 /// own events to its peers. Where the clock did not advance, the last id plus a step is used, which carries over into the
 /// time part when the 80 random bits overflow, so there is neither an overflow error nor a duplicate.
 #[derive(Debug, Clone)]
-pub struct IdGenerator {
+pub(crate) struct IdGenerator {
     last: EventId,
 }
 
 impl IdGenerator {
     /// A generator whose next id is greater than `last`.
     #[must_use]
-    pub const fn after(last: EventId) -> Self {
+    pub(crate) const fn after(last: EventId) -> Self {
         Self { last }
     }
 
     /// The newest id made, or the one given at the start.
     #[must_use]
-    pub const fn last(&self) -> EventId {
+    pub(crate) const fn last(&self) -> EventId {
         self.last
     }
 
@@ -47,7 +47,7 @@ impl IdGenerator {
     ///
     /// # Errors
     /// As [`IdGenerator::next`].
-    pub fn check(&self, wall_ms: u64) -> Result<(), GeneratorError> {
+    pub(crate) fn check(&self, wall_ms: u64) -> Result<(), GeneratorError> {
         match self.last.timestamp_ms().checked_sub(wall_ms) {
             Some(behind_ms) if behind_ms > MAX_DRIFT_MS => Err(GeneratorError::ClockFarBehind { behind_ms }),
             _ => Ok(()),
@@ -58,7 +58,7 @@ impl IdGenerator {
     ///
     /// # Errors
     /// [`GeneratorError::ClockFarBehind`] when ids would run more than [`MAX_DRIFT_MS`] ahead of the clock.
-    pub fn next(&mut self, wall_ms: u64, random: u128) -> Result<EventId, GeneratorError> {
+    pub(crate) fn next(&mut self, wall_ms: u64, random: u128) -> Result<EventId, GeneratorError> {
         self.check(wall_ms)?;
         let last_ms = self.last.timestamp_ms();
         self.last = if wall_ms > last_ms {

@@ -4,7 +4,8 @@ mod generator;
 mod origin;
 mod peer_name;
 
-pub use generator::{GeneratorError, IdGenerator, MAX_DRIFT_MS};
+pub use generator::GeneratorError;
+pub(crate) use generator::{IdGenerator, MAX_DRIFT_MS};
 pub use origin::{Dot, Epoch, MAX_COUNTER, Origin};
 pub use peer_name::{InvalidPeerName, PeerName};
 
@@ -93,11 +94,32 @@ macro_rules! ulid_newtype {
 
 ulid_newtype! {
     /// The identity of one replica. It stays the same across restarts, moves and restores; its [`Epoch`] does not.
+    ///
+    /// ```
+    /// use antiphon_kernel::CortexId;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let id: CortexId = "01M842DYPH0VSACH9W4H0K0B7S".parse()?;
+    /// assert_eq!(CortexId::from_bytes(id.to_bytes()), id);
+    /// # Ok(())
+    /// # }
+    /// ```
     CortexId
 }
 
 ulid_newtype! {
     /// The id of one event: a ULID, strictly increasing per origin. It identifies; it never orders a log.
+    ///
+    /// ```
+    /// use antiphon_kernel::EventId;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let id = EventId::from_parts(1_700_000_000_000, 42);
+    /// assert_eq!(id.timestamp_ms(), 1_700_000_000_000);
+    /// assert_eq!(id.to_string().parse::<EventId>()?, id);
+    /// # Ok(())
+    /// # }
+    /// ```
     EventId
 }
 

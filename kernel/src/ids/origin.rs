@@ -52,6 +52,15 @@ impl FromStr for Epoch {
 ///
 /// Laid out as three words, so that comparing two sorted clocks is a run over plain integers. The derived order is the
 /// order of [`Origin::to_bytes`].
+///
+/// ```
+/// use antiphon_kernel::ids::Epoch;
+/// use antiphon_kernel::{CortexId, Origin};
+///
+/// let origin = Origin::new(CortexId::from_bytes([7; 16]), Epoch::new(1));
+/// assert_eq!(origin.cortex(), CortexId::from_bytes([7; 16]));
+/// assert_eq!(Origin::from_bytes(origin.to_bytes()), origin);
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Origin {
     cortex_high: u64,
@@ -115,6 +124,16 @@ impl fmt::Debug for Origin {
 }
 
 /// Who wrote an event, and as which of their events: 1, 2, 3, … without gaps.
+///
+/// ```
+/// use antiphon_kernel::ids::Epoch;
+/// use antiphon_kernel::{CortexId, Dot, Origin};
+///
+/// let origin = Origin::new(CortexId::from_bytes([7; 16]), Epoch::new(1));
+/// let first = Dot::new(origin, 1).expect("a chain begins at 1");
+/// assert_eq!((first.origin(), first.counter()), (origin, 1));
+/// assert_eq!(Dot::new(origin, 0), None);
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Dot {
     origin: Origin,
@@ -137,7 +156,7 @@ impl Dot {
         self.origin
     }
 
-    /// Its place in that chain, from 1.
+    /// Its counter in that chain, from 1.
     #[must_use]
     pub const fn counter(self) -> u64 {
         self.counter

@@ -10,6 +10,16 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 ///
 /// Nothing else, because names stand in keys (`peer:<name>:last_event`), metric labels and log lines; the reference let
 /// a peer called `a:last_event` reach into another one's state.
+///
+/// ```
+/// use antiphon_kernel::PeerName;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// assert_eq!(PeerName::new("bravo")?.as_str(), "bravo");
+/// assert!(PeerName::new("a:last_event").is_err());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PeerName(Arc<str>);
 

@@ -12,9 +12,27 @@ use crate::store::StoreError;
 use crate::time::Timestamp;
 
 /// What an appended event got.
+///
+/// ```
+/// use antiphon_kernel::testing::MemoryStore;
+/// use antiphon_kernel::{Cortex, Draft};
+/// use futures_util::StreamExt as _;
+///
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let cortex = Cortex::builder(MemoryStore::new()).name("alpha").start().await?;
+/// let first = cortex.append(Draft::new("note.written", "one")).await?;
+/// let second = cortex.append(Draft::new("note.written", "two")).await?;
+/// let mut after = std::pin::pin!(cortex.subscribe(Some(first.cursor())));
+/// let next = after.next().await.expect("the stream does not end")?;
+/// assert_eq!(next.id()?, second.id);
+/// cortex.stop().await;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Appended {
-    /// Its place in this log.
+    /// Its sequence number in this log.
     pub seq: Seq,
     /// Its id.
     pub id: EventId,
@@ -31,6 +49,20 @@ impl Appended {
 }
 
 /// Why nothing was appended. Of several drafts handed in together, none was.
+///
+/// ```
+/// use antiphon_kernel::testing::MemoryStore;
+/// use antiphon_kernel::{AppendError, Cortex, Draft};
+///
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let cortex = Cortex::builder(MemoryStore::new()).name("alpha").start().await?;
+/// let refused = cortex.append(Draft::new("", "an event needs a type")).await;
+/// assert!(matches!(refused, Err(AppendError::Draft { index: 0, .. })));
+/// cortex.stop().await;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, thiserror::Error)]
 pub enum AppendError {
     /// A draft that cannot become an event.

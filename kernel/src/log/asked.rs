@@ -62,7 +62,7 @@ pub enum IngestError {
     /// It holds an event that is not valid.
     #[error("seq {seq} of the peer's log{} is not valid: {source}", named(.event))]
     Invalid {
-        /// Its place in the peer's log.
+        /// Its sequence number in the peer's log.
         seq: Seq,
         /// Which it is, where that much of it decodes.
         event: Option<Dot>,

@@ -63,7 +63,7 @@ impl LogReader {
         Ok(found)
     }
 
-    /// The id of the event at a place, without a copy of its record.
+    /// The id of the event at a sequence number, without a copy of its record.
     pub(super) fn id_there(&self, seq: Seq) -> Result<EventId, StoreError> {
         let mut id = Err(StoreError::corrupt(format!("family `log`: place {seq} is missing")));
         self.scan(seq.prev(), seq, &mut |seq, _, record| {

@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 
 use super::entry::damaged;
 use super::forks::Fork;
-use super::{read_pin, withheld::Withheld};
+use super::{read_pin, taint::Taint};
 use crate::codec::{decode_brought, encode_brought};
 use crate::ids::{CortexId, Origin, PeerName};
 use crate::store::{Batch, Family, KeyRange, Store, StoreError, keys};
@@ -113,7 +113,7 @@ fn last_bringer(store: &dyn Store, origin: Origin, last: &mut LastBringers) -> R
 }
 
 /// Events leave the log: who brought them is not known of what comes to their counters.
-pub(super) fn forget_bringers(store: &dyn Store, gone: &Withheld, changes: &mut Batch) -> Result<(), StoreError> {
+pub(super) fn forget_bringers(store: &dyn Store, gone: &Taint, changes: &mut Batch) -> Result<(), StoreError> {
     for (origin, first) in gone.iter() {
         let prefix = keys::bringers_of(origin);
         scan(store, &keys::bringer(origin, first), &prefix, |counter, _| {

@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use super::entry::{record_at, stored_dot};
 use super::forks::Fork;
 use super::log_reader::LogReader;
-use super::withheld::Withheld;
+use super::taint::Taint;
 use crate::codec::EventRef;
 use crate::cursor::Seq;
 use crate::digest::Digest;
@@ -22,7 +22,7 @@ pub struct ForkCost {
     /// How many events leave the log here if the other version is kept, by who wrote them.
     pub here: BTreeMap<Origin, u64>,
     /// At least so many leave the other cortex's log if the version held here is kept: its own events of the origin, as far as
-    /// they are kept as evidence. What follows from them there is not known here.
+    /// they are kept as evidence. Other events that they taint there are not known here.
     pub there: u64,
 }
 
@@ -74,13 +74,13 @@ impl LogReader {
             let from = dot.map(|_| (fork.origin, fork.from));
             at = at.min(dot.map_or(head, |dot| dot.seq.prev()));
             let cost = ForkCost { here: BTreeMap::new(), there: self.evidence_of(fork)? };
-            counted.push((Withheld::of(from.into_iter().collect()), cost));
+            counted.push((Taint::of(from.into_iter().collect()), cost));
         }
         let mut fault = None;
         self.scan(at, head, &mut |seq: Seq, _, record| match EventRef::decode(record) {
             Ok(event) => {
-                for (withheld, cost) in &mut counted {
-                    if withheld.follow(&event) {
+                for (taint, cost) in &mut counted {
+                    if taint.add(&event) {
                         *cost.here.entry(event.dot.origin()).or_default() += 1;
                     }
                 }

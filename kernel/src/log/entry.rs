@@ -22,11 +22,26 @@ pub struct LogHead {
 
 impl LogHead {
     /// The head of an empty log.
-    pub const EMPTY: Self =
+    pub(crate) const EMPTY: Self =
         Self { seq: Seq::ZERO, last_event: EventId::from_bytes([0; 16]), time: Timestamp::from_micros(0) };
 }
 
 /// One entry of the log as it is stored.
+///
+/// ```
+/// use antiphon_kernel::testing::MemoryStore;
+/// use antiphon_kernel::{Cortex, Draft, Seq};
+///
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let cortex = Cortex::builder(MemoryStore::new()).name("alpha").start().await?;
+/// cortex.append(Draft::new("note.written", "hello")).await?;
+/// let entry = cortex.reader().entry(Seq::new(1))?.expect("one event was appended");
+/// assert_eq!(entry.event()?.data, b"hello");
+/// cortex.stop().await;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogEntry {
     /// Its sequence number in this log.

@@ -13,8 +13,8 @@ use crate::protocol::{ChainHead, EventBatch};
 use crate::store::{Batch, Family, StoreError, keys};
 use crate::time::Timestamp;
 
-/// Adds to a batch that this cortex continues under the epoch `next`. Up to the place `shared` the log is what it was in the epoch
-/// that ends.
+/// Adds to a batch that this cortex continues under the epoch `next`. Up to the sequence number `shared` the log is what it was
+/// in the epoch that ends.
 pub(super) fn put_epoch(
     changes: &mut Batch,
     (identity, lineage): (&mut LocalIdentity, &mut Lineage),

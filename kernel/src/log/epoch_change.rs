@@ -20,7 +20,7 @@ pub enum EpochEnd {
     RolledBack,
     /// They were restored from a backup.
     Restored,
-    /// A peer holds another event at a place of this cortex's chain.
+    /// A peer holds another event at a counter of this cortex's chain.
     Forked,
     /// A fork was resolved by setting events aside.
     Resolved,

@@ -2,7 +2,7 @@
 
 use super::forks::{Fork, forget_evidence, forks, size_of_evidence};
 use super::held::LogState;
-use super::withheld::MAX_WITHHELD;
+use super::taint::MAX_WITHHELD;
 use crate::codec::{EventRef, encode_fork, encode_log_entry};
 use crate::digest::Digest;
 use crate::event::{EventBytes, check_id};

@@ -1,8 +1,8 @@
 //! Forks: two histories of one origin. What is kept of them, and what it changes.
 //!
 //! Whether two cortexes hold the same history of an origin is a question about those two: digests that were really
-//! compared answer it. Between the two, what follows from the first difference does not cross, in either direction;
-//! everything else flows, and so does this origin between those who agree on it.
+//! compared answer it. Between the two, tainted events (those from the first difference on, and those that causally follow them) do not
+//! cross, in either direction. Everything else flows, and so does this origin between cortexes that agree on it.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;

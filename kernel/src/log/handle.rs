@@ -29,6 +29,21 @@ use crate::store::{Batch, Durability, StoreError};
 const QUEUE: usize = 1024;
 
 /// A running log. Cheap to clone; the writer ends with [`LogHandle::close`].
+///
+/// ```
+/// use antiphon_kernel::testing::MemoryStore;
+/// use antiphon_kernel::{CausalContext, Cortex, Draft};
+///
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let cortex = Cortex::builder(MemoryStore::new()).name("alpha").start().await?;
+/// let drafts = vec![Draft::new("note.written", "one"), Draft::new("note.written", "two")];
+/// let appended = cortex.log().append(drafts, CausalContext::Replayed).await?;
+/// assert_eq!(appended.len(), 2);
+/// cortex.stop().await;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct LogHandle {
     queue: mpsc::Sender<Operation>,

@@ -8,7 +8,7 @@ use crate::store::{Batch, Family, Store, StoreError, keys};
 /// How many earlier epochs are remembered. A cursor of an older one is unknown.
 const MAX_EPOCHS: usize = 64;
 
-/// For each earlier epoch, oldest first, the last place up to which the log is unchanged since.
+/// For each earlier epoch, oldest first, the last sequence number up to which the log is unchanged since.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Lineage(Vec<(Epoch, Seq)>);
 
@@ -36,7 +36,7 @@ impl Lineage {
         self.0.drain(..old);
     }
 
-    /// After this place the log is another one than in any earlier epoch.
+    /// After this sequence number the log is another one than in any earlier epoch.
     pub(crate) fn cut(&mut self, shared: Seq) {
         for (_, seq) in &mut self.0 {
             *seq = shared.min(*seq);
@@ -52,12 +52,12 @@ impl Lineage {
         std::mem::replace(&mut self.0[at].1, cut) != cut
     }
 
-    /// The last place up to which the log is that of an earlier epoch; `None` for an epoch that is not known.
+    /// The last sequence number up to which the log is that of an earlier epoch; `None` for an epoch that is not known.
     pub(crate) fn shared(&self, epoch: Epoch) -> Option<Seq> {
         self.0.iter().rev().find(|(known, _)| *known == epoch).map(|(_, seq)| *seq)
     }
 
-    /// A place that the current epoch cannot have begun before.
+    /// A sequence number that the current epoch cannot have begun before.
     pub(crate) fn begun(&self) -> Seq {
         self.0.last().map_or(Seq::ZERO, |(_, seq)| *seq)
     }

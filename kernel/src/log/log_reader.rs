@@ -30,6 +30,23 @@ use crate::time::Timestamp;
 ///
 /// Peers are shown the durable prefix only: [`LogReader::head`], [`LogReader::heads`], [`LogReader::clock`] and
 /// [`LogReader::answer`] never speak of an entry that a crash could still take back.
+///
+/// ```
+/// use antiphon_kernel::testing::MemoryStore;
+/// use antiphon_kernel::{Cortex, Draft, Seq};
+///
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let cortex = Cortex::builder(MemoryStore::new()).name("alpha").start().await?;
+/// cortex.append(Draft::new("note.written", "hello")).await?;
+/// let reader = cortex.reader().clone();
+/// assert_eq!(reader.head().seq, Seq::new(1));
+/// // At most ten entries after the beginning, and 64 KiB of them.
+/// assert_eq!(reader.durable_entries(Seq::ZERO, 10, 64 * 1024)?.len(), 1);
+/// cortex.stop().await;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct LogReader {
     pub(super) shared: Arc<Shared>,
@@ -147,7 +164,7 @@ impl LogReader {
 
     /// Changes with the newest visible entry.
     #[must_use]
-    pub fn watch_visible(&self) -> watch::Receiver<Seq> {
+    pub(crate) fn watch_visible(&self) -> watch::Receiver<Seq> {
         self.shared.visible_head.subscribe()
     }
 
@@ -199,11 +216,11 @@ impl LogReader {
         }
     }
 
-    /// Up to `limit` entries after a place, in order, and no more than `max_bytes` of records beyond the first. Reads
+    /// Up to `limit` entries after a sequence number, in order, and no more than `max_bytes` of records beyond the first. Reads
     /// what is visible, durable or not.
     ///
     /// # Errors
-    /// [`StoreError`]: damage and missing places are errors, never a shorter answer.
+    /// [`StoreError`]: damage and missing sequence numbers are errors, never a shorter answer.
     pub fn entries(&self, after: Seq, limit: usize, max_bytes: usize) -> Result<Vec<LogEntry>, StoreError> {
         self.in_place(|| self.entries_until(after, self.visible(), limit, max_bytes))
     }
@@ -216,7 +233,7 @@ impl LogReader {
         self.in_place(|| self.entries_until(after, self.head().seq, limit, max_bytes))
     }
 
-    /// Visits the durable entries after a place in order, without a copy of their records.
+    /// Visits the durable entries after a sequence number in order, without a copy of their records.
     pub(crate) fn visit_durable(&self, after: Seq, visit: &mut EntryVisitor<'_>) -> Result<(), StoreError> {
         self.in_place(|| self.scan(after, self.head().seq, visit))
     }
@@ -241,7 +258,7 @@ impl LogReader {
         Ok(entries)
     }
 
-    /// Visits the entries in `after+1..=until` in order. A place that is missing is damage.
+    /// Visits the entries in `after+1..=until` in order. A sequence number that is missing is damage.
     pub(super) fn scan(&self, after: Seq, until: Seq, visit: &mut EntryVisitor<'_>) -> Result<(), StoreError> {
         let mut expected = after.next();
         let mut fault = None;
@@ -275,7 +292,7 @@ impl LogReader {
         Ok(())
     }
 
-    /// The entry at one place, or `None` beyond the visible end.
+    /// The entry at one sequence number, or `None` beyond the visible end.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -283,7 +300,7 @@ impl LogReader {
         self.in_place(|| self.entry_there(seq))
     }
 
-    /// [`LogReader::entry`] for a caller that keeps places as they are.
+    /// [`LogReader::entry`] for a caller that keeps sequence numbers as they are.
     pub(super) fn entry_there(&self, seq: Seq) -> Result<Option<LogEntry>, StoreError> {
         if seq == Seq::ZERO || seq > self.visible() {
             return Ok(None);
@@ -291,7 +308,7 @@ impl LogReader {
         Ok(self.entries_until(seq.prev(), seq, 1, usize::MAX)?.into_iter().next())
     }
 
-    /// The place of a dot, and its chain's digest there; `None` if it is not held.
+    /// The sequence number of a dot, and its chain's digest there; `None` if it is not held.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -310,7 +327,7 @@ impl LogReader {
         Ok(stored_dot(&*self.shared.store, origin, counter)?.map(|dot| dot.digest))
     }
 
-    /// The place of the event with this id, if it is held.
+    /// The sequence number of the event with this id, if it is held.
     ///
     /// Ids increase along each chain, so each chain is halved: some forty reads an origin at worst, and no index that every
     /// event would have to be written to.
@@ -331,7 +348,7 @@ impl LogReader {
         Ok(None)
     }
 
-    /// The place of an id in one chain, up to a counter.
+    /// The sequence number of an id in one chain, up to a counter.
     fn find_in(&self, origin: Origin, last: u64, id: EventId) -> Result<Option<Seq>, StoreError> {
         let (mut low, mut high, mut found) = (1, last, None);
         while low <= high {

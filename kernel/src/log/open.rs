@@ -96,7 +96,7 @@ impl Log {
     }
 }
 
-/// How many places at the end of the log in a store are missing that were noted as durable, by [`Store::note`]. What was
+/// How many sequence numbers at the end of the log in a store are missing that were noted as durable, by [`Store::note`]. What was
 /// written after the last note that reached the disk is not among them. `None` where the note says nothing of these data:
 /// it is not whole, or of an epoch that they do not know.
 ///

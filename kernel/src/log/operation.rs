@@ -17,6 +17,21 @@ use crate::protocol::EventBatch;
 use crate::store::{Batch, StoreError, StoreErrorKind};
 
 /// What an append claims its application had seen.
+///
+/// ```
+/// use antiphon_kernel::testing::MemoryStore;
+/// use antiphon_kernel::{CausalContext, Cortex, Draft};
+///
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let cortex = Cortex::builder(MemoryStore::new()).name("alpha").start().await?;
+/// // Its writer saw all that is here now.
+/// let seen = CausalContext::Exactly(cortex.reader().clock());
+/// cortex.log().append(vec![Draft::new("note.written", "hello")], seen).await?;
+/// cortex.stop().await;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum CausalContext {
     /// Everything up to the position of the application's replayer: never what arrived but was not replayed yet, or a

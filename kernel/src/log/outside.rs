@@ -1,6 +1,6 @@
 //! Events that are kept outside of the log: those that left it when forks were resolved, resolution by resolution, each with
-//! the place that it had, first those that did not come back since; then those that wait behind a hole since a repair, with
-//! place zero.
+//! the sequence number that it had, first those that did not come back since; then those that wait behind a hole since a
+//! repair, with sequence number zero.
 
 use std::ops::ControlFlow;
 
@@ -92,7 +92,7 @@ impl Page {
     }
 }
 
-/// What is called with the key, the place, the time it joined, and the record of each event.
+/// What is called with the key, the sequence number, the time it joined, and the record of each event.
 type Visitor<'a> = dyn FnMut(&[u8], Seq, Timestamp, &[u8]) + 'a;
 
 fn visit(store: &dyn Store, page: &mut Page, take: &mut Visitor<'_>) -> Result<(), StoreError> {

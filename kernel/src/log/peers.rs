@@ -39,7 +39,7 @@ pub fn read_cursor(store: &dyn Store, peer: &PeerName) -> Result<Option<Cursor>,
 ///
 /// # Errors
 /// [`StoreError`].
-pub fn read_seen(store: &dyn Store, peer: &PeerName) -> Result<Option<Timestamp>, StoreError> {
+pub(crate) fn read_seen(store: &dyn Store, peer: &PeerName) -> Result<Option<Timestamp>, StoreError> {
     let bytes = store.get(Family::Cursors, &keys::peer_seen(peer))?;
     bytes.map(|b| decode_timestamp(&b).map_err(|e| damaged(Family::Cursors, &e))).transpose()
 }
@@ -96,7 +96,7 @@ pub fn read_pins(store: &dyn Store) -> Result<Vec<(PeerName, Pin)>, StoreError> 
 ///
 /// # Errors
 /// [`StoreError`].
-pub fn read_health(store: &dyn Store, peer: &PeerName) -> Result<PeerHealth, StoreError> {
+pub(crate) fn read_health(store: &dyn Store, peer: &PeerName) -> Result<PeerHealth, StoreError> {
     let bytes = store.get(Family::Health, keys::peer(peer))?;
     let health = bytes.map(|b| decode_health(&b).map_err(|e| damaged(Family::Health, &e))).transpose()?;
     Ok(health.unwrap_or_default())

@@ -25,8 +25,8 @@ pub struct History {
     pub epoch: Epoch,
     /// The newest durable entry.
     pub head: Seq,
-    /// The last place up to which the log is that of the cursor's own epoch, where that is an earlier one; `None` for an epoch
-    /// that the log does not know.
+    /// The last sequence number up to which the log is that of the cursor's own epoch, where that is an earlier one; `None` for
+    /// an epoch that the log does not know.
     pub shared: Option<Seq>,
 }
 
@@ -36,10 +36,10 @@ pub enum Mismatch {
     /// The epoch is of another node, of a history that this log does not go back to, or too old.
     #[error("this log does not know its epoch")]
     Epoch,
-    /// The log changed at or before the cursor's place when a later epoch began.
+    /// The log changed at or before the cursor's sequence number when a later epoch began.
     #[error("the log was changed after place {shared} since")]
     Changed {
-        /// The last place that is unchanged.
+        /// The last sequence number that is unchanged.
         shared: Seq,
     },
     /// The log is shorter.
@@ -48,13 +48,13 @@ pub enum Mismatch {
         /// The newest durable entry.
         head: Seq,
     },
-    /// Another event is at the cursor's place.
+    /// Another event is at the cursor's sequence number.
     #[error("another event is at its place")]
     Witness,
 }
 
 impl Mismatch {
-    /// The place after which reading misses nothing: everything before is known to be the same history.
+    /// The sequence number after which reading misses nothing: everything before is known to be the same history.
     #[must_use]
     pub const fn resume(self) -> Seq {
         match self {
@@ -64,7 +64,7 @@ impl Mismatch {
     }
 }
 
-/// Decides whether a reader's cursor belongs to a history. `there` is the event at the cursor's place, if there is one.
+/// Decides whether a reader's cursor belongs to a history. `there` is the event at the cursor's sequence number, if there is one.
 ///
 /// # Errors
 /// [`Mismatch`] says why it does not.
@@ -102,6 +102,25 @@ pub struct CursorUnknown {
 }
 
 /// Why a reader got nothing.
+///
+/// ```
+/// use antiphon_kernel::ids::Epoch;
+/// use antiphon_kernel::testing::MemoryStore;
+/// use antiphon_kernel::{Cortex, Cursor, ReadError, Seq};
+///
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let cortex = Cortex::builder(MemoryStore::new()).name("alpha").start().await?;
+/// let elsewhere = Cursor { seq: Seq::new(7), ..Cursor::start(Epoch::new(1)) };
+/// let Err(ReadError::CursorUnknown(unknown)) = cortex.reader().page(Some(&elsewhere), 10, 64 * 1024) else {
+///     panic!("the cursor is of another history");
+/// };
+/// // To continue there repeats events, and misses none.
+/// assert_eq!(unknown.resume.seq, Seq::ZERO);
+/// cortex.stop().await;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum ReadError {
     /// The cursor is of another history.
@@ -123,7 +142,7 @@ pub struct LogPage {
     pub head: Cursor,
 }
 
-/// What a reader's scan of the log calls with each epoch and place, the time it joined, and its record.
+/// What a reader's scan of the log calls with each epoch and sequence number, the time it joined, and its record.
 type PlacedVisitor<'a> = dyn FnMut(Epoch, Seq, Timestamp, &[u8]) -> ControlFlow<()> + 'a;
 
 impl LogReader {
@@ -149,8 +168,8 @@ impl LogReader {
         .map_err(ReadError::from)
     }
 
-    /// Visits the durable entries after a cursor in order, without a copy of their records, with the epoch that their places are
-    /// of. Returns where that began, and the cursor at the newest durable entry.
+    /// Visits the durable entries after a cursor in order, without a copy of their records, with the epoch that their sequence
+    /// numbers are of. Returns where that began, and the cursor at the newest durable entry.
     pub(crate) fn visit_after(
         &self,
         after: Option<&Cursor>,
@@ -202,7 +221,7 @@ impl LogReader {
 
     /// The durable entries after a cursor (without one, from the beginning), and then those to come, one by one, for as long as
     /// the log is open somewhere. An error is the last item: [`ReadError::CursorUnknown`] where the log was changed before the
-    /// place that was reached, by a fork that was resolved or a disk that lost its end.
+    /// sequence number that was reached, by a fork that was resolved or a disk that lost its end.
     ///
     /// The store is read a page at a time, on a thread that may block. Must be polled within a tokio runtime.
     pub fn follow(&self, after: Option<Cursor>) -> impl Stream<Item = Result<LogEntry, ReadError>> + Send + use<> {
@@ -232,14 +251,14 @@ impl LogReader {
         })
     }
 
-    /// How many times places came to mean other events, once they do not move at present.
+    /// How many times sequence numbers came to mean other events, once they do not move at present.
     pub(crate) fn settled_rewrites(&self) -> u64 {
         let _stay = self.shared.stay();
         self.rewrites()
     }
 
-    /// Reads while every place means the same event: waits while the log is being rewritten, and keeps that waiting. While the
-    /// store has to be opened again after a failed write, what looks like damage is that failure.
+    /// Reads while every sequence number means the same event: waits while the log is being rewritten, and keeps that waiting.
+    /// While the store has to be opened again after a failed write, what looks like damage is that failure.
     pub(super) fn in_place<T>(&self, read: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
         let _stay = self.shared.stay();
         read().map_err(|error| match self.shared.failed_with() {
@@ -264,7 +283,7 @@ mod tests {
         History { epoch: Epoch::new(2), head: Seq::new(9), shared: shared.map(Seq::new) }
     }
 
-    /// `there` is the event that this log has at the cursor's place.
+    /// `there` is the event that this log has at the cursor's sequence number.
     fn decide(cursor: &Cursor, shared: Option<u64>, there: Option<u128>) -> Result<(), Mismatch> {
         belongs(cursor, &history(shared), there.map(|id| EventId::from_parts(1, id)))
     }

@@ -20,7 +20,7 @@ use crate::ids::{EventId, Origin};
 use crate::store::{Batch, Durability, Family, KeyRange, Store, StoreError, Unreadable as _, keys};
 use crate::time::Timestamp;
 
-/// So many places without an entry, behind the last that is known, and the log is taken to be over.
+/// So many sequence numbers without an entry, behind the last that is known, and the log is taken to be over.
 const ENOUGH_MISSES: u64 = 4096;
 /// How much is written at once.
 const GROUP_BYTES: usize = 4 << 20;
@@ -30,7 +30,7 @@ const GROUP_BYTES: usize = 4 << 20;
 pub struct Salvaged {
     /// How many events.
     pub kept: u64,
-    /// The last place up to which every event is where it was.
+    /// The last sequence number up to which every event is where it was.
     pub unmoved: u64,
     /// How many stand behind a hole, or lack a cause. They wait beside the log, and join it once that came from peers.
     pub waiting: u64,

@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use super::entry::record_at;
 use super::forks::{Fork, forks};
 use super::held::LogState;
-use super::withheld::Withheld;
+use super::taint::Taint;
 use crate::codec::{EventRef, StoredChain, StoredDot, encode_dot, encode_log_entry};
 use crate::cursor::Seq;
 use crate::digest::Digest;
@@ -79,7 +79,7 @@ pub(super) struct SetAsidePlan {
     /// How many events leave.
     pub(super) events: u64,
     /// From which counter on each origin's events leave.
-    pub(super) gone: Withheld,
+    pub(super) gone: Taint,
     /// What is left of those origins; nothing of the others.
     pub(super) kept: BTreeMap<Origin, Kept>,
 }
@@ -87,7 +87,7 @@ pub(super) struct SetAsidePlan {
 /// Plans that an origin's events from a counter on, and all that depends on them, leave the log, which closes ranks.
 pub(super) fn plan_set_aside(origin: Origin, from: u64, held: &dyn LogState) -> Result<SetAsidePlan, StoreError> {
     let (head, epoch) = (held.head().seq, held.identity().epoch);
-    let mut gone = Withheld::of(BTreeMap::from([(origin, from)]));
+    let mut gone = Taint::of(BTreeMap::from([(origin, from)]));
     let mut changes = Batch::new();
     // The next sequence number to fill, once the first event that leaves was met.
     let (mut next, mut events, mut fault) = (None::<Seq>, 0, None);
@@ -105,7 +105,7 @@ pub(super) fn plan_set_aside(origin: Origin, from: u64, held: &dyn LogState) -> 
         let (author, counter) = (event.dot.origin(), event.dot.counter());
         let digest = digests.entry(author).or_default();
         *digest = digest.chain(record);
-        if gone.follow(&event) {
+        if gone.add(&event) {
             events += 1;
             first = first.min(seq);
             next.get_or_insert(seq);

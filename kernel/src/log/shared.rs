@@ -12,7 +12,7 @@ use super::entry::LogHead;
 use super::forks::WithheldFrom;
 use super::origins::OriginNotes;
 use super::peers::Pinned;
-use super::withheld::Followed;
+use super::taint::TaintScans;
 use crate::codec::{StoredChain, encode_noted_head};
 use crate::cursor::Seq;
 use crate::doubles::Doubles;
@@ -47,7 +47,7 @@ pub(super) struct Shared {
     failure: RwLock<Option<StoreError>>,
     /// That a thread of the log ended by a fault of this program: only a restart fixes that.
     fault: OnceLock<StoreError>,
-    pub(super) followed: Followed,
+    pub(super) taint_scans: TaintScans,
 }
 
 /// What becomes durable with the next sync.
@@ -109,7 +109,7 @@ impl Shared {
             process: AtomicU64::new(process),
             rewriting: AtomicU64::new(0),
             rewritten: Default::default(),
-            followed: Followed::default(),
+            taint_scans: TaintScans::default(),
             receipts: Receipts::default(),
             pinned: watch::Sender::new(Arc::new(pinned)),
             origins: Mutex::new(origins),

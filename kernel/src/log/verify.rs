@@ -20,7 +20,7 @@ pub struct VerifyReport {
     pub origins: usize,
     /// All chain heads, recomputed from the records alone and folded.
     pub digest: Digest,
-    /// What does not fit together, each with its place; at most `VerifyReport::MAX_FAULTS`.
+    /// What does not fit together, each with its sequence number; at most `VerifyReport::MAX_FAULTS`.
     pub faults: Vec<String>,
 }
 
@@ -54,9 +54,9 @@ impl VerifyReport {
     }
 }
 
-/// Reads every record of the log: places without gaps, counters without gaps, causes before effects, digests and indexes
+/// Reads every record of the log: sequence numbers without gaps, counters without gaps, causes before effects, digests and indexes
 /// as they must be; then every byte of the store, as far as the store can check itself. The log may be written meanwhile: what
-/// comes later is not looked at. If places come to mean other events meanwhile, it begins again.
+/// comes later is not looked at. If sequence numbers come to mean other events meanwhile, it begins again.
 ///
 /// # Errors
 /// [`StoreError`] where the store cannot even be read, of kind `NewerFormat` if it has a value of a newer version.

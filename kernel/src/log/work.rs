@@ -7,11 +7,11 @@ pub(super) const MAX_SCAN_BYTES: u64 = 64 << 20;
 
 /// What answering cost beyond the events that were sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Work {
+pub(crate) struct Work {
     /// Entries that were looked at and not sent.
-    pub entries: u64,
+    pub(crate) entries: u64,
     /// Bytes of their records.
-    pub bytes: u64,
+    pub(crate) bytes: u64,
 }
 
 impl Work {

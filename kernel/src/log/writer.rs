@@ -227,7 +227,7 @@ mod tests {
     }
 
     /// A sync fails while the next group is being gathered: what is staged of it is forgotten by the recovery, and must be
-    /// told so. (It was told to be appended, at a place and under a number that the one after it got as well.)
+    /// told so. (It was told to be appended, at a sequence number and under a number that the one after it got as well.)
     #[test]
     fn what_was_staged_before_a_recovery_is_not_acknowledged() {
         let store = Arc::new(MemoryStore::new());

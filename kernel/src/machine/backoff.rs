@@ -12,7 +12,7 @@ const FLOOR: Duration = Duration::from_millis(50);
 /// The delay after this many failures in a row: drawn from zero to a bound that doubles up to [`BACKOFF_MAX`] (full
 /// jitter, so that a restarted peer is not met by all its clients at once). `entropy` is 64 random bits.
 #[must_use]
-pub fn backoff(failures: u32, entropy: u64) -> Duration {
+pub(super) fn backoff(failures: u32, entropy: u64) -> Duration {
     let bound = BACKOFF_BASE.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(BACKOFF_MAX);
     let micros = u64::try_from(bound.as_micros()).unwrap_or(u64::MAX);
     Duration::from_micros(entropy % micros.saturating_add(1)).max(FLOOR)

@@ -35,12 +35,12 @@ mod tests;
 
 pub use action::{Action, IngestOutcome, Inspected, News, Now, Source};
 pub use answers::MAX_INSPECTIONS;
-pub use backoff::{BACKOFF_BASE, BACKOFF_MAX, backoff};
+use backoff::backoff;
+pub use backoff::{BACKOFF_BASE, BACKOFF_MAX};
 pub use contact::Lag;
 pub use identity::{IdentityContext, check_identity};
 pub use inspection::{Inspection, InspectionStep};
 pub use phase::Phase;
-pub use progress::MAX_FRUITLESS;
 pub use question::MAX_REWRITTEN;
 
 use std::collections::VecDeque;
@@ -186,7 +186,7 @@ impl PeerMachine {
     }
 
     /// The configuration changed: polls are this far apart from the next one on.
-    pub const fn set_interval(&mut self, interval: Duration) {
+    pub(crate) const fn set_interval(&mut self, interval: Duration) {
         self.interval = interval;
     }
 
@@ -218,7 +218,7 @@ impl PeerMachine {
     }
 
     /// Events left our log: what was reported to the peer as held is not true any more.
-    pub fn ask_again(&mut self, now: Now) {
+    pub(crate) fn ask_again(&mut self, now: Now) {
         self.ask_by_clock(now);
     }
 

@@ -7,7 +7,7 @@ use crate::cursor::{Cursor, Seq};
 use crate::log::Ingested;
 
 /// So many answers in a row may lead nowhere. More than an honest peer gives whose log is rewritten under our question.
-pub const MAX_FRUITLESS: u32 = 16;
+const MAX_FRUITLESS: u32 = 16;
 /// So many after a failure for this reason, until one leads somewhere.
 const LEFT_AFTER_FAILURE: u32 = 4;
 

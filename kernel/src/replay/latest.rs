@@ -13,6 +13,7 @@ use crate::ids::EventId;
 use crate::log::{Bounded, LogEntry, LogReader};
 use crate::store::{Family, KeyRange, Store, StoreError};
 
+// A key of every store, so it stays until format 2.
 const FAMILY: &str = "view";
 
 /// Keeps one event a subject. Of two, the one whose clock counts more events wins, then the one with the greater id: an
@@ -27,7 +28,7 @@ pub struct LatestBySubject {
     pub on_failure: OnFailure,
 }
 
-/// Its name, for commands.
+/// The replayer's name. Stores keep its position under it, so `view` stays until format 2.
 pub const NAME: &str = "view";
 
 /// weight (8) ‖ id (16) ‖ JSON.
@@ -72,7 +73,7 @@ impl EventReplayer for LatestBySubject {
 /// The newest event of a subject, by where it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Latest {
-    /// Its place, which earlier versions did not keep.
+    /// Its sequence number, which earlier versions did not keep.
     seq: Option<Seq>,
     id: EventId,
     /// Those that are concurrent with it now.
@@ -148,7 +149,7 @@ impl Latest {
             // How large it is says nothing of which event it is: the caller reads again, with more.
             Some(Bounded::Larger(size)) => Ok(Some(Bounded::Larger(size))),
             Some(Bounded::Whole(entry)) if entry.id().is_ok_and(|id| id == self.id) => Ok(Some(Bounded::Whole(entry))),
-            // Its place is another one where the log was rewritten meanwhile.
+            // Its sequence number is another one where the log was rewritten meanwhile.
             Some(Bounded::Whole(_)) | None => log.find_within(self.id, max_bytes),
         }
     }

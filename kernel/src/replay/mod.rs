@@ -11,13 +11,18 @@ mod projection;
 mod read;
 mod runner;
 
-pub use core::{ReplayCore, ReplayStep, SkipError};
+pub use core::SkipError;
 pub(crate) use frontier::Mark;
 pub use frontier::{Conflict, MAX_FRONTIER, Relation, conflict_at, conflicts, weight};
+pub(crate) use internals::*;
 pub use parked::{Parked, Skipped, parked, skipped};
 pub use projection::Projection;
 pub use read::{ReadAt, ReadStateError, Snapshot};
 pub use runner::{NotReplayed, ReplayCommandError, ReplayHandle, ReplayStatus};
+
+pub(crate) mod internals {
+    pub use super::core::{ReplayCore, ReplayStep};
+}
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -37,12 +42,20 @@ pub enum Start {
     Beginning,
     /// After what the log holds when it is first opened.
     Now,
-    /// After this cursor. If it is of another history than the log's, after the newest place that both have: events may come
-    /// again, and none is missed.
+    /// After this cursor. If it is of another history than the log's, after the newest sequence number that both have: events
+    /// may come again, and none is missed.
     After(Cursor),
 }
 
 /// What becomes of an event that cannot be replayed.
+///
+/// ```
+/// use antiphon_kernel::{OnFailure, ReplayOptions};
+///
+/// let options = ReplayOptions { on_failure: OnFailure::Quarantine, ..ReplayOptions::default() };
+/// assert_eq!(ReplayOptions::default().on_failure, OnFailure::Halt);
+/// # assert_ne!(options, ReplayOptions::default());
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum OnFailure {
     /// Nothing is replayed beyond it; it is tried again, with back-off, until it succeeds or is skipped.
@@ -54,6 +67,17 @@ pub enum OnFailure {
 }
 
 /// How a replayer wants to be driven. Start applies once; the others to each run.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use antiphon_kernel::ReplayOptions;
+///
+/// // What `EventReplayer::options` returns, to learn of conflicts and to notice a hanging event sooner.
+/// let options =
+///     ReplayOptions { causality: true, hangs_after: Duration::from_secs(5), ..ReplayOptions::default() };
+/// # assert_ne!(options, ReplayOptions::default());
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReplayOptions {
     /// Where it begins.
@@ -79,6 +103,19 @@ impl Default for ReplayOptions {
 }
 
 /// What a replayer reports when it cannot replay an event.
+///
+/// ```
+/// use antiphon_kernel::ReplayError;
+///
+/// fn check(data: &[u8]) -> Result<(), ReplayError> {
+///     if data.is_empty() {
+///         return Err("the event has no data".into());
+///     }
+///     std::str::from_utf8(data)?;
+///     Ok(())
+/// }
+/// # assert!(check(b"").is_err() && check(b"text").is_ok());
+/// ```
 pub type ReplayError = Box<dyn std::error::Error + Send + Sync>;
 
 /// An application's code that turns events into its own state.
@@ -92,6 +129,38 @@ pub type ReplayError = Box<dyn std::error::Error + Send + Sync>;
 ///   ([`OnFailure`]). Nothing that it wrote for the failed event is kept.
 /// - An event at which the whole process died twice is not tried a third time: it counts as failed until `retry`.
 /// - It must not block indefinitely: its thread cannot be killed.
+///
+/// ```
+/// use antiphon_kernel::testing::MemoryStore;
+/// use antiphon_kernel::{Cortex, Draft, Event, EventReplayer, Projection, ReplayError};
+///
+/// /// Keeps the newest note of each subject.
+/// struct Notes;
+///
+/// impl EventReplayer for Notes {
+///     fn name(&self) -> &str {
+///         "notes"
+///     }
+///
+///     fn families(&self) -> Vec<String> {
+///         vec!["notes".to_owned()]
+///     }
+///
+///     fn replay_event(&mut self, event: &Event, notes: &mut Projection<'_>) -> Result<(), ReplayError> {
+///         let subject = event.subject.as_deref().unwrap_or_default();
+///         Ok(notes.put("notes", subject.as_bytes(), &event.data)?)
+///     }
+/// }
+///
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let cortex = Cortex::builder(MemoryStore::new()).causal_replayer(Notes).start().await?;
+/// let event = cortex.append(Draft::new("note.written", "hello").subject("notes/1")).await?;
+/// cortex.wait_replayed(&event).await?;
+/// cortex.stop().await;
+/// # Ok(())
+/// # }
+/// ```
 pub trait EventReplayer: Send + 'static {
     /// Its name: `[A-Za-z0-9._-]{1,64}`, as for peers. Position and state are kept under it, so it must stay the same.
     fn name(&self) -> &str;

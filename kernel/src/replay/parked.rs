@@ -11,7 +11,7 @@ use crate::time::Timestamp;
 /// An event that waits to be replayed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Parked {
-    /// Its place in the log.
+    /// Its sequence number in the log.
     pub seq: Seq,
     /// Its subject: later events of it wait behind it.
     pub subject: Option<String>,
@@ -24,7 +24,7 @@ pub struct Parked {
 /// An event that was left out by command: the record of that decision.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Skipped {
-    /// Its place in the log.
+    /// Its sequence number in the log.
     pub seq: Seq,
     /// Its id.
     pub id: EventId,
@@ -61,7 +61,7 @@ fn entries<T>(
     fault.map_or(Ok(found), Err)
 }
 
-/// The events that a replayer set aside, in order of their places.
+/// The events that a replayer set aside, in order of their sequence numbers.
 ///
 /// # Errors
 /// [`StoreError`].
@@ -72,7 +72,7 @@ pub fn parked(store: &dyn Store, replayer: &str) -> Result<Vec<Parked>, StoreErr
     })
 }
 
-/// The events of a replayer that were left out by command, in order of their places.
+/// The events of a replayer that were left out by command, in order of their sequence numbers.
 ///
 /// # Errors
 /// [`StoreError`].

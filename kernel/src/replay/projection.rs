@@ -11,6 +11,29 @@ type Writes = BTreeMap<(String, Vec<u8>), Option<Vec<u8>>>;
 type OwnWrites = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
 
 /// Reads and writes of a replayer's own families. Writes are readable at once and commit with the replay position.
+///
+/// ```
+/// use antiphon_kernel::{Event, EventReplayer, Projection, ReplayError};
+///
+/// /// Counts the events of each type.
+/// struct Count;
+///
+/// impl EventReplayer for Count {
+///     fn name(&self) -> &str {
+///         "count"
+///     }
+///
+///     fn families(&self) -> Vec<String> {
+///         vec!["count".to_owned()]
+///     }
+///
+///     fn replay_event(&mut self, event: &Event, count: &mut Projection<'_>) -> Result<(), ReplayError> {
+///         let key = event.event_type.as_bytes();
+///         let before = count.get("count", key)?.and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_be_bytes);
+///         Ok(count.put("count", key, &(before + 1).to_be_bytes())?)
+///     }
+/// }
+/// ```
 pub struct Projection<'a> {
     store: &'a dyn Store,
     families: &'a [String],

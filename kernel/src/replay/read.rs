@@ -11,6 +11,37 @@ use crate::log::LogReader;
 use crate::store::{Family, KeyRange, Store, StoreError, keys};
 
 /// What was read of a replayer's state, and where the replayer was.
+///
+/// ```
+/// use antiphon_kernel::testing::MemoryStore;
+/// use antiphon_kernel::{Cortex, Draft, Event, EventReplayer, Projection, ReadAt, ReplayError};
+///
+/// # struct Count;
+/// # impl EventReplayer for Count {
+/// #     fn name(&self) -> &str {
+/// #         "count"
+/// #     }
+/// #     fn families(&self) -> Vec<String> {
+/// #         vec!["count".to_owned()]
+/// #     }
+/// #     fn replay_event(&mut self, _: &Event, count: &mut Projection<'_>) -> Result<(), ReplayError> {
+/// #         let before = count.get("count", b"")?.map_or(0, |bytes| bytes[0]);
+/// #         Ok(count.put("count", b"", &[before + 1])?)
+/// #     }
+/// # }
+///
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let cortex = Cortex::builder(MemoryStore::new()).causal_replayer(Count).start().await?;
+/// let event = cortex.append(Draft::new("note.written", "hello")).await?;
+/// cortex.wait_replayed(&event).await?;
+/// let count = cortex.replayer("count").expect("it was given to the builder");
+/// let ReadAt { position, value, .. } = count.read(|state| state.get("count", b"")).await?;
+/// assert_eq!((position, value), (event.seq, Some(vec![1])));
+/// cortex.stop().await;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReadAt<T> {
     /// The last sequence number that was replayed.
@@ -84,7 +115,7 @@ impl Snapshot<'_> {
     }
 }
 
-/// Keeps a replayer's commits and the reads of its state apart. The log's places are locked before it, by both.
+/// Keeps a replayer's commits and the reads of its state apart. The log's sequence numbers are locked before it, by both.
 #[derive(Debug, Default)]
 pub(super) struct Commits(RwLock<()>);
 

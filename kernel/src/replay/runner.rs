@@ -24,13 +24,13 @@ const RETRY_BASE: Duration = Duration::from_millis(100);
 pub struct ReplayStatus {
     /// Its name.
     pub name: String,
-    /// The last place replayed.
+    /// The last sequence number replayed.
     pub position: u64,
     /// How many tries of the next event failed in a row.
     pub failures: u32,
     /// What the last of them said.
     pub last_error: Option<String>,
-    /// How many places of the log it has still to go.
+    /// How many events of the log it has still to replay.
     pub lag_events: u64,
     /// How many events are parked.
     pub parked: usize,
@@ -81,6 +81,20 @@ const STOP_PATIENCE: Duration = Duration::from_secs(5);
 const COMMAND_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Why an event is not replayed.
+///
+/// ```
+/// use antiphon_kernel::testing::MemoryStore;
+/// use antiphon_kernel::{Cortex, Draft, NotReplayed};
+///
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let cortex = Cortex::builder(MemoryStore::new()).name("alpha").start().await?;
+/// let event = cortex.append(Draft::new("note.written", "hello")).await?;
+/// assert!(matches!(cortex.wait_replayed(&event).await, Err(NotReplayed::NoReplayer)));
+/// cortex.stop().await;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum NotReplayed {
@@ -108,6 +122,36 @@ pub enum NotReplayed {
 }
 
 /// A running replayer. Cheap to clone.
+///
+/// ```
+/// use antiphon_kernel::testing::MemoryStore;
+/// use antiphon_kernel::{Cortex, Draft, Event, EventReplayer, Projection, ReplayError};
+///
+/// # struct Count;
+/// # impl EventReplayer for Count {
+/// #     fn name(&self) -> &str {
+/// #         "count"
+/// #     }
+/// #     fn families(&self) -> Vec<String> {
+/// #         vec!["count".to_owned()]
+/// #     }
+/// #     fn replay_event(&mut self, _: &Event, count: &mut Projection<'_>) -> Result<(), ReplayError> {
+/// #         let before = count.get("count", b"")?.map_or(0, |bytes| bytes[0]);
+/// #         Ok(count.put("count", b"", &[before + 1])?)
+/// #     }
+/// # }
+///
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let cortex = Cortex::builder(MemoryStore::new()).replayer(Count).start().await?;
+/// let count = cortex.replayer("count").expect("it was given to the builder");
+/// let event = cortex.append(Draft::new("note.written", "hello")).await?;
+/// count.wait_replayed(event.seq).await?;
+/// assert_eq!(count.status().position, 1);
+/// cortex.stop().await;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct ReplayHandle {
     name: String,
@@ -271,7 +315,8 @@ impl ReplayHandle {
     /// Reads the replayer's families at one position, on a thread that may block, and returns the position with what was read.
     ///
     /// ```
-    /// # use antiphon_kernel::replay::{ReadAt, ReadStateError, ReplayHandle};
+    /// # use antiphon_kernel::replay::ReadStateError;
+    /// # use antiphon_kernel::{ReadAt, ReplayHandle};
     /// # async fn example(handle: &ReplayHandle) -> Result<(), ReadStateError> {
     /// let read = handle.read(|notes| Ok((notes.get("notes", b"notes/1")?, notes.get("count", b"")?)));
     /// let ReadAt { position, value: (note, count), .. } = read.await?;

@@ -1,6 +1,5 @@
 //! A run of answers to one question.
 
-use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,8 +9,10 @@ use bytes::Bytes;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::Service;
 use super::open::{HEAD_BYTES, Mailbox};
-use super::{Service, Tamper};
+#[cfg(any(test, feature = "testing"))]
+use super::tamper::Tampered;
 use crate::budget::{Account, Share};
 use crate::codec::{Message, encode};
 use crate::cursor::Seq;
@@ -59,8 +60,8 @@ pub struct Answers {
     claim: bool,
     /// Set once the asker takes no more answers.
     gone: Arc<AtomicBool>,
-    tamper: Option<(Arc<dyn Tamper>, FetchRequest)>,
-    lies: VecDeque<FetchReply>,
+    #[cfg(any(test, feature = "testing"))]
+    pub(super) tampered: Option<Tampered>,
 }
 
 enum State {
@@ -104,8 +105,8 @@ impl Answers {
             delivery: request.delivery,
             waits: request.delivery == Delivery::Live || !request.wait.is_zero(),
             until: Instant::now() + request.wait.min(MAX_WAIT),
-            tamper: service.inner.tamper.clone().map(|tamper| (tamper, request.clone())),
-            lies: VecDeque::new(),
+            #[cfg(any(test, feature = "testing"))]
+            tampered: service.tampered_run(&request),
             state: State::Asked(Box::new(request)),
             passed: None,
             answered: false,
@@ -117,17 +118,11 @@ impl Answers {
     /// The next answer, or `None` where the run is over. A refusal is the last one. Dropping the future loses nothing.
     pub async fn next(&mut self) -> Option<FetchReply> {
         self.frame = None;
-        loop {
-            if let Some(lie) = self.lies.pop_front() {
-                return Some(lie);
-            }
-            let reply = self.honest().await?;
-            let Some((tamper, request)) = &self.tamper else { return Some(reply) };
-            match tamper.answer(request, reply) {
-                Some(lies) => self.lies.extend(lies),
-                None => std::future::pending().await,
-            }
+        #[cfg(any(test, feature = "testing"))]
+        if self.tampered.is_some() {
+            return self.next_tampered().await;
         }
+        self.honest().await
     }
 
     /// An answer of [`Answers::next`] as the frame that carries it. The memory of the frame stays charged to the asker until
@@ -141,7 +136,7 @@ impl Answers {
         }
     }
 
-    async fn honest(&mut self) -> Option<FetchReply> {
+    pub(super) async fn honest(&mut self) -> Option<FetchReply> {
         let reply = self.find().await?;
         if matches!(reply, FetchReply::Refused(_)) || self.delivery == Delivery::Once {
             self.state = State::Done;
@@ -307,8 +302,8 @@ impl Answers {
             if gone.load(Ordering::Relaxed) {
                 return Ok(Look::Refused(Refusal::Busy));
             }
-            // While a fork is resolved no place of the log is sure. That is soon over; whoever was told so at once would come back
-            // at once.
+            // While a fork is resolved no sequence number of the log is sure. That is soon over; whoever was told so at once
+            // would come back at once.
             if matches!(state, State::Asked(_)) && !view.wait_while_rewritten(REWRITING) {
                 return Ok(Look::Refused(Refusal::Busy));
             }

@@ -7,7 +7,8 @@ mod open;
 mod page;
 mod served;
 mod steps;
-mod tamper;
+#[cfg(any(test, feature = "testing"))]
+pub(crate) mod tamper;
 mod texts;
 mod turns;
 
@@ -16,7 +17,6 @@ pub use heartbeats::Heartbeats;
 pub use held_text::{HeldText, PageError};
 pub use page::Page;
 pub use served::{Puller, Served};
-pub use tamper::Tamper;
 pub use texts::PageTexts;
 
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -37,6 +37,25 @@ use open::OpenQuestions;
 use turns::Turns;
 
 /// Answers peers from the durable log. Cheap to clone; transports' servers hold one.
+///
+/// ```
+/// use antiphon_kernel::protocol::FetchReply;
+/// use antiphon_kernel::testing::{MemoryStore, question};
+/// use antiphon_kernel::{Cortex, CortexId, Draft};
+///
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let cortex = Cortex::builder(MemoryStore::new()).name("alpha").start().await?;
+/// cortex.append(Draft::new("note.written", "hello")).await?;
+/// // What a transport does with a question that it received.
+/// let service = cortex.service();
+/// let request = question(CortexId::from_bytes([7; 16]), service.identity().cortex_id);
+/// let FetchReply::Batch(batch) = service.fetch(request).await else { panic!("the service refused") };
+/// assert_eq!(batch.events.len(), 1);
+/// cortex.stop().await;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Service {
     inner: Arc<Inner>,
@@ -51,11 +70,36 @@ struct Inner {
     closing: watch::Sender<bool>,
     open: OpenQuestions,
     served: served::Counters,
-    tamper: Option<Arc<dyn Tamper>>,
     on_asked: OnceLock<Box<dyn Fn(CortexId) + Send + Sync>>,
+    #[cfg(any(test, feature = "testing"))]
+    tamper: Option<Arc<dyn tamper::Tamper>>,
 }
 
-/// Tells that the accepted keys were replaced.
+impl Inner {
+    fn new(view: LogReader, key: SharedKey, budget: Budget) -> Self {
+        Self {
+            view,
+            keys: watch::Sender::new([key].into()),
+            mode: AtomicU8::new(0),
+            turns: Turns::default(),
+            budget,
+            closing: watch::Sender::new(false),
+            open: OpenQuestions::default(),
+            served: served::Counters::default(),
+            on_asked: OnceLock::new(),
+            #[cfg(any(test, feature = "testing"))]
+            tamper: None,
+        }
+    }
+
+    fn serving(self, mode: FederationMode) -> Service {
+        let service = Service { inner: Arc::new(self) };
+        service.set_mode(mode);
+        service
+    }
+}
+
+/// Reports that the accepted keys were replaced.
 #[derive(Debug, Clone)]
 pub struct KeyChanges(watch::Receiver<Arc<[SharedKey]>>);
 
@@ -74,44 +118,13 @@ impl Service {
     /// A service over a log, guarded by a key (an empty one is open mode).
     #[must_use]
     pub fn new(view: LogReader, key: SharedKey, mode: FederationMode) -> Self {
-        Self::build(view, key, mode, Budget::default(), None)
+        Self::within(view, key, mode, Budget::default())
     }
 
     /// A service with a memory budget of its own, rather than the one of the process.
     #[must_use]
     pub fn within(view: LogReader, key: SharedKey, mode: FederationMode, budget: Budget) -> Self {
-        Self::build(view, key, mode, budget, None)
-    }
-
-    /// A service that lies, for tests of those who must not believe it. See [`crate::testing::transport_suite`].
-    #[must_use]
-    pub fn tampered(view: LogReader, key: SharedKey, mode: FederationMode, tamper: Arc<dyn Tamper>) -> Self {
-        Self::build(view, key, mode, Budget::default(), Some(tamper))
-    }
-
-    fn build(
-        view: LogReader,
-        key: SharedKey,
-        mode: FederationMode,
-        budget: Budget,
-        tamper: Option<Arc<dyn Tamper>>,
-    ) -> Self {
-        let service = Self {
-            inner: Arc::new(Inner {
-                view,
-                keys: watch::Sender::new([key].into()),
-                mode: AtomicU8::new(0),
-                turns: Turns::default(),
-                budget,
-                closing: watch::Sender::new(false),
-                open: OpenQuestions::default(),
-                served: served::Counters::default(),
-                tamper,
-                on_asked: OnceLock::new(),
-            }),
-        };
-        service.set_mode(mode);
-        service
+        Inner::new(view, key, budget).serving(mode)
     }
 
     /// Changes whether it serves; holds for the next question.
@@ -165,10 +178,9 @@ impl Service {
     #[must_use]
     pub fn identity(&self) -> Identity {
         let identity = self.inner.view.identity(Timestamp::now());
-        match &self.inner.tamper {
-            Some(tamper) => tamper.identity(identity),
-            None => identity,
-        }
+        #[cfg(any(test, feature = "testing"))]
+        let identity = self.tampered_identity(identity);
+        identity
     }
 
     /// Lets every parked poll answer now, and every later one at once: the server is about to stop.

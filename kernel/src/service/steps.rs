@@ -18,10 +18,10 @@ pub(super) struct Steps {
     pub(super) service: Service,
     pub(super) account: Account,
     pub(super) epoch: Epoch,
-    /// The last place that was read.
+    /// The last sequence number that was read.
     pub(super) at: Seq,
     pub(super) until: Seq,
-    /// How often places came to mean other events when the page was measured.
+    /// How often sequence numbers came to mean other events when the page was measured.
     pub(super) rewrites: u64,
     pub(super) waiting: VecDeque<LogEntry>,
     /// Held for as long as the records are.
@@ -79,7 +79,7 @@ impl Steps {
                     Ok::<_, StoreError>((larger.map_or(Step::Entries(entries), Step::Larger), share))
                 })
                 .await?;
-            // What places mean must not have changed since the page was measured.
+            // What sequence numbers mean must not have changed since the page was measured.
             if self.service.inner.view.rewrites() != self.rewrites {
                 return Err(rewritten().into());
             }

@@ -9,6 +9,21 @@ use crate::machine::{Lag, Phase};
 use crate::time::Timestamp;
 
 /// What is known of one peer at run time.
+///
+/// ```
+/// use antiphon_kernel::testing::MemoryStore;
+/// use antiphon_kernel::{Cortex, PeerName};
+///
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let cortex = Cortex::builder(MemoryStore::new()).name("alpha").start().await?;
+/// let bravo = cortex.state().peer_state(&PeerName::new("bravo")?, "quic://bravo.example:7443")?;
+/// // Never in contact.
+/// assert_eq!((bravo.cortex_id, bravo.last_seen), (None, None));
+/// cortex.stop().await;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PeerState {
     /// Its name here.

@@ -3,6 +3,16 @@
 use super::Family;
 
 /// Puts and deletes that apply together.
+///
+/// ```
+/// use antiphon_kernel::{Batch, Family};
+///
+/// let mut batch = Batch::new();
+/// batch.put(Family::User("notes"), b"notes/1", b"hello");
+/// batch.delete(Family::User("notes"), b"notes/2");
+/// let deleted: Vec<_> = batch.iter().filter(|change| change.value.is_none()).map(|change| change.key).collect();
+/// assert_eq!(deleted, [b"notes/2"]);
+/// ```
 #[derive(Debug, Clone, Default)]
 pub struct Batch {
     bytes: Vec<u8>,

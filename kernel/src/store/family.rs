@@ -16,6 +16,18 @@ pub const KERNEL_FAMILIES: [Family<'static>; 9] = [
 ];
 
 /// A family of keys (a column family, a table, a tree).
+///
+/// ```
+/// use antiphon_kernel::Family;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let notes = Family::user("notes")?;
+/// assert_eq!(notes.name(), "notes");
+/// // The name of a family of the kernel's own.
+/// assert!(Family::user("log").is_err());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Family<'a> {
     /// Seq → time it joined, event record.

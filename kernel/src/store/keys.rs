@@ -70,27 +70,27 @@ pub(crate) fn replay_frontier_prefix(replayer: &str) -> Vec<u8> {
     named(replayer, FIELD_FRONTIER, &[])
 }
 
-/// `replay`: a parked event, by its place.
+/// `replay`: a parked event, by its sequence number.
 pub(crate) fn replay_parked(replayer: &str, seq: Seq) -> Vec<u8> {
     named(replayer, FIELD_PARKED, &log(seq))
 }
 
-/// `replay`: all parked events of a replayer, in order of their places.
+/// `replay`: all parked events of a replayer, in order of their sequence numbers.
 pub(crate) fn replay_parked_prefix(replayer: &str) -> Vec<u8> {
     named(replayer, FIELD_PARKED, &[])
 }
 
-/// `replay`: an event that was skipped, by its place.
+/// `replay`: an event that was skipped, by its sequence number.
 pub(crate) fn replay_skipped(replayer: &str, seq: Seq) -> Vec<u8> {
     named(replayer, FIELD_SKIPPED, &log(seq))
 }
 
-/// `replay`: all skipped events of a replayer, in order of their places.
+/// `replay`: all skipped events of a replayer, in order of their sequence numbers.
 pub(crate) fn replay_skipped_prefix(replayer: &str) -> Vec<u8> {
     named(replayer, FIELD_SKIPPED, &[])
 }
 
-/// `replay`: how many processes began at a place and did not get past it.
+/// `replay`: how many processes began at a sequence number and did not get past it.
 pub(crate) fn replay_tries(replayer: &str) -> Vec<u8> {
     named(replayer, FIELD_TRIES, &[])
 }
@@ -158,14 +158,14 @@ pub(crate) fn came_back(set_aside: &[u8]) -> Vec<u8> {
 /// `evidence`: events that were set aside.
 pub(crate) const SET_ASIDE: &[u8] = b"a";
 
-/// The place that an event had, in a key of [`set_aside`].
+/// The sequence number that an event had, in a key of [`set_aside`].
 pub(crate) fn place_of_set_aside(key: &[u8]) -> Option<Seq> {
     let rest = key.strip_prefix(SET_ASIDE).or_else(|| key.strip_prefix(CAME_BACK))?;
     let (_epoch, place) = rest.split_first_chunk::<8>()?;
     seq_of_log(place)
 }
 
-/// `evidence`: an event that was set aside, by the epoch that began then and the place it had.
+/// `evidence`: an event that was set aside, by the epoch that began then and the sequence number it had.
 pub(crate) fn set_aside(epoch: Epoch, seq: Seq) -> Vec<u8> {
     [SET_ASIDE, &epoch.get().to_be_bytes()[..], &log(seq)].concat()
 }

@@ -16,6 +16,22 @@ use std::fmt;
 use std::ops::ControlFlow;
 
 /// Whether a commit waits for the disk.
+///
+/// ```
+/// use antiphon_kernel::testing::MemoryStore;
+/// use antiphon_kernel::{Batch, Durability, Family, Store};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let store = MemoryStore::new();
+/// let mut batch = Batch::new();
+/// batch.put(Family::Meta, b"key", b"value");
+/// store.commit(&batch, Durability::Relaxed)?;
+/// assert!(!store.is_durable(Family::Meta, b"key"));
+/// store.sync()?;
+/// assert!(store.is_durable(Family::Meta, b"key"));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Durability {
     /// It returns when the batch, and every batch before it, survives power loss.
@@ -25,6 +41,14 @@ pub enum Durability {
 }
 
 /// Which keys of a family a scan visits.
+///
+/// ```
+/// use antiphon_kernel::KeyRange;
+///
+/// // The keys of a prefix, from one of them on.
+/// let page = KeyRange { from: b"notes/7", prefix: b"notes/" };
+/// assert_eq!(KeyRange::prefix(b"notes/").prefix, page.prefix);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KeyRange<'a> {
     /// The first key visited, if it is there.
@@ -48,6 +72,13 @@ impl<'a> KeyRange<'a> {
 }
 
 /// What kind of failure a store reports, by what it means for the caller.
+///
+/// ```
+/// use antiphon_kernel::{StoreError, StoreErrorKind};
+///
+/// let error = StoreError::new(StoreErrorKind::NoSpace, "./alpha");
+/// assert_eq!(error.kind(), StoreErrorKind::NoSpace);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StoreErrorKind {
     /// What was written earlier reads back damaged. Never retried.
@@ -86,6 +117,14 @@ impl StoreErrorKind {
 }
 
 /// A failure of a store.
+///
+/// ```
+/// use antiphon_kernel::testing::MemoryStore;
+/// use antiphon_kernel::{Family, Store, StoreErrorKind};
+///
+/// let error = MemoryStore::new().get(Family::User("notes"), b"key").unwrap_err();
+/// assert_eq!(error.kind(), StoreErrorKind::Misuse);
+/// ```
 #[derive(Debug, Clone)]
 pub struct StoreError {
     kind: StoreErrorKind,
@@ -177,6 +216,30 @@ pub type KeyValue = (Vec<u8>, Vec<u8>);
 /// - Reads see every commit that returned before they began. A scan sees one moment, or at least never a part of a batch
 ///   in the keys that it visits.
 /// - Methods may be called from several threads at once.
+///
+/// ```
+/// use std::ops::ControlFlow;
+///
+/// use antiphon_kernel::testing::MemoryStore;
+/// use antiphon_kernel::{Batch, Durability, Family, KeyRange, Store};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let store = MemoryStore::new();
+/// store.ensure_families(&["notes"])?;
+/// let notes = Family::user("notes")?;
+/// let mut batch = Batch::new();
+/// batch.put(notes, b"notes/1", b"hello");
+/// batch.put(notes, b"notes/2", b"again");
+/// store.commit(&batch, Durability::Sync)?;
+/// let mut keys = 0;
+/// store.scan(notes, KeyRange::prefix(b"notes/"), &mut |_, _| {
+///     keys += 1;
+///     ControlFlow::Continue(())
+/// })?;
+/// assert_eq!(keys, 2);
+/// # Ok(())
+/// # }
+/// ```
 pub trait Store: Send + Sync + 'static {
     /// The value at a key.
     ///

@@ -1,4 +1,4 @@
-//! Carries out a [`crate::machine::Inspection`] over a link: question by question, then the evidence goes to the log.
+//! Carries out an inspection of a machine over a link: question by question, then the evidence goes to the log.
 
 use std::sync::Arc;
 use std::time::Duration;

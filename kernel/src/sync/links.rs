@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use crate::config::PeerConfig;
 use crate::log::LogReader;
 use crate::protocol::Identity;
-use crate::time::{Timestamp, skew_ms};
+use crate::time::Timestamp;
 use crate::transport::{Link, Transport, TransportError, TransportErrorKind};
 
 /// How long a peer may take to say who it is.
@@ -48,4 +48,31 @@ pub(super) async fn who_and_when(link: &dyn Link) -> Result<(Identity, i64), Tra
     let identity = hard(IDENTIFY_DEADLINE, link.identify(IDENTIFY_DEADLINE)).await?;
     let skew = skew_ms(identity.time, Timestamp::now(), asked.elapsed());
     Ok((identity, skew))
+}
+
+/// How far a clock that said `theirs` is ahead of ours in milliseconds, when its answer came after `took`. Where it was read
+/// within that time is not known: what that may account for is left out.
+#[must_use]
+pub fn skew_ms(theirs: Timestamp, ours: Timestamp, took: Duration) -> i64 {
+    let half = i64::try_from(took.as_micros() / 2).unwrap_or(i64::MAX);
+    let apart = theirs.as_micros().saturating_sub(ours.as_micros()).saturating_add(half);
+    apart.signum() * (apart.saturating_abs() - half).max(0) / 1000
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn skew_leaves_out_what_the_path_may_account_for() {
+        let at = |ms: i64| Timestamp::from_micros(ms * 1000);
+        let took = Duration::from_millis(100);
+        // Read half-way, clocks agree ...
+        assert_eq!(skew_ms(at(950), at(1000), took), 0);
+        // ... and at either end of it nothing is claimed.
+        assert_eq!((skew_ms(at(900), at(1000), took), skew_ms(at(1000), at(1000), took)), (0, 0));
+        assert_eq!(skew_ms(at(6000), at(1000), took), 5000);
+        assert_eq!(skew_ms(at(1000), at(6000), took), -4900);
+        assert_eq!(skew_ms(at(1000), at(1000), Duration::ZERO), 0);
+    }
 }

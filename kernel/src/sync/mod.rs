@@ -1,4 +1,4 @@
-//! The thin asynchronous side of [`crate::machine`]: one task a peer feeds its machine and carries its actions out.
+//! The thin asynchronous side of `machine`: one task a peer feeds its machine and carries its actions out.
 
 mod batch_budget;
 mod changes;
@@ -34,13 +34,17 @@ use crate::transport::Transport;
 pub use changes::PeerChanges;
 pub use compare::Compared;
 use compare::Comparison;
-pub use inspect::inspection_request;
 pub(crate) use links::link_to;
 use links::{IDENTIFY_DEADLINE, hard};
 use peer_task::{Command, Common, PeerTask};
 use space::SpaceWatch;
 use statuses::Statuses;
 pub use statuses::SyncEvent;
+
+pub(crate) mod internals {
+    pub use super::inspect::inspection_request;
+    pub use super::links::skew_ms;
+}
 
 /// A peer that configuration does not name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -291,7 +295,7 @@ impl Syncer {
         drop(locked(&self.space).take());
     }
 
-    /// Told of each change of a peer's state from now on: [`crate::machine::Phase::Live`] says "caught up".
+    /// Told of each change of a peer's state from now on: [`crate::state::Phase::Live`] says "caught up".
     #[must_use]
     pub fn subscribe(&self) -> tokio::sync::broadcast::Receiver<SyncEvent> {
         self.statuses.subscribe()
@@ -349,7 +353,7 @@ impl Syncer {
     }
 
     /// Asks every peer again: events left this log, and what was advertised to the peers is not true any more.
-    pub async fn ask_again(&self) {
+    pub(crate) async fn ask_again(&self) {
         for peer in self.peers() {
             // One that was stopped meanwhile is not asked at all.
             let _ = self.command(&peer.name, Command::AskAgain).await;

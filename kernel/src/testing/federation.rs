@@ -16,10 +16,9 @@ type Build = Box<dyn Fn(CortexBuilder) -> CortexBuilder + Send + Sync>;
 /// They are numbered from 0. Each has the name `node-` and its number, in the network and as a peer.
 ///
 /// ```
-/// use antiphon_kernel::event::Draft;
-/// # use antiphon_kernel::event::Event;
-/// # use antiphon_kernel::replay::{EventReplayer, Projection, ReplayError};
+/// use antiphon_kernel::Draft;
 /// use antiphon_kernel::testing::Federation;
+/// # use antiphon_kernel::{Event, EventReplayer, Projection, ReplayError};
 /// # struct Notes;
 /// # impl EventReplayer for Notes {
 /// #     fn name(&self) -> &str {

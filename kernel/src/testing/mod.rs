@@ -12,6 +12,7 @@ pub mod store_suite;
 pub mod transport_suite;
 mod until;
 
+pub use crate::service::tamper::Tamper;
 pub use federation::Federation;
 pub use memory_store::{CommitFault, MemoryStore};
 pub use network::MemoryNetwork;

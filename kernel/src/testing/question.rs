@@ -12,7 +12,7 @@ use crate::protocol::{
 /// The request is number 1 of process 1. A caller overrides what differs with struct update syntax.
 ///
 /// ```
-/// use antiphon_kernel::ids::CortexId;
+/// use antiphon_kernel::CortexId;
 /// use antiphon_kernel::protocol::FetchRequest;
 /// use antiphon_kernel::testing::question;
 ///

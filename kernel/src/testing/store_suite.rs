@@ -6,9 +6,9 @@
 //! use std::collections::BTreeMap;
 //! use std::sync::{Arc, Mutex};
 //!
-//! use antiphon_kernel::store::{Store, StoreError};
 //! use antiphon_kernel::testing::MemoryStore;
 //! use antiphon_kernel::testing::store_suite::{self, StoreHarness};
+//! use antiphon_kernel::{Store, StoreError};
 //!
 //! #[derive(Default)]
 //! struct InMemory(Mutex<BTreeMap<String, Arc<MemoryStore>>>);

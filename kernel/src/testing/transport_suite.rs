@@ -6,10 +6,9 @@
 //! ```
 //! use std::sync::Arc;
 //!
-//! use antiphon_kernel::service::Service;
 //! use antiphon_kernel::testing::MemoryNetwork;
 //! use antiphon_kernel::testing::transport_suite::{self, Running, TransportHarness};
-//! use antiphon_kernel::transport::Transport;
+//! use antiphon_kernel::{Service, Transport};
 //! use async_trait::async_trait;
 //!
 //! struct InMemory(MemoryNetwork);

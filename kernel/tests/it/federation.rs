@@ -9,8 +9,7 @@ use antiphon_kernel::cortex::Cortex;
 use antiphon_kernel::event::Draft;
 use antiphon_kernel::health::ErrorCategory;
 use antiphon_kernel::ids::PeerName;
-use antiphon_kernel::machine::Phase;
-use antiphon_kernel::state::PeerState;
+use antiphon_kernel::state::{PeerState, Phase};
 use antiphon_kernel::sync::{Compared, PeerCommandError};
 use antiphon_kernel::testing::{CommitFault, MemoryNetwork, MemoryStore};
 

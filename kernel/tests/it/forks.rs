@@ -7,10 +7,11 @@ use antiphon_kernel::clock::VClock;
 use antiphon_kernel::cursor::{Cursor, Seq};
 use antiphon_kernel::event::Draft;
 use antiphon_kernel::ids::{CortexId, Epoch, EventId, Origin};
-use antiphon_kernel::log::{
-    AdviceReason, EpochEnd, ForkFinding, IngestError, LocalIdentity, Log, LogOptions, LogReader, NotAFork, Pin,
-    SentQuery, bringers, brought_by, events_beside, forks, put_pin, read_cursor, read_epoch_change, verify,
+use antiphon_kernel::internals::log::{
+    AdviceReason, EpochEnd, ForkFinding, IngestError, Log, LogOptions, NotAFork, Pin, SentQuery, bringers, brought_by,
+    events_beside, put_pin, read_cursor, read_epoch_change,
 };
+use antiphon_kernel::log::{LocalIdentity, LogReader, forks, verify};
 use antiphon_kernel::protocol::{EventBatch, FetchReply, Heads, Known, Refusal, RequestId, Scope};
 use antiphon_kernel::store::{Batch, Durability, Family, Store};
 use antiphon_kernel::testing::{CommitFault, MemoryStore};
@@ -162,7 +163,7 @@ fn a_mere_claim_changes_nothing() {
     bravo.ask(alpha, 10, true);
     assert_eq!(world.nodes[0].log.reader().local(), before);
     // A fork that is claimed and cannot be shown.
-    let finding = antiphon_kernel::log::ForkFinding {
+    let finding = antiphon_kernel::internals::log::ForkFinding {
         peer: peer_name(1),
         holder: cortex_id(1),
         origin: before.origin(),
@@ -172,7 +173,7 @@ fn a_mere_claim_changes_nothing() {
     let alpha = &mut world.nodes[0].log;
     assert!(matches!(alpha.note_fork(&finding, Timestamp::from_micros(0)), Err(NotAFork::Unproven { .. })));
     let same = alpha.reader().entry(Seq::new(1)).unwrap().unwrap().record;
-    let finding = antiphon_kernel::log::ForkFinding { records: vec![same], ..finding };
+    let finding = antiphon_kernel::internals::log::ForkFinding { records: vec![same], ..finding };
     assert!(matches!(alpha.note_fork(&finding, Timestamp::from_micros(0)), Err(NotAFork::Unproven { .. })));
     assert_eq!(forks(&*world.nodes[0].store).unwrap(), []);
     assert_eq!(world.nodes[0].log.reader().local(), before);
@@ -304,7 +305,7 @@ fn a_fork_is_found_at_the_first_contact_and_stops_only_what_follows_from_it() {
     let mut world = forked(3);
     let origin = world.origin(0);
     world.pull_all();
-    // Both sides found the very place, by real comparison, and hold evidence of it.
+    // Both sides found the very counter, by real comparison, and hold evidence of it.
     let of = |world: &World, n: usize| forks(&*world.nodes[n].store).unwrap();
     let (alpha, bravo) = (of(&world, 0), of(&world, 1));
     let places: Vec<_> = alpha.iter().chain(&bravo).map(|f| (f.origin, f.from)).collect();
@@ -363,14 +364,14 @@ fn a_fork_is_ended_by_a_command_in_favour_of_either_side() {
     }
 }
 
-/// Found with real nodes: an answer that read places while a fork was resolved told of damage where there was none.
+/// Found with real nodes: an answer that read sequence numbers while a fork was resolved told of damage where there was none.
 #[test]
 fn an_answer_that_is_made_while_the_log_is_rewritten_is_refused_and_is_no_damage() {
     let mut world = World::new(3);
     let image = world.stores[0].durable_copy();
     world.append(0, "first");
     world.pull(1, 0);
-    // Much that stays moves to other places.
+    // Much that stays moves to other sequence numbers.
     for n in 0..2000 {
         world.append(1, &format!("{n}"));
     }

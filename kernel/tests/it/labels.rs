@@ -7,7 +7,7 @@ use std::time::Duration;
 use antiphon_kernel::clock::VClock;
 use antiphon_kernel::config::{Config, FederationMode, PeerConfig, PeerMode, SharedKey};
 use antiphon_kernel::ids::PeerName;
-use antiphon_kernel::measure::{FETCH_SECONDS, INGEST_SECONDS, MAX_PEER_LABELS};
+use antiphon_kernel::internals::measure::{FETCH_SECONDS, INGEST_SECONDS, MAX_PEER_LABELS};
 use antiphon_kernel::service::Service;
 use antiphon_kernel::store::{Durability, Store};
 use antiphon_kernel::testing::{MemoryNetwork, MemoryStore};

@@ -7,7 +7,7 @@ use antiphon_kernel::cortex::{Cortex, WaitFor};
 use antiphon_kernel::cursor::Seq;
 use antiphon_kernel::event::Draft;
 use antiphon_kernel::ids::PeerName;
-use antiphon_kernel::machine::Phase;
+use antiphon_kernel::state::Phase;
 use antiphon_kernel::testing::MemoryNetwork;
 use futures_util::StreamExt as _;
 

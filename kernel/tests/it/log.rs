@@ -7,7 +7,8 @@ use antiphon_kernel::cursor::Seq;
 use antiphon_kernel::digest::Digest;
 use antiphon_kernel::event::Draft;
 use antiphon_kernel::ids::{Dot, Epoch, Origin};
-use antiphon_kernel::log::{AppendError, AppendsRefused, CausalContext, Log, LogHandle, LogOptions, OpenError, verify};
+use antiphon_kernel::internals::log::{AppendsRefused, Log, LogOptions};
+use antiphon_kernel::log::{AppendError, CausalContext, LogHandle, OpenError, verify};
 use antiphon_kernel::protocol::{ChainHead, EventBatch, FetchReply, Heads, Refusal};
 use antiphon_kernel::store::{Durability, Family, Store, StoreErrorKind};
 use antiphon_kernel::testing::{CommitFault, MemoryStore};
@@ -168,7 +169,10 @@ fn batches_that_break_a_rule_change_nothing() {
         let error = alpha.take(1, &asked, &FetchReply::Batch(batch), Durability::Sync).unwrap_err();
         assert!(error.to_string().contains(rule), "{rule}: {error}");
         assert_eq!(alpha.log.reader().visible(), Seq::ZERO, "{rule}");
-        assert_eq!(antiphon_kernel::log::read_cursor(&*alpha.store, &crate::support::peer_name(1)).unwrap(), None);
+        assert_eq!(
+            antiphon_kernel::internals::log::read_cursor(&*alpha.store, &crate::support::peer_name(1)).unwrap(),
+            None
+        );
     }
     let (alpha, bravo) = two(&mut nodes, 0, 1);
     assert_eq!(alpha.poll(bravo, 10), (3, 3));
@@ -229,7 +233,8 @@ fn refusals_say_why() {
     let (alpha, bravo) = two(&mut nodes, 0, 1);
     alpha.poll(bravo, 10);
     // An epoch that the server never had.
-    let mut cursor = antiphon_kernel::log::read_cursor(&*alpha.store, &crate::support::peer_name(1)).unwrap().unwrap();
+    let mut cursor =
+        antiphon_kernel::internals::log::read_cursor(&*alpha.store, &crate::support::peer_name(1)).unwrap().unwrap();
     cursor.epoch = antiphon_kernel::ids::Epoch::new(4711);
     let view = bravo.log.reader();
     let (asked, _) = alpha.ask(bravo, 10, false);

@@ -3,15 +3,16 @@
 use std::sync::Arc;
 
 use antiphon_kernel::clock::VClock;
-use antiphon_kernel::codec::{EncodedDraft, encode_record};
 use antiphon_kernel::cursor::{Cursor, Seq};
 use antiphon_kernel::digest::Digest;
 use antiphon_kernel::event::{Draft, EventBytes, MAX_ID_MS};
 use antiphon_kernel::ids::{CortexId, Dot, Epoch, EventId, Origin};
-use antiphon_kernel::log::{
-    AppendError, AppendsRefused, EpochEnd, IngestError, LocalIdentity, Log, LogOptions, NewEpochError, SentQuery,
-    claimed_epochs, read_epoch_change, read_epoch_peer, salvage, verify,
+use antiphon_kernel::internals::codec::{EncodedDraft, encode_record};
+use antiphon_kernel::internals::log::{
+    AppendsRefused, EpochEnd, IngestError, Log, LogOptions, NewEpochError, SentQuery, claimed_epochs,
+    read_epoch_change, read_epoch_peer, salvage,
 };
+use antiphon_kernel::log::{AppendError, LocalIdentity, verify};
 use antiphon_kernel::protocol::{ChainHead, EventBatch, Heads, RequestId, Scope};
 use antiphon_kernel::store::{Durability, Family, Store};
 use antiphon_kernel::testing::MemoryStore;

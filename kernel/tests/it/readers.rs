@@ -5,7 +5,8 @@ use std::sync::Arc;
 use antiphon_kernel::clock::VClock;
 use antiphon_kernel::cursor::{Cursor, Seq};
 use antiphon_kernel::event::Draft;
-use antiphon_kernel::log::{CursorUnknown, ForkFinding, Log, LogOptions, LogReader, Mismatch, ReadError, salvage};
+use antiphon_kernel::internals::log::{ForkFinding, Log, LogOptions, salvage};
+use antiphon_kernel::log::{CursorUnknown, LogReader, Mismatch, ReadError};
 use antiphon_kernel::store::{Durability, Family, Store};
 use antiphon_kernel::testing::{CommitFault, MemoryStore};
 use antiphon_kernel::time::Timestamp;
@@ -49,7 +50,7 @@ fn read(view: &LogReader, after: Option<Cursor>) -> Result<(Vec<String>, Cursor)
     }
 }
 
-/// The cursor at a place, as a reader got it with the event.
+/// The cursor at a sequence number, as a reader got it with the event.
 fn at(view: &LogReader, seq: u64) -> Cursor {
     view.entry(Seq::new(seq)).unwrap().unwrap().cursor().unwrap().unwrap()
 }
@@ -110,7 +111,7 @@ fn a_log_that_was_set_back_in_silence_is_told_from_the_one_that_was_read() {
     assert_eq!(read(&back.reader(), Some(other.resume)).unwrap().0, ["a", "b", "other c"]);
 }
 
-/// After a rollback peers' events may come in another order, and the one at the reader's place be the same all the same.
+/// After a rollback peers' events may come in another order, and the one at the reader's sequence number be the same all the same.
 #[test]
 fn a_witness_that_fits_does_not_count_once_a_rollback_is_known() {
     let (store, mut zero) = node(0);

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use antiphon_kernel::clock::VClock;
-use antiphon_kernel::codec::{EncodedDraft, Message, decode, encode, encode_record};
+use antiphon_kernel::codec::{Message, decode, encode};
 use antiphon_kernel::event::{Draft, InvalidDraft, MAX_EVENT_BYTES, MAX_EXTENSIONS};
 use antiphon_kernel::ids::{Dot, EventId};
-use antiphon_kernel::log::{AppendError, EpochEnd, Log, LogOptions};
+use antiphon_kernel::internals::codec::{EncodedDraft, encode_record};
+use antiphon_kernel::internals::log::{EpochEnd, Log, LogOptions};
+use antiphon_kernel::log::AppendError;
 use antiphon_kernel::store::{Durability, Store};
 use antiphon_kernel::testing::MemoryStore;
 use antiphon_kernel::time::Timestamp;

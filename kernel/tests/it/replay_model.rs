@@ -8,9 +8,8 @@ use std::sync::{Arc, Mutex};
 use antiphon_kernel::clock::VClock;
 use antiphon_kernel::cursor::Seq;
 use antiphon_kernel::event::Event;
-use antiphon_kernel::replay::{
-    EventReplayer, OnFailure, Projection, ReplayCore, ReplayError, ReplayOptions, ReplayStep, parked, skipped,
-};
+use antiphon_kernel::internals::replay::{ReplayCore, ReplayStep};
+use antiphon_kernel::replay::{EventReplayer, OnFailure, Projection, ReplayError, ReplayOptions, parked, skipped};
 use antiphon_kernel::store::{Durability, Family, Store};
 use antiphon_kernel::testing::{CommitFault, MemoryStore};
 use antiphon_kernel::time::Timestamp;
@@ -23,7 +22,7 @@ const SUBJECTS: [&str; 4] = ["a", "b", "c", "d"];
 const NAME: &str = "model";
 const FAMILY: &str = "model";
 
-/// Writes each event's place under its subject, unless that is broken just now.
+/// Writes each event's sequence number under its subject, unless that is broken just now.
 struct Model {
     on_failure: OnFailure,
     broken: Arc<Mutex<BTreeSet<String>>>,

@@ -10,9 +10,10 @@ use antiphon_kernel::clock::VClock;
 use antiphon_kernel::cortex::Cortex;
 use antiphon_kernel::cursor::Seq;
 use antiphon_kernel::event::{Draft, Event};
+use antiphon_kernel::internals::replay::{ReplayCore, ReplayStep};
 use antiphon_kernel::replay::{
-    EventReplayer, MAX_CONFLICT_KEY_BYTES, Projection, ReadAt, ReadStateError, ReplayCore, ReplayError, ReplayOptions,
-    ReplayStep, conflict_at, conflicts,
+    EventReplayer, MAX_CONFLICT_KEY_BYTES, Projection, ReadAt, ReadStateError, ReplayError, ReplayOptions, conflict_at,
+    conflicts,
 };
 use antiphon_kernel::store::{Durability, Family, KeyRange, Store, StoreErrorKind};
 use antiphon_kernel::testing::{CommitFault, MemoryStore};

@@ -9,9 +9,10 @@ use antiphon_kernel::cortex::Cortex;
 use antiphon_kernel::cursor::{Cursor, Seq};
 use antiphon_kernel::event::{Draft, Event};
 use antiphon_kernel::ids::{Epoch, EventId};
+use antiphon_kernel::internals::replay::{ReplayCore, ReplayStep};
 use antiphon_kernel::replay::{
-    EventReplayer, MAX_FRONTIER, OnFailure, Projection, Relation, ReplayCommandError, ReplayCore, ReplayError,
-    ReplayOptions, ReplayStep, SkipError, Start, conflicts, parked, skipped,
+    EventReplayer, MAX_FRONTIER, OnFailure, Projection, Relation, ReplayCommandError, ReplayError, ReplayOptions,
+    SkipError, Start, conflicts, parked, skipped,
 };
 use antiphon_kernel::store::{Durability, Family, KeyRange, Store};
 use antiphon_kernel::testing::{CommitFault, MemoryStore};
@@ -66,7 +67,7 @@ fn core(node: &Node, diary: &Diary) -> ReplayCore {
     ReplayCore::open(node.log.reader(), Box::new(diary.clone())).unwrap()
 }
 
-/// The cursor at a place.
+/// The cursor at a sequence number.
 fn at(node: &Node, place: u64) -> Cursor {
     node.log.reader().entry(Seq::new(place)).unwrap().unwrap().cursor().unwrap().unwrap()
 }
@@ -256,7 +257,7 @@ fn the_event_that_halts_replay_can_be_skipped() {
     assert_eq!(skipped(&*store, NAME).unwrap().len(), 1);
 }
 
-/// A place alone named whatever event was there by then.
+/// A sequence number alone named whatever event was there by then.
 #[test]
 fn a_cursor_of_another_history_skips_nothing() {
     let (store, mut node) = alone();

@@ -11,8 +11,8 @@ use antiphon_kernel::digest::Digest;
 use antiphon_kernel::event::EventBytes;
 use antiphon_kernel::health::{ErrorCategory, PeerHealth};
 use antiphon_kernel::ids::{CortexId, EventId, MAX_COUNTER, Origin};
-use antiphon_kernel::log::{IngestError, Ingested, SentQuery, plan_ingest};
-use antiphon_kernel::machine::{
+use antiphon_kernel::internals::log::{IngestError, Ingested, SentQuery, plan_ingest};
+use antiphon_kernel::internals::machine::{
     Action, IdentityContext, IngestOutcome, Inspected, Inspection, MAX_INSPECTIONS, Now, PeerMachine, Source,
 };
 use antiphon_kernel::protocol::{
@@ -20,9 +20,9 @@ use antiphon_kernel::protocol::{
     PROTOCOL_MIN, Refusal,
 };
 use antiphon_kernel::rule::Rule;
-use antiphon_kernel::service::{Service, Tamper};
+use antiphon_kernel::service::Service;
 use antiphon_kernel::store::{Durability, Store};
-use antiphon_kernel::testing::{MemoryNetwork, MemoryStore};
+use antiphon_kernel::testing::{MemoryNetwork, MemoryStore, Tamper};
 use antiphon_kernel::time::Timestamp;
 
 use crate::support::{Node, cortex_id, peer, start, until};

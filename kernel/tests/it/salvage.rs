@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use antiphon_kernel::clock::VClock;
-use antiphon_kernel::log::{EpochEnd, events_beside, read_cursor, read_epoch_change, salvage, verify};
+use antiphon_kernel::internals::log::{EpochEnd, events_beside, read_cursor, read_epoch_change, salvage};
+use antiphon_kernel::log::verify;
 use antiphon_kernel::store::{Durability, Family, Store};
 use antiphon_kernel::testing::MemoryStore;
 use antiphon_kernel::time::Timestamp;
@@ -39,7 +40,7 @@ fn what_stands_behind_a_hole_or_lacks_a_cause_waits_and_all_comes_back() {
     let origins: Vec<_> = nodes.iter().map(|node| node.log.reader().local().origin()).collect();
     assert_eq!(nodes[0].log.reader().head().seq.get(), 6);
 
-    // The third place of its log: a2.
+    // The third sequence number of its log: a2.
     stores[0].tamper(Family::Log, &3_u64.to_be_bytes(), Some(b"not what was written"));
     let new = Arc::new(MemoryStore::new());
     let salvaged = salvage(&*stores[0], Arc::clone(&new) as Arc<dyn Store>, NOW).unwrap();

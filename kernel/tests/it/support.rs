@@ -8,14 +8,14 @@ use antiphon_kernel::config::{Config, PeerConfig, PeerMode};
 use antiphon_kernel::cortex::Cortex;
 use antiphon_kernel::event::Draft;
 use antiphon_kernel::ids::{CortexId, Epoch, Origin, PeerName};
-use antiphon_kernel::log::{
-    Appended, ForkFinding, IngestError, Ingested, LocalIdentity, Log, LogOptions, Pin, SentQuery, put_pin, read_cursor,
-    withhold_from,
+use antiphon_kernel::internals::log::{
+    ForkFinding, IngestError, Ingested, Log, LogOptions, Pin, SentQuery, put_pin, read_cursor, withhold_from,
 };
-use antiphon_kernel::machine::Inspection;
+use antiphon_kernel::internals::machine::Inspection;
+use antiphon_kernel::internals::sync::inspection_request;
+use antiphon_kernel::log::{Appended, LocalIdentity};
 use antiphon_kernel::protocol::{FetchReply, FetchRequest, Heads, Known, Refusal, RequestId, Scope};
 use antiphon_kernel::store::{Batch, Durability, Store};
-use antiphon_kernel::sync::inspection_request;
 use antiphon_kernel::testing::{MemoryNetwork, MemoryStore};
 use antiphon_kernel::time::Timestamp;
 

@@ -9,16 +9,15 @@
 use std::fs;
 use std::path::Path;
 
-use antiphon_kernel::log::missing_of_noted;
+use antiphon_kernel::internals::log::missing_of_noted;
 use antiphon_kernel::store::{StoreError, StoreErrorKind};
 
 use crate::backup::StoredCopy;
-use crate::data_dir;
 use crate::database::{Database, Wal};
 use crate::error::{failure, from_io};
-use crate::marker;
 use crate::options::Options;
 use crate::wal_gap::{self, Gap};
+use crate::{data_dir, marker};
 
 /// Where a database is laid out for a moment, up to a hole in its log.
 const BEFORE: &str = "before-the-hole";

@@ -29,7 +29,7 @@ use crate::recovery;
 /// Where whole records are missing from the *end* of the write-ahead log, RocksDB takes that for an ordinary crash. A log
 /// that went backwards so is found above the store: by what was noted in `HEAD`, and by what the peers hold.
 pub struct RocksStore {
-    // Before `place`, so that it is dropped first: RocksDB is closed before the lock is released.
+    // Before `data_dir`, so that it is dropped first: RocksDB is closed before the lock is released.
     handle: RwLock<Handle>,
     data_dir: DataDir,
     head: Head,

@@ -1,6 +1,6 @@
 //! What servers measure, in the same words for every transport.
 
-use antiphon_kernel::measure::Metric;
+use antiphon_kernel::internals::measure::Metric;
 use antiphon_kernel::protocol::{FetchReply, Refusal};
 
 /// How many connections are open.

@@ -41,8 +41,8 @@ const TRANSPORT: &str = "https";
 /// The content type of Antiphon frames.
 pub const FRAME_CONTENT_TYPE: &str = "application/vnd.antiphon.frame";
 /// The content type of a batch of CloudEvents.
-pub const EVENTS_CONTENT_TYPE: &str = "application/cloudevents-batch+json";
+const EVENTS_CONTENT_TYPE: &str = "application/cloudevents-batch+json";
 /// The header of `GET /v1/events` with the cursor at the newest durable entry of the log.
-pub const HEAD_HEADER: &str = "antiphon-head";
+const HEAD_HEADER: &str = "antiphon-head";
 /// The header of `GET /v1/events` with the cursor to give as `after` of the next question.
-pub const NEXT_HEADER: &str = "antiphon-next";
+const NEXT_HEADER: &str = "antiphon-next";

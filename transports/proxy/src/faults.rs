@@ -42,7 +42,7 @@ impl Faults {
 
     /// How long a byte takes there and back, jitter aside.
     #[must_use]
-    pub const fn round_trip(&self) -> Duration {
+    pub(crate) const fn round_trip(&self) -> Duration {
         self.to_server.latency.saturating_add(self.to_client.latency)
     }
 

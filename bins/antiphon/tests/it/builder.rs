@@ -72,7 +72,7 @@ async fn a_named_cortex_alone_is_pulled() {
     let alpha = Cortex::builder(MemoryStore::new()).name("alpha").serve(plain).start().await.unwrap();
     alpha.append(Draft::new("t", "x")).await.unwrap();
     let endpoint = format!("http://{}", alpha.addresses().remove(0));
-    let stranger = antiphon::kernel::cortex::mint_identity("x").cortex_id;
+    let stranger = antiphon::kernel::internals::cortex::mint_identity("x").cortex_id;
     let dial = || Https::dial().allow_plaintext_loopback();
     let bravo = Cortex::builder(MemoryStore::new()).transport(dial());
     let bravo = bravo.peer(Peer::new("alpha", &endpoint).cortex(stranger)).start().await.unwrap();
@@ -101,7 +101,7 @@ async fn a_pin_and_another_named_cortex_do_not_go_together() {
     let bravo = bravo.start().await.unwrap();
     arrives(&bravo).await;
     drop(bravo);
-    let stranger = antiphon::kernel::cortex::mint_identity("x").cortex_id;
+    let stranger = antiphon::kernel::internals::cortex::mint_identity("x").cortex_id;
     let bravo = Cortex::builder(store).transport(dial()).peer(Peer::new("alpha", &endpoint).cortex(stranger).paused());
     let error = bravo.start().await.err().unwrap();
     assert!(matches!(error, StartError::Pinned { .. }), "{error}");

@@ -4,4 +4,5 @@
 mod builder;
 mod drops;
 mod readme;
+mod root;
 mod testing_guide;

@@ -134,7 +134,7 @@ fn overview(status: &Status) -> Result<()> {
         alarm(format!("APPENDS ARE REFUSED: {}; {}", printable(&refused.reason), refused.remedy))?;
     }
     if let Some(says) = doubles(status) {
-        alarm(format!("{says}; {}", antiphon_kernel::doubles::REMEDY))?;
+        alarm(format!("{says}; {}", antiphon_kernel::internals::doubles::REMEDY))?;
     }
     name_differs(status).into_iter().chain(many_origins(status.origins)).try_for_each(warn)?;
     if status.serving && status.mode == antiphon_kernel::config::FederationMode::Publish {

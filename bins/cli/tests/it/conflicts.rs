@@ -93,7 +93,7 @@ fn a_conflict_is_listed_and_resolved_everywhere() {
     let (code, out, _) = places[0].run(&["replay", "list"]);
     assert!(code == 0 && out.contains("replayer view at sequence number 7"), "{out}");
     assert_eq!(places[0].run(&["replay", "retry"]).0, 0);
-    // A cursor skips an event, and only one of this history; a place alone would name another event after a restore.
+    // A cursor skips an event, and only one of this history; a sequence number alone would name another event after a restore.
     let (_, first, _) = places[0].run(&["--json", "log", "--limit", "1"]);
     let first: Value = serde_json::from_str(&first).unwrap();
     let cursor = first["antiphoncursor"].as_str().unwrap();

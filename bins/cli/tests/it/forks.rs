@@ -1,4 +1,4 @@
-//! A node that was set back behind its own back, and wrote other events at the same places.
+//! A node that was set back behind its own back, and wrote other events at the same sequence numbers.
 
 use std::fs;
 use std::path::Path;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use antiphon_kernel::event::{CloudEventOptions, Draft};
-use antiphon_kernel::log::keys_outside;
+use antiphon_kernel::internals::log::keys_outside;
 use anyhow::Result;
 
 use super::read::{PAGE_BYTES, PAGE_EVENTS};

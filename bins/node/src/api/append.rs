@@ -6,8 +6,10 @@ use std::time::Duration;
 use antiphon_kernel::cortex::WaitFor;
 use antiphon_kernel::event::{CloudEventOptions, Draft, read_cloud_event};
 use antiphon_kernel::ids::{EventId, PeerName};
-use antiphon_kernel::log::{self, AppendError, CausalContext, read_pin};
-use antiphon_kernel::state::{AppendAndSetError, free_keys};
+use antiphon_kernel::internals::log::read_pin;
+use antiphon_kernel::internals::state::free_keys;
+use antiphon_kernel::log::{self, AppendError, CausalContext};
+use antiphon_kernel::state::AppendAndSetError;
 use anyhow::{Result, bail};
 use bytes::Bytes;
 

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use antiphon_kernel::digest::Digest;
 use antiphon_kernel::ids::{Origin, PeerName};
-use antiphon_kernel::log::{AdviceReason, Bringers, Fork, ForkCost, bringers};
+use antiphon_kernel::internals::log::{AdviceReason, Bringers, ForkCost, bringers};
+use antiphon_kernel::log::Fork;
 use anyhow::{Context as _, Result, bail};
 
 use super::request::{Choice, Wanted};

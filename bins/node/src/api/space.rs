@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use antiphon_kernel::ids::{Origin, PeerName};
-use antiphon_kernel::log::OriginNote;
+use antiphon_kernel::internals::log::OriginNote;
 
 use crate::reply::{Brought, LargestOrigin};
 

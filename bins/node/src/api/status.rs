@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use antiphon_kernel::condition::Condition;
-use antiphon_kernel::doubles;
 use antiphon_kernel::health::ErrorCategory;
 use antiphon_kernel::ids::{CortexId, Origin, PeerName};
-use antiphon_kernel::log::{self, read_epoch_change, read_epoch_peer};
+use antiphon_kernel::internals::doubles;
+use antiphon_kernel::internals::log::{self, read_epoch_change, read_epoch_peer};
 use antiphon_kernel::service;
 use antiphon_kernel::state::PeerState;
 use antiphon_kernel::store::Store as _;

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use antiphon_kernel::budget::Account;
 use antiphon_kernel::ids::EventId;
-use antiphon_kernel::log::{OutsideKey, event_outside};
+use antiphon_kernel::internals::log::{OutsideKey, event_outside};
 use antiphon_kernel::replay::latest::Latest;
 use antiphon_kernel::service::{HeldText, PageTexts};
 use anyhow::{Context as _, Result};

@@ -1,6 +1,6 @@
 //! Every metric that a node exports: those of its cortex, and what only a node knows.
 
-use antiphon_kernel::measure::Metric;
+use antiphon_kernel::internals::measure::Metric;
 
 macro_rules! metrics {
     ($($id:ident = $kind:ident $name:literal $labels:tt $help:literal;)+) => {
@@ -25,7 +25,7 @@ pub(super) const fn own() -> &'static [Metric] {
 
 #[cfg(test)]
 mod tests {
-    use antiphon_kernel::measure::{MAX_PEER_LABELS, MetricKind};
+    use antiphon_kernel::internals::measure::{MAX_PEER_LABELS, MetricKind};
     use antiphon_metrics::catalogue::{self, max_series};
 
     use super::*;

@@ -85,7 +85,7 @@ impl History {
 #[cfg(test)]
 mod tests {
     use antiphon_kernel::config::PeerMode;
-    use antiphon_kernel::machine::{Lag, Phase};
+    use antiphon_kernel::state::{Lag, Phase};
 
     use super::*;
 

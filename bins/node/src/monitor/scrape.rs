@@ -14,7 +14,7 @@ pub(super) fn render(node: &Node, metrics: &Metrics) -> String {
 
 /// Sets what only a node knows.
 fn of_node(node: &Node) {
-    c::own().iter().for_each(antiphon_kernel::measure::Metric::describe);
+    c::own().iter().for_each(antiphon_kernel::internals::measure::Metric::describe);
     for (transport, bytes) in node.wire_sent() {
         counter!(c::WIRE_SENT.name, "transport" => transport).absolute(bytes);
     }

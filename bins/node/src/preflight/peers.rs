@@ -4,12 +4,13 @@ use std::time::{Duration, Instant};
 
 use antiphon_kernel::condition::Condition;
 use antiphon_kernel::config::PeerConfig;
-use antiphon_kernel::cortex::mint_identity;
 use antiphon_kernel::health::ErrorCategory;
 use antiphon_kernel::ids::CortexId;
-use antiphon_kernel::machine::{IdentityContext, check_identity};
+use antiphon_kernel::internals::cortex::mint_identity;
+use antiphon_kernel::internals::machine::{IdentityContext, check_identity};
+use antiphon_kernel::internals::sync::skew_ms;
 use antiphon_kernel::protocol::Identity;
-use antiphon_kernel::time::{Timestamp, skew_ms};
+use antiphon_kernel::time::Timestamp;
 use antiphon_kernel::transport::TransportError;
 use futures_util::stream::{self, StreamExt as _};
 

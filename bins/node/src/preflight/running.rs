@@ -54,7 +54,7 @@ pub(super) async fn node(config: &NodeConfig, serves: bool, findings: &mut Findi
     }
     epochs(&status, findings);
     if let Some(says) = doubles(&status) {
-        findings.add("identity", Level::Fail, says, antiphon_kernel::doubles::REMEDY);
+        findings.add("identity", Level::Fail, says, antiphon_kernel::internals::doubles::REMEDY);
     }
     if let Some(says) = name_differs(&status) {
         let remedy = "name the data directory of that node in node.data_dir, or write the name that the data have";

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use antiphon_kernel::log::EpochEnd;
+use antiphon_kernel::internals::log::EpochEnd;
 use anyhow::{Context as _, Result, ensure};
 
 use super::plan::{Plan, undisturbed};

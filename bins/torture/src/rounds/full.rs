@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use antiphon_kernel::cursor::Seq;
 use antiphon_kernel::event::Draft;
-use antiphon_kernel::log::{AppendError, CausalContext, Log, LogHandle};
+use antiphon_kernel::internals::log::Log;
+use antiphon_kernel::log::{AppendError, CausalContext, LogHandle};
 use antiphon_kernel::store::{Durability, StoreError, StoreErrorKind};
 use antiphon_storage::Create;
 use anyhow::{Result, bail, ensure};

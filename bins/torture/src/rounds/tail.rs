@@ -5,7 +5,7 @@ use std::path::Path;
 
 use antiphon_kernel::clock::VClock;
 use antiphon_kernel::event::Draft;
-use antiphon_kernel::log::{EpochEnd, put_pin};
+use antiphon_kernel::internals::log::{EpochEnd, put_pin};
 use antiphon_kernel::store::{Batch, Durability};
 use antiphon_kernel::time::Timestamp;
 use antiphon_storage::Create;

@@ -65,7 +65,7 @@ pub(super) struct WireBatch<'a> {
     head: WireCursor,
     head_time: i64,
     heads: WireHeads,
-    /// (distance to the place before, record)
+    /// (distance to the previous sequence number, record)
     events: Capped<(u64, &'a [u8]), { MAX_BATCH_EVENTS as usize }>,
 }
 

@@ -9,12 +9,12 @@ use crate::budget::Share;
 use crate::clock::MAX_CLOCK_ENTRIES;
 use crate::cursor::Cursor;
 use crate::ids::{CortexId, Epoch, Origin};
-use crate::log::withheld::Trail;
+use crate::log::taint::TaintScan;
 use crate::log::work::Work;
 use crate::protocol::{ChainHead, DIRECT_GRACE, EventBatch, Heads, Refresh, Refusal, RequestId, Scope};
 use crate::time::Timestamp;
 
-/// The bytes that a frame has beyond its records: chain heads of a full clock, and the places of the events.
+/// The bytes that a frame has beyond its records: chain heads of a full clock, and the sequence numbers of the events.
 pub(super) const FRAME_EXTRA: u64 = 128 * 1024;
 
 /// A question that is open: what the asker holds by now, and how far it was answered.
@@ -45,8 +45,8 @@ pub struct OpenQuery {
     pub(super) prev: Cursor,
     /// How far the log was looked at; beyond `prev` where the asker knew what stood there.
     pub(super) at: (Cursor, Timestamp),
-    /// What follows from `withhold` as it was asked. A fork that ended meanwhile is asked for again.
-    pub(super) trail: Option<Trail>,
+    /// The scan for what is tainted by `withhold` as it was asked. A fork that ended meanwhile is asked for again.
+    pub(super) taint_scan: Option<TaintScan>,
     /// The asker's cursor, until it is known where the answer begins.
     pub(super) opening: Option<Option<Cursor>>,
     /// The memory that the next batch may take: half of it for the records, half for the frame that carries them.

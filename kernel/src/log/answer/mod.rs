@@ -16,7 +16,7 @@ use bytes::Bytes;
 use super::LogHead;
 use super::entry::{missing, record_at, stored_dot};
 use super::log_reader::LogReader;
-use super::withheld::MAX_WITHHELD;
+use super::taint::MAX_WITHHELD;
 use super::withhold_from;
 use super::work::{MAX_SCAN, Work};
 use crate::codec::EventRef;
@@ -108,7 +108,7 @@ impl LogReader {
             parts: 0,
             prev: begin,
             at: (begin, Timestamp::from_micros(0)),
-            trail: None,
+            taint_scan: None,
             opening: Some(request.after),
             room: None,
             work: Work::default(),
@@ -120,7 +120,7 @@ impl LogReader {
         if !differ.is_empty() {
             let known = withhold_from(&**self.store(), asking.from)?;
             asking.proven = differ.keys().all(|&origin| known.get(origin).is_some());
-            asking.trail = Some(self.trail(differ, asking.proven)?);
+            asking.taint_scan = Some(self.taint_scan(differ, asking.proven)?);
         }
         Ok(asking)
     }
@@ -140,8 +140,8 @@ impl LogReader {
         if asking.epoch != moment.epoch {
             return Err(Refusal::CursorUnknown.into());
         }
-        if let Some(trail) = &mut asking.trail {
-            let (there, work) = self.follow_trail(trail, moment.head.seq, asking.proven, &asking.gone)?;
+        if let Some(scan) = &mut asking.taint_scan {
+            let (there, work) = self.scan_taint(scan, moment.head.seq, asking.proven, &asking.gone)?;
             asking.work.add(work);
             if !there {
                 return Ok(false);
@@ -181,7 +181,8 @@ impl LogReader {
         self.settled(|| self.try_next_batch(asking, now))
     }
 
-    /// Places mean the same events from the first read to the last; what was asked before they changed is refused by its epoch.
+    /// Sequence numbers mean the same events from the first read to the last. A question from before they changed is refused by its
+    /// epoch.
     fn settled<T>(&self, read: impl FnOnce() -> Result<T, Failure>) -> Result<Result<T, Refusal>, StoreError> {
         self.in_place(|| refused(read()))
     }
@@ -189,7 +190,7 @@ impl LogReader {
     fn try_next_batch(&self, asking: &mut OpenQuery, now: Option<Timestamp>) -> Result<NextBatch, Failure> {
         let Moment { own, epoch, head, chains } = self.moment();
         if asking.epoch != epoch {
-            // Its places may mean other events now.
+            // Its sequence numbers may mean other events now.
             return Err(Refusal::CursorUnknown.into());
         }
         if !mutant::is(Mutant::CheckKnownOnce) {
@@ -202,9 +203,9 @@ impl LogReader {
         }
         let from = asking.at.0.seq;
         let until = head.seq.min(Seq::new(from.get() + MAX_SCAN));
-        if let Some(trail) = &mut asking.trail {
+        if let Some(scan) = &mut asking.taint_scan {
             while !asking.gone.load(Ordering::Relaxed) {
-                let (there, work) = self.follow_trail(trail, until, asking.proven, &asking.gone)?;
+                let (there, work) = self.scan_taint(scan, until, asking.proven, &asking.gone)?;
                 asking.work.add(work);
                 if there {
                     break;
@@ -213,10 +214,10 @@ impl LogReader {
         }
         let mut run = Run::new(asking, own, now);
         self.scan(from, until, &mut |seq, joined, record| run.visit(seq, joined, record))?;
-        let Run { mut records, places, sent, last, unreadable, held, withheld, lacks, passed, .. } = run;
+        let Run { mut records, places, sent, last, unreadable, held, taint, lacks, passed, .. } = run;
         asking.work.add(passed);
-        if let (Some(trail), Some(withheld)) = (&mut asking.trail, withheld) {
-            trail.withheld = withheld;
+        if let (Some(scan), Some(taint)) = (&mut asking.taint_scan, taint) {
+            scan.taint = taint;
         }
         // One piece of memory for all: an allocation for each would cost as much as copying it.
         let records = match &mut asking.room {
@@ -261,13 +262,13 @@ impl LogReader {
         })
     }
 
-    /// The place before which the asker lacks nothing that it may have: one before the first event that it does not know.
+    /// The sequence number before which the asker lacks nothing that it may have: one before the first event that it does not know.
     fn start(&self, asking: &OpenQuery, moment: &Moment) -> Result<Seq, Failure> {
-        let withheld = asking.trail.as_ref().map(|trail| &trail.withheld);
+        let taint = asking.taint_scan.as_ref().map(|scan| &scan.taint);
         let mut start = moment.head.seq;
         for (origin, tip) in moment.chains.iter().filter(|(origin, _)| asking.scope.covers(*origin)) {
             let next = asking.counter(origin) + 1;
-            if next <= tip.counter && !withheld.is_some_and(|withheld| withheld.reaches(origin, next)) {
+            if next <= tip.counter && !taint.is_some_and(|taint| taint.reaches(origin, next)) {
                 let dot = stored_dot(&**self.store(), origin, next)?.ok_or_else(|| missing(origin, next))?;
                 start = start.min(dot.seq.prev());
             }

@@ -9,7 +9,7 @@ use crate::codec::EventRef;
 use crate::cursor::Seq;
 use crate::ids::{CortexId, EventId, Origin};
 use crate::log::entry::record_at;
-use crate::log::withheld::Withheld;
+use crate::log::taint::Taint;
 use crate::log::work::{MAX_SCAN_BYTES, Work};
 use crate::mutant::{self, Mutant};
 use crate::store::StoreError;
@@ -21,10 +21,10 @@ pub(super) struct Run<'a> {
     pub(super) own: CortexId,
     pub(super) now: Option<Timestamp>,
     /// What must not cross. Each record is looked at again as it goes out, which costs nothing where nothing differs.
-    pub(super) withheld: Option<Withheld>,
+    pub(super) taint: Option<Taint>,
     /// The records of the batch, one behind the other.
     pub(super) records: Vec<u8>,
-    /// The place of each, and where it ends.
+    /// The sequence number of each, and where it ends.
     pub(super) places: Vec<(Seq, usize)>,
     /// The last counter sent of each origin, sorted.
     pub(super) sent: Vec<(Origin, u64)>,
@@ -51,7 +51,7 @@ impl<'a> Run<'a> {
             asking,
             own,
             now,
-            withheld: asking.trail.as_ref().map(|trail| trail.withheld.clone()),
+            taint: asking.taint_scan.as_ref().map(|scan| scan.taint.clone()),
             records: Vec::new(),
             places: Vec::new(),
             sent: Vec::new(),
@@ -75,15 +75,15 @@ impl<'a> Run<'a> {
             }
         };
         let late = mutant::is(Mutant::ServeById) && id < self.asking.prev.last_event;
-        let differs = match self.withheld.as_mut().map(|withheld| (withheld, EventRef::decode(record))) {
+        let tainted = match self.taint.as_mut().map(|taint| (taint, EventRef::decode(record))) {
             None => false,
-            Some((withheld, Ok(event))) => withheld.follow(&event),
+            Some((taint, Ok(event))) => taint.add(&event),
             Some((_, Err(fault))) => {
                 self.unreadable = Some(record_at(seq, &fault));
                 return ControlFlow::Break(());
             }
         };
-        let wanted = !late && self.asking.scope.covers(dot.origin()) && !differs;
+        let wanted = !late && self.asking.scope.covers(dot.origin()) && !tainted;
         if wanted && dot.counter() > self.asking.counter(dot.origin()) {
             self.held = self.asking.held(dot.origin(), self.own, joined, self.now);
             let bytes = (self.records.len() + record.len()) as u64;

@@ -11,7 +11,7 @@ use crate::log::shared::Durable;
 use crate::store::{Durability, StoreError};
 
 impl Log {
-    /// After a failed write: opens the store again and reads what really is there, before another place is assigned.
+    /// After a failed write: opens the store again and reads what really is there, before another sequence number is assigned.
     ///
     /// # Errors
     /// [`StoreError`]: recovery stays due.
@@ -26,7 +26,7 @@ impl Log {
         })
     }
 
-    /// The same after the log was made shorter on purpose. The caller holds the lock on places.
+    /// The same after the log was made shorter on purpose. The caller holds the lock on sequence numbers.
     pub(super) fn recover_rewritten(&mut self, moving: RwLockWriteGuard<'_, ()>) -> Result<(), StoreError> {
         let read = self.read_again(true, moving);
         self.view.shared.send_rewrites();
@@ -64,7 +64,7 @@ impl Log {
         self.unsynced.clear();
         self.dirty = false;
         let mut durable = self.view.shared.durable_mut();
-        // A replayer that replayed lost events must not take the events at their places for replayed.
+        // A replayer that replayed lost events must not take the events at their sequence numbers for replayed.
         let rewrites = durable.rewrites + u64::from(self.head.seq < was_visible);
         let openings = durable.openings;
         *durable = Durable::of(self.identity.clone(), self.head, &self.chains, rewrites);

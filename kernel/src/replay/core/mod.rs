@@ -114,7 +114,7 @@ impl ReplayCore {
         self.replayer.name()
     }
 
-    /// The last place replayed.
+    /// The last sequence number replayed.
     #[must_use]
     pub const fn position(&self) -> Seq {
         self.position

@@ -58,7 +58,7 @@ impl ReplayCore {
         let known = core.get(&keys::replay_position(core.name()))?.is_some();
         let head = core.view.visible();
         if core.position > head {
-            // It replayed what the log does not hold: what comes to those places must not be taken for replayed.
+            // It replayed what the log does not hold: what comes to those sequence numbers must not be taken for replayed.
             tracing::error!(
                 replayer = core.name(),
                 at = core.position.get(),
@@ -139,7 +139,7 @@ impl ReplayCore {
         Ok(())
     }
 
-    /// Empties everything of this replayer and begins again: at the place its options name, or at the log's beginning. An
+    /// Empties everything of this replayer and begins again: at the sequence number its options name, or at the log's beginning. An
     /// error or a crash in between leaves it begun, and it is completed before anything else.
     ///
     /// # Errors

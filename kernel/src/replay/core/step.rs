@@ -34,7 +34,7 @@ impl ReplayCore {
         Ok(step)
     }
 
-    /// Reads the position again if places came to mean other events, or the store was opened again.
+    /// Reads the position again if sequence numbers came to mean other events, or the store was opened again.
     pub(super) fn be_current(&mut self) -> Result<(), StoreError> {
         if !self.is_current() {
             self.load()?;

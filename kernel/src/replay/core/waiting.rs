@@ -21,7 +21,7 @@ pub enum SkipError {
         /// Its cursor.
         at: Cursor,
     },
-    /// The cursor is of another history: its place may have another event now.
+    /// The cursor is of another history: its sequence number may have another event now.
     #[error(transparent)]
     CursorUnknown(#[from] CursorUnknown),
     /// The store failed.
@@ -92,8 +92,8 @@ impl ReplayCore {
         Ok(self.commit_counted(batch)? && outcome.is_ok())
     }
 
-    /// Leaves the event at a cursor out for good: a parked one, or the next one. The decision is recorded. A place alone would
-    /// name another event after a restore, a repair or a resolved fork.
+    /// Leaves the event at a cursor out for good: a parked one, or the next one. The decision is recorded. A sequence number
+    /// alone would name another event after a restore, a repair or a resolved fork.
     ///
     /// # Errors
     /// [`SkipError`].
@@ -123,7 +123,7 @@ impl ReplayCore {
         }
         let position = if waiting.is_some() { self.position } else { seq };
         if !self.commit(projection, position, chains, clock)? {
-            // It is another place now.
+            // It is another sequence number now.
             return Err(SkipError::NotWaiting { at: *at });
         }
         self.tries = self.tries.min(1);

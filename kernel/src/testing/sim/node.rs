@@ -39,8 +39,7 @@ pub(super) struct Open {
     pub(super) asking: OpenQuery,
     /// The most that an answer may bring, as the question itself says.
     pub(super) most: (u32, u64),
-    /// What the client said that it holds, or was sent; `None` where something is withheld from it, and with that what
-    /// follows from it through any number of hands.
+    /// What the client said that it holds, or was sent; `None` where tainted events are withheld from it.
     pub(super) advertised: Option<BTreeMap<Origin, u64>>,
     pub(super) delivery: Delivery,
     pub(super) until: Micros,
@@ -106,7 +105,7 @@ pub(super) struct Node {
     pub(super) own_past: Past,
     pub(super) own_epoch: Epoch,
     /// To which node, cursors into its log as it is: those given out before it went backwards are not among them, although the same event
-    /// may have come to stand at the same place again.
+    /// may have come to stand at the same sequence number again.
     pub(super) issued: HashSet<(usize, Cursor)>,
     pub(super) skew: i64,
     /// Its replayer hangs at an event until then, unless the process ends before.

@@ -85,7 +85,7 @@ impl World {
         let unread = process.log.reader().failure().is_some();
         process.seen.forget();
         invariants::went_back(self, node);
-        // A log that met damage when it was read again shows none of its places before the next start.
+        // A log that met damage when it was read again shows none of its sequence numbers before the next start.
         if set_aside > 0 && !unread {
             invariants::set_aside(self, node, &before, fork)?;
         }

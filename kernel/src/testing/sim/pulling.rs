@@ -9,11 +9,11 @@ use super::node::{Pull, Question, cortex_id, peer_name};
 use super::world::{DEADLINE, Packet, What, World};
 use crate::health::ErrorCategory;
 use crate::ids::CortexId;
+use crate::internals::sync::inspection_request;
 use crate::log::{ForkFinding, IngestError, NotAFork, Pin, SentQuery, put_pin, read_cursor, withhold_from};
 use crate::machine::{Action, IngestOutcome, Inspected, Inspection, Source};
 use crate::protocol::{Delivery, EventBatch, FetchReply, FetchRequest, Known, PROTOCOL_MAX, Scope};
 use crate::store::Batch;
-use crate::sync::inspection_request;
 
 impl World {
     pub(super) fn act(&mut self, node: usize, peer: usize) -> Result<(), String> {

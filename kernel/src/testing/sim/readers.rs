@@ -31,7 +31,7 @@ pub(super) struct Reader {
 
 /// What one read returned.
 pub(super) struct Page {
-    /// Each entry's place, and its content; `None` for a record that no node wrote.
+    /// Each entry's sequence number, and its content; `None` for a record that no node wrote.
     pub(super) entries: Vec<(Seq, Option<u32>)>,
     pub(super) next: Cursor,
     pub(super) head: Cursor,

@@ -6,7 +6,7 @@ use crate::cursor::{Cursor, Seq};
 use crate::ids::Origin;
 use crate::protocol::ChainHead;
 
-/// The log by place, and how far each check came. Whatever takes events out of the log calls [`Seen::forget`].
+/// The log by sequence number, and how far each check came. Whatever takes events out of the log calls [`Seen::forget`].
 #[derive(Default)]
 pub(super) struct Seen {
     /// Tells two readings of the log from each other.
@@ -14,11 +14,11 @@ pub(super) struct Seen {
     contents: Vec<u32>,
     /// By content: whether it is there.
     held: Vec<bool>,
-    /// By place: the origin of the event there, and its chain as of it, recomputed from the records.
+    /// By sequence number: the origin of the event there, and its chain as of it, recomputed from the records.
     chains: Vec<(Origin, ChainHead)>,
-    /// The chains as of the last place.
+    /// The chains as of the last sequence number.
     pub(super) tips: BTreeMap<Origin, ChainHead>,
-    /// So many places were durable, and the chains as of the last of them.
+    /// So many sequence numbers were durable, and the chains as of the last of them.
     durable: usize,
     pub(super) durable_tips: BTreeMap<Origin, ChainHead>,
     /// So many of what was acknowledged were looked for.
@@ -37,7 +37,7 @@ impl Seen {
         *self = Self { reading: self.reading + 1, ..Self::default() };
     }
 
-    /// The next place holds this.
+    /// The next sequence number holds this.
     pub(super) fn push(&mut self, content: u32, origin: Origin, chain: ChainHead) {
         let at = content as usize;
         if self.held.len() <= at {
@@ -65,13 +65,13 @@ impl Seen {
         self.chains[place]
     }
 
-    /// The contents up to a place.
+    /// The contents up to a sequence number.
     pub(super) fn until(&self, seq: Seq) -> &[u32] {
         let end = usize::try_from(seq.get()).unwrap_or(usize::MAX).min(self.contents.len());
         &self.contents[..end]
     }
 
-    /// More became durable: the places that did, or `None` where fewer are than were.
+    /// More became durable: the sequence numbers that did, or `None` where fewer are than were.
     pub(super) fn endure(&mut self, seq: Seq) -> Option<std::ops::Range<usize>> {
         let end = usize::try_from(seq.get()).unwrap_or(usize::MAX).min(self.contents.len());
         let new = self.durable..end;

@@ -12,8 +12,7 @@ use crate::cursor::Seq;
 use crate::health::ErrorCategory;
 use crate::ids::{CortexId, PeerName};
 use crate::protocol::{EventBatch, FetchReply, FetchRequest, Identity};
-use crate::service::Tamper;
-use crate::testing::MemoryStore;
+use crate::testing::{MemoryStore, Tamper};
 
 pub(super) const CASES: &[Case] = &[
     case!(events_in_another_order_are_refused),
@@ -108,7 +107,7 @@ async fn refused(
 
 async fn events_in_another_order_are_refused(harness: &dyn TransportHarness) {
     refused(harness, ErrorCategory::Protocol, |mut batch| {
-        // Their places stay in order, or the frame would not even decode.
+        // Their sequence numbers stay in order, or the frame would not even decode.
         if let [(_, one), (_, two), ..] = &mut batch.events[..] {
             std::mem::swap(one, two);
         }

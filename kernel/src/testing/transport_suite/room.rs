@@ -10,9 +10,9 @@ use crate::event::Draft;
 use crate::ids::{CortexId, Epoch, PeerName};
 use crate::log::{CausalContext, LocalIdentity, Log, LogHandle, LogOptions};
 use crate::protocol::{Delivery, EventBatch, FetchReply, FetchRequest, Heads, Known, Pushed, RequestId};
-use crate::service::{Service, Tamper};
+use crate::service::Service;
 use crate::store::{Durability, Store};
-use crate::testing::MemoryStore;
+use crate::testing::{MemoryStore, Tamper};
 use crate::transport::{Link, Tail, Transport};
 
 /// Long enough for anything that is due at once, on a machine that is busy.

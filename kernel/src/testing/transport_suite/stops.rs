@@ -7,7 +7,7 @@ use super::room::{Room, SOON, fetch, question, until};
 use super::{Case, TransportHarness, case};
 use crate::health::ErrorCategory;
 use crate::protocol::{Delivery, FetchReply, FetchRequest};
-use crate::service::Tamper;
+use crate::testing::Tamper;
 
 pub(super) const CASES: &[Case] = &[
     case!(a_server_that_hangs_is_given_up_by_the_deadline),

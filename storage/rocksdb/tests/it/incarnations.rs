@@ -5,10 +5,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use antiphon_kernel::clock::VClock;
-use antiphon_kernel::cortex::mint_identity;
 use antiphon_kernel::event::Draft;
 use antiphon_kernel::ids::Epoch;
-use antiphon_kernel::log::{EpochEnd, Log, LogOptions, read_epoch_change};
+use antiphon_kernel::internals::cortex::mint_identity;
+use antiphon_kernel::internals::log::{EpochEnd, Log, LogOptions, read_epoch_change};
 use antiphon_kernel::store::{Durability, Store};
 use antiphon_kernel::time::Timestamp;
 use antiphon_storage::RocksStore;

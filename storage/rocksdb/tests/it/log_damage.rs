@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use antiphon_kernel::clock::VClock;
-use antiphon_kernel::cortex::mint_identity;
 use antiphon_kernel::event::Draft;
 use antiphon_kernel::ids::Epoch;
-use antiphon_kernel::log::{EpochEnd, Log, LogOptions, read_epoch_change};
+use antiphon_kernel::internals::cortex::mint_identity;
+use antiphon_kernel::internals::log::{EpochEnd, Log, LogOptions, read_epoch_change};
 use antiphon_kernel::store::{Batch, Durability, Family, StoreErrorKind};
 use antiphon_kernel::time::Timestamp;
 use antiphon_storage::{RocksStore, StoredCopy};

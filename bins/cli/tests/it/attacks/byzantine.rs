@@ -5,10 +5,11 @@ use std::sync::Arc;
 use antiphon_https::{HttpsServer, Limits, ServerOptions};
 use antiphon_kernel::config::FederationMode;
 use antiphon_kernel::ids::{CortexId, Epoch};
-use antiphon_kernel::log::{LocalIdentity, Log, LogHandle, LogOptions};
-use antiphon_kernel::service::{Service, Tamper};
+use antiphon_kernel::internals::log::{Log, LogOptions};
+use antiphon_kernel::log::{LocalIdentity, LogHandle};
+use antiphon_kernel::service::Service;
 use antiphon_kernel::store::Durability;
-use antiphon_kernel::testing::MemoryStore;
+use antiphon_kernel::testing::{MemoryStore, Tamper};
 use tokio::runtime::Runtime;
 
 use super::forger::key;

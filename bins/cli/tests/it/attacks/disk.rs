@@ -7,11 +7,11 @@ use std::sync::{Arc, Mutex};
 use antiphon_kernel::cursor::Cursor;
 use antiphon_kernel::event::Draft;
 use antiphon_kernel::ids::{CortexId, Epoch, EventId, Origin, PeerName};
-use antiphon_kernel::log::{Log, LogOptions, Pin, forks, put_pin};
+use antiphon_kernel::internals::log::{Log, LogOptions, Pin, put_pin};
+use antiphon_kernel::log::forks;
 use antiphon_kernel::protocol::{FetchReply, FetchRequest, Identity, RequestId};
-use antiphon_kernel::service::Tamper;
 use antiphon_kernel::store::{Batch, Durability, Family, KeyRange, Store as _};
-use antiphon_kernel::testing::MemoryStore;
+use antiphon_kernel::testing::{MemoryStore, Tamper};
 use antiphon_kernel::time::Timestamp;
 use antiphon_storage::{Create, RocksStore};
 

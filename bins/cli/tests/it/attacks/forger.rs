@@ -7,14 +7,14 @@ use std::sync::Arc;
 
 use antiphon_https::{HttpsOptions, HttpsServer, HttpsTransport, Limits, ServerOptions};
 use antiphon_kernel::clock::VClock;
-use antiphon_kernel::codec::{EncodedDraft, encode_record};
 use antiphon_kernel::config::SharedKey;
 use antiphon_kernel::cortex::{Cortex, Peer};
 use antiphon_kernel::cursor::{Cursor, Seq};
 use antiphon_kernel::digest::Digest;
 use antiphon_kernel::event::{Draft, EventBytes};
 use antiphon_kernel::ids::{CortexId, Dot, Epoch, EventId, Origin, PeerName};
-use antiphon_kernel::log::SentQuery;
+use antiphon_kernel::internals::codec::{EncodedDraft, encode_record};
+use antiphon_kernel::internals::log::SentQuery;
 use antiphon_kernel::protocol::{ChainHead, EventBatch, Heads, RequestId, Scope};
 use antiphon_kernel::testing::MemoryStore;
 use antiphon_kernel::time::Timestamp;

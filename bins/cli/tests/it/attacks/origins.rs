@@ -7,7 +7,7 @@ use antiphon_kernel::cursor::Cursor;
 use antiphon_kernel::event::Draft;
 use antiphon_kernel::ids::{CortexId, Epoch, Origin};
 use antiphon_kernel::protocol::{FetchReply, FetchRequest, Known, Scope};
-use antiphon_kernel::service::Tamper;
+use antiphon_kernel::testing::Tamper;
 
 use super::byzantine::{Byzantine, identity};
 use super::forger::{Page, id, node, origin, peer, ports, scraped};

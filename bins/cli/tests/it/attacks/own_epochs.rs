@@ -5,7 +5,7 @@ use std::sync::Arc;
 use antiphon_kernel::clock::VClock;
 use antiphon_kernel::event::{Draft, MAX_ID_MS};
 use antiphon_kernel::ids::{Epoch, EventId, Origin};
-use antiphon_kernel::log::{Log, LogOptions};
+use antiphon_kernel::internals::log::{Log, LogOptions};
 use antiphon_kernel::store::Durability;
 use antiphon_kernel::time::Timestamp;
 use antiphon_storage::{Create, RocksStore};

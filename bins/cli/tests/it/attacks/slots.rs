@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use antiphon_kernel::config::{PeerConfig, PeerMode, SharedKey};
-use antiphon_kernel::cortex::mint_identity;
 use antiphon_kernel::ids::PeerName;
+use antiphon_kernel::internals::cortex::mint_identity;
 use antiphon_kernel::transport::Transport as _;
 use antiphon_quic::{QuicOptions, QuicTransport};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};

@@ -1,6 +1,6 @@
 //! I1: what was acknowledged is there, whatever crashed since. At every step: what was acknowledged since the last one is
-//! in the log, the log is no shorter than it was, and what one of its places holds is what was there before, another
-//! place each time. Now and then: all of it.
+//! in the log, the log is no shorter than it was, and what one of its sequence numbers holds is what was there before, another
+//! sequence number each time. Now and then: all of it.
 
 use std::collections::BTreeMap;
 

@@ -1,6 +1,6 @@
 //! I5: each event up to the replay position is applied exactly once, or parked and not applied; none beyond it. At every
-//! step: what replay passed since the last one, what lies beyond, and one place before, another each time. Now and then:
-//! every place.
+//! step: what replay passed since the last one, what lies beyond, and one sequence number before, another each time. Now and then:
+//! every sequence number.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -49,7 +49,7 @@ fn expect(node: usize, seq: u64, times: u8, parked: &[u64], position: u64) -> Re
     }
 }
 
-/// Every place.
+/// Every sequence number.
 pub(super) fn whole(world: &World, node: usize) -> Result<(), String> {
     let Some(process) = world.nodes[node].process.as_ref().filter(|process| process.replay.is_current()) else {
         return Ok(());

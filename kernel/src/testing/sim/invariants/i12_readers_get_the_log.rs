@@ -3,8 +3,8 @@
 //! resolved forks, because a cursor of a log that changed before it is refused.
 //!
 //! One thing a node cannot know: that its log was rolled back in silence, or is a copy, before a new epoch says so. Until then
-//! other events may precede the cursor's event at the cursor's place, and other events the place to resume at. So the log
-//! of a reader may be another one there, and only there; the witness must fit all the same.
+//! other events may precede the cursor's event at the cursor's sequence number, and other events the sequence number to resume
+//! at. So the log of a reader may be another one there, and only there; the witness must fit all the same.
 
 use super::i06_served_is_durable;
 use crate::cursor::{Cursor, Seq};
