@@ -94,8 +94,11 @@ pub async fn run() -> Outcome<()> {
     let first = alpha.put("color", "red").await?;
     let bravo = Kv::open("bravo", &network, &["alpha"]).await?;
     alpha.0.wait_replicated(&first, WaitFor::Count(1), Duration::from_secs(20)).await?;
+    // Neither sees the other's write before its own.
+    network.partition(&["alpha"], &["bravo"]);
     bravo.put("color", "blue").await?;
     alpha.put("color", "green").await?;
+    network.heal();
     let both = async {
         while bravo.contested().unwrap().is_empty() {
             tokio::time::sleep(Duration::from_millis(5)).await;
