@@ -35,12 +35,13 @@
 //! | [`codec`], [`protocol`], [`rule`] | every byte layout; what peers say to each other |
 //! | [`store`], [`log`] | what is asked of a store; the log built above it |
 //! | [`machine`], [`sync`], [`transport`], [`service`], [`receipts`], [`budget`] | pulling peers, answering them, who holds what |
-//! | [`replay`], [`state`], [`config`], [`health`], [`condition`], [`measure`] | an application's side, and an operator's |
+//! | [`replay`], [`state`], [`config`], [`error_code`], [`health`], [`condition`], [`measure`] | an application's side, and an operator's |
 //! | [`cortex`] | all of it, assembled |
 //! | [`testing`] | stores and networks in memory, and the conformance suites for implementers |
 
 mod blocking;
 pub mod budget;
+mod causes;
 pub mod clock;
 pub mod codec;
 pub mod condition;
@@ -50,6 +51,7 @@ pub mod cursor;
 pub mod digest;
 pub mod doubles;
 mod entropy;
+pub mod error_code;
 pub mod event;
 pub mod health;
 pub mod ids;
