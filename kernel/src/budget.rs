@@ -12,6 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
+use crate::error_code::ErrorCode;
 use crate::ids::{CortexId, PeerName};
 
 /// The size of the budget where none is configured, in bytes.
@@ -79,10 +80,18 @@ const fn at_least(cap: u64, limit: u64) -> u64 {
 
 /// No share of the budget became free in time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("no {wanted} bytes of the memory budget became free in time; retry later, or raise `node.memory_budget_mib`")]
+#[error("no {wanted} bytes of the memory budget became free in time")]
 pub struct OverBudget {
     /// How many bytes were wanted at least.
     pub wanted: u64,
+}
+
+impl OverBudget {
+    /// The stable code of this failure.
+    #[must_use]
+    pub const fn code(&self) -> ErrorCode {
+        ErrorCode::MemoryBudget
+    }
 }
 
 /// How much of a budget is in use.

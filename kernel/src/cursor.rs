@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::error_code::ErrorCode;
 use crate::ids::{Epoch, EventId};
 
 /// A sequence number: a position in one cortex's local log, 1, 2, 3, … without gaps; 0 is before the first.
@@ -109,6 +110,7 @@ impl fmt::Debug for Cursor {
 
 /// A text that is not a cursor.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum InvalidCursor {
     /// A number alone says nothing of the history that it counts in.
     #[error(
@@ -120,6 +122,17 @@ pub enum InvalidCursor {
         "`{0}` is not a cursor (epoch, sequence number and event id, joined by `-`); give the `antiphoncursor` of an event"
     )]
     Form(String),
+}
+
+impl InvalidCursor {
+    /// The stable code of this failure.
+    #[must_use]
+    pub const fn code(&self) -> ErrorCode {
+        match self {
+            Self::Number(_) => ErrorCode::ValueCursorNumber,
+            Self::Form(_) => ErrorCode::ValueCursor,
+        }
+    }
 }
 
 impl FromStr for Cursor {

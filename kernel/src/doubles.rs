@@ -10,13 +10,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::entropy;
-use crate::health::ErrorCategory;
+use crate::error_code::ErrorCode;
 use crate::ids::{CortexId, PeerName};
 use crate::protocol::RequestId;
 use crate::time::Timestamp;
-
-/// What ends it, after who it is about.
-pub const REMEDY: &str = ErrorCategory::Double.remedy();
 
 /// Questions of a process that ended may still arrive for so long.
 const SETTLE: Duration = Duration::from_secs(3);
@@ -237,7 +234,8 @@ fn noticed(cortex: CortexId, processes: &mut Processes, now: Duration) -> Option
         return None;
     }
     if processes.since.is_none() {
-        tracing::error!(%cortex, "two processes ask in the name of one cortex: a copy of its data directory runs; {REMEDY}");
+        let code = ErrorCode::PeerDouble;
+        tracing::error!(%cortex, %code, "two processes ask in the name of one cortex: a copy of its data directory runs");
     }
     Some(*processes.since.get_or_insert_with(Timestamp::now))
 }
@@ -260,9 +258,8 @@ impl Inner {
             self.own.take().filter(|(_, last)| now.saturating_sub(*last) < FORGET_OWN).map(|(double, _)| double);
         if known.is_none() {
             let at = peer.map_or("which asks this one".to_owned(), |peer| format!("which peer {peer} leads to"));
-            tracing::error!(
-                "another node runs with this node's identity, {at}: a copy of the data directory; {REMEDY}"
-            );
+            let code = ErrorCode::PeerDouble;
+            tracing::error!(%code, "another node runs with this node's identity, {at}: a copy of the data directory");
         }
         let mut double = known.unwrap_or_else(|| Double { cortex, since: Timestamp::now(), peer: None });
         double.peer = peer.cloned().or(double.peer);

@@ -5,13 +5,15 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::error_code::ErrorCode;
 use crate::time::Timestamp;
 
 macro_rules! categories {
-    ($($(#[$doc:meta])* $variant:ident = $code:literal, $text:literal, $reason:literal, $remedy:literal;)+) => {
-        /// What kind of failure an exchange with a peer had. Each says in one line what happened and what to do.
+    ($($(#[$doc:meta])* $variant:ident = $number:literal, $code:ident, $text:literal, $reason:literal;)+) => {
+        /// What kind of failure an exchange with a peer had. Each says in a few words what happened.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
         #[serde(rename_all = "snake_case")]
+        #[non_exhaustive]
         pub enum ErrorCategory { $($(#[$doc])* $variant,)+ }
 
         impl ErrorCategory {
@@ -30,22 +32,22 @@ macro_rules! categories {
                 match self { $(Self::$variant => $reason,)+ }
             }
 
-            /// What to do about it.
+            /// The stable code of this failure.
             #[must_use]
-            pub const fn remedy(self) -> &'static str {
-                match self { $(Self::$variant => $remedy,)+ }
+            pub const fn code(self) -> ErrorCode {
+                match self { $(Self::$variant => ErrorCode::$code,)+ }
             }
 
             /// Its number in stored health. Never reused.
             #[must_use]
-            pub const fn code(self) -> u8 {
-                match self { $(Self::$variant => $code,)+ }
+            pub(crate) const fn number(self) -> u8 {
+                match self { $(Self::$variant => $number,)+ }
             }
 
             /// The category with this number.
             #[must_use]
-            pub(crate) const fn from_code(code: u8) -> Option<Self> {
-                match code { $($code => Some(Self::$variant),)+ _ => None }
+            pub(crate) const fn from_number(number: u8) -> Option<Self> {
+                match number { $($number => Some(Self::$variant),)+ _ => None }
             }
         }
     };
@@ -53,68 +55,68 @@ macro_rules! categories {
 
 categories! {
     /// Nothing listens at the endpoint. Retried after back-off.
-    ConnectionRefused = 1, "connection_refused", "refuses the connection", "check that the node runs and that the endpoint's port is right";
+    ConnectionRefused = 1, PeerConnectionRefused, "connection_refused", "refuses the connection";
     /// No answer in time. Retried after back-off.
-    Timeout = 2, "timeout", "does not answer in time", "check the network path, firewalls, and whether the node hangs";
+    Timeout = 2, PeerTimeout, "timeout", "does not answer in time";
     /// The host name does not resolve. Retried after back-off.
-    Dns = 3, "dns", "has a host name that does not resolve", "check the spelling of the endpoint and the name server";
+    Dns = 3, PeerDns, "dns", "has a host name that does not resolve";
     /// No trusted TLS session. Retried after back-off.
-    Tls = 4, "tls", "could not be trusted over TLS", "check its certificate (names, dates) and that `ca` is the authority that signed it";
+    Tls = 4, PeerTls, "tls", "could not be trusted over TLS";
     /// The connection broke. Retried after back-off.
-    Reset = 5, "reset", "broke the connection", "usually passes; if not, look at the peer's log and at proxies in between";
+    Reset = 5, PeerReset, "reset", "broke the connection";
     /// The answer ended early. Retried after back-off.
-    Eof = 6, "eof", "ended its answer early", "usually passes; if not, look at the peer's log and at proxies in between";
+    Eof = 6, PeerEof, "eof", "ended its answer early";
     /// The shared key was not accepted. Retried after back-off.
-    Auth = 7, "auth", "does not accept our shared key", "give both nodes the same key (ANTIPHON_SHARED_KEY or key_file)";
+    Auth = 7, PeerAuth, "auth", "does not accept our shared key";
     /// It proved another identity than the pinned one. Retried after back-off; nothing is applied.
-    Identity = 8, "identity", "is another cortex than the one pinned under this name", "if the node was replaced on purpose, run `antiphon reset-peer` for it; if not, check the endpoint";
+    Identity = 8, PeerIdentity, "identity", "is another cortex than the one pinned under this name";
     /// It redirects. Retried after back-off; redirects are never followed.
-    Redirect = 9, "redirect", "answers with a redirect, which is never followed", "put the node's own address into the endpoint";
+    Redirect = 9, PeerRedirect, "redirect", "answers with a redirect, which is never followed";
     /// Its answer is larger than a frame may be. Retried after back-off.
-    TooLarge = 10, "too_large", "sent more than a frame may hold", "check that the endpoint is an Antiphon node; if it is, report a bug";
+    TooLarge = 10, PeerTooLarge, "too_large", "sent more than a frame may hold";
     /// Its answer was damaged on the way. Retried after back-off.
-    Corrupt = 11, "corrupt", "sent a frame that arrived damaged", "usually passes; if not, suspect memory or a proxy that rewrites bodies";
+    Corrupt = 11, PeerCorrupt, "corrupt", "sent a frame that arrived damaged";
     /// It broke the protocol. Retried after back-off; the cursor stays.
-    Protocol = 12, "protocol", "breaks the protocol", "run the same version on both nodes; if they do, report a bug with both logs";
+    Protocol = 12, PeerProtocol, "protocol", "breaks the protocol";
     /// No protocol is spoken by both. Retried after back-off.
-    Version = 13, "version", "speaks no protocol that we speak", "upgrade the older of the two nodes";
+    Version = 13, PeerVersion, "version", "speaks no protocol that we speak";
     /// It claims other histories than ours, and what it shows does not bear that out. Retried after back-off.
-    Fork = 14, "fork", "claims other histories than ours and cannot show them", "run `antiphon verify` on both nodes; if both are clean, report a bug with both logs";
+    Fork = 14, PeerFork, "fork", "claims other histories than ours and cannot show them";
     /// It does not serve its log. Retried after back-off.
-    NotServing = 15, "not_serving", "does not serve its log (mode subscribe)", "set it to mode sync or publish, or remove the peer here";
+    NotServing = 15, PeerNotServing, "not_serving", "does not serve its log (mode subscribe)";
     /// It holds more origins than a clock may have. Retried after back-off.
-    TooManyOrigins = 16, "too_many_origins", "has events of more origins than a clock may hold", "a log holds at most 1,024 origins, 960 of them of nodes that are no peers of this one; make the node that wrote the rest a peer, or begin a new federation";
+    TooManyOrigins = 16, PeerTooManyOrigins, "too_many_origins", "has events of more origins than a clock may hold";
     /// It has no room now. Retried after back-off.
-    Busy = 17, "busy", "takes no questions now: it stops, or is full", "usually passes; if not, raise its limits or lower the number of its clients";
+    Busy = 17, PeerBusy, "busy", "takes no questions now: it stops, or is full";
     /// Our own store failed. Retried after back-off.
-    Store = 18, "store", "could not be stored from: our own store failed", "look at this node's log, its disk space and its file system";
+    Store = 18, PeerStore, "store", "could not be stored from: our own store failed";
     /// It holds events of our own current epoch that we do not have, for the second time in one run. Not retried until
     /// reset or restart.
-    Rollback = 19, "rollback", "holds events of ours that we do not have, again", "restart this node if its store went back in time under it; if it did not, the peer makes events up";
+    Rollback = 19, PeerRollback, "rollback", "holds events of ours that we do not have, again";
     /// It is ourselves. Retried after back-off.
-    OwnAddress = 20, "own_address", "is this node itself", "remove the peer, or put the other node's address into its endpoint";
+    OwnAddress = 20, PeerOwnAddress, "own_address", "is this node itself";
     /// It is pinned under another name already. Retried after back-off.
-    PinnedElsewhere = 21, "pinned_elsewhere", "is a cortex that another peer name is pinned to", "keep one name for each cortex; `antiphon reset-peer` clears the old one";
+    PinnedElsewhere = 21, PeerPinnedElsewhere, "pinned_elsewhere", "is a cortex that another peer name is pinned to";
     /// It answers, but not as an Antiphon node does. Retried after back-off.
-    Unexpected = 22, "unexpected", "answers, but not as an Antiphon node does", "check the endpoint, where another program may be listening, and the peer's own log";
+    Unexpected = 22, PeerUnexpected, "unexpected", "answers, but not as an Antiphon node does";
     /// Its endpoint or CA cannot be used as configured. Not retried until the configuration changes.
-    Configuration = 23, "configuration", "cannot be dialled as it is configured", "run `antiphon config check`";
+    Configuration = 23, PeerConfiguration, "configuration", "cannot be dialled as it is configured";
     /// Its log no longer reaches back to our cursor. Retried after back-off.
-    TooOld = 24, "too_old", "no longer holds what we would need next", "bring this node up from another peer that still has it";
+    TooOld = 24, PeerTooOld, "too_old", "no longer holds what we would need next";
     /// It differs in more histories than a question can name. Retried after back-off.
-    TooManyForks = 26, "too_many_forks", "differs from this node in more than 64 histories", "end the forks with it: `antiphon fork list` says how, and which peer brought the other versions";
+    TooManyForks = 26, PeerTooManyForks, "too_many_forks", "differs from this node in more than 64 histories";
     /// One side speaks TLS where the other does not. Retried after back-off.
-    Scheme = 28, "scheme", "does not answer in the scheme of its endpoint", "write https:// if the peer sets `listen.tls`; if it does not, set it there";
+    Scheme = 28, PeerScheme, "scheme", "does not answer in the scheme of its endpoint";
     /// The task that pulls it ended by a fault of this program's. Not retried until restart.
-    Fault = 25, "fault", "is not pulled any more: the task that did so ended by a fault", "restart this node, and report a bug with its log";
+    Fault = 25, PeerTaskFault, "fault", "is not pulled any more: the task that did so ended by a fault";
     /// It runs with our own identity, and is not ourselves. Retried after back-off.
-    Double = 31, "double", "runs with this node's own identity: one of the two is a copy of the other's data directory", "stop the copy for good and keep its data directory; make a new node in its place with `antiphon init`, then look at `antiphon fork list`";
+    Double = 31, PeerDouble, "double", "runs with this node's own identity: one of the two is a copy of the other's data directory";
     /// It failed inside, as it says itself. Retried after back-off.
-    PeerFault = 32, "peer_fault", "reports a failure of its own", "look at the peer's own log, its disk and its `antiphon status`";
+    PeerFault = 32, PeerFault, "peer_fault", "reports a failure of its own";
     /// It sends what this version cannot read. Retried after back-off.
-    Newer = 33, "newer", "sends what only a newer version can read", "upgrade this node to the peer's version";
+    Newer = 33, PeerNewer, "newer", "sends what only a newer version can read";
     /// Its answers lead nowhere. Retried after back-off.
-    NoProgress = 34, "no_progress", "answers, but its answers bring nothing new and no end", "run `antiphon verify` on the peer, and report a bug with both logs if it is clean";
+    NoProgress = 34, PeerNoProgress, "no_progress", "answers, but its answers bring nothing new and no end";
 }
 
 impl ErrorCategory {
@@ -196,8 +198,6 @@ impl fmt::Display for ErrorCategory {
 
 /// How long a failure that may pass lasts before an operator must act.
 const LASTING: Duration = Duration::from_secs(5);
-/// What is said of it before.
-const PASSING: &str = "it is tried again; while a fork is resolved that passes within seconds";
 
 /// A peer's health, kept across restarts.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -240,47 +240,47 @@ impl PeerHealth {
         news
     }
 
-    /// What to do about the last failure, while it lasts: at first nothing, where it may pass.
+    /// The last failure, if it is one to act on. One that may pass is so once it lasts [`LASTING`].
     #[must_use]
-    pub fn remedy(&self, now: Timestamp) -> Option<&'static str> {
-        let error = self.last_error?;
+    pub fn lasting(&self, now: Timestamp) -> Option<ErrorCategory> {
         let lasts = self.failing_since.is_some_and(|since| now.saturating_since(since) >= LASTING);
-        Some(if error.may_pass() && !lasts { PASSING } else { error.remedy() })
+        self.last_error.filter(|error| lasts || !error.may_pass())
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
-    fn categories_have_stable_distinct_codes_and_full_sentences() {
-        let mut codes: Vec<_> = ErrorCategory::ALL.iter().map(|c| c.code()).collect();
-        codes.dedup();
+    fn categories_have_distinct_codes_numbers_and_reasons() {
+        let codes: BTreeSet<_> = ErrorCategory::ALL.iter().map(|c| c.code()).collect();
         assert_eq!(codes.len(), ErrorCategory::ALL.len());
         for &category in ErrorCategory::ALL {
-            assert_eq!(ErrorCategory::from_code(category.code()), Some(category));
-            assert!(!category.reason().is_empty() && !category.remedy().is_empty());
+            assert_eq!(ErrorCategory::from_number(category.number()), Some(category));
+            assert!(!category.reason().is_empty());
         }
-        assert_eq!(ErrorCategory::from_code(0), None);
+        assert_eq!(ErrorCategory::from_number(0), None);
     }
 
     #[test]
-    fn a_bug_is_to_be_reported_only_of_what_lasts() {
+    fn only_what_lasts_is_to_act_on() {
         let mut health = PeerHealth::default();
         let at = |seconds: i64| Timestamp::from_micros(seconds * 1_000_000);
-        assert_eq!(health.remedy(at(0)), None);
+        assert_eq!(health.lasting(at(0)), None);
         for category in [ErrorCategory::Fork, ErrorCategory::Protocol] {
             health.failed(at(10), category);
             health.failed(at(14), category);
-            assert!(!health.remedy(at(14)).unwrap().contains("report a bug"), "{category}");
-            assert_eq!(health.remedy(at(15)), Some(category.remedy()), "{category}");
+            assert_eq!(health.lasting(at(14)), None, "{category}");
+            assert_eq!(health.lasting(at(15)), Some(category), "{category}");
         }
         health.succeeded(at(16));
         health.failed(at(17), ErrorCategory::Protocol);
-        assert_ne!(health.remedy(at(18)), Some(ErrorCategory::Protocol.remedy()));
+        assert_eq!(health.lasting(at(18)), None);
         health.failed(at(18), ErrorCategory::Auth);
-        assert_eq!(health.remedy(at(18)), Some(ErrorCategory::Auth.remedy()));
+        assert_eq!(health.lasting(at(18)), Some(ErrorCategory::Auth));
     }
 
     #[test]

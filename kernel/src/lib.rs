@@ -37,13 +37,14 @@
 //! | [`codec`], [`protocol`], [`rule`] | every byte layout; what peers say to each other |
 //! | [`store`], [`log`] | what is asked of a store; the log built above it |
 //! | [`sync`], [`transport`], [`service`], [`receipts`], [`budget`] | pulling peers, answering them, which cortex holds what |
-//! | [`replay`], [`state`], [`config`], [`health`], [`condition`] | an application's side, and an operator's |
+//! | [`replay`], [`state`], [`config`], [`error_code`], [`health`], [`condition`] | an application's side, and an operator's |
 //! | [`cortex`] | all of it, assembled |
 //! | [`testing`] | stores and networks in memory, and the conformance suites for implementers |
 //! | [`internals`] | what other packages of the workspace use; not stable |
 
 mod blocking;
 pub mod budget;
+mod causes;
 pub mod clock;
 pub mod codec;
 pub mod condition;
@@ -53,6 +54,7 @@ pub mod cursor;
 pub mod digest;
 mod doubles;
 mod entropy;
+pub mod error_code;
 pub mod event;
 pub mod health;
 pub mod ids;

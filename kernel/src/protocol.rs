@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::SharedKey;
 use crate::cursor::{Cursor, Seq};
 use crate::digest::Digest;
+use crate::error_code::ErrorCode;
 use crate::event::EventBytes;
 use crate::health::{ErrorCategory, Failure};
 use crate::ids::{CortexId, Epoch, Origin};
@@ -299,6 +300,7 @@ pub struct EventBatch {
 
 /// Why a server does not answer with events.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum Refusal {
     /// The cursor is of another epoch, or lies beyond the first event that `known` lacks: go on from the clock.
     #[error("the cursor is unknown here")]
@@ -351,6 +353,26 @@ pub enum Refusal {
     /// The shared key is missing or another.
     #[error("it does not accept the shared key")]
     Key,
+}
+
+impl Refusal {
+    /// The stable code of this failure.
+    #[must_use]
+    pub const fn code(&self) -> ErrorCode {
+        match self {
+            Self::CursorUnknown => ErrorCode::RefusalCursorUnknown,
+            Self::CursorTooOld { .. } => ErrorCode::RefusalCursorTooOld,
+            Self::Fork { .. } => ErrorCode::RefusalFork,
+            Self::NotServing => ErrorCode::RefusalNotServing,
+            Self::WrongCortex { .. } => ErrorCode::RefusalWrongCortex,
+            Self::Protocol { .. } => ErrorCode::RefusalProtocol,
+            Self::KnownMissing => ErrorCode::RefusalKnownMissing,
+            Self::Busy => ErrorCode::RefusalBusy,
+            Self::Malformed => ErrorCode::RefusalMalformed,
+            Self::Internal => ErrorCode::RefusalInternal,
+            Self::Key => ErrorCode::RefusalKey,
+        }
+    }
 }
 
 impl Refusal {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use crate::error_code::ErrorCode;
 use crate::ids::{CortexId, Dot, Origin, PeerName};
 use crate::protocol::Heads;
 
@@ -68,6 +69,14 @@ pub struct NotReplicated {
     pub confirmed: usize,
     /// How many more were wanted, where a number was.
     pub short_of: usize,
+}
+
+impl NotReplicated {
+    /// The stable code of this failure.
+    #[must_use]
+    pub const fn code(&self) -> ErrorCode {
+        ErrorCode::CopiesMissing
+    }
 }
 
 impl NotReplicated {

@@ -6,6 +6,7 @@ macro_rules! rules {
     ($($(#[$doc:meta])* $variant:ident = $text:literal,)+) => {
         /// A rule of the protocol, as what an answer did to break it.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[non_exhaustive]
         pub enum Rule { $($(#[$doc])* $variant,)+ }
 
         impl Rule {

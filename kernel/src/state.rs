@@ -10,6 +10,7 @@ use crate::clock::VClock;
 use crate::codec::{encode_cursor, encode_failure, encode_health, encode_timestamp};
 use crate::config::PeerMode;
 use crate::cursor::Cursor;
+use crate::error_code::ErrorCode;
 use crate::event::Draft;
 use crate::health::PeerHealth;
 use crate::ids::{CortexId, PeerName};
@@ -47,6 +48,7 @@ pub fn peer_seen_key(name: &PeerName) -> String {
 
 /// Why state was not read or written.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum StateError {
     /// The value does not have the form that its key demands.
     #[error("`{key}` takes {form}")]
@@ -76,8 +78,23 @@ pub enum StateError {
     Store(#[from] StoreError),
 }
 
+impl StateError {
+    /// The stable code of this failure.
+    #[must_use]
+    pub const fn code(&self) -> ErrorCode {
+        match self {
+            Self::Value { .. } => ErrorCode::StateValue,
+            Self::Key { .. } => ErrorCode::StateKey,
+            Self::ClockKey { .. } => ErrorCode::StateClockKey,
+            Self::ClockNotHeld => ErrorCode::StateClockNotHeld,
+            Self::Store(error) => error.code(),
+        }
+    }
+}
+
 /// Why drafts were not appended together with a value.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum AppendAndSetError {
     /// The key cannot be set so.
     #[error(transparent)]
@@ -85,6 +102,17 @@ pub enum AppendAndSetError {
     /// The drafts cannot be appended.
     #[error(transparent)]
     Append(#[from] AppendError),
+}
+
+impl AppendAndSetError {
+    /// The stable code of this failure.
+    #[must_use]
+    pub const fn code(&self) -> ErrorCode {
+        match self {
+            Self::State(error) => error.code(),
+            Self::Append(error) => error.code(),
+        }
+    }
 }
 
 /// Reads and writes what is kept about peers, and an application's own small values. What is not `async` reads the store on

@@ -9,6 +9,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use jiff::Span;
 use jiff::civil::{Date, date};
 
+use crate::error_code::ErrorCode;
+
 /// Microseconds since 1970-01-01T00:00:00Z. Text form: RFC 3339 in UTC.
 ///
 /// ```
@@ -32,6 +34,14 @@ pub struct Timestamp(i64);
 )]
 pub struct InvalidTimestamp {
     text: String,
+}
+
+impl InvalidTimestamp {
+    /// The stable code of this failure.
+    #[must_use]
+    pub const fn code(&self) -> ErrorCode {
+        ErrorCode::ValueTimestamp
+    }
 }
 
 const DAY: i64 = 86_400_000_000;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::config::{PeerConfig, SharedKey};
+use crate::error_code::ErrorCode;
 use crate::health::{ErrorCategory, Failure};
 use crate::log::LocalIdentity;
 use crate::protocol::{FetchReply, FetchRequest, Identity, Pushed, Refresh, Refusal};
@@ -35,6 +36,12 @@ macro_rules! kinds {
             #[must_use]
             pub const fn category(self) -> ErrorCategory {
                 match self { $(Self::$kind => ErrorCategory::$kind,)+ }
+            }
+
+            /// The stable code of this kind.
+            #[must_use]
+            pub const fn code(self) -> ErrorCode {
+                self.category().code()
             }
         }
     };
@@ -144,6 +151,12 @@ impl TransportError {
         self.kind.category()
     }
 
+    /// The stable code of this failure.
+    #[must_use]
+    pub const fn code(&self) -> ErrorCode {
+        self.kind.code()
+    }
+
     /// What exactly happened.
     #[must_use]
     pub fn detail(&self) -> &str {
@@ -153,7 +166,9 @@ impl TransportError {
 
 impl fmt::Display for TransportError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the peer {}: {}", self.category().reason(), self.detail)
+        write!(f, "the peer {}", self.category().reason())?;
+        // A cause is printed after this, and the detail of such an error is its text.
+        if self.source.is_some() { Ok(()) } else { write!(f, ": {}", self.detail) }
     }
 }
 
@@ -188,12 +203,22 @@ impl From<TransportError> for Failure {
 /// assert!(error.to_string().starts_with("direct: "));
 /// ```
 #[derive(Debug, thiserror::Error)]
-#[error("{transport}: {source}")]
+#[error("the transport `{transport}` does not answer peers")]
 pub struct ServeError {
     /// The transport's first scheme.
     pub transport: &'static str,
+    /// The code of what failed; [`ErrorCode::StartServe`] if no code says more.
+    pub code: ErrorCode,
     /// What failed: an address that is taken, a certificate that cannot be used.
     pub source: Box<dyn std::error::Error + Send + Sync>,
+}
+
+impl ServeError {
+    /// The stable code of this failure.
+    #[must_use]
+    pub const fn code(&self) -> ErrorCode {
+        self.code
+    }
 }
 
 /// What answers peers on behalf of a transport. Dropping it ends it at once.

@@ -4,6 +4,7 @@ mod cli;
 mod commands;
 mod event_line;
 mod input;
+mod log_lines;
 mod narrate;
 mod output;
 mod peer_table;
@@ -11,7 +12,7 @@ mod unit;
 
 use std::process::ExitCode;
 
-use antiphon_node::error_text::with_causes;
+use antiphon_node::error_text::explained;
 use antiphon_node::terminal::complain;
 use clap::Parser as _;
 
@@ -53,7 +54,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if error.is::<output::ReaderGone>() => ExitCode::SUCCESS,
         Err(error) => {
-            complain(&with_causes(&error));
+            complain(&explained(&error));
             ExitCode::FAILURE
         }
     }

@@ -3,6 +3,7 @@
 
 // The layers, from the lowest. A module imports modules of lower layers alone; `.ci/layers` reads these lines.
 //
+// layer: remedy
 // layer: dev_certs documented error_text expiry keys links overrides owner replayers reply systemd terminal transports version yaml
 // layer: config data_dir progress status_text
 // layer: exposed init servers
@@ -47,6 +48,8 @@ mod progress;
 #[doc(hidden)]
 pub mod reload;
 #[doc(hidden)]
+pub mod remedy;
+#[doc(hidden)]
 pub mod repair;
 mod replayers;
 pub mod reply;
@@ -67,6 +70,7 @@ pub use builder::NodeBuilder;
 pub use config::NodeConfig;
 pub use keys::new_key;
 pub use node::Node;
+pub use remedy::remedy;
 pub use reply::{Finding, Level};
 pub use serve::serve;
 pub use version::{REVISION, VERSION};

@@ -7,7 +7,7 @@ use antiphon_kernel::cortex::Cortex;
 use antiphon_kernel::replay::latest::{self, LatestBySubject};
 use antiphon_kernel::replay::{OnFailure, ReplayHandle};
 use antiphon_kernel::state::PeerState;
-use antiphon_kernel::store::{Durability, Store, StoreErrorKind};
+use antiphon_kernel::store::{Durability, Store};
 use antiphon_kernel::time::Timestamp;
 use antiphon_storage::{Create, RocksStore};
 use anyhow::{Context as _, Result};
@@ -257,11 +257,5 @@ impl Node {
 fn open_store(config: &NodeConfig) -> Result<RocksStore> {
     must_be_the_owner(&config.data_dir())?;
     data_dir::must_not_be_cut_short(&config.data_dir())?;
-    RocksStore::open_with(config.data_dir(), Create::Never).map_err(|error| match error.kind() {
-        StoreErrorKind::Missing => anyhow::anyhow!(
-            "{error}: `antiphon init` makes one, a new node; if node.data_dir was changed, put back what stood there, or move the \
-             data of the stopped node"
-        ),
-        _ => error.into(),
-    })
+    Ok(RocksStore::open_with(config.data_dir(), Create::Never)?)
 }

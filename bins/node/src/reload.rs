@@ -9,7 +9,7 @@ use antiphon_kernel::ids::PeerName;
 use anyhow::{Result, bail};
 
 use crate::config::NodeConfig;
-use crate::error_text::with_causes;
+use crate::error_text::{explained, with_causes};
 use crate::node::Node;
 use crate::overrides::apply_overrides;
 use crate::reply::{ModeChange, Reloaded};
@@ -21,11 +21,11 @@ use crate::reply::{ModeChange, Reloaded};
 pub async fn reload(node: &Arc<Node>) -> Result<Reloaded> {
     let _alone = node.changing().await;
     let result = try_reload(node).await;
-    node.note_reload(result.as_ref().err().map(with_causes));
+    node.note_reload(result.as_ref().err().map(explained));
     match &result {
         Ok(changes) => tracing::info!("the configuration was reloaded: {}", summary(changes)),
         Err(error) => {
-            tracing::error!("the configuration was not reloaded, and nothing changed: {}", with_causes(error))
+            tracing::error!("the configuration was not reloaded, and nothing changed: {}", explained(error))
         }
     }
     result

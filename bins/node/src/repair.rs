@@ -41,12 +41,8 @@ pub fn repair(data: &Path) -> Result<Repaired> {
     })?;
     let advice = "it cannot even be looked into; restore a backup, or move this directory away, make a new node in its place with \
                   `antiphon init`, and let it pull everything from its peers";
-    // What the store advises is what is being done.
-    let hopeless = |error: StoreError| {
-        let error = error.to_string();
-        let why = error.split("; nothing was repaired").next().unwrap_or_default().to_owned();
-        anyhow::anyhow!("{why}; {advice}")
-    };
+    // What is advised about such an error is what is being done, so it does not keep its code.
+    let hopeless = |error: StoreError| anyhow::anyhow!("{error}; {advice}");
     let nothing = Repaired {
         fault: None,
         kept: 0,

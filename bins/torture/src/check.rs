@@ -48,7 +48,7 @@ fn unopened(error: &OpenError, acks: &Acks, report: &mut Report) {
         OpenError::NotInitialised => None,
         OpenError::Store(error) if error.kind() == StoreErrorKind::Missing => None,
         OpenError::Store(error) => Some(format!("{:?}", error.kind())),
-        OpenError::AlreadyInitialised(_) => Some("AlreadyInitialised".to_owned()),
+        other => Some(other.code().to_string()),
     };
     match kind {
         Some(kind) => report.refused = Some(Refusal { kind, at: "open".to_owned(), message: error.to_string() }),

@@ -13,6 +13,7 @@ pub(crate) mod internals {
 use std::fmt;
 use std::sync::Arc;
 
+use crate::error_code::ErrorCode;
 use crate::ids::{Dot, MAX_COUNTER, Origin};
 
 /// The most entries a clock may have, anywhere, by protocol.
@@ -20,6 +21,7 @@ pub const MAX_CLOCK_ENTRIES: usize = 1024;
 
 /// Why a clock could not take an entry. The clock is unchanged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum ClockError {
     /// It would have more entries than its bound. A clock is never truncated: an origin beyond the bound is refused.
     #[error("a clock of more than {limit} entries is refused")]
@@ -36,6 +38,18 @@ pub enum ClockError {
     /// Entries given as sorted are not strictly increasing by origin.
     #[error("clock entries are not strictly increasing by origin")]
     NotSorted,
+}
+
+impl ClockError {
+    /// The stable code of this failure.
+    #[must_use]
+    pub const fn code(&self) -> ErrorCode {
+        match self {
+            Self::TooManyEntries { .. } => ErrorCode::ClockTooManyEntries,
+            Self::CounterOutOfRange { .. } => ErrorCode::ClockCounterOutOfRange,
+            Self::NotSorted => ErrorCode::ClockNotSorted,
+        }
+    }
 }
 
 /// A vector clock: sorted origins, each with the highest counter held, every counter in `1..=MAX_COUNTER`.

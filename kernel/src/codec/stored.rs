@@ -4,6 +4,7 @@ use super::{Entries, bounded, entries_from, entries_of, unbounded};
 use crate::clock::VClock;
 use crate::cursor::{Cursor, Seq};
 use crate::digest::{DIGEST_ALGORITHM, Digest};
+use crate::error_code::ErrorCode;
 use crate::health::{ErrorCategory, PeerHealth};
 use crate::ids::{CortexId, Dot, Epoch, EventId, Origin, PeerName};
 use crate::log::{EpochChange, EpochEnd, Fork, LocalIdentity, OriginNote, Pin};
@@ -22,6 +23,13 @@ pub(crate) struct StoredError {
     what: &'static str,
     reason: String,
     newer: bool,
+}
+
+impl StoredError {
+    /// The stable code of this failure.
+    pub(crate) const fn code(&self) -> ErrorCode {
+        if self.newer { ErrorCode::StoreNewerFormat } else { ErrorCode::StoreCorrupt }
+    }
 }
 
 impl StoredError {
@@ -225,7 +233,7 @@ pub(crate) fn encode_health(health: &PeerHealth) -> Vec<u8> {
         health.last_success.map(Timestamp::as_micros),
         health.consecutive_failures,
         health.last_failure.map(Timestamp::as_micros),
-        health.last_error.map_or(0, ErrorCategory::code),
+        health.last_error.map_or(0, ErrorCategory::number),
     ))
 }
 
@@ -236,8 +244,8 @@ pub(crate) fn decode_health(bytes: &[u8]) -> Result<PeerHealth, StoredError> {
         last_success: last_success.map(Timestamp::from_micros),
         consecutive_failures,
         last_failure: last_failure.map(Timestamp::from_micros),
-        last_error: ErrorCategory::from_code(code),
-        failing_since: ErrorCategory::from_code(code).and(last_failure).map(Timestamp::from_micros),
+        last_error: ErrorCategory::from_number(code),
+        failing_since: ErrorCategory::from_number(code).and(last_failure).map(Timestamp::from_micros),
     })
 }
 

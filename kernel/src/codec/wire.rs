@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use super::unbounded;
 use crate::digest::Digest;
+use crate::error_code::ErrorCode;
 use crate::protocol::{FetchReply, FetchRequest, Heartbeat, Hello, Identity, Pushed, Refresh};
 use crate::rule::Rule;
 use crate::transport::TransportErrorKind;
@@ -62,6 +63,7 @@ impl From<Pushed> for Message {
 
 /// Why bytes are not a frame. Nothing was applied.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum WireError {
     /// They do not begin as a frame does.
     #[error("these bytes are not an Antiphon frame")]
@@ -97,6 +99,21 @@ pub enum WireError {
         /// What there is to add, after the rule.
         detail: String,
     },
+}
+
+impl WireError {
+    /// The stable code of this failure.
+    #[must_use]
+    pub const fn code(&self) -> ErrorCode {
+        match self {
+            Self::NotAFrame => ErrorCode::WireNotAFrame,
+            Self::UnknownVersion { .. } => ErrorCode::WireUnknownVersion,
+            Self::TooLarge { .. } => ErrorCode::WireTooLarge,
+            Self::Length { .. } => ErrorCode::WireLength,
+            Self::Checksum => ErrorCode::WireChecksum,
+            Self::Malformed { .. } => ErrorCode::WireMalformed,
+        }
+    }
 }
 
 impl WireError {

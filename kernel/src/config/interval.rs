@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::error_code::ErrorCode;
+
 /// How often an idle peer is polled where configuration does not say.
 pub const DEFAULT_INTERVAL: Duration = Duration::from_secs(30);
 
@@ -34,6 +36,14 @@ pub struct Interval(Duration);
 #[error("`{text}` is not an interval: write a number and a unit, 10ms to 24h, such as 30s, 5m or 500ms")]
 pub struct InvalidInterval {
     text: String,
+}
+
+impl InvalidInterval {
+    /// The stable code of this failure.
+    #[must_use]
+    pub const fn code(&self) -> ErrorCode {
+        ErrorCode::ValueInterval
+    }
 }
 
 impl Interval {

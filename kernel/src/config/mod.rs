@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::error_code::ErrorCode;
 use crate::ids::{CortexId, PeerName};
 
 macro_rules! text_enum {
@@ -56,6 +57,14 @@ macro_rules! text_enum {
 pub struct UnknownMode {
     text: String,
     known: &'static [&'static str],
+}
+
+impl UnknownMode {
+    /// The stable code of this failure.
+    #[must_use]
+    pub const fn code(&self) -> ErrorCode {
+        ErrorCode::ValueMode
+    }
 }
 
 text_enum! {
@@ -169,15 +178,16 @@ pub struct Config {
 
 /// Why a federation's configuration cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum InvalidConfig {
     /// Two peers have one name.
-    #[error("peer `{name}` is listed twice; give each peer a name of its own")]
+    #[error("peer `{name}` is listed twice")]
     DuplicatePeer {
         /// The name.
         name: PeerName,
     },
     /// Two peers have one endpoint.
-    #[error("peers `{first}` and `{second}` have the same endpoint {endpoint}; remove one of them")]
+    #[error("peers `{first}` and `{second}` have the same endpoint {endpoint}")]
     DuplicateEndpoint {
         /// The peer that has it first.
         first: PeerName,
@@ -187,7 +197,7 @@ pub enum InvalidConfig {
         endpoint: String,
     },
     /// A name that metrics use for something else.
-    #[error("peer `{name}`: names that begin with `_` are kept for metrics; give the peer another one")]
+    #[error("peer `{name}`: names that begin with `_` are kept for metrics")]
     ReservedName {
         /// The name.
         name: PeerName,
@@ -202,6 +212,19 @@ pub enum InvalidConfig {
         /// What it should be.
         rule: &'static str,
     },
+}
+
+impl InvalidConfig {
+    /// The stable code of this failure.
+    #[must_use]
+    pub const fn code(&self) -> ErrorCode {
+        match self {
+            Self::DuplicatePeer { .. } => ErrorCode::ConfigDuplicatePeer,
+            Self::DuplicateEndpoint { .. } => ErrorCode::ConfigDuplicateEndpoint,
+            Self::ReservedName { .. } => ErrorCode::ConfigReservedName,
+            Self::Endpoint { .. } => ErrorCode::ConfigEndpoint,
+        }
+    }
 }
 
 impl Config {
@@ -255,7 +278,7 @@ fn check_endpoint(peer: &PeerConfig) -> Result<(), InvalidConfig> {
         // The part before the @ may be a secret: it is not repeated.
         return fault(
             &format!("{scheme}://…"),
-            "carries user information; keys belong into ANTIPHON_SHARED_KEY or key_file",
+            "carries user information, such as a key, which an endpoint must not have",
         );
     }
     if scheme.chars().any(|c| c.is_ascii_uppercase()) {

@@ -6,6 +6,8 @@ use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq;
 
+use crate::error_code::ErrorCode;
+
 /// The shared key: redacted in `Debug`, wiped from memory when dropped, never part of a configuration file.
 ///
 /// Empty means *open mode*: nothing is sent and nothing is asked for.
@@ -27,22 +29,41 @@ pub struct SharedKey(SecretString);
 /// A key too short to resist guessing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the shared key is too weak: it must be {} to {} printable ASCII characters without spaces; `antiphon key` makes one",
+    "the shared key is too weak: it must be {} to {} printable ASCII characters without spaces",
     SharedKey::MIN_LEN,
     SharedKey::MAX_LEN
 )]
 pub struct WeakKey;
+
+impl WeakKey {
+    /// The stable code of this failure.
+    #[must_use]
+    pub const fn code(&self) -> ErrorCode {
+        ErrorCode::KeyWeak
+    }
+}
 
 /// The environment has no usable key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeyFromEnv {
     /// The variable is not set, or empty.
-    #[error("{} is not set: set it to the key that all nodes share", SharedKey::VARIABLE)]
+    #[error("{} is not set", SharedKey::VARIABLE)]
     Missing,
     /// What it holds is no key.
-    #[error("ANTIPHON_SHARED_KEY: {0}")]
+    #[error("the key in {} cannot be used", SharedKey::VARIABLE)]
     Weak(#[from] WeakKey),
+}
+
+impl KeyFromEnv {
+    /// The stable code of this failure.
+    #[must_use]
+    pub const fn code(&self) -> ErrorCode {
+        match self {
+            Self::Missing => ErrorCode::KeyMissing,
+            Self::Weak(error) => error.code(),
+        }
+    }
 }
 
 impl SharedKey {

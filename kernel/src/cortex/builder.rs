@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::{Cortex, Peer, mint_identity};
 use crate::blocking::blocking;
 use crate::config::{Config, PeerConfig, SharedKey};
+use crate::error_code::ErrorCode;
 use crate::health::ErrorCategory;
 use crate::ids::{CortexId, InvalidPeerName, PeerName};
 use crate::log::{Log, LogHandle, LogOptions, LogReader, OpenError, read_pin};
@@ -54,9 +55,7 @@ pub enum StartError {
         reason: String,
     },
     /// A peer is pinned to another cortex than the configuration names.
-    #[error(
-        "peer `{name}` is pinned to cortex {pinned}, and the configuration names {configured}; reset the peer, or name the pinned cortex"
-    )]
+    #[error("peer `{name}` is pinned to cortex {pinned}, and the configuration names {configured}")]
     Pinned {
         /// The peer.
         name: PeerName,
@@ -66,7 +65,7 @@ pub enum StartError {
         configured: CortexId,
     },
     /// Two replayers have one name.
-    #[error("two replayers are named `{name}`; each keeps its state under its name, so give each its own")]
+    #[error("two replayers are named `{name}`, and each keeps its state under its name")]
     DuplicateReplayer {
         /// The name.
         name: String,
@@ -75,8 +74,26 @@ pub enum StartError {
     #[error(transparent)]
     Serve(#[from] ServeError),
     /// A thread could not be started.
-    #[error("a thread could not be started: {0}")]
+    #[error("a thread could not be started")]
     Thread(#[from] std::io::Error),
+}
+
+impl StartError {
+    /// The stable code of this failure.
+    #[must_use]
+    pub const fn code(&self) -> ErrorCode {
+        match self {
+            Self::Open(error) => error.code(),
+            Self::State(error) => error.code(),
+            Self::Config(error) => error.code(),
+            Self::PeerName(error) => error.code(),
+            Self::Peer { .. } => ErrorCode::StartPeer,
+            Self::Pinned { .. } => ErrorCode::StartPinned,
+            Self::DuplicateReplayer { .. } => ErrorCode::StartDuplicateReplayer,
+            Self::Serve(error) => error.code(),
+            Self::Thread(_) => ErrorCode::StartThread,
+        }
+    }
 }
 
 impl From<StoreError> for StartError {

@@ -21,6 +21,7 @@ use tracing::Instrument as _;
 use crate::config::{Config, SharedKey};
 use crate::cursor::Cursor;
 use crate::digest::Digest;
+use crate::error_code::ErrorCode;
 use crate::event::Draft;
 use crate::ids::PeerName;
 use crate::log::{
@@ -37,13 +38,25 @@ use crate::transport::{Server, Transport};
 
 /// Why a fork was not resolved, or not by all replayers.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ResolveForkError {
     /// The log did not.
     #[error(transparent)]
     Log(#[from] ResolveError),
     /// The log did, and a replayer did not begin again; it will when the process starts next.
-    #[error("the log resolved it, but a replayer does not begin again before this process is restarted: {0}")]
+    #[error("the log resolved it, but a replayer does not begin again before this process is restarted")]
     Replayer(#[from] ReplayCommandError),
+}
+
+impl ResolveForkError {
+    /// The stable code of this failure.
+    #[must_use]
+    pub const fn code(&self) -> ErrorCode {
+        match self {
+            Self::Log(error) => error.code(),
+            Self::Replayer(_) => ErrorCode::ForkReplayer,
+        }
+    }
 }
 
 /// Which cortexes [`Cortex::wait_replicated`] waits for.

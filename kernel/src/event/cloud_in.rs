@@ -17,10 +17,12 @@ use serde_json::value::RawValue;
 
 use super::data_kind::quoted;
 use super::{DataKind, Draft, MAX_EXTENSIONS, is_media_type};
+use crate::error_code::ErrorCode;
 use crate::time::{InvalidTimestamp, Timestamp};
 
 /// Why a JSON text is not a CloudEvent that can be appended.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum CloudEventError {
     /// Not a JSON object.
     #[error("not a JSON object: {0}")]
@@ -37,22 +39,19 @@ pub enum CloudEventError {
         rule: &'static str,
     },
     /// A member that occurs more than once.
-    #[error("attribute `{name}` occurs twice; keep one of them")]
+    #[error("attribute `{name}` occurs twice")]
     Twice {
         /// Which.
         name: String,
     },
     /// More members than an event can have.
-    #[error("the event has more than {MAX_MEMBERS} attributes; put them into its data")]
+    #[error("the event has more than {MAX_MEMBERS} attributes")]
     TooMany,
     /// A time that cannot be kept.
-    #[error("attribute `time`: {0}")]
+    #[error("attribute `time` cannot be kept")]
     Time(#[from] InvalidTimestamp),
     /// An extension whose name is not allowed.
-    #[error(
-        "extension `{name}` (value `{value}`) has a name that is not 1 to 64 lower-case letters and digits; rename it, or \
-         use `antiphon import --lowercase-extensions` where it differs in case only"
-    )]
+    #[error("extension `{name}` (value `{value}`) has a name that is not 1 to 64 lower-case letters and digits")]
     ExtensionName {
         /// Its name.
         name: String,
@@ -60,15 +59,30 @@ pub enum CloudEventError {
         value: String,
     },
     /// An extension whose value is not a scalar.
-    #[error(
-        "extension `{name}` (value `{value}`) must be a string, a number or a boolean; put the value into the data"
-    )]
+    #[error("extension `{name}` (value `{value}`) must be a string, a number or a boolean")]
     ExtensionValue {
         /// Its name.
         name: String,
         /// The beginning of its value.
         value: String,
     },
+}
+
+impl CloudEventError {
+    /// The stable code of this failure.
+    #[must_use]
+    pub const fn code(&self) -> ErrorCode {
+        match self {
+            Self::Json(_) => ErrorCode::CloudEventJson,
+            Self::Missing(_) => ErrorCode::CloudEventMissing,
+            Self::Attribute { .. } => ErrorCode::CloudEventAttribute,
+            Self::Twice { .. } => ErrorCode::CloudEventTwice,
+            Self::TooMany => ErrorCode::CloudEventTooMany,
+            Self::Time(error) => error.code(),
+            Self::ExtensionName { .. } => ErrorCode::CloudEventExtensionName,
+            Self::ExtensionValue { .. } => ErrorCode::CloudEventExtensionValue,
+        }
+    }
 }
 
 /// The most members that an event's JSON object may have: the core attributes, the extensions, and what Antiphon adds.

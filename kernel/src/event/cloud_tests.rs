@@ -163,7 +163,7 @@ fn a_time_that_no_cloud_event_can_have_is_not_printed_as_one() {
 fn names_of_extensions_are_turned_into_lower_case_on_request() {
     let line = r#"{"specversion":"1.0","type":"t","methodName":"storage.objects.create","data":1}"#;
     let error = from_cloud_event(line).unwrap_err().to_string();
-    for part in ["`methodName`", "`storage.objects.create`", "--lowercase-extensions"] {
+    for part in ["`methodName`", "`storage.objects.create`", "lower-case letters"] {
         assert!(error.contains(part), "{error}");
     }
     let options = CloudEventOptions { lowercase_extensions: true };
@@ -175,7 +175,7 @@ fn names_of_extensions_are_turned_into_lower_case_on_request() {
 
 #[test]
 fn each_fault_is_named() {
-    let error = |json: &str| from_cloud_event(json).unwrap_err().to_string();
+    let error = |json: &str| crate::causes::WithCauses(&from_cloud_event(json).unwrap_err()).to_string();
     let event = |rest: &str| error(&format!(r#"{{"specversion":"1.0","type":"t",{rest}}}"#));
     for text in ["[1]", "{", "1", "{} {}"] {
         assert!(error(text).contains("not a JSON object"), "{text}");

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use super::{InvalidEvent, check_extensions, check_texts};
+use crate::error_code::ErrorCode;
 use crate::time::Timestamp;
 
 /// An event to be: everything but what the log assigns (id, dot, clock, sequence number).
@@ -33,20 +34,30 @@ pub struct Draft {
 
 /// Why a draft cannot become an event here. Nothing was written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum InvalidDraft {
     /// A field breaks a bound of the protocol.
-    #[error("{0}")]
+    #[error(transparent)]
     Field(#[from] InvalidEvent),
     /// Larger than this node appends.
-    #[error(
-        "the event would take {bytes} bytes, and at most {limit} may be appended here; split the data or raise the limit"
-    )]
+    #[error("the event would take {bytes} bytes, and at most {limit} may be appended here")]
     TooLarge {
         /// The record's size.
         bytes: usize,
         /// The configured bound.
         limit: usize,
     },
+}
+
+impl InvalidDraft {
+    /// The stable code of this failure.
+    #[must_use]
+    pub const fn code(&self) -> ErrorCode {
+        match self {
+            Self::Field(error) => error.code(),
+            Self::TooLarge { .. } => ErrorCode::AppendTooLarge,
+        }
+    }
 }
 
 impl Draft {

@@ -3,6 +3,7 @@
 
 use super::data_kind::quoted;
 use crate::clock::{ClockError, MAX_CLOCK_ENTRIES};
+use crate::error_code::ErrorCode;
 use crate::ids::{EventId, Origin};
 
 /// The largest event record, by protocol: 16 MiB. What may be *appended* is bounded by configuration, far below.
@@ -22,6 +23,7 @@ pub const MAX_EXTENSION_VALUE_BYTES: usize = 4096;
 
 /// Why a record is not a valid event. Its sender broke the protocol, or the bytes were damaged.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum InvalidEvent {
     /// Larger than [`MAX_EVENT_BYTES`].
     #[error("the record has {bytes} bytes, over the protocol's {MAX_EVENT_BYTES}")]
@@ -60,7 +62,7 @@ pub enum InvalidEvent {
         rule: &'static str,
     },
     /// The causal delta is not a valid clock.
-    #[error("deps: {0}")]
+    #[error("its dependencies are not a valid clock")]
     Deps(#[from] ClockError),
     /// The causal delta names the event's own origin.
     #[error("deps name the event's own origin {origin}")]
@@ -82,6 +84,24 @@ pub enum InvalidEvent {
         /// The id of the event before it.
         previous: EventId,
     },
+}
+
+impl InvalidEvent {
+    /// The stable code of this failure.
+    #[must_use]
+    pub const fn code(&self) -> ErrorCode {
+        match self {
+            Self::TooLarge { .. } => ErrorCode::EventTooLarge,
+            Self::UnknownVersion { .. } => ErrorCode::EventUnknownVersion,
+            Self::Malformed { .. } => ErrorCode::EventMalformed,
+            Self::Field { .. } => ErrorCode::EventField,
+            Self::Extension { .. } => ErrorCode::EventExtension,
+            Self::Deps(error) => error.code(),
+            Self::OwnOriginInDeps { .. } => ErrorCode::EventOwnOriginInDeps,
+            Self::StaleDeps { .. } => ErrorCode::EventStaleDeps,
+            Self::IdNotIncreasing { .. } => ErrorCode::EventIdNotIncreasing,
+        }
+    }
 }
 
 /// The last millisecond of the year 9999, in milliseconds since 1970: later times have no RFC 3339 form.

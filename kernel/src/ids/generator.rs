@@ -2,22 +2,32 @@
 
 use super::EventId;
 
+use crate::error_code::ErrorCode;
+
 /// How far ids may run ahead of the wall clock before appending stops: 24 hours. A clock that was a day in the future
 /// and was corrected should be noticed by a person, not hidden permanently.
 pub(crate) const MAX_DRIFT_MS: u64 = 24 * 60 * 60 * 1000;
 
 /// Why no id could be made. Nothing changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum GeneratorError {
     /// The last id lies too far ahead of the wall clock.
-    #[error(
-        "the wall clock is {behind_ms} ms behind the last event id: it was far ahead once and has been set back; \
-         set it right, or wait until it catches up to within 24 hours; if it is right now, run `antiphon new-epoch`"
-    )]
+    #[error("the wall clock is {behind_ms} ms behind the last event id: it was far ahead once and has been set back")]
     ClockFarBehind {
         /// By how many milliseconds.
         behind_ms: u64,
     },
+}
+
+impl GeneratorError {
+    /// The stable code of this failure.
+    #[must_use]
+    pub const fn code(&self) -> ErrorCode {
+        match self {
+            Self::ClockFarBehind { .. } => ErrorCode::AppendClockBehind,
+        }
+    }
 }
 
 /// Makes ULIDs that strictly increase per cortex, across restarts and backward steps of the clock.

@@ -15,11 +15,21 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use ulid::Ulid;
 
+use crate::error_code::ErrorCode;
+
 /// A text that is not a ULID where one was expected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{text}` is not a ULID (26 characters of Crockford base 32, such as 01JD2Y7Q8M4T6V9X0Z1A3B5C7D)")]
 pub struct InvalidUlid {
     text: String,
+}
+
+impl InvalidUlid {
+    /// The stable code of this failure.
+    #[must_use]
+    pub const fn code(&self) -> ErrorCode {
+        ErrorCode::ValueUlid
+    }
 }
 
 macro_rules! ulid_newtype {

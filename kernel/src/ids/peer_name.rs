@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::error_code::ErrorCode;
+
 /// A peer's name: 1 to 64 characters of `A-Z a-z 0-9 . _ -`, the first of them no `-`, so that it is never taken for an option.
 ///
 /// Nothing else, because names stand in keys (`peer:<name>:last_event`), metric labels and log lines; the reference let
@@ -28,6 +30,14 @@ pub struct PeerName(Arc<str>);
 #[error("{text:?} cannot name a peer: use 1 to 64 of the characters A-Z a-z 0-9 . _ -, and no - at the beginning")]
 pub struct InvalidPeerName {
     text: String,
+}
+
+impl InvalidPeerName {
+    /// The stable code of this failure.
+    #[must_use]
+    pub const fn code(&self) -> ErrorCode {
+        ErrorCode::ValuePeerName
+    }
 }
 
 impl PeerName {

@@ -5,6 +5,7 @@ use super::refusing::{AppendsRefused, admit};
 use crate::clock::{ClockError, MAX_CLOCK_ENTRIES, VClock};
 use crate::codec::{EncodedDraft, EventRef, StoredChain, encode_record};
 use crate::cursor::{Cursor, Seq};
+use crate::error_code::ErrorCode;
 use crate::event::{Draft, InvalidDraft, MAX_EVENT_BYTES};
 use crate::ids::{Dot, Epoch, EventId, GeneratorError, IdGenerator, Origin};
 use crate::mutant::{self, Mutant};
@@ -64,9 +65,10 @@ impl Appended {
 /// # }
 /// ```
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum AppendError {
     /// A draft that cannot become an event.
-    #[error("draft {index}: {source}")]
+    #[error("draft {index} cannot become an event")]
     Draft {
         /// Which of those handed in, from 0.
         index: usize,
@@ -82,7 +84,7 @@ pub enum AppendError {
         counter: u64,
     },
     /// The event's clock would be larger than the protocol allows.
-    #[error("the event's clock would exceed its bound: {0}")]
+    #[error("the event's clock would exceed its bound")]
     Clock(#[from] ClockError),
     /// No id could be made.
     #[error(transparent)]
@@ -94,14 +96,38 @@ pub enum AppendError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The store failed while it wrote: the events are wholly there or not at all, and it is not known which.
-    #[error("{0}; {InDoubt}")]
-    InDoubt(StoreError),
+    #[error("{InDoubt}")]
+    InDoubt(#[source] StoreError),
+}
+
+impl AppendError {
+    /// The stable code of this failure.
+    #[must_use]
+    pub const fn code(&self) -> ErrorCode {
+        match self {
+            Self::Draft { source, .. } => source.code(),
+            Self::ContextAhead { .. } => ErrorCode::AppendContextAhead,
+            Self::Clock(_) => ErrorCode::AppendOrigins,
+            Self::Id(error) => error.code(),
+            Self::Closed => ErrorCode::AppendClosed,
+            Self::Store(error) => error.code(),
+            Self::InDoubt(_) => ErrorCode::AppendInDoubt,
+        }
+    }
 }
 
 /// It is not known whether what was appended is in the log. These words are the same wherever that happens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the event may be in the log all the same: look with `antiphon log` before you append it again")]
+#[error("the event may be in the log all the same")]
 pub struct InDoubt;
+
+impl InDoubt {
+    /// The stable code of this failure.
+    #[must_use]
+    pub const fn code(&self) -> ErrorCode {
+        ErrorCode::AppendInDoubt
+    }
+}
 
 impl From<AppendsRefused> for AppendError {
     fn from(refused: AppendsRefused) -> Self {

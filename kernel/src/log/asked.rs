@@ -2,6 +2,7 @@
 
 use crate::clock::MAX_CLOCK_ENTRIES;
 use crate::cursor::{Cursor, Seq};
+use crate::error_code::ErrorCode;
 use crate::event::InvalidEvent;
 use crate::health::ErrorCategory;
 use crate::ids::{CortexId, Dot, Origin};
@@ -33,6 +34,7 @@ pub struct SentQuery {
 
 /// Why a batch was not taken. Nothing of it was stored, and the cursor did not move.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum IngestError {
     /// It answers no request that is still open: late, repeated, or from before a reset. Dropped in silence.
     #[error("the answer belongs to no open request")]
@@ -60,7 +62,7 @@ pub enum IngestError {
         event: Option<Dot>,
     },
     /// It holds an event that is not valid.
-    #[error("seq {seq} of the peer's log{} is not valid: {source}", named(.event))]
+    #[error("seq {seq} of the peer's log{} is not valid", named(.event))]
     Invalid {
         /// Its sequence number in the peer's log.
         seq: Seq,
@@ -111,6 +113,26 @@ pub enum IngestError {
     /// Our own store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl IngestError {
+    /// The stable code of this failure.
+    #[must_use]
+    pub const fn code(&self) -> ErrorCode {
+        match self {
+            Self::NotAsked => ErrorCode::IngestNotAsked,
+            Self::OtherQuestion { .. } => ErrorCode::IngestOtherQuestion,
+            Self::Gap { .. } => ErrorCode::IngestGap,
+            Self::Protocol { .. } => ErrorCode::IngestProtocol,
+            Self::Invalid { .. } => ErrorCode::IngestInvalid,
+            Self::Hole { .. } => ErrorCode::IngestHole,
+            Self::MissingCause { .. } => ErrorCode::IngestMissingCause,
+            Self::Fork { .. } => ErrorCode::IngestFork,
+            Self::TooManyOrigins { .. } => ErrorCode::IngestTooManyOrigins,
+            Self::OwnEpoch { .. } => ErrorCode::IngestOwnEpoch,
+            Self::Store(error) => error.code(),
+        }
+    }
 }
 
 fn named(event: &Option<Dot>) -> String {

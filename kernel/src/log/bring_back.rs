@@ -8,6 +8,7 @@ use super::append::AppendError;
 use super::entry::damaged;
 use super::log_reader::LogReader;
 use crate::codec::{EventRef, decode_log_entry};
+use crate::error_code::ErrorCode;
 use crate::event::{Draft, EventBytes};
 use crate::ids::{EventId, Origin};
 use crate::store::{Batch, Family, KeyRange, StoreError, keys};
@@ -31,9 +32,10 @@ pub struct BroughtBack {
 
 /// Why nothing came back.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum BringBackError {
     /// One of the events cannot be appended here.
-    #[error("event {id}, which was set aside, cannot be appended: {source}")]
+    #[error("event {id}, which was set aside, cannot be appended")]
     Append {
         /// Its id.
         id: EventId,
@@ -43,6 +45,17 @@ pub enum BringBackError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl BringBackError {
+    /// The stable code of this failure.
+    #[must_use]
+    pub const fn code(&self) -> ErrorCode {
+        match self {
+            Self::Append { source, .. } => source.code(),
+            Self::Store(error) => error.code(),
+        }
+    }
 }
 
 /// The first ones that were set aside and did not come back yet.

@@ -5,6 +5,7 @@ use super::held::LogState;
 use super::taint::MAX_WITHHELD;
 use crate::codec::{EventRef, encode_fork, encode_log_entry};
 use crate::digest::Digest;
+use crate::error_code::ErrorCode;
 use crate::event::{EventBytes, check_id};
 use crate::ids::{CortexId, Origin, PeerName};
 use crate::protocol::Heads;
@@ -31,6 +32,7 @@ pub struct ForkFinding {
 
 /// Why a finding was not kept: a mere claim changes nothing.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum NotAFork {
     /// What the peer showed does not prove it.
     #[error("the peer claims another history of {origin} at counter {from}, but what it shows does not prove it")]
@@ -49,9 +51,7 @@ pub enum NotAFork {
         from: u64,
     },
     /// As many are known with this cortex as one question can name. Nothing more is pulled from it before some are resolved.
-    #[error(
-        "{holder} differs in more than {MAX_WITHHELD} histories; resolve some of them first, see `antiphon fork list`"
-    )]
+    #[error("{holder} differs in more than {MAX_WITHHELD} histories")]
     TooMany {
         /// The cortex.
         holder: CortexId,
@@ -68,6 +68,19 @@ pub struct NotedFork {
     pub fork: Fork,
     /// It was known before, so each question to its holder lists it.
     pub listed: bool,
+}
+
+impl NotAFork {
+    /// The stable code of this failure.
+    #[must_use]
+    pub const fn code(&self) -> ErrorCode {
+        match self {
+            Self::Unproven { .. } => ErrorCode::ForkUnproven,
+            Self::Over { .. } => ErrorCode::ForkEnded,
+            Self::TooMany { .. } => ErrorCode::ForkTooMany,
+            Self::Store(error) => error.code(),
+        }
+    }
 }
 
 /// What a finding proves.

@@ -41,10 +41,7 @@ pub(super) fn load(store: &dyn Store) -> Result<Loaded, StoreError> {
     let head = load_head(store)?;
     let held: u64 = chains.values().map(|chain| chain.counter).sum();
     if held != head.seq.get() {
-        return Err(StoreError::corrupt(format!(
-            "the chains count {held} events and the log has {}; `antiphon verify --repair` keeps what is whole",
-            head.seq
-        )));
+        return Err(StoreError::corrupt(format!("the chains count {held} events and the log has {}", head.seq)));
     }
     let last_id = read_last_id(store)?;
     let (decisions, waiting, lineage) = (decisions(store)?, waiting_origins(store)?, Lineage::read(store)?);
@@ -57,7 +54,7 @@ pub(super) fn load(store: &dyn Store) -> Result<Loaded, StoreError> {
 /// What the log can do without: damage to it is reported, and keeps no node from starting.
 pub(super) fn or_none<T: Default>(what: &str, read: Result<T, StoreError>) -> T {
     read.unwrap_or_else(|error| {
-        tracing::error!(%error, "the {what} cannot be read; run `antiphon verify`");
+        tracing::error!(%error, code = %error.code(), "the {what} cannot be read");
         T::default()
     })
 }
@@ -83,7 +80,7 @@ fn check_format(store: &dyn Store) -> Result<(), StoreError> {
     match format {
         Ok(format) if format > FORMAT => Err(StoreError::new(
             StoreErrorKind::NewerFormat,
-            format!("its format is {format}, this build reads up to {FORMAT}; nothing was changed, use that version"),
+            format!("its format is {format}, this build reads up to {FORMAT}"),
         )),
         Ok(_) => Ok(()),
         Err(_) => Err(StoreError::corrupt("family `meta`: the format has not 4 bytes")),
@@ -104,9 +101,7 @@ fn load_chains(store: &dyn Store) -> Result<BTreeMap<Origin, StoredChain>, Store
     for (&origin, chain) in &chains {
         let tip = stored_dot(store, origin, chain.counter)?;
         if tip.is_none_or(|dot| dot.digest != chain.digest) {
-            return Err(StoreError::corrupt(format!(
-                "the tip of {origin} is missing or differs; `antiphon verify --repair` keeps what is whole"
-            )));
+            return Err(StoreError::corrupt(format!("the tip of {origin} is missing or differs")));
         }
     }
     Ok(chains)

@@ -10,6 +10,7 @@ use super::entry::damaged;
 use super::epoch_change::read_epoch_change;
 use super::held::LogState;
 use crate::codec::{decode_brought, decode_epoch_peer, encode_brought, encode_timestamp};
+use crate::error_code::ErrorCode;
 use crate::ids::{Epoch, EventId, MAX_DRIFT_MS, Origin, PeerName};
 use crate::store::{Batch, Family, KeyRange, Store, StoreError, keys};
 use crate::time::Timestamp;
@@ -30,16 +31,25 @@ pub struct ClaimedEpoch {
 
 /// Why no new epoch was begun on request.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum NewEpochError {
     /// Ids can be made as they are.
-    #[error(
-        "no new epoch is needed: the last event id is not more than 24 hours ahead of this node's clock; each epoch uses one of the \
-         1,024 origins, so none is begun without need"
-    )]
+    #[error("no new epoch is needed: the last event id is not more than 24 hours ahead of this node's clock")]
     NotNeeded,
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl NewEpochError {
+    /// The stable code of this failure.
+    #[must_use]
+    pub const fn code(&self) -> ErrorCode {
+        match self {
+            Self::NotNeeded => ErrorCode::EpochNotNeeded,
+            Self::Store(error) => error.code(),
+        }
+    }
 }
 
 /// The epochs that a store remembers to have begun. One from before they were remembered knows of the current epoch and the
@@ -133,8 +143,8 @@ pub(super) fn note_claimed<'a>(
     let mut changes = Batch::new();
     for origin in origins.filter(strange) {
         tracing::warn!(
-            %peer, epoch = %origin.epoch(),
-            "events under this node's id came, of an epoch that its store did not begin; see `antiphon status`"
+            %peer, epoch = %origin.epoch(), code = %ErrorCode::EpochClaimed,
+            "events under this node's id came, of an epoch that its store did not begin"
         );
         changes.put(Family::Meta, &keys::claimed(origin.epoch()), &encode_brought(peer, now));
     }

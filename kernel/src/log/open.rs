@@ -15,22 +15,36 @@ use super::shared::Durable;
 use super::shared::Shared;
 use crate::codec::{decode_identity, decode_noted_head, encode_identity, encode_noted_head};
 use crate::cursor::Seq;
+use crate::error_code::ErrorCode;
 use crate::ids::Epoch;
 use crate::store::{Batch, Durability, Family, Store, StoreError, keys};
 use crate::time::Timestamp;
 
 /// Why a log could not be made or opened. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum OpenError {
     /// There is no identity in the store.
-    #[error("the store holds no cortex yet; run `antiphon init` first")]
+    #[error("the store holds no cortex yet")]
     NotInitialised,
     /// There already is one.
-    #[error("the store already holds cortex {0}; a second one needs a data directory of its own")]
+    #[error("the store already holds cortex {0}")]
     AlreadyInitialised(crate::ids::CortexId),
     /// The store cannot be read or written.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl OpenError {
+    /// The stable code of this failure.
+    #[must_use]
+    pub const fn code(&self) -> ErrorCode {
+        match self {
+            Self::NotInitialised => ErrorCode::OpenNotInitialised,
+            Self::AlreadyInitialised(_) => ErrorCode::OpenAlreadyInitialised,
+            Self::Store(error) => error.code(),
+        }
+    }
 }
 
 impl Log {
@@ -136,8 +150,8 @@ fn settle(
         tracing::error!(had = seq.get(), has = head.seq.get(), "the log lost its end: peers may still hold it");
     } else if store.lost_end() {
         tracing::error!(
-            "the store lost the end of what was written to it: what was decided or pinned last is gone, such as \
-             `fork resolve`, `set-mode` or a first contact; look at `antiphon status` and say it again"
+            code = %ErrorCode::OpenLostEnd,
+            "the store lost the end of what was written to it: what was decided or pinned last is gone"
         );
     }
     let why = match () {

@@ -10,6 +10,7 @@ use super::lineage::Lineage;
 use super::log_reader::LogReader;
 use crate::blocking::blocking;
 use crate::cursor::{Cursor, Seq};
+use crate::error_code::ErrorCode;
 use crate::ids::{Epoch, EventId};
 use crate::mutant::{self, Mutant};
 use crate::store::{StoreError, StoreErrorKind};
@@ -32,6 +33,7 @@ pub struct History {
 
 /// Why a cursor does not belong to a history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum Mismatch {
     /// The epoch is of another node, of a history that this log does not go back to, or too old.
     #[error("this log does not know its epoch")]
@@ -51,6 +53,19 @@ pub enum Mismatch {
     /// Another event is at the cursor's sequence number.
     #[error("another event is at its place")]
     Witness,
+}
+
+impl Mismatch {
+    /// The stable code of this failure.
+    #[must_use]
+    pub const fn code(&self) -> ErrorCode {
+        match self {
+            Self::Epoch => ErrorCode::ReadUnknownEpoch,
+            Self::Changed { .. } => ErrorCode::ReadChanged,
+            Self::Beyond { .. } => ErrorCode::ReadBeyond,
+            Self::Witness => ErrorCode::ReadOtherEvent,
+        }
+    }
 }
 
 impl Mismatch {
@@ -101,6 +116,14 @@ pub struct CursorUnknown {
     pub resume: Cursor,
 }
 
+impl CursorUnknown {
+    /// The stable code of this failure.
+    #[must_use]
+    pub const fn code(&self) -> ErrorCode {
+        self.mismatch.code()
+    }
+}
+
 /// Why a reader got nothing.
 ///
 /// ```
@@ -122,6 +145,7 @@ pub struct CursorUnknown {
 /// # }
 /// ```
 #[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
 pub enum ReadError {
     /// The cursor is of another history.
     #[error(transparent)]
@@ -129,6 +153,17 @@ pub enum ReadError {
     /// The log could not be read.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl ReadError {
+    /// The stable code of this failure.
+    #[must_use]
+    pub const fn code(&self) -> ErrorCode {
+        match self {
+            Self::CursorUnknown(error) => error.code(),
+            Self::Store(error) => error.code(),
+        }
+    }
 }
 
 /// Durable entries after a cursor.

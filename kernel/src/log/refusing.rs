@@ -4,12 +4,14 @@
 use super::load::read_last_id;
 use super::log_reader::LogReader;
 use crate::clock::MAX_CLOCK_ENTRIES;
+use crate::error_code::ErrorCode;
 use crate::ids::{EventId, GeneratorError, IdGenerator};
 use crate::store::StoreError;
 use crate::time::Timestamp;
 
 /// Why no append passes at present, whatever its draft.
 #[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
 pub enum AppendsRefused {
     /// A write failed, and the store could not be opened again since.
     #[error(transparent)]
@@ -23,6 +25,18 @@ pub enum AppendsRefused {
 }
 
 impl AppendsRefused {
+    /// The stable code of this failure.
+    #[must_use]
+    pub const fn code(&self) -> ErrorCode {
+        match self {
+            Self::Store(error) => error.code(),
+            Self::Clock(error) => error.code(),
+            Self::Origins => ErrorCode::AppendOrigins,
+        }
+    }
+}
+
+impl AppendsRefused {
     /// Its name in JSON and metrics.
     #[must_use]
     pub const fn as_str(&self) -> &'static str {
@@ -30,20 +44,6 @@ impl AppendsRefused {
             Self::Store(_) => "store",
             Self::Clock(_) => "clock",
             Self::Origins => "origins",
-        }
-    }
-
-    /// What to do about it.
-    #[must_use]
-    pub const fn remedy(&self) -> &'static str {
-        match self {
-            Self::Store(_) => "free space, or fix the disk or its mount; a node that serves tries again each second",
-            Self::Clock(_) => {
-                "set this machine's clock right, by NTP; if it is right, `antiphon new-epoch` leaves the last event id behind"
-            }
-            Self::Origins => {
-                "begin a new federation, and carry over what is needed by `antiphon log` and `antiphon import`"
-            }
         }
     }
 }

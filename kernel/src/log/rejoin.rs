@@ -11,6 +11,7 @@ use super::held::{LogState, NewEvent};
 use crate::clock::MAX_CLOCK_ENTRIES;
 use crate::codec::{EventRef, StoredChain, decode_log_entry, encode_log_entry};
 use crate::digest::Digest;
+use crate::error_code::ErrorCode;
 use crate::event::EventBytes;
 use crate::ids::Origin;
 use crate::store::{Batch, Family, KeyRange, Store, StoreError, keys};
@@ -167,8 +168,10 @@ pub(super) fn plan_rejoin(origin: Origin, waits: Vec<Waits>, held: &dyn LogState
             // What was decided about a fork may have changed what it followed on.
             let touches = |&(of, from): &(Origin, u64)| of == origin && counter >= from || event.deps.get(of) >= from;
             if held.decisions().keys().any(touches) || digest != Digest::ZERO && digest != chain.digest {
-                tracing::warn!(%origin, counter, "an event that waits since the repair follows on another history now; see \
-                    `antiphon fork evidence`");
+                tracing::warn!(
+                    %origin, counter, code = %ErrorCode::ForkWaiting,
+                    "an event that waits since the repair follows on another history now"
+                );
                 plan.ends = true;
                 break;
             }

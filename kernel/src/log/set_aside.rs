@@ -11,6 +11,7 @@ use super::taint::Taint;
 use crate::codec::{EventRef, StoredChain, StoredDot, encode_dot, encode_log_entry};
 use crate::cursor::Seq;
 use crate::digest::Digest;
+use crate::error_code::ErrorCode;
 use crate::ids::Origin;
 use crate::store::{Batch, Family, KeyRange, Store, StoreError, StoreErrorKind, keys};
 
@@ -30,6 +31,7 @@ pub struct Resolved {
 
 /// Why a fork was not resolved. Where a write failed it may have been all the same, wholly; else nothing was changed.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ResolveError {
     /// No fork that is known here has a version of this digest.
     #[error("no fork known here has a version {keep}; known are: {known}")]
@@ -42,6 +44,17 @@ pub enum ResolveError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl ResolveError {
+    /// The stable code of this failure.
+    #[must_use]
+    pub const fn code(&self) -> ErrorCode {
+        match self {
+            Self::Unknown { .. } => ErrorCode::ForkUnknownVersion,
+            Self::Store(error) => error.code(),
+        }
+    }
 }
 
 /// Finds the fork that a digest decides, and whether our version is kept.

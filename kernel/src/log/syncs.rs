@@ -142,7 +142,7 @@ impl Thread {
                 }
             }
             Err(error) => {
-                tracing::error!(%error, "a sync failed; the store is opened and read again before the next write");
+                tracing::error!(%error, code = %error.code(), "a sync failed; the store is opened and read again before the next write");
                 self.view.shared.set_failure(Some(&error));
                 *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some((error.kind(), error.to_string()));
                 for waiter in groups.into_iter().flat_map(|group| group.waiting) {

@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 
 use super::entry::{damaged, record_at, stored_dot};
 use super::log_reader::LogReader;
+use crate::causes::WithCauses;
 use crate::codec::{EventRef, StoredChain, decode_chain};
 use crate::cursor::Seq;
 use crate::digest::Digest;
@@ -115,7 +116,7 @@ fn check_entry(
     let event = match EventRef::decode(record) {
         Ok(event) => event,
         Err(error) if error.is_newer() => return Err(record_at(seq, &error)),
-        Err(error) => return Ok(Err(error.to_string())),
+        Err(error) => return Ok(Err(WithCauses(&error).to_string())),
     };
     let (origin, counter) = (event.dot.origin(), event.dot.counter());
     let cause = event.deps.iter().find(|&(o, c)| chains.get(&o).map_or(0, |chain| chain.counter) < c);

@@ -20,10 +20,7 @@ impl Drop for Watched {
         if std::thread::panicking() {
             let fault = StoreError::new(
                 StoreErrorKind::Io,
-                format!(
-                    "the {} thread ended by a fault; restart this node, and report a bug with its log",
-                    self.thread
-                ),
+                format!("the {} thread ended by a fault of this program", self.thread),
             );
             tracing::error!("{}", fault.detail());
             self.view.shared.set_fault(fault);

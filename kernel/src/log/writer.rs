@@ -80,7 +80,7 @@ impl Writer {
                     tracing::info!("the store is open again and can be written");
                 }
                 Err(error) if first => {
-                    tracing::error!(%error, "the store cannot be written; what is there is served on, and it is tried again");
+                    tracing::error!(%error, code = %error.code(), "the store cannot be written; what is there is served on, and it is tried again");
                 }
                 Err(error) => tracing::debug!(%error, "the store still cannot be written"),
             }
@@ -143,7 +143,9 @@ impl Writer {
             match joined.and_then(|done| self.log.commit(Durability::Sync).map(|()| done)) {
                 Ok(0) => return,
                 Ok(_) => {}
-                Err(error) => return tracing::error!(%error, "events that wait since a repair could not join the log"),
+                Err(error) => {
+                    return tracing::error!(%error, code = %error.code(), "events that wait since a repair could not join the log");
+                }
             }
         }
     }
@@ -156,7 +158,7 @@ impl Writer {
         let appends = waiting.iter().any(|waiter| matches!(waiter, PendingReply::Append(..)));
         let durability = if appends { self.durability } else { Durability::Relaxed };
         if let Err(error) = self.log.commit(durability) {
-            tracing::error!(%error, "a write failed; the store is opened and read again before the next one");
+            tracing::error!(%error, code = %error.code(), "a write failed; the store is opened and read again before the next one");
             return waiting.into_iter().for_each(|waiter| waiter.failed(&error));
         }
         let Some(unsynced) = self.log.take_unsynced() else {

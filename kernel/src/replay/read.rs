@@ -7,6 +7,7 @@ use super::projection::undeclared;
 use crate::clock::VClock;
 use crate::codec::decode_replay_position;
 use crate::cursor::Seq;
+use crate::error_code::ErrorCode;
 use crate::log::LogReader;
 use crate::store::{Family, KeyRange, Store, StoreError, keys};
 
@@ -57,7 +58,7 @@ pub struct ReadAt<T> {
 #[non_exhaustive]
 pub enum ReadStateError {
     /// A rebuild empties the replayer's families.
-    #[error("replayer `{replayer}` is being rebuilt, and its state is incomplete; read again after the rebuild")]
+    #[error("replayer `{replayer}` is being rebuilt, and its state is incomplete")]
     Rebuilding {
         /// The replayer.
         replayer: String,
@@ -65,6 +66,17 @@ pub enum ReadStateError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl ReadStateError {
+    /// The stable code of this failure.
+    #[must_use]
+    pub const fn code(&self) -> ErrorCode {
+        match self {
+            Self::Rebuilding { .. } => ErrorCode::ReplayRebuilding,
+            Self::Store(error) => error.code(),
+        }
+    }
 }
 
 /// A replayer's families at one position. Nothing of them changes while it lasts.

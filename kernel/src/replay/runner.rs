@@ -10,6 +10,7 @@ use super::core::{Busy, ReplayCore, ReplayStep, SkipError};
 use super::read::{Commits, ReadAt, ReadStateError, Snapshot};
 use crate::blocking::blocking;
 use crate::cursor::{Cursor, Seq};
+use crate::error_code::ErrorCode;
 use crate::log::{Generation, LogHandle, LogReader};
 use crate::spans;
 use crate::store::StoreError;
@@ -52,6 +53,7 @@ struct Published {
 
 /// Why a command for a replayer failed.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ReplayCommandError {
     /// It could not be carried out.
     #[error(transparent)]
@@ -59,6 +61,17 @@ pub enum ReplayCommandError {
     /// The replayer ended, or hangs in an event and does not hear.
     #[error("the replayer does not answer: it ended, or hangs in an event")]
     Gone,
+}
+
+impl ReplayCommandError {
+    /// The stable code of this failure.
+    #[must_use]
+    pub const fn code(&self) -> ErrorCode {
+        match self {
+            Self::Skip(error) => error.code(),
+            Self::Gone => ErrorCode::ReplayGone,
+        }
+    }
 }
 
 impl From<StoreError> for ReplayCommandError {
@@ -119,6 +132,20 @@ pub enum NotReplayed {
     /// It cannot be read whether the event is parked.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl NotReplayed {
+    /// The stable code of this failure.
+    #[must_use]
+    pub const fn code(&self) -> ErrorCode {
+        match self {
+            Self::Halted { .. } => ErrorCode::ReplayHalted,
+            Self::Parked { .. } => ErrorCode::ReplayParked,
+            Self::Stopped => ErrorCode::ReplayStopped,
+            Self::NoReplayer => ErrorCode::ReplayNoReplayer,
+            Self::Store(error) => error.code(),
+        }
+    }
 }
 
 /// A running replayer. Cheap to clone.
@@ -380,7 +407,7 @@ impl Runner {
         let runtime = match tokio::runtime::Builder::new_current_thread().enable_time().build() {
             Ok(runtime) => runtime,
             Err(error) => {
-                tracing::error!(%error, replayer = self.core.name(), "a replayer could not start");
+                tracing::error!(%error, code = %ErrorCode::StartThread, replayer = self.core.name(), "a replayer could not start");
                 return;
             }
         };
@@ -419,7 +446,7 @@ impl Runner {
                 Err(error) => {
                     let text = error.to_string();
                     if let Err(error) = self.core.load() {
-                        tracing::error!(%error, replayer = self.core.name(), "a replayer's position could not be read");
+                        tracing::error!(%error, code = %error.code(), replayer = self.core.name(), "a replayer's position could not be read");
                     }
                     Some((None, text))
                 }
@@ -465,7 +492,7 @@ impl Runner {
 
     fn reread(&mut self, failed: bool) {
         if failed && let Err(error) = self.core.load() {
-            tracing::error!(%error, replayer = self.core.name(), "a replayer's position could not be read");
+            tracing::error!(%error, code = %error.code(), replayer = self.core.name(), "a replayer's position could not be read");
         }
         self.publish(None);
     }

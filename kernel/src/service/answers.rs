@@ -172,7 +172,7 @@ impl Answers {
                 }
                 Ok(Look::Refused(refusal)) => return Some(FetchReply::Refused(refusal)),
                 Err(error) => {
-                    tracing::error!(%error, peer = %self.key.0, "a peer could not be answered");
+                    tracing::error!(%error, code = %error.code(), peer = %self.key.0, "a peer could not be answered");
                     return Some(FetchReply::Refused(Refusal::Internal));
                 }
             };

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::budget::{OverBudget, Share};
+use crate::error_code::ErrorCode;
 use crate::event::{CloudEventText, EventBytes};
 use crate::store::StoreError;
 
@@ -15,6 +16,7 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Why a page broke off.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum PageError {
     /// The log could not be read.
     #[error(transparent)]
@@ -22,6 +24,17 @@ pub enum PageError {
     /// No memory became free in time.
     #[error(transparent)]
     OverBudget(#[from] OverBudget),
+}
+
+impl PageError {
+    /// The stable code of this failure.
+    #[must_use]
+    pub const fn code(&self) -> ErrorCode {
+        match self {
+            Self::Store(error) => error.code(),
+            Self::OverBudget(error) => error.code(),
+        }
+    }
 }
 
 /// The text of an event, with the share of the memory budget that its record takes. The share is given back when the text is

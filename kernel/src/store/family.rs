@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::error_code::ErrorCode;
+
 /// The kernel's own families, by name.
 pub const KERNEL_FAMILIES: [Family<'static>; 9] = [
     Family::Log,
@@ -56,6 +58,14 @@ pub enum Family<'a> {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` cannot name a family: use 1 to 64 of a-z 0-9 . _ - and none of the kernel's names")]
 pub struct InvalidFamily(String);
+
+impl InvalidFamily {
+    /// The stable code of this failure.
+    #[must_use]
+    pub const fn code(&self) -> ErrorCode {
+        ErrorCode::StoreFamilyName
+    }
+}
 
 impl<'a> Family<'a> {
     /// Its name in the store.

@@ -15,6 +15,9 @@ pub use sizes::Sizes;
 use std::fmt;
 use std::ops::ControlFlow;
 
+use crate::causes::WithCauses;
+use crate::error_code::ErrorCode;
+
 /// Whether a commit waits for the disk.
 ///
 /// ```
@@ -80,6 +83,7 @@ impl<'a> KeyRange<'a> {
 /// assert_eq!(error.kind(), StoreErrorKind::NoSpace);
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum StoreErrorKind {
     /// What was written earlier reads back damaged. Never retried.
     Corrupt,
@@ -114,6 +118,22 @@ impl StoreErrorKind {
         Self::Displaced,
         Self::Misuse,
     ];
+
+    /// The stable code of this kind.
+    #[must_use]
+    pub const fn code(self) -> ErrorCode {
+        match self {
+            Self::Corrupt => ErrorCode::StoreCorrupt,
+            Self::InUse => ErrorCode::StoreInUse,
+            Self::NewerFormat => ErrorCode::StoreNewerFormat,
+            Self::ReadOnly => ErrorCode::StoreReadOnly,
+            Self::NoSpace => ErrorCode::StoreNoSpace,
+            Self::Missing => ErrorCode::StoreMissing,
+            Self::Io => ErrorCode::StoreIo,
+            Self::Displaced => ErrorCode::StoreDisplaced,
+            Self::Misuse => ErrorCode::StoreMisuse,
+        }
+    }
 }
 
 /// A failure of a store.
@@ -145,17 +165,23 @@ impl StoreError {
     }
 
     /// A stored value that does not read back: a newer version wrote it, or it is damaged.
-    pub(crate) fn unreadable(place: impl fmt::Display, fault: &impl Unreadable) -> Self {
+    pub(crate) fn unreadable(place: impl fmt::Display, fault: &(impl Unreadable + 'static)) -> Self {
         if fault.is_newer() {
-            return Self::new(StoreErrorKind::NewerFormat, format!("{place}: {fault}; use that version"));
+            return Self::new(StoreErrorKind::NewerFormat, format!("{place}: {}", WithCauses(fault)));
         }
-        Self::corrupt(format!("{place}: {fault}"))
+        Self::corrupt(format!("{place}: {}", WithCauses(fault)))
     }
 
     /// What happened to what, without the kind.
     #[must_use]
     pub fn detail(&self) -> &str {
         &self.detail
+    }
+
+    /// The stable code of this failure.
+    #[must_use]
+    pub const fn code(&self) -> ErrorCode {
+        self.kind.code()
     }
 
     /// What it means for the caller.
@@ -185,7 +211,7 @@ impl fmt::Display for StoreError {
 impl std::error::Error for StoreError {}
 
 /// Why a stored value does not read back.
-pub(crate) trait Unreadable: fmt::Display {
+pub(crate) trait Unreadable: std::error::Error {
     /// Whether a newer version wrote the value, so that nothing is damaged.
     fn is_newer(&self) -> bool;
 }

@@ -73,7 +73,7 @@ pub(super) async fn locate(
         let (reader, step) = (view.clone(), inspection.clone());
         let request = blocking(move || inspection_request(&reader, &step, to, request)).await;
         let mut request = request.map_err(|error| {
-            tracing::error!(%error, "our own history could not be read");
+            tracing::error!(%error, code = %error.code(), "our own history could not be read");
             Failure::new(ErrorCategory::Store, error)
         })?;
         request.max_bytes = request.max_bytes.min(batch_budget.bytes());

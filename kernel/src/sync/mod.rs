@@ -23,6 +23,7 @@ use tracing::Instrument as _;
 use crate::blocking::blocking;
 use crate::config::{Config, FederationMode, PeerConfig, PeerMode};
 use crate::entropy;
+use crate::error_code::ErrorCode;
 use crate::health::ErrorCategory;
 use crate::ids::{CortexId, Origin, PeerName};
 use crate::log::{LogHandle, read_pin};
@@ -54,8 +55,17 @@ pub struct UnknownPeer {
     known: String,
 }
 
+impl UnknownPeer {
+    /// The stable code of this failure.
+    #[must_use]
+    pub const fn code(&self) -> ErrorCode {
+        ErrorCode::SyncUnknownPeer
+    }
+}
+
 /// Why a command for a peer failed.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum PeerCommandError {
     /// No such peer.
     #[error(transparent)]
@@ -68,20 +78,44 @@ pub enum PeerCommandError {
     Stopped,
 }
 
+impl PeerCommandError {
+    /// The stable code of this failure.
+    #[must_use]
+    pub const fn code(&self) -> ErrorCode {
+        match self {
+            Self::Unknown(error) => error.code(),
+            Self::State(error) => error.code(),
+            Self::Stopped => ErrorCode::SyncStopped,
+        }
+    }
+}
+
 /// Why histories could not be compared.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum CompareError {
     /// No such peer.
     #[error(transparent)]
     Unknown(#[from] UnknownPeer),
     /// The peer, or our own store, failed.
-    #[error("{peer} {}; {}", category.reason(), category.remedy())]
+    #[error("{peer} {}", category.reason())]
     Failed {
         /// The peer.
         peer: PeerName,
         /// How.
         category: ErrorCategory,
     },
+}
+
+impl CompareError {
+    /// The stable code of this failure.
+    #[must_use]
+    pub const fn code(&self) -> ErrorCode {
+        match self {
+            Self::Unknown(error) => error.code(),
+            Self::Failed { category, .. } => category.code(),
+        }
+    }
 }
 
 struct Running {
@@ -179,7 +213,8 @@ impl Syncer {
         let task = tokio::spawn(async move {
             if let Err(fault) = pulling.await {
                 // What stood in its state when it ended must not stand there for ever, as if all were well.
-                tracing::error!(peer = %name, %fault, "peer {name} {}", ErrorCategory::Fault.reason());
+                let category = ErrorCategory::Fault;
+                tracing::error!(peer = %name, %fault, code = %category.code(), "peer {name} {}", category.reason());
                 statuses.halt(&name, ErrorCategory::Fault, Timestamp::now());
             }
         });

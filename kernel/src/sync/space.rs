@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 
 use crate::blocking::blocking;
+use crate::error_code::ErrorCode;
 use crate::log::LogHandle;
 use crate::store::StoreError;
 
@@ -80,8 +81,9 @@ impl SpaceWatch {
         let (free, floor) = (free >> 20, floor >> 20);
         if low {
             tracing::error!(
-                "the disk has {free} MiB left, less than the {floor} MiB that are to stay free: peers are served, and none \
-                 is pulled until there is more; free some space, or set `min_free_mib` lower"
+                code = %ErrorCode::SyncNoSpace,
+                "the disk has {free} MiB left, less than the reserve of {floor} MiB: peers are served, and none is pulled until \
+                 there is more"
             );
         } else {
             tracing::info!("the disk has {free} MiB left: peers are pulled again");

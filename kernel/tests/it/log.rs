@@ -55,7 +55,8 @@ fn bad_drafts_are_refused_whole_and_named() {
     assert!(matches!(error, AppendError::Draft { index: 1, .. }), "{error}");
     let huge = [Draft::new("huge", vec![0; 2 << 20])];
     let error = log.append(&huge, &VClock::new(), now()).unwrap_err();
-    assert!(error.to_string().contains("at most 1048576"), "{error}");
+    let AppendError::Draft { source, .. } = error else { panic!("{error}") };
+    assert!(source.to_string().contains("at most 1048576"), "{source}");
     log.commit(Durability::Sync).unwrap();
     assert_eq!(log.reader().visible(), Seq::ZERO);
 }

@@ -39,7 +39,7 @@ fn read(view: &LogReader, after: Option<Cursor>) -> Result<(Vec<String>, Cursor)
         let page = match view.page(at.as_ref(), 2, usize::MAX) {
             Ok(page) => page,
             Err(ReadError::CursorUnknown(unknown)) => return Err(unknown),
-            Err(ReadError::Store(error)) => panic!("{error}"),
+            Err(error) => panic!("{error}"),
         };
         subjects.extend(page.entries.iter().map(|entry| entry.event().unwrap().subject.to_owned()));
         at = Some(page.next);

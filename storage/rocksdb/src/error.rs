@@ -5,9 +5,9 @@ use std::path::Path;
 
 use antiphon_kernel::store::{StoreError, StoreErrorKind};
 
-/// An error of this kind: what was being done to which path, why it failed, and what to do next.
+/// An error of this kind: what was being done to which path, and why it failed.
 pub(crate) fn failure(kind: StoreErrorKind, doing: &str, path: &Path, why: &str) -> StoreError {
-    StoreError::new(kind, format!("{doing} {}: {why}; {}", path.display(), next_step(kind)))
+    StoreError::new(kind, format!("{doing} {}: {why}", path.display()))
 }
 
 /// A file system error.
@@ -44,27 +44,6 @@ fn kind_of(code: rocksdb::ErrorKind, message: &str) -> StoreErrorKind {
     }
 }
 
-fn next_step(kind: StoreErrorKind) -> &'static str {
-    match kind {
-        StoreErrorKind::Corrupt => {
-            "nothing was repaired: keep a copy of the directory; then let `antiphon verify --repair` keep what is whole, restore \
-             a backup, or start an empty store and let the peers refill it"
-        }
-        StoreErrorKind::InUse => "stop that process, or name another directory",
-        StoreErrorKind::NewerFormat => "nothing was changed: run the version that wrote it, or a later one",
-        StoreErrorKind::ReadOnly => "let this user write there, or name another directory",
-        StoreErrorKind::NoSpace => "make space on that file system; a node that serves goes on by itself then",
-        StoreErrorKind::Missing => "check the path, or create a store there first",
-        StoreErrorKind::Io => {
-            "look for errors of that device in the system's log; a node that serves tries again by itself"
-        }
-        StoreErrorKind::Displaced => {
-            "put the same files back at that path, and a node that serves continues; or stop the node and restore a backup"
-        }
-        StoreErrorKind::Misuse => "name another path",
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -93,9 +72,11 @@ mod tests {
     }
 
     #[test]
-    fn a_message_names_the_path_and_a_next_step() {
+    fn a_message_names_the_path_and_the_reason() {
         let full = io::Error::from(io::ErrorKind::StorageFull);
-        let text = from_io("could not write", Path::new("/data/FORMAT"), &full).to_string();
-        assert!(text.contains("/data/FORMAT") && text.contains("make space"), "{text}");
+        let error = from_io("could not write", Path::new("/data/FORMAT"), &full);
+        let text = error.to_string();
+        assert!(text.contains("/data/FORMAT") && text.ends_with(&full.to_string()), "{text}");
+        assert_eq!(error.code(), StoreErrorKind::NoSpace.code());
     }
 }

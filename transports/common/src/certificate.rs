@@ -4,6 +4,7 @@ use std::hash::{DefaultHasher, Hasher as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 
+use antiphon_kernel::error_code::ErrorCode;
 use antiphon_kernel::time::Timestamp;
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
@@ -22,9 +23,10 @@ pub struct TlsFiles {
 
 /// A certificate or key that cannot be used.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum CertificateError {
     /// The files cannot be used at all.
-    #[error("{}: {reason}; give `listen.tls` a certificate and its key in PEM form", path.display())]
+    #[error("{}: {reason}", path.display())]
     Unusable {
         /// The file.
         path: PathBuf,
@@ -32,19 +34,31 @@ pub enum CertificateError {
         reason: String,
     },
     /// The key is locked.
-    #[error("{}: the key has a passphrase, which nobody could type in at a start; write it without one (`openssl pkey -in OLD -out NEW`)", path.display())]
+    #[error("{}: the key has a passphrase, which no operator can type in at a start", path.display())]
     Passphrase {
         /// The key.
         path: PathBuf,
     },
     /// Peers would refuse it.
-    #[error("{}: {reason}; put one there that holds now", path.display())]
+    #[error("{}: {reason}, so peers would refuse it", path.display())]
     NotNow {
         /// The certificate.
         path: PathBuf,
         /// Since when, or from when on.
         reason: String,
     },
+}
+
+impl CertificateError {
+    /// The stable code of this failure.
+    #[must_use]
+    pub const fn code(&self) -> ErrorCode {
+        match self {
+            Self::Unusable { .. } => ErrorCode::CertificateUnusable,
+            Self::Passphrase { .. } => ErrorCode::CertificatePassphrase,
+            Self::NotNow { .. } => ErrorCode::CertificateNotNow,
+        }
+    }
 }
 
 /// What the files hold, by a hash of this process's: a deployment may replace them and keep time and length.
@@ -125,7 +139,7 @@ impl Certificate {
             }
             Err(error) => {
                 if stamps.refused.replace(now) != Some(now) {
-                    tracing::warn!(%error, "the changed certificate cannot be used; the one before stays in use");
+                    tracing::warn!(%error, code = %error.code(), "the changed certificate cannot be used; the one before stays in use");
                 }
                 Err(error)
             }

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use antiphon_kernel::error_code::ErrorCode;
 use antiphon_kernel::transport::ServeError;
 
 use crate::certificate::TlsFiles;
@@ -39,7 +40,7 @@ impl<L> Listen<L> {
     /// [`ServeError`] of this transport if the text is no address.
     pub fn addr(&self, transport: &'static str) -> Result<SocketAddr, ServeError> {
         let address = &self.address;
-        let why = || format!("`{address}` is not an address to listen on; write it as 0.0.0.0:7443");
-        address.parse().map_err(|_| ServeError { transport, source: why().into() })
+        let why = || format!("`{address}` is not an address to listen on, such as 0.0.0.0:7443");
+        address.parse().map_err(|_| ServeError { transport, code: ErrorCode::ListenAddressText, source: why().into() })
     }
 }

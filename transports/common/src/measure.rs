@@ -93,9 +93,8 @@ impl Rejected {
             Refusal::NotServing => Self::NotServing,
             Refusal::WrongCortex { .. } => Self::OtherCortex,
             Refusal::Internal => Self::Internal,
-            Refusal::CursorUnknown | Refusal::CursorTooOld { .. } | Refusal::Fork { .. } | Refusal::KnownMissing => {
-                return;
-            }
+            // Peers get along with a cursor that is unknown or too old, a fork, and a missing `known`.
+            _ => return,
         };
         reason.count(transport);
     }

@@ -126,9 +126,8 @@ fn authorization(key: &SharedKey) -> Result<Option<HeaderValue>, TransportError>
     if key.is_open() {
         return Ok(None);
     }
-    let mut value = HeaderValue::from_str(&format!("Bearer {}", key.expose())).map_err(|_| {
-        configuration("the shared key cannot stand in an HTTP header; `antiphon key` makes one that can")
-    })?;
+    let mut value = HeaderValue::from_str(&format!("Bearer {}", key.expose()))
+        .map_err(|_| configuration("the shared key has characters that an HTTP header must not have"))?;
     value.set_sensitive(true);
     Ok(Some(value))
 }

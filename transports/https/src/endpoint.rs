@@ -24,7 +24,7 @@ impl Endpoint {
         }
         if !url.username().is_empty() || url.password().is_some() {
             return Err(configuration(
-                "the endpoint carries user information; keys belong into ANTIPHON_SHARED_KEY or key_file",
+                "the endpoint carries user information, such as a key, which an endpoint must not have",
             ));
         }
         if url.query().is_some() || url.fragment().is_some() {

@@ -10,6 +10,7 @@ use antiphon_transport_common::Listen;
 use async_trait::async_trait;
 
 use crate::limits::Limits;
+use crate::server::ServerError;
 use crate::{HttpsOptions, HttpsServer, HttpsTransport, ServerOptions, TRANSPORT};
 
 /// HTTPS. A cortex hands it the shared key and what it answers with.
@@ -89,9 +90,10 @@ impl Transport for Https {
         let Some(listen) = self.listen.clone() else { return Ok(None) };
         let addr = listen.addr(TRANSPORT)?;
         let Listen { tls, allow_open, limits, .. } = listen;
-        let failed = |source| ServeError { transport: TRANSPORT, source };
+        let failed =
+            |error: ServerError| ServeError { transport: TRANSPORT, code: error.code(), source: Box::new(error) };
         let options = ServerOptions { addr, tls, keyed: !self.transport.shared_key().is_open(), allow_open, limits };
-        let server = HttpsServer::start(options, service.clone()).await.map_err(|error| failed(Box::new(error)))?;
+        let server = HttpsServer::start(options, service.clone()).await.map_err(failed)?;
         Ok(Some(Box::new(server)))
     }
 }

@@ -173,7 +173,7 @@ async fn events(State(node): State<Node>, query: Result<Query<EventsQuery>, Quer
             )
         }
         Err(ReadError::CursorUnknown(unknown)) => gone(&unknown),
-        Err(ReadError::Store(error)) => internal(&error),
+        Err(error) => internal(&error),
     }
 }
 
@@ -196,7 +196,9 @@ fn page_response(page: Page) -> Response {
         (HEAD_HEADER, page.head.to_string()),
         (NEXT_HEADER, page.next.to_string()),
     ];
-    let pieces = page.into_pieces().inspect_err(|error| tracing::error!(%error, "a page of the log broke off"));
+    let pieces = page
+        .into_pieces()
+        .inspect_err(|error| tracing::error!(%error, code = %error.code(), "a page of the log broke off"));
     (headers, Body::from_stream(pieces)).into_response()
 }
 
@@ -216,7 +218,7 @@ async fn message(node: &Node, request: Request) -> Result<Option<Message>, Respo
         Ok((body, _room)) => Ok(decode(&body).ok()),
         Err(StatusCode::SERVICE_UNAVAILABLE) => {
             Rejected::NoRoom.count(TRANSPORT);
-            let hint = "retry later, or raise `node.memory_budget_mib` there";
+            let hint = "retry later: answers to others hold the node's memory budget";
             Err(refuse(StatusCode::SERVICE_UNAVAILABLE, "no memory is free for the request", hint))
         }
         Err(StatusCode::PAYLOAD_TOO_LARGE) => {

@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use antiphon_kernel::error_code::ErrorCode;
 use antiphon_kernel::service::Service;
 use antiphon_transport_common::{Certificate, CertificateError, TlsFiles, WireBytes};
 
@@ -30,21 +31,16 @@ pub struct ServerOptions {
 
 /// Why a server does not start.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ServerError {
     /// Plain HTTP beyond this machine.
-    #[error(
-        "{addr} can be reached from beyond this machine, and without TLS the shared key would travel in clear; \
-         set `listen.tls` (`antiphon dev-certs` makes certificates), or listen on 127.0.0.1"
-    )]
+    #[error("{addr} can be reached from beyond this machine, and without TLS the shared key would travel in clear")]
     PlaintextBeyondLoopback {
         /// The address.
         addr: SocketAddr,
     },
     /// No key, beyond this machine.
-    #[error(
-        "{addr} can be reached from beyond this machine, and without a shared key anyone may read the log; \
-         set ANTIPHON_SHARED_KEY (`antiphon key` makes one), or listen on 127.0.0.1"
-    )]
+    #[error("{addr} can be reached from beyond this machine, and without a shared key anyone may read the log")]
     OpenBeyondLoopback {
         /// The address.
         addr: SocketAddr,
@@ -53,13 +49,26 @@ pub enum ServerError {
     #[error(transparent)]
     Certificate(#[from] CertificateError),
     /// The address cannot be listened on.
-    #[error("cannot listen on {addr}: {source}; is another process listening there, or is the address not ours?")]
+    #[error("cannot listen on {addr}")]
     Listen {
         /// The address.
         addr: SocketAddr,
         /// What the system said.
         source: io::Error,
     },
+}
+
+impl ServerError {
+    /// The stable code of this failure.
+    #[must_use]
+    pub const fn code(&self) -> ErrorCode {
+        match self {
+            Self::PlaintextBeyondLoopback { .. } => ErrorCode::ListenPlaintext,
+            Self::OpenBeyondLoopback { .. } => ErrorCode::ListenOpen,
+            Self::Certificate(error) => error.code(),
+            Self::Listen { .. } => ErrorCode::ListenAddress,
+        }
+    }
 }
 
 /// A running server. Dropping it cuts everything; [`HttpsServer::shutdown`] lets answers end.

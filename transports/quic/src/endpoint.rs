@@ -23,7 +23,7 @@ impl Endpoint {
         let rest = rest.strip_suffix('/').unwrap_or(rest);
         if rest.contains('@') {
             return Err(configuration(
-                "the endpoint carries user information; keys belong into ANTIPHON_SHARED_KEY or key_file",
+                "the endpoint carries user information, such as a key, which an endpoint must not have",
             ));
         }
         if rest.contains(['/', '?', '#']) {

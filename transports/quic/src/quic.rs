@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use antiphon_kernel::config::{PeerConfig, SharedKey};
+use antiphon_kernel::error_code::ErrorCode;
 use antiphon_kernel::log::LocalIdentity;
 use antiphon_kernel::service::Service;
 use antiphon_kernel::transport::{Link, ServeError, Server, Transport, TransportError};
@@ -10,6 +11,7 @@ use antiphon_transport_common::Listen;
 use async_trait::async_trait;
 
 use crate::limits::Limits;
+use crate::server::ServerError;
 use crate::{QuicOptions, QuicServer, QuicServerOptions, QuicTransport, TRANSPORT};
 
 /// QUIC. A cortex hands it the shared key and what it answers with.
@@ -82,10 +84,15 @@ impl Transport for Quic {
         let Some(listen) = self.listen.clone() else { return Ok(None) };
         let addr = listen.addr(TRANSPORT)?;
         let Listen { tls, allow_open, limits, .. } = listen;
-        let failed = |source| ServeError { transport: TRANSPORT, source };
-        let tls = tls.ok_or_else(|| failed("QUIC is always encrypted: give it a certificate with `tls`".into()))?;
+        let failed =
+            |error: ServerError| ServeError { transport: TRANSPORT, code: error.code(), source: Box::new(error) };
+        let tls = tls.ok_or_else(|| ServeError {
+            transport: TRANSPORT,
+            code: ErrorCode::ListenTls,
+            source: "QUIC is always encrypted: give it a certificate with `tls`".into(),
+        })?;
         let options = QuicServerOptions { addr, tls, shared_key: self.transport.shared_key(), allow_open, limits };
-        let server = QuicServer::start(options, service.clone()).await.map_err(|error| failed(Box::new(error)))?;
+        let server = QuicServer::start(options, service.clone()).await.map_err(failed)?;
         Ok(Some(Box::new(server)))
     }
 }

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use antiphon_kernel::config::SharedKey;
+use antiphon_kernel::error_code::ErrorCode;
 use antiphon_kernel::service::Service;
 use antiphon_transport_common::{Certificate, CertificateError, Slots, TlsFiles, WireBytes};
 use quinn::{Endpoint, Incoming, TokioRuntime};
@@ -32,12 +33,10 @@ pub struct QuicServerOptions {
 
 /// Why a server does not start.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ServerError {
     /// No key, beyond this machine.
-    #[error(
-        "{addr} can be reached from beyond this machine, and without a shared key anyone may read the log; \
-         set ANTIPHON_SHARED_KEY (`antiphon key` makes one), or listen on 127.0.0.1"
-    )]
+    #[error("{addr} can be reached from beyond this machine, and without a shared key anyone may read the log")]
     OpenBeyondLoopback {
         /// The address.
         addr: SocketAddr,
@@ -46,16 +45,29 @@ pub enum ServerError {
     #[error(transparent)]
     Certificate(#[from] CertificateError),
     /// TLS cannot be set up for QUIC.
-    #[error("TLS cannot be set up for QUIC: {0}")]
-    Tls(String),
+    #[error("TLS cannot be set up for QUIC")]
+    Tls(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The address cannot be listened on.
-    #[error("cannot listen on {addr} (UDP): {source}; is another process listening there, or is the address not ours?")]
+    #[error("cannot listen on {addr} (UDP)")]
     Listen {
         /// The address.
         addr: SocketAddr,
         /// What the system said.
         source: io::Error,
     },
+}
+
+impl ServerError {
+    /// The stable code of this failure.
+    #[must_use]
+    pub const fn code(&self) -> ErrorCode {
+        match self {
+            Self::OpenBeyondLoopback { .. } => ErrorCode::ListenOpen,
+            Self::Certificate(error) => error.code(),
+            Self::Tls(_) => ErrorCode::ListenTls,
+            Self::Listen { .. } => ErrorCode::ListenAddress,
+        }
+    }
 }
 
 /// A running server. Dropping it cuts everything; [`QuicServer::shutdown`] lets answers end.
@@ -88,7 +100,7 @@ impl QuicServer {
             return Err(ServerError::OpenBeyondLoopback { addr });
         }
         let certificate = Arc::new(Certificate::load(tls, ALPN)?);
-        let config = tuning::server(certificate.current()).map_err(|e| ServerError::Tls(e.to_string()))?;
+        let config = tuning::server(certificate.current()).map_err(|e| ServerError::Tls(Box::new(e)))?;
         let fault = |source| ServerError::Listen { addr, source };
         let socket = crate::socket::bind(addr).map_err(fault)?;
         let listener = tuning::listener(&shared_key, service.identity().cortex_id);

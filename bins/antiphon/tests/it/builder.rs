@@ -9,6 +9,17 @@ fn key() -> SharedKey {
     SharedKey::new(&"k".repeat(32)).unwrap()
 }
 
+/// The error with its causes, as a program prints it.
+fn said(error: &StartError) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        text.push_str(&format!(": {error}"));
+        cause = error.source();
+    }
+    text
+}
+
 async fn arrives(cortex: &Cortex) {
     let mut durable = cortex.reader().watch_durable();
     let event = durable.wait_for(|head| head.get() == 1);
@@ -57,10 +68,10 @@ async fn a_file_that_is_not_there_is_an_error_at_the_start_with_its_path() {
     let error = fails(Peer::new("bravo", "carrier://bravo")).await;
     assert!(error.contains("carrier"), "{error}");
     let quic = Quic::on("127.0.0.1:0").tls("/nowhere/alpha.pem", "/nowhere/alpha.key");
-    let error = Cortex::builder(MemoryStore::new()).serve(quic).start().await.err().unwrap().to_string();
+    let error = said(&Cortex::builder(MemoryStore::new()).serve(quic).start().await.err().unwrap());
     assert!(error.contains("/nowhere/alpha.pem"), "{error}");
     for text in ["nonsense", "127.0.0.1"] {
-        let error = Cortex::builder(MemoryStore::new()).serve(Https::on(text)).start().await.err().unwrap().to_string();
+        let error = said(&Cortex::builder(MemoryStore::new()).serve(Https::on(text)).start().await.err().unwrap());
         assert!(error.contains(text) && error.contains("0.0.0.0:7443"), "{error}");
     }
 }

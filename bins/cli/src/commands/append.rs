@@ -14,6 +14,7 @@ use crate::cli::AppendArgs;
 use crate::input::given;
 use crate::output::done;
 use antiphon_node::api::{Attached, Request};
+use antiphon_node::error_text::with_remedy;
 use antiphon_node::reply::{AppendReply, Appended, Done, WaitReply};
 use antiphon_node::socket::Backend;
 
@@ -72,7 +73,7 @@ async fn append_and_wait(
     }
     let answer = match backend.ask(event).await? {
         AppendReply::Appended(answer) => answer,
-        AppendReply::Refused(refused) => bail!("{}", refused.error),
+        AppendReply::Refused(refused) => bail!("{}", with_remedy(&refused.error, refused.code.as_deref())),
     };
     warn_of(&answer);
     let appended = answer.appended.first().context("the node appended nothing; look at its log")?;
@@ -82,7 +83,7 @@ async fn append_and_wait(
     let Some((peers, count)) = wait else { return Ok(()) };
     let timeout_ms = u64::try_from(timeout.as_millis())?;
     match backend.ask(Request::WaitReplicated { id: appended.id, peers, count, timeout_ms }).await? {
-        WaitReply::Late(late) => bail!("{}", late.error),
+        WaitReply::Late(late) => bail!("{}", with_remedy(&late.error, late.code.as_deref())),
         WaitReply::Replicated(copies) => done(&copies, json, &format!("confirmed by {}", copies.confirmed)),
     }
 }

@@ -15,6 +15,7 @@ use crate::cli::ImportArgs;
 use crate::input::{self, Events, Found, Source};
 use crate::output::done;
 use antiphon_node::api::{ImportProgress, Request};
+use antiphon_node::error_text::with_remedy;
 use antiphon_node::reply::{AppendReply, Imported, KeptProgress, Progress};
 use antiphon_node::socket::Backend;
 use antiphon_node::terminal::complain;
@@ -205,12 +206,11 @@ impl Import<'_> {
         if at > 0 {
             self.append(&batch.found[..at]).await?;
         }
-        bail!(
+        let text = format!(
             "line {}: {}; the {} events before it are kept, nothing after it was read",
-            batch.found[at].line,
-            refused.error,
-            self.done.appended
-        )
+            batch.found[at].line, refused.error, self.done.appended
+        );
+        bail!("{}", with_remedy(&text, refused.code.as_deref()))
     }
 
     /// Appends events, and with them how far the input was imported.

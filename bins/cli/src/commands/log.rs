@@ -119,8 +119,9 @@ impl Reader {
             file => format!(" -c {}", shell_word(&file.to_string_lossy())),
         };
         let follow = if self.follow { " --follow" } else { "" };
+        let code = unknown.code.as_ref().map(|code| format!(" ({code})")).unwrap_or_default();
         format!(
-            "{}. Continue with `antiphon{config} log --after {}{follow}`: events may come again, recognise them by their ids",
+            "{}{code}. Continue with `antiphon{config} log --after {}{follow}`: events may come again, recognise them by their ids",
             unknown.error, unknown.resume,
         )
     }

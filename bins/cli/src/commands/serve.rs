@@ -8,6 +8,7 @@ use anyhow::Result;
 use tracing_subscriber::EnvFilter;
 
 use crate::cli::LogFormat;
+use crate::log_lines::WithRemedy;
 
 /// Colours are for people who look at a terminal; <https://no-color.org> is honoured.
 fn coloured() -> bool {
@@ -22,8 +23,8 @@ pub(super) async fn run(config: NodeConfig, format: LogFormat) -> Result<()> {
         .with_writer(move || LogWriter::new(std::io::stderr(), terminal))
         .with_ansi(coloured());
     match format {
-        LogFormat::Human => logs.init(),
-        LogFormat::Json => logs.json().init(),
+        LogFormat::Human => logs.map_event_format(|format| WithRemedy::human(format.with_ansi(coloured()))).init(),
+        LogFormat::Json => logs.json().map_event_format(WithRemedy::json).init(),
     }
     antiphon_node::serve(config).await
 }

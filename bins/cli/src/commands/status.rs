@@ -4,10 +4,12 @@ use std::io::IsTerminal as _;
 use std::path::Path;
 use std::time::Duration;
 
+use antiphon_kernel::error_code::ErrorCode;
 use antiphon_node::api::Request;
-use antiphon_node::error_text::with_causes;
+use antiphon_node::error_text::{code, explained, with_remedy};
+use antiphon_node::remedy;
 use antiphon_node::reply::{Peer, Peers, Status, Unseen};
-use antiphon_node::socket::Backend;
+use antiphon_node::socket::{Backend, Reported};
 use antiphon_node::status_text::{
     claimed, doubles, epoch_reason, many_origins, name_differs, reload_refused, suspected,
 };
@@ -63,23 +65,21 @@ pub(super) async fn watch(file: &Path, json: bool) -> Result<()> {
         let look = async {
             every.tick().await;
             match Backend::serving(file).await? {
-                Some(mut backend) => {
-                    Ok(backend.ask::<Status>(Request::Status).await.map_err(|error| with_causes(&error)))
-                }
-                None => Ok(Err(NO_NODE.to_owned())),
+                Some(mut backend) => Ok(backend.ask::<Status>(Request::Status).await.map_err(|error| unseen(&error))),
+                None => Ok(Err(Unseen { serving: false, error: NO_NODE.to_owned(), code: None })),
             }
         };
-        let looked: Result<Result<Status, String>> = tokio::select! {
+        let looked: Result<Result<Status, Unseen>> = tokio::select! {
             _ = &mut stopped => return Ok(()),
             looked = look => looked,
         };
         let status = match looked? {
             Ok(status) => status,
-            Err(error) => {
-                if trouble.as_ref() != Some(&error) {
-                    done(&Unseen { serving: error != NO_NODE, error: error.clone() }, json, &error)?;
+            Err(unseen) => {
+                if trouble.as_ref() != Some(&unseen) {
+                    done(&unseen, json, &unseen.error)?;
                 }
-                trouble = Some(error);
+                trouble = Some(unseen);
                 continue;
             }
         };
@@ -105,11 +105,20 @@ pub(super) async fn watch(file: &Path, json: bool) -> Result<()> {
     }
 }
 
+/// Why a node that serves gives no status.
+fn unseen(error: &anyhow::Error) -> Unseen {
+    let reported = error.downcast_ref::<Reported>().and_then(|reported| reported.code.clone());
+    let code = reported.or_else(|| code(error).map(|code| code.to_string()));
+    Unseen { serving: true, error: explained(error), code }
+}
+
 pub(super) async fn check_health(file: &Path) -> Result<()> {
     let serving = Backend::serving(file).await?;
     let mut backend = serving.with_context(|| format!("no node serves the data of {}", file.display()))?;
     match backend.ask::<Status>(Request::Status).await?.appends_refused {
-        Some(refused) => bail!("the node refuses appends: {}; {}", refused.reason, refused.remedy),
+        Some(refused) => {
+            bail!("{}", with_remedy(&format!("the node refuses appends: {}", refused.reason), refused.code.as_deref()))
+        }
         None => Ok(()),
     }
 }
@@ -129,12 +138,13 @@ fn overview(status: &Status) -> Result<()> {
     }
     claimed(status).try_for_each(warn)?;
     if let Some(why) = &status.read_only {
-        alarm(format!("READ-ONLY: {}", printable(why)))?;
+        let remedy = status.appends_refused.as_ref().map(|refused| format!("; {}", refused.remedy));
+        alarm(format!("READ-ONLY: {}{}", printable(why), remedy.unwrap_or_default()))?;
     } else if let Some(refused) = &status.appends_refused {
         alarm(format!("APPENDS ARE REFUSED: {}; {}", printable(&refused.reason), refused.remedy))?;
     }
     if let Some(says) = doubles(status) {
-        alarm(format!("{says}; {}", antiphon_kernel::internals::doubles::REMEDY))?;
+        alarm(format!("{says}; {}", remedy(ErrorCode::PeerDouble)))?;
     }
     name_differs(status).into_iter().chain(many_origins(status.origins)).try_for_each(warn)?;
     if status.serving && status.mode == antiphon_kernel::config::FederationMode::Publish {

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use antiphon_kernel::error_code::ErrorCode;
 use antiphon_kernel::store::{StoreError, StoreErrorKind};
+use antiphon_node::remedy;
 
 /// What a message follows, in code.
 const MARKERS: [&str; 11] = [
@@ -127,14 +129,27 @@ fn rows(document: &str) -> BTreeMap<String, String> {
         let (message, remedy) = line.strip_prefix("| ")?.strip_suffix(" |")?.split_once(" | ")?;
         Some((message.replace("\\|", "|"), remedy.trim().to_owned()))
     };
-    document.lines().filter_map(row).filter(|(message, _)| message != "message").collect()
+    // The codes have a table of their own, at the end.
+    let messages = document.split("\n## Codes\n").next().unwrap_or_default();
+    messages.lines().filter_map(row).filter(|(message, _)| message != "message").collect()
 }
 
 const HEAD: &str = "# What an error says, and what to do\n\n\
     The errors that the program and its libraries report, as found in the code. They quote errors of the system and of other libraries.\n\
-    What `doctor` and the log print has its remedy with it. `…` marks what varies: search for the rest of the message. Failures of an\n\
-    exchange with a *peer* have their own table, in\n\
+    Errors of the libraries have a [code](#codes); the program prints its remedy after the error, and the log after the line.\n\
+    `…` marks what varies: search for the rest of the message. Failures of an exchange with a *peer* have their own table, in\n\
     [operations.md](operations.md#why-an-exchange-fails). Exit codes: 0 done, 1 failed, 2 wrong usage. A test compares this page with the sources.\n";
+
+const CODES: &str = "\n## Codes\n\n\
+    `(AP-STORE-003)` after an error names one kind of failure in every version. No code is renumbered, and none is used again for another\n\
+    failure. An error that passes on another one has the code of that one.\n\n\
+    | code | error | what to do |\n|---|---|---|\n";
+
+/// The section of the codes.
+fn codes() -> String {
+    let row = |code: &ErrorCode| format!("| `{code}` | {} | {} |\n", code.summary(), remedy(*code));
+    CODES.to_owned() + &ErrorCode::ALL.iter().map(row).collect::<String>()
+}
 
 #[test]
 fn every_error_message_has_a_remedy_in_the_documents() {
@@ -152,13 +167,68 @@ fn every_error_message_has_a_remedy_in_the_documents() {
                 text.push_str(&format!("| {} | {remedy} |\n", message.replace('|', "\\|")));
             }
         }
-        fs::write(&file, text).unwrap();
+        fs::write(&file, text + &codes()).unwrap();
     }
-    let documented = rows(&fs::read_to_string(&file).unwrap());
+    let document = fs::read_to_string(&file).unwrap();
+    assert!(document.ends_with(&codes()), "the codes of docs/errors.md differ (ANTIPHON_WRITE_DOCS=1 writes them)");
+    let documented = rows(&document);
     let missing: Vec<_> = sources.keys().filter(|text| documented.get(*text).is_none_or(String::is_empty)).collect();
     assert!(missing.is_empty(), "docs/errors.md lacks (ANTIPHON_WRITE_DOCS=1 adds the rows): {missing:#?}");
     let stale: Vec<_> = documented.keys().filter(|text| !sources.contains_key(*text)).collect();
     assert!(stale.is_empty(), "docs/errors.md has what nothing says any more: {stale:#?}");
+}
+
+/// The names of the public types in a source file that are errors.
+fn error_types(source: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut derives = false;
+    for line in source.lines() {
+        if line.starts_with("#[derive(") {
+            derives = line.contains("Error)]");
+        }
+        let name = line.strip_prefix("pub enum ").or_else(|| line.strip_prefix("pub struct ")).filter(|_| derives);
+        let by_hand = line.strip_prefix("impl std::error::Error for ");
+        if let Some(name) = name.or(by_hand) {
+            found.push(name.split(|c: char| !c.is_alphanumeric()).next().unwrap().to_owned());
+        }
+        derives &= line.starts_with('#') || line.starts_with("    ") || line == ")]";
+    }
+    found
+}
+
+#[test]
+fn every_public_error_of_the_libraries_has_a_code() {
+    let of = |file: &str| fs::read_to_string(root().join(file)).unwrap();
+    // Where an error whose type was erased gets its code.
+    let erased = of("kernel/src/error_code.rs") + &of("bins/node/src/error_text.rs");
+    let (mut count, mut lacking) = (0, Vec::new());
+    for dir in ["kernel/src", "storage", "transports"] {
+        let mut files = Vec::new();
+        sources(&root().join(dir), &mut files);
+        for file in files {
+            let path = file.strip_prefix(root()).unwrap().to_str().unwrap().to_owned();
+            if ["/tests/", "/testing/", "/proxy/", "/examples/"].iter().any(|part| path.contains(part)) {
+                continue;
+            }
+            let source = fs::read_to_string(&file).unwrap();
+            let types = error_types(source.split("#[cfg(test)]\nmod tests {").next().unwrap());
+            count += types.len();
+            lacking.extend(types.into_iter().filter(|name| {
+                !source.contains("fn code(&self) -> ErrorCode")
+                    || !erased.contains(&format!("::{name}")) && !erased.contains(&format!("<{name}>"))
+            }));
+        }
+    }
+    assert!(lacking.is_empty(), "no code: {lacking:?}");
+    assert!(count > 40, "only {count} error types were found");
+}
+
+#[test]
+fn error_types_are_found_however_they_are_written() {
+    let code = "#[derive(Debug, thiserror::Error)]\n#[error(\n    \"a {0}\",\n    x\n)]\npub struct A(u8);\n\
+        #[derive(Debug)]\npub enum Value {\n}\n#[derive(Debug, thiserror::Error)]\n#[non_exhaustive]\npub enum B {\n}\n\
+        impl std::error::Error for C {}\n";
+    assert_eq!(error_types(code), ["A", "B", "C"]);
 }
 
 #[test]

@@ -15,6 +15,7 @@ use bytes::Bytes;
 
 use super::request::ImportProgress;
 use super::{federation, forks, read};
+use crate::error_text;
 use crate::node::Node;
 use crate::progress::{self, too_many};
 use crate::reply::{AppendReply, Appended, AppendedEvent, KeptProgress, Late, Refused, Replicated, WaitReply};
@@ -27,15 +28,20 @@ pub(super) async fn append(
 ) -> Result<AppendReply> {
     let read = move || {
         let drafts = events.iter().enumerate().map(|(index, event)| {
-            let text = std::str::from_utf8(event).map_err(|error| (index, error.to_string()))?;
-            read_cloud_event(text, options).map_err(|error| (index, error.to_string()))
+            let text = std::str::from_utf8(event).map_err(|error| (index, error.into()))?;
+            read_cloud_event(text, options).map_err(|error| (index, error.into()))
         });
-        drafts.collect::<Result<Vec<_>, _>>()
+        drafts.collect::<Result<Vec<_>, (usize, anyhow::Error)>>()
     };
     match tokio::task::spawn_blocking(read).await? {
         Ok(drafts) => append_drafts(node, drafts, progress).await,
-        Err((refused, error)) => Ok(AppendReply::Refused(Refused { refused, error })),
+        Err((refused, error)) => Ok(refusal(refused, &error)),
     }
+}
+
+fn refusal(refused: usize, error: &anyhow::Error) -> AppendReply {
+    let code = error_text::code(error).map(|code| code.to_string());
+    AppendReply::Refused(Refused { refused, error: error_text::chain(error), code })
 }
 
 pub(super) async fn append_drafts(
@@ -49,8 +55,8 @@ pub(super) async fn append_drafts(
         Some(ImportProgress { key, progress }) => {
             let value = serde_json::to_string(&progress)?;
             match cortex.state().append_and_set(drafts, CausalContext::Replayed, &key, &value).await {
-                Err(AppendAndSetError::State(error)) => return Err(error.into()),
                 Err(AppendAndSetError::Append(error)) => Err(error),
+                Err(error) => return Err(error.into()),
                 Ok(appended) => Ok(appended),
             }
         }
@@ -72,9 +78,7 @@ pub(super) async fn append_drafts(
                 forked: forks.is_ok_and(|forks| forks.iter().any(|fork| fork.origin.cortex() == own)),
             }))
         }
-        Err(AppendError::Draft { index, source }) => {
-            Ok(AppendReply::Refused(Refused { refused: index, error: source.to_string() }))
-        }
+        Err(AppendError::Draft { index, source }) => Ok(refusal(index, &source.into())),
         Err(error) => Err(error.into()),
     }
 }
@@ -137,8 +141,14 @@ pub(super) async fn wait_replicated(
     Ok(match node.cortex().wait_replicated(&event, wanted, timeout).await {
         Ok(confirmed) => WaitReply::Replicated(Replicated { confirmed }),
         Err(late) => {
-            let error = late.to_string();
-            WaitReply::Late(Late { confirmed: late.confirmed, missing: late.missing, unknown: late.unknown, error })
+            let (error, code) = (late.to_string(), Some(late.code().to_string()));
+            WaitReply::Late(Late {
+                confirmed: late.confirmed,
+                missing: late.missing,
+                unknown: late.unknown,
+                error,
+                code,
+            })
         }
     })
 }

@@ -48,7 +48,8 @@ pub(super) async fn log(node: &Node, after: Option<Cursor>, limit: usize, wait_m
             Err(ReadError::CursorUnknown(unknown)) => {
                 let error =
                     format!("cursor {} is of another history than this log's: {}", unknown.cursor, unknown.mismatch);
-                return Ok(LogReply::CursorUnknown(CursorUnknown { error, resume: unknown.resume }).into());
+                let (code, resume) = (Some(unknown.code().to_string()), unknown.resume);
+                return Ok(LogReply::CursorUnknown(CursorUnknown { error, code, resume }).into());
             }
             page => page?,
         };

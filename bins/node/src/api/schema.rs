@@ -47,7 +47,7 @@ fn sections() -> Vec<(&'static str, &'static str, Schema)> {
         ("set-mode", "One object.", of::<ModeSet>()),
         (
             "status",
-            "One object. The status page receives the same at `/status` and `/status/events`, or an object with `error` alone.",
+            "One object. The status page receives the same at `/status` and `/status/events`, or an object with `error`, and `code` if the error has one.",
             of::<Status>(),
         ),
         (

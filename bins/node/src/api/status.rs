@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use antiphon_kernel::condition::Condition;
+use antiphon_kernel::error_code::ErrorCode;
 use antiphon_kernel::health::ErrorCategory;
 use antiphon_kernel::ids::{CortexId, Origin, PeerName};
 use antiphon_kernel::internals::doubles;
@@ -17,6 +18,7 @@ use anyhow::Result;
 
 use super::{forks, space};
 use crate::node::Node;
+use crate::remedy::{of_health, remedy};
 use crate::reply::{AppendsRefused, ClaimedEpoch, Double, EpochChange, Location, Peer, Puller, Status};
 
 /// Everything, all peers by name. Reads the store.
@@ -36,7 +38,8 @@ pub(crate) fn report(node: &Node) -> Result<Status> {
     let refused = |why: log::AppendsRefused| AppendsRefused {
         why: why.as_str().to_owned(),
         reason: why.to_string(),
-        remedy: why.remedy().to_owned(),
+        code: Some(why.code().to_string()),
+        remedy: remedy(why.code()).to_owned(),
     };
     let context = PeerContext {
         floor,
@@ -207,6 +210,7 @@ impl PeerContext {
             version: peer.health.version,
             consecutive_failures: peer.health.consecutive_failures,
             last_error: peer.health.last_error,
+            code: peer.health.last_error.map(|error| error.code().to_string()),
             detail: peer.detail,
             reason,
             remedy: remedy.map(str::to_owned),
@@ -220,18 +224,18 @@ impl PeerContext {
 
     /// What is wrong with a peer, and what to do.
     fn trouble(&self, peer: &PeerState, state: Condition) -> (Option<String>, Option<&'static str>) {
-        let remedy = peer.health.remedy(self.now);
+        let advice = of_health(&peer.health, self.now);
         match (peer.health.last_error, state) {
             (_, Condition::NoSpace) => (
                 Some(format!("{} is not pulled: the disk here has less than {} MiB left", peer.name, self.floor >> 20)),
-                Some("free some space, or set `node.min_free_mib` lower"),
+                Some(remedy(ErrorCode::SyncNoSpace)),
             ),
             (None, Condition::Withheld) => (
                 Some(format!(
                     "{}: the histories of {} origins differ from those here, and at least {} of its events do not come",
                     peer.name, peer.withheld.histories, peer.withheld.events
                 )),
-                Some("run `antiphon fork list`, which shows how to end each fork"),
+                Some(remedy(ErrorCode::ForkFound)),
             ),
             (Some(error), _) => {
                 let detail = match (error, &self.most) {
@@ -240,7 +244,7 @@ impl PeerContext {
                     }
                     _ => peer.detail.as_ref().map(|detail| format!(": {detail}")).unwrap_or_default(),
                 };
-                (Some(format!("{} {}{detail}", peer.name, error.reason())), remedy)
+                (Some(format!("{} {}{detail}", peer.name, error.reason())), advice)
             }
             (None, _) => (None, None),
         }
@@ -260,7 +264,7 @@ mod tests {
                 (false, true) => "rejected",
                 (false, false) => "backing_off",
             };
-            table.push_str(&format!("| `{error}` | `{state}` | {} | {} |\n", error.reason(), error.remedy()));
+            table.push_str(&format!("| `{error}` | `{state}` | {} | {} |\n", error.reason(), remedy(error.code())));
         }
         crate::documented::check("operations.md", "failures", &table);
     }

@@ -7,14 +7,17 @@ use anyhow::Result;
 
 use super::history::{History, PAGE_PEERS};
 use crate::api;
-use crate::error_text::with_causes;
+use crate::error_text::{code, explained};
 use crate::node::Node;
 use crate::reply::{Failure, Status};
 
 /// The JSON. Reads the store.
 pub(super) fn json(node: &Node, history: &History) -> String {
     let made = page(node, history).and_then(|status| Ok(serde_json::to_string(&status)?));
-    let failure = |error: anyhow::Error| serde_json::to_string(&Failure { error: with_causes(&error) });
+    let failure = |error: anyhow::Error| {
+        let code = code(&error).map(|code| code.to_string());
+        serde_json::to_string(&Failure { error: explained(&error), code })
+    };
     made.or_else(failure).unwrap_or_default()
 }
 

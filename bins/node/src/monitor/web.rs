@@ -23,6 +23,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use super::history::History;
 use super::{page, scrape};
+use crate::error_text::explained;
 use crate::node::Node;
 
 const PAGE: &str = include_str!("../page/index.html");
@@ -117,7 +118,7 @@ async fn healthy(State(shown): State<Shown>) -> Response {
     match blocking(move || view.refuses_appends(Timestamp::now())).await {
         Ok(None) => "ok\n".into_response(),
         Ok(Some(why)) => {
-            let says = format!("the node refuses appends: {why}; {}\n", why.remedy());
+            let says = format!("{}\n", explained(&anyhow::Error::from(why).context("the node refuses appends")));
             (StatusCode::SERVICE_UNAVAILABLE, says).into_response()
         }
         Err(response) => response,

@@ -20,7 +20,7 @@ pub(super) fn certificates(config: &NodeConfig, findings: &mut Findings) {
     if let Some(TlsFiles { cert, key }) = config.tls_files() {
         let loaded = Certificate::load(TlsFiles { cert: cert.clone(), key: key.clone() }, b"http/1.1");
         match loaded {
-            Err(error) => findings.add("certificate", Level::Fail, error.to_string(), "then `antiphon config check`"),
+            Err(error) => findings.failed("certificate", &error.into(), ""),
             Ok(_) => expiries.push(("certificate".to_owned(), cert, expiry::of)),
         }
         if is_open_to_others(&key) {

@@ -16,12 +16,8 @@ pub(super) fn key(config: &NodeConfig, status: Option<&Status>, findings: &mut F
     let keys = match config.shared_keys() {
         Ok(keys) => keys,
         Err(error) => {
-            return findings.add(
-                "key",
-                Level::Fail,
-                with_causes(&error),
-                "copy it from a node that has it; only a new federation makes one, with `antiphon key`",
-            );
+            let remedy = "copy it from a node that has it; only a new federation makes one, with `antiphon key`";
+            return findings.add("key", Level::Fail, with_causes(&error), remedy);
         }
     };
     // The node that serves may have them from an environment of its own.

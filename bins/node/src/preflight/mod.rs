@@ -13,7 +13,6 @@ mod running;
 use std::path::Path;
 
 use crate::config::NodeConfig;
-use crate::error_text::with_causes;
 use crate::replayers::Replayers;
 use crate::reply::{Finding, Level};
 use crate::socket::{Backend, find_hidden};
@@ -35,7 +34,7 @@ pub(crate) async fn run_with(file: &Path, replayers: &Replayers) -> Vec<Finding>
             examine(&config, &mut findings).await;
         }
         Err(error) => {
-            findings.add("configuration", Level::Fail, with_causes(&error), "fix it; nothing else was looked at");
+            findings.failed("configuration", &error, "fix it; nothing else was looked at");
             if let Ok(Some(_)) = Backend::serving(file).await {
                 let says = "one serves, with the configuration from before; started now, it would not";
                 findings.add("node", Level::Warn, says, "fix the configuration before it is restarted");

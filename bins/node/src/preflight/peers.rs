@@ -99,19 +99,15 @@ fn peer_findings(peer: &PeerConfig, known: Option<&Peer>, own: CortexId, asked: 
                 findings.clear();
             }
             let says = format!("{} {} ({})", peer.endpoint, category.reason(), error.detail());
-            findings.add(check, Level::Fail, says, category.remedy());
+            findings.coded(check, Level::Fail, says, category.code());
             return findings;
         }
     };
     let pin = known.and_then(|known| known.cortex_id);
     match check_identity(identity, &IdentityContext { own, pin, expected: peer.cortex, pinned_elsewhere: Vec::new() }) {
         Err(category) => {
-            findings.add(
-                check.clone(),
-                Level::Fail,
-                format!("{} {}", peer.endpoint, category.reason()),
-                category.remedy(),
-            );
+            let says = format!("{} {}", peer.endpoint, category.reason());
+            findings.coded(check.clone(), Level::Fail, says, category.code());
         }
         Ok(()) => {
             let says = format!(

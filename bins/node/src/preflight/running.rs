@@ -1,9 +1,10 @@
 //! The node that serves, or its store.
 
+use antiphon_kernel::error_code::ErrorCode;
+
 use super::findings::Findings;
 use crate::api::Request;
 use crate::config::NodeConfig;
-use crate::error_text::with_causes;
 use crate::reply::{Level, Replayer, Status};
 use crate::socket::Backend;
 use crate::status_text::{claimed, doubles, epoch_reason, many_origins, name_differs, reload_refused, suspected};
@@ -19,12 +20,12 @@ pub(super) async fn node(config: &NodeConfig, serves: bool, findings: &mut Findi
     let status = match asked.await {
         Ok(status) => status,
         Err(error) => {
-            let remedy = if serves {
+            let otherwise = if serves {
                 "what follows was looked at without it"
             } else {
                 "fix that; then start it with `antiphon serve`"
             };
-            findings.add("node", Level::Fail, with_causes(&error), remedy);
+            findings.failed("node", &error, otherwise);
             return None;
         }
     };
@@ -37,12 +38,9 @@ pub(super) async fn node(config: &NodeConfig, serves: bool, findings: &mut Findi
     }
     findings.ok("node", format!("{} serves, with {} events", status.name, status.events));
     if let Some(why) = &status.read_only {
-        findings.add(
-            "store",
-            Level::Fail,
-            format!("it cannot be written: {why}"),
-            "look at the disk and the node's log",
-        );
+        let remedy = status.appends_refused.as_ref().map(|refused| refused.remedy.as_str());
+        let remedy = remedy.unwrap_or("look at the disk and the node's log");
+        findings.add("store", Level::Fail, format!("it cannot be written: {why}"), remedy);
     }
     if let Some(says) = reload_refused(&status) {
         findings.add(
@@ -54,7 +52,7 @@ pub(super) async fn node(config: &NodeConfig, serves: bool, findings: &mut Findi
     }
     epochs(&status, findings);
     if let Some(says) = doubles(&status) {
-        findings.add("identity", Level::Fail, says, antiphon_kernel::internals::doubles::REMEDY);
+        findings.coded("identity", Level::Fail, says, ErrorCode::PeerDouble);
     }
     if let Some(says) = name_differs(&status) {
         let remedy = "name the data directory of that node in node.data_dir, or write the name that the data have";

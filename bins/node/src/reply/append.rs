@@ -48,6 +48,9 @@ pub struct Refused {
     pub refused: usize,
     /// Why it was refused.
     pub error: String,
+    /// Its stable code; absent if it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
 }
 
 /// What came of waiting for copies of an event.
@@ -78,6 +81,9 @@ pub struct Late {
     pub unknown: Vec<PeerName>,
     /// The same as a sentence.
     pub error: String,
+    /// Its stable code; absent if it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
 }
 
 /// The progress of one import. The node keeps it with the events.

@@ -25,6 +25,10 @@ pub struct Finding {
     pub level: Level,
     /// What was found, in one sentence.
     pub says: String,
+    /// The stable code of the failure; absent if it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String")]
+    pub code: Option<String>,
     /// What to do; absent if nothing is wrong.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String")]

@@ -45,6 +45,10 @@ pub struct Unseen {
     pub serving: bool,
     /// Why it has no status.
     pub error: String,
+    /// Its stable code; absent if it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String")]
+    pub code: Option<String>,
 }
 
 /// Why the status page has no status at present.
@@ -52,6 +56,10 @@ pub struct Unseen {
 pub struct Failure {
     /// The error.
     pub error: String,
+    /// Its stable code; absent if it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String")]
+    pub code: Option<String>,
 }
 
 /// A request was carried out, and there is nothing to report.

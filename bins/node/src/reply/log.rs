@@ -27,6 +27,9 @@ pub struct LogPage {
 pub struct CursorUnknown {
     /// What differs.
     pub error: String,
+    /// Its stable code; absent if it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
     /// The cursor to continue after. Events may come again.
     pub resume: Cursor,
 }

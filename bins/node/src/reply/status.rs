@@ -216,6 +216,10 @@ pub struct AppendsRefused {
     pub why: String,
     /// The reason as a sentence.
     pub reason: String,
+    /// The stable code of the reason.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String")]
+    pub code: Option<String>,
     /// What to do.
     pub remedy: String,
 }
@@ -291,9 +295,13 @@ pub struct Peer {
     pub version: Option<String>,
     /// Number of exchanges that failed in a row.
     pub consecutive_failures: u32,
-    /// Code of the last failure; null after a success.
+    /// Category of the last failure; null after a success.
     #[schemars(with = "Option<String>")]
     pub last_error: Option<ErrorCategory>,
+    /// The stable code of the last failure; absent if there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String")]
+    pub code: Option<String>,
     /// Details of the last failure.
     pub detail: Option<String>,
     /// What is wrong, as a sentence.
@@ -335,6 +343,7 @@ impl Peer {
             version: None,
             consecutive_failures: 0,
             last_error: None,
+            code: None,
             detail: None,
             reason: None,
             remedy: None,

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use antiphon_kernel::log::InDoubt;
 use antiphon_kernel::store::{StoreError, StoreErrorKind};
-use anyhow::{Result, anyhow};
+use anyhow::Result;
 use tokio::io::{AsyncWriteExt as _, BufReader};
 use tokio::net::UnixStream;
 
@@ -15,7 +15,7 @@ use super::hidden;
 use super::pieces::{Incoming, pieces};
 use crate::api::{self, Answer, Reply, Request};
 use crate::config::{self, NodeConfig};
-use crate::error_text::with_causes;
+use crate::error_text::explained;
 use crate::node::Node;
 use crate::terminal::complain;
 
@@ -95,7 +95,7 @@ async fn exchange(stream: &mut BufReader<UnixStream>, request: &Request) -> Resu
     }
     // From here on the node may have it.
     let appends = request.appends();
-    let gone = |error: anyhow::Error| if appends { anyhow!("{error}; {InDoubt}") } else { error };
+    let gone = |error: anyhow::Error| if appends { error.context(InDoubt) } else { error };
     loop {
         let line = in_time(stream, async |stream| read_line(stream).await).await.map_err(gone)?;
         let line = match line {
@@ -144,7 +144,7 @@ impl Backend {
     pub async fn reach_and_warn(file: &Path) -> Result<Self> {
         let (backend, bad) = Self::reach(file).await?;
         if let Some(error) = bad {
-            let error = with_causes(&error);
+            let error = explained(&error);
             complain(&format!("{error}\nantiphon: the node that serves continues with the configuration from before"));
         }
         Ok(backend)

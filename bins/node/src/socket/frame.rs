@@ -90,6 +90,9 @@ struct AnswerLine<'a> {
     ok: Option<&'a Reply>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<&'a str>,
+    /// The stable code of the error, if it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<&'a str>,
     /// Number of texts that follow.
     texts: usize,
 }
@@ -102,6 +105,8 @@ struct AnswerHead {
     program: String,
     #[serde(default)]
     error: Option<String>,
+    #[serde(default)]
+    code: Option<String>,
     #[serde(default)]
     working: bool,
     #[serde(default)]
@@ -118,16 +123,26 @@ pub(super) fn reply_line(reply: &Reply, texts: usize) -> Result<String> {
     Ok(format!("{}\n", serde_json::to_string(&line)?))
 }
 
-pub(super) fn error_line(error: &str) -> Result<String> {
-    let line = AnswerLine { api: API_VERSION, program: VERSION, error: Some(error), ..AnswerLine::default() };
+/// The error is a whole text, with its code and what to do: a program of another version prints it as it is.
+pub(super) fn error_line(error: &str, code: Option<&str>) -> Result<String> {
+    let line = AnswerLine { api: API_VERSION, program: VERSION, error: Some(error), code, ..AnswerLine::default() };
     Ok(format!("{}\n", serde_json::to_string(&line)?))
+}
+
+/// What a node reports in the place of a reply: a whole text.
+#[derive(Debug, thiserror::Error)]
+#[error("{text}")]
+pub struct Reported {
+    text: String,
+    /// The stable code of the error, if it has one.
+    pub code: Option<String>,
 }
 
 /// Reads the reply to a request and the number of texts that follow; `None` if the node is still at work.
 pub(super) fn read_answer(line: &str) -> Result<Option<(Reply, usize)>> {
-    let AnswerHead { api, program, error, working, texts } = serde_json::from_str(line)?;
+    let AnswerHead { api, program, error, code, working, texts } = serde_json::from_str(line)?;
     if let Some(error) = error {
-        bail!("{error}");
+        return Err(Reported { text: error, code }.into());
     }
     if working {
         return Ok(None);
@@ -188,8 +203,11 @@ mod tests {
         let line = reply_line(&reply, 3).unwrap();
         assert_eq!(read_answer(&line).unwrap(), Some((reply, 3)));
         assert_eq!(read_answer(WORKING).unwrap(), None);
-        let error = error_line("the disk is full").unwrap();
-        assert_eq!(read_answer(&error).unwrap_err().to_string(), "the disk is full");
+        for code in [None, Some("AP-STORE-006")] {
+            let error = read_answer(&error_line("the disk is full", code).unwrap()).unwrap_err();
+            assert_eq!(error.to_string(), "the disk is full");
+            assert_eq!(error.downcast_ref::<Reported>().unwrap().code.as_deref(), code);
+        }
         let other = line.replacen(&format!("\"api\":{API_VERSION}"), "\"api\":99", 1);
         let error = read_answer(&other).unwrap_err().to_string();
         assert!(error.contains("admin API 99") && error.contains(&named(API_VERSION, VERSION)), "{error}");

@@ -8,6 +8,7 @@ mod server;
 
 pub(crate) use client::open_to_serve;
 pub use client::{Backend, NodeGone};
+pub use frame::Reported;
 pub(crate) use hidden::find as find_hidden;
 pub use hidden::must_not_be_served;
 pub(crate) use server::listen;

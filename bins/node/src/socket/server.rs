@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use antiphon_kernel::error_code::ErrorCode;
 use anyhow::{Context as _, Result};
 use tokio::io::{AsyncBufRead, AsyncWrite, AsyncWriteExt as _, BufReader};
 use tokio::net::{UnixListener, UnixStream};
@@ -14,7 +15,7 @@ use super::frame::{WORKING, WORKING_EVERY, error_line, read_line, read_request, 
 use super::hidden;
 use super::pieces::{read_attached, send};
 use crate::api::{self, Answer, Request};
-use crate::error_text::with_causes;
+use crate::error_text::{code, explained, with_causes};
 use crate::node::Node;
 
 /// Takes commands until it is dropped.
@@ -76,7 +77,7 @@ async fn converse(stream: UnixStream, node: Arc<Node>) {
         let answer = answer.and_then(|answer| Ok((reply_line(&answer.reply, answer.texts.count())?, answer.texts)));
         let (line, texts) = match answer {
             Ok((line, texts)) => (Ok(line), Some(texts)),
-            Err(error) => (error_line(&with_causes(&error)), None),
+            Err(error) => (error_line(&explained(&error), code(&error).map(ErrorCode::as_str)), None),
         };
         let Ok(line) = line else { return };
         if write.write_all(line.as_bytes()).await.is_err() {

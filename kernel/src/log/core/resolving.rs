@@ -3,6 +3,7 @@
 use super::Log;
 use crate::codec::{encode_chain, encode_decision};
 use crate::digest::Digest;
+use crate::error_code::ErrorCode;
 use crate::ids::Origin;
 use crate::log::bringers::forget_bringers;
 use crate::log::epoch_change::EpochEnd;
@@ -39,8 +40,8 @@ impl Log {
         self.staged.forks.insert(holder);
         if !listed {
             tracing::error!(
-                %origin, from, peer = %fork.peer,
-                "two histories of one origin: what follows from there does not cross; see `antiphon fork list`"
+                %origin, from, peer = %fork.peer, code = %ErrorCode::ForkFound,
+                "two histories of one origin: what follows from there does not cross"
             );
         }
         if origin == self.identity.origin() && self.epoch_taken != Some(origin.epoch()) {
@@ -110,7 +111,7 @@ impl Log {
         let events = committed?;
         if let Err(error) = recovered {
             // What was asked for is done, and durable. The next read or write meets the damage.
-            tracing::error!(%error, %origin, from, "a fork was resolved, and then the log could not be read again");
+            tracing::error!(%error, code = %error.code(), %origin, from, "a fork was resolved, and then the log could not be read again");
         }
         tracing::warn!(%origin, from, events, "a fork was resolved: events were set aside");
         Ok(events)

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{ReplayCore, unreadable};
 use crate::codec::{decode_parked, encode_parked, encode_skipped};
 use crate::cursor::Cursor;
+use crate::error_code::ErrorCode;
 use crate::event::Event;
 use crate::log::{CursorUnknown, ReadError};
 use crate::replay::parked::{Parked, parked};
@@ -14,9 +15,10 @@ use crate::time::Timestamp;
 
 /// Why an event was not skipped.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum SkipError {
     /// It is neither parked nor the next one.
-    #[error("the event at cursor {at} is neither parked nor the next to replay; `antiphon replay list` shows both")]
+    #[error("the event at cursor {at} is neither parked nor the next to replay")]
     NotWaiting {
         /// Its cursor.
         at: Cursor,
@@ -27,6 +29,18 @@ pub enum SkipError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl SkipError {
+    /// The stable code of this failure.
+    #[must_use]
+    pub const fn code(&self) -> ErrorCode {
+        match self {
+            Self::NotWaiting { .. } => ErrorCode::ReplayNotWaiting,
+            Self::CursorUnknown(error) => error.code(),
+            Self::Store(error) => error.code(),
+        }
+    }
 }
 
 impl From<ReadError> for SkipError {

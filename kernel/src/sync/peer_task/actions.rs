@@ -61,7 +61,7 @@ impl PeerTask {
                 );
             }
             Err(error) => {
-                tracing::error!(peer = %self.peer.name, %error, "a pin could not be stored");
+                tracing::error!(peer = %self.peer.name, %error, code = %error.code(), "a pin could not be stored");
                 self.detail = Some(error.to_string());
                 self.machine.handle_pin_failed(self.now(), entropy::random() as u64);
             }
@@ -88,7 +88,7 @@ impl PeerTask {
         self.tell(news, &health);
         let detail = self.status.detail.as_deref();
         if let Err(error) = self.state.set_health(&self.peer.name, &health, detail).await {
-            tracing::error!(peer = %self.peer.name, %error, "a peer's health could not be stored");
+            tracing::error!(peer = %self.peer.name, %error, code = %error.code(), "a peer's health could not be stored");
         }
     }
 

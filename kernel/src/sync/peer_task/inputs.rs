@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::PeerTask;
+use crate::causes::WithCauses;
 use crate::entropy;
 use crate::health::{ErrorCategory, Failure};
 use crate::log::{IngestError, Ingested, SentQuery};
@@ -93,14 +94,14 @@ impl PeerTask {
                 self.stale = true;
                 self.feed = feed.map(|feed| *feed);
                 self.count(&batch, &result);
-                self.detail = result.as_ref().err().map(ToString::to_string);
+                self.detail = result.as_ref().err().map(|error| WithCauses(error).to_string());
                 let outcome = match result {
                     Ok(ingested) => IngestOutcome::Done(ingested),
                     Err(IngestError::NotAsked) => IngestOutcome::NotAsked,
                     Err(IngestError::Gap { .. } | IngestError::OtherQuestion { .. }) => IngestOutcome::Gap,
                     Err(IngestError::Fork { origin, counter }) => IngestOutcome::Fork(origin, counter),
                     Err(error) => {
-                        tracing::debug!(peer = %self.peer.name, %error, "a batch was not taken");
+                        tracing::debug!(peer = %self.peer.name, error = %WithCauses(&error), "a batch was not taken");
                         if error.is_hole() { IngestOutcome::Hole } else { IngestOutcome::Failed(error.category()) }
                     }
                 };

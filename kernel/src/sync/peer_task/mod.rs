@@ -26,6 +26,7 @@ use super::feed::{Feed, SharedAdvertised, lock};
 use super::staleness::Staleness;
 use super::statuses::{Live, Statuses};
 use crate::config::{FederationMode, PeerConfig, PeerMode};
+use crate::error_code::ErrorCode;
 use crate::ids::CortexId;
 use crate::log::{LogHandle, SentQuery};
 use crate::machine::{IdentityContext, Now, PeerMachine, Phase};
@@ -73,7 +74,7 @@ pub(super) struct PeerTask {
     federation: watch::Receiver<FederationMode>,
     measures: Measures,
     /// What was said last to be done about its failure.
-    explained: Option<&'static str>,
+    explained: Option<ErrorCode>,
     /// Whether the store may keep more of the peer than the status says.
     stale: bool,
 }

@@ -7,21 +7,27 @@ use crate::state::PeerState;
 use crate::time::Timestamp;
 
 impl PeerTask {
-    /// The first failure of a kind is explained, with its remedy; repetitions are brief; recovery is logged.
+    /// The first failure of a kind is explained, with its code; repetitions are brief; recovery is logged.
     pub(super) fn tell(&mut self, news: News, health: &PeerHealth) {
         let name = &self.peer.name;
         let why = self.status.detail.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
-        let remedy = health.remedy(Timestamp::now());
+        let lasting = health.lasting(Timestamp::now()).map(ErrorCategory::code);
         // One that may pass is explained again once it lasts.
-        let explained = std::mem::replace(&mut self.explained, remedy);
+        let explained = std::mem::replace(&mut self.explained, lasting);
         match news {
             // A peer that stops, or is full, reports that: neither side has a fault.
             News::Failed(c @ ErrorCategory::Busy) => {
-                tracing::info!(peer = %name, category = %c, "peer {name} {}{why}; {}", c.reason(), remedy.unwrap_or_default())
+                tracing::info!(peer = %name, category = %c, code = %c.code(), "peer {name} {}{why}", c.reason())
             }
-            News::Failed(c) | News::StillFailing(c) if news == News::Failed(c) || explained != remedy => {
-                tracing::warn!(peer = %name, category = %c, "peer {name} {}{why}; {}", c.reason(), remedy.unwrap_or_default())
-            }
+            News::Failed(c) | News::StillFailing(c) if news == News::Failed(c) || explained != lasting => match lasting
+            {
+                Some(code) => tracing::warn!(peer = %name, category = %c, %code, "peer {name} {}{why}", c.reason()),
+                // An operator must not act yet, so the line has no code.
+                None => tracing::warn!(
+                    peer = %name, category = %c,
+                    "peer {name} {}{why}; it is tried again, and may pass within seconds", c.reason()
+                ),
+            },
             News::Failed(_) => {}
             News::StillFailing(c) => tracing::info!(peer = %name, category = %c, "peer {name} still fails, {c}{why}"),
             News::Recovered => tracing::info!(peer = %name, "peer {name} reachable again"),

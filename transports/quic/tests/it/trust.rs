@@ -1,6 +1,7 @@
 //! Who is trusted, and who is not.
 
 use antiphon_kernel::config::SharedKey;
+use antiphon_kernel::error_code::ErrorCode;
 use antiphon_kernel::health::ErrorCategory;
 use antiphon_kernel::transport::Transport as _;
 use antiphon_quic::{Limits, QuicServer, QuicServerOptions, ServerError, TlsFiles};
@@ -108,7 +109,8 @@ async fn a_server_without_a_key_or_certificate_does_not_open_itself() {
     assert!(matches!(QuicServer::start(open, service.clone()).await, Err(ServerError::OpenBeyondLoopback { .. })));
     let nowhere = TlsFiles { cert: "/nonexistent/cert.pem".into(), key: "/nonexistent/key.pem".into() };
     let error = QuicServer::start(options("127.0.0.1:0", nowhere, key()), service.clone()).await.unwrap_err();
-    assert!(error.to_string().contains("/nonexistent/cert.pem") && error.to_string().contains("listen.tls"));
+    assert!(error.to_string().contains("/nonexistent/cert.pem"), "{error}");
+    assert_eq!(error.code(), ErrorCode::CertificateUnusable);
     let taken = std::net::UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let held = std::net::UdpSocket::bind(taken).unwrap();
     let busy = options(&held.local_addr().unwrap().to_string(), authority.issue("x"), key());
