@@ -302,6 +302,7 @@ impl Answers {
         let (service, view) = (self.service.clone(), self.service.inner.view.clone());
         let (mailbox, refresh) = (Arc::clone(&self.mailbox), self.mailbox.take());
         let (waits, gone) = (self.waits, Arc::clone(&self.gone));
+        let reporting = self.service.clone();
         let Turn { read: turn, room } = turn;
         let read = move || {
             if gone.load(Ordering::Relaxed) {
@@ -346,6 +347,7 @@ impl Answers {
             asking.set_room(room);
             match view.next_batch(&mut asking, waits.then(Timestamp::now))? {
                 Ok(found) => {
+                    reporting.report(&mut asking);
                     // Each time: a pin may have come since it was said.
                     let (holder, said) = asking.said();
                     if let Err(error) = view.acknowledge(holder, &said) {

@@ -29,8 +29,9 @@ use crate::budget::{Account, Budget, Share};
 use crate::config::{FederationMode, SharedKey};
 use crate::cursor::Seq;
 use crate::ids::CortexId;
-use crate::log::LogReader;
+use crate::log::{LogReader, OpenQuery};
 use crate::protocol::{Delivery, FetchReply, FetchRequest, Identity, Refresh, Refusal};
+use crate::receipts::LogReport;
 use crate::store::StoreError;
 use crate::time::Timestamp;
 use open::OpenQuestions;
@@ -53,6 +54,7 @@ struct Inner {
     served: served::Counters,
     tamper: Option<Arc<dyn Tamper>>,
     on_asked: OnceLock<Box<dyn Fn(CortexId) + Send + Sync>>,
+    on_report: OnceLock<Box<dyn Fn(CortexId, LogReport) + Send + Sync>>,
 }
 
 /// Tells that the accepted keys were replaced.
@@ -108,6 +110,7 @@ impl Service {
                 served: served::Counters::default(),
                 tamper,
                 on_asked: OnceLock::new(),
+                on_report: OnceLock::new(),
             }),
         };
         service.set_mode(mode);
@@ -213,6 +216,20 @@ impl Service {
     pub(crate) fn on_asked(&self, tell: impl Fn(CortexId) + Send + Sync + 'static) {
         // Whoever composes a cortex does so once.
         let _ = self.inner.on_asked.set(Box::new(tell));
+    }
+
+    /// Calls this with what each peer reports of its log: see [`crate::sync::Syncer::takes_reports`]. The first one given is kept.
+    pub(crate) fn on_report(&self, take: impl Fn(CortexId, LogReport) + Send + Sync + 'static) {
+        let _ = self.inner.on_report.set(Box::new(take));
+    }
+
+    /// Passes on what the asker of a question reported of its log, if that is news.
+    fn report(&self, asking: &mut OpenQuery) {
+        if let Some(take) = self.inner.on_report.get()
+            && let Some(report) = self.inner.view.report(asking)
+        {
+            take(asking.asker(), report);
+        }
     }
 
     fn asked_by(&self, request: &FetchRequest) {

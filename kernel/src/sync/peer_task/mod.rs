@@ -31,6 +31,7 @@ use crate::log::{LogHandle, SentQuery};
 use crate::machine::{IdentityContext, Now, PeerMachine, Phase};
 use crate::measure::PeerLabels;
 use crate::protocol::MAX_WAIT;
+use crate::receipts::LogReport;
 use crate::state::{PeerState, State};
 use crate::time::Timestamp;
 use crate::transport::{Link, Transport};
@@ -137,7 +138,11 @@ impl PeerTask {
         task
     }
 
-    pub(in crate::sync) async fn run(mut self, mut inbox: mpsc::Receiver<Command>) {
+    pub(in crate::sync) async fn run(
+        mut self,
+        mut inbox: mpsc::Receiver<Command>,
+        mut reports: watch::Receiver<Option<LogReport>>,
+    ) {
         self.space();
         if self.status.mode == PeerMode::Sync {
             self.machine.resume();
@@ -188,6 +193,11 @@ impl PeerTask {
                 }
                 () = tokio::time::sleep_until(self.clock_read + CLOCK_EVERY), if in_contact && self.clock.is_none() => {
                     self.read_clock();
+                }
+                Ok(()) = reports.changed() => {
+                    if let Some(report) = *reports.borrow_and_update() {
+                        self.machine.handle_report(report);
+                    }
                 }
                 Ok(()) = self.low.changed() => self.space(),
                 Ok(()) = self.federation.changed() => {
