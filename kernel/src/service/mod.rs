@@ -41,7 +41,12 @@ use turns::Turns;
 #[derive(Clone)]
 pub struct Service {
     inner: Arc<Inner>,
+    /// Where the questions come from that this handle answers.
+    caller: Option<Arc<str>>,
 }
+
+/// The most characters of a caller's address that are kept.
+const MAX_ADDRESS: usize = 64;
 
 struct Inner {
     view: LogReader,
@@ -112,9 +117,19 @@ impl Service {
                 on_asked: OnceLock::new(),
                 on_report: OnceLock::new(),
             }),
+            caller: None,
         };
         service.set_mode(mode);
         service
+    }
+
+    /// Returns a handle for the questions that come from this address. Operators see the newest address of each asker in
+    /// [`Service::pullers`]. It is text in a form of the transport's own, such as `192.0.2.7:51820`, and decides nothing. 64
+    /// characters are kept.
+    #[must_use]
+    pub fn called_from(&self, address: &str) -> Self {
+        let address: String = address.chars().take(MAX_ADDRESS).collect();
+        Self { inner: Arc::clone(&self.inner), caller: Some(address.into()) }
     }
 
     /// Changes whether it serves; holds for the next question.
@@ -234,7 +249,7 @@ impl Service {
 
     fn asked_by(&self, request: &FetchRequest) {
         let asker = request.from;
-        self.inner.served.asked(asker, request.after, Timestamp::now());
+        self.inner.served.asked(asker, request.after, self.caller.as_ref(), Timestamp::now());
         self.inner.view.doubles().asked(asker, request.request);
         if let Some(tell) = self.inner.on_asked.get() {
             tell(asker);

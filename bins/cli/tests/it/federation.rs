@@ -70,6 +70,16 @@ fn converge_although_one_is_killed(places: &[Place]) {
             .all(|s| s["events"] == 3001 && s["digest"] == all[0]["digest"] && s["replayers"][0]["position"] == 3001);
         done.then_some(())
     });
+    // Which peer an asker is shows once that was pinned.
+    until("both pull alpha, each from an address of its own", || {
+        let status = places[0].json(&["status"]);
+        let pulled_by = status["pulled_by"].as_array().unwrap();
+        let names: Vec<_> = pulled_by.iter().map(|puller| puller["peer"].as_str()).collect();
+        let local = |puller: &serde_json::Value| puller["address"].as_str().unwrap().starts_with("127.0.0.1:");
+        (names == [Some("bravo"), Some("charlie")] && pulled_by.iter().all(local)).then_some(())
+    });
+    let shown = places[0].run(&["status"]);
+    assert!(shown.1.contains("pulled by bravo from 127.0.0.1:"), "{shown:?}");
     for node in serving.into_iter().flatten() {
         assert_eq!(node.terminate(), 0);
     }

@@ -111,6 +111,7 @@ fn pullers(node: &Node, peers: &[PeerState]) -> Vec<Puller> {
     let one = |puller: service::Puller| Puller {
         cortex_id: puller.cortex,
         peer: peer(puller.cortex),
+        address: puller.address.as_deref().map(str::to_owned),
         asked: puller.asked,
         connected: puller.is_open,
         read_up_to: puller.after.map(|cursor| cursor.seq.get()),

@@ -148,6 +148,8 @@ pub struct Puller {
     /// The peer that is pinned to this cortex id; null if none is.
     #[schemars(with = "Option<String>")]
     pub peer: Option<PeerName>,
+    /// The address that it asked from last, with the port; behind a proxy the proxy's. Null if the transport has none.
+    pub address: Option<String>,
     /// When it last asked.
     #[schemars(with = "String")]
     pub asked: Timestamp,
