@@ -199,7 +199,7 @@ impl Answers {
             }
             if self.delivery == Delivery::CatchUp && self.answered && caught_up {
                 self.state = State::Done;
-                return None;
+                return self.closing();
             }
             // So are heads that the asker is to compare.
             if found.batch.last != found.batch.prev || !found.batch.heads.is_empty() {
@@ -211,8 +211,10 @@ impl Answers {
                 continue;
             }
             // Time is up, or the service closes.
-            let closing = *self.service.inner.closing.borrow();
-            if self.delivery == Delivery::Live && (closing || self.passed.is_none()) {
+            if let Some(closing) = self.closing() {
+                return Some(closing);
+            }
+            if self.delivery == Delivery::Live && self.passed.is_none() {
                 self.state = State::Done;
                 return None;
             }
@@ -223,6 +225,12 @@ impl Answers {
             }
             return Some(batch);
         }
+    }
+
+    /// The answer to who waits once the service closes. It is not an empty batch: the asker would ask again at once, and log that
+    /// nothing answers as a fault of the peer.
+    fn closing(&self) -> Option<FetchReply> {
+        self.service.inner.closing.borrow().then_some(FetchReply::Refused(Refusal::Busy))
     }
 
     /// Waits for the right to read, and for memory. `None` where there is none in time, or the service closes. Dropping the

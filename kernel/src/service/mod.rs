@@ -189,7 +189,8 @@ impl Service {
         }
     }
 
-    /// Lets every parked poll answer now, and every later one at once: the server is about to stop.
+    /// The server is about to stop. Questions that are parked, and later ones that there is nothing new for, are refused as
+    /// [`Refusal::Busy`] at once, so that their askers know that they were not cut off.
     pub fn close(&self) {
         self.inner.closing.send_replace(true);
     }

@@ -6,6 +6,7 @@ mod compare;
 mod feed;
 mod inspect;
 mod links;
+mod notices;
 mod peer_task;
 mod probe;
 mod space;

@@ -89,3 +89,27 @@ fn converge_although_one_is_killed(places: &[Place]) {
         assert!(!place.log().contains(crate::support::KEY), "the key is never logged");
     }
 }
+
+#[test]
+fn a_peer_that_stops_in_order_is_no_warning() {
+    let schemes: [fn(usize) -> &'static str; 2] = [|_| "https", |_| "quic"];
+    for scheme in schemes {
+        let places = mesh(scheme);
+        let (alpha, bravo) = (&places[0], &places[1]);
+        let stopping = bravo.serve();
+        let _alpha = alpha.serve();
+        until("alpha has caught up with bravo", || {
+            let bravo = alpha.json(&["peers"])[0].clone();
+            (bravo["phase"] == "live").then_some(())
+        });
+        assert_eq!(stopping.terminate(), 0);
+        let logged = |text: &str| until(text, || alpha.log().contains(text).then_some(()));
+        logged("peer bravo takes no questions now");
+        logged("peer bravo stopped and ");
+        let _bravo = bravo.serve();
+        logged("peer bravo reachable again");
+        let log = alpha.log();
+        let warned = log.lines().find(|line| line.contains("WARN") && line.contains("bravo"));
+        assert_eq!(warned, None, "{}", scheme(1));
+    }
+}

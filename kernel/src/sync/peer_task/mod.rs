@@ -23,6 +23,7 @@ use measures::Measures;
 
 use super::batch_budget::BatchBudget;
 use super::feed::{Feed, SharedAdvertised, lock};
+use super::notices::Notices;
 use super::staleness::Staleness;
 use super::statuses::{Live, Statuses};
 use crate::config::{FederationMode, PeerConfig, PeerMode};
@@ -73,8 +74,7 @@ pub(super) struct PeerTask {
     /// What this cortex does in its federation.
     federation: watch::Receiver<FederationMode>,
     measures: Measures,
-    /// What was said last to be done about its failure.
-    explained: Option<&'static str>,
+    notices: Notices,
     /// Whether the store may keep more of the peer than the status says.
     stale: bool,
 }
@@ -131,7 +131,7 @@ impl PeerTask {
             low,
             federation,
             measures,
-            explained: None,
+            notices: Notices::default(),
             stale: false,
         };
         task.show();
@@ -163,6 +163,7 @@ impl PeerTask {
                 () = sleep_until(self.overdue.due().map(|due| (0, self.started + due))) => {
                     self.overdue.look(self.started.elapsed());
                 }
+                () = sleep_until(self.notices.due().map(|due| (0, self.started + due))) => self.report_absence(),
                 input = wait_for(&mut self.in_flight) => {
                     self.in_flight = None;
                     self.overdue.over();

@@ -1,9 +1,10 @@
 //! What a peer's task reports: log lines for the operator, and the peer's status.
 
 use super::PeerTask;
-use crate::health::{ErrorCategory, PeerHealth};
-use crate::machine::{Lag, News};
+use crate::health::PeerHealth;
+use crate::machine::{Lag, News, Phase};
 use crate::state::PeerState;
+use crate::sync::notices::{Notice, Notices};
 use crate::time::Timestamp;
 
 impl PeerTask {
@@ -12,20 +13,36 @@ impl PeerTask {
         let name = &self.peer.name;
         let why = self.status.detail.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
         let remedy = health.remedy(Timestamp::now());
-        // One that may pass is explained again once it lasts.
-        let explained = std::mem::replace(&mut self.explained, remedy);
-        match news {
-            // A peer that stops, or is full, reports that: neither side has a fault.
-            News::Failed(c @ ErrorCategory::Busy) => {
-                tracing::info!(peer = %name, category = %c, "peer {name} {}{why}; {}", c.reason(), remedy.unwrap_or_default())
+        let notice = self.notices.take(self.started.elapsed(), news, remedy);
+        let remedy = remedy.unwrap_or_default();
+        if notice == Notice::Recovered {
+            tracing::info!(peer = %name, "peer {name} reachable again");
+        }
+        let Some(c) = health.last_error else { return };
+        match notice {
+            Notice::Busy => tracing::info!(peer = %name, category = %c, "peer {name} {}{why}; {remedy}", c.reason()),
+            Notice::Stopped => {
+                tracing::info!(
+                    peer = %name, category = %c,
+                    "peer {name} stopped and {}{why}; it is tried again", c.reason()
+                );
             }
-            News::Failed(c) | News::StillFailing(c) if news == News::Failed(c) || explained != remedy => {
-                tracing::warn!(peer = %name, category = %c, "peer {name} {}{why}; {}", c.reason(), remedy.unwrap_or_default())
+            Notice::Explained => {
+                tracing::warn!(peer = %name, category = %c, "peer {name} {}{why}; {remedy}", c.reason())
             }
-            News::Failed(_) => {}
-            News::StillFailing(c) => tracing::info!(peer = %name, category = %c, "peer {name} still fails, {c}{why}"),
-            News::Recovered => tracing::info!(peer = %name, "peer {name} reachable again"),
-            News::None => {}
+            Notice::Brief => tracing::info!(peer = %name, category = %c, "peer {name} still fails, {c}{why}"),
+            Notice::Silent | Notice::Recovered => {}
+        }
+    }
+
+    /// A peer that stopped in order is not back in time.
+    pub(super) fn report_absence(&mut self) {
+        let health = self.machine.health().clone();
+        let is_tried = matches!(self.machine.phase(), Phase::Connecting | Phase::BackingOff);
+        match health.last_error.filter(|_| is_tried) {
+            Some(category) => self.tell(News::StillFailing(category), &health),
+            // It was paused or reset meanwhile.
+            None => self.notices = Notices::default(),
         }
     }
 
