@@ -7,6 +7,7 @@ mod input;
 mod narrate;
 mod output;
 mod peer_table;
+mod progress;
 mod unit;
 
 use std::process::ExitCode;

@@ -85,7 +85,7 @@ pub use refusing::AppendsRefused;
 pub use salvage::{Salvaged, salvage};
 pub use set_aside::{ResolveError, Resolved};
 pub(crate) use shared::Generation;
-pub use verify::{VerifyReport, verify};
+pub use verify::{VerifyReport, VerifyStep, verify, verify_with};
 pub use work::Work;
 
 use crate::ids::{CortexId, Epoch, Origin};
