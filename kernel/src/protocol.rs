@@ -341,7 +341,7 @@ pub enum Refusal {
     /// It does not remember what `known` was: send it whole.
     #[error("it wants `known` in full")]
     KnownMissing,
-    /// It has no room for another request now.
+    /// It has no room for another request now, or is about to stop.
     #[error("it is busy")]
     Busy,
     /// The request does not decode.

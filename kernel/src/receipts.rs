@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use crate::cursor::Seq;
 use crate::error_code::ErrorCode;
 use crate::ids::{CortexId, Dot, Origin, PeerName};
 use crate::protocol::Heads;
@@ -27,6 +28,15 @@ pub struct Copies {
     pub only_here: u64,
     /// How many of them each cortex is known to hold durably. A cortex that reported none since the start is absent.
     pub held: BTreeMap<CortexId, u64>,
+}
+
+/// What a cortex reported of its own log, compared with the log here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogReport {
+    /// How far its log reached: the sum of the counters of its chain heads, because each event has one sequence number.
+    pub seq: Seq,
+    /// How many of the events up to there are not here.
+    pub missing: u64,
 }
 
 /// Which cortexes an event must reach.

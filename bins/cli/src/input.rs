@@ -12,13 +12,23 @@ const MAX_EVENT_TEXT: usize = 112 * 1024 * 1024;
 /// Where events are read from.
 pub(crate) type Source = Box<dyn AsyncBufRead + Unpin + Send>;
 
+/// Events to read.
+pub(crate) struct Input {
+    pub(crate) source: Source,
+    /// Its size, if it is a file of a known one.
+    pub(crate) bytes: Option<u64>,
+}
+
 /// A file, or standard input where it is `-`.
-pub(crate) async fn open(file: &Path) -> Result<Source> {
+pub(crate) async fn open(file: &Path) -> Result<Input> {
     if file == Path::new("-") {
-        return Ok(Box::new(BufReader::with_capacity(64 * 1024, tokio::io::stdin())));
+        let source = Box::new(BufReader::with_capacity(64 * 1024, tokio::io::stdin()));
+        return Ok(Input { source, bytes: None });
     }
     let handle = tokio::fs::File::open(file).await.with_context(|| format!("{} could not be read", file.display()))?;
-    Ok(Box::new(BufReader::with_capacity(64 * 1024, handle)))
+    // A pipe with a name has none.
+    let bytes = handle.metadata().await.ok().filter(std::fs::Metadata::is_file).map(|found| found.len());
+    Ok(Input { source: Box::new(BufReader::with_capacity(64 * 1024, handle)), bytes })
 }
 
 /// The data of a command, or the bytes of standard input for `-`.

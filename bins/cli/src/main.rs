@@ -8,6 +8,7 @@ mod log_lines;
 mod narrate;
 mod output;
 mod peer_table;
+mod progress;
 mod unit;
 
 use std::process::ExitCode;

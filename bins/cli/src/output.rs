@@ -4,7 +4,6 @@ use std::io::{IsTerminal as _, Write as _};
 
 use antiphon_node::terminal::{self, printable};
 use anyhow::Result;
-use indicatif::ProgressStyle;
 use serde::Serialize;
 
 /// The reader of standard output went away (`| head`): there is nothing more to do, and no error to report.
@@ -77,12 +76,6 @@ pub(crate) fn shell_word(text: &str) -> String {
         return text.to_owned();
     }
     format!("'{}'", printable(text).replace('\'', r"'\''"))
-}
-
-/// How a bar of a known length looks.
-pub(crate) fn progress_style() -> ProgressStyle {
-    ProgressStyle::with_template("{prefix:>8} {wide_bar} {pos}/{len} {per_sec}")
-        .unwrap_or_else(|_| ProgressStyle::default_bar())
 }
 
 #[cfg(test)]

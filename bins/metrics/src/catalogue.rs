@@ -16,7 +16,7 @@ macro_rules! metrics {
 metrics! {
     PEER_UP = gauge "antiphon_peer_up" ["peer"] "1 while exchanges with the peer succeed, 0 while they do not; absent while it is not pulled.";
     PEER_STATE = gauge "antiphon_peer_state" ["peer", "state"] "1 for the state that the peer is in, 0 for the others; for `_other` 1 for each state of one of them.";
-    PEER_LAG_EVENTS = gauge "antiphon_peer_lag_events" ["peer"] "Entries of the peer's durable log that were not read yet, as the peer reports; absent while unknown.";
+    PEER_LAG_EVENTS = gauge "antiphon_peer_lag_events" ["peer"] "Events of the peer's durable log that are not here yet, as the peer reports; absent while unknown.";
     PEER_LAG_SECONDS = gauge "antiphon_peer_lag_seconds" ["peer"] "Time between the peer's newest entry and the newest one that was read, both on its clock; absent while unknown.";
     PEER_LAST_SUCCESS = gauge "antiphon_peer_last_success_timestamp_seconds" ["peer"] "When an exchange with the peer last succeeded; absent if never.";
     PEER_FAILURES = gauge "antiphon_peer_consecutive_failures" ["peer", "category"] "Exchanges that failed in a row, by cause; absent while all succeed.";

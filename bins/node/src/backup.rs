@@ -4,11 +4,13 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use antiphon_kernel::cursor::Cursor;
 use antiphon_kernel::internals::log::{Log, LogOptions};
-use antiphon_kernel::log::{LogReader, OpenError, verify};
+use antiphon_kernel::log::{LogReader, OpenError, verify_with};
 use antiphon_kernel::store::{Store as _, StoreErrorKind};
 use antiphon_kernel::time::Timestamp;
 use antiphon_storage::{Create, DirectoryLock, RocksStore, StoredCopy};
@@ -18,17 +20,21 @@ use crate::data_dir::{BEFORE_RESTORE, must_not_be_cut_short, parent_of, replace,
 use crate::links;
 use crate::owner::must_be_the_owner;
 use crate::reply::{Manifest, Restored};
+use crate::steps::{Step, Steps, Work};
 
 const MANIFEST: &str = "BACKUP.json";
 /// Suffix of a restore that is not finished.
 const RESTORING: &str = ".restoring";
 
+/// How often the growth of a copy is reported.
+const GROWTH_EVERY: Duration = Duration::from_millis(200);
+
 /// Looks at every byte of a copy, and at its log as a whole.
-fn verified(dir: &Path) -> Result<LogReader> {
+fn verified(dir: &Path, steps: &Steps) -> Result<LogReader> {
     let store = Arc::new(StoredCopy::open(dir)?);
-    store.check()?;
+    store.check_with(&mut |done, total| steps.report(Step { work: Work::Store, done, total }))?;
     let view = Log::look(store)?;
-    let report = verify(&view)?;
+    let report = verify_with(&view, &mut |step| steps.report(step))?;
     if let Some(fault) = report.faults.first() {
         bail!("{} does not fit together: {fault}", dir.display());
     }
@@ -56,7 +62,7 @@ impl Drop for BeingMade {
 }
 
 /// Writes a verified copy of the store to `to`.
-pub fn make(store: &RocksStore, log: &LogReader, to: &Path) -> Result<Manifest> {
+pub fn make(store: &RocksStore, log: &LogReader, to: &Path, steps: &Steps) -> Result<Manifest> {
     let (cortex, before) = (log.local().cortex_id, log.head().seq.get());
     let (to, data) = (&links::resolved(to)?, links::resolved(store.path())?);
     if to.starts_with(&data) {
@@ -77,7 +83,7 @@ pub fn make(store: &RocksStore, log: &LogReader, to: &Path) -> Result<Manifest> 
         // Of a backup that was cut short: nobody else makes such a name.
         fs::remove_dir_all(&unfinished).with_context(|| format!("{}", unfinished.display()))?;
     }
-    let made = copy(store, &unfinished).and_then(|made| match made.events {
+    let made = copy(store, &unfinished, steps).and_then(|made| match made.events {
         // What a copy fits together by itself says nothing of what it lacks.
         events if events >= before => Ok(made),
         events => bail!(
@@ -93,11 +99,11 @@ pub fn make(store: &RocksStore, log: &LogReader, to: &Path) -> Result<Manifest> 
     Ok(made)
 }
 
-fn copy(store: &RocksStore, to: &Path) -> Result<Manifest> {
-    store.copy_to(to)?;
+fn copy(store: &RocksStore, to: &Path, steps: &Steps) -> Result<Manifest> {
+    while_growing(to, bytes_below(store.path()), steps, || store.copy_to(to))?;
     // Its files may be linked with those of the store. They are never written again by either, and looking does not.
-    let view =
-        verified(to).context("the copy is not whole, so this node's own data may not be: run `antiphon verify`")?;
+    let view = verified(to, steps)
+        .context("the copy is not whole, so this node's own data may not be: run `antiphon verify`")?;
     let identity = view.identity(Timestamp::now());
     let manifest = Manifest {
         cortex_id: identity.cortex_id,
@@ -115,8 +121,35 @@ fn copy(store: &RocksStore, to: &Path) -> Result<Manifest> {
     Ok(manifest)
 }
 
+/// The bytes of all files below a directory. What cannot be read counts as nothing: the sum is for a bar.
+fn bytes_below(dir: &Path) -> u64 {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    let bytes = |path: PathBuf| match fs::symlink_metadata(&path) {
+        Ok(found) if found.is_dir() => bytes_below(&path),
+        Ok(found) => found.len(),
+        Err(_) => 0,
+    };
+    entries.map(|entry| bytes(entry.path())).sum()
+}
+
+/// Does work that makes a directory grow to about this number of bytes, and reports its growth meanwhile.
+fn while_growing<T>(dir: &Path, total: u64, steps: &Steps, work: impl FnOnce() -> T) -> T {
+    let report = |done: u64| steps.report(Step { work: Work::Copy, done: done.min(total), total });
+    report(0);
+    std::thread::scope(|scope| {
+        // Dropped at the end of the work, also if that panics.
+        let (_working, ended) = mpsc::channel::<()>();
+        scope.spawn(move || {
+            while ended.recv_timeout(GROWTH_EVERY) == Err(RecvTimeoutError::Timeout) {
+                report(bytes_below(dir));
+            }
+        });
+        work()
+    })
+}
+
 /// Puts a backup in the place of the data directory. What was there is moved aside.
-pub fn restore(from: &Path, data: &Path, name: &str) -> Result<Restored> {
+pub fn restore(from: &Path, data: &Path, name: &str, steps: &Steps) -> Result<Restored> {
     let (from, data) = (&links::resolved(from)?, &links::resolved(data)?);
     must_be_the_owner(data)?;
     if fs::symlink_metadata(from.join(MANIFEST)).is_ok() {
@@ -146,7 +179,7 @@ pub fn restore(from: &Path, data: &Path, name: &str) -> Result<Restored> {
     if let Some(parent) = data.parent() {
         fs::create_dir_all(parent).with_context(|| format!("{}", parent.display()))?;
     }
-    let (epoch, cursor) = prepare(from, &unfinished, &backup).inspect_err(|_| {
+    let (epoch, cursor) = prepare(from, &unfinished, &backup, steps).inspect_err(|_| {
         let _ = fs::remove_dir_all(&unfinished); // the first error is the one to tell
     })?;
     let before = replace(data, &unfinished, BEFORE_RESTORE)?;
@@ -208,9 +241,9 @@ fn unreadable(error: &dyn std::fmt::Display, data: &Path, backup: &Manifest, nam
 }
 
 /// Copies, checks, and begins the new epoch.
-fn prepare(from: &Path, to: &Path, backup: &Manifest) -> Result<(String, Cursor)> {
-    copy_files(from, to)?;
-    let view = verified(to)?;
+fn prepare(from: &Path, to: &Path, backup: &Manifest, steps: &Steps) -> Result<(String, Cursor)> {
+    while_growing(to, bytes_below(from), steps, || copy_files(from, to))?;
+    let view = verified(to, steps)?;
     let found = view.identity(Timestamp::now());
     if found.cortex_id != backup.cortex_id || found.digest.to_string() != backup.digest {
         bail!("{}: {MANIFEST} is of another store than the one beside it", from.display());

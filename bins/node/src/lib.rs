@@ -4,7 +4,7 @@
 // The layers, from the lowest. A module imports modules of lower layers alone; `.ci/layers` reads these lines.
 //
 // layer: remedy
-// layer: dev_certs documented error_text expiry keys links overrides owner replayers reply systemd terminal transports version yaml
+// layer: dev_certs documented error_text expiry keys links overrides owner replayers reply steps systemd terminal transports version yaml
 // layer: config data_dir progress status_text
 // layer: exposed init servers
 // layer: node
@@ -59,6 +59,8 @@ mod servers;
 pub mod socket;
 #[doc(hidden)]
 pub mod status_text;
+#[doc(hidden)]
+pub mod steps;
 mod systemd;
 #[doc(hidden)]
 pub mod terminal;

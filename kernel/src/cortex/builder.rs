@@ -305,6 +305,7 @@ impl Cortex {
         *self.servers.lock().unwrap_or_else(PoisonError::into_inner) = servers;
         self.syncer.start().await?;
         self.service.on_asked(self.syncer.hears());
+        self.service.on_report(self.syncer.takes_reports());
         Ok(())
     }
 }

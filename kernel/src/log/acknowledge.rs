@@ -1,10 +1,12 @@
 //! Receipts: that a peer durably holds what was written here.
 
+use super::answer::OpenQuery;
 use super::log_reader::LogReader;
+use crate::cursor::Seq;
 use crate::ids::CortexId;
 use crate::mutant::{self, Mutant};
 use crate::protocol::Heads;
-use crate::receipts::Copies;
+use crate::receipts::{Copies, LogReport};
 use crate::store::StoreError;
 
 impl LogReader {
@@ -46,6 +48,24 @@ impl LogReader {
             self.receipts().note(holder, &agreed, |cortex| pinned.contains_key(&cortex));
         }
         Ok(agreed)
+    }
+
+    /// Compares what the asker of a question said that it holds with what is durable here. `None` if it said nothing new, does not
+    /// name all of its chains, or is no cortex that a peer's name is pinned to.
+    pub(crate) fn report(&self, asking: &mut OpenQuery) -> Option<LogReport> {
+        if !self.pinned().contains_key(&asking.asker()) {
+            return None;
+        }
+        let reported = asking.take_report()?;
+        let durable = self.shared.durable();
+        let (mut seq, mut missing) = (0_u64, 0_u64);
+        for (origin, &theirs) in reported {
+            let ours = durable.chains.get(origin).map_or(0, |head| head.counter);
+            // The counters are claims, and may be of any size.
+            seq = seq.saturating_add(theirs);
+            missing = missing.saturating_add(theirs.saturating_sub(ours));
+        }
+        Some(LogReport { seq: Seq::new(seq), missing })
     }
 
     /// How far other cortexes are known to hold what was written here.

@@ -70,7 +70,7 @@ pub use reader::{CursorUnknown, LogPage, Mismatch, ReadError};
 pub(crate) use replayed::{Replayed, stored_position};
 pub use set_aside::{ResolveError, Resolved};
 pub(crate) use shared::Generation;
-pub use verify::{VerifyReport, verify};
+pub use verify::{VerifyReport, VerifyStep, verify, verify_with};
 pub(crate) use work::Work;
 
 pub(crate) mod internals {

@@ -25,6 +25,25 @@ pub struct VerifyReport {
     pub faults: Vec<String>,
 }
 
+/// How far a check of the whole log has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum VerifyStep {
+    /// Events that were compared with the rest of the log.
+    Events {
+        /// How many of them were.
+        done: u64,
+        /// How many there are.
+        total: u64,
+    },
+    /// Entries of the store, of which each byte is read.
+    Entries {
+        /// How many of them were read.
+        done: u64,
+        /// How many the store estimates to have.
+        total: u64,
+    },
+}
+
 /// How much is read at once.
 const PAGE_EVENTS: usize = 1024;
 const PAGE_BYTES: usize = 8 * 1024 * 1024;
@@ -62,9 +81,17 @@ impl VerifyReport {
 /// # Errors
 /// [`StoreError`] where the store cannot even be read, of kind `NewerFormat` if it has a value of a newer version.
 pub fn verify(view: &LogReader) -> Result<VerifyReport, StoreError> {
+    verify_with(view, &mut |_| {})
+}
+
+/// As [`verify`], and reports now and then how far the check has come.
+///
+/// # Errors
+/// As [`verify`].
+pub fn verify_with(view: &LogReader, report: &mut dyn FnMut(VerifyStep)) -> Result<VerifyReport, StoreError> {
     loop {
         let before = view.settled_rewrites();
-        let found = look(view);
+        let found = look(view, report);
         let clean = found.as_ref().is_ok_and(VerifyReport::is_clean);
         if clean || view.settled_rewrites() == before {
             return found;
@@ -72,7 +99,7 @@ pub fn verify(view: &LogReader) -> Result<VerifyReport, StoreError> {
     }
 }
 
-fn look(view: &LogReader) -> Result<VerifyReport, StoreError> {
+fn look(view: &LogReader, step: &mut dyn FnMut(VerifyStep)) -> Result<VerifyReport, StoreError> {
     let mut report = VerifyReport::default();
     let mut chains: BTreeMap<Origin, StoredChain> = BTreeMap::new();
     let visible = view.visible();
@@ -82,6 +109,7 @@ fn look(view: &LogReader) -> Result<VerifyReport, StoreError> {
     let until = visible.max(Seq::new(counted));
     let mut at = Seq::ZERO;
     while at < until {
+        step(VerifyStep::Events { done: at.get(), total: until.get() });
         // Read in pages: a visitor of a scan must not ask the store anything.
         let entries = match view.entries_until(at, until, PAGE_EVENTS, PAGE_BYTES) {
             Ok(entries) => entries,
@@ -98,8 +126,10 @@ fn look(view: &LogReader) -> Result<VerifyReport, StoreError> {
             report.events += 1;
         }
     }
+    step(VerifyStep::Events { done: at.get(), total: until.get() });
     check_tips(&chains, tips, &mut report);
-    if let Err(error) = view.store().check() {
+    let checked = view.store().check_with(&mut |done, total| step(VerifyStep::Entries { done, total }));
+    if let Err(error) = checked {
         report.damage(error)?;
     }
     report.origins = chains.len();

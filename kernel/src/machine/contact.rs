@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use crate::cursor::Cursor;
+use crate::cursor::{Cursor, Seq};
 use crate::ids::CortexId;
 use crate::protocol::{EventBatch, Heartbeat};
+use crate::receipts::LogReport;
 use crate::time::Timestamp;
 
 /// A run that brings nothing for this long, while the peer says that it has more, has lost something: it is requested
@@ -16,7 +17,8 @@ const CALM: Duration = Duration::from_secs(10);
 /// How far behind a peer's durable head we are, by the peer's own account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lag {
-    /// Sequence numbers of its log not yet read; some may hold events that we have from others.
+    /// Events of its log that are not here, as far as known: sequence numbers that were not read, less the events there that
+    /// the peer reported to hold and that are here.
     pub events: u64,
     /// The time between its newest entry and the newest one we have read, both on its clock.
     /// Unknown while there is something to read and nothing was read yet.
@@ -76,7 +78,10 @@ pub(super) struct Contact {
     pub(super) since: Duration,
     /// Whether all that the peer has was read.
     pub(super) live: bool,
-    pub(super) lag: Option<Lag>,
+    /// How much of its log was not read, and how far that log reached then.
+    unread: Option<(Lag, Seq)>,
+    /// What it reported last, as an asker, of the log that is read.
+    report: Option<LogReport>,
     pub(super) pending: Option<Pending>,
     /// How far its log was read, and when that entry joined it; known once a batch was stored.
     read: Option<(Cursor, Timestamp)>,
@@ -86,7 +91,7 @@ pub(super) struct Contact {
 
 impl Contact {
     pub(super) const fn new(peer: CortexId, since: Duration) -> Self {
-        Self { peer, since, live: false, lag: None, pending: None, read: None, behind_since: None }
+        Self { peer, since, live: false, unread: None, report: None, pending: None, read: None, behind_since: None }
     }
 
     /// Whether it is too short to prove that a peer which broke the protocol does so no more.
@@ -94,10 +99,31 @@ impl Contact {
         now.saturating_sub(self.since) < CALM
     }
 
+    /// Returns how far behind we are. What the peer reported to hold as an asker bounds the number: own events that came back
+    /// to us through its log are not read until the peer sends that it passed them.
+    pub(super) fn lag(&self) -> Option<Lag> {
+        let (unread, head) = self.unread?;
+        let Some(report) = self.report else { return Some(unread) };
+        // Events that joined its log after the report may all be missing here.
+        let unreported = head.get().saturating_sub(report.seq.get());
+        let events = unread.events.min(report.missing.saturating_add(unreported));
+        let behind = if events == 0 { Some(Duration::ZERO) } else { unread.behind };
+        Some(Lag { events, behind })
+    }
+
+    /// The peer reported what it holds.
+    pub(super) const fn reported(&mut self, report: LogReport) {
+        self.report = Some(report);
+    }
+
     /// A batch was stored.
     pub(super) fn took(&mut self, pending: Pending) {
+        if self.read.is_some_and(|read| read.0.epoch != pending.last.0.epoch) {
+            // The report counts sequence numbers of another epoch.
+            self.report = None;
+        }
         self.read = Some(pending.last);
-        self.lag = Some(Lag::between(pending.last, pending.head));
+        self.unread = Some((Lag::between(pending.last, pending.head), pending.head.0.seq));
     }
 
     /// The peer sent something of what it has.
@@ -111,11 +137,13 @@ impl Contact {
             // Forgotten, because a new connection begins with a heartbeat: if each caused a new request, none of the answers
             // would arrive.
             self.read = None;
+            self.report = None;
             return Reach::OtherEpoch;
         }
         // A heartbeat travels apart from what is pushed, so it may be older than that.
         if read.0.seq <= heartbeat.head.seq {
-            self.lag = Some(Lag::between(read, (heartbeat.head, heartbeat.head_time)));
+            let unread = Lag::between(read, (heartbeat.head, heartbeat.head_time));
+            self.unread = Some((unread, heartbeat.head.seq));
         }
         if read.0.seq >= heartbeat.head.seq {
             self.behind_since = None;

@@ -48,7 +48,9 @@ use std::time::Duration;
 
 use crate::health::{ErrorCategory, PeerHealth};
 use crate::ids::CortexId;
+use crate::receipts::LogReport;
 use crate::rule::Rule;
+use contact::Contact;
 use pace::{Pace, When};
 use phase::State;
 use progress::Progress;
@@ -134,7 +136,7 @@ impl PeerMachine {
     /// Returns how far behind we are; unknown until the peer has said so, and again when it cannot be reached.
     #[must_use]
     pub fn lag(&self) -> Option<Lag> {
-        self.state.contact().and_then(|contact| contact.lag)
+        self.state.contact().and_then(Contact::lag)
     }
 
     /// Returns the next thing to do, if any.
@@ -214,6 +216,13 @@ impl PeerMachine {
         if !refuses && soon < *retry_at {
             *retry_at = soon;
             self.timer(soon);
+        }
+    }
+
+    /// The peer reported, in a question to this node, what it holds. Reports of an earlier contact do not count.
+    pub const fn handle_report(&mut self, report: LogReport) {
+        if let Some(contact) = self.state.contact_mut() {
+            contact.reported(report);
         }
     }
 

@@ -194,7 +194,7 @@ impl Answers {
             }
             if self.delivery == Delivery::CatchUp && self.answered && caught_up {
                 self.state = State::Done;
-                return None;
+                return self.closing();
             }
             // So are heads that the asker is to compare.
             if found.batch.last != found.batch.prev || !found.batch.heads.is_empty() {
@@ -206,8 +206,10 @@ impl Answers {
                 continue;
             }
             // Time is up, or the service closes.
-            let closing = *self.service.inner.closing.borrow();
-            if self.delivery == Delivery::Live && (closing || self.passed.is_none()) {
+            if let Some(closing) = self.closing() {
+                return Some(closing);
+            }
+            if self.delivery == Delivery::Live && self.passed.is_none() {
                 self.state = State::Done;
                 return None;
             }
@@ -218,6 +220,12 @@ impl Answers {
             }
             return Some(batch);
         }
+    }
+
+    /// The answer to who waits once the service closes. It is not an empty batch: the asker would ask again at once, and log that
+    /// nothing answers as a fault of the peer.
+    fn closing(&self) -> Option<FetchReply> {
+        self.service.inner.closing.borrow().then_some(FetchReply::Refused(Refusal::Busy))
     }
 
     /// Waits for the right to read, and for memory. `None` where there is none in time, or the service closes. Dropping the
@@ -297,6 +305,7 @@ impl Answers {
         let (service, view) = (self.service.clone(), self.service.inner.view.clone());
         let (mailbox, refresh) = (Arc::clone(&self.mailbox), self.mailbox.take());
         let (waits, gone) = (self.waits, Arc::clone(&self.gone));
+        let reporting = self.service.clone();
         let Turn { read: turn, room } = turn;
         let read = move || {
             if gone.load(Ordering::Relaxed) {
@@ -341,6 +350,7 @@ impl Answers {
             asking.set_room(room);
             match view.next_batch(&mut asking, waits.then(Timestamp::now))? {
                 Ok(found) => {
+                    reporting.report(&mut asking);
                     // Each time: a pin may have come since it was said.
                     let (holder, said) = asking.said();
                     if let Err(error) = view.acknowledge(holder, &said) {

@@ -29,8 +29,9 @@ use crate::budget::{Account, Budget, Share};
 use crate::config::{FederationMode, SharedKey};
 use crate::cursor::Seq;
 use crate::ids::CortexId;
-use crate::log::LogReader;
+use crate::log::{LogReader, OpenQuery};
 use crate::protocol::{Delivery, FetchReply, FetchRequest, Identity, Refresh, Refusal};
+use crate::receipts::LogReport;
 use crate::store::StoreError;
 use crate::time::Timestamp;
 use open::OpenQuestions;
@@ -59,7 +60,12 @@ use turns::Turns;
 #[derive(Clone)]
 pub struct Service {
     inner: Arc<Inner>,
+    /// Where the questions come from that this handle answers.
+    caller: Option<Arc<str>>,
 }
+
+/// The most characters of a caller's address that are kept.
+const MAX_ADDRESS: usize = 64;
 
 struct Inner {
     view: LogReader,
@@ -71,6 +77,7 @@ struct Inner {
     open: OpenQuestions,
     served: served::Counters,
     on_asked: OnceLock<Box<dyn Fn(CortexId) + Send + Sync>>,
+    on_report: OnceLock<Box<dyn Fn(CortexId, LogReport) + Send + Sync>>,
     #[cfg(any(test, feature = "testing"))]
     tamper: Option<Arc<dyn tamper::Tamper>>,
 }
@@ -87,13 +94,14 @@ impl Inner {
             open: OpenQuestions::default(),
             served: served::Counters::default(),
             on_asked: OnceLock::new(),
+            on_report: OnceLock::new(),
             #[cfg(any(test, feature = "testing"))]
             tamper: None,
         }
     }
 
     fn serving(self, mode: FederationMode) -> Service {
-        let service = Service { inner: Arc::new(self) };
+        let service = Service { inner: Arc::new(self), caller: None };
         service.set_mode(mode);
         service
     }
@@ -125,6 +133,15 @@ impl Service {
     #[must_use]
     pub fn within(view: LogReader, key: SharedKey, mode: FederationMode, budget: Budget) -> Self {
         Inner::new(view, key, budget).serving(mode)
+    }
+
+    /// Returns a handle for the questions that come from this address. Operators see the newest address of each asker in
+    /// [`Service::pullers`]. It is text in a form of the transport's own, such as `192.0.2.7:51820`, and decides nothing. 64
+    /// characters are kept.
+    #[must_use]
+    pub fn called_from(&self, address: &str) -> Self {
+        let address: String = address.chars().take(MAX_ADDRESS).collect();
+        Self { inner: Arc::clone(&self.inner), caller: Some(address.into()) }
     }
 
     /// Changes whether it serves; holds for the next question.
@@ -183,7 +200,8 @@ impl Service {
         identity
     }
 
-    /// Lets every parked poll answer now, and every later one at once: the server is about to stop.
+    /// The server is about to stop. Questions that are parked, and later ones that there is nothing new for, are refused as
+    /// [`Refusal::Busy`] at once, so that their askers know that they were not cut off.
     pub fn close(&self) {
         self.inner.closing.send_replace(true);
     }
@@ -227,9 +245,23 @@ impl Service {
         let _ = self.inner.on_asked.set(Box::new(tell));
     }
 
+    /// Calls this with what each peer reports of its log: see [`crate::sync::Syncer::takes_reports`]. The first one given is kept.
+    pub(crate) fn on_report(&self, take: impl Fn(CortexId, LogReport) + Send + Sync + 'static) {
+        let _ = self.inner.on_report.set(Box::new(take));
+    }
+
+    /// Passes on what the asker of a question reported of its log, if that is news.
+    fn report(&self, asking: &mut OpenQuery) {
+        if let Some(take) = self.inner.on_report.get()
+            && let Some(report) = self.inner.view.report(asking)
+        {
+            take(asking.asker(), report);
+        }
+    }
+
     fn asked_by(&self, request: &FetchRequest) {
         let asker = request.from;
-        self.inner.served.asked(asker, request.after, Timestamp::now());
+        self.inner.served.asked(asker, request.after, self.caller.as_ref(), Timestamp::now());
         self.inner.view.doubles().asked(asker, request.request);
         if let Some(tell) = self.inner.on_asked.get() {
             tell(asker);

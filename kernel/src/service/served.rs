@@ -1,7 +1,7 @@
 //! How much was sent, in all and to whom.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::cursor::Cursor;
 use crate::ids::CortexId;
@@ -38,7 +38,7 @@ impl Served {
 }
 
 /// A cortex that pulls this one, by the id in its questions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Puller {
     /// That id.
     pub cortex: CortexId,
@@ -46,6 +46,8 @@ pub struct Puller {
     pub asked: Timestamp,
     /// Where it had read up to then; `None` if it asks by its clock.
     pub after: Option<Cursor>,
+    /// The address that it asked from last, as the transport reports it. `None` if no transport reported one.
+    pub address: Option<Arc<str>>,
     /// Whether a question of it is open.
     pub is_open: bool,
     /// What was sent to it.
@@ -67,14 +69,18 @@ impl Counters {
     }
 
     /// Notes a question.
-    pub(super) fn asked(&self, from: CortexId, after: Option<Cursor>, now: Timestamp) {
+    pub(super) fn asked(&self, from: CortexId, after: Option<Cursor>, address: Option<&Arc<str>>, now: Timestamp) {
         let mut counts = self.lock();
         if counts.to.len() >= MAX_ASKERS && !counts.to.contains_key(&from) {
             return;
         }
-        let new = Puller { cortex: from, asked: now, after, is_open: false, sent: Served::default() };
+        let sent = Served::default();
+        let new = Puller { cortex: from, asked: now, after, address: None, is_open: false, sent };
         let puller = counts.to.entry(from).or_insert(new);
         (puller.asked, puller.after) = (now, after);
+        if let Some(address) = address {
+            puller.address = Some(Arc::clone(address));
+        }
     }
 
     pub(super) fn count(&self, to: CortexId, reply: &FetchReply) {
@@ -90,7 +96,7 @@ impl Counters {
     }
 
     pub(super) fn pullers(&self, is_open: impl Fn(CortexId) -> bool) -> Vec<Puller> {
-        self.lock().to.values().map(|puller| Puller { is_open: is_open(puller.cortex), ..*puller }).collect()
+        self.lock().to.values().map(|puller| Puller { is_open: is_open(puller.cortex), ..puller.clone() }).collect()
     }
 }
 
@@ -106,7 +112,7 @@ mod tests {
         let counters = Counters::default();
         for n in 0..2 * MAX_ASKERS as u128 {
             let asker = CortexId::from_bytes(n.to_be_bytes());
-            counters.asked(asker, None, Timestamp::from_micros(1));
+            counters.asked(asker, None, None, Timestamp::from_micros(1));
             counters.count(asker, &FetchReply::Refused(Refusal::Busy));
         }
         assert_eq!(counters.pullers(|_| false).len(), MAX_ASKERS);
@@ -117,12 +123,14 @@ mod tests {
     fn a_puller_is_where_its_last_question_says() {
         let (counters, asker) = (Counters::default(), CortexId::from_bytes([1; 16]));
         let cursor = Cursor { epoch: Epoch::new(1), seq: Seq::new(5), last_event: EventId::from_bytes([2; 16]) };
-        counters.asked(asker, None, Timestamp::from_micros(1));
-        counters.asked(asker, Some(cursor), Timestamp::from_micros(2));
+        let (old, new) = (Arc::from("192.0.2.1:1"), Arc::from("192.0.2.1:2"));
+        counters.asked(asker, None, Some(&old), Timestamp::from_micros(0));
+        counters.asked(asker, None, Some(&new), Timestamp::from_micros(1));
+        counters.asked(asker, Some(cursor), None, Timestamp::from_micros(2));
         counters.count(asker, &FetchReply::Refused(Refusal::Busy));
         let sent = Served { refusals: 1, ..Served::default() };
-        let puller =
-            Puller { cortex: asker, asked: Timestamp::from_micros(2), after: Some(cursor), is_open: true, sent };
+        let (asked, address) = (Timestamp::from_micros(2), Some(new));
+        let puller = Puller { cortex: asker, asked, after: Some(cursor), address, is_open: true, sent };
         assert_eq!(counters.pullers(|cortex| cortex == asker), [puller]);
     }
 }

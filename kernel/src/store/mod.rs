@@ -317,6 +317,17 @@ pub trait Store: Send + Sync + 'static {
     /// Kind `Corrupt`, naming what is damaged.
     fn check(&self) -> Result<(), StoreError>;
 
+    /// As [`Store::check`], and reports now and then how many entries were read, and how many the store estimates to have.
+    ///
+    /// Optional: a store that does not know calls nothing.
+    ///
+    /// # Errors
+    /// As [`Store::check`].
+    fn check_with(&self, report: &mut dyn FnMut(u64, u64)) -> Result<(), StoreError> {
+        let _ = report;
+        self.check()
+    }
+
     /// What tells this very copy of the data from any other: a copied, restored or cloned store says something else. A
     /// store that cannot tell says nothing, and copies of it are noticed by peers only.
     ///
@@ -407,6 +418,10 @@ impl<S: Store + ?Sized> Store for std::sync::Arc<S> {
 
     fn check(&self) -> Result<(), StoreError> {
         (**self).check()
+    }
+
+    fn check_with(&self, report: &mut dyn FnMut(u64, u64)) -> Result<(), StoreError> {
+        (**self).check_with(report)
     }
 
     fn fingerprint(&self) -> Result<Option<Vec<u8>>, StoreError> {

@@ -6,6 +6,7 @@ mod compare;
 mod feed;
 mod inspect;
 mod links;
+mod notices;
 mod peer_task;
 mod probe;
 mod space;
@@ -29,6 +30,7 @@ use crate::ids::{CortexId, Origin, PeerName};
 use crate::log::{LogHandle, read_pin};
 use crate::machine::{IdentityContext, Phase, check_identity};
 use crate::measure::PeerLabels;
+use crate::receipts::LogReport;
 use crate::state::{PeerState, State, StateError};
 use crate::time::Timestamp;
 use crate::transport::Transport;
@@ -120,6 +122,8 @@ impl CompareError {
 
 struct Running {
     commands: mpsc::Sender<Command>,
+    /// What the peer reported last of its log.
+    reports: watch::Sender<Option<LogReport>>,
     task: JoinHandle<()>,
 }
 
@@ -206,10 +210,11 @@ impl Syncer {
         first.mode = peer.mode;
         first.phase = Phase::Paused;
         let (commands, inbox) = mpsc::channel(16);
+        let (reports, reported) = watch::channel(None);
         let (name, statuses) = (peer.name.clone(), Arc::clone(&self.statuses));
         // The cortex is a field rather than a span: two spans around a task that lives for months would say no more.
         let span = tracing::debug_span!("peer", cortex = %common.log.reader().local().name, name = %peer.name);
-        let pulling = tokio::spawn(PeerTask::new(peer.clone(), first, common).run(inbox).instrument(span));
+        let pulling = tokio::spawn(PeerTask::new(peer.clone(), first, common).run(inbox, reported).instrument(span));
         let task = tokio::spawn(async move {
             if let Err(fault) = pulling.await {
                 // What stood in its state when it ended must not stand there for ever, as if all were well.
@@ -218,7 +223,7 @@ impl Syncer {
                 statuses.halt(&name, ErrorCategory::Fault, Timestamp::now());
             }
         });
-        locked(&self.running).insert(peer.name.clone(), Running { commands, task });
+        locked(&self.running).insert(peer.name.clone(), Running { commands, reports, task });
     }
 
     async fn end(&self, name: &PeerName) {
@@ -439,6 +444,18 @@ impl Syncer {
             if let Some(peer) = locked(&running).get(&name) {
                 // One that has that many commands to carry out is awake.
                 let _ = peer.commands.try_send(Command::Heard);
+            }
+        }
+    }
+
+    /// What to call with each report of a cortex that asks ours something: see `crate::service::Service::on_report`. Events
+    /// that a peer holds and that are here are then no lag, whatever brought them.
+    pub(crate) fn takes_reports(&self) -> impl Fn(CortexId, LogReport) + Send + Sync + 'static {
+        let (statuses, running) = (Arc::clone(&self.statuses), Arc::clone(&self.running));
+        move |cortex, report| {
+            let Some(name) = statuses.pulled(cortex) else { return };
+            if let Some(peer) = locked(&running).get(&name) {
+                peer.reports.send_replace(Some(report));
             }
         }
     }

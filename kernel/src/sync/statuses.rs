@@ -18,10 +18,15 @@ pub(super) struct Statuses {
     peers: RwLock<BTreeMap<PeerName, PeerState>>,
     /// Who waits to be tried again, by the cortex that is pinned. Asked with each question of anybody's, so it has a place of
     /// its own.
-    waiting: RwLock<BTreeMap<CortexId, PeerName>>,
+    waiting: ByCortex,
+    /// Who is pulled, likewise.
+    pulled: ByCortex,
     live: watch::Sender<Live>,
     events: broadcast::Sender<SyncEvent>,
 }
+
+/// Names of peers by the cortex that is pinned to them.
+type ByCortex = RwLock<BTreeMap<CortexId, PeerName>>;
 
 /// A peer's state changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +45,7 @@ impl Default for Statuses {
         Self {
             peers: RwLock::default(),
             waiting: RwLock::default(),
+            pulled: RwLock::default(),
             live: watch::Sender::new(Live::default()),
             events: broadcast::Sender::new(EVENTS),
         }
@@ -54,6 +60,25 @@ fn live(peer: &PeerState) -> Option<CortexId> {
 /// The cortex that waits there to be tried again.
 fn waiting(peer: &PeerState) -> Option<CortexId> {
     peer.cortex_id.filter(|_| peer.phase == Phase::BackingOff)
+}
+
+/// Notes under which cortex a peer is found.
+fn note(peers: &ByCortex, name: &PeerName, before: Option<CortexId>, now: Option<CortexId>) {
+    if before == now {
+        return;
+    }
+    let mut peers = peers.write().unwrap_or_else(PoisonError::into_inner);
+    // Two names may be pinned to one cortex: each takes away its own alone.
+    if let Some(cortex) = before.filter(|cortex| peers.get(cortex) == Some(name)) {
+        peers.remove(&cortex);
+    }
+    if let Some(cortex) = now {
+        peers.insert(cortex, name.clone());
+    }
+}
+
+fn named(peers: &ByCortex, cortex: CortexId) -> Option<PeerName> {
+    peers.read().unwrap_or_else(PoisonError::into_inner).get(&cortex).cloned()
 }
 
 impl Statuses {
@@ -76,26 +101,18 @@ impl Statuses {
         if now != before.as_ref().and_then(live) {
             self.tell_live(&peers);
         }
-        self.note_waiting(&name, before.as_ref().and_then(waiting), peers.get(&name).and_then(waiting));
-    }
-
-    fn note_waiting(&self, name: &PeerName, before: Option<CortexId>, now: Option<CortexId>) {
-        if before == now {
-            return;
-        }
-        let mut waiting = self.waiting.write().unwrap_or_else(PoisonError::into_inner);
-        // Two names may be pinned to one cortex: each takes away its own alone.
-        if let Some(cortex) = before.filter(|cortex| waiting.get(cortex) == Some(name)) {
-            waiting.remove(&cortex);
-        }
-        if let Some(cortex) = now {
-            waiting.insert(cortex, name.clone());
-        }
+        note(&self.waiting, &name, before.as_ref().and_then(waiting), peers.get(&name).and_then(waiting));
+        note(&self.pulled, &name, before.as_ref().and_then(live), now);
     }
 
     /// The peer that is pinned to this cortex, if it waits to be tried again.
     pub(super) fn waiting(&self, cortex: CortexId) -> Option<PeerName> {
-        self.waiting.read().unwrap_or_else(PoisonError::into_inner).get(&cortex).cloned()
+        named(&self.waiting, cortex)
+    }
+
+    /// The peer that is pinned to this cortex, if it is pulled.
+    pub(super) fn pulled(&self, cortex: CortexId) -> Option<PeerName> {
+        named(&self.pulled, cortex)
     }
 
     fn tell_live(&self, peers: &BTreeMap<PeerName, PeerState>) {
@@ -110,7 +127,8 @@ impl Statuses {
         if before.as_ref().and_then(live).is_some() {
             self.tell_live(&peers);
         }
-        self.note_waiting(name, before.as_ref().and_then(waiting), None);
+        note(&self.waiting, name, before.as_ref().and_then(waiting), None);
+        note(&self.pulled, name, before.as_ref().and_then(live), None);
     }
 
     /// Nobody pulls a peer any more.

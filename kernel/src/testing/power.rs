@@ -72,6 +72,11 @@ impl Store for PoweredStore {
         self.store.check()
     }
 
+    fn check_with(&self, report: &mut dyn FnMut(u64, u64)) -> Result<(), StoreError> {
+        let _on = self.on()?;
+        self.store.check_with(report)
+    }
+
     fn fingerprint(&self) -> Result<Option<Vec<u8>>, StoreError> {
         let _on = self.on()?;
         self.store.fingerprint()

@@ -8,7 +8,7 @@ use antiphon_kernel::digest::Digest;
 use antiphon_kernel::event::Draft;
 use antiphon_kernel::ids::{Dot, Epoch, Origin};
 use antiphon_kernel::internals::log::{AppendsRefused, Log, LogOptions};
-use antiphon_kernel::log::{AppendError, CausalContext, LogHandle, OpenError, verify};
+use antiphon_kernel::log::{AppendError, CausalContext, LogHandle, OpenError, VerifyStep, verify, verify_with};
 use antiphon_kernel::protocol::{ChainHead, EventBatch, FetchReply, Heads, Refusal};
 use antiphon_kernel::store::{Durability, Family, Store, StoreErrorKind};
 use antiphon_kernel::testing::{CommitFault, MemoryStore};
@@ -102,6 +102,18 @@ fn a_failed_write_is_read_again_before_another_place_is_assigned() {
         assert_eq!(after.seq, Seq::new(if fault == CommitFault::Lost { 2 } else { 3 }));
         assert!(verify(&nodes[0].log.reader()).unwrap().is_clean());
     }
+}
+
+#[test]
+fn a_check_reports_how_far_it_has_come() {
+    let (mut nodes, _) = pair();
+    for _ in 0..1500 {
+        nodes[0].append("a", &VClock::new(), now(), Durability::Sync);
+    }
+    let mut steps = Vec::new();
+    assert!(verify_with(&nodes[0].log.reader(), &mut |step| steps.push(step)).unwrap().is_clean());
+    let events = |done| VerifyStep::Events { done, total: 1500 };
+    assert_eq!(steps, [events(0), events(1024), events(1500)], "a store in memory reports nothing");
 }
 
 #[test]

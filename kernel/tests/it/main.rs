@@ -7,6 +7,7 @@ mod federation;
 mod forks;
 mod kit;
 mod labels;
+mod lag;
 mod live;
 mod log;
 mod lost_event;

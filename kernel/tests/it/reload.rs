@@ -184,6 +184,7 @@ async fn what_came_and_what_went_is_counted_by_peer() {
     assert_eq!(Condition::of(&bravos, Timestamp::now()).is_up(), Some(true));
     let served = bravo.service().pullers();
     assert_eq!((served.len(), served[0].cortex, served[0].sent.events), (1, alpha.reader().local().cortex_id, 1));
+    assert_eq!(served[0].address.as_deref(), Some("memory://alpha"));
     assert_eq!(served[0].sent.bytes, bravos.received.bytes);
     assert!(served[0].asked <= Timestamp::now());
     for cortex in [alpha, bravo] {

@@ -105,7 +105,11 @@ impl Store for StoredCopy {
     }
 
     fn check(&self) -> Result<(), StoreError> {
-        self.database.check()
+        self.database.check(&mut |_, _| {})
+    }
+
+    fn check_with(&self, report: &mut dyn FnMut(u64, u64)) -> Result<(), StoreError> {
+        self.database.check(report)
     }
 
     fn noted(&self) -> Option<Vec<u8>> {

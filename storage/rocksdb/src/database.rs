@@ -23,6 +23,9 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(32);
 /// With less space than this, that is why.
 const SCARCE: u64 = 64 << 20;
 
+/// A check reports after this number of entries, some milliseconds apart.
+const REPORT_EVERY: u64 = 64 * 1024;
+
 /// RocksDB has this family in every database. Nothing is kept in it.
 const DEFAULT: &str = "default";
 
@@ -246,15 +249,32 @@ impl Database {
         Ok(())
     }
 
-    pub(crate) fn check(&self) -> Result<(), StoreError> {
+    /// Reads everything. Reports how many entries were read, and how many there are as far as RocksDB estimates.
+    pub(crate) fn check(&self, report: &mut dyn FnMut(u64, u64)) -> Result<(), StoreError> {
         // What is in the cache was right when it was read; the question is what the disk holds now.
         self.tuning.forget_blocks();
-        for name in &self.families {
-            let family = self.db.cf_handle(name).expect("every family listed was opened or created");
+        let families: Vec<_> = self
+            .families
+            .iter()
+            .map(|name| (name, self.db.cf_handle(name).expect("every family listed was opened or created")))
+            .collect();
+        let estimate =
+            |family| self.db.property_int_value_cf(family, "rocksdb.estimate-num-keys").ok().flatten().unwrap_or(0);
+        let total: u64 = families.iter().map(|(_, family)| estimate(*family)).sum();
+        let mut done = 0;
+        report(done, total);
+        for (name, family) in families {
             let mut cursor = self.db.raw_iterator_cf_opt(family, tuning::checking());
             cursor.seek_to_first();
-            self.walk(name, &mut cursor, &mut |_, _| ControlFlow::Continue(()))?;
+            self.walk(name, &mut cursor, &mut |_, _| {
+                done += 1;
+                if done % REPORT_EVERY == 0 {
+                    report(done, total.max(done));
+                }
+                ControlFlow::Continue(())
+            })?;
         }
+        report(done, done);
         Ok(())
     }
 

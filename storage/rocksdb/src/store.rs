@@ -238,7 +238,11 @@ impl Store for RocksStore {
     }
 
     fn check(&self) -> Result<(), StoreError> {
-        self.read(Database::check)
+        self.check_with(&mut |_, _| {})
+    }
+
+    fn check_with(&self, report: &mut dyn FnMut(u64, u64)) -> Result<(), StoreError> {
+        self.read(|database| database.check(report))
     }
 
     fn check_location(&self) -> Result<(), StoreError> {

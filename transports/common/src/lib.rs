@@ -21,6 +21,7 @@ pub use frames::Frames;
 pub use host::ascii_host;
 pub use listen::Listen;
 pub use measure::Rejected;
+pub use network::address_text;
 pub use pool::Bounds;
 pub use slots::{POOLS, Slot, Slots};
 pub use validity::{Validity, ValidityPeriod, is_authority};

@@ -1,6 +1,6 @@
-//! Which addresses count together against a bound.
+//! Addresses of clients: which count together against a bound, and how they are shown.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 /// A range of addresses that one party may hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -33,6 +33,12 @@ impl Network {
     }
 }
 
+/// Returns the text of a client's address. IPv4 has one form, also on a socket of IPv6.
+#[must_use]
+pub fn address_text(address: SocketAddr) -> String {
+    SocketAddr::new(address.ip().to_canonical(), address.port()).to_string()
+}
+
 fn masked(address: IpAddr, bits: u32) -> IpAddr {
     match address {
         IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & !(u128::MAX >> bits))),
@@ -55,6 +61,8 @@ mod tests {
         assert_eq!(of("::ffff:10.0.0.1"), of("10.0.0.1"));
         let expected = [("2001:db8:1:2345::", 10), ("2001:db8:1:2300::", 20), ("2001:db8:1::", 40)];
         assert_eq!(of("2001:db8:1:2345:6::7"), expected.map(|(prefix, bound)| (prefix.to_owned(), bound)));
+        assert_eq!(address_text("[::ffff:10.0.0.1]:7".parse().unwrap()), "10.0.0.1:7");
+        assert_eq!(address_text("[2001:db8::1]:7".parse().unwrap()), "[2001:db8::1]:7");
         assert_eq!(Network::widest("2001:db8:1:2345::7".parse().unwrap()).prefix.to_string(), "2001:db8:1::");
     }
 }

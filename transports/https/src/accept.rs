@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use antiphon_transport_common::{Certificate, Rejected, Slot, Slots, WireBytes};
+use antiphon_transport_common::{Certificate, Rejected, Slot, Slots, WireBytes, address_text};
 use axum::Router;
 use axum::http::StatusCode;
 use axum::http::header::{CONNECTION, UPGRADE};
@@ -28,7 +28,7 @@ use tower::ServiceExt;
 use crate::counted_io::CountedIo;
 use crate::guarded_io::{Activity, GuardedIo};
 use crate::limits::Limits;
-use crate::routes::refuse;
+use crate::routes::{Caller, refuse};
 
 /// Room in memory for a request's head, and for pieces of its body.
 const MAX_BUFFER: usize = 64 * 1024;
@@ -170,11 +170,12 @@ async fn wants_tls() -> Response {
 async fn http<T: AsyncRead + AsyncWrite + Unpin>(stream: T, from: SocketAddr, slot: &Arc<Slot>, mut door: Door) {
     let activity = Arc::new(Activity::new(Arc::clone(slot)));
     let io = TokioIo::new(GuardedIo::new(stream, Arc::clone(&activity), &door.limits));
-    let (router, slot) = (door.router.clone(), Arc::clone(slot));
+    let (router, slot, caller) = (door.router.clone(), Arc::clone(slot), Caller(address_text(from).into()));
     let service = service_fn(move |mut request: Request<Incoming>| {
         activity.begin();
         // The check of the key reports its result to the connection.
         request.extensions_mut().insert(Arc::clone(&slot));
+        request.extensions_mut().insert(caller.clone());
         let (activity, router) = (Arc::clone(&activity), router.clone());
         async move {
             let response = router.oneshot(request).await;

@@ -41,6 +41,10 @@ struct Node {
     body: Duration,
 }
 
+/// The address that a request comes from.
+#[derive(Clone)]
+pub(crate) struct Caller(pub(crate) Arc<str>);
+
 pub(crate) fn router(service: Service, limits: &Limits, scope: Scope) -> Router {
     let node = Node { service: service.clone(), body_bytes: limits.body_bytes, body: limits.idle };
     let router = Router::new()
@@ -234,7 +238,10 @@ async fn message(node: &Node, request: Request) -> Result<Option<Message>, Respo
     }
 }
 
-async fn fetch(State(node): State<Node>, request: Request) -> Response {
+async fn fetch(State(mut node): State<Node>, request: Request) -> Response {
+    if let Some(Caller(address)) = request.extensions().get() {
+        node.service = node.service.called_from(address);
+    }
     match message(&node, request).await {
         Ok(Some(Message::Fetch(question))) => run(&node, question).await,
         Ok(_) => frame(StatusCode::BAD_REQUEST, FetchReply::Refused(Refusal::Malformed)),

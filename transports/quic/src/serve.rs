@@ -10,7 +10,7 @@ use antiphon_kernel::protocol::{FetchReply, FetchRequest, Hello, MAX_RUN_BYTES, 
 use antiphon_kernel::service::Service;
 use antiphon_kernel::transport::TransportError;
 use antiphon_kernel::transport::TransportErrorKind;
-use antiphon_transport_common::{Frames, Rejected, Slot, failure};
+use antiphon_transport_common::{Frames, Rejected, Slot, address_text, failure};
 use bytes::Bytes;
 use quinn::{Connection, RecvStream, SendStream};
 use tokio::sync::watch;
@@ -224,7 +224,9 @@ impl Peer {
             tokio::select! {
                 stream = connection.accept_bi() => {
                     let (answers, question) = stream.map_err(|e| from_connection(&e))?;
-                    questions.spawn(question_task(self.service.clone(), Arc::clone(&self.limits), self.from, answers, question));
+                    // A connection may change its address.
+                    let service = self.service.called_from(&address_text(connection.remote_address()));
+                    questions.spawn(question_task(service, Arc::clone(&self.limits), self.from, answers, question));
                 }
                 Some(ended) = questions.join_next() => {
                     if let Err(error) = ended {

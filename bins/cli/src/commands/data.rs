@@ -8,14 +8,16 @@ use antiphon_node::api::Request;
 use antiphon_node::config::NodeConfig;
 use antiphon_node::reply::{Chains, Comparison, Manifest, Verified};
 use antiphon_node::socket::must_not_be_served;
+use antiphon_node::steps::Steps;
 use antiphon_node::{backup, repair};
 use anyhow::{Result, bail};
 
-use super::ask::ask;
+use super::ask::{ask, ask_with_bar};
 use crate::output::{done, json_line, line};
+use crate::progress;
 
-pub(super) async fn verify(file: &Path, json: bool) -> Result<()> {
-    let report: Verified = ask(file, Request::Verify).await?;
+pub(super) async fn verify(file: &Path, json: bool, quiet: bool) -> Result<()> {
+    let report: Verified = ask_with_bar(file, Request::Verify, !json && !quiet).await?;
     if json {
         json_line(&report)?;
     } else if report.clean {
@@ -69,18 +71,23 @@ pub(super) async fn digest(file: &Path, by_origin: bool, json: bool) -> Result<(
     line(&all.digest)
 }
 
-pub(super) async fn backup(file: &Path, to: &Path, json: bool) -> Result<()> {
+pub(super) async fn backup(file: &Path, to: &Path, json: bool, quiet: bool) -> Result<()> {
     // The node that makes it may have been started in another directory.
     let to = std::path::absolute(to)?;
-    let made: Manifest = ask(file, Request::Backup { to: to.clone() }).await?;
+    let made: Manifest = ask_with_bar(file, Request::Backup { to: to.clone() }, !json && !quiet).await?;
     let text = format!("{} events are in {}, verified; digest {}", made.events, to.display(), made.digest);
     done(&made, json, &text)
 }
 
-pub(super) async fn restore(file: &Path, from: &Path, json: bool) -> Result<()> {
+pub(super) async fn restore(file: &Path, from: &Path, json: bool, quiet: bool) -> Result<()> {
     let config = NodeConfig::load(file)?;
     must_not_be_served(&config).await?;
-    let restored = backup::restore(from, &config.data_dir(), config.node.name.as_str())?;
+    let steps = Steps::default();
+    let (from, reported) = (from.to_owned(), steps.clone());
+    let restored = tokio::task::spawn_blocking(move || {
+        backup::restore(&from, &config.data_dir(), config.node.name.as_str(), &reported)
+    });
+    let restored = progress::show(!json && !quiet, &steps, restored).await??;
     let mut text = format!(
         "{} events of {} are back, as of {}; the node continues under the new epoch {}",
         restored.backup.events, restored.backup.name, restored.backup.made_at, restored.epoch

@@ -20,7 +20,8 @@ use super::ask::ask;
 use super::import;
 use crate::cli::DemoArgs;
 use crate::input::{self, Source};
-use crate::output::{line, progress_style};
+use crate::output::line;
+use crate::progress::{self, Unit};
 use antiphon_node::api::Request;
 use antiphon_node::config::NodeConfig;
 use antiphon_node::dev_certs;
@@ -146,11 +147,7 @@ async fn verify(config: &Path) -> Result<()> {
 
 async fn converge(args: &DemoArgs, members: &[Member]) -> Result<Vec<Vec<String>>> {
     let bars = MultiProgress::new();
-    let bar = |name: &'static str, length: u64| {
-        let bar = bars.add(ProgressBar::new(length).with_style(progress_style()));
-        bar.set_prefix(name);
-        bar
-    };
+    let bar = |name: &'static str, length: u64| bars.add(progress::bar(true, name, Unit::Events, Some(length)));
     let history = git_history().await?;
     let mut expected = history.len() as u64;
     let text = history.join("\n");
@@ -163,7 +160,7 @@ async fn converge(args: &DemoArgs, members: &[Member]) -> Result<Vec<Vec<String>
             Some(file) => {
                 let length = tokio::fs::read_to_string(file).await.map(|t| t.lines().count() as u64);
                 let length = length.with_context(|| format!("{} could not be read", file.display()))?;
-                import_at(&members[1], input::open(file).await?, bar("bravo", length)).await
+                import_at(&members[1], input::open(file).await?.source, bar("bravo", length)).await
             }
         }
     };
@@ -219,7 +216,7 @@ fn row(state: &Status, elapsed: f64) -> Vec<String> {
 
 async fn import_at(member: &Member, events: Source, bar: ProgressBar) -> Result<u64> {
     let mut backend = Backend::open(NodeConfig::load(&member.config)?).await?;
-    let imported = import::all(events, &mut backend, &bar, false, false).await;
+    let imported = import::all(events, &mut backend, &|count| bar.set_position(count), false, false).await;
     bar.finish_and_clear();
     backend.close().await;
     Ok(imported?.appended)

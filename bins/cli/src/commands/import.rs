@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use futures_util::FutureExt as _;
-use indicatif::{ProgressBar, ProgressStyle};
 use sha2::{Digest as _, Sha256};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 
 use super::append::warn_of;
 use crate::cli::ImportArgs;
-use crate::input::{self, Events, Found, Source};
+use crate::input::{self, Events, Found, Input, Source};
 use crate::output::done;
+use crate::progress::{self, Unit};
 use antiphon_node::api::{ImportProgress, Request};
 use antiphon_node::error_text::with_remedy;
 use antiphon_node::reply::{AppendReply, Imported, KeptProgress, Progress};
@@ -25,18 +25,20 @@ const BATCH_BYTES: usize = 4 * 1024 * 1024;
 /// How long an event waits for others to be appended with it.
 const BATCH_WAIT: Duration = Duration::from_millis(100);
 
-pub(super) async fn run(file: &Path, args: ImportArgs, json: bool) -> Result<()> {
+pub(super) async fn run(file: &Path, args: ImportArgs, json: bool, quiet: bool) -> Result<()> {
     let mut backend = Backend::reach_and_warn(file).await?;
-    let bar = ProgressBar::new_spinner();
-    bar.set_style(
-        ProgressStyle::with_template("{spinner} {pos} events, {per_sec}")
-            .unwrap_or_else(|_| ProgressStyle::default_spinner()),
-    );
     let imported = match input::open(&args.file).await {
-        Ok(source) => all(source, &mut backend, &bar, args.resume, args.lowercase_extensions).await,
+        Ok(Input { source, bytes }) => {
+            // The bytes of a file say how much is left.
+            let bar = progress::bar_alone(!json && !quiet, "import", Unit::Bytes, bytes);
+            let source = Box::new(bar.wrap_async_read(source));
+            let appended = |count| bar.set_message(format!("{count} events"));
+            let imported = all(source, &mut backend, &appended, args.resume, args.lowercase_extensions).await;
+            bar.finish_and_clear();
+            imported
+        }
         Err(error) => Err(error),
     };
-    bar.finish_and_clear();
     backend.close().await;
     let imported = imported?;
     let Imported { appended, skipped } = imported;
@@ -44,18 +46,21 @@ pub(super) async fn run(file: &Path, args: ImportArgs, json: bool) -> Result<()>
     done(&imported, json, &format!("{appended} events imported{before}"))
 }
 
+/// Takes the number of events that were appended so far.
+pub(super) type OnAppended<'a> = dyn Fn(u64) + Sync + 'a;
+
 /// Appends every event. At the first bad one it stops: what came before is kept, and the error says how many.
 pub(super) async fn all(
     source: Source,
     backend: &mut Backend,
-    bar: &ProgressBar,
+    appended: &OnAppended<'_>,
     resume: bool,
     lowercase_extensions: bool,
 ) -> Result<Imported> {
     let mut events = Events::new(source);
     let mut import = Import {
         backend,
-        bar,
+        appended,
         resume,
         lowercase_extensions,
         done: Imported { appended: 0, skipped: 0 },
@@ -104,7 +109,7 @@ struct Batch {
 
 struct Import<'a> {
     backend: &'a mut Backend,
-    bar: &'a ProgressBar,
+    appended: &'a OnAppended<'a>,
     resume: bool,
     lowercase_extensions: bool,
     done: Imported,
@@ -231,7 +236,7 @@ impl Import<'_> {
             warn_of(appended);
             self.hashed = hashed;
             self.done.appended += found.len() as u64;
-            self.bar.set_position(self.done.appended);
+            (self.appended)(self.done.appended);
         }
         Ok(reply)
     }

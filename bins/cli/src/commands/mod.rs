@@ -24,13 +24,13 @@ use crate::cli::{Cli, Command, ConfigCommand};
 use crate::{output, unit};
 
 pub(crate) async fn run(cli: Cli) -> Result<()> {
-    let json = cli.json;
+    let (json, quiet) = (cli.json, cli.quiet);
     let file = &cli.config;
     match cli.command {
         Command::Init(args) => setup::init(file, &args, json).await,
         Command::Serve { log_format } => serve::run(NodeConfig::load(file)?, log_format).await,
         Command::Append(args) => append::run(file, args, json).await,
-        Command::Import(args) => import::run(file, args, json).await,
+        Command::Import(args) => import::run(file, args, json, quiet).await,
         Command::Log(args) => log::run(file, args, json).await,
         Command::Latest { subject } => events::latest(file, subject, json).await,
         Command::Conflicts => events::conflicts(file, json).await,
@@ -49,9 +49,9 @@ pub(crate) async fn run(cli: Cli) -> Result<()> {
         Command::NewEpoch => federation::new_epoch(file, json).await,
         Command::Verify { repair: true, .. } => data::repair(file, json).await,
         Command::Verify { peer: Some(peer), .. } => data::compare(file, &peer, json).await,
-        Command::Verify { peer: None, .. } => data::verify(file, json).await,
-        Command::Backup { to } => data::backup(file, &to, json).await,
-        Command::Restore { from } => data::restore(file, &from, json).await,
+        Command::Verify { peer: None, .. } => data::verify(file, json, quiet).await,
+        Command::Backup { to } => data::backup(file, &to, json, quiet).await,
+        Command::Restore { from } => data::restore(file, &from, json, quiet).await,
         Command::Fork { command } => forks::run(file, command, json).await,
         Command::Digest { by_origin } => data::digest(file, by_origin, json).await,
         Command::Key => output::line(&new_key()?),

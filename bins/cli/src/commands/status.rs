@@ -183,11 +183,15 @@ fn copies(status: &Status) -> Result<()> {
     }
     for puller in status.pulled_by.iter().take(PULLERS) {
         let who = puller.peer.as_ref().map_or_else(|| format!("{} (no peer)", puller.cortex_id), ToString::to_string);
-        let open = if puller.connected { "a question is open" } else { "no question is open" };
-        let asked = ago(puller.asked, status.now);
-        let read = puller.read_up_to.map(|seq| format!(", had read up to {seq} of {}", status.durable_events));
+        let from = puller.address.as_deref().map(|address| format!(" from {}", printable(address)));
+        // A question that is open may have brought it further since.
+        let read = puller.read_up_to.filter(|_| !puller.connected);
+        let read = read.map(|seq| format!("read {seq} of {}, ", status.durable_events));
+        let asked =
+            if puller.connected { "asks now".to_owned() } else { format!("asked {}", ago(puller.asked, status.now)) };
         line(&format!(
-            "pulled by {who}: asked {asked}{}, {open}, {} events sent",
+            "pulled by {who}{}: {}{} events sent, {asked}",
+            from.unwrap_or_default(),
             read.unwrap_or_default(),
             puller.sent_events
         ))?;

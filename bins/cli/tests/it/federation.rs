@@ -70,6 +70,16 @@ fn converge_although_one_is_killed(places: &[Place]) {
             .all(|s| s["events"] == 3001 && s["digest"] == all[0]["digest"] && s["replayers"][0]["position"] == 3001);
         done.then_some(())
     });
+    // Which peer an asker is shows once that was pinned.
+    until("both pull alpha, each from an address of its own", || {
+        let status = places[0].json(&["status"]);
+        let pulled_by = status["pulled_by"].as_array().unwrap();
+        let names: Vec<_> = pulled_by.iter().map(|puller| puller["peer"].as_str()).collect();
+        let local = |puller: &serde_json::Value| puller["address"].as_str().unwrap().starts_with("127.0.0.1:");
+        (names == [Some("bravo"), Some("charlie")] && pulled_by.iter().all(local)).then_some(())
+    });
+    let shown = places[0].run(&["status"]);
+    assert!(shown.1.contains("pulled by bravo from 127.0.0.1:"), "{shown:?}");
     for node in serving.into_iter().flatten() {
         assert_eq!(node.terminate(), 0);
     }
@@ -77,5 +87,29 @@ fn converge_although_one_is_killed(places: &[Place]) {
         let (code, out, err) = place.run(&["verify"]);
         assert!(code == 0 && out.starts_with("clean: 3001 events"), "{out}{err}");
         assert!(!place.log().contains(crate::support::KEY), "the key is never logged");
+    }
+}
+
+#[test]
+fn a_peer_that_stops_in_order_is_no_warning() {
+    let schemes: [fn(usize) -> &'static str; 2] = [|_| "https", |_| "quic"];
+    for scheme in schemes {
+        let places = mesh(scheme);
+        let (alpha, bravo) = (&places[0], &places[1]);
+        let stopping = bravo.serve();
+        let _alpha = alpha.serve();
+        until("alpha has caught up with bravo", || {
+            let bravo = alpha.json(&["peers"])[0].clone();
+            (bravo["phase"] == "live").then_some(())
+        });
+        assert_eq!(stopping.terminate(), 0);
+        let logged = |text: &str| until(text, || alpha.log().contains(text).then_some(()));
+        logged("peer bravo takes no questions now");
+        logged("peer bravo stopped and ");
+        let _bravo = bravo.serve();
+        logged("peer bravo reachable again");
+        let log = alpha.log();
+        let warned = log.lines().find(|line| line.contains("WARN") && line.contains("bravo"));
+        assert_eq!(warned, None, "{}", scheme(1));
     }
 }

@@ -18,6 +18,7 @@ mod messages;
 mod monitor;
 mod node;
 mod payload;
+mod progress;
 mod readers;
 mod repair;
 mod secrets;

@@ -14,13 +14,14 @@ use super::texts::{Answer, Text};
 use super::{append, comparison, federation, forks, read, replaying, status};
 use crate::node::Node;
 use crate::reply::{Done, NewEpoch};
+use crate::steps::Steps;
 use crate::{backup, reload};
 
-/// Answers a request.
+/// Answers a request. What takes long reports its steps.
 ///
 /// # Errors
 /// Why the node cannot carry it out.
-pub async fn answer(node: &Arc<Node>, request: Request) -> Result<Answer> {
+pub async fn answer(node: &Arc<Node>, request: Request, steps: &Steps) -> Result<Answer> {
     let reply: Reply = match request {
         Request::Append { events, lowercase_extensions, progress } => {
             append::append(node, events.into_parts(), CloudEventOptions { lowercase_extensions }, progress)
@@ -65,12 +66,12 @@ pub async fn answer(node: &Arc<Node>, request: Request) -> Result<Answer> {
             let identity = node.cortex().log().new_epoch().await?;
             NewEpoch { from: from.to_string(), epoch: identity.epoch.to_string() }.into()
         }
-        Request::Verify => comparison::verify(node).await?.into(),
+        Request::Verify => comparison::verify(node, steps.clone()).await?.into(),
         Request::Digest => comparison::chains(node).into(),
         Request::Compare { peer } => comparison::compare(node, &peer).await?.into(),
         Request::Backup { to } => {
-            let (store, log) = (Arc::clone(node.store()), node.cortex().reader().clone());
-            tokio::task::spawn_blocking(move || backup::make(&store, &log, &to)).await??.into()
+            let (store, log, steps) = (Arc::clone(node.store()), node.cortex().reader().clone(), steps.clone());
+            tokio::task::spawn_blocking(move || backup::make(&store, &log, &to, &steps)).await??.into()
         }
         Request::ForkList => forks::list(node).await?.into(),
         Request::ForkEvidence { skip, limit } => {

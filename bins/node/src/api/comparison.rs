@@ -10,10 +10,12 @@ use anyhow::{Result, bail};
 use super::{federation, forks};
 use crate::node::Node;
 use crate::reply::{Chain, Chains, Comparison, OriginComparison, Verified};
+use crate::steps::Steps;
 
-pub(super) async fn verify(node: &Node) -> Result<Verified> {
+pub(super) async fn verify(node: &Node, steps: Steps) -> Result<Verified> {
     let view = node.cortex().reader().clone();
-    let report = tokio::task::spawn_blocking(move || log::verify(&view)).await??;
+    let look = move || log::verify_with(&view, &mut |step| steps.report(step));
+    let report = tokio::task::spawn_blocking(look).await??;
     Ok(Verified {
         clean: report.is_clean(),
         events: report.events,

@@ -107,13 +107,18 @@ const LISTED_PULLERS: usize = 200;
 /// Who pulls this node.
 fn pullers(node: &Node, peers: &[PeerState]) -> Vec<Puller> {
     let mut pullers = node.cortex().service().pullers();
-    // Peers first: made-up askers must not hide them.
     let peer = |cortex| peers.iter().find(|peer| peer.cortex_id == Some(cortex)).map(|peer| peer.name.clone());
-    pullers.sort_by_cached_key(|puller| (peer(puller.cortex).is_none(), Reverse(puller.asked), puller.cortex));
+    pullers.sort_by_cached_key(|puller| {
+        let name = peer(puller.cortex);
+        // Peers first: made-up askers must not hide them. By name: the page must not shuffle them with each question.
+        let asked = if name.is_none() { Reverse(puller.asked) } else { Reverse(Timestamp::from_micros(0)) };
+        (name.is_none(), name, asked, puller.cortex)
+    });
     pullers.truncate(LISTED_PULLERS);
     let one = |puller: service::Puller| Puller {
         cortex_id: puller.cortex,
         peer: peer(puller.cortex),
+        address: puller.address.as_deref().map(str::to_owned),
         asked: puller.asked,
         connected: puller.is_open,
         read_up_to: puller.after.map(|cursor| cursor.seq.get()),

@@ -49,7 +49,7 @@ pub struct Status {
     pub own_events: u64,
     /// Number of them that no other node is known to hold durably. After a start that is all of them, until peers ask again.
     pub own_events_only_here: u64,
-    /// The nodes that pulled this one since its start: peers first, then by the time they asked; at most 200.
+    /// The nodes that pulled this one since its start: peers by name, then other nodes by their last question; at most 200.
     pub pulled_by: Vec<Puller>,
     /// Number of origins in the log.
     pub origins: usize,
@@ -148,6 +148,8 @@ pub struct Puller {
     /// The peer that is pinned to this cortex id; null if none is.
     #[schemars(with = "Option<String>")]
     pub peer: Option<PeerName>,
+    /// The address that it asked from last, with the port; behind a proxy the proxy's. Null if the transport has none.
+    pub address: Option<String>,
     /// When it last asked.
     #[schemars(with = "String")]
     pub asked: Timestamp,

@@ -10,13 +10,14 @@ use anyhow::Result;
 use tokio::io::{AsyncWriteExt as _, BufReader};
 use tokio::net::UnixStream;
 
-use super::frame::{read_answer, read_line, request_line};
+use super::frame::{Line, read_answer, read_line, request_line};
 use super::hidden;
 use super::pieces::{Incoming, pieces};
 use crate::api::{self, Answer, Reply, Request};
 use crate::config::{self, NodeConfig};
 use crate::error_text::explained;
 use crate::node::Node;
+use crate::steps::Steps;
 use crate::terminal::complain;
 
 /// How long a command waits for a node that holds the store and does not listen yet, and a node for a command that holds it.
@@ -81,7 +82,7 @@ async fn receive(stream: &mut BufReader<UnixStream>) -> Result<String> {
 }
 
 /// Sends a request, and receives the reply and the number of texts that follow.
-async fn exchange(stream: &mut BufReader<UnixStream>, request: &Request) -> Result<(Reply, usize)> {
+async fn exchange(stream: &mut BufReader<UnixStream>, request: &Request, steps: &Steps) -> Result<(Reply, usize)> {
     let line = request_line(request)?;
     let written = in_time(stream, async |stream| stream.write_all(line.as_bytes()).await).await?;
     written.map_err(|_| NodeGone::Away)?;
@@ -102,8 +103,10 @@ async fn exchange(stream: &mut BufReader<UnixStream>, request: &Request) -> Resu
             Err(error) if !error.is::<std::io::Error>() => return Err(gone(error)),
             line => line.ok().flatten().ok_or_else(|| gone(NodeGone::Away.into()))?,
         };
-        if let Some(answer) = read_answer(&line)? {
-            return Ok(answer);
+        match read_answer(&line)? {
+            Line::Reply(reply, texts) => return Ok((reply, texts)),
+            Line::Working(Some(step)) => steps.report(step),
+            Line::Working(None) => {}
         }
     }
 }
@@ -184,7 +187,19 @@ impl Backend {
     /// # Errors
     /// Why there is none.
     pub async fn ask<R: TryFrom<Reply, Error = api::UnexpectedReply>>(&mut self, request: Request) -> Result<R> {
-        self.ask_for_events(request, &mut |_: &Reply, _| Ok(())).await
+        self.ask_with_steps(request, &Steps::default()).await
+    }
+
+    /// Asks for a reply that may take long. Until it comes, the steps of the command are reported.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub async fn ask_with_steps<R: TryFrom<Reply, Error = api::UnexpectedReply>>(
+        &mut self,
+        request: Request,
+        steps: &Steps,
+    ) -> Result<R> {
+        self.ask_all(request, steps, &mut |_: &Reply, _| Ok(())).await
     }
 
     /// Asks for a reply and the texts of events. `take` gets the reply with each text.
@@ -196,16 +211,25 @@ impl Backend {
         request: Request,
         take: &mut (dyn FnMut(&Reply, String) -> Result<()> + Send),
     ) -> Result<R> {
+        self.ask_all(request, &Steps::default(), take).await
+    }
+
+    async fn ask_all<R: TryFrom<Reply, Error = api::UnexpectedReply>>(
+        &mut self,
+        request: Request,
+        steps: &Steps,
+        take: &mut (dyn FnMut(&Reply, String) -> Result<()> + Send),
+    ) -> Result<R> {
         let reply = match self {
             Self::Direct(node) => {
-                let Answer { reply, mut texts } = api::answer(node, request).await?;
+                let Answer { reply, mut texts } = api::answer(node, request, steps).await?;
                 while let Some(text) = texts.next(node).await? {
                     take(&reply, text.into_string())?;
                 }
                 reply
             }
             Self::Serving(stream) => {
-                let (reply, texts) = exchange(stream, &request).await?;
+                let (reply, texts) = exchange(stream, &request, steps).await?;
                 for _ in 0..texts {
                     take(&reply, receive(stream).await?)?;
                 }

@@ -7,12 +7,11 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncReadExt as _};
 
 use crate::api::{API_VERSION, Reply, Request};
+use crate::steps::Step;
 use crate::version::VERSION;
 
-/// How often a node reports that it is at work.
+/// How often a node reports at least that it is at work.
 pub(super) const WORKING_EVERY: Duration = Duration::from_secs(2);
-/// The line that reports it.
-pub(super) const WORKING: &str = "{\"working\":true}\n";
 
 /// The longest line. Events are not in it: see [`super::pieces`].
 const MAX_LINE: u64 = 64 * 1024 * 1024;
@@ -110,7 +109,26 @@ struct AnswerHead {
     #[serde(default)]
     working: bool,
     #[serde(default)]
+    step: Option<Step>,
+    #[serde(default)]
     texts: usize,
+}
+
+/// The line that reports that a node is at work. `working` never changes.
+#[derive(Serialize)]
+struct WorkingLine {
+    working: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    step: Option<Step>,
+}
+
+/// A line that a node wrote.
+#[derive(Debug, PartialEq)]
+pub(super) enum Line {
+    /// The node is still at work, and perhaps reports how far it has come.
+    Working(Option<Step>),
+    /// The reply, and the number of texts that follow.
+    Reply(Reply, usize),
 }
 
 #[derive(Deserialize)]
@@ -138,14 +156,18 @@ pub struct Reported {
     pub code: Option<String>,
 }
 
-/// Reads the reply to a request and the number of texts that follow; `None` if the node is still at work.
-pub(super) fn read_answer(line: &str) -> Result<Option<(Reply, usize)>> {
-    let AnswerHead { api, program, error, code, working, texts } = serde_json::from_str(line)?;
+pub(super) fn working_line(step: Option<Step>) -> Result<String> {
+    Ok(format!("{}\n", serde_json::to_string(&WorkingLine { working: true, step })?))
+}
+
+/// Reads a line of the answer to a request.
+pub(super) fn read_answer(line: &str) -> Result<Line> {
+    let AnswerHead { api, program, error, code, working, step, texts } = serde_json::from_str(line)?;
     if let Some(error) = error {
         return Err(Reported { text: error, code }.into());
     }
     if working {
-        return Ok(None);
+        return Ok(Line::Working(step));
     }
     if api != API_VERSION {
         bail!(
@@ -154,7 +176,7 @@ pub(super) fn read_answer(line: &str) -> Result<Option<(Reply, usize)>> {
             named(API_VERSION, VERSION)
         );
     }
-    Ok(Some((serde_json::from_str::<AnswerBody<Reply>>(line)?.ok, texts)))
+    Ok(Line::Reply(serde_json::from_str::<AnswerBody<Reply>>(line)?.ok, texts))
 }
 
 /// Reads the reply to `location`, which a node of any version gives.
@@ -170,6 +192,7 @@ pub(super) fn read_location(line: &str) -> Result<crate::reply::Location> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::steps::Work;
 
     #[test]
     fn a_request_of_another_version_is_refused_with_both_versions() {
@@ -201,8 +224,13 @@ mod tests {
     fn an_answer_of_another_version_is_refused_with_both_versions() {
         let reply = Reply::from(crate::reply::Done);
         let line = reply_line(&reply, 3).unwrap();
-        assert_eq!(read_answer(&line).unwrap(), Some((reply, 3)));
-        assert_eq!(read_answer(WORKING).unwrap(), None);
+        assert_eq!(read_answer(&line).unwrap(), Line::Reply(reply, 3));
+        // Commands from before steps were reported know the first form.
+        assert_eq!(working_line(None).unwrap(), "{\"working\":true}\n");
+        let step = Some(Step { work: Work::Log, done: 3, total: 9 });
+        for step in [None, step] {
+            assert_eq!(read_answer(&working_line(step).unwrap()).unwrap(), Line::Working(step));
+        }
         for code in [None, Some("AP-STORE-006")] {
             let error = read_answer(&error_line("the disk is full", code).unwrap()).unwrap_err();
             assert_eq!(error.to_string(), "the disk is full");

@@ -11,12 +11,13 @@ use tokio::io::{AsyncBufRead, AsyncWrite, AsyncWriteExt as _, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::task::JoinHandle;
 
-use super::frame::{WORKING, WORKING_EVERY, error_line, read_line, read_request, reply_line};
+use super::frame::{WORKING_EVERY, error_line, read_line, read_request, reply_line, working_line};
 use super::hidden;
 use super::pieces::{read_attached, send};
 use crate::api::{self, Answer, Request};
 use crate::error_text::{code, explained, with_causes};
 use crate::node::Node;
+use crate::steps::Steps;
 
 /// Takes commands until it is dropped.
 pub(crate) struct Commands(Vec<JoinHandle<()>>);
@@ -102,14 +103,19 @@ async fn with_attached(mut request: Request, reader: &mut (impl AsyncBufRead + U
     Ok(request)
 }
 
-/// Answers, and reports that the node is at work for as long as that takes.
+/// Answers, and reports that the node is at work for as long as that takes, and how far it has come.
 async fn answer(node: &Arc<Node>, request: Request, write: &mut (impl AsyncWrite + Unpin)) -> Result<Answer> {
-    let mut answer = std::pin::pin!(api::answer(node, request));
+    let steps = Steps::default();
+    let mut changes = steps.watch();
+    let mut answer = std::pin::pin!(api::answer(node, request, &steps));
     loop {
-        match tokio::time::timeout(WORKING_EVERY, &mut answer).await {
-            Ok(answer) => return answer,
-            // The caller may be gone. What was begun is finished all the same.
-            Err(_) => drop(write.write_all(WORKING.as_bytes()).await),
-        }
+        let step = tokio::select! {
+            biased;
+            answer = &mut answer => return answer,
+            step = changes.next() => Some(step),
+            () = tokio::time::sleep(WORKING_EVERY) => None,
+        };
+        // The caller may be gone. What was begun is finished all the same.
+        drop(write.write_all(working_line(step)?.as_bytes()).await);
     }
 }

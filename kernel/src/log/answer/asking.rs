@@ -31,6 +31,10 @@ pub struct OpenQuery {
     pub(super) direct: Vec<CortexId>,
     /// What its asker said itself that it durably holds of this cortex's own events.
     pub(super) said: BTreeMap<Origin, ChainHead>,
+    /// The counters of all chains that its asker said itself that it durably holds. `known` has what was sent to it as well.
+    pub(super) reported: BTreeMap<Origin, u64>,
+    /// Whether `reported` changed since it was compared.
+    pub(super) is_report_due: bool,
     /// Where the histories are known to differ.
     pub(super) withhold: BTreeMap<Origin, ChainHead>,
     /// How far each origin's two histories were compared.
@@ -80,6 +84,11 @@ impl OpenQuery {
                 self.known.insert(origin, head);
             }
         }
+        for (origin, head) in refresh.known.iter() {
+            let reported = self.reported.entry(origin).or_default();
+            *reported = (*reported).max(head.counter);
+        }
+        self.is_report_due = self.scope == Scope::All;
         self.direct.clone_from(&refresh.direct);
         for (origin, head) in refresh.known.iter().filter(|(origin, _)| origin.cortex() == self.to) {
             let said = self.said.entry(origin).or_insert(head);
@@ -110,6 +119,11 @@ impl OpenQuery {
     /// The most bytes of records that the next batch has room for.
     pub(super) fn room(&self) -> u64 {
         self.room.as_ref().map_or(u64::MAX, |room| room.bytes().saturating_sub(FRAME_EXTRA) / 2)
+    }
+
+    /// Who asks.
+    pub(crate) const fn asker(&self) -> CortexId {
+        self.from
     }
 
     /// The most bytes of events that its asker wants in a batch.
@@ -146,6 +160,11 @@ impl OpenQuery {
     #[must_use]
     pub fn said(&self) -> (CortexId, Heads) {
         (self.from, Heads::new(self.said.iter().map(|(&origin, &head)| (origin, head)).collect()))
+    }
+
+    /// The counters of all chains that its asker durably holds, once each time they changed.
+    pub(in crate::log) fn take_report(&mut self) -> Option<&BTreeMap<Origin, u64>> {
+        std::mem::take(&mut self.is_report_due).then_some(&self.reported)
     }
 
     pub(super) fn differs(&self, origin: Origin, counter: u64) -> bool {

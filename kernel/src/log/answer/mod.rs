@@ -25,7 +25,7 @@ use crate::ids::{CortexId, Epoch};
 use crate::mutant::{self, Mutant};
 use crate::protocol::{
     Delivery, EventBatch, FetchReply, FetchRequest, Heads, Known, MAX_BATCH_BYTES, MAX_BATCH_EVENTS, MAX_RUN_BYTES,
-    PROTOCOL_MAX, PROTOCOL_MIN, Refusal,
+    PROTOCOL_MAX, PROTOCOL_MIN, Refusal, Scope,
 };
 use crate::store::StoreError;
 use crate::time::Timestamp;
@@ -101,6 +101,9 @@ impl LogReader {
             known: known.iter().collect(),
             direct: request.direct.clone(),
             said: known.iter().filter(|(origin, _)| origin.cortex() == moment.own).collect(),
+            reported: known.iter().map(|(origin, head)| (origin, head.counter)).collect(),
+            // Questions of another scope do not name all that their asker holds.
+            is_report_due: request.scope == Scope::All,
             withhold: request.withhold.iter().collect(),
             checked: BTreeMap::new(),
             shown: BTreeMap::new(),

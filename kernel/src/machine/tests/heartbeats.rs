@@ -61,6 +61,37 @@ fn heartbeats_tell_the_lag_while_nothing_moves() {
     assert!(matches!(actions(&mut machine)[..], [Action::Save { .. }, Action::Fetch { .. }]));
 }
 
+/// Found by hand: a node that appends was behind each of its peers all the time, by its own events.
+#[test]
+fn what_a_peer_reported_to_hold_and_is_here_is_no_lag() {
+    let mut machine = machine(Some(2));
+    let number = fetching(&mut machine);
+    machine.handle_reply(at(0), number, Source::Asked, Ok(batch(4, 4)), 0);
+    actions(&mut machine);
+    machine.handle_ingested(at(0), number, done(1), 0);
+    let (number, _) = fetch_number(&mut machine);
+    machine.handle_heartbeat(at(2), number, &heartbeat(10), 0);
+    let unread = Some(Lag { events: 6, behind: Some(Duration::from_secs(9)) });
+    assert_eq!(machine.lag(), unread);
+    let report = |seq, missing| LogReport { seq: Seq::new(seq), missing };
+    let mut events = |seq, missing| {
+        machine.handle_report(report(seq, missing));
+        machine.lag().unwrap().events
+    };
+    assert_eq!(events(10, 2), 2, "four of them are ours");
+    assert_eq!(events(8, 1), 3, "nothing is known of the last two");
+    assert_eq!(events(3, 0), 6, "an old report says less than what was read");
+    assert_eq!(events(12, u64::MAX), 6, "nor is more missing than was not read");
+    assert_eq!(events(12, 0), 0, "the heartbeat may be older than the report");
+    assert_eq!(machine.lag().unwrap().behind, Some(Duration::ZERO));
+    // A log of another epoch has other sequence numbers.
+    let (number, _) = fetch_number(&mut machine);
+    let mut other = heartbeat(10);
+    other.head.epoch = Epoch::new(2);
+    machine.handle_heartbeat(at(3), number, &other, 0);
+    assert_eq!(machine.lag(), unread);
+}
+
 /// What was pushed was lost, and nothing comes after it that would show the gap.
 #[test]
 fn a_run_that_brings_nothing_of_what_the_peer_has_is_asked_for_anew() {

@@ -23,15 +23,16 @@ use measures::Measures;
 
 use super::batch_budget::BatchBudget;
 use super::feed::{Feed, SharedAdvertised, lock};
+use super::notices::Notices;
 use super::staleness::Staleness;
 use super::statuses::{Live, Statuses};
 use crate::config::{FederationMode, PeerConfig, PeerMode};
-use crate::error_code::ErrorCode;
 use crate::ids::CortexId;
 use crate::log::{LogHandle, SentQuery};
 use crate::machine::{IdentityContext, Now, PeerMachine, Phase};
 use crate::measure::PeerLabels;
 use crate::protocol::MAX_WAIT;
+use crate::receipts::LogReport;
 use crate::state::{PeerState, State};
 use crate::time::Timestamp;
 use crate::transport::{Link, Transport};
@@ -73,8 +74,7 @@ pub(super) struct PeerTask {
     /// What this cortex does in its federation.
     federation: watch::Receiver<FederationMode>,
     measures: Measures,
-    /// What was said last to be done about its failure.
-    explained: Option<ErrorCode>,
+    notices: Notices,
     /// Whether the store may keep more of the peer than the status says.
     stale: bool,
 }
@@ -131,14 +131,18 @@ impl PeerTask {
             low,
             federation,
             measures,
-            explained: None,
+            notices: Notices::default(),
             stale: false,
         };
         task.show();
         task
     }
 
-    pub(in crate::sync) async fn run(mut self, mut inbox: mpsc::Receiver<Command>) {
+    pub(in crate::sync) async fn run(
+        mut self,
+        mut inbox: mpsc::Receiver<Command>,
+        mut reports: watch::Receiver<Option<LogReport>>,
+    ) {
         self.space();
         if self.status.mode == PeerMode::Sync {
             self.machine.resume();
@@ -159,6 +163,7 @@ impl PeerTask {
                 () = sleep_until(self.overdue.due().map(|due| (0, self.started + due))) => {
                     self.overdue.look(self.started.elapsed());
                 }
+                () = sleep_until(self.notices.due().map(|due| (0, self.started + due))) => self.report_absence(),
                 input = wait_for(&mut self.in_flight) => {
                     self.in_flight = None;
                     self.overdue.over();
@@ -189,6 +194,11 @@ impl PeerTask {
                 }
                 () = tokio::time::sleep_until(self.clock_read + CLOCK_EVERY), if in_contact && self.clock.is_none() => {
                     self.read_clock();
+                }
+                Ok(()) = reports.changed() => {
+                    if let Some(report) = *reports.borrow_and_update() {
+                        self.machine.handle_report(report);
+                    }
                 }
                 Ok(()) = self.low.changed() => self.space(),
                 Ok(()) = self.federation.changed() => {

@@ -2,8 +2,9 @@
 
 use super::PeerTask;
 use crate::health::{ErrorCategory, PeerHealth};
-use crate::machine::{Lag, News};
+use crate::machine::{Lag, News, Phase};
 use crate::state::PeerState;
+use crate::sync::notices::{Notice, Notices};
 use crate::time::Timestamp;
 
 impl PeerTask {
@@ -12,26 +13,42 @@ impl PeerTask {
         let name = &self.peer.name;
         let why = self.status.detail.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
         let lasting = health.lasting(Timestamp::now()).map(ErrorCategory::code);
-        // One that may pass is explained again once it lasts.
-        let explained = std::mem::replace(&mut self.explained, lasting);
-        match news {
-            // A peer that stops, or is full, reports that: neither side has a fault.
-            News::Failed(c @ ErrorCategory::Busy) => {
+        let notice = self.notices.take(self.started.elapsed(), news, lasting);
+        if notice == Notice::Recovered {
+            tracing::info!(peer = %name, "peer {name} reachable again");
+        }
+        let Some(c) = health.last_error else { return };
+        match (notice, lasting) {
+            (Notice::Busy, _) => {
                 tracing::info!(peer = %name, category = %c, code = %c.code(), "peer {name} {}{why}", c.reason())
             }
-            News::Failed(c) | News::StillFailing(c) if news == News::Failed(c) || explained != lasting => match lasting
-            {
-                Some(code) => tracing::warn!(peer = %name, category = %c, %code, "peer {name} {}{why}", c.reason()),
-                // An operator must not act yet, so the line has no code.
-                None => tracing::warn!(
+            (Notice::Stopped, _) => {
+                tracing::info!(
                     peer = %name, category = %c,
-                    "peer {name} {}{why}; it is tried again, and may pass within seconds", c.reason()
-                ),
-            },
-            News::Failed(_) => {}
-            News::StillFailing(c) => tracing::info!(peer = %name, category = %c, "peer {name} still fails, {c}{why}"),
-            News::Recovered => tracing::info!(peer = %name, "peer {name} reachable again"),
-            News::None => {}
+                    "peer {name} stopped and {}{why}; it is tried again", c.reason()
+                );
+            }
+            (Notice::Explained, Some(code)) => {
+                tracing::warn!(peer = %name, category = %c, %code, "peer {name} {}{why}", c.reason())
+            }
+            // An operator must not act yet, so the line has no code.
+            (Notice::Explained, None) => tracing::warn!(
+                peer = %name, category = %c,
+                "peer {name} {}{why}; it is tried again, and may pass within seconds", c.reason()
+            ),
+            (Notice::Brief, _) => tracing::info!(peer = %name, category = %c, "peer {name} still fails, {c}{why}"),
+            (Notice::Silent | Notice::Recovered, _) => {}
+        }
+    }
+
+    /// A peer that stopped in order is not back in time.
+    pub(super) fn report_absence(&mut self) {
+        let health = self.machine.health().clone();
+        let is_tried = matches!(self.machine.phase(), Phase::Connecting | Phase::BackingOff);
+        match health.last_error.filter(|_| is_tried) {
+            Some(category) => self.tell(News::StillFailing(category), &health),
+            // It was paused or reset meanwhile.
+            None => self.notices = Notices::default(),
         }
     }
 

@@ -92,7 +92,7 @@ impl MemoryLink {
             if paths.is_cut(&self.between) {
                 return Err(refused(format!("the path from {asker} to {host} is cut")));
             }
-            let service = paths.service(host).cloned();
+            let service = paths.service(host).map(|service| service.called_from(&format!("memory://{asker}")));
             let service = service.ok_or_else(|| refused(format!("no cortex answers at {host}")))?;
             (service, paths.cuts(&self.between))
         };

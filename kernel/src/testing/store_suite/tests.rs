@@ -125,6 +125,10 @@ impl Store for Flawed {
     fn check(&self) -> Result<(), StoreError> {
         self.good.check()
     }
+
+    fn check_with(&self, report: &mut dyn FnMut(u64, u64)) -> Result<(), StoreError> {
+        self.good.check_with(report)
+    }
 }
 
 struct Harness {

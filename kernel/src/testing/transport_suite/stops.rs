@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::room::{Room, SOON, fetch, question, until};
 use super::{Case, TransportHarness, case};
 use crate::health::ErrorCategory;
-use crate::protocol::{Delivery, FetchReply, FetchRequest};
+use crate::protocol::{Delivery, FetchReply, FetchRequest, Pushed, Refusal};
 use crate::testing::Tamper;
 
 pub(super) const CASES: &[Case] = &[
@@ -15,6 +15,7 @@ pub(super) const CASES: &[Case] = &[
     case!(a_late_answer_is_not_taken_for_another),
     case!(a_dropped_question_leaves_the_link_usable),
     case!(a_server_that_stops_leaves_nobody_waiting),
+    case!(a_service_that_closes_says_so_to_each_asker_that_waits),
 ];
 
 const SHORT: Duration = Duration::from_millis(300);
@@ -116,4 +117,35 @@ async fn a_server_that_stops_leaves_nobody_waiting(harness: &dyn TransportHarnes
     // An answer or an error, either is news. A hang is not.
     let all = async { tokio::join!(polls, run, stop) };
     let _ = tokio::time::timeout(SOON, all).await.expect("whoever waits hears of it");
+}
+
+/// A stop in order is no failure. An empty answer would be followed by a connection that is refused, as after a crash.
+async fn a_service_that_closes_says_so_to_each_asker_that_waits(harness: &dyn TransportHarness) {
+    let room = Room::new(harness).await;
+    let (one, two) = (room.link(), room.link());
+    let parked = FetchRequest { wait: SOON * 3, ..question() };
+    let poll = async { one.fetch(&parked, SOON * 4).await.expect("an answer") };
+    let run = async {
+        let request = FetchRequest { wait: SOON * 3, delivery: Delivery::Live, ..question() };
+        let mut tail = two.tail(&request, SOON * 4).await.expect("a run")?;
+        loop {
+            match tail.next(SOON * 4).await.expect("an answer") {
+                Some(Pushed::Reply(FetchReply::Refused(refusal))) => return Some(refusal),
+                Some(_) => {}
+                None => panic!("the run ended as if it were caught up"),
+            }
+        }
+    };
+    let close = async {
+        until("a question is open", || room.service.open_questions() > 0).await;
+        room.service.close();
+    };
+    let all = async { tokio::join!(poll, run, close) };
+    let (poll, run, ()) = tokio::time::timeout(SOON, all).await.expect("each asker gets its answer");
+    assert_eq!(poll, FetchReply::Refused(Refusal::Busy));
+    assert!(run.is_none_or(|refusal| refusal == Refusal::Busy), "the run was refused otherwise");
+    // One that asks from now on is not parked.
+    let late = tokio::time::timeout(SOON, two.fetch(&parked, SOON * 4)).await.expect("it is answered");
+    assert_eq!(late.expect("an answer"), FetchReply::Refused(Refusal::Busy));
+    room.stop().await;
 }

@@ -17,7 +17,10 @@ fn a_copy_is_a_store_of_its_own_and_looking_into_it_changes_nothing() {
 
     let before = contents(&to);
     let copy = StoredCopy::open(&to).unwrap();
-    copy.check().unwrap();
+    let mut reported = Vec::new();
+    copy.check_with(&mut |done, total| reported.push((done, total))).unwrap();
+    assert!(reported[0].0 == 0 && reported[0].1 >= 5, "{reported:?}");
+    assert!(reported.last().is_some_and(|(done, total)| done == total && *done >= 5), "{reported:?}");
     assert_eq!((count(&copy).unwrap(), count(&store).unwrap()), (5, 8));
     let mut batch = Batch::new();
     batch.put(Family::Meta, b"k", b"v");

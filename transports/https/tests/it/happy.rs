@@ -24,6 +24,14 @@ async fn a_peer_is_identified_and_read_over_tls() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_puller_has_the_address_that_it_asks_from() {
+    let node = node().await;
+    link_to(node.addr()).fetch(&node.question(Duration::ZERO), PATIENCE).await.unwrap();
+    let address = node.service.pullers().remove(0).address.unwrap();
+    assert!(address.starts_with("127.0.0.1:") && !address.ends_with(":0"), "{address}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_parked_poll_wakes_when_something_is_appended() {
     let node = node().await;
     let link = link_to(node.addr());

@@ -37,6 +37,14 @@ async fn a_question_brings_one_batch_and_a_refusal_is_an_answer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_puller_has_the_address_that_it_asks_from() {
+    let node = node().await;
+    node.link().fetch(&question(Delivery::Once), PATIENCE).await.unwrap();
+    let address = node.service.pullers().remove(0).address.unwrap();
+    assert!(address.starts_with("127.0.0.1:") && !address.ends_with(":0"), "{address}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_live_tail_brings_what_there_is_and_what_comes() {
     let node = node().await;
     node.append(250).await;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use antiphon_kernel::protocol::{Delivery, FetchReply, FetchRequest};
+use antiphon_kernel::protocol::{Delivery, FetchReply, FetchRequest, Refusal};
 
 use crate::harness::{PATIENCE, node, question, soon};
 
@@ -24,7 +24,7 @@ async fn a_graceful_stop_answers_who_waits_and_frees_the_port() {
         assert!(began.elapsed() < Duration::from_secs(5), "nobody had to be cut");
     };
     let (reply, ()) = soon(async { tokio::join!(link.fetch(&parked, PATIENCE), stop) }).await;
-    assert!(matches!(reply, Ok(FetchReply::Batch(batch)) if batch.events.is_empty()));
+    assert_eq!(reply.unwrap(), FetchReply::Refused(Refusal::Busy));
     soon(async {
         while std::net::UdpSocket::bind(addr).is_err() {
             tokio::time::sleep(Duration::from_millis(5)).await;
