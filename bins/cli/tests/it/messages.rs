@@ -95,6 +95,8 @@ fn message(code: &str) -> Option<String> {
 /// What is said in a source file, leaving out its tests, names of files and fields, and what another error says.
 fn messages(source: &str) -> Vec<String> {
     let code = source.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+    // Examples in doc comments are no messages.
+    let code: String = code.split_inclusive('\n').filter(|line| !line.trim_start().starts_with("//")).collect();
     let found = MARKERS.iter().flat_map(|marker| code.match_indices(marker));
     let said = found.filter_map(|(at, marker)| message(&code[at + marker.len()..]));
     said.filter(|text| text.split_whitespace().filter(|word| word.chars().any(char::is_alphabetic)).count() > 1)

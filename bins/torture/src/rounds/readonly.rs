@@ -4,6 +4,7 @@ use std::fs;
 use std::ops::ControlFlow;
 use std::path::Path;
 
+use antiphon_kernel::error_code::ErrorCode;
 use antiphon_kernel::log::OpenError;
 use antiphon_kernel::store::StoreErrorKind;
 use antiphon_storage::Create;
@@ -75,10 +76,11 @@ fn before(mount: &Mount, at: &Path, outcome: &mut Outcome, again: &str) -> Resul
         match node::open(&dir, create, Buffers::Usual) {
             Err(OpenError::Store(error)) if error.kind() == StoreErrorKind::ReadOnly => {
                 let text = error.to_string();
-                if text.contains(&*at.to_string_lossy()) && text.contains("let this user write there") {
+                if text.contains(&*at.to_string_lossy()) && error.code() == ErrorCode::StoreReadOnly {
                     outcome.refused += 1;
                 } else {
-                    outcome.wrong(&format!("{what}: the message does not say where, or what to do: {text}"), again);
+                    outcome
+                        .wrong(&format!("{what}: the message does not say where, or has another code: {text}"), again);
                 }
             }
             Err(error) => outcome.wrong(&format!("{what}: {error}"), again),

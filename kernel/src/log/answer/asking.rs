@@ -31,8 +31,9 @@ pub struct OpenQuery {
     pub(super) direct: Vec<CortexId>,
     /// What its asker said itself that it durably holds of this cortex's own events.
     pub(super) said: BTreeMap<Origin, ChainHead>,
-    /// The counters of all chains that its asker said itself that it durably holds. `known` has what was sent to it as well.
-    pub(super) reported: BTreeMap<Origin, u64>,
+    /// The counters of all chains that its asker said itself that it durably holds; `known` has what was sent to it as well. Kept
+    /// of a pinned asker that asks for everything, because only then it bounds a peer's lag.
+    pub(super) reported: Option<BTreeMap<Origin, u64>>,
     /// Whether `reported` changed since it was compared.
     pub(super) is_report_due: bool,
     /// Where the histories are known to differ.
@@ -84,11 +85,13 @@ impl OpenQuery {
                 self.known.insert(origin, head);
             }
         }
-        for (origin, head) in refresh.known.iter() {
-            let reported = self.reported.entry(origin).or_default();
-            *reported = (*reported).max(head.counter);
+        if let Some(reported) = &mut self.reported {
+            for (origin, head) in refresh.known.iter() {
+                let counter = reported.entry(origin).or_default();
+                *counter = (*counter).max(head.counter);
+            }
+            self.is_report_due = true;
         }
-        self.is_report_due = self.scope == Scope::All;
         self.direct.clone_from(&refresh.direct);
         for (origin, head) in refresh.known.iter().filter(|(origin, _)| origin.cortex() == self.to) {
             let said = self.said.entry(origin).or_insert(head);
@@ -164,7 +167,7 @@ impl OpenQuery {
 
     /// The counters of all chains that its asker durably holds, once each time they changed.
     pub(in crate::log) fn take_report(&mut self) -> Option<&BTreeMap<Origin, u64>> {
-        std::mem::take(&mut self.is_report_due).then_some(&self.reported)
+        self.reported.as_ref().filter(|_| std::mem::take(&mut self.is_report_due))
     }
 
     pub(super) fn differs(&self, origin: Origin, counter: u64) -> bool {

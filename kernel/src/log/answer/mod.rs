@@ -90,6 +90,8 @@ impl LogReader {
         }
         let run = if request.delivery == Delivery::Once { MAX_BATCH_BYTES } else { MAX_RUN_BYTES };
         let begin = Cursor::start(moment.epoch);
+        // Questions of another scope do not name all that their asker holds.
+        let reports = request.scope == Scope::All && self.pinned().contains_key(&request.from);
         let mut asking = OpenQuery {
             request: request.request,
             from: request.from,
@@ -101,9 +103,8 @@ impl LogReader {
             known: known.iter().collect(),
             direct: request.direct.clone(),
             said: known.iter().filter(|(origin, _)| origin.cortex() == moment.own).collect(),
-            reported: known.iter().map(|(origin, head)| (origin, head.counter)).collect(),
-            // Questions of another scope do not name all that their asker holds.
-            is_report_due: request.scope == Scope::All,
+            reported: reports.then(|| known.iter().map(|(origin, head)| (origin, head.counter)).collect()),
+            is_report_due: reports,
             withhold: request.withhold.iter().collect(),
             checked: BTreeMap::new(),
             shown: BTreeMap::new(),

@@ -69,12 +69,13 @@ pub(super) fn question(node: usize, request: &FetchRequest) -> Result<(), String
     Ok(())
 }
 
-/// What a question that stays open makes us remember: of as many origins as a clock may have what the asker holds, of those
+/// What a question that stays open makes us remember: of as many origins as a clock may have what the asker holds, and of a pinned
+/// asker what it reported; of those
 /// held here what was compared and what is to be told, and what is withheld.
 pub(in crate::testing::sim) fn asking(node: usize, asking: &OpenQuery, held: usize) -> Result<(), String> {
     // It has no getters for what is nobody's business: what it holds is counted where it is written out.
     let remembered = format!("{asking:?}").matches("Origin(").count();
-    if remembered > MAX_CLOCK_ENTRIES + 3 * held + 2 * WITHHELD {
+    if remembered > 2 * MAX_CLOCK_ENTRIES + 3 * held + 2 * WITHHELD {
         return Err(format!("I9: node {node} remembers {remembered} origins of one open question"));
     }
     Ok(())
