@@ -219,6 +219,12 @@ fn messages() -> Vec<(&'static str, Message)> {
         withhold: Heads::default(),
         ..request.clone()
     };
+    let unchanged = FetchRequest {
+        known: Known::Unchanged(heads().fold()),
+        delivery: Delivery::CatchUp,
+        scope: Scope::Cortex(CortexId::from_bytes([4; 16])),
+        ..plain.clone()
+    };
     let refresh = Refresh {
         request: request.request,
         from: request.from,
@@ -233,6 +239,8 @@ fn messages() -> Vec<(&'static str, Message)> {
         name: "alpha".to_owned(),
         version: "0.1.0".to_owned(),
     };
+    let key = SharedKey::new("0123456789abcdef0123456789abcdef").unwrap();
+    let with_key = Hello { key, ..hello.clone() };
     let identity = Identity {
         cortex_id: request.to,
         name: "bravo".to_owned(),
@@ -249,6 +257,7 @@ fn messages() -> Vec<(&'static str, Message)> {
     vec![
         ("fetch request, holding nothing", Message::Fetch(plain)),
         ("fetch request, all fields", Message::Fetch(request)),
+        ("fetch request, known unchanged, of one cortex, until caught up", Message::Fetch(unchanged)),
         ("batch, as in batch.json", Message::Reply(FetchReply::Batch(batch_of_chain()))),
         ("refusal: cursor unknown", refused(Refusal::CursorUnknown)),
         ("refusal: cursor too old, floor 300", refused(Refusal::CursorTooOld { floor: Seq::new(300) })),
@@ -267,6 +276,7 @@ fn messages() -> Vec<(&'static str, Message)> {
             Message::Heartbeat(Heartbeat { from: CortexId::from_bytes([2; 16]), head: cursor(5), head_time: AT }),
         ),
         ("hello in open mode", Message::Hello(hello)),
+        ("hello with a key", Message::Hello(with_key)),
         ("identify", Message::Identify),
         ("identity", Message::Identity(identity)),
     ]

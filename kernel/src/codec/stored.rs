@@ -446,4 +446,6 @@ pub(crate) fn decode_tries(bytes: &[u8]) -> Result<(Seq, u32), StoredError> {
 }
 
 #[cfg(test)]
+mod golden;
+#[cfg(test)]
 mod tests;
