@@ -216,7 +216,7 @@ fn record(draft: &Draft, counter: u64, deps: &[(Origin, u64)]) -> Bytes {
 
 /// Small inputs that claim to hold much: a decoder that believes a length before it sees the bytes spends memory on it.
 fn hostile_claims() -> Vec<(String, Vec<u8>)> {
-    // bincode's forms of a length: one byte up to 250, or a marker and 2, 4 or 8 bytes, little-endian.
+    // The encoding's forms of a length: one byte up to 250, or a marker and 2, 4 or 8 bytes, little-endian.
     let lengths: [(&str, Vec<u8>); 4] = [
         ("5000", [&[251], &5_000_u16.to_le_bytes()[..]].concat()),
         ("300k", [&[252], &300_000_u32.to_le_bytes()[..]].concat()),

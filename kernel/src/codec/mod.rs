@@ -1,7 +1,7 @@
-//! Bytes have one home: every byte that Antiphon stores or sends is laid out below this module, and bincode is named
-//! nowhere else.
+//! Bytes have one home: every byte that Antiphon stores or sends is laid out below this module.
 
 mod capped;
+mod encoding;
 mod record;
 mod stored;
 mod wire;
@@ -25,24 +25,9 @@ pub(crate) mod internals {
     pub use super::stored::{StoredChain, StoredDot};
 }
 
-use bincode::config::{Configuration, Limit, LittleEndian, Varint};
-
 use crate::clock::MAX_CLOCK_ENTRIES;
 use crate::ids::Origin;
 use capped::Capped;
-
-/// bincode's standard form: little-endian, variable-length integers; a decoder may claim at most `N` bytes.
-type Bounded<const N: usize> = Configuration<LittleEndian, Varint, Limit<N>>;
-
-const fn bounded<const N: usize>() -> Bounded<N> {
-    bincode::config::standard().with_limit::<N>()
-}
-
-/// Without a limit: for bytes that were measured before. Lists have their own bound, and texts and byte strings end with the
-/// bytes that are read.
-const fn unbounded() -> Configuration {
-    bincode::config::standard()
-}
 
 /// Entries of a clock in bytes.
 type Entries = Capped<Entry, MAX_CLOCK_ENTRIES>;

@@ -1,7 +1,8 @@
 //! The event record, version 1: a version byte, then the header, then the payload as the last field, so that a reader
 //! of the header never touches the payload.
 
-use super::{Capped, Entries, entries_from, entries_of, unbounded};
+use super::encoding::{Encode, decode_prefix, fields};
+use super::{Capped, Entries, entries_from, entries_of};
 use crate::clock::VClock;
 use crate::event::{
     Draft, EventBytes, InvalidEvent, MAX_EVENT_BYTES, MAX_EXTENSIONS, check_deps, check_extensions, check_texts,
@@ -12,20 +13,21 @@ use crate::time::Timestamp;
 
 const VERSION: u8 = 1;
 
-#[derive(bincode::Encode, bincode::BorrowDecode)]
-struct Record<'a> {
-    id: [u8; 16],
-    origin: [u8; 24],
-    counter: u64,
-    deps: Entries,
-    /// Microseconds after the time in `id`: small where the event is appended as it happens.
-    time_offset: i64,
-    event_type: &'a str,
-    subject: &'a str,
-    datacontenttype: &'a str,
-    extensions: Capped<(&'a str, &'a str), MAX_EXTENSIONS>,
-    signature: &'a [u8],
-    data: &'a [u8],
+fields! {
+    struct Record<'a> {
+        id: [u8; 16],
+        origin: [u8; 24],
+        counter: u64,
+        deps: Entries,
+        /// Microseconds after the time in `id`: small where the event is appended as it happens.
+        time_offset: i64,
+        event_type: &'a str,
+        subject: &'a str,
+        datacontenttype: &'a str,
+        extensions: Capped<(&'a str, &'a str), MAX_EXTENSIONS>,
+        signature: &'a [u8],
+        data: &'a [u8],
+    }
 }
 
 /// A valid event record, read in place. Absent texts are empty.
@@ -66,12 +68,9 @@ impl<'a> EventRef<'a> {
         if version != VERSION {
             return Err(InvalidEvent::UnknownVersion { version });
         }
-        // The length above is the one bound. bincode's own counts integers at their size in memory, so it would refuse records
-        // within the bound.
-        let (record, read): (Record<'a>, usize) =
-            bincode::borrow_decode_from_slice(body, unbounded()).map_err(|e| malformed(e.to_string()))?;
-        if read != body.len() {
-            return Err(malformed(format!("{} bytes follow it", body.len() - read)));
+        let (record, after) = decode_prefix::<Record<'a>>(body).map_err(|e| malformed(e.to_string()))?;
+        if !after.is_empty() {
+            return Err(malformed(format!("{} bytes follow it", after.len())));
         }
         let id = EventId::from_bytes(record.id);
         let origin = Origin::from_bytes(record.origin);
@@ -107,11 +106,11 @@ impl<'a> EventRef<'a> {
         if version != VERSION {
             return Err(InvalidEvent::UnknownVersion { version });
         }
-        let (head, _): (([u8; 16], [u8; 24], u64), usize) =
-            bincode::decode_from_slice(body, unbounded()).map_err(|e| malformed(&e.to_string()))?;
+        let ((id, origin, counter), _): (([u8; 16], [u8; 24], u64), _) =
+            decode_prefix(body).map_err(|e| malformed(&e.to_string()))?;
         let dot =
-            Dot::new(Origin::from_bytes(head.1), head.2).ok_or_else(|| malformed("its counter is out of range"))?;
-        Ok((EventId::from_bytes(head.0), dot))
+            Dot::new(Origin::from_bytes(origin), counter).ok_or_else(|| malformed("its counter is out of range"))?;
+        Ok((EventId::from_bytes(id), dot))
     }
 }
 
@@ -157,8 +156,7 @@ pub fn encode_record(draft: &Draft, assigned: &EncodedDraft<'_>) -> EventBytes {
     };
     let mut bytes = Vec::with_capacity(128 + draft.data.len());
     bytes.push(VERSION);
-    bincode::encode_into_std_write(&record, &mut bytes, unbounded())
-        .expect("writing plain fields into memory cannot fail");
+    record.encode(&mut bytes);
     bytes.into()
 }
 
@@ -253,7 +251,7 @@ mod tests {
         }
     }
 
-    /// Acknowledged and unreadable: bincode's limit counted a length of one byte as eight.
+    /// Records were acknowledged and unreadable where a decoder's limit counted a length of one byte as eight.
     #[test]
     fn each_record_within_the_bound_reads_back_whatever_it_is_made_of() {
         let deps: Vec<_> = (2..200).map(|n| (origin(n), u64::MAX >> 1)).collect();

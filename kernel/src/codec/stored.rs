@@ -1,6 +1,7 @@
 //! Values of the kernel's families. Each begins with a version byte.
 
-use super::{Entries, bounded, entries_from, entries_of, unbounded};
+use super::encoding::{Decode, Encode, Sink, decode_prefix};
+use super::{Entries, entries_from, entries_of};
 use crate::clock::VClock;
 use crate::cursor::{Cursor, Seq};
 use crate::digest::{DIGEST_ALGORITHM, Digest};
@@ -13,8 +14,6 @@ use crate::store::{Unreadable, is_newer};
 use crate::time::Timestamp;
 
 const VERSION: u8 = 1;
-/// No stored value but an event comes near this.
-const MAX_VALUE: usize = 1024 * 1024;
 
 /// A stored value that does not read back: damage, or a newer version's.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -50,22 +49,20 @@ impl Unreadable for StoredError {
     }
 }
 
-fn write(value: impl bincode::Encode) -> Vec<u8> {
+fn write(value: impl Encode) -> Vec<u8> {
     let mut bytes = vec![VERSION];
-    bincode::encode_into_std_write(value, &mut bytes, unbounded())
-        .expect("writing plain fields into memory cannot fail");
+    value.encode(&mut bytes);
     bytes
 }
 
-fn read<T: bincode::Decode<()>>(what: &'static str, bytes: &[u8]) -> Result<T, StoredError> {
+fn read<'a, T: Decode<'a>>(what: &'static str, bytes: &'a [u8]) -> Result<T, StoredError> {
     read_body(what, unversioned(what, bytes)?)
 }
 
-fn read_body<T: bincode::Decode<()>>(what: &'static str, body: &[u8]) -> Result<T, StoredError> {
-    let fault = |reason: String| StoredError::new(what, reason);
-    let (value, read) = bincode::decode_from_slice(body, bounded::<MAX_VALUE>()).map_err(|e| fault(e.to_string()))?;
-    if read != body.len() {
-        return Err(fault("bytes follow it".to_owned()));
+fn read_body<'a, T: Decode<'a>>(what: &'static str, body: &'a [u8]) -> Result<T, StoredError> {
+    let (value, after) = decode_prefix(body).map_err(|e| StoredError::new(what, e.to_string()))?;
+    if !after.is_empty() {
+        return Err(StoredError::new(what, "bytes follow it"));
     }
     Ok(value)
 }
@@ -127,11 +124,19 @@ struct Short {
 }
 
 impl Short {
-    fn of(value: impl bincode::Encode) -> Self {
-        let mut bytes = [0; 32];
-        bytes[0] = VERSION;
-        let length = bincode::encode_into_slice(value, &mut bytes[1..], unbounded());
-        Self { bytes, length: 1 + length.expect("what is called short fits, at its longest") }
+    fn of(value: impl Encode) -> Self {
+        let mut short = Self { bytes: [0; 32], length: 0 };
+        (VERSION, value).encode(&mut short);
+        short
+    }
+}
+
+impl Sink for Short {
+    fn put(&mut self, bytes: &[u8]) {
+        let end = self.length + bytes.len();
+        let room = self.bytes.get_mut(self.length..end).expect("what is called short fits, at its longest");
+        room.copy_from_slice(bytes);
+        self.length = end;
     }
 }
 

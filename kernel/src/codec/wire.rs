@@ -1,4 +1,4 @@
-//! Frames: what peers exchange. A header of 24 bytes, then a body in bincode. The checksum tells damage on the way from
+//! Frames: what peers exchange. A header of 24 bytes, then a body in bincode's encoding. The checksum tells damage on the way from
 //! a fork of histories, which must never be confused.
 
 mod bodies;
@@ -6,7 +6,7 @@ mod greeting;
 
 use bytes::Bytes;
 
-use super::unbounded;
+use super::encoding::{Decode, Encode, decode_prefix};
 use crate::digest::Digest;
 use crate::error_code::ErrorCode;
 use crate::protocol::{FetchReply, FetchRequest, Heartbeat, Hello, Identity, Pushed, Refresh};
@@ -200,14 +200,14 @@ pub fn encode(message: &Message) -> Bytes {
     frame.extend_from_slice(&[MAGIC[0], MAGIC[1], VERSION, kind]);
     frame.resize(FRAME_HEADER_BYTES, 0);
     match message {
-        Message::Fetch(request) => write(&wire_fetch(request), &mut frame),
-        Message::Reply(FetchReply::Batch(batch)) => write(&wire_batch(batch), &mut frame),
-        Message::Reply(FetchReply::Refused(refusal)) => write(&wire_refusal(refusal), &mut frame),
-        Message::Refresh(refresh) => write(&wire_refresh(refresh), &mut frame),
-        Message::Heartbeat(heartbeat) => write(&wire_heartbeat(heartbeat), &mut frame),
-        Message::Hello(hello) => write(&wire_hello(hello), &mut frame),
+        Message::Fetch(request) => wire_fetch(request).encode(&mut frame),
+        Message::Reply(FetchReply::Batch(batch)) => wire_batch(batch).encode(&mut frame),
+        Message::Reply(FetchReply::Refused(refusal)) => wire_refusal(refusal).encode(&mut frame),
+        Message::Refresh(refresh) => wire_refresh(refresh).encode(&mut frame),
+        Message::Heartbeat(heartbeat) => wire_heartbeat(heartbeat).encode(&mut frame),
+        Message::Hello(hello) => wire_hello(hello).encode(&mut frame),
         Message::Identify => {}
-        Message::Identity(identity) => write(&wire_identity(identity), &mut frame),
+        Message::Identity(identity) => wire_identity(identity).encode(&mut frame),
     }
     let (head, body) = frame.split_at_mut(FRAME_HEADER_BYTES);
     // The service bounds what it puts in far below 4 GiB; a longer body would be refused by any reader's length check.
@@ -215,10 +215,6 @@ pub fn encode(message: &Message) -> Bytes {
     head[4..8].copy_from_slice(&length.to_be_bytes());
     head[8..24].copy_from_slice(&Digest::of(body).to_bytes());
     frame.into()
-}
-
-fn write(body: &impl bincode::Encode, frame: &mut Vec<u8>) {
-    bincode::encode_into_std_write(body, frame, unbounded()).expect("writing plain fields into memory cannot fail");
 }
 
 /// The message in one whole frame. Events are slices of it, not copies.
@@ -241,23 +237,19 @@ pub fn decode(frame: &Bytes) -> Result<Message, WireError> {
         KIND_REFRESH => refresh_from(read(&body)?).map(Message::Refresh),
         KIND_HEARTBEAT => heartbeat_from(read(&body)?).map(Message::Heartbeat),
         KIND_HELLO => hello_from(read(&body)?).map(Message::Hello),
-        KIND_IDENTIFY => whole(0, &body).map(|()| Message::Identify),
+        KIND_IDENTIFY if body.is_empty() => Ok(Message::Identify),
+        KIND_IDENTIFY => Err(broken(Rule::BytesAfterMessage)),
         KIND_IDENTITY => identity_from(read(&body)?).map(Message::Identity),
         kind => Err(broken_by(Rule::UnknownKind, kind)),
     }
 }
 
-fn read<T: bincode::Decode<()>>(body: &[u8]) -> Result<T, WireError> {
-    let (value, read) = bincode::decode_from_slice(body, unbounded()).map_err(|e| broken_by(Rule::Undecodable, e))?;
-    whole(read, body)?;
-    Ok(value)
-}
-
-fn whole(read: usize, body: &[u8]) -> Result<(), WireError> {
-    if read != body.len() {
+fn read<'a, T: Decode<'a>>(body: &'a [u8]) -> Result<T, WireError> {
+    let (value, after) = decode_prefix(body).map_err(|e| broken_by(Rule::Undecodable, e))?;
+    if !after.is_empty() {
         return Err(broken(Rule::BytesAfterMessage));
     }
-    Ok(())
+    Ok(value)
 }
 
 #[cfg(test)]

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{WireError, broken, broken_by, whole};
+use super::{WireError, broken, broken_by, read};
 use crate::clock::MAX_CLOCK_ENTRIES;
-use crate::codec::{Capped, Entry, unbounded};
+use crate::codec::encoding::{choices, fields};
+use crate::codec::{Capped, Entry};
 use crate::cursor::{Cursor, Seq};
 use crate::digest::{DIGEST_ALGORITHM, Digest};
 use crate::ids::{CortexId, Epoch, EventId, MAX_COUNTER, Origin};
@@ -20,68 +21,73 @@ pub(super) type WireCursor = (u64, u64, [u8; 16]);
 pub(super) type WireHead = (Entry, [u8; 16]);
 pub(super) type WireHeads = Capped<WireHead, MAX_CLOCK_ENTRIES>;
 
-#[derive(bincode::Encode, bincode::Decode)]
-pub(super) enum WireKnown {
-    Full(WireHeads),
-    Unchanged([u8; 16]),
+choices! {
+    pub(super) enum WireKnown {
+        0 => Full { heads: WireHeads },
+        1 => Unchanged { fold: [u8; 16] },
+    }
 }
 
-#[derive(bincode::Encode, bincode::Decode)]
-pub(super) struct WireFetch {
-    process: u64,
-    number: u64,
-    from: [u8; 16],
-    to: [u8; 16],
-    protocol: u16,
-    digest_algorithm: u8,
-    after: Option<WireCursor>,
-    known: WireKnown,
-    direct: Capped<[u8; 16], MAX_CLOCK_ENTRIES>,
-    max_events: u32,
-    max_bytes: u64,
-    wait_ms: u64,
-    delivery: u8,
-    scope: WireScope,
-    withhold: WireHeads,
+fields! {
+    pub(super) struct WireFetch {
+        process: u64,
+        number: u64,
+        from: [u8; 16],
+        to: [u8; 16],
+        protocol: u16,
+        digest_algorithm: u8,
+        after: Option<WireCursor>,
+        known: WireKnown,
+        direct: Capped<[u8; 16], MAX_CLOCK_ENTRIES>,
+        max_events: u32,
+        max_bytes: u64,
+        wait_ms: u64,
+        delivery: u8,
+        scope: WireScope,
+        withhold: WireHeads,
+    }
 }
 
-#[derive(bincode::Encode, bincode::Decode)]
-pub(super) enum WireScope {
-    All,
-    Cortex([u8; 16]),
-    Origin([u8; 24]),
+choices! {
+    pub(super) enum WireScope {
+        0 => All,
+        1 => Cortex { cortex: [u8; 16] },
+        2 => Origin { origin: [u8; 24] },
+    }
 }
 
-#[derive(bincode::Encode, bincode::BorrowDecode)]
-pub(super) struct WireBatch<'a> {
-    process: u64,
-    number: u64,
-    part: u64,
-    from: [u8; 16],
-    digest_algorithm: u8,
-    prev: WireCursor,
-    last: WireCursor,
-    last_time: i64,
-    head: WireCursor,
-    head_time: i64,
-    heads: WireHeads,
-    /// (distance to the previous sequence number, record)
-    events: Capped<(u64, &'a [u8]), { MAX_BATCH_EVENTS as usize }>,
+fields! {
+    pub(super) struct WireBatch<'a> {
+        process: u64,
+        number: u64,
+        part: u64,
+        from: [u8; 16],
+        digest_algorithm: u8,
+        prev: WireCursor,
+        last: WireCursor,
+        last_time: i64,
+        head: WireCursor,
+        head_time: i64,
+        heads: WireHeads,
+        /// (distance to the previous sequence number, record)
+        events: Capped<(u64, &'a [u8]), { MAX_BATCH_EVENTS as usize }>,
+    }
 }
 
-#[derive(bincode::Encode, bincode::Decode)]
-pub(super) enum WireRefusal {
-    CursorUnknown,
-    CursorTooOld { floor: u64 },
-    Fork { origin: [u8; 24], counter: u64, digest: [u8; 16] },
-    NotServing,
-    WrongCortex { actual: [u8; 16] },
-    Protocol { min: u16, max: u16 },
-    KnownMissing,
-    Busy,
-    Malformed,
-    Internal,
-    Key,
+choices! {
+    pub(super) enum WireRefusal {
+        0 => CursorUnknown,
+        1 => CursorTooOld { floor: u64 },
+        2 => Fork { origin: [u8; 24], counter: u64, digest: [u8; 16] },
+        3 => NotServing,
+        4 => WrongCortex { actual: [u8; 16] },
+        5 => Protocol { min: u16, max: u16 },
+        6 => KnownMissing,
+        7 => Busy,
+        8 => Malformed,
+        9 => Internal,
+        10 => Key,
+    }
 }
 
 pub(super) fn wire_cursor(cursor: &Cursor) -> WireCursor {
@@ -138,8 +144,8 @@ pub(super) fn wire_fetch(request: &FetchRequest) -> WireFetch {
         digest_algorithm: DIGEST_ALGORITHM,
         after: request.after.as_ref().map(wire_cursor),
         known: match &request.known {
-            Known::Full(heads) => WireKnown::Full(wire_heads(heads)),
-            Known::Unchanged(hash) => WireKnown::Unchanged(hash.to_bytes()),
+            Known::Full(heads) => WireKnown::Full { heads: wire_heads(heads) },
+            Known::Unchanged(fold) => WireKnown::Unchanged { fold: fold.to_bytes() },
         },
         direct: Capped(request.direct.iter().map(|id| id.to_bytes()).collect()),
         max_events: request.max_events,
@@ -152,8 +158,8 @@ pub(super) fn wire_fetch(request: &FetchRequest) -> WireFetch {
         },
         scope: match request.scope {
             Scope::All => WireScope::All,
-            Scope::Cortex(cortex) => WireScope::Cortex(cortex.to_bytes()),
-            Scope::Origin(origin) => WireScope::Origin(origin.to_bytes()),
+            Scope::Cortex(cortex) => WireScope::Cortex { cortex: cortex.to_bytes() },
+            Scope::Origin(origin) => WireScope::Origin { origin: origin.to_bytes() },
         },
         withhold: wire_heads(&request.withhold),
     }
@@ -168,8 +174,8 @@ pub(super) fn fetch_from(wire: WireFetch) -> Result<FetchRequest, WireError> {
         protocol: wire.protocol,
         after: wire.after.map(cursor_from).transpose()?,
         known: match wire.known {
-            WireKnown::Full(heads) => Known::Full(heads_from(heads)?),
-            WireKnown::Unchanged(hash) => Known::Unchanged(Digest::from_bytes(hash)),
+            WireKnown::Full { heads } => Known::Full(heads_from(heads)?),
+            WireKnown::Unchanged { fold } => Known::Unchanged(Digest::from_bytes(fold)),
         },
         direct: wire.direct.0.into_iter().map(CortexId::from_bytes).collect(),
         max_events: wire.max_events,
@@ -183,8 +189,8 @@ pub(super) fn fetch_from(wire: WireFetch) -> Result<FetchRequest, WireError> {
         },
         scope: match wire.scope {
             WireScope::All => Scope::All,
-            WireScope::Cortex(cortex) => Scope::Cortex(CortexId::from_bytes(cortex)),
-            WireScope::Origin(origin) => Scope::Origin(Origin::from_bytes(origin)),
+            WireScope::Cortex { cortex } => Scope::Cortex(CortexId::from_bytes(cortex)),
+            WireScope::Origin { origin } => Scope::Origin(Origin::from_bytes(origin)),
         },
         withhold: heads_from(wire.withhold)?,
     })
@@ -214,9 +220,7 @@ pub(super) fn wire_batch(batch: &EventBatch) -> WireBatch<'_> {
 }
 
 pub(super) fn batch_from(body: &Bytes) -> Result<EventBatch, WireError> {
-    let (wire, read): (WireBatch<'_>, usize) =
-        bincode::borrow_decode_from_slice(body, unbounded()).map_err(|e| broken_by(Rule::Undecodable, e))?;
-    whole(read, body)?;
+    let wire: WireBatch<'_> = read(body)?;
     check_algorithm(wire.digest_algorithm)?;
     let prev = cursor_from(wire.prev)?;
     let mut at = prev.seq.get();

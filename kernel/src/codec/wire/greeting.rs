@@ -4,6 +4,7 @@ use super::bodies::{WireCursor, WireHeads, cursor_from, heads_from, wire_cursor,
 use super::{WireError, broken};
 use crate::clock::MAX_CLOCK_ENTRIES;
 use crate::codec::Capped;
+use crate::codec::encoding::fields;
 use crate::config::SharedKey;
 use crate::digest::Digest;
 use crate::ids::CortexId;
@@ -14,45 +15,49 @@ use crate::time::Timestamp;
 /// The longest key, name or version in a hello or identity, in bytes.
 const MAX_TEXT: usize = 512;
 
-#[derive(bincode::Encode, bincode::Decode)]
-pub(super) struct WireRefresh {
-    process: u64,
-    number: u64,
-    from: [u8; 16],
-    known: WireHeads,
-    direct: Capped<[u8; 16], MAX_CLOCK_ENTRIES>,
+fields! {
+    pub(super) struct WireRefresh {
+        process: u64,
+        number: u64,
+        from: [u8; 16],
+        known: WireHeads,
+        direct: Capped<[u8; 16], MAX_CLOCK_ENTRIES>,
+    }
 }
 
-#[derive(bincode::Encode, bincode::Decode)]
-pub(super) struct WireHeartbeat {
-    from: [u8; 16],
-    head: WireCursor,
-    head_time: i64,
+fields! {
+    pub(super) struct WireHeartbeat {
+        from: [u8; 16],
+        head: WireCursor,
+        head_time: i64,
+    }
 }
 
 type WireText = Capped<u8, MAX_TEXT>;
 
-#[derive(bincode::Encode, bincode::Decode)]
-pub(super) struct WireHello {
-    protocol_min: u16,
-    protocol_max: u16,
-    key: WireText,
-    from: [u8; 16],
-    name: WireText,
-    version: WireText,
+fields! {
+    pub(super) struct WireHello {
+        protocol_min: u16,
+        protocol_max: u16,
+        key: WireText,
+        from: [u8; 16],
+        name: WireText,
+        version: WireText,
+    }
 }
 
-#[derive(bincode::Encode, bincode::Decode)]
-pub(super) struct WireIdentity {
-    cortex_id: [u8; 16],
-    name: WireText,
-    protocol_min: u16,
-    protocol_max: u16,
-    version: WireText,
-    head: WireCursor,
-    head_time: i64,
-    time: i64,
-    digest: [u8; 16],
+fields! {
+    pub(super) struct WireIdentity {
+        cortex_id: [u8; 16],
+        name: WireText,
+        protocol_min: u16,
+        protocol_max: u16,
+        version: WireText,
+        head: WireCursor,
+        head_time: i64,
+        time: i64,
+        digest: [u8; 16],
+    }
 }
 
 pub(super) fn wire_refresh(refresh: &Refresh) -> WireRefresh {
