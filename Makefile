@@ -94,6 +94,7 @@ check:
 	$(CARGO) fmt --all --check
 	.ci/layers
 	.ci/features
+	.ci/deny
 	.ci/prose
 	.ci/unused-public
 	.ci/outside
