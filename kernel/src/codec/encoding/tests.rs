@@ -17,6 +17,36 @@ fn decoded<'a, T: Decode<'a>>(bytes: &'a [u8]) -> Result<T, DecodeError> {
     Ok(value)
 }
 
+/// The form that another implementation of bincode's encoding gives a value.
+macro_rules! elsewhere {
+    ($value:expr) => {
+        bincode::config::serialize($value, bincode::config::Configuration::default().with_varint_encoding()).unwrap()
+    };
+}
+
+proptest! {
+    #[test]
+    fn another_implementation_writes_and_reads_the_same_bytes(
+        integers in any::<(u16, u32, u64, i64)>(),
+        small in any::<(u8, bool, Option<u64>, [u8; 24])>(),
+        text in ".{0,300}",
+        data in vec(any::<u8>(), 0..300),
+        entries in vec(any::<([u8; 16], u64)>(), 0..300),
+    ) {
+        prop_assert_eq!(encoded(integers), elsewhere!(&integers));
+        prop_assert_eq!(encoded(small), elsewhere!(&small));
+        prop_assert_eq!(encoded(text.as_str()), elsewhere!(&text));
+        prop_assert_eq!(encoded(data.as_slice()), elsewhere!(&data));
+        prop_assert_eq!(encoded(&entries), elsewhere!(&entries));
+        prop_assert_eq!(decoded(&elsewhere!(&integers)), Ok(integers));
+        prop_assert_eq!(decoded(&elsewhere!(&small)), Ok(small));
+        let (text_bytes, data_bytes) = (elsewhere!(&text), elsewhere!(&data));
+        prop_assert_eq!(decoded(&text_bytes), Ok(text.as_str()));
+        prop_assert_eq!(decoded(&data_bytes), Ok(data.as_slice()));
+        prop_assert_eq!(decoded(&elsewhere!(&entries)), Ok(entries));
+    }
+}
+
 /// The examples of bincode's specification, and each width's first and last value.
 #[test]
 fn integers_have_the_forms_of_the_specification() {
