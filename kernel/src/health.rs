@@ -240,7 +240,7 @@ impl PeerHealth {
         news
     }
 
-    /// The last failure, if it is one to act on. One that may pass is so once it lasts [`LASTING`].
+    /// Returns the last failure if an operator must act on it. One that may pass counts once it lasts five seconds.
     #[must_use]
     pub fn lasting(&self, now: Timestamp) -> Option<ErrorCategory> {
         let lasts = self.failing_since.is_some_and(|since| now.saturating_since(since) >= LASTING);
