@@ -196,11 +196,15 @@ impl From<TransportError> for Failure {
 /// Why a transport does not answer peers.
 ///
 /// ```
+/// use std::error::Error;
+///
 /// use antiphon_kernel::ServeError;
+/// use antiphon_kernel::error_code::ErrorCode;
 ///
 /// let taken = std::io::Error::from(std::io::ErrorKind::AddrInUse);
-/// let error = ServeError { transport: "direct", source: taken.into() };
-/// assert!(error.to_string().starts_with("direct: "));
+/// let error = ServeError { transport: "direct", code: ErrorCode::ListenAddress, source: taken.into() };
+/// assert_eq!(error.code().as_str(), "AP-LISTEN-003");
+/// assert!(error.source().is_some_and(|source| source.is::<std::io::Error>()));
 /// ```
 #[derive(Debug, thiserror::Error)]
 #[error("the transport `{transport}` does not answer peers")]
