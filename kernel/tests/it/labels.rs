@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use antiphon_kernel::budget::{Budget, MIN_BUDGET_BYTES};
 use antiphon_kernel::clock::VClock;
 use antiphon_kernel::config::{Config, FederationMode, PeerConfig, PeerMode, SharedKey};
 use antiphon_kernel::ids::PeerName;
@@ -76,7 +77,9 @@ fn peers_without_a_label_of_their_own_share_one() {
             for n in 0..count {
                 let mut node = Node::new(n, 1, Arc::new(MemoryStore::new()) as Arc<dyn Store>);
                 node.append("s", &VClock::new(), Timestamp::from_micros(0), Durability::Sync);
-                let service = Service::new(node.log.reader(), SharedKey::default(), FederationMode::Sync);
+                // One asker may take a part of a budget alone, and 220 questions to one process are more than that.
+                let (log, key) = (node.log.reader(), SharedKey::default());
+                let service = Service::within(log, key, FederationMode::Sync, Budget::new(MIN_BUDGET_BYTES));
                 network.serve(name(n).as_str(), service);
                 let endpoint = format!("memory://{}", name(n));
                 peers.push(PeerConfig { name: name(n), endpoint, ca: None, cortex: None, mode: PeerMode::Sync });
