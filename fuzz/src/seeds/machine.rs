@@ -14,7 +14,7 @@ const PINNED: [u8; 3] = [1, 2, 3];
 const KNOWN: [u8; 9] = [ANSWER, 0, 0, 0, 0, 0, 0, 0, 0];
 /// A batch without news: `last` is the cursor, and the head is where `last` is.
 const QUIET: [u8; 13] = [ANSWER, 0, 0, 0, 4, 0, 0, 0, 0, 0, 4, 0, 0];
-/// A batch that goes on from sequence number 0 to 4 of 9.
+/// A batch with sequence numbers 1 to 4 of 9.
 const NEWS: [u8; 15] = [ANSWER, 1, 0, 0, 4, 0, 0, 1, 0, 0, 0, 0, 9, 0, 0];
 /// The log stored one event of it, or none.
 const STORED: [u8; 5] = [ANSWER, 0, 128, 0, 0];

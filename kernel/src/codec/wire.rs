@@ -1,5 +1,5 @@
-//! Frames: what peers exchange. A header of 24 bytes, then a body in bincode's encoding. The checksum tells damage on the way from
-//! a fork of histories, which must never be confused.
+//! Frames: what peers exchange. A header of 24 bytes, then a body in bincode's encoding. The checksum separates damage on the way
+//! from a fork of histories, which must never be confused.
 
 mod bodies;
 mod greeting;

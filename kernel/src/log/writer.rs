@@ -228,8 +228,8 @@ mod tests {
         (Operation::State { changes, reply }, answer)
     }
 
-    /// A sync fails while the next group is being gathered: what is staged of it is forgotten by the recovery, and must be
-    /// told so. (It was told to be appended, at a sequence number and under a number that the one after it got as well.)
+    /// A sync fails while the next group is being gathered: what is staged of it is forgotten by the recovery, and its
+    /// caller gets an error. (It was acknowledged, with a sequence number and a counter that the next event got as well.)
     #[test]
     fn what_was_staged_before_a_recovery_is_not_acknowledged() {
         let store = Arc::new(MemoryStore::new());

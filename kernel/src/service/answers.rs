@@ -311,8 +311,8 @@ impl Answers {
             if gone.load(Ordering::Relaxed) {
                 return Ok(Look::Refused(Refusal::Busy));
             }
-            // While a fork is resolved no sequence number of the log is sure. That is soon over; whoever was told so at once
-            // would come back at once.
+            // While a fork is resolved no sequence number of the log is sure. The question waits
+            // for the end: an asker that is refused at once would ask again at once.
             if matches!(state, State::Asked(_)) && !view.wait_while_rewritten(REWRITING) {
                 return Ok(Look::Refused(Refusal::Busy));
             }

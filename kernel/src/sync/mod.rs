@@ -335,7 +335,7 @@ impl Syncer {
         drop(locked(&self.space).take());
     }
 
-    /// Told of each change of a peer's state from now on: [`crate::state::Phase::Live`] says "caught up".
+    /// Receives each change of a peer's state from now on: [`crate::state::Phase::Live`] says "caught up".
     #[must_use]
     pub fn subscribe(&self) -> tokio::sync::broadcast::Receiver<SyncEvent> {
         self.statuses.subscribe()

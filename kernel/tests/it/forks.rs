@@ -364,7 +364,7 @@ fn a_fork_is_ended_by_a_command_in_favour_of_either_side() {
     }
 }
 
-/// Found with real nodes: an answer that read sequence numbers while a fork was resolved told of damage where there was none.
+/// Found with real nodes: an answer that read sequence numbers while a fork was resolved reported damage where there was none.
 #[test]
 fn an_answer_that_is_made_while_the_log_is_rewritten_is_refused_and_is_no_damage() {
     let mut world = World::new(3);

@@ -18,7 +18,7 @@
 //! |---|---|
 //! | `store` | [`RocksStore`]: the handle, and how it is closed and opened anew |
 //! | `options` | [`Options`]: what an embedder chooses |
-//! | `data_dir` | the data directory: what stands in it, who may open it, what is undone when opening fails |
+//! | `data_dir` | the data directory: what is in it, who may open it, what is undone when opening fails |
 //! | `format` | the file `FORMAT`, which keeps an older version away from a newer store |
 //! | `lock` | the file `LOCK`, which keeps two processes apart |
 //! | `location` | whether the files that are open are still those that the path leads to |

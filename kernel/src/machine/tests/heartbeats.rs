@@ -41,6 +41,13 @@ fn of_a_log_that_was_not_begun_it_is_not_known_how_old_its_news_are() {
     assert_eq!(machine.lag(), Some(Lag { events: 1, behind: None }));
 }
 
+/// The answer to a question brings the whole log of the peer, up to sequence number 4.
+fn read_all_four(machine: &mut PeerMachine, number: u64) {
+    machine.handle_reply(at(0), number, Source::Asked, Ok(batch(4, 4)), 0);
+    actions(machine);
+    machine.handle_ingested(at(0), number, done(1), 0);
+}
+
 #[test]
 fn heartbeats_tell_the_lag_while_nothing_moves() {
     let mut machine = machine(Some(2));
@@ -48,9 +55,7 @@ fn heartbeats_tell_the_lag_while_nothing_moves() {
     machine.handle_heartbeat(at(0), number, &heartbeat(7), 0);
     assert_eq!(machine.lag(), None, "how far we have read is not known yet");
     let (number, _) = fetch_number(&mut machine);
-    machine.handle_reply(at(0), number, Source::Asked, Ok(batch(4, 4)), 0);
-    actions(&mut machine);
-    machine.handle_ingested(at(0), number, done(1), 0);
+    read_all_four(&mut machine, number);
     assert_eq!(machine.lag().map(|lag| lag.events), Some(0));
     let (number, _) = fetch_number(&mut machine);
     machine.handle_heartbeat(at(2), number, &heartbeat(7), 0);
@@ -66,9 +71,7 @@ fn heartbeats_tell_the_lag_while_nothing_moves() {
 fn what_a_peer_reported_to_hold_and_is_here_is_no_lag() {
     let mut machine = machine(Some(2));
     let number = fetching(&mut machine);
-    machine.handle_reply(at(0), number, Source::Asked, Ok(batch(4, 4)), 0);
-    actions(&mut machine);
-    machine.handle_ingested(at(0), number, done(1), 0);
+    read_all_four(&mut machine, number);
     let (number, _) = fetch_number(&mut machine);
     machine.handle_heartbeat(at(2), number, &heartbeat(10), 0);
     let unread = Some(Lag { events: 6, behind: Some(Duration::from_secs(9)) });
@@ -97,9 +100,7 @@ fn what_a_peer_reported_to_hold_and_is_here_is_no_lag() {
 fn a_run_that_brings_nothing_of_what_the_peer_has_is_asked_for_anew() {
     let mut machine = machine(Some(2));
     let number = fetching(&mut machine);
-    machine.handle_reply(at(0), number, Source::Asked, Ok(batch(4, 4)), 0);
-    actions(&mut machine);
-    machine.handle_ingested(at(0), number, done(1), 0);
+    read_all_four(&mut machine, number);
     for (second, head, expected) in
         [(10, 7, false), (60, 7, false), (70, 4, false), (80, 7, false), (139, 9, false), (140, 9, true)]
     {

@@ -29,7 +29,7 @@ fn check_cursor(world: &mut World, node: usize, cortex: usize) -> Result<(), Str
     let Some(process) = &world.nodes[node].process else { return Ok(()) };
     let store = &*world.nodes[node].store;
     let Some(cursor) = read_cursor(store, &peer_name(cortex)).map_err(|e| e.to_string())? else { return Ok(()) };
-    // Where a copy answers as well, it cannot be told whose sequence numbers these are; the server's own check protects there.
+    // Where a copy answers as well, it is not known whose sequence numbers these are; the server's own check protects there.
     let mut servers = world.nodes.iter().filter(|other| other.cortex == cortex);
     let (Some(server), None) = (servers.next(), servers.next()) else { return Ok(()) };
     let Some(peer) = &server.process else { return Ok(()) };

@@ -1,4 +1,4 @@
-//! I6: nothing is told to anybody that a crash could still take back: no event, no sequence number, no chain head; neither in an
+//! I6: a node sends nothing that a crash could still take back: no event, no sequence number, no chain head; neither in an
 //! answer or a refusal, nor in a question or what refreshes it, nor in what a cortex says of itself.
 
 use crate::cursor::Cursor;

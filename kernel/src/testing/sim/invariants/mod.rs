@@ -3,9 +3,9 @@
 //! After every step, for the node that it concerns: I1, I2, I4, I5 and I7 of everything that is new, and of one older sequence
 //! number of the log, another at each step; I3 for every cursor that moved; and how often it took a new epoch (I9). Where a
 //! node says something: I3 that an answer leaves nothing out, I6 that all of it is durable, I9 that it is no larger than asked.
-//! Where a node notes what a peer holds: I11. Where a reader reads: I12. Everything about a node, read anew from its whole
+//! Where a node notes what a peer holds: I11. Where a reader reads: I12. Everything about a node, read again from its whole
 //! store: at every start; in every 16th run after each step that wrote to it; in the others at every 24th step. I8 and I10 are
-//! asked at the end of a run, when all is mended. Damage to a disk is looked past while a check reads.
+//! asked at the end of a run, when all faults ended. Damage to a disk is looked past while a check reads.
 
 mod agreement;
 mod i01_acknowledged_survives;
