@@ -197,7 +197,10 @@ fn records() -> Vec<(&'static str, Bytes)> {
     let plain = Draft::new("t", "");
     let mut full = Draft::new("note.written", r#"{"text":"hello"}"#).subject("notes/1").json();
     full.extensions.insert("traceparent".into(), "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into());
-    full.extensions.insert("x1".into(), String::new());
+    full.extensions.insert("x1".into(), "".into());
+    full.extensions.insert("x2".into(), (-300).into());
+    full.extensions.insert("x3".into(), true.into());
+    full.tags.extend(["a".to_owned(), "b".to_owned()]);
     // A time far from the id's, and data longer than one byte can tell the length of.
     let odd = Draft::new("t".repeat(128), vec![0xff; 300]).subject("é".repeat(128)).time(Timestamp::from_micros(-1));
     vec![
@@ -238,9 +241,10 @@ fn hostile_claims() -> Vec<(String, Vec<u8>)> {
             ("batch-heads", &empty_batch, 2),
             ("fetch-direct", &empty_fetch, 5),
             ("fetch-known", &empty_fetch, 6),
-            ("record-data", &plain, 1),
-            ("record-extensions", &plain, 3),
-            ("record-deps", &plain, 9),
+            ("record-extensions", &plain, 1),
+            ("record-tags", &plain, 2),
+            ("record-body", &plain, 11),
+            ("record-deps", &plain, 13),
         ] {
             let place = whole.len() - from_end;
             debug_assert_eq!(whole[place], 0, "{list}");
@@ -262,7 +266,7 @@ fn out_of_order() -> Vec<(String, Vec<u8>)> {
     let places = body_of(&encode(&Message::Reply(FetchReply::Batch(twice))));
     let mut heads = body_of(&encode(&Message::Reply(FetchReply::Batch(batch(Vec::new())))));
     // The body ends with two heads (origin, counter, digest) and the length of an empty list.
-    const HEAD: usize = 24 + 1 + 16;
+    const HEAD: usize = 24 + 1 + 32;
     let end = heads.len() - 1;
     heads[end - 2 * HEAD..end].rotate_left(HEAD);
     vec![("order-batch-places".to_owned(), places), ("order-batch-heads".to_owned(), heads)]

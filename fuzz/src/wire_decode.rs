@@ -6,7 +6,6 @@
 
 use antiphon_kernel::clock::{MAX_CLOCK_ENTRIES, VClock};
 use antiphon_kernel::codec::{EventRef, FRAME_HEADER_BYTES, FrameHeader, Message, decode, encode};
-use antiphon_kernel::digest::Digest;
 use antiphon_kernel::event::{
     Draft, MAX_CONTENT_TYPE_BYTES, MAX_EXTENSION_NAME_BYTES, MAX_EXTENSION_VALUE_BYTES, MAX_EXTENSIONS,
     MAX_SUBJECT_BYTES, MAX_TYPE_BYTES,
@@ -56,7 +55,7 @@ pub fn framed(kind: u8, body: &[u8]) -> Bytes {
     let mut frame = any[..3].to_vec();
     frame.push(kind);
     frame.extend_from_slice(&u32::try_from(body.len()).unwrap_or(u32::MAX).to_be_bytes());
-    frame.extend_from_slice(&Digest::of(body).to_bytes());
+    frame.extend_from_slice(&checksum(body));
     frame.extend_from_slice(body);
     frame.into()
 }
@@ -157,9 +156,10 @@ fn check_record(bytes: &Bytes) {
     assert!(view.subject.len() <= MAX_SUBJECT_BYTES);
     assert!(view.datacontenttype.len() <= MAX_CONTENT_TYPE_BYTES);
     assert!(view.extensions.len() <= MAX_EXTENSIONS);
+    assert!(view.tags.len() <= MAX_TAGS && view.tags.is_sorted_by(|a, b| a < b));
     for (name, value) in &view.extensions {
         assert!((1..=MAX_EXTENSION_NAME_BYTES).contains(&name.len()));
-        assert!(value.len() <= MAX_EXTENSION_VALUE_BYTES);
+        assert!(text_bytes(value) <= MAX_EXTENSION_VALUE_BYTES);
     }
     assert!(view.deps.len() <= MAX_CLOCK_ENTRIES);
     assert_eq!(view.deps.get(view.dot.origin()), 0, "an event never depends on its own origin");
@@ -169,8 +169,15 @@ fn check_record(bytes: &Bytes) {
     check_encoded_again(&view, bytes);
 }
 
+fn text_bytes(value: &ExtensionRef<'_>) -> usize {
+    match value {
+        ExtensionRef::Text(text) => text.len(),
+        _ => 0,
+    }
+}
+
 fn size_of_fields(view: &EventRef<'_>) -> usize {
-    let extensions: usize = view.extensions.iter().map(|(name, value)| name.len() + value.len()).sum();
+    let extensions: usize = view.extensions.iter().map(|(name, value)| name.len() + text_bytes(value)).sum();
     [view.event_type.len(), view.subject.len(), view.datacontenttype.len(), view.data.len()].iter().sum::<usize>()
         + extensions
 }
@@ -181,8 +188,15 @@ fn check_encoded_again(view: &EventRef<'_>, bytes: &Bytes) {
     let mut draft = Draft::new(view.event_type, Bytes::copy_from_slice(view.data)).time(view.time);
     draft.subject = (!view.subject.is_empty()).then(|| view.subject.to_owned());
     draft.datacontenttype = (!view.datacontenttype.is_empty()).then(|| view.datacontenttype.to_owned());
-    draft.extensions = view.extensions.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
-    assert_eq!(draft.check(), Ok(()), "what a peer may send, an application may append");
+    draft.tags = view.tags.iter().map(|&tag| tag.to_owned()).collect();
+    draft.extensions = view.extensions.iter().map(|&(name, value)| (name.to_owned(), value.to_value())).collect();
+    let is_own =
+        view.event_type.starts_with("antiphon.") || draft.extensions.keys().any(|name| name.starts_with("antiphon"));
+    assert_eq!(
+        draft.check().is_ok(),
+        !is_own,
+        "what a peer may send, an application may append, but for names of Antiphon's own"
+    );
     let assigned = EncodedDraft { id: view.id, dot: view.dot, deps: &view.deps, time: view.time };
     let again = encode_record(&draft, &assigned);
     is_the_shortest_form(&again, bytes);
@@ -190,9 +204,9 @@ fn check_encoded_again(view: &EventRef<'_>, bytes: &Bytes) {
     assert_eq!(fields(&back), fields(view));
 }
 
-type Fields<'v> = (&'v VClock, [&'v str; 3], &'v [(&'v str, &'v str)], &'v [u8], String);
+type Fields<'v> = (&'v VClock, [&'v str; 3], &'v [(&'v str, ExtensionRef<'v>)], &'v [u8], String);
 
 fn fields<'v>(view: &'v EventRef<'_>) -> Fields<'v> {
-    let rest = format!("{} {} {}", view.id, view.dot, view.time.as_micros());
+    let rest = format!("{} {} {} {:?}", view.id, view.dot, view.time.as_micros(), view.tags);
     (&view.deps, [view.event_type, view.subject, view.datacontenttype], &view.extensions, view.data, rest)
 }

@@ -7,9 +7,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use antiphon_kernel::clock::VClock;
-use antiphon_kernel::codec::{EventRef, Message, decode, encode};
+use antiphon_kernel::codec::{Absence, EventRef, Message, RecordRef, decode, encode};
 use antiphon_kernel::digest::Digest;
-use antiphon_kernel::event::EventBytes;
+use antiphon_kernel::event::{EventBytes, ExtensionRef};
 use antiphon_kernel::ids::Epoch;
 use antiphon_kernel::internals::codec::{EncodedDraft, encode_record};
 use antiphon_kernel::protocol::{
@@ -42,7 +42,15 @@ fn record(name: &str, draft: &Draft, id: EventId, counter: u64, deps: &[(Origin,
     let view = EventRef::decode(&bytes).unwrap();
     let deps: Vec<_> =
         deps.iter().map(|(origin, counter)| json!({ "origin": hex(&origin.to_bytes()), "counter": counter })).collect();
-    let extensions: Vec<_> = view.extensions.iter().map(|(name, value)| json!([name, value])).collect();
+    let extensions: Vec<_> = view
+        .extensions
+        .iter()
+        .map(|(name, value)| match value {
+            ExtensionRef::Text(text) => json!([name, text]),
+            ExtensionRef::Integer(integer) => json!([name, integer]),
+            ExtensionRef::Boolean(boolean) => json!([name, boolean]),
+        })
+        .collect();
     let fields = json!({
         "name": name,
         "id": hex(&id.to_bytes()),
@@ -54,6 +62,7 @@ fn record(name: &str, draft: &Draft, id: EventId, counter: u64, deps: &[(Origin,
         "type": view.event_type,
         "subject": view.subject,
         "datacontenttype": view.datacontenttype,
+        "tags": view.tags,
         "extensions": extensions,
         "data": hex(view.data),
         "record": hex(&bytes),
@@ -65,9 +74,13 @@ fn full() -> Draft {
     let mut draft = Draft::new("order.placed", r#"{"total":12.50,"note":"é"}"#)
         .subject("orders/4711")
         .json()
+        .tag("customer:7")
+        .tag("eu")
         .time(Timestamp::from_micros(AT.as_micros() - 1_234_567));
     draft.extensions.insert("traceparent".to_owned(), "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into());
-    draft.extensions.insert("tenant".to_owned(), String::new());
+    draft.extensions.insert("tenant".to_owned(), "".into());
+    draft.extensions.insert("priority".to_owned(), (-70_000).into());
+    draft.extensions.insert("final".to_owned(), true.into());
     draft
 }
 
@@ -82,12 +95,12 @@ fn records() -> Value {
     ];
     let (good, _) = record("", &small, id(0), 1, &[]);
     let changed = |at: usize, byte: u8| [&good[..at], &[byte], &good[at + 1..]].concat();
-    let signed = [&good[..good.len() - 2], &[2, 9, 9, 0]].concat();
     let own = record_bytes_with_own_dep();
     let refused: Vec<_> = [
-        ("a newer version", changed(0, 2)),
-        ("a counter of 0", changed(41, 0)),
-        ("a signature", signed),
+        ("version 1", changed(0, 1)),
+        ("a flag that is not known", changed(2, 3)),
+        ("a counter of 0", changed(43, 0)),
+        ("a part that is absent for a reason that is not known", changed(47, 3)),
         ("a byte that follows", [&good[..], &[0]].concat()),
         ("an end that is missing", good[..good.len() - 1].to_vec()),
         ("a dependency on its own origin", own),
@@ -98,7 +111,34 @@ fn records() -> Value {
         json!({ "why": why, "record": hex(&bytes) })
     })
     .collect();
-    json!({ "about": "Event records, docs/format.md. Byte strings are hex.", "valid": valid, "refused": refused })
+    json!({
+        "about": "Event records, docs/format.md. Byte strings are hex. `absent` are the record of all fields without a part, with the same \
+                  chain digest.",
+        "valid": valid,
+        "absent": absent(&deps[..2]),
+        "refused": refused,
+    })
+}
+
+/// A record without its attributes, or without its body, or both.
+fn absent(deps: &[(Origin, u64)]) -> Vec<Value> {
+    let (whole, _) = record("", &full(), id(7), 70_000, deps);
+    let whole = RecordRef::decode(&whole).unwrap();
+    let digest = whole.digest_after(Digest::ZERO);
+    let erased = Some(Absence::Erased { by: Dot::new(origin(2), 300).unwrap() });
+    [
+        ("nothing", None, None),
+        ("the attributes are missing", Some(Absence::Missing), None),
+        ("the body was erased", None, erased),
+        ("both were erased", erased, erased),
+    ]
+    .into_iter()
+    .map(|(name, attributes, body)| {
+        let less = whole.without(attributes, body);
+        assert_eq!(Digest::ZERO.chain(&less).unwrap(), digest);
+        json!({ "absent": name, "record": hex(&less), "digest_after_zero": digest.to_string() })
+    })
+    .collect()
 }
 
 fn record_bytes_with_own_dep() -> Vec<u8> {
@@ -115,7 +155,7 @@ fn chained() -> Vec<(EventBytes, Digest)> {
         let deps = [(origin(2), 9)];
         let deps = if counter == 2 { &deps[..] } else { &[] };
         let (bytes, _) = record("", draft, id(u128::from(counter)), counter, deps);
-        digest = digest.chain(&bytes);
+        digest = digest.chain(&bytes).unwrap();
         (bytes, digest)
     });
     made.collect()
@@ -132,8 +172,9 @@ fn chain() -> Value {
         })
         .collect();
     json!({
-        "about": "digest(n) = XXH3-128(digest(n-1) followed by the record), 16 zero bytes before the first. A log's digest is XXH3-128 \
-                  over all of its chain heads in order of origin: origin (24 bytes), counter (8, big-endian), digest (16).",
+        "about": "digest(n) = SHA-256(\"antiphon/2\", digest(n-1), routing part, SHA-256(attributes), SHA-256(body)), 32 zero bytes before \
+                  the first. A log's digest is SHA-256 over all of its chain heads in order of origin: origin (24 bytes), counter (8, \
+                  big-endian), digest (32).",
         "events": events,
         "heads": listed,
         "digest_of_the_log": heads.fold().to_string(),

@@ -46,6 +46,7 @@ codes! {
     StoreDisplaced = "AP-STORE-008", "the store's files were removed, replaced or covered";
     StoreMisuse = "AP-STORE-009", "the store was asked for what cannot be";
     StoreFamilyName = "AP-STORE-010", "a name cannot be a family's";
+    StoreOlderFormat = "AP-STORE-011", "an older version wrote the store";
 
     OpenNotInitialised = "AP-OPEN-001", "the store holds no cortex";
     OpenAlreadyInitialised = "AP-OPEN-002", "the store already holds a cortex";
@@ -103,6 +104,10 @@ codes! {
     EventOwnOriginInDeps = "AP-EVENT-006", "an event's dependencies name its own origin";
     EventStaleDeps = "AP-EVENT-007", "an event's dependencies repeat what its chain has";
     EventIdNotIncreasing = "AP-EVENT-008", "an event's id is not greater than the previous id of its chain";
+    EventUnknownKind = "AP-EVENT-009", "a record is of a kind that is not known";
+    EventOtherKind = "AP-EVENT-010", "a record is no event";
+    EventErased = "AP-EVENT-011", "an event was erased";
+    EventMissing = "AP-EVENT-012", "a part of an event is missing here";
 
     CloudEventJson = "AP-CLOUDEVENT-001", "a text is not a JSON object";
     CloudEventMissing = "AP-CLOUDEVENT-002", "a required attribute is missing";

@@ -45,6 +45,7 @@
 mod blocking;
 pub mod budget;
 mod causes;
+mod checksum;
 pub mod clock;
 pub mod codec;
 pub mod condition;

@@ -2,7 +2,7 @@
 
 use tracing::{Span, debug_span, field};
 
-use crate::event::{Draft, Event};
+use crate::event::{Draft, Event, ExtensionValue};
 
 /// The extension attribute that names the trace of an event's writer.
 const TRACEPARENT: &str = "traceparent";
@@ -14,12 +14,12 @@ pub(crate) fn cortex(name: &str) -> Span {
 
 /// The append of one event. Its `seq` is recorded once it is known.
 pub(crate) fn append(cortex: &str, draft: &Draft) -> Span {
-    let traceparent = draft.extensions.get(TRACEPARENT).map(String::as_str);
+    let traceparent = draft.extensions.get(TRACEPARENT).and_then(ExtensionValue::as_text);
     debug_span!("append", cortex, traceparent, seq = field::Empty)
 }
 
 /// The replay of one event.
 pub(crate) fn replay(replayer: &str, event: &Event) -> Span {
-    let traceparent = event.extensions.get(TRACEPARENT).map(String::as_str);
+    let traceparent = event.extensions.get(TRACEPARENT).and_then(ExtensionValue::as_text);
     debug_span!("replay", replayer, seq = event.seq.get(), traceparent)
 }

@@ -34,6 +34,9 @@ pub const fn remedy(code: ErrorCode) -> &'static str {
              stopped node"
         }
         ErrorCode::StoreInUse => "stop that process, or name another directory",
+        ErrorCode::StoreOlderFormat => {
+            "run the version that wrote it, or begin with an empty data directory; nothing was changed"
+        }
         ErrorCode::StoreNewerFormat => "run the version that wrote it, or a later one; nothing was changed",
         ErrorCode::StoreReadOnly => "let this user write there, or name another directory",
         ErrorCode::StoreNoSpace => "make space on that file system; a node that serves continues automatically then",
@@ -108,7 +111,9 @@ pub const fn remedy(code: ErrorCode) -> &'static str {
         ErrorCode::StateClockKey | ErrorCode::StateClockNotHeld => "leave the clock to the log",
 
         ErrorCode::EventTooLarge => "split the data, or keep it elsewhere and name it in the event",
-        ErrorCode::EventUnknownVersion => "upgrade this node to the version that wrote the event",
+        ErrorCode::EventUnknownVersion | ErrorCode::EventUnknownKind => {
+            "upgrade this node to the version that wrote the event"
+        }
         ErrorCode::EventMalformed => PEER_EVENT,
         ErrorCode::EventField | ErrorCode::EventExtension => CORRECT_EVENT,
         ErrorCode::EventOwnOriginInDeps | ErrorCode::EventStaleDeps | ErrorCode::EventIdNotIncreasing => SAME_VERSION,

@@ -27,7 +27,11 @@ fn fault(store: &Arc<StoredCopy>) -> Result<Option<String>, StoreError> {
     }
     match Log::look(store.clone()).and_then(|view| Ok(verify(&view)?)) {
         Ok(report) => Ok(report.faults.into_iter().next()),
-        Err(OpenError::Store(error)) if error.kind() == StoreErrorKind::NewerFormat => Err(error),
+        Err(OpenError::Store(error))
+            if matches!(error.kind(), StoreErrorKind::NewerFormat | StoreErrorKind::OlderFormat) =>
+        {
+            Err(error)
+        }
         Err(error) => Ok(Some(error.to_string())),
     }
 }
@@ -73,7 +77,11 @@ pub fn repair(data: &Path) -> Result<Repaired> {
         let _ = fs::remove_dir_all(&unfinished); // the first error is the one to tell
     });
     let salvaged = match salvaged {
-        Err(OpenError::Store(error)) if error.kind() == StoreErrorKind::NewerFormat => return Err(error.into()),
+        Err(OpenError::Store(error))
+            if matches!(error.kind(), StoreErrorKind::NewerFormat | StoreErrorKind::OlderFormat) =>
+        {
+            return Err(error.into());
+        }
         salvaged => salvaged.context(advice)?,
     };
     let lost_at_end = store.noted().and_then(|noted| missing_of_noted(&*store, &noted).ok().flatten());

@@ -18,7 +18,7 @@ use crate::node::{self, Buffers};
 use crate::payload::Said;
 use crate::peer::Peer;
 use crate::report::{Refusal, Report};
-use crate::tally::{Seen, Tally};
+use crate::tally::{Seen, Tally, folded};
 
 /// # Errors
 /// Where the check itself cannot be made; whatever the store says is part of the report.
@@ -156,7 +156,8 @@ impl<'a> Reading<'a> {
 
     fn entry(&mut self, entry: &LogEntry, report: &mut Report) {
         let seq = entry.seq;
-        self.content = self.content.chain(&entry.joined.as_micros().to_be_bytes()).chain(&entry.record);
+        let joined = folded(self.content, &entry.joined.as_micros().to_be_bytes());
+        self.content = folded(joined, &entry.record);
         let event = match entry.event() {
             Ok(event) => event,
             Err(error) => return report.fault(format!("place {seq}: {error}")),
@@ -217,6 +218,6 @@ impl<'a> Reading<'a> {
             report.lost(format!("the cursor is {}, and {} was acknowledged", report.cursor, self.acks.cursor));
         }
         let state = format!("{cursor:?} {replayed:?}");
-        report.content = self.content.chain(state.as_bytes()).to_string();
+        report.content = folded(self.content, state.as_bytes()).to_string();
     }
 }

@@ -9,6 +9,11 @@ use antiphon_kernel::store::{Family, Store, StoreError, StoreErrorKind};
 const FAMILY: &str = "tally";
 const KEY: &[u8] = b"seen";
 
+/// Folds bytes into a digest of what came before.
+pub(crate) fn folded(before: Digest, bytes: &[u8]) -> Digest {
+    Digest::of(&[&before.to_bytes()[..], bytes].concat())
+}
+
 pub(crate) struct Tally;
 
 /// How many events were seen, and all their ids.
@@ -22,7 +27,7 @@ impl Seen {
     pub(crate) const NOTHING: Self = Self { count: 0, fold: Digest::ZERO };
 
     pub(crate) fn and(self, id: EventId) -> Self {
-        Self { count: self.count + 1, fold: self.fold.chain(&id.to_bytes()) }
+        Self { count: self.count + 1, fold: folded(self.fold, &id.to_bytes()) }
     }
 
     fn decode(bytes: &[u8]) -> Option<Self> {

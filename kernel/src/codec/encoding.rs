@@ -377,10 +377,10 @@ tuples! {
 macro_rules! fields {
     (
         $(#[$of:meta])*
-        $vis:vis struct $name:ident $(<$life:lifetime>)? { $($(#[$about:meta])* $field:ident: $kind:ty,)* }
+        $vis:vis struct $name:ident $(<$life:lifetime>)? { $($(#[$about:meta])* $shown:vis $field:ident: $kind:ty,)* }
     ) => {
         $(#[$of])*
-        $vis struct $name $(<$life>)? { $($(#[$about])* $field: $kind,)* }
+        $vis struct $name $(<$life>)? { $($(#[$about])* $shown $field: $kind,)* }
 
         impl $(<$life>)? $crate::codec::encoding::Encode for $name $(<$life>)? {
             #[inline]

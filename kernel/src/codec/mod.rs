@@ -7,10 +7,11 @@ mod stored;
 mod wire;
 
 pub(crate) use internals::*;
-pub use record::EventRef;
+pub(crate) use record::check_attributes;
+pub use record::{Absence, AbsentPart, EventRef, Part, RecordKind, RecordRef};
 pub(crate) use stored::{
-    StoredError, decode_brought, decode_chain, decode_conflicts, decode_cursor, decode_decision, decode_dot,
-    decode_epoch_change, decode_epoch_peer, decode_failure, decode_fork, decode_frontier, decode_health,
+    StoredError, StoredParked, decode_brought, decode_chain, decode_conflicts, decode_cursor, decode_decision,
+    decode_dot, decode_epoch_change, decode_epoch_peer, decode_failure, decode_fork, decode_frontier, decode_health,
     decode_identity, decode_lineage, decode_log_entry, decode_noted_head, decode_origin_note, decode_parked,
     decode_pin, decode_replay_position, decode_skipped, decode_timestamp, decode_tries, encode_brought, encode_chain,
     encode_conflicts, encode_cursor, encode_decision, encode_dot, encode_epoch_change, encode_epoch_peer,
@@ -23,6 +24,7 @@ pub use wire::{FRAME_HEADER_BYTES, FrameHeader, MAX_FRAME_BYTES, Message, WireEr
 pub(crate) mod internals {
     pub use super::record::{EncodedDraft, encode_record};
     pub use super::stored::{StoredChain, StoredDot};
+    pub use crate::checksum::checksum;
 }
 
 use crate::clock::MAX_CLOCK_ENTRIES;

@@ -2,6 +2,7 @@
 
 use super::encoding::{Decode, Encode, Sink, decode_prefix};
 use super::{Entries, entries_from, entries_of};
+use crate::checksum::checksum;
 use crate::clock::VClock;
 use crate::cursor::{Cursor, Seq};
 use crate::digest::{DIGEST_ALGORITHM, Digest};
@@ -13,7 +14,7 @@ use crate::replay::Mark;
 use crate::store::{Unreadable, is_newer};
 use crate::time::Timestamp;
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 /// A stored value that does not read back: damage, or a newer version's.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -117,15 +118,15 @@ pub(crate) fn encode_dot(dot: &StoredDot) -> impl std::ops::Deref<Target = [u8]>
     Short::of((dot.seq.get(), DIGEST_ALGORITHM, dot.digest.to_bytes()))
 }
 
-/// A value of at most 32 bytes.
+/// A value of at most 48 bytes.
 struct Short {
-    bytes: [u8; 32],
+    bytes: [u8; 48],
     length: usize,
 }
 
 impl Short {
     fn of(value: impl Encode) -> Self {
-        let mut short = Self { bytes: [0; 32], length: 0 };
+        let mut short = Self { bytes: [0; 48], length: 0 };
         (VERSION, value).encode(&mut short);
         short
     }
@@ -149,7 +150,7 @@ impl std::ops::Deref for Short {
 }
 
 pub(crate) fn decode_dot(bytes: &[u8]) -> Result<StoredDot, StoredError> {
-    let (seq, algorithm, digest): (u64, u8, [u8; 16]) = read("dot", bytes)?;
+    let (seq, algorithm, digest): (u64, u8, [u8; 32]) = read("dot", bytes)?;
     if algorithm != DIGEST_ALGORITHM {
         return Err(StoredError::unknown("dot", "digest algorithm", algorithm, DIGEST_ALGORITHM));
     }
@@ -187,7 +188,7 @@ pub(crate) fn encode_chain(chain: &StoredChain) -> Vec<u8> {
 }
 
 pub(crate) fn decode_chain(bytes: &[u8]) -> Result<StoredChain, StoredError> {
-    type Wire = (u64, u8, [u8; 16], [u8; 16], Entries);
+    type Wire = (u64, u8, [u8; 32], [u8; 16], Entries);
     let (counter, algorithm, digest, last_id, clock): Wire = read("chain", bytes)?;
     if algorithm != DIGEST_ALGORITHM {
         return Err(StoredError::unknown("chain", "digest algorithm", algorithm, DIGEST_ALGORITHM));
@@ -324,7 +325,7 @@ pub(crate) fn encode_noted_head(epoch: Epoch, seq: Seq) -> [u8; 32] {
     let mut bytes = [0; 32];
     bytes[..8].copy_from_slice(&epoch.get().to_be_bytes());
     bytes[8..16].copy_from_slice(&seq.get().to_be_bytes());
-    let sum = Digest::of(&bytes[..16]).to_bytes();
+    let sum = checksum(&bytes[..16]);
     bytes[16..].copy_from_slice(&sum);
     bytes
 }
@@ -334,7 +335,7 @@ pub(crate) fn decode_noted_head(bytes: &[u8]) -> Option<(Epoch, Seq)> {
     let (head, sum) = bytes.get(..32)?.split_at(16);
     let (epoch, seq) = head.split_at(8);
     let word = |bytes: &[u8]| bytes.try_into().map(u64::from_be_bytes).ok();
-    (Digest::of(head).to_bytes() == sum).then_some((Epoch::new(word(epoch)?), Seq::new(word(seq)?)))
+    (checksum(head) == sum).then_some((Epoch::new(word(epoch)?), Seq::new(word(seq)?)))
 }
 
 pub(crate) fn encode_decision(keep: Digest) -> Vec<u8> {
@@ -342,7 +343,7 @@ pub(crate) fn encode_decision(keep: Digest) -> Vec<u8> {
 }
 
 pub(crate) fn decode_decision(bytes: &[u8]) -> Result<Digest, StoredError> {
-    let (algorithm, keep): (u8, [u8; 16]) = read("decision", bytes)?;
+    let (algorithm, keep): (u8, [u8; 32]) = read("decision", bytes)?;
     if algorithm != DIGEST_ALGORITHM {
         return Err(StoredError::unknown("decision", "digest algorithm", algorithm, DIGEST_ALGORITHM));
     }
@@ -358,7 +359,7 @@ pub(crate) fn encode_fork(fork: &Fork) -> Vec<u8> {
 }
 
 pub(crate) fn decode_fork(bytes: &[u8]) -> Result<StoredFork, StoredError> {
-    type Wire = (u64, (u8, [u8; 16], [u8; 16]), String, i64);
+    type Wire = (u64, (u8, [u8; 32], [u8; 32]), String, i64);
     let (from, (algorithm, ours, theirs), peer, since): Wire = read("fork", bytes)?;
     if algorithm != DIGEST_ALGORITHM {
         return Err(StoredError::unknown("fork", "digest algorithm", algorithm, DIGEST_ALGORITHM));
@@ -378,26 +379,14 @@ pub(crate) fn decode_replay_position(bytes: &[u8]) -> Result<(Seq, VClock), Stor
 
 type WireMark = ([u8; 24], u64, [u8; 16], u64);
 
-/// The version of a frontier whose marks have weights. Version 1 has none.
-const WEIGHED: u8 = 2;
-
 pub(crate) fn encode_frontier(marks: &[Mark]) -> Vec<u8> {
     let of = |mark: &Mark| (mark.dot.origin().to_bytes(), mark.dot.counter(), mark.id.to_bytes(), mark.weight);
-    let marks: Vec<WireMark> = marks.iter().map(of).collect();
-    let mut bytes = write(marks);
-    bytes[0] = WEIGHED;
-    bytes
+    write(marks.iter().map(of).collect::<Vec<WireMark>>())
 }
 
 pub(crate) fn decode_frontier(bytes: &[u8]) -> Result<Vec<Mark>, StoredError> {
     const WHAT: &str = "frontier";
-    let marks: Vec<WireMark> = match bytes.split_first() {
-        Some((&WEIGHED, body)) => read_body(WHAT, body)?,
-        _ => {
-            let marks: Vec<([u8; 24], u64, [u8; 16])> = read(WHAT, bytes)?;
-            marks.into_iter().map(|(origin, counter, id)| (origin, counter, id, 0)).collect()
-        }
-    };
+    let marks: Vec<WireMark> = read(WHAT, bytes)?;
     let fault = || StoredError::new(WHAT, "a counter is out of range");
     marks
         .into_iter()

@@ -7,7 +7,7 @@ mod greeting;
 use bytes::Bytes;
 
 use super::encoding::{Decode, Encode, decode_prefix};
-use crate::digest::Digest;
+use crate::checksum::checksum;
 use crate::error_code::ErrorCode;
 use crate::protocol::{FetchReply, FetchRequest, Heartbeat, Hello, Identity, Pushed, Refresh};
 use crate::rule::Rule;
@@ -144,7 +144,7 @@ fn broken_by(rule: Rule, detail: impl std::fmt::Display) -> WireError {
 pub struct FrameHeader {
     kind: u8,
     body: usize,
-    checksum: Digest,
+    checksum: [u8; 16],
 }
 
 impl FrameHeader {
@@ -170,7 +170,7 @@ impl FrameHeader {
         if body > MAX_FRAME_BYTES - FRAME_HEADER_BYTES {
             return Err(WireError::TooLarge { bytes: body.saturating_add(FRAME_HEADER_BYTES) });
         }
-        Ok(Self { kind: head[3], body, checksum: Digest::from_bytes(*checksum) })
+        Ok(Self { kind: head[3], body, checksum: *checksum })
     }
 
     /// How many bytes follow the header.
@@ -187,7 +187,7 @@ pub fn encode(message: &Message) -> Bytes {
         Message::Fetch(_) => (KIND_FETCH, 1024),
         Message::Reply(FetchReply::Batch(batch)) => {
             let events: usize = batch.events.iter().map(|e| e.1.len() + 8).sum();
-            (KIND_BATCH, events + batch.heads.len() * 64)
+            (KIND_BATCH, events + batch.heads.len() * 80)
         }
         Message::Reply(FetchReply::Refused(_)) => (KIND_REFUSAL, 64),
         Message::Refresh(_) => (KIND_REFRESH, 512),
@@ -213,7 +213,7 @@ pub fn encode(message: &Message) -> Bytes {
     // The service bounds what it puts in far below 4 GiB; a longer body would be refused by any reader's length check.
     let length = u32::try_from(body.len()).unwrap_or(u32::MAX);
     head[4..8].copy_from_slice(&length.to_be_bytes());
-    head[8..24].copy_from_slice(&Digest::of(body).to_bytes());
+    head[8..24].copy_from_slice(&checksum(body));
     frame.into()
 }
 
@@ -227,7 +227,7 @@ pub fn decode(frame: &Bytes) -> Result<Message, WireError> {
     if body.len() != header.body {
         return Err(WireError::Length { expected: header.body, actual: body.len() });
     }
-    if Digest::of(&body) != header.checksum {
+    if checksum(&body) != header.checksum {
         return Err(WireError::Checksum);
     }
     match header.kind {

@@ -16,7 +16,7 @@ use serde::de::{MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::data_kind::quoted;
-use super::{DataKind, Draft, MAX_EXTENSIONS, is_media_type};
+use super::{DataKind, Draft, ExtensionValue, MAX_EXTENSIONS, is_media_type};
 use crate::error_code::ErrorCode;
 use crate::time::{InvalidTimestamp, Timestamp};
 
@@ -188,13 +188,17 @@ pub fn read_cloud_event(json: &str, options: CloudEventOptions) -> Result<Draft,
         let (time, exact) = Timestamp::parse_rfc3339(&text)?;
         draft.time = Some(time);
         if !exact {
-            draft.extensions.insert("origintime".to_owned(), text);
+            draft.extensions.insert("origintime".to_owned(), text.into());
         }
     }
     for (kept, name) in [("originid", "id"), ("originsource", "source")] {
         if let Some(value) = members.text(name)? {
-            draft.extensions.insert(kept.to_owned(), value);
+            draft.extensions.insert(kept.to_owned(), value.into());
         }
+    }
+    // The one attribute of Antiphon's own that describes the event.
+    if let Some(tags) = members.text("antiphontags")? {
+        draft.tags = tags.split(',').filter(|tag| !tag.is_empty()).map(str::to_owned).collect();
     }
     let mut given = BTreeMap::new();
     for (name, raw) in &members.0 {
@@ -206,7 +210,7 @@ pub fn read_cloud_event(json: &str, options: CloudEventOptions) -> Result<Draft,
             Some(extension) => extension,
             None => continue,
         };
-        if name == "dataschema" && !is_absolute_uri(&value) {
+        if name == "dataschema" && !value.as_text().is_some_and(is_absolute_uri) {
             return Err(attribute("dataschema", "must be an absolute URI, such as https://example.com/order.json"));
         }
         if given.contains_key(&name) {
@@ -253,13 +257,14 @@ fn extension(
     name: &str,
     raw: &RawValue,
     options: CloudEventOptions,
-) -> Result<Option<(String, String)>, CloudEventError> {
+) -> Result<Option<(String, ExtensionValue)>, CloudEventError> {
     let text = raw.get();
     let value = match text.as_bytes().first() {
         Some(b'n') => return Ok(None),
-        // Numbers and booleans as they are written: a number is not rounded.
-        Some(b't' | b'f' | b'-' | b'0'..=b'9') => Some(text.to_owned()),
-        Some(b'"') => serde_json::from_str(text).ok(),
+        Some(b't') => Some(true.into()),
+        Some(b'f') => Some(false.into()),
+        Some(b'-' | b'0'..=b'9') => Some(number(text)),
+        Some(b'"') => serde_json::from_str::<String>(text).ok().map(ExtensionValue::Text),
         _ => None,
     };
     let Some(value) = value else {
@@ -268,9 +273,17 @@ fn extension(
     let name = if options.lowercase_extensions { name.to_ascii_lowercase() } else { name.to_owned() };
     let plain = name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
     if !plain || !(1..=super::MAX_EXTENSION_NAME_BYTES).contains(&name.len()) {
-        return Err(CloudEventError::ExtensionName { name: quoted(&name), value: quoted(&value) });
+        return Err(CloudEventError::ExtensionName { name: quoted(&name), value: quoted(&value.to_string()) });
     }
     Ok(Some((name, value)))
+}
+
+/// A JSON number: an integer if CloudEvents has it, with 32 bits, and otherwise the text as it is written, so that no digit is lost.
+fn number(text: &str) -> ExtensionValue {
+    match text.parse::<i32>() {
+        Ok(integer) if integer.to_string() == text => integer.into(),
+        _ => text.into(),
+    }
 }
 
 /// Whether a text has the form `scheme:rest` of RFC 3986, without spaces and control characters.

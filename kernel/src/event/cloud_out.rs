@@ -1,7 +1,7 @@
 //! An event as CloudEvents 1.0 JSON.
 //!
 //! `id`, `source`, `type`, `subject`, `time`, `datacontenttype`, the event's extension attributes, Antiphon's own
-//! (`antiphonseq`, `antiphoncounter`, `antiphonjoined` and `antiphoncursor`: strings, because a CloudEvents integer has 32 bits),
+//! (`antiphontags`: the tags, joined by commas; `antiphonseq`, `antiphoncounter`, `antiphonjoined` and `antiphoncursor`: strings, because a CloudEvents integer has 32 bits),
 //! then `data` or `data_base64`.
 //!
 //! The data are never parsed into a tree. JSON data go out as the text that they are, but for line breaks, which become
@@ -14,7 +14,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 
-use super::{DataKind, source_of};
+use super::{DataKind, ExtensionRef, source_of};
 use crate::codec::EventRef;
 use crate::cursor::{Cursor, Seq};
 use crate::time::Timestamp;
@@ -220,35 +220,51 @@ impl<D: AsRef<[u8]>> CloudEventText<D> {
 fn head(there: Option<(Seq, Timestamp)>, event: &EventRef<'_>) -> Vec<u8> {
     let mut out = Vec::with_capacity(512);
     out.extend_from_slice(b"{\"specversion\":\"1.0\"");
-    // Names are plain letters and digits.
-    let mut put = |name: &str, value: &str| {
-        let _ = write!(out, ",\"{name}\":\"");
-        value.bytes().for_each(|byte| escape(byte, &mut out));
-        out.push(b'"');
-    };
-    put("id", &event.id.to_string());
-    put("source", &source_of(event.dot.origin()));
-    put("type", event.event_type);
+    put("id", &event.id.to_string(), &mut out);
+    put("source", &source_of(event.dot.origin()), &mut out);
+    put("type", event.event_type, &mut out);
     if !event.subject.is_empty() {
-        put("subject", event.subject);
+        put("subject", event.subject, &mut out);
     }
     match event.time.to_rfc3339() {
-        Some(time) => put("time", &time),
+        Some(time) => put("time", &time, &mut out),
         // A writer may claim a time that no CloudEvent can have.
-        None => put("antiphontimemicros", &event.time.as_micros().to_string()),
+        None => put("antiphontimemicros", &event.time.as_micros().to_string(), &mut out),
     }
     if !event.datacontenttype.is_empty() {
-        put("datacontenttype", event.datacontenttype);
+        put("datacontenttype", event.datacontenttype, &mut out);
     }
-    for &(name, value) in &event.extensions {
-        put(name, value);
+    // A peer may have written names that mean something else here; a member must not occur twice.
+    for &(name, value) in event.extensions.iter().filter(|(name, _)| !OWN.contains(name)) {
+        match value {
+            ExtensionRef::Text(text) => put(name, text, &mut out),
+            // In JSON's own types, so that they come back as what they are.
+            ExtensionRef::Integer(_) | ExtensionRef::Boolean(_) => {
+                let _ = write!(out, ",\"{name}\":{value}");
+            }
+        }
+    }
+    if !event.tags.is_empty() {
+        put("antiphontags", &event.tags.join(","), &mut out);
     }
     if let Some((seq, _)) = there {
-        put("antiphonseq", &seq.to_string());
+        put("antiphonseq", &seq.to_string(), &mut out);
     }
-    put("antiphoncounter", &event.dot.counter().to_string());
+    put("antiphoncounter", &event.dot.counter().to_string(), &mut out);
     if let Some(joined) = there.and_then(|(_, joined)| joined.to_rfc3339()) {
-        put("antiphonjoined", &joined);
+        put("antiphonjoined", &joined, &mut out);
     }
     out
+}
+
+/// Members that this build writes itself.
+const OWN: [&str; 6] =
+    ["antiphontimemicros", "antiphontags", "antiphonseq", "antiphoncounter", "antiphonjoined", "antiphoncursor"];
+
+/// Appends one member. Names are plain letters and digits.
+fn put(name: &str, value: &str, out: &mut Vec<u8>) {
+    // Writing to memory cannot fail.
+    let _ = write!(out, ",\"{name}\":\"");
+    value.bytes().for_each(|byte| escape(byte, out));
+    out.push(b'"');
 }

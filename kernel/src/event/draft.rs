@@ -1,10 +1,11 @@
 //! What an application hands in to be appended.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
-use super::{InvalidEvent, check_extensions, check_texts};
+use super::{ExtensionValue, InvalidEvent, check_extensions, check_own_names, check_tags, check_texts};
+use crate::codec::check_attributes;
 use crate::error_code::ErrorCode;
 use crate::time::Timestamp;
 
@@ -18,16 +19,19 @@ use crate::time::Timestamp;
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Draft {
-    /// CloudEvents `type`, 1 to 128 bytes.
+    /// CloudEvents `type`, 1 to 1,024 bytes. Types that begin with `antiphon.` are reserved.
     pub event_type: String,
-    /// CloudEvents `subject`, up to 256 bytes.
+    /// CloudEvents `subject`, up to 1,024 bytes.
     pub subject: Option<String>,
     /// CloudEvents `time`; the moment of appending if absent.
     pub time: Option<Timestamp>,
-    /// CloudEvents `datacontenttype`, up to 128 bytes.
+    /// CloudEvents `datacontenttype`, up to 1,024 bytes.
     pub datacontenttype: Option<String>,
-    /// CloudEvents extension attributes.
-    pub extensions: BTreeMap<String, String>,
+    /// What the event is about beyond its subject: up to 16 texts of 1 to 64 bytes without commas and control characters.
+    pub tags: BTreeSet<String>,
+    /// CloudEvents extension attributes, up to 64 of them. A text has up to 65,536 bytes. All attributes of an event together
+    /// have up to 131,072 bytes.
+    pub extensions: BTreeMap<String, ExtensionValue>,
     /// The payload.
     pub data: Bytes,
 }
@@ -69,6 +73,7 @@ impl Draft {
             subject: None,
             time: None,
             datacontenttype: None,
+            tags: BTreeSet::new(),
             extensions: BTreeMap::new(),
             data: data.into(),
         }
@@ -78,6 +83,13 @@ impl Draft {
     #[must_use]
     pub fn subject(mut self, subject: impl Into<String>) -> Self {
         self.subject = Some(subject.into());
+        self
+    }
+
+    /// With a tag.
+    #[must_use]
+    pub fn tag(mut self, tag: impl Into<String>) -> Self {
+        self.tags.insert(tag.into());
         self
     }
 
@@ -105,8 +117,10 @@ impl Draft {
             self.subject.as_deref().unwrap_or_default(),
             self.datacontenttype.as_deref().unwrap_or_default(),
         )?;
-        check_extensions(self.extensions.iter().map(|(n, v)| (n.as_str(), v.as_str())))?;
-        Ok(())
+        check_tags(self.tags.iter().map(String::as_str))?;
+        check_extensions(self.extensions.iter().map(|(n, v)| (n.as_str(), v.as_ref())))?;
+        check_own_names(&self.event_type, self.extensions.keys().map(String::as_str))?;
+        Ok(check_attributes(self)?)
     }
 }
 
@@ -124,38 +138,59 @@ mod tests {
             draft.check().unwrap_err().to_string()
         };
         assert!(bad(|d| d.event_type.clear()).contains("type is empty"));
-        assert!(bad(|d| d.event_type = "x".repeat(129)).contains("128"));
-        assert!(bad(|d| d.subject = Some("x".repeat(257))).contains("256"));
-        assert!(bad(|d| d.datacontenttype = Some("x".repeat(129))).contains("128"));
+        assert!(bad(|d| d.event_type = "x".repeat(1025)).contains("1024"));
+        assert!(bad(|d| d.event_type = "antiphon.made".to_owned()).contains("own"));
+        assert!(bad(|d| d.subject = Some("x".repeat(1025))).contains("1024"));
+        assert!(bad(|d| d.datacontenttype = Some("x".repeat(1025))).contains("1024"));
         assert!(
             bad(|d| {
-                d.extensions.insert("Upper".into(), String::new());
+                d.extensions.insert("Upper".into(), "".into());
             })
             .contains("lower-case")
         );
         assert!(
             bad(|d| {
-                d.extensions.insert("source".into(), String::new());
+                d.extensions.insert("source".into(), "".into());
             })
             .contains("own")
         );
         assert!(
             bad(|d| {
-                d.extensions.insert("antiphonx".into(), String::new());
+                d.extensions.insert("antiphonx".into(), "".into());
             })
             .contains("own")
         );
         assert!(
             bad(|d| {
-                d.extensions.insert("a".into(), "x".repeat(4097));
+                d.extensions.insert("a".into(), "x".repeat(65_537).into());
             })
-            .contains("4096")
+            .contains("65536")
         );
         assert!(
             bad(|d| {
-                d.extensions.extend((0..33).map(|n| (format!("x{n}"), String::new())));
+                d.extensions.extend((0..65).map(|n| (format!("x{n}"), "".into())));
             })
-            .contains("32")
+            .contains("64")
         );
+        assert!(
+            bad(|d| {
+                d.extensions.extend((0..3).map(|n| (format!("x{n}"), "x".repeat(50_000).into())));
+            })
+            .contains("131072")
+        );
+        assert!(bad(|d| d.tags.extend((0..17).map(|n| n.to_string()))).contains("16"));
+        for tag in ["", "a,b", "a\n", &"x".repeat(65)] {
+            assert!(Draft::new("t", "x").tag(tag).check().is_err(), "{tag}");
+        }
+    }
+
+    /// What intermediaries of CloudEvents must pass on is taken: 64 KiB with any attributes.
+    #[test]
+    fn wide_attributes_are_taken() {
+        let mut wide = Draft::new("x".repeat(1024), "x").subject("x".repeat(1000)).tag("x".repeat(64));
+        wide.extensions.extend((0..40).map(|n| (format!("x{n}"), 7.into())));
+        wide.extensions.insert("tracestate".to_owned(), "x".repeat(5000).into());
+        wide.extensions.insert("large".to_owned(), "x".repeat(60_000).into());
+        assert_eq!(wide.check(), Ok(()));
     }
 }

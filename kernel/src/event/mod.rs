@@ -6,19 +6,21 @@ mod cloud_out;
 mod cloud_tests;
 mod data_kind;
 mod draft;
+mod extension_value;
 mod validity;
 
 pub use cloud_in::{CloudEventError, CloudEventOptions, from_cloud_event, read_cloud_event};
 pub use cloud_out::CloudEventText;
 pub use data_kind::{DataKind, is_media_type};
 pub use draft::{Draft, InvalidDraft};
+pub use extension_value::{ExtensionRef, ExtensionValue};
 pub use validity::{
-    InvalidEvent, MAX_CONTENT_TYPE_BYTES, MAX_EVENT_BYTES, MAX_EXTENSION_NAME_BYTES, MAX_EXTENSION_VALUE_BYTES,
-    MAX_EXTENSIONS, MAX_ID_MS, MAX_SUBJECT_BYTES, MAX_TYPE_BYTES,
+    InvalidEvent, MAX_ATTRIBUTES_BYTES, MAX_CONTENT_TYPE_BYTES, MAX_EVENT_BYTES, MAX_EXTENSION_NAME_BYTES,
+    MAX_EXTENSION_VALUE_BYTES, MAX_EXTENSIONS, MAX_ID_MS, MAX_SUBJECT_BYTES, MAX_TAG_BYTES, MAX_TAGS, MAX_TYPE_BYTES,
 };
-pub(crate) use validity::{check_deps, check_extensions, check_id, check_texts};
+pub(crate) use validity::{check_deps, check_extensions, check_id, check_own_names, check_tags, check_texts};
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
@@ -74,8 +76,10 @@ pub struct Event {
     pub time: Timestamp,
     /// CloudEvents `datacontenttype`.
     pub datacontenttype: Option<String>,
+    /// What the event is about beyond its subject.
+    pub tags: BTreeSet<String>,
     /// CloudEvents extension attributes, such as `traceparent`.
-    pub extensions: BTreeMap<String, String>,
+    pub extensions: BTreeMap<String, ExtensionValue>,
     /// The payload: opaque bytes.
     pub data: Bytes,
 }
@@ -107,7 +111,8 @@ impl Event {
             subject: text(view.subject),
             time: view.time,
             datacontenttype: text(view.datacontenttype),
-            extensions: view.extensions.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect(),
+            tags: view.tags.iter().map(|&tag| tag.to_owned()).collect(),
+            extensions: view.extensions.iter().map(|&(name, value)| (name.to_owned(), value.to_value())).collect(),
             data: bytes.slice_ref(view.data),
         }
     }

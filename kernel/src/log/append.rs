@@ -3,7 +3,7 @@
 use super::held::{LogState, NewEvent};
 use super::refusing::{AppendsRefused, admit};
 use crate::clock::{ClockError, MAX_CLOCK_ENTRIES, VClock};
-use crate::codec::{EncodedDraft, EventRef, StoredChain, encode_record};
+use crate::codec::{EncodedDraft, RecordRef, StoredChain, encode_record};
 use crate::cursor::{Cursor, Seq};
 use crate::error_code::ErrorCode;
 use crate::event::{Draft, InvalidDraft, MAX_EVENT_BYTES};
@@ -195,8 +195,8 @@ pub(super) fn plan_append(wanted: &Drafts<'_>, held: &dyn LogState) -> Result<Ap
             return Err(fault(InvalidDraft::TooLarge { bytes: record.len(), limit }));
         }
         // An event that could be acknowledged and not read again would end replay and serving here, and with each peer.
-        EventRef::decode(&record).map_err(|invalid| fault(invalid.into()))?;
-        chain.digest = chain.digest.chain(&record);
+        let read = RecordRef::decode(&record).map_err(|invalid| fault(invalid.into()))?;
+        chain.digest = read.digest_after(chain.digest);
         chain.last_id = id;
         events.push(NewEvent { id, dot, digest: chain.digest, record });
         // Only the first of them learned something; the next ones follow from it.
@@ -215,6 +215,7 @@ fn delta(chain: &mut StoredChain, seen: &VClock) -> Result<VClock, ClockError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::codec::EventRef;
     use crate::log::held::tests::{Few, cortex};
 
     const LIMIT: usize = 1024;

@@ -151,7 +151,7 @@ impl IngestError {
     pub const fn category(&self) -> ErrorCategory {
         match self {
             Self::NotAsked => ErrorCategory::Store,
-            Self::Invalid { source: InvalidEvent::UnknownVersion { .. }, .. } => ErrorCategory::Newer,
+            Self::Invalid { source: InvalidEvent::UnknownVersion { .. }, .. } => ErrorCategory::Version,
             Self::OtherQuestion { .. }
             | Self::Gap { .. }
             | Self::Protocol { .. }

@@ -7,9 +7,9 @@ use bytes::Bytes;
 use super::append::AppendError;
 use super::entry::damaged;
 use super::log_reader::LogReader;
-use crate::codec::{EventRef, decode_log_entry};
+use crate::codec::{EventRef, RecordRef, decode_log_entry};
 use crate::error_code::ErrorCode;
-use crate::event::{Draft, EventBytes};
+use crate::event::{Draft, EventBytes, InvalidEvent};
 use crate::ids::{EventId, Origin};
 use crate::store::{Batch, Family, KeyRange, StoreError, keys};
 
@@ -86,12 +86,16 @@ pub(super) fn plan_bring_back(
     (plan.done.others, plan.done.more) = (others, more);
     for (key, value) in &events {
         let (_, record) = decode_log_entry(value).map_err(|e| damaged(Family::Evidence, &e))?;
-        let event = EventRef::decode(record).map_err(unreadable)?;
-        if is_held(view, &event, record)? {
-            plan.done.held += 1;
-        } else {
-            plan.ids.push(event.id);
-            plan.drafts.push(draft(&event));
+        let read = RecordRef::decode(record).map_err(unreadable)?;
+        match read.event() {
+            _ if is_held(view, &read, record)? => plan.done.held += 1,
+            Ok(event) => {
+                plan.ids.push(event.id);
+                plan.drafts.push(draft(&event));
+            }
+            // Nothing of it is an application's.
+            Err(InvalidEvent::NotAnEvent { .. } | InvalidEvent::Absent { is_erased: true }) => {}
+            Err(error) => return Err(unreadable(error)),
         }
         plan.changes.put(Family::Evidence, &keys::came_back(key), value);
         plan.changes.delete(Family::Evidence, key);
@@ -128,13 +132,13 @@ fn read_page(view: &LogReader, is_wanted: &dyn Fn(Origin) -> bool) -> Result<Pag
 }
 
 /// Whether the log has this very event, since its version was decided for again.
-fn is_held(view: &LogReader, event: &EventRef<'_>, record: &[u8]) -> Result<bool, StoreError> {
+fn is_held(view: &LogReader, event: &RecordRef<'_>, record: &[u8]) -> Result<bool, StoreError> {
     let Some(dot) = view.dot(event.dot)? else { return Ok(false) };
     let there: Option<EventBytes> = view.entry(dot.seq)?.map(|entry| entry.record);
     Ok(there.is_some_and(|there| there == record))
 }
 
-fn unreadable(error: crate::event::InvalidEvent) -> StoreError {
+fn unreadable(error: InvalidEvent) -> StoreError {
     StoreError::unreadable("family `evidence`: an event that was set aside", &error)
 }
 
@@ -146,7 +150,8 @@ fn draft(event: &EventRef<'_>) -> Draft {
         subject: text(event.subject),
         time: Some(event.time),
         datacontenttype: text(event.datacontenttype),
-        extensions: event.extensions.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect(),
+        tags: event.tags.iter().map(|&tag| tag.to_owned()).collect(),
+        extensions: event.extensions.iter().map(|&(name, value)| (name.to_owned(), value.to_value())).collect(),
         data: Bytes::copy_from_slice(event.data),
     }
 }

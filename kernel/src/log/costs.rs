@@ -7,7 +7,7 @@ use super::entry::{record_at, stored_dot};
 use super::forks::Fork;
 use super::log_reader::LogReader;
 use super::taint::Taint;
-use crate::codec::EventRef;
+use crate::codec::RecordRef;
 use crate::cursor::Seq;
 use crate::digest::Digest;
 use crate::ids::Origin;
@@ -77,7 +77,7 @@ impl LogReader {
             counted.push((Taint::of(from.into_iter().collect()), cost));
         }
         let mut fault = None;
-        self.scan(at, head, &mut |seq: Seq, _, record| match EventRef::decode(record) {
+        self.scan(at, head, &mut |seq: Seq, _, record| match RecordRef::decode(record) {
             Ok(event) => {
                 for (taint, cost) in &mut counted {
                     if taint.add(&event) {

@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use crate::codec::{EventRef, StoredDot, StoredError, decode_dot};
+use crate::codec::{EventRef, RecordRef, StoredDot, StoredError, decode_dot};
 use crate::cursor::{Cursor, Seq};
 use crate::event::{CloudEventText, EventBytes, InvalidEvent};
 use crate::ids::{Epoch, EventId, Origin};
@@ -62,6 +62,14 @@ impl LogEntry {
     /// it.
     pub fn event(&self) -> Result<EventRef<'_>, StoreError> {
         EventRef::decode(&self.record).map_err(|fault| self.unreadable(&fault))
+    }
+
+    /// Returns the record, whatever its kind, read in place.
+    ///
+    /// # Errors
+    /// As [`LogEntry::event`].
+    pub fn read(&self) -> Result<RecordRef<'_>, StoreError> {
+        RecordRef::decode(&self.record).map_err(|fault| self.unreadable(&fault))
     }
 
     /// Returns the event's id.

@@ -5,7 +5,7 @@ use super::epoch_change::{EpochChange, EpochEnd};
 use super::held::LogState;
 use super::lineage::Lineage;
 use super::minted::{last_id_within, put_minted};
-use crate::codec::{EventRef, encode_epoch_change, encode_identity};
+use crate::codec::{RecordRef, encode_epoch_change, encode_identity};
 use crate::cursor::Seq;
 use crate::ids::{Epoch, EventId};
 use crate::mutant::{self, Mutant};
@@ -77,9 +77,9 @@ pub(super) fn shows_lost(batch: &EventBatch, held: &dyn LogState) -> bool {
     let tip = held.chain(own).cloned().unwrap_or_default();
     let (mut counter, mut digest) = (tip.counter, tip.digest);
     for (_, record) in &batch.events {
-        match EventRef::decode_dot(record) {
-            Ok((_, dot)) if dot.origin() == own && dot.counter() == counter + 1 => {
-                (counter, digest) = (dot.counter(), digest.chain(record));
+        match RecordRef::decode(record) {
+            Ok(record) if record.dot.origin() == own && record.dot.counter() == counter + 1 => {
+                (counter, digest) = (record.dot.counter(), record.digest_after(digest));
             }
             _ => {}
         }

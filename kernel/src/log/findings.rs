@@ -3,7 +3,7 @@
 use super::forks::{Fork, forget_evidence, forks, size_of_evidence};
 use super::held::LogState;
 use super::taint::MAX_WITHHELD;
-use crate::codec::{EventRef, encode_fork, encode_log_entry};
+use crate::codec::{RecordRef, encode_fork, encode_log_entry};
 use crate::digest::Digest;
 use crate::error_code::ErrorCode;
 use crate::event::{EventBytes, check_id};
@@ -115,12 +115,12 @@ pub(super) fn plan_fork(
     let mut evidence = Batch::new();
     let (mut digest, mut theirs) = (before, None);
     for (counter, record) in (from..).zip(&finding.records) {
-        let event = EventRef::decode(record).map_err(|_| unproven())?;
+        let event = RecordRef::decode(record).map_err(|_| unproven())?;
         check_id(event.id).map_err(|_| unproven())?;
         if event.dot.origin() != origin || event.dot.counter() != counter {
             return Err(unproven());
         }
-        digest = digest.chain(record);
+        digest = event.digest_after(digest);
         let version = *theirs.get_or_insert(digest);
         let key = keys::evidence(origin, version, counter);
         evidence.put_parts(Family::Evidence, &key, &[&encode_log_entry(now), record]);

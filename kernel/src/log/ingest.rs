@@ -11,7 +11,7 @@ use super::asked::{IngestError, SentQuery};
 use super::held::LogState;
 use super::origins::{OWN_ORIGINS, RESERVED_ORIGINS, Reservation};
 use crate::clock::MAX_CLOCK_ENTRIES;
-use crate::codec::{EventRef, StoredChain};
+use crate::codec::{EventRef, RecordRef, StoredChain};
 use crate::cursor::Seq;
 use crate::digest::Digest;
 use crate::event::{EventBytes, InvalidEvent, check_id};
@@ -130,7 +130,7 @@ impl<'a> Planning<'_, 'a> {
             let event = EventRef::decode_dot(bytes).ok().map(|(_, dot)| dot);
             IngestError::Invalid { seq, event, source }
         };
-        let view = EventRef::decode(bytes).map_err(invalid)?;
+        let view = RecordRef::decode(bytes).map_err(invalid)?;
         check_id(view.id).map_err(invalid)?;
         let (origin, counter) = (view.dot.origin(), view.dot.counter());
         let held = self.counter(origin);
@@ -138,7 +138,7 @@ impl<'a> Planning<'_, 'a> {
         if counter > held + 1 && !skips {
             return Err(IngestError::Hole { dot: view.dot, held });
         }
-        let digest = self.chain_digest(&view, bytes)?;
+        let digest = self.chain_digest(&view)?;
         if counter <= held {
             if self.digest_at(origin, counter)? != Some(digest) {
                 return Err(IngestError::Fork { origin, counter });
@@ -158,7 +158,7 @@ impl<'a> Planning<'_, 'a> {
     }
 
     /// The event's chain digest, on top of what this batch sent before it, or else of what is held.
-    fn chain_digest(&self, view: &EventRef<'_>, bytes: &EventBytes) -> Result<Digest, IngestError> {
+    fn chain_digest(&self, view: &RecordRef<'_>) -> Result<Digest, IngestError> {
         let (origin, counter) = (view.dot.origin(), view.dot.counter());
         let before = match self.seen.get(&origin) {
             Some(&(seen, digest)) if seen + 1 == counter => Some(digest),
@@ -169,7 +169,7 @@ impl<'a> Planning<'_, 'a> {
         };
         let before = before.or(mutant::is(Mutant::SkipHoleCheck).then_some(Digest::ZERO));
         let before = before.ok_or(IngestError::Hole { dot: view.dot, held: self.counter(origin) })?;
-        Ok(before.chain(bytes))
+        Ok(view.digest_after(before))
     }
 
     /// Whether a cause is not held, or came from somebody else since the question: then it may be another one.
@@ -185,7 +185,7 @@ impl<'a> Planning<'_, 'a> {
     }
 
     /// Puts the event at the end of its chain in the plan. What a plan that fails has in it counts for nothing.
-    fn extend(&mut self, view: &EventRef<'_>, digest: Digest) -> Result<(), Extend> {
+    fn extend(&mut self, view: &RecordRef<'_>, digest: Digest) -> Result<(), Extend> {
         let origin = view.dot.origin();
         if let Some((needs_origin, needs_counter)) = view.deps.iter().find(|&(o, c)| self.lacks(o, c)) {
             let missing = IngestError::MissingCause { dot: view.dot, needs_origin, needs_counter };

@@ -17,7 +17,7 @@ use crate::ids::{EventId, Origin};
 use crate::store::{Family, Store, StoreError, StoreErrorKind, keys};
 
 /// The version of the kernel's keys and values in a store.
-pub(super) const FORMAT: u32 = 1;
+pub(super) const FORMAT: u32 = 2;
 
 pub(super) struct Loaded {
     pub(super) identity: Option<LocalIdentity>,
@@ -80,7 +80,11 @@ fn check_format(store: &dyn Store) -> Result<(), StoreError> {
     match format {
         Ok(format) if format > FORMAT => Err(StoreError::new(
             StoreErrorKind::NewerFormat,
-            format!("its format is {format}, this build reads up to {FORMAT}"),
+            format!("its format is {format}, this build reads format {FORMAT}"),
+        )),
+        Ok(format) if format < FORMAT => Err(StoreError::new(
+            StoreErrorKind::OlderFormat,
+            format!("its format is {format}, this build reads format {FORMAT}"),
         )),
         Ok(_) => Ok(()),
         Err(_) => Err(StoreError::corrupt("family `meta`: the format has not 4 bytes")),

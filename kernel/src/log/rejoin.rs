@@ -9,7 +9,7 @@ use bytes::Bytes;
 use super::entry::damaged;
 use super::held::{LogState, NewEvent};
 use crate::clock::MAX_CLOCK_ENTRIES;
-use crate::codec::{EventRef, StoredChain, decode_log_entry, encode_log_entry};
+use crate::codec::{RecordRef, StoredChain, decode_log_entry, encode_log_entry};
 use crate::digest::Digest;
 use crate::error_code::ErrorCode;
 use crate::event::EventBytes;
@@ -31,7 +31,7 @@ pub(super) struct Waits {
 /// Lets an event wait: it is whole, and what it follows on is not here.
 pub(super) fn put_waiting(
     changes: &mut Batch,
-    event: &EventRef<'_>,
+    event: &RecordRef<'_>,
     joined: Timestamp,
     digest: Option<Digest>,
     record: &[u8],
@@ -45,7 +45,7 @@ pub(super) fn put_waiting(
 pub(super) fn decode_waiting(value: &[u8]) -> Result<(Timestamp, Digest, &[u8]), StoreError> {
     let (joined, rest) = decode_log_entry(value).map_err(|e| damaged(Family::Evidence, &e))?;
     let short = || StoreError::corrupt("family `evidence`: an event that waits is too short");
-    let (digest, record) = rest.split_first_chunk::<16>().ok_or_else(short)?;
+    let (digest, record) = rest.split_first_chunk::<32>().ok_or_else(short)?;
     Ok((joined, Digest::from_bytes(*digest), record))
 }
 
@@ -76,7 +76,7 @@ pub(super) fn read_waiting(
     let held = log.counter(origin);
     // This is asked after each commit: of what cannot join, one entry is looked at.
     let joins = |counter: u64, record: &[u8]| {
-        counter <= held || EventRef::decode(record).is_ok_and(|event| followed_by(&event, record, log).is_some())
+        counter <= held || RecordRef::decode(record).is_ok_and(|event| followed_by(&event, log).is_some())
     };
     store.scan(Family::Evidence, KeyRange::prefix(&prefix), &mut |key, value| {
         any = true;
@@ -100,15 +100,15 @@ pub(super) fn read_waiting(
 }
 
 /// Returns the chain with this event at its end; `None` unless it follows on what is here, and its causes are here.
-pub(super) fn followed_by(event: &EventRef<'_>, record: &[u8], held: &dyn LogState) -> Option<StoredChain> {
+pub(super) fn followed_by(event: &RecordRef<'_>, held: &dyn LogState) -> Option<StoredChain> {
     let origin = event.dot.origin();
     if held.chain(origin).is_none() && held.origins() >= MAX_CLOCK_ENTRIES {
         return None;
     }
-    follows_on(held.chain(origin).cloned().unwrap_or_default(), event, record, held)
+    follows_on(held.chain(origin).cloned().unwrap_or_default(), event, held)
 }
 
-fn follows_on(mut chain: StoredChain, event: &EventRef<'_>, record: &[u8], held: &dyn LogState) -> Option<StoredChain> {
+fn follows_on(mut chain: StoredChain, event: &RecordRef<'_>, held: &dyn LogState) -> Option<StoredChain> {
     let own = event.dot.origin();
     let is_held = |(origin, counter)| match own == origin {
         true => chain.counter >= counter,
@@ -118,7 +118,7 @@ fn follows_on(mut chain: StoredChain, event: &EventRef<'_>, record: &[u8], held:
     if !follows || !event.deps.iter().all(is_held) || chain.clock.merge(&event.deps).is_err() {
         return None;
     }
-    (chain.counter, chain.digest, chain.last_id) = (event.dot.counter(), chain.digest.chain(record), event.id);
+    (chain.counter, chain.digest, chain.last_id) = (event.dot.counter(), event.digest_after(chain.digest), event.id);
     Some(chain)
 }
 
@@ -150,7 +150,7 @@ pub(super) fn plan_rejoin(origin: Origin, waits: Vec<Waits>, held: &dyn LogState
                 break;
             }
         } else {
-            let event = match EventRef::decode(&record) {
+            let event = match RecordRef::decode(&record) {
                 Ok(event) => event,
                 Err(fault) => {
                     plan.fault = Some(StoreError::unreadable(
@@ -161,8 +161,8 @@ pub(super) fn plan_rejoin(origin: Origin, waits: Vec<Waits>, held: &dyn LogState
                 }
             };
             let followed = match &plan.chain {
-                Some(chain) => follows_on(chain.clone(), &event, &record, held),
-                None => followed_by(&event, &record, held),
+                Some(chain) => follows_on(chain.clone(), &event, held),
+                None => followed_by(&event, held),
             };
             let Some(chain) = followed else { break };
             // What was decided about a fork may have changed what it followed on.
@@ -205,7 +205,7 @@ mod tests {
             let id = EventId::from_parts(counter, 0);
             let draft = EncodedDraft { id, dot, deps: &VClock::new(), time: Timestamp::from_micros(0) };
             let record = encode_record(&Draft::new("t", "x"), &draft);
-            digest = digest.chain(&record);
+            digest = RecordRef::decode(&record).unwrap().digest_after(digest);
             Waits { counter, digest, record }
         };
         (1..=4).map(wait).collect()
@@ -234,7 +234,7 @@ mod tests {
         assert_eq!((decided.gone, decided.ends), (vec![1], true));
         let mut held = Few::new();
         let mut other = plan_rejoin(origin(), waits(), &held).unwrap();
-        other.events[0].digest = Digest::ZERO.chain(b"other");
+        other.events[0].digest = Digest::of(b"other");
         held.push(&other.events[0], other.chain.unwrap());
         let differs = plan_rejoin(origin(), waits(), &held).unwrap();
         assert!(differs.ends && differs.gone.is_empty());

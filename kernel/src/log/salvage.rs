@@ -14,7 +14,7 @@ use super::lineage::Lineage;
 use super::minted::{minted, put_minted};
 use super::open::OpenError;
 use super::rejoin::followed_by;
-use crate::codec::{EventRef, decode_chain, decode_identity, decode_log_entry};
+use crate::codec::{RecordRef, decode_chain, decode_identity, decode_log_entry};
 use crate::cursor::Seq;
 use crate::ids::{EventId, Origin};
 use crate::store::{Batch, Durability, Family, KeyRange, Store, StoreError, Unreadable as _, keys};
@@ -178,7 +178,7 @@ fn take_entry(
         Err(fault) if fault.is_newer() => return Err(damaged(Family::Log, &fault)),
         Err(_) => return Ok(()),
     };
-    let event = match EventRef::decode(record) {
+    let event = match RecordRef::decode(record) {
         Ok(event) => event,
         Err(fault) if fault.is_newer() => return Err(record_at(place, &fault)),
         Err(_) => return Ok(()),
@@ -191,7 +191,7 @@ fn take_entry(
     // Where the index cannot be read, nothing speaks against a record that the store's own checks let pass.
     let digest = stored_dot(from, origin, counter).ok().flatten().map(|dot| dot.digest);
     let here = log.counter(origin);
-    match followed_by(&event, record, log) {
+    match followed_by(&event, log) {
         Some(chain) if digest.is_none_or(|digest| digest == chain.digest) => {
             let record = bytes::Bytes::copy_from_slice(record);
             let event = NewEvent { id: event.id, dot: event.dot, digest: chain.digest, record };

@@ -8,7 +8,7 @@ use super::entry::record_at;
 use super::forks::{Fork, forks};
 use super::held::LogState;
 use super::taint::Taint;
-use crate::codec::{EventRef, StoredChain, StoredDot, encode_dot, encode_log_entry};
+use crate::codec::{RecordRef, StoredChain, StoredDot, encode_dot, encode_log_entry};
 use crate::cursor::Seq;
 use crate::digest::Digest;
 use crate::error_code::ErrorCode;
@@ -108,7 +108,7 @@ pub(super) fn plan_set_aside(origin: Origin, from: u64, held: &dyn LogState) -> 
     let mut kept: BTreeMap<Origin, Kept> = BTreeMap::new();
     let mut digests: BTreeMap<Origin, Digest> = BTreeMap::new();
     held.visit(&mut |seq, joined, record| {
-        let event = match EventRef::decode(record) {
+        let event = match RecordRef::decode(record) {
             Ok(event) => event,
             Err(error) => {
                 fault = Some(record_at(seq, &error));
@@ -117,7 +117,7 @@ pub(super) fn plan_set_aside(origin: Origin, from: u64, held: &dyn LogState) -> 
         };
         let (author, counter) = (event.dot.origin(), event.dot.counter());
         let digest = digests.entry(author).or_default();
-        *digest = digest.chain(record);
+        *digest = event.digest_after(*digest);
         if gone.add(&event) {
             events += 1;
             first = first.min(seq);
@@ -222,7 +222,7 @@ mod tests {
         let id = EventId::from_parts(held.head().seq.get() + 1, 0);
         let draft = EncodedDraft { id, dot, deps: &deps, time: Timestamp::from_micros(0) };
         let record = encode_record(&Draft::new("t", "x"), &draft);
-        (chain.digest, chain.last_id) = (chain.digest.chain(&record), id);
+        (chain.digest, chain.last_id) = (RecordRef::decode(&record).unwrap().digest_after(chain.digest), id);
         held.push(&NewEvent { id, dot, digest: chain.digest, record }, chain);
     }
 

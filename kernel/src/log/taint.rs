@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-use crate::codec::EventRef;
+use crate::codec::RecordRef;
 use crate::cursor::Seq;
 use crate::ids::{Dot, Origin};
 
@@ -37,7 +37,7 @@ impl Taint {
 
     /// Adds one event of a log, in the log's order, and returns whether it is tainted. Later events of its chain are then tainted
     /// too, and so are events that depend on it.
-    pub(super) fn add(&mut self, event: &EventRef<'_>) -> bool {
+    pub(super) fn add(&mut self, event: &RecordRef<'_>) -> bool {
         let dot = event.dot;
         let tainted = self.holds(dot) || event.deps.iter().any(|(origin, counter)| self.reaches(origin, counter));
         if tainted {

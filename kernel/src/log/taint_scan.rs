@@ -8,7 +8,7 @@ use super::entry::{record_at, stored_dot};
 use super::log_reader::LogReader;
 use super::taint::{Taint, TaintScan};
 use super::work::{MAX_SCAN, MAX_SCAN_BYTES, Work};
-use crate::codec::EventRef;
+use crate::codec::RecordRef;
 use crate::cursor::Seq;
 use crate::ids::Origin;
 use crate::store::StoreError;
@@ -50,7 +50,7 @@ impl LogReader {
             return Ok((true, work));
         }
         let end = until.min(Seq::new(scan.at.get().saturating_add(MAX_SCAN)));
-        self.scan(scan.at, end, &mut |seq, _, record| match EventRef::decode(record) {
+        self.scan(scan.at, end, &mut |seq, _, record| match RecordRef::decode(record) {
             Ok(event) => {
                 scan.taint.add(&event);
                 scan.at = seq;

@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use super::entry::{damaged, record_at, stored_dot};
 use super::log_reader::LogReader;
 use crate::causes::WithCauses;
-use crate::codec::{EventRef, StoredChain, decode_chain};
+use crate::codec::{RecordRef, StoredChain, decode_chain};
 use crate::cursor::Seq;
 use crate::digest::Digest;
 use crate::ids::Origin;
@@ -143,7 +143,7 @@ fn check_entry(
     record: &[u8],
     chains: &mut BTreeMap<Origin, StoredChain>,
 ) -> Result<Result<(), String>, StoreError> {
-    let event = match EventRef::decode(record) {
+    let event = match RecordRef::decode(record) {
         Ok(event) => event,
         Err(error) if error.is_newer() => return Err(record_at(seq, &error)),
         Err(error) => return Ok(Err(WithCauses(&error).to_string())),
@@ -154,7 +154,12 @@ fn check_entry(
     if counter != chain.counter + 1 {
         return Ok(Err(format!("{} follows counter {} of its chain", event.dot, chain.counter)));
     }
-    *chain = StoredChain { counter, digest: chain.digest.chain(record), last_id: event.id, clock: chain.clock.clone() };
+    *chain = StoredChain {
+        counter,
+        digest: event.digest_after(chain.digest),
+        last_id: event.id,
+        clock: chain.clock.clone(),
+    };
     let digest = chain.digest;
     if let Some((origin, counter)) = cause {
         return Ok(Err(format!("{} comes before its cause {origin}:{counter}", event.dot)));

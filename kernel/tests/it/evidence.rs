@@ -46,7 +46,7 @@ fn node(origins: u64, store: &Arc<MemoryStore>) -> Node {
     let mut node = Node::new(0, 2, Arc::clone(store) as Arc<dyn Store>);
     for epoch in 0..origins {
         let (origin, record) = first_event(epoch, 0, 10);
-        let head = ChainHead { counter: 1, digest: Digest::ZERO.chain(&record) };
+        let head = ChainHead { counter: 1, digest: Digest::ZERO.chain(&record).unwrap() };
         assert_eq!(origins::take(&mut node, epoch, vec![(origin, head, record)]).unwrap(), 1);
     }
     node

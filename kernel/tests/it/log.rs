@@ -36,13 +36,21 @@ fn a_store_has_one_cortex() {
 }
 
 #[test]
-fn a_newer_format_is_refused() {
+fn another_format_is_refused_by_its_number() {
     let store = Arc::new(MemoryStore::new());
     drop(Node::new(0, 1, store.clone()));
-    store.tamper(Family::Meta, b"format", Some(&2_u32.to_be_bytes()));
-    match Log::open(store, LogOptions::default()) {
-        Err(OpenError::Store(error)) => assert_eq!(error.kind(), StoreErrorKind::NewerFormat),
-        other => panic!("{:?}", other.err()),
+    for (format, kind) in [(1_u32, StoreErrorKind::OlderFormat), (3, StoreErrorKind::NewerFormat)] {
+        store.tamper(Family::Meta, b"format", Some(&format.to_be_bytes()));
+        match Log::open(store.clone(), LogOptions::default()) {
+            Err(OpenError::Store(error)) => {
+                assert_eq!(error.kind(), kind);
+                assert!(
+                    error.to_string().contains(&format!("format is {format}, this build reads format 2")),
+                    "{error}"
+                );
+            }
+            other => panic!("{:?}", other.err()),
+        }
     }
 }
 

@@ -110,7 +110,7 @@ fn next_of(origin: Origin, head: ChainHead, id: EventId) -> (Origin, ChainHead, 
     let dot = Dot::new(origin, head.counter + 1).unwrap();
     let assigned = EncodedDraft { id, dot, deps: &VClock::new(), time: Timestamp::from_micros(0) };
     let record = encode_record(&Draft::new("test", "made up"), &assigned);
-    let head = ChainHead { counter: dot.counter(), digest: head.digest.chain(&record) };
+    let head = ChainHead { counter: dot.counter(), digest: head.digest.chain(&record).unwrap() };
     (origin, head, record)
 }
 

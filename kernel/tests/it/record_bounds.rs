@@ -20,7 +20,7 @@ const NOW: Timestamp = Timestamp::from_micros(1_700_000_000_000_000);
 /// A draft whose record will have this size.
 fn sized(bytes: usize, extensions: usize, deps: &VClock, dot: Dot) -> Draft {
     let mut draft = Draft::new("test.happened", vec![]).subject("large");
-    draft.extensions = (0..extensions).map(|n| (format!("x{n}"), "v".repeat(4096))).collect();
+    draft.extensions = (0..extensions).map(|n| (format!("x{n}"), "v".repeat(1024).into())).collect();
     let assigned = EncodedDraft { id: EventId::from_parts(1, 1), dot, deps, time: NOW };
     let size = |draft: &Draft| encode_record(&draft.clone().time(Timestamp::from_micros(1000)), &assigned).len();
     draft.data = vec![7; bytes - size(&draft)].into();

@@ -170,7 +170,7 @@ fn conflicts_go_by_the_key_that_the_replayer_gives() {
 /// A key that cannot be kept, and none at all for a panic, fail the event as the replayer's other errors do.
 #[test]
 fn a_conflict_key_that_cannot_be_used_fails_the_event() {
-    for (key, said) in [("long", "its conflict key has 257 bytes; at most 256 are allowed"), ("panic", "no key")] {
+    for (key, said) in [("long", "its conflict key has 1025 bytes; at most 1024 are allowed"), ("panic", "no key")] {
         let mut node = Node::new(0, 1, Arc::new(MemoryStore::new()));
         append(&mut node, "one/a");
         let mut replayer = ReplayCore::open(node.log.reader(), Box::new(Folders(key))).unwrap();

@@ -11,6 +11,7 @@ use antiphon_kernel::digest::Digest;
 use antiphon_kernel::event::EventBytes;
 use antiphon_kernel::health::{ErrorCategory, PeerHealth};
 use antiphon_kernel::ids::{CortexId, EventId, MAX_COUNTER, Origin};
+use antiphon_kernel::internals::codec::checksum;
 use antiphon_kernel::internals::log::{IngestError, Ingested, SentQuery, plan_ingest};
 use antiphon_kernel::internals::machine::{
     Action, IdentityContext, IngestOutcome, Inspected, Inspection, MAX_INSPECTIONS, Now, PeerMachine, Source,
@@ -83,7 +84,7 @@ fn forged(message: &Message, change: impl FnOnce(&mut Vec<u8>)) -> String {
 fn reframed(kind: u8, body: &[u8]) -> String {
     let mut frame = vec![b'A', b'N', 1, kind];
     frame.extend_from_slice(&u32::try_from(body.len()).unwrap().to_be_bytes());
-    frame.extend_from_slice(&Digest::of(body).to_bytes());
+    frame.extend_from_slice(&checksum(body));
     frame.extend_from_slice(body);
     decode(&frame.into()).unwrap_err().to_string()
 }
@@ -183,9 +184,9 @@ fn lie(rule: Rule, exchange: &Exchange) -> (String, Option<String>) {
             let heads = Heads::new(vec![(exchange.own, head(1)), (exchange.other, head(1))]);
             let plain = FetchRequest { known: Known::Full(heads), ..exchange.request.clone() };
             let change = |body: &mut Vec<u8>| {
-                // After the algorithm: no cursor, known in full, two of them, each of 24 + 1 + 16 bytes.
+                // After the algorithm: no cursor, known in full, two of them, each of 24 + 1 + 32 bytes.
                 let first = algorithm(&exchange.request) + 4;
-                body[first..first + 82].rotate_left(41);
+                body[first..first + 114].rotate_left(57);
             };
             (forged(&Message::Fetch(plain), change), None)
         }
@@ -342,7 +343,7 @@ fn each_rule_is_named_with_its_event() {
 }
 
 #[test]
-fn an_invalid_event_an_answer_to_another_question_and_a_newer_record_are_told_apart() {
+fn an_invalid_event_an_answer_to_another_question_and_an_older_record_are_told_apart() {
     let exchange = Exchange::new();
     let plan = |change: fn(&mut EventBatch)| {
         let mut batch = exchange.batch.clone();
@@ -352,10 +353,10 @@ fn an_invalid_event_an_answer_to_another_question_and_a_newer_record_are_told_ap
     let other = plan(|batch| batch.request.number += 7);
     assert!(matches!(other, IngestError::OtherQuestion { .. }), "{other}");
     assert_eq!(other.category(), ErrorCategory::Protocol, "our own store has no part in it");
-    let newer = plan(|batch| batch.events[0].1 = changed(&batch.events[0].1, 0, 2));
-    assert_eq!(newer.category(), ErrorCategory::Newer, "{newer}");
+    let older = plan(|batch| batch.events[0].1 = changed(&batch.events[0].1, 0, 1));
+    assert_eq!(older.category(), ErrorCategory::Version, "{older}");
     // The time in the id of the second event is before that of the first then.
-    let invalid = plan(|batch| batch.events[1].1 = changed(&batch.events[1].1, 5, 0));
+    let invalid = plan(|batch| batch.events[1].1 = changed(&batch.events[1].1, 7, 0));
     assert_eq!(invalid.category(), ErrorCategory::Protocol);
     let said = format!("{invalid}: {}", std::error::Error::source(&invalid).unwrap());
     assert!(said.contains("is not greater") && said.contains(&exchange.event(2)) && said.contains("seq 2"), "{said}");

@@ -82,7 +82,8 @@ pub(super) async fn resolve(
         None => {
             let mut draft = Draft::new(kept.event_type, kept.data.to_vec()).subject(subject);
             draft.datacontenttype = (!kept.datacontenttype.is_empty()).then(|| kept.datacontenttype.to_owned());
-            draft.extensions = kept.extensions.iter().map(|&(n, v)| (n.to_owned(), v.to_owned())).collect();
+            draft.extensions = kept.extensions.iter().map(|&(n, v)| (n.to_owned(), v.to_value())).collect();
+            draft.tags = kept.tags.iter().map(|&tag| tag.to_owned()).collect();
             draft
         }
         Some((event_type, content_type, data)) => {

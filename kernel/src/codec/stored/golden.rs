@@ -172,15 +172,6 @@ fn each_stored_value_is_encoded_again_as_it_was() {
     }
 }
 
-/// The first version's frontier has no weights. No code writes it today.
-#[test]
-fn a_frontier_of_the_first_version_decodes() {
-    let id = EventId::from_parts(1, 2);
-    let bytes = [&[1, 2][..], &[2; 24], &[7], &id.to_bytes(), &[3; 24], &[251, 44, 1], &id.to_bytes()].concat();
-    let mark = |n, counter| Mark { dot: Dot::new(Origin::from_bytes([n; 24]), counter).unwrap(), id, weight: 0 };
-    assert_eq!(decode_frontier(&bytes).unwrap(), [mark(2, 7), mark(3, 300)]);
-}
-
 #[test]
 fn damage_of_a_stored_value_is_an_error_or_another_value() {
     for value in all() {

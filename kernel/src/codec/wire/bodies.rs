@@ -18,13 +18,15 @@ use crate::rule::Rule;
 use crate::time::Timestamp;
 
 pub(super) type WireCursor = (u64, u64, [u8; 16]);
-pub(super) type WireHead = (Entry, [u8; 16]);
+pub(super) type WireHead = (Entry, WireDigest);
+/// A digest of the algorithm that the message names.
+pub(super) type WireDigest = [u8; 32];
 pub(super) type WireHeads = Capped<WireHead, MAX_CLOCK_ENTRIES>;
 
 choices! {
     pub(super) enum WireKnown {
         0 => Full { heads: WireHeads },
-        1 => Unchanged { fold: [u8; 16] },
+        1 => Unchanged { fold: WireDigest },
     }
 }
 
@@ -78,7 +80,7 @@ choices! {
     pub(super) enum WireRefusal {
         0 => CursorUnknown,
         1 => CursorTooOld { floor: u64 },
-        2 => Fork { origin: [u8; 24], counter: u64, digest: [u8; 16] },
+        2 => Fork { origin: [u8; 24], counter: u64, digest: WireDigest },
         3 => NotServing,
         4 => WrongCortex { actual: [u8; 16] },
         5 => Protocol { min: u16, max: u16 },

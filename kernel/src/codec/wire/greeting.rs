@@ -1,6 +1,6 @@
 //! What is said around questions and answers: who calls, who answers, how far a log reaches, what changed meanwhile.
 
-use super::bodies::{WireCursor, WireHeads, cursor_from, heads_from, wire_cursor, wire_heads};
+use super::bodies::{WireCursor, WireDigest, WireHeads, cursor_from, heads_from, wire_cursor, wire_heads};
 use super::{WireError, broken};
 use crate::clock::MAX_CLOCK_ENTRIES;
 use crate::codec::Capped;
@@ -56,7 +56,7 @@ fields! {
         head: WireCursor,
         head_time: i64,
         time: i64,
-        digest: [u8; 16],
+        digest: WireDigest,
     }
 }
 

@@ -3,6 +3,7 @@ use std::time::Duration;
 use super::*;
 use crate::config::SharedKey;
 use crate::cursor::{Cursor, Seq};
+use crate::digest::Digest;
 use crate::ids::{CortexId, Epoch, EventId, Origin};
 use crate::protocol::{ChainHead, Delivery, EventBatch, Heads, Known, Refusal, RequestId, Scope};
 use crate::time::Timestamp;
@@ -187,7 +188,7 @@ fn a_frame_with_a_claim_beyond_its_size_does_not_allocate_it() {
     body.extend_from_slice(&(1_u64 << 60).to_le_bytes());
     let mut forged = frame[..4].to_vec();
     forged.extend_from_slice(&u32::try_from(body.len()).unwrap().to_be_bytes());
-    forged.extend_from_slice(&Digest::of(&body).to_bytes());
+    forged.extend_from_slice(&checksum(&body));
     forged.extend_from_slice(&body);
     assert!(matches!(decode(&forged.into()), Err(WireError::Malformed { .. })));
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::asking::OpenQuery;
-use crate::codec::EventRef;
+use crate::codec::{EventRef, RecordRef};
 use crate::cursor::Seq;
 use crate::ids::{CortexId, EventId, Origin};
 use crate::log::entry::record_at;
@@ -75,7 +75,7 @@ impl<'a> Run<'a> {
             }
         };
         let late = mutant::is(Mutant::ServeById) && id < self.asking.prev.last_event;
-        let tainted = match self.taint.as_mut().map(|taint| (taint, EventRef::decode(record))) {
+        let tainted = match self.taint.as_mut().map(|taint| (taint, RecordRef::decode(record))) {
             None => false,
             Some((taint, Ok(event))) => taint.add(&event),
             Some((_, Err(fault))) => {

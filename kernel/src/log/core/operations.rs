@@ -2,7 +2,7 @@
 
 use super::Log;
 use crate::clock::VClock;
-use crate::codec::{EventRef, encode_cursor};
+use crate::codec::{RecordRef, encode_cursor};
 use crate::digest::Digest;
 use crate::event::Draft;
 use crate::ids::{EventId, IdGenerator, Origin, PeerName};
@@ -187,7 +187,7 @@ impl Log {
     /// Stages that an event of a damaged log waits outside of this one.
     pub(in crate::log) fn stage_waiting(
         &mut self,
-        event: &EventRef<'_>,
+        event: &RecordRef<'_>,
         joined: Timestamp,
         digest: Option<Digest>,
         record: &[u8],
@@ -200,7 +200,7 @@ impl Log {
     }
 
     /// Makes the next own id greater than this one, unless it is too far ahead of the clock, if an own epoch has it.
-    pub(in crate::log) fn raise_last_id(&mut self, event: &EventRef<'_>, now: Timestamp) {
+    pub(in crate::log) fn raise_last_id(&mut self, event: &RecordRef<'_>, now: Timestamp) {
         let origin = event.dot.origin();
         if origin.cortex() == self.identity.cortex_id && self.minted.contains(&origin.epoch()) {
             self.ids = IdGenerator::after(self.ids.last().max(last_id_within(event.id, now)));

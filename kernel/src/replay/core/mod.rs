@@ -12,12 +12,12 @@ use std::time::Instant;
 use super::read::Commits;
 use super::{EventReplayer, ReplayError, ReplayOptions};
 use crate::clock::{ClockError, VClock};
-use crate::codec::StoredError;
+use crate::codec::{RecordRef, StoredError};
 use crate::cursor::{Cursor, Seq};
-use crate::event::Event;
+use crate::event::{Event, InvalidEvent};
 use crate::ids::Origin;
-use crate::log::{Generation, LogEntry, LogReader, Replayed};
-use crate::store::{Family, StoreError};
+use crate::log::{Generation, LogEntry, LogReader, Replayed, record_at};
+use crate::store::{Family, StoreError, Unreadable as _};
 pub use waiting::SkipError;
 
 /// If this number of processes in a row began at one event, the last of them does not try it.
@@ -170,21 +170,45 @@ impl ReplayCore {
         &self.families
     }
 
-    /// The event in an entry, with its full clock rebuilt from its chain's causal deltas.
-    fn event(
+    /// Returns what an entry is to a replayer, with the record's full clock rebuilt from its chain's causal deltas.
+    fn found(
         &self,
         entry: &LogEntry,
         chains: &mut BTreeMap<Origin, VClock>,
         clock: &mut VClock,
-    ) -> Result<Event, StoreError> {
+    ) -> Result<Found, StoreError> {
         let damaged = |e: ClockError| StoreError::corrupt(format!("family `log`: place {}: {e}", entry.seq));
-        let view = entry.event()?;
-        let origin = view.dot.origin();
+        let record = entry.read()?;
+        let origin = record.dot.origin();
         let chain = chains.entry(origin).or_insert_with(|| self.chains.get(&origin).cloned().unwrap_or_default());
-        chain.merge(&view.deps).map_err(damaged)?;
+        chain.merge(&record.deps).map_err(damaged)?;
         let mut vclock = chain.clone();
-        vclock.raise(origin, view.dot.counter()).map_err(damaged)?;
-        clock.raise(origin, view.dot.counter()).map_err(damaged)?;
-        Ok(Event::from_view(&view, &entry.record, entry.seq, entry.joined, vclock))
+        vclock.raise(origin, record.dot.counter()).map_err(damaged)?;
+        clock.raise(origin, record.dot.counter()).map_err(damaged)?;
+        found(entry, &record, vclock)
     }
+}
+
+/// What an entry of the log is to a replayer.
+enum Found {
+    /// An event to replay.
+    Event(Box<Event>),
+    /// An event that cannot be read yet: a newer version wrote it, or a part of it is missing. It is parked, whatever the
+    /// replayer does with failures, since it may become readable.
+    NotYet(VClock, InvalidEvent),
+    /// Nothing: a record of the system's own, or an event that was erased.
+    Nothing,
+}
+
+fn found(entry: &LogEntry, record: &RecordRef<'_>, vclock: VClock) -> Result<Found, StoreError> {
+    Ok(match record.event() {
+        Ok(event) => {
+            let event = Event::from_view(&event, &entry.record, entry.seq, entry.joined, vclock);
+            Found::Event(Box::new(event))
+        }
+        Err(InvalidEvent::NotAnEvent { .. } | InvalidEvent::Absent { is_erased: true }) => Found::Nothing,
+        Err(error @ InvalidEvent::Absent { .. }) => Found::NotYet(vclock, error),
+        Err(error) if error.is_newer() => Found::NotYet(vclock, error),
+        Err(error) => return Err(record_at(entry.seq, &error)),
+    })
 }

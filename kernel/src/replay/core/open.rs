@@ -71,6 +71,9 @@ impl ReplayCore {
             core.begin()?;
         }
         core.count_try()?;
+        if core.parked > 0 {
+            core.retry_unread()?;
+        }
         Ok(core)
     }
 
@@ -104,7 +107,7 @@ impl ReplayCore {
         while at < to {
             let left = usize::try_from(to.get() - at.get()).unwrap_or(usize::MAX).min(BATCH_EVENTS);
             for entry in self.view.entries(at, left, BATCH_BYTES)? {
-                self.event(&entry, &mut chains, &mut clock)?;
+                self.found(&entry, &mut chains, &mut clock)?;
                 at = entry.seq;
             }
         }

@@ -4,7 +4,8 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use super::{BATCH_BYTES, BATCH_EVENTS, CRASHES, ReplayCore, ReplayStep};
+use super::{BATCH_BYTES, BATCH_EVENTS, CRASHES, Found, ReplayCore, ReplayStep};
+use crate::causes::WithCauses;
 use crate::clock::VClock;
 use crate::cursor::{Cursor, Seq};
 use crate::event::Event;
@@ -56,7 +57,19 @@ impl ReplayCore {
         self.conflicts_change = 0;
         let (mut blocked_subjects, mut newly_parked) = (BTreeSet::new(), 0);
         for entry in &entries {
-            let event = self.event(entry, &mut chains, &mut clock)?;
+            let event = match self.found(entry, &mut chains, &mut clock)? {
+                Found::Event(event) => event,
+                Found::NotYet(vclock, why) => {
+                    self.park(entry.seq, (None, 0, WithCauses(&why).to_string(), vclock), &mut projection);
+                    newly_parked += 1;
+                    replayed += 1;
+                    continue;
+                }
+                Found::Nothing => {
+                    replayed += 1;
+                    continue;
+                }
+            };
             let behind = event
                 .subject
                 .as_ref()
@@ -67,7 +80,8 @@ impl ReplayCore {
             match outcome {
                 Ok(()) => {}
                 Err((tries, error)) if behind || self.options.on_failure == OnFailure::Quarantine => {
-                    self.park(&event, tries, &error, &mut projection);
+                    let why = (event.subject.clone(), tries, error.to_string(), event.vclock.clone());
+                    self.park(event.seq, why, &mut projection);
                     blocked_subjects.extend(event.subject.clone());
                     newly_parked += 1;
                 }
@@ -156,7 +170,7 @@ impl ReplayCore {
     fn clocks_before(&self, entries: &[LogEntry], at: Seq) -> Result<(BTreeMap<Origin, VClock>, VClock), StoreError> {
         let (mut chains, mut clock) = (BTreeMap::new(), self.clock.clone());
         for entry in entries.iter().take_while(|entry| entry.seq < at) {
-            self.event(entry, &mut chains, &mut clock)?;
+            self.found(entry, &mut chains, &mut clock)?;
         }
         Ok((chains, clock))
     }

@@ -2,15 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{ReplayCore, unreadable};
-use crate::codec::{decode_parked, encode_parked, encode_skipped};
-use crate::cursor::Cursor;
+use super::{Found, ReplayCore, found, unreadable};
+use crate::codec::{StoredParked, decode_parked, encode_parked, encode_skipped};
+use crate::cursor::{Cursor, Seq};
 use crate::error_code::ErrorCode;
-use crate::event::Event;
 use crate::log::{CursorUnknown, ReadError};
+use crate::replay::Projection;
 use crate::replay::parked::{Parked, parked};
-use crate::replay::{Projection, ReplayError};
-use crate::store::{Batch, StoreError, keys};
+use crate::store::{Batch, Family, StoreError, keys};
 use crate::time::Timestamp;
 
 /// Why an event was not skipped.
@@ -53,9 +52,26 @@ impl From<ReadError> for SkipError {
 }
 
 impl ReplayCore {
-    pub(super) fn park(&self, event: &Event, tries: u32, error: &ReplayError, projection: &mut Projection<'_>) {
-        let value = (event.subject.clone(), tries, bounded(&error.to_string()), event.vclock.clone());
-        projection.put_own(keys::replay_parked(self.name(), event.seq), Some(encode_parked(&value)));
+    /// Parks the event at a sequence number: its subject, the number of tries, the failure, its full clock.
+    pub(super) fn park(&self, seq: Seq, mut why: StoredParked, projection: &mut Projection<'_>) {
+        why.2 = bounded(&why.2);
+        projection.put_own(keys::replay_parked(self.name(), seq), Some(encode_parked(&why)));
+    }
+
+    /// Tries the events again that were parked because they could not be read, and can be read by now.
+    pub(super) fn retry_unread(&mut self) -> Result<(), StoreError> {
+        let families = std::mem::take(&mut self.families);
+        let unread = parked(&**self.view.store(), self.name());
+        let result = unread.and_then(|unread| {
+            for event in unread.iter().filter(|event| event.tries == 0 && event.subject.is_none()) {
+                if self.view.entry(event.seq)?.is_some_and(|entry| entry.event().is_ok()) {
+                    self.retry_one(event, &families)?;
+                }
+            }
+            Ok(())
+        });
+        self.families = families;
+        result.and_then(|()| self.load())
     }
 
     /// Tries parked events again, those of one subject or all, in order; a subject's first failure leaves the rest of it
@@ -91,19 +107,33 @@ impl ReplayCore {
         let missing = || StoreError::corrupt(format!("family `replay`: parked place {} is not there", waiting.seq));
         let (_, tries, _, vclock) = decode_parked(&self.get(&key)?.ok_or_else(missing)?).map_err(|e| unreadable(&e))?;
         let entry = self.view.entry(waiting.seq)?.ok_or_else(missing)?;
-        let view = entry.event()?;
-        let event = Event::from_view(&view, &entry.record, entry.seq, entry.joined, vclock);
+        let event = match found(&entry, &entry.read()?, vclock)? {
+            Found::Event(event) => event,
+            // It stays parked as it is.
+            Found::NotYet(..) => return Ok(false),
+            Found::Nothing => return self.unpark(key),
+        };
         let log = self.view.clone();
         let mut projection = Projection::new(&**log.store(), families);
         let at = Cursor { epoch: log.local().epoch, seq: event.seq, last_event: event.id };
         let outcome = self.attempt(&event, at, &mut projection)?;
         match &outcome {
             Ok(()) => projection.put_own(key, None),
-            Err((_, error)) => self.park(&event, tries.saturating_add(1), error, &mut projection),
+            Err((_, error)) => {
+                let why = (event.subject.clone(), tries.saturating_add(1), error.to_string(), event.vclock.clone());
+                self.park(event.seq, why, &mut projection);
+            }
         }
         let mut batch = Batch::new();
         projection.into_batch(&mut batch);
         Ok(self.commit_counted(batch)? && outcome.is_ok())
+    }
+
+    /// Forgets a parked event of which nothing is left to replay.
+    fn unpark(&mut self, key: Vec<u8>) -> Result<bool, StoreError> {
+        let mut batch = Batch::new();
+        batch.delete(Family::Replay, &key);
+        self.commit_counted(batch)
     }
 
     /// Leaves the event at a cursor out for good: a parked one, or the next one. The decision is recorded. A sequence number
@@ -120,12 +150,12 @@ impl ReplayCore {
             return Err(SkipError::NotWaiting { at: *at });
         };
         let (mut chains, mut clock) = (BTreeMap::new(), self.clock.clone());
-        let id = entry.event()?.id;
+        let id = entry.id()?;
         let families = self.families.clone();
         let view = self.view.clone();
         let mut projection = Projection::new(&**view.store(), &families);
-        let subject = entry.event()?.subject.to_owned();
-        let subject = (!subject.is_empty()).then_some(subject);
+        // An event that cannot be read here can be left out too.
+        let subject = entry.event().ok().map(|event| event.subject.to_owned()).filter(|subject| !subject.is_empty());
         let error = waiting.as_ref().map_or_else(|| "it halted replay".to_owned(), |event| event.error.clone());
         let record = encode_skipped(&(id, subject, error, now));
         projection.put_own(keys::replay_skipped(self.name(), seq), Some(record));
@@ -133,7 +163,7 @@ impl ReplayCore {
             projection.put_own(keys::replay_parked(self.name(), seq), None);
             (chains, clock) = (BTreeMap::new(), self.clock.clone());
         } else {
-            self.event(&entry, &mut chains, &mut clock)?;
+            self.found(&entry, &mut chains, &mut clock)?;
         }
         let position = if waiting.is_some() { self.position } else { seq };
         if !self.commit(projection, position, chains, clock)? {

@@ -14,6 +14,8 @@ use crate::store::{Family, Store, StoreError, StoreErrorKind, Unreadable as _, k
 
 /// A log entry's bytes before the record: the version, and when it joined.
 const ENTRY_HEAD: usize = 9;
+/// The bytes of a record that say what it is: version and kind.
+const PREFIX: usize = 2;
 
 impl World {
     /// A durable entry is damaged. That must show at once to whoever verifies, and never as a shorter log.
@@ -62,8 +64,9 @@ impl World {
         let good = store.get(Family::Log, key).map_err(|e| e.to_string())?.unwrap_or_default();
         for _ in 0..8 {
             let mut bad = good.clone();
-            // Behind the version and the time, which nothing but lag depends on.
-            let at = ENTRY_HEAD + self.entropy.index(bad.len() - ENTRY_HEAD);
+            // Behind the entry's version and time, which nothing but lag depends on, and the record's version and kind, which may be
+            // a newer one's.
+            let at = ENTRY_HEAD + PREFIX + self.entropy.index(bad.len() - ENTRY_HEAD - PREFIX);
             bad[at] ^= 1 << self.entropy.below(8);
             if EventRef::decode_dot(&bad[ENTRY_HEAD..])
                 .map_or_else(|fault| !fault.is_newer(), |(_, other)| other == dot)

@@ -149,7 +149,7 @@ impl World {
                 let past: BTreeSet<u32> = past.iter().map(|one| *face.instead.get(one).unwrap_or(one)).collect();
                 face.instead.insert(content, self.truth.forge(&record, dot, Rc::new(past)));
             }
-            face.shown.push((record.clone(), before.chain(&record)));
+            face.shown.push((record.clone(), before.chain(&record).unwrap_or_default()));
         }
         Ok(())
     }

@@ -48,7 +48,7 @@ impl World {
             self.truth.forge(&record, dot, Rc::default());
             let seq = batch.last.seq.next();
             batch.last = Cursor { epoch: batch.last.epoch, seq, last_event: id };
-            heads.push((origin, ChainHead { counter: 1, digest: Digest::ZERO.chain(&record) }));
+            heads.push((origin, ChainHead { counter: 1, digest: Digest::ZERO.chain(&record).unwrap_or_default() }));
             batch.events.push((seq, record));
             self.found.flooded += 1;
         }

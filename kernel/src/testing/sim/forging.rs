@@ -123,7 +123,7 @@ impl World {
         let draft = Draft::new("test.forged", format!("made up {}", self.entropy.next())).subject("s/0");
         let time = self.wall(0);
         let record = encode_record(&draft, &EncodedDraft { id: stem.id, dot, deps: &deps, time });
-        stem.head.digest = stem.head.digest.chain(&record);
+        stem.head.digest = stem.head.digest.chain(&record).unwrap_or_default();
         let content = self.truth.forge(&record, dot, Rc::new(stem.past.clone()));
         stem.past.insert(content);
         Ok(record)

@@ -122,7 +122,7 @@ impl Page {
         let dot = Dot::new(origin, head.counter + 1).unwrap();
         let time = Timestamp::from_micros(i64::try_from(id.timestamp_ms()).unwrap() * 1000);
         let record = encode_record(draft, &EncodedDraft { id, dot, deps: &VClock::new(), time });
-        let digest = head.digest.chain(&record);
+        let digest = head.digest.chain(&record).unwrap();
         self.heads.insert(origin, ChainHead { counter: dot.counter(), digest });
         self.records.push(record);
     }

@@ -32,7 +32,8 @@ pub(super) fn check(world: &mut World, node: usize) -> Result<(), String> {
             let cause = world.truth.contents[missing as usize].dot;
             return Err(format!("I2: node {node} holds {dot} without its cause {cause} (content {missing})"));
         }
-        let chain = ChainHead { counter: dot.counter(), digest: before.digest.chain(&entry.record) };
+        let chain =
+            ChainHead { counter: dot.counter(), digest: before.digest.chain(&entry.record).unwrap_or_default() };
         seen.push(content, dot.origin(), chain);
     }
     Ok(())
