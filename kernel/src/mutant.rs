@@ -38,11 +38,15 @@ pub enum Mutant {
     OpeningForgotten,
     /// A peer may claim a fork any number of times that the question lists.
     ListedForkBelieved,
+    /// A batch ends where its limits say, also within a group.
+    BatchCutInGroup,
+    /// What is withheld begins within a group.
+    WithheldWithinGroup,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::ServeById,
         Self::CursorBeforeData,
         Self::SkipHoleCheck,
@@ -59,6 +63,8 @@ impl Mutant {
         Self::CursorWithoutWitness,
         Self::OpeningForgotten,
         Self::ListedForkBelieved,
+        Self::BatchCutInGroup,
+        Self::WithheldWithinGroup,
     ];
 }
 

@@ -21,6 +21,10 @@ pub const PROTOCOL_MAX: u16 = 1;
 pub const MAX_BATCH_EVENTS: u32 = 4096;
 /// The most bytes of events in one batch; one larger event travels alone.
 pub const MAX_BATCH_BYTES: u64 = 8 * 1024 * 1024;
+/// The most events of one group.
+pub const MAX_GROUP_EVENTS: usize = MAX_BATCH_EVENTS as usize;
+/// The most bytes of records of one group.
+pub const MAX_GROUP_BYTES: usize = 16 * 1024 * 1024;
 /// The longest a server parks a poll.
 pub const MAX_WAIT: Duration = Duration::from_secs(60);
 /// The most bytes of events in one batch of a run: small enough that the next one is on its way while this one is stored.

@@ -69,6 +69,12 @@ rules! {
     TooManyBytes = "the answer has more bytes than were asked for",
     /// Of an event in a batch: what is before it.
     EventsDoNotFollow = "the events of one origin do not follow one another",
+    /// Of a batch: its groups.
+    GroupCut = "the answer has a part of a group, or a group that is not in one piece",
+    /// Of a group: what its events depend on.
+    GroupDeps = "an event within a group has dependencies of its own",
+    /// Of a group: its size.
+    GroupTooLarge = "a group has more events or bytes than a group may have",
     /// Of a batch: a head for each origin in it.
     HeadMissing = "the answer lacks the chain head of an origin whose events it brings",
     /// Of a batch: what depends on a fork.

@@ -110,6 +110,7 @@ pub const fn remedy(code: ErrorCode) -> &'static str {
         ErrorCode::StateKey => "use 1 to 256 bytes, and `peer:` only for the keys of peers",
         ErrorCode::StateClockKey | ErrorCode::StateClockNotHeld => "leave the clock to the log",
 
+        ErrorCode::AppendGroupTooLarge => "append the events in several calls",
         ErrorCode::EventTooLarge => "split the data, or keep it elsewhere and name it in the event",
         ErrorCode::EventUnknownVersion | ErrorCode::EventUnknownKind => {
             "upgrade this node to the version that wrote the event"

@@ -7,8 +7,8 @@ mod stored;
 mod wire;
 
 pub(crate) use internals::*;
-pub(crate) use record::check_attributes;
 pub use record::{Absence, AbsentPart, EventRef, Part, RecordKind, RecordRef};
+pub(crate) use record::{Front, check_attributes, continue_group, encode_in_group};
 pub(crate) use stored::{
     StoredError, StoredParked, decode_brought, decode_chain, decode_conflicts, decode_cursor, decode_decision,
     decode_dot, decode_epoch_change, decode_epoch_peer, decode_failure, decode_fork, decode_frontier, decode_health,

@@ -161,6 +161,12 @@ impl Dot {
     pub const fn counter(self) -> u64 {
         self.counter
     }
+
+    /// Returns whether a dot is the next one of the same chain.
+    #[must_use]
+    pub(crate) fn precedes(self, next: Self) -> bool {
+        self.origin == next.origin && self.counter + 1 == next.counter
+    }
 }
 
 impl fmt::Display for Dot {

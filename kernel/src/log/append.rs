@@ -3,12 +3,13 @@
 use super::held::{LogState, NewEvent};
 use super::refusing::{AppendsRefused, admit};
 use crate::clock::{ClockError, MAX_CLOCK_ENTRIES, VClock};
-use crate::codec::{EncodedDraft, RecordRef, StoredChain, encode_record};
+use crate::codec::{EncodedDraft, RecordRef, StoredChain, encode_in_group};
 use crate::cursor::{Cursor, Seq};
 use crate::error_code::ErrorCode;
 use crate::event::{Draft, InvalidDraft, MAX_EVENT_BYTES};
 use crate::ids::{Dot, Epoch, EventId, GeneratorError, IdGenerator, Origin};
 use crate::mutant::{self, Mutant};
+use crate::protocol::{MAX_GROUP_BYTES, MAX_GROUP_EVENTS};
 use crate::store::StoreError;
 use crate::time::Timestamp;
 
@@ -83,6 +84,15 @@ pub enum AppendError {
         /// The counter.
         counter: u64,
     },
+    /// More drafts in one call than a group may have events.
+    #[error("{events} events in one append, and a group has at most {MAX_GROUP_EVENTS}")]
+    TooManyEvents {
+        /// The number of drafts.
+        events: usize,
+    },
+    /// More bytes in one call than a group may have.
+    #[error("the events of one append have more than {MAX_GROUP_BYTES} bytes together, the most of a group")]
+    TooManyBytes,
     /// The event's clock would be larger than the protocol allows.
     #[error("the event's clock would exceed its bound")]
     Clock(#[from] ClockError),
@@ -107,6 +117,7 @@ impl AppendError {
         match self {
             Self::Draft { source, .. } => source.code(),
             Self::ContextAhead { .. } => ErrorCode::AppendContextAhead,
+            Self::TooManyEvents { .. } | Self::TooManyBytes => ErrorCode::AppendGroupTooLarge,
             Self::Clock(_) => ErrorCode::AppendOrigins,
             Self::Id(error) => error.code(),
             Self::Closed => ErrorCode::AppendClosed,
@@ -171,6 +182,9 @@ pub(super) fn plan_append(wanted: &Drafts<'_>, held: &dyn LogState) -> Result<Ap
     if let Some((origin, counter)) = context.iter().find(|&(origin, counter)| held.counter(origin) < counter) {
         return Err(AppendError::ContextAhead { origin, counter });
     }
+    if drafts.len() > MAX_GROUP_EVENTS {
+        return Err(AppendError::TooManyEvents { events: drafts.len() });
+    }
     admit(held.chain(origin).is_some(), held.origins(), held.last_id(), now)?;
     let mut chain = held.chain(origin).cloned().unwrap_or_default();
     let mut arrived = context.clone();
@@ -183,13 +197,15 @@ pub(super) fn plan_append(wanted: &Drafts<'_>, held: &dyn LogState) -> Result<Ap
     let mut ids = IdGenerator::after(held.last_id());
     let mut deps = delta(&mut chain, &context.without(origin))?;
     let mut events = Vec::with_capacity(drafts.len());
+    let mut bytes = 0;
     for (index, (draft, random)) in drafts.iter().zip(entropy).enumerate() {
         let fault = |source| AppendError::Draft { index, source };
         draft.check().map_err(fault)?;
         let id = ids.next(now.ulid_ms(), *random)?;
         chain.counter += 1;
         let dot = Dot::new(origin, chain.counter).ok_or(ClockError::CounterOutOfRange { counter: chain.counter })?;
-        let record = encode_record(draft, &EncodedDraft { id, dot, deps: &deps, time: now });
+        let assigned = EncodedDraft { id, dot, deps: &deps, time: now };
+        let record = encode_in_group(draft, &assigned, index + 1 == drafts.len());
         let limit = max_bytes.min(MAX_EVENT_BYTES);
         if record.len() > limit {
             return Err(fault(InvalidDraft::TooLarge { bytes: record.len(), limit }));
@@ -198,6 +214,10 @@ pub(super) fn plan_append(wanted: &Drafts<'_>, held: &dyn LogState) -> Result<Ap
         let read = RecordRef::decode(&record).map_err(|invalid| fault(invalid.into()))?;
         chain.digest = read.digest_after(chain.digest);
         chain.last_id = id;
+        bytes += record.len();
+        if bytes > MAX_GROUP_BYTES {
+            return Err(AppendError::TooManyBytes);
+        }
         events.push(NewEvent { id, dot, digest: chain.digest, record });
         // Only the first of them learned something; the next ones follow from it.
         deps = VClock::new();

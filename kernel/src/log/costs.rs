@@ -71,7 +71,10 @@ impl LogReader {
         for fork in forks {
             // What was decided for and is not held costs nothing here.
             let dot = stored_dot(&**self.store(), fork.origin, fork.from)?;
-            let from = dot.map(|_| (fork.origin, fork.from));
+            // A group is set aside whole.
+            let from = self.group_start(fork.origin, fork.from)?;
+            let dot = dot.and(stored_dot(&**self.store(), fork.origin, from)?);
+            let from = dot.map(|_| (fork.origin, from));
             at = at.min(dot.map_or(head, |dot| dot.seq.prev()));
             let cost = ForkCost { here: BTreeMap::new(), there: self.evidence_of(fork)? };
             counted.push((Taint::of(from.into_iter().collect()), cost));

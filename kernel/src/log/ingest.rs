@@ -11,13 +11,13 @@ use super::asked::{IngestError, SentQuery};
 use super::held::LogState;
 use super::origins::{OWN_ORIGINS, RESERVED_ORIGINS, Reservation};
 use crate::clock::MAX_CLOCK_ENTRIES;
-use crate::codec::{EventRef, RecordRef, StoredChain};
+use crate::codec::{EventRef, Front, RecordRef, StoredChain};
 use crate::cursor::Seq;
 use crate::digest::Digest;
 use crate::event::{EventBytes, InvalidEvent, check_id};
 use crate::ids::{Dot, EventId, Origin};
 use crate::mutant::{self, Mutant};
-use crate::protocol::{EventBatch, Scope};
+use crate::protocol::{EventBatch, MAX_GROUP_BYTES, MAX_GROUP_EVENTS, Scope};
 use crate::rule::Rule;
 
 /// An event to store.
@@ -59,9 +59,12 @@ pub fn plan_ingest<'a>(
 ) -> Result<IngestPlan<'a>, IngestError> {
     check_envelope(batch, asked)?;
     let plan = IngestPlan { events: Vec::with_capacity(batch.events.len()), ..IngestPlan::default() };
-    let mut planning = Planning { held, asked, plan, new_origins: 0, seen: BTreeMap::new() };
+    let mut planning = Planning { held, asked, plan, new_origins: 0, seen: BTreeMap::new(), group: None };
     for (seq, bytes) in &batch.events {
         planning.event(*seq, bytes)?;
+    }
+    if let Some(group) = planning.group {
+        return Err(IngestError::Protocol { rule: Rule::GroupCut, event: Some(group.at) });
     }
     planning.compare_heads(batch, asked)?;
     planning.check_withheld(asked)?;
@@ -87,14 +90,29 @@ fn check_envelope(batch: &EventBatch, asked: &SentQuery) -> Result<(), IngestErr
         (prev.seq <= last.seq && last.seq <= head.seq, Rule::CursorsRunBackwards),
         (prev.seq != last.seq || prev == last, Rule::TwoEventsAtOneSeq),
         (places_increase && within, Rule::EventsOutsideRun),
-        (batch.events.len() <= asked.max_events as usize, Rule::TooManyEvents),
-        (bytes <= asked.max_bytes || batch.events.len() == 1, Rule::TooManyBytes),
+        // One group larger than the limits travels alone.
+        (batch.events.len() <= asked.max_events as usize || is_one_group(batch), Rule::TooManyEvents),
+        (bytes <= asked.max_bytes || is_one_group(batch), Rule::TooManyBytes),
     ];
     match rules.into_iter().find(|(kept, _)| !kept) {
         Some((_, rule)) => Err(broken(rule)),
         None if asked.after.map_or(batch.part > 0, |after| after != *prev) => Err(IngestError::Gap { prev: *prev }),
         None => Ok(()),
     }
+}
+
+fn is_one_group(batch: &EventBatch) -> bool {
+    let ends = batch.events.iter().position(|(_, record)| Front::decode(record).is_ok_and(|front| front.ends_group));
+    ends.is_none_or(|end| end + 1 == batch.events.len())
+}
+
+/// A group of which the last event did not come yet.
+#[derive(Clone, Copy)]
+struct OpenGroup {
+    /// The newest event of it.
+    at: Dot,
+    events: usize,
+    bytes: usize,
 }
 
 struct Planning<'h, 'a> {
@@ -105,6 +123,7 @@ struct Planning<'h, 'a> {
     new_origins: usize,
     /// The batch's own chains, as far as they were recomputed.
     seen: BTreeMap<Origin, (u64, Digest)>,
+    group: Option<OpenGroup>,
 }
 
 impl<'a> Planning<'_, 'a> {
@@ -132,6 +151,7 @@ impl<'a> Planning<'_, 'a> {
         };
         let view = RecordRef::decode(bytes).map_err(invalid)?;
         check_id(view.id).map_err(invalid)?;
+        self.in_group(&view, bytes.len())?;
         let (origin, counter) = (view.dot.origin(), view.dot.counter());
         let held = self.counter(origin);
         let skips = mutant::is(Mutant::SkipHoleCheck);
@@ -154,6 +174,24 @@ impl<'a> Planning<'_, 'a> {
             self.plan.events.push(PlannedEvent { id: view.id, dot: view.dot, digest, bytes });
         }
         self.seen.insert(origin, (counter, digest));
+        Ok(())
+    }
+
+    /// A group comes whole and in one piece, and only its first event has dependencies: so it is tainted as a whole or not at all.
+    fn in_group(&mut self, view: &RecordRef<'_>, bytes: usize) -> Result<(), IngestError> {
+        let broken = |rule| Err(IngestError::Protocol { rule, event: Some(view.dot) });
+        let before = self.group.take();
+        match before {
+            Some(group) if !group.at.precedes(view.dot) => return broken(Rule::GroupCut),
+            Some(_) if !view.deps.is_empty() => return broken(Rule::GroupDeps),
+            _ => {}
+        }
+        let (events, before) = before.map_or((0, 0), |group| (group.events, group.bytes));
+        let group = OpenGroup { at: view.dot, events: events + 1, bytes: before + bytes };
+        if group.events > MAX_GROUP_EVENTS || group.bytes > MAX_GROUP_BYTES {
+            return broken(Rule::GroupTooLarge);
+        }
+        self.group = (!view.ends_group).then_some(group);
         Ok(())
     }
 

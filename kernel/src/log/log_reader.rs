@@ -9,14 +9,14 @@ use bytes::Bytes;
 use tokio::sync::watch;
 
 use super::LocalIdentity;
-use super::entry::{EntryVisitor, LogEntry, LogHead, damaged, missing, stored_dot};
+use super::entry::{EntryVisitor, LogEntry, LogHead, damaged, missing, record_at, stored_dot};
 use super::forks::WithheldFrom;
 use super::load::stored_chains;
 use super::origins::OriginNote;
 use super::peers::Pinned;
 use super::shared::{Durable, Generation, Shared};
 use crate::clock::VClock;
-use crate::codec::{StoredDot, decode_log_entry};
+use crate::codec::{Front, StoredDot, decode_log_entry};
 use crate::cursor::{Cursor, Seq};
 use crate::digest::Digest;
 use crate::doubles::Doubles;
@@ -186,6 +186,25 @@ impl LogReader {
         let durable = self.shared.durable();
         let entries: Vec<_> = durable.chains.iter().map(|(&origin, head)| (origin, head.counter)).collect();
         VClock::from_sorted(&entries).expect("chains are a sorted map of at most MAX_CLOCK_ENTRIES checked counters")
+    }
+
+    /// Returns the counter at which the group begins that has an event of an origin here, or that follows on the origin's last one.
+    ///
+    /// # Errors
+    /// [`StoreError`] where our own history cannot be read.
+    pub(crate) fn group_start(&self, origin: Origin, counter: u64) -> Result<u64, StoreError> {
+        let mut start = counter.max(1);
+        while start > 1 {
+            let Some(dot) = Dot::new(origin, start - 1) else { break };
+            let Some(seq) = self.dot(dot)?.map(|stored| stored.seq) else { break };
+            let entry = self.entry(seq)?.ok_or_else(|| missing(origin, start - 1))?;
+            let front = Front::decode(&entry.record).map_err(|fault| record_at(seq, &fault))?;
+            if front.ends_group {
+                break;
+            }
+            start -= 1;
+        }
+        Ok(start)
     }
 
     /// Those of these cortexes of whom something is durably held, in their order.

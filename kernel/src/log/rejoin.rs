@@ -9,7 +9,7 @@ use bytes::Bytes;
 use super::entry::damaged;
 use super::held::{LogState, NewEvent};
 use crate::clock::MAX_CLOCK_ENTRIES;
-use crate::codec::{RecordRef, StoredChain, decode_log_entry, encode_log_entry};
+use crate::codec::{Front, RecordRef, StoredChain, decode_log_entry, encode_log_entry};
 use crate::digest::Digest;
 use crate::error_code::ErrorCode;
 use crate::event::EventBytes;
@@ -87,7 +87,9 @@ pub(super) fn read_waiting(
             (Some((_, counter)), Ok((_, digest, record))) => {
                 bytes += record.len();
                 waits.push(Waits { counter, digest, record: Bytes::copy_from_slice(record) });
-                if bytes < GROUP_BYTES { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+                // A group is read whole: no part of it can join alone.
+                let is_within = Front::decode(record).is_ok_and(|front| !front.ends_group);
+                if bytes < GROUP_BYTES || is_within { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
             }
             (None, _) => ControlFlow::Break(()),
             (_, Err(error)) => {
@@ -108,7 +110,7 @@ pub(super) fn followed_by(event: &RecordRef<'_>, held: &dyn LogState) -> Option<
     follows_on(held.chain(origin).cloned().unwrap_or_default(), event, held)
 }
 
-fn follows_on(mut chain: StoredChain, event: &RecordRef<'_>, held: &dyn LogState) -> Option<StoredChain> {
+pub(super) fn follows_on(mut chain: StoredChain, event: &RecordRef<'_>, held: &dyn LogState) -> Option<StoredChain> {
     let own = event.dot.origin();
     let is_held = |(origin, counter)| match own == origin {
         true => chain.counter >= counter,
@@ -137,9 +139,18 @@ pub(super) struct RejoinPlan {
     pub(super) fault: Option<StoreError>,
 }
 
+/// How much of a plan is whole groups.
+#[derive(Default)]
+struct Whole {
+    events: usize,
+    gone: usize,
+    chain: Option<StoredChain>,
+}
+
 /// Plans which of the events that wait of an origin join the log.
 pub(super) fn plan_rejoin(origin: Origin, waits: Vec<Waits>, held: &dyn LogState) -> Result<RejoinPlan, StoreError> {
     let mut plan = RejoinPlan::default();
+    let mut whole = Whole::default();
     for Waits { counter, digest, record } in waits {
         if counter <= plan.chain.as_ref().map_or(held.counter(origin), |chain| chain.counter) {
             let ours = if digest == Digest::ZERO { None } else { held.dot(origin, counter)? };
@@ -176,11 +187,24 @@ pub(super) fn plan_rejoin(origin: Origin, waits: Vec<Waits>, held: &dyn LogState
                 break;
             }
             let (id, dot, digest) = (event.id, event.dot, chain.digest);
+            let ends_group = event.ends_group;
             plan.events.push(NewEvent { id, dot, digest, record });
             plan.chain = Some(chain);
+            plan.gone.push(counter);
+            if ends_group {
+                whole = Whole { events: plan.events.len(), gone: plan.gone.len(), chain: plan.chain.clone() };
+            }
+            continue;
         }
         plan.gone.push(counter);
+        if plan.events.is_empty() {
+            whole.gone = plan.gone.len();
+        }
     }
+    // A log has whole groups only: the part of a group waits for the rest.
+    plan.events.truncate(whole.events);
+    plan.gone.truncate(whole.gone);
+    plan.chain = whole.chain;
     Ok(plan)
 }
 

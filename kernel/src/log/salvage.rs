@@ -13,8 +13,8 @@ use super::held::{LogState, NewEvent};
 use super::lineage::Lineage;
 use super::minted::{minted, put_minted};
 use super::open::OpenError;
-use super::rejoin::followed_by;
-use crate::codec::{RecordRef, decode_chain, decode_identity, decode_log_entry};
+use super::rejoin::{followed_by, follows_on};
+use crate::codec::{RecordRef, StoredChain, decode_chain, decode_identity, decode_log_entry};
 use crate::cursor::Seq;
 use crate::ids::{EventId, Origin};
 use crate::store::{Batch, Durability, Family, KeyRange, Store, StoreError, Unreadable as _, keys};
@@ -138,13 +138,14 @@ fn take_over(
     let last = from.last(Family::Log, &[]).ok().flatten().and_then(|(key, _)| keys::seq_of_log(&key));
     let end = counted.max(last.map_or(0, Seq::get));
     let (mut place, mut misses, mut unread) = (0, 0, 0_u64);
+    let mut reading = Reading::default();
     while place < end || misses < ENOUGH_MISSES {
         place += 1;
         match from.get(Family::Log, &keys::log(Seq::new(place))) {
             Ok(None) => misses += 1,
             Ok(Some(entry)) => {
                 misses = 0;
-                take_entry(log, from, (Seq::new(place), &entry), known, salvaged, now)?;
+                take_entry((log, &mut reading), from, (Seq::new(place), &entry), known, salvaged, now)?;
             }
             Err(_) => {
                 misses = 0;
@@ -155,6 +156,7 @@ fn take_over(
             log.commit(Durability::Relaxed)?;
         }
     }
+    reading.set_aside(log, salvaged)?;
     if unread > 0 {
         salvaged.notes.push(format!("{unread} places of the log cannot be read"));
     }
@@ -163,9 +165,49 @@ fn take_over(
     log.sync()
 }
 
+/// A group of which some events were read: a log has whole groups only.
+#[derive(Default)]
+struct Reading {
+    /// Sequence number, time it joined, event.
+    events: Vec<(Seq, Timestamp, NewEvent)>,
+    /// The chain with them at its end.
+    chain: Option<StoredChain>,
+}
+
+impl Reading {
+    fn continues(&self, event: &RecordRef<'_>) -> bool {
+        self.events.last().is_some_and(|(_, _, last)| last.dot.precedes(event.dot))
+    }
+
+    /// The group is not whole: what was read of it waits beside the log.
+    fn set_aside(&mut self, log: &mut Log, salvaged: &mut Salvaged) -> Result<(), StoreError> {
+        self.chain = None;
+        for (place, joined, NewEvent { digest, record, .. }) in self.events.drain(..) {
+            let event = RecordRef::decode(&record).map_err(|fault| record_at(place, &fault))?;
+            log.stage_waiting(&event, joined, Some(digest), &record)?;
+            salvaged.waiting += 1;
+        }
+        Ok(())
+    }
+
+    /// The group is whole, and joins the log.
+    fn join(&mut self, log: &mut Log, origin: Origin, salvaged: &mut Salvaged) {
+        if let Some(chain) = self.chain.take() {
+            log.set_chain(origin, chain);
+        }
+        for (place, joined, event) in self.events.drain(..) {
+            log.stage_new(&event, joined);
+            salvaged.kept += 1;
+            if log.head().seq == place {
+                salvaged.unmoved = place.get();
+            }
+        }
+    }
+}
+
 /// Takes one entry, if it is whole: into the log if it follows on what is here, and beside it if not.
 fn take_entry(
-    log: &mut Log,
+    (log, reading): (&mut Log, &mut Reading),
     from: &dyn Store,
     (place, entry): (Seq, &[u8]),
     known: &mut BTreeMap<Origin, u64>,
@@ -190,23 +232,30 @@ fn take_entry(
     log.raise_last_id(&event, now);
     // Where the index cannot be read, nothing speaks against a record that the store's own checks let pass.
     let digest = stored_dot(from, origin, counter).ok().flatten().map(|dot| dot.digest);
-    let here = log.counter(origin);
-    match followed_by(&event, log) {
+    if !reading.continues(&event) {
+        reading.set_aside(log, salvaged)?;
+    }
+    let followed = match reading.chain.take() {
+        Some(chain) => follows_on(chain, &event, log),
+        None => followed_by(&event, log),
+    };
+    match followed {
         Some(chain) if digest.is_none_or(|digest| digest == chain.digest) => {
             let record = bytes::Bytes::copy_from_slice(record);
-            let event = NewEvent { id: event.id, dot: event.dot, digest: chain.digest, record };
-            log.set_chain(origin, chain);
-            log.stage_new(&event, joined);
-            salvaged.kept += 1;
-            if log.head().seq == place {
-                salvaged.unmoved = place.get();
+            let new = NewEvent { id: event.id, dot: event.dot, digest: chain.digest, record: record.clone() };
+            reading.events.push((place, joined, new));
+            reading.chain = Some(chain);
+            if event.ends_group {
+                reading.join(log, origin, salvaged);
             }
         }
-        None if counter > here => {
-            log.stage_waiting(&event, joined, digest, record)?;
-            salvaged.waiting += 1;
+        followed => {
+            reading.set_aside(log, salvaged)?;
+            if followed.is_none() && counter > log.counter(origin) {
+                log.stage_waiting(&event, joined, digest, record)?;
+                salvaged.waiting += 1;
+            }
         }
-        _ => {}
     }
     Ok(())
 }

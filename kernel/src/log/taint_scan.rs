@@ -11,6 +11,7 @@ use super::work::{MAX_SCAN, MAX_SCAN_BYTES, Work};
 use crate::codec::RecordRef;
 use crate::cursor::Seq;
 use crate::ids::Origin;
+use crate::mutant::{self, Mutant};
 use crate::store::StoreError;
 
 impl LogReader {
@@ -18,11 +19,12 @@ impl LogReader {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub(super) fn taint_scan(&self, from: BTreeMap<Origin, u64>, proven: bool) -> Result<TaintScan, StoreError> {
+    pub(super) fn taint_scan(&self, named: BTreeMap<Origin, u64>, proven: bool) -> Result<TaintScan, StoreError> {
         let rewrites = self.shared.durable().rewrites;
-        if let Some(known) = self.shared.taint_scans.of(proven).recall(&from, rewrites) {
+        if let Some(known) = self.shared.taint_scans.of(proven).recall(&named, rewrites) {
             return Ok(known);
         }
+        let from = self.group_starts(&named)?;
         // An event that is not here yet can only join after everything that is here now.
         let mut at = self.visible();
         for (&origin, &counter) in &from {
@@ -30,7 +32,16 @@ impl LogReader {
                 at = at.min(dot.seq.prev());
             }
         }
-        Ok(TaintScan { taint: Taint::of(from.clone()), from, rewrites, at })
+        Ok(TaintScan { taint: Taint::of(from.clone()), from: named, rewrites, at })
+    }
+
+    /// Returns the forks with the first counter of the group in which each begins. A group crosses whole or not at all: an event
+    /// may depend on a part of it that both histories have.
+    pub(super) fn group_starts(&self, forks: &BTreeMap<Origin, u64>) -> Result<BTreeMap<Origin, u64>, StoreError> {
+        if mutant::is(Mutant::WithheldWithinGroup) {
+            return Ok(forks.clone());
+        }
+        forks.iter().map(|(&origin, &from)| Ok((origin, self.group_start(origin, from)?))).collect()
     }
 
     /// Continues a scan towards a sequence number; false while it is not there. A peer may name any forks, and no caller may wait

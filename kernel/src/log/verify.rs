@@ -6,10 +6,10 @@ use std::ops::ControlFlow;
 use super::entry::{damaged, record_at, stored_dot};
 use super::log_reader::LogReader;
 use crate::causes::WithCauses;
-use crate::codec::{RecordRef, StoredChain, decode_chain};
+use crate::codec::{Front, RecordRef, StoredChain, decode_chain};
 use crate::cursor::Seq;
 use crate::digest::Digest;
-use crate::ids::Origin;
+use crate::ids::{Dot, Origin};
 use crate::store::{Family, KeyRange, StoreError, StoreErrorKind, Unreadable as _, keys};
 
 /// What a check of the whole log found. Clean if `faults` is empty.
@@ -107,7 +107,7 @@ fn look(view: &LogReader, step: &mut dyn FnMut(VerifyStep)) -> Result<VerifyRepo
     let tips = read_tips(view, &mut report)?;
     let counted = tips.values().fold(0_u64, |sum, chain| sum.saturating_add(chain.counter));
     let until = visible.max(Seq::new(counted));
-    let mut at = Seq::ZERO;
+    let (mut at, mut group) = (Seq::ZERO, None);
     while at < until {
         step(VerifyStep::Events { done: at.get(), total: until.get() });
         // Read in pages: a visitor of a scan must not ask the store anything.
@@ -123,10 +123,20 @@ fn look(view: &LogReader, step: &mut dyn FnMut(VerifyStep)) -> Result<VerifyRepo
             if let Err(fault) = check_entry(view, entry.seq, &entry.record, &mut chains)? {
                 report.fault(format!("place {at}: {fault}"));
             }
+            if let Ok(front) = Front::decode(&entry.record) {
+                if group.is_some_and(|last: Dot| !last.precedes(front.dot)) {
+                    report.fault(format!("place {at}: {} comes within a group of another origin", front.dot));
+                }
+                group = (!front.ends_group).then_some(front.dot);
+            }
             report.events += 1;
         }
     }
     step(VerifyStep::Events { done: at.get(), total: until.get() });
+    // What is written meanwhile may end the group.
+    if let Some(last) = group.filter(|_| until == visible) {
+        report.fault(format!("place {at}: the group of {last} has no end"));
+    }
     check_tips(&chains, tips, &mut report);
     let checked = view.store().check_with(&mut |done, total| step(VerifyStep::Entries { done, total }));
     if let Err(error) = checked {

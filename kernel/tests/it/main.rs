@@ -5,6 +5,7 @@ mod budget;
 mod evidence;
 mod federation;
 mod forks;
+mod groups;
 mod kit;
 mod labels;
 mod lag;

@@ -4,21 +4,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use antiphon_kernel::clock::VClock;
-use antiphon_kernel::codec::{FRAME_HEADER_BYTES, Message, decode, encode};
+use antiphon_kernel::codec::{EventRef, FRAME_HEADER_BYTES, Message, decode, encode};
 use antiphon_kernel::config::{Config, FederationMode, SharedKey};
 use antiphon_kernel::cursor::{Cursor, Seq};
 use antiphon_kernel::digest::Digest;
-use antiphon_kernel::event::EventBytes;
+use antiphon_kernel::event::{Draft, EventBytes};
 use antiphon_kernel::health::{ErrorCategory, PeerHealth};
 use antiphon_kernel::ids::{CortexId, EventId, MAX_COUNTER, Origin};
-use antiphon_kernel::internals::codec::checksum;
+use antiphon_kernel::internals::codec::{EncodedDraft, checksum, encode_record};
 use antiphon_kernel::internals::log::{IngestError, Ingested, SentQuery, plan_ingest};
 use antiphon_kernel::internals::machine::{
     Action, IdentityContext, IngestOutcome, Inspected, Inspection, MAX_INSPECTIONS, Now, PeerMachine, Source,
 };
 use antiphon_kernel::protocol::{
-    ChainHead, EventBatch, FetchReply, FetchRequest, Heads, Heartbeat, Hello, Identity, Known, PROTOCOL_MAX,
-    PROTOCOL_MIN, Refusal,
+    ChainHead, EventBatch, FetchReply, FetchRequest, Heads, Heartbeat, Hello, Identity, Known, MAX_GROUP_BYTES,
+    PROTOCOL_MAX, PROTOCOL_MIN, Refusal,
 };
 use antiphon_kernel::rule::Rule;
 use antiphon_kernel::service::Service;
@@ -211,6 +211,28 @@ fn lie(rule: Rule, exchange: &Exchange) -> (String, Option<String>) {
             let twice = |batch: &mut EventBatch| batch.events[2].1 = batch.events[1].1.clone();
             (exchange.refused(|batch, _| twice(batch)), Some(exchange.event(2)))
         }
+        Rule::GroupCut => (exchange.refused(|batch, _| within_group(&mut batch.events[3].1)), Some(exchange.event(3))),
+        Rule::GroupDeps => {
+            // The last event names the third cortex's event as a cause.
+            let move_up = |batch: &mut EventBatch| {
+                batch.events.retain(|(_, record)| origin_of(record) == exchange.own);
+                within_group(&mut batch.events[1].1);
+            };
+            (exchange.refused(|batch, _| move_up(batch)), Some(exchange.event(3)))
+        }
+        Rule::GroupTooLarge => {
+            let large = |batch: &mut EventBatch, asked: &mut SentQuery| {
+                asked.max_bytes = u64::MAX;
+                for (_, record) in &mut batch.events[..2] {
+                    let (id, dot) = EventRef::decode_dot(record).unwrap();
+                    let draft = Draft::new("t", vec![0; MAX_GROUP_BYTES / 2]);
+                    let assigned = EncodedDraft { id, dot, deps: &VClock::new(), time: NOW.wall };
+                    *record = encode_record(&draft, &assigned);
+                    within_group(record);
+                }
+            };
+            (exchange.refused(large), Some(exchange.event(2)))
+        }
         Rule::HeadMissing => {
             let only = |batch: &EventBatch| batch.heads.iter().filter(|(origin, _)| *origin != exchange.own).collect();
             (exchange.refused(|batch, _| batch.heads = Heads::new(only(batch))), Some(exchange.event(3)))
@@ -306,6 +328,13 @@ fn lie(rule: Rule, exchange: &Exchange) -> (String, Option<String>) {
     }
 }
 
+/// Takes the mark from a record that says that its group ends there.
+fn within_group(record: &mut EventBytes) {
+    let mut bytes = record.to_vec();
+    bytes[2] = 0;
+    *record = bytes.into();
+}
+
 /// Where the digest algorithm is in the body of a question.
 fn algorithm(request: &FetchRequest) -> usize {
     let body = encode(&Message::Fetch(request.clone())).slice(FRAME_HEADER_BYTES..);
@@ -316,7 +345,7 @@ fn algorithm(request: &FetchRequest) -> usize {
 }
 
 fn origin_of(record: &EventBytes) -> Origin {
-    antiphon_kernel::codec::EventRef::decode_dot(record).unwrap().1.origin()
+    EventRef::decode_dot(record).unwrap().1.origin()
 }
 
 impl Exchange {

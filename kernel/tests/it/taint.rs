@@ -23,6 +23,8 @@ fn memory() -> (Arc<MemoryStore>, Arc<dyn Store>) {
 fn a_question_that_names_a_fork_far_back_is_answered_in_steps() {
     let mut server = Node::new(0, 2, memory().1);
     let draft = || Draft::new("t", "{}".to_owned());
+    // The history that differs begins with a group.
+    server.append("first", &VClock::new(), Timestamp::from_micros(0), Durability::Sync);
     for _ in 0..140 {
         let drafts: Vec<_> = (0..1000).map(|_| draft()).collect();
         server.log.append(&drafts, &VClock::new(), Timestamp::from_micros(0)).unwrap();

@@ -22,18 +22,30 @@ pub struct EncodedDraft<'a> {
     pub time: Timestamp,
 }
 
-/// Encodes a checked draft as the last record of its group. An event's bytes are made here and nowhere else.
+/// Encodes a checked draft as the last record of its group.
 #[must_use]
 pub fn encode_record(draft: &Draft, assigned: &EncodedDraft<'_>) -> EventBytes {
-    let time_offset = draft.time.unwrap_or(assigned.time).as_micros().wrapping_sub(id_micros(assigned.id));
-    let attributes = attributes::encode(draft, time_offset);
-    encode(RecordKind::Event, assigned, Part::There(&attributes), Part::There(&draft.data))
+    encode_in_group(draft, assigned, true)
 }
 
-fn encode(kind: RecordKind, assigned: &EncodedDraft<'_>, attributes: Part<'_>, body: Part<'_>) -> EventBytes {
+/// Encodes a checked draft, as the last record of its group or an earlier one. An event's bytes are made here and nowhere else.
+#[must_use]
+pub(crate) fn encode_in_group(draft: &Draft, assigned: &EncodedDraft<'_>, ends_group: bool) -> EventBytes {
+    let time_offset = draft.time.unwrap_or(assigned.time).as_micros().wrapping_sub(id_micros(assigned.id));
+    let attributes = attributes::encode(draft, time_offset);
+    let flags = if ends_group { ENDS_GROUP } else { 0 };
+    encode((RecordKind::Event, flags), assigned, Part::There(&attributes), Part::There(&draft.data))
+}
+
+fn encode(
+    (kind, flags): (RecordKind, u8),
+    assigned: &EncodedDraft<'_>,
+    attributes: Part<'_>,
+    body: Part<'_>,
+) -> EventBytes {
     let routing = Routing {
         kind: kind.number(),
-        flags: ENDS_GROUP,
+        flags,
         id: assigned.id.to_bytes(),
         origin: assigned.dot.origin().to_bytes(),
         counter: assigned.dot.counter(),

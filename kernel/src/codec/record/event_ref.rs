@@ -1,7 +1,8 @@
 //! A record as an event.
 
+use super::Front;
 use super::attributes::{self, Attributes};
-use super::{Absence, Part, RecordKind, RecordRef, VERSION, decode_dot};
+use super::{Absence, Part, RecordKind, RecordRef, VERSION};
 use crate::clock::VClock;
 use crate::event::{ExtensionRef, InvalidEvent};
 use crate::ids::{Dot, EventId};
@@ -47,7 +48,7 @@ impl<'a> EventRef<'a> {
     /// # Errors
     /// [`InvalidEvent`] where not even that decodes.
     pub fn decode_dot(bytes: &[u8]) -> Result<(EventId, Dot), InvalidEvent> {
-        decode_dot(bytes)
+        Front::decode(bytes).map(|front| (front.id, front.dot))
     }
 
     pub(super) fn of(record: &RecordRef<'a>) -> Result<Self, InvalidEvent> {

@@ -10,8 +10,8 @@ mod event_ref;
 mod kind;
 mod part;
 
-pub(crate) use encode::check_attributes;
 pub use encode::{EncodedDraft, encode_record};
+pub(crate) use encode::{check_attributes, continue_group, encode_in_group};
 pub use event_ref::EventRef;
 pub use kind::RecordKind;
 pub use part::{Absence, AbsentPart, Part};
@@ -166,15 +166,27 @@ impl<'a> RecordRef<'a> {
     }
 }
 
-/// Reads the id and the dot of a record. For records that were checked when they were stored.
-///
-/// # Errors
-/// [`InvalidEvent`] where not even that decodes.
-pub(crate) fn decode_dot(bytes: &[u8]) -> Result<(EventId, Dot), InvalidEvent> {
-    type Front = ((u8, u8), [u8; 16], [u8; 24], u64);
-    let (_, body) = version_of(bytes)?;
-    let ((_, id, origin, counter), _) = decode_prefix::<Front>(body).map_err(|e| malformed(e.to_string()))?;
-    Ok((EventId::from_bytes(id), dot_of(origin, counter)?))
+/// The front of a record: what a scan needs of each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Front {
+    pub(crate) id: EventId,
+    pub(crate) dot: Dot,
+    pub(crate) ends_group: bool,
+}
+
+impl Front {
+    /// Reads the front of a record. For records that were checked when they were stored.
+    ///
+    /// # Errors
+    /// [`InvalidEvent`] where not even that decodes.
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, InvalidEvent> {
+        type Fields = ((u8, u8), [u8; 16], [u8; 24], u64);
+        let (_, body) = version_of(bytes)?;
+        let (((_, flags), id, origin, counter), _) =
+            decode_prefix::<Fields>(body).map_err(|e| malformed(e.to_string()))?;
+        let (id, dot) = (EventId::from_bytes(id), dot_of(origin, counter)?);
+        Ok(Self { id, dot, ends_group: flags & ENDS_GROUP != 0 })
+    }
 }
 
 impl Digest {

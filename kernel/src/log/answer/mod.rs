@@ -218,6 +218,8 @@ impl LogReader {
         }
         let mut run = Run::new(asking, own, now);
         self.scan(from, until, &mut |seq, joined, record| run.visit(seq, joined, record))?;
+        // The part of a group that the scan reached waits for the rest.
+        run.drop_group();
         let Run { mut records, places, sent, last, unreadable, held, taint, lacks, passed, .. } = run;
         asking.work.add(passed);
         if let (Some(scan), Some(taint)) = (&mut asking.taint_scan, taint) {

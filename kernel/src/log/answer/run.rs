@@ -1,13 +1,13 @@
-//! Gathering the entries of one batch.
+//! Gathering the entries of one batch: a run of whole groups.
 
 use std::ops::ControlFlow;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::asking::OpenQuery;
-use crate::codec::{EventRef, RecordRef};
+use crate::codec::{Front, RecordRef};
 use crate::cursor::Seq;
-use crate::ids::{CortexId, EventId, Origin};
+use crate::ids::{CortexId, Dot, EventId, Origin};
 use crate::log::entry::record_at;
 use crate::log::taint::Taint;
 use crate::log::work::{MAX_SCAN_BYTES, Work};
@@ -32,10 +32,28 @@ pub(super) struct Run<'a> {
     pub(super) last: Option<Place>,
     pub(super) unreadable: Option<StoreError>,
     pub(super) held: Option<Duration>,
-    /// The size of the first event, where there is no room for it.
+    /// The size of the first group, where there is no room for it.
     pub(super) lacks: Option<u64>,
     /// What was passed over.
     pub(super) passed: Work,
+    /// The group of which events were gathered, and not its last one.
+    group: Option<OpenGroup>,
+}
+
+/// A group that is being gathered, and what was gathered before it.
+#[derive(Clone, Copy)]
+struct OpenGroup {
+    /// The event that was gathered last.
+    at: Dot,
+    records: usize,
+    places: usize,
+    last: Option<Place>,
+    /// The bytes of the group's records so far.
+    bytes: u64,
+    /// The counter sent of its origin before, or 0.
+    sent: u64,
+    /// Whether the group is only measured: there is no room for it.
+    is_measured: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -60,20 +78,23 @@ impl<'a> Run<'a> {
             held: None,
             lacks: None,
             passed: Work::default(),
+            group: None,
         }
     }
 
     pub(super) fn visit(&mut self, seq: Seq, joined: Timestamp, record: &[u8]) -> ControlFlow<()> {
-        if self.passed.bytes > MAX_SCAN_BYTES || self.asking.gone.load(Ordering::Relaxed) {
+        let is_over = self.group.is_none() && self.passed.bytes > MAX_SCAN_BYTES;
+        if is_over || self.asking.gone.load(Ordering::Relaxed) {
             return ControlFlow::Break(());
         }
-        let (id, dot) = match EventRef::decode_dot(record) {
-            Ok(of) => of,
+        let front = match Front::decode(record) {
+            Ok(front) => front,
             Err(fault) => {
                 self.unreadable = Some(record_at(seq, &fault));
                 return ControlFlow::Break(());
             }
         };
+        let Front { id, dot, .. } = front;
         let late = mutant::is(Mutant::ServeById) && id < self.asking.prev.last_event;
         let tainted = match self.taint.as_mut().map(|taint| (taint, RecordRef::decode(record))) {
             None => false,
@@ -83,30 +104,97 @@ impl<'a> Run<'a> {
                 return ControlFlow::Break(());
             }
         };
+        if tainted {
+            // A fork that is named within a group takes the whole group.
+            self.drop_group();
+        }
         let wanted = !late && self.asking.scope.covers(dot.origin()) && !tainted;
+        let place = Place { seq, id, time: joined };
         if wanted && dot.counter() > self.asking.counter(dot.origin()) {
-            self.held = self.asking.held(dot.origin(), self.own, joined, self.now);
-            let bytes = (self.records.len() + record.len()) as u64;
-            // One event larger than the limit travels alone.
-            let most = self.asking.max_bytes.min(self.asking.room());
-            let full = self.places.len() >= self.asking.max_events || bytes > most && !self.places.is_empty();
-            if full || self.held.is_some() {
-                return ControlFlow::Break(());
-            }
-            if bytes > self.asking.room() {
-                self.lacks = Some(bytes);
-                return ControlFlow::Break(());
-            }
-            self.records.extend_from_slice(record);
-            self.places.push((seq, self.records.len()));
-            match self.sent.binary_search_by_key(&dot.origin(), |s| s.0) {
-                Ok(at) => self.sent[at].1 = dot.counter(),
-                Err(at) => self.sent.insert(at, (dot.origin(), dot.counter())),
-            }
+            self.gather(&front, place, record)?;
         } else {
             self.passed.add(Work { entries: 1, bytes: record.len() as u64 });
         }
-        self.last = Some(Place { seq, id, time: joined });
+        self.last = Some(place);
         ControlFlow::Continue(())
+    }
+
+    /// Gathers one event. A batch ends between groups: what would go beyond a limit within one takes the group back, unless it
+    /// is the first one, which travels alone.
+    fn gather(&mut self, front: &Front, place: Place, record: &[u8]) -> ControlFlow<()> {
+        let origin = front.dot.origin();
+        let group = match self.group {
+            Some(group) if group.at.precedes(front.dot) => group,
+            Some(_) => {
+                self.unreadable = Some(StoreError::corrupt(format!(
+                    "family `log`: the group before place {} is not in one piece",
+                    place.seq
+                )));
+                return ControlFlow::Break(());
+            }
+            None => {
+                self.held = self.asking.held(origin, self.own, place.time, self.now);
+                if self.held.is_some() {
+                    return ControlFlow::Break(());
+                }
+                let sent = self.sent.binary_search_by_key(&origin, |sent| sent.0).map_or(0, |at| self.sent[at].1);
+                OpenGroup {
+                    at: front.dot,
+                    records: self.records.len(),
+                    places: self.places.len(),
+                    last: self.last,
+                    bytes: 0,
+                    sent,
+                    is_measured: false,
+                }
+            }
+        };
+        let bytes = group.bytes + record.len() as u64;
+        let is_first = group.places == 0;
+        // One group larger than the limit travels alone.
+        let most = self.asking.max_bytes.min(self.asking.room());
+        let is_full = self.places.len() >= self.asking.max_events || group.records as u64 + bytes > most;
+        let lacks_room = group.is_measured || bytes > self.asking.room();
+        self.group = Some(OpenGroup { at: front.dot, bytes, is_measured: lacks_room, ..group });
+        if is_full && !is_first && !mutant::is(Mutant::BatchCutInGroup) {
+            self.drop_group();
+            return ControlFlow::Break(());
+        }
+        if is_full && !self.places.is_empty() && mutant::is(Mutant::BatchCutInGroup) {
+            self.group = None;
+            return ControlFlow::Break(());
+        }
+        if !lacks_room {
+            self.records.extend_from_slice(record);
+            self.places.push((place.seq, self.records.len()));
+            match self.sent.binary_search_by_key(&origin, |sent| sent.0) {
+                Ok(at) => self.sent[at].1 = front.dot.counter(),
+                Err(at) => self.sent.insert(at, (origin, front.dot.counter())),
+            }
+        }
+        if front.ends_group && lacks_room {
+            self.lacks = Some(bytes);
+            self.drop_group();
+            return ControlFlow::Break(());
+        }
+        if front.ends_group {
+            self.group = None;
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Takes back what was gathered of a group that does not go out.
+    pub(super) fn drop_group(&mut self) {
+        let Some(group) = self.group.take() else { return };
+        let origin = group.at.origin();
+        self.records.truncate(group.records);
+        self.places.truncate(group.places);
+        self.last = group.last;
+        if let Ok(at) = self.sent.binary_search_by_key(&origin, |sent| sent.0) {
+            match group.sent {
+                0 => drop(self.sent.remove(at)),
+                sent => self.sent[at].1 = sent,
+            }
+        }
     }
 }

@@ -21,6 +21,7 @@ impl Log {
     /// [`StoreError`] while recovery is due.
     pub fn begin_epoch(&mut self, why: EpochEnd, now: Timestamp) -> Result<(), StoreError> {
         self.usable()?;
+        self.close_group()?;
         let next = Epoch::new((self.options.entropy)() as u64);
         let plan = plan_epoch(next, why, now, self)?;
         self.stage_epoch(plan)

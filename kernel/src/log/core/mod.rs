@@ -5,6 +5,7 @@
 //! `held` shows the log to the plans.
 
 mod epochs;
+mod group;
 mod held;
 mod operations;
 mod recovery;
@@ -14,6 +15,7 @@ mod staging;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use group::OpenGroup;
 use staging::Staged;
 
 use super::bringers::LastBringers;
@@ -137,7 +139,7 @@ impl Log {
     /// Bytes staged so far.
     #[must_use]
     pub(crate) fn staged_bytes(&self) -> usize {
-        self.staged.batch.bytes()
+        self.staged.batch.bytes() + self.staged.group.as_ref().map_or(0, OpenGroup::staged_bytes)
     }
 
     /// Whether [`Log::recover`] is due.

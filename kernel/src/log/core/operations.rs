@@ -1,12 +1,13 @@
 //! Appending, taking what peers send, and letting events rejoin.
 
 use super::Log;
+use super::group::data_bytes;
 use crate::clock::VClock;
 use crate::codec::{RecordRef, encode_cursor};
 use crate::digest::Digest;
 use crate::event::Draft;
 use crate::ids::{EventId, IdGenerator, Origin, PeerName};
-use crate::log::append::{AppendError, AppendPlan, Appended, Drafts, plan_append};
+use crate::log::append::{AppendError, Appended, Drafts};
 use crate::log::asked::{IngestError, Ingested, SentQuery};
 use crate::log::bring_back::{BringBackError, BringBackPlan, BroughtBack, plan_bring_back};
 use crate::log::bringers::note_bringer;
@@ -36,21 +37,19 @@ impl Log {
         let entropy: Vec<u128> = drafts.iter().map(|_| (self.options.entropy)()).collect();
         let max_bytes = self.options.max_append_bytes;
         let wanted = Drafts { drafts, context, epoch, max_bytes, now, entropy: &entropy };
-        let AppendPlan { events, origin, chain, last_id } = plan_append(&wanted, self)?;
-        if events.is_empty() {
+        let plan = self.plan_in_group(&wanted)?;
+        if plan.events.is_empty() {
             return Ok(Vec::new());
         }
-        self.ids = IdGenerator::after(last_id);
+        self.ids = IdGenerator::after(plan.last_id);
         if let Some(next) = next {
             let epoch = plan_epoch(next, EpochEnd::Copied, now, self)?;
             self.stage_epoch(epoch)?;
         }
-        let appended = events.into_iter().map(|event| {
-            self.stage_new(&event, now);
-            Appended { seq: self.head.seq, id: event.id, dot: event.dot }
-        });
+        let seqs = std::iter::successors(Some(self.head.seq.next()), |seq| Some(seq.next()));
+        let appended = plan.events.iter().zip(seqs).map(|(event, seq)| Appended { seq, id: event.id, dot: event.dot });
         let appended = appended.collect();
-        self.set_chain(origin, chain);
+        self.stage_group(plan, data_bytes(drafts), now);
         Ok(appended)
     }
 
@@ -66,6 +65,7 @@ impl Log {
         now: Timestamp,
     ) -> Result<Ingested, IngestError> {
         self.usable()?;
+        self.close_group()?;
         // An answer is applied only by the process that asked for it, to the pin and cursor it asked with.
         let store = &**self.view.store();
         let pinned = read_pin(store, peer)?.is_some_and(|pin| pin.cortex_id == asked.to);
@@ -154,6 +154,7 @@ impl Log {
     /// # Errors
     /// [`StoreError`].
     pub fn rejoin(&mut self, now: Timestamp) -> Result<u64, StoreError> {
+        self.close_group()?;
         let mut done = 0;
         for origin in self.waiting.clone() {
             self.usable()?;

@@ -23,6 +23,7 @@ impl Log {
     /// [`NotAFork`]; then nothing is staged, but for [`NotAFork::Over`].
     pub fn note_fork(&mut self, finding: &ForkFinding, now: Timestamp) -> Result<NotedFork, NotAFork> {
         self.usable()?;
+        self.close_group()?;
         let &ForkFinding { origin, from, holder, .. } = finding;
         let known = withhold_from(&**self.store(), holder)?;
         let (fork, evidence) = match plan_fork(finding, &known, now, self)? {
@@ -91,7 +92,11 @@ impl Log {
 
     fn set_aside(&mut self, origin: Origin, from: u64, keep: Digest, now: Timestamp) -> Result<u64, StoreError> {
         self.begin_epoch(EpochEnd::Resolved, now)?;
-        let staged = plan_set_aside(origin, from, self)
+        // A log has whole groups only.
+        let staged = self
+            .view
+            .group_start(origin, from)
+            .and_then(|start| plan_set_aside(origin, start, self))
             .and_then(|plan| Ok((plan.events, self.stage_set_aside(plan, (origin, from), keep)?)));
         // Nothing of it may be left staged; and everything in memory must be read again.
         self.view.shared.note_rewriting();

@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use super::Log;
+use super::group::OpenGroup;
 use crate::codec::{StoredChain, StoredDot, encode_chain, encode_dot, encode_log_entry};
 use crate::cursor::Cursor;
 use crate::digest::Digest;
@@ -33,6 +34,10 @@ pub(super) struct Staged {
     pub(super) known_forks: bool,
     /// Whether an own event is staged.
     pub(super) own: bool,
+    /// The own group that is open. It is the newest entry of the log, but for its last event, which is not in the batch.
+    pub(super) group: Option<OpenGroup>,
+    /// How many events and bytes of data the group has that the next own events join.
+    pub(super) gathered: (usize, usize),
 }
 
 impl Log {
@@ -83,6 +88,7 @@ impl Log {
     /// [`StoreError`]: everything staged is in doubt, and recovery is due.
     pub fn commit(&mut self, durability: Durability) -> Result<(), StoreError> {
         self.usable()?;
+        self.close_group()?;
         if self.staged.batch.is_empty() {
             return Ok(());
         }

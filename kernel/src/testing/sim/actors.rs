@@ -23,6 +23,7 @@ impl World {
     /// An application appends, having seen what its replayer replayed, or nothing at all.
     pub(super) fn write(&mut self, node: usize) -> Result<(), String> {
         let count = 1 + self.entropy.index(3);
+        let cut = self.entropy.index(count + 1);
         let empty = self.entropy.one_in(3);
         let now = self.wall(node);
         let first = self.truth.contents.len();
@@ -41,7 +42,13 @@ impl World {
         let drafts: Vec<_> = (0..count)
             .map(|n| Draft::new("test.happened", format!("{}", first + n)).subject(format!("s/{}", (first + n) % 5)))
             .collect();
-        let appended = match process.log.append(&drafts, &context, now) {
+        // Two appends that are committed together are one group, where the second one has seen no more.
+        let (one, two) = drafts.split_at(cut);
+        let appended = process.log.append(one, &context, now).and_then(|mut appended| {
+            appended.extend(process.log.append(two, &context, now)?);
+            Ok(appended)
+        });
+        let appended = match appended {
             Ok(appended) => appended,
             // What an application saw here is held here, whatever the disk took back since.
             Err(AppendError::ContextAhead { origin, counter }) if !empty => {

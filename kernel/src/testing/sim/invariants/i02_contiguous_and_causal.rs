@@ -4,6 +4,7 @@
 
 use crate::cursor::Seq;
 use crate::digest::Digest;
+use crate::ids::Dot;
 use crate::protocol::ChainHead;
 use crate::testing::sim::world::World;
 
@@ -15,9 +16,14 @@ pub(super) fn check(world: &mut World, node: usize) -> Result<(), String> {
         return Ok(());
     }
     let entries = view.entries(from, usize::MAX, usize::MAX).map_err(|e| format!("I2: node {node}: {e}"))?;
+    let mut group = None;
     for entry in entries {
-        let event = entry.event().map_err(|e| format!("I2: node {node}: place {}: {e}", entry.seq))?;
+        let event = entry.read().map_err(|e| format!("I2: node {node}: place {}: {e}", entry.seq))?;
         let dot = event.dot;
+        if group.is_some_and(|(last, _): (Dot, Seq)| !last.precedes(dot)) {
+            return Err(format!("I2: node {node} holds {dot} at {} within a group of others", entry.seq));
+        }
+        group = (!event.ends_group).then_some((dot, entry.seq));
         let Some(content) = world.truth.content(&entry.record) else {
             return Err(format!("I2: node {node} holds {dot} at {}, which nobody wrote", entry.seq));
         };
@@ -36,5 +42,8 @@ pub(super) fn check(world: &mut World, node: usize) -> Result<(), String> {
             ChainHead { counter: dot.counter(), digest: before.digest.chain(&entry.record).unwrap_or_default() };
         seen.push(content, dot.origin(), chain);
     }
-    Ok(())
+    match group {
+        Some((last, seq)) => Err(format!("I2: node {node} ends at {seq} within the group of {last}")),
+        None => Ok(()),
+    }
 }

@@ -106,9 +106,17 @@ pub(super) fn complete(
         return Ok(());
     }
     let next = batch.last.seq.next();
-    let entry =
-        process.log.reader().entry(next).map_err(|e| e.to_string())?.ok_or("a place before the head is empty")?;
-    let bytes: u64 = batch.events.iter().map(|(_, record)| record.len() as u64).sum();
-    let full = batch.events.len() as u64 >= u64::from(most_events) || bytes + entry.record.len() as u64 > most_bytes;
+    // A group goes out whole or waits for the next answer.
+    let (mut events, mut bytes, mut place) = (batch.events.len() as u64, 0, next);
+    bytes += batch.events.iter().map(|(_, record)| record.len() as u64).sum::<u64>();
+    loop {
+        let entry = process.log.reader().entry(place).map_err(|e| e.to_string())?;
+        let entry = entry.ok_or("a place before the head is empty")?;
+        (events, bytes, place) = (events + 1, bytes + entry.record.len() as u64, place.next());
+        if entry.read().map_err(|e| e.to_string())?.ends_group {
+            break;
+        }
+    }
+    let full = events > u64::from(most_events) || bytes > most_bytes;
     if full { Ok(()) } else { Err(format!("I3: node {node} stops before place {next} and does not say why")) }
 }
