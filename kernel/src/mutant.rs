@@ -40,13 +40,11 @@ pub enum Mutant {
     ListedForkBelieved,
     /// A batch ends where its limits say, also within a group.
     BatchCutInGroup,
-    /// What is withheld begins within a group.
-    WithheldWithinGroup,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 17] = [
         Self::ServeById,
         Self::CursorBeforeData,
         Self::SkipHoleCheck,
@@ -64,7 +62,6 @@ impl Mutant {
         Self::OpeningForgotten,
         Self::ListedForkBelieved,
         Self::BatchCutInGroup,
-        Self::WithheldWithinGroup,
     ];
 }
 

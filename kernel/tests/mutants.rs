@@ -26,8 +26,7 @@ fn signs(mutant: Mutant) -> &'static [&'static str] {
         Mutant::CursorWithoutWitness => &["I12: "],
         Mutant::OpeningForgotten => &["I5: "],
         Mutant::ListedForkBelieved => &["I9: "],
-        Mutant::WithheldWithinGroup => &["I1: ", "I9: ", "I8: "],
-        Mutant::BatchCutInGroup => &["I1: ", "I9: ", "I8: "],
+        Mutant::BatchCutInGroup => &["I10: "],
     }
 }
 

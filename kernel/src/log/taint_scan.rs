@@ -11,7 +11,6 @@ use super::work::{MAX_SCAN, MAX_SCAN_BYTES, Work};
 use crate::codec::RecordRef;
 use crate::cursor::Seq;
 use crate::ids::Origin;
-use crate::mutant::{self, Mutant};
 use crate::store::StoreError;
 
 impl LogReader {
@@ -38,9 +37,6 @@ impl LogReader {
     /// Returns the forks with the first counter of the group in which each begins. A group crosses whole or not at all: an event
     /// may depend on a part of it that both histories have.
     pub(super) fn group_starts(&self, forks: &BTreeMap<Origin, u64>) -> Result<BTreeMap<Origin, u64>, StoreError> {
-        if mutant::is(Mutant::WithheldWithinGroup) {
-            return Ok(forks.clone());
-        }
         forks.iter().map(|(&origin, &from)| Ok((origin, self.group_start(origin, from)?))).collect()
     }
 

@@ -36,12 +36,25 @@ pub(super) fn check(world: &mut World, node: usize) -> Result<(), String> {
     Ok(())
 }
 
+/// The first counter of the group in which the histories part: a group leaves whole.
+fn group_start(before: &[LogEntry], fork: &Fork) -> Result<u64, String> {
+    let mut start = 1;
+    for entry in before {
+        let record = entry.read().map_err(|e| format!("I1: {e}"))?;
+        let is_before = record.dot.origin() == fork.origin && record.dot.counter() < fork.from;
+        if is_before && record.ends_group {
+            start = record.dot.counter() + 1;
+        }
+    }
+    Ok(start)
+}
+
 /// A fork was resolved, and this was the log before: what left it is the losing version and what says to have seen it, by
 /// whichever way, and all of that.
 pub(super) fn set_aside(world: &mut World, node: usize, before: &[LogEntry], fork: &Fork) -> Result<(), String> {
     let Some(process) = world.nodes[node].process.as_ref() else { return Ok(()) };
     // Of each origin, the first counter that leaves. Causes stand before effects, so one look is enough.
-    let mut first = BTreeMap::from([(fork.origin, fork.from)]);
+    let mut first = BTreeMap::from([(fork.origin, group_start(before, fork)?)]);
     for entry in before {
         let event = entry.event().map_err(|e| format!("I1: node {node}: {e}"))?;
         let (origin, counter) = (event.dot.origin(), event.dot.counter());
