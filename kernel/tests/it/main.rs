@@ -5,6 +5,7 @@ mod budget;
 mod evidence;
 mod federation;
 mod forks;
+mod identity;
 mod kit;
 mod labels;
 mod lag;
