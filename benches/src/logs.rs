@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use antiphon_kernel::clock::VClock;
 use antiphon_kernel::event::Draft;
-use antiphon_kernel::ids::{CortexId, Epoch, PeerName};
+use antiphon_kernel::ids::{Epoch, PeerName};
 use antiphon_kernel::internals::log::{Log, LogOptions, Pin, put_pin};
 use antiphon_kernel::log::LocalIdentity;
 use antiphon_kernel::store::{Batch, Durability, Store};
+use antiphon_kernel::testing::seeded_cortex;
 use antiphon_kernel::time::Timestamp;
 
 use crate::events;
@@ -41,7 +42,7 @@ pub fn peer() -> PeerName {
 }
 
 fn identity(n: u8) -> LocalIdentity {
-    LocalIdentity { cortex_id: CortexId::from_bytes([n; 16]), epoch: Epoch::new(u64::from(n)), name: "bench".into() }
+    LocalIdentity { cortex_id: seeded_cortex(n), epoch: Epoch::new(u64::from(n)), name: "bench".into() }
 }
 
 fn open(store: Arc<dyn Store>, identity: &LocalIdentity) -> Log {

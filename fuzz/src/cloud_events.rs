@@ -7,11 +7,11 @@ use std::sync::Arc;
 
 use antiphon_kernel::clock::VClock;
 use antiphon_kernel::event::{Draft, MAX_EXTENSIONS, from_cloud_event};
-use antiphon_kernel::ids::{CortexId, Epoch};
+use antiphon_kernel::ids::Epoch;
 use antiphon_kernel::internals::log::{Log, LogOptions};
 use antiphon_kernel::log::{AppendError, LocalIdentity, LogEntry, verify};
 use antiphon_kernel::store::Durability;
-use antiphon_kernel::testing::MemoryStore;
+use antiphon_kernel::testing::{MemoryStore, seeded_cortex};
 use antiphon_kernel::time::Timestamp;
 
 /// So many lines of one input are read.
@@ -56,8 +56,7 @@ fn draft(line: &str) -> Option<Draft> {
 
 fn log() -> Log {
     let store = MemoryStore::new();
-    let identity =
-        LocalIdentity { cortex_id: CortexId::from_bytes([1; 16]), epoch: Epoch::new(1), name: "alpha".to_owned() };
+    let identity = LocalIdentity { cortex_id: seeded_cortex(1), epoch: Epoch::new(1), name: "alpha".to_owned() };
     Log::create(&store, &identity).expect("it is empty");
     let mut drawn = 0;
     let entropy = move || {

@@ -15,10 +15,9 @@ use antiphon_kernel::clock::VClock;
 use antiphon_kernel::config::{FederationMode, SharedKey};
 use antiphon_kernel::cursor::Seq;
 use antiphon_kernel::event::{CloudEventText, Draft, EventBytes, MAX_EVENT_BYTES, from_cloud_event};
-use antiphon_kernel::ids::{CortexId, Epoch};
 use antiphon_kernel::internals::log::{Bounded, Log, LogOptions, event_outside, keys_outside};
 use antiphon_kernel::internals::replay::{ReplayCore, ReplayStep};
-use antiphon_kernel::log::{LocalIdentity, LogEntry};
+use antiphon_kernel::log::LogEntry;
 use antiphon_kernel::replay::latest::{self, LatestBySubject};
 use antiphon_kernel::service::{HeldText, PageError, Service};
 use antiphon_kernel::store::{Batch, Durability, Family, KeyRange, Store, StoreError};
@@ -108,9 +107,7 @@ fn no_path_allocates_more_than_a_few_bytes_for_each_of_a_record() {
     for (name, content_type, data) in payloads() {
         let dir = tempfile::tempdir().unwrap();
         let store: Arc<dyn Store> = Arc::new(RocksStore::open_with(dir.path(), Create::IfMissing).unwrap());
-        let identity =
-            LocalIdentity { cortex_id: CortexId::from_bytes([1; 16]), epoch: Epoch::new(1), name: "alpha".to_owned() };
-        Log::create(&*store, &identity).unwrap();
+        Log::begin(&*store, "alpha", None).unwrap();
         let options = LogOptions { max_append_bytes: MAX_EVENT_BYTES, ..LogOptions::default() };
         let mut log = Log::open(Arc::clone(&store), options).unwrap();
         let mut draft = Draft::new("t", data).subject("s");

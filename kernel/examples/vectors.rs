@@ -10,6 +10,7 @@ use antiphon_kernel::clock::VClock;
 use antiphon_kernel::codec::{Absence, EventRef, Message, RecordRef, decode, encode};
 use antiphon_kernel::digest::Digest;
 use antiphon_kernel::event::{EventBytes, ExtensionRef};
+use antiphon_kernel::identity::{EndOfEpoch, KeyStatement, SecretKey};
 use antiphon_kernel::ids::Epoch;
 use antiphon_kernel::internals::codec::{EncodedDraft, encode_record};
 use antiphon_kernel::protocol::{
@@ -351,10 +352,68 @@ fn frames() -> Value {
     json!({ "about": "Frames, docs/protocol.md: 24 bytes of header, then the body.", "valid": valid, "refused": refused })
 }
 
+/// A first statement, and a later one with ends of epochs.
+fn issued() -> [(&'static str, KeyStatement); 2] {
+    let (root, working) = (SecretKey::from_bytes(&[1; 32]), |n: u8| SecretKey::from_bytes(&[n; 32]).public());
+    let end = |epoch, counter, n| EndOfEpoch { epoch: Epoch::new(epoch), counter, digest: [n; 32] };
+    let ends = vec![end(5, 0, 0), end(u64::MAX, 70_000, 9)];
+    [
+        ("first", KeyStatement::issue(&root, 1, working(2), Vec::new()).unwrap()),
+        ("later, with ends", KeyStatement::issue(&root, 300, working(3), ends).unwrap()),
+    ]
+}
+
+fn statements() -> Value {
+    let valid = issued().map(|(name, statement)| {
+        let ends = statement
+            .ends()
+            .iter()
+            .map(|end| json!({ "epoch": end.epoch.to_string(), "counter": end.counter, "digest": hex(&end.digest) }));
+        json!({
+            "name": name,
+            "root": hex(&statement.root().to_bytes()),
+            "cortex": hex(&statement.cortex().to_bytes()),
+            "cortex_text": statement.cortex().to_string(),
+            "number": statement.number(),
+            "working": hex(&statement.working().to_bytes()),
+            "ends": ends.collect::<Vec<_>>(),
+            "statement": hex(&statement.to_bytes()),
+        })
+    });
+    let [(_, first), (_, later)] = issued();
+    let (good, with_ends) = (first.to_bytes(), later.to_bytes());
+    let changed = |at: usize, byte: u8| [&good[..at], &[byte], &good[at + 1..]].concat();
+    let refused: Vec<_> = [
+        ("a newer version", changed(0, 2)),
+        (
+            "another root key, so another cortex",
+            [&[1][..], &SecretKey::from_bytes(&[9; 32]).public().to_bytes(), &good[33..]].concat(),
+        ),
+        ("another number", changed(33, 2)),
+        ("the number in a longer form", [&good[..33], &[251, 1, 0], &good[34..]].concat()),
+        ("a signature of another statement", [&good[..67], &with_ends[with_ends.len() - 64..]].concat()),
+        ("a byte that follows", [&good[..], &[0]].concat()),
+        ("an end that is missing", good[..good.len() - 1].to_vec()),
+    ]
+    .into_iter()
+    .map(|(why, bytes)| {
+        assert!(KeyStatement::from_bytes(&bytes).is_err(), "{why}");
+        json!({ "why": why, "statement": hex(&bytes) })
+    })
+    .collect();
+    let about = "Key statements, docs/format.md. The root key's private key is 32 bytes of 01.";
+    json!({ "about": about, "valid": valid, "refused": refused })
+}
+
 /// Each file by its name, as it must be.
 pub fn files() -> Vec<(&'static str, String)> {
-    let files =
-        [("record.json", records()), ("chain.json", chain()), ("batch.json", batch()), ("frame.json", frames())];
+    let files = [
+        ("record.json", records()),
+        ("chain.json", chain()),
+        ("batch.json", batch()),
+        ("frame.json", frames()),
+        ("statement.json", statements()),
+    ];
     files.map(|(name, value)| (name, serde_json::to_string_pretty(&value).unwrap() + "\n")).into()
 }
 

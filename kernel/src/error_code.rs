@@ -52,6 +52,18 @@ codes! {
     OpenAlreadyInitialised = "AP-OPEN-002", "the store already holds a cortex";
     OpenLostEnd = "AP-OPEN-003", "the store lost the end of what was written to it";
 
+    IdentityStatementVersion = "AP-IDENTITY-001", "a key statement has a version that is not known";
+    IdentityStatementMalformed = "AP-IDENTITY-002", "a key statement does not decode or breaks a rule";
+    IdentityStatementSignature = "AP-IDENTITY-003", "a key statement is not signed by its root key";
+    IdentityKeyText = "AP-IDENTITY-004", "a file is not a key file of its kind";
+    IdentityKeyFile = "AP-IDENTITY-005", "a key file cannot be read or written";
+    IdentityKeyMode = "AP-IDENTITY-006", "others than its owner may use a key file";
+    IdentityKeyExists = "AP-IDENTITY-007", "a key file would be overwritten";
+    IdentityKeysMissing = "AP-IDENTITY-008", "the keys of the cortex are missing";
+    IdentityOtherCortex = "AP-IDENTITY-009", "keys are another cortex's";
+    IdentityRootAway = "AP-IDENTITY-010", "the root key is not here";
+    IdentitySign = "AP-IDENTITY-011", "the working key did not sign";
+
     StartPeer = "AP-START-001", "a peer cannot be dialled as it is configured";
     StartPinned = "AP-START-002", "a peer is pinned to another cortex than the configured one";
     StartDuplicateReplayer = "AP-START-003", "two replayers have one name";
@@ -252,6 +264,10 @@ impl ErrorCode {
             crate::event::CloudEventError,
             crate::event::InvalidDraft,
             crate::event::InvalidEvent,
+            crate::identity::InvalidKeyText,
+            crate::identity::InvalidStatement,
+            crate::identity::KeyError,
+            crate::identity::SignError,
             crate::ids::GeneratorError,
             crate::ids::InvalidPeerName,
             crate::ids::InvalidUlid,

@@ -34,6 +34,7 @@
 //! | modules | hold |
 //! |---|---|
 //! | [`ids`], [`clock`], [`cursor`], [`digest`], [`time`], [`event`] | values with laws |
+//! | [`identity`] | the keys of a cortex |
 //! | [`codec`], [`protocol`], [`rule`] | every byte layout; what peers say to each other |
 //! | [`store`], [`log`] | what is asked of a store; the log built above it |
 //! | [`sync`], [`transport`], [`service`], [`receipts`], [`budget`] | pulling peers, answering them, which cortex holds what |
@@ -58,6 +59,7 @@ mod entropy;
 pub mod error_code;
 pub mod event;
 pub mod health;
+pub mod identity;
 pub mod ids;
 pub mod internals;
 pub mod log;
@@ -83,6 +85,9 @@ pub use config::{Config, FederationMode, Interval, PeerMode, SharedKey};
 pub use cortex::{Cortex, CortexBuilder, Peer, StartError, WaitFor};
 pub use cursor::{Cursor, Seq};
 pub use event::{Draft, Event};
+pub use identity::{
+    InvalidStatement, KeyError, KeyFiles, KeyStatement, Keys, PublicKey, SecretKey, SignError, Signature, Signer,
+};
 pub use ids::{CortexId, Dot, EventId, Origin, PeerName};
 pub use log::{AppendError, Appended, CausalContext, LogEntry, LogHandle, LogReader, ReadError};
 pub use receipts::NotReplicated;

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use antiphon_kernel::config::{FederationMode, PeerConfig, PeerMode};
 use antiphon_kernel::cortex::{Cortex, CortexBuilder};
-use antiphon_kernel::internals::cortex::mint_identity;
 use antiphon_kernel::internals::log::{Log, LogOptions};
 use antiphon_kernel::service::Service;
 use antiphon_kernel::state::Phase;
@@ -28,7 +27,7 @@ pub(crate) async fn many(bench: &Bench, args: &SideArgs) -> Result<()> {
     let mut answering: Vec<(Log, Server)> = Vec::new();
     for n in 0..args.events {
         let store = Arc::new(MemoryStore::new());
-        Log::create(&*store, &mint_identity(&format!("peer-{n}")))?;
+        Log::begin(&*store, &format!("peer-{n}"), None)?;
         let log = Log::open(store, LogOptions::default())?;
         let service = Service::new(log.reader(), bench.key.clone(), FederationMode::Sync);
         answering.push((log, bench.serve(args.scheme, &service).await?));

@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use antiphon_kernel::config::{Config, FederationMode};
 use antiphon_kernel::event::Draft;
-use antiphon_kernel::internals::cortex::mint_identity;
 use antiphon_kernel::internals::log::{Log, LogOptions};
 use antiphon_kernel::log::{CausalContext, LogHandle};
 use antiphon_kernel::service::Service;
@@ -75,7 +74,7 @@ async fn members(bench: &Bench, scheme: Scheme, cortexes: u16) -> Result<Vec<Mem
     for n in 0..cortexes {
         let name = format!("member-{n}");
         let store: Arc<RocksStore> = Arc::new(RocksStore::open_with(bench.path().join(&name), Create::IfMissing)?);
-        Log::create(&*store, &mint_identity(&name))?;
+        Log::begin(&*store, &name, None)?;
         let log = LogHandle::start(Log::open(store, LogOptions::default())?, Durability::Sync)?;
         let service = Service::new(log.reader().clone(), bench.key.clone(), FederationMode::Sync);
         let server = bench.serve(scheme, &service).await?;

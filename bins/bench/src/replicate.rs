@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use antiphon_kernel::cortex::Cortex;
 use antiphon_kernel::event::Draft;
-use antiphon_kernel::internals::cortex::mint_identity;
 use antiphon_kernel::internals::log::{EpochEnd, Log, LogOptions};
 use antiphon_kernel::log::CausalContext;
 use antiphon_kernel::store::Durability;
@@ -123,7 +122,7 @@ pub(crate) async fn append(cortex: &Cortex, events: u64, size: u32) -> Result<()
 /// has a clock of as many entries.
 fn widen(bench: &Bench, name: &str, origins: u16) -> Result<()> {
     let store = Arc::new(RocksStore::open_with(bench.path().join(name), Create::IfMissing)?);
-    Log::create(&*store, &mint_identity(name))?;
+    Log::begin(&*store, name, None)?;
     let mut log = Log::open(store, LogOptions::default())?;
     for _ in 0..origins {
         let seen = log.reader().clock();

@@ -3,7 +3,6 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use antiphon_kernel::internals::cortex::mint_identity;
 use antiphon_kernel::internals::log::{Log, LogOptions};
 use antiphon_kernel::log::OpenError;
 use antiphon_storage::{Create, Options, RocksStore};
@@ -26,8 +25,8 @@ pub(crate) fn open(dir: &Path, create: Create, buffers: Buffers) -> Result<Log, 
     options.cache_bytes = 0;
     let store = Arc::new(RocksStore::open_with(dir, options)?);
     if create == Create::IfMissing {
-        match Log::create(&*store, &mint_identity("victim")) {
-            Ok(()) | Err(OpenError::AlreadyInitialised(_)) => {}
+        match Log::begin(&*store, "victim", None) {
+            Ok(_) | Err(OpenError::AlreadyInitialised(_)) => {}
             Err(error) => return Err(error),
         }
     }

@@ -10,13 +10,16 @@ use antiphon_kernel::internals::log::{Log, LogOptions, Pin, SentQuery};
 use antiphon_kernel::log::{LocalIdentity, LogEntry, LogReader};
 use antiphon_kernel::protocol::{EventBatch, FetchReply, FetchRequest, Heads, Known, Refusal, RequestId, Scope};
 use antiphon_kernel::store::{Durability, Store};
-use antiphon_kernel::testing::MemoryStore;
+use antiphon_kernel::testing::{MemoryStore, seeded_cortex};
 use antiphon_kernel::time::Timestamp;
 use anyhow::{Result, bail};
 
 const EVENTS: u64 = 400;
-const ID: CortexId = CortexId::from_bytes([9; 16]);
 const EPOCH: Epoch = Epoch::new(9);
+
+fn id() -> CortexId {
+    seeded_cortex(9)
+}
 
 pub(crate) struct Peer {
     log: Log,
@@ -25,7 +28,7 @@ pub(crate) struct Peer {
 impl Peer {
     pub(crate) fn new() -> Result<Self> {
         let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
-        Log::create(&*store, &LocalIdentity { cortex_id: ID, epoch: EPOCH, name: "peer".to_owned() })?;
+        Log::create(&*store, &LocalIdentity { cortex_id: id(), epoch: EPOCH, name: "peer".to_owned() })?;
         let mut entropy = 0_u128;
         let entropy = Box::new(move || {
             entropy += 1;
@@ -45,12 +48,12 @@ impl Peer {
         Ok(PeerName::new("peer")?)
     }
 
-    pub(crate) const fn pin() -> Pin {
-        Pin { cortex_id: ID, since: Timestamp::from_micros(0) }
+    pub(crate) fn pin() -> Pin {
+        Pin { cortex_id: id(), since: Timestamp::from_micros(0) }
     }
 
-    pub(crate) const fn origin() -> Origin {
-        Origin::new(ID, EPOCH)
+    pub(crate) fn origin() -> Origin {
+        Origin::new(id(), EPOCH)
     }
 
     /// Its whole log.
@@ -84,7 +87,7 @@ impl Peer {
         let request = RequestId { process: asker.process(), number };
         let asked = SentQuery {
             request,
-            to: ID,
+            to: id(),
             after,
             max_events,
             max_bytes: 1 << 20,
@@ -98,7 +101,7 @@ impl Peer {
             known: Known::Full(asker.heads()),
             max_events,
             max_bytes: asked.max_bytes,
-            ..antiphon_kernel::testing::question(asker.local().cortex_id, ID)
+            ..antiphon_kernel::testing::question(asker.local().cortex_id, id())
         })?;
         Ok((asked, reply))
     }

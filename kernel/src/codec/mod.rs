@@ -3,12 +3,14 @@
 mod capped;
 mod encoding;
 mod record;
+mod statement;
 mod stored;
 mod wire;
 
 pub(crate) use internals::*;
 pub use record::{Absence, AbsentPart, EventRef, Part, RecordKind, RecordRef};
 pub(crate) use record::{Front, check_attributes, continue_group, encode_in_group};
+pub(crate) use statement::{decode_statement, encode_statement, encode_statement_body};
 pub(crate) use stored::{
     StoredError, StoredParked, decode_brought, decode_chain, decode_conflicts, decode_cursor, decode_decision,
     decode_dot, decode_epoch_change, decode_epoch_peer, decode_failure, decode_fork, decode_frontier, decode_health,

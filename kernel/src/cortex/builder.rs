@@ -2,11 +2,12 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::{Cortex, Peer, mint_identity};
+use super::{Cortex, Peer};
 use crate::blocking::blocking;
 use crate::config::{Config, PeerConfig, SharedKey};
 use crate::error_code::ErrorCode;
 use crate::health::ErrorCategory;
+use crate::identity::Signer;
 use crate::ids::{CortexId, InvalidPeerName, PeerName};
 use crate::log::{Log, LogHandle, LogOptions, LogReader, OpenError, read_pin};
 use crate::replay::{EventReplayer, ReplayCore, ReplayHandle};
@@ -217,6 +218,13 @@ impl CortexBuilder {
         self
     }
 
+    /// Sets the keys of this cortex, which its id comes from. Without them, the store's are used: a new store creates them, if it is
+    /// one that keeps keys.
+    pub fn keys(mut self, keys: Arc<dyn Signer>) -> Self {
+        self.options.keys = Some(keys);
+        self
+    }
+
     /// Opens the log, starts replayers, answers peers and begins to pull. An empty store gets a new identity. Must be called
     /// within a tokio runtime.
     ///
@@ -236,8 +244,8 @@ impl CortexBuilder {
         let claims = causal.is_some().then_some(0);
         let (peers, dials) = (config.peers.clone(), transports.clone());
         let opened = blocking(move || {
-            match Log::create(&*store, &mint_identity(&name)) {
-                Ok(()) | Err(OpenError::AlreadyInitialised(_)) => {}
+            match Log::begin(&*store, &name, options.keys.as_ref()) {
+                Ok(_) | Err(OpenError::AlreadyInitialised(_)) => {}
                 Err(error) => return Err(error.into()),
             }
             let log = Log::open(store, options)?;

@@ -1,15 +1,15 @@
-//! The identity of a new cortex.
+//! The identity of a caller without a log.
 
 use crate::entropy;
-use crate::ids::{CortexId, Epoch};
+use crate::identity::Keys;
+use crate::ids::Epoch;
 use crate::log::LocalIdentity;
-use crate::time::Timestamp;
 
-/// Returns a new identity: a random cortex id and a first epoch.
+/// Returns the identity of a cortex that nothing is kept of: for a caller that only asks. A new log gets its own from its keys.
 #[must_use]
 pub fn mint_identity(name: &str) -> LocalIdentity {
     LocalIdentity {
-        cortex_id: CortexId::from_parts(Timestamp::now().ulid_ms(), entropy::random()),
+        cortex_id: Keys::generate().cortex(),
         epoch: Epoch::new(entropy::random() as u64),
         name: name.to_owned(),
     }

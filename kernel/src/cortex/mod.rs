@@ -5,7 +5,6 @@ mod identity;
 mod peer;
 
 pub use builder::{CortexBuilder, StartError};
-pub(crate) use internals::*;
 pub use peer::Peer;
 
 pub(crate) mod internals {

@@ -15,8 +15,10 @@ use super::shared::Durable;
 use super::shared::Shared;
 use crate::codec::{decode_identity, decode_noted_head, encode_identity, encode_noted_head};
 use crate::cursor::Seq;
+use crate::entropy;
 use crate::error_code::ErrorCode;
-use crate::ids::Epoch;
+use crate::identity::{InvalidStatement, KeyError, Signer};
+use crate::ids::{CortexId, Epoch};
 use crate::store::{Batch, Durability, Family, Store, StoreError, keys};
 use crate::time::Timestamp;
 
@@ -29,7 +31,27 @@ pub enum OpenError {
     NotInitialised,
     /// There already is one.
     #[error("the store already holds cortex {0}")]
-    AlreadyInitialised(crate::ids::CortexId),
+    AlreadyInitialised(CortexId),
+    /// The cortex has no keys here.
+    #[error(
+        "there are no keys{}: the store keeps none, and none were given. Give the cortex its keys",
+        .0.map(|cortex| format!(" of cortex {cortex}")).unwrap_or_default()
+    )]
+    NoKeys(Option<CortexId>),
+    /// The keys are another cortex's.
+    #[error("the store holds cortex {store}, and the keys are those of cortex {keys}. Give the keys of cortex {store}")]
+    OtherKeys {
+        /// The cortex whose log is in the store.
+        store: CortexId,
+        /// The cortex that the keys are of.
+        keys: CortexId,
+    },
+    /// The keys cannot be had.
+    #[error(transparent)]
+    Keys(#[from] KeyError),
+    /// The signer's key statement does not hold.
+    #[error(transparent)]
+    Statement(#[from] InvalidStatement),
     /// The store cannot be read or written.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -42,13 +64,41 @@ impl OpenError {
         match self {
             Self::NotInitialised => ErrorCode::OpenNotInitialised,
             Self::AlreadyInitialised(_) => ErrorCode::OpenAlreadyInitialised,
+            Self::NoKeys(_) => ErrorCode::IdentityKeysMissing,
+            Self::OtherKeys { .. } => ErrorCode::IdentityOtherCortex,
+            Self::Keys(error) => error.code(),
+            Self::Statement(error) => error.code(),
             Self::Store(error) => error.code(),
         }
     }
 }
 
 impl Log {
-    /// Makes a log in an empty store: writes the format and who this cortex is, durably.
+    /// Makes the log of a new cortex in an empty store. The id comes from its keys: those given, or those that the store creates. The
+    /// first epoch is random.
+    ///
+    /// # Errors
+    /// [`OpenError::AlreadyInitialised`], [`OpenError::NoKeys`], [`OpenError::Keys`], or the store's failure.
+    pub fn begin(store: &dyn Store, name: &str, keys: Option<&Arc<dyn Signer>>) -> Result<LocalIdentity, OpenError> {
+        // First: keys of a cortex that is there must not be looked for as if it were new.
+        if let Some(existing) = load(store)?.identity {
+            return Err(OpenError::AlreadyInitialised(existing.cortex_id));
+        }
+        let keys = match keys {
+            Some(keys) => Arc::clone(keys),
+            None => store.create_keys()?.ok_or(OpenError::NoKeys(None))?,
+        };
+        keys.statement().verify()?;
+        let identity = LocalIdentity {
+            cortex_id: keys.statement().cortex(),
+            epoch: Epoch::new(entropy::random() as u64),
+            name: name.to_owned(),
+        };
+        Self::create(store, &identity)?;
+        Ok(identity)
+    }
+
+    /// Makes a log in an empty store, for a cortex whose keys exist: writes the format and who this cortex is, durably.
     ///
     /// # Errors
     /// [`OpenError::AlreadyInitialised`], or the store's failure.
@@ -87,10 +137,12 @@ impl Log {
     /// comes back before that, keeps its epoch.
     ///
     /// # Errors
-    /// [`OpenError::NotInitialised`] for a store without a cortex; a store that does not fit together is damaged.
+    /// [`OpenError::NotInitialised`] for a store without a cortex; [`OpenError::NoKeys`], [`OpenError::OtherKeys`],
+    /// [`OpenError::Keys`] without the keys of its cortex; a store that does not fit together is damaged.
     pub fn open(store: Arc<dyn Store>, mut options: LogOptions) -> Result<Self, OpenError> {
         let mut loaded = load(&*store)?;
         let mut identity = loaded.identity.clone().ok_or(OpenError::NotInitialised)?;
+        options.keys = Some(keys_of(&*store, options.keys.take(), identity.cortex_id)?);
         // What is there may only be visible, left by a process that died before its sync: it is served as durable from
         // here on, so it must be.
         store.sync()?;
@@ -107,6 +159,19 @@ impl Log {
         ));
         view.shared.set_withheld(withheld);
         Ok(Self::assemble(view, options, identity, loaded, moved))
+    }
+}
+
+/// The keys of the cortex whose log is in a store.
+fn keys_of(store: &dyn Store, given: Option<Arc<dyn Signer>>, cortex: CortexId) -> Result<Arc<dyn Signer>, OpenError> {
+    let keys = match given {
+        Some(keys) => keys,
+        None => store.keys()?.ok_or(OpenError::NoKeys(Some(cortex)))?,
+    };
+    keys.statement().verify()?;
+    match keys.statement().cortex() {
+        of if of == cortex => Ok(keys),
+        of => Err(OpenError::OtherKeys { store: cortex, keys: of }),
     }
 }
 

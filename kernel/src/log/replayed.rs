@@ -80,7 +80,7 @@ mod tests {
     #[test]
     fn an_event_that_the_disk_took_back_was_not_seen() {
         let store = Arc::new(MemoryStore::new());
-        Log::create(&*store, &crate::cortex::mint_identity("alpha")).unwrap();
+        Log::begin(&*store, "alpha", None).unwrap();
         let mut log = Log::open(Arc::clone(&store) as Arc<dyn Store>, LogOptions::default()).unwrap();
         let mut core = ReplayCore::open(log.reader(), Box::new(Nothing)).unwrap();
         let now = Timestamp::from_micros(1);

@@ -196,7 +196,7 @@ mod tests {
 
     fn writer(store: &Arc<MemoryStore>) -> Writer {
         let store = Arc::clone(store) as Arc<dyn Store>;
-        Log::create(&*store, &crate::cortex::mint_identity("alpha")).unwrap();
+        Log::begin(&*store, "alpha", None).unwrap();
         let log = Log::open(store, LogOptions::default()).unwrap();
         let (_, queue) = mpsc::channel(1);
         let syncs = Syncs::start(log.reader()).unwrap();

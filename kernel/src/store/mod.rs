@@ -14,9 +14,11 @@ pub use sizes::Sizes;
 
 use std::fmt;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use crate::causes::WithCauses;
 use crate::error_code::ErrorCode;
+use crate::identity::{KeyError, Signer};
 
 /// Whether a commit waits for the disk.
 ///
@@ -385,6 +387,26 @@ pub trait Store: Send + Sync + 'static {
         false
     }
 
+    /// The keys of the cortex whose log is in this store. Asked for when a log is opened that was given no keys.
+    ///
+    /// Optional: a store that keeps no keys returns none, and the embedder gives them.
+    ///
+    /// # Errors
+    /// [`KeyError`]; [`KeyError::Missing`] from a store that keeps keys and has lost them.
+    fn keys(&self) -> Result<Option<Arc<dyn Signer>>, KeyError> {
+        Ok(None)
+    }
+
+    /// Creates the keys of a new cortex, durably, before its log is created. Keys that are there are returned.
+    ///
+    /// Optional, as [`Store::keys`] is.
+    ///
+    /// # Errors
+    /// [`KeyError`].
+    fn create_keys(&self) -> Result<Option<Arc<dyn Signer>>, KeyError> {
+        self.keys()
+    }
+
     /// Releases files and locks, so that the same data can be opened again although this value is still held. Every later call
     /// fails with kind `Misuse`.
     ///
@@ -392,7 +414,7 @@ pub trait Store: Send + Sync + 'static {
     fn close(&self) {}
 }
 
-impl<S: Store + ?Sized> Store for std::sync::Arc<S> {
+impl<S: Store + ?Sized> Store for Arc<S> {
     fn get(&self, family: Family<'_>, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         (**self).get(family, key)
     }
@@ -455,6 +477,14 @@ impl<S: Store + ?Sized> Store for std::sync::Arc<S> {
 
     fn lost_end(&self) -> bool {
         (**self).lost_end()
+    }
+
+    fn keys(&self) -> Result<Option<Arc<dyn Signer>>, KeyError> {
+        (**self).keys()
+    }
+
+    fn create_keys(&self) -> Result<Option<Arc<dyn Signer>>, KeyError> {
+        (**self).create_keys()
     }
 
     fn close(&self) {

@@ -1,15 +1,19 @@
 //! A store in memory that keeps apart what is visible and what would survive a crash.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
 use std::ops::Bound;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::seeded;
+use crate::codec::decode_identity;
+use crate::identity::{KeyError, Keys, Signer};
 use crate::store::{
-    Batch, Durability, Family, KERNEL_FAMILIES, KeyRange, KeyValue, Store, StoreError, StoreErrorKind, Visitor,
+    Batch, Durability, Family, KERNEL_FAMILIES, KeyRange, KeyValue, Store, StoreError, StoreErrorKind, Visitor, keys,
 };
 
-type Keys = BTreeMap<Vec<u8>, Vec<u8>>;
-type Families = BTreeMap<String, Keys>;
+type Entries = BTreeMap<Vec<u8>, Vec<u8>>;
+type Families = BTreeMap<String, Entries>;
 
 /// What a commit that fails leaves behind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,12 +35,13 @@ impl CommitFault {
 /// A [`Store`] with two layers: what reads see, and what was made durable. [`MemoryStore::crash`] drops the difference,
 /// or keeps a prefix of it, as a real disk does; [`MemoryStore::fail_commits`] makes commits fail. Its clones of state are
 /// whole, so it is for tests, not for data.
-#[derive(Debug)]
+///
+/// It keeps the keys of its cortex as long as it exists, and knows those of [`seeded_keys`](super::seeded_keys).
 pub struct MemoryStore {
     inner: Mutex<Inner>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Inner {
     visible: Families,
     durable: Families,
@@ -52,6 +57,14 @@ struct Inner {
     failing_sync: bool,
     /// What is there once it is opened again.
     image: Option<Families>,
+    /// Of the cortex whose log it holds. Copies have them too.
+    keys: Option<Arc<dyn Signer>>,
+}
+
+impl fmt::Debug for MemoryStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryStore").field("pending", &self.pending()).finish_non_exhaustive()
+    }
 }
 
 impl Default for MemoryStore {
@@ -64,7 +77,7 @@ impl MemoryStore {
     /// An empty store with the kernel's families.
     #[must_use]
     pub fn new() -> Self {
-        let families: Families = KERNEL_FAMILIES.iter().map(|f| (f.name().to_owned(), Keys::new())).collect();
+        let families: Families = KERNEL_FAMILIES.iter().map(|f| (f.name().to_owned(), Entries::new())).collect();
         Self { inner: Mutex::new(Inner { visible: families.clone(), durable: families, ..Inner::default() }) }
     }
 
@@ -90,7 +103,8 @@ impl MemoryStore {
     pub fn durable_copy(&self) -> Self {
         let inner = self.lock();
         let (durable, place, noted) = (inner.durable.clone(), inner.place, inner.noted.clone());
-        Self { inner: Mutex::new(Inner { visible: durable.clone(), durable, place, noted, ..Inner::default() }) }
+        let keys = inner.keys.clone();
+        Self { inner: Mutex::new(Inner { visible: durable.clone(), durable, place, noted, keys, ..Inner::default() }) }
     }
 
     /// Says from now on that so many bytes are free.
@@ -167,7 +181,7 @@ fn apply(families: &mut Families, batch: &Batch) {
     }
 }
 
-fn family_of<'a>(families: &'a Families, family: Family<'_>) -> Result<&'a Keys, StoreError> {
+fn family_of<'a>(families: &'a Families, family: Family<'_>) -> Result<&'a Entries, StoreError> {
     families
         .get(family.name())
         .ok_or_else(|| StoreError::new(StoreErrorKind::Misuse, format!("there is no family `{family}`")))
@@ -275,6 +289,20 @@ impl Store for MemoryStore {
 
     fn noted(&self) -> Option<Vec<u8>> {
         self.lock().noted.clone()
+    }
+
+    fn keys(&self) -> Result<Option<Arc<dyn Signer>>, KeyError> {
+        if let Some(keys) = &self.lock().keys {
+            return Ok(Some(Arc::clone(keys)));
+        }
+        let identity = self.get(Family::Meta, keys::META_IDENTITY).ok().flatten();
+        let identity = identity.and_then(|bytes| decode_identity(&bytes).ok());
+        Ok(identity.and_then(|identity| seeded::keys_of(identity.cortex_id)))
+    }
+
+    fn create_keys(&self) -> Result<Option<Arc<dyn Signer>>, KeyError> {
+        let mut inner = self.lock();
+        Ok(Some(Arc::clone(inner.keys.get_or_insert_with(|| Arc::new(Keys::generate())))))
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use super::MemoryStore;
+use crate::identity::{KeyError, Signer};
 use crate::store::{Batch, Durability, Family, KeyRange, KeyValue, Store, StoreError, StoreErrorKind, Visitor};
 
 /// One process's access to a [`MemoryStore`]. It ends with the process: threads that outlive a crash change nothing.
@@ -96,5 +97,13 @@ impl Store for PoweredStore {
     fn noted(&self) -> Option<Vec<u8>> {
         let _on = self.on().ok()?;
         self.store.noted()
+    }
+
+    fn keys(&self) -> Result<Option<Arc<dyn Signer>>, KeyError> {
+        self.store.keys()
+    }
+
+    fn create_keys(&self) -> Result<Option<Arc<dyn Signer>>, KeyError> {
+        self.store.create_keys()
     }
 }

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use antiphon_kernel::clock::VClock;
 use antiphon_kernel::digest::Digest;
 use antiphon_kernel::event::{Draft, EventBytes};
-use antiphon_kernel::ids::{CortexId, Epoch, Origin};
+use antiphon_kernel::ids::{Epoch, Origin};
 use antiphon_kernel::internals::log::{ForkFinding, Log, LogOptions};
 use antiphon_kernel::log::{LocalIdentity, forks};
 use antiphon_kernel::protocol::ChainHead;
 use antiphon_kernel::store::{Durability, Family, KeyRange, Store};
-use antiphon_kernel::testing::MemoryStore;
+use antiphon_kernel::testing::{MemoryStore, seeded_cortex};
 use antiphon_kernel::time::Timestamp;
 
 use crate::origins;
@@ -20,7 +20,7 @@ use crate::support::{Node, cortex_id, peer_name};
 /// One event of so many bytes: the first of an origin, another one for each `version`.
 fn first_event(epoch: u64, version: u8, bytes: usize) -> (Origin, EventBytes) {
     let store = Arc::new(MemoryStore::new());
-    let cortex_id = CortexId::from_bytes([0xaa; 16]);
+    let cortex_id = seeded_cortex(0xaa);
     Log::create(&*store, &LocalIdentity { cortex_id, epoch: Epoch::new(epoch), name: String::new() }).unwrap();
     let mut log = Log::open(store, LogOptions { max_append_bytes: 16 << 20, ..LogOptions::default() }).unwrap();
     log.append(&[Draft::new("t", vec![version; bytes])], &VClock::new(), Timestamp::from_micros(0)).unwrap();

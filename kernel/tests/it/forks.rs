@@ -6,7 +6,7 @@ use std::sync::Arc;
 use antiphon_kernel::clock::VClock;
 use antiphon_kernel::cursor::{Cursor, Seq};
 use antiphon_kernel::event::Draft;
-use antiphon_kernel::ids::{CortexId, Epoch, EventId, Origin};
+use antiphon_kernel::ids::{Epoch, EventId, Origin};
 use antiphon_kernel::internals::log::{
     AdviceReason, EpochEnd, ForkFinding, IngestError, Log, LogOptions, NotAFork, Pin, SentQuery, bringers, brought_by,
     events_beside, put_pin, read_cursor, read_epoch_change,
@@ -14,7 +14,7 @@ use antiphon_kernel::internals::log::{
 use antiphon_kernel::log::{LocalIdentity, LogReader, forks, verify};
 use antiphon_kernel::protocol::{EventBatch, FetchReply, Heads, Known, Refusal, RequestId, Scope};
 use antiphon_kernel::store::{Batch, Durability, Family, Store};
-use antiphon_kernel::testing::{CommitFault, MemoryStore};
+use antiphon_kernel::testing::{CommitFault, MemoryStore, seeded_cortex};
 use antiphon_kernel::time::Timestamp;
 
 use crate::support::{Node, cortex_id, peer_name, two};
@@ -561,8 +561,7 @@ fn more_forks_with_one_cortex_than_a_question_can_name_are_not_taken_note_of() {
     let mut world = World::new(1);
     let log = |n: u8, subject: &str| {
         let store = Arc::new(MemoryStore::new());
-        let identity =
-            LocalIdentity { cortex_id: CortexId::from_bytes([n; 16]), epoch: Epoch::new(1), name: String::new() };
+        let identity = LocalIdentity { cortex_id: seeded_cortex(n), epoch: Epoch::new(1), name: String::new() };
         Log::create(&*store, &identity).unwrap();
         let mut log = Log::open(store, LogOptions::default()).unwrap();
         log.append(&[Draft::new("test", subject.to_owned())], &VClock::new(), Timestamp::from_micros(0)).unwrap();

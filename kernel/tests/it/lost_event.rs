@@ -9,6 +9,7 @@ use std::sync::Arc;
 use antiphon_kernel::clock::VClock;
 use antiphon_kernel::codec::EventRef;
 use antiphon_kernel::cursor::Seq;
+use antiphon_kernel::identity::{KeyError, Signer};
 use antiphon_kernel::ids::EventId;
 use antiphon_kernel::protocol::FetchReply;
 use antiphon_kernel::store::{Batch, Durability, Family, KeyRange, KeyValue, Store, StoreError, Visitor};
@@ -123,6 +124,14 @@ impl Store for ByUlid {
 
     fn check(&self) -> Result<(), StoreError> {
         self.0.check()
+    }
+
+    fn keys(&self) -> Result<Option<Arc<dyn Signer>>, KeyError> {
+        self.0.keys()
+    }
+
+    fn create_keys(&self) -> Result<Option<Arc<dyn Signer>>, KeyError> {
+        self.0.create_keys()
     }
 }
 

@@ -6,6 +6,7 @@ mod evidence;
 mod federation;
 mod forks;
 mod groups;
+mod identity;
 mod kit;
 mod labels;
 mod lag;

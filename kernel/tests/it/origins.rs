@@ -16,7 +16,7 @@ use antiphon_kernel::internals::log::{
 use antiphon_kernel::log::{AppendError, LocalIdentity, verify};
 use antiphon_kernel::protocol::{ChainHead, EventBatch, Heads, RequestId, Scope};
 use antiphon_kernel::store::{Durability, Family, Store};
-use antiphon_kernel::testing::MemoryStore;
+use antiphon_kernel::testing::{MemoryStore, seeded_cortex};
 use antiphon_kernel::time::Timestamp;
 
 use crate::support::{Node, cortex_id, peer_name};
@@ -82,7 +82,7 @@ fn take_of(
 #[test]
 fn origins_that_were_made_up_keep_neither_this_cortex_nor_its_peers_from_going_on() {
     let mut node = Node::new(0, 2, Arc::new(MemoryStore::new()) as Arc<dyn Store>);
-    let stranger = |n: u64| first_of(CortexId::from_bytes([0xaa; 16]), n);
+    let stranger = |n: u64| first_of(seeded_cortex(0xaa), n);
     assert_eq!(take(&mut node, 1, (0..960).map(stranger).collect()).unwrap(), 960);
     let refused = take(&mut node, 2, vec![stranger(960)]);
     assert!(matches!(refused, Err(IngestError::TooManyOrigins { .. })), "{refused:?}");
@@ -119,7 +119,7 @@ const NOTHING: ChainHead = ChainHead { counter: 0, digest: Digest::ZERO };
 #[test]
 fn an_id_after_the_year_9999_is_invalid() {
     let mut node = Node::new(0, 2, Arc::new(MemoryStore::new()) as Arc<dyn Store>);
-    let origin = |n| Origin::new(CortexId::from_bytes([0xaa; 16]), Epoch::new(n));
+    let origin = |n| Origin::new(seeded_cortex(0xaa), Epoch::new(n));
     let last = next_of(origin(1), NOTHING, EventId::from_parts(MAX_ID_MS, 0));
     assert_eq!(take(&mut node, 1, vec![last]).unwrap(), 1);
     let beyond = next_of(origin(2), NOTHING, EventId::from_parts(MAX_ID_MS + 1, 0));
@@ -202,7 +202,7 @@ fn a_last_id_in_the_far_future_is_left_behind_by_a_new_epoch() {
 fn a_peer_that_makes_origins_up_spends_what_is_reserved_for_it_and_not_what_is_for_another() {
     let store = Arc::new(MemoryStore::new());
     let mut node = Node::new(0, 3, Arc::clone(&store) as Arc<dyn Store>);
-    let stranger = |n: u64| first_of(CortexId::from_bytes([0xaa; 16]), n);
+    let stranger = |n: u64| first_of(seeded_cortex(0xaa), n);
     assert_eq!(take(&mut node, 1, (0..960).map(stranger).collect()).unwrap(), 960);
     // In the name of the other peer, as many as one of two may bring.
     assert_eq!(take(&mut node, 2, (0..24).map(|n| first_of(cortex_id(2), n)).collect()).unwrap(), 24);

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use antiphon_kernel::clock::VClock;
 use antiphon_kernel::cursor::Seq;
 use antiphon_kernel::event::Draft;
+use antiphon_kernel::identity::{KeyError, Signer};
 use antiphon_kernel::internals::log::{ForkFinding, Log};
 use antiphon_kernel::log::{CausalContext, LogHandle, LogReader, VerifyReport, verify};
 use antiphon_kernel::store::{Batch, Durability, Family, KeyRange, KeyValue, Store, StoreError, Visitor};
@@ -60,6 +61,14 @@ impl Store for Hooked {
 
     fn check(&self) -> Result<(), StoreError> {
         self.inner.check()
+    }
+
+    fn keys(&self) -> Result<Option<Arc<dyn Signer>>, KeyError> {
+        self.inner.keys()
+    }
+
+    fn create_keys(&self) -> Result<Option<Arc<dyn Signer>>, KeyError> {
+        self.inner.create_keys()
     }
 }
 

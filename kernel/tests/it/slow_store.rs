@@ -9,6 +9,7 @@ use std::time::Duration;
 use antiphon_kernel::config::{Config, Interval, PeerConfig};
 use antiphon_kernel::cortex::{Cortex, WaitFor};
 use antiphon_kernel::event::Draft;
+use antiphon_kernel::identity::{KeyError, Signer};
 use antiphon_kernel::ids::PeerName;
 use antiphon_kernel::replay::latest::LatestBySubject;
 use antiphon_kernel::store::{Batch, Durability, Family, KeyRange, KeyValue, Store, StoreError, Visitor};
@@ -82,6 +83,14 @@ impl Store for Slow {
     fn free_bytes(&self) -> Result<Option<u64>, StoreError> {
         self.1.read();
         self.0.free_bytes()
+    }
+
+    fn keys(&self) -> Result<Option<Arc<dyn Signer>>, KeyError> {
+        self.0.keys()
+    }
+
+    fn create_keys(&self) -> Result<Option<Arc<dyn Signer>>, KeyError> {
+        self.0.create_keys()
     }
 }
 

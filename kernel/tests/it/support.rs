@@ -16,7 +16,7 @@ use antiphon_kernel::internals::sync::inspection_request;
 use antiphon_kernel::log::{Appended, LocalIdentity};
 use antiphon_kernel::protocol::{FetchReply, FetchRequest, Heads, Known, Refusal, RequestId, Scope};
 use antiphon_kernel::store::{Batch, Durability, Store};
-use antiphon_kernel::testing::{MemoryNetwork, MemoryStore};
+use antiphon_kernel::testing::{MemoryNetwork, MemoryStore, seeded_cortex};
 use antiphon_kernel::time::Timestamp;
 
 /// Entropy with a seed: xorshift64*, so that a failing run can be repeated.
@@ -45,7 +45,7 @@ impl Entropy {
 }
 
 pub(crate) fn cortex_id(n: usize) -> CortexId {
-    CortexId::from_bytes([u8::try_from(n + 1).unwrap(); 16])
+    seeded_cortex(u8::try_from(n + 1).unwrap())
 }
 
 pub(crate) fn peer_name(n: usize) -> PeerName {

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use antiphon_kernel::cortex::Cortex;
 use antiphon_kernel::event::Draft;
+use antiphon_kernel::identity::{KeyError, Signer};
 use antiphon_kernel::store::{Batch, Durability, Family, KeyRange, KeyValue, Store, StoreError, Visitor};
 use antiphon_kernel::testing::MemoryStore;
 
@@ -51,6 +52,14 @@ impl Store for Faulty {
 
     fn check(&self) -> Result<(), StoreError> {
         self.below.check()
+    }
+
+    fn keys(&self) -> Result<Option<Arc<dyn Signer>>, KeyError> {
+        self.below.keys()
+    }
+
+    fn create_keys(&self) -> Result<Option<Arc<dyn Signer>>, KeyError> {
+        self.below.create_keys()
     }
 }
 

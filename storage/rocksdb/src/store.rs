@@ -3,8 +3,9 @@
 use std::fmt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use antiphon_kernel::identity::{KeyError, KeyFiles, Signer};
 use antiphon_kernel::store::{
     Batch, Durability, Family, KeyRange, KeyValue, Sizes, Store, StoreError, StoreErrorKind, Visitor,
 };
@@ -19,8 +20,8 @@ use crate::recovery;
 
 /// A [`Store`] in a directory, on RocksDB column families.
 ///
-/// The directory holds `FORMAT`, `LOCK`, `HEAD` and RocksDB's own directory `db`; other files in it are left alone. It is this
-/// process's from [`RocksStore::open`] until the last use is dropped, through every [`Store::reopen`].
+/// The directory holds `FORMAT`, `LOCK`, `HEAD`, RocksDB's own directory `db`, and the key files of its cortex
+/// ([`KeyFiles`]); other files in it are left alone. It is this process's from [`RocksStore::open`] until the last use is dropped, through every [`Store::reopen`].
 ///
 /// All methods block, on the disk at worst: call them from threads that may wait. A scan's visitor must not call the
 /// store: a `reopen` or `ensure_families` that waits for the scan would make the two wait for each other.
@@ -112,7 +113,7 @@ impl RocksStore {
     ///
     /// # Errors
     /// `NoSpace`, `ReadOnly`, `Io`; where it is open for reading alone, why: what stands in its write-ahead log cannot be
-    /// copied then.
+    /// copied then. The copy has no keys.
     pub fn copy_to(&self, to: impl AsRef<Path>) -> Result<(), StoreError> {
         self.write(|database| backup::write(database, to.as_ref()))
     }
@@ -271,6 +272,18 @@ impl Store for RocksStore {
 
     fn lost_end(&self) -> bool {
         self.lost_end.load(Ordering::Relaxed)
+    }
+
+    fn keys(&self) -> Result<Option<Arc<dyn Signer>>, KeyError> {
+        let files = KeyFiles::of(self.path());
+        match files.load()? {
+            Some(keys) => Ok(Some(Arc::new(keys))),
+            None => Err(KeyError::Missing { file: files.working() }),
+        }
+    }
+
+    fn create_keys(&self) -> Result<Option<Arc<dyn Signer>>, KeyError> {
+        Ok(Some(Arc::new(KeyFiles::of(self.path()).create()?)))
     }
 
     fn close(&self) {

@@ -27,6 +27,7 @@ use super::minted::Minted;
 use super::origins::OriginNotes;
 use super::{LocalIdentity, LogHead};
 use crate::codec::StoredChain;
+use crate::identity::Signer;
 use crate::ids::{Epoch, IdGenerator, Origin};
 use crate::store::{Store, StoreError, StoreErrorKind};
 
@@ -37,6 +38,8 @@ pub struct LogOptions {
     pub max_append_bytes: usize,
     /// Whether the store was just restored from a backup: the log continues under a new epoch for that reason.
     pub restored: bool,
+    /// The keys of the cortex; without them, those that the store keeps.
+    pub keys: Option<Arc<dyn Signer>>,
     /// Entropy, for ids.
     pub entropy: Box<dyn FnMut() -> u128 + Send>,
     /// Random bits that tell this opening of the log from every other.
@@ -48,6 +51,7 @@ impl Default for LogOptions {
         Self {
             max_append_bytes: 1024 * 1024,
             restored: false,
+            keys: None,
             entropy: Box::new(crate::entropy::random),
             process: crate::entropy::random() as u64,
         }
@@ -130,6 +134,12 @@ impl Log {
     #[must_use]
     pub fn reader(&self) -> LogReader {
         self.view.clone()
+    }
+
+    /// What signs for this cortex. A log that is open has it.
+    #[must_use]
+    pub const fn keys(&self) -> Option<&Arc<dyn Signer>> {
+        self.options.keys.as_ref()
     }
 
     pub(super) fn store(&self) -> &Arc<dyn Store> {

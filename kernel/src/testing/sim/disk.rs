@@ -2,8 +2,9 @@
 //! until it is fixed or overwritten. The store below is whole, so that a fix costs nothing.
 
 use std::ops::{ControlFlow, Deref};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::identity::{KeyError, Signer};
 use crate::store::{Batch, Durability, Family, KeyRange, KeyValue, Store, StoreError, StoreErrorKind, Visitor};
 use crate::testing::MemoryStore;
 
@@ -196,5 +197,9 @@ impl Store for Disk {
 
     fn noted(&self) -> Option<Vec<u8>> {
         self.below.noted()
+    }
+
+    fn keys(&self) -> Result<Option<Arc<dyn Signer>>, KeyError> {
+        self.below.keys()
     }
 }

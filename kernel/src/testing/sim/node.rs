@@ -19,13 +19,13 @@ use crate::machine::{IdentityContext, PeerMachine};
 use crate::protocol::{Delivery, FetchReply, RequestId};
 use crate::replay::{OnFailure, ReplayCore};
 use crate::store::{Store, StoreError};
-use crate::testing::MemoryStore;
+use crate::testing::{MemoryStore, seeded_cortex};
 
 /// How often an idle peer is asked.
 pub(super) const INTERVAL: Duration = Duration::from_secs(5);
 
 pub(super) fn cortex_id(cortex: usize) -> CortexId {
-    CortexId::from_bytes([u8::try_from(cortex + 1).unwrap_or(u8::MAX); 16])
+    seeded_cortex(u8::try_from(cortex + 1).unwrap_or(u8::MAX))
 }
 
 pub(super) fn peer_name(cortex: usize) -> PeerName {

@@ -8,6 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
 
 use super::{CASES, StoreHarness, message, run};
+use crate::identity::{KeyError, Signer};
 use crate::store::{Batch, Durability, Family, KeyRange, KeyValue, Sizes, Store, StoreError, Visitor};
 use crate::testing::MemoryStore;
 
@@ -128,6 +129,14 @@ impl Store for Flawed {
 
     fn check_with(&self, report: &mut dyn FnMut(u64, u64)) -> Result<(), StoreError> {
         self.good.check_with(report)
+    }
+
+    fn keys(&self) -> Result<Option<Arc<dyn Signer>>, KeyError> {
+        self.good.keys()
+    }
+
+    fn create_keys(&self) -> Result<Option<Arc<dyn Signer>>, KeyError> {
+        self.good.create_keys()
     }
 }
 

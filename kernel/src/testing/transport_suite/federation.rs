@@ -4,7 +4,6 @@ use super::room::{log, name, peer, until};
 use super::{Case, Running, TransportHarness, case, key};
 use crate::config::{Config, FederationMode};
 use crate::event::Draft;
-use crate::ids::CortexId;
 use crate::log::{CausalContext, LogHandle};
 use crate::machine::Phase;
 use crate::service::Service;
@@ -24,7 +23,7 @@ struct Member {
 async fn members(harness: &dyn TransportHarness, count: u8, pulls: impl Fn(usize, usize) -> bool) -> Vec<Member> {
     let mut answering = Vec::new();
     for n in 0..count {
-        let log = log(CortexId::from_bytes([100 + n; 16]));
+        let log = log(100 + n);
         let service = Service::new(log.reader().clone(), key(), FederationMode::Sync);
         let running = harness.serve(&name("member"), service.clone()).await;
         answering.push((log, service, running));

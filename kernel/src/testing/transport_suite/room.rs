@@ -12,7 +12,7 @@ use crate::log::{CausalContext, LocalIdentity, Log, LogHandle, LogOptions};
 use crate::protocol::{Delivery, EventBatch, FetchReply, FetchRequest, Heads, Known, Pushed, RequestId};
 use crate::service::Service;
 use crate::store::{Durability, Store};
-use crate::testing::{MemoryStore, Tamper};
+use crate::testing::{MemoryStore, Tamper, seeded_cortex};
 use crate::transport::{Link, Tail, Transport};
 
 /// Long enough for anything that is due at once, on a machine that is busy.
@@ -20,19 +20,21 @@ pub(super) const SOON: Duration = Duration::from_secs(20);
 
 static NUMBER: AtomicU64 = AtomicU64::new(0);
 
+const SERVER: u8 = 7;
+
 pub(super) fn server_id() -> CortexId {
-    CortexId::from_bytes([7; 16])
+    seeded_cortex(SERVER)
 }
 
 /// Who asks.
 pub(super) fn own() -> LocalIdentity {
-    LocalIdentity { cortex_id: CortexId::from_bytes([1; 16]), epoch: Epoch::new(1), name: "asker".to_owned() }
+    LocalIdentity { cortex_id: seeded_cortex(1), epoch: Epoch::new(1), name: "asker".to_owned() }
 }
 
-/// A log of its own, in memory.
-pub(super) fn log(cortex_id: CortexId) -> LogHandle {
+/// A log of its own, in memory, of the cortex with seeded keys of this number.
+pub(super) fn log(number: u8) -> LogHandle {
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
-    let identity = LocalIdentity { cortex_id, epoch: Epoch::new(3), name: "server".to_owned() };
+    let identity = LocalIdentity { cortex_id: seeded_cortex(number), epoch: Epoch::new(3), name: "server".to_owned() };
     Log::create(&*store, &identity).expect("a store in memory takes an identity");
     let options = LogOptions { max_append_bytes: 17 << 20, ..LogOptions::default() };
     let log = Log::open(store, options).expect("a store in memory opens");
@@ -57,14 +59,14 @@ pub(super) struct Room {
 
 impl Room {
     pub(super) async fn new(harness: &dyn TransportHarness) -> Self {
-        let log = log(server_id());
+        let log = log(SERVER);
         let service = Service::new(log.reader().clone(), key(), FederationMode::Sync);
         Self::with(harness, log, service).await
     }
 
     /// With a server that lies.
     pub(super) async fn lying(harness: &dyn TransportHarness, tamper: Arc<dyn Tamper>) -> Self {
-        let log = log(server_id());
+        let log = log(SERVER);
         let service = Service::tampered(log.reader().clone(), key(), FederationMode::Sync, tamper);
         Self::with(harness, log, service).await
     }

@@ -3,7 +3,7 @@
 use super::room::{Follower, Room, SOON, check_head, log, own, question, server_id, until};
 use super::{Case, TransportHarness, case};
 use crate::event::Draft;
-use crate::ids::{CortexId, PeerName};
+use crate::ids::PeerName;
 use crate::log::{CausalContext, LogHandle, SentQuery};
 use crate::protocol::{Delivery, FetchReply, FetchRequest, Heads, Known, Pushed, Refresh, Scope};
 use crate::state::State;
@@ -120,7 +120,7 @@ async fn relay(room: &Room, other: &LogHandle, name: &PeerName) {
 async fn what_is_held_meanwhile_is_not_sent(harness: &dyn TransportHarness) {
     let room = Room::new(harness).await;
     if Follower::runs(&room).await {
-        let other = log(CortexId::from_bytes([8; 16]));
+        let other = log(8);
         let other_id = other.reader().local().cortex_id;
         let name = PeerName::new("other").expect("a name");
         State::new(room.log.clone()).set_peer_cortex_id(&name, other_id).await.expect("a pin");

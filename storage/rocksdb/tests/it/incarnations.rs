@@ -7,7 +7,6 @@ use std::sync::Arc;
 use antiphon_kernel::clock::VClock;
 use antiphon_kernel::event::Draft;
 use antiphon_kernel::ids::Epoch;
-use antiphon_kernel::internals::cortex::mint_identity;
 use antiphon_kernel::internals::log::{EpochEnd, Log, LogOptions, read_epoch_change};
 use antiphon_kernel::store::{Durability, Store};
 use antiphon_kernel::time::Timestamp;
@@ -25,7 +24,7 @@ fn append(log: &mut Log, count: usize) {
 /// A log of so many events, closed. Returns its epoch.
 fn written(dir: &Path, count: usize) -> Epoch {
     let store: Arc<dyn Store> = Arc::new(open(dir));
-    Log::create(&*store, &mint_identity("node")).unwrap();
+    Log::begin(&*store, "node", None).unwrap();
     let mut log = Log::open(store, LogOptions::default()).unwrap();
     append(&mut log, count);
     log.reader().local().epoch

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use antiphon_kernel::clock::VClock;
 use antiphon_kernel::event::Draft;
 use antiphon_kernel::ids::Epoch;
-use antiphon_kernel::internals::cortex::mint_identity;
 use antiphon_kernel::internals::log::{EpochEnd, Log, LogOptions, read_epoch_change};
 use antiphon_kernel::store::{Batch, Durability, Family, StoreErrorKind};
 use antiphon_kernel::time::Timestamp;
@@ -107,7 +106,7 @@ fn a_refusal_repairs_nothing() {
 fn a_torn_write_of_several_pages_is_no_damage_where_nothing_acknowledged_is_missing() {
     let (good, bad) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let store: Arc<RocksStore> = Arc::new(open(good.path()));
-    Log::create(&*store, &mint_identity("alpha")).unwrap();
+    Log::begin(&*store, "alpha", None).unwrap();
     let mut log = Log::open(store, LogOptions::default()).unwrap();
     let append = |log: &mut Log, bytes: usize, durability| {
         let payload: Vec<u8> = (0..bytes).map(|n| (n * 7 % 251) as u8).collect();
@@ -158,7 +157,7 @@ fn a_torn_write_of_several_pages_is_no_damage_where_nothing_acknowledged_is_miss
 fn with_a_decision() -> (TempDir, PathBuf, u64, Epoch) {
     let dir = tempfile::tempdir().unwrap();
     let store: Arc<RocksStore> = Arc::new(open(dir.path()));
-    Log::create(&*store, &mint_identity("alpha")).unwrap();
+    Log::begin(&*store, "alpha", None).unwrap();
     let mut log = Log::open(store, LogOptions::default()).unwrap();
     log.append(&[Draft::new("test", "one")], &VClock::new(), Timestamp::now()).unwrap();
     log.commit(Durability::Sync).unwrap();
@@ -193,7 +192,7 @@ fn a_lost_end_that_held_no_event_is_noticed_as_well() {
 fn a_note_of_the_epoch_before_does_not_make_a_torn_end_look_like_damage() {
     let dir = tempfile::tempdir().unwrap();
     let store: Arc<RocksStore> = Arc::new(open(dir.path()));
-    Log::create(&*store, &mint_identity("alpha")).unwrap();
+    Log::begin(&*store, "alpha", None).unwrap();
     let mut log = Log::open(store, LogOptions::default()).unwrap();
     let append = |log: &mut Log, bytes: usize, durability| {
         log.append(&[Draft::new("test", vec![7; bytes])], &VClock::new(), Timestamp::now()).unwrap();
@@ -232,7 +231,7 @@ fn what_stands_before_the_damage_can_be_looked_at_to_save_it() {
 fn across_a_block(dir: &Path, durability: Durability) -> (PathBuf, usize, u64) {
     const BLOCK: usize = 32 * 1024;
     let store: Arc<RocksStore> = Arc::new(open(dir));
-    Log::create(&*store, &mint_identity("alpha")).unwrap();
+    Log::begin(&*store, "alpha", None).unwrap();
     let mut log = Log::open(store, LogOptions::default()).unwrap();
     let wal = log_of(dir);
     let mut append = |bytes: usize, durability| {

@@ -5,6 +5,7 @@ mod copies;
 mod crash;
 mod files;
 mod incarnations;
+mod keys;
 mod location;
 mod log_damage;
 mod opening;

@@ -8,13 +8,13 @@ use antiphon_https::{HttpsOptions, HttpsServer, HttpsTransport, Limits, ServerOp
 use antiphon_kernel::config::{FederationMode, PeerConfig, PeerMode, SharedKey};
 use antiphon_kernel::event::Draft;
 use antiphon_kernel::health::ErrorCategory;
-use antiphon_kernel::ids::{CortexId, Epoch, PeerName};
+use antiphon_kernel::ids::{Epoch, PeerName};
 use antiphon_kernel::internals::log::{Log, LogOptions};
 use antiphon_kernel::log::{CausalContext, LocalIdentity, LogHandle};
 use antiphon_kernel::protocol::FetchRequest;
 use antiphon_kernel::service::Service;
 use antiphon_kernel::store::{Durability, Store};
-use antiphon_kernel::testing::MemoryStore;
+use antiphon_kernel::testing::{MemoryStore, seeded_cortex};
 use antiphon_kernel::transport::{Link, Transport, TransportError};
 
 /// If it turns up in any text, a key leaked.
@@ -35,8 +35,7 @@ pub(crate) struct Node {
 
 pub(crate) fn service(key: SharedKey) -> (LogHandle, Service) {
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
-    let identity =
-        LocalIdentity { cortex_id: CortexId::from_bytes([7; 16]), epoch: Epoch::new(3), name: "bravo".to_owned() };
+    let identity = LocalIdentity { cortex_id: seeded_cortex(7), epoch: Epoch::new(3), name: "bravo".to_owned() };
     Log::create(&*store, &identity).unwrap();
     let log = LogHandle::start(Log::open(store, LogOptions::default()).unwrap(), Durability::Sync).unwrap();
     let service = Service::new(log.reader().clone(), key, FederationMode::Sync);
@@ -74,13 +73,13 @@ impl Node {
 }
 
 pub(crate) fn question(wait: Duration) -> FetchRequest {
-    let plain = antiphon_kernel::testing::question(own().cortex_id, CortexId::from_bytes([7; 16]));
+    let plain = antiphon_kernel::testing::question(own().cortex_id, seeded_cortex(7));
     FetchRequest { max_events: 100, max_bytes: 1024 * 1024, wait, ..plain }
 }
 
 /// Who asks.
 pub(crate) fn own() -> LocalIdentity {
-    LocalIdentity { cortex_id: CortexId::from_bytes([1; 16]), epoch: Epoch::new(1), name: "alpha".to_owned() }
+    LocalIdentity { cortex_id: seeded_cortex(1), epoch: Epoch::new(1), name: "alpha".to_owned() }
 }
 
 pub(crate) fn peer(endpoint: impl Into<String>, ca: Option<&std::path::Path>) -> PeerConfig {

@@ -8,13 +8,13 @@ use std::time::Duration;
 use antiphon_kernel::config::{FederationMode, PeerConfig, PeerMode, SharedKey};
 use antiphon_kernel::event::Draft;
 use antiphon_kernel::health::ErrorCategory;
-use antiphon_kernel::ids::{CortexId, Epoch, PeerName};
+use antiphon_kernel::ids::{Epoch, PeerName};
 use antiphon_kernel::internals::log::{Log, LogOptions};
 use antiphon_kernel::log::{CausalContext, LocalIdentity, LogHandle};
 use antiphon_kernel::protocol::{Delivery, EventBatch, FetchReply, FetchRequest, Hello, Pushed};
 use antiphon_kernel::service::Service;
 use antiphon_kernel::store::{Durability, Store};
-use antiphon_kernel::testing::MemoryStore;
+use antiphon_kernel::testing::{MemoryStore, seeded_cortex};
 use antiphon_kernel::transport::{Link, Tail, Transport, TransportError};
 use antiphon_quic::{Limits, QuicOptions, QuicServer, QuicServerOptions, QuicTransport, TlsFiles};
 
@@ -38,8 +38,7 @@ pub(crate) struct Node {
 
 pub(crate) fn service() -> (LogHandle, Service) {
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
-    let identity =
-        LocalIdentity { cortex_id: CortexId::from_bytes([7; 16]), epoch: Epoch::new(3), name: "bravo".to_owned() };
+    let identity = LocalIdentity { cortex_id: seeded_cortex(7), epoch: Epoch::new(3), name: "bravo".to_owned() };
     Log::create(&*store, &identity).unwrap();
     let log = LogHandle::start(Log::open(store, LogOptions::default()).unwrap(), Durability::Sync).unwrap();
     let service = Service::new(log.reader().clone(), key(), FederationMode::Sync);
@@ -78,11 +77,11 @@ impl Node {
 }
 
 pub(crate) fn own() -> LocalIdentity {
-    LocalIdentity { cortex_id: CortexId::from_bytes([1; 16]), epoch: Epoch::new(1), name: "alpha".to_owned() }
+    LocalIdentity { cortex_id: seeded_cortex(1), epoch: Epoch::new(1), name: "alpha".to_owned() }
 }
 
 pub(crate) fn question(delivery: Delivery) -> FetchRequest {
-    let plain = antiphon_kernel::testing::question(own().cortex_id, CortexId::from_bytes([7; 16]));
+    let plain = antiphon_kernel::testing::question(own().cortex_id, seeded_cortex(7));
     FetchRequest { max_events: 100, max_bytes: 1024 * 1024, delivery, ..plain }
 }
 

@@ -4,19 +4,19 @@ use std::sync::Arc;
 
 use antiphon_https::{HttpsServer, Limits, ServerOptions};
 use antiphon_kernel::config::FederationMode;
-use antiphon_kernel::ids::{CortexId, Epoch};
+use antiphon_kernel::ids::Epoch;
 use antiphon_kernel::internals::log::{Log, LogOptions};
 use antiphon_kernel::log::{LocalIdentity, LogHandle};
 use antiphon_kernel::service::Service;
 use antiphon_kernel::store::Durability;
-use antiphon_kernel::testing::{MemoryStore, Tamper};
+use antiphon_kernel::testing::{MemoryStore, Tamper, seeded_cortex};
 use tokio::runtime::Runtime;
 
 use super::forger::key;
 
 /// The identity that every answer of the peer carries.
 pub(super) fn identity() -> LocalIdentity {
-    LocalIdentity { cortex_id: CortexId::from_bytes([0xbb; 16]), epoch: Epoch::new(7), name: "mallory".to_owned() }
+    LocalIdentity { cortex_id: seeded_cortex(0xbb), epoch: Epoch::new(7), name: "mallory".to_owned() }
 }
 
 /// A server on loopback whose answers go through a [`Tamper`]. It ends when dropped.

@@ -1,0 +1,93 @@
+//! What signs for a cortex.
+
+use super::{KeyStatement, Signature};
+use crate::error_code::ErrorCode;
+
+/// A key did not sign.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the working key did not sign: {reason}")]
+pub struct SignError {
+    reason: String,
+}
+
+impl SignError {
+    /// An error with this reason, for people.
+    #[must_use]
+    pub fn new(reason: impl Into<String>) -> Self {
+        Self { reason: reason.into() }
+    }
+
+    /// The stable code of this failure.
+    #[must_use]
+    pub const fn code(&self) -> ErrorCode {
+        ErrorCode::IdentitySign
+    }
+}
+
+/// Signs with a cortex's working key. [`Keys`](super::Keys) has the private key in memory; an embedder's own type may use a
+/// hardware security module (HSM).
+///
+/// The root key signs the statement where that key is kept; a running cortex needs the working key alone.
+///
+/// ```
+/// use std::sync::{Arc, Mutex};
+///
+/// use antiphon_kernel::testing::MemoryStore;
+/// use antiphon_kernel::{Cortex, KeyStatement, PublicKey, SecretKey, SignError, Signature, Signer};
+///
+/// /// Stands for the session with an HSM: the private key never leaves it.
+/// struct Session(SecretKey);
+///
+/// impl Session {
+///     fn public_key(&self) -> PublicKey {
+///         self.0.public()
+///     }
+///
+///     fn ed25519(&self, message: &[u8]) -> Option<[u8; 64]> {
+///         Some(self.0.sign(message).to_bytes())
+///     }
+/// }
+///
+/// struct HsmSigner {
+///     session: Mutex<Session>,
+///     statement: KeyStatement,
+/// }
+///
+/// impl Signer for HsmSigner {
+///     fn statement(&self) -> &KeyStatement {
+///         &self.statement
+///     }
+///
+///     fn sign(&self, message: &[u8]) -> Result<Signature, SignError> {
+///         let session = self.session.lock().map_err(|_| SignError::new("the session is broken"))?;
+///         let signature = session.ed25519(message).ok_or_else(|| SignError::new("the HSM does not answer"))?;
+///         Ok(Signature::from_bytes(signature))
+///     }
+/// }
+///
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// // Once, where the root key is: certify the HSM's public key. Keep the statement's bytes.
+/// let session = Session(SecretKey::generate());
+/// let root = SecretKey::generate();
+/// let bytes = KeyStatement::issue(&root, 1, session.public_key(), Vec::new())?.to_bytes();
+///
+/// // At each start.
+/// let statement = KeyStatement::from_bytes(&bytes)?;
+/// let signer = HsmSigner { session: Mutex::new(session), statement };
+/// let cortex = Cortex::builder(MemoryStore::new()).name("alpha").keys(Arc::new(signer)).start().await?;
+/// assert_eq!(cortex.reader().local().cortex_id, KeyStatement::from_bytes(&bytes)?.cortex());
+/// cortex.stop().await;
+/// # Ok(())
+/// # }
+/// ```
+pub trait Signer: Send + Sync + 'static {
+    /// The statement that certifies the working key. It stays the same as long as the cortex runs.
+    fn statement(&self) -> &KeyStatement;
+
+    /// Signs a message with the working key. It is called on the log's writer thread and may block: appends wait meanwhile.
+    ///
+    /// # Errors
+    /// [`SignError`]; what was to be signed is not written then.
+    fn sign(&self, message: &[u8]) -> Result<Signature, SignError>;
+}
