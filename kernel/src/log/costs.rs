@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
-use super::entry::{record_at, stored_dot};
+use super::entry::record_at;
 use super::forks::Fork;
 use super::log_reader::LogReader;
+use super::segments::stored_seq;
 use super::taint::Taint;
 use crate::codec::EventRef;
 use crate::cursor::Seq;
@@ -70,9 +71,9 @@ impl LogReader {
         let mut at = head;
         for fork in forks {
             // What was decided for and is not held costs nothing here.
-            let dot = stored_dot(&**self.store(), fork.origin, fork.from)?;
-            let from = dot.map(|_| (fork.origin, fork.from));
-            at = at.min(dot.map_or(head, |dot| dot.seq.prev()));
+            let seq = stored_seq(&**self.store(), fork.origin, fork.from)?;
+            let from = seq.map(|_| (fork.origin, fork.from));
+            at = at.min(seq.map_or(head, Seq::prev));
             let cost = ForkCost { here: BTreeMap::new(), there: self.evidence_of(fork)? };
             counted.push((Taint::of(from.into_iter().collect()), cost));
         }

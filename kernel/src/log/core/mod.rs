@@ -137,7 +137,7 @@ impl Log {
     /// Bytes staged so far.
     #[must_use]
     pub(crate) fn staged_bytes(&self) -> usize {
-        self.staged.batch.bytes()
+        self.staged.bytes()
     }
 
     /// Whether [`Log::recover`] is due.

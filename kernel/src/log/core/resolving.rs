@@ -89,7 +89,18 @@ impl Log {
         Ok(())
     }
 
-    fn set_aside(&mut self, origin: Origin, from: u64, keep: Digest, now: Timestamp) -> Result<u64, StoreError> {
+    /// Moves an origin's events from a counter on, and all that depends on them, to the evidence. Commits at once. Returns how many
+    /// they are.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub(in crate::log) fn set_aside(
+        &mut self,
+        origin: Origin,
+        from: u64,
+        keep: Digest,
+        now: Timestamp,
+    ) -> Result<u64, StoreError> {
         self.begin_epoch(EpochEnd::Resolved, now)?;
         let staged = plan_set_aside(origin, from, self)
             .and_then(|plan| Ok((plan.events, self.stage_set_aside(plan, (origin, from), keep)?)));
