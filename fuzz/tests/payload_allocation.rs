@@ -6,7 +6,6 @@
 #![allow(clippy::unwrap_used)]
 
 use std::alloc::System;
-use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,7 +19,7 @@ use antiphon_kernel::internals::replay::{ReplayCore, ReplayStep};
 use antiphon_kernel::log::LogEntry;
 use antiphon_kernel::replay::latest::{self, LatestBySubject};
 use antiphon_kernel::service::{HeldText, PageError, Service};
-use antiphon_kernel::store::{Batch, Durability, Family, KeyRange, Store, StoreError};
+use antiphon_kernel::store::{Batch, Durability, Family, Store, StoreError};
 use antiphon_kernel::time::Timestamp;
 use antiphon_storage::{Create, RocksStore};
 use futures_util::StreamExt as _;
@@ -44,15 +43,13 @@ fn allocated<T>(work: impl FnOnce() -> T) -> (usize, T) {
     (region.change().bytes_allocated, made)
 }
 
-/// Copies the only event of the log to where events are that were set aside: the value is the same, and the key is `a`, an epoch
-/// and the sequence number.
-fn set_aside(store: &dyn Store) {
+/// Copies the only event of the log to where events are that were set aside: the value is a version, the time it joined and the
+/// record, and the key is `a`, an epoch and the sequence number.
+fn set_aside(store: &dyn Store, entry: &LogEntry) {
     let mut changes = Batch::new();
-    let copy = &mut |place: &[u8], value: &[u8]| {
-        changes.put(Family::Evidence, &[&b"a"[..], &1_u64.to_be_bytes(), place].concat(), value);
-        ControlFlow::Continue(())
-    };
-    store.scan(Family::Log, KeyRange::prefix(&[]), copy).unwrap();
+    let key = [&b"a"[..], &1_u64.to_be_bytes(), &entry.seq.get().to_be_bytes()].concat();
+    let joined = entry.joined.as_micros().to_be_bytes();
+    changes.put_parts(Family::Evidence, &key, &[&[1], &joined, &entry.record]);
     store.commit(&changes, Durability::Sync).unwrap();
 }
 
@@ -156,7 +153,7 @@ fn no_path_allocates_more_than_a_few_bytes_for_each_of_a_record() {
         let (from, id) = (view.clone(), entry.id().unwrap());
         let (by_id, _) =
             command(&runtime, &service, move |bytes| from.find_within(id, bytes), LogEntry::to_cloud_event_alone);
-        set_aside(&*store);
+        set_aside(&*store, &entry);
         let (keys, mut outside) = allocated(|| keys_outside(&*store, 0, 10, MIB).unwrap());
         let (from, key) = (Arc::clone(&store), outside.pop().unwrap());
         let read = move |bytes| event_outside(&*from, &key, bytes);

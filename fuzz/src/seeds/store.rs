@@ -1,7 +1,7 @@
 //! Seeds of `store_model`: the promises of a store, one each.
 
 use crate::store_model::step::{
-    COMMIT, COMMIT_SYNC, COMPARE, CRASH, ENSURE, FAIL, GET, LAST, REOPEN, RESTART, SCAN, SYNC,
+    COMMIT, COMMIT_SYNC, COMPARE, CRASH, ENSURE, FAIL, GET, LAST, REOPEN, RESTART, SCAN, SCAN_FLOOR, SYNC,
 };
 
 /// `log`, and the embedder's two families.
@@ -49,6 +49,15 @@ pub(super) fn seeds() -> Vec<(String, Vec<u8>)> {
             .concat(),
         ),
         ("prefixes-of-0xff", [all_over, scans, vec![LAST, LOG, 2, 2, 2, LAST, LOG, 0]].concat()),
+        (
+            "floors",
+            [
+                puts(COMMIT, &[put(LOG, [0, 1], 1), put(LOG, [2, 0], 2)]),
+                vec![SCAN_FLOOR, LOG, 1, 0, 0, SCAN_FLOOR, LOG, 2, 0, 4, 1, 0, SCAN_FLOOR, LOG, 1, 2, 1, 0],
+                vec![SCAN_FLOOR, LOG, 0, 0, SCAN_FLOOR, VIEW, 0, 0],
+            ]
+            .concat(),
+        ),
         ("no-such-family", [puts(COMMIT, &[put(LOG, [0, 0], 1), put(VIEW, [0, 0], 1)]), vec![GET, VIEW, 0]].concat()),
         (
             "a-made-family",

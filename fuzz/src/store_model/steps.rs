@@ -36,6 +36,8 @@ pub(crate) mod step {
     pub(crate) const FAIL: u8 = 10;
     /// Every key is compared.
     pub(crate) const COMPARE: u8 = 11;
+    /// The keys from the last one at or below a key on, of a prefix.
+    pub(crate) const SCAN_FLOOR: u8 = 12;
 }
 
 const MAX_STEPS: usize = 200;
@@ -46,11 +48,12 @@ pub(super) fn take(data: &[u8], world: &mut dyn World) {
     let mut model = Model::new();
     for _ in 0..MAX_STEPS {
         let Some(chosen) = choices.next() else { break };
-        match chosen % 12 {
+        match chosen % 13 {
             step::COMMIT_SYNC => commit(world, &mut model, Durability::Sync, None, &mut choices),
             step::COMMIT => commit(world, &mut model, Durability::Relaxed, None, &mut choices),
             step::GET => get(world.store(), &model, &mut choices),
             step::SCAN => scan(world.store(), &model, &mut choices),
+            step::SCAN_FLOOR => scan_floor(world.store(), &model, &mut choices),
             step::LAST => last(world.store(), &model, &mut choices),
             step::SYNC => {
                 good(world.store().sync());
@@ -206,6 +209,25 @@ fn scan(store: &dyn Store, model: &Model, choices: &mut Choices<'_>) {
             let mut expected = model.scan(family.name(), &from, &prefix);
             expected.truncate(most);
             assert_eq!(found, expected, "{family} from {from:02x?} with {prefix:02x?}, at most {most}");
+        }
+        Err(error) => is_missing(model, family, &error),
+    }
+}
+
+fn scan_floor(store: &dyn Store, model: &Model, choices: &mut Choices<'_>) {
+    let (family, from, prefix) = (family(choices), key(choices), key(choices));
+    let mut found = Vec::new();
+    let scanned = store.scan_floor(family, KeyRange { from: &from, prefix: &prefix }, &mut |key, value| {
+        found.push((key.to_vec(), value.to_vec()));
+        ControlFlow::Continue(())
+    });
+    match scanned {
+        Ok(()) => {
+            assert!(model.has(family.name()));
+            let mut expected = model.scan(family.name(), &[], &prefix);
+            let above = expected.partition_point(|(key, _)| *key <= from);
+            let expected = expected.split_off(above.saturating_sub(1));
+            assert_eq!(found, expected, "{family} from the floor of {from:02x?} with {prefix:02x?}");
         }
         Err(error) => is_missing(model, family, &error),
     }

@@ -1,6 +1,6 @@
 //! Values of the kernel's families. Each begins with a version byte.
 
-use super::encoding::{Decode, Encode, Sink, decode_prefix};
+use super::encoding::{Decode, Encode, decode_prefix};
 use super::{Entries, entries_from, entries_of};
 use crate::checksum::checksum;
 use crate::clock::VClock;
@@ -13,6 +13,10 @@ use crate::log::{EpochChange, EpochEnd, Fork, LocalIdentity, OriginNote, Pin};
 use crate::replay::Mark;
 use crate::store::{Unreadable, is_newer};
 use crate::time::Timestamp;
+
+mod segment;
+
+pub(crate) use segment::{SegmentBuilder, SegmentRef, SegmentRun, decode_run, encode_run};
 
 const VERSION: u8 = 2;
 
@@ -89,14 +93,14 @@ pub(crate) fn decode_origin_note(bytes: &[u8]) -> Result<OriginNote, StoredError
     Ok(OriginNote { brought_by, reserved, bytes, events })
 }
 
-/// The 9 bytes that stand before the record in a value of `log`: version, time it joined (microseconds, big-endian).
+/// The 9 bytes before the record of an event that is kept outside of the log: version, time it joined (microseconds, big-endian).
 pub(crate) fn encode_log_entry(joined: Timestamp) -> [u8; 9] {
     let mut head = [VERSION; 9];
     head[1..].copy_from_slice(&joined.as_micros().to_be_bytes());
     head
 }
 
-/// When an entry joined the log, and its event record.
+/// When an event that is kept outside of the log joined it, and its record.
 pub(crate) fn decode_log_entry(bytes: &[u8]) -> Result<(Timestamp, &[u8]), StoredError> {
     let body = unversioned("log entry", bytes)?;
     let (time, record) =
@@ -111,50 +115,6 @@ pub struct StoredDot {
     pub seq: Seq,
     /// The digest of the origin's chain up to it.
     pub digest: Digest,
-}
-
-/// On the stack: there is one for each event.
-pub(crate) fn encode_dot(dot: &StoredDot) -> impl std::ops::Deref<Target = [u8]> {
-    Short::of((dot.seq.get(), DIGEST_ALGORITHM, dot.digest.to_bytes()))
-}
-
-/// A value of at most 48 bytes.
-struct Short {
-    bytes: [u8; 48],
-    length: usize,
-}
-
-impl Short {
-    fn of(value: impl Encode) -> Self {
-        let mut short = Self { bytes: [0; 48], length: 0 };
-        (VERSION, value).encode(&mut short);
-        short
-    }
-}
-
-impl Sink for Short {
-    fn put(&mut self, bytes: &[u8]) {
-        let end = self.length + bytes.len();
-        let room = self.bytes.get_mut(self.length..end).expect("what is called short fits, at its longest");
-        room.copy_from_slice(bytes);
-        self.length = end;
-    }
-}
-
-impl std::ops::Deref for Short {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        &self.bytes[..self.length]
-    }
-}
-
-pub(crate) fn decode_dot(bytes: &[u8]) -> Result<StoredDot, StoredError> {
-    let (seq, algorithm, digest): (u64, u8, [u8; 32]) = read("dot", bytes)?;
-    if algorithm != DIGEST_ALGORITHM {
-        return Err(StoredError::unknown("dot", "digest algorithm", algorithm, DIGEST_ALGORITHM));
-    }
-    Ok(StoredDot { seq: Seq::new(seq), digest: Digest::from_bytes(digest) })
 }
 
 /// The tip of one origin's chain, and what the next event's causal delta is relative to. By default that of a chain without
@@ -199,6 +159,16 @@ pub(crate) fn decode_chain(bytes: &[u8]) -> Result<StoredChain, StoredError> {
         last_id: EventId::from_bytes(last_id),
         clock: clock_from("chain", clock)?,
     })
+}
+
+/// The counter and the digest of a chain's tip alone.
+pub(crate) fn decode_tip(bytes: &[u8]) -> Result<(u64, Digest), StoredError> {
+    let fault = |error: super::encoding::DecodeError| StoredError::new("chain", error.to_string());
+    let ((counter, algorithm, digest), _) = decode_prefix(unversioned("chain", bytes)?).map_err(fault)?;
+    if algorithm != DIGEST_ALGORITHM {
+        return Err(StoredError::unknown("chain", "digest algorithm", algorithm, DIGEST_ALGORITHM));
+    }
+    Ok((counter, Digest::from_bytes(digest)))
 }
 
 fn clock_from(what: &'static str, entries: Entries) -> Result<VClock, StoredError> {

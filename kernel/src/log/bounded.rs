@@ -4,9 +4,8 @@ use std::ops::ControlFlow;
 
 use bytes::Bytes;
 
-use super::entry::{LogEntry, record_at};
+use super::entry::LogEntry;
 use super::log_reader::LogReader;
-use crate::codec::EventRef;
 use crate::cursor::Seq;
 use crate::ids::{Epoch, EventId};
 use crate::store::StoreError;
@@ -61,15 +60,5 @@ impl LogReader {
             ControlFlow::Break(())
         })?;
         Ok(found)
-    }
-
-    /// The id of the event at a sequence number, without a copy of its record.
-    pub(super) fn id_there(&self, seq: Seq) -> Result<EventId, StoreError> {
-        let mut id = Err(StoreError::corrupt(format!("family `log`: place {seq} is missing")));
-        self.scan(seq.prev(), seq, &mut |seq, _, record| {
-            id = EventRef::decode_dot(record).map(|(id, _)| id).map_err(|fault| record_at(seq, &fault));
-            ControlFlow::Break(())
-        })?;
-        id
     }
 }

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
-use super::entry::{record_at, stored_dot};
+use super::entry::record_at;
 use super::forks::Fork;
 use super::log_reader::LogReader;
+use super::segments::stored_seq;
 use super::taint::Taint;
 use crate::codec::RecordRef;
 use crate::cursor::Seq;
@@ -70,12 +71,12 @@ impl LogReader {
         let mut at = head;
         for fork in forks {
             // What was decided for and is not held costs nothing here.
-            let dot = stored_dot(&**self.store(), fork.origin, fork.from)?;
+            let seq = stored_seq(&**self.store(), fork.origin, fork.from)?;
             // A group is set aside whole.
-            let from = self.group_start(fork.origin, fork.from)?;
-            let dot = dot.and(stored_dot(&**self.store(), fork.origin, from)?);
-            let from = dot.map(|_| (fork.origin, from));
-            at = at.min(dot.map_or(head, |dot| dot.seq.prev()));
+            let start = self.group_start(fork.origin, fork.from)?;
+            let seq = seq.and(stored_seq(&**self.store(), fork.origin, start)?);
+            let from = seq.map(|_| (fork.origin, start));
+            at = at.min(seq.map_or(head, Seq::prev));
             let cost = ForkCost { here: BTreeMap::new(), there: self.evidence_of(fork)? };
             counted.push((Taint::of(from.into_iter().collect()), cost));
         }

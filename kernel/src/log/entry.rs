@@ -2,11 +2,11 @@
 
 use std::ops::ControlFlow;
 
-use crate::codec::{EventRef, RecordRef, StoredDot, StoredError, decode_dot};
+use crate::codec::{EventRef, RecordRef, StoredError};
 use crate::cursor::{Cursor, Seq};
 use crate::event::{CloudEventText, EventBytes, InvalidEvent};
 use crate::ids::{Epoch, EventId, Origin};
-use crate::store::{Family, Store, StoreError, keys};
+use crate::store::{Family, StoreError};
 use crate::time::Timestamp;
 
 /// The newest entry of a log.
@@ -124,14 +124,6 @@ pub(super) fn damaged(family: Family<'_>, fault: &StoredError) -> StoreError {
 
 pub(crate) fn record_at(seq: Seq, fault: &InvalidEvent) -> StoreError {
     StoreError::unreadable(format_args!("family `log`: the record at place {seq}"), fault)
-}
-
-/// Reads the sequence number and the chain digest of a dot; `None` if it is not held.
-pub(super) fn stored_dot(store: &dyn Store, origin: Origin, counter: u64) -> Result<Option<StoredDot>, StoreError> {
-    store
-        .get(Family::Dots, &keys::dot(origin, counter))?
-        .map(|bytes| decode_dot(&bytes).map_err(|e| damaged(Family::Dots, &e)))
-        .transpose()
 }
 
 /// What the chain says is there, and the index does not have.

@@ -48,6 +48,20 @@ pub trait LogState {
     /// [`StoreError`] where it cannot be read.
     fn dot(&self, origin: Origin, counter: u64) -> Result<Option<StoredDot>, StoreError>;
 
+    /// Returns the sequence number of an event, or `None` if it is not held.
+    ///
+    /// # Errors
+    /// [`StoreError`] where it cannot be read.
+    fn seq(&self, origin: Origin, counter: u64) -> Result<Option<Seq>, StoreError> {
+        Ok(self.dot(origin, counter)?.map(|dot| dot.seq))
+    }
+
+    /// Returns the first sequence number of each stored segment, from the one that holds this sequence number on.
+    ///
+    /// # Errors
+    /// [`StoreError`] where they cannot be read.
+    fn segments_from(&self, seq: Seq) -> Result<Vec<Seq>, StoreError>;
+
     /// Visits all entries in order. A missing entry is damage.
     ///
     /// # Errors
@@ -107,7 +121,7 @@ pub trait LogState {
     /// # Errors
     /// [`StoreError`] where it cannot be read.
     fn seq_of(&self, origin: Origin, counter: u64) -> Result<Seq, StoreError> {
-        Ok(self.dot(origin, counter)?.map_or(Seq::ZERO, |dot| dot.seq))
+        Ok(self.seq(origin, counter)?.unwrap_or(Seq::ZERO))
     }
 
     /// Returns the sequence number of the event of our current chain with this counter, or one that the epoch cannot have
@@ -191,6 +205,12 @@ pub(super) mod tests {
 
         fn dot(&self, origin: Origin, counter: u64) -> Result<Option<StoredDot>, StoreError> {
             Ok(self.dots.get(&(origin, counter)).copied())
+        }
+
+        fn segments_from(&self, seq: Seq) -> Result<Vec<Seq>, StoreError> {
+            // Each has one entry but the first, which has two.
+            let after = (seq.get().max(3)..=self.entries.len() as u64).map(Seq::new);
+            Ok(Some(Seq::new(1)).filter(|_| seq < Seq::new(3)).into_iter().chain(after).collect())
         }
 
         fn visit(&self, visit: &mut EntryVisitor<'_>) -> Result<(), StoreError> {

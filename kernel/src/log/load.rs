@@ -4,15 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::LocalIdentity;
 use super::decoded::read_decoded;
-use super::entry::{LogHead, damaged, record_at, stored_dot};
+use super::entry::{LogHead, damaged};
 use super::forks::{Decisions, decisions};
 use super::lineage::Lineage;
 use super::minted::{Minted, minted};
 use super::origins::{OriginNotes, read_origin_notes};
 use super::peers::{Pinned, read_pinned};
 use super::rejoin::waiting_origins;
+use super::segments::{check_ends, damaged_segment, dot_at, last_run, missing_entry, not_a_seq};
 use crate::clock::MAX_CLOCK_ENTRIES;
-use crate::codec::{EventRef, StoredChain, decode_chain, decode_identity, decode_log_entry};
+use crate::codec::{SegmentRef, StoredChain, decode_chain, decode_identity};
+use crate::cursor::Seq;
 use crate::ids::{EventId, Origin};
 use crate::store::{Family, Store, StoreError, StoreErrorKind, keys};
 
@@ -38,7 +40,8 @@ pub(super) fn load(store: &dyn Store) -> Result<Loaded, StoreError> {
     let identity = store.get(Family::Meta, keys::META_IDENTITY)?;
     let identity = identity.map(|b| decode_identity(&b).map_err(|e| damaged(Family::Meta, &e))).transpose()?;
     let chains = load_chains(store)?;
-    let head = load_head(store)?;
+    let (newest, head) = load_newest(store)?;
+    check_tips(store, &chains, newest)?;
     let held: u64 = chains.values().map(|chain| chain.counter).sum();
     if held != head.seq.get() {
         return Err(StoreError::corrupt(format!("the chains count {held} events and the log has {}", head.seq)));
@@ -102,21 +105,37 @@ fn load_chains(store: &dyn Store) -> Result<BTreeMap<Origin, StoredChain>, Store
     if chains.len() > MAX_CLOCK_ENTRIES {
         return Err(StoreError::corrupt("family `clocks`: more origins than a clock may have"));
     }
-    for (&origin, chain) in &chains {
-        let tip = stored_dot(store, origin, chain.counter)?;
-        if tip.is_none_or(|dot| dot.digest != chain.digest) {
-            return Err(StoreError::corrupt(format!("the tip of {origin} is missing or differs")));
-        }
-    }
     Ok(chains)
 }
 
+/// Checks that the index ends where the chains do, and that the newest segment has the tips that are in it. Those in earlier
+/// segments are not read: there may be too many for a start to wait for.
+fn check_tips(store: &dyn Store, chains: &BTreeMap<Origin, StoredChain>, newest: Seq) -> Result<(), StoreError> {
+    let wrong = |origin| StoreError::corrupt(format!("the tip of {origin} is missing or differs"));
+    let mut there = Vec::new();
+    for (&origin, chain) in chains {
+        let run = last_run(store, origin)?.filter(|run| run.last() == chain.counter && run.at.segment <= newest);
+        let run = run.ok_or_else(|| wrong(origin))?;
+        if run.at.segment == newest {
+            there.push((run, chain.digest));
+        }
+    }
+    check_ends(store, newest, &there)
+}
+
 pub(super) fn load_head(store: &dyn Store) -> Result<LogHead, StoreError> {
-    let Some((key, value)) = store.last(Family::Log, &[])? else { return Ok(LogHead::EMPTY) };
-    let seq = keys::seq_of_log(&key).ok_or_else(|| StoreError::corrupt("family `log`: a key is not a place"))?;
-    let (time, record) = decode_log_entry(&value).map_err(|e| damaged(Family::Log, &e))?;
-    let (last_event, _) = EventRef::decode_dot(record).map_err(|fault| record_at(seq, &fault))?;
-    Ok(LogHead { seq, last_event, time })
+    Ok(load_newest(store)?.1)
+}
+
+/// The first entry of the newest segment, and its last one.
+fn load_newest(store: &dyn Store) -> Result<(Seq, LogHead), StoreError> {
+    let Some((key, value)) = store.last(Family::Log, &[])? else { return Ok((Seq::ZERO, LogHead::EMPTY)) };
+    let first = keys::seq_of_log(&key).ok_or_else(not_a_seq)?;
+    let segment = SegmentRef::decode(&value).map_err(|error| damaged_segment(store, first, &error))?;
+    let seq = Seq::new(first.get().saturating_add(segment.len() as u64 - 1));
+    let (time, record) = segment.iter().last().ok_or_else(|| missing_entry(first))?;
+    let (last_event, _) = dot_at(seq, record)?;
+    Ok((first, LogHead { seq, last_event, time }))
 }
 
 /// Where these data are now, if that is another place than the one that they were written in: they are a copy, or a volume that was

@@ -9,21 +9,22 @@ use bytes::Bytes;
 use tokio::sync::watch;
 
 use super::LocalIdentity;
-use super::entry::{EntryVisitor, LogEntry, LogHead, damaged, missing, record_at, stored_dot};
+use super::entry::{EntryVisitor, LogEntry, LogHead, missing, record_at};
 use super::forks::WithheldFrom;
 use super::load::stored_chains;
 use super::origins::OriginNote;
 use super::peers::Pinned;
+use super::segments::{find_id, scan_entries, stored_digest, stored_dot};
 use super::shared::{Durable, Generation, Shared};
 use crate::clock::VClock;
-use crate::codec::{Front, StoredDot, decode_log_entry};
+use crate::codec::{Front, StoredDot};
 use crate::cursor::{Cursor, Seq};
 use crate::digest::Digest;
 use crate::doubles::Doubles;
 use crate::ids::{CortexId, Dot, Epoch, EventId, Origin};
 use crate::protocol::{Heads, Identity, PROTOCOL_MAX, PROTOCOL_MIN};
 use crate::receipts::Receipts;
-use crate::store::{Family, KeyRange, Store, StoreError, keys};
+use crate::store::{Store, StoreError};
 use crate::time::Timestamp;
 
 /// What is held, as any thread may read it. Cheap to clone.
@@ -279,36 +280,7 @@ impl LogReader {
 
     /// Visits the entries in `after+1..=until` in order. A sequence number that is missing is damage.
     pub(super) fn scan(&self, after: Seq, until: Seq, visit: &mut EntryVisitor<'_>) -> Result<(), StoreError> {
-        let mut expected = after.next();
-        let mut fault = None;
-        let mut stopped = false;
-        self.shared.store.scan(Family::Log, KeyRange::from(&keys::log(expected)), &mut |key, value| {
-            if expected > until {
-                return ControlFlow::Break(());
-            }
-            if keys::seq_of_log(key) != Some(expected) {
-                return ControlFlow::Break(());
-            }
-            match decode_log_entry(value) {
-                Ok((joined, record)) => {
-                    let flow = visit(expected, joined, record);
-                    stopped = flow.is_break();
-                    expected = expected.next();
-                    flow
-                }
-                Err(error) => {
-                    fault = Some(damaged(Family::Log, &error));
-                    ControlFlow::Break(())
-                }
-            }
-        })?;
-        if let Some(fault) = fault {
-            return Err(fault);
-        }
-        if !stopped && expected <= until {
-            return Err(StoreError::corrupt(format!("family `log`: the entry at place {expected} is missing")));
-        }
-        Ok(())
+        scan_entries(&*self.shared.store, after, until, visit)
     }
 
     /// The entry at one sequence number, or `None` beyond the visible end.
@@ -343,12 +315,12 @@ impl LogReader {
         if counter == 0 {
             return Ok(Some(Digest::ZERO));
         }
-        Ok(stored_dot(&*self.shared.store, origin, counter)?.map(|dot| dot.digest))
+        stored_digest(&*self.shared.store, origin, counter)
     }
 
     /// The sequence number of the event with this id, if it is held.
     ///
-    /// Ids increase along each chain, so each chain is halved: some forty reads an origin at worst, and no index that every
+    /// Ids increase along each chain, so each chain is halved: some thirty segments an origin at worst, and no index that every
     /// event would have to be written to.
     ///
     /// # Errors
@@ -360,30 +332,10 @@ impl LogReader {
     pub(super) fn find_there(&self, id: EventId) -> Result<Option<Seq>, StoreError> {
         let chains = stored_chains(&*self.shared.store)?;
         for (origin, chain) in chains.into_iter().filter(|(_, chain)| chain.last_id >= id) {
-            if let Some(seq) = self.find_in(origin, chain.counter, id)? {
+            if let Some(seq) = find_id(&*self.shared.store, origin, chain.counter, id)? {
                 return Ok(Some(seq));
             }
         }
         Ok(None)
-    }
-
-    /// The sequence number of an id in one chain, up to a counter.
-    fn find_in(&self, origin: Origin, last: u64, id: EventId) -> Result<Option<Seq>, StoreError> {
-        let (mut low, mut high, mut found) = (1, last, None);
-        while low <= high {
-            let middle = low + (high - low) / 2;
-            let there = stored_dot(&*self.shared.store, origin, middle)?;
-            let seq = there.ok_or_else(|| missing(origin, middle))?.seq;
-            let there = self.id_there(seq)?;
-            match there.cmp(&id) {
-                std::cmp::Ordering::Less => low = middle + 1,
-                std::cmp::Ordering::Equal => {
-                    found = Some(seq);
-                    break;
-                }
-                std::cmp::Ordering::Greater => high = middle - 1,
-            }
-        }
-        Ok(found)
     }
 }

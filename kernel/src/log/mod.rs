@@ -46,6 +46,7 @@ mod refusing;
 mod rejoin;
 mod replayed;
 mod salvage;
+mod segments;
 mod set_aside;
 mod shared;
 mod syncs;

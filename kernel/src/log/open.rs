@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use super::LocalIdentity;
 use super::core::{Log, LogOptions};
-use super::entry::{damaged, stored_dot};
+use super::entry::damaged;
 use super::epoch::put_epoch;
 use super::epoch_change::{EpochEnd, read_epoch_change};
 use super::forks::read_withheld;
 use super::load::{FORMAT, Loaded, load, load_head, moved_to, or_newer};
 use super::log_reader::LogReader;
 use super::minted::{last_id_within, migrate, put_minted};
+use super::segments::stored_seq;
 use super::shared::Durable;
 use super::shared::Shared;
 use crate::codec::{decode_identity, decode_noted_head, encode_identity, encode_noted_head};
@@ -231,7 +232,7 @@ fn settle(
         let shared = match own {
             // What it was copied from may have gone on since: sure is what was before the last own event.
             Some((own, counter)) if why == EpochEnd::Copied => {
-                stored_dot(store, own, counter)?.map_or(Seq::ZERO, |dot| dot.seq).max(loaded.lineage.begun())
+                stored_seq(store, own, counter)?.unwrap_or(Seq::ZERO).max(loaded.lineage.begun())
             }
             None if why == EpochEnd::Copied => loaded.lineage.begun(),
             _ => head.seq,

@@ -1,22 +1,24 @@
 //! Taking over from a damaged store what is whole: every event that can be read, is what its digest says, and follows on
 //! what was taken over before it. The rest comes back from peers, as ordinary events.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::LocalIdentity;
 use super::core::{Log, LogOptions};
-use super::entry::{damaged, record_at, stored_dot};
+use super::entry::{damaged, record_at};
 use super::epoch_change::EpochEnd;
 use super::held::{LogState, NewEvent};
 use super::lineage::Lineage;
 use super::minted::{minted, put_minted};
 use super::open::OpenError;
 use super::rejoin::{followed_by, follows_on};
-use crate::codec::{RecordRef, StoredChain, decode_chain, decode_identity, decode_log_entry};
+use super::segments::{chained, stored_run_at};
+use crate::codec::{RecordRef, SegmentRef, StoredChain, decode_chain, decode_identity};
 use crate::cursor::Seq;
-use crate::ids::{EventId, Origin};
+use crate::digest::Digest;
+use crate::ids::{Dot, EventId, Origin};
 use crate::store::{Batch, Durability, Family, KeyRange, Store, StoreError, Unreadable as _, keys};
 use crate::time::Timestamp;
 
@@ -137,15 +139,25 @@ fn take_over(
     let counted: u64 = known.values().sum();
     let last = from.last(Family::Log, &[]).ok().flatten().and_then(|(key, _)| keys::seq_of_log(&key));
     let end = counted.max(last.map_or(0, Seq::get));
-    let (mut place, mut misses, mut unread) = (0, 0, 0_u64);
     let mut reading = Reading::default();
-    while place < end || misses < ENOUGH_MISSES {
-        place += 1;
-        match from.get(Family::Log, &keys::log(Seq::new(place))) {
+    let (mut seq, mut misses, mut unread) = (1, 0, 0_u64);
+    // Where a segment cannot be read it is not known how many entries it has: the next one begins at some number after it.
+    while seq <= end || misses < ENOUGH_MISSES {
+        let first = Seq::new(seq);
+        seq += 1;
+        match from.get(Family::Log, &keys::log(first)) {
             Ok(None) => misses += 1,
-            Ok(Some(entry)) => {
+            Ok(Some(value)) => {
                 misses = 0;
-                take_entry((log, &mut reading), from, (Seq::new(place), &entry), known, salvaged, now)?;
+                match SegmentRef::decode(&value) {
+                    Ok(segment) => {
+                        seq = first.get() + segment.len() as u64;
+                        take_segment((log, &mut reading), from, (first, segment), known, salvaged, now)?;
+                    }
+                    // What is damaged is lost here. What a newer version wrote is whole, and must not be left out.
+                    Err(fault) if fault.is_newer() => return Err(damaged(Family::Log, &fault)),
+                    Err(_) => unread += 1,
+                }
             }
             Err(_) => {
                 misses = 0;
@@ -158,7 +170,7 @@ fn take_over(
     }
     reading.set_aside(log, salvaged)?;
     if unread > 0 {
-        salvaged.notes.push(format!("{unread} places of the log cannot be read"));
+        salvaged.notes.push(format!("{unread} segments of the log cannot be read"));
     }
     log.stage_last_id()?;
     log.commit(Durability::Sync)?;
@@ -192,46 +204,120 @@ impl Reading {
 
     /// The group is whole, and joins the log.
     fn join(&mut self, log: &mut Log, origin: Origin, salvaged: &mut Salvaged) {
+        for (seq, joined, event) in self.events.drain(..) {
+            log.stage_new(&event, joined);
+            salvaged.kept += 1;
+            if log.head().seq == seq {
+                salvaged.unmoved = seq.get();
+            }
+        }
         if let Some(chain) = self.chain.take() {
             log.set_chain(origin, chain);
         }
-        for (place, joined, event) in self.events.drain(..) {
-            log.stage_new(&event, joined);
-            salvaged.kept += 1;
-            if log.head().seq == place {
-                salvaged.unmoved = place.get();
+    }
+}
+
+/// Takes the entries of one segment.
+fn take_segment(
+    (log, reading): (&mut Log, &mut Reading),
+    from: &dyn Store,
+    (first, segment): (Seq, SegmentRef<'_>),
+    known: &mut BTreeMap<Origin, u64>,
+    salvaged: &mut Salvaged,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let evidence = judge(from, first, segment)?;
+    let mut altered = BTreeSet::new();
+    for (at, (joined, record)) in segment.iter().enumerate() {
+        let Some(dot) = evidence.dots.get(at).copied().flatten() else { continue };
+        if evidence.altered.contains(&dot.origin()) {
+            let reached = known.entry(dot.origin()).or_insert(0);
+            *reached = dot.counter().max(*reached);
+            altered.insert(dot.origin());
+            continue;
+        }
+        let seq = Seq::new(first.get() + at as u64);
+        take_entry((log, reading), (seq, joined, record), evidence.digests.get(&dot).copied(), known, salvaged, now)?;
+    }
+    for origin in altered {
+        let last = Seq::new(first.get() + segment.len() as u64 - 1);
+        salvaged.notes.push(format!(
+            "of the events of {origin} in the entries {first} to {last}, at least one is not as it was written"
+        ));
+    }
+    Ok(())
+}
+
+/// What the index of a damaged store says of a segment's records.
+#[derive(Default)]
+struct Evidence {
+    /// Of each entry what it is, where that can be read.
+    dots: Vec<Option<Dot>>,
+    /// The digest of each event's chain there, as far as the index speaks for it.
+    digests: BTreeMap<Dot, Digest>,
+    /// The origins whose records differ from what was digested. Which of them does is not known.
+    altered: BTreeSet<Origin>,
+}
+
+fn judge(from: &dyn Store, first: Seq, segment: SegmentRef<'_>) -> Result<Evidence, StoreError> {
+    let mut evidence = Evidence::default();
+    let mut chains: BTreeMap<Origin, (u64, Option<Digest>)> = BTreeMap::new();
+    for (at, (_, record)) in segment.iter().enumerate() {
+        let seq = Seq::new(first.get() + at as u64);
+        let dot = match RecordRef::decode(record) {
+            Ok(event) => Some(event.dot),
+            Err(fault) if fault.is_newer() => return Err(record_at(seq, &fault)),
+            Err(_) => None,
+        };
+        evidence.dots.push(dot);
+        let Some(dot) = dot else { continue };
+        // Where the index cannot be read, nothing speaks against a record that the store's own checks let pass.
+        let before = |counter| stored_run_at(from, dot.origin(), counter).ok().flatten();
+        let digest = match chains.get(&dot.origin()) {
+            Some(&(counter, digest)) if counter + 1 == dot.counter() => digest,
+            Some(_) => None,
+            None => before(dot.counter()).filter(|run| run.at.segment == first).map(|run| run.at.before),
+        };
+        let digest = digest.map(|before| chained(before, record));
+        chains.insert(dot.origin(), (dot.counter(), digest));
+        evidence.digests.extend(digest.map(|digest| (dot, digest)));
+    }
+    // What the index says of the end of each chain here speaks for all its records, or against one of them.
+    for (origin, (counter, digest)) in chains {
+        let next = stored_run_at(from, origin, counter + 1).ok().flatten().map(|run| run.at.before);
+        let end = next.or_else(|| tip_of(from, origin).filter(|tip| tip.counter == counter).map(|tip| tip.digest));
+        match (digest, end) {
+            (Some(digest), Some(end)) if digest != end => {
+                evidence.altered.insert(origin);
             }
+            // An event before it is lost. This one is known all the same, once what is between came from peers.
+            (None, Some(end)) => evidence.digests.extend(Dot::new(origin, counter).map(|dot| (dot, end))),
+            _ => {}
         }
     }
+    Ok(evidence)
+}
+
+fn tip_of(from: &dyn Store, origin: Origin) -> Option<StoredChain> {
+    let value = from.get(Family::Clocks, &keys::chain(origin)).ok().flatten()?;
+    decode_chain(&value).ok()
 }
 
 /// Takes one entry, if it is whole: into the log if it follows on what is here, and beside it if not.
 fn take_entry(
     (log, reading): (&mut Log, &mut Reading),
-    from: &dyn Store,
-    (place, entry): (Seq, &[u8]),
+    (seq, joined, record): (Seq, Timestamp, &[u8]),
+    digest: Option<Digest>,
     known: &mut BTreeMap<Origin, u64>,
     salvaged: &mut Salvaged,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    // What is damaged is lost here. What a newer version wrote is whole, and must not be left out.
-    let (joined, record) = match decode_log_entry(entry) {
-        Ok(entry) => entry,
-        Err(fault) if fault.is_newer() => return Err(damaged(Family::Log, &fault)),
-        Err(_) => return Ok(()),
-    };
-    let event = match RecordRef::decode(record) {
-        Ok(event) => event,
-        Err(fault) if fault.is_newer() => return Err(record_at(place, &fault)),
-        Err(_) => return Ok(()),
-    };
+    let Ok(event) = RecordRef::decode(record) else { return Ok(()) };
     let (origin, counter) = (event.dot.origin(), event.dot.counter());
     let reached = known.entry(origin).or_insert(0);
     *reached = counter.max(*reached);
     // Any cortex may have continued an epoch of ours, under any id.
     log.raise_last_id(&event, now);
-    // Where the index cannot be read, nothing speaks against a record that the store's own checks let pass.
-    let digest = stored_dot(from, origin, counter).ok().flatten().map(|dot| dot.digest);
     if !reading.continues(&event) {
         reading.set_aside(log, salvaged)?;
     }
@@ -243,7 +329,7 @@ fn take_entry(
         Some(chain) if digest.is_none_or(|digest| digest == chain.digest) => {
             let record = bytes::Bytes::copy_from_slice(record);
             let new = NewEvent { id: event.id, dot: event.dot, digest: chain.digest, record: record.clone() };
-            reading.events.push((place, joined, new));
+            reading.events.push((seq, joined, new));
             reading.chain = Some(chain);
             if event.ends_group {
                 reading.join(log, origin, salvaged);

@@ -1,14 +1,17 @@
 //! Ending a fork: the losing suffix of an origin, and what depends on it, leave the log and are kept as evidence. A pure
 //! decision, next to what the store must forget with it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
-use super::entry::record_at;
+use bytes::Bytes;
+
+use super::entry::{missing, record_at};
 use super::forks::{Fork, forks};
 use super::held::LogState;
+use super::segments::SegmentWriter;
 use super::taint::Taint;
-use crate::codec::{RecordRef, StoredChain, StoredDot, encode_dot, encode_log_entry};
+use crate::codec::{RecordRef, StoredChain, encode_log_entry};
 use crate::cursor::Seq;
 use crate::digest::Digest;
 use crate::error_code::ErrorCode;
@@ -85,7 +88,7 @@ pub(super) struct Kept {
 /// Which events leave the log, and where those that stay move to.
 #[derive(Debug)]
 pub(super) struct SetAsidePlan {
-    /// The moves of entries and dots, and the evidence.
+    /// The segments and dots that are written again, and the evidence.
     pub(super) changes: Batch,
     /// The first event that leaves.
     pub(super) first: Seq,
@@ -100,11 +103,15 @@ pub(super) struct SetAsidePlan {
 /// Plans that an origin's events from a counter on, and all that depends on them, leave the log, which closes ranks.
 pub(super) fn plan_set_aside(origin: Origin, from: u64, held: &dyn LogState) -> Result<SetAsidePlan, StoreError> {
     let (head, epoch) = (held.head().seq, held.identity().epoch);
+    let gone_from = held.seq(origin, from)?.ok_or_else(|| missing(origin, from))?;
     let mut gone = Taint::of(BTreeMap::from([(origin, from)]));
     let mut changes = Batch::new();
-    // The next sequence number to fill, once the first event that leaves was met.
-    let (mut next, mut events, mut fault) = (None::<Seq>, 0, None);
-    let mut first = head.next();
+    // Everything from the segment on that holds the first event that leaves is written again.
+    let mut segments = held.segments_from(gone_from)?;
+    segments.iter().for_each(|&first| changes.delete(Family::Log, &keys::log(first)));
+    segments.reverse();
+    let (mut next, mut old_runs, mut written) = (None::<Seq>, BTreeSet::new(), SegmentWriter::default());
+    let (mut first, mut events, mut fault) = (head.next(), 0, None);
     let mut kept: BTreeMap<Origin, Kept> = BTreeMap::new();
     let mut digests: BTreeMap<Origin, Digest> = BTreeMap::new();
     held.visit(&mut |seq, joined, record| {
@@ -115,15 +122,20 @@ pub(super) fn plan_set_aside(origin: Origin, from: u64, held: &dyn LogState) -> 
                 return ControlFlow::Break(());
             }
         };
+        if segments.pop_if(|first| *first <= seq).is_some() {
+            next.get_or_insert(seq);
+            old_runs.clear();
+        }
         let (author, counter) = (event.dot.origin(), event.dot.counter());
+        if next.is_some() && old_runs.insert(author) {
+            changes.delete(Family::Dots, &keys::dot(author, counter));
+        }
         let digest = digests.entry(author).or_default();
-        *digest = event.digest_after(*digest);
+        let before = std::mem::replace(digest, event.digest_after(*digest));
         if gone.add(&event) {
             events += 1;
             first = first.min(seq);
-            next.get_or_insert(seq);
             changes.put_parts(Family::Evidence, &keys::set_aside(epoch, seq), &[&encode_log_entry(joined), record]);
-            changes.delete(Family::Dots, &keys::dot(author, counter));
         } else {
             let Kept { tip, bytes, events } = kept.entry(author).or_default();
             (*bytes, *events) = (*bytes + record.len() as u64, *events + 1);
@@ -132,11 +144,10 @@ pub(super) fn plan_set_aside(origin: Origin, from: u64, held: &dyn LogState) -> 
                 return ControlFlow::Break(());
             }
             (tip.counter, tip.digest, tip.last_id) = (counter, *digest, event.id);
-            if let Some(seq) = next {
-                changes.put_parts(Family::Log, &keys::log(seq), &[&encode_log_entry(joined), record]);
-                let dot = StoredDot { seq, digest: *digest };
-                changes.put(Family::Dots, &keys::dot(author, counter), &encode_dot(&dot));
-                next = Some(seq.next());
+            if let Some(seq) = &mut next {
+                let record = Bytes::copy_from_slice(record);
+                written.push((*seq, joined), event.dot, before, record, &mut changes);
+                *seq = seq.next();
             }
         }
         if changes.bytes() > MAX_REWRITE_BYTES {
@@ -149,10 +160,10 @@ pub(super) fn plan_set_aside(origin: Origin, from: u64, held: &dyn LogState) -> 
     })?;
     fault.map_or(Ok(()), Err)?;
     are_whole(&digests, held)?;
-    let next = next.ok_or_else(|| StoreError::corrupt(format!("family `log`: {origin}:{from} is missing")))?;
-    for seq in next.get()..=head.get() {
-        changes.delete(Family::Log, &keys::log(Seq::new(seq)));
+    if first != gone_from {
+        return Err(missing(origin, from));
     }
+    written.finish(&mut changes);
     kept.retain(|origin, _| gone.reaches(*origin, u64::MAX));
     Ok(SetAsidePlan { changes, first, events, gone, kept })
 }
@@ -202,7 +213,7 @@ pub(super) fn forget_forks(store: &dyn Store, origin: Origin, changes: &mut Batc
 mod tests {
     use super::*;
     use crate::clock::VClock;
-    use crate::codec::{EncodedDraft, encode_record};
+    use crate::codec::{EncodedDraft, SegmentRef, decode_run, encode_record};
     use crate::event::Draft;
     use crate::ids::{Dot, Epoch, EventId};
     use crate::log::held::NewEvent;
@@ -245,12 +256,34 @@ mod tests {
         assert_eq!(plan.gone.iter().collect::<Vec<_>>(), [(origin(2), 2), (origin(4), 1)]);
         assert_eq!(plan.kept.keys().collect::<Vec<_>>(), [&origin(2)], "nothing is left of origin 4");
         assert_eq!((plan.kept[&origin(2)].tip.counter, plan.kept[&origin(2)].events), (1, 1));
-        let log: Vec<_> = plan.changes.iter().filter(|change| change.family == Family::Log).collect();
-        let (moved, deleted): (Vec<_>, Vec<_>) = log.into_iter().partition(|change| change.value.is_some());
-        let seqs = |changes: Vec<crate::store::Mutation<'_>>| -> Vec<u64> {
-            changes.iter().map(|change| keys::seq_of_log(change.key).unwrap().get()).collect()
+        // Entries 1 and 2 are a segment and stay; 3 and 4 leave, and 5 moves to the place of 3.
+        let changes = |family| {
+            let of = plan.changes.iter().filter(move |change| change.family == family);
+            of.map(|change| (change.key.to_vec(), change.value.is_some())).collect::<Vec<_>>()
         };
-        assert_eq!((seqs(moved), seqs(deleted)), (vec![3], vec![4, 5]));
+        let log = |seq| keys::log(Seq::new(seq)).to_vec();
+        let expected = [(log(3), false), (log(4), false), (log(5), false), (log(3), true)];
+        assert_eq!(changes(Family::Log), expected);
+        let dot = |n, counter| keys::dot(origin(n), counter).to_vec();
+        let expected = [(dot(2, 2), false), (dot(4, 1), false), (dot(3, 2), false), (dot(3, 2), true)];
+        assert_eq!(changes(Family::Dots), expected);
+    }
+
+    #[test]
+    fn a_segment_is_cut_where_its_second_event_leaves() {
+        let held = held();
+        let plan = plan_set_aside(origin(3), 1, &held).unwrap();
+        assert_eq!((plan.first, plan.events), (Seq::new(2), 2), "3:1 and 3:2");
+        let written = plan.changes.iter().filter(|change| change.family == Family::Log && change.value.is_some());
+        let written: Vec<_> = written.map(|change| (keys::seq_of_log(change.key), change.value.unwrap())).collect();
+        assert_eq!(written.len(), 1);
+        let segment = SegmentRef::decode(written[0].1).unwrap();
+        assert_eq!((written[0].0, segment.len()), (Some(Seq::new(1)), 3), "2:1, 2:2 and 4:1");
+        let dots: Vec<_> = plan.changes.iter().filter(|change| change.family == Family::Dots).collect();
+        let runs =
+            dots.iter().filter_map(|change| Some((keys::dot_of(change.key)?, decode_run(change.value?).unwrap())));
+        let runs: Vec<_> = runs.map(|(dot, run)| (dot, run.place, run.count)).collect();
+        assert_eq!(runs, [((origin(2), 1), 0, 2), ((origin(4), 1), 2, 1)]);
     }
 
     #[test]

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::entry::{record_at, stored_dot};
+use super::entry::record_at;
 use super::log_reader::LogReader;
+use super::segments::stored_seq;
 use super::taint::{Taint, TaintScan};
 use super::work::{MAX_SCAN, MAX_SCAN_BYTES, Work};
 use crate::codec::RecordRef;
@@ -27,8 +28,8 @@ impl LogReader {
         // An event that is not here yet can only join after everything that is here now.
         let mut at = self.visible();
         for (&origin, &counter) in &from {
-            if let Some(dot) = stored_dot(&**self.store(), origin, counter)? {
-                at = at.min(dot.seq.prev());
+            if let Some(seq) = stored_seq(&**self.store(), origin, counter)? {
+                at = at.min(seq.prev());
             }
         }
         Ok(TaintScan { taint: Taint::of(from.clone()), from: named, rewrites, at })

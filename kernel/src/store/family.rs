@@ -32,9 +32,9 @@ pub const KERNEL_FAMILIES: [Family<'static>; 9] = [
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Family<'a> {
-    /// Seq → time it joined, event record.
+    /// Seq of the first entry of a segment → entries: time each joined, event record.
     Log,
-    /// (origin, counter) → Seq, digest.
+    /// (origin, counter of its first event in a segment) → where those events are, digest before them.
     Dots,
     /// origin → counter, digest, last id, last full clock.
     Clocks,

@@ -231,7 +231,7 @@ const FIELD_SKIPPED: u8 = b'a';
 const FIELD_TRIES: u8 = b't';
 const FIELD_REBUILD: u8 = b'r';
 
-/// `log`: Seq.
+/// `log`: Seq of a segment's first entry.
 pub(crate) fn log(seq: Seq) -> [u8; 8] {
     seq.get().to_be_bytes()
 }
@@ -241,12 +241,23 @@ pub(crate) fn seq_of_log(key: &[u8]) -> Option<Seq> {
     key.try_into().ok().map(|bytes| Seq::new(u64::from_be_bytes(bytes)))
 }
 
-/// `dots`: origin ‖ counter.
+/// `dots`: origin ‖ counter of its first event in a segment.
 pub(crate) fn dot(origin: Origin, counter: u64) -> [u8; 32] {
     let mut key = [0; 32];
     key[..24].copy_from_slice(&origin.to_bytes());
     key[24..].copy_from_slice(&counter.to_be_bytes());
     key
+}
+
+/// `dots`: all entries of an origin.
+pub(crate) fn dots_of(origin: Origin) -> [u8; 24] {
+    origin.to_bytes()
+}
+
+/// Origin and counter in a key of `dots`.
+pub(crate) fn dot_of(key: &[u8]) -> Option<(Origin, u64)> {
+    let (origin, counter) = key.split_first_chunk::<24>()?;
+    Some((Origin::from_bytes(*origin), u64::from_be_bytes(counter.try_into().ok()?)))
 }
 
 /// `clocks`: origin.

@@ -287,6 +287,13 @@ pub trait Store: Send + Sync + 'static {
     /// As [`Store::get`]; what was visited before an error must not be relied on.
     fn scan(&self, family: Family<'_>, range: KeyRange<'_>, visit: &mut Visitor<'_>) -> Result<(), StoreError>;
 
+    /// As [`Store::scan`], and begins one key earlier: at the greatest key of the range's prefix at or below `range.from`, where
+    /// there is one.
+    ///
+    /// # Errors
+    /// As [`Store::scan`].
+    fn scan_floor(&self, family: Family<'_>, range: KeyRange<'_>, visit: &mut Visitor<'_>) -> Result<(), StoreError>;
+
     /// The greatest key of a family that begins with `prefix`, and its value.
     ///
     /// # Errors
@@ -421,6 +428,10 @@ impl<S: Store + ?Sized> Store for Arc<S> {
 
     fn scan(&self, family: Family<'_>, range: KeyRange<'_>, visit: &mut Visitor<'_>) -> Result<(), StoreError> {
         (**self).scan(family, range, visit)
+    }
+
+    fn scan_floor(&self, family: Family<'_>, range: KeyRange<'_>, visit: &mut Visitor<'_>) -> Result<(), StoreError> {
+        (**self).scan_floor(family, range, visit)
     }
 
     fn last(&self, family: Family<'_>, prefix: &[u8]) -> Result<Option<KeyValue>, StoreError> {

@@ -123,6 +123,14 @@ impl MemoryStore {
         self.lock().durable.get(family.name()).is_some_and(|keys| keys.contains_key(key))
     }
 
+    /// The greatest key at or below `key` that begins with `prefix` and would survive a crash now, and its value.
+    #[must_use]
+    pub fn durable_floor(&self, family: Family<'_>, prefix: &[u8], key: &[u8]) -> Option<KeyValue> {
+        let inner = self.lock();
+        let (key, value) = floor(inner.durable.get(family.name())?, KeyRange { from: key, prefix })?;
+        Some((key.to_vec(), value.to_vec()))
+    }
+
     /// How many batches a crash could lose now.
     #[must_use]
     pub fn pending(&self) -> usize {
@@ -187,6 +195,23 @@ fn family_of<'a>(families: &'a Families, family: Family<'_>) -> Result<&'a Entri
         .ok_or_else(|| StoreError::new(StoreErrorKind::Misuse, format!("there is no family `{family}`")))
 }
 
+/// The greatest key of the range's prefix at or below its beginning.
+fn floor<'a>(keys: &'a Entries, range: KeyRange<'_>) -> Option<(&'a [u8], &'a [u8])> {
+    // Entries above the prefix may be at or below the beginning, too.
+    let after = after_all(range.prefix).filter(|after| after.as_slice() <= range.from);
+    let until = after.as_deref().map_or(Bound::Included(range.from), Bound::Excluded);
+    let (key, value) = keys.range::<[u8], _>((Bound::Unbounded, until)).next_back()?;
+    key.starts_with(range.prefix).then_some((key, value))
+}
+
+/// The least key that is greater than all keys of a prefix; `None` where there is none.
+fn after_all(prefix: &[u8]) -> Option<Vec<u8>> {
+    let last = prefix.iter().rposition(|&byte| byte < 0xff)?;
+    let mut after = prefix[..=last].to_vec();
+    after[last] += 1;
+    Some(after)
+}
+
 impl Store for MemoryStore {
     fn get(&self, family: Family<'_>, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         Ok(family_of(&self.lock().visible, family)?.get(key).cloned())
@@ -196,6 +221,18 @@ impl Store for MemoryStore {
         let inner = self.lock();
         let keys = family_of(&inner.visible, family)?;
         let from = range.from.max(range.prefix);
+        for (key, value) in keys.range::<[u8], _>((Bound::Included(from), Bound::Unbounded)) {
+            if !key.starts_with(range.prefix) || visit(key, value).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn scan_floor(&self, family: Family<'_>, range: KeyRange<'_>, visit: &mut Visitor<'_>) -> Result<(), StoreError> {
+        let inner = self.lock();
+        let keys = family_of(&inner.visible, family)?;
+        let from = floor(keys, range).map_or(range.from.max(range.prefix), |(key, _)| key);
         for (key, value) in keys.range::<[u8], _>((Bound::Included(from), Bound::Unbounded)) {
             if !key.starts_with(range.prefix) || visit(key, value).is_break() {
                 break;

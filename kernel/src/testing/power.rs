@@ -43,6 +43,11 @@ impl Store for PoweredStore {
         self.store.scan(family, range, visit)
     }
 
+    fn scan_floor(&self, family: Family<'_>, range: KeyRange<'_>, visit: &mut Visitor<'_>) -> Result<(), StoreError> {
+        let _on = self.on()?;
+        self.store.scan_floor(family, range, visit)
+    }
+
     fn last(&self, family: Family<'_>, prefix: &[u8]) -> Result<Option<KeyValue>, StoreError> {
         let _on = self.on()?;
         self.store.last(family, prefix)

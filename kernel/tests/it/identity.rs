@@ -24,6 +24,10 @@ impl Store for Keyless {
         self.0.scan(family, range, visit)
     }
 
+    fn scan_floor(&self, family: Family<'_>, range: KeyRange<'_>, visit: &mut Visitor<'_>) -> Result<(), StoreError> {
+        self.0.scan_floor(family, range, visit)
+    }
+
     fn last(&self, family: Family<'_>, prefix: &[u8]) -> Result<Option<KeyValue>, StoreError> {
         self.0.last(family, prefix)
     }

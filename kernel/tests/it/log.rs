@@ -212,7 +212,7 @@ fn an_index_with_a_hole_is_damage_where_histories_are_compared() {
     let FetchReply::Batch(mut batch) = reply else { panic!("{reply:?}") };
     let origin = bravo.log.reader().local().origin();
     batch.heads = Heads::new(vec![(origin, ChainHead { counter: 2, digest: Digest::of(b"another history") })]);
-    let key = [&origin.to_bytes()[..], &2_u64.to_be_bytes()].concat();
+    let key = [&origin.to_bytes()[..], &1_u64.to_be_bytes()].concat();
     stores[0].tamper(Family::Dots, &key, None);
     let error = alpha.take(1, &asked, &FetchReply::Batch(batch), Durability::Sync).unwrap_err();
     assert!(error.to_string().contains("is missing"), "{error}");

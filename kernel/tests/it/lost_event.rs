@@ -16,7 +16,7 @@ use antiphon_kernel::store::{Batch, Durability, Family, KeyRange, KeyValue, Stor
 use antiphon_kernel::testing::MemoryStore;
 use antiphon_kernel::time::Timestamp;
 
-use crate::support::{Node, cortex_id, two};
+use crate::support::{Node, cortex_id, record_in, two};
 
 fn second(n: i64) -> Timestamp {
     Timestamp::from_micros(n * 1_000_000)
@@ -71,14 +71,18 @@ struct ByUlid(MemoryStore);
 
 impl ByUlid {
     fn id(value: &[u8]) -> EventId {
-        EventRef::decode_dot(&value[9..]).unwrap().0
+        EventRef::decode_dot(&value[record_in(value)..]).unwrap().0
     }
 }
 
 impl Store for ByUlid {
     fn scan(&self, family: Family<'_>, range: KeyRange<'_>, visit: &mut Visitor<'_>) -> Result<(), StoreError> {
+        self.0.scan(family, range, visit)
+    }
+
+    fn scan_floor(&self, family: Family<'_>, range: KeyRange<'_>, visit: &mut Visitor<'_>) -> Result<(), StoreError> {
         if family != Family::Log {
-            return self.0.scan(family, range, visit);
+            return self.0.scan_floor(family, range, visit);
         }
         let mut entries: Vec<KeyValue> = Vec::new();
         self.0.scan(family, KeyRange::prefix(&[]), &mut |key, value| {

@@ -17,11 +17,9 @@ use antiphon_kernel::store::{Durability, Family, Store, StoreError, StoreErrorKi
 use antiphon_kernel::testing::MemoryStore;
 use antiphon_kernel::time::Timestamp;
 
-use crate::support::{Node, two};
+use crate::support::{Node, record_in, two};
 
 const NOW: Timestamp = Timestamp::from_micros(5_000_000);
-/// The bytes before the record in an entry of the log: version, time.
-const ENTRY_HEAD: usize = 9;
 
 /// A node of three events, with its store.
 fn node() -> (Node, Arc<MemoryStore>) {
@@ -31,6 +29,11 @@ fn node() -> (Node, Arc<MemoryStore>) {
         node.append(subject, &VClock::new(), NOW, Durability::Sync);
     }
     (node, store)
+}
+
+/// Where the record is in the segment with this one entry.
+fn record_at(store: &MemoryStore, seq: u64) -> usize {
+    record_in(&store.get(Family::Log, &seq.to_be_bytes()).unwrap().unwrap())
 }
 
 /// Sets one byte of what is stored at a key.
@@ -66,7 +69,7 @@ impl EventReplayer for Nothing {
 }
 
 #[test]
-fn an_entry_of_a_newer_version_is_not_called_damage() {
+fn a_segment_of_a_newer_version_is_not_called_damage() {
     let (mut node, store) = node();
     set(&store, Family::Log, &2_u64.to_be_bytes(), 0, 3);
     let view = node.log.reader();
@@ -96,7 +99,7 @@ fn an_entry_of_a_newer_version_is_not_called_damage() {
 fn a_version_that_nothing_can_have_written_is_damage() {
     for version in [0, 200] {
         let (node, store) = node();
-        set(&store, Family::Log, &2_u64.to_be_bytes(), ENTRY_HEAD, version);
+        set(&store, Family::Log, &2_u64.to_be_bytes(), record_at(&store, 2), version);
         assert!(!verify(&node.log.reader()).unwrap().is_clean());
         let error = node.log.reader().entry(Seq::new(2)).unwrap().unwrap().event().unwrap_err();
         assert_eq!(error.kind(), StoreErrorKind::Corrupt, "{error}");

@@ -8,10 +8,10 @@ use std::sync::Arc;
 use antiphon_kernel::clock::VClock;
 use antiphon_kernel::cursor::Seq;
 use antiphon_kernel::ids::Origin;
-use antiphon_kernel::internals::log::{IngestError, SentQuery, read_cursor};
+use antiphon_kernel::internals::log::{IngestError, Log, SentQuery, read_cursor};
 use antiphon_kernel::log::verify;
 use antiphon_kernel::protocol::FetchReply;
-use antiphon_kernel::store::{Durability, Family, Store};
+use antiphon_kernel::store::{Durability, Store};
 use antiphon_kernel::testing::MemoryStore;
 use antiphon_kernel::time::Timestamp;
 
@@ -75,9 +75,8 @@ impl World {
         let (client, server) = two(&mut self.nodes, one, other);
         let (asked, reply) = client.ask(server, max_events, by_clock);
         if let FetchReply::Batch(batch) = &reply {
-            let durable = self.stores[other].durable_copy().last(Family::Log, &[]).unwrap();
-            let durable = durable.map_or(0, |(key, _)| u64::from_be_bytes(key.try_into().unwrap()));
-            assert!(batch.head.seq.get() <= durable, "served {} of {durable} durable", batch.head.seq);
+            let durable = Log::look(Arc::new(self.stores[other].durable_copy())).unwrap().head().seq;
+            assert!(batch.head.seq <= durable, "served {} of {durable} durable", batch.head.seq);
         }
         self.in_flight.push((one, other, asked, reply));
     }

@@ -43,6 +43,10 @@ impl Store for Hooked {
         self.inner.scan(family, range, visit)
     }
 
+    fn scan_floor(&self, family: Family<'_>, range: KeyRange<'_>, visit: &mut Visitor<'_>) -> Result<(), StoreError> {
+        self.inner.scan_floor(family, range, visit)
+    }
+
     fn last(&self, family: Family<'_>, prefix: &[u8]) -> Result<Option<KeyValue>, StoreError> {
         self.inner.last(family, prefix)
     }

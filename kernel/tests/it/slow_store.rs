@@ -50,6 +50,11 @@ impl Store for Slow {
         self.0.scan(family, range, visit)
     }
 
+    fn scan_floor(&self, family: Family<'_>, range: KeyRange<'_>, visit: &mut Visitor<'_>) -> Result<(), StoreError> {
+        self.1.read();
+        self.0.scan_floor(family, range, visit)
+    }
+
     fn last(&self, family: Family<'_>, prefix: &[u8]) -> Result<Option<KeyValue>, StoreError> {
         self.1.read();
         self.0.last(family, prefix)

@@ -268,3 +268,16 @@ pub(crate) async fn start(network: &MemoryNetwork, own: &str, config: Config) ->
     network.serve(own, cortex.service().clone());
     cortex
 }
+
+/// Where the record begins in a segment of one entry: behind version, count, time and length.
+pub(crate) fn record_in(segment: &[u8]) -> usize {
+    assert_eq!(segment[1], 1, "it has one entry");
+    let integer = |at: usize| match segment[at] {
+        253 => 9,
+        252 => 5,
+        251 => 3,
+        _ => 1,
+    };
+    let length = 2 + integer(2);
+    length + integer(length)
+}

@@ -84,6 +84,10 @@ impl Store for StoredCopy {
         self.database.scan(family, range, visit)
     }
 
+    fn scan_floor(&self, family: Family<'_>, range: KeyRange<'_>, visit: &mut Visitor<'_>) -> Result<(), StoreError> {
+        self.database.scan_floor(family, range, visit)
+    }
+
     fn last(&self, family: Family<'_>, prefix: &[u8]) -> Result<Option<KeyValue>, StoreError> {
         self.database.last(family, prefix)
     }

@@ -118,6 +118,22 @@ impl Database {
         self.walk(family.name(), &mut cursor, visit)
     }
 
+    pub(crate) fn scan_floor(
+        &self,
+        family: Family<'_>,
+        range: KeyRange<'_>,
+        visit: &mut Visitor<'_>,
+    ) -> Result<(), StoreError> {
+        let mut cursor = self.db.raw_iterator_cf_opt(self.family(family)?, within(range.prefix));
+        cursor.seek_for_prev(range.from);
+        if !cursor.valid() {
+            // Nothing is there, or it cannot be read: only then there is no key to begin at.
+            cursor.status().map_err(|error| self.reading(family.name(), &error))?;
+            cursor.seek(range.from.max(range.prefix));
+        }
+        self.walk(family.name(), &mut cursor, visit)
+    }
+
     fn walk(&self, family: &str, cursor: &mut DBRawIterator<'_>, visit: &mut Visitor<'_>) -> Result<(), StoreError> {
         while let Some((key, value)) = cursor.item() {
             if visit(key, value).is_break() {

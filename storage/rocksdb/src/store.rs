@@ -177,6 +177,10 @@ impl Store for RocksStore {
         self.read(|database| database.scan(family, range, visit))
     }
 
+    fn scan_floor(&self, family: Family<'_>, range: KeyRange<'_>, visit: &mut Visitor<'_>) -> Result<(), StoreError> {
+        self.read(|database| database.scan_floor(family, range, visit))
+    }
+
     fn last(&self, family: Family<'_>, prefix: &[u8]) -> Result<Option<KeyValue>, StoreError> {
         self.read(|database| database.last(family, prefix))
     }

@@ -33,20 +33,30 @@ fn clock() -> VClock {
     VClock::from_sorted(&entries).unwrap()
 }
 
+fn segment(entries: &[(Timestamp, &[u8])]) -> Vec<u8> {
+    let (mut builder, mut value) = (SegmentBuilder::default(), Vec::new());
+    for &(joined, record) in entries {
+        builder.push(joined, bytes::Bytes::copy_from_slice(record));
+    }
+    builder.finish(|parts| value = parts.concat());
+    value
+}
+
 fn positions() -> Vec<Golden> {
     let id = EventId::from_parts(1_764_000_000_000, 7);
     let digest = Digest::of(b"chain");
     let chain = StoredChain { counter: 70_000, digest, last_id: id, clock: clock() };
     let again_chain: Again = |bytes| decode_chain(bytes).map(|chain| encode_chain(&chain));
+    let run = SegmentRun { segment: Seq::new(65_536), place: 250, count: 6, before: digest };
+    let longest = SegmentRun { segment: Seq::new(u64::MAX), place: 0, count: 256, before: digest };
+    let again_segment: Again = |bytes| Ok(segment(&SegmentRef::decode(bytes)?.iter().collect::<Vec<_>>()));
     let cursor = Cursor { epoch: Epoch::new(0xecb3_099c_4849_a269), seq: Seq::new(251), last_event: id };
     let lineage = [(Epoch::new(3), Seq::new(4)), (Epoch::new(u64::MAX), Seq::ZERO)];
     vec![
-        golden("dot", &*encode_dot(&StoredDot { seq: Seq::new(65_536), digest }), |bytes| {
-            decode_dot(bytes).map(|dot| encode_dot(&dot).to_vec())
-        }),
-        golden("dot, longest", &*encode_dot(&StoredDot { seq: Seq::new(u64::MAX), digest }), |bytes| {
-            decode_dot(bytes).map(|dot| encode_dot(&dot).to_vec())
-        }),
+        golden("dot", encode_run(&run), |bytes| decode_run(bytes).map(|run| encode_run(&run))),
+        golden("dot, longest", encode_run(&longest), |bytes| decode_run(bytes).map(|run| encode_run(&run))),
+        golden("segment", segment(&[(AT, b"record"), (AT, b"another")]), again_segment),
+        golden("segment of one large record", segment(&[(AT, &[b'r'; 300])]), again_segment),
         golden("chain", encode_chain(&chain), again_chain),
         golden("chain without events", encode_chain(&StoredChain::default()), again_chain),
         golden("cursor", encode_cursor(&cursor), |bytes| decode_cursor(bytes).map(|cursor| encode_cursor(&cursor))),
@@ -54,7 +64,7 @@ fn positions() -> Vec<Golden> {
             decode_lineage(bytes).map(|lineage| encode_lineage(&lineage))
         }),
         golden("decision", encode_decision(digest), |bytes| decode_decision(bytes).map(encode_decision)),
-        golden("log entry", [&encode_log_entry(AT)[..], b"record"].concat(), |bytes| {
+        golden("event outside of the log", [&encode_log_entry(AT)[..], b"record"].concat(), |bytes| {
             decode_log_entry(bytes).map(|(joined, record)| [&encode_log_entry(joined)[..], record].concat())
         }),
         golden("noted head", encode_noted_head(Epoch::new(3), Seq::new(4)), |bytes| {
@@ -176,7 +186,7 @@ fn each_stored_value_is_encoded_again_as_it_was() {
 fn damage_of_a_stored_value_is_an_error_or_another_value() {
     for value in all() {
         // The record of a log entry ends where the value ends, so a shorter one is a value.
-        let least = if value.name == "log entry" { 9 } else { value.bytes.len() };
+        let least = if value.name == "event outside of the log" { 9 } else { value.bytes.len() };
         for end in 0..least {
             assert!((value.again)(&value.bytes[..end]).is_err(), "{} cut at {end}", value.name);
         }

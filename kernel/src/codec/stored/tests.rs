@@ -3,8 +3,6 @@ use super::*;
 #[test]
 fn every_value_reads_back() {
     let clock = VClock::from_sorted(&[(Origin::from_bytes([1; 24]), 4)]).unwrap();
-    let dot = StoredDot { seq: Seq::new(300), digest: Digest::of(b"x") };
-    assert_eq!(decode_dot(&encode_dot(&dot)).unwrap(), dot);
     let chain =
         StoredChain { counter: 9, digest: Digest::of(b"y"), last_id: EventId::from_parts(1, 1), clock: clock.clone() };
     assert_eq!(decode_chain(&encode_chain(&chain)).unwrap(), chain);
@@ -54,10 +52,7 @@ fn damage_and_newer_versions_are_errors() {
     assert!(decode_timestamp(&[&good[..], &[0]].concat()).is_err());
     assert!(decode_timestamp(&[3, 5]).unwrap_err().to_string().contains("version 3"));
     assert!(decode_log_entry(&[1, 2]).is_err());
-    let mut dot = encode_dot(&StoredDot { seq: Seq::new(1), digest: Digest::ZERO }).to_vec();
-    dot[2] = 9;
-    assert!(decode_dot(&dot).unwrap_err().to_string().contains("algorithm 9"));
-    assert!(decode_dot(&dot).unwrap_err().is_newer() && decode_timestamp(&[3, 5]).unwrap_err().is_newer());
+    assert!(decode_timestamp(&[3, 5]).unwrap_err().is_newer());
     for damaged in [&[][..], &[0, 5], &[1, 5], &[200, 5], &[2]] {
         assert!(!decode_timestamp(damaged).unwrap_err().is_newer(), "{damaged:?}");
     }

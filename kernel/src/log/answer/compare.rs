@@ -5,7 +5,8 @@ use super::asking::{Checked, OpenQuery};
 use crate::digest::Digest;
 use crate::ids::Origin;
 use crate::log::LogReader;
-use crate::log::entry::{missing, stored_dot};
+use crate::log::entry::missing;
+use crate::log::segments::{stored_digest, stored_digests};
 use crate::mutant::{self, Mutant};
 use crate::protocol::{ChainHead, Heads, Refusal};
 use crate::store::StoreError;
@@ -77,17 +78,15 @@ impl LogReader {
         if tip.counter == counter {
             return Ok(tip.digest);
         }
-        let dot = stored_dot(&**self.store(), origin, counter)?;
-        Ok(dot.ok_or_else(|| missing(origin, counter))?.digest)
+        stored_digest(&**self.store(), origin, counter)?.ok_or_else(|| missing(origin, counter))
     }
 
     /// The chain heads that the asker is to compare: of what is sent, as of the last event sent, and those that are due.
     /// What is sent counts as known from now on, and as compared: it is ours.
     pub(super) fn heads_for(&self, sent: &[(Origin, u64)], asking: &mut OpenQuery) -> Result<Heads, StoreError> {
         let mut heads = Vec::with_capacity(sent.len() + asking.tell.len());
-        for &(origin, counter) in sent {
-            let dot = stored_dot(&**self.store(), origin, counter)?.ok_or_else(|| missing(origin, counter))?;
-            let head = ChainHead { counter, digest: dot.digest };
+        for (&(origin, counter), digest) in sent.iter().zip(stored_digests(&**self.store(), sent)?) {
+            let head = ChainHead { counter, digest: digest.ok_or_else(|| missing(origin, counter))? };
             asking.known.insert(origin, head);
             asking.checked.insert(origin, Checked::Here(counter));
             asking.tell.remove(&origin);

@@ -14,12 +14,12 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::LogHead;
-use super::entry::{missing, record_at, stored_dot};
+use super::entry::missing;
 use super::log_reader::LogReader;
+use super::segments::{dot_at, missing_entry, stored_seq};
 use super::taint::MAX_WITHHELD;
 use super::withhold_from;
 use super::work::{MAX_SCAN, Work};
-use crate::codec::EventRef;
 use crate::cursor::{Cursor, Seq};
 use crate::ids::{CortexId, Epoch};
 use crate::mutant::{self, Mutant};
@@ -275,8 +275,8 @@ impl LogReader {
         for (origin, tip) in moment.chains.iter().filter(|(origin, _)| asking.scope.covers(*origin)) {
             let next = asking.counter(origin) + 1;
             if next <= tip.counter && !taint.is_some_and(|taint| taint.reaches(origin, next)) {
-                let dot = stored_dot(&**self.store(), origin, next)?.ok_or_else(|| missing(origin, next))?;
-                start = start.min(dot.seq.prev());
+                let seq = stored_seq(&**self.store(), origin, next)?.ok_or_else(|| missing(origin, next))?;
+                start = start.min(seq.prev());
             }
         }
         Ok(start)
@@ -299,10 +299,8 @@ impl LogReader {
         if seq == Seq::ZERO {
             return Ok((Cursor::start(epoch), Timestamp::from_micros(0)));
         }
-        let entry = self
-            .entry_there(seq)?
-            .ok_or_else(|| StoreError::corrupt(format!("family `log`: place {seq} is missing")))?;
-        let (last_event, _) = EventRef::decode_dot(&entry.record).map_err(|fault| record_at(seq, &fault))?;
+        let entry = self.entry_there(seq)?.ok_or_else(|| missing_entry(seq))?;
+        let (last_event, _) = dot_at(seq, &entry.record)?;
         Ok((Cursor { epoch, seq, last_event }, entry.joined))
     }
 }

@@ -56,8 +56,8 @@ impl Log {
                 return plan;
             }
         }
-        if let Some(OpenGroup { last, joined, events, bytes, .. }) = self.staged.group.take() {
-            self.stage_new(&NewEvent { digest, record, ..last }, joined);
+        if let Some(OpenGroup { last, before, joined, events, bytes }) = self.staged.group.take() {
+            self.stage_after(&NewEvent { digest, record, ..last }, before, joined);
             self.staged.gathered = (events, bytes);
         }
         plan
@@ -81,9 +81,9 @@ impl Log {
 
     /// Ends the open group: nothing is appended to it any more. Everything that looks at the log, or adds another record to it,
     /// comes after this.
-    pub(super) fn close_group(&mut self) -> Result<(), StoreError> {
-        if let Some(OpenGroup { last, joined, .. }) = self.staged.group.take() {
-            self.stage_new(&last, joined);
+    pub(in crate::log) fn close_group(&mut self) -> Result<(), StoreError> {
+        if let Some(OpenGroup { last, before, joined, .. }) = self.staged.group.take() {
+            self.stage_after(&last, before, joined);
         }
         Ok(())
     }

@@ -8,10 +8,11 @@ use crate::cursor::Seq;
 use crate::digest::Digest;
 use crate::ids::{CortexId, EventId, Origin};
 use crate::log::LocalIdentity;
-use crate::log::entry::{EntryVisitor, LogHead, stored_dot};
+use crate::log::entry::{EntryVisitor, LogHead, missing};
 use crate::log::forks::forks;
 use crate::log::held::LogState;
 use crate::log::origins::Reservation;
+use crate::log::segments::{segments_from, stored_digest, stored_dot, stored_seq};
 use crate::store::StoreError;
 
 impl LogState for Log {
@@ -40,10 +41,36 @@ impl LogState for Log {
     }
 
     fn dot(&self, origin: Origin, counter: u64) -> Result<Option<StoredDot>, StoreError> {
-        match self.staged.dots.get(&(origin, counter)) {
-            Some(staged) => Ok(Some(*staged)),
+        match self.staged.dot(origin, counter) {
+            Some(staged) => Ok(Some(staged)),
             None => stored_dot(&**self.store(), origin, counter),
         }
+    }
+
+    fn seq(&self, origin: Origin, counter: u64) -> Result<Option<Seq>, StoreError> {
+        match self.staged.dot(origin, counter) {
+            Some(staged) => Ok(Some(staged.seq)),
+            None => stored_seq(&**self.store(), origin, counter),
+        }
+    }
+
+    fn digest_at(&self, origin: Origin, counter: u64) -> Result<Option<Digest>, StoreError> {
+        if let Some(staged) = self.staged.dot(origin, counter) {
+            return Ok(Some(staged.digest));
+        }
+        match self.chains.get(&origin) {
+            Some(tip) if tip.counter == counter => Ok(Some(tip.digest)),
+            // "Not held" would leave two histories uncompared.
+            Some(tip) if tip.counter > counter => {
+                let digest = stored_digest(&**self.store(), origin, counter)?;
+                digest.ok_or_else(|| missing(origin, counter)).map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    fn segments_from(&self, seq: Seq) -> Result<Vec<Seq>, StoreError> {
+        segments_from(&**self.store(), seq)
     }
 
     fn visit(&self, visit: &mut EntryVisitor<'_>) -> Result<(), StoreError> {

@@ -15,7 +15,6 @@ mod staging;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use group::OpenGroup;
 use staging::Staged;
 
 use super::bringers::LastBringers;
@@ -149,7 +148,7 @@ impl Log {
     /// Bytes staged so far.
     #[must_use]
     pub(crate) fn staged_bytes(&self) -> usize {
-        self.staged.batch.bytes() + self.staged.group.as_ref().map_or(0, OpenGroup::staged_bytes)
+        self.staged.bytes()
     }
 
     /// Whether [`Log::recover`] is due.

@@ -90,7 +90,18 @@ impl Log {
         Ok(())
     }
 
-    fn set_aside(&mut self, origin: Origin, from: u64, keep: Digest, now: Timestamp) -> Result<u64, StoreError> {
+    /// Moves an origin's events from a counter on, and all that depends on them, to the evidence. Commits at once. Returns how many
+    /// they are.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub(in crate::log) fn set_aside(
+        &mut self,
+        origin: Origin,
+        from: u64,
+        keep: Digest,
+        now: Timestamp,
+    ) -> Result<u64, StoreError> {
         self.begin_epoch(EpochEnd::Resolved, now)?;
         // A log has whole groups only.
         let staged = self

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use super::Log;
 use super::group::OpenGroup;
-use crate::codec::{StoredChain, StoredDot, encode_chain, encode_dot, encode_log_entry};
+use crate::codec::{StoredChain, StoredDot, encode_chain};
 use crate::cursor::Cursor;
 use crate::digest::Digest;
 use crate::event::EventBytes;
@@ -15,6 +15,7 @@ use crate::log::held::NewEvent;
 use crate::log::load::or_none;
 use crate::log::origins::put_origin_note;
 use crate::log::peers::read_pinned;
+use crate::log::segments::SegmentWriter;
 use crate::log::shared::SyncTicket;
 use crate::protocol::ChainHead;
 use crate::store::{Batch, Durability, Family, StoreError, keys};
@@ -23,7 +24,9 @@ use crate::time::Timestamp;
 #[derive(Default)]
 pub(super) struct Staged {
     pub(super) batch: Batch,
-    pub(super) dots: HashMap<(Origin, u64), StoredDot>,
+    /// Entries that the batch does not have yet.
+    segment: SegmentWriter,
+    dots: HashMap<Origin, StagedDots>,
     pub(super) chains: BTreeSet<Origin>,
     pub(super) cursors: HashMap<PeerName, Option<Cursor>>,
     /// With whom another fork is known than the store says, or one less.
@@ -38,6 +41,26 @@ pub(super) struct Staged {
     pub(super) group: Option<OpenGroup>,
     /// How many events and bytes of data the group has that the next own events join.
     pub(super) gathered: (usize, usize),
+}
+
+/// The events of an origin that are staged: their counters follow on one another.
+#[derive(Debug)]
+struct StagedDots {
+    first: u64,
+    dots: Vec<StoredDot>,
+}
+
+impl Staged {
+    /// Returns a staged event's sequence number and digest.
+    pub(super) fn dot(&self, origin: Origin, counter: u64) -> Option<StoredDot> {
+        let staged = self.dots.get(&origin)?;
+        staged.dots.get(usize::try_from(counter.checked_sub(staged.first)?).ok()?).copied()
+    }
+
+    /// Returns the size of everything staged in bytes, about.
+    pub(super) fn bytes(&self) -> usize {
+        self.batch.bytes() + self.segment.bytes() + self.group.as_ref().map_or(0, OpenGroup::staged_bytes)
+    }
 }
 
 impl Log {
@@ -61,25 +84,52 @@ impl Log {
         self.stage_event(event.id, event.dot, event.digest, &event.record, now);
     }
 
+    /// Stages an event whose chain is already known here beyond it.
+    pub(super) fn stage_after(&mut self, event: &NewEvent, before: Digest, now: Timestamp) {
+        self.stage_on(before, (event.id, event.dot, event.digest), &event.record, now);
+    }
+
     pub(in crate::log) fn set_chain(&mut self, origin: Origin, chain: StoredChain) {
         self.chains.insert(origin, chain);
         self.staged.chains.insert(origin);
         self.staged.own |= origin == self.identity.origin();
     }
 
-    /// Puts one event at the end of the log. Its sequence number is assigned here and nowhere else.
+    /// Puts one event at the end of the log, before its chain is set.
     pub(super) fn stage_event(&mut self, id: EventId, dot: Dot, digest: Digest, record: &EventBytes, now: Timestamp) {
+        self.stage_on(self.digest_before(dot), (id, dot, digest), record, now);
+    }
+
+    /// Puts one event at the end of the log. Its sequence number is assigned here and nowhere else.
+    fn stage_on(
+        &mut self,
+        before: Digest,
+        (id, dot, digest): (EventId, Dot, Digest),
+        record: &EventBytes,
+        now: Timestamp,
+    ) {
         let seq = self.head.seq.next();
         // A log's times never run backwards, so that lag in seconds is never negative.
         let time = now.max(self.head.time);
-        let batch = &mut self.staged.batch;
-        batch.put_parts(Family::Log, &keys::log(seq), &[&encode_log_entry(time), record]);
+        let Staged { segment, batch, dots, .. } = &mut self.staged;
+        segment.push((seq, time), dot, before, record.clone(), batch);
         let note = self.origins.entry(dot.origin()).or_default();
         (note.bytes, note.events) = (note.bytes + record.len() as u64, note.events + 1);
-        let stored = StoredDot { seq, digest };
-        batch.put(Family::Dots, &keys::dot(dot.origin(), dot.counter()), &encode_dot(&stored));
-        self.staged.dots.insert((dot.origin(), dot.counter()), stored);
+        let first = dot.counter();
+        let staged = dots.entry(dot.origin()).or_insert_with(|| StagedDots { first, dots: Vec::new() });
+        staged.dots.push(StoredDot { seq, digest });
         self.head = LogHead { seq, last_event: id, time };
+    }
+
+    /// The digest of a chain before an event that is about to be staged.
+    fn digest_before(&self, dot: Dot) -> Digest {
+        let before = dot.counter() - 1;
+        if let Some(staged) = self.staged.dot(dot.origin(), before) {
+            return staged.digest;
+        }
+        let tip = self.chains.get(&dot.origin());
+        debug_assert_eq!(tip.map_or(0, |tip| tip.counter), before, "{dot} follows on what is held");
+        tip.map_or(Digest::ZERO, |tip| tip.digest)
     }
 
     /// Commits everything staged as one batch and publishes it. With nothing staged it does nothing.
@@ -89,6 +139,8 @@ impl Log {
     pub fn commit(&mut self, durability: Durability) -> Result<(), StoreError> {
         self.usable()?;
         self.close_group()?;
+        let Staged { segment, batch, .. } = &mut self.staged;
+        segment.finish(batch);
         if self.staged.batch.is_empty() {
             return Ok(());
         }

@@ -6,14 +6,11 @@ use std::sync::Arc;
 use super::disk::{Damage, Harm};
 use super::network::SECOND;
 use super::world::{What, World};
-use crate::codec::EventRef;
+use crate::codec::{EventRef, SegmentRef};
 use crate::cursor::Seq;
-use crate::ids::Dot;
 use crate::log::verify;
 use crate::store::{Family, Store, StoreError, StoreErrorKind, Unreadable as _, keys};
 
-/// A log entry's bytes before the record: the version, and when it joined.
-const ENTRY_HEAD: usize = 9;
 /// The bytes of a record that say what it is: version and kind.
 const PREFIX: usize = 2;
 
@@ -35,13 +32,15 @@ impl World {
         let place = Seq::new(durable - back);
         let entry = view.entry(place).map_err(|e| e.to_string())?.ok_or("a durable entry is not there")?;
         let dot = entry.event().map_err(|e| e.to_string())?.dot;
-        let (family, key) = match self.entropy.below(3) {
-            0 => (Family::Dots, keys::dot(dot.origin(), dot.counter()).to_vec()),
-            _ => (Family::Log, keys::log(place).to_vec()),
+        let (family, prefix, key) = match self.entropy.below(3) {
+            0 => (Family::Dots, keys::dots_of(dot.origin()).to_vec(), keys::dot(dot.origin(), dot.counter()).to_vec()),
+            _ => (Family::Log, Vec::new(), keys::log(place).to_vec()),
         };
+        // The segment that has the entry, or what the index says of it.
+        let (key, _) = store.durable_floor(family, &prefix, &key).ok_or("a durable entry is in no segment")?;
         let harm = match self.entropy.below(4) {
             0 => Harm::Missing,
-            1 if family == Family::Log => self.flipped(&*store, &key, dot)?,
+            1 if family == Family::Log => self.flipped(&*store, &key)?,
             _ => Harm::Unreadable,
         };
         self.say(|| format!("node {node}: {family} {dot} at {place} is damaged: {harm:?}"));
@@ -60,15 +59,21 @@ impl World {
 
     /// A bit of a record is another one. Not one that makes it a newer version's, or an event of another dot: the position of an event is taken from the
     /// store, whose own checks answer for it; digests tell what an event says, once somebody holds them against it.
-    fn flipped(&mut self, store: &dyn Store, key: &[u8], dot: Dot) -> Result<Harm, String> {
+    fn flipped(&mut self, store: &dyn Store, key: &[u8]) -> Result<Harm, String> {
         let good = store.get(Family::Log, key).map_err(|e| e.to_string())?.unwrap_or_default();
+        let segment = SegmentRef::decode(&good).map_err(|e| e.to_string())?;
+        let records: Vec<_> = segment.iter().map(|(_, record)| record).collect();
+        // The table before them has the lengths, which must add up, and times, which nothing but lag depends on.
+        let table = good.len() - records.iter().map(|record| record.len()).sum::<usize>();
         for _ in 0..8 {
+            let chosen = self.entropy.index(records.len());
+            let begin = table + records[..chosen].iter().map(|record| record.len()).sum::<usize>();
+            let (_, dot) = EventRef::decode_dot(records[chosen]).map_err(|e| e.to_string())?;
             let mut bad = good.clone();
-            // Behind the entry's version and time, which nothing but lag depends on, and the record's version and kind, which may be
-            // a newer one's.
-            let at = ENTRY_HEAD + PREFIX + self.entropy.index(bad.len() - ENTRY_HEAD - PREFIX);
+            // Behind the record's version and kind, which may be a newer one's.
+            let at = begin + PREFIX + self.entropy.index(records[chosen].len() - PREFIX);
             bad[at] ^= 1 << self.entropy.below(8);
-            if EventRef::decode_dot(&bad[ENTRY_HEAD..])
+            if EventRef::decode_dot(&bad[begin..begin + records[chosen].len()])
                 .map_or_else(|fault| !fault.is_newer(), |(_, other)| other == dot)
             {
                 return Ok(Harm::Flipped(bad));

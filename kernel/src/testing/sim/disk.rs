@@ -132,6 +132,35 @@ impl Store for Disk {
         fault.map_or(Ok(()), Err)
     }
 
+    fn scan_floor(&self, family: Family<'_>, range: KeyRange<'_>, visit: &mut Visitor<'_>) -> Result<(), StoreError> {
+        let Some(damage) = self.damage(family) else { return self.below.scan_floor(family, range, visit) };
+        let (mut first, mut fault) = (None, None);
+        self.below.scan_floor(family, range, &mut |key, _| {
+            first = Some(key.to_vec());
+            ControlFlow::Break(())
+        })?;
+        if damage.harm == Harm::Missing && first.is_some_and(|first| first == damage.key) {
+            // Then it begins at the key before.
+            let mut before = Vec::new();
+            self.below.scan(family, KeyRange::prefix(range.prefix), &mut |key, _| {
+                before.clear();
+                before.extend_from_slice(key);
+                if key < damage.key.as_slice() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            })?;
+            return self.scan(family, KeyRange { from: &before, prefix: range.prefix }, visit);
+        }
+        self.below.scan_floor(family, range, &mut |key, value| match &damage.harm {
+            _ if damage.key != key => visit(key, value),
+            Harm::Missing => ControlFlow::Continue(()),
+            Harm::Flipped(value) => visit(key, value),
+            Harm::Unreadable => {
+                fault = Some(unreadable(&damage));
+                ControlFlow::Break(())
+            }
+        })?;
+        fault.map_or(Ok(()), Err)
+    }
+
     fn last(&self, family: Family<'_>, prefix: &[u8]) -> Result<Option<KeyValue>, StoreError> {
         let last = self.below.last(family, prefix)?;
         let Some(damage) = self.damage(family).filter(|d| last.as_ref().is_some_and(|l| l.0 == d.key)) else {

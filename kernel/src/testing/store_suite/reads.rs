@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use super::Case;
-use super::room::{Room, all, good, keys, put, read};
+use super::room::{Room, all, floor, good, keys, put, read};
 use crate::store::{Batch, Durability, Family, KeyRange, Store};
 
 pub(super) const CASES: &[Case] = &[
@@ -13,6 +13,8 @@ pub(super) const CASES: &[Case] = &[
     ("empty_keys_and_values_are_kept", empty_keys_and_values_are_kept),
     ("a_scan_visits_its_range", a_scan_visits_its_range),
     ("a_scan_ends_where_the_visitor_breaks", a_scan_ends_where_the_visitor_breaks),
+    ("a_floor_scan_begins_at_the_key_before", a_floor_scan_begins_at_the_key_before),
+    ("a_floor_scan_ends_where_the_visitor_breaks", a_floor_scan_ends_where_the_visitor_breaks),
     ("last_is_the_greatest_key_of_a_prefix", last_is_the_greatest_key_of_a_prefix),
     ("values_up_to_16_mib_are_kept", values_up_to_16_mib_are_kept),
     ("it_agrees_with_a_model", it_agrees_with_a_model),
@@ -101,6 +103,61 @@ fn a_scan_ends_where_the_visitor_breaks(room: &Room<'_>) {
     }
 }
 
+/// What a floor scan of a range must visit, of keys in ascending order.
+fn from_floor<K: AsRef<[u8]>>(keys: Vec<K>, range: KeyRange<'_>) -> Vec<K> {
+    let mut under: Vec<K> = keys.into_iter().filter(|key| key.as_ref().starts_with(range.prefix)).collect();
+    let above = under.partition_point(|key| key.as_ref() <= range.from);
+    under.split_off(above.saturating_sub(1))
+}
+
+fn a_floor_scan_begins_at_the_key_before(room: &Room<'_>) {
+    let mut store = room.open();
+    assert_eq!(good(floor(&*store, Family::Log, KeyRange::from(b"a"))), [], "an empty family");
+    put_keys(&*store);
+    let from: [&[u8]; 11] = [
+        b"",
+        b"\x00",
+        b"\x00\x01",
+        b"a",
+        b"a\x00\x00",
+        b"ab",
+        b"c",
+        b"\x81",
+        b"\xff\x01",
+        b"\xff\xff",
+        b"\xff\xff\x00",
+    ];
+    let prefixes: [&[u8]; 8] = [b"", b"\x00", b"a", b"c", b"aa", b"\xff", b"\xff\xff", b"\xff\xff\xff"];
+    for when in ["at once", "after a restart"] {
+        for prefix in prefixes {
+            for from in from.into_iter().chain([prefix]) {
+                let range = KeyRange { from, prefix };
+                let seen: Vec<_> = good(floor(&*store, Family::Log, range)).into_iter().map(|(key, _)| key).collect();
+                assert_eq!(seen, from_floor(KEYS.to_vec(), range), "from {from:?}, prefix {prefix:?}, {when}");
+            }
+        }
+        store = room.restart(store);
+    }
+    let mut batch = Batch::new();
+    batch.delete(Family::Log, b"aa");
+    good(store.commit(&batch, Durability::Sync));
+    let seen = good(floor(&*store, Family::Log, KeyRange { from: b"ab", prefix: b"a" }));
+    assert_eq!(seen[0].0, b"a\x00", "once the key before was deleted");
+}
+
+fn a_floor_scan_ends_where_the_visitor_breaks(room: &Room<'_>) {
+    let store = room.open();
+    put_keys(&*store);
+    for stop_at in 1..=3 {
+        let mut seen = Vec::new();
+        good(store.scan_floor(Family::Log, KeyRange::from(b"ab"), &mut |key, _| {
+            seen.push(key.to_vec());
+            if seen.len() == stop_at { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        }));
+        assert_eq!(seen, KEYS[7..7 + stop_at], "a break at visit {stop_at}");
+    }
+}
+
 fn last_is_the_greatest_key_of_a_prefix(room: &Room<'_>) {
     let store = room.open();
     put_keys(&*store);
@@ -175,6 +232,12 @@ fn it_agrees_with_a_model(room: &Room<'_>) {
             let under: Vec<_> = expected.iter().filter(|(k, _)| k.starts_with(prefix)).cloned().collect();
             let seen = good(read(&*store, Family::Dots, KeyRange::prefix(prefix)));
             assert_eq!(seen, under, "prefix {prefix:?} after batch {round}");
+            for from in [&b""[..], b"\x00", b"a\xfe", b"b", b"\xff"] {
+                let range = KeyRange { from, prefix };
+                let keys: Vec<_> = under.iter().map(|(key, _)| key.clone()).collect();
+                let seen: Vec<_> = good(floor(&*store, Family::Dots, range)).into_iter().map(|(key, _)| key).collect();
+                assert_eq!(seen, from_floor(keys, range), "from {from:?}, prefix {prefix:?} after batch {round}");
+            }
             assert_eq!(good(store.last(Family::Dots, prefix)), under.last().cloned(), "last of {prefix:?}");
         }
     }

@@ -78,6 +78,16 @@ pub(super) fn read(store: &dyn Store, family: Family<'_>, range: KeyRange<'_>) -
     Ok(seen)
 }
 
+/// Everything that a floor scan of a range visits.
+pub(super) fn floor(store: &dyn Store, family: Family<'_>, range: KeyRange<'_>) -> Result<Vec<KeyValue>, StoreError> {
+    let mut seen = Vec::new();
+    store.scan_floor(family, range, &mut |key, value| {
+        seen.push((key.to_vec(), value.to_vec()));
+        ControlFlow::Continue(())
+    })?;
+    Ok(seen)
+}
+
 /// The keys in a range.
 #[track_caller]
 pub(super) fn keys(store: &dyn Store, family: Family<'_>, range: KeyRange<'_>) -> Vec<Vec<u8>> {

@@ -17,6 +17,8 @@ enum Flaw {
     None,
     ScanStopsEarly,
     ScanForgetsThePrefix,
+    FloorIsCeiling,
+    FloorForgetsThePrefix,
     LastForgetsThePrefix,
     BatchLosesItsLastMutation,
     BatchIsAppliedInTwoSteps,
@@ -53,6 +55,20 @@ impl Store for Flawed {
             visited += 1;
             if self.flaw == Flaw::ScanStopsEarly && visited > 12 { ControlFlow::Break(()) } else { visit(key, value) }
         })
+    }
+
+    fn scan_floor(
+        &self,
+        family: Family<'_>,
+        mut range: KeyRange<'_>,
+        visit: &mut Visitor<'_>,
+    ) -> Result<(), StoreError> {
+        match self.flaw {
+            Flaw::FloorIsCeiling => return self.good.scan(family, range, visit),
+            Flaw::FloorForgetsThePrefix => range = KeyRange::from(range.from),
+            _ => {}
+        }
+        self.good.scan_floor(family, range, visit)
     }
 
     fn last(&self, family: Family<'_>, prefix: &[u8]) -> Result<Option<KeyValue>, StoreError> {
@@ -172,6 +188,8 @@ fn a_broken_store_fails_the_case_that_is_there_for_it() {
     for (flaw, case) in [
         (Flaw::ScanStopsEarly, "keys_are_ordered_bytewise"),
         (Flaw::ScanForgetsThePrefix, "a_scan_visits_its_range"),
+        (Flaw::FloorIsCeiling, "a_floor_scan_begins_at_the_key_before"),
+        (Flaw::FloorForgetsThePrefix, "a_floor_scan_begins_at_the_key_before"),
         (Flaw::LastForgetsThePrefix, "last_is_the_greatest_key_of_a_prefix"),
         (Flaw::BatchLosesItsLastMutation, "mutations_of_one_key_apply_in_order"),
         (Flaw::BatchIsAppliedInTwoSteps, "a_refused_batch_leaves_nothing"),

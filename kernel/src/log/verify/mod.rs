@@ -1,16 +1,19 @@
 //! Checking a whole log against itself.
 
+mod segment;
+
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
-use super::entry::{damaged, record_at, stored_dot};
+use super::entry::damaged;
 use super::log_reader::LogReader;
-use crate::causes::WithCauses;
-use crate::codec::{Front, RecordRef, StoredChain, decode_chain};
+use super::segments::{damaged_segment, missing_entry, runs_in_order};
+use crate::codec::{SegmentRef, StoredChain, decode_chain};
 use crate::cursor::Seq;
 use crate::digest::Digest;
-use crate::ids::{Dot, Origin};
-use crate::store::{Family, KeyRange, StoreError, StoreErrorKind, Unreadable as _, keys};
+use crate::ids::Origin;
+use crate::store::{Family, KeyRange, StoreError, StoreErrorKind, keys};
+use segment::Chains;
 
 /// What a check of the whole log found. Clean if `faults` is empty.
 #[derive(Debug, Clone, Default)]
@@ -19,7 +22,7 @@ pub struct VerifyReport {
     pub events: u64,
     /// How many origins they are of.
     pub origins: usize,
-    /// All chain heads, recomputed from the records alone and folded.
+    /// All chain heads, recomputed from the records and folded.
     pub digest: Digest,
     /// What does not fit together, each with its sequence number; at most `VerifyReport::MAX_FAULTS`.
     pub faults: Vec<String>,
@@ -45,7 +48,7 @@ pub enum VerifyStep {
 }
 
 /// How much is read at once.
-const PAGE_EVENTS: usize = 1024;
+const PAGE_SEGMENTS: usize = 1024;
 const PAGE_BYTES: usize = 8 * 1024 * 1024;
 
 impl VerifyReport {
@@ -101,87 +104,89 @@ pub fn verify_with(view: &LogReader, report: &mut dyn FnMut(VerifyStep)) -> Resu
 
 fn look(view: &LogReader, step: &mut dyn FnMut(VerifyStep)) -> Result<VerifyReport, StoreError> {
     let mut report = VerifyReport::default();
-    let mut chains: BTreeMap<Origin, StoredChain> = BTreeMap::new();
+    let mut chains = Chains::default();
     let visible = view.visible();
     // The index is as of one commit, and what it counts is the log as of that one; a writer continues meanwhile.
     let tips = read_tips(view, &mut report)?;
     let counted = tips.values().fold(0_u64, |sum, chain| sum.saturating_add(chain.counter));
     let until = visible.max(Seq::new(counted));
-    let (mut at, mut group) = (Seq::ZERO, None);
+    let mut at = Seq::ZERO;
     while at < until {
         step(VerifyStep::Events { done: at.get(), total: until.get() });
-        // Read in pages: a visitor of a scan must not ask the store anything.
-        let entries = match view.entries_until(at, until, PAGE_EVENTS, PAGE_BYTES) {
-            Ok(entries) => entries,
+        let page = match read_page(view, at, until) {
+            Ok(page) => page,
             Err(error) => {
                 report.damage(error)?;
                 break;
             }
         };
-        for entry in &entries {
-            at = entry.seq;
-            if let Err(fault) = check_entry(view, entry.seq, &entry.record, &mut chains)? {
-                report.fault(format!("place {at}: {fault}"));
-            }
-            if let Ok(front) = Front::decode(&entry.record) {
-                if group.is_some_and(|last: Dot| !last.precedes(front.dot)) {
-                    report.fault(format!("place {at}: {} comes within a group of another origin", front.dot));
-                }
-                group = (!front.ends_group).then_some(front.dot);
-            }
-            report.events += 1;
+        for (first, value) in page {
+            let segment =
+                SegmentRef::decode(&value).map_err(|error| damaged_segment(&**view.store(), first, &error))?;
+            chains.check(&**view.store(), (first, segment), &mut report)?;
+            at = Seq::new(first.get() + segment.len() as u64 - 1);
+            report.events += segment.len() as u64;
         }
     }
     step(VerifyStep::Events { done: at.get(), total: until.get() });
     // What is written meanwhile may end the group.
-    if let Some(last) = group.filter(|_| until == visible) {
-        report.fault(format!("place {at}: the group of {last} has no end"));
+    if let Some(last) = chains.group.filter(|_| at >= until && until == visible) {
+        report.fault(format!("entry {at}: the group of {last} has no end"));
     }
-    check_tips(&chains, tips, &mut report);
+    chains.check_tips(tips, &mut report);
+    if at >= until {
+        check_index(view, until, chains.runs, &mut report)?;
+    }
     let checked = view.store().check_with(&mut |done, total| step(VerifyStep::Entries { done, total }));
     if let Err(error) = checked {
         report.damage(error)?;
     }
-    report.origins = chains.len();
-    report.digest = crate::digest::fold_heads(chains.iter().map(|(&o, c)| (o, c.counter, c.digest)));
+    report.origins = chains.tips.len();
+    report.digest = crate::digest::fold_heads(chains.tips.iter().map(|(&o, c)| (o, c.counter, c.digest)));
     Ok(report)
 }
 
-fn check_entry(
-    view: &LogReader,
-    seq: Seq,
-    record: &[u8],
-    chains: &mut BTreeMap<Origin, StoredChain>,
-) -> Result<Result<(), String>, StoreError> {
-    let event = match RecordRef::decode(record) {
-        Ok(event) => event,
-        Err(error) if error.is_newer() => return Err(record_at(seq, &error)),
-        Err(error) => return Ok(Err(WithCauses(&error).to_string())),
-    };
-    let (origin, counter) = (event.dot.origin(), event.dot.counter());
-    let cause = event.deps.iter().find(|&(o, c)| chains.get(&o).map_or(0, |chain| chain.counter) < c);
-    let chain = chains.entry(origin).or_default();
-    if counter != chain.counter + 1 {
-        return Ok(Err(format!("{} follows counter {} of its chain", event.dot, chain.counter)));
+/// Reads the next segments. They are copied: a visitor of a scan must not ask the store anything.
+fn read_page(view: &LogReader, after: Seq, until: Seq) -> Result<Vec<(Seq, Vec<u8>)>, StoreError> {
+    let (mut page, mut bytes, mut fault, mut expected) = (Vec::new(), 0, None, after.next());
+    view.store().scan(Family::Log, KeyRange::from(&keys::log(expected)), &mut |key, value| {
+        let full = expected > until || bytes >= PAGE_BYTES || page.len() >= PAGE_SEGMENTS;
+        if full || keys::seq_of_log(key) != Some(expected) {
+            return ControlFlow::Break(());
+        }
+        match SegmentRef::decode(value) {
+            Ok(segment) => {
+                bytes += value.len();
+                page.push((expected, value.to_vec()));
+                expected = Seq::new(expected.get() + segment.len() as u64);
+                ControlFlow::Continue(())
+            }
+            Err(error) => {
+                fault = Some(error);
+                ControlFlow::Break(())
+            }
+        }
+    })?;
+    // What comes before the damage is checked first.
+    match fault {
+        _ if !page.is_empty() => Ok(page),
+        Some(error) => Err(damaged_segment(&**view.store(), expected, &error)),
+        None => Err(missing_entry(expected)),
     }
-    *chain = StoredChain {
-        counter,
-        digest: event.digest_after(chain.digest),
-        last_id: event.id,
-        clock: chain.clock.clone(),
-    };
-    let digest = chain.digest;
-    if let Some((origin, counter)) = cause {
-        return Ok(Err(format!("{} comes before its cause {origin}:{counter}", event.dot)));
+}
+
+/// Checks that the index has no entry that the log does not have. Those that the log has were compared with it.
+fn check_index(view: &LogReader, until: Seq, runs: u64, report: &mut VerifyReport) -> Result<(), StoreError> {
+    let (mut there, mut newer) = (0, Ok(()));
+    runs_in_order(&**view.store(), &mut |run| match run {
+        Ok(run) => there += u64::from(run.at.segment <= until),
+        Err(error) if newer.is_ok() => newer = report.damage(error),
+        Err(_) => {}
+    })?;
+    if there != runs {
+        report.fault(format!("family `dots` has {there} entries, and the log has {runs}"));
     }
-    if chain.clock.merge(&event.deps).is_err() {
-        return Ok(Err(format!("{}: its clock exceeds the bound", event.dot)));
-    }
-    let dot = stored_dot(&**view.store(), origin, counter)?;
-    if dot.is_none_or(|dot| dot.seq != seq || dot.digest != digest) {
-        return Ok(Err(format!("family `dots` does not say this of {}", event.dot)));
-    }
-    Ok(Ok(()))
+    newer
 }
 
 /// What the index says of each chain's end.
@@ -198,19 +203,4 @@ fn read_tips(view: &LogReader, report: &mut VerifyReport) -> Result<BTreeMap<Ori
         if newer.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     })?;
     newer.map(|()| tips)
-}
-
-fn check_tips(
-    chains: &BTreeMap<Origin, StoredChain>,
-    mut tips: BTreeMap<Origin, StoredChain>,
-    report: &mut VerifyReport,
-) {
-    for (origin, chain) in chains {
-        if tips.remove(origin).as_ref() != Some(chain) {
-            report.fault(format!("family `clocks` does not say what the log says of {origin}"));
-        }
-    }
-    for origin in tips.keys() {
-        report.fault(format!("family `clocks` names {origin}, of which the log has nothing"));
-    }
 }
