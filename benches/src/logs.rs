@@ -41,7 +41,7 @@ pub fn peer() -> PeerName {
 }
 
 fn identity(n: u8) -> LocalIdentity {
-    LocalIdentity { cortex_id: CortexId::from_bytes([n; 16]), epoch: Epoch::new(u64::from(n)), name: "bench".into() }
+    LocalIdentity::new(CortexId::from_bytes([n; 16]), Epoch::new(u64::from(n)), "bench".into())
 }
 
 fn open(store: Arc<dyn Store>, identity: &LocalIdentity) -> Log {

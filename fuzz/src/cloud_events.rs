@@ -57,7 +57,7 @@ fn draft(line: &str) -> Option<Draft> {
 fn log() -> Log {
     let store = MemoryStore::new();
     let identity =
-        LocalIdentity { cortex_id: CortexId::from_bytes([1; 16]), epoch: Epoch::new(1), name: "alpha".to_owned() };
+        LocalIdentity::new(CortexId::from_bytes([1; 16]), Epoch::new(1), "alpha".to_owned());
     Log::create(&store, &identity).expect("it is empty");
     let mut drawn = 0;
     let entropy = move || {

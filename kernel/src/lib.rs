@@ -82,7 +82,7 @@ pub use config::{Config, FederationMode, Interval, PeerMode, SharedKey};
 pub use cortex::{Cortex, CortexBuilder, Peer, StartError, WaitFor};
 pub use cursor::{Cursor, Seq};
 pub use event::{Draft, Event};
-pub use ids::{CortexId, Dot, EventId, Origin, PeerName};
+pub use ids::{CortexId, Dot, EventId, LogId, Origin, PeerName};
 pub use log::{AppendError, Appended, CausalContext, LogEntry, LogHandle, LogReader, ReadError};
 pub use receipts::NotReplicated;
 pub use replay::{EventReplayer, NotReplayed, OnFailure, Projection, ReadAt, ReplayError, ReplayHandle, ReplayOptions};

@@ -7,13 +7,13 @@ use crate::cursor::{Cursor, Seq};
 use crate::digest::{DIGEST_ALGORITHM, Digest};
 use crate::error_code::ErrorCode;
 use crate::health::{ErrorCategory, PeerHealth};
-use crate::ids::{CortexId, Dot, Epoch, EventId, Origin, PeerName};
+use crate::ids::{CortexId, Dot, Epoch, EventId, LogId, Origin, PeerName};
 use crate::log::{EpochChange, EpochEnd, Fork, LocalIdentity, OriginNote, Pin};
 use crate::replay::Mark;
 use crate::store::{Unreadable, is_newer};
 use crate::time::Timestamp;
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 /// A stored value that does not read back: damage, or a newer version's.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -39,7 +39,7 @@ impl StoredError {
     /// Of a byte that says in which form the value is.
     fn unknown(what: &'static str, form: &str, value: u8, known: u8) -> Self {
         let newer = is_newer(value, known);
-        Self { what, reason: format!("{form} {value} is not known here"), newer }
+        Self { what, reason: format!("{form} {value} wrote it, and this build reads {form} {known}"), newer }
     }
 }
 
@@ -264,12 +264,15 @@ pub(crate) fn decode_failure(bytes: &[u8]) -> Result<String, StoredError> {
 }
 
 pub(crate) fn encode_identity(identity: &LocalIdentity) -> Vec<u8> {
-    write((identity.cortex_id.to_bytes(), identity.epoch.get(), identity.name.clone()))
+    let log = identity.log.map(LogId::to_bytes);
+    write((identity.cortex_id.to_bytes(), identity.epoch.get(), identity.name.clone(), log))
 }
 
 pub(crate) fn decode_identity(bytes: &[u8]) -> Result<LocalIdentity, StoredError> {
-    let (cortex_id, epoch, name): ([u8; 16], u64, String) = read("identity", bytes)?;
-    Ok(LocalIdentity { cortex_id: CortexId::from_bytes(cortex_id), epoch: Epoch::new(epoch), name })
+    type Wire = ([u8; 16], u64, String, Option<[u8; 16]>);
+    let (cortex_id, epoch, name, log): Wire = read("identity", bytes)?;
+    let log = log.map(LogId::from_bytes);
+    Ok(LocalIdentity { log, ..LocalIdentity::new(CortexId::from_bytes(cortex_id), Epoch::new(epoch), name) })
 }
 
 pub(crate) fn encode_epoch_change(change: &EpochChange) -> Vec<u8> {
@@ -378,26 +381,15 @@ pub(crate) fn decode_replay_position(bytes: &[u8]) -> Result<(Seq, VClock), Stor
 
 type WireMark = ([u8; 24], u64, [u8; 16], u64);
 
-/// The version of a frontier whose marks have weights. Version 1 has none.
-const WEIGHED: u8 = 2;
-
 pub(crate) fn encode_frontier(marks: &[Mark]) -> Vec<u8> {
     let of = |mark: &Mark| (mark.dot.origin().to_bytes(), mark.dot.counter(), mark.id.to_bytes(), mark.weight);
     let marks: Vec<WireMark> = marks.iter().map(of).collect();
-    let mut bytes = write(marks);
-    bytes[0] = WEIGHED;
-    bytes
+    write(marks)
 }
 
 pub(crate) fn decode_frontier(bytes: &[u8]) -> Result<Vec<Mark>, StoredError> {
     const WHAT: &str = "frontier";
-    let marks: Vec<WireMark> = match bytes.split_first() {
-        Some((&WEIGHED, body)) => read_body(WHAT, body)?,
-        _ => {
-            let marks: Vec<([u8; 24], u64, [u8; 16])> = read(WHAT, bytes)?;
-            marks.into_iter().map(|(origin, counter, id)| (origin, counter, id, 0)).collect()
-        }
-    };
+    let marks: Vec<WireMark> = read(WHAT, bytes)?;
     let fault = || StoredError::new(WHAT, "a counter is out of range");
     marks
         .into_iter()

@@ -9,7 +9,7 @@ pub(crate) use internals::*;
 pub use peer::Peer;
 
 pub(crate) mod internals {
-    pub use super::identity::mint_identity;
+    pub use super::identity::{mint_identity, mint_log};
 }
 
 use std::sync::{Arc, Mutex, PoisonError};

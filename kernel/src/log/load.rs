@@ -17,7 +17,7 @@ use crate::ids::{EventId, Origin};
 use crate::store::{Family, Store, StoreError, StoreErrorKind, keys};
 
 /// The version of the kernel's keys and values in a store.
-pub(super) const FORMAT: u32 = 1;
+pub(super) const FORMAT: u32 = 2;
 
 pub(super) struct Loaded {
     pub(super) identity: Option<LocalIdentity>,
@@ -42,6 +42,9 @@ pub(super) fn load(store: &dyn Store) -> Result<Loaded, StoreError> {
     let held: u64 = chains.values().map(|chain| chain.counter).sum();
     if held != head.seq.get() {
         return Err(StoreError::corrupt(format!("the chains count {held} events and the log has {}", head.seq)));
+    }
+    if !chains.is_empty() && identity.as_ref().is_some_and(|identity| identity.log.is_none()) {
+        return Err(StoreError::corrupt("family `meta`: there are events, and no log id"));
     }
     let last_id = read_last_id(store)?;
     let (decisions, waiting, lineage) = (decisions(store)?, waiting_origins(store)?, Lineage::read(store)?);
@@ -78,11 +81,11 @@ fn check_format(store: &dyn Store) -> Result<(), StoreError> {
     let Some(bytes) = store.get(Family::Meta, keys::META_FORMAT)? else { return Ok(()) };
     let format = bytes.try_into().map(u32::from_be_bytes);
     match format {
-        Ok(format) if format > FORMAT => Err(StoreError::new(
-            StoreErrorKind::NewerFormat,
-            format!("its format is {format}, this build reads up to {FORMAT}"),
-        )),
-        Ok(_) => Ok(()),
+        Ok(FORMAT) => Ok(()),
+        Ok(format) => {
+            let kind = if format > FORMAT { StoreErrorKind::NewerFormat } else { StoreErrorKind::OlderFormat };
+            Err(StoreError::new(kind, format!("its format is {format}, and this build reads format {FORMAT}")))
+        }
         Err(_) => Err(StoreError::corrupt("family `meta`: the format has not 4 bytes")),
     }
 }

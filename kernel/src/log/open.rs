@@ -16,7 +16,7 @@ use super::shared::Shared;
 use crate::codec::{decode_identity, decode_noted_head, encode_identity, encode_noted_head};
 use crate::cursor::Seq;
 use crate::error_code::ErrorCode;
-use crate::ids::Epoch;
+use crate::ids::{Epoch, LogId};
 use crate::store::{Batch, Durability, Family, Store, StoreError, keys};
 use crate::time::Timestamp;
 
@@ -30,6 +30,14 @@ pub enum OpenError {
     /// There already is one.
     #[error("the store already holds cortex {0}")]
     AlreadyInitialised(crate::ids::CortexId),
+    /// The store's cortex belongs to another log than the one that was given.
+    #[error("the store belongs to log {stored}, and log {given} was given")]
+    OtherLog {
+        /// The log in the store.
+        stored: LogId,
+        /// The log that was given.
+        given: LogId,
+    },
     /// The store cannot be read or written.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -42,6 +50,7 @@ impl OpenError {
         match self {
             Self::NotInitialised => ErrorCode::OpenNotInitialised,
             Self::AlreadyInitialised(_) => ErrorCode::OpenAlreadyInitialised,
+            Self::OtherLog { .. } => ErrorCode::OpenOtherLog,
             Self::Store(error) => error.code(),
         }
     }
@@ -87,10 +96,17 @@ impl Log {
     /// comes back before that, keeps its epoch.
     ///
     /// # Errors
-    /// [`OpenError::NotInitialised`] for a store without a cortex; a store that does not fit together is damaged.
+    /// [`OpenError::NotInitialised`] for a store without a cortex, [`OpenError::OtherLog`] where the options give another log than
+    /// the store's; a store that does not fit together is damaged.
     pub fn open(store: Arc<dyn Store>, mut options: LogOptions) -> Result<Self, OpenError> {
         let mut loaded = load(&*store)?;
         let mut identity = loaded.identity.clone().ok_or(OpenError::NotInitialised)?;
+        if let (Some(stored), Some(given)) = (identity.log, options.log)
+            && stored != given
+        {
+            return Err(OpenError::OtherLog { stored, given });
+        }
+        identity.protocols = options.protocols;
         // What is there may only be visible, left by a process that died before its sync: it is served as durable from
         // here on, so it must be.
         store.sync()?;
@@ -177,6 +193,10 @@ fn settle(
         if last != std::mem::replace(&mut loaded.last_id, last) {
             changes.put(Family::Meta, keys::META_LAST_ID, &last.to_bytes());
         }
+    }
+    if let (None, Some(given)) = (identity.log, options.log) {
+        identity.log = Some(given);
+        changes.put(Family::Meta, keys::META_IDENTITY, &encode_identity(identity));
     }
     let moved = moved.filter(|_| why.is_none());
     if moved.is_some() {

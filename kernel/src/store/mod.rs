@@ -91,6 +91,8 @@ pub enum StoreErrorKind {
     InUse,
     /// The store was written by a newer version. Never retried.
     NewerFormat,
+    /// The store was written by an older version, whose format this one does not read. Never retried.
+    OlderFormat,
     /// The place of the store cannot be written to.
     ReadOnly,
     /// No space is left. Retried after space was made.
@@ -107,10 +109,11 @@ pub enum StoreErrorKind {
 
 impl StoreErrorKind {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Corrupt,
         Self::InUse,
         Self::NewerFormat,
+        Self::OlderFormat,
         Self::ReadOnly,
         Self::NoSpace,
         Self::Missing,
@@ -126,6 +129,7 @@ impl StoreErrorKind {
             Self::Corrupt => ErrorCode::StoreCorrupt,
             Self::InUse => ErrorCode::StoreInUse,
             Self::NewerFormat => ErrorCode::StoreNewerFormat,
+            Self::OlderFormat => ErrorCode::StoreOlderFormat,
             Self::ReadOnly => ErrorCode::StoreReadOnly,
             Self::NoSpace => ErrorCode::StoreNoSpace,
             Self::Missing => ErrorCode::StoreMissing,
@@ -197,6 +201,7 @@ impl fmt::Display for StoreError {
             StoreErrorKind::Corrupt => "the store is damaged",
             StoreErrorKind::InUse => "the store is in use by another process",
             StoreErrorKind::NewerFormat => "the store was written by a newer version of antiphon",
+            StoreErrorKind::OlderFormat => "the store was written by an older version of antiphon",
             StoreErrorKind::ReadOnly => "the store cannot be written to",
             StoreErrorKind::NoSpace => "no space is left for the store",
             StoreErrorKind::Missing => "there is no store",

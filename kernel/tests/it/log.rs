@@ -36,13 +36,14 @@ fn a_store_has_one_cortex() {
 }
 
 #[test]
-fn a_newer_format_is_refused() {
-    let store = Arc::new(MemoryStore::new());
-    drop(Node::new(0, 1, store.clone()));
-    store.tamper(Family::Meta, b"format", Some(&2_u32.to_be_bytes()));
-    match Log::open(store, LogOptions::default()) {
-        Err(OpenError::Store(error)) => assert_eq!(error.kind(), StoreErrorKind::NewerFormat),
-        other => panic!("{:?}", other.err()),
+fn a_store_of_another_format_is_refused_by_both_numbers() {
+    for (format, kind) in [(1_u32, StoreErrorKind::OlderFormat), (3, StoreErrorKind::NewerFormat)] {
+        let store = Arc::new(MemoryStore::new());
+        drop(Node::new(0, 1, store.clone()));
+        store.tamper(Family::Meta, b"format", Some(&format.to_be_bytes()));
+        let Err(OpenError::Store(error)) = Log::open(store, LogOptions::default()) else { panic!("format {format}") };
+        assert_eq!(error.kind(), kind);
+        assert!(error.to_string().contains(&format!("its format is {format}, and this build reads format 2")), "{error}");
     }
 }
 

@@ -68,7 +68,7 @@ fn an_event_of_a_newer_version_is_not_called_damage() {
     // The version of the entry, and that of the record in it.
     for at in [0, ENTRY_HEAD] {
         let (mut node, store) = node();
-        set(&store, Family::Log, &2_u64.to_be_bytes(), at, 2);
+        set(&store, Family::Log, &2_u64.to_be_bytes(), at, 3);
         let view = node.log.reader();
         is_newer(&verify(&view).unwrap_err());
         // `antiphon log`, and `GET /v1/events`.
@@ -86,7 +86,7 @@ fn an_event_of_a_newer_version_is_not_called_damage() {
         let OpenError::Store(error) = refused else { panic!("{refused}") };
         is_newer(&error);
         // With the last event of that version, the log does not even open.
-        set(&store, Family::Log, &3_u64.to_be_bytes(), at, 2);
+        set(&store, Family::Log, &3_u64.to_be_bytes(), at, 3);
         let Err(OpenError::Store(error)) = Log::open(store, LogOptions::default()) else { panic!("it opened") };
         is_newer(&error);
         assert!(node.log.commit(Durability::Sync).is_ok());
@@ -108,7 +108,7 @@ fn a_version_that_nothing_can_have_written_is_damage() {
 fn an_index_of_a_newer_version_is_not_called_damage() {
     let (node, store) = node();
     let origin = node.log.reader().local().origin();
-    set(&store, Family::Clocks, &origin.to_bytes(), 0, 2);
+    set(&store, Family::Clocks, &origin.to_bytes(), 0, 3);
     is_newer(&verify(&node.log.reader()).unwrap_err());
     let Err(OpenError::Store(error)) = Log::open(Arc::clone(&store) as Arc<dyn Store>, LogOptions::default()) else {
         panic!("it opened")
@@ -121,7 +121,7 @@ fn an_index_of_a_newer_version_is_not_called_damage() {
 fn pins_of_a_newer_version_keep_a_node_from_starting() {
     let (_, store) = node();
     let (key, _) = store.last(Family::Pins, &[]).unwrap().unwrap();
-    set(&store, Family::Pins, &key, 0, 2);
+    set(&store, Family::Pins, &key, 0, 3);
     let opened = Log::open(Arc::clone(&store) as Arc<dyn Store>, LogOptions::default());
     let Err(OpenError::Store(error)) = opened else { panic!("it opened") };
     is_newer(&error);

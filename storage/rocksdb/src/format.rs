@@ -1,4 +1,4 @@
-//! The file `FORMAT`: one line, `antiphon-store 1`, which any version can read before it touches anything else.
+//! The file `FORMAT`: one line, `antiphon-store 2`, which any version can read before it touches anything else.
 //!
 //! RocksDB cannot tell a version that its store is too new: it would open the families and write to them. So the number
 //! stands outside of RocksDB, is the first thing written to a new store and the first thing read of an old one.
@@ -11,8 +11,8 @@ use antiphon_kernel::store::{StoreError, StoreErrorKind};
 
 use crate::error::{failure, from_io};
 
-/// The format of the stores that this version writes, and the newest one that it reads.
-pub const STORE_FORMAT: u32 = 1;
+/// The format of the stores that this version writes, and the only one that it reads.
+pub const STORE_FORMAT: u32 = 2;
 
 pub(crate) const FILE: &str = "FORMAT";
 const UNFINISHED: &str = "FORMAT.new";
@@ -23,7 +23,7 @@ const LONGEST: u64 = 256;
 /// Whether there is a format file and it is one of ours. Changes nothing.
 ///
 /// # Errors
-/// `NewerFormat` for a later one, `Corrupt` for one that is not understood.
+/// `NewerFormat` for a later one, `OlderFormat` for an earlier one, `Corrupt` for one that is not understood.
 pub(crate) fn read(dir: &Path) -> Result<bool, StoreError> {
     let path = dir.join(FILE);
     let mut text = String::new();
@@ -35,9 +35,10 @@ pub(crate) fn read(dir: &Path) -> Result<bool, StoreError> {
     }
     match parse(&text) {
         Some(STORE_FORMAT) => Ok(true),
-        Some(newer) if newer > STORE_FORMAT => {
-            let why = format!("its format is {newer}, and this version knows up to {STORE_FORMAT}");
-            Err(failure(StoreErrorKind::NewerFormat, "did not open", dir, &why))
+        Some(other) if other > 0 => {
+            let why = format!("its format is {other}, and this version reads format {STORE_FORMAT}");
+            let kind = if other > STORE_FORMAT { StoreErrorKind::NewerFormat } else { StoreErrorKind::OlderFormat };
+            Err(failure(kind, "did not open", dir, &why))
         }
         _ => {
             let why = format!("it should begin with `{MAGIC}{STORE_FORMAT}`");

@@ -25,7 +25,8 @@ use super::minted::Minted;
 use super::origins::OriginNotes;
 use super::{LocalIdentity, LogHead};
 use crate::codec::StoredChain;
-use crate::ids::{Epoch, IdGenerator, Origin};
+use crate::ids::{Epoch, IdGenerator, LogId, Origin};
+use crate::protocol::Protocols;
 use crate::store::{Store, StoreError, StoreErrorKind};
 
 /// Settings of a log that are local to this node.
@@ -35,6 +36,11 @@ pub struct LogOptions {
     pub max_append_bytes: usize,
     /// Whether the store was just restored from a backup: the log continues under a new epoch for that reason.
     pub restored: bool,
+    /// The log that this cortex belongs to. None: the log in the store, or else whichever comes first of the first append,
+    /// which mints one, and the first events of a peer.
+    pub log: Option<LogId>,
+    /// The protocols that it speaks.
+    pub protocols: Protocols,
     /// Entropy, for ids.
     pub entropy: Box<dyn FnMut() -> u128 + Send>,
     /// Random bits that tell this opening of the log from every other.
@@ -46,6 +52,8 @@ impl Default for LogOptions {
         Self {
             max_append_bytes: 1024 * 1024,
             restored: false,
+            log: None,
+            protocols: Protocols::SPOKEN,
             entropy: Box::new(crate::entropy::random),
             process: crate::entropy::random() as u64,
         }

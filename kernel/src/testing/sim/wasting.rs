@@ -3,6 +3,8 @@
 use super::entropy::Entropy;
 use super::node::cortex_id;
 use super::world::World;
+use crate::codec::Room;
+use crate::testing::LOG;
 use crate::codec::EventRef;
 use crate::cursor::{Cursor, Seq};
 use crate::digest::Digest;
@@ -60,6 +62,8 @@ impl World {
         Some(FetchReply::Batch(EventBatch {
             request: asked.request,
             part,
+            log: Some(LOG),
+            room: Room::default(),
             from,
             prev,
             last,

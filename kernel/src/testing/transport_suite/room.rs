@@ -26,13 +26,13 @@ pub(super) fn server_id() -> CortexId {
 
 /// Who asks.
 pub(super) fn own() -> LocalIdentity {
-    LocalIdentity { cortex_id: CortexId::from_bytes([1; 16]), epoch: Epoch::new(1), name: "asker".to_owned() }
+    LocalIdentity::new(CortexId::from_bytes([1; 16]), Epoch::new(1), "asker".to_owned())
 }
 
 /// A log of its own, in memory.
 pub(super) fn log(cortex_id: CortexId) -> LogHandle {
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
-    let identity = LocalIdentity { cortex_id, epoch: Epoch::new(3), name: "server".to_owned() };
+    let identity = LocalIdentity::new(cortex_id, Epoch::new(3), "server".to_owned());
     Log::create(&*store, &identity).expect("a store in memory takes an identity");
     let options = LogOptions { max_append_bytes: 17 << 20, ..LogOptions::default() };
     let log = Log::open(store, options).expect("a store in memory opens");
