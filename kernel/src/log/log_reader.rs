@@ -16,12 +16,13 @@ use super::origins::OriginNote;
 use super::peers::Pinned;
 use super::shared::{Durable, Generation, Shared};
 use crate::clock::VClock;
+use crate::codec::Room;
 use crate::codec::{Front, StoredDot, decode_log_entry};
 use crate::cursor::{Cursor, Seq};
 use crate::digest::Digest;
 use crate::doubles::Doubles;
 use crate::ids::{CortexId, Dot, Epoch, EventId, Origin};
-use crate::protocol::{Heads, Identity, PROTOCOL_MAX, PROTOCOL_MIN};
+use crate::protocol::{Heads, Identity};
 use crate::receipts::Receipts;
 use crate::store::{Family, KeyRange, Store, StoreError, keys};
 use crate::time::Timestamp;
@@ -224,14 +225,17 @@ impl LogReader {
         Identity {
             cortex_id: local.cortex_id,
             name: local.name,
-            protocol_min: PROTOCOL_MIN,
-            protocol_max: PROTOCOL_MAX,
+            protocol_min: local.protocols.min(),
+            protocol_max: local.protocols.max(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            log: local.log,
             epoch: local.epoch,
             head: Cursor { epoch: local.epoch, seq: head.seq, last_event: head.last_event },
+            floor: Seq::ZERO,
             head_time: head.time,
             time,
             digest: self.heads().fold(),
+            room: Room::default(),
         }
     }
 
