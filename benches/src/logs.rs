@@ -42,7 +42,7 @@ pub fn peer() -> PeerName {
 }
 
 fn identity(n: u8) -> LocalIdentity {
-    LocalIdentity { cortex_id: seeded_cortex(n), epoch: Epoch::new(u64::from(n)), name: "bench".into() }
+    LocalIdentity::new(seeded_cortex(n), Epoch::new(u64::from(n)), "bench".into())
 }
 
 fn open(store: Arc<dyn Store>, identity: &LocalIdentity) -> Log {

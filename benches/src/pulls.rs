@@ -28,6 +28,7 @@ pub fn asked(request: &FetchRequest) -> SentQuery {
         scope: request.scope,
         withhold: request.withhold.clone(),
         held: Heads::default(),
+        exclude: Vec::new(),
     }
 }
 

@@ -10,12 +10,12 @@ mod store;
 use std::time::Duration;
 
 use antiphon_kernel::clock::VClock;
-use antiphon_kernel::codec::{FRAME_HEADER_BYTES, Message, encode};
+use antiphon_kernel::codec::{FRAME_HEADER_BYTES, Message, Room, encode};
 use antiphon_kernel::config::SharedKey;
 use antiphon_kernel::cursor::{Cursor, Seq};
 use antiphon_kernel::digest::Digest;
 use antiphon_kernel::event::Draft;
-use antiphon_kernel::ids::{CortexId, Dot, Epoch, EventId, MAX_COUNTER, Origin};
+use antiphon_kernel::ids::{CortexId, Dot, Epoch, EventId, LogId, MAX_COUNTER, Origin};
 use antiphon_kernel::internals::codec::{EncodedDraft, encode_record};
 use antiphon_kernel::protocol::{
     ChainHead, Delivery, EventBatch, FetchReply, FetchRequest, Heads, Heartbeat, Hello, Identity, Known, MAX_WAIT,
@@ -101,7 +101,8 @@ fn request(known: Known) -> FetchRequest {
         request: RequestId { process: 77, number: 2 },
         from: CortexId::from_bytes([1; 16]),
         to: CortexId::from_bytes([2; 16]),
-        protocol: 1,
+        log: Some(LogId::from_bytes([5; 16])),
+        protocol: 2,
         after: Some(cursor(5)),
         known,
         direct: vec![CortexId::from_bytes([3; 16])],
@@ -111,6 +112,10 @@ fn request(known: Known) -> FetchRequest {
         delivery: Delivery::Live,
         scope: Scope::All,
         withhold: antiphon_kernel::protocol::Heads::default(),
+        exclude: vec![CortexId::from_bytes([6; 16])],
+        filter: Some([7; 32]),
+        safe: VClock::from_sorted(&[(origin(1), 4), (origin(2), MAX_COUNTER)]).ok(),
+        room: Room::default().with(2, b"two").with(300, b""),
     }
 }
 
@@ -119,6 +124,8 @@ fn batch(events: Vec<(Seq, Bytes)>) -> EventBatch {
     EventBatch {
         request: RequestId { process: 77, number: 2 },
         part: 0,
+        log: Some(LogId::from_bytes([5; 16])),
+        room: Room::default(),
         from: CortexId::from_bytes([2; 16]),
         prev: cursor(5),
         last: cursor(last),
@@ -139,6 +146,11 @@ pub fn messages() -> Vec<(&'static str, Message)> {
         direct: Vec::new(),
         wait: Duration::ZERO,
         delivery: Delivery::Once,
+        log: None,
+        exclude: Vec::new(),
+        filter: None,
+        safe: None,
+        room: Room::default(),
         ..request(Known::Unchanged(heads(2).fold()))
     };
     let mut messages = vec![
@@ -159,6 +171,9 @@ pub fn messages() -> Vec<(&'static str, Message)> {
         ("malformed", Refusal::Malformed),
         ("internal", Refusal::Internal),
         ("key", Refusal::Key),
+        ("other-log", Refusal::OtherLog { actual: LogId::from_bytes([5; 16]) }),
+        ("newer", Refusal::Newer),
+        ("filter", Refusal::Filter),
     ];
     messages.extend(refusals.map(|(name, refusal)| (name, Message::Reply(FetchReply::Refused(refusal)))));
     messages.extend(greetings());
@@ -174,19 +189,40 @@ fn greetings() -> [(&'static str, Message); 5] {
     let identity = Identity {
         cortex_id: from,
         name: "bravo".into(),
-        protocol_min: 1,
-        protocol_max: 1,
+        protocol_min: 2,
+        protocol_max: 2,
         version: "0.1.0".into(),
+        log: Some(LogId::from_bytes([5; 16])),
         epoch: Epoch::new(3),
+        floor: Seq::new(3),
+        room: Room::default(),
         head: cursor(5),
         head_time,
         time: head_time,
         digest: known.fold(),
     };
-    let hello = Hello { protocol_min: 1, protocol_max: 1, key, from, name: "alpha".into(), version: "0.1.0".into() };
+    let hello = Hello {
+        protocol_min: 2,
+        protocol_max: 2,
+        key,
+        from,
+        log: identity.log,
+        name: "alpha".into(),
+        version: "0.1.0".into(),
+        room: Room::default().with(2, b"two"),
+    };
     [
-        ("refresh", Message::Refresh(Refresh { request, from, known, direct: vec![from] })),
-        ("heartbeat", Message::Heartbeat(Heartbeat { from, head: cursor(5), head_time })),
+        ("refresh", Message::Refresh(Refresh { request, from, known, direct: vec![from], room: Room::default() })),
+        (
+            "heartbeat",
+            Message::Heartbeat(Heartbeat {
+                from,
+                head: cursor(5),
+                floor: Seq::new(3),
+                head_time,
+                room: Room::default(),
+            }),
+        ),
         ("hello", Message::Hello(hello)),
         ("identify", Message::Identify),
         ("identity", Message::Identity(identity)),
@@ -230,21 +266,33 @@ fn hostile_claims() -> Vec<(String, Vec<u8>)> {
     let frame_of = |m: &Message| body_of(&encode(m));
     let empty_batch = frame_of(&Message::Reply(FetchReply::Batch(no_heads)));
     let empty_known = FetchRequest { direct: Vec::new(), ..request(Known::Full(Heads::default())) };
-    let numbers = FetchRequest { max_events: 0, max_bytes: 0, wait: Duration::ZERO, ..empty_known };
+    let numbers = FetchRequest {
+        max_events: 0,
+        max_bytes: 0,
+        wait: Duration::ZERO,
+        exclude: Vec::new(),
+        filter: None,
+        safe: None,
+        room: Room::default(),
+        ..empty_known
+    };
     let empty_fetch = frame_of(&Message::Fetch(numbers));
     let plain = with(Input::RECORD, &record(&Draft::new("t", ""), 1, &[]));
     let mut claims = greetings::claims(&lengths);
     for (size, length) in lengths {
         // Each list here is empty, so its length is one zero byte; `from_end` tells which.
         for (list, whole, from_end) in [
-            ("batch-events", &empty_batch, 1),
-            ("batch-heads", &empty_batch, 2),
-            ("fetch-direct", &empty_fetch, 5),
-            ("fetch-known", &empty_fetch, 6),
             ("record-extensions", &plain, 1),
             ("record-tags", &plain, 2),
             ("record-body", &plain, 11),
             ("record-deps", &plain, 13),
+            ("batch-room", &empty_batch, 1),
+            ("batch-events", &empty_batch, 2),
+            ("batch-heads", &empty_batch, 3),
+            ("fetch-exclude", &empty_fetch, 4),
+            ("fetch-withhold", &empty_fetch, 5),
+            ("fetch-direct", &empty_fetch, 11),
+            ("fetch-known", &empty_fetch, 12),
         ] {
             let place = whole.len() - from_end;
             debug_assert_eq!(whole[place], 0, "{list}");
@@ -265,9 +313,9 @@ fn out_of_order() -> Vec<(String, Vec<u8>)> {
     let twice = batch(vec![(Seq::new(6), first.clone()), (Seq::new(6), second.clone())]);
     let places = body_of(&encode(&Message::Reply(FetchReply::Batch(twice))));
     let mut heads = body_of(&encode(&Message::Reply(FetchReply::Batch(batch(Vec::new())))));
-    // The body ends with two heads (origin, counter, digest) and the length of an empty list.
+    // The body ends with two heads (origin, counter, digest), the length of an empty list, and an empty room.
     const HEAD: usize = 24 + 1 + 32;
-    let end = heads.len() - 1;
+    let end = heads.len() - 2;
     heads[end - 2 * HEAD..end].rotate_left(HEAD);
     vec![("order-batch-places".to_owned(), places), ("order-batch-heads".to_owned(), heads)]
 }

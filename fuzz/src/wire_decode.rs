@@ -5,14 +5,14 @@
 //! would seldom get past the checksum), or an event record.
 
 use antiphon_kernel::clock::{MAX_CLOCK_ENTRIES, VClock};
-use antiphon_kernel::codec::{EventRef, FRAME_HEADER_BYTES, FrameHeader, Message, decode, encode};
+use antiphon_kernel::codec::{EventRef, FRAME_HEADER_BYTES, FrameHeader, Message, Room, decode, encode};
 use antiphon_kernel::event::{
     Draft, MAX_CONTENT_TYPE_BYTES, MAX_EXTENSION_NAME_BYTES, MAX_EXTENSION_VALUE_BYTES, MAX_EXTENSIONS,
     MAX_SUBJECT_BYTES, MAX_TYPE_BYTES,
 };
 use antiphon_kernel::ids::MAX_COUNTER;
-use antiphon_kernel::internals::codec::{EncodedDraft, encode_record};
-use antiphon_kernel::protocol::{EventBatch, FetchReply, Heads, Known, MAX_BATCH_EVENTS, Pushed, Refusal};
+use antiphon_kernel::internals::codec::{EncodedDraft, encode_record, frame_of};
+use antiphon_kernel::protocol::{EventBatch, FetchReply, Heads, Known, MAX_BATCH_EVENTS, MAX_EXCLUDED, Pushed};
 use bytes::Bytes;
 
 /// What an input holds after its first byte.
@@ -50,14 +50,7 @@ impl Input {
 /// A frame with this kind and body, whose length and checksum are right.
 #[must_use]
 pub fn framed(kind: u8, body: &[u8]) -> Bytes {
-    // Magic and version as the encoder writes them, so that they are written down in one place only.
-    let any = encode(&Message::Reply(FetchReply::Refused(Refusal::Busy)));
-    let mut frame = any[..3].to_vec();
-    frame.push(kind);
-    frame.extend_from_slice(&u32::try_from(body.len()).unwrap_or(u32::MAX).to_be_bytes());
-    frame.extend_from_slice(&checksum(body));
-    frame.extend_from_slice(body);
-    frame.into()
+    frame_of(kind, body)
 }
 
 /// Decodes `data` and checks what comes out.
@@ -84,7 +77,8 @@ fn check_frame(frame: &Bytes) {
     assert_eq!(header.body_len(), frame.len() - FRAME_HEADER_BYTES);
     match &message {
         Message::Fetch(request) => {
-            assert!(request.direct.len() <= MAX_CLOCK_ENTRIES);
+            assert!(request.direct.len() <= MAX_CLOCK_ENTRIES && request.exclude.len() <= MAX_EXCLUDED);
+            check_room(&request.room);
             assert!(request.after.is_none_or(|cursor| cursor.seq.get() <= MAX_COUNTER));
             if let Known::Full(heads) = &request.known {
                 check_heads(heads);
@@ -95,14 +89,27 @@ fn check_frame(frame: &Bytes) {
         Message::Refresh(refresh) => {
             assert!(refresh.direct.len() <= MAX_CLOCK_ENTRIES);
             check_heads(&refresh.known);
+            check_room(&refresh.room);
         }
-        Message::Heartbeat(heartbeat) => assert!(heartbeat.head.seq.get() <= MAX_COUNTER),
-        Message::Hello(hello) => assert!(hello.name.len() <= 512 && hello.version.len() <= 512),
+        Message::Heartbeat(heartbeat) => {
+            assert!(heartbeat.head.seq.get() <= MAX_COUNTER && heartbeat.floor.get() <= MAX_COUNTER);
+            check_room(&heartbeat.room);
+        }
+        Message::Hello(hello) => {
+            assert!(hello.name.len() <= 512 && hello.version.len() <= 512);
+            check_room(&hello.room);
+        }
         Message::Identify => {}
-        Message::Identity(identity) => assert_eq!(identity.epoch, identity.head.epoch),
+        Message::Identity(identity) => {
+            assert_eq!(identity.epoch, identity.head.epoch);
+            check_room(&identity.room);
+        }
     }
     let again = encode(&message);
-    is_the_shortest_form(&again, frame);
+    // What is ignored in the room of a message without fields is not kept.
+    if !matches!(message, Message::Identify | Message::Reply(FetchReply::Refused(_))) {
+        is_the_shortest_form(&again, frame);
+    }
     assert_eq!(decode(&again).as_ref(), Ok(&message), "what was decoded is encoded and decoded to the same");
     // What is sent on a run of answers travels as it does by itself.
     match message {
@@ -119,7 +126,12 @@ fn is_the_shortest_form(again: &[u8], bytes: &[u8]) {
     assert!(again.len() < bytes.len() || again == bytes, "of one length, there is one form");
 }
 
+fn check_room(room: &Room) {
+    assert_eq!(room.check(), Ok(()));
+}
+
 fn check_batch(batch: &EventBatch, frame: &Bytes) {
+    check_room(&batch.room);
     check_heads(&batch.heads);
     assert!(batch.events.len() <= MAX_BATCH_EVENTS as usize);
     assert!([batch.prev, batch.last, batch.head].iter().all(|cursor| cursor.seq.get() <= MAX_COUNTER));

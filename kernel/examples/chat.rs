@@ -6,7 +6,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use antiphon_kernel::testing::{MemoryNetwork, MemoryStore};
+use antiphon_kernel::testing::{LOG, MemoryNetwork, MemoryStore};
 use antiphon_kernel::{Cortex, Draft, Event, EventReplayer, Peer, Projection, ReplayError};
 use futures_util::StreamExt as _;
 
@@ -30,7 +30,7 @@ impl EventReplayer for Reader {
 }
 
 async fn join(name: &str, network: &MemoryNetwork, peers: &[&str]) -> Outcome<Cortex> {
-    let mut builder = Cortex::builder(Arc::new(MemoryStore::new())).name(name).transport(network.clone());
+    let mut builder = Cortex::builder(Arc::new(MemoryStore::new())).name(name).log(LOG).transport(network.clone());
     for peer in peers {
         builder = builder.peer(Peer::new(*peer, format!("memory://{peer}")));
     }

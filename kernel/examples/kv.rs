@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use antiphon_kernel::replay::conflicts;
-use antiphon_kernel::testing::{MemoryNetwork, MemoryStore};
+use antiphon_kernel::testing::{LOG, MemoryNetwork, MemoryStore};
 use antiphon_kernel::{
     Appended, CausalContext, Cortex, Draft, Event, EventReplayer, Family, Peer, Projection, ReplayError, ReplayOptions,
     WaitFor,
@@ -50,7 +50,7 @@ struct Kv(Cortex);
 impl Kv {
     async fn open(name: &str, network: &MemoryNetwork, peers: &[&str]) -> Outcome<Self> {
         // With `antiphon-storage` and `antiphon-quic` in their place, this is the whole difference to production.
-        let mut builder = Cortex::builder(Arc::new(MemoryStore::new())).name(name).transport(network.clone());
+        let mut builder = Cortex::builder(Arc::new(MemoryStore::new())).name(name).log(LOG).transport(network.clone());
         for peer in peers {
             builder = builder.peer(Peer::new(*peer, format!("memory://{peer}")));
         }

@@ -7,18 +7,20 @@ use std::path::Path;
 use std::time::Duration;
 
 use antiphon_kernel::clock::VClock;
-use antiphon_kernel::codec::{Absence, EventRef, Message, RecordRef, decode, encode};
+use antiphon_kernel::codec::{Absence, EventRef, Message, RecordRef, Room, decode, encode};
 use antiphon_kernel::digest::Digest;
 use antiphon_kernel::event::{EventBytes, ExtensionRef};
 use antiphon_kernel::identity::{EndOfEpoch, KeyStatement, SecretKey};
 use antiphon_kernel::ids::Epoch;
-use antiphon_kernel::internals::codec::{EncodedDraft, encode_record};
+use antiphon_kernel::internals::codec::{EncodedDraft, encode_record, frame_of};
 use antiphon_kernel::protocol::{
     ChainHead, Delivery, EventBatch, FetchReply, FetchRequest, Heads, Heartbeat, Hello, Identity, Known, Refresh,
     Refusal, RequestId, Scope,
 };
-use antiphon_kernel::{CortexId, Cursor, Dot, Draft, EventId, Origin, Seq, SharedKey, Timestamp};
+use antiphon_kernel::{CortexId, Cursor, Dot, Draft, EventId, LogId, Origin, Seq, SharedKey, Timestamp};
 use serde_json::{Value, json};
+
+const LOG: LogId = LogId::from_bytes([0x0a; 16]);
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
@@ -198,6 +200,8 @@ fn batch_of_chain() -> EventBatch {
     EventBatch {
         request: RequestId { process: 7, number: 1 },
         part: 0,
+        log: Some(LOG),
+        room: Room::default(),
         from: CortexId::from_bytes([2; 16]),
         prev: cursor(5),
         last: cursor(301),
@@ -224,6 +228,7 @@ fn batch() -> Value {
         "number": batch.request.number,
         "part": batch.part,
         "from": hex(&batch.from.to_bytes()),
+        "log": hex(&LOG.to_bytes()),
         "prev": shown(batch.prev),
         "last": shown(batch.last),
         "last_time_micros": batch.last_time.as_micros(),
@@ -240,7 +245,8 @@ fn messages() -> Vec<(&'static str, Message)> {
         request: RequestId { process: 7, number: 1 },
         from: CortexId::from_bytes([1; 16]),
         to: CortexId::from_bytes([2; 16]),
-        protocol: 1,
+        log: Some(LOG),
+        protocol: 2,
         after: Some(cursor(5)),
         known: Known::Full(heads()),
         direct: vec![CortexId::from_bytes([3; 16])],
@@ -250,6 +256,10 @@ fn messages() -> Vec<(&'static str, Message)> {
         delivery: Delivery::Live,
         scope: Scope::Origin(origin(1)),
         withhold: Heads::new(vec![(origin(2), ChainHead { counter: 4, digest: Digest::of(b"4") })]),
+        exclude: vec![CortexId::from_bytes([5; 16]), CortexId::from_bytes([6; 16])],
+        filter: Some([8; 32]),
+        safe: Some(VClock::from_sorted(&[(origin(1), 3), (origin(2), 300)]).unwrap()),
+        room: Room::default().with(2, b"ignored").with(300, b""),
     };
     let plain = FetchRequest {
         after: None,
@@ -259,6 +269,11 @@ fn messages() -> Vec<(&'static str, Message)> {
         delivery: Delivery::Once,
         scope: Scope::All,
         withhold: Heads::default(),
+        log: None,
+        exclude: vec![],
+        filter: None,
+        safe: None,
+        room: Room::default(),
         ..request.clone()
     };
     let unchanged = FetchRequest {
@@ -272,12 +287,15 @@ fn messages() -> Vec<(&'static str, Message)> {
         from: request.from,
         known: heads(),
         direct: vec![CortexId::from_bytes([3; 16])],
+        room: Room::default(),
     };
     let hello = Hello {
-        protocol_min: 1,
-        protocol_max: 1,
+        protocol_min: 2,
+        protocol_max: 2,
         key: SharedKey::default(),
         from: request.from,
+        log: Some(LOG),
+        room: Room::default(),
         name: "alpha".to_owned(),
         version: "0.1.0".to_owned(),
     };
@@ -286,10 +304,13 @@ fn messages() -> Vec<(&'static str, Message)> {
     let identity = Identity {
         cortex_id: request.to,
         name: "bravo".to_owned(),
-        protocol_min: 1,
-        protocol_max: 1,
+        protocol_min: 2,
+        protocol_max: 2,
         version: "0.1.0".to_owned(),
+        log: Some(LOG),
         epoch: cursor(5).epoch,
+        floor: Seq::new(3),
+        room: Room::default(),
         head: cursor(5),
         head_time: AT,
         time: Timestamp::from_micros(AT.as_micros() + 250),
@@ -312,10 +333,19 @@ fn messages() -> Vec<(&'static str, Message)> {
         ("refusal: malformed", refused(Refusal::Malformed)),
         ("refusal: internal", refused(Refusal::Internal)),
         ("refusal: key", refused(Refusal::Key)),
+        ("refusal: other log", refused(Refusal::OtherLog { actual: LOG })),
+        ("refusal: newer", refused(Refusal::Newer)),
+        ("refusal: filter", refused(Refusal::Filter)),
         ("refresh", Message::Refresh(refresh)),
         (
             "heartbeat",
-            Message::Heartbeat(Heartbeat { from: CortexId::from_bytes([2; 16]), head: cursor(5), head_time: AT }),
+            Message::Heartbeat(Heartbeat {
+                from: CortexId::from_bytes([2; 16]),
+                head: cursor(5),
+                floor: Seq::new(3),
+                head_time: AT,
+                room: Room::default(),
+            }),
         ),
         ("hello in open mode", Message::Hello(hello)),
         ("hello with a key", Message::Hello(with_key)),
@@ -337,7 +367,11 @@ fn frames() -> Value {
     let changed = |at: usize, byte: u8| [&good[..at], &[byte], &good[at + 1..]].concat();
     let refused: Vec<_> = [
         ("another magic", changed(0, b'B')),
-        ("a newer frame version", changed(2, 2)),
+        ("an older frame version", changed(2, 1)),
+        ("a newer frame version", changed(2, 3)),
+        ("an identify whose room has an odd number, which must be known", frame_of(7, &[1, 3, 0]).to_vec()),
+        ("an identify whose room is not in order", frame_of(7, &[2, 4, 0, 2, 0]).to_vec()),
+        ("an identify whose room has 65 entries", frame_of(7, &[&[65][..], &[2, 0].repeat(65)].concat()).to_vec()),
         ("a kind that nothing defines, with its right checksum", changed(3, 200)),
         ("a damaged body", changed(good.len() - 1, 1)),
         ("an end that is missing", good[..good.len() - 1].to_vec()),

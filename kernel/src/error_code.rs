@@ -51,6 +51,7 @@ codes! {
     OpenNotInitialised = "AP-OPEN-001", "the store holds no cortex";
     OpenAlreadyInitialised = "AP-OPEN-002", "the store already holds a cortex";
     OpenLostEnd = "AP-OPEN-003", "the store lost the end of what was written to it";
+    OpenOtherLog = "AP-OPEN-004", "the store belongs to another log than the given one";
 
     IdentityStatementVersion = "AP-IDENTITY-001", "a key statement has a version that is not known";
     IdentityStatementMalformed = "AP-IDENTITY-002", "a key statement does not decode or breaks a rule";
@@ -176,6 +177,7 @@ codes! {
     IngestFork = "AP-INGEST-008", "a batch has another history of an origin";
     IngestTooManyOrigins = "AP-INGEST-009", "a batch would bring an origin too many";
     IngestOwnEpoch = "AP-INGEST-010", "a batch has events of this node's own epoch that it does not have, again";
+    IngestOtherLog = "AP-INGEST-011", "a batch is of another log";
 
     WireNotAFrame = "AP-WIRE-001", "bytes are not a frame";
     WireUnknownVersion = "AP-WIRE-002", "a frame has a version that is not known";
@@ -195,6 +197,9 @@ codes! {
     RefusalMalformed = "AP-REFUSAL-009", "the peer could not read the request";
     RefusalInternal = "AP-REFUSAL-010", "the peer failed inside";
     RefusalKey = "AP-REFUSAL-011", "a question was refused, because the peer does not accept the shared key";
+    RefusalOtherLog = "AP-REFUSAL-012", "a question was refused, because the peer belongs to another log";
+    RefusalNewer = "AP-REFUSAL-013", "the peer needs a newer version to read the request";
+    RefusalFilter = "AP-REFUSAL-014", "the peer does not serve the filter that a question names";
 
     PeerConnectionRefused = "AP-PEER-001", "the peer refuses the connection";
     PeerTimeout = "AP-PEER-002", "the peer does not answer in time";
@@ -227,6 +232,7 @@ codes! {
     PeerFault = "AP-PEER-029", "the peer reports a failure of its own";
     PeerNewer = "AP-PEER-030", "the peer sends what only a newer version can read";
     PeerNoProgress = "AP-PEER-031", "the peer's answers bring nothing new and no end";
+    PeerOtherLog = "AP-PEER-032", "the peer belongs to another log";
 }
 
 impl fmt::Display for ErrorCode {

@@ -117,6 +117,8 @@ categories! {
     Newer = 33, PeerNewer, "newer", "sends what only a newer version can read";
     /// Its answers lead nowhere. Retried after back-off.
     NoProgress = 34, PeerNoProgress, "no_progress", "answers, but its answers bring nothing new and no end";
+    /// It belongs to another log. Retried after back-off; nothing is applied.
+    OtherLog = 35, PeerOtherLog, "other_log", "belongs to another log than this node";
 }
 
 impl ErrorCategory {
@@ -151,6 +153,7 @@ impl ErrorCategory {
             | Self::Scheme
             | Self::Auth
             | Self::Identity
+            | Self::OtherLog
             | Self::Redirect
             | Self::TooLarge
             | Self::Protocol

@@ -88,7 +88,7 @@ pub use event::{Draft, Event};
 pub use identity::{
     InvalidStatement, KeyError, KeyFiles, KeyStatement, Keys, PublicKey, SecretKey, SignError, Signature, Signer,
 };
-pub use ids::{CortexId, Dot, EventId, Origin, PeerName};
+pub use ids::{CortexId, Dot, EventId, LogId, Origin, PeerName};
 pub use log::{AppendError, Appended, CausalContext, LogEntry, LogHandle, LogReader, ReadError};
 pub use receipts::NotReplicated;
 pub use replay::{EventReplayer, NotReplayed, OnFailure, Projection, ReadAt, ReplayError, ReplayHandle, ReplayOptions};

@@ -1,22 +1,24 @@
 //! What two cortexes say to each other. How it stands in bytes: [`crate::codec`]; in words: `docs/protocol.md`.
 
+mod refusal;
+mod spoken;
+
+pub use refusal::Refusal;
+pub use spoken::{PROTOCOL_MAX, PROTOCOL_MIN, Protocols};
+
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::clock::VClock;
+use crate::codec::Room;
 use crate::config::SharedKey;
 use crate::cursor::{Cursor, Seq};
 use crate::digest::Digest;
-use crate::error_code::ErrorCode;
 use crate::event::EventBytes;
-use crate::health::{ErrorCategory, Failure};
-use crate::ids::{CortexId, Epoch, Origin};
+use crate::ids::{CortexId, Epoch, LogId, Origin};
 use crate::time::Timestamp;
 
-/// The oldest protocol this build speaks.
-pub const PROTOCOL_MIN: u16 = 1;
-/// The newest protocol this build speaks.
-pub const PROTOCOL_MAX: u16 = 1;
 /// The most events in one batch.
 pub const MAX_BATCH_EVENTS: u32 = 4096;
 /// The most bytes of events in one batch; one larger event travels alone.
@@ -27,6 +29,8 @@ pub const MAX_GROUP_EVENTS: usize = MAX_BATCH_EVENTS as usize;
 pub const MAX_GROUP_BYTES: usize = 16 * 1024 * 1024;
 /// The longest a server parks a poll.
 pub const MAX_WAIT: Duration = Duration::from_secs(60);
+/// The most cortexes that one question may exclude.
+pub const MAX_EXCLUDED: usize = 1024;
 /// The most bytes of events in one batch of a run: small enough that the next one is on its way while this one is stored.
 pub const MAX_RUN_BYTES: u64 = 1024 * 1024;
 /// How long events of a cortex that the asker pulls itself are held back: they arrive there by the shorter road.
@@ -105,12 +109,18 @@ pub struct Identity {
     pub protocol_max: u16,
     /// The version of its software; decoration.
     pub version: String,
+    /// The log that it belongs to; none while it holds no event and was given none.
+    #[serde(default)]
+    pub log: Option<LogId>,
     /// Its log's incarnation.
     #[serde(with = "text")]
     pub epoch: Epoch,
     /// The newest durable entry of its log.
     #[serde(with = "text")]
     pub head: Cursor,
+    /// The last sequence number of which its log holds no event any more; 0 while it holds all.
+    #[serde(default, with = "number")]
+    pub floor: Seq,
     /// When that entry joined, on its clock.
     pub head_time: Timestamp,
     /// What its clock says now. For people: nothing is decided by it.
@@ -118,6 +128,36 @@ pub struct Identity {
     /// All chain heads folded into one digest: equal where the same events are held.
     #[serde(with = "text")]
     pub digest: Digest,
+    /// What a newer version may add.
+    #[serde(default, skip_serializing_if = "Room::is_empty")]
+    pub room: Room,
+}
+
+impl Identity {
+    /// The protocols that it speaks.
+    #[must_use]
+    pub const fn protocols(&self) -> Protocols {
+        Protocols::of(self.protocol_min, self.protocol_max)
+    }
+}
+
+/// Sequence numbers as numbers.
+mod number {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use crate::cursor::Seq;
+    use crate::ids::MAX_COUNTER;
+
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+    pub(super) fn serialize<S: Serializer>(seq: &Seq, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u64(seq.get())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Seq, D::Error> {
+        let seq = u64::deserialize(deserializer)?;
+        let within = (seq <= MAX_COUNTER).then_some(Seq::new(seq));
+        within.ok_or_else(|| serde::de::Error::custom("a sequence number is out of range"))
+    }
 }
 
 /// Values that read and write as text.
@@ -202,6 +242,8 @@ pub struct FetchRequest {
     pub from: CortexId,
     /// Whom; another cortex refuses.
     pub to: CortexId,
+    /// The log that the asker belongs to; a cortex of another log refuses.
+    pub log: Option<LogId>,
     /// The protocol spoken.
     pub protocol: u16,
     /// The durable cursor into the answering log, or none to go by `known`.
@@ -223,6 +265,14 @@ pub struct FetchRequest {
     /// Where the two histories were found to differ, with the asker's digest there: from these counters on, and of what
     /// depends on them, nothing is sent. Everything else flows.
     pub withhold: Heads,
+    /// Cortexes of whose events nothing is sent, nor of what depends on them; at most [`MAX_EXCLUDED`].
+    pub exclude: Vec<CortexId>,
+    /// The hash of a filter, in 32 bytes. No filter is known yet, so a question that names one is refused.
+    pub filter: Option<[u8; 32]>,
+    /// A clock that the asker never falls below again. Not used yet.
+    pub safe: Option<VClock>,
+    /// What a newer version may add.
+    pub room: Room,
 }
 
 /// "I hold more by now": refreshes `known` and `direct` of a question that is still open, so that nobody is sent what
@@ -237,17 +287,23 @@ pub struct Refresh {
     pub known: Heads,
     /// Instead of the question's.
     pub direct: Vec<CortexId>,
+    /// What a newer version may add.
+    pub room: Room,
 }
 
 /// How far a log reaches, said while nothing moves: so that lag is known and not guessed from silence.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Heartbeat {
     /// Whose log.
     pub from: CortexId,
     /// Its newest durable entry.
     pub head: Cursor,
-    /// When that joined, on the server's clock.
+    /// The last sequence number of which it holds no event any more; 0 while it holds all.
+    pub floor: Seq,
+    /// When the newest entry joined, on the server's clock.
     pub head_time: Timestamp,
+    /// What a newer version may add.
+    pub room: Room,
 }
 
 /// What a server sends on a run of answers.
@@ -270,10 +326,14 @@ pub struct Hello {
     pub key: SharedKey,
     /// Who calls.
     pub from: CortexId,
+    /// The log that it belongs to; none while it holds no event and was given none.
+    pub log: Option<LogId>,
     /// The name it gives itself; decoration.
     pub name: String,
     /// The version of its software; decoration.
     pub version: String,
+    /// What a newer version may add.
+    pub room: Room,
 }
 
 /// A run of a log: everything in `prev..=last` that the asker did not know.
@@ -285,6 +345,8 @@ pub struct EventBatch {
     pub part: u64,
     /// Who answers.
     pub from: CortexId,
+    /// The log that it belongs to; there if events are.
+    pub log: Option<LogId>,
     /// Where the run begins: the asker's cursor, or the sequence number before which nothing is missing.
     pub prev: Cursor,
     /// Where it ends; entries in between that are not in `events` were known to the asker.
@@ -300,107 +362,8 @@ pub struct EventBatch {
     /// Chain heads to compare: of each origin in `events` as of its last event there, and of each origin of which the
     /// asker holds more than the server.
     pub heads: Heads,
-}
-
-/// Why a server does not answer with events.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum Refusal {
-    /// The cursor is of another epoch, or lies beyond the first event that `known` lacks: go on from the clock.
-    #[error("the cursor is unknown here")]
-    CursorUnknown,
-    /// The log no longer reaches back that far.
-    #[error("the log begins after {floor}")]
-    CursorTooOld {
-        /// The last sequence number that is gone.
-        floor: Seq,
-    },
-    /// At this counter, asker and server hold different histories of one origin.
-    #[error("two histories of {origin} differ at counter {counter}")]
-    Fork {
-        /// The origin.
-        origin: Origin,
-        /// The counter that was compared.
-        counter: u64,
-        /// The server's digest there.
-        digest: Digest,
-    },
-    /// It is set to `subscribe`.
-    #[error("it does not serve its log (mode subscribe)")]
-    NotServing,
-    /// It is another cortex than the one addressed.
-    #[error("it is cortex {actual}")]
-    WrongCortex {
-        /// Who it is.
-        actual: CortexId,
-    },
-    /// It does not speak that protocol.
-    #[error("it speaks protocols {min} to {max}")]
-    Protocol {
-        /// The oldest it speaks.
-        min: u16,
-        /// The newest it speaks.
-        max: u16,
-    },
-    /// It does not remember what `known` was: send it whole.
-    #[error("it wants `known` in full")]
-    KnownMissing,
-    /// It has no room for another request now, or is about to stop.
-    #[error("it is busy")]
-    Busy,
-    /// The request does not decode.
-    #[error("it could not read the request")]
-    Malformed,
-    /// It failed inside; its own log says why.
-    #[error("it failed inside")]
-    Internal,
-    /// The shared key is missing or another.
-    #[error("it does not accept the shared key")]
-    Key,
-}
-
-impl Refusal {
-    /// The stable code of this failure.
-    #[must_use]
-    pub const fn code(&self) -> ErrorCode {
-        match self {
-            Self::CursorUnknown => ErrorCode::RefusalCursorUnknown,
-            Self::CursorTooOld { .. } => ErrorCode::RefusalCursorTooOld,
-            Self::Fork { .. } => ErrorCode::RefusalFork,
-            Self::NotServing => ErrorCode::RefusalNotServing,
-            Self::WrongCortex { .. } => ErrorCode::RefusalWrongCortex,
-            Self::Protocol { .. } => ErrorCode::RefusalProtocol,
-            Self::KnownMissing => ErrorCode::RefusalKnownMissing,
-            Self::Busy => ErrorCode::RefusalBusy,
-            Self::Malformed => ErrorCode::RefusalMalformed,
-            Self::Internal => ErrorCode::RefusalInternal,
-            Self::Key => ErrorCode::RefusalKey,
-        }
-    }
-}
-
-impl Refusal {
-    /// Its kind in the peer's health, whatever transport it came over.
-    #[must_use]
-    pub const fn category(&self) -> ErrorCategory {
-        match self {
-            Self::CursorUnknown | Self::KnownMissing | Self::Malformed => ErrorCategory::Protocol,
-            Self::CursorTooOld { .. } => ErrorCategory::TooOld,
-            Self::Fork { .. } => ErrorCategory::Fork,
-            Self::NotServing => ErrorCategory::NotServing,
-            Self::WrongCortex { .. } => ErrorCategory::Identity,
-            Self::Protocol { .. } => ErrorCategory::Version,
-            Self::Busy => ErrorCategory::Busy,
-            Self::Internal => ErrorCategory::PeerFault,
-            Self::Key => ErrorCategory::Auth,
-        }
-    }
-}
-
-impl From<&Refusal> for Failure {
-    fn from(refusal: &Refusal) -> Self {
-        Self::new(refusal.category(), refusal)
-    }
+    /// What a newer version may add.
+    pub room: Room,
 }
 
 /// What a fetch ends in, where a peer answered at all.
@@ -432,17 +395,24 @@ mod tests {
         let identity = Identity {
             cortex_id: CortexId::from_bytes([1; 16]),
             name: "alpha".into(),
-            protocol_min: 1,
-            protocol_max: 1,
+            protocol_min: 2,
+            protocol_max: 2,
             version: "0.1.0".into(),
+            log: Some(LogId::from_bytes([9; 16])),
             epoch: Epoch::new(7),
             head: Cursor::start(Epoch::new(7)),
+            floor: Seq::ZERO,
             head_time: Timestamp::from_micros(0),
             time: Timestamp::from_micros(0),
             digest: Digest::ZERO,
+            room: Room::default(),
         };
         let json = serde_json::to_string(&identity).unwrap();
-        assert!(json.contains(r#""epoch":"0000000000000007""#), "{json}");
+        assert!(json.contains(r#""epoch":"0000000000000007""#) && !json.contains("room"), "{json}");
         assert_eq!(serde_json::from_str::<Identity>(&json).unwrap(), identity);
+        let added = Identity { room: Room::default().with(6, b"six"), ..identity };
+        let json = serde_json::to_string(&added).unwrap();
+        assert!(json.contains(r#""room":[[6,"736978"]]"#), "{json}");
+        assert_eq!(serde_json::from_str::<Identity>(&json).unwrap(), added);
     }
 }

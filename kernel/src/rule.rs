@@ -26,7 +26,7 @@ impl Rule {
     /// Whether a newer version may have sent it, so that no node is at fault.
     #[must_use]
     pub const fn is_newer(self) -> bool {
-        matches!(self, Self::UnknownKind | Self::UnknownAlgorithm | Self::UnknownDelivery)
+        matches!(self, Self::UnknownKind | Self::UnknownAlgorithm | Self::UnknownDelivery | Self::RoomUnknown)
     }
 }
 
@@ -41,6 +41,14 @@ rules! {
     UnknownAlgorithm = "the digest algorithm is none that this version knows",
     /// Of a question: its delivery.
     UnknownDelivery = "the delivery is none that this version knows",
+    /// Of a message: the entries at its end.
+    RoomTooLarge = "the message has more entries or bytes in its room than are allowed",
+    /// Of a message: the order of the entries at its end.
+    RoomUnordered = "the entries in the room of the message are not strictly increasing by number",
+    /// Of a message: an entry at its end that must be known.
+    RoomUnknown = "the message has an entry that must be understood, and it needs a newer version",
+    /// Of a question: its safe clock.
+    SafeClock = "the safe clock is no clock",
     /// Of a greeting: its texts.
     TextNotUtf8 = "a text is not UTF-8",
     /// Of a cursor or floor: the sequence number.
@@ -55,6 +63,8 @@ rules! {
     OtherSender = "the answer comes from another cortex than the one asked",
     /// Of a heartbeat: its sender.
     OtherHeartbeat = "the heartbeat comes from another cortex than the one asked",
+    /// Of a batch: its log.
+    LogMissing = "the answer brings events and does not name their log",
     /// Of a batch: its cursors.
     SeveralEpochs = "the cursors of the answer are of several epochs",
     /// Of a batch: its cursors.

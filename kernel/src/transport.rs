@@ -74,6 +74,8 @@ kinds! {
     Protocol;
     /// The two sides have no protocol in common.
     Version;
+    /// The peer belongs to another log.
+    OtherLog;
     /// The peer has no room now.
     Busy;
     /// The peer does not serve its log.
@@ -96,7 +98,8 @@ impl From<&Refusal> for TransportErrorKind {
             Refusal::Busy => Self::Busy,
             Refusal::NotServing => Self::NotServing,
             Refusal::Internal => Self::PeerFault,
-            Refusal::Protocol { .. } => Self::Version,
+            Refusal::Protocol { .. } | Refusal::Newer => Self::Version,
+            Refusal::OtherLog { .. } => Self::OtherLog,
             _ => Self::Protocol,
         }
     }

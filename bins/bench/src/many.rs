@@ -28,7 +28,7 @@ pub(crate) async fn many(bench: &Bench, args: &SideArgs) -> Result<()> {
     for n in 0..args.events {
         let store = Arc::new(MemoryStore::new());
         Log::begin(&*store, &format!("peer-{n}"), None)?;
-        let log = Log::open(store, LogOptions::default())?;
+        let log = Log::open(store, LogOptions { log: Some(antiphon_kernel::testing::LOG), ..LogOptions::default() })?;
         let service = Service::new(log.reader(), bench.key.clone(), FederationMode::Sync);
         answering.push((log, bench.serve(args.scheme, &service).await?));
     }

@@ -123,7 +123,7 @@ pub(crate) async fn append(cortex: &Cortex, events: u64, size: u32) -> Result<()
 fn widen(bench: &Bench, name: &str, origins: u16) -> Result<()> {
     let store = Arc::new(RocksStore::open_with(bench.path().join(name), Create::IfMissing)?);
     Log::begin(&*store, name, None)?;
-    let mut log = Log::open(store, LogOptions::default())?;
+    let mut log = Log::open(store, LogOptions { log: Some(antiphon_kernel::testing::LOG), ..LogOptions::default() })?;
     for _ in 0..origins {
         let seen = log.reader().clock();
         log.append(&[Draft::new("bench.origin", Vec::new())], &seen, Timestamp::now())?;

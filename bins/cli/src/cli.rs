@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use antiphon_kernel::config::FederationMode;
 use antiphon_kernel::cursor::Cursor;
-use antiphon_kernel::ids::{EventId, PeerName};
+use antiphon_kernel::ids::{EventId, LogId, PeerName};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// A node that keeps an append-only event log and converges with its peers.
@@ -299,6 +299,9 @@ pub(crate) struct InitArgs {
     /// Its data directory, for a first configuration.
     #[arg(long)]
     pub(crate) data_dir: Option<PathBuf>,
+    /// Join this log, whose id `antiphon init` and `antiphon status` print.
+    #[arg(long, value_name = "ID")]
+    pub(crate) log: Option<LogId>,
 }
 
 #[derive(Debug, Args)]

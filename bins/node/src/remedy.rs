@@ -20,6 +20,9 @@ const NEW_FEDERATION: &str =
 const ASKED_AGAIN: &str = "wait, since it is asked for again; if this repeats, report a bug with both logs";
 const PASSES: &str = "usually passes; if not, look at the peer's log and at proxies in between";
 
+const OTHER_LOG: &str =
+    "remove the peer here; or make one of the two nodes again, with `antiphon init --log` and the log of the other";
+
 /// Returns what to do about a failure, as one or two clauses without a full stop.
 #[must_use]
 #[expect(clippy::too_many_lines, reason = "one table, with a line for each code")]
@@ -51,6 +54,7 @@ pub const fn remedy(code: ErrorCode) -> &'static str {
 
         ErrorCode::OpenNotInitialised => "run `antiphon init` first",
         ErrorCode::OpenAlreadyInitialised => "name another data directory for a second node",
+        ErrorCode::OpenOtherLog => "give the log that `antiphon status` prints, or name another data directory",
         ErrorCode::OpenLostEnd => {
             "look at `antiphon status`, and repeat what was decided last, such as `antiphon fork resolve` or `antiphon set-mode`"
         }
@@ -202,6 +206,9 @@ pub const fn remedy(code: ErrorCode) -> &'static str {
             "check the endpoint, or run `antiphon reset-peer` if the node was replaced on purpose"
         }
         ErrorCode::RefusalProtocol => "upgrade the older of the two nodes",
+        ErrorCode::RefusalNewer => "upgrade the peer",
+        ErrorCode::RefusalFilter => "upgrade the peer, or ask without a filter",
+        ErrorCode::RefusalOtherLog | ErrorCode::IngestOtherLog | ErrorCode::PeerOtherLog => OTHER_LOG,
         ErrorCode::RefusalBusy => "usually passes; if not, raise its limits or lower the number of its clients",
         ErrorCode::RefusalMalformed => SAME_VERSION,
         ErrorCode::RefusalInternal => "look at the peer's own log, its disk and its `antiphon status`",

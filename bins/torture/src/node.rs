@@ -7,6 +7,9 @@ use antiphon_kernel::internals::log::{Log, LogOptions};
 use antiphon_kernel::log::OpenError;
 use antiphon_storage::{Create, Options, RocksStore};
 
+/// The log of the victim and its peer, which both append before they meet.
+pub(crate) const LOG: antiphon_kernel::LogId = antiphon_kernel::LogId::from_bytes([0x10; 16]);
+
 /// How the store's memory is sized.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Buffers {
@@ -30,5 +33,5 @@ pub(crate) fn open(dir: &Path, create: Create, buffers: Buffers) -> Result<Log, 
             Err(error) => return Err(error),
         }
     }
-    Log::open(store, LogOptions::default())
+    Log::open(store, LogOptions { log: Some(LOG), ..LogOptions::default() })
 }

@@ -28,13 +28,14 @@ pub(crate) struct Peer {
 impl Peer {
     pub(crate) fn new() -> Result<Self> {
         let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
-        Log::create(&*store, &LocalIdentity { cortex_id: id(), epoch: EPOCH, name: "peer".to_owned() })?;
+        Log::create(&*store, &LocalIdentity::new(id(), EPOCH, "peer".to_owned()))?;
         let mut entropy = 0_u128;
         let entropy = Box::new(move || {
             entropy += 1;
             entropy
         });
-        let mut log = Log::open(store, LogOptions { entropy, process: 9, ..LogOptions::default() })?;
+        let mut log =
+            Log::open(store, LogOptions { entropy, process: 9, log: Some(crate::node::LOG), ..LogOptions::default() })?;
         for number in 0..EVENTS {
             let draft = Draft::new("peer.said", format!("{number} ").repeat(10 + number as usize % 50))
                 .subject(format!("peer/{}", number % 7));
@@ -94,6 +95,7 @@ impl Peer {
             scope: Scope::All,
             withhold: Heads::default(),
             held: Heads::default(),
+            exclude: Vec::new(),
         };
         let reply = self.log.reader().answer(&FetchRequest {
             request,

@@ -1,9 +1,10 @@
 //! What a peer, or the log, may say: from bytes, and mostly what is plausible, or nothing would get far.
 
+use antiphon_kernel::codec::Room;
 use antiphon_kernel::cursor::{Cursor, Seq};
 use antiphon_kernel::digest::Digest;
 use antiphon_kernel::health::ErrorCategory;
-use antiphon_kernel::ids::{CortexId, Epoch, EventId, Origin};
+use antiphon_kernel::ids::{CortexId, Epoch, EventId, LogId, Origin};
 use antiphon_kernel::internals::log::Ingested;
 use antiphon_kernel::internals::machine::{IngestOutcome, Inspected, Source};
 use antiphon_kernel::protocol::{EventBatch, FetchReply, Heads, Heartbeat, Identity, Refusal, RequestId};
@@ -44,14 +45,17 @@ pub(super) fn identity(choices: &mut Choices<'_>) -> Result<Identity, ErrorCateg
         return Err(category(choices));
     }
     let head = cursor(choices);
-    let (protocol_min, protocol_max) = choices.pick(&[(1, 1), (1, 1), (1, 9), (0, 1), (2, 9), (0, 0)]);
+    let (protocol_min, protocol_max) = choices.pick(&[(2, 2), (2, 2), (1, 9), (0, 1), (3, 9), (0, 0)]);
     Ok(Identity {
         cortex_id: some_cortex(choices),
         name: "bravo".to_owned(),
         protocol_min,
         protocol_max,
         version: choices.pick(&["0.1.0", "", "é"]).repeat(usize::from(choices.byte())),
+        log: choices.pick(&[None, None, Some(LogId::from_bytes([5; 16])), Some(LogId::from_bytes([6; 16]))]),
         epoch: head.epoch,
+        floor: Seq::ZERO,
+        room: Room::default(),
         head,
         head_time: time(choices),
         time: Timestamp::from_micros(0),
@@ -77,7 +81,13 @@ pub(super) fn said(choices: &mut Choices<'_>) -> Said {
 }
 
 pub(super) fn heartbeat(choices: &mut Choices<'_>) -> Heartbeat {
-    Heartbeat { from: some_cortex(choices), head: cursor(choices), head_time: time(choices) }
+    Heartbeat {
+        from: some_cortex(choices),
+        head: cursor(choices),
+        floor: Seq::ZERO,
+        head_time: time(choices),
+        room: Room::default(),
+    }
 }
 
 fn batch(choices: &mut Choices<'_>) -> EventBatch {
@@ -85,6 +95,8 @@ fn batch(choices: &mut Choices<'_>) -> EventBatch {
     EventBatch {
         request: RequestId { process: 1, number: choices.number() },
         part: 0,
+        log: None,
+        room: Room::default(),
         from: some_cortex(choices),
         // Often nothing new: the cursor stays where it is.
         prev: if choices.byte().is_multiple_of(2) { last } else { cursor(choices) },

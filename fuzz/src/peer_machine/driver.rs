@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use antiphon_kernel::health::{ErrorCategory, PeerHealth};
+use antiphon_kernel::ids::LogId;
 use antiphon_kernel::ids::{CortexId, Epoch};
 use antiphon_kernel::internals::machine::{
     Action, BACKOFF_BASE, BACKOFF_MAX, HEARD_APART, IdentityContext, IngestOutcome, Inspected, MAX_INSPECTIONS,
     MAX_REWRITTEN, News, Now, PeerMachine, Source,
 };
+use antiphon_kernel::protocol::Protocols;
 use antiphon_kernel::protocol::{EventBatch, FetchReply, Heartbeat, Identity, Refusal};
 use antiphon_kernel::state::Phase;
 use antiphon_kernel::time::Timestamp;
@@ -76,7 +78,14 @@ fn not_wanted(newest: u64, back: u64) -> u64 {
 impl Driver {
     pub(super) fn new(interval: Duration, pin: Option<CortexId>, health: PeerHealth) -> Self {
         let elsewhere = vec![cortex(9)];
-        let context = IdentityContext { own: cortex(1), pin, expected: None, pinned_elsewhere: elsewhere.clone() };
+        let context = IdentityContext {
+            own: cortex(1),
+            pin,
+            expected: None,
+            pinned_elsewhere: elsewhere.clone(),
+            log: Some(LogId::from_bytes([5; 16])),
+            protocols: Protocols::SPOKEN,
+        };
         let mut driver = Self {
             failures: health.consecutive_failures,
             last_error: health.last_error,

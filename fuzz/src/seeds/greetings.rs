@@ -1,8 +1,8 @@
 //! Small greetings and news that claim to hold much.
 
-use antiphon_kernel::codec::{Message, encode};
+use antiphon_kernel::codec::{Message, Room, encode};
 use antiphon_kernel::config::SharedKey;
-use antiphon_kernel::cursor::Cursor;
+use antiphon_kernel::cursor::{Cursor, Seq};
 use antiphon_kernel::digest::Digest;
 use antiphon_kernel::ids::{CortexId, Epoch};
 use antiphon_kernel::protocol::{Heads, Hello, Identity, Refresh, RequestId};
@@ -15,13 +15,14 @@ pub(super) fn claims(lengths: &[(&str, Vec<u8>)]) -> Vec<(String, Vec<u8>)> {
     let [refresh, hello, identity] = empty().map(|message| body_of(&encode(&message)));
     // Each list is empty, so its length is one zero byte; the number tells which, from the end.
     let lists = [
-        ("refresh-direct", &refresh, 1),
-        ("refresh-known", &refresh, 2),
-        ("hello-version", &hello, 1),
-        ("hello-name", &hello, 2),
-        ("hello-key", &hello, 19),
-        ("identity-version", &identity, 37),
-        ("identity-name", &identity, 40),
+        ("refresh-room", &refresh, 1),
+        ("refresh-direct", &refresh, 2),
+        ("refresh-known", &refresh, 3),
+        ("hello-version", &hello, 2),
+        ("hello-name", &hello, 3),
+        ("hello-key", &hello, 21),
+        ("identity-version", &identity, 40),
+        ("identity-name", &identity, 43),
     ];
     let claim = |(list, whole, from_end): (&str, &Vec<u8>, usize), (size, length): &(&str, Vec<u8>)| {
         let place = whole.len() - from_end;
@@ -34,15 +35,17 @@ pub(super) fn claims(lengths: &[(&str, Vec<u8>)]) -> Vec<(String, Vec<u8>)> {
 /// With nothing in any list or text, and numbers of one byte.
 fn empty() -> [Message; 3] {
     let from = CortexId::from_bytes([2; 16]);
-    let (protocol_min, protocol_max, none) = (1, 1, String::new);
+    let (protocol_min, protocol_max, none) = (2, 2, String::new);
     let request = RequestId { process: 7, number: 2 };
     [
-        Message::Refresh(Refresh { request, from, known: Heads::default(), direct: Vec::new() }),
+        Message::Refresh(Refresh { request, from, known: Heads::default(), direct: Vec::new(), room: Room::default() }),
         Message::Hello(Hello {
             protocol_min,
             protocol_max,
             key: SharedKey::default(),
             from,
+            log: None,
+            room: Room::default(),
             name: none(),
             version: none(),
         }),
@@ -52,7 +55,10 @@ fn empty() -> [Message; 3] {
             protocol_min,
             protocol_max,
             version: none(),
+            log: None,
             epoch: Epoch::new(0),
+            floor: Seq::ZERO,
+            room: Room::default(),
             head: Cursor::start(Epoch::new(0)),
             head_time: Timestamp::from_micros(0),
             time: Timestamp::from_micros(0),

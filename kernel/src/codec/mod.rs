@@ -21,11 +21,15 @@ pub(crate) use stored::{
     encode_health, encode_identity, encode_lineage, encode_log_entry, encode_noted_head, encode_origin_note,
     encode_parked, encode_pin, encode_replay_position, encode_run, encode_skipped, encode_timestamp, encode_tries,
 };
-pub use wire::{FRAME_HEADER_BYTES, FrameHeader, MAX_FRAME_BYTES, Message, WireError, decode, encode};
+pub use wire::{
+    FRAME_HEADER_BYTES, FrameHeader, MAX_FRAME_BYTES, MAX_ROOM_BYTES, MAX_ROOM_ENTRIES, Message, Room, WireError,
+    decode, encode,
+};
 
 pub(crate) mod internals {
     pub use super::record::{EncodedDraft, encode_record};
     pub use super::stored::{StoredChain, StoredDot};
+    pub use super::wire::frame_of;
     pub use crate::checksum::checksum;
 }
 

@@ -8,7 +8,7 @@ use crate::cursor::{Cursor, Seq};
 use crate::digest::{DIGEST_ALGORITHM, Digest};
 use crate::error_code::ErrorCode;
 use crate::health::{ErrorCategory, PeerHealth};
-use crate::ids::{CortexId, Dot, Epoch, EventId, Origin, PeerName};
+use crate::ids::{CortexId, Dot, Epoch, EventId, LogId, Origin, PeerName};
 use crate::log::{EpochChange, EpochEnd, Fork, LocalIdentity, OriginNote, Pin};
 use crate::replay::Mark;
 use crate::store::{Unreadable, is_newer};
@@ -44,7 +44,7 @@ impl StoredError {
     /// Of a byte that says in which form the value is.
     fn unknown(what: &'static str, form: &str, value: u8, known: u8) -> Self {
         let newer = is_newer(value, known);
-        Self { what, reason: format!("{form} {value} is not known here"), newer }
+        Self { what, reason: format!("{form} {value} wrote it, and this build reads {form} {known}"), newer }
     }
 }
 
@@ -235,12 +235,15 @@ pub(crate) fn decode_failure(bytes: &[u8]) -> Result<String, StoredError> {
 }
 
 pub(crate) fn encode_identity(identity: &LocalIdentity) -> Vec<u8> {
-    write((identity.cortex_id.to_bytes(), identity.epoch.get(), identity.name.clone()))
+    let log = identity.log.map(LogId::to_bytes);
+    write((identity.cortex_id.to_bytes(), identity.epoch.get(), identity.name.clone(), log))
 }
 
 pub(crate) fn decode_identity(bytes: &[u8]) -> Result<LocalIdentity, StoredError> {
-    let (cortex_id, epoch, name): ([u8; 16], u64, String) = read("identity", bytes)?;
-    Ok(LocalIdentity { cortex_id: CortexId::from_bytes(cortex_id), epoch: Epoch::new(epoch), name })
+    type Wire = ([u8; 16], u64, String, Option<[u8; 16]>);
+    let (cortex_id, epoch, name, log): Wire = read("identity", bytes)?;
+    let log = log.map(LogId::from_bytes);
+    Ok(LocalIdentity { log, ..LocalIdentity::new(CortexId::from_bytes(cortex_id), Epoch::new(epoch), name) })
 }
 
 pub(crate) fn encode_epoch_change(change: &EpochChange) -> Vec<u8> {

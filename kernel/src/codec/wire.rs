@@ -1,8 +1,9 @@
 //! Frames: what peers exchange. A header of 24 bytes, then a body in bincode's encoding. The checksum separates damage on the way
-//! from a fork of histories, which must never be confused.
+//! from a fork of histories, which must never be confused. Every message ends in a [`Room`].
 
 mod bodies;
 mod greeting;
+mod room;
 
 use bytes::Bytes;
 
@@ -12,6 +13,9 @@ use crate::error_code::ErrorCode;
 use crate::protocol::{FetchReply, FetchRequest, Heartbeat, Hello, Identity, Pushed, Refresh};
 use crate::rule::Rule;
 use crate::transport::TransportErrorKind;
+use room::RoomError;
+pub use room::{MAX_ROOM_BYTES, MAX_ROOM_ENTRIES, Room};
+
 use bodies::{batch_from, fetch_from, refusal_from, wire_batch, wire_fetch, wire_refusal};
 use greeting::{
     heartbeat_from, hello_from, identity_from, refresh_from, wire_heartbeat, wire_hello, wire_identity, wire_refresh,
@@ -23,7 +27,7 @@ pub const MAX_FRAME_BYTES: usize = 20 * 1024 * 1024;
 pub const FRAME_HEADER_BYTES: usize = 24;
 
 const MAGIC: [u8; 2] = *b"AN";
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 const KIND_FETCH: u8 = 1;
 const KIND_BATCH: u8 = 2;
 const KIND_REFUSAL: u8 = 3;
@@ -69,7 +73,7 @@ pub enum WireError {
     #[error("these bytes are not an Antiphon frame")]
     NotAFrame,
     /// A frame version this build does not speak.
-    #[error("frame version {version} is not known here")]
+    #[error("a node that speaks frame version {version} wrote this frame, and this build speaks version {VERSION}")]
     UnknownVersion {
         /// The version byte.
         version: u8,
@@ -117,6 +121,16 @@ impl WireError {
 }
 
 impl WireError {
+    /// Whether a newer version may have written it, so that no node is at fault.
+    #[must_use]
+    pub const fn is_newer(&self) -> bool {
+        match self {
+            Self::UnknownVersion { version } => *version > VERSION,
+            Self::Malformed { rule, .. } => rule.is_newer(),
+            _ => false,
+        }
+    }
+
     /// Its kind in the peer's health, whatever transport it came over.
     #[must_use]
     pub const fn kind(&self) -> TransportErrorKind {
@@ -199,22 +213,52 @@ pub fn encode(message: &Message) -> Bytes {
     let mut frame = Vec::with_capacity(FRAME_HEADER_BYTES + 256 + size);
     frame.extend_from_slice(&[MAGIC[0], MAGIC[1], VERSION, kind]);
     frame.resize(FRAME_HEADER_BYTES, 0);
-    match message {
-        Message::Fetch(request) => wire_fetch(request).encode(&mut frame),
-        Message::Reply(FetchReply::Batch(batch)) => wire_batch(batch).encode(&mut frame),
-        Message::Reply(FetchReply::Refused(refusal)) => wire_refusal(refusal).encode(&mut frame),
-        Message::Refresh(refresh) => wire_refresh(refresh).encode(&mut frame),
-        Message::Heartbeat(heartbeat) => wire_heartbeat(heartbeat).encode(&mut frame),
-        Message::Hello(hello) => wire_hello(hello).encode(&mut frame),
-        Message::Identify => {}
-        Message::Identity(identity) => wire_identity(identity).encode(&mut frame),
-    }
+    let none = Room::default();
+    let room = match message {
+        Message::Fetch(request) => {
+            wire_fetch(request).encode(&mut frame);
+            &request.room
+        }
+        Message::Reply(FetchReply::Batch(batch)) => {
+            wire_batch(batch).encode(&mut frame);
+            &batch.room
+        }
+        Message::Reply(FetchReply::Refused(refusal)) => {
+            wire_refusal(refusal).encode(&mut frame);
+            &none
+        }
+        Message::Refresh(refresh) => {
+            wire_refresh(refresh).encode(&mut frame);
+            &refresh.room
+        }
+        Message::Heartbeat(heartbeat) => {
+            wire_heartbeat(heartbeat).encode(&mut frame);
+            &heartbeat.room
+        }
+        Message::Hello(hello) => {
+            wire_hello(hello).encode(&mut frame);
+            &hello.room
+        }
+        Message::Identify => &none,
+        Message::Identity(identity) => {
+            wire_identity(identity).encode(&mut frame);
+            &identity.room
+        }
+    };
+    room.encode(&mut frame);
     let (head, body) = frame.split_at_mut(FRAME_HEADER_BYTES);
     // The service bounds what it puts in far below 4 GiB; a longer body would be refused by any reader's length check.
     let length = u32::try_from(body.len()).unwrap_or(u32::MAX);
     head[4..8].copy_from_slice(&length.to_be_bytes());
     head[8..24].copy_from_slice(&checksum(body));
     frame.into()
+}
+
+/// A frame of this kind and body, with its right length and checksum: for tests that make bodies of their own.
+#[must_use]
+pub fn frame_of(kind: u8, body: &[u8]) -> Bytes {
+    let length = u32::try_from(body.len()).unwrap_or(u32::MAX).to_be_bytes();
+    [&MAGIC[..], &[VERSION, kind], &length, &checksum(body), body].concat().into()
 }
 
 /// The message in one whole frame. Events are slices of it, not copies.
@@ -231,25 +275,50 @@ pub fn decode(frame: &Bytes) -> Result<Message, WireError> {
         return Err(WireError::Checksum);
     }
     match header.kind {
-        KIND_FETCH => fetch_from(read(&body)?).map(Message::Fetch),
-        KIND_BATCH => batch_from(&body).map(|batch| Message::Reply(FetchReply::Batch(batch))),
-        KIND_REFUSAL => refusal_from(read(&body)?).map(|refusal| Message::Reply(FetchReply::Refused(refusal))),
-        KIND_REFRESH => refresh_from(read(&body)?).map(Message::Refresh),
-        KIND_HEARTBEAT => heartbeat_from(read(&body)?).map(Message::Heartbeat),
-        KIND_HELLO => hello_from(read(&body)?).map(Message::Hello),
-        KIND_IDENTIFY if body.is_empty() => Ok(Message::Identify),
-        KIND_IDENTIFY => Err(broken(Rule::BytesAfterMessage)),
-        KIND_IDENTITY => identity_from(read(&body)?).map(Message::Identity),
+        KIND_FETCH => {
+            let (wire, room) = read(&body)?;
+            fetch_from(wire, room).map(Message::Fetch)
+        }
+        KIND_BATCH => {
+            let (wire, room) = read(&body)?;
+            batch_from(wire, room, &body).map(|batch| Message::Reply(FetchReply::Batch(batch)))
+        }
+        KIND_REFUSAL => {
+            let (wire, _) = read(&body)?;
+            refusal_from(wire).map(|refusal| Message::Reply(FetchReply::Refused(refusal)))
+        }
+        KIND_REFRESH => {
+            let (wire, room) = read(&body)?;
+            refresh_from(wire, room).map(Message::Refresh)
+        }
+        KIND_HEARTBEAT => {
+            let (wire, room) = read(&body)?;
+            heartbeat_from(wire, room).map(Message::Heartbeat)
+        }
+        KIND_HELLO => {
+            let (wire, room) = read(&body)?;
+            hello_from(wire, room).map(Message::Hello)
+        }
+        KIND_IDENTIFY => read_room(&body).map(|_| Message::Identify),
+        KIND_IDENTITY => {
+            let (wire, room) = read(&body)?;
+            identity_from(wire, room).map(Message::Identity)
+        }
         kind => Err(broken_by(Rule::UnknownKind, kind)),
     }
 }
 
-fn read<'a, T: Decode<'a>>(body: &'a [u8]) -> Result<T, WireError> {
+/// Reads a body and the room that ends it.
+fn read<'a, T: Decode<'a>>(body: &'a [u8]) -> Result<(T, Room), WireError> {
     let (value, after) = decode_prefix(body).map_err(|e| broken_by(Rule::Undecodable, e))?;
-    if !after.is_empty() {
-        return Err(broken(Rule::BytesAfterMessage));
-    }
-    Ok(value)
+    Ok((value, read_room(after)?))
+}
+
+fn read_room(bytes: &[u8]) -> Result<Room, WireError> {
+    Room::decode(bytes).map_err(|error| match error {
+        RoomError::Decode(error) => broken_by(Rule::Undecodable, error),
+        RoomError::Rule(rule) => broken(rule),
+    })
 }
 
 #[cfg(test)]

@@ -8,8 +8,10 @@ use crate::config::{Config, PeerConfig, SharedKey};
 use crate::error_code::ErrorCode;
 use crate::health::ErrorCategory;
 use crate::identity::Signer;
-use crate::ids::{CortexId, InvalidPeerName, PeerName};
+use crate::ids::{CortexId, InvalidPeerName, LogId, PeerName};
 use crate::log::{Log, LogHandle, LogOptions, LogReader, OpenError, read_pin};
+#[cfg(any(test, feature = "testing"))]
+use crate::protocol::Protocols;
 use crate::replay::{EventReplayer, ReplayCore, ReplayHandle};
 use crate::service::Service;
 use crate::state::StateError;
@@ -156,6 +158,34 @@ impl CortexBuilder {
     /// The name that a new identity gets. An identity that exists keeps its own.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
+        self
+    }
+
+    /// The log that the cortex belongs to. Give the same one to cortexes that append before they first meet. Without it, an empty
+    /// store mints one with its first append, or takes that of the first events that it pulls, whichever comes first.
+    ///
+    /// ```
+    /// use antiphon_kernel::testing::MemoryStore;
+    /// use antiphon_kernel::{Cortex, LogId};
+    ///
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let log: LogId = "5ZRM1XBM2J7QDG6Y0K4V8W9ETH".parse()?;
+    /// let cortex = Cortex::builder(MemoryStore::new()).log(log).start().await?;
+    /// assert_eq!(cortex.reader().local().log, Some(log));
+    /// # cortex.stop().await;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub const fn log(mut self, log: LogId) -> Self {
+        self.options.log = Some(log);
+        self
+    }
+
+    /// Speaks other protocols than this build does, to test how two versions agree.
+    #[cfg(any(test, feature = "testing"))]
+    pub const fn protocols(mut self, protocols: Protocols) -> Self {
+        self.options.protocols = protocols;
         self
     }
 

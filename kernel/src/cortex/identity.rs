@@ -2,15 +2,17 @@
 
 use crate::entropy;
 use crate::identity::Keys;
-use crate::ids::Epoch;
+use crate::ids::{Epoch, LogId};
 use crate::log::LocalIdentity;
 
 /// Returns the identity of a cortex that nothing is kept of: for a caller that only asks. A new log gets its own from its keys.
 #[must_use]
 pub fn mint_identity(name: &str) -> LocalIdentity {
-    LocalIdentity {
-        cortex_id: Keys::generate().cortex(),
-        epoch: Epoch::new(entropy::random() as u64),
-        name: name.to_owned(),
-    }
+    LocalIdentity::new(Keys::generate().cortex(), Epoch::new(entropy::random() as u64), name.to_owned())
+}
+
+/// Returns the id of a new log.
+#[must_use]
+pub fn mint_log() -> LogId {
+    LogId::from_bytes(entropy::random().to_be_bytes())
 }

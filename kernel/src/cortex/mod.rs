@@ -8,7 +8,7 @@ pub use builder::{CortexBuilder, StartError};
 pub use peer::Peer;
 
 pub(crate) mod internals {
-    pub use super::identity::mint_identity;
+    pub use super::identity::{mint_identity, mint_log};
 }
 
 use std::sync::{Arc, Mutex, PoisonError};

@@ -14,6 +14,18 @@ use crate::ids::CortexId;
 const LONGEST: u64 = 128 * 1024;
 
 /// Why keys cannot be had, or be kept.
+///
+/// ```
+/// use antiphon_kernel::{KeyError, KeyFiles};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let dir = tempfile::tempdir()?;
+/// let files = KeyFiles::of(dir.path());
+/// files.create()?;
+/// assert!(matches!(files.copy_to(dir.path()), Err(KeyError::Exists { .. })));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeyError {

@@ -4,6 +4,13 @@ use super::{KeyStatement, Signature};
 use crate::error_code::ErrorCode;
 
 /// A key did not sign.
+///
+/// ```
+/// use antiphon_kernel::SignError;
+///
+/// let error = SignError::new("the session is broken");
+/// assert_eq!(error.to_string(), "the working key did not sign: the session is broken");
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the working key did not sign: {reason}")]
 pub struct SignError {

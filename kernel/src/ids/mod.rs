@@ -51,17 +51,6 @@ macro_rules! ulid_newtype {
                 self.0.to_bytes()
             }
 
-            /// The id with this time (milliseconds since 1970, 48 bits are kept) and these 80 random bits.
-            #[must_use]
-            pub const fn from_parts(timestamp_ms: u64, random: u128) -> Self {
-                Self(Ulid::from_parts(timestamp_ms, random))
-            }
-
-            /// Milliseconds since 1970 as the id claims them. Never trusted for order.
-            #[must_use]
-            pub const fn timestamp_ms(self) -> u64 {
-                self.0.timestamp_ms()
-            }
         }
 
         impl fmt::Display for $name {
@@ -102,6 +91,28 @@ macro_rules! ulid_newtype {
     };
 }
 
+/// What an id has whose first 48 bits are a time.
+macro_rules! timed {
+    ($name:ident) => {
+        impl $name {
+            /// The id with this time (milliseconds since 1970, 48 bits are kept) and these 80 random bits.
+            #[must_use]
+            pub const fn from_parts(timestamp_ms: u64, random: u128) -> Self {
+                Self(Ulid::from_parts(timestamp_ms, random))
+            }
+
+            /// Milliseconds since 1970 as the id claims them. Never trusted for order.
+            #[must_use]
+            pub const fn timestamp_ms(self) -> u64 {
+                self.0.timestamp_ms()
+            }
+        }
+    };
+}
+
+timed!(CortexId);
+timed!(EventId);
+
 ulid_newtype! {
     /// The identity of one replica. It stays the same across restarts, moves and restores; its [`Epoch`] does not.
     ///
@@ -131,6 +142,23 @@ ulid_newtype! {
     /// # }
     /// ```
     EventId
+}
+
+ulid_newtype! {
+    /// The identity of one replicated log: 16 random bytes. Cortexes exchange events only with cortexes of the same log.
+    ///
+    /// Its text is 26 characters of Crockford base 32, as that of a [`CortexId`]. Its bytes hold no time.
+    ///
+    /// ```
+    /// use antiphon_kernel::LogId;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let log: LogId = "5ZRM1XBM2J7QDG6Y0K4V8W9ETH".parse()?;
+    /// assert_eq!(log.to_string().parse::<LogId>()?, log);
+    /// # Ok(())
+    /// # }
+    /// ```
+    LogId
 }
 
 #[cfg(test)]

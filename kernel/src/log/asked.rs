@@ -5,7 +5,7 @@ use crate::cursor::{Cursor, Seq};
 use crate::error_code::ErrorCode;
 use crate::event::InvalidEvent;
 use crate::health::ErrorCategory;
-use crate::ids::{CortexId, Dot, Origin};
+use crate::ids::{CortexId, Dot, LogId, Origin};
 use crate::protocol::{Heads, RequestId, Scope};
 use crate::rule::Rule;
 use crate::store::StoreError;
@@ -30,6 +30,8 @@ pub struct SentQuery {
     /// What the question said is held, where it is not about everybody's events: causes are not in the answer then, and only
     /// those were compared. With [`Scope::All`] it is not looked at.
     pub held: Heads,
+    /// The cortexes that the question excludes.
+    pub exclude: Vec<CortexId>,
 }
 
 /// Why a batch was not taken. Nothing of it was stored, and the cursor did not move.
@@ -60,6 +62,14 @@ pub enum IngestError {
         rule: Rule,
         /// The event at which it shows, if it is about one.
         event: Option<Dot>,
+    },
+    /// It is of another log than this cortex.
+    #[error("the batch is of log {actual}, and this node belongs to log {ours}")]
+    OtherLog {
+        /// The log of the batch.
+        actual: LogId,
+        /// Ours.
+        ours: LogId,
     },
     /// It holds an event that is not valid.
     #[error("seq {seq} of the peer's log{} is not valid", named(.event))]
@@ -124,6 +134,7 @@ impl IngestError {
             Self::OtherQuestion { .. } => ErrorCode::IngestOtherQuestion,
             Self::Gap { .. } => ErrorCode::IngestGap,
             Self::Protocol { .. } => ErrorCode::IngestProtocol,
+            Self::OtherLog { .. } => ErrorCode::IngestOtherLog,
             Self::Invalid { .. } => ErrorCode::IngestInvalid,
             Self::Hole { .. } => ErrorCode::IngestHole,
             Self::MissingCause { .. } => ErrorCode::IngestMissingCause,
@@ -158,6 +169,7 @@ impl IngestError {
             | Self::Invalid { .. }
             | Self::Hole { .. }
             | Self::MissingCause { .. } => ErrorCategory::Protocol,
+            Self::OtherLog { .. } => ErrorCategory::OtherLog,
             Self::Fork { .. } => ErrorCategory::Fork,
             Self::TooManyOrigins { .. } => ErrorCategory::TooManyOrigins,
             Self::OwnEpoch { .. } => ErrorCategory::Rollback,

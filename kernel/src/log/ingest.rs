@@ -58,6 +58,11 @@ pub fn plan_ingest<'a>(
     held: &dyn LogState,
 ) -> Result<IngestPlan<'a>, IngestError> {
     check_envelope(batch, asked)?;
+    if let (Some(actual), Some(ours)) = (batch.log, held.identity().log)
+        && actual != ours
+    {
+        return Err(IngestError::OtherLog { actual, ours });
+    }
     let plan = IngestPlan { events: Vec::with_capacity(batch.events.len()), ..IngestPlan::default() };
     let mut planning = Planning { held, asked, plan, new_origins: 0, seen: BTreeMap::new(), group: None };
     for (seq, bytes) in &batch.events {
@@ -86,6 +91,7 @@ fn check_envelope(batch: &EventBatch, asked: &SentQuery) -> Result<(), IngestErr
         batch.events.first().is_none_or(|e| e.0 > prev.seq) && batch.events.last().is_none_or(|e| e.0 <= last.seq);
     let rules = [
         (batch.from == asked.to, Rule::OtherSender),
+        (batch.events.is_empty() || batch.log.is_some(), Rule::LogMissing),
         (prev.epoch == last.epoch && last.epoch == head.epoch, Rule::SeveralEpochs),
         (prev.seq <= last.seq && last.seq <= head.seq, Rule::CursorsRunBackwards),
         (prev.seq != last.seq || prev == last, Rule::TwoEventsAtOneSeq),

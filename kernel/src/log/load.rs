@@ -46,6 +46,9 @@ pub(super) fn load(store: &dyn Store) -> Result<Loaded, StoreError> {
     if held != head.seq.get() {
         return Err(StoreError::corrupt(format!("the chains count {held} events and the log has {}", head.seq)));
     }
+    if !chains.is_empty() && identity.as_ref().is_some_and(|identity| identity.log.is_none()) {
+        return Err(StoreError::corrupt("family `meta`: there are events, and no log id"));
+    }
     let last_id = read_last_id(store)?;
     let (decisions, waiting, lineage) = (decisions(store)?, waiting_origins(store)?, Lineage::read(store)?);
     let minted = identity.as_ref().map(|identity| minted(store, identity)).transpose()?.unwrap_or_default();
@@ -81,15 +84,11 @@ fn check_format(store: &dyn Store) -> Result<(), StoreError> {
     let Some(bytes) = store.get(Family::Meta, keys::META_FORMAT)? else { return Ok(()) };
     let format = bytes.try_into().map(u32::from_be_bytes);
     match format {
-        Ok(format) if format > FORMAT => Err(StoreError::new(
-            StoreErrorKind::NewerFormat,
-            format!("its format is {format}, this build reads format {FORMAT}"),
-        )),
-        Ok(format) if format < FORMAT => Err(StoreError::new(
-            StoreErrorKind::OlderFormat,
-            format!("its format is {format}, this build reads format {FORMAT}"),
-        )),
-        Ok(_) => Ok(()),
+        Ok(FORMAT) => Ok(()),
+        Ok(format) => {
+            let kind = if format > FORMAT { StoreErrorKind::NewerFormat } else { StoreErrorKind::OlderFormat };
+            Err(StoreError::new(kind, format!("its format is {format}, and this build reads format {FORMAT}")))
+        }
         Err(_) => Err(StoreError::corrupt("family `meta`: the format has not 4 bytes")),
     }
 }

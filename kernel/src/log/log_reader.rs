@@ -17,12 +17,12 @@ use super::peers::Pinned;
 use super::segments::{find_id, scan_entries, stored_digest, stored_dot};
 use super::shared::{Durable, Generation, Shared};
 use crate::clock::VClock;
-use crate::codec::{Front, StoredDot};
+use crate::codec::{Front, Room, StoredDot};
 use crate::cursor::{Cursor, Seq};
 use crate::digest::Digest;
 use crate::doubles::Doubles;
 use crate::ids::{CortexId, Dot, Epoch, EventId, Origin};
-use crate::protocol::{Heads, Identity, PROTOCOL_MAX, PROTOCOL_MIN};
+use crate::protocol::{Heads, Identity};
 use crate::receipts::Receipts;
 use crate::store::{Store, StoreError};
 use crate::time::Timestamp;
@@ -225,14 +225,17 @@ impl LogReader {
         Identity {
             cortex_id: local.cortex_id,
             name: local.name,
-            protocol_min: PROTOCOL_MIN,
-            protocol_max: PROTOCOL_MAX,
+            protocol_min: local.protocols.min(),
+            protocol_max: local.protocols.max(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            log: local.log,
             epoch: local.epoch,
             head: Cursor { epoch: local.epoch, seq: head.seq, last_event: head.last_event },
+            floor: Seq::ZERO,
             head_time: head.time,
             time,
             digest: self.heads().fold(),
+            room: Room::default(),
         }
     }
 

@@ -97,7 +97,8 @@ pub(crate) mod internals {
     pub use super::salvage::{Salvaged, salvage};
 }
 
-use crate::ids::{CortexId, Epoch, Origin};
+use crate::ids::{CortexId, Epoch, LogId, Origin};
+use crate::protocol::Protocols;
 
 /// Who this cortex is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,9 +109,29 @@ pub struct LocalIdentity {
     pub epoch: Epoch,
     /// The name it gives itself; decoration.
     pub name: String,
+    /// The log that it belongs to. None while it holds no event and was given none: it mints one with its first append, or
+    /// takes that of the first events that it ingests.
+    pub log: Option<LogId>,
+    /// The protocols that it speaks; not stored.
+    pub protocols: Protocols,
 }
 
 impl LocalIdentity {
+    /// Returns a cortex that belongs to no log yet.
+    #[must_use]
+    pub const fn new(cortex_id: CortexId, epoch: Epoch, name: String) -> Self {
+        Self { cortex_id, epoch, name, log: None, protocols: Protocols::SPOKEN }
+    }
+
+    /// Returns whether a peer of this log may be talked to: of the same log, or one of the two belongs to none yet.
+    #[must_use]
+    pub fn accepts(&self, log: Option<LogId>) -> bool {
+        match (self.log, log) {
+            (Some(ours), Some(theirs)) => ours == theirs,
+            _ => true,
+        }
+    }
+
     /// The origin of what it appends now.
     #[must_use]
     pub const fn origin(&self) -> Origin {

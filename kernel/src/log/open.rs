@@ -19,7 +19,7 @@ use crate::cursor::Seq;
 use crate::entropy;
 use crate::error_code::ErrorCode;
 use crate::identity::{InvalidStatement, KeyError, Signer};
-use crate::ids::{CortexId, Epoch};
+use crate::ids::{CortexId, Epoch, LogId};
 use crate::store::{Batch, Durability, Family, Store, StoreError, keys};
 use crate::time::Timestamp;
 
@@ -53,6 +53,14 @@ pub enum OpenError {
     /// The signer's key statement does not hold.
     #[error(transparent)]
     Statement(#[from] InvalidStatement),
+    /// The store's cortex belongs to another log than the one that was given.
+    #[error("the store belongs to log {stored}, and log {given} was given")]
+    OtherLog {
+        /// The log in the store.
+        stored: LogId,
+        /// The log that was given.
+        given: LogId,
+    },
     /// The store cannot be read or written.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -69,6 +77,7 @@ impl OpenError {
             Self::OtherKeys { .. } => ErrorCode::IdentityOtherCortex,
             Self::Keys(error) => error.code(),
             Self::Statement(error) => error.code(),
+            Self::OtherLog { .. } => ErrorCode::OpenOtherLog,
             Self::Store(error) => error.code(),
         }
     }
@@ -90,11 +99,8 @@ impl Log {
             None => store.create_keys()?.ok_or(OpenError::NoKeys(None))?,
         };
         keys.statement().verify()?;
-        let identity = LocalIdentity {
-            cortex_id: keys.statement().cortex(),
-            epoch: Epoch::new(entropy::random() as u64),
-            name: name.to_owned(),
-        };
+        let epoch = Epoch::new(entropy::random() as u64);
+        let identity = LocalIdentity::new(keys.statement().cortex(), epoch, name.to_owned());
         Self::create(store, &identity)?;
         Ok(identity)
     }
@@ -139,11 +145,18 @@ impl Log {
     ///
     /// # Errors
     /// [`OpenError::NotInitialised`] for a store without a cortex; [`OpenError::NoKeys`], [`OpenError::OtherKeys`],
-    /// [`OpenError::Keys`] without the keys of its cortex; a store that does not fit together is damaged.
+    /// [`OpenError::Keys`] without the keys of its cortex; [`OpenError::OtherLog`] where the options give another log than the
+    /// store's; a store that does not fit together is damaged.
     pub fn open(store: Arc<dyn Store>, mut options: LogOptions) -> Result<Self, OpenError> {
         let mut loaded = load(&*store)?;
         let mut identity = loaded.identity.clone().ok_or(OpenError::NotInitialised)?;
         options.keys = Some(keys_of(&*store, options.keys.take(), identity.cortex_id)?);
+        if let (Some(stored), Some(given)) = (identity.log, options.log)
+            && stored != given
+        {
+            return Err(OpenError::OtherLog { stored, given });
+        }
+        identity.protocols = options.protocols;
         // What is there may only be visible, left by a process that died before its sync: it is served as durable from
         // here on, so it must be.
         store.sync()?;
@@ -243,6 +256,10 @@ fn settle(
         if last != std::mem::replace(&mut loaded.last_id, last) {
             changes.put(Family::Meta, keys::META_LAST_ID, &last.to_bytes());
         }
+    }
+    if let (None, Some(given)) = (identity.log, options.log) {
+        identity.log = Some(given);
+        changes.put(Family::Meta, keys::META_IDENTITY, &encode_identity(identity));
     }
     let moved = moved.filter(|_| why.is_none());
     if moved.is_some() {

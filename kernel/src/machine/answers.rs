@@ -34,7 +34,8 @@ impl PeerMachine {
             self.actions.push_back(Action::Pin { cortex_id: identity.cortex_id });
         }
         self.health.version = Some(identity.version.chars().take(64).collect());
-        self.state = State::Contact(Contact::new(identity.cortex_id, now.monotonic));
+        let protocol = identity.protocols().common(self.context.protocols).unwrap_or(self.context.protocols.max());
+        self.state = State::Contact(Contact::new(identity.cortex_id, protocol, now.monotonic));
         // The first question is not parked: how far we are behind is worth knowing at once.
         self.ask(now, true, Duration::ZERO);
     }

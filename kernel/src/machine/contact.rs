@@ -74,6 +74,8 @@ pub(super) enum Reach {
 #[derive(Debug)]
 pub(super) struct Contact {
     pub(super) peer: CortexId,
+    /// The newest protocol that both sides speak.
+    pub(super) protocol: u16,
     /// When the peer sent its identity.
     pub(super) since: Duration,
     /// Whether all that the peer has was read.
@@ -90,8 +92,18 @@ pub(super) struct Contact {
 }
 
 impl Contact {
-    pub(super) const fn new(peer: CortexId, since: Duration) -> Self {
-        Self { peer, since, live: false, unread: None, report: None, pending: None, read: None, behind_since: None }
+    pub(super) const fn new(peer: CortexId, protocol: u16, since: Duration) -> Self {
+        Self {
+            peer,
+            protocol,
+            since,
+            live: false,
+            unread: None,
+            report: None,
+            pending: None,
+            read: None,
+            behind_since: None,
+        }
     }
 
     /// Whether it is too short to prove that a peer which broke the protocol does so no more.

@@ -2,7 +2,8 @@
 
 use crate::health::ErrorCategory;
 use crate::ids::CortexId;
-use crate::protocol::{Identity, PROTOCOL_MAX, PROTOCOL_MIN};
+use crate::ids::LogId;
+use crate::protocol::{Identity, Protocols};
 
 /// What an identity is measured against.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,13 +16,17 @@ pub struct IdentityContext {
     pub expected: Option<CortexId>,
     /// Cortexes that other peer names are pinned to.
     pub pinned_elsewhere: Vec<CortexId>,
+    /// The log that we belong to, if to any.
+    pub log: Option<LogId>,
+    /// The protocols that we speak.
+    pub protocols: Protocols,
 }
 
 /// Checks an identity before anything else is said to a peer.
 ///
 /// # Errors
-/// The category that says why not: it is ourselves, another than the pinned one, known under another name, or speaks no
-/// protocol of ours.
+/// The category that says why not: it is ourselves, another than the pinned one, known under another name, belongs to
+/// another log, or speaks no protocol of ours.
 pub fn check_identity(identity: &Identity, context: &IdentityContext) -> Result<(), ErrorCategory> {
     if identity.cortex_id == context.own {
         return Err(ErrorCategory::OwnAddress);
@@ -33,8 +38,12 @@ pub fn check_identity(identity: &Identity, context: &IdentityContext) -> Result<
     if context.pinned_elsewhere.contains(&identity.cortex_id) {
         return Err(ErrorCategory::PinnedElsewhere);
     }
-    if identity.protocol_min > PROTOCOL_MAX || identity.protocol_max < PROTOCOL_MIN {
+    // What else an older or newer version says is not understood here.
+    if identity.protocols().common(context.protocols).is_none() {
         return Err(ErrorCategory::Version);
     }
-    Ok(())
+    match (context.log, identity.log) {
+        (Some(ours), Some(theirs)) if ours != theirs => Err(ErrorCategory::OtherLog),
+        _ => Ok(()),
+    }
 }

@@ -47,7 +47,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::health::{ErrorCategory, PeerHealth};
-use crate::ids::CortexId;
+use crate::ids::{CortexId, LogId};
 use crate::receipts::LogReport;
 use crate::rule::Rule;
 use contact::Contact;
@@ -229,6 +229,17 @@ impl PeerMachine {
     /// Events left our log: what was reported to the peer as held is not true any more.
     pub(crate) fn ask_again(&mut self, now: Now) {
         self.ask_by_clock(now);
+    }
+
+    /// The log that we belong to is known by now.
+    pub const fn set_log(&mut self, log: Option<LogId>) {
+        self.context.log = log;
+    }
+
+    /// Returns the protocol that is spoken with the peer, since its identity was checked at the last contact.
+    #[must_use]
+    pub fn protocol(&self) -> Option<u16> {
+        self.state.contact().map(|contact| contact.protocol)
     }
 
     /// Pins changed elsewhere: these cortexes belong to other peers now.

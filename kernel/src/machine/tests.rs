@@ -4,11 +4,12 @@ mod loops;
 
 use super::pace::NO_PROGRESS;
 use super::*;
+use crate::codec::Room;
 use crate::cursor::{Cursor, Seq};
 use crate::digest::Digest;
 use crate::ids::{Epoch, EventId, Origin};
 use crate::log::Ingested;
-use crate::protocol::{EventBatch, FetchReply, Heads, Heartbeat, Identity, Refusal, RequestId};
+use crate::protocol::{EventBatch, FetchReply, Heads, Heartbeat, Identity, Protocols, Refusal, RequestId};
 use crate::time::Timestamp;
 
 const INTERVAL: Duration = Duration::from_secs(30);
@@ -32,10 +33,13 @@ fn identity(n: u8) -> Identity {
     Identity {
         cortex_id: cortex(n),
         name: "peer".into(),
-        protocol_min: 1,
-        protocol_max: 1,
+        protocol_min: 2,
+        protocol_max: 2,
         version: "1.2.3".into(),
+        log: None,
         epoch: Epoch::new(1),
+        floor: Seq::ZERO,
+        room: Room::default(),
         head: cursor(0),
         head_time: Timestamp::from_micros(0),
         time: Timestamp::from_micros(0),
@@ -47,6 +51,8 @@ fn batch(last: u64, head: u64) -> FetchReply {
     FetchReply::Batch(EventBatch {
         request: RequestId { process: 1, number: 1 },
         part: 0,
+        log: None,
+        room: Room::default(),
         from: cortex(2),
         prev: cursor(0),
         last: cursor(last),
@@ -69,8 +75,14 @@ fn done(stored: usize) -> IngestOutcome {
 }
 
 fn machine(pin: Option<u8>) -> PeerMachine {
-    let context =
-        IdentityContext { own: cortex(1), pin: pin.map(cortex), expected: None, pinned_elsewhere: vec![cortex(9)] };
+    let context = IdentityContext {
+        own: cortex(1),
+        pin: pin.map(cortex),
+        expected: None,
+        pinned_elsewhere: vec![cortex(9)],
+        log: None,
+        protocols: Protocols::SPOKEN,
+    };
     let mut machine = PeerMachine::new(INTERVAL, context, PeerHealth::default());
     machine.resume();
     machine

@@ -6,6 +6,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::Service;
+use crate::codec::Room;
 use crate::cursor::Seq;
 use crate::protocol::{HEARTBEAT_INTERVAL, Heartbeat};
 
@@ -52,7 +53,9 @@ impl Heartbeats {
         Some(Heartbeat {
             from: local.cortex_id,
             head: crate::cursor::Cursor { epoch: local.epoch, seq: head.seq, last_event: head.last_event },
+            floor: Seq::ZERO,
             head_time: head.time,
+            room: Room::default(),
         })
     }
 }

@@ -29,7 +29,7 @@ use crate::budget::{Account, Budget, Share};
 use crate::config::{FederationMode, SharedKey};
 use crate::cursor::Seq;
 use crate::ids::CortexId;
-use crate::log::{LogReader, OpenQuery};
+use crate::log::{LocalIdentity, LogReader, OpenQuery};
 use crate::protocol::{Delivery, FetchReply, FetchRequest, Identity, Refresh, Refusal};
 use crate::receipts::LogReport;
 use crate::store::StoreError;
@@ -191,7 +191,13 @@ impl Service {
         KeyChanges(self.inner.keys.subscribe())
     }
 
-    /// Who this cortex is.
+    /// Who this cortex is, for the greeting of a transport.
+    #[must_use]
+    pub fn local(&self) -> LocalIdentity {
+        self.inner.view.local()
+    }
+
+    /// What this cortex says of itself.
     #[must_use]
     pub fn identity(&self) -> Identity {
         let identity = self.inner.view.identity(Timestamp::now());

@@ -168,6 +168,7 @@ mod tests {
             from: CortexId::from_bytes([1; 16]),
             known: Heads::new(vec![(origin, ChainHead { counter, digest: Digest::ZERO })]),
             direct: Vec::new(),
+            room: crate::codec::Room::default(),
         }
     }
 

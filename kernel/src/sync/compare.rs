@@ -6,13 +6,14 @@ use std::time::Duration;
 use super::batch_budget::BatchBudget;
 use super::inspect::{MAX_QUESTIONS, locate};
 use super::links::hard;
+use crate::codec::Room;
 use crate::health::ErrorCategory;
 use crate::ids::{CortexId, Origin};
 use crate::log::LogReader;
 use crate::machine::Inspection;
 use crate::protocol::{
-    ChainHead, Delivery, FetchReply, FetchRequest, Heads, Known, MAX_BATCH_BYTES, MAX_BATCH_EVENTS, PROTOCOL_MAX,
-    Refusal, RequestId, Scope,
+    ChainHead, Delivery, FetchReply, FetchRequest, Heads, Known, MAX_BATCH_BYTES, MAX_BATCH_EVENTS, Refusal, RequestId,
+    Scope,
 };
 use crate::transport::Link;
 
@@ -77,7 +78,8 @@ fn told(
 pub(super) struct Comparison {
     pub(super) link: Arc<dyn Link>,
     pub(super) view: LogReader,
-    pub(super) to: CortexId,
+    /// The peer, and the protocol that both sides speak.
+    pub(super) to: (CortexId, u16),
     /// The number of the next question.
     pub(super) number: u64,
 }
@@ -131,11 +133,13 @@ impl Comparison {
     }
 
     async fn ask(&mut self, scope: Scope, known: Heads, max_events: u32) -> Result<FetchReply, ErrorCategory> {
+        let local = self.view.local();
         let request = FetchRequest {
             request: RequestId { process: self.view.process(), number: self.number },
-            from: self.view.local().cortex_id,
-            to: self.to,
-            protocol: PROTOCOL_MAX,
+            from: local.cortex_id,
+            to: self.to.0,
+            log: local.log,
+            protocol: self.to.1,
             after: None,
             known: Known::Full(known),
             direct: Vec::new(),
@@ -145,6 +149,10 @@ impl Comparison {
             delivery: Delivery::Once,
             scope,
             withhold: Heads::default(),
+            exclude: Vec::new(),
+            filter: None,
+            safe: None,
+            room: Room::default(),
         };
         self.number += 1;
         hard(DEADLINE, self.link.fetch(&request, DEADLINE)).await.map_err(|error| error.category())

@@ -11,12 +11,13 @@ use std::time::Duration;
 
 use super::links::hard;
 use crate::blocking::blocking;
+use crate::codec::Room;
 use crate::health::{ErrorCategory, Failure};
 use crate::ids::{CortexId, Origin, PeerName};
 use crate::log::{LogReader, SentQuery, read_cursor, withhold_from};
 use crate::machine::Source;
 use crate::protocol::{
-    Delivery, FetchRequest, Heads, Known, MAX_BATCH_EVENTS, MAX_WAIT, PROTOCOL_MAX, Pushed, Refresh, RequestId, Scope,
+    Delivery, FetchRequest, Heads, Known, MAX_BATCH_EVENTS, MAX_WAIT, Pushed, Refresh, RequestId, Scope,
 };
 use crate::store::StoreError;
 use crate::transport::{Link, Tail, TransportError};
@@ -29,6 +30,8 @@ pub(super) struct Question {
     pub(super) view: LogReader,
     pub(super) peer: PeerName,
     pub(super) to: CortexId,
+    /// The protocol that both sides speak.
+    pub(super) protocol: u16,
     pub(super) by_clock: bool,
     pub(super) new_request: bool,
     pub(super) wait: Duration,
@@ -71,7 +74,7 @@ impl Advertised {
         }
         self.known.extend(known.iter().map(|(origin, head)| (*origin, head.counter)));
         self.direct.clone_from(&direct);
-        Some(Refresh { request, from, known: Heads::new(known), direct })
+        Some(Refresh { request, from, known: Heads::new(known), direct, room: Room::default() })
     }
 }
 
@@ -150,6 +153,7 @@ impl Feed {
             scope: question.scope,
             withhold: Heads::default(),
             held: Heads::default(),
+            exclude: Vec::new(),
         };
         self.late = false;
         self.patience = question.patience;
@@ -223,12 +227,13 @@ impl Feed {
     }
 
     fn request(&self, question: &Question, asked: &SentQuery) -> FetchRequest {
-        let known = question.view.heads();
+        let (known, local) = (question.view.heads(), question.view.local());
         let request = FetchRequest {
             request: asked.request,
-            from: question.view.local().cortex_id,
+            from: local.cortex_id,
             to: asked.to,
-            protocol: PROTOCOL_MAX,
+            log: local.log,
+            protocol: question.protocol,
             after: asked.after,
             known: Known::Full(known.clone()),
             direct: question.direct.clone(),
@@ -238,6 +243,10 @@ impl Feed {
             delivery: Delivery::Live,
             scope: asked.scope,
             withhold: asked.withhold.clone(),
+            exclude: Vec::new(),
+            filter: None,
+            safe: None,
+            room: Room::default(),
         };
         lock(&self.advertised).open(&request, &known);
         request

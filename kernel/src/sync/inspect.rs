@@ -6,12 +6,13 @@ use std::time::Duration;
 use super::batch_budget::BatchBudget;
 use super::links::hard;
 use crate::blocking::blocking;
+use crate::codec::Room;
 use crate::event::EventBytes;
 use crate::health::{ErrorCategory, Failure};
 use crate::ids::{CortexId, PeerName};
 use crate::log::{ForkFinding, LogHandle, LogReader, NotAFork};
 use crate::machine::{Inspected, Inspection, InspectionStep};
-use crate::protocol::{ChainHead, Delivery, FetchRequest, Heads, Known, PROTOCOL_MAX, RequestId, Scope};
+use crate::protocol::{ChainHead, Delivery, FetchRequest, Heads, Known, RequestId, Scope};
 use crate::store::StoreError;
 use crate::transport::Link;
 
@@ -28,7 +29,7 @@ pub(super) const MAX_QUESTIONS: u64 = 65;
 pub fn inspection_request(
     view: &LogReader,
     inspection: &Inspection,
-    to: CortexId,
+    (to, protocol): (CortexId, u16),
     request: RequestId,
 ) -> Result<FetchRequest, StoreError> {
     let origin = inspection.origin();
@@ -38,11 +39,13 @@ pub fn inspection_request(
     };
     let digest = view.chain_digest(origin, known)?;
     let known = digest.filter(|_| known > 0).map(|digest| (origin, ChainHead { counter: known, digest }));
+    let local = view.local();
     Ok(FetchRequest {
         request,
-        from: view.local().cortex_id,
+        from: local.cortex_id,
         to,
-        protocol: PROTOCOL_MAX,
+        log: local.log,
+        protocol,
         after: None,
         known: Known::Full(Heads::new(known.into_iter().collect())),
         direct: Vec::new(),
@@ -52,6 +55,10 @@ pub fn inspection_request(
         delivery: Delivery::Once,
         scope: Scope::Origin(origin),
         withhold: Heads::default(),
+        exclude: Vec::new(),
+        filter: None,
+        safe: None,
+        room: Room::default(),
     })
 }
 
@@ -62,7 +69,7 @@ pub fn inspection_request(
 pub(super) async fn locate(
     link: &Arc<dyn Link>,
     view: &LogReader,
-    to: CortexId,
+    to: (CortexId, u16),
     mut inspection: Inspection,
     first: u64,
     batch_budget: BatchBudget,
@@ -90,14 +97,14 @@ pub(super) async fn inspect(
     link: Arc<dyn Link>,
     log: LogHandle,
     peer: PeerName,
-    to: CortexId,
+    to: (CortexId, u16),
     inspection: Inspection,
     first: u64,
     batch_budget: BatchBudget,
 ) -> Result<Inspected, Failure> {
     let origin = inspection.origin();
     let (from, records) = locate(&link, log.reader(), to, inspection, first, batch_budget).await?;
-    let finding = ForkFinding { peer: peer.clone(), holder: to, origin, from, records };
+    let finding = ForkFinding { peer: peer.clone(), holder: to.0, origin, from, records };
     let noted = log.note_fork(finding).await;
     if let Err(NotAFork::Over { .. }) = noted {
         tracing::info!(%peer, %origin, "the histories agree again");

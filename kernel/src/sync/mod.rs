@@ -421,12 +421,20 @@ impl Syncer {
         let (store, peer_name) = (Arc::clone(view.store()), name.clone());
         let pin = blocking(move || read_pin(&*store, &peer_name)).await.map_err(|_| failed(ErrorCategory::Store))?;
         let pin = pin.map(|pin| pin.cortex_id);
-        let (own, expected) = (view.local().cortex_id, peer.cortex);
-        let context = IdentityContext { own, pin, expected, pinned_elsewhere: Vec::new() };
+        let (local, expected) = (view.local(), peer.cortex);
+        let context = IdentityContext {
+            own: local.cortex_id,
+            pin,
+            expected,
+            pinned_elsewhere: Vec::new(),
+            log: local.log,
+            protocols: local.protocols,
+        };
         check_identity(&identity, &context).map_err(failed)?;
+        let protocol = identity.protocols().common(local.protocols).unwrap_or(local.protocols.max());
         // Far from the numbers of what is pulled meanwhile.
         let number = 1 << 63 | entropy::random() as u64 >> 2;
-        Comparison { link, view, to: identity.cortex_id, number }.run().await.map_err(failed)
+        Comparison { link, view, to: (identity.cortex_id, protocol), number }.run().await.map_err(failed)
     }
 
     fn unknown(&self, name: &PeerName) -> UnknownPeer {

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use super::links::{IDENTIFY_DEADLINE, hard};
+use crate::codec::Room;
 use crate::health::{ErrorCategory, Failure};
 use crate::ids::PeerName;
 use crate::log::LogReader;
-use crate::protocol::{Delivery, FetchRequest, Heads, Known, PROTOCOL_MAX, Scope};
+use crate::protocol::{Delivery, FetchRequest, Heads, Known, Scope};
 use crate::transport::Link;
 
 /// Finds out whether a peer that gave our own id is a copy of this node.
@@ -19,7 +20,8 @@ pub(super) async fn must_be_this_node(link: &dyn Link, view: &LogReader, peer: &
         request: probe.request(),
         from: local.cortex_id,
         to: local.cortex_id,
-        protocol: PROTOCOL_MAX,
+        log: local.log,
+        protocol: local.protocols.max(),
         after: None,
         known: Known::Full(Heads::default()),
         direct: Vec::new(),
@@ -29,6 +31,10 @@ pub(super) async fn must_be_this_node(link: &dyn Link, view: &LogReader, peer: &
         delivery: Delivery::Once,
         scope: Scope::Origin(local.origin()),
         withhold: Heads::default(),
+        exclude: Vec::new(),
+        filter: None,
+        safe: None,
+        room: Room::default(),
     };
     let answered = hard(IDENTIFY_DEADLINE, link.fetch(&question, IDENTIFY_DEADLINE)).await.is_ok();
     if !answered || probe.returned() {

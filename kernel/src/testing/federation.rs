@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::power::PoweredStore;
 use super::until::holds;
-use super::{MemoryNetwork, MemoryStore};
+use super::{LOG, MemoryNetwork, MemoryStore};
 use crate::cortex::{Cortex, CortexBuilder, Peer, StartError};
 use crate::replay::EventReplayer;
 
@@ -96,7 +96,7 @@ impl Federation {
     async fn start(&mut self, n: usize) -> Result<(), StartError> {
         let name = &self.nodes[n].name;
         let power = PoweredStore::new(Arc::clone(&self.nodes[n].store));
-        let mut builder = Cortex::builder(power.clone()).name(name).transport(self.network.clone());
+        let mut builder = Cortex::builder(power.clone()).name(name).log(LOG).transport(self.network.clone());
         for other in self.nodes.iter().map(|node| &node.name).filter(|other| *other != name) {
             builder = builder.peer(Peer::new(other, format!("memory://{other}")));
         }

@@ -13,6 +13,11 @@ pub mod store_suite;
 pub mod transport_suite;
 mod until;
 
+use crate::ids::LogId;
+
+/// The log of the cortexes of a [`Federation`]. Tests give it to cortexes that append before they first meet.
+pub const LOG: LogId = LogId::from_bytes(*b"antiphon-testing");
+
 pub use crate::service::tamper::Tamper;
 pub use federation::Federation;
 pub use memory_store::{CommitFault, MemoryStore};

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::codec::Room;
 use crate::ids::CortexId;
 use crate::protocol::{
     Delivery, FetchRequest, Heads, Known, MAX_BATCH_BYTES, MAX_BATCH_EVENTS, PROTOCOL_MAX, RequestId, Scope,
@@ -26,6 +27,7 @@ pub fn question(from: CortexId, to: CortexId) -> FetchRequest {
         request: RequestId { process: 1, number: 1 },
         from,
         to,
+        log: None,
         protocol: PROTOCOL_MAX,
         after: None,
         known: Known::Full(Heads::default()),
@@ -36,5 +38,9 @@ pub fn question(from: CortexId, to: CortexId) -> FetchRequest {
         delivery: Delivery::Once,
         scope: Scope::All,
         withhold: Heads::default(),
+        exclude: Vec::new(),
+        filter: None,
+        safe: None,
+        room: Room::default(),
     }
 }

@@ -187,7 +187,11 @@ async fn without_space_it_serves_on_and_pulls_again_once_there_is_some() {
     store.set_free_bytes(10 << 30);
     let interval = Some(Interval::new(Duration::from_secs(1)).unwrap());
     let config = Config { interval, peers: vec![peer("bravo")], ..Config::default() };
-    let builder = Cortex::builder(store.clone()).name("alpha").config(config).transport(network.clone());
+    let builder = Cortex::builder(store.clone())
+        .log(antiphon_kernel::testing::LOG)
+        .name("alpha")
+        .config(config)
+        .transport(network.clone());
     let alpha = builder.start().await.unwrap();
     network.serve("alpha", alpha.service().clone());
     let bravo = start(&network, "bravo", FederationMode::Sync, vec![peer("alpha")]).await;
@@ -210,7 +214,7 @@ async fn without_space_it_serves_on_and_pulls_again_once_there_is_some() {
 async fn a_store_that_cannot_be_written_is_served_and_recovers_by_itself() {
     let network = MemoryNetwork::new();
     let store = Arc::new(MemoryStore::new());
-    let alpha = Cortex::builder(store.clone()).name("alpha").start().await.unwrap();
+    let alpha = Cortex::builder(store.clone()).log(antiphon_kernel::testing::LOG).name("alpha").start().await.unwrap();
     network.serve("alpha", alpha.service().clone());
     alpha.append(Draft::new("note.written", "before")).await.unwrap();
     store.fail_commits([CommitFault::Lost]);
@@ -265,7 +269,12 @@ async fn a_publisher_gets_back_what_it_wrote_and_has_lost_and_nothing_else() {
         let interval = Some(Interval::new(Duration::from_secs(1)).unwrap());
         let config =
             Config { mode: FederationMode::Publish, interval, peers: vec![peer("bravo")], ..Config::default() };
-        Cortex::builder(store.clone()).name("alpha").config(config).transport(network.clone()).start()
+        Cortex::builder(store.clone())
+            .log(antiphon_kernel::testing::LOG)
+            .name("alpha")
+            .config(config)
+            .transport(network.clone())
+            .start()
     };
     let store = Arc::new(MemoryStore::new());
     let alpha = publisher(&store).await.unwrap();

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use antiphon_kernel::clock::VClock;
+use antiphon_kernel::codec::Room;
 use antiphon_kernel::cursor::{Cursor, Seq};
 use antiphon_kernel::event::Draft;
 use antiphon_kernel::ids::{Epoch, EventId, Origin};
@@ -14,7 +15,7 @@ use antiphon_kernel::internals::log::{
 use antiphon_kernel::log::{LocalIdentity, LogReader, forks, verify};
 use antiphon_kernel::protocol::{EventBatch, FetchReply, Heads, Known, Refusal, RequestId, Scope};
 use antiphon_kernel::store::{Batch, Durability, Family, Store};
-use antiphon_kernel::testing::{CommitFault, MemoryStore, seeded_cortex};
+use antiphon_kernel::testing::{CommitFault, LOG, MemoryStore, seeded_cortex};
 use antiphon_kernel::time::Timestamp;
 
 use crate::support::{Node, cortex_id, peer_name, two};
@@ -561,7 +562,7 @@ fn more_forks_with_one_cortex_than_a_question_can_name_are_not_taken_note_of() {
     let mut world = World::new(1);
     let log = |n: u8, subject: &str| {
         let store = Arc::new(MemoryStore::new());
-        let identity = LocalIdentity { cortex_id: seeded_cortex(n), epoch: Epoch::new(1), name: String::new() };
+        let identity = LocalIdentity::new(seeded_cortex(n), Epoch::new(1), String::new());
         Log::create(&*store, &identity).unwrap();
         let mut log = Log::open(store, LogOptions::default()).unwrap();
         log.append(&[Draft::new("test", subject.to_owned())], &VClock::new(), Timestamp::from_micros(0)).unwrap();
@@ -578,6 +579,8 @@ fn more_forks_with_one_cortex_than_a_question_can_name_are_not_taken_note_of() {
         let batch = EventBatch {
             request: RequestId { process: node.log.reader().process(), number: u64::from(n) },
             part: 0,
+            log: Some(LOG),
+            room: Room::default(),
             from: cortex_id(7),
             prev: Cursor::start(Epoch::new(7)),
             last: Cursor { epoch: Epoch::new(7), seq: Seq::new(1), last_event: EventId::from_bytes([n; 16]) },
@@ -596,6 +599,7 @@ fn more_forks_with_one_cortex_than_a_question_can_name_are_not_taken_note_of() {
             scope: Scope::Origin(origin),
             withhold: Heads::default(),
             held: Heads::default(),
+            exclude: Vec::new(),
         };
         let mut pin = Batch::new();
         put_pin(&mut pin, &peer_name(7), &Pin { cortex_id: cortex_id(7), since: Timestamp::from_micros(0) });

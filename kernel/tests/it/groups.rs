@@ -5,6 +5,7 @@ use std::sync::Arc;
 use antiphon_kernel::clock::VClock;
 use antiphon_kernel::cursor::Seq;
 use antiphon_kernel::event::Draft;
+use antiphon_kernel::internals::log::{Log, LogOptions};
 use antiphon_kernel::log::{AppendError, Appended, verify};
 use antiphon_kernel::protocol::{ChainHead, FetchReply, Heads, MAX_GROUP_EVENTS};
 use antiphon_kernel::store::{Durability, Store};
@@ -68,6 +69,25 @@ fn appends_of_one_commit_that_have_seen_the_same_are_one_group() {
     assert!(verify(&alpha.log.reader()).unwrap().is_clean());
     bravo.pull(&alpha).unwrap();
     assert_eq!(alpha.digest(), bravo.digest());
+}
+
+#[test]
+fn the_first_append_mints_the_log_and_its_group_stays_open() {
+    let store = Arc::new(MemoryStore::new());
+    Log::begin(&*store, "alpha", None).unwrap();
+    let mut log = Log::open(store.clone(), LogOptions::default()).unwrap();
+    for data in ["one", "two"] {
+        log.append(&[Draft::new("t", data)], &VClock::new(), NOW).unwrap();
+    }
+    assert_eq!(log.reader().local().log, None, "nothing is committed");
+    log.commit(Durability::Sync).unwrap();
+    let minted = log.reader().local().log;
+    assert!(minted.is_some());
+    let entries = log.reader().entries(Seq::ZERO, usize::MAX, usize::MAX).unwrap();
+    let ends: Vec<_> = entries.iter().map(|entry| entry.read().unwrap().ends_group).collect();
+    assert_eq!(ends, [false, true]);
+    drop(log);
+    assert_eq!(Log::open(store, LogOptions::default()).unwrap().reader().local().log, minted);
 }
 
 #[test]

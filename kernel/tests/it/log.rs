@@ -36,21 +36,17 @@ fn a_store_has_one_cortex() {
 }
 
 #[test]
-fn another_format_is_refused_by_its_number() {
-    let store = Arc::new(MemoryStore::new());
-    drop(Node::new(0, 1, store.clone()));
+fn a_store_of_another_format_is_refused_by_both_numbers() {
     for (format, kind) in [(1_u32, StoreErrorKind::OlderFormat), (3, StoreErrorKind::NewerFormat)] {
+        let store = Arc::new(MemoryStore::new());
+        drop(Node::new(0, 1, store.clone()));
         store.tamper(Family::Meta, b"format", Some(&format.to_be_bytes()));
-        match Log::open(store.clone(), LogOptions::default()) {
-            Err(OpenError::Store(error)) => {
-                assert_eq!(error.kind(), kind);
-                assert!(
-                    error.to_string().contains(&format!("format is {format}, this build reads format 2")),
-                    "{error}"
-                );
-            }
-            other => panic!("{:?}", other.err()),
-        }
+        let Err(OpenError::Store(error)) = Log::open(store, LogOptions::default()) else { panic!("format {format}") };
+        assert_eq!(error.kind(), kind);
+        assert!(
+            error.to_string().contains(&format!("its format is {format}, and this build reads format 2")),
+            "{error}"
+        );
     }
 }
 
@@ -280,7 +276,7 @@ fn refusals_say_why() {
     assert_eq!(refusal(request(None, unchanged)), Refusal::KnownMissing);
     let mut newer = request(None, full.clone());
     newer.protocol = 9;
-    assert_eq!(refusal(newer), Refusal::Protocol { min: 1, max: 1 });
+    assert_eq!(refusal(newer), Refusal::Protocol { min: 2, max: 2 });
     let mut stray = request(None, full);
     stray.to = crate::support::cortex_id(5);
     assert!(matches!(refusal(stray), Refusal::WrongCortex { .. }));

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use antiphon_kernel::clock::VClock;
+use antiphon_kernel::codec::Room;
 use antiphon_kernel::cursor::{Cursor, Seq};
 use antiphon_kernel::digest::Digest;
 use antiphon_kernel::error_code::ErrorCode;
@@ -16,7 +17,7 @@ use antiphon_kernel::internals::log::{
 use antiphon_kernel::log::{AppendError, LocalIdentity, verify};
 use antiphon_kernel::protocol::{ChainHead, EventBatch, Heads, RequestId, Scope};
 use antiphon_kernel::store::{Durability, Family, Store};
-use antiphon_kernel::testing::{MemoryStore, seeded_cortex};
+use antiphon_kernel::testing::{LOG, MemoryStore, seeded_cortex};
 use antiphon_kernel::time::Timestamp;
 
 use crate::support::{Node, cortex_id, peer_name};
@@ -24,7 +25,7 @@ use crate::support::{Node, cortex_id, peer_name};
 /// The first event of an origin, as its own log would have it.
 fn first_of(cortex_id: CortexId, epoch: u64) -> (Origin, ChainHead, EventBytes) {
     let store = Arc::new(MemoryStore::new());
-    Log::create(&*store, &LocalIdentity { cortex_id, epoch: Epoch::new(epoch), name: String::new() }).unwrap();
+    Log::create(&*store, &LocalIdentity::new(cortex_id, Epoch::new(epoch), String::new())).unwrap();
     let mut log = Log::open(store, LogOptions::default()).unwrap();
     log.append(&[Draft::new("test", "{}".to_owned())], &VClock::new(), Timestamp::from_micros(0)).unwrap();
     log.commit(Durability::Sync).unwrap();
@@ -55,6 +56,8 @@ fn take_of(
     let batch = EventBatch {
         request,
         part: 0,
+        log: Some(LOG),
+        room: Room::default(),
         from: cortex_id(from),
         prev: Cursor::start(epoch),
         last,
@@ -73,6 +76,7 @@ fn take_of(
         scope: Scope::All,
         withhold: Heads::default(),
         held: Heads::default(),
+        exclude: Vec::new(),
     };
     let taken = node.log.ingest(&peer_name(from), &asked, &batch, Timestamp::from_micros(0))?;
     node.log.commit(Durability::Sync).unwrap();

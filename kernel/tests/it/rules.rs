@@ -4,21 +4,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use antiphon_kernel::clock::VClock;
-use antiphon_kernel::codec::{EventRef, FRAME_HEADER_BYTES, Message, decode, encode};
+use antiphon_kernel::codec::{EventRef, FRAME_HEADER_BYTES, Message, Room, decode, encode};
 use antiphon_kernel::config::{Config, FederationMode, SharedKey};
 use antiphon_kernel::cursor::{Cursor, Seq};
 use antiphon_kernel::digest::Digest;
 use antiphon_kernel::event::{Draft, EventBytes};
 use antiphon_kernel::health::{ErrorCategory, PeerHealth};
 use antiphon_kernel::ids::{CortexId, EventId, MAX_COUNTER, Origin};
-use antiphon_kernel::internals::codec::{EncodedDraft, checksum, encode_record};
+use antiphon_kernel::internals::codec::{EncodedDraft, encode_record, frame_of};
 use antiphon_kernel::internals::log::{IngestError, Ingested, SentQuery, plan_ingest};
 use antiphon_kernel::internals::machine::{
     Action, IdentityContext, IngestOutcome, Inspected, Inspection, MAX_INSPECTIONS, Now, PeerMachine, Source,
 };
 use antiphon_kernel::protocol::{
     ChainHead, EventBatch, FetchReply, FetchRequest, Heads, Heartbeat, Hello, Identity, Known, MAX_GROUP_BYTES,
-    PROTOCOL_MAX, PROTOCOL_MIN, Refusal,
+    PROTOCOL_MAX, PROTOCOL_MIN, Protocols, Refusal,
 };
 use antiphon_kernel::rule::Rule;
 use antiphon_kernel::service::Service;
@@ -82,19 +82,23 @@ fn forged(message: &Message, change: impl FnOnce(&mut Vec<u8>)) -> String {
 }
 
 fn reframed(kind: u8, body: &[u8]) -> String {
-    let mut frame = vec![b'A', b'N', 1, kind];
-    frame.extend_from_slice(&u32::try_from(body.len()).unwrap().to_be_bytes());
-    frame.extend_from_slice(&checksum(body));
-    frame.extend_from_slice(body);
-    decode(&frame.into()).unwrap_err().to_string()
+    decode(&frame_of(kind, body)).unwrap_err().to_string()
 }
 
+/// The kind of a frame that has no body but its room.
+const IDENTIFY: u8 = 7;
 const NOW: Now = Now { monotonic: Duration::ZERO, wall: Timestamp::from_micros(0) };
 
 /// A machine that has asked its first question about everything.
 fn asking() -> (PeerMachine, u64) {
-    let context =
-        IdentityContext { own: cortex_id(0), pin: Some(cortex_id(1)), expected: None, pinned_elsewhere: vec![] };
+    let context = IdentityContext {
+        own: cortex_id(0),
+        pin: Some(cortex_id(1)),
+        expected: None,
+        pinned_elsewhere: vec![],
+        log: None,
+        protocols: Protocols::SPOKEN,
+    };
     let mut machine = PeerMachine::new(Duration::from_secs(30), context, PeerHealth::default());
     machine.resume();
     let Some(Action::Identify { number }) = machine.poll_action() else { panic!("it asks who the peer is") };
@@ -105,7 +109,10 @@ fn asking() -> (PeerMachine, u64) {
         protocol_min: PROTOCOL_MIN,
         protocol_max: PROTOCOL_MAX,
         version: String::new(),
+        log: None,
         epoch: start.epoch,
+        floor: Seq::ZERO,
+        room: Room::default(),
         head: start,
         head_time: NOW.wall,
         time: NOW.wall,
@@ -150,7 +157,7 @@ fn lie(rule: Rule, exchange: &Exchange) -> (String, Option<String>) {
     let head = |counter| ChainHead { counter, digest: Digest::ZERO };
     let beyond = Cursor { seq: Seq::new(MAX_COUNTER + 1), ..exchange.batch.head };
     // Where delivery is in a question without cursor and lists.
-    let delivery = |body: &[u8]| body.len() - 3;
+    let delivery = |body: &[u8]| body.len() - 7;
     match rule {
         Rule::Undecodable => (forged(&question(), |body| body.truncate(20)), None),
         Rule::BytesAfterMessage => (forged(&question(), |body| body.push(0)), None),
@@ -164,16 +171,34 @@ fn lie(rule: Rule, exchange: &Exchange) -> (String, Option<String>) {
             };
             (forged(&Message::Fetch(plain), change), None)
         }
+        Rule::RoomTooLarge => (reframed(IDENTIFY, &[65]), None),
+        Rule::RoomUnordered => (reframed(IDENTIFY, &[2, 4, 0, 2, 0]), None),
+        Rule::RoomUnknown => (reframed(IDENTIFY, &[1, 3, 0]), None),
+        Rule::SafeClock => {
+            let change = |body: &mut Vec<u8>| {
+                // In place of none and of an empty room: a clock of one entry, whose counter is 0.
+                body.truncate(body.len() - 2);
+                body.extend_from_slice(&[&[1, 1][..], &[7; 24], &[0, 0]].concat());
+            };
+            (forged(&question(), change), None)
+        }
         Rule::TextNotUtf8 => {
             let hello = Hello {
-                protocol_min: 1,
-                protocol_max: 1,
+                protocol_min: 2,
+                protocol_max: 2,
                 key: SharedKey::default(),
                 from: cortex_id(0),
+                log: None,
+                room: Room::default(),
                 name: "n".to_owned(),
                 version: "v".to_owned(),
             };
-            (forged(&Message::Hello(hello), |body| *body.last_mut().unwrap() = 0xff), None)
+            // Before the room, which is empty.
+            let change = |body: &mut Vec<u8>| {
+                let at = body.len() - 2;
+                body[at] = 0xff;
+            };
+            (forged(&Message::Hello(hello), change), None)
         }
         Rule::SeqOutOfRange => (forged(&answer(&EventBatch { head: beyond, ..exchange.batch.clone() }), |_| {}), None),
         Rule::CounterOutOfRange => {
@@ -195,6 +220,7 @@ fn lie(rule: Rule, exchange: &Exchange) -> (String, Option<String>) {
             batch.events[1].0 = batch.events[0].0;
             (forged(&answer(&batch), |_| {}), None)
         }
+        Rule::LogMissing => (exchange.refused(|batch, _| batch.log = None), None),
         Rule::OtherSender => (exchange.refused(|batch, _| batch.from = cortex_id(8)), None),
         Rule::SeveralEpochs => {
             (exchange.refused(|batch, _| batch.head.epoch = antiphon_kernel::ids::Epoch::new(1)), None)
@@ -264,7 +290,13 @@ fn lie(rule: Rule, exchange: &Exchange) -> (String, Option<String>) {
         }
         Rule::OtherHeartbeat => {
             let (mut machine, number) = asking();
-            let heartbeat = Heartbeat { from: cortex_id(5), head: exchange.batch.head, head_time: NOW.wall };
+            let heartbeat = Heartbeat {
+                from: cortex_id(5),
+                head: exchange.batch.head,
+                floor: Seq::ZERO,
+                head_time: NOW.wall,
+                room: Room::default(),
+            };
             machine.handle_heartbeat(NOW, number, &heartbeat, 0);
             (broken(&machine), None)
         }
@@ -340,8 +372,8 @@ fn algorithm(request: &FetchRequest) -> usize {
     let body = encode(&Message::Fetch(request.clone())).slice(FRAME_HEADER_BYTES..);
     let to = request.to.to_bytes();
     let at = body.windows(16).rposition(|bytes| bytes == to).unwrap();
-    // After whom it is addressed to, and the protocol.
-    at + 16 + 1
+    // After whom it is addressed to, no log, and the protocol.
+    at + 16 + 1 + 1
 }
 
 fn origin_of(record: &EventBytes) -> Origin {

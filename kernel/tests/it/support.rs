@@ -16,7 +16,7 @@ use antiphon_kernel::internals::sync::inspection_request;
 use antiphon_kernel::log::{Appended, LocalIdentity};
 use antiphon_kernel::protocol::{FetchReply, FetchRequest, Heads, Known, Refusal, RequestId, Scope};
 use antiphon_kernel::store::{Batch, Durability, Store};
-use antiphon_kernel::testing::{MemoryNetwork, MemoryStore, seeded_cortex};
+use antiphon_kernel::testing::{LOG, MemoryNetwork, MemoryStore, seeded_cortex};
 use antiphon_kernel::time::Timestamp;
 
 /// Entropy with a seed: xorshift64*, so that a failing run can be repeated.
@@ -65,6 +65,7 @@ fn options(n: usize, process: u64) -> LogOptions {
     LogOptions {
         entropy: Box::new(move || u128::from(entropy.next()) << 64 | u128::from(entropy.next())),
         process: (n as u64) << 32 | process,
+        log: Some(LOG),
         ..LogOptions::default()
     }
 }
@@ -72,8 +73,7 @@ fn options(n: usize, process: u64) -> LogOptions {
 impl Node {
     /// A new cortex that has every other of `peers` pinned.
     pub(crate) fn new(n: usize, peers: usize, store: Arc<dyn Store>) -> Self {
-        let identity =
-            LocalIdentity { cortex_id: cortex_id(n), epoch: Epoch::new(n as u64 + 100), name: format!("node-{n}") };
+        let identity = LocalIdentity::new(cortex_id(n), Epoch::new(n as u64 + 100), format!("node-{n}"));
         Log::create(&*store, &identity).unwrap();
         let mut log = Log::open(Arc::clone(&store), options(n, 0)).unwrap();
         let mut pins = Batch::new();
@@ -135,6 +135,7 @@ impl Node {
             scope: Scope::All,
             withhold: withhold_from(&*self.store, cortex_id(other.n)).unwrap(),
             held: Heads::default(),
+            exclude: Vec::new(),
         };
         let request = FetchRequest {
             request,
@@ -216,7 +217,13 @@ impl Node {
         let found = loop {
             self.requests += 1;
             let request = RequestId { process: self.log.reader().process(), number: self.requests };
-            let request = inspection_request(&self.log.reader(), &inspection, cortex_id(other.n), request).unwrap();
+            let request = inspection_request(
+                &self.log.reader(),
+                &inspection,
+                (cortex_id(other.n), antiphon_kernel::protocol::PROTOCOL_MAX),
+                request,
+            )
+            .unwrap();
             let reply = other.log.reader().answer(&request).unwrap();
             if let Some(found) = inspection.answer(reply).unwrap() {
                 break found;
@@ -263,7 +270,7 @@ pub(crate) fn peer(name: &str) -> PeerConfig {
 
 /// A cortex that answers in a network in memory, under its own name.
 pub(crate) async fn start(network: &MemoryNetwork, own: &str, config: Config) -> Cortex {
-    let builder = Cortex::builder(Arc::new(MemoryStore::new())).name(own).config(config);
+    let builder = Cortex::builder(Arc::new(MemoryStore::new())).log(LOG).name(own).config(config);
     let cortex = builder.transport(network.clone()).start().await.unwrap();
     network.serve(own, cortex.service().clone());
     cortex

@@ -35,13 +35,10 @@ pub(crate) fn read(dir: &Path) -> Result<bool, StoreError> {
     }
     match parse(&text) {
         Some(STORE_FORMAT) => Ok(true),
-        Some(newer) if newer > STORE_FORMAT => {
-            let why = format!("its format is {newer}, and this version reads format {STORE_FORMAT}");
-            Err(failure(StoreErrorKind::NewerFormat, "did not open", dir, &why))
-        }
-        Some(older @ 1..STORE_FORMAT) => {
-            let why = format!("its format is {older}, and this version reads format {STORE_FORMAT}");
-            Err(failure(StoreErrorKind::OlderFormat, "did not open", dir, &why))
+        Some(other) if other > 0 => {
+            let why = format!("its format is {other}, and this version reads format {STORE_FORMAT}");
+            let kind = if other > STORE_FORMAT { StoreErrorKind::NewerFormat } else { StoreErrorKind::OlderFormat };
+            Err(failure(kind, "did not open", dir, &why))
         }
         _ => {
             let why = format!("it should begin with `{MAGIC}{STORE_FORMAT}`");

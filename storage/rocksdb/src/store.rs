@@ -82,6 +82,7 @@ impl RocksStore {
     /// # Errors
     /// Each names the directory or the file in it, and what to do next.
     /// - `NewerFormat`: a later version wrote it. Nothing was changed.
+    /// - `OlderFormat`: an earlier version wrote it, and this one does not read its format. Nothing was changed.
     /// - `Missing`: there is none, and [`Create::Never`](crate::Create::Never). Nothing was changed.
     /// - `InUse`: another process, or another `RocksStore` of this one, has it open.
     /// - `Corrupt`: its files are damaged or incomplete. Nothing was repaired.

@@ -161,8 +161,13 @@ impl HttpsLink {
         }
         expect_type(&response, "application/json")?;
         let body = read_capped(response, MAX_IDENTITY_BYTES).await?;
-        serde_json::from_slice(&body)
-            .map_err(|e| failure(TransportErrorKind::Unexpected, format!("its identity does not read as one: {e}")))
+        let identity: Identity = serde_json::from_slice(&body)
+            .map_err(|e| failure(TransportErrorKind::Unexpected, format!("its identity does not read as one: {e}")))?;
+        identity.room.check().map_err(|rule| {
+            let kind = if rule.is_newer() { TransportErrorKind::Newer } else { TransportErrorKind::Protocol };
+            failure(kind, rule.to_string())
+        })?;
+        Ok(identity)
     }
 
     /// Sends a question; what comes back is frames.

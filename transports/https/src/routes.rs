@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use antiphon_kernel::codec::{Message, decode, encode};
+use antiphon_kernel::codec::{Message, WireError, decode, encode};
 use antiphon_kernel::config::SharedKey;
 use antiphon_kernel::cursor::Cursor;
 use antiphon_kernel::log::{CursorUnknown, ReadError};
@@ -212,14 +212,14 @@ fn internal(error: &dyn std::fmt::Display) -> Response {
 }
 
 /// Reads one frame of a peer's. A page of another site cannot send its content type without asking first.
-async fn message(node: &Node, request: Request) -> Result<Option<Message>, Response> {
+async fn message(node: &Node, request: Request) -> Result<Result<Message, WireError>, Response> {
     if !is_type(request.headers(), FRAME_CONTENT_TYPE) {
         Rejected::Malformed.count(TRANSPORT);
         let error = format!("the content type is not {FRAME_CONTENT_TYPE}");
         return Err(refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, &error, "send one frame; see docs/protocol.md"));
     }
     match request_body::read(request.into_body(), node.body_bytes, node.body, node.service.budget()).await {
-        Ok((body, _room)) => Ok(decode(&body).ok()),
+        Ok((body, _room)) => Ok(decode(&body)),
         Err(StatusCode::SERVICE_UNAVAILABLE) => {
             Rejected::NoRoom.count(TRANSPORT);
             let hint = "retry later: answers to others hold the node's memory budget";
@@ -243,19 +243,19 @@ async fn fetch(State(mut node): State<Node>, request: Request) -> Response {
         node.service = node.service.called_from(address);
     }
     match message(&node, request).await {
-        Ok(Some(Message::Fetch(question))) => run(&node, question).await,
-        Ok(_) => frame(StatusCode::BAD_REQUEST, FetchReply::Refused(Refusal::Malformed)),
+        Ok(Ok(Message::Fetch(question))) => run(&node, question).await,
+        Ok(other) => unreadable(&other),
         Err(response) => response,
     }
 }
 
 async fn refresh(State(node): State<Node>, request: Request) -> Response {
     match message(&node, request).await {
-        Ok(Some(Message::Refresh(refresh))) => {
+        Ok(Ok(Message::Refresh(refresh))) => {
             node.service.refresh(refresh);
             StatusCode::NO_CONTENT.into_response()
         }
-        Ok(_) => frame(StatusCode::BAD_REQUEST, FetchReply::Refused(Refusal::Malformed)),
+        Ok(other) => unreadable(&other),
         Err(response) => response,
     }
 }
@@ -283,6 +283,12 @@ async fn run(node: &Node, mut question: FetchRequest) -> Response {
     });
     let frames = stream::once(async move { first }).chain(more).map(Ok::<_, Infallible>);
     (StatusCode::OK, [(CONTENT_TYPE, FRAME_CONTENT_TYPE)], Body::from_stream(frames)).into_response()
+}
+
+/// The answer to a frame that is no request of this route.
+fn unreadable(message: &Result<Message, WireError>) -> Response {
+    let refusal = message.as_ref().err().map_or(Refusal::Malformed, Refusal::from);
+    frame(StatusCode::BAD_REQUEST, FetchReply::Refused(refusal))
 }
 
 fn frame(status: StatusCode, reply: FetchReply) -> Response {

@@ -4,12 +4,10 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use antiphon_kernel::budget::{Account, Budget};
-use antiphon_kernel::codec::Message;
+use antiphon_kernel::codec::{Message, Room};
 use antiphon_kernel::config::{PeerConfig, SharedKey};
 use antiphon_kernel::log::LocalIdentity;
-use antiphon_kernel::protocol::{
-    Delivery, FetchReply, FetchRequest, Heartbeat, Hello, Identity, PROTOCOL_MAX, PROTOCOL_MIN, Pushed, Refresh,
-};
+use antiphon_kernel::protocol::{Delivery, FetchReply, FetchRequest, Heartbeat, Hello, Identity, Pushed, Refresh};
 use antiphon_kernel::transport::TransportErrorKind;
 use antiphon_kernel::transport::{Link, Tail, Transport, TransportError};
 use antiphon_transport_common::{client_config, configuration, failure, presentable};
@@ -78,12 +76,14 @@ impl Transport for QuicTransport {
         let config = tuning::client(client_config(peer.ca.as_deref(), ALPN)?)
             .map_err(|e| configuration(format!("TLS cannot be set up for QUIC: {e}")))?;
         let hello = Hello {
-            protocol_min: PROTOCOL_MIN,
-            protocol_max: PROTOCOL_MAX,
+            protocol_min: own.protocols.min(),
+            protocol_max: own.protocols.max(),
             key: self.shared_key(),
             from: own.cortex_id,
+            log: own.log,
             name: own.name.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            room: Room::default(),
         };
         let sockets = Arc::clone(&self.sockets);
         let (budget, account) = (self.budget.clone(), Account::Peer(peer.name.clone()));
@@ -208,7 +208,8 @@ impl QuicTail {
                     };
                 }
                 Ok(()) = self.heartbeats.changed() => {
-                    if let Some(heartbeat) = *self.heartbeats.borrow_and_update() {
+                    let heartbeat = self.heartbeats.borrow_and_update().clone();
+                    if let Some(heartbeat) = heartbeat {
                         return Ok(Some(Pushed::Heartbeat(heartbeat)));
                     }
                 }

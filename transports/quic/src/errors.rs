@@ -30,7 +30,8 @@ pub(crate) fn from_connection(error: &ConnectionError) -> TransportError {
 
 const fn transport(code: u64) -> TransportErrorKind {
     match code {
-        NO_APPLICATION_PROTOCOL => TransportErrorKind::Unexpected,
+        // Another version of Antiphon, or something else that speaks QUIC.
+        NO_APPLICATION_PROTOCOL => TransportErrorKind::Version,
         CONNECTION_REFUSED => TransportErrorKind::Busy,
         CRYPTO..=0x1ff => TransportErrorKind::Tls,
         _ => TransportErrorKind::Reset,
@@ -81,7 +82,7 @@ mod tests {
         assert_eq!(transport(CONNECTION_REFUSED), TransportErrorKind::Busy);
         // TLS: bad certificate.
         assert_eq!(transport(CRYPTO + 42), TransportErrorKind::Tls);
-        assert_eq!(transport(NO_APPLICATION_PROTOCOL), TransportErrorKind::Unexpected);
+        assert_eq!(transport(NO_APPLICATION_PROTOCOL), TransportErrorKind::Version);
         assert_eq!(transport(0xa), TransportErrorKind::Reset);
         assert_eq!(from_connection(&ConnectionError::TimedOut).kind(), TransportErrorKind::Timeout);
     }

@@ -1,7 +1,7 @@
 //! QUIC for Antiphon: requests, the live tail and heartbeats as streams of one connection.
 //!
 //! ```text
-//!   QuicTransport ── link ──▶ connection ══ TLS 1.3, ALPN antiphon/1 ══▶ QuicServer ──▶ kernel Service
+//!   QuicTransport ── link ──▶ connection ══ TLS 1.3, ALPN antiphon/2 ══▶ QuicServer ──▶ kernel Service
 //!     control stream   Hello ──▶                ◀── Identity, then heartbeats; refreshes ──▶
 //!     one stream a     Identify ──▶             ◀── Identity
 //!     question         Fetch ──▶                ◀── batch, batch, ... as they become durable
@@ -35,4 +35,4 @@ pub use server::{QuicServer, QuicServerOptions, ServerError};
 const TRANSPORT: &str = "quic";
 
 /// The application protocol that both sides name in the TLS handshake.
-pub const ALPN: &[u8] = b"antiphon/1";
+pub const ALPN: &[u8] = b"antiphon/2";

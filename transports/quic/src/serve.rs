@@ -6,7 +6,7 @@ use std::time::Duration;
 use antiphon_kernel::codec::Message;
 use antiphon_kernel::config::SharedKey;
 use antiphon_kernel::ids::CortexId;
-use antiphon_kernel::protocol::{FetchReply, FetchRequest, Hello, MAX_RUN_BYTES, PROTOCOL_MAX, PROTOCOL_MIN, Refusal};
+use antiphon_kernel::protocol::{FetchReply, FetchRequest, Hello, MAX_RUN_BYTES, Protocols, Refusal};
 use antiphon_kernel::service::Service;
 use antiphon_kernel::transport::TransportError;
 use antiphon_kernel::transport::TransportErrorKind;
@@ -23,8 +23,8 @@ use crate::limits::Limits;
 use crate::sent::Sent;
 use crate::{TRANSPORT, codes};
 
-/// A question, or news of what is held: chain heads of at most 1,024 origins, and as many ids.
-const MAX_QUESTION: usize = 128 * 1024;
+/// A question, or news of what is held: chain heads of at most 1,024 origins, a clock of as many, as many ids twice, and the room.
+const MAX_QUESTION: usize = 256 * 1024;
 /// What must not wait behind bulk data goes first.
 const CONTROL_PRIORITY: i32 = 1;
 
@@ -115,6 +115,8 @@ impl Visit {
                 Some(refusal) => refusal,
             },
             Ok(_) => Refusal::Malformed,
+            // A reader of another version understands this refusal if any.
+            Err(error) if error.kind() == TransportErrorKind::Newer => Refusal::Newer,
             Err(error) => {
                 connection.close(codes::PROTOCOL, b"that is no hello");
                 return Err(error);
@@ -136,11 +138,15 @@ impl Visit {
     }
 
     fn refusal(&self, hello: &Hello) -> Option<Refusal> {
-        if hello.protocol_min > PROTOCOL_MAX || hello.protocol_max < PROTOCOL_MIN {
-            return Some(Refusal::Protocol { min: PROTOCOL_MIN, max: PROTOCOL_MAX });
+        let local = self.service.local();
+        if Protocols::of(hello.protocol_min, hello.protocol_max).common(local.protocols).is_none() {
+            return Some(Refusal::Protocol { min: local.protocols.min(), max: local.protocols.max() });
         }
         if !self.service.authorises(presented(&hello.key)) {
             return Some(Refusal::Key);
+        }
+        if let Some(actual) = local.log.filter(|_| !local.accepts(hello.log)) {
+            return Some(Refusal::OtherLog { actual });
         }
         (!self.slot.prove()).then_some(Refusal::Busy)
     }
@@ -253,10 +259,11 @@ async fn question_task(
         Ok(Ok(Some(Message::Fetch(request)))) if request.from == from => {
             run(&service, &limits, request, &mut answers).await
         }
-        Ok(_) => {
+        Ok(other) => {
             Rejected::Malformed.count(TRANSPORT);
-            let refusal = Message::Reply(FetchReply::Refused(Refusal::Malformed));
-            send_last(&mut answers, &refusal).await
+            let newer = matches!(&other, Err(error) if error.kind() == TransportErrorKind::Newer);
+            let refusal = if newer { Refusal::Newer } else { Refusal::Malformed };
+            send_last(&mut answers, &Message::Reply(FetchReply::Refused(refusal))).await
         }
         Err(_) => Err(failure(TransportErrorKind::Timeout, "the question did not come whole in time")),
     };

@@ -22,6 +22,7 @@ use crate::cli::DemoArgs;
 use crate::input::{self, Source};
 use crate::output::line;
 use crate::progress::{self, Unit};
+use antiphon_kernel::internals::cortex::mint_log;
 use antiphon_node::api::Request;
 use antiphon_node::config::NodeConfig;
 use antiphon_node::dev_certs;
@@ -75,6 +76,8 @@ fn lay_out(dir: &Path) -> Result<Vec<PathBuf>> {
     let ports: Vec<u16> = ports.iter().map(|p| p.local_addr().map(|a| a.port())).collect::<Result<_, _>>()?;
     let port = |name: &str| NAMES.iter().position(|n| *n == name).map_or(0, |at| ports[at]);
     let mut configs = Vec::new();
+    // They append before they first meet.
+    let log = mint_log();
     for name in NAMES {
         let peers = LINKS.iter().filter_map(|&(one, other, scheme)| match name {
             _ if name == one => Some((other, scheme)),
@@ -93,7 +96,7 @@ fn lay_out(dir: &Path) -> Result<Vec<PathBuf>> {
         );
         let config = dir.join(format!("{name}.yaml"));
         dev_certs::put(&config, &text, 0o644)?;
-        make_store(&NodeConfig::load(&config)?)?;
+        make_store(&NodeConfig::load(&config)?, Some(log))?;
         configs.push(config);
     }
     Ok(configs)

@@ -24,9 +24,10 @@ pub(super) async fn init(file: &Path, args: &InitArgs, json: bool) -> Result<()>
     }
     let config = NodeConfig::load(file)?;
     must_not_be_served(&config).await?;
-    let identity = make_store(&config)?;
+    let identity = make_store(&config, args.log)?;
     let made = Initialised {
         cortex_id: identity.cortex_id,
+        log: identity.log,
         epoch: identity.epoch.to_string(),
         data_dir: config.data_dir(),
         config: file.to_owned(),
@@ -37,6 +38,11 @@ pub(super) async fn init(file: &Path, args: &InitArgs, json: bool) -> Result<()>
         identity.cortex_id,
         config.data_dir().display()
     );
+    if let Some(log) = identity.log {
+        text.push_str(&format!(
+            "\nit belongs to log {log}; every other node joins it with `antiphon init --log {log}`"
+        ));
+    }
     if let Some(key_file) = &made.key_file {
         text.push_str(&format!("\nits shared key is in {}; copy that file to every other node", key_file.display()));
     }

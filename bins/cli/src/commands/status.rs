@@ -133,6 +133,10 @@ fn overview(status: &Status) -> Result<()> {
     let behind = status.events.saturating_sub(status.durable_events);
     let durable = if behind == 0 { String::new() } else { format!(" ({behind} of them not yet durable)") };
     line(&format!("{} events{durable} of {} origins, digest {}", status.events, status.origins, status.digest))?;
+    match status.log {
+        Some(log) => line(&format!("log {log}"))?,
+        None => line("no log yet: the first append or the first events of a peer decide")?,
+    }
     if let Some(change) = &status.epoch_change {
         line(&format!("epoch {} since {}: {}", status.epoch, change.at, epoch_reason(change)))?;
     }

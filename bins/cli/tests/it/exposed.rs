@@ -28,7 +28,7 @@ fn below(dir: &Path) -> Vec<std::path::PathBuf> {
 #[test]
 fn a_node_started_with_any_umask_makes_files_for_its_owner_alone() {
     let place = Place::bare("node: { name: alpha, data_dir: data }\nlisten: { https: 127.0.0.1:0 }\n");
-    assert_eq!(place.run(&["init"]).0, 0);
+    assert_eq!(place.run(&crate::support::INIT).0, 0);
     let data = place.dir.path().join("data");
     let before = below(&data);
     let log = std::fs::File::create(place.dir.path().join("log")).unwrap();
@@ -64,7 +64,7 @@ fn what_others_can_read_is_warned_of() {
     let (code, _, err) = place.run(&["dev-certs", "--dir", dir.join("certs").to_str().unwrap(), "alpha"]);
     assert_eq!(code, 0, "{err}");
     std::fs::write(dir.join("shared.key"), KEY).unwrap();
-    let (code, _, err) = place.run(&["init"]);
+    let (code, _, err) = place.run(&crate::support::INIT);
     assert_eq!(code, 0, "{err}");
     for (file, open) in [("data", 0o755), ("shared.key", 0o640), ("certs/alpha.key", 0o644)] {
         std::fs::set_permissions(dir.join(file), std::fs::Permissions::from_mode(open)).unwrap();

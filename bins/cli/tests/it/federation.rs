@@ -27,7 +27,7 @@ pub(crate) fn mesh(scheme: fn(usize) -> &'static str) -> Vec<Place> {
             let entry = entry.unwrap();
             std::fs::copy(entry.path(), own.join(entry.file_name())).unwrap();
         }
-        let (code, _, err) = place.run(&["init"]);
+        let (code, _, err) = place.run(&crate::support::INIT);
         assert_eq!(code, 0, "{err}");
         place
     });

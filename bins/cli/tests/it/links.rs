@@ -18,7 +18,7 @@ fn linked() -> Place {
     let place = Place::bare(ALONE);
     let disk = place.dir.path().join("disk");
     fs::create_dir(&disk).unwrap();
-    assert_eq!(place.run(&["init"]).0, 0);
+    assert_eq!(place.run(&crate::support::INIT).0, 0);
     fs::rename(place.dir.path().join("data"), disk.join("alpha")).unwrap();
     symlink("disk/alpha", place.dir.path().join("data")).unwrap();
     place.json(&["append", "-t", "kept"]);

@@ -51,6 +51,14 @@ pub(crate) fn free_port() -> u16 {
     }
 }
 
+/// Makes a node of the log of all tests.
+pub(crate) const INIT: [&str; 3] = ["init", "--log", "5ZRM1XBM2J7QDG6Y0K4V8W9ETH"];
+
+/// The log of all tests.
+pub(crate) fn log_id() -> antiphon_kernel::LogId {
+    INIT[2].parse().unwrap()
+}
+
 /// A node alone in a directory, initialised.
 pub(crate) struct Place {
     pub(crate) dir: TempDir,
@@ -60,7 +68,7 @@ pub(crate) struct Place {
 impl Place {
     pub(crate) fn new(yaml: &str) -> Self {
         let place = Self::bare(yaml);
-        let (code, _, err) = place.run(&["init"]);
+        let (code, _, err) = place.run(&INIT);
         assert_eq!(code, 0, "{err}");
         place
     }

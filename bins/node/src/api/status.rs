@@ -50,6 +50,7 @@ pub(crate) fn report(node: &Node) -> Result<Status> {
         held: copies.held,
     };
     Ok(Status {
+        log: identity.log,
         epoch: identity.epoch.to_string(),
         epoch_change: epoch_change(node)?,
         claimed_epochs: claimed_epochs(node)?,

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use antiphon_kernel::ids::CortexId;
+use antiphon_kernel::ids::{CortexId, LogId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -12,6 +12,9 @@ pub struct Initialised {
     /// Cortex id of the node.
     #[schemars(with = "String")]
     pub cortex_id: CortexId,
+    /// Id of the log that the node belongs to.
+    #[schemars(with = "Option<String>")]
+    pub log: Option<LogId>,
     /// Epoch of the node.
     pub epoch: String,
     /// Path of the data directory.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use antiphon_kernel::condition::Condition;
 use antiphon_kernel::config::{FederationMode, PeerMode};
 use antiphon_kernel::health::ErrorCategory;
-use antiphon_kernel::ids::{CortexId, EventId, PeerName};
+use antiphon_kernel::ids::{CortexId, EventId, LogId, PeerName};
 use antiphon_kernel::internals::log::EpochEnd;
 use antiphon_kernel::state::Phase;
 use antiphon_kernel::time::Timestamp;
@@ -22,6 +22,9 @@ pub struct Status {
     /// Cortex id of the node.
     #[schemars(with = "String")]
     pub cortex_id: CortexId,
+    /// Id of the log that the node belongs to; null until its first event.
+    #[schemars(with = "Option<String>")]
+    pub log: Option<LogId>,
     /// Epoch of the node.
     pub epoch: String,
     /// The last change of the epoch; null if there was none.

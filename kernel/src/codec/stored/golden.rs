@@ -82,7 +82,8 @@ fn peers() -> Vec<Golden> {
     health.failed(Timestamp::from_micros(-5), ErrorCategory::Dns);
     let again_health: Again = |bytes| decode_health(bytes).map(|health| encode_health(&health));
     let again_time: Again = |bytes| decode_timestamp(bytes).map(encode_timestamp);
-    let identity = LocalIdentity { cortex_id: pin.cortex_id, epoch: Epoch::new(8), name: "délta".into() };
+    let identity = LocalIdentity::new(pin.cortex_id, Epoch::new(8), "délta".into());
+    let of_log = LocalIdentity { log: Some(LogId::from_bytes([9; 16])), ..identity.clone() };
     let change = EpochChange { from: Epoch::new(3), why: EpochEnd::Restored, at: AT };
     let note = OriginNote { brought_by: Some(bravo.clone()), reserved: true, bytes: 300, events: 2 };
     let again_note: Again = |bytes| decode_origin_note(bytes).map(|note| encode_origin_note(&note));
@@ -95,6 +96,9 @@ fn peers() -> Vec<Golden> {
         golden("health at first", encode_health(&PeerHealth::default()), again_health),
         golden("failure", encode_failure(&"é".repeat(200)), |bytes| {
             decode_failure(bytes).map(|detail| encode_failure(&detail))
+        }),
+        golden("identity of a log", encode_identity(&of_log), |bytes| {
+            decode_identity(bytes).map(|identity| encode_identity(&identity))
         }),
         golden("identity", encode_identity(&identity), |bytes| {
             decode_identity(bytes).map(|identity| encode_identity(&identity))

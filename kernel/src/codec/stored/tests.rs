@@ -16,7 +16,7 @@ fn every_value_reads_back() {
     health.succeeded(time);
     health.failed(time, ErrorCategory::Dns);
     assert_eq!(decode_health(&encode_health(&health)).unwrap(), health);
-    let identity = LocalIdentity { cortex_id: pin.cortex_id, epoch: Epoch::new(8), name: "alpha".into() };
+    let identity = LocalIdentity::new(pin.cortex_id, Epoch::new(8), "alpha".into());
     assert_eq!(decode_identity(&encode_identity(&identity)).unwrap(), identity);
     let change = EpochChange { from: Epoch::new(3), why: EpochEnd::Restored, at: time };
     assert_eq!(decode_epoch_change(&encode_epoch_change(&change)).unwrap(), change);
@@ -50,10 +50,11 @@ fn damage_and_newer_versions_are_errors() {
     let good = encode_timestamp(Timestamp::from_micros(5));
     assert!(decode_timestamp(&[]).is_err());
     assert!(decode_timestamp(&[&good[..], &[0]].concat()).is_err());
-    assert!(decode_timestamp(&[3, 5]).unwrap_err().to_string().contains("version 3"));
-    assert!(decode_log_entry(&[1, 2]).is_err());
+    assert!(decode_timestamp(&[3, 5]).unwrap_err().to_string().contains("version 3 wrote it"));
+    assert!(decode_timestamp(&[1, 5]).unwrap_err().to_string().contains("version 1 wrote it"));
+    assert!(decode_log_entry(&[2, 2]).is_err());
     assert!(decode_timestamp(&[3, 5]).unwrap_err().is_newer());
-    for damaged in [&[][..], &[0, 5], &[1, 5], &[200, 5], &[2]] {
+    for damaged in [&[][..], &[0, 5], &[1, 5], &[200, 5], &[1], &[2]] {
         assert!(!decode_timestamp(damaged).unwrap_err().is_newer(), "{damaged:?}");
     }
 }

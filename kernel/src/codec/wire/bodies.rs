@@ -4,23 +4,26 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{WireError, broken, broken_by, read};
-use crate::clock::MAX_CLOCK_ENTRIES;
+use super::{Room, WireError, broken, broken_by};
+use crate::clock::{MAX_CLOCK_ENTRIES, VClock};
 use crate::codec::encoding::{choices, fields};
-use crate::codec::{Capped, Entry};
+use crate::codec::{Capped, Entries, Entry, entries_from, entries_of};
 use crate::cursor::{Cursor, Seq};
 use crate::digest::{DIGEST_ALGORITHM, Digest};
-use crate::ids::{CortexId, Epoch, EventId, MAX_COUNTER, Origin};
+use crate::ids::{CortexId, Epoch, EventId, LogId, MAX_COUNTER, Origin};
 use crate::protocol::{
-    ChainHead, Delivery, EventBatch, FetchRequest, Heads, Known, MAX_BATCH_EVENTS, Refusal, RequestId, Scope,
+    ChainHead, Delivery, EventBatch, FetchRequest, Heads, Known, MAX_BATCH_EVENTS, MAX_EXCLUDED, Refusal, RequestId,
+    Scope,
 };
 use crate::rule::Rule;
 use crate::time::Timestamp;
 
 pub(super) type WireCursor = (u64, u64, [u8; 16]);
-pub(super) type WireHead = (Entry, WireDigest);
 /// A digest of the algorithm that the message names.
 pub(super) type WireDigest = [u8; 32];
+/// A log id, or none.
+pub(super) type WireLog = Option<[u8; 16]>;
+pub(super) type WireHead = (Entry, WireDigest);
 pub(super) type WireHeads = Capped<WireHead, MAX_CLOCK_ENTRIES>;
 
 choices! {
@@ -36,6 +39,7 @@ fields! {
         number: u64,
         from: [u8; 16],
         to: [u8; 16],
+        log: WireLog,
         protocol: u16,
         digest_algorithm: u8,
         after: Option<WireCursor>,
@@ -47,6 +51,9 @@ fields! {
         delivery: u8,
         scope: WireScope,
         withhold: WireHeads,
+        exclude: Capped<[u8; 16], MAX_EXCLUDED>,
+        filter: Option<[u8; 32]>,
+        safe: Option<Entries>,
     }
 }
 
@@ -64,6 +71,7 @@ fields! {
         number: u64,
         part: u64,
         from: [u8; 16],
+        log: WireLog,
         digest_algorithm: u8,
         prev: WireCursor,
         last: WireCursor,
@@ -89,6 +97,9 @@ choices! {
         8 => Malformed,
         9 => Internal,
         10 => Key,
+        11 => OtherLog { actual: [u8; 16] },
+        12 => Newer,
+        13 => Filter,
     }
 }
 
@@ -101,6 +112,18 @@ pub(super) fn cursor_from((epoch, seq, last_event): WireCursor) -> Result<Cursor
         return Err(broken(Rule::SeqOutOfRange));
     }
     Ok(Cursor { epoch: Epoch::new(epoch), seq: Seq::new(seq), last_event: EventId::from_bytes(last_event) })
+}
+
+pub(super) fn wire_log(log: Option<LogId>) -> WireLog {
+    log.map(LogId::to_bytes)
+}
+
+pub(super) fn log_from(wire: WireLog) -> Option<LogId> {
+    wire.map(LogId::from_bytes)
+}
+
+fn clock_from(wire: Entries) -> Result<VClock, WireError> {
+    VClock::from_sorted(&entries_from(wire)).map_err(|e| broken_by(Rule::SafeClock, e))
 }
 
 pub(super) fn wire_heads(heads: &Heads) -> WireHeads {
@@ -142,6 +165,7 @@ pub(super) fn wire_fetch(request: &FetchRequest) -> WireFetch {
         number: request.request.number,
         from: request.from.to_bytes(),
         to: request.to.to_bytes(),
+        log: wire_log(request.log),
         protocol: request.protocol,
         digest_algorithm: DIGEST_ALGORITHM,
         after: request.after.as_ref().map(wire_cursor),
@@ -164,15 +188,19 @@ pub(super) fn wire_fetch(request: &FetchRequest) -> WireFetch {
             Scope::Origin(origin) => WireScope::Origin { origin: origin.to_bytes() },
         },
         withhold: wire_heads(&request.withhold),
+        exclude: Capped(request.exclude.iter().map(|id| id.to_bytes()).collect()),
+        filter: request.filter,
+        safe: request.safe.as_ref().map(entries_of),
     }
 }
 
-pub(super) fn fetch_from(wire: WireFetch) -> Result<FetchRequest, WireError> {
+pub(super) fn fetch_from(wire: WireFetch, room: Room) -> Result<FetchRequest, WireError> {
     check_algorithm(wire.digest_algorithm)?;
     Ok(FetchRequest {
         request: RequestId { process: wire.process, number: wire.number },
         from: CortexId::from_bytes(wire.from),
         to: CortexId::from_bytes(wire.to),
+        log: log_from(wire.log),
         protocol: wire.protocol,
         after: wire.after.map(cursor_from).transpose()?,
         known: match wire.known {
@@ -195,6 +223,10 @@ pub(super) fn fetch_from(wire: WireFetch) -> Result<FetchRequest, WireError> {
             WireScope::Origin { origin } => Scope::Origin(Origin::from_bytes(origin)),
         },
         withhold: heads_from(wire.withhold)?,
+        exclude: wire.exclude.0.into_iter().map(CortexId::from_bytes).collect(),
+        filter: wire.filter,
+        safe: wire.safe.map(clock_from).transpose()?,
+        room,
     })
 }
 
@@ -210,6 +242,7 @@ pub(super) fn wire_batch(batch: &EventBatch) -> WireBatch<'_> {
         number: batch.request.number,
         part: batch.part,
         from: batch.from.to_bytes(),
+        log: wire_log(batch.log),
         digest_algorithm: DIGEST_ALGORITHM,
         prev: wire_cursor(&batch.prev),
         last: wire_cursor(&batch.last),
@@ -221,8 +254,7 @@ pub(super) fn wire_batch(batch: &EventBatch) -> WireBatch<'_> {
     }
 }
 
-pub(super) fn batch_from(body: &Bytes) -> Result<EventBatch, WireError> {
-    let wire: WireBatch<'_> = read(body)?;
+pub(super) fn batch_from(wire: WireBatch<'_>, room: Room, body: &Bytes) -> Result<EventBatch, WireError> {
     check_algorithm(wire.digest_algorithm)?;
     let prev = cursor_from(wire.prev)?;
     let mut at = prev.seq.get();
@@ -238,6 +270,7 @@ pub(super) fn batch_from(body: &Bytes) -> Result<EventBatch, WireError> {
         request: RequestId { process: wire.process, number: wire.number },
         part: wire.part,
         from: CortexId::from_bytes(wire.from),
+        log: log_from(wire.log),
         prev,
         last: cursor_from(wire.last)?,
         last_time: Timestamp::from_micros(wire.last_time),
@@ -245,6 +278,7 @@ pub(super) fn batch_from(body: &Bytes) -> Result<EventBatch, WireError> {
         head_time: Timestamp::from_micros(wire.head_time),
         events,
         heads: told_heads_from(wire.heads)?,
+        room,
     })
 }
 
@@ -263,6 +297,9 @@ pub(super) fn wire_refusal(refusal: &Refusal) -> WireRefusal {
         Refusal::Malformed => WireRefusal::Malformed,
         Refusal::Internal => WireRefusal::Internal,
         Refusal::Key => WireRefusal::Key,
+        Refusal::OtherLog { actual } => WireRefusal::OtherLog { actual: actual.to_bytes() },
+        Refusal::Newer => WireRefusal::Newer,
+        Refusal::Filter => WireRefusal::Filter,
     }
 }
 
@@ -285,5 +322,8 @@ pub(super) fn refusal_from(wire: WireRefusal) -> Result<Refusal, WireError> {
         WireRefusal::Malformed => Refusal::Malformed,
         WireRefusal::Internal => Refusal::Internal,
         WireRefusal::Key => Refusal::Key,
+        WireRefusal::OtherLog { actual } => Refusal::OtherLog { actual: LogId::from_bytes(actual) },
+        WireRefusal::Newer => Refusal::Newer,
+        WireRefusal::Filter => Refusal::Filter,
     })
 }

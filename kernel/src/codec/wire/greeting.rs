@@ -1,13 +1,16 @@
 //! What is said around questions and answers: who calls, who answers, how far a log reaches, what changed meanwhile.
 
-use super::bodies::{WireCursor, WireDigest, WireHeads, cursor_from, heads_from, wire_cursor, wire_heads};
-use super::{WireError, broken};
+use super::bodies::{
+    WireCursor, WireDigest, WireHeads, WireLog, cursor_from, heads_from, log_from, wire_cursor, wire_heads, wire_log,
+};
+use super::{Room, WireError, broken};
 use crate::clock::MAX_CLOCK_ENTRIES;
 use crate::codec::Capped;
 use crate::codec::encoding::fields;
 use crate::config::SharedKey;
+use crate::cursor::Seq;
 use crate::digest::Digest;
-use crate::ids::CortexId;
+use crate::ids::{CortexId, MAX_COUNTER};
 use crate::protocol::{Heartbeat, Hello, Identity, Refresh, RequestId};
 use crate::rule::Rule;
 use crate::time::Timestamp;
@@ -29,6 +32,7 @@ fields! {
     pub(super) struct WireHeartbeat {
         from: [u8; 16],
         head: WireCursor,
+        floor: u64,
         head_time: i64,
     }
 }
@@ -41,6 +45,7 @@ fields! {
         protocol_max: u16,
         key: WireText,
         from: [u8; 16],
+        log: WireLog,
         name: WireText,
         version: WireText,
     }
@@ -53,7 +58,9 @@ fields! {
         protocol_min: u16,
         protocol_max: u16,
         version: WireText,
+        log: WireLog,
         head: WireCursor,
+        floor: u64,
         head_time: i64,
         time: i64,
         digest: WireDigest,
@@ -70,12 +77,13 @@ pub(super) fn wire_refresh(refresh: &Refresh) -> WireRefresh {
     }
 }
 
-pub(super) fn refresh_from(wire: WireRefresh) -> Result<Refresh, WireError> {
+pub(super) fn refresh_from(wire: WireRefresh, room: Room) -> Result<Refresh, WireError> {
     Ok(Refresh {
         request: RequestId { process: wire.process, number: wire.number },
         from: CortexId::from_bytes(wire.from),
         known: heads_from(wire.known)?,
         direct: wire.direct.0.into_iter().map(CortexId::from_bytes).collect(),
+        room,
     })
 }
 
@@ -83,16 +91,23 @@ pub(super) fn wire_heartbeat(heartbeat: &Heartbeat) -> WireHeartbeat {
     WireHeartbeat {
         from: heartbeat.from.to_bytes(),
         head: wire_cursor(&heartbeat.head),
+        floor: heartbeat.floor.get(),
         head_time: heartbeat.head_time.as_micros(),
     }
 }
 
-pub(super) fn heartbeat_from(wire: WireHeartbeat) -> Result<Heartbeat, WireError> {
+pub(super) fn heartbeat_from(wire: WireHeartbeat, room: Room) -> Result<Heartbeat, WireError> {
     Ok(Heartbeat {
         from: CortexId::from_bytes(wire.from),
         head: cursor_from(wire.head)?,
+        floor: floor_from(wire.floor)?,
         head_time: Timestamp::from_micros(wire.head_time),
+        room,
     })
+}
+
+fn floor_from(floor: u64) -> Result<Seq, WireError> {
+    if floor > MAX_COUNTER { Err(broken(Rule::SeqOutOfRange)) } else { Ok(Seq::new(floor)) }
 }
 
 /// What is sent of a text: as much as a reader takes, cut between characters.
@@ -110,20 +125,23 @@ pub(super) fn wire_hello(hello: &Hello) -> WireHello {
         protocol_max: hello.protocol_max,
         key: wire_text(hello.key.expose()),
         from: hello.from.to_bytes(),
+        log: wire_log(hello.log),
         name: wire_text(&hello.name),
         version: wire_text(&hello.version),
     }
 }
 
-pub(super) fn hello_from(wire: WireHello) -> Result<Hello, WireError> {
+pub(super) fn hello_from(wire: WireHello, room: Room) -> Result<Hello, WireError> {
     let key = text_from(wire.key)?;
     Ok(Hello {
         protocol_min: wire.protocol_min,
         protocol_max: wire.protocol_max,
         key: if key.is_empty() { SharedKey::default() } else { SharedKey::presented(key) },
         from: CortexId::from_bytes(wire.from),
+        log: log_from(wire.log),
         name: text_from(wire.name)?,
         version: text_from(wire.version)?,
+        room,
     })
 }
 
@@ -134,14 +152,16 @@ pub(super) fn wire_identity(identity: &Identity) -> WireIdentity {
         protocol_min: identity.protocol_min,
         protocol_max: identity.protocol_max,
         version: wire_text(&identity.version),
+        log: wire_log(identity.log),
         head: wire_cursor(&identity.head),
+        floor: identity.floor.get(),
         head_time: identity.head_time.as_micros(),
         time: identity.time.as_micros(),
         digest: identity.digest.to_bytes(),
     }
 }
 
-pub(super) fn identity_from(wire: WireIdentity) -> Result<Identity, WireError> {
+pub(super) fn identity_from(wire: WireIdentity, room: Room) -> Result<Identity, WireError> {
     let head = cursor_from(wire.head)?;
     Ok(Identity {
         cortex_id: CortexId::from_bytes(wire.cortex_id),
@@ -149,10 +169,13 @@ pub(super) fn identity_from(wire: WireIdentity) -> Result<Identity, WireError> {
         protocol_min: wire.protocol_min,
         protocol_max: wire.protocol_max,
         version: text_from(wire.version)?,
+        log: log_from(wire.log),
         epoch: head.epoch,
         head,
+        floor: floor_from(wire.floor)?,
         head_time: Timestamp::from_micros(wire.head_time),
         time: Timestamp::from_micros(wire.time),
         digest: Digest::from_bytes(wire.digest),
+        room,
     })
 }

@@ -1,10 +1,11 @@
 use std::time::Duration;
 
 use super::*;
+use crate::clock::VClock;
 use crate::config::SharedKey;
 use crate::cursor::{Cursor, Seq};
 use crate::digest::Digest;
-use crate::ids::{CortexId, Epoch, EventId, Origin};
+use crate::ids::{CortexId, Epoch, EventId, LogId, Origin};
 use crate::protocol::{ChainHead, Delivery, EventBatch, Heads, Known, Refusal, RequestId, Scope};
 use crate::time::Timestamp;
 
@@ -28,7 +29,8 @@ fn request() -> FetchRequest {
         request: RequestId { process: 77, number: 2 },
         from: CortexId::from_bytes([1; 16]),
         to: CortexId::from_bytes([2; 16]),
-        protocol: 1,
+        log: Some(LogId::from_bytes([5; 16])),
+        protocol: 2,
         after: Some(cursor(5)),
         known: Known::Full(heads()),
         direct: vec![CortexId::from_bytes([3; 16])],
@@ -38,6 +40,10 @@ fn request() -> FetchRequest {
         delivery: Delivery::Live,
         scope: Scope::All,
         withhold: crate::protocol::Heads::default(),
+        exclude: vec![CortexId::from_bytes([6; 16])],
+        filter: Some([7; 32]),
+        safe: VClock::from_sorted(&[(origin(1), 4)]).ok(),
+        room: Room::default().with(2, b"two"),
     }
 }
 
@@ -45,6 +51,8 @@ fn batch() -> EventBatch {
     EventBatch {
         request: RequestId { process: 77, number: 2 },
         part: 0,
+        log: Some(LogId::from_bytes([5; 16])),
+        room: Room::default().with(2, b"two"),
         from: CortexId::from_bytes([2; 16]),
         prev: cursor(5),
         last: cursor(9),
@@ -69,6 +77,9 @@ fn messages() -> Vec<Message> {
         Refusal::Malformed,
         Refusal::Internal,
         Refusal::Key,
+        Refusal::OtherLog { actual: LogId::from_bytes([5; 16]) },
+        Refusal::Newer,
+        Refusal::Filter,
     ];
     let mut unchanged = request();
     unchanged.known = Known::Unchanged(heads().fold());
@@ -86,26 +97,43 @@ fn greetings() -> Vec<Message> {
     let identity = Identity {
         cortex_id: from,
         name: "délta".into(),
-        protocol_min: 1,
+        protocol_min: 2,
         protocol_max: 2,
         version: "0.1.0".into(),
+        log: Some(LogId::from_bytes([5; 16])),
         epoch: Epoch::new(3),
+        floor: Seq::new(4),
+        room: Room::default().with(4, b""),
         head: cursor(12),
         head_time: Timestamp::from_micros(5),
         time: Timestamp::from_micros(6),
         digest: Digest::of(b"all"),
     };
     let hello = |key: &str| Hello {
-        protocol_min: 1,
+        protocol_min: 2,
         protocol_max: 2,
         key: SharedKey::new(key).unwrap(),
         from,
+        log: None,
+        room: Room::default(),
         name: String::new(),
         version: "0.1.0".into(),
     };
     vec![
-        Message::Refresh(Refresh { request, from, known: heads(), direct: vec![from] }),
-        Message::Heartbeat(Heartbeat { from, head: cursor(12), head_time: Timestamp::from_micros(5) }),
+        Message::Refresh(Refresh {
+            request,
+            from,
+            known: heads(),
+            direct: vec![from],
+            room: Room::default().with(0, b""),
+        }),
+        Message::Heartbeat(Heartbeat {
+            from,
+            head: cursor(12),
+            floor: Seq::new(3),
+            head_time: Timestamp::from_micros(5),
+            room: Room::default().with(300, b"x"),
+        }),
         Message::Hello(hello("")),
         Message::Hello(hello("0123456789abcdef0123456789abcdef")),
         Message::Identify,
@@ -131,6 +159,40 @@ fn a_presented_key_is_never_shown() {
 fn every_message_reads_back() {
     for message in messages() {
         assert_eq!(decode(&encode(&message)).unwrap(), message);
+    }
+}
+
+/// The name of a message in the golden file.
+fn name(message: &Message) -> String {
+    match message {
+        Message::Fetch(request) => match request.known {
+            Known::Full(_) => "fetch request, all fields".to_owned(),
+            Known::Unchanged(_) => "fetch request, known unchanged, without a cursor".to_owned(),
+        },
+        Message::Reply(FetchReply::Batch(_)) => "batch".to_owned(),
+        Message::Reply(FetchReply::Refused(refusal)) => format!("refusal: {refusal}"),
+        Message::Refresh(_) => "refresh".to_owned(),
+        Message::Heartbeat(_) => "heartbeat".to_owned(),
+        Message::Hello(hello) if hello.key.is_open() => "hello in open mode".to_owned(),
+        Message::Hello(_) => "hello with a key".to_owned(),
+        Message::Identify => "identify".to_owned(),
+        Message::Identity(_) => "identity".to_owned(),
+    }
+}
+
+#[test]
+fn the_bytes_of_each_message_stay() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/messages.txt");
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let made: String = messages().iter().map(|one| format!("{}\n  {}\n", name(one), hex(&encode(one)))).collect();
+    if std::env::var_os("ANTIPHON_WRITE_DOCS").is_some() {
+        std::fs::write(&path, made).unwrap();
+    } else {
+        let kept = std::fs::read_to_string(&path).unwrap_or_default();
+        assert_eq!(
+            kept, made,
+            "the protocol changed. If that is meant, with its version: run this test with ANTIPHON_WRITE_DOCS=1"
+        );
     }
 }
 
@@ -180,17 +242,53 @@ fn a_batch_whose_places_do_not_increase_is_malformed() {
 fn a_frame_with_a_claim_beyond_its_size_does_not_allocate_it() {
     // A batch whose list of events claims 2^60 entries: refused by the decoder's bound, before any memory is spent.
     let mut empty = batch();
-    empty.events.clear();
+    (empty.events, empty.room) = (vec![], Room::default());
     let frame = encode(&Message::Reply(FetchReply::Batch(empty)));
     let mut body = frame[FRAME_HEADER_BYTES..].to_vec();
-    body.pop();
+    // The number of events, and that of the entries in the room.
+    body.truncate(body.len() - 2);
     body.push(253);
     body.extend_from_slice(&(1_u64 << 60).to_le_bytes());
-    let mut forged = frame[..4].to_vec();
-    forged.extend_from_slice(&u32::try_from(body.len()).unwrap().to_be_bytes());
-    forged.extend_from_slice(&checksum(&body));
-    forged.extend_from_slice(&body);
-    assert!(matches!(decode(&forged.into()), Err(WireError::Malformed { .. })));
+    assert!(matches!(decode(&frame_of(KIND_BATCH, &body)), Err(WireError::Malformed { .. })));
+}
+
+#[test]
+fn a_frame_of_another_version_is_refused_by_the_versions() {
+    for version in [1, 3] {
+        let mut frame = encode(&Message::Identify).to_vec();
+        frame[2] = version;
+        let error = decode(&frame.into()).unwrap_err();
+        assert_eq!(error, WireError::UnknownVersion { version });
+        assert!(error.to_string().contains(&format!("frame version {version} wrote")), "{error}");
+        assert!(error.to_string().contains("this build speaks version 2"), "{error}");
+        assert_eq!(error.is_newer(), version > 2);
+    }
+}
+
+/// A room is at the end of each kind of message, also of those whose values have none.
+#[test]
+fn each_message_ends_in_a_room() {
+    for message in messages() {
+        let frame = encode(&message);
+        let room = match &message {
+            Message::Fetch(request) => request.room.clone(),
+            Message::Reply(FetchReply::Batch(batch)) => batch.room.clone(),
+            Message::Refresh(refresh) => refresh.room.clone(),
+            Message::Heartbeat(heartbeat) => heartbeat.room.clone(),
+            Message::Hello(hello) => hello.room.clone(),
+            Message::Identity(identity) => identity.room.clone(),
+            Message::Reply(FetchReply::Refused(_)) | Message::Identify => Room::default(),
+        };
+        let mut end = Vec::new();
+        room.encode(&mut end);
+        let before = frame[FRAME_HEADER_BYTES..].strip_suffix(&end[..]).expect("the room is last");
+        let with = |room: &[u8]| decode(&frame_of(frame[3], &[before, room].concat()));
+        assert!(with(&[1, 6, 1, 9]).is_ok(), "an even number is ignored: {message:?}");
+        let error = with(&[1, 7, 1, 9]).unwrap_err();
+        assert_eq!(error, WireError::Malformed { rule: Rule::RoomUnknown, detail: String::new() });
+        assert!(error.is_newer() && error.to_string().contains("it needs a newer version"), "{error}");
+        assert_eq!(Refusal::from(&error), Refusal::Newer);
+    }
 }
 
 /// The worked exchange of `docs/protocol.md`: alpha (all 01) asks bravo (all 02) for everything, holding nothing.
@@ -205,6 +303,11 @@ fn the_protocol_document_shows_real_bytes() {
         max_bytes: 65536,
         wait: Duration::ZERO,
         delivery: Delivery::Once,
+        log: None,
+        exclude: vec![],
+        filter: None,
+        safe: None,
+        room: Room::default(),
         ..request()
     };
     let frame = encode(&Message::Fetch(request));

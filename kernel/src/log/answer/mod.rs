@@ -20,12 +20,13 @@ use super::segments::{dot_at, missing_entry, stored_seq};
 use super::taint::MAX_WITHHELD;
 use super::withhold_from;
 use super::work::{MAX_SCAN, Work};
+use crate::codec::Room;
 use crate::cursor::{Cursor, Seq};
-use crate::ids::{CortexId, Epoch};
+use crate::ids::{CortexId, Epoch, LogId};
 use crate::mutant::{self, Mutant};
 use crate::protocol::{
     Delivery, EventBatch, FetchReply, FetchRequest, Heads, Known, MAX_BATCH_BYTES, MAX_BATCH_EVENTS, MAX_RUN_BYTES,
-    PROTOCOL_MAX, PROTOCOL_MIN, Refusal, Scope,
+    Protocols, Refusal, Scope,
 };
 use crate::store::StoreError;
 use crate::time::Timestamp;
@@ -47,6 +48,8 @@ pub struct NextBatch {
 /// One moment for a whole answer: entries up to this head never change any more, unless the epoch does.
 struct Moment {
     own: CortexId,
+    log: Option<LogId>,
+    protocols: Protocols,
     epoch: Epoch,
     head: LogHead,
     chains: Heads,
@@ -81,8 +84,16 @@ impl LogReader {
         if request.to != moment.own {
             return Err(Refusal::WrongCortex { actual: moment.own }.into());
         }
-        if !(PROTOCOL_MIN..=PROTOCOL_MAX).contains(&request.protocol) {
-            return Err(Refusal::Protocol { min: PROTOCOL_MIN, max: PROTOCOL_MAX }.into());
+        if let (Some(actual), Some(theirs)) = (moment.log, request.log)
+            && actual != theirs
+        {
+            return Err(Refusal::OtherLog { actual }.into());
+        }
+        if !moment.protocols.has(request.protocol) {
+            return Err(Refusal::Protocol { min: moment.protocols.min(), max: moment.protocols.max() }.into());
+        }
+        if request.filter.is_some() {
+            return Err(Refusal::Filter.into());
         }
         let Known::Full(known) = &request.known else { return Err(Refusal::KnownMissing.into()) };
         if request.withhold.len() > MAX_WITHHELD {
@@ -166,6 +177,8 @@ impl LogReader {
         }
         Moment {
             own: durable.identity.cortex_id,
+            log: durable.identity.log,
+            protocols: durable.identity.protocols,
             epoch: durable.identity.epoch,
             head,
             chains: Heads::new(durable.chains.iter().map(|(&o, &h)| (o, h)).collect()),
@@ -192,7 +205,7 @@ impl LogReader {
     }
 
     fn try_next_batch(&self, asking: &mut OpenQuery, now: Option<Timestamp>) -> Result<NextBatch, Failure> {
-        let Moment { own, epoch, head, chains } = self.moment();
+        let Moment { own, log, epoch, head, chains, .. } = self.moment();
         if asking.epoch != epoch {
             // Its sequence numbers may mean other events now.
             return Err(Refusal::CursorUnknown.into());
@@ -255,6 +268,7 @@ impl LogReader {
                 request: asking.request,
                 part: asking.parts,
                 from: own,
+                log,
                 prev: asking.prev,
                 last: asking.at.0,
                 last_time: asking.at.1,
@@ -262,6 +276,7 @@ impl LogReader {
                 head_time: head.time,
                 heads,
                 events,
+                room: Room::default(),
             },
             held,
             lacks,

@@ -1,9 +1,9 @@
 //! Continuing under a new epoch.
 
 use super::Log;
-use crate::codec::encode_epoch_peer;
+use crate::codec::{encode_epoch_peer, encode_identity};
 use crate::cursor::Seq;
-use crate::ids::{Epoch, IdGenerator, Origin, PeerName};
+use crate::ids::{Epoch, IdGenerator, LogId, Origin, PeerName};
 use crate::log::LocalIdentity;
 use crate::log::epoch::{EpochPlan, plan_epoch, put_epoch};
 use crate::log::epoch_change::EpochEnd;
@@ -100,6 +100,14 @@ impl Log {
     pub(super) fn cut_epoch(&mut self, own: Origin, counter: u64) -> Result<(), StoreError> {
         let shared = self.seq_of(own, counter)?;
         if self.lineage.cut_epoch(own.epoch(), shared) { self.stage_lineage() } else { Ok(()) }
+    }
+
+    /// Stages which log this cortex belongs to from now on.
+    pub(super) fn stage_log(&mut self, log: LogId) -> Result<(), StoreError> {
+        self.identity.log = Some(log);
+        let mut changes = Batch::new();
+        changes.put(Family::Meta, keys::META_IDENTITY, &encode_identity(&self.identity));
+        self.stage_state(&changes)
     }
 
     pub(super) fn stage_lineage(&mut self) -> Result<(), StoreError> {

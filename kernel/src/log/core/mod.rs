@@ -27,7 +27,8 @@ use super::origins::OriginNotes;
 use super::{LocalIdentity, LogHead};
 use crate::codec::StoredChain;
 use crate::identity::Signer;
-use crate::ids::{Epoch, IdGenerator, Origin};
+use crate::ids::{Epoch, IdGenerator, LogId, Origin};
+use crate::protocol::Protocols;
 use crate::store::{Store, StoreError, StoreErrorKind};
 
 /// Settings of a log that are local to this node.
@@ -39,6 +40,11 @@ pub struct LogOptions {
     pub restored: bool,
     /// The keys of the cortex; without them, those that the store keeps.
     pub keys: Option<Arc<dyn Signer>>,
+    /// The log that this cortex belongs to. None: the log in the store, or else whichever comes first of the first append,
+    /// which mints one, and the first events of a peer.
+    pub log: Option<LogId>,
+    /// The protocols that it speaks.
+    pub protocols: Protocols,
     /// Entropy, for ids.
     pub entropy: Box<dyn FnMut() -> u128 + Send>,
     /// Random bits that tell this opening of the log from every other.
@@ -51,6 +57,8 @@ impl Default for LogOptions {
             max_append_bytes: 1024 * 1024,
             restored: false,
             keys: None,
+            log: None,
+            protocols: Protocols::SPOKEN,
             entropy: Box::new(crate::entropy::random),
             process: crate::entropy::random() as u64,
         }

@@ -6,7 +6,7 @@ use crate::clock::VClock;
 use crate::codec::{RecordRef, encode_cursor};
 use crate::digest::Digest;
 use crate::event::Draft;
-use crate::ids::{EventId, IdGenerator, Origin, PeerName};
+use crate::ids::{EventId, IdGenerator, LogId, Origin, PeerName};
 use crate::log::append::{AppendError, Appended, Drafts};
 use crate::log::asked::{IngestError, Ingested, SentQuery};
 use crate::log::bring_back::{BringBackError, BringBackPlan, BroughtBack, plan_bring_back};
@@ -45,6 +45,11 @@ impl Log {
         if let Some(next) = next {
             let epoch = plan_epoch(next, EpochEnd::Copied, now, self)?;
             self.stage_epoch(epoch)?;
+        }
+        // Before the events are staged: the group stays open, and the id of the log is there once they are.
+        if self.identity.log.is_none() {
+            let minted = LogId::from_bytes((self.options.entropy)().to_be_bytes());
+            self.stage_log(minted)?;
         }
         let seqs = std::iter::successors(Some(self.head.seq.next()), |seq| Some(seq.next()));
         let appended = plan.events.iter().zip(seqs).map(|(event, seq)| Appended { seq, id: event.id, dot: event.dot });
@@ -111,6 +116,12 @@ impl Log {
             let reserved = plan.reserved.contains(&origin);
             let note = OriginNote { brought_by: Some(peer.clone()), reserved, ..OriginNote::default() };
             self.origins.insert(origin, note);
+        }
+        if self.identity.log.is_none()
+            && let Some(log) = batch.log.filter(|_| !plan.events.is_empty())
+        {
+            tracing::info!(%peer, %log, "the first events that came are of this log: this node belongs to it from now on");
+            self.stage_log(log)?;
         }
         for event in plan.events {
             self.stage_event(event.id, event.dot, event.digest, event.bytes, now);

@@ -98,10 +98,15 @@ impl PeerTask {
         }
         let link = link_to(&self.transports, &self.peer, self.log.reader())?;
         self.link = Some(Arc::clone(&link));
+        self.link_log = self.log.reader().local().log;
         Ok(link)
     }
 
     fn identify(&mut self, number: u64) {
+        if self.link_log != self.log.reader().local().log {
+            // Its greeting names no log.
+            self.link = None;
+        }
         let link = self.link();
         self.clock = None;
         self.clock_read = Instant::now();
@@ -136,8 +141,21 @@ impl PeerTask {
         let request = RequestId { process: view.process(), number: self.requests };
         let (peer, direct) = (self.peer.name.clone(), self.direct());
         let (max_bytes, patience) = (self.batch_budget.bytes(), self.batch_budget.patience());
-        let question =
-            Question { view, peer, to, by_clock, new_request, wait, scope, direct, request, max_bytes, patience };
+        let protocol = self.protocol();
+        let question = Question {
+            view,
+            peer,
+            to,
+            protocol,
+            by_clock,
+            new_request,
+            wait,
+            scope,
+            direct,
+            request,
+            max_bytes,
+            patience,
+        };
         let feed = match self.feed.take() {
             Some(feed) => Ok(feed),
             None => self.link().map(|link| Feed::new(link, Arc::clone(&self.advertised))),
@@ -160,6 +178,7 @@ impl PeerTask {
     fn inspect(&mut self, number: u64, to: CortexId, origin: Origin, counter: u64) {
         self.close_feed();
         let first = self.requests + 1;
+        let to = (to, self.protocol());
         self.requests += MAX_QUESTIONS;
         let (link, log, peer, batch_budget) =
             (self.link(), self.log.clone(), self.peer.name.clone(), self.batch_budget);
@@ -170,6 +189,10 @@ impl PeerTask {
             };
             Input::Inspected(number, outcome)
         }));
+    }
+
+    fn protocol(&self) -> u16 {
+        self.machine.protocol().unwrap_or_else(|| self.log.reader().local().protocols.max())
     }
 
     /// A publisher wants back what it wrote and has lost, and nothing else.

@@ -38,11 +38,13 @@ impl PeerTask {
                 let answer = answer.map_err(|failure| self.found(failure)).map(|(identity, skew)| {
                     let (min, max) = (identity.protocol_min, identity.protocol_max);
                     // Shown if that is not who it must be.
+                    let log = identity.log.map(|log| format!(" of log {log}")).unwrap_or_default();
                     self.detail =
-                        Some(format!("it is cortex {}, and speaks protocols {min} to {max}", identity.cortex_id));
+                        Some(format!("it is cortex {}{log}, and speaks protocols {min} to {max}", identity.cortex_id));
                     self.status.skew_ms = Some(skew);
                     identity
                 });
+                self.machine.set_log(self.log.reader().local().log);
                 self.machine.set_pinned_elsewhere(self.statuses.pinned_under_others(&self.peer.name));
                 self.machine.handle_identity(now, number, answer, entropy);
             }

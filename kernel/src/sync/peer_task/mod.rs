@@ -27,7 +27,7 @@ use super::notices::Notices;
 use super::staleness::Staleness;
 use super::statuses::{Live, Statuses};
 use crate::config::{FederationMode, PeerConfig, PeerMode};
-use crate::ids::CortexId;
+use crate::ids::{CortexId, LogId};
 use crate::log::{LogHandle, SentQuery};
 use crate::machine::{IdentityContext, Now, PeerMachine, Phase};
 use crate::measure::PeerLabels;
@@ -49,6 +49,8 @@ pub(super) struct PeerTask {
     state: State,
     transports: Vec<Arc<dyn Transport>>,
     link: Option<Arc<dyn Link>>,
+    /// The log that this cortex belonged to when the link was made.
+    link_log: Option<LogId>,
     machine: PeerMachine,
     statuses: Arc<Statuses>,
     live: watch::Receiver<Live>,
@@ -95,13 +97,16 @@ pub(super) struct Common {
 impl PeerTask {
     pub(in crate::sync) fn new(peer: PeerConfig, status: PeerState, common: Common) -> Self {
         let Common { interval, log, transports, statuses, pinning, low, federation, labels } = common;
-        let cortex = log.reader().local().name;
+        let local = log.reader().local();
+        let cortex = local.name;
         let measures = Measures { cortex, label: labels.of(&peer.name), fetch: None, ingest: None };
         let context = IdentityContext {
-            own: log.reader().local().cortex_id,
+            own: local.cortex_id,
             pin: status.cortex_id,
             expected: peer.cortex,
             pinned_elsewhere: Vec::new(),
+            log: local.log,
+            protocols: local.protocols,
         };
         let machine = PeerMachine::new(interval.min(MAX_WAIT), context, status.health.clone());
         let task = Self {
@@ -110,6 +115,7 @@ impl PeerTask {
             log,
             transports,
             link: None,
+            link_log: None,
             machine,
             live: statuses.watch_live(),
             statuses,

@@ -16,9 +16,11 @@ use crate::cursor::Cursor;
 use crate::ids::{CortexId, Epoch, Origin, PeerName};
 use crate::log::{LocalIdentity, Log, LogOptions, OpenError, OpenQuery, SentQuery, read_health, read_pin};
 use crate::machine::{IdentityContext, PeerMachine};
+use crate::protocol::Protocols;
 use crate::protocol::{Delivery, FetchReply, RequestId};
 use crate::replay::{OnFailure, ReplayCore};
 use crate::store::{Store, StoreError};
+use crate::testing::LOG;
 use crate::testing::{MemoryStore, seeded_cortex};
 
 /// How often an idle peer is asked.
@@ -118,6 +120,7 @@ fn options(index: usize, run: u64, seed: u64) -> LogOptions {
     LogOptions {
         entropy: Box::new(move || u128::from(entropy.next()) << 64 | u128::from(entropy.next())),
         process,
+        log: Some(LOG),
         ..LogOptions::default()
     }
 }
@@ -125,11 +128,7 @@ fn options(index: usize, run: u64, seed: u64) -> LogOptions {
 impl Node {
     pub(super) fn create(index: usize, seed: u64) -> Self {
         let store = Arc::new(Disk::over(MemoryStore::new()));
-        let identity = LocalIdentity {
-            cortex_id: cortex_id(index),
-            epoch: Epoch::new(100 + index as u64),
-            name: format!("node-{index}"),
-        };
+        let identity = LocalIdentity::new(cortex_id(index), Epoch::new(100 + index as u64), format!("node-{index}"));
         Log::create(&*store, &identity).expect("an empty store takes an identity");
         let mut node = Self::over(index, index, store);
         node.start(seed).expect("a new store opens");
@@ -186,8 +185,14 @@ impl Node {
     pub(super) fn pull_from(&mut self, cortex: usize, live: bool) -> Result<(), StoreError> {
         let name = peer_name(cortex);
         let pin = read_pin(&*self.store, &name)?.map(|pin| pin.cortex_id);
-        let context =
-            IdentityContext { own: cortex_id(self.cortex), pin, expected: None, pinned_elsewhere: Vec::new() };
+        let context = IdentityContext {
+            own: cortex_id(self.cortex),
+            pin,
+            expected: None,
+            pinned_elsewhere: Vec::new(),
+            log: Some(LOG),
+            protocols: Protocols::SPOKEN,
+        };
         let mut machine = PeerMachine::new(INTERVAL, context, read_health(&*self.store, &name)?);
         machine.resume();
         let pull = Pull { machine, live, question: None, waiting: None, asked: None, in_vain: (0, 0) };

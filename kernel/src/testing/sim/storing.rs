@@ -4,6 +4,7 @@ use super::invariants;
 use super::network::{MILLI, SECOND};
 use super::node::cortex_id;
 use super::world::{Packet, What, World};
+use crate::codec::Room;
 use crate::protocol::Refresh;
 use crate::replay::ReplayStep;
 use crate::store::{Batch, Durability, StoreErrorKind};
@@ -124,7 +125,7 @@ impl World {
             {
                 pull.question = None;
             }
-            let refresh = Refresh { request, from, known, direct: Vec::new() };
+            let refresh = Refresh { request, from, known, direct: Vec::new(), room: Room::default() };
             self.send(node, self.address[peer], Packet::Refresh { client: node, refresh });
         }
         Ok(())

@@ -4,10 +4,12 @@ use super::entropy::Entropy;
 use super::node::cortex_id;
 use super::world::World;
 use crate::codec::EventRef;
+use crate::codec::Room;
 use crate::cursor::{Cursor, Seq};
 use crate::digest::Digest;
 use crate::log::SentQuery;
 use crate::protocol::{ChainHead, EventBatch, FetchReply, Heads, Refusal, Scope};
+use crate::testing::LOG;
 
 /// How.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,6 +62,8 @@ impl World {
         Some(FetchReply::Batch(EventBatch {
             request: asked.request,
             part,
+            log: Some(LOG),
+            room: Room::default(),
             from,
             prev,
             last,

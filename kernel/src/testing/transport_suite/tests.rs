@@ -96,8 +96,9 @@ fn spoil(fault: Fault, first: &Mutex<First>, reply: &mut FetchReply) {
             events.pop();
         }
         Fault::ServesAStaleHead => {
-            let now = Heartbeat { from: *from, head: *head, head_time: *head_time };
-            let then = *first.lock().unwrap().head.get_or_insert(now);
+            let (floor, room) = (crate::cursor::Seq::ZERO, crate::codec::Room::default());
+            let now = Heartbeat { from: *from, head: *head, floor, head_time: *head_time, room };
+            let then = first.lock().unwrap().head.get_or_insert(now).clone();
             *head = if then.head.seq >= last.seq { then.head } else { *last };
             *head_time = then.head_time;
         }

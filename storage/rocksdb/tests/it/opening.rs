@@ -103,7 +103,7 @@ fn other_files_in_the_directory_are_left_alone() {
     let mut names: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
     names.sort();
     assert_eq!(names, ["FORMAT", "LOCK", "config.yaml", "db"]);
-    assert_eq!(fs::read_to_string(dir.path().join("FORMAT")).unwrap(), "antiphon-store 1\n");
+    assert_eq!(fs::read_to_string(dir.path().join("FORMAT")).unwrap(), "antiphon-store 2\n");
 }
 
 /// A cortex that is dropped closes its store while others still hold it.

@@ -46,6 +46,15 @@ fn a_newer_format_before_anything_changes() {
 }
 
 #[test]
+fn an_older_format_is_refused_with_both_numbers() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(open(dir.path()));
+    fs::write(dir.path().join("FORMAT"), "antiphon-store 1\n").unwrap();
+    let error = refused(dir.path(), EXISTING, StoreErrorKind::OlderFormat);
+    assert!(error.to_string().contains("its format is 1, and this version reads format 2"), "{error}");
+}
+
+#[test]
 fn a_format_that_is_not_understood_or_gone() {
     let dir = tempfile::tempdir().unwrap();
     drop(open(dir.path()));
@@ -57,7 +66,7 @@ fn a_format_that_is_not_understood_or_gone() {
     fs::remove_file(&format).unwrap();
     refused(dir.path(), Create::IfMissing, StoreErrorKind::Corrupt);
     assert!(!format.exists());
-    fs::write(&format, "antiphon-store 1\n").unwrap();
+    fs::write(&format, "antiphon-store 2\n").unwrap();
     open(dir.path());
 }
 
@@ -70,7 +79,7 @@ fn no_store_where_one_must_be() {
     refused(dir.path(), EXISTING, StoreErrorKind::Missing);
     assert_eq!(contents(dir.path()), []);
     // A creation that was cut short is no store, and can be taken up again.
-    fs::write(dir.path().join("FORMAT"), "antiphon-store 1\n").unwrap();
+    fs::write(dir.path().join("FORMAT"), "antiphon-store 2\n").unwrap();
     fs::create_dir(dir.path().join("db")).unwrap();
     refused(dir.path(), EXISTING, StoreErrorKind::Missing);
     open(dir.path());

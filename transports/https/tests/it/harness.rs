@@ -35,7 +35,7 @@ pub(crate) struct Node {
 
 pub(crate) fn service(key: SharedKey) -> (LogHandle, Service) {
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
-    let identity = LocalIdentity { cortex_id: seeded_cortex(7), epoch: Epoch::new(3), name: "bravo".to_owned() };
+    let identity = LocalIdentity::new(seeded_cortex(7), Epoch::new(3), "bravo".to_owned());
     Log::create(&*store, &identity).unwrap();
     let log = LogHandle::start(Log::open(store, LogOptions::default()).unwrap(), Durability::Sync).unwrap();
     let service = Service::new(log.reader().clone(), key, FederationMode::Sync);
@@ -79,7 +79,7 @@ pub(crate) fn question(wait: Duration) -> FetchRequest {
 
 /// Who asks.
 pub(crate) fn own() -> LocalIdentity {
-    LocalIdentity { cortex_id: seeded_cortex(1), epoch: Epoch::new(1), name: "alpha".to_owned() }
+    LocalIdentity::new(seeded_cortex(1), Epoch::new(1), "alpha".to_owned())
 }
 
 pub(crate) fn peer(endpoint: impl Into<String>, ca: Option<&std::path::Path>) -> PeerConfig {

@@ -38,7 +38,7 @@ pub(crate) struct Node {
 
 pub(crate) fn service() -> (LogHandle, Service) {
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
-    let identity = LocalIdentity { cortex_id: seeded_cortex(7), epoch: Epoch::new(3), name: "bravo".to_owned() };
+    let identity = LocalIdentity::new(seeded_cortex(7), Epoch::new(3), "bravo".to_owned());
     Log::create(&*store, &identity).unwrap();
     let log = LogHandle::start(Log::open(store, LogOptions::default()).unwrap(), Durability::Sync).unwrap();
     let service = Service::new(log.reader().clone(), key(), FederationMode::Sync);
@@ -77,7 +77,7 @@ impl Node {
 }
 
 pub(crate) fn own() -> LocalIdentity {
-    LocalIdentity { cortex_id: seeded_cortex(1), epoch: Epoch::new(1), name: "alpha".to_owned() }
+    LocalIdentity::new(seeded_cortex(1), Epoch::new(1), "alpha".to_owned())
 }
 
 pub(crate) fn question(delivery: Delivery) -> FetchRequest {
@@ -87,7 +87,16 @@ pub(crate) fn question(delivery: Delivery) -> FetchRequest {
 
 pub(crate) fn hello() -> Hello {
     let own = own();
-    Hello { protocol_min: 1, protocol_max: 1, key: key(), from: own.cortex_id, name: own.name, version: "0".into() }
+    Hello {
+        protocol_min: 2,
+        protocol_max: 2,
+        log: None,
+        room: antiphon_kernel::codec::Room::default(),
+        key: key(),
+        from: own.cortex_id,
+        name: own.name,
+        version: "0".into(),
+    }
 }
 
 pub(crate) fn peer(endpoint: impl Into<String>, ca: Option<&Path>) -> PeerConfig {

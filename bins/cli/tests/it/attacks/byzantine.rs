@@ -13,10 +13,12 @@ use antiphon_kernel::testing::{MemoryStore, Tamper, seeded_cortex};
 use tokio::runtime::Runtime;
 
 use super::forger::key;
+use crate::support::log_id;
 
 /// The identity that every answer of the peer carries.
 pub(super) fn identity() -> LocalIdentity {
-    LocalIdentity { cortex_id: seeded_cortex(0xbb), epoch: Epoch::new(7), name: "mallory".to_owned() }
+    let identity = LocalIdentity::new(seeded_cortex(0xbb), Epoch::new(7), "mallory".to_owned());
+    LocalIdentity { log: Some(log_id()), ..identity }
 }
 
 /// A server on loopback whose answers go through a [`Tamper`]. It ends when dropped.

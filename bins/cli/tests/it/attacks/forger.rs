@@ -135,6 +135,8 @@ impl Page {
         EventBatch {
             request,
             part: 0,
+            log: Some(crate::support::log_id()),
+            room: antiphon_kernel::codec::Room::default(),
             from,
             prev,
             last,
@@ -158,6 +160,7 @@ pub(super) fn asked(request: RequestId, to: CortexId) -> SentQuery {
         scope: Scope::All,
         withhold: Heads::default(),
         held: Heads::default(),
+        exclude: Vec::new(),
     }
 }
 

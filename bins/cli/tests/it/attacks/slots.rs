@@ -114,7 +114,7 @@ async fn seventy_forged_packets_do_not_lock_out_the_peer_that_they_name() {
     ));
     let certs = place.dir.path().join("certs");
     assert_eq!(place.run(&["dev-certs", "--dir", certs.to_str().unwrap(), "alpha"]).0, 0);
-    assert_eq!(place.run(&["init"]).0, 0);
+    assert_eq!(place.run(&crate::support::INIT).0, 0);
     let _serving = place.serve();
     let node = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     // Never read from: the sender of a forged address does not see the replies.

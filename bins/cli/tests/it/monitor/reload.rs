@@ -21,7 +21,7 @@ fn a_configuration_is_taken_up_whole_or_not_at_all() {
     let mut running = Vec::new();
     for place in &places {
         put(place, old);
-        assert_eq!(run(place, &["init"]).0, 0);
+        assert_eq!(run(place, &crate::support::INIT).0, 0);
         let log = std::fs::File::create(place.dir.path().join("log")).unwrap();
         let mut command = antiphon(&place.config);
         // Whatever any library has to say: none of it may be a key.
