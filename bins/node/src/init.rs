@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use antiphon_kernel::internals::cortex::mint_identity;
 use antiphon_kernel::internals::log::Log;
 use antiphon_kernel::log::LocalIdentity;
 use antiphon_storage::{Create, RocksStore};
@@ -20,11 +19,9 @@ pub fn make_key(file: &Path) -> Result<()> {
     dev_certs::put(file, &(new_key()? + "\n"), 0o600)
 }
 
-/// A store with a new identity, where the configuration wants it.
+/// Creates a store where the configuration wants it, with the keys and the log of a new cortex. Key files that are there are used.
 pub fn make_store(config: &NodeConfig) -> Result<LocalIdentity> {
     data_dir::must_not_be_cut_short(&config.data_dir())?;
-    let identity = mint_identity(config.node.name.as_str());
     let store = RocksStore::open_with(config.data_dir(), Create::IfMissing)?;
-    Log::create(&store, &identity)?;
-    Ok(identity)
+    Ok(Log::begin(&store, config.node.name.as_str(), None)?)
 }
