@@ -56,7 +56,8 @@ fn draft(line: &str) -> Option<Draft> {
 
 fn log() -> Log {
     let store = MemoryStore::new();
-    let identity = LocalIdentity { cortex_id: seeded_cortex(1), epoch: Epoch::new(1), name: "alpha".to_owned() };
+    let identity =
+        LocalIdentity { cortex_id: seeded_cortex(1), epoch: Epoch::new(1), name: "alpha".to_owned(), statement: None };
     Log::create(&store, &identity).expect("it is empty");
     let mut drawn = 0;
     let entropy = move || {

@@ -21,6 +21,7 @@ use antiphon_kernel::protocol::{
     ChainHead, Delivery, EventBatch, FetchReply, FetchRequest, Heads, Heartbeat, Hello, Identity, Known, MAX_WAIT,
     Refresh, Refusal, RequestId, Scope,
 };
+use antiphon_kernel::testing::{seeded_cortex, seeded_keys};
 use antiphon_kernel::time::Timestamp;
 use bytes::Bytes;
 
@@ -166,7 +167,7 @@ pub fn messages() -> Vec<(&'static str, Message)> {
 }
 
 fn greetings() -> [(&'static str, Message); 5] {
-    let from = CortexId::from_bytes([2; 16]);
+    let from = seeded_cortex(2);
     let head_time = Timestamp::from_micros(1_700_000_000_000_000);
     let known = heads(2);
     let request = RequestId { process: 77, number: 2 };
@@ -182,8 +183,17 @@ fn greetings() -> [(&'static str, Message); 5] {
         head_time,
         time: head_time,
         digest: known.fold(),
+        statement: seeded_keys(2).statement().to_bytes(),
     };
-    let hello = Hello { protocol_min: 1, protocol_max: 1, key, from, name: "alpha".into(), version: "0.1.0".into() };
+    let hello = Hello {
+        protocol_min: 1,
+        protocol_max: 1,
+        key,
+        from,
+        name: "alpha".into(),
+        version: "0.1.0".into(),
+        statement: Vec::new(),
+    };
     [
         ("refresh", Message::Refresh(Refresh { request, from, known, direct: vec![from] })),
         ("heartbeat", Message::Heartbeat(Heartbeat { from, head: cursor(5), head_time })),

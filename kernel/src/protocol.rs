@@ -1,5 +1,7 @@
 //! What two cortexes say to each other. How it stands in bytes: [`crate::codec`]; in words: `docs/protocol.md`.
 
+mod base64_text;
+
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -114,6 +116,9 @@ pub struct Identity {
     /// All chain heads folded into one digest: equal where the same events are held.
     #[serde(with = "text")]
     pub digest: Digest,
+    /// Its key statement, in bytes. It is not verified yet: `KeyStatement::from_bytes` does that, and its cortex must be this one.
+    #[serde(with = "base64_text")]
+    pub statement: Vec<u8>,
 }
 
 /// Values that read and write as text.
@@ -270,6 +275,8 @@ pub struct Hello {
     pub name: String,
     /// The version of its software; decoration.
     pub version: String,
+    /// Its key statement, in bytes; not verified yet.
+    pub statement: Vec<u8>,
 }
 
 /// A run of a log: everything in `prev..=last` that the asker did not know.
@@ -436,9 +443,11 @@ mod tests {
             head_time: Timestamp::from_micros(0),
             time: Timestamp::from_micros(0),
             digest: Digest::ZERO,
+            statement: vec![1, 2, 3],
         };
         let json = serde_json::to_string(&identity).unwrap();
         assert!(json.contains(r#""epoch":"0000000000000007""#), "{json}");
+        assert!(json.contains(r#""statement":"AQID""#), "{json}");
         assert_eq!(serde_json::from_str::<Identity>(&json).unwrap(), identity);
     }
 }

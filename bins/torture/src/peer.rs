@@ -28,7 +28,10 @@ pub(crate) struct Peer {
 impl Peer {
     pub(crate) fn new() -> Result<Self> {
         let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
-        Log::create(&*store, &LocalIdentity { cortex_id: id(), epoch: EPOCH, name: "peer".to_owned() })?;
+        Log::create(
+            &*store,
+            &LocalIdentity { cortex_id: id(), epoch: EPOCH, name: "peer".to_owned(), statement: None },
+        )?;
         let mut entropy = 0_u128;
         let entropy = Box::new(move || {
             entropy += 1;
@@ -49,7 +52,7 @@ impl Peer {
     }
 
     pub(crate) fn pin() -> Pin {
-        Pin { cortex_id: id(), since: Timestamp::from_micros(0) }
+        Pin::of_id(id(), Timestamp::from_micros(0))
     }
 
     pub(crate) fn origin() -> Origin {

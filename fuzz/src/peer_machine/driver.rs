@@ -76,7 +76,13 @@ fn not_wanted(newest: u64, back: u64) -> u64 {
 impl Driver {
     pub(super) fn new(interval: Duration, pin: Option<CortexId>, health: PeerHealth) -> Self {
         let elsewhere = vec![cortex(9)];
-        let context = IdentityContext { own: cortex(1), pin, expected: None, pinned_elsewhere: elsewhere.clone() };
+        let context = IdentityContext {
+            own: cortex(1),
+            pin,
+            statement: pin.map_or(0, |_| 1),
+            expected: None,
+            pinned_elsewhere: elsewhere.clone(),
+        };
         let mut driver = Self {
             failures: health.consecutive_failures,
             last_error: health.last_error,
@@ -479,7 +485,8 @@ impl Driver {
                 (self.peer, self.read, self.idle_questions) = (None, None, 0);
                 self.ask(Question::Identify(number), number);
             }
-            Action::Pin { cortex_id } => self.pin(cortex_id),
+            Action::Pin { cortex_id, statement: 1, .. } => self.pin(cortex_id),
+            Action::Pin { statement, .. } => panic!("no cortex has key statement {statement}"),
             Action::Fetch { number, to, by_clock, new_request, own, wait } => {
                 assert_eq!(Some(to), self.peer, "only who proved to be the peer is asked");
                 assert_eq!(Some(to), self.pin, "and only once that is stored");

@@ -17,11 +17,13 @@ pub(super) fn claims(lengths: &[(&str, Vec<u8>)]) -> Vec<(String, Vec<u8>)> {
     let lists = [
         ("refresh-direct", &refresh, 1),
         ("refresh-known", &refresh, 2),
-        ("hello-version", &hello, 1),
-        ("hello-name", &hello, 2),
-        ("hello-key", &hello, 19),
-        ("identity-version", &identity, 37),
-        ("identity-name", &identity, 40),
+        ("hello-statement", &hello, 1),
+        ("hello-version", &hello, 2),
+        ("hello-name", &hello, 3),
+        ("hello-key", &hello, 20),
+        ("identity-statement", &identity, 1),
+        ("identity-version", &identity, 38),
+        ("identity-name", &identity, 41),
     ];
     let claim = |(list, whole, from_end): (&str, &Vec<u8>, usize), (size, length): &(&str, Vec<u8>)| {
         let place = whole.len() - from_end;
@@ -45,6 +47,7 @@ fn empty() -> [Message; 3] {
             from,
             name: none(),
             version: none(),
+            statement: Vec::new(),
         }),
         Message::Identity(Identity {
             cortex_id: from,
@@ -57,6 +60,7 @@ fn empty() -> [Message; 3] {
             head_time: Timestamp::from_micros(0),
             time: Timestamp::from_micros(0),
             digest: Digest::ZERO,
+            statement: Vec::new(),
         }),
     ]
 }

@@ -7,6 +7,7 @@ use crate::cursor::{Cursor, Seq};
 use crate::digest::{DIGEST_ALGORITHM, Digest};
 use crate::error_code::ErrorCode;
 use crate::health::{ErrorCategory, PeerHealth};
+use crate::identity::PublicKey;
 use crate::ids::{CortexId, Dot, Epoch, EventId, Origin, PeerName};
 use crate::log::{EpochChange, EpochEnd, Fork, LocalIdentity, OriginNote, Pin};
 use crate::replay::Mark;
@@ -222,12 +223,19 @@ pub(crate) fn decode_timestamp(bytes: &[u8]) -> Result<Timestamp, StoredError> {
 }
 
 pub(crate) fn encode_pin(pin: &Pin) -> Vec<u8> {
-    write((pin.cortex_id.to_bytes(), pin.since.as_micros()))
+    let root = pin.root.map(PublicKey::to_bytes);
+    write((pin.cortex_id.to_bytes(), root, pin.statement, pin.since.as_micros()))
 }
 
 pub(crate) fn decode_pin(bytes: &[u8]) -> Result<Pin, StoredError> {
-    let (cortex_id, since): ([u8; 16], i64) = read("pin", bytes)?;
-    Ok(Pin { cortex_id: CortexId::from_bytes(cortex_id), since: Timestamp::from_micros(since) })
+    type Wire = ([u8; 16], Option<[u8; 32]>, u64, i64);
+    let (cortex_id, root, statement, since): Wire = read("pin", bytes)?;
+    Ok(Pin {
+        cortex_id: CortexId::from_bytes(cortex_id),
+        root: root.map(PublicKey::from_bytes),
+        statement,
+        since: Timestamp::from_micros(since),
+    })
 }
 
 type WireHealth = (Option<String>, Option<i64>, u32, Option<i64>, u8);
@@ -269,7 +277,7 @@ pub(crate) fn encode_identity(identity: &LocalIdentity) -> Vec<u8> {
 
 pub(crate) fn decode_identity(bytes: &[u8]) -> Result<LocalIdentity, StoredError> {
     let (cortex_id, epoch, name): ([u8; 16], u64, String) = read("identity", bytes)?;
-    Ok(LocalIdentity { cortex_id: CortexId::from_bytes(cortex_id), epoch: Epoch::new(epoch), name })
+    Ok(LocalIdentity { cortex_id: CortexId::from_bytes(cortex_id), epoch: Epoch::new(epoch), name, statement: None })
 }
 
 pub(crate) fn encode_epoch_change(change: &EpochChange) -> Vec<u8> {

@@ -14,6 +14,20 @@ use crate::ids::CortexId;
 const LONGEST: u64 = 128 * 1024;
 
 /// Why keys cannot be had, or be kept.
+///
+/// ```
+/// use antiphon_kernel::{KeyError, KeyFiles};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let scratch = tempfile::tempdir()?;
+/// # let dir = scratch.path();
+/// let files = KeyFiles::of(dir);
+/// // There is no root key to move out.
+/// let error = files.export_root(&dir.join("alpha.root.key")).unwrap_err();
+/// assert!(matches!(error, KeyError::RootAway { .. }));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeyError {

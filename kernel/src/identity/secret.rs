@@ -9,6 +9,14 @@ use super::{PublicKey, Signature};
 
 /// An Ed25519 private key. `Debug` hides it, and its memory is wiped when it is dropped. It is on the heap, so that moves leave no
 /// copies behind.
+///
+/// ```
+/// use antiphon_kernel::SecretKey;
+///
+/// let key = SecretKey::generate();
+/// assert!(key.public().verifies(b"message", &key.sign(b"message")));
+/// assert_eq!(format!("{key:?}"), "SecretKey(redacted)");
+/// ```
 pub struct SecretKey(Box<SigningKey>);
 
 impl SecretKey {

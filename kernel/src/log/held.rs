@@ -141,7 +141,12 @@ pub(super) mod tests {
         /// An empty log of cortex 1 in epoch 1.
         pub(in crate::log) fn new() -> Self {
             Self {
-                identity: LocalIdentity { cortex_id: cortex(1), epoch: Epoch::new(1), name: "few".to_owned() },
+                identity: LocalIdentity {
+                    cortex_id: cortex(1),
+                    epoch: Epoch::new(1),
+                    name: "few".to_owned(),
+                    statement: None,
+                },
                 chains: BTreeMap::new(),
                 decisions: BTreeMap::new(),
                 last_id: EventId::from_bytes([0; 16]),

@@ -96,6 +96,9 @@ pub(crate) mod internals {
     pub use super::salvage::{Salvaged, salvage};
 }
 
+use std::sync::Arc;
+
+use crate::identity::KeyStatement;
 use crate::ids::{CortexId, Epoch, Origin};
 
 /// Who this cortex is.
@@ -107,9 +110,17 @@ pub struct LocalIdentity {
     pub epoch: Epoch,
     /// The name it gives itself; decoration.
     pub name: String,
+    /// The key statement of an open log. It is not stored: the keys bring it.
+    pub statement: Option<Arc<KeyStatement>>,
 }
 
 impl LocalIdentity {
+    /// The key statement in bytes, as peers get it; none if there is no statement.
+    #[must_use]
+    pub fn statement_bytes(&self) -> Vec<u8> {
+        self.statement.as_ref().map(|statement| statement.to_bytes()).unwrap_or_default()
+    }
+
     /// The origin of what it appends now.
     #[must_use]
     pub const fn origin(&self) -> Origin {

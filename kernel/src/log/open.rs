@@ -93,6 +93,7 @@ impl Log {
             cortex_id: keys.statement().cortex(),
             epoch: Epoch::new(entropy::random() as u64),
             name: name.to_owned(),
+            statement: None,
         };
         Self::create(store, &identity)?;
         Ok(identity)
@@ -142,7 +143,9 @@ impl Log {
     pub fn open(store: Arc<dyn Store>, mut options: LogOptions) -> Result<Self, OpenError> {
         let mut loaded = load(&*store)?;
         let mut identity = loaded.identity.clone().ok_or(OpenError::NotInitialised)?;
-        options.keys = Some(keys_of(&*store, options.keys.take(), identity.cortex_id)?);
+        let keys = keys_of(&*store, options.keys.take(), identity.cortex_id)?;
+        identity.statement = Some(Arc::new(keys.statement().clone()));
+        options.keys = Some(keys);
         // What is there may only be visible, left by a process that died before its sync: it is served as durable from
         // here on, so it must be.
         store.sync()?;

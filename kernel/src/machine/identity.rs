@@ -1,6 +1,7 @@
 //! Whether a peer is who it must be.
 
 use crate::health::ErrorCategory;
+use crate::identity::KeyStatement;
 use crate::ids::CortexId;
 use crate::protocol::{Identity, PROTOCOL_MAX, PROTOCOL_MIN};
 
@@ -11,6 +12,8 @@ pub struct IdentityContext {
     pub own: CortexId,
     /// Who the peer proved to be at first contact.
     pub pin: Option<CortexId>,
+    /// The highest number of its key statements that was seen; 0 before the first contact.
+    pub statement: u64,
     /// Who the peer must be, as the configuration says.
     pub expected: Option<CortexId>,
     /// Cortexes that other peer names are pinned to.
@@ -20,9 +23,9 @@ pub struct IdentityContext {
 /// Checks an identity before anything else is said to a peer.
 ///
 /// # Errors
-/// The category that says why not: it is ourselves, another than the pinned one, known under another name, or speaks no
-/// protocol of ours.
-pub fn check_identity(identity: &Identity, context: &IdentityContext) -> Result<(), ErrorCategory> {
+/// The category that says why not: it is ourselves, another than the pinned one, known under another name, speaks no protocol of
+/// ours, or its key statement does not hold, names another cortex, or is older than one that was seen.
+pub fn check_identity(identity: &Identity, context: &IdentityContext) -> Result<KeyStatement, ErrorCategory> {
     if identity.cortex_id == context.own {
         return Err(ErrorCategory::OwnAddress);
     }
@@ -36,5 +39,10 @@ pub fn check_identity(identity: &Identity, context: &IdentityContext) -> Result<
     if identity.protocol_min > PROTOCOL_MAX || identity.protocol_max < PROTOCOL_MIN {
         return Err(ErrorCategory::Version);
     }
-    Ok(())
+    let statement = KeyStatement::from_bytes(&identity.statement).map_err(|_| ErrorCategory::Identity)?;
+    // The root key is the one that the id is made of, so the pinned id pins the key.
+    if statement.cortex() != identity.cortex_id || statement.number() < context.statement {
+        return Err(ErrorCategory::Identity);
+    }
+    Ok(statement)
 }

@@ -420,9 +420,10 @@ impl Syncer {
         let view = self.log.reader().clone();
         let (store, peer_name) = (Arc::clone(view.store()), name.clone());
         let pin = blocking(move || read_pin(&*store, &peer_name)).await.map_err(|_| failed(ErrorCategory::Store))?;
+        let statement = pin.map_or(0, |pin| pin.statement);
         let pin = pin.map(|pin| pin.cortex_id);
         let (own, expected) = (view.local().cortex_id, peer.cortex);
-        let context = IdentityContext { own, pin, expected, pinned_elsewhere: Vec::new() };
+        let context = IdentityContext { own, pin, statement, expected, pinned_elsewhere: Vec::new() };
         check_identity(&identity, &context).map_err(failed)?;
         // Far from the numbers of what is pulled meanwhile.
         let number = 1 << 63 | entropy::random() as u64 >> 2;

@@ -21,7 +21,8 @@ use crate::support::{Node, cortex_id, peer_name};
 fn first_event(epoch: u64, version: u8, bytes: usize) -> (Origin, EventBytes) {
     let store = Arc::new(MemoryStore::new());
     let cortex_id = seeded_cortex(0xaa);
-    Log::create(&*store, &LocalIdentity { cortex_id, epoch: Epoch::new(epoch), name: String::new() }).unwrap();
+    Log::create(&*store, &LocalIdentity { cortex_id, epoch: Epoch::new(epoch), name: String::new(), statement: None })
+        .unwrap();
     let mut log = Log::open(store, LogOptions { max_append_bytes: 16 << 20, ..LogOptions::default() }).unwrap();
     log.append(&[Draft::new("t", vec![version; bytes])], &VClock::new(), Timestamp::from_micros(0)).unwrap();
     log.commit(Durability::Sync).unwrap();

@@ -561,7 +561,8 @@ fn more_forks_with_one_cortex_than_a_question_can_name_are_not_taken_note_of() {
     let mut world = World::new(1);
     let log = |n: u8, subject: &str| {
         let store = Arc::new(MemoryStore::new());
-        let identity = LocalIdentity { cortex_id: seeded_cortex(n), epoch: Epoch::new(1), name: String::new() };
+        let identity =
+            LocalIdentity { cortex_id: seeded_cortex(n), epoch: Epoch::new(1), name: String::new(), statement: None };
         Log::create(&*store, &identity).unwrap();
         let mut log = Log::open(store, LogOptions::default()).unwrap();
         log.append(&[Draft::new("test", subject.to_owned())], &VClock::new(), Timestamp::from_micros(0)).unwrap();
@@ -598,7 +599,7 @@ fn more_forks_with_one_cortex_than_a_question_can_name_are_not_taken_note_of() {
             held: Heads::default(),
         };
         let mut pin = Batch::new();
-        put_pin(&mut pin, &peer_name(7), &Pin { cortex_id: cortex_id(7), since: Timestamp::from_micros(0) });
+        put_pin(&mut pin, &peer_name(7), &Pin::of_id(cortex_id(7), Timestamp::from_micros(0)));
         node.log.stage_state(&pin).unwrap();
         node.log.commit(Durability::Sync).unwrap();
         node.log.ingest(&peer_name(7), &asked, &batch, Timestamp::from_micros(0)).unwrap();

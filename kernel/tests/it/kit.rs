@@ -54,7 +54,8 @@ fn held(cortex: &Cortex) -> u64 {
 
 /// What `asker` reaches bravo with, and a question for what comes after everything there.
 async fn dial(network: &MemoryNetwork, asker: usize, name: &str, bravo: &Cortex) -> (Box<dyn Link>, FetchRequest) {
-    let own = LocalIdentity { cortex_id: cortex_id(asker), epoch: Epoch::new(1), name: name.to_owned() };
+    let own =
+        LocalIdentity { cortex_id: cortex_id(asker), epoch: Epoch::new(1), name: name.to_owned(), statement: None };
     let link = network.link(&peer("bravo"), &own).unwrap();
     let to: CortexId = bravo.reader().local().cortex_id;
     let live = FetchRequest { delivery: Delivery::Live, max_events: 1, wait: LONG, ..question(own.cortex_id, to) };

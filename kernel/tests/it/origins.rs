@@ -24,7 +24,8 @@ use crate::support::{Node, cortex_id, peer_name};
 /// The first event of an origin, as its own log would have it.
 fn first_of(cortex_id: CortexId, epoch: u64) -> (Origin, ChainHead, EventBytes) {
     let store = Arc::new(MemoryStore::new());
-    Log::create(&*store, &LocalIdentity { cortex_id, epoch: Epoch::new(epoch), name: String::new() }).unwrap();
+    Log::create(&*store, &LocalIdentity { cortex_id, epoch: Epoch::new(epoch), name: String::new(), statement: None })
+        .unwrap();
     let mut log = Log::open(store, LogOptions::default()).unwrap();
     log.append(&[Draft::new("test", "{}".to_owned())], &VClock::new(), Timestamp::from_micros(0)).unwrap();
     log.commit(Durability::Sync).unwrap();

@@ -22,7 +22,7 @@ use antiphon_kernel::protocol::{
 use antiphon_kernel::rule::Rule;
 use antiphon_kernel::service::Service;
 use antiphon_kernel::store::{Durability, Store};
-use antiphon_kernel::testing::{MemoryNetwork, MemoryStore, Tamper};
+use antiphon_kernel::testing::{MemoryNetwork, MemoryStore, Tamper, seeded_keys};
 use antiphon_kernel::time::Timestamp;
 
 use crate::support::{Node, cortex_id, peer, start, until};
@@ -92,8 +92,13 @@ const NOW: Now = Now { monotonic: Duration::ZERO, wall: Timestamp::from_micros(0
 
 /// A machine that has asked its first question about everything.
 fn asking() -> (PeerMachine, u64) {
-    let context =
-        IdentityContext { own: cortex_id(0), pin: Some(cortex_id(1)), expected: None, pinned_elsewhere: vec![] };
+    let context = IdentityContext {
+        own: cortex_id(0),
+        pin: Some(cortex_id(1)),
+        statement: 1,
+        expected: None,
+        pinned_elsewhere: vec![],
+    };
     let mut machine = PeerMachine::new(Duration::from_secs(30), context, PeerHealth::default());
     machine.resume();
     let Some(Action::Identify { number }) = machine.poll_action() else { panic!("it asks who the peer is") };
@@ -109,6 +114,7 @@ fn asking() -> (PeerMachine, u64) {
         head_time: NOW.wall,
         time: NOW.wall,
         digest: Digest::ZERO,
+        statement: seeded_keys(2).statement().to_bytes(),
     };
     machine.handle_identity(NOW, number, Ok(identity), 0);
     let number = fetch(&mut machine);
@@ -171,8 +177,16 @@ fn lie(rule: Rule, exchange: &Exchange) -> (String, Option<String>) {
                 from: cortex_id(0),
                 name: "n".to_owned(),
                 version: "v".to_owned(),
+                statement: Vec::new(),
             };
-            (forged(&Message::Hello(hello), |body| *body.last_mut().unwrap() = 0xff), None)
+            (
+                forged(&Message::Hello(hello), |body| {
+                    // The version; a statement of no bytes follows.
+                    let at = body.len() - 2;
+                    body[at] = 0xff;
+                }),
+                None,
+            )
         }
         Rule::SeqOutOfRange => (forged(&answer(&EventBatch { head: beyond, ..exchange.batch.clone() }), |_| {}), None),
         Rule::CounterOutOfRange => {

@@ -72,17 +72,17 @@ fn options(n: usize, process: u64) -> LogOptions {
 impl Node {
     /// A new cortex that has every other of `peers` pinned.
     pub(crate) fn new(n: usize, peers: usize, store: Arc<dyn Store>) -> Self {
-        let identity =
-            LocalIdentity { cortex_id: cortex_id(n), epoch: Epoch::new(n as u64 + 100), name: format!("node-{n}") };
+        let identity = LocalIdentity {
+            cortex_id: cortex_id(n),
+            epoch: Epoch::new(n as u64 + 100),
+            name: format!("node-{n}"),
+            statement: None,
+        };
         Log::create(&*store, &identity).unwrap();
         let mut log = Log::open(Arc::clone(&store), options(n, 0)).unwrap();
         let mut pins = Batch::new();
         for other in (0..peers).filter(|&other| other != n) {
-            put_pin(
-                &mut pins,
-                &peer_name(other),
-                &Pin { cortex_id: cortex_id(other), since: Timestamp::from_micros(0) },
-            );
+            put_pin(&mut pins, &peer_name(other), &Pin::of_id(cortex_id(other), Timestamp::from_micros(0)));
         }
         log.stage_state(&pins).unwrap();
         log.commit(Durability::Sync).unwrap();

@@ -84,6 +84,7 @@ impl Transport for QuicTransport {
             from: own.cortex_id,
             name: own.name.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            statement: own.statement_bytes(),
         };
         let sockets = Arc::clone(&self.sockets);
         let (budget, account) = (self.budget.clone(), Account::Peer(peer.name.clone()));

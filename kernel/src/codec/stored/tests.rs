@@ -12,13 +12,19 @@ fn every_value_reads_back() {
     assert_eq!(decode_cursor(&encode_cursor(&cursor)).unwrap(), cursor);
     let time = Timestamp::from_micros(-5);
     assert_eq!(decode_timestamp(&encode_timestamp(time)).unwrap(), time);
-    let pin = Pin { cortex_id: CortexId::from_bytes([7; 16]), since: time };
+    let pin = Pin {
+        cortex_id: CortexId::from_bytes([7; 16]),
+        root: Some(PublicKey::from_bytes([8; 32])),
+        statement: 300,
+        since: time,
+    };
     assert_eq!(decode_pin(&encode_pin(&pin)).unwrap(), pin);
     let mut health = PeerHealth { version: Some("1".into()), ..PeerHealth::default() };
     health.succeeded(time);
     health.failed(time, ErrorCategory::Dns);
     assert_eq!(decode_health(&encode_health(&health)).unwrap(), health);
-    let identity = LocalIdentity { cortex_id: pin.cortex_id, epoch: Epoch::new(8), name: "alpha".into() };
+    let identity =
+        LocalIdentity { cortex_id: pin.cortex_id, epoch: Epoch::new(8), name: "alpha".into(), statement: None };
     assert_eq!(decode_identity(&encode_identity(&identity)).unwrap(), identity);
     let change = EpochChange { from: Epoch::new(3), why: EpochEnd::Restored, at: time };
     assert_eq!(decode_epoch_change(&encode_epoch_change(&change)).unwrap(), change);

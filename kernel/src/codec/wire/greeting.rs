@@ -7,6 +7,7 @@ use crate::codec::Capped;
 use crate::codec::encoding::fields;
 use crate::config::SharedKey;
 use crate::digest::Digest;
+use crate::identity::MAX_STATEMENT_BYTES;
 use crate::ids::CortexId;
 use crate::protocol::{Heartbeat, Hello, Identity, Refresh, RequestId};
 use crate::rule::Rule;
@@ -34,6 +35,7 @@ fields! {
 }
 
 type WireText = Capped<u8, MAX_TEXT>;
+type WireStatement = Capped<u8, MAX_STATEMENT_BYTES>;
 
 fields! {
     pub(super) struct WireHello {
@@ -43,6 +45,7 @@ fields! {
         from: [u8; 16],
         name: WireText,
         version: WireText,
+        statement: WireStatement,
     }
 }
 
@@ -57,6 +60,7 @@ fields! {
         head_time: i64,
         time: i64,
         digest: [u8; 16],
+        statement: WireStatement,
     }
 }
 
@@ -112,6 +116,7 @@ pub(super) fn wire_hello(hello: &Hello) -> WireHello {
         from: hello.from.to_bytes(),
         name: wire_text(&hello.name),
         version: wire_text(&hello.version),
+        statement: Capped(hello.statement.clone()),
     }
 }
 
@@ -124,6 +129,7 @@ pub(super) fn hello_from(wire: WireHello) -> Result<Hello, WireError> {
         from: CortexId::from_bytes(wire.from),
         name: text_from(wire.name)?,
         version: text_from(wire.version)?,
+        statement: wire.statement.0,
     })
 }
 
@@ -138,6 +144,7 @@ pub(super) fn wire_identity(identity: &Identity) -> WireIdentity {
         head_time: identity.head_time.as_micros(),
         time: identity.time.as_micros(),
         digest: identity.digest.to_bytes(),
+        statement: Capped(identity.statement.clone()),
     }
 }
 
@@ -154,5 +161,6 @@ pub(super) fn identity_from(wire: WireIdentity) -> Result<Identity, WireError> {
         head_time: Timestamp::from_micros(wire.head_time),
         time: Timestamp::from_micros(wire.time),
         digest: Digest::from_bytes(wire.digest),
+        statement: wire.statement.0,
     })
 }

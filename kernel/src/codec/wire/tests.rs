@@ -93,6 +93,7 @@ fn greetings() -> Vec<Message> {
         head_time: Timestamp::from_micros(5),
         time: Timestamp::from_micros(6),
         digest: Digest::of(b"all"),
+        statement: vec![7; 131],
     };
     let hello = |key: &str| Hello {
         protocol_min: 1,
@@ -101,6 +102,7 @@ fn greetings() -> Vec<Message> {
         from,
         name: String::new(),
         version: "0.1.0".into(),
+        statement: Vec::new(),
     };
     vec![
         Message::Refresh(Refresh { request, from, known: heads(), direct: vec![from] }),

@@ -4,6 +4,7 @@ use std::sync::RwLockWriteGuard;
 
 use super::{Log, Staged};
 use crate::ids::IdGenerator;
+use crate::log::LocalIdentity;
 use crate::log::epoch_change::EpochEnd;
 use crate::log::forks::read_withheld;
 use crate::log::load::{load, moved_to, or_none};
@@ -45,7 +46,8 @@ impl Log {
         self.store().sync()?;
         let state = load(&**self.store())?;
         if let Some(identity) = state.identity {
-            self.identity = identity;
+            let statement = self.identity.statement.take();
+            self.identity = LocalIdentity { statement, ..identity };
         }
         self.lineage = state.lineage;
         self.decisions = state.decisions;

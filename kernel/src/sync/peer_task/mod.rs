@@ -100,6 +100,7 @@ impl PeerTask {
         let context = IdentityContext {
             own: log.reader().local().cortex_id,
             pin: status.cortex_id,
+            statement: status.key_statement,
             expected: peer.cortex,
             pinned_elsewhere: Vec::new(),
         };

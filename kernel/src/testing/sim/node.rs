@@ -129,6 +129,7 @@ impl Node {
             cortex_id: cortex_id(index),
             epoch: Epoch::new(100 + index as u64),
             name: format!("node-{index}"),
+            statement: None,
         };
         Log::create(&*store, &identity).expect("an empty store takes an identity");
         let mut node = Self::over(index, index, store);
@@ -185,9 +186,15 @@ impl Node {
     /// Begins to pull a cortex.
     pub(super) fn pull_from(&mut self, cortex: usize, live: bool) -> Result<(), StoreError> {
         let name = peer_name(cortex);
-        let pin = read_pin(&*self.store, &name)?.map(|pin| pin.cortex_id);
-        let context =
-            IdentityContext { own: cortex_id(self.cortex), pin, expected: None, pinned_elsewhere: Vec::new() };
+        let pin = read_pin(&*self.store, &name)?;
+        let (pin, statement) = (pin.map(|pin| pin.cortex_id), pin.map_or(0, |pin| pin.statement));
+        let context = IdentityContext {
+            own: cortex_id(self.cortex),
+            pin,
+            statement,
+            expected: None,
+            pinned_elsewhere: Vec::new(),
+        };
         let mut machine = PeerMachine::new(INTERVAL, context, read_health(&*self.store, &name)?);
         machine.resume();
         let pull = Pull { machine, live, question: None, waiting: None, asked: None, in_vain: (0, 0) };

@@ -12,7 +12,7 @@ use crate::log::{CausalContext, LocalIdentity, Log, LogHandle, LogOptions};
 use crate::protocol::{Delivery, EventBatch, FetchReply, FetchRequest, Heads, Known, Pushed, RequestId};
 use crate::service::Service;
 use crate::store::{Durability, Store};
-use crate::testing::{MemoryStore, Tamper, seeded_cortex};
+use crate::testing::{MemoryStore, Tamper, seeded_cortex, seeded_keys};
 use crate::transport::{Link, Tail, Transport};
 
 /// Long enough for anything that is due at once, on a machine that is busy.
@@ -28,13 +28,23 @@ pub(super) fn server_id() -> CortexId {
 
 /// Who asks.
 pub(super) fn own() -> LocalIdentity {
-    LocalIdentity { cortex_id: seeded_cortex(1), epoch: Epoch::new(1), name: "asker".to_owned() }
+    LocalIdentity {
+        cortex_id: seeded_cortex(1),
+        epoch: Epoch::new(1),
+        name: "asker".to_owned(),
+        statement: Some(seeded_keys(1).statement().clone().into()),
+    }
 }
 
 /// A log of its own, in memory, of the cortex with seeded keys of this number.
 pub(super) fn log(number: u8) -> LogHandle {
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
-    let identity = LocalIdentity { cortex_id: seeded_cortex(number), epoch: Epoch::new(3), name: "server".to_owned() };
+    let identity = LocalIdentity {
+        cortex_id: seeded_cortex(number),
+        epoch: Epoch::new(3),
+        name: "server".to_owned(),
+        statement: None,
+    };
     Log::create(&*store, &identity).expect("a store in memory takes an identity");
     let options = LogOptions { max_append_bytes: 17 << 20, ..LogOptions::default() };
     let log = Log::open(store, options).expect("a store in memory opens");

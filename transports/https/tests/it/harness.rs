@@ -14,7 +14,7 @@ use antiphon_kernel::log::{CausalContext, LocalIdentity, LogHandle};
 use antiphon_kernel::protocol::FetchRequest;
 use antiphon_kernel::service::Service;
 use antiphon_kernel::store::{Durability, Store};
-use antiphon_kernel::testing::{MemoryStore, seeded_cortex};
+use antiphon_kernel::testing::{MemoryStore, seeded_cortex, seeded_keys};
 use antiphon_kernel::transport::{Link, Transport, TransportError};
 
 /// If it turns up in any text, a key leaked.
@@ -35,7 +35,8 @@ pub(crate) struct Node {
 
 pub(crate) fn service(key: SharedKey) -> (LogHandle, Service) {
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
-    let identity = LocalIdentity { cortex_id: seeded_cortex(7), epoch: Epoch::new(3), name: "bravo".to_owned() };
+    let identity =
+        LocalIdentity { cortex_id: seeded_cortex(7), epoch: Epoch::new(3), name: "bravo".to_owned(), statement: None };
     Log::create(&*store, &identity).unwrap();
     let log = LogHandle::start(Log::open(store, LogOptions::default()).unwrap(), Durability::Sync).unwrap();
     let service = Service::new(log.reader().clone(), key, FederationMode::Sync);
@@ -79,7 +80,12 @@ pub(crate) fn question(wait: Duration) -> FetchRequest {
 
 /// Who asks.
 pub(crate) fn own() -> LocalIdentity {
-    LocalIdentity { cortex_id: seeded_cortex(1), epoch: Epoch::new(1), name: "alpha".to_owned() }
+    LocalIdentity {
+        cortex_id: seeded_cortex(1),
+        epoch: Epoch::new(1),
+        name: "alpha".to_owned(),
+        statement: Some(seeded_keys(1).statement().clone().into()),
+    }
 }
 
 pub(crate) fn peer(endpoint: impl Into<String>, ca: Option<&std::path::Path>) -> PeerConfig {

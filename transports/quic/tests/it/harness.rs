@@ -14,7 +14,7 @@ use antiphon_kernel::log::{CausalContext, LocalIdentity, LogHandle};
 use antiphon_kernel::protocol::{Delivery, EventBatch, FetchReply, FetchRequest, Hello, Pushed};
 use antiphon_kernel::service::Service;
 use antiphon_kernel::store::{Durability, Store};
-use antiphon_kernel::testing::{MemoryStore, seeded_cortex};
+use antiphon_kernel::testing::{MemoryStore, seeded_cortex, seeded_keys};
 use antiphon_kernel::transport::{Link, Tail, Transport, TransportError};
 use antiphon_quic::{Limits, QuicOptions, QuicServer, QuicServerOptions, QuicTransport, TlsFiles};
 
@@ -38,7 +38,8 @@ pub(crate) struct Node {
 
 pub(crate) fn service() -> (LogHandle, Service) {
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
-    let identity = LocalIdentity { cortex_id: seeded_cortex(7), epoch: Epoch::new(3), name: "bravo".to_owned() };
+    let identity =
+        LocalIdentity { cortex_id: seeded_cortex(7), epoch: Epoch::new(3), name: "bravo".to_owned(), statement: None };
     Log::create(&*store, &identity).unwrap();
     let log = LogHandle::start(Log::open(store, LogOptions::default()).unwrap(), Durability::Sync).unwrap();
     let service = Service::new(log.reader().clone(), key(), FederationMode::Sync);
@@ -77,7 +78,12 @@ impl Node {
 }
 
 pub(crate) fn own() -> LocalIdentity {
-    LocalIdentity { cortex_id: seeded_cortex(1), epoch: Epoch::new(1), name: "alpha".to_owned() }
+    LocalIdentity {
+        cortex_id: seeded_cortex(1),
+        epoch: Epoch::new(1),
+        name: "alpha".to_owned(),
+        statement: Some(seeded_keys(1).statement().clone().into()),
+    }
 }
 
 pub(crate) fn question(delivery: Delivery) -> FetchRequest {
@@ -87,7 +93,16 @@ pub(crate) fn question(delivery: Delivery) -> FetchRequest {
 
 pub(crate) fn hello() -> Hello {
     let own = own();
-    Hello { protocol_min: 1, protocol_max: 1, key: key(), from: own.cortex_id, name: own.name, version: "0".into() }
+    let statement = own.statement_bytes();
+    Hello {
+        protocol_min: 1,
+        protocol_max: 1,
+        key: key(),
+        from: own.cortex_id,
+        name: own.name,
+        version: "0".into(),
+        statement,
+    }
 }
 
 pub(crate) fn peer(endpoint: impl Into<String>, ca: Option<&Path>) -> PeerConfig {

@@ -16,7 +16,7 @@ use super::forger::key;
 
 /// The identity that every answer of the peer carries.
 pub(super) fn identity() -> LocalIdentity {
-    LocalIdentity { cortex_id: seeded_cortex(0xbb), epoch: Epoch::new(7), name: "mallory".to_owned() }
+    LocalIdentity { cortex_id: seeded_cortex(0xbb), epoch: Epoch::new(7), name: "mallory".to_owned(), statement: None }
 }
 
 /// A server on loopback whose answers go through a [`Tamper`]. It ends when dropped.

@@ -57,7 +57,7 @@ fn version(version: u64) -> Log {
     let mut log = Log::open(store, LogOptions::default()).unwrap();
     let source = PeerName::new("source").unwrap();
     let mut pins = Batch::new();
-    put_pin(&mut pins, &source, &Pin { cortex_id: source_id(), since: Timestamp::from_micros(0) });
+    put_pin(&mut pins, &source, &Pin::of_id(source_id(), Timestamp::from_micros(0)));
     log.stage_state(&pins).unwrap();
     log.commit(Durability::Sync).unwrap();
 
