@@ -63,7 +63,7 @@ pub const fn remedy(code: ErrorCode) -> &'static str {
         ErrorCode::IdentityKeysMissing => {
             "put `identity.key` back into the data directory from a copy, or restore with `antiphon restore --keys-from`; without              any copy, begin a new node with `antiphon init` in another directory, and let it pull from the peers"
         }
-        ErrorCode::IdentityOtherCortex => "use the keys of the cortex that the message names first",
+        ErrorCode::IdentityOtherCortex => "use the keys of the cortex whose log is in the store",
         ErrorCode::IdentityRootAway => {
             "bring the root key in with `antiphon identity import-root`, if it is needed here"
         }
