@@ -78,7 +78,7 @@ pub fn written(store: Arc<dyn Store>, count: u64) -> Log {
 pub fn pulling(store: Arc<dyn Store>) -> Log {
     let mut log = open(store, &puller());
     let mut pins = Batch::new();
-    put_pin(&mut pins, &peer(), &Pin { cortex_id: writer().cortex_id, since: NOW });
+    put_pin(&mut pins, &peer(), &Pin::of_id(writer().cortex_id, NOW));
     log.stage_state(&pins).expect("nothing failed before");
     log.commit(Durability::Sync).expect("the store takes it");
     log

@@ -21,6 +21,7 @@ use antiphon_kernel::protocol::{
     ChainHead, Delivery, EventBatch, FetchReply, FetchRequest, Heads, Heartbeat, Hello, Identity, Known, MAX_WAIT,
     Refresh, Refusal, RequestId, Scope,
 };
+use antiphon_kernel::testing::{seeded_cortex, seeded_keys};
 use antiphon_kernel::time::Timestamp;
 use bytes::Bytes;
 
@@ -181,7 +182,7 @@ pub fn messages() -> Vec<(&'static str, Message)> {
 }
 
 fn greetings() -> [(&'static str, Message); 5] {
-    let from = CortexId::from_bytes([2; 16]);
+    let from = seeded_cortex(2);
     let head_time = Timestamp::from_micros(1_700_000_000_000_000);
     let known = heads(2);
     let request = RequestId { process: 77, number: 2 };
@@ -200,6 +201,7 @@ fn greetings() -> [(&'static str, Message); 5] {
         head_time,
         time: head_time,
         digest: known.fold(),
+        statement: seeded_keys(2).statement().to_bytes(),
     };
     let hello = Hello {
         protocol_min: 2,
@@ -209,6 +211,7 @@ fn greetings() -> [(&'static str, Message); 5] {
         log: identity.log,
         name: "alpha".into(),
         version: "0.1.0".into(),
+        statement: Vec::new(),
         room: Room::default().with(2, b"two"),
     };
     [

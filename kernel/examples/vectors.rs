@@ -293,16 +293,17 @@ fn messages() -> Vec<(&'static str, Message)> {
         protocol_min: 2,
         protocol_max: 2,
         key: SharedKey::default(),
-        from: request.from,
+        from: issued()[0].1.cortex(),
         log: Some(LOG),
         room: Room::default(),
         name: "alpha".to_owned(),
         version: "0.1.0".to_owned(),
+        statement: issued()[0].1.to_bytes(),
     };
     let key = SharedKey::new("0123456789abcdef0123456789abcdef").unwrap();
     let with_key = Hello { key, ..hello.clone() };
     let identity = Identity {
-        cortex_id: request.to,
+        cortex_id: issued()[1].1.cortex(),
         name: "bravo".to_owned(),
         protocol_min: 2,
         protocol_max: 2,
@@ -315,6 +316,7 @@ fn messages() -> Vec<(&'static str, Message)> {
         head_time: AT,
         time: Timestamp::from_micros(AT.as_micros() + 250),
         digest: heads().fold(),
+        statement: issued()[1].1.to_bytes(),
     };
     let refused = |refusal| Message::Reply(FetchReply::Refused(refusal));
     vec![

@@ -1,5 +1,6 @@
 //! What two cortexes say to each other. How it stands in bytes: [`crate::codec`]; in words: `docs/protocol.md`.
 
+mod base64_text;
 mod refusal;
 mod spoken;
 
@@ -128,6 +129,9 @@ pub struct Identity {
     /// All chain heads folded into one digest: equal where the same events are held.
     #[serde(with = "text")]
     pub digest: Digest,
+    /// Its key statement, in bytes. It is not verified yet: `KeyStatement::from_bytes` does that, and its cortex must be this one.
+    #[serde(with = "base64_text")]
+    pub statement: Vec<u8>,
     /// What a newer version may add.
     #[serde(default, skip_serializing_if = "Room::is_empty")]
     pub room: Room,
@@ -332,6 +336,8 @@ pub struct Hello {
     pub name: String,
     /// The version of its software; decoration.
     pub version: String,
+    /// Its key statement, in bytes; not verified yet.
+    pub statement: Vec<u8>,
     /// What a newer version may add.
     pub room: Room,
 }
@@ -405,10 +411,12 @@ mod tests {
             head_time: Timestamp::from_micros(0),
             time: Timestamp::from_micros(0),
             digest: Digest::ZERO,
+            statement: vec![1, 2, 3],
             room: Room::default(),
         };
         let json = serde_json::to_string(&identity).unwrap();
         assert!(json.contains(r#""epoch":"0000000000000007""#) && !json.contains("room"), "{json}");
+        assert!(json.contains(r#""statement":"AQID""#), "{json}");
         assert_eq!(serde_json::from_str::<Identity>(&json).unwrap(), identity);
         let added = Identity { room: Room::default().with(6, b"six"), ..identity };
         let json = serde_json::to_string(&added).unwrap();

@@ -267,8 +267,10 @@ impl State {
     /// [`StateError`].
     pub fn peer_state(&self, name: &PeerName, endpoint: &str) -> Result<PeerState, StateError> {
         let cursor = read_cursor(self.store(), name)?;
-        let cortex_id = read_pin(self.store(), name)?.map(|pin| pin.cortex_id);
+        let pin = read_pin(self.store(), name)?;
+        let cortex_id = pin.map(|pin| pin.cortex_id);
         Ok(PeerState {
+            key_statement: pin.map_or(0, |pin| pin.statement),
             last_seen: read_seen(self.store(), name)?,
             last_event: cursor.filter(|c| c.seq.get() > 0).map(|c| c.last_event),
             withheld: cortex_id.map(|cortex| self.log.reader().withheld_from(cortex)).unwrap_or_default(),
@@ -286,24 +288,26 @@ impl State {
     /// [`StateError`].
     pub async fn set_peer_cortex_id(&self, name: &PeerName, cortex_id: CortexId) -> Result<(), StateError> {
         let mut changes = Batch::new();
-        put_pin(&mut changes, name, &Pin { cortex_id, since: Timestamp::now() });
+        put_pin(&mut changes, name, &Pin::of_id(cortex_id, Timestamp::now()));
         Ok(self.log.write_state(changes).await?)
     }
 
-    /// Pins a peer's identity at first contact. Where a name that is not among `configured` is pinned to the same cortex, the peer
-    /// was renamed: what is kept under that name goes, and the pin is as old as it was. Returns such names.
+    /// Pins a peer's identity, at the first contact or with a newer key statement. Where a name that is not among `configured` is
+    /// pinned to the same cortex, the peer was renamed: what is kept under that name goes. The pin is as old as it was. Returns such
+    /// names.
     pub(crate) async fn pin(
         &self,
         name: &PeerName,
-        cortex_id: CortexId,
+        pin: Pin,
         configured: &[PeerName],
     ) -> Result<Vec<PeerName>, StateError> {
         let store = Arc::clone(self.log.reader().store());
         let mut pins = blocking(move || read_pins(&*store)).await?;
-        pins.retain(|(other, pin)| pin.cortex_id == cortex_id && other != name && !configured.contains(other));
-        let since = pins.iter().map(|(_, pin)| pin.since).min().unwrap_or_else(Timestamp::now);
+        pins.retain(|(other, old)| old.cortex_id == pin.cortex_id && (other == name || !configured.contains(other)));
+        let since = pins.iter().map(|(_, old)| old.since).min().unwrap_or(pin.since);
+        pins.retain(|(other, _)| other != name);
         let mut changes = Batch::new();
-        put_pin(&mut changes, name, &Pin { cortex_id, since });
+        put_pin(&mut changes, name, &Pin { since, ..pin });
         pins.iter().for_each(|(other, _)| forget(&mut changes, other));
         self.log.write_state(changes).await?;
         Ok(pins.into_iter().map(|(other, _)| other).collect())

@@ -117,11 +117,22 @@ pub(crate) enum Command {
     Backup {
         /// The directory to create. On the same file system files are linked, not copied.
         to: PathBuf,
+        /// Copy the node's own keys too: the backup is then a secret.
+        #[arg(long)]
+        with_keys: bool,
     },
     /// Restore a backup, and keep the present data aside. Stop the node first.
     Restore {
         /// The directory that `antiphon backup` made.
         from: PathBuf,
+        /// The directory with the node's `identity.key`; default: the data directory, or the backup.
+        #[arg(long, value_name = "DIR")]
+        keys_from: Option<PathBuf>,
+    },
+    /// Print the node's identity, or move its root key.
+    Identity {
+        #[command(subcommand)]
+        command: IdentityCommand,
     },
     /// List and resolve forks: different histories of one origin.
     Fork {
@@ -283,6 +294,24 @@ pub(crate) struct ForkResolveArgs {
     /// Print what each choice would set aside; change nothing.
     #[arg(long)]
     pub(crate) dry_run: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum IdentityCommand {
+    /// Print the cortex id, fingerprints, and whether the root key is here.
+    Show,
+    /// Move the root key out of the data directory into a new file.
+    ///
+    /// The file is written and synced first. The node runs without the root key.
+    ExportRoot {
+        /// The file to create.
+        file: PathBuf,
+    },
+    /// Copy the root key in from a file.
+    ImportRoot {
+        /// The file that `antiphon identity export-root` made.
+        file: PathBuf,
+    },
 }
 
 #[derive(Debug, Subcommand)]

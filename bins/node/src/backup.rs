@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use antiphon_kernel::cursor::Cursor;
+use antiphon_kernel::identity::KeyFiles;
 use antiphon_kernel::internals::log::{Log, LogOptions};
 use antiphon_kernel::log::{LogReader, OpenError, verify_with};
 use antiphon_kernel::store::{Store as _, StoreErrorKind};
@@ -17,6 +18,7 @@ use antiphon_storage::{Create, DirectoryLock, RocksStore, StoredCopy};
 use anyhow::{Context as _, Result, bail};
 
 use crate::data_dir::{BEFORE_RESTORE, must_not_be_cut_short, parent_of, replace, sibling, sync_parent};
+use crate::identity;
 use crate::links;
 use crate::owner::must_be_the_owner;
 use crate::reply::{Manifest, Restored};
@@ -61,8 +63,8 @@ impl Drop for BeingMade {
     }
 }
 
-/// Writes a verified copy of the store to `to`.
-pub fn make(store: &RocksStore, log: &LogReader, to: &Path, steps: &Steps) -> Result<Manifest> {
+/// Writes a verified copy of the store to `to`, and the key files of the node if `with_keys` says so.
+pub fn make(store: &RocksStore, log: &LogReader, to: &Path, with_keys: bool, steps: &Steps) -> Result<Manifest> {
     let (cortex, before) = (log.local().cortex_id, log.head().seq.get());
     let (to, data) = (&links::resolved(to)?, links::resolved(store.path())?);
     if to.starts_with(&data) {
@@ -83,7 +85,7 @@ pub fn make(store: &RocksStore, log: &LogReader, to: &Path, steps: &Steps) -> Re
         // Of a backup that was cut short: nobody else makes such a name.
         fs::remove_dir_all(&unfinished).with_context(|| format!("{}", unfinished.display()))?;
     }
-    let made = copy(store, &unfinished, steps).and_then(|made| match made.events {
+    let made = copy(store, &unfinished, with_keys, steps).and_then(|made| match made.events {
         // What a copy fits together by itself says nothing of what it lacks.
         events if events >= before => Ok(made),
         events => bail!(
@@ -99,20 +101,24 @@ pub fn make(store: &RocksStore, log: &LogReader, to: &Path, steps: &Steps) -> Re
     Ok(made)
 }
 
-fn copy(store: &RocksStore, to: &Path, steps: &Steps) -> Result<Manifest> {
+fn copy(store: &RocksStore, to: &Path, with_keys: bool, steps: &Steps) -> Result<Manifest> {
     while_growing(to, bytes_below(store.path()), steps, || store.copy_to(to))?;
     // Its files may be linked with those of the store. They are never written again by either, and looking does not.
     let view = verified(to, steps)
         .context("the copy is not whole, so this node's own data may not be: run `antiphon verify`")?;
-    let identity = view.identity(Timestamp::now());
+    if with_keys {
+        KeyFiles::of(store.path()).copy_to(to)?;
+    }
+    let own = view.identity(Timestamp::now());
     let manifest = Manifest {
-        cortex_id: identity.cortex_id,
-        name: identity.name,
-        epoch: identity.epoch.to_string(),
-        events: identity.head.seq.get(),
-        digest: identity.digest.to_string(),
+        cortex_id: own.cortex_id,
+        name: own.name,
+        epoch: own.epoch.to_string(),
+        events: own.head.seq.get(),
+        digest: own.digest.to_string(),
         made_at: Timestamp::now().to_string(),
-        version: identity.version,
+        version: own.version,
+        keys: with_keys,
     };
     let file = to.join(MANIFEST);
     fs::write(&file, serde_json::to_vec_pretty(&manifest)?)?;
@@ -148,8 +154,9 @@ fn while_growing<T>(dir: &Path, total: u64, steps: &Steps, work: impl FnOnce() -
     })
 }
 
-/// Puts a backup in the place of the data directory. What was there is moved aside.
-pub fn restore(from: &Path, data: &Path, name: &str, steps: &Steps) -> Result<Restored> {
+/// Puts a backup in the place of the data directory. What was there is moved aside. The keys come from `keys_from`, or from what was
+/// there, or from the backup.
+pub fn restore(from: &Path, data: &Path, name: &str, keys_from: Option<&Path>, steps: &Steps) -> Result<Restored> {
     let (from, data) = (&links::resolved(from)?, &links::resolved(data)?);
     must_be_the_owner(data)?;
     if fs::symlink_metadata(from.join(MANIFEST)).is_ok() {
@@ -172,6 +179,7 @@ pub fn restore(from: &Path, data: &Path, name: &str, steps: &Steps) -> Result<Re
     }
     // Held until the end: no node may start on what is being replaced.
     let _locked = present(data, &backup, name)?;
+    let keys = identity::for_restore(backup.cortex_id, keys_from, data, from)?;
     let unfinished = sibling(data, RESTORING)?;
     if unfinished.exists() {
         fs::remove_dir_all(&unfinished).with_context(|| format!("{}", unfinished.display()))?;
@@ -179,7 +187,7 @@ pub fn restore(from: &Path, data: &Path, name: &str, steps: &Steps) -> Result<Re
     if let Some(parent) = data.parent() {
         fs::create_dir_all(parent).with_context(|| format!("{}", parent.display()))?;
     }
-    let (epoch, cursor) = prepare(from, &unfinished, &backup, steps).inspect_err(|_| {
+    let (epoch, cursor) = prepare(from, &unfinished, &backup, &keys, steps).inspect_err(|_| {
         let _ = fs::remove_dir_all(&unfinished); // the first error is the one to tell
     })?;
     let before = replace(data, &unfinished, BEFORE_RESTORE)?;
@@ -241,7 +249,7 @@ fn unreadable(error: &dyn std::fmt::Display, data: &Path, backup: &Manifest, nam
 }
 
 /// Copies, checks, and begins the new epoch.
-fn prepare(from: &Path, to: &Path, backup: &Manifest, steps: &Steps) -> Result<(String, Cursor)> {
+fn prepare(from: &Path, to: &Path, backup: &Manifest, keys: &KeyFiles, steps: &Steps) -> Result<(String, Cursor)> {
     while_growing(to, bytes_below(from), steps, || copy_files(from, to))?;
     let view = verified(to, steps)?;
     let found = view.identity(Timestamp::now());
@@ -250,6 +258,13 @@ fn prepare(from: &Path, to: &Path, backup: &Manifest, steps: &Steps) -> Result<(
     }
     drop(view);
     fs::remove_file(to.join(MANIFEST))?;
+    // The backup's own key files came along, and may be older ones.
+    for copied in [KeyFiles::of(to).root(), KeyFiles::of(to).working()] {
+        if copied.exists() {
+            fs::remove_file(&copied).with_context(|| format!("{}", copied.display()))?;
+        }
+    }
+    keys.copy_to(to)?;
     let store = Arc::new(RocksStore::open_with(to, Create::Never)?);
     let log = Log::open(store, LogOptions { restored: true, ..LogOptions::default() })?;
     Ok((log.reader().local().epoch.to_string(), found.head))

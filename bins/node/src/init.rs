@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use antiphon_kernel::ids::LogId;
-use antiphon_kernel::internals::cortex::{mint_identity, mint_log};
+use antiphon_kernel::internals::cortex::mint_log;
 use antiphon_kernel::internals::log::Log;
 use antiphon_kernel::log::LocalIdentity;
 use antiphon_storage::{Create, RocksStore};
@@ -21,12 +21,11 @@ pub fn make_key(file: &Path) -> Result<()> {
     dev_certs::put(file, &(new_key()? + "\n"), 0o600)
 }
 
-/// A store with a new identity, where the configuration wants it. It belongs to this log, or without one to a new log.
+/// Creates a store where the configuration wants it, with the keys and the log of a new cortex. Key files that are there are used. The
+/// cortex belongs to this log, or without one to a new log.
 pub fn make_store(config: &NodeConfig, log: Option<LogId>) -> Result<LocalIdentity> {
     data_dir::must_not_be_cut_short(&config.data_dir())?;
-    let log = Some(log.unwrap_or_else(mint_log));
-    let identity = LocalIdentity { log, ..mint_identity(config.node.name.as_str()) };
+    let log = log.unwrap_or_else(mint_log);
     let store = RocksStore::open_with(config.data_dir(), Create::IfMissing)?;
-    Log::create(&store, &identity)?;
-    Ok(identity)
+    Ok(Log::begin_in(&store, config.node.name.as_str(), None, Some(log))?)
 }

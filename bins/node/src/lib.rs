@@ -6,7 +6,7 @@
 // layer: remedy
 // layer: dev_certs documented error_text expiry keys links overrides owner replayers reply steps systemd terminal transports version yaml
 // layer: config data_dir progress status_text
-// layer: exposed init servers
+// layer: exposed identity init servers
 // layer: node
 // layer: backup reload repair
 // layer: api
@@ -32,6 +32,8 @@ pub mod error_text;
 #[doc(hidden)]
 pub mod expiry;
 mod exposed;
+#[doc(hidden)]
+pub mod identity;
 #[doc(hidden)]
 pub mod init;
 #[doc(hidden)]

@@ -59,6 +59,23 @@ pub const fn remedy(code: ErrorCode) -> &'static str {
             "look at `antiphon status`, and repeat what was decided last, such as `antiphon fork resolve` or `antiphon set-mode`"
         }
 
+        ErrorCode::IdentityStatementVersion => "run the version that made the key, or a later one",
+        ErrorCode::IdentityStatementMalformed | ErrorCode::IdentityStatementSignature => {
+            "put the key file back from a copy; if a peer sent the statement, that peer makes it up"
+        }
+        ErrorCode::IdentityKeyText => "name the right file, or put it back from a copy",
+        ErrorCode::IdentityKeyFile => "let this user read and write it, and look at the file system",
+        ErrorCode::IdentityKeyMode => "run `chmod 600` on the file; if others could read it, treat the key as stolen",
+        ErrorCode::IdentityKeyExists => "name another file",
+        ErrorCode::IdentityKeysMissing => {
+            "put `identity.key` back into the data directory from a copy, or restore with `antiphon restore --keys-from`; without              any copy, begin a new node with `antiphon init` in another directory, and let it pull from the peers"
+        }
+        ErrorCode::IdentityOtherCortex => "use the keys of the cortex whose log is in the store",
+        ErrorCode::IdentityRootAway => {
+            "bring the root key in with `antiphon identity import-root`, if it is needed here"
+        }
+        ErrorCode::IdentitySign => "look at what keeps the key, such as an HSM, and start the node again",
+
         ErrorCode::StartPeer => "correct the peer's endpoint or `ca`",
         ErrorCode::StartPinned => {
             "run `antiphon reset-peer` if the node was replaced on purpose; if not, correct `cortex` of that peer"

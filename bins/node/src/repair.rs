@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
+use antiphon_kernel::identity::KeyFiles;
 use antiphon_kernel::internals::log::{Log, missing_of_noted, salvage};
 use antiphon_kernel::log::{OpenError, verify};
 use antiphon_kernel::store::{Store as _, StoreError, StoreErrorKind};
@@ -73,6 +74,11 @@ pub fn repair(data: &Path) -> Result<Repaired> {
         fs::remove_dir_all(&unfinished).with_context(|| format!("{}", unfinished.display()))?;
     }
     let new = Arc::new(RocksStore::open_with(&unfinished, Create::IfMissing)?);
+    // The repaired store is the same cortex's, and begins a new epoch.
+    let keys = KeyFiles::of(data.as_path()).copy_to(&unfinished).inspect_err(|_| {
+        let _ = fs::remove_dir_all(&unfinished);
+    });
+    keys?;
     let salvaged = salvage(&*store, new, Timestamp::now()).inspect_err(|_| {
         let _ = fs::remove_dir_all(&unfinished); // the first error is the one to tell
     });

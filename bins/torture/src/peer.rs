@@ -50,7 +50,7 @@ impl Peer {
     }
 
     pub(crate) fn pin() -> Pin {
-        Pin { cortex_id: id(), since: Timestamp::from_micros(0) }
+        Pin::of_id(id(), Timestamp::from_micros(0))
     }
 
     pub(crate) fn origin() -> Origin {

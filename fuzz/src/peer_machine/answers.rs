@@ -8,18 +8,21 @@ use antiphon_kernel::ids::{CortexId, Epoch, EventId, LogId, Origin};
 use antiphon_kernel::internals::log::Ingested;
 use antiphon_kernel::internals::machine::{IngestOutcome, Inspected, Source};
 use antiphon_kernel::protocol::{EventBatch, FetchReply, Heads, Heartbeat, Identity, Refusal, RequestId};
+use antiphon_kernel::testing::{seeded_cortex, seeded_keys};
 use antiphon_kernel::time::Timestamp;
 
 use crate::choices::Choices;
 
 /// 0 is "no-one", 1 is ourselves.
 pub(super) fn cortex(n: u8) -> CortexId {
-    CortexId::from_bytes([n; 16])
+    seeded_cortex(n)
 }
 
 /// One of four, and mostly the one that is expected.
+const CORTEXES: [u8; 8] = [2, 2, 2, 2, 2, 1, 3, 0];
+
 fn some_cortex(choices: &mut Choices<'_>) -> CortexId {
-    cortex(choices.pick(&[2, 2, 2, 2, 2, 1, 3, 0]))
+    cortex(choices.pick(&CORTEXES))
 }
 
 pub(super) fn category(choices: &mut Choices<'_>) -> ErrorCategory {
@@ -46,8 +49,9 @@ pub(super) fn identity(choices: &mut Choices<'_>) -> Result<Identity, ErrorCateg
     }
     let head = cursor(choices);
     let (protocol_min, protocol_max) = choices.pick(&[(2, 2), (2, 2), (1, 9), (0, 1), (3, 9), (0, 0)]);
+    let number = choices.pick(&CORTEXES);
     Ok(Identity {
-        cortex_id: some_cortex(choices),
+        cortex_id: cortex(number),
         name: "bravo".to_owned(),
         protocol_min,
         protocol_max,
@@ -60,6 +64,7 @@ pub(super) fn identity(choices: &mut Choices<'_>) -> Result<Identity, ErrorCateg
         head_time: time(choices),
         time: Timestamp::from_micros(0),
         digest: Digest::ZERO,
+        statement: seeded_keys(number).statement().to_bytes(),
     })
 }
 

@@ -81,6 +81,7 @@ impl Driver {
         let context = IdentityContext {
             own: cortex(1),
             pin,
+            statement: pin.map_or(0, |_| 1),
             expected: None,
             pinned_elsewhere: elsewhere.clone(),
             log: Some(LogId::from_bytes([5; 16])),
@@ -488,7 +489,8 @@ impl Driver {
                 (self.peer, self.read, self.idle_questions) = (None, None, 0);
                 self.ask(Question::Identify(number), number);
             }
-            Action::Pin { cortex_id } => self.pin(cortex_id),
+            Action::Pin { cortex_id, statement: 1, .. } => self.pin(cortex_id),
+            Action::Pin { statement, .. } => panic!("no cortex has key statement {statement}"),
             Action::Fetch { number, to, by_clock, new_request, own, wait } => {
                 assert_eq!(Some(to), self.peer, "only who proved to be the peer is asked");
                 assert_eq!(Some(to), self.pin, "and only once that is stored");

@@ -18,11 +18,13 @@ pub(super) fn claims(lengths: &[(&str, Vec<u8>)]) -> Vec<(String, Vec<u8>)> {
         ("refresh-room", &refresh, 1),
         ("refresh-direct", &refresh, 2),
         ("refresh-known", &refresh, 3),
-        ("hello-version", &hello, 2),
-        ("hello-name", &hello, 3),
-        ("hello-key", &hello, 21),
-        ("identity-version", &identity, 40),
-        ("identity-name", &identity, 43),
+        ("hello-statement", &hello, 2),
+        ("hello-version", &hello, 3),
+        ("hello-name", &hello, 4),
+        ("hello-key", &hello, 22),
+        ("identity-statement", &identity, 2),
+        ("identity-version", &identity, 41),
+        ("identity-name", &identity, 44),
     ];
     let claim = |(list, whole, from_end): (&str, &Vec<u8>, usize), (size, length): &(&str, Vec<u8>)| {
         let place = whole.len() - from_end;
@@ -48,6 +50,7 @@ fn empty() -> [Message; 3] {
             room: Room::default(),
             name: none(),
             version: none(),
+            statement: Vec::new(),
         }),
         Message::Identity(Identity {
             cortex_id: from,
@@ -63,6 +66,7 @@ fn empty() -> [Message; 3] {
             head_time: Timestamp::from_micros(0),
             time: Timestamp::from_micros(0),
             digest: Digest::ZERO,
+            statement: Vec::new(),
         }),
     ]
 }

@@ -8,6 +8,7 @@ use crate::cursor::{Cursor, Seq};
 use crate::digest::{DIGEST_ALGORITHM, Digest};
 use crate::error_code::ErrorCode;
 use crate::health::{ErrorCategory, PeerHealth};
+use crate::identity::PublicKey;
 use crate::ids::{CortexId, Dot, Epoch, EventId, LogId, Origin, PeerName};
 use crate::log::{EpochChange, EpochEnd, Fork, LocalIdentity, OriginNote, Pin};
 use crate::replay::Mark;
@@ -193,12 +194,19 @@ pub(crate) fn decode_timestamp(bytes: &[u8]) -> Result<Timestamp, StoredError> {
 }
 
 pub(crate) fn encode_pin(pin: &Pin) -> Vec<u8> {
-    write((pin.cortex_id.to_bytes(), pin.since.as_micros()))
+    let root = pin.root.map(PublicKey::to_bytes);
+    write((pin.cortex_id.to_bytes(), root, pin.statement, pin.since.as_micros()))
 }
 
 pub(crate) fn decode_pin(bytes: &[u8]) -> Result<Pin, StoredError> {
-    let (cortex_id, since): ([u8; 16], i64) = read("pin", bytes)?;
-    Ok(Pin { cortex_id: CortexId::from_bytes(cortex_id), since: Timestamp::from_micros(since) })
+    type Wire = ([u8; 16], Option<[u8; 32]>, u64, i64);
+    let (cortex_id, root, statement, since): Wire = read("pin", bytes)?;
+    Ok(Pin {
+        cortex_id: CortexId::from_bytes(cortex_id),
+        root: root.map(PublicKey::from_bytes),
+        statement,
+        since: Timestamp::from_micros(since),
+    })
 }
 
 type WireHealth = (Option<String>, Option<i64>, u32, Option<i64>, u8);

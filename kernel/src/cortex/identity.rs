@@ -1,14 +1,18 @@
 //! The identity of a caller without a log.
 
+use std::sync::Arc;
+
 use crate::entropy;
-use crate::identity::Keys;
+use crate::identity::{Keys, Signer as _};
 use crate::ids::{Epoch, LogId};
 use crate::log::LocalIdentity;
 
 /// Returns the identity of a cortex that nothing is kept of: for a caller that only asks. A new log gets its own from its keys.
 #[must_use]
 pub fn mint_identity(name: &str) -> LocalIdentity {
-    LocalIdentity::new(Keys::generate().cortex(), Epoch::new(entropy::random() as u64), name.to_owned())
+    let keys = Keys::generate();
+    let identity = LocalIdentity::new(keys.cortex(), Epoch::new(entropy::random() as u64), name.to_owned());
+    LocalIdentity { statement: Some(Arc::new(keys.statement().clone())), ..identity }
 }
 
 /// Returns the id of a new log.

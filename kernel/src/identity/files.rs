@@ -19,10 +19,12 @@ const LONGEST: u64 = 128 * 1024;
 /// use antiphon_kernel::{KeyError, KeyFiles};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// # let dir = tempfile::tempdir()?;
-/// let files = KeyFiles::of(dir.path());
-/// files.create()?;
-/// assert!(matches!(files.copy_to(dir.path()), Err(KeyError::Exists { .. })));
+/// # let scratch = tempfile::tempdir()?;
+/// # let dir = scratch.path();
+/// let files = KeyFiles::of(dir);
+/// // There is no root key to move out.
+/// let error = files.export_root(&dir.join("alpha.root.key")).unwrap_err();
+/// assert!(matches!(error, KeyError::RootAway { .. }));
 /// # Ok(())
 /// # }
 /// ```

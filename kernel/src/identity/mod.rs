@@ -26,7 +26,7 @@ pub use keys::Keys;
 pub use public::{PublicKey, Signature};
 pub use secret::SecretKey;
 pub use signer::{SignError, Signer};
-pub use statement::{EndOfEpoch, InvalidStatement, KeyStatement, MAX_ENDS};
+pub use statement::{EndOfEpoch, InvalidStatement, KeyStatement, MAX_ENDS, MAX_STATEMENT_BYTES};
 pub use text::InvalidKeyText;
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use super::{PublicKey, Signature};
 /// use antiphon_kernel::SecretKey;
 ///
 /// let key = SecretKey::generate();
-/// assert!(key.public().verifies(b"a message", &key.sign(b"a message")));
+/// assert!(key.public().verifies(b"message", &key.sign(b"message")));
 /// assert_eq!(format!("{key:?}"), "SecretKey(redacted)");
 /// ```
 pub struct SecretKey(Box<SigningKey>);

@@ -8,8 +8,8 @@ use crate::error_code::ErrorCode;
 /// ```
 /// use antiphon_kernel::SignError;
 ///
-/// let error = SignError::new("the session is broken");
-/// assert_eq!(error.to_string(), "the working key did not sign: the session is broken");
+/// let error = SignError::new("the HSM does not answer");
+/// assert_eq!(error.to_string(), "the working key did not sign: the HSM does not answer");
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the working key did not sign: {reason}")]
@@ -42,7 +42,7 @@ impl SignError {
 /// use antiphon_kernel::testing::MemoryStore;
 /// use antiphon_kernel::{Cortex, KeyStatement, PublicKey, SecretKey, SignError, Signature, Signer};
 ///
-/// /// Stands for the session with an HSM: the private key never leaves it.
+/// /// A session with an HSM, simulated: the private key never leaves it.
 /// struct Session(SecretKey);
 ///
 /// impl Session {

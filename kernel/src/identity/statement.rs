@@ -8,6 +8,9 @@ use crate::ids::{CortexId, Epoch};
 /// The most ends of earlier epochs in one statement.
 pub const MAX_ENDS: usize = 1_024;
 
+/// The most bytes of one statement: each integer in 9 bytes, and a length in 3.
+pub const MAX_STATEMENT_BYTES: usize = 1 + 32 + 9 + 32 + 3 + MAX_ENDS * (9 + 9 + 32) + 64;
+
 /// What the root key signs begins with this, so that its signature is of nothing else.
 const CONTEXT: &[u8] = b"antiphon key statement 1";
 

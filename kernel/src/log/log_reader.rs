@@ -223,6 +223,7 @@ impl LogReader {
     pub fn identity(&self, time: Timestamp) -> Identity {
         let Durable { identity: local, head, .. } = self.shared.durable().clone();
         Identity {
+            statement: local.statement_bytes(),
             cortex_id: local.cortex_id,
             name: local.name,
             protocol_min: local.protocols.min(),

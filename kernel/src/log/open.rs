@@ -90,6 +90,19 @@ impl Log {
     /// # Errors
     /// [`OpenError::AlreadyInitialised`], [`OpenError::NoKeys`], [`OpenError::Keys`], or the store's failure.
     pub fn begin(store: &dyn Store, name: &str, keys: Option<&Arc<dyn Signer>>) -> Result<LocalIdentity, OpenError> {
+        Self::begin_in(store, name, keys, None)
+    }
+
+    /// As [`Log::begin`], for a cortex that belongs to this log; without one it belongs to none yet.
+    ///
+    /// # Errors
+    /// As [`Log::begin`].
+    pub fn begin_in(
+        store: &dyn Store,
+        name: &str,
+        keys: Option<&Arc<dyn Signer>>,
+        log: Option<LogId>,
+    ) -> Result<LocalIdentity, OpenError> {
         // First: keys of a cortex that is there must not be looked for as if it were new.
         if let Some(existing) = load(store)?.identity {
             return Err(OpenError::AlreadyInitialised(existing.cortex_id));
@@ -100,7 +113,7 @@ impl Log {
         };
         keys.statement().verify()?;
         let epoch = Epoch::new(entropy::random() as u64);
-        let identity = LocalIdentity::new(keys.statement().cortex(), epoch, name.to_owned());
+        let identity = LocalIdentity { log, ..LocalIdentity::new(keys.statement().cortex(), epoch, name.to_owned()) };
         Self::create(store, &identity)?;
         Ok(identity)
     }
@@ -150,7 +163,9 @@ impl Log {
     pub fn open(store: Arc<dyn Store>, mut options: LogOptions) -> Result<Self, OpenError> {
         let mut loaded = load(&*store)?;
         let mut identity = loaded.identity.clone().ok_or(OpenError::NotInitialised)?;
-        options.keys = Some(keys_of(&*store, options.keys.take(), identity.cortex_id)?);
+        let keys = keys_of(&*store, options.keys.take(), identity.cortex_id)?;
+        identity.statement = Some(Arc::new(keys.statement().clone()));
+        options.keys = Some(keys);
         if let (Some(stored), Some(given)) = (identity.log, options.log)
             && stored != given
         {

@@ -8,6 +8,7 @@ use super::entry::damaged;
 use crate::codec::{decode_cursor, decode_failure, decode_health, decode_pin, decode_timestamp, encode_pin};
 use crate::cursor::Cursor;
 use crate::health::PeerHealth;
+use crate::identity::PublicKey;
 use crate::ids::{CortexId, PeerName};
 use crate::store::{Batch, Family, KeyRange, Store, StoreError, keys};
 use crate::time::Timestamp;
@@ -17,8 +18,20 @@ use crate::time::Timestamp;
 pub struct Pin {
     /// The cortex it is.
     pub cortex_id: CortexId,
+    /// Its root key; `None` before the first contact of a peer that was pinned by its id alone.
+    pub root: Option<PublicKey>,
+    /// The highest number of its key statements that was seen; 0 before the first contact.
+    pub statement: u64,
     /// When it was pinned.
     pub since: Timestamp,
+}
+
+impl Pin {
+    /// The pin of a peer of which only the id is known yet.
+    #[must_use]
+    pub const fn of_id(cortex_id: CortexId, since: Timestamp) -> Self {
+        Self { cortex_id, root: None, statement: 0, since }
+    }
 }
 
 /// Adds to a batch that a peer is pinned to this identity.

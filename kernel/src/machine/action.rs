@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::health::{ErrorCategory, PeerHealth};
+use crate::identity::PublicKey;
 use crate::ids::{CortexId, Origin};
 use crate::log::{Ingested, NotedFork};
 use crate::protocol::EventBatch;
@@ -44,10 +45,14 @@ pub enum Action {
         /// Names the question.
         number: u64,
     },
-    /// Pin the peer to this cortex, durably, before the next action.
+    /// Pin the peer to this cortex, durably, before the next action: at the first contact, and when its key statement is newer.
     Pin {
         /// The cortex that the peer proved to be.
         cortex_id: CortexId,
+        /// Its root key.
+        root: PublicKey,
+        /// The number of its key statement.
+        statement: u64,
     },
     /// Get what the peer has after the stored cursor (or by the clock alone), whether it was pushed or must be requested.
     /// Pass an answer to [`PeerMachine::handle_reply`], and a heartbeat to [`PeerMachine::handle_heartbeat`], with this

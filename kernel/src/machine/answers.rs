@@ -24,14 +24,19 @@ impl PeerMachine {
         if number != self.number {
             return;
         }
-        let checked = answer.and_then(|identity| check_identity(&identity, &self.context).map(|()| identity));
-        let identity = match checked {
-            Ok(identity) => identity,
+        let checked = answer.and_then(|identity| check_identity(&identity, &self.context).map(|of| (identity, of)));
+        let (identity, statement) = match checked {
+            Ok(checked) => checked,
             Err(category) => return self.fail(now, category, entropy),
         };
-        if self.context.pin.is_none() {
-            self.context.pin = Some(identity.cortex_id);
-            self.actions.push_back(Action::Pin { cortex_id: identity.cortex_id });
+        if self.context.pin.is_none() || statement.number() > self.context.statement {
+            self.pinned = (self.context.pin, self.context.statement);
+            (self.context.pin, self.context.statement) = (Some(identity.cortex_id), statement.number());
+            self.actions.push_back(Action::Pin {
+                cortex_id: identity.cortex_id,
+                root: statement.root(),
+                statement: statement.number(),
+            });
         }
         self.health.version = Some(identity.version.chars().take(64).collect());
         let protocol = identity.protocols().common(self.context.protocols).unwrap_or(self.context.protocols.max());
@@ -42,7 +47,7 @@ impl PeerMachine {
 
     /// The pin could not be stored: nothing more is sent to the peer now.
     pub fn handle_pin_failed(&mut self, now: Now, entropy: u64) {
-        self.context.pin = None;
+        (self.context.pin, self.context.statement) = self.pinned;
         self.fail(now, ErrorCategory::Store, entropy);
     }
 

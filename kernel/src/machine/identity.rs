@@ -1,6 +1,7 @@
 //! Whether a peer is who it must be.
 
 use crate::health::ErrorCategory;
+use crate::identity::KeyStatement;
 use crate::ids::CortexId;
 use crate::ids::LogId;
 use crate::protocol::{Identity, Protocols};
@@ -12,6 +13,8 @@ pub struct IdentityContext {
     pub own: CortexId,
     /// Who the peer proved to be at first contact.
     pub pin: Option<CortexId>,
+    /// The highest number of its key statements that was seen; 0 before the first contact.
+    pub statement: u64,
     /// Who the peer must be, as the configuration says.
     pub expected: Option<CortexId>,
     /// Cortexes that other peer names are pinned to.
@@ -25,9 +28,9 @@ pub struct IdentityContext {
 /// Checks an identity before anything else is said to a peer.
 ///
 /// # Errors
-/// The category that says why not: it is ourselves, another than the pinned one, known under another name, belongs to
-/// another log, or speaks no protocol of ours.
-pub fn check_identity(identity: &Identity, context: &IdentityContext) -> Result<(), ErrorCategory> {
+/// The category that says why not: it is ourselves, another than the pinned one, known under another name, belongs to another log,
+/// speaks no protocol of ours, or its key statement does not hold, names another cortex, or is older than one that was seen.
+pub fn check_identity(identity: &Identity, context: &IdentityContext) -> Result<KeyStatement, ErrorCategory> {
     if identity.cortex_id == context.own {
         return Err(ErrorCategory::OwnAddress);
     }
@@ -42,8 +45,15 @@ pub fn check_identity(identity: &Identity, context: &IdentityContext) -> Result<
     if identity.protocols().common(context.protocols).is_none() {
         return Err(ErrorCategory::Version);
     }
-    match (context.log, identity.log) {
-        (Some(ours), Some(theirs)) if ours != theirs => Err(ErrorCategory::OtherLog),
-        _ => Ok(()),
+    if let (Some(ours), Some(theirs)) = (context.log, identity.log)
+        && ours != theirs
+    {
+        return Err(ErrorCategory::OtherLog);
     }
+    let statement = KeyStatement::from_bytes(&identity.statement).map_err(|_| ErrorCategory::Identity)?;
+    // The root key is the one that the id is made of, so the pinned id pins the key.
+    if statement.cortex() != identity.cortex_id || statement.number() < context.statement {
+        return Err(ErrorCategory::Identity);
+    }
+    Ok(statement)
 }

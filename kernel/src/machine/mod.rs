@@ -80,6 +80,8 @@ pub struct PeerMachine {
     listed: bool,
     /// The rule that the last failure is about, if it is about one that the machine holds.
     breach: Option<Rule>,
+    /// What was pinned before the last [`Action::Pin`]: cortex, and number of the key statement.
+    pinned: (Option<CortexId>, u64),
     number: u64,
     token: u64,
     saved_at: Option<Duration>,
@@ -102,6 +104,7 @@ impl PeerMachine {
             inspections: 0,
             listed: false,
             breach: None,
+            pinned: (None, 0),
             number: 0,
             token: 0,
             saved_at: None,
@@ -180,7 +183,7 @@ impl PeerMachine {
     /// The operator cleared pin, cursor and health: begins again, unless paused.
     pub fn reset(&mut self) {
         let paused = self.phase() == Phase::Paused;
-        self.context.pin = None;
+        (self.context.pin, self.context.statement) = (None, 0);
         self.health = PeerHealth::default();
         self.saved_at = None;
         self.next.cursor_cleared();

@@ -1,6 +1,7 @@
 mod forks;
 mod heartbeats;
 mod loops;
+mod statements;
 
 use super::pace::NO_PROGRESS;
 use super::*;
@@ -10,6 +11,7 @@ use crate::digest::Digest;
 use crate::ids::{Epoch, EventId, Origin};
 use crate::log::Ingested;
 use crate::protocol::{EventBatch, FetchReply, Heads, Heartbeat, Identity, Protocols, Refusal, RequestId};
+use crate::testing::{seeded_cortex, seeded_keys};
 use crate::time::Timestamp;
 
 const INTERVAL: Duration = Duration::from_secs(30);
@@ -22,7 +24,7 @@ fn at(seconds: u64) -> Now {
 }
 
 fn cortex(n: u8) -> CortexId {
-    CortexId::from_bytes([n; 16])
+    seeded_cortex(n)
 }
 
 fn cursor(seq: u64) -> Cursor {
@@ -44,6 +46,7 @@ fn identity(n: u8) -> Identity {
         head_time: Timestamp::from_micros(0),
         time: Timestamp::from_micros(0),
         digest: Digest::ZERO,
+        statement: seeded_keys(n).statement().to_bytes(),
     }
 }
 
@@ -78,6 +81,7 @@ fn machine(pin: Option<u8>) -> PeerMachine {
     let context = IdentityContext {
         own: cortex(1),
         pin: pin.map(cortex),
+        statement: pin.map_or(0, |_| 1),
         expected: None,
         pinned_elsewhere: vec![cortex(9)],
         log: None,
@@ -135,7 +139,8 @@ fn first_contact_pins_and_later_contacts_compare() {
     fresh.poll_action();
     fresh.handle_identity(at(0), fresh.number, Ok(identity(2)), 0);
     let wanted = actions(&mut fresh);
-    assert_eq!(wanted[0], Action::Pin { cortex_id: cortex(2) });
+    let root = seeded_keys(2).statement().root();
+    assert_eq!(wanted[0], Action::Pin { cortex_id: cortex(2), root, statement: 1 });
     assert!(
         matches!(wanted[1], Action::Fetch { to, wait: Duration::ZERO, by_clock: false, own: true, .. } if to == cortex(2))
     );

@@ -38,6 +38,8 @@ pub struct PeerState {
     pub last_event: Option<EventId>,
     /// Who it proved to be at first contact.
     pub cortex_id: Option<CortexId>,
+    /// The highest number of its key statements that was seen; 0 before the first contact.
+    pub key_statement: u64,
     /// How far its log was read.
     pub cursor: Option<Cursor>,
     /// How far behind its head we are, by its own account; absent while unknown.
@@ -81,6 +83,7 @@ impl PeerState {
             last_seen: None,
             last_event: None,
             cortex_id: None,
+            key_statement: 0,
             cursor: None,
             lag: None,
             health: PeerHealth::default(),

@@ -420,11 +420,13 @@ impl Syncer {
         let view = self.log.reader().clone();
         let (store, peer_name) = (Arc::clone(view.store()), name.clone());
         let pin = blocking(move || read_pin(&*store, &peer_name)).await.map_err(|_| failed(ErrorCategory::Store))?;
+        let statement = pin.map_or(0, |pin| pin.statement);
         let pin = pin.map(|pin| pin.cortex_id);
         let (local, expected) = (view.local(), peer.cortex);
         let context = IdentityContext {
             own: local.cortex_id,
             pin,
+            statement,
             expected,
             pinned_elsewhere: Vec::new(),
             log: local.log,

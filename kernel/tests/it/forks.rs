@@ -602,7 +602,7 @@ fn more_forks_with_one_cortex_than_a_question_can_name_are_not_taken_note_of() {
             exclude: Vec::new(),
         };
         let mut pin = Batch::new();
-        put_pin(&mut pin, &peer_name(7), &Pin { cortex_id: cortex_id(7), since: Timestamp::from_micros(0) });
+        put_pin(&mut pin, &peer_name(7), &Pin::of_id(cortex_id(7), Timestamp::from_micros(0)));
         node.log.stage_state(&pin).unwrap();
         node.log.commit(Durability::Sync).unwrap();
         node.log.ingest(&peer_name(7), &asked, &batch, Timestamp::from_micros(0)).unwrap();

@@ -23,7 +23,7 @@ use antiphon_kernel::protocol::{
 use antiphon_kernel::rule::Rule;
 use antiphon_kernel::service::Service;
 use antiphon_kernel::store::{Durability, Store};
-use antiphon_kernel::testing::{MemoryNetwork, MemoryStore, Tamper};
+use antiphon_kernel::testing::{MemoryNetwork, MemoryStore, Tamper, seeded_keys};
 use antiphon_kernel::time::Timestamp;
 
 use crate::support::{Node, cortex_id, peer, start, until};
@@ -94,6 +94,7 @@ fn asking() -> (PeerMachine, u64) {
     let context = IdentityContext {
         own: cortex_id(0),
         pin: Some(cortex_id(1)),
+        statement: 1,
         expected: None,
         pinned_elsewhere: vec![],
         log: None,
@@ -117,6 +118,7 @@ fn asking() -> (PeerMachine, u64) {
         head_time: NOW.wall,
         time: NOW.wall,
         digest: Digest::ZERO,
+        statement: seeded_keys(2).statement().to_bytes(),
     };
     machine.handle_identity(NOW, number, Ok(identity), 0);
     let number = fetch(&mut machine);
@@ -192,10 +194,11 @@ fn lie(rule: Rule, exchange: &Exchange) -> (String, Option<String>) {
                 room: Room::default(),
                 name: "n".to_owned(),
                 version: "v".to_owned(),
+                statement: Vec::new(),
             };
-            // Before the room, which is empty.
+            // The version: before a statement of no bytes and an empty room.
             let change = |body: &mut Vec<u8>| {
-                let at = body.len() - 2;
+                let at = body.len() - 3;
                 body[at] = 0xff;
             };
             (forged(&Message::Hello(hello), change), None)

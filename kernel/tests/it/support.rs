@@ -78,11 +78,7 @@ impl Node {
         let mut log = Log::open(Arc::clone(&store), options(n, 0)).unwrap();
         let mut pins = Batch::new();
         for other in (0..peers).filter(|&other| other != n) {
-            put_pin(
-                &mut pins,
-                &peer_name(other),
-                &Pin { cortex_id: cortex_id(other), since: Timestamp::from_micros(0) },
-            );
+            put_pin(&mut pins, &peer_name(other), &Pin::of_id(cortex_id(other), Timestamp::from_micros(0)));
         }
         log.stage_state(&pins).unwrap();
         log.commit(Durability::Sync).unwrap();

@@ -83,6 +83,7 @@ impl Transport for QuicTransport {
             log: own.log,
             name: own.name.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            statement: own.statement_bytes(),
             room: Room::default(),
         };
         let sockets = Arc::clone(&self.sockets);

@@ -1,6 +1,6 @@
 //! Commands about the whole store: verify, digest, backup, restore, repair.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use antiphon_kernel::ids::PeerName;
 use antiphon_kernel::sync::Compared;
@@ -71,21 +71,31 @@ pub(super) async fn digest(file: &Path, by_origin: bool, json: bool) -> Result<(
     line(&all.digest)
 }
 
-pub(super) async fn backup(file: &Path, to: &Path, json: bool, quiet: bool) -> Result<()> {
+pub(super) async fn backup(file: &Path, to: &Path, with_keys: bool, json: bool, quiet: bool) -> Result<()> {
     // The node that makes it may have been started in another directory.
     let to = std::path::absolute(to)?;
-    let made: Manifest = ask_with_bar(file, Request::Backup { to: to.clone() }, !json && !quiet).await?;
-    let text = format!("{} events are in {}, verified; digest {}", made.events, to.display(), made.digest);
+    let made: Manifest = ask_with_bar(file, Request::Backup { to: to.clone(), with_keys }, !json && !quiet).await?;
+    let keys = match made.keys {
+        true => "it holds the node's keys: keep it as safe as they are",
+        false => "it holds no keys: keep a copy of `identity.key` elsewhere",
+    };
+    let text = format!("{} events are in {}, verified; digest {}\n{keys}", made.events, to.display(), made.digest);
     done(&made, json, &text)
 }
 
-pub(super) async fn restore(file: &Path, from: &Path, json: bool, quiet: bool) -> Result<()> {
+pub(super) async fn restore(
+    file: &Path,
+    from: &Path,
+    keys_from: Option<PathBuf>,
+    json: bool,
+    quiet: bool,
+) -> Result<()> {
     let config = NodeConfig::load(file)?;
     must_not_be_served(&config).await?;
     let steps = Steps::default();
     let (from, reported) = (from.to_owned(), steps.clone());
     let restored = tokio::task::spawn_blocking(move || {
-        backup::restore(&from, &config.data_dir(), config.node.name.as_str(), &reported)
+        backup::restore(&from, &config.data_dir(), config.node.name.as_str(), keys_from.as_deref(), &reported)
     });
     let restored = progress::show(!json && !quiet, &steps, restored).await??;
     let mut text = format!(

@@ -8,6 +8,7 @@ mod doctor;
 mod events;
 mod federation;
 mod forks;
+mod identity;
 mod import;
 mod log;
 mod replay;
@@ -50,8 +51,9 @@ pub(crate) async fn run(cli: Cli) -> Result<()> {
         Command::Verify { repair: true, .. } => data::repair(file, json).await,
         Command::Verify { peer: Some(peer), .. } => data::compare(file, &peer, json).await,
         Command::Verify { peer: None, .. } => data::verify(file, json, quiet).await,
-        Command::Backup { to } => data::backup(file, &to, json, quiet).await,
-        Command::Restore { from } => data::restore(file, &from, json, quiet).await,
+        Command::Backup { to, with_keys } => data::backup(file, &to, with_keys, json, quiet).await,
+        Command::Restore { from, keys_from } => data::restore(file, &from, keys_from, json, quiet).await,
+        Command::Identity { command } => identity::run(file, &command, json),
         Command::Fork { command } => forks::run(file, command, json).await,
         Command::Digest { by_origin } => data::digest(file, by_origin, json).await,
         Command::Key => output::line(&new_key()?),

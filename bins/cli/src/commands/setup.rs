@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use antiphon_kernel::identity::KeyFiles;
 use antiphon_kernel::ids::PeerName;
 use antiphon_node::config::{self, NodeConfig};
 use antiphon_node::init::{make_key, make_store};
@@ -29,6 +30,8 @@ pub(super) async fn init(file: &Path, args: &InitArgs, json: bool) -> Result<()>
         cortex_id: identity.cortex_id,
         log: identity.log,
         epoch: identity.epoch.to_string(),
+        identity_key: KeyFiles::of(config.data_dir()).working(),
+        root_key: KeyFiles::of(config.data_dir()).root(),
         data_dir: config.data_dir(),
         config: file.to_owned(),
         key_file: config.federation.key_file.as_ref().map(|file| config.path(file)),
@@ -43,6 +46,10 @@ pub(super) async fn init(file: &Path, args: &InitArgs, json: bool) -> Result<()>
             "\nit belongs to log {log}; every other node joins it with `antiphon init --log {log}`"
         ));
     }
+    text.push_str(&format!(
+        "\nits root key is in {}; keep that offline: `antiphon identity export-root FILE` moves it out",
+        made.root_key.display()
+    ));
     if let Some(key_file) = &made.key_file {
         text.push_str(&format!("\nits shared key is in {}; copy that file to every other node", key_file.display()));
     }

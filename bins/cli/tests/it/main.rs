@@ -11,6 +11,7 @@ mod exposed;
 mod federation;
 mod forks;
 mod guide;
+mod identity;
 mod import;
 mod killed;
 mod links;

@@ -24,12 +24,13 @@ const MARKERS: [&str; 11] = [
 ];
 
 /// Where messages come from, and their heading. The first that fits.
-const SECTIONS: [(&str, &str); 14] = [
+const SECTIONS: [(&str, &str); 15] = [
     ("bins/node/src/config.rs", "Configuration, keys, certificates"),
     ("bins/node/src/keys.rs", "Configuration, keys, certificates"),
     ("kernel/src/config", "Configuration, keys, certificates"),
     ("bins/node/src/expiry.rs", "Configuration, keys, certificates"),
     ("kernel/src/ids", "Configuration, keys, certificates"),
+    ("kernel/src/identity", "Configuration, keys, certificates"),
     ("transports", "Listeners, and what happens between nodes"),
     ("kernel/src/sync", "Listeners, and what happens between nodes"),
     ("bins", "Commands"),

@@ -69,9 +69,9 @@ pub async fn answer(node: &Arc<Node>, request: Request, steps: &Steps) -> Result
         Request::Verify => comparison::verify(node, steps.clone()).await?.into(),
         Request::Digest => comparison::chains(node).into(),
         Request::Compare { peer } => comparison::compare(node, &peer).await?.into(),
-        Request::Backup { to } => {
+        Request::Backup { to, with_keys } => {
             let (store, log, steps) = (Arc::clone(node.store()), node.cortex().reader().clone(), steps.clone());
-            tokio::task::spawn_blocking(move || backup::make(&store, &log, &to, &steps)).await??.into()
+            tokio::task::spawn_blocking(move || backup::make(&store, &log, &to, with_keys, &steps)).await??.into()
         }
         Request::ForkList => forks::list(node).await?.into(),
         Request::ForkEvidence { skip, limit } => {

@@ -101,6 +101,9 @@ pub enum Request {
     Digest,
     Backup {
         to: PathBuf,
+        /// Whether the backup gets the node's own keys.
+        #[serde(default)]
+        with_keys: bool,
     },
     ForkList,
     ForkEvidence {

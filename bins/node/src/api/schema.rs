@@ -9,8 +9,9 @@ use serde_json::{Map, Value};
 
 use crate::reply::{
     AppendedEvent, BroughtBack, Certificates, Chains, Checked, Comparison, ConflictReport, Diagnosis, ForkReport,
-    ForkResolution, Imported, Initialised, Manifest, ModeSet, NewEpoch, PeerModeSet, PeerReset, Peers, Reloaded,
-    Repaired, Replay, ReplayRetried, ReplaySkipped, Replicated, Resolved, Restored, Status, Unseen, Verified,
+    ForkResolution, Imported, Initialised, Manifest, ModeSet, NewEpoch, NodeIdentity, PeerModeSet, PeerReset, Peers,
+    Reloaded, Repaired, Replay, ReplayRetried, ReplaySkipped, Replicated, Resolved, Restored, RootKeyMoved, Status,
+    Unseen, Verified,
 };
 
 /// Commands, what they print with `--json`, and its type.
@@ -31,6 +32,9 @@ fn sections() -> Vec<(&'static str, &'static str, Schema)> {
         ("fork bring-back", "One object.", of::<BroughtBack>()),
         ("fork list", "One object a line: a fork.", of::<ForkReport>()),
         ("fork resolve", "One object, of one of three forms.", of::<ForkResolution>()),
+        ("identity export-root", "One object; `identity import-root` prints the same.", of::<RootKeyMoved>()),
+        ("identity import-root", "One object.", of::<RootKeyMoved>()),
+        ("identity show", "One object.", of::<NodeIdentity>()),
         ("import", "One object.", of::<Imported>()),
         ("init", "One object.", of::<Initialised>()),
         ("new-epoch", "One object.", of::<NewEpoch>()),

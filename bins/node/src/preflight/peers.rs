@@ -104,12 +104,14 @@ fn peer_findings(peer: &PeerConfig, known: Option<&Peer>, own: CortexId, asked: 
         }
     };
     let pin = known.and_then(|known| known.cortex_id);
-    match check_identity(identity, &IdentityContext { own, pin, expected: peer.cortex, pinned_elsewhere: Vec::new() }) {
+    // The node compares the number of the key statement; what it found shows in its own status.
+    let context = IdentityContext { own, pin, statement: 0, expected: peer.cortex, pinned_elsewhere: Vec::new() };
+    match check_identity(identity, &context) {
         Err(category) => {
             let says = format!("{} {}", peer.endpoint, category.reason());
             findings.coded(check.clone(), Level::Fail, says, category.code());
         }
-        Ok(()) => {
+        Ok(_) => {
             let says = format!(
                 "{} is {} ({}), version {}, {} ms",
                 peer.endpoint,
@@ -143,16 +145,23 @@ mod tests {
     use antiphon_kernel::config::PeerMode;
     use antiphon_kernel::cursor::Cursor;
     use antiphon_kernel::digest::Digest;
+    use antiphon_kernel::identity::{KeyStatement, SecretKey};
     use antiphon_kernel::ids::{Epoch, PeerName};
 
     use antiphon_kernel::transport::TransportErrorKind;
 
     use super::*;
 
+    /// The key statement of a cortex of the test.
+    fn statement(id: u8) -> KeyStatement {
+        let [root, working] = [id, !id].map(|seed| SecretKey::from_bytes(&[seed; 32]));
+        KeyStatement::issue(&root, 1, working.public(), Vec::new()).unwrap()
+    }
+
     fn identity(id: u8) -> Identity {
         let at = Timestamp::from_micros(1_000_000_000);
         Identity {
-            cortex_id: CortexId::from_bytes([id; 16]),
+            cortex_id: statement(id).cortex(),
             name: "bra\u{1b}vo".to_owned(),
             protocol_min: 1,
             protocol_max: 1,
@@ -162,6 +171,7 @@ mod tests {
             head_time: at,
             time: at,
             digest: Digest::ZERO,
+            statement: statement(id).to_bytes(),
         }
     }
 
@@ -179,7 +189,7 @@ mod tests {
             cortex: None,
             mode: PeerMode::Sync,
         };
-        let own = CortexId::from_bytes([1; 16]);
+        let own = statement(1).cortex();
         let found = |known: Option<&Peer>, answer: Result<Identity, TransportErrorKind>, unkeyed| {
             let answer = answer.map_err(|kind| TransportError::new(kind, "detail"));
             let asked = Asked { answer, took: Duration::ZERO, at: Timestamp::from_micros(1_000_000_000), unkeyed };
@@ -193,7 +203,7 @@ mod tests {
             remedy: Some("restart".to_owned()),
             ..known(Condition::Halted)
         };
-        let pinned = |id: u8| Peer { cortex_id: Some(CortexId::from_bytes([id; 16])), ..known(Condition::Live) };
+        let pinned = |id: u8| Peer { cortex_id: Some(statement(id).cortex()), ..known(Condition::Live) };
         let (two, three) = (pinned(2), pinned(3));
         assert_eq!(found(None, Ok(identity(2)), false), [Level::Ok]);
         assert_eq!(found(Some(&two), Ok(identity(2)), false), [Level::Ok]);

@@ -21,6 +21,10 @@ pub struct Initialised {
     pub data_dir: PathBuf,
     /// Path of the configuration file.
     pub config: PathBuf,
+    /// Path of the file with the working key, which the node signs with.
+    pub identity_key: PathBuf,
+    /// Path of the file with the root key, which names the cortex.
+    pub root_key: PathBuf,
     /// Path of the file with the shared key; null if the configuration names none.
     pub key_file: Option<PathBuf>,
 }

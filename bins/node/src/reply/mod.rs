@@ -7,6 +7,7 @@ mod conflicts;
 mod federation;
 mod finding;
 mod forks;
+mod identity;
 mod local;
 mod log;
 mod reload;
@@ -25,6 +26,7 @@ pub use forks::{
     Advice, BroughtBack, ForkChoice, ForkCosts, ForkReport, ForkResolution, Forks, KeepOurs, KeepTheirs, OwnedEvents,
     ResolvedFork,
 };
+pub use identity::{NodeIdentity, RootKeyMoved};
 pub use local::{Certificates, Checked, Done, Failure, Initialised, Unseen};
 pub use log::{CursorUnknown, LatestPage, LogPage, LogReply};
 pub use reload::{ModeChange, Reloaded};

@@ -7,7 +7,7 @@ use antiphon_kernel::ids::{CortexId, PeerName};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What a backup says about itself. It holds no key and no certificate: those are the configuration's.
+/// What a backup says about itself. It holds no shared key and no certificate: those are the configuration's.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Manifest {
     /// Cortex id of the node.
@@ -25,6 +25,9 @@ pub struct Manifest {
     pub made_at: String,
     /// Version of the program that made it.
     pub version: String,
+    /// Whether it holds the node's own keys.
+    #[serde(default)]
+    pub keys: bool,
 }
 
 /// A store that was put back.

@@ -76,7 +76,9 @@ fn positions() -> Vec<Golden> {
 
 fn peers() -> Vec<Golden> {
     let bravo = PeerName::new("bravo").unwrap();
-    let pin = Pin { cortex_id: CortexId::from_bytes([7; 16]), since: AT };
+    let root = Some(PublicKey::from_bytes([8; 32]));
+    let pin = Pin { cortex_id: CortexId::from_bytes([7; 16]), root, statement: 300, since: AT };
+    let by_id = Pin::of_id(CortexId::from_bytes([7; 16]), AT);
     let mut health = PeerHealth { version: Some("0.1.0".into()), ..PeerHealth::default() };
     health.succeeded(AT);
     health.failed(Timestamp::from_micros(-5), ErrorCategory::Dns);
@@ -92,6 +94,7 @@ fn peers() -> Vec<Golden> {
         golden("time, earliest", encode_timestamp(Timestamp::from_micros(i64::MIN)), again_time),
         golden("time before 1970", encode_timestamp(Timestamp::from_micros(-1)), again_time),
         golden("pin", encode_pin(&pin), |bytes| decode_pin(bytes).map(|pin| encode_pin(&pin))),
+        golden("pin by its id alone", encode_pin(&by_id), |bytes| decode_pin(bytes).map(|pin| encode_pin(&pin))),
         golden("health", encode_health(&health), again_health),
         golden("health at first", encode_health(&PeerHealth::default()), again_health),
         golden("failure", encode_failure(&"é".repeat(200)), |bytes| {

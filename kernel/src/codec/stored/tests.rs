@@ -10,7 +10,12 @@ fn every_value_reads_back() {
     assert_eq!(decode_cursor(&encode_cursor(&cursor)).unwrap(), cursor);
     let time = Timestamp::from_micros(-5);
     assert_eq!(decode_timestamp(&encode_timestamp(time)).unwrap(), time);
-    let pin = Pin { cortex_id: CortexId::from_bytes([7; 16]), since: time };
+    let pin = Pin {
+        cortex_id: CortexId::from_bytes([7; 16]),
+        root: Some(PublicKey::from_bytes([8; 32])),
+        statement: 300,
+        since: time,
+    };
     assert_eq!(decode_pin(&encode_pin(&pin)).unwrap(), pin);
     let mut health = PeerHealth { version: Some("1".into()), ..PeerHealth::default() };
     health.succeeded(time);

@@ -10,6 +10,7 @@ use crate::codec::encoding::fields;
 use crate::config::SharedKey;
 use crate::cursor::Seq;
 use crate::digest::Digest;
+use crate::identity::MAX_STATEMENT_BYTES;
 use crate::ids::{CortexId, MAX_COUNTER};
 use crate::protocol::{Heartbeat, Hello, Identity, Refresh, RequestId};
 use crate::rule::Rule;
@@ -38,6 +39,7 @@ fields! {
 }
 
 type WireText = Capped<u8, MAX_TEXT>;
+type WireStatement = Capped<u8, MAX_STATEMENT_BYTES>;
 
 fields! {
     pub(super) struct WireHello {
@@ -48,6 +50,7 @@ fields! {
         log: WireLog,
         name: WireText,
         version: WireText,
+        statement: WireStatement,
     }
 }
 
@@ -64,6 +67,7 @@ fields! {
         head_time: i64,
         time: i64,
         digest: WireDigest,
+        statement: WireStatement,
     }
 }
 
@@ -128,6 +132,7 @@ pub(super) fn wire_hello(hello: &Hello) -> WireHello {
         log: wire_log(hello.log),
         name: wire_text(&hello.name),
         version: wire_text(&hello.version),
+        statement: Capped(hello.statement.clone()),
     }
 }
 
@@ -142,6 +147,7 @@ pub(super) fn hello_from(wire: WireHello, room: Room) -> Result<Hello, WireError
         name: text_from(wire.name)?,
         version: text_from(wire.version)?,
         room,
+        statement: wire.statement.0,
     })
 }
 
@@ -158,6 +164,7 @@ pub(super) fn wire_identity(identity: &Identity) -> WireIdentity {
         head_time: identity.head_time.as_micros(),
         time: identity.time.as_micros(),
         digest: identity.digest.to_bytes(),
+        statement: Capped(identity.statement.clone()),
     }
 }
 
@@ -177,5 +184,6 @@ pub(super) fn identity_from(wire: WireIdentity, room: Room) -> Result<Identity, 
         time: Timestamp::from_micros(wire.time),
         digest: Digest::from_bytes(wire.digest),
         room,
+        statement: wire.statement.0,
     })
 }

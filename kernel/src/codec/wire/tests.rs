@@ -108,6 +108,7 @@ fn greetings() -> Vec<Message> {
         head_time: Timestamp::from_micros(5),
         time: Timestamp::from_micros(6),
         digest: Digest::of(b"all"),
+        statement: vec![7; 131],
     };
     let hello = |key: &str| Hello {
         protocol_min: 2,
@@ -118,6 +119,7 @@ fn greetings() -> Vec<Message> {
         room: Room::default(),
         name: String::new(),
         version: "0.1.0".into(),
+        statement: Vec::new(),
     };
     vec![
         Message::Refresh(Refresh {

@@ -46,7 +46,8 @@ impl Log {
         self.store().sync()?;
         let state = load(&**self.store())?;
         if let Some(identity) = state.identity {
-            self.identity = LocalIdentity { protocols: self.identity.protocols, ..identity };
+            let statement = self.identity.statement.take();
+            self.identity = LocalIdentity { protocols: self.identity.protocols, statement, ..identity };
         }
         self.lineage = state.lineage;
         self.decisions = state.decisions;

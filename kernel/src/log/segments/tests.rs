@@ -15,7 +15,7 @@ use crate::ids::{CortexId, Epoch, Origin};
 use crate::log::held::NewEvent;
 use crate::log::{Appended, LocalIdentity, Log, LogOptions, LogState as _, verify};
 use crate::store::Durability;
-use crate::testing::{MemoryStore, seeded_cortex};
+use crate::testing::{LOG, MemoryStore, seeded_cortex};
 use crate::time::Timestamp;
 
 #[derive(Debug, Clone)]
@@ -73,7 +73,8 @@ fn open(store: &Arc<MemoryStore>, entropy: u64) -> Log {
 impl World {
     fn new() -> Self {
         let store = Arc::new(MemoryStore::new());
-        let identity = LocalIdentity { cortex_id: seeded_cortex(9), epoch: Epoch::new(1), name: "model".to_owned() };
+        let identity = LocalIdentity::new(seeded_cortex(9), Epoch::new(1), "model".to_owned());
+        let identity = LocalIdentity { log: Some(LOG), ..identity };
         Log::create(&*store, &identity).unwrap();
         let log = open(&store, 1);
         Self { store, log, entropy: 1, model: Vec::new(), visible: 0 }

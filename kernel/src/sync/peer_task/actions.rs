@@ -10,14 +10,16 @@ use super::PeerTask;
 use super::inputs::{Input, Stored};
 use crate::entropy;
 use crate::health::{ErrorCategory, PeerHealth};
+use crate::identity::PublicKey;
 use crate::ids::{CortexId, Origin, PeerName};
-use crate::log::IngestError;
+use crate::log::{IngestError, Pin};
 use crate::machine::{Action, Inspection, News, Phase};
 use crate::protocol::{EventBatch, RequestId, Scope};
 use crate::sync::feed::{Feed, Question, lock};
 use crate::sync::inspect::{MAX_QUESTIONS, inspect};
 use crate::sync::links::{hard, link_to, who_and_when};
 use crate::sync::probe::must_be_this_node;
+use crate::time::Timestamp;
 use crate::transport::{Link, TransportError};
 
 /// How long news of what we hold may be on their way.
@@ -34,7 +36,7 @@ impl PeerTask {
         while let Some(action) = self.machine.poll_action() {
             match action {
                 Action::Identify { number } => self.identify(number),
-                Action::Pin { cortex_id } => self.pin(cortex_id).await,
+                Action::Pin { cortex_id, root, statement } => self.pin(cortex_id, root, statement).await,
                 Action::Fetch { number, to, by_clock, new_request, own, wait } => {
                     let scope = if own { self.own() } else { self.scope() };
                     self.fetch(number, to, by_clock, new_request, scope, wait);
@@ -47,11 +49,12 @@ impl PeerTask {
         }
     }
 
-    async fn pin(&mut self, cortex_id: CortexId) {
+    async fn pin(&mut self, cortex_id: CortexId, root: PublicKey, statement: u64) {
         self.stale = true;
-        match self.state.pin(&self.peer.name, cortex_id, &self.statuses.names()).await {
+        let pin = Pin { cortex_id, root: Some(root), statement, since: Timestamp::now() };
+        match self.state.pin(&self.peer.name, pin, &self.statuses.names()).await {
             Ok(before) if before.is_empty() => {
-                tracing::info!(peer = %self.peer.name, %cortex_id, "first contact: pinned");
+                tracing::info!(peer = %self.peer.name, %cortex_id, statement, "pinned, with its root key and key statement");
             }
             Ok(before) => {
                 let before = before.iter().map(PeerName::as_str).collect::<Vec<_>>().join(", ");

@@ -103,6 +103,7 @@ impl PeerTask {
         let context = IdentityContext {
             own: local.cortex_id,
             pin: status.cortex_id,
+            statement: status.key_statement,
             expected: peer.cortex,
             pinned_elsewhere: Vec::new(),
             log: local.log,

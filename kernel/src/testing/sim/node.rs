@@ -184,10 +184,12 @@ impl Node {
     /// Begins to pull a cortex.
     pub(super) fn pull_from(&mut self, cortex: usize, live: bool) -> Result<(), StoreError> {
         let name = peer_name(cortex);
-        let pin = read_pin(&*self.store, &name)?.map(|pin| pin.cortex_id);
+        let pin = read_pin(&*self.store, &name)?;
+        let (pin, statement) = (pin.map(|pin| pin.cortex_id), pin.map_or(0, |pin| pin.statement));
         let context = IdentityContext {
             own: cortex_id(self.cortex),
             pin,
+            statement,
             expected: None,
             pinned_elsewhere: Vec::new(),
             log: Some(LOG),

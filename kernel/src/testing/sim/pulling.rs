@@ -32,9 +32,10 @@ impl World {
                     self.send(node, self.address[peer], Packet::Identify { client: node, run, cortex: peer, number });
                     self.after(DEADLINE, What::Deadline { node, run, peer, number });
                 }
-                Action::Pin { cortex_id } => {
+                Action::Pin { cortex_id, root, statement } => {
                     let mut changes = Batch::new();
-                    put_pin(&mut changes, &peer_name(peer), &Pin { cortex_id, since: self.wall(node) });
+                    let pin = Pin { cortex_id, root: Some(root), statement, since: self.wall(node) };
+                    put_pin(&mut changes, &peer_name(peer), &pin);
                     self.commit_now(node, &changes);
                 }
                 Action::Fetch { number, to, by_clock, new_request, own, wait } => {

@@ -12,7 +12,7 @@ use crate::log::{CausalContext, LocalIdentity, Log, LogHandle, LogOptions};
 use crate::protocol::{Delivery, EventBatch, FetchReply, FetchRequest, Heads, Known, Pushed, RequestId};
 use crate::service::Service;
 use crate::store::{Durability, Store};
-use crate::testing::{LOG, MemoryStore, Tamper, seeded_cortex};
+use crate::testing::{LOG, MemoryStore, Tamper, seeded_cortex, seeded_keys};
 use crate::transport::{Link, Tail, Transport};
 
 /// Long enough for anything that is due at once, on a machine that is busy.
@@ -28,7 +28,10 @@ pub(super) fn server_id() -> CortexId {
 
 /// Who asks.
 pub(super) fn own() -> LocalIdentity {
-    LocalIdentity::new(seeded_cortex(1), Epoch::new(1), "asker".to_owned())
+    LocalIdentity {
+        statement: Some(seeded_keys(1).statement().clone().into()),
+        ..LocalIdentity::new(seeded_cortex(1), Epoch::new(1), "asker".to_owned())
+    }
 }
 
 /// A log of its own, in memory, of the cortex with seeded keys of this number.

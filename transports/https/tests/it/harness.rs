@@ -14,7 +14,7 @@ use antiphon_kernel::log::{CausalContext, LocalIdentity, LogHandle};
 use antiphon_kernel::protocol::FetchRequest;
 use antiphon_kernel::service::Service;
 use antiphon_kernel::store::{Durability, Store};
-use antiphon_kernel::testing::{MemoryStore, seeded_cortex};
+use antiphon_kernel::testing::{MemoryStore, seeded_cortex, seeded_keys};
 use antiphon_kernel::transport::{Link, Transport, TransportError};
 
 /// If it turns up in any text, a key leaked.
@@ -79,7 +79,10 @@ pub(crate) fn question(wait: Duration) -> FetchRequest {
 
 /// Who asks.
 pub(crate) fn own() -> LocalIdentity {
-    LocalIdentity::new(seeded_cortex(1), Epoch::new(1), "alpha".to_owned())
+    LocalIdentity {
+        statement: Some(seeded_keys(1).statement().clone().into()),
+        ..LocalIdentity::new(seeded_cortex(1), Epoch::new(1), "alpha".to_owned())
+    }
 }
 
 pub(crate) fn peer(endpoint: impl Into<String>, ca: Option<&std::path::Path>) -> PeerConfig {

@@ -14,7 +14,7 @@ use antiphon_kernel::log::{CausalContext, LocalIdentity, LogHandle};
 use antiphon_kernel::protocol::{Delivery, EventBatch, FetchReply, FetchRequest, Hello, Pushed};
 use antiphon_kernel::service::Service;
 use antiphon_kernel::store::{Durability, Store};
-use antiphon_kernel::testing::{MemoryStore, seeded_cortex};
+use antiphon_kernel::testing::{MemoryStore, seeded_cortex, seeded_keys};
 use antiphon_kernel::transport::{Link, Tail, Transport, TransportError};
 use antiphon_quic::{Limits, QuicOptions, QuicServer, QuicServerOptions, QuicTransport, TlsFiles};
 
@@ -77,7 +77,10 @@ impl Node {
 }
 
 pub(crate) fn own() -> LocalIdentity {
-    LocalIdentity::new(seeded_cortex(1), Epoch::new(1), "alpha".to_owned())
+    LocalIdentity {
+        statement: Some(seeded_keys(1).statement().clone().into()),
+        ..LocalIdentity::new(seeded_cortex(1), Epoch::new(1), "alpha".to_owned())
+    }
 }
 
 pub(crate) fn question(delivery: Delivery) -> FetchRequest {
@@ -87,6 +90,7 @@ pub(crate) fn question(delivery: Delivery) -> FetchRequest {
 
 pub(crate) fn hello() -> Hello {
     let own = own();
+    let statement = own.statement_bytes();
     Hello {
         protocol_min: 2,
         protocol_max: 2,
@@ -96,6 +100,7 @@ pub(crate) fn hello() -> Hello {
         from: own.cortex_id,
         name: own.name,
         version: "0".into(),
+        statement,
     }
 }
 

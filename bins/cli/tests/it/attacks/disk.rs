@@ -58,7 +58,7 @@ fn version(version: u64) -> Log {
         Log::open(store, LogOptions { log: Some(crate::support::log_id()), ..LogOptions::default() }).unwrap();
     let source = PeerName::new("source").unwrap();
     let mut pins = Batch::new();
-    put_pin(&mut pins, &source, &Pin { cortex_id: source_id(), since: Timestamp::from_micros(0) });
+    put_pin(&mut pins, &source, &Pin::of_id(source_id(), Timestamp::from_micros(0)));
     log.stage_state(&pins).unwrap();
     log.commit(Durability::Sync).unwrap();
 
