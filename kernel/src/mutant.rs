@@ -38,11 +38,15 @@ pub enum Mutant {
     OpeningForgotten,
     /// A peer may claim a fork any number of times that the question lists.
     ListedForkBelieved,
+    /// Readers see what a rebuild fills before it is filled.
+    SwitchBeforeFilled,
+    /// What a given-up or replaced build kept is never deleted.
+    OldBuildsStay,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::ServeById,
         Self::CursorBeforeData,
         Self::SkipHoleCheck,
@@ -59,6 +63,8 @@ impl Mutant {
         Self::CursorWithoutWitness,
         Self::OpeningForgotten,
         Self::ListedForkBelieved,
+        Self::SwitchBeforeFilled,
+        Self::OldBuildsStay,
     ];
 }
 

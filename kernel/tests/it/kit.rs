@@ -41,7 +41,7 @@ impl EventReplayer for Tally {
 }
 
 fn counted(store: &MemoryStore) -> u8 {
-    store.get(Family::User("tally"), b"count").unwrap().map_or(0, |count| count[0])
+    read_current(store, "tally", |state| state.get("tally", b"count")).unwrap().map_or(0, |count| count[0])
 }
 
 fn draft() -> Draft {

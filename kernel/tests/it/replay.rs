@@ -53,7 +53,7 @@ impl EventReplayer for Counter {
 }
 
 fn count(store: &dyn Store, key: &str) -> u8 {
-    store.get(Family::User("counts"), key.as_bytes()).unwrap().map_or(0, |b| b[0])
+    read_current(store, "counts", |state| state.get("counts", key.as_bytes())).unwrap().map_or(0, |b| b[0])
 }
 
 fn now() -> Timestamp {

@@ -77,7 +77,7 @@ fn drain(core: &mut ReplayCore) {
 }
 
 fn line(store: &dyn Store, subject: &str) -> String {
-    let line = store.get(Family::User(FAMILY), subject.as_bytes()).unwrap().unwrap_or_default();
+    let line = read_current(store, NAME, |state| state.get(FAMILY, subject.as_bytes())).unwrap().unwrap_or_default();
     String::from_utf8(line).unwrap().trim().to_owned()
 }
 

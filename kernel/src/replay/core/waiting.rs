@@ -8,7 +8,7 @@ use crate::cursor::Cursor;
 use crate::error_code::ErrorCode;
 use crate::event::Event;
 use crate::log::{CursorUnknown, ReadError};
-use crate::replay::parked::{Parked, parked};
+use crate::replay::parked::{Parked, parked_in};
 use crate::replay::{Projection, ReplayError};
 use crate::store::{Batch, StoreError, keys};
 use crate::time::Timestamp;
@@ -55,7 +55,7 @@ impl From<ReadError> for SkipError {
 impl ReplayCore {
     pub(super) fn park(&self, event: &Event, tries: u32, error: &ReplayError, projection: &mut Projection<'_>) {
         let value = (event.subject.clone(), tries, bounded(&error.to_string()), event.vclock.clone());
-        projection.put_own(keys::replay_parked(self.name(), event.seq), Some(encode_parked(&value)));
+        projection.put_own(keys::replay_parked(self.name(), self.build, event.seq), Some(encode_parked(&value)));
     }
 
     /// Tries parked events again, those of one subject or all, in order; a subject's first failure leaves the rest of it
@@ -66,7 +66,7 @@ impl ReplayCore {
     pub fn retry(&mut self, subject: Option<&str>) -> Result<usize, StoreError> {
         self.be_current()?;
         self.tries = self.tries.min(1);
-        let waiting = parked(&**self.view.store(), self.name())?;
+        let waiting = parked_in(&**self.view.store(), self.name(), self.build)?;
         let wanted = waiting.into_iter().filter(|event| subject.is_none() || event.subject.as_deref() == subject);
         let families = std::mem::take(&mut self.families);
         let (mut failed, mut replayed) = (BTreeSet::new(), 0);
@@ -87,14 +87,14 @@ impl ReplayCore {
     }
 
     fn retry_one(&mut self, waiting: &Parked, families: &[String]) -> Result<bool, StoreError> {
-        let key = keys::replay_parked(self.name(), waiting.seq);
+        let key = keys::replay_parked(self.name(), self.build, waiting.seq);
         let missing = || StoreError::corrupt(format!("family `replay`: parked place {} is not there", waiting.seq));
         let (_, tries, _, vclock) = decode_parked(&self.get(&key)?.ok_or_else(missing)?).map_err(|e| unreadable(&e))?;
         let entry = self.view.entry(waiting.seq)?.ok_or_else(missing)?;
         let view = entry.event()?;
         let event = Event::from_view(&view, &entry.record, entry.seq, entry.joined, vclock);
         let log = self.view.clone();
-        let mut projection = Projection::new(&**log.store(), families);
+        let mut projection = Projection::new(&**log.store(), families, self.build);
         let at = Cursor { epoch: log.local().epoch, seq: event.seq, last_event: event.id };
         let outcome = self.attempt(&event, at, &mut projection)?;
         match &outcome {
@@ -114,7 +114,7 @@ impl ReplayCore {
     pub fn skip(&mut self, at: &Cursor, now: Timestamp) -> Result<(), SkipError> {
         self.be_current()?;
         let seq = self.view.resume(at)?.seq;
-        let waiting = parked(&**self.view.store(), self.name())?.into_iter().find(|event| event.seq == seq);
+        let waiting = parked_in(&**self.view.store(), self.name(), self.build)?.into_iter().find(|event| event.seq == seq);
         let next = self.position.next() == seq;
         let Some(entry) = self.view.entry(seq)?.filter(|_| waiting.is_some() || next) else {
             return Err(SkipError::NotWaiting { at: *at });
@@ -123,14 +123,14 @@ impl ReplayCore {
         let id = entry.event()?.id;
         let families = self.families.clone();
         let view = self.view.clone();
-        let mut projection = Projection::new(&**view.store(), &families);
+        let mut projection = Projection::new(&**view.store(), &families, self.build);
         let subject = entry.event()?.subject.to_owned();
         let subject = (!subject.is_empty()).then_some(subject);
         let error = waiting.as_ref().map_or_else(|| "it halted replay".to_owned(), |event| event.error.clone());
         let record = encode_skipped(&(id, subject, error, now));
-        projection.put_own(keys::replay_skipped(self.name(), seq), Some(record));
+        projection.put_own(keys::replay_skipped(self.name(), self.build, seq), Some(record));
         if waiting.is_some() {
-            projection.put_own(keys::replay_parked(self.name(), seq), None);
+            projection.put_own(keys::replay_parked(self.name(), self.build, seq), None);
             (chains, clock) = (BTreeMap::new(), self.clock.clone());
         } else {
             self.event(&entry, &mut chains, &mut clock)?;
