@@ -145,7 +145,6 @@ impl World {
         let Some(process) = self.process(node) else { return Ok(()) };
         let step = process.replay.step();
         self.nodes[node].store.fail_commits([]);
-        let Some(process) = self.process(node) else { return Ok(()) };
         match step {
             Ok(ReplayStep::CaughtUp) => {}
             Ok(ReplayStep::Replayed(_)) => self.after(MILLI, What::Replay { node, run }),
