@@ -9,8 +9,7 @@ use std::time::Duration;
 use antiphon_kernel::replay::{conflicts, read_current};
 use antiphon_kernel::testing::{MemoryNetwork, MemoryStore};
 use antiphon_kernel::{
-    Appended, CausalContext, Cortex, Draft, Event, EventReplayer, Peer, Projection, ReplayError, ReplayOptions,
-    WaitFor,
+    Appended, CausalContext, Cortex, Draft, Event, EventReplayer, Peer, Projection, ReplayError, ReplayOptions, WaitFor,
 };
 
 type Outcome<T> = Result<T, Box<dyn Error>>;

@@ -158,7 +158,10 @@ mod tests {
         let builds = Builds::default().begun(1, &[]).refilled(1, &[]).refilled(2, &[]);
         assert_eq!(numbers(&builds), (Some(1), Some(3), vec![2]));
         let switched = builds.clone().switched();
-        assert_eq!((numbers(&switched), switched.current.as_ref().map(|build| build.version)), ((Some(3), None, vec![2, 1]), Some(2)));
+        assert_eq!(
+            (numbers(&switched), switched.current.as_ref().map(|build| build.version)),
+            ((Some(3), None, vec![2, 1]), Some(2))
+        );
         let voided = builds.voided();
         assert_eq!(numbers(&voided), (None, None, vec![2, 1, 3]));
         assert_eq!(numbers(&voided.begun(2, &[])), (Some(4), None, vec![2, 1, 3]));

@@ -256,7 +256,9 @@ impl ReplayHandle {
         let (log, name) = (self.log.clone(), self.name.clone());
         let parked = blocking(move || {
             let store = &**log.store();
-            read_current(store, &name, |state| state.build().map_or(Ok(Vec::new()), |build| parked_in(store, &name, build)))
+            read_current(store, &name, |state| {
+                state.build().map_or(Ok(Vec::new()), |build| parked_in(store, &name, build))
+            })
         });
         let parked = parked.await?;
         let parked = parked.into_iter().find(|parked| parked.seq == seq);

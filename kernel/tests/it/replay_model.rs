@@ -168,8 +168,10 @@ impl World {
 
     fn check_build(&self, build: BuildNumber, position: Seq) {
         let store = &*self.stores[0];
-        let waiting: BTreeSet<Seq> = parked_in(store, NAME, build).unwrap().into_iter().map(|event| event.seq).collect();
-        let left_out: BTreeSet<Seq> = skipped_in(store, NAME, build).unwrap().into_iter().map(|event| event.seq).collect();
+        let waiting: BTreeSet<Seq> =
+            parked_in(store, NAME, build).unwrap().into_iter().map(|event| event.seq).collect();
+        let left_out: BTreeSet<Seq> =
+            skipped_in(store, NAME, build).unwrap().into_iter().map(|event| event.seq).collect();
         let entries = self.nodes[0].log.reader().entries(Seq::ZERO, usize::MAX, usize::MAX).unwrap();
         assert!(position <= self.nodes[0].log.reader().visible());
         for subject in SUBJECTS {
@@ -199,7 +201,10 @@ impl World {
         assert_eq!(self.core.position(), self.nodes[0].log.reader().visible());
         let builds = self.core.builds();
         let current = builds.current.as_ref().unwrap();
-        assert!(builds.filling.is_none() && builds.emptying.is_empty() && current.version == self.version, "{builds:?}");
+        assert!(
+            builds.filling.is_none() && builds.emptying.is_empty() && current.version == self.version,
+            "{builds:?}"
+        );
         // Nothing is left of any other build.
         let visit = &mut |key: &[u8], _: &[u8]| {
             assert!(key.starts_with(&current.number.get().to_be_bytes()), "{key:?}");

@@ -10,7 +10,9 @@ use crate::log::epoch_change::EpochEnd;
 use crate::log::findings::{ForkFinding, NotAFork, NotedFork, Proof, forget_fork, keep_fork, plan_fork};
 use crate::log::forks::{Fork, forks, withhold_from};
 use crate::log::origins::{OriginNote, put_origin_note};
-use crate::log::set_aside::{ResolveError, Resolved, SetAsidePlan, begin_again, choose, forget_forks, plan_set_aside, void_builds};
+use crate::log::set_aside::{
+    ResolveError, Resolved, SetAsidePlan, begin_again, choose, forget_forks, plan_set_aside, void_builds,
+};
 use crate::protocol::ChainHead;
 use crate::store::{Batch, Durability, Family, StoreError, StoreErrorKind, keys};
 use crate::time::Timestamp;

@@ -17,7 +17,11 @@ impl ReplayCore {
     pub(super) fn commit_counted(&mut self, mut batch: Batch) -> Result<bool, StoreError> {
         let now = self.conflicts.saturating_add_signed(self.conflicts_change);
         if now != self.conflicts || !self.conflicts_stored {
-            batch.put(Family::Replay, &keys::replay_conflicts(self.replayer.name(), self.build), &encode_conflicts(now));
+            batch.put(
+                Family::Replay,
+                &keys::replay_conflicts(self.replayer.name(), self.build),
+                &encode_conflicts(now),
+            );
         }
         let committed = self.view.as_of(self.generation, || {
             let _alone = self.commits.enter();

@@ -114,7 +114,8 @@ impl ReplayCore {
     pub fn skip(&mut self, at: &Cursor, now: Timestamp) -> Result<(), SkipError> {
         self.be_current()?;
         let seq = self.view.resume(at)?.seq;
-        let waiting = parked_in(&**self.view.store(), self.name(), self.build)?.into_iter().find(|event| event.seq == seq);
+        let waiting =
+            parked_in(&**self.view.store(), self.name(), self.build)?.into_iter().find(|event| event.seq == seq);
         let next = self.position.next() == seq;
         let Some(entry) = self.view.entry(seq)?.filter(|_| waiting.is_some() || next) else {
             return Err(SkipError::NotWaiting { at: *at });
