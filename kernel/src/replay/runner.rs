@@ -100,7 +100,7 @@ impl ReplayHandle {
         let first = ReplayStatus {
             name: name.clone(),
             position: core.position().get(),
-            rebuild: rebuild_status(&core),
+            rebuild: RebuildStatus::of(&core),
             failures: 0,
             last_error: None,
             lag_events: 0,
@@ -433,7 +433,7 @@ impl Runner {
         if self.primary {
             self.log.replayed().set(self.core.replayed());
         }
-        let (position, rebuild) = (self.core.position().get(), rebuild_status(&self.core));
+        let (position, rebuild) = (self.core.position().get(), RebuildStatus::of(&self.core));
         self.published.send_modify(|Published { status, generation }| {
             *generation = self.core.generation();
             let moved = (status.position, status.rebuild) != (position, rebuild);
@@ -453,9 +453,4 @@ impl Runner {
             tracing::warn!(replayer = self.core.name(), failures, "replay halted, will try again: {failure}");
         }
     }
-}
-
-fn rebuild_status(core: &ReplayCore) -> Option<RebuildStatus> {
-    let filling = core.filling()?;
-    Some(RebuildStatus { position: filling.position.get(), until: filling.until.get(), version: filling.version })
 }

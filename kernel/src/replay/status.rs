@@ -1,6 +1,6 @@
 //! What a replayer shows, and why a command or a wait for it failed.
 
-use super::core::SkipError;
+use super::core::{ReplayCore, SkipError};
 use crate::cursor::Cursor;
 use crate::error_code::ErrorCode;
 use crate::store::StoreError;
@@ -39,6 +39,14 @@ pub struct RebuildStatus {
     pub until: u64,
     /// The version of the replayer that fills it.
     pub version: u32,
+}
+
+impl RebuildStatus {
+    /// How far the rebuild of a replayer is, while one runs.
+    pub(super) fn of(core: &ReplayCore) -> Option<Self> {
+        let filling = core.filling()?;
+        Some(Self { position: filling.position.get(), until: filling.until.get(), version: filling.version })
+    }
 }
 
 /// Why a command for a replayer failed.

@@ -86,13 +86,13 @@ impl ReplayCore {
     /// Gives up all builds: they hold what the log does not.
     pub(super) fn void(&mut self) -> Result<(), StoreError> {
         let builds = self.builds.clone().voided();
-        self.put_builds(&builds)
+        self.put_builds(&builds).map(|_| ())
     }
 
-    fn put_builds(&mut self, builds: &Builds) -> Result<(), StoreError> {
+    fn put_builds(&mut self, builds: &Builds) -> Result<bool, StoreError> {
         let mut batch = Batch::new();
         builds.put(self.name(), &mut batch);
-        self.commit_builds(&batch, Durability::Sync).map(|_| ())
+        self.commit_builds(&batch, Durability::Sync)
     }
 
     /// Whether the build that is filled has all that the log held when the rebuild began, and all that readers saw.
@@ -103,8 +103,9 @@ impl ReplayCore {
     /// Has readers see the build that was filled, in one batch.
     pub(super) fn switch(&mut self) -> Result<(), StoreError> {
         let builds = self.builds.clone().switched();
-        self.put_builds(&builds)?;
-        tracing::info!(replayer = self.name(), build = %self.build, at = self.position.get(), "a replayer was rebuilt");
+        if self.put_builds(&builds)? {
+            tracing::info!(replayer = self.name(), build = %self.build, at = self.position.get(), "a replayer was rebuilt");
+        }
         Ok(())
     }
 
@@ -141,9 +142,10 @@ impl ReplayCore {
             // If the commit fails, the position in the deletion is read again with all else.
             let commit = || self.view.store().commit(&batch, Durability::Relaxed);
             let committed = self.view.as_of(self.generation, commit);
-            self.written_or_not(committed)?;
-            self.emptied = (at, from);
-            return Ok(());
+            if committed.is_some() {
+                self.emptied = (at, from);
+            }
+            return self.written_or_not(committed);
         }
         let mut builds = self.builds.clone();
         builds.emptying.remove(0);

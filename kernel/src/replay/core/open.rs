@@ -47,6 +47,15 @@ impl OpenReplayerError {
     }
 }
 
+impl From<OpenReplayerError> for StoreError {
+    fn from(error: OpenReplayerError) -> Self {
+        match error {
+            OpenReplayerError::Store(error) => error,
+            OpenReplayerError::Downgrade { .. } => Self::new(StoreErrorKind::NewerFormat, error.to_string()),
+        }
+    }
+}
+
 impl ReplayCore {
     /// Continues a replayer where it stopped, or begins where its options say. A version above that of its state begins a
     /// rebuild. Call it when the log was opened, before anything else is appended.
