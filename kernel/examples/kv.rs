@@ -6,11 +6,10 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
-use antiphon_kernel::replay::conflicts;
+use antiphon_kernel::replay::{conflicts, read_current};
 use antiphon_kernel::testing::{LOG, MemoryNetwork, MemoryStore};
 use antiphon_kernel::{
-    Appended, CausalContext, Cortex, Draft, Event, EventReplayer, Family, Peer, Projection, ReplayError, ReplayOptions,
-    WaitFor,
+    Appended, CausalContext, Cortex, Draft, Event, EventReplayer, Peer, Projection, ReplayError, ReplayOptions, WaitFor,
 };
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
@@ -67,7 +66,7 @@ impl Kv {
     }
 
     fn get(&self, key: &str) -> Outcome<Option<String>> {
-        let value = self.0.reader().store().get(Family::User("values"), key.as_bytes())?;
+        let value = read_current(&**self.0.reader().store(), "values", |state| state.get("values", key.as_bytes()))?;
         Ok(value.map(|value| String::from_utf8_lossy(&value[16..]).into_owned()))
     }
 

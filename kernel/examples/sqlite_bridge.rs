@@ -61,7 +61,7 @@ pub async fn run(file: &Path) -> Outcome<[i64; 2]> {
     bridge.wait_replayed(Seq::new(101)).await?;
     let once = rows(file)?;
     bridge.rebuild().await?;
-    bridge.wait_replayed(Seq::new(101)).await?;
+    bridge.wait_rebuilt().await?;
     let twice = rows(file)?;
     cortex.stop().await;
     Ok([once, twice])

@@ -153,13 +153,14 @@ codes! {
     ForkFound = "AP-FORK-006", "two histories of one origin differ";
     ForkWaiting = "AP-FORK-007", "an event that waits since a repair follows another history now";
 
-    ReplayRebuilding = "AP-REPLAY-001", "a replayer is being rebuilt";
+    ReplayRebuilding = "AP-REPLAY-001", "a replayer begins again";
     ReplayGone = "AP-REPLAY-002", "a replayer does not answer";
     ReplayHalted = "AP-REPLAY-003", "replay halts at this event or an earlier one";
     ReplayParked = "AP-REPLAY-004", "the event is parked";
     ReplayStopped = "AP-REPLAY-005", "the replayer ended";
     ReplayNoReplayer = "AP-REPLAY-006", "the cortex has no causal replayer";
     ReplayNotWaiting = "AP-REPLAY-007", "the event is neither parked nor the next to replay";
+    ReplayDowngrade = "AP-REPLAY-008", "a replayer is older than its state";
 
     CopiesMissing = "AP-COPIES-001", "peers did not confirm an event in time";
 

@@ -40,11 +40,15 @@ pub enum Mutant {
     ListedForkBelieved,
     /// A batch ends where its limits say, also within a group.
     BatchCutInGroup,
+    /// Readers see what a rebuild fills before it is filled.
+    SwitchBeforeFilled,
+    /// What a given-up or replaced build kept is never deleted.
+    OldBuildsStay,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 19] = [
         Self::ServeById,
         Self::CursorBeforeData,
         Self::SkipHoleCheck,
@@ -62,6 +66,8 @@ impl Mutant {
         Self::OpeningForgotten,
         Self::ListedForkBelieved,
         Self::BatchCutInGroup,
+        Self::SwitchBeforeFilled,
+        Self::OldBuildsStay,
     ];
 }
 

@@ -8,6 +8,8 @@ mod chat;
 mod kv;
 #[path = "../examples/sqlite_bridge.rs"]
 mod sqlite_bridge;
+#[path = "../examples/versions.rs"]
+mod versions;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replicated_key_value_store() {
@@ -25,4 +27,10 @@ async fn a_chat_log() {
 async fn a_bridge_into_sqlite() {
     let folder = tempfile::tempdir().unwrap();
     assert_eq!(sqlite_bridge::run(&folder.path().join("notes.db")).await.unwrap(), [100, 100]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_version_of_a_replayer() {
+    let states = versions::run().await.unwrap();
+    assert_eq!(states, [(1, "hello".to_owned()), (2, "HELLO".to_owned())]);
 }

@@ -24,7 +24,7 @@ fn signs(mutant: Mutant) -> &'static [&'static str] {
         Mutant::DepsFromIngest => &["I4: "],
         Mutant::ReceiptWithoutComparison => &["I11: "],
         Mutant::CursorWithoutWitness => &["I12: "],
-        Mutant::OpeningForgotten => &["I5: "],
+        Mutant::OpeningForgotten | Mutant::SwitchBeforeFilled | Mutant::OldBuildsStay => &["I5: "],
         Mutant::ListedForkBelieved => &["I9: "],
         Mutant::BatchCutInGroup => &["I10: "],
     }

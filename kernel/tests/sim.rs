@@ -75,6 +75,8 @@ fn every_invariant_holds_in_every_run() {
             found.equivocations,
             found.replay_failures,
             found.hangs,
+            found.rebuilds,
+            found.upgrades,
             found.splits,
             found.full_disks,
             found.cut_streams,

@@ -84,6 +84,8 @@ async fn replay(bench: &Bench, args: &ReplayArgs, second: bool) -> Result<Durati
     for replayer in cortex.replayers() {
         let done = tokio::time::timeout(PATIENCE, replayer.wait_replayed(end)).await;
         done.context("a replayer did not come to the end in time")??;
+        let rebuilt = tokio::time::timeout(PATIENCE, replayer.wait_rebuilt()).await;
+        rebuilt.context("a rebuild did not come to the end in time")??;
     }
     let elapsed = began.elapsed();
     cortex.stop().await;

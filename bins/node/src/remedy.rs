@@ -172,7 +172,7 @@ pub const fn remedy(code: ErrorCode) -> &'static str {
         ErrorCode::ForkFound => "run `antiphon fork list`, which shows how to end each fork",
         ErrorCode::ForkWaiting => "look at `antiphon fork evidence`",
 
-        ErrorCode::ReplayRebuilding => "read again after the rebuild",
+        ErrorCode::ReplayRebuilding => "read again",
         ErrorCode::ReplayGone => {
             "look at `antiphon status`, which shows the event that it hangs in, and restart this node"
         }
@@ -182,6 +182,9 @@ pub const fn remedy(code: ErrorCode) -> &'static str {
         ErrorCode::ReplayStopped => "look at the node's log for the reason, and restart this node",
         ErrorCode::ReplayNoReplayer => "give the cortex a causal replayer, or wait for another replayer by its name",
         ErrorCode::ReplayNotWaiting => "take the cursor from `antiphon replay list`, which shows both",
+        ErrorCode::ReplayDowngrade => {
+            "start the newer program; to keep the older one, restore a backup of before the upgrade"
+        }
 
         ErrorCode::CopiesMissing => {
             "look at `antiphon status` on the nodes that are named; do not append the event again"

@@ -3,8 +3,8 @@
 use antiphon_kernel::digest::Digest;
 use antiphon_kernel::event::Event;
 use antiphon_kernel::ids::EventId;
-use antiphon_kernel::replay::{EventReplayer, Projection, ReplayError};
-use antiphon_kernel::store::{Family, Store, StoreError, StoreErrorKind};
+use antiphon_kernel::replay::{EventReplayer, Projection, ReplayError, read_current};
+use antiphon_kernel::store::{Store, StoreError, StoreErrorKind};
 
 const FAMILY: &str = "tally";
 const KEY: &[u8] = b"seen";
@@ -44,7 +44,7 @@ impl Seen {
 
     /// As it is stored; an error for bytes that are none.
     pub(crate) fn stored(store: &dyn Store) -> Result<Self, StoreError> {
-        match store.get(Family::User(FAMILY), KEY) {
+        match read_current(store, FAMILY, |state| state.get(FAMILY, KEY)) {
             Ok(Some(bytes)) => {
                 Self::decode(&bytes).ok_or_else(|| StoreError::corrupt("the replayer's state does not read back"))
             }

@@ -11,7 +11,7 @@ use crate::health::{ErrorCategory, PeerHealth};
 use crate::identity::PublicKey;
 use crate::ids::{CortexId, Dot, Epoch, EventId, LogId, Origin, PeerName};
 use crate::log::{EpochChange, EpochEnd, Fork, LocalIdentity, OriginNote, Pin};
-use crate::replay::Mark;
+use crate::replay::{Build, BuildNumber, Builds, Mark};
 use crate::store::{Unreadable, is_newer};
 use crate::time::Timestamp;
 
@@ -347,6 +347,32 @@ pub(crate) fn decode_fork(bytes: &[u8]) -> Result<StoredFork, StoredError> {
     }
     let peer = peer_name("fork", &peer)?;
     Ok((from, Digest::from_bytes(ours), Digest::from_bytes(theirs), peer, Timestamp::from_micros(since)))
+}
+
+/// A build in bytes: number, version, families.
+type WireBuild = (u64, u32, Vec<String>);
+
+pub(crate) fn encode_builds(builds: &Builds) -> Vec<u8> {
+    let build = |build: &Build| (build.number.get(), build.version, build.families.clone());
+    let emptying: Vec<WireBuild> = builds.emptying.iter().map(build).collect();
+    write((builds.last.get(), builds.current.as_ref().map(build), builds.filling.as_ref().map(build), emptying))
+}
+
+pub(crate) fn decode_builds(bytes: &[u8]) -> Result<Builds, StoredError> {
+    const WHAT: &str = "builds";
+    type Wire = (u64, Option<WireBuild>, Option<WireBuild>, Vec<WireBuild>);
+    let (last, current, filling, emptying): Wire = read(WHAT, bytes)?;
+    let build = |(number, version, families): WireBuild| {
+        let number = (1..=last).contains(&number).then_some(BuildNumber::new(number));
+        let number = number.ok_or_else(|| StoredError::new(WHAT, "a number was never given out"))?;
+        Ok(Build { number, version, families })
+    };
+    Ok(Builds {
+        last: BuildNumber::new(last),
+        current: current.map(build).transpose()?,
+        filling: filling.map(build).transpose()?,
+        emptying: emptying.into_iter().map(build).collect::<Result<_, _>>()?,
+    })
 }
 
 pub(crate) fn encode_replay_position(seq: Seq, clock: &VClock) -> Vec<u8> {

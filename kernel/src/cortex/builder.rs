@@ -12,7 +12,7 @@ use crate::ids::{CortexId, InvalidPeerName, LogId, PeerName};
 use crate::log::{Log, LogHandle, LogOptions, LogReader, OpenError, read_pin};
 #[cfg(any(test, feature = "testing"))]
 use crate::protocol::Protocols;
-use crate::replay::{EventReplayer, ReplayCore, ReplayHandle};
+use crate::replay::{EventReplayer, OpenReplayerError, ReplayCore, ReplayHandle};
 use crate::service::Service;
 use crate::state::StateError;
 use crate::store::{Durability, Store, StoreError};
@@ -73,6 +73,9 @@ pub enum StartError {
         /// The name.
         name: String,
     },
+    /// A replayer is older than its state.
+    #[error(transparent)]
+    Replayer(OpenReplayerError),
     /// A transport does not answer peers.
     #[error(transparent)]
     Serve(#[from] ServeError),
@@ -93,6 +96,7 @@ impl StartError {
             Self::Peer { .. } => ErrorCode::StartPeer,
             Self::Pinned { .. } => ErrorCode::StartPinned,
             Self::DuplicateReplayer { .. } => ErrorCode::StartDuplicateReplayer,
+            Self::Replayer(error) => error.code(),
             Self::Serve(error) => error.code(),
             Self::Thread(_) => ErrorCode::StartThread,
         }
@@ -102,6 +106,15 @@ impl StartError {
 impl From<StoreError> for StartError {
     fn from(error: StoreError) -> Self {
         Self::Open(OpenError::Store(error))
+    }
+}
+
+impl From<OpenReplayerError> for StartError {
+    fn from(error: OpenReplayerError) -> Self {
+        match error {
+            OpenReplayerError::Store(error) => error.into(),
+            OpenReplayerError::Downgrade { .. } => Self::Replayer(error),
+        }
     }
 }
 

@@ -243,12 +243,12 @@ impl Cortex {
         let resolved = self.log.resolve_fork(keep).await;
         // What the fork kept from crossing is wanted now, or what peers know of us is not true any more.
         self.syncer.ask_again().await;
-        // After an error it is not known whether events left the log: what replayers hold may be of some that did. One that
-        // cannot begin again must not keep the others from it.
+        // If events left the log, so did every build of the replayers, in the same batch. After an error it is not known whether
+        // they did. A replayer that cannot begin again must not keep the others from it.
         let mut failed = None;
         if self.reader().rewrites() != before {
             for replayer in &self.replayers {
-                failed = replayer.rebuild().await.err().or(failed);
+                failed = replayer.refresh().await.err().or(failed);
             }
         }
         let resolved = resolved?;

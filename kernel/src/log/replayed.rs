@@ -7,6 +7,7 @@ use super::shared::Generation;
 use crate::clock::VClock;
 use crate::codec::decode_replay_position;
 use crate::cursor::Seq;
+use crate::replay::{BuildNumber, Builds};
 use crate::store::{Family, Store, StoreError, keys};
 
 /// What a replayer published last.
@@ -39,12 +40,19 @@ impl ReplayedClock {
     }
 }
 
-/// Reads how far a replayer is, and the clock there; `None` before its first event, and while it begins again.
+/// Reads how far a replayer's current build is, and the clock there; `None` before its first event.
 pub(crate) fn stored_position(store: &dyn Store, replayer: &str) -> Result<Option<(Seq, VClock)>, StoreError> {
-    if store.get(Family::Replay, &keys::replay_rebuild(replayer))?.is_some() {
-        return Ok(None);
-    }
-    let stored = store.get(Family::Replay, &keys::replay_position(replayer))?;
+    let current = Builds::read(store, replayer)?.current();
+    current.map_or(Ok(None), |build| position_in(store, replayer, build))
+}
+
+/// Reads how far one build of a replayer is, and the clock there.
+pub(crate) fn position_in(
+    store: &dyn Store,
+    replayer: &str,
+    build: BuildNumber,
+) -> Result<Option<(Seq, VClock)>, StoreError> {
+    let stored = store.get(Family::Replay, &keys::replay_position(replayer, build))?;
     let decode =
         |bytes: Vec<u8>| decode_replay_position(&bytes).map_err(|e| StoreError::unreadable("family `replay`", &e));
     stored.map(decode).transpose()

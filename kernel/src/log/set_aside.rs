@@ -16,6 +16,7 @@ use crate::cursor::Seq;
 use crate::digest::Digest;
 use crate::error_code::ErrorCode;
 use crate::ids::Origin;
+use crate::replay::Builds;
 use crate::store::{Batch, Family, KeyRange, Store, StoreError, StoreErrorKind, keys};
 
 /// The most that is rewritten at once: it is one batch, in memory.
@@ -179,24 +180,29 @@ fn are_whole(digests: &BTreeMap<Origin, Digest>, held: &dyn LogState) -> Result<
     }
 }
 
-/// Adds to a batch that readers of a store begin again: cursors pass events that are no longer held, and replayers have
-/// replayed them.
+/// Adds to a batch that peers are asked from the beginning: cursors pass events that are no longer held.
 pub(super) fn begin_again(store: &dyn Store, origin: Origin, changes: &mut Batch) -> Result<(), StoreError> {
-    let mut replayers = Vec::new();
     store.scan(Family::Cursors, KeyRange::prefix(&[]), &mut |key, _| {
         if keys::is_cursor(key) {
             changes.delete(Family::Cursors, key);
         }
         ControlFlow::Continue(())
     })?;
+    forget_forks(store, origin, changes)
+}
+
+/// Adds to a batch that no build of a replayer is current: they hold events that leave the log. No replayer may commit between
+/// this and the commit of the batch.
+pub(super) fn void_builds(store: &dyn Store, changes: &mut Batch) -> Result<(), StoreError> {
+    let mut replayers = Vec::new();
     store.scan(Family::Replay, KeyRange::prefix(&[]), &mut |key, _| {
-        replayers.extend(keys::replayer_of_position(key).map(str::to_owned));
+        replayers.extend(keys::replayer_of_builds(key).map(str::to_owned));
         ControlFlow::Continue(())
     })?;
     for replayer in replayers {
-        changes.put(Family::Replay, &keys::replay_rebuild(&replayer), &[1]);
+        Builds::read(store, &replayer)?.voided().put(&replayer, changes);
     }
-    forget_forks(store, origin, changes)
+    Ok(())
 }
 
 /// Adds to a batch that the forks of an origin are not known any more. They are found again where they still exist.

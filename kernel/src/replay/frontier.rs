@@ -2,6 +2,8 @@
 
 use std::ops::ControlFlow;
 
+use super::build::BuildNumber;
+use super::current::read_current;
 use crate::clock::VClock;
 use crate::codec::{decode_frontier, encode_frontier};
 use crate::event::Event;
@@ -110,26 +112,37 @@ impl Conflict {
 }
 
 /// The open conflict of a replayer that asked for causality at one subject, or at its own conflict key; `None` where there is
-/// none.
+/// none. While a rebuild fills another build: as of the one that readers see.
 ///
 /// # Errors
 /// [`StoreError`].
 pub fn conflict_at(store: &dyn Store, replayer: &str, subject: &str) -> Result<Option<Conflict>, StoreError> {
-    let stored = store.get(Family::Replay, &keys::replay_frontier(replayer, subject))?;
-    let frontier = Frontier::decode(stored.as_deref())?;
-    if !frontier.is_conflict() {
-        return Ok(None);
-    }
-    let (events, more) = frontier.listed();
-    Ok(Some(Conflict { subject: subject.to_owned(), events, more }))
+    read_current(store, replayer, |state| {
+        let Some(build) = state.build() else { return Ok(None) };
+        let stored = store.get(Family::Replay, &keys::replay_frontier(replayer, build, subject))?;
+        let frontier = Frontier::decode(stored.as_deref())?;
+        if !frontier.is_conflict() {
+            return Ok(None);
+        }
+        let (events, more) = frontier.listed();
+        Ok(Some(Conflict { subject: subject.to_owned(), events, more }))
+    })
 }
 
-/// The open conflicts of a replayer that asked for causality, in order of subject.
+/// The open conflicts of a replayer that asked for causality, in order of subject. While a rebuild fills another build: as of
+/// the one that readers see.
 ///
 /// # Errors
 /// [`StoreError`].
 pub fn conflicts(store: &dyn Store, replayer: &str) -> Result<Vec<Conflict>, StoreError> {
-    let prefix = keys::replay_frontier_prefix(replayer);
+    read_current(store, replayer, |state| {
+        state.build().map_or(Ok(Vec::new()), |build| conflicts_in(store, replayer, build))
+    })
+}
+
+/// The open conflicts in one build.
+pub(super) fn conflicts_in(store: &dyn Store, replayer: &str, build: BuildNumber) -> Result<Vec<Conflict>, StoreError> {
+    let prefix = keys::replay_frontier_prefix(replayer, build);
     let (mut found, mut fault) = (Vec::new(), None);
     store.scan(Family::Replay, KeyRange::prefix(&prefix), &mut |key, value| match (
         std::str::from_utf8(&key[prefix.len()..]),

@@ -6,12 +6,14 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{EventReplayer, OnFailure, Projection, ReplayError, ReplayOptions, conflict_at, weight};
+use super::{
+    CurrentState, EventReplayer, OnFailure, Projection, ReplayError, ReplayOptions, conflict_at, read_current, weight,
+};
 use crate::cursor::Seq;
 use crate::event::{CloudEventText, Event, EventBytes, source_of};
 use crate::ids::EventId;
 use crate::log::{Bounded, LogEntry, LogReader};
-use crate::store::{Family, KeyRange, Store, StoreError};
+use crate::store::{KeyRange, Store, StoreError};
 
 // A key of every store, so it stays until format 2.
 const FAMILY: &str = "view";
@@ -99,14 +101,39 @@ pub fn read(
     after: Option<&str>,
     limit: usize,
 ) -> Result<LatestPage, StoreError> {
-    let (mut page, mut last, mut more) = (LatestPage { found: Vec::new(), next: None }, Vec::new(), false);
-    let mut subjects = Vec::new();
+    read_current(store, NAME, |state| {
+        let mut page = page(&state, subject, after, limit)?;
+        // Asked for here: a visitor of a scan must not ask the store anything.
+        for (latest, subject) in &mut page.found {
+            if let Some(conflict) = conflict_at(store, NAME, subject)? {
+                let newest = latest.id;
+                latest.concurrent.extend(conflict.events.into_iter().map(|(_, id)| id).filter(|id| *id != newest));
+            }
+        }
+        Ok(LatestPage { found: page.found.into_iter().map(|(latest, _)| latest).collect(), next: page.next })
+    })
+}
+
+/// The newest events with their subjects, and the subject after which to continue.
+#[derive(Default)]
+struct Found {
+    found: Vec<(Latest, String)>,
+    next: Option<String>,
+}
+
+fn page(
+    state: &CurrentState<'_>,
+    subject: Option<&str>,
+    after: Option<&str>,
+    limit: usize,
+) -> Result<Found, StoreError> {
+    let (mut page, mut last, mut more) = (Found::default(), Vec::new(), false);
     let range = match (subject, after) {
         (Some(subject), _) => KeyRange::prefix(subject.as_bytes()),
         (None, Some(after)) => KeyRange::from(after.as_bytes()),
         (None, None) => KeyRange::prefix(&[]),
     };
-    store.scan(Family::User(FAMILY), range, &mut |key, value| {
+    state.scan(FAMILY, range, |key, value| {
         if subject.is_some_and(|one| one.as_bytes() != key) || after.is_some_and(|after| after.as_bytes() == key) {
             return if subject.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
         }
@@ -115,19 +142,11 @@ pub fn read(
             return ControlFlow::Break(());
         }
         if let Some(latest) = latest(value) {
-            page.found.push(latest);
-            subjects.push(String::from_utf8_lossy(key).into_owned());
+            page.found.push((latest, String::from_utf8_lossy(key).into_owned()));
         }
         last = key.to_vec();
         ControlFlow::Continue(())
     })?;
-    // Asked for here: a visitor of a scan must not ask the store anything.
-    for (latest, subject) in page.found.iter_mut().zip(&subjects) {
-        if let Some(conflict) = conflict_at(store, NAME, subject)? {
-            let newest = latest.id;
-            latest.concurrent.extend(conflict.events.into_iter().map(|(_, id)| id).filter(|id| *id != newest));
-        }
-    }
     page.next = more.then(|| String::from_utf8_lossy(&last).into_owned());
     Ok(page)
 }

@@ -3,25 +3,33 @@
 //! A replayer that fails stops itself, never replication. Its position, the clock there, and everything it wrote through
 //! its [`Projection`] commit in one batch, so inside the store each event is replayed exactly once.
 
+mod build;
 mod core;
+mod current;
 mod frontier;
 pub mod latest;
 mod parked;
 mod projection;
 mod read;
 mod runner;
+mod status;
 
-pub use core::SkipError;
+pub use build::BuildNumber;
+pub(crate) use build::{Build, Builds};
+pub use core::{OpenReplayerError, SkipError};
+pub use current::{CurrentState, read_current};
 pub(crate) use frontier::Mark;
 pub use frontier::{Conflict, MAX_FRONTIER, Relation, conflict_at, conflicts, weight};
 pub(crate) use internals::*;
 pub use parked::{Parked, Skipped, parked, skipped};
 pub use projection::Projection;
 pub use read::{ReadAt, ReadStateError, Snapshot};
-pub use runner::{NotReplayed, ReplayCommandError, ReplayHandle, ReplayStatus};
+pub use runner::ReplayHandle;
+pub use status::{NotReplayed, RebuildStatus, ReplayCommandError, ReplayStatus};
 
 pub(crate) mod internals {
     pub use super::core::{ReplayCore, ReplayStep};
+    pub use super::parked::{parked_in, skipped_in};
 }
 
 use std::borrow::Cow;
@@ -168,6 +176,14 @@ pub trait EventReplayer: Send + 'static {
     /// The families it reads and writes through its projection; created if they do not exist.
     fn families(&self) -> Vec<String>;
 
+    /// The version of what it makes of events. Raise it when `replay_event` writes other state for the same events: the
+    /// program that starts with a higher version rebuilds the replayer. Readers see the old state until the rebuild is complete
+    /// ([`Snapshot::version`]). A program with a lower version than the state's does not start
+    /// ([`OpenReplayerError::Downgrade`]).
+    fn version(&self) -> u32 {
+        1
+    }
+
     /// How it wants to be driven.
     fn options(&self) -> ReplayOptions {
         ReplayOptions::default()
@@ -177,7 +193,7 @@ pub trait EventReplayer: Send + 'static {
     /// frontier. `None`: the event is in conflict with no other.
     ///
     /// The key may have at most [`MAX_CONFLICT_KEY_BYTES`]; a longer one fails the event. The result must depend on the event
-    /// alone. A program that changes its keys rebuilds the replayer, because old frontiers keep their old keys.
+    /// alone. A program that changes its keys raises [`EventReplayer::version`], because old frontiers keep their old keys.
     fn conflict_key<'e>(&self, event: &'e Event) -> Option<Cow<'e, str>> {
         event.subject.as_deref().map(Cow::Borrowed)
     }
@@ -188,7 +204,7 @@ pub trait EventReplayer: Send + 'static {
     /// Whatever keeps it from replaying the event now; it is asked again after a back-off.
     fn replay_event(&mut self, event: &Event, projection: &mut Projection<'_>) -> Result<(), ReplayError>;
 
-    /// Called after each committed batch: everything up to this clock is replayed.
+    /// Called after each committed batch: everything up to this clock is replayed. A rebuild begins with an empty clock.
     fn merge_clock(&mut self, clock: &VClock) {
         let _ = clock;
     }

@@ -2,6 +2,7 @@
 
 use std::ops::ControlFlow;
 
+use super::build::{BuildNumber, Builds};
 use crate::codec::{StoredError, decode_parked, decode_skipped};
 use crate::cursor::Seq;
 use crate::ids::EventId;
@@ -61,23 +62,55 @@ fn entries<T>(
     fault.map_or(Ok(found), Err)
 }
 
-/// The events that a replayer set aside, in order of their sequence numbers.
+/// The events that a replayer set aside, in order of their sequence numbers: those that a retry or a skip finds. While a
+/// rebuild runs, they are of the build that it fills.
 ///
 /// # Errors
 /// [`StoreError`].
 pub fn parked(store: &dyn Store, replayer: &str) -> Result<Vec<Parked>, StoreError> {
-    entries(store, &keys::replay_parked_prefix(replayer), |seq, value| {
+    in_written(store, replayer, |build| parked_in(store, replayer, build))
+}
+
+/// The events of a replayer that were left out by command, in order of their sequence numbers. While a rebuild runs, they are
+/// of the build that it fills: a rebuild tries them again.
+///
+/// # Errors
+/// [`StoreError`].
+pub fn skipped(store: &dyn Store, replayer: &str) -> Result<Vec<Skipped>, StoreError> {
+    in_written(store, replayer, |build| skipped_in(store, replayer, build))
+}
+
+fn in_written<T: Default>(
+    store: &dyn Store,
+    replayer: &str,
+    read: impl Fn(BuildNumber) -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    loop {
+        let written = Builds::read(store, replayer)?.written();
+        let found = written.map_or(Ok(T::default()), &read);
+        if Builds::read(store, replayer)?.written() == written {
+            return found;
+        }
+    }
+}
+
+/// The events that are parked in one build.
+///
+/// # Errors
+/// [`StoreError`].
+pub fn parked_in(store: &dyn Store, replayer: &str, build: BuildNumber) -> Result<Vec<Parked>, StoreError> {
+    entries(store, &keys::replay_parked_prefix(replayer, build), |seq, value| {
         let (subject, tries, error, _) = decode_parked(value)?;
         Ok(Parked { seq, subject, tries, error })
     })
 }
 
-/// The events of a replayer that were left out by command, in order of their sequence numbers.
+/// The events that were left out of one build.
 ///
 /// # Errors
 /// [`StoreError`].
-pub fn skipped(store: &dyn Store, replayer: &str) -> Result<Vec<Skipped>, StoreError> {
-    entries(store, &keys::replay_skipped_prefix(replayer), |seq, value| {
+pub fn skipped_in(store: &dyn Store, replayer: &str, build: BuildNumber) -> Result<Vec<Skipped>, StoreError> {
+    entries(store, &keys::replay_skipped_prefix(replayer, build), |seq, value| {
         let (id, subject, error, at) = decode_skipped(value)?;
         Ok(Skipped { seq, id, subject, error, at })
     })

@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use super::Relation;
+use super::build::{BUILD_BYTES, BuildNumber};
 use crate::store::{Batch, Family, KeyRange, Store, StoreError, StoreErrorKind};
 
 type Writes = BTreeMap<(String, Vec<u8>), Option<Vec<u8>>>;
 /// In the kernel's own family `replay`.
 type OwnWrites = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
 
-/// Reads and writes of a replayer's own families. Writes are readable at once and commit with the replay position.
+/// Reads and writes of a replayer's own families. Writes are readable at once and commit with the replay position. During a
+/// rebuild they are those of the build that is filled, which is empty at first.
 ///
 /// ```
 /// use antiphon_kernel::{Event, EventReplayer, Projection, ReplayError};
@@ -37,6 +39,8 @@ type OwnWrites = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
 pub struct Projection<'a> {
     store: &'a dyn Store,
     families: &'a [String],
+    /// The build that is read and written.
+    build: BuildNumber,
     /// Of events that were replayed, waiting for the commit.
     kept: Writes,
     /// Of the event that is being replayed.
@@ -46,8 +50,9 @@ pub struct Projection<'a> {
 }
 
 impl<'a> Projection<'a> {
-    pub(super) fn new(store: &'a dyn Store, families: &'a [String]) -> Self {
-        Self { store, families, kept: Writes::new(), current: Writes::new(), own: OwnWrites::new(), relation: None }
+    pub(super) fn new(store: &'a dyn Store, families: &'a [String], build: BuildNumber) -> Self {
+        let (kept, current, own) = (Writes::new(), Writes::new(), OwnWrites::new());
+        Self { store, families, build, kept, current, own, relation: None }
     }
 
     fn check(&self, family: &str) -> Result<(), StoreError> {
@@ -90,7 +95,7 @@ impl<'a> Projection<'a> {
         if let Some(written) = self.current.get(&at).or_else(|| self.kept.get(&at)) {
             return Ok(written.clone());
         }
-        self.store.get(Family::User(family), key)
+        self.store.get(Family::User(family), &self.build.key(key))
     }
 
     /// Visits the keys and values of a range in ascending order, with everything written so far, until the visitor breaks.
@@ -110,7 +115,7 @@ impl<'a> Projection<'a> {
         }
         let mut written = written.into_iter().peekable();
         let mut ended = false;
-        self.store.scan(Family::User(family), range, &mut |key, stored| {
+        self.build.scan(self.store, family, range, &mut |key, stored| {
             while let Some((at, value)) = written.next_if(|(at, _)| *at < key) {
                 ended = value.is_some_and(|value| visit(at, value).is_break());
                 if ended {
@@ -183,10 +188,13 @@ impl<'a> Projection<'a> {
                 None => batch.delete(Family::Replay, &key),
             }
         }
+        let mut at = self.build.to_bytes().to_vec();
         for ((family, key), value) in self.kept {
+            at.truncate(BUILD_BYTES);
+            at.extend_from_slice(&key);
             match value {
-                Some(value) => batch.put(Family::User(&family), &key, &value),
-                None => batch.delete(Family::User(&family), &key),
+                Some(value) => batch.put(Family::User(&family), &at, &value),
+                None => batch.delete(Family::User(&family), &at),
             }
         }
     }

@@ -3,13 +3,13 @@
 use std::ops::ControlFlow;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use super::build::{BuildNumber, Builds};
 use super::projection::undeclared;
 use crate::clock::VClock;
-use crate::codec::decode_replay_position;
 use crate::cursor::Seq;
 use crate::error_code::ErrorCode;
-use crate::log::LogReader;
-use crate::store::{Family, KeyRange, Store, StoreError, keys};
+use crate::log::{LogReader, position_in};
+use crate::store::{Family, KeyRange, Store, StoreError};
 
 /// What was read of a replayer's state, and where the replayer was.
 ///
@@ -57,8 +57,8 @@ pub struct ReadAt<T> {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReadStateError {
-    /// A rebuild empties the replayer's families.
-    #[error("replayer `{replayer}` is being rebuilt, and its state is incomplete")]
+    /// Events left the log, so the replayer's state was given up, and a new one has not begun.
+    #[error("replayer `{replayer}` begins again, because events left the log")]
     Rebuilding {
         /// The replayer.
         replayer: String,
@@ -83,6 +83,8 @@ impl ReadStateError {
 pub struct Snapshot<'a> {
     store: &'a dyn Store,
     families: &'a [String],
+    build: BuildNumber,
+    version: u32,
     position: Seq,
     clock: VClock,
 }
@@ -100,12 +102,18 @@ impl Snapshot<'_> {
         &self.clock
     }
 
+    /// The version of the replayer that wrote the families: an older one while a rebuild for a newer version runs.
+    #[must_use]
+    pub const fn version(&self) -> u32 {
+        self.version
+    }
+
     /// The value at a key.
     ///
     /// # Errors
     /// [`StoreError`]; kind `Misuse` for a family that the replayer did not declare.
     pub fn get(&self, family: &str, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        self.store.get(self.family(family)?, key)
+        self.store.get(self.family(family)?, &self.build.key(key))
     }
 
     /// Visits the keys and values of a range in ascending order, until the visitor breaks.
@@ -118,7 +126,8 @@ impl Snapshot<'_> {
         range: KeyRange<'_>,
         mut visit: impl FnMut(&[u8], &[u8]) -> ControlFlow<()>,
     ) -> Result<(), StoreError> {
-        self.store.scan(self.family(family)?, range, &mut visit)
+        self.family(family)?;
+        self.build.scan(self.store, family, range, &mut visit)
     }
 
     fn family<'f>(&self, family: &'f str) -> Result<Family<'f>, StoreError> {
@@ -170,17 +179,12 @@ fn read_held<T>(
     families: &[String],
     read: impl FnOnce(&mut Snapshot<'_>) -> Result<T, StoreError>,
 ) -> Result<ReadAt<T>, ReadStateError> {
-    if store.get(Family::Replay, &keys::replay_rebuild(replayer))?.is_some() {
+    let Some(current) = Builds::read(store, replayer)?.current else {
         return Err(ReadStateError::Rebuilding { replayer: replayer.to_owned() });
-    }
-    let stored = store.get(Family::Replay, &keys::replay_position(replayer))?;
-    let (position, clock) = match stored {
-        Some(bytes) => {
-            decode_replay_position(&bytes).map_err(|fault| StoreError::unreadable("family `replay`", &fault))?
-        }
-        None => (Seq::ZERO, VClock::new()),
     };
-    let mut snapshot = Snapshot { store, families, position, clock };
+    let (build, version) = (current.number, current.version);
+    let (position, clock) = position_in(store, replayer, build)?.unwrap_or_default();
+    let mut snapshot = Snapshot { store, families, build, version, position, clock };
     let value = read(&mut snapshot)?;
     Ok(ReadAt { position, clock: snapshot.clock, value })
 }

@@ -7,7 +7,10 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::core::{Busy, ReplayCore, ReplayStep, SkipError};
+use super::current::read_current;
+use super::parked::parked_in;
 use super::read::{Commits, ReadAt, ReadStateError, Snapshot};
+use super::status::{NotReplayed, RebuildStatus, ReplayCommandError, ReplayStatus};
 use crate::blocking::blocking;
 use crate::cursor::{Cursor, Seq};
 use crate::error_code::ErrorCode;
@@ -20,29 +23,6 @@ use crate::time::Timestamp;
 const RETRY_MAX: Duration = Duration::from_secs(30);
 const RETRY_BASE: Duration = Duration::from_millis(100);
 
-/// The state of a replayer, for operators.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-pub struct ReplayStatus {
-    /// Its name.
-    pub name: String,
-    /// The last sequence number replayed.
-    pub position: u64,
-    /// How many tries of the next event failed in a row.
-    pub failures: u32,
-    /// What the last of them said.
-    pub last_error: Option<String>,
-    /// How many events of the log it has still to replay.
-    pub lag_events: u64,
-    /// How many events are parked.
-    pub parked: usize,
-    /// How many subjects are in conflict, where it asked for causality.
-    pub conflicts: u64,
-    /// The cursor of the event that fails.
-    pub fails_at: Option<Cursor>,
-    /// The cursor of an event that it has been at for longer than its limit.
-    pub hangs_at: Option<Cursor>,
-}
-
 /// What the replayer's thread shows.
 #[derive(Debug, Clone)]
 struct Published {
@@ -51,102 +31,19 @@ struct Published {
     generation: Generation,
 }
 
-/// Why a command for a replayer failed.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ReplayCommandError {
-    /// It could not be carried out.
-    #[error(transparent)]
-    Skip(#[from] SkipError),
-    /// The replayer ended, or hangs in an event and does not hear.
-    #[error("the replayer does not answer: it ended, or hangs in an event")]
-    Gone,
-}
-
-impl ReplayCommandError {
-    /// The stable code of this failure.
-    #[must_use]
-    pub const fn code(&self) -> ErrorCode {
-        match self {
-            Self::Skip(error) => error.code(),
-            Self::Gone => ErrorCode::ReplayGone,
-        }
-    }
-}
-
-impl From<StoreError> for ReplayCommandError {
-    fn from(error: StoreError) -> Self {
-        Self::Skip(error.into())
-    }
-}
-
 type Reply<T> = oneshot::Sender<Result<T, ReplayCommandError>>;
 
 enum Command {
     Retry(Option<String>, Reply<usize>),
     Skip(Cursor, Reply<()>),
     Rebuild(Reply<()>),
+    Refresh(Reply<()>),
 }
 
 /// How long a replayer may take to end: far longer than a commit.
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
 /// How long a command waits for the event at hand.
 const COMMAND_PATIENCE: Duration = Duration::from_secs(30);
-
-/// Why an event is not replayed.
-///
-/// ```
-/// use antiphon_kernel::testing::MemoryStore;
-/// use antiphon_kernel::{Cortex, Draft, NotReplayed};
-///
-/// # #[tokio::main]
-/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let cortex = Cortex::builder(MemoryStore::new()).name("alpha").start().await?;
-/// let event = cortex.append(Draft::new("note.written", "hello")).await?;
-/// assert!(matches!(cortex.wait_replayed(&event).await, Err(NotReplayed::NoReplayer)));
-/// cortex.stop().await;
-/// # Ok(())
-/// # }
-/// ```
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum NotReplayed {
-    /// Replay halts at this event or an earlier one. It is tried again, with growing pauses.
-    #[error("replay halts: {error}")]
-    Halted {
-        /// What the replayer answered.
-        error: String,
-    },
-    /// The event failed, or follows one of its subject that did, and waits for a retry or a skip.
-    #[error("the event is parked: {error}")]
-    Parked {
-        /// What the replayer answered.
-        error: String,
-    },
-    /// The replayer ended.
-    #[error("the replayer ended")]
-    Stopped,
-    /// The cortex has no causal replayer.
-    #[error("the cortex has no causal replayer to wait for")]
-    NoReplayer,
-    /// It cannot be read whether the event is parked.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
-
-impl NotReplayed {
-    /// The stable code of this failure.
-    #[must_use]
-    pub const fn code(&self) -> ErrorCode {
-        match self {
-            Self::Halted { .. } => ErrorCode::ReplayHalted,
-            Self::Parked { .. } => ErrorCode::ReplayParked,
-            Self::Stopped => ErrorCode::ReplayStopped,
-            Self::NoReplayer => ErrorCode::ReplayNoReplayer,
-            Self::Store(error) => error.code(),
-        }
-    }
-}
 
 /// A running replayer. Cheap to clone.
 ///
@@ -203,6 +100,7 @@ impl ReplayHandle {
         let first = ReplayStatus {
             name: name.clone(),
             position: core.position().get(),
+            rebuild: RebuildStatus::of(&core),
             failures: 0,
             last_error: None,
             lag_events: 0,
@@ -297,12 +195,34 @@ impl ReplayHandle {
         self.command(|reply| Command::Skip(at, reply)).await
     }
 
-    /// Empties the replayer's families and replays.
+    /// Begins to replay the log into a new build, and returns. Until that build has replayed what the log holds now, readers see
+    /// the current one, and nothing more is replayed into it. Then one batch has readers see the new build, and the old one is
+    /// deleted in steps. After a crash the rebuild continues. A rebuild that already runs begins again.
     ///
     /// # Errors
     /// [`ReplayCommandError`].
     pub async fn rebuild(&self) -> Result<(), ReplayCommandError> {
         self.command(Command::Rebuild).await
+    }
+
+    /// Waits until no rebuild runs, so that readers see what it filled.
+    ///
+    /// # Errors
+    /// [`NotReplayed`]: at once where replay halts at an event, and where the replayer ended.
+    pub async fn wait_rebuilt(&self) -> Result<(), NotReplayed> {
+        let mut published = self.published.clone();
+        let is_over = |now: &Published| now.status.rebuild.is_none() && now.generation == self.log.generation();
+        let now = published.wait_for(|now| is_over(now) || now.status.last_error.is_some()).await;
+        let now = now.map_err(|_| NotReplayed::Stopped)?.clone();
+        match now.status.last_error.clone().filter(|_| !is_over(&now)) {
+            Some(error) => Err(NotReplayed::Halted { error }),
+            None => Ok(()),
+        }
+    }
+
+    /// Has the replayer read the store again, since events left the log.
+    pub(crate) async fn refresh(&self) -> Result<(), ReplayCommandError> {
+        self.command(Command::Refresh).await
     }
 
     /// The replayer's name.
@@ -330,11 +250,17 @@ impl ReplayHandle {
                 return Err(NotReplayed::Halted { error });
             }
         };
-        if status.parked == 0 {
+        if status.parked == 0 && status.rebuild.is_none() {
             return Ok(());
         }
         let (log, name) = (self.log.clone(), self.name.clone());
-        let parked = blocking(move || super::parked(&**log.store(), &name)).await?;
+        let parked = blocking(move || {
+            let store = &**log.store();
+            read_current(store, &name, |state| {
+                state.build().map_or(Ok(Vec::new()), |build| parked_in(store, &name, build))
+            })
+        });
+        let parked = parked.await?;
         let parked = parked.into_iter().find(|parked| parked.seq == seq);
         parked.map_or(Ok(()), |parked| Err(NotReplayed::Parked { error: parked.error }))
     }
@@ -487,6 +413,11 @@ impl Runner {
                 self.reread(result.is_err());
                 drop(reply.send(result.map_err(Into::into)));
             }
+            Command::Refresh(reply) => {
+                let result = self.core.be_current();
+                self.reread(result.is_err());
+                drop(reply.send(result.map_err(Into::into)));
+            }
         }
     }
 
@@ -502,11 +433,11 @@ impl Runner {
         if self.primary {
             self.log.replayed().set(self.core.replayed());
         }
-        let position = self.core.position().get();
+        let (position, rebuild) = (self.core.position().get(), RebuildStatus::of(&self.core));
         self.published.send_modify(|Published { status, generation }| {
             *generation = self.core.generation();
-            let moved = status.position != position;
-            status.position = position;
+            let moved = (status.position, status.rebuild) != (position, rebuild);
+            (status.position, status.rebuild) = (position, rebuild);
             status.parked = self.core.parked();
             status.conflicts = self.core.conflicts();
             status.fails_at = failure.and_then(|(at, _)| at);

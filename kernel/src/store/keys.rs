@@ -4,6 +4,7 @@
 use crate::cursor::Seq;
 use crate::digest::Digest;
 use crate::ids::{CortexId, Epoch, Origin, PeerName};
+use crate::replay::BuildNumber;
 
 /// `meta`: the format's version.
 pub(crate) const META_FORMAT: &[u8] = b"format";
@@ -55,54 +56,60 @@ pub(crate) fn origin_of_note(key: &[u8]) -> Option<Origin> {
 /// `meta`: how far the log is that of earlier epochs.
 pub(crate) const META_LINEAGE: &[u8] = b"lineage";
 
-/// `replay`: everything of a replayer.
-pub(crate) fn replay_prefix(replayer: &str) -> Vec<u8> {
-    [replayer.as_bytes(), &[0]].concat()
+/// `replay`: which builds a replayer has.
+pub(crate) fn replay_builds(replayer: &str) -> Vec<u8> {
+    named(replayer, FIELD_BUILDS, &[])
+}
+
+/// The replayer whose builds are under this key of `replay`.
+pub(crate) fn replayer_of_builds(key: &[u8]) -> Option<&str> {
+    let name = key.strip_suffix(&[0, FIELD_BUILDS])?;
+    std::str::from_utf8(name).ok().filter(|name| !name.contains('\0'))
+}
+
+/// `replay`: everything of one build of a replayer.
+pub(crate) fn replay_build(replayer: &str, build: BuildNumber) -> Vec<u8> {
+    [replayer.as_bytes(), &[0], &build.to_bytes()].concat()
 }
 
 /// `replay`: the frontier of a subject.
-pub(crate) fn replay_frontier(replayer: &str, subject: &str) -> Vec<u8> {
-    named(replayer, FIELD_FRONTIER, subject.as_bytes())
+pub(crate) fn replay_frontier(replayer: &str, build: BuildNumber, subject: &str) -> Vec<u8> {
+    built(replayer, build, FIELD_FRONTIER, subject.as_bytes())
 }
 
-/// `replay`: all frontiers of a replayer.
-pub(crate) fn replay_frontier_prefix(replayer: &str) -> Vec<u8> {
-    named(replayer, FIELD_FRONTIER, &[])
+/// `replay`: all frontiers of a build.
+pub(crate) fn replay_frontier_prefix(replayer: &str, build: BuildNumber) -> Vec<u8> {
+    built(replayer, build, FIELD_FRONTIER, &[])
 }
 
 /// `replay`: a parked event, by its sequence number.
-pub(crate) fn replay_parked(replayer: &str, seq: Seq) -> Vec<u8> {
-    named(replayer, FIELD_PARKED, &log(seq))
+pub(crate) fn replay_parked(replayer: &str, build: BuildNumber, seq: Seq) -> Vec<u8> {
+    built(replayer, build, FIELD_PARKED, &log(seq))
 }
 
-/// `replay`: all parked events of a replayer, in order of their sequence numbers.
-pub(crate) fn replay_parked_prefix(replayer: &str) -> Vec<u8> {
-    named(replayer, FIELD_PARKED, &[])
+/// `replay`: all parked events of a build, in order of their sequence numbers.
+pub(crate) fn replay_parked_prefix(replayer: &str, build: BuildNumber) -> Vec<u8> {
+    built(replayer, build, FIELD_PARKED, &[])
 }
 
 /// `replay`: an event that was skipped, by its sequence number.
-pub(crate) fn replay_skipped(replayer: &str, seq: Seq) -> Vec<u8> {
-    named(replayer, FIELD_SKIPPED, &log(seq))
+pub(crate) fn replay_skipped(replayer: &str, build: BuildNumber, seq: Seq) -> Vec<u8> {
+    built(replayer, build, FIELD_SKIPPED, &log(seq))
 }
 
-/// `replay`: all skipped events of a replayer, in order of their sequence numbers.
-pub(crate) fn replay_skipped_prefix(replayer: &str) -> Vec<u8> {
-    named(replayer, FIELD_SKIPPED, &[])
+/// `replay`: all skipped events of a build, in order of their sequence numbers.
+pub(crate) fn replay_skipped_prefix(replayer: &str, build: BuildNumber) -> Vec<u8> {
+    built(replayer, build, FIELD_SKIPPED, &[])
 }
 
 /// `replay`: how many processes began at a sequence number and did not get past it.
-pub(crate) fn replay_tries(replayer: &str) -> Vec<u8> {
-    named(replayer, FIELD_TRIES, &[])
+pub(crate) fn replay_tries(replayer: &str, build: BuildNumber) -> Vec<u8> {
+    built(replayer, build, FIELD_TRIES, &[])
 }
 
 /// `replay`: how many subjects are in conflict.
-pub(crate) fn replay_conflicts(replayer: &str) -> Vec<u8> {
-    named(replayer, FIELD_CONFLICTS, &[])
-}
-
-/// `replay`: there while a replayer's families are being emptied.
-pub(crate) fn replay_rebuild(replayer: &str) -> Vec<u8> {
-    named(replayer, FIELD_REBUILD, &[])
+pub(crate) fn replay_conflicts(replayer: &str, build: BuildNumber) -> Vec<u8> {
+    built(replayer, build, FIELD_CONFLICTS, &[])
 }
 
 /// `meta`: what an application keeps through `State::set` stands under this prefix.
@@ -213,12 +220,6 @@ pub(crate) fn is_cursor(key: &[u8]) -> bool {
     key.ends_with(&[0, FIELD_CURSOR])
 }
 
-/// The replayer whose position stands under this key of `replay`.
-pub(crate) fn replayer_of_position(key: &[u8]) -> Option<&str> {
-    let name = key.strip_suffix(&[0, FIELD_POSITION])?;
-    std::str::from_utf8(name).ok().filter(|name| !name.contains('\0'))
-}
-
 const FIELD_CURSOR: u8 = b'c';
 const FIELD_CONFLICTS: u8 = b'x';
 const FIELD_SEEN: u8 = b's';
@@ -229,7 +230,7 @@ const FIELD_FRONTIER: u8 = b'f';
 const FIELD_PARKED: u8 = b'q';
 const FIELD_SKIPPED: u8 = b'a';
 const FIELD_TRIES: u8 = b't';
-const FIELD_REBUILD: u8 = b'r';
+const FIELD_BUILDS: u8 = b'b';
 
 /// `log`: Seq of a segment's first entry.
 pub(crate) fn log(seq: Seq) -> [u8; 8] {
@@ -279,6 +280,11 @@ fn named(name: &str, field: u8, rest: &[u8]) -> Vec<u8> {
     key
 }
 
+/// A replayer's name, a zero, a build's number, a field.
+fn built(replayer: &str, build: BuildNumber, field: u8, rest: &[u8]) -> Vec<u8> {
+    [&replay_build(replayer, build)[..], &[field], rest].concat()
+}
+
 /// `cursors`: a peer's cursor.
 pub(crate) fn peer_cursor(peer: &PeerName) -> Vec<u8> {
     named(peer.as_str(), FIELD_CURSOR, &[])
@@ -299,19 +305,19 @@ pub(crate) fn peer(peer: &PeerName) -> &[u8] {
     peer.as_str().as_bytes()
 }
 
-/// `replay`: a replayer's position.
-pub(crate) fn replay_position(replayer: &str) -> Vec<u8> {
-    named(replayer, FIELD_POSITION, &[])
+/// `replay`: a build's position.
+pub(crate) fn replay_position(replayer: &str, build: BuildNumber) -> Vec<u8> {
+    built(replayer, build, FIELD_POSITION, &[])
 }
 
-/// `replay`: an origin's last full clock as of a replayer's position.
-pub(crate) fn replay_clock(replayer: &str, origin: Origin) -> Vec<u8> {
-    named(replayer, FIELD_CLOCK, &origin.to_bytes())
+/// `replay`: an origin's last full clock as of a build's position.
+pub(crate) fn replay_clock(replayer: &str, build: BuildNumber, origin: Origin) -> Vec<u8> {
+    built(replayer, build, FIELD_CLOCK, &origin.to_bytes())
 }
 
-/// `replay`: all such clocks of a replayer.
-pub(crate) fn replay_clock_prefix(replayer: &str) -> Vec<u8> {
-    named(replayer, FIELD_CLOCK, &[])
+/// `replay`: all such clocks of a build.
+pub(crate) fn replay_clock_prefix(replayer: &str, build: BuildNumber) -> Vec<u8> {
+    built(replayer, build, FIELD_CLOCK, &[])
 }
 
 /// `meta`: what an application keeps under this name.
@@ -338,8 +344,13 @@ mod tests {
         let (a, ab) = (PeerName::new("a").unwrap(), PeerName::new("a-c").unwrap());
         assert!(!peer_cursor(&ab).starts_with(&peer_cursor(&a)));
         assert_ne!(peer_cursor(&a), peer_seen(&a));
-        assert!(replay_clock("r", Origin::from_bytes([0; 24])).starts_with(&replay_clock_prefix("r")));
-        assert_ne!(replay_position("r"), replay_clock_prefix("r"));
+        let (one, two) = (BuildNumber::new(1), BuildNumber::new(2));
+        assert!(replay_clock("r", one, Origin::from_bytes([0; 24])).starts_with(&replay_clock_prefix("r", one)));
+        assert_ne!(replay_position("r", one), replay_clock_prefix("r", one));
+        assert!(!replay_position("r", two).starts_with(&replay_build("r", one)));
+        assert_eq!(replayer_of_builds(&replay_builds("r")), Some("r"));
+        // The subject of a frontier is any text.
+        assert_eq!(replayer_of_builds(&replay_frontier("r", one, "\0b")), None);
         assert!(state("x").starts_with(META_STATE_PREFIX));
     }
 }

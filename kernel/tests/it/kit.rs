@@ -9,7 +9,7 @@ use antiphon_kernel::health::ErrorCategory;
 use antiphon_kernel::ids::{CortexId, Epoch};
 use antiphon_kernel::log::{AppendError, LocalIdentity};
 use antiphon_kernel::protocol::{Delivery, FetchReply, FetchRequest, Pushed, RequestId};
-use antiphon_kernel::replay::{EventReplayer, Projection, ReplayError};
+use antiphon_kernel::replay::{EventReplayer, Projection, ReplayError, read_current};
 use antiphon_kernel::state::Phase;
 use antiphon_kernel::store::{Family, Store};
 use antiphon_kernel::testing::{Federation, MemoryNetwork, MemoryStore, question, until};
@@ -41,7 +41,7 @@ impl EventReplayer for Tally {
 }
 
 fn counted(store: &MemoryStore) -> u8 {
-    store.get(Family::User("tally"), b"count").unwrap().map_or(0, |count| count[0])
+    read_current(store, "tally", |state| state.get("tally", b"count")).unwrap().map_or(0, |count| count[0])
 }
 
 fn draft() -> Draft {
@@ -203,7 +203,8 @@ async fn a_crash_loses_what_was_not_durable_and_a_restart_has_the_rest() {
     let store = Arc::clone(federation.store(0));
     let (log, view) = (federation.cortex(0).log().clone(), federation.cortex(0).reader().clone());
     // The event is durable, and what was replayed of it is not yet.
-    assert_eq!((counted(&store), store.is_durable(Family::User("tally"), b"count")), (1, false));
+    let key = [&1_u64.to_be_bytes()[..], b"count"].concat();
+    assert_eq!((counted(&store), store.is_durable(Family::User("tally"), &key)), (1, false));
     federation.crash(0).await;
     assert_eq!((counted(&store), store.pending()), (0, 0));
     // What outlives the process changes nothing.

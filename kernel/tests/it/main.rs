@@ -24,6 +24,7 @@ mod reload;
 mod replay;
 mod replay_model;
 mod replay_state;
+mod replay_versions;
 mod replayers;
 mod root;
 mod rules;

@@ -9,8 +9,8 @@ use antiphon_kernel::cortex::Cortex;
 use antiphon_kernel::cursor::Seq;
 use antiphon_kernel::event::{Draft, Event};
 use antiphon_kernel::internals::replay::{ReplayCore, ReplayStep};
-use antiphon_kernel::replay::{EventReplayer, NotReplayed, Projection, ReplayError};
-use antiphon_kernel::store::{Durability, Family, Store};
+use antiphon_kernel::replay::{EventReplayer, NotReplayed, Projection, ReplayError, read_current};
+use antiphon_kernel::store::{Durability, Store};
 use antiphon_kernel::testing::{CommitFault, MemoryStore};
 use antiphon_kernel::time::Timestamp;
 
@@ -53,7 +53,7 @@ impl EventReplayer for Counter {
 }
 
 fn count(store: &dyn Store, key: &str) -> u8 {
-    store.get(Family::User("counts"), key.as_bytes()).unwrap().map_or(0, |b| b[0])
+    read_current(store, "counter", |state| state.get("counts", key.as_bytes())).unwrap().map_or(0, |b| b[0])
 }
 
 fn now() -> Timestamp {

@@ -3,14 +3,15 @@
 //! were skipped; so each event was replayed exactly once. A failing seed prints the command that repeats it.
 
 use std::collections::BTreeSet;
+use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex};
 
 use antiphon_kernel::clock::VClock;
 use antiphon_kernel::cursor::Seq;
 use antiphon_kernel::event::Event;
-use antiphon_kernel::internals::replay::{ReplayCore, ReplayStep};
-use antiphon_kernel::replay::{EventReplayer, OnFailure, Projection, ReplayError, ReplayOptions, parked, skipped};
-use antiphon_kernel::store::{Durability, Family, Store};
+use antiphon_kernel::internals::replay::{ReplayCore, ReplayStep, parked_in, skipped_in};
+use antiphon_kernel::replay::{BuildNumber, EventReplayer, OnFailure, Projection, ReplayError, ReplayOptions, parked};
+use antiphon_kernel::store::{Durability, Family, KeyRange, Store};
 use antiphon_kernel::testing::{CommitFault, MemoryStore};
 use antiphon_kernel::time::Timestamp;
 
@@ -26,6 +27,7 @@ const FAMILY: &str = "model";
 struct Model {
     on_failure: OnFailure,
     broken: Arc<Mutex<BTreeSet<String>>>,
+    version: u32,
 }
 
 impl EventReplayer for Model {
@@ -35,6 +37,10 @@ impl EventReplayer for Model {
 
     fn families(&self) -> Vec<String> {
         vec![FAMILY.to_owned()]
+    }
+
+    fn version(&self) -> u32 {
+        self.version
     }
 
     fn options(&self) -> ReplayOptions {
@@ -57,10 +63,11 @@ struct World {
     core: ReplayCore,
     on_failure: OnFailure,
     broken: Arc<Mutex<BTreeSet<String>>>,
+    version: u32,
 }
 
-fn open(node: &Node, on_failure: OnFailure, broken: &Arc<Mutex<BTreeSet<String>>>) -> ReplayCore {
-    let model = Model { on_failure, broken: Arc::clone(broken) };
+fn open(node: &Node, on_failure: OnFailure, broken: &Arc<Mutex<BTreeSet<String>>>, version: u32) -> ReplayCore {
+    let model = Model { on_failure, broken: Arc::clone(broken), version };
     ReplayCore::open(node.log.reader(), Box::new(model)).unwrap()
 }
 
@@ -71,8 +78,8 @@ impl World {
             stores.iter().enumerate().map(|(n, store)| Node::new(n, 2, Arc::clone(store) as Arc<dyn Store>)).collect();
         let on_failure = if seed.is_multiple_of(2) { OnFailure::Halt } else { OnFailure::Quarantine };
         let broken = Arc::default();
-        let core = open(&nodes[0], on_failure, &broken);
-        Self { entropy: Entropy::new(seed), stores, nodes, core, on_failure, broken }
+        let core = open(&nodes[0], on_failure, &broken, 1);
+        Self { entropy: Entropy::new(seed), stores, nodes, core, on_failure, broken, version: 1 }
     }
 
     fn append(&mut self, one: usize) {
@@ -83,7 +90,7 @@ impl World {
     }
 
     fn step(&mut self) {
-        match self.entropy.below(16) {
+        match self.entropy.below(18) {
             0..3 => self.append(0),
             3..5 => self.append(1),
             5 => {
@@ -123,11 +130,23 @@ impl World {
                     self.nodes[0].log.recover().unwrap();
                 }
             }
+            15 => {
+                let fault = self.entropy.one_in(3).then(|| CommitFault::ALL[self.entropy.below(3)]);
+                self.stores[0].fail_commits(fault);
+                let failed = self.core.rebuild().is_err();
+                self.stores[0].fail_commits([]);
+                if failed {
+                    self.core.load().unwrap();
+                    self.nodes[0].log.recover().unwrap();
+                }
+            }
             _ => {
+                // A program of a newer version may start in its place.
+                self.version += u32::from(self.entropy.one_in(4));
                 let keep = self.entropy.below(self.stores[0].pending() + 1);
                 self.stores[0].crash(keep);
                 self.nodes[0].restart();
-                self.core = open(&self.nodes[0], self.on_failure, &self.broken);
+                self.core = open(&self.nodes[0], self.on_failure, &self.broken, self.version);
             }
         }
         // What a reopening changed is read with the next step.
@@ -136,24 +155,37 @@ impl World {
         }
     }
 
+    /// The build that readers see, and the one that a rebuild fills.
     fn check(&self) {
-        let store = &*self.stores[0];
-        let waiting: BTreeSet<Seq> = parked(store, NAME).unwrap().into_iter().map(|event| event.seq).collect();
-        let left_out: BTreeSet<Seq> = skipped(store, NAME).unwrap().into_iter().map(|event| event.seq).collect();
+        let current = self.core.builds().current.as_ref().unwrap().number;
+        self.check_build(current, self.core.position());
+        if let Some(filling) = self.core.filling() {
+            self.check_build(filling.build, filling.position);
+        }
+        let waiting = parked(&*self.stores[0], NAME).unwrap();
         assert_eq!(waiting.len(), self.core.parked());
+    }
+
+    fn check_build(&self, build: BuildNumber, position: Seq) {
+        let store = &*self.stores[0];
+        let waiting: BTreeSet<Seq> =
+            parked_in(store, NAME, build).unwrap().into_iter().map(|event| event.seq).collect();
+        let left_out: BTreeSet<Seq> =
+            skipped_in(store, NAME, build).unwrap().into_iter().map(|event| event.seq).collect();
         let entries = self.nodes[0].log.reader().entries(Seq::ZERO, usize::MAX, usize::MAX).unwrap();
-        assert!(self.core.position() <= self.nodes[0].log.reader().visible());
+        assert!(position <= self.nodes[0].log.reader().visible());
         for subject in SUBJECTS {
             let expected: Vec<u64> = entries
                 .iter()
-                .filter(|entry| entry.seq <= self.core.position() && entry.event().unwrap().subject == subject)
+                .filter(|entry| entry.seq <= position && entry.event().unwrap().subject == subject)
                 .map(|entry| entry.seq)
                 .filter(|seq| !waiting.contains(seq) && !left_out.contains(seq))
                 .map(Seq::get)
                 .collect();
-            let held = store.get(Family::User(FAMILY), subject.as_bytes()).unwrap().unwrap_or_default();
+            let key = [&build.get().to_be_bytes()[..], subject.as_bytes()].concat();
+            let held = store.get(Family::User(FAMILY), &key).unwrap().unwrap_or_default();
             let held: Vec<_> = held.chunks(8).map(|place| u64::from_be_bytes(place.try_into().unwrap())).collect();
-            assert_eq!(held, expected, "`{subject}`");
+            assert_eq!(held, expected, "`{subject}` in build {build}");
         }
     }
 
@@ -167,6 +199,18 @@ impl World {
         }
         self.check();
         assert_eq!(self.core.position(), self.nodes[0].log.reader().visible());
+        let builds = self.core.builds();
+        let current = builds.current.as_ref().unwrap();
+        assert!(
+            builds.filling.is_none() && builds.emptying.is_empty() && current.version == self.version,
+            "{builds:?}"
+        );
+        // Nothing is left of any other build.
+        let visit = &mut |key: &[u8], _: &[u8]| {
+            assert!(key.starts_with(&current.number.get().to_be_bytes()), "{key:?}");
+            ControlFlow::Continue(())
+        };
+        self.stores[0].scan(Family::User(FAMILY), KeyRange::prefix(&[]), visit).unwrap();
     }
 }
 

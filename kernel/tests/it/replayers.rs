@@ -1,5 +1,6 @@
 //! Conflicts, quarantine, starts, rebuilding, crash loops, hanging.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -12,7 +13,7 @@ use antiphon_kernel::ids::{Epoch, EventId};
 use antiphon_kernel::internals::replay::{ReplayCore, ReplayStep};
 use antiphon_kernel::replay::{
     EventReplayer, MAX_FRONTIER, OnFailure, Projection, Relation, ReplayCommandError, ReplayError, ReplayOptions,
-    SkipError, Start, conflicts, parked, skipped,
+    SkipError, Start, conflicts, parked, read_current, skipped,
 };
 use antiphon_kernel::store::{Durability, Family, KeyRange, Store};
 use antiphon_kernel::testing::{CommitFault, MemoryStore};
@@ -77,7 +78,7 @@ fn drain(core: &mut ReplayCore) {
 }
 
 fn line(store: &dyn Store, subject: &str) -> String {
-    let line = store.get(Family::User(FAMILY), subject.as_bytes()).unwrap().unwrap_or_default();
+    let line = read_current(store, NAME, |state| state.get(FAMILY, subject.as_bytes())).unwrap().unwrap_or_default();
     String::from_utf8(line).unwrap().trim().to_owned()
 }
 
@@ -317,6 +318,36 @@ fn a_new_replayer_begins_where_it_says() {
     }
 }
 
+/// All that is stored of the replayer, of its only build.
+fn all(store: &dyn Store) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let (mut all, mut builds) = (Vec::new(), BTreeSet::new());
+    for (family, before) in [(Family::User(FAMILY), &b""[..]), (Family::Replay, &b"diary\0"[..])] {
+        let visit = &mut |key: &[u8], value: &[u8]| {
+            if let Some((build, rest)) = key[before.len()..].split_first_chunk::<8>() {
+                builds.insert(*build);
+                all.push((rest.to_vec(), value.to_vec()));
+            }
+            std::ops::ControlFlow::Continue(())
+        };
+        store.scan(family, KeyRange::prefix(before), visit).unwrap();
+    }
+    assert_eq!(builds.len(), 1, "{builds:?}");
+    all
+}
+
+/// All that readers see.
+fn read(store: &dyn Store) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let read = read_current(store, NAME, |state| {
+        let mut all = Vec::new();
+        state.scan(FAMILY, KeyRange::prefix(&[]), |key, value| {
+            all.push((key.to_vec(), value.to_vec()));
+            std::ops::ControlFlow::Continue(())
+        })?;
+        Ok(all)
+    });
+    read.unwrap()
+}
+
 #[test]
 fn rebuilding_comes_to_the_same_even_if_it_is_interrupted() {
     let (store, mut node) = alone();
@@ -326,39 +357,32 @@ fn rebuilding_comes_to_the_same_even_if_it_is_interrupted() {
     let diary = diary(OnFailure::Halt);
     let mut replayer = core(&node, &diary);
     drain(&mut replayer);
-    let all = |store: &dyn Store| {
-        let mut all = Vec::new();
-        for family in [Family::User(FAMILY), Family::Replay] {
-            store
-                .scan(family, KeyRange::prefix(&[]), &mut |key, value| {
-                    all.push((key.to_vec(), value.to_vec()));
-                    std::ops::ControlFlow::Continue(())
-                })
-                .unwrap();
-        }
-        all
-    };
     let before = all(&*store);
+    let line_before = line(&*store, "s1");
     replayer.rebuild().unwrap();
-    assert_eq!((replayer.position(), line(&*store, "s1").as_str()), (Seq::ZERO, ""));
+    // Readers see the earlier state until the other one is filled.
+    assert_eq!((replayer.position().get(), line(&*store, "s1")), (40, line_before.clone()));
+    assert_eq!(replayer.filling().map(|filling| (filling.position.get(), filling.until.get())), Some((0, 40)));
+    assert!(matches!(replayer.step().unwrap(), ReplayStep::Replayed(40)));
+    assert_eq!((replayer.position().get(), line(&*store, "s1")), (40, line_before));
     drain(&mut replayer);
-    assert!(all(&*store) == before);
-    // Its first commit fails, and is there or not: it goes on at the next opening, or never began.
+    assert!(all(&*store) == before && replayer.filling().is_none());
+    // Its first commit fails, and is there or not: it continues at the next opening, or never began.
     for fault in [CommitFault::Applied, CommitFault::Lost] {
         store.fail_commits([fault]);
         replayer.rebuild().unwrap_err();
         store.fail_commits([]);
         replayer = core(&node, &diary);
-        assert_eq!(replayer.position() == Seq::ZERO, fault == CommitFault::Applied);
+        assert_eq!((replayer.position().get(), replayer.filling().is_some()), (40, fault == CommitFault::Applied));
         drain(&mut replayer);
         assert!(all(&*store) == before, "{fault:?}");
     }
 }
 
-/// A rebuild fails in its middle, and the process lives: what is half empty is not replayed onto.
+/// A commit of a rebuild fails, and the process lives.
 #[test]
-fn a_rebuild_that_failed_is_resumed_before_anything_else() {
-    // The mark, each family, the replayer's own keys, the end.
+fn a_rebuild_that_failed_is_resumed_and_was_never_read_half_done() {
+    // The start, the events, the switch, the deletion of the old build.
     for (succeed, fault) in (0..4).flat_map(|succeed| CommitFault::ALL.map(|fault| (succeed, fault))) {
         let (store, mut node) = alone();
         for n in 0..5 {
@@ -366,14 +390,54 @@ fn a_rebuild_that_failed_is_resumed_before_anything_else() {
         }
         let mut replayer = core(&node, &diary(OnFailure::Halt));
         drain(&mut replayer);
+        let before = read(&*store);
         store.fail_commit_after(succeed, fault);
-        replayer.rebuild().unwrap_err();
+        let failed = replayer.rebuild().and_then(|()| {
+            while !matches!(replayer.step()?, ReplayStep::CaughtUp) {}
+            Ok(())
+        });
+        failed.unwrap_err();
         replayer.load().unwrap();
+        assert!(read(&*store) == before, "commit {succeed}, {fault:?}");
         node.log.recover().unwrap();
+        assert!(read(&*store) == before, "commit {succeed}, {fault:?}");
         append(&mut node, "s0", &VClock::new());
         drain(&mut replayer);
         let lines = (line(&*store, "s0"), line(&*store, "s1"));
         assert_eq!(lines, ("1 3 5 6".to_owned(), "2 4".to_owned()), "commit {succeed}, {fault:?}");
+        all(&*store);
+    }
+}
+
+/// The power fails after any step of a rebuild, and takes none, some or all of what was not durable.
+#[test]
+fn a_power_cut_at_every_step_of_a_rebuild_loses_and_doubles_nothing() {
+    let (store, mut node) = alone();
+    // More keys than one step deletes.
+    for n in 0..1_200 {
+        append(&mut node, &format!("s{n}"), &VClock::new());
+    }
+    let diary = diary(OnFailure::Halt);
+    let mut replayer = core(&node, &diary);
+    drain(&mut replayer);
+    store.sync().unwrap();
+    let before = read(&*store);
+    let mut complete = 0;
+    for (steps, part) in (0..).flat_map(|steps| [0, 1, 2].map(|part| (steps, part))) {
+        replayer.rebuild().unwrap();
+        complete += u32::from((0..steps).any(|_| matches!(replayer.step().unwrap(), ReplayStep::CaughtUp)));
+        assert!(read(&*store) == before, "after {steps} steps");
+        store.crash(store.pending() * part / 2);
+        node.restart();
+        replayer = core(&node, &diary);
+        assert!(read(&*store) == before, "after {steps} steps and a power cut");
+        drain(&mut replayer);
+        assert!(read(&*store) == before, "after {steps} steps, a power cut and the rest");
+        all(&*store);
+        if complete == 3 {
+            assert!(steps > 5, "a rebuild has more steps: {steps}");
+            return;
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use antiphon_kernel::cortex::Cortex;
 use antiphon_kernel::event::{Draft, Event};
 use antiphon_kernel::internals::log::{EpochEnd, Log, LogOptions, read_epoch_change};
 use antiphon_kernel::internals::replay::ReplayCore;
-use antiphon_kernel::replay::{EventReplayer, Projection, ReplayError};
+use antiphon_kernel::replay::{EventReplayer, Projection, ReplayError, read_current};
 use antiphon_kernel::state::Phase;
 use antiphon_kernel::store::{Durability, Family, KeyRange, Store};
 use antiphon_kernel::testing::{CommitFault, MemoryNetwork, MemoryStore};
@@ -96,7 +96,7 @@ fn a_replayer_in_the_middle_of_what_is_gone_does_not_stand_beyond_what_is_there(
     let held: Vec<_> = ["kept", "new 1", "new 2", "new 3"].map(str::to_owned).into();
     assert_eq!(seen.lock().unwrap().iter().rev().take(4).rev().cloned().collect::<Vec<_>>(), held);
     for (subject, there) in [("kept", true), ("gone 1", false), ("gone 2", false), ("new 3", true)] {
-        let found = store.get(Family::User("seen"), subject.as_bytes()).unwrap();
+        let found = read_current(&*store, "interrupted", |state| state.get("seen", subject.as_bytes())).unwrap();
         assert_eq!(found.is_some(), there, "{subject}");
     }
 }

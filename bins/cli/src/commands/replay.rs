@@ -48,6 +48,9 @@ fn list(replay: &Replay, json: bool) -> Result<()> {
 /// The state of one replayer, for people.
 pub(super) fn replayer(replayer: &Replayer) -> Result<()> {
     line(&format!("replayer {} at sequence number {}", printable(&replayer.name), replayer.position))?;
+    if let (Some(position), Some(until)) = (replayer.rebuild_position, replayer.rebuild_until) {
+        line(&format!("  a rebuild is at sequence number {position} of {until}; readers see the earlier state"))?;
+    }
     if let Some(error) = &replayer.last_error {
         line(&format!("  halted after {} tries: {}", replayer.failures, printable(error)))?;
     }

@@ -13,6 +13,10 @@ pub struct Replayer {
     pub name: String,
     /// Sequence number of the last event that was replayed.
     pub position: u64,
+    /// Sequence number up to which a running rebuild has replayed.
+    pub rebuild_position: Option<u64>,
+    /// Sequence number at which a running rebuild is complete.
+    pub rebuild_until: Option<u64>,
     /// Number of tries of the next event that failed in a row.
     pub failures: u32,
     /// The error of the last of these tries.
@@ -33,9 +37,20 @@ pub struct Replayer {
 
 impl From<ReplayStatus> for Replayer {
     fn from(status: ReplayStatus) -> Self {
-        let ReplayStatus { name, position, failures, last_error, lag_events, parked, conflicts, fails_at, hangs_at } =
-            status;
-        Self { name, position, failures, last_error, lag_events, parked, conflicts, fails_at, hangs_at }
+        let rebuild = status.rebuild;
+        Self {
+            name: status.name,
+            position: status.position,
+            rebuild_position: rebuild.map(|rebuild| rebuild.position),
+            rebuild_until: rebuild.map(|rebuild| rebuild.until),
+            failures: status.failures,
+            last_error: status.last_error,
+            lag_events: status.lag_events,
+            parked: status.parked,
+            conflicts: status.conflicts,
+            fails_at: status.fails_at,
+            hangs_at: status.hangs_at,
+        }
     }
 }
 

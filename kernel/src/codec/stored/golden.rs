@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::*;
 use crate::ids::MAX_COUNTER;
+use crate::replay::{Build, BuildNumber, Builds};
 
 /// Decodes the bytes of a value, and encodes what they hold.
 type Again = fn(&[u8]) -> Result<Vec<u8>, StoredError>;
@@ -137,7 +138,21 @@ fn replay() -> Vec<Golden> {
     let parked = (Some("orders/4711".to_owned()), 70_000, "why".to_owned(), clock());
     let skipped = (id, None, "why".to_owned(), AT);
     let again_frontier: Again = |bytes| decode_frontier(bytes).map(|marks| encode_frontier(&marks));
+    let build = |number, version, families: &[&str]| Build {
+        number: BuildNumber::new(number),
+        version,
+        families: families.iter().map(|&family| family.to_owned()).collect(),
+    };
+    let builds = Builds {
+        last: BuildNumber::new(300),
+        current: Some(build(299, 1, &["notes"])),
+        filling: Some(build(300, 2, &["notes", "totals"])),
+        emptying: vec![build(7, 1, &[])],
+    };
+    let again_builds: Again = |bytes| decode_builds(bytes).map(|builds| encode_builds(&builds));
     vec![
+        golden("builds", encode_builds(&builds), again_builds),
+        golden("builds before the first", encode_builds(&Builds::default()), again_builds),
         golden("replay position", encode_replay_position(Seq::new(6), &clock()), |bytes| {
             decode_replay_position(bytes).map(|(seq, clock)| encode_replay_position(seq, &clock))
         }),

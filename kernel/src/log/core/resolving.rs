@@ -10,7 +10,9 @@ use crate::log::epoch_change::EpochEnd;
 use crate::log::findings::{ForkFinding, NotAFork, NotedFork, Proof, forget_fork, keep_fork, plan_fork};
 use crate::log::forks::{Fork, forks, withhold_from};
 use crate::log::origins::{OriginNote, put_origin_note};
-use crate::log::set_aside::{ResolveError, Resolved, SetAsidePlan, begin_again, choose, forget_forks, plan_set_aside};
+use crate::log::set_aside::{
+    ResolveError, Resolved, SetAsidePlan, begin_again, choose, forget_forks, plan_set_aside, void_builds,
+};
 use crate::protocol::ChainHead;
 use crate::store::{Batch, Durability, Family, StoreError, StoreErrorKind, keys};
 use crate::time::Timestamp;
@@ -114,7 +116,13 @@ impl Log {
         let view = self.view.clone();
         let moving = view.shared.move_places();
         let tried = staged.is_ok();
-        let committed = staged.and_then(|(events, ())| self.commit(Durability::Sync).map(|()| events));
+        let committed = staged.and_then(|(events, ())| {
+            // Replayers commit nothing from here on.
+            let mut changes = Batch::new();
+            void_builds(&**self.store(), &mut changes)?;
+            self.stage_state(&changes)?;
+            self.commit(Durability::Sync).map(|()| events)
+        });
         if tried {
             self.view.shared.durable_mut().rewrites += 1;
             // What was asked for on top of what is gone must not be applied.

@@ -17,7 +17,11 @@ impl ReplayCore {
     pub(super) fn commit_counted(&mut self, mut batch: Batch) -> Result<bool, StoreError> {
         let now = self.conflicts.saturating_add_signed(self.conflicts_change);
         if now != self.conflicts || !self.conflicts_stored {
-            batch.put(Family::Replay, &keys::replay_conflicts(self.replayer.name()), &encode_conflicts(now));
+            batch.put(
+                Family::Replay,
+                &keys::replay_conflicts(self.replayer.name(), self.build),
+                &encode_conflicts(now),
+            );
         }
         let committed = self.view.as_of(self.generation, || {
             let _alone = self.commits.enter();
@@ -40,11 +44,11 @@ impl ReplayCore {
     }
 
     pub(super) fn put_position(&self, batch: &mut Batch, at: Seq, chains: &BTreeMap<Origin, VClock>, clock: &VClock) {
-        let name = self.replayer.name();
-        batch.put(Family::Replay, &keys::replay_position(name), &encode_replay_position(at, clock));
+        let (name, build) = (self.replayer.name(), self.build);
+        batch.put(Family::Replay, &keys::replay_position(name, build), &encode_replay_position(at, clock));
         for (&origin, chain) in chains {
             if self.chains.get(&origin) != Some(chain) {
-                batch.put(Family::Replay, &keys::replay_clock(name, origin), &encode_replay_position(at, chain));
+                batch.put(Family::Replay, &keys::replay_clock(name, build, origin), &encode_replay_position(at, chain));
             }
         }
     }
@@ -62,7 +66,7 @@ impl ReplayCore {
         if self.tries > 1 {
             // Still wary: a crash at the next event counts on.
             let tries = encode_tries(last, self.tries.min(CRASHES - 1));
-            batch.put(Family::Replay, &keys::replay_tries(self.replayer.name()), &tries);
+            batch.put(Family::Replay, &keys::replay_tries(self.replayer.name(), self.build), &tries);
         }
         if !self.commit_counted(batch)? {
             return Ok(false);

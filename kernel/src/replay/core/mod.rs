@@ -1,5 +1,6 @@
 //! One replayer's position and its steps, without a thread or a clock.
 
+mod building;
 mod commit;
 mod open;
 mod step;
@@ -9,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+use super::build::{Build, BuildNumber, Builds};
 use super::read::Commits;
 use super::{EventReplayer, ReplayError, ReplayOptions};
 use crate::clock::{ClockError, VClock};
@@ -18,6 +20,7 @@ use crate::event::{Event, InvalidEvent};
 use crate::ids::Origin;
 use crate::log::{Generation, LogEntry, LogReader, Replayed, record_at};
 use crate::store::{Family, StoreError, Unreadable as _};
+pub use open::OpenReplayerError;
 pub use waiting::SkipError;
 
 /// If this number of processes in a row began at one event, the last of them does not try it.
@@ -52,6 +55,16 @@ pub struct ReplayCore {
     replayer: Box<dyn EventReplayer>,
     options: ReplayOptions,
     families: Vec<String>,
+    /// All builds, as they are stored.
+    builds: Builds,
+    /// The build that is written: position, clock and counts below are of it. 0 where there is none.
+    build: BuildNumber,
+    /// Where readers are while another build is filled.
+    shown: Option<Shown>,
+    /// The position at which the build that is filled becomes the current one.
+    until: Seq,
+    /// Where the next deletion continues: a number of a family, and a key.
+    emptied: (usize, Vec<u8>),
     position: Seq,
     clock: VClock,
     /// Each origin's full clock as of the position: what the next causal delta of its chain is relative to.
@@ -73,10 +86,28 @@ pub struct ReplayCore {
     commits: Arc<Commits>,
     /// As of when its position and all of the above were read.
     generation: Generation,
-    /// Whether a rebuild was begun and is not over.
-    rebuilding: bool,
     /// Why the last commit failed, until it was asked for.
     unwritten: Option<StoreError>,
+}
+
+/// The current build while another one is filled. Nothing is written to it.
+struct Shown {
+    position: Seq,
+    clock: VClock,
+    conflicts: u64,
+}
+
+/// How far a rebuild is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Filling {
+    /// The number of the build that is filled.
+    pub build: BuildNumber,
+    /// The version of the replayer that fills it.
+    pub version: u32,
+    /// The last sequence number replayed into it.
+    pub position: Seq,
+    /// The position at which readers see it.
+    pub until: Seq,
 }
 
 /// The event that a replayer is at, as it shows from outside.
@@ -114,25 +145,38 @@ impl ReplayCore {
         self.replayer.name()
     }
 
-    /// The last sequence number replayed.
+    /// The last sequence number replayed into what readers see.
     #[must_use]
-    pub const fn position(&self) -> Seq {
-        self.position
+    pub fn position(&self) -> Seq {
+        self.shown.as_ref().map_or(self.position, |shown| shown.position)
     }
 
     /// The clock there: what an application that reads this replayer's state has seen.
     #[must_use]
-    pub const fn clock(&self) -> &VClock {
-        &self.clock
+    pub fn clock(&self) -> &VClock {
+        self.shown.as_ref().map_or(&self.clock, |shown| &shown.clock)
+    }
+
+    /// How far a rebuild is, while one runs.
+    #[must_use]
+    pub fn filling(&self) -> Option<Filling> {
+        let Build { number, version, .. } = *self.builds.filling.as_ref()?;
+        Some(Filling { build: number, version, position: self.position, until: self.until })
+    }
+
+    /// Its builds, as they were read last.
+    #[must_use]
+    pub const fn builds(&self) -> &Builds {
+        &self.builds
     }
 
     /// What its application has seen, and as of when.
     pub(crate) fn replayed(&self) -> Replayed {
-        Replayed { replayer: self.name().to_owned(), clock: self.clock.clone(), generation: self.generation }
+        Replayed { replayer: self.name().to_owned(), clock: self.clock().clone(), generation: self.generation }
     }
 
     /// When its position was read from the store.
-    pub(in crate::replay) const fn generation(&self) -> Generation {
+    pub(crate) const fn generation(&self) -> Generation {
         self.generation
     }
 
@@ -142,16 +186,16 @@ impl ReplayCore {
         self.view.generation() == self.generation
     }
 
-    /// How many events are parked.
+    /// How many events are parked in the build that is written.
     #[must_use]
     pub const fn parked(&self) -> usize {
         self.parked
     }
 
-    /// How many subjects are in conflict.
+    /// How many subjects are in conflict in what readers see.
     #[must_use]
-    pub const fn conflicts(&self) -> u64 {
-        self.conflicts
+    pub fn conflicts(&self) -> u64 {
+        self.shown.as_ref().map_or(self.conflicts, |shown| shown.conflicts)
     }
 
     pub(super) const fn options(&self) -> &ReplayOptions {

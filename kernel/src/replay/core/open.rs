@@ -1,26 +1,68 @@
-//! Opens a replayer, and reads, begins and rebuilds what is stored of it.
+//! Opens a replayer, and reads what is stored of it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use super::{BATCH_BYTES, BATCH_EVENTS, ReplayCore, unreadable};
+use super::{BATCH_BYTES, BATCH_EVENTS, ReplayCore, Shown, unreadable};
 use crate::clock::VClock;
 use crate::codec::{decode_conflicts, decode_replay_position, decode_tries, encode_tries};
 use crate::cursor::Seq;
+use crate::error_code::ErrorCode;
 use crate::ids::PeerName;
-use crate::log::{Generation, LogReader, ReadError, stored_position};
-use crate::replay::parked::parked;
-use crate::replay::{EventReplayer, Start, conflicts};
+use crate::log::{Generation, LogReader, ReadError, position_in};
+use crate::replay::build::{BuildNumber, Builds};
+use crate::replay::frontier::conflicts_in;
+use crate::replay::parked::parked_in;
+use crate::replay::{EventReplayer, Start};
 use crate::store::{Batch, Durability, Family, KeyRange, Store, StoreError, StoreErrorKind, keys};
 
+/// Why a replayer was not opened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenReplayerError {
+    /// The state was written by a newer version of the replayer.
+    #[error("the state of replayer `{replayer}` is of version {stored}, and this program has version {version}")]
+    Downgrade {
+        /// The replayer.
+        replayer: String,
+        /// The version that wrote the state.
+        stored: u32,
+        /// The version of this program ([`EventReplayer::version`]).
+        version: u32,
+    },
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl OpenReplayerError {
+    /// The stable code of this failure.
+    #[must_use]
+    pub const fn code(&self) -> ErrorCode {
+        match self {
+            Self::Downgrade { .. } => ErrorCode::ReplayDowngrade,
+            Self::Store(error) => error.code(),
+        }
+    }
+}
+
+impl From<OpenReplayerError> for StoreError {
+    fn from(error: OpenReplayerError) -> Self {
+        match error {
+            OpenReplayerError::Store(error) => error,
+            OpenReplayerError::Downgrade { .. } => Self::new(StoreErrorKind::NewerFormat, error.to_string()),
+        }
+    }
+}
+
 impl ReplayCore {
-    /// Continues a replayer where it stopped, or begins where its options say. Call it when the log was opened, before
-    /// anything else is appended.
+    /// Continues a replayer where it stopped, or begins where its options say. A version above that of its state begins a
+    /// rebuild. Call it when the log was opened, before anything else is appended.
     ///
     /// # Errors
-    /// [`StoreError`]; kind `Misuse` for families that cannot be its own.
-    pub fn open(view: LogReader, replayer: Box<dyn EventReplayer>) -> Result<Self, StoreError> {
+    /// [`OpenReplayerError`]; a [`StoreError`] of kind `Misuse` for families that cannot be its own.
+    pub fn open(view: LogReader, replayer: Box<dyn EventReplayer>) -> Result<Self, OpenReplayerError> {
         let families = replayer.families();
         let misuse = |text: String| StoreError::new(StoreErrorKind::Misuse, text);
         PeerName::new(replayer.name()).map_err(|e| misuse(format!("a replayer's name: {e}")))?;
@@ -35,6 +77,11 @@ impl ReplayCore {
             replayer,
             options,
             families,
+            builds: Builds::default(),
+            build: BuildNumber::default(),
+            shown: None,
+            until: Seq::ZERO,
+            emptied: Default::default(),
             position: Seq::ZERO,
             clock: VClock::new(),
             chains: BTreeMap::new(),
@@ -48,28 +95,26 @@ impl ReplayCore {
             busy: Arc::default(),
             commits: Arc::default(),
             generation: Generation::default(),
-            rebuilding: false,
             unwritten: None,
         };
         core.load()?;
-        if core.rebuilding {
-            core.rebuild()?;
-        }
-        let known = core.get(&keys::replay_position(core.name()))?.is_some();
+        // Those of an earlier version are emptied.
+        let builds = core.builds.current.iter().chain(&core.builds.filling).chain(&core.builds.emptying);
+        let names: Vec<&str> = builds.flat_map(|build| &build.families).map(String::as_str).collect();
+        core.view.store().ensure_families(&names)?;
         let head = core.view.visible();
-        if core.position > head {
+        if core.position().max(core.position) > head {
             // It replayed what the log does not hold: what comes to those sequence numbers must not be taken for replayed.
             tracing::error!(
                 replayer = core.name(),
-                at = core.position.get(),
+                at = core.position().get(),
                 head = head.get(),
                 "a replayer is beyond the end of the log, and begins again"
             );
-            core.rebuild()?;
+            core.void()?;
         }
-        if !known {
-            core.begin()?;
-        }
+        core.follow_version()?;
+        core.be_current()?;
         core.count_try()?;
         if core.parked > 0 {
             core.retry_unread()?;
@@ -77,20 +122,8 @@ impl ReplayCore {
         Ok(core)
     }
 
-    /// Takes a new replayer past what it does not want to see.
-    fn begin(&mut self) -> Result<(), StoreError> {
-        if matches!(self.options.start, Start::Beginning) {
-            return Ok(());
-        }
-        let mut batch = Batch::new();
-        self.put_start(&mut batch)?;
-        self.view.store().commit(&batch, Durability::Sync)?;
-        self.load()
-    }
-
     /// Adds the position that its options name: clocks are followed up to it, nothing is replayed.
-    fn put_start(&mut self, batch: &mut Batch) -> Result<(), StoreError> {
-        self.chains.clear();
+    pub(super) fn put_start(&self, batch: &mut Batch) -> Result<(), StoreError> {
         let to = match self.options.start {
             Start::Beginning => Seq::ZERO,
             Start::Now => self.view.visible(),
@@ -120,7 +153,7 @@ impl ReplayCore {
         if self.view.visible() <= self.position {
             return Ok(());
         }
-        let key = keys::replay_tries(self.name());
+        let key = keys::replay_tries(self.name(), self.build);
         let before = self.get(&key)?.map(|bytes| decode_tries(&bytes)).transpose().map_err(|e| unreadable(&e))?;
         self.tries = before.filter(|(at, _)| *at == self.position).map_or(0, |(_, tries)| tries).saturating_add(1);
         self.wary = BATCH_EVENTS;
@@ -136,45 +169,10 @@ impl ReplayCore {
             return Ok(());
         }
         let mut batch = Batch::new();
-        batch.delete(Family::Replay, &keys::replay_tries(self.name()));
+        batch.delete(Family::Replay, &keys::replay_tries(self.name(), self.build));
         self.view.store().commit(&batch, Durability::Relaxed)?;
         self.tries = 0;
         Ok(())
-    }
-
-    /// Empties everything of this replayer and begins again: at the sequence number its options name, or at the log's beginning. An
-    /// error or a crash in between leaves it begun, and it is completed before anything else.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub fn rebuild(&mut self) -> Result<(), StoreError> {
-        let name = self.name().to_owned();
-        let store = Arc::clone(self.view.store());
-        let marker = keys::replay_rebuild(&name);
-        let mut batch = Batch::new();
-        batch.put(Family::Replay, &marker, &[1]);
-        {
-            // Readers that began before end first. Later ones see the marker.
-            let _alone = self.commits.enter();
-            store.commit(&batch, Durability::Sync)?;
-        }
-        let families = self.families.clone();
-        for family in families.iter().map(|family| Family::User(family)) {
-            empty(&*store, family, &[], &[])?;
-        }
-        empty(&*store, Family::Replay, &keys::replay_prefix(&name), &marker)?;
-        let mut batch = Batch::new();
-        batch.delete(Family::Replay, &marker);
-        match self.options.start {
-            Start::After(_) => self.put_start(&mut batch)?,
-            Start::Beginning | Start::Now => {
-                self.chains.clear();
-                self.put_position(&mut batch, Seq::ZERO, &BTreeMap::new(), &VClock::new());
-            }
-        }
-        store.commit(&batch, Durability::Sync)?;
-        self.tries = 0;
-        self.load()
     }
 
     /// Reads position, clocks and what is parked as they are stored.
@@ -185,9 +183,13 @@ impl ReplayCore {
         let name = self.replayer.name();
         // Before anything is read: what belongs to a later one is read again.
         let (store, generation) = (self.view.store(), self.view.generation());
-        let rebuilding = store.get(Family::Replay, &keys::replay_rebuild(name))?.is_some();
-        let (position, clock) = stored_position(&**store, name)?.unwrap_or_default();
-        let prefix = keys::replay_clock_prefix(name);
+        let builds = Builds::read(&**store, name)?;
+        // No build has the number 0: nothing is found of it.
+        let build = builds.written().unwrap_or_default();
+        let shown = builds.current().filter(|current| *current != build);
+        let shown = shown.map(|current| shown_in(&**store, name, current)).transpose()?;
+        let (position, clock) = position_in(&**store, name, build)?.unwrap_or_default();
+        let prefix = keys::replay_clock_prefix(name, build);
         let mut chains = BTreeMap::new();
         let mut fault = None;
         store.scan(Family::Replay, KeyRange::prefix(&prefix), &mut |key, value| match (
@@ -210,37 +212,30 @@ impl ReplayCore {
         if let Some(fault) = fault {
             return Err(fault);
         }
-        let waiting = parked(&**store, name)?;
-        let stored = store.get(Family::Replay, &keys::replay_conflicts(name))?;
-        self.conflicts_stored = stored.is_some();
-        self.conflicts = match stored {
-            Some(bytes) => decode_conflicts(&bytes).map_err(|e| unreadable(&e))?,
-            None => conflicts(&**store, name)?.len() as u64,
-        };
+        let waiting = parked_in(&**store, name, build)?;
+        let (conflicts, stored) = conflicts_stored(&**store, name, build)?;
+        (self.conflicts, self.conflicts_stored) = (conflicts, stored);
         self.conflicts_change = 0;
         self.parked = waiting.len();
         self.blocked_subjects = waiting.into_iter().filter_map(|event| event.subject).collect();
         (self.position, self.clock, self.chains) = (position, clock, chains);
-        (self.generation, self.rebuilding) = (generation, rebuilding);
+        self.until = shown.as_ref().map_or(Seq::ZERO, |shown| self.view.visible().max(shown.position));
+        (self.builds, self.build, self.shown) = (builds, build, shown);
+        self.emptied = Default::default();
+        self.generation = generation;
         Ok(())
     }
 }
 
-/// Deletes all keys with a prefix but one, a bounded number at a time.
-fn empty(store: &dyn Store, family: Family<'_>, prefix: &[u8], keep: &[u8]) -> Result<(), StoreError> {
-    loop {
-        let mut batch = Batch::new();
-        let mut count = 0;
-        store.scan(family, KeyRange::prefix(prefix), &mut |key, _| {
-            if key != keep {
-                batch.delete(family, key);
-                count += 1;
-            }
-            if count < 10_000 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-        })?;
-        if count == 0 {
-            return Ok(());
-        }
-        store.commit(&batch, Durability::Relaxed)?;
+fn shown_in(store: &dyn Store, name: &str, build: BuildNumber) -> Result<Shown, StoreError> {
+    let (position, clock) = position_in(store, name, build)?.unwrap_or_default();
+    Ok(Shown { position, clock, conflicts: conflicts_stored(store, name, build)?.0 })
+}
+
+/// How many subjects are in conflict, and whether that number is stored. If not, they are counted.
+fn conflicts_stored(store: &dyn Store, name: &str, build: BuildNumber) -> Result<(u64, bool), StoreError> {
+    match store.get(Family::Replay, &keys::replay_conflicts(name, build))? {
+        Some(bytes) => Ok((decode_conflicts(&bytes).map_err(|e| unreadable(&e))?, true)),
+        None => Ok((conflicts_in(store, name, build)?.len() as u64, false)),
     }
 }

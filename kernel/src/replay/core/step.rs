@@ -20,27 +20,29 @@ use crate::store::{StoreError, keys};
 const BEHIND: &str = "it waits behind an earlier event of its subject";
 
 impl ReplayCore {
-    /// Replays and commits the next events. After a store's error, [`ReplayCore::load`] reads the truth again, and once more by
+    /// Replays and commits the next events, deletes some of an old build, or has readers see the build that a rebuild filled. After a
+    /// store's error, [`ReplayCore::load`] reads the truth again, and once more by
     /// itself when the store was opened again: what failed may be there then.
     ///
     /// # Errors
     /// [`StoreError`]: nothing of this step counts.
     pub fn step(&mut self) -> Result<ReplayStep, StoreError> {
         self.be_current()?;
+        self.empty_some()?;
+        if self.is_filled() {
+            self.switch()?;
+            return Ok(ReplayStep::Replayed(0));
+        }
         let families = std::mem::take(&mut self.families);
         let step = self.try_step(&families);
         self.families = families;
         let step = step?;
         self.survived(matches!(step, ReplayStep::CaughtUp | ReplayStep::Failed { .. }))?;
-        Ok(step)
-    }
-
-    /// Reads the position again if sequence numbers came to mean other events, or the store was opened again.
-    pub(super) fn be_current(&mut self) -> Result<(), StoreError> {
-        if !self.is_current() {
-            self.load()?;
-        }
-        if self.rebuilding { self.rebuild() } else { Ok(()) }
+        Ok(match step {
+            // There is more to delete.
+            ReplayStep::CaughtUp if !self.builds.emptying.is_empty() => ReplayStep::Replayed(0),
+            step => step,
+        })
     }
 
     fn try_step(&mut self, families: &[String]) -> Result<ReplayStep, StoreError> {
@@ -50,7 +52,7 @@ impl ReplayCore {
             return Ok(ReplayStep::CaughtUp);
         }
         let view = self.view.clone();
-        let mut projection = Projection::new(&**view.store(), families);
+        let mut projection = Projection::new(&**view.store(), families, self.build);
         let (mut chains, mut clock) = (BTreeMap::new(), self.clock.clone());
         let (mut replayed, mut failure) = (0, None);
         let epoch = view.local().epoch;
@@ -138,7 +140,7 @@ impl ReplayCore {
         let frontier = match conflict_key {
             None => None,
             Some(key) => {
-                let key = keys::replay_frontier(self.replayer.name(), &key);
+                let key = keys::replay_frontier(self.replayer.name(), self.build, &key);
                 let mut frontier = Frontier::decode(projection.own(&key)?.as_deref())?;
                 let before = frontier.is_conflict();
                 let relation = frontier.admit(event);

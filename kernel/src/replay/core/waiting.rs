@@ -8,7 +8,7 @@ use crate::cursor::{Cursor, Seq};
 use crate::error_code::ErrorCode;
 use crate::log::{CursorUnknown, ReadError};
 use crate::replay::Projection;
-use crate::replay::parked::{Parked, parked};
+use crate::replay::parked::{Parked, parked_in};
 use crate::store::{Batch, Family, StoreError, keys};
 use crate::time::Timestamp;
 
@@ -55,13 +55,13 @@ impl ReplayCore {
     /// Parks the event at a sequence number: its subject, the number of tries, the failure, its full clock.
     pub(super) fn park(&self, seq: Seq, mut why: StoredParked, projection: &mut Projection<'_>) {
         why.2 = bounded(&why.2);
-        projection.put_own(keys::replay_parked(self.name(), seq), Some(encode_parked(&why)));
+        projection.put_own(keys::replay_parked(self.name(), self.build, seq), Some(encode_parked(&why)));
     }
 
     /// Tries the events again that were parked because they could not be read, and can be read by now.
     pub(super) fn retry_unread(&mut self) -> Result<(), StoreError> {
         let families = std::mem::take(&mut self.families);
-        let unread = parked(&**self.view.store(), self.name());
+        let unread = parked_in(&**self.view.store(), self.name(), self.build);
         let result = unread.and_then(|unread| {
             for event in unread.iter().filter(|event| event.tries == 0 && event.subject.is_none()) {
                 if self.view.entry(event.seq)?.is_some_and(|entry| entry.event().is_ok()) {
@@ -82,7 +82,7 @@ impl ReplayCore {
     pub fn retry(&mut self, subject: Option<&str>) -> Result<usize, StoreError> {
         self.be_current()?;
         self.tries = self.tries.min(1);
-        let waiting = parked(&**self.view.store(), self.name())?;
+        let waiting = parked_in(&**self.view.store(), self.name(), self.build)?;
         let wanted = waiting.into_iter().filter(|event| subject.is_none() || event.subject.as_deref() == subject);
         let families = std::mem::take(&mut self.families);
         let (mut failed, mut replayed) = (BTreeSet::new(), 0);
@@ -103,7 +103,7 @@ impl ReplayCore {
     }
 
     fn retry_one(&mut self, waiting: &Parked, families: &[String]) -> Result<bool, StoreError> {
-        let key = keys::replay_parked(self.name(), waiting.seq);
+        let key = keys::replay_parked(self.name(), self.build, waiting.seq);
         let missing = || StoreError::corrupt(format!("family `replay`: parked place {} is not there", waiting.seq));
         let (_, tries, _, vclock) = decode_parked(&self.get(&key)?.ok_or_else(missing)?).map_err(|e| unreadable(&e))?;
         let entry = self.view.entry(waiting.seq)?.ok_or_else(missing)?;
@@ -114,7 +114,7 @@ impl ReplayCore {
             Found::Nothing => return self.unpark(key),
         };
         let log = self.view.clone();
-        let mut projection = Projection::new(&**log.store(), families);
+        let mut projection = Projection::new(&**log.store(), families, self.build);
         let at = Cursor { epoch: log.local().epoch, seq: event.seq, last_event: event.id };
         let outcome = self.attempt(&event, at, &mut projection)?;
         match &outcome {
@@ -144,7 +144,8 @@ impl ReplayCore {
     pub fn skip(&mut self, at: &Cursor, now: Timestamp) -> Result<(), SkipError> {
         self.be_current()?;
         let seq = self.view.resume(at)?.seq;
-        let waiting = parked(&**self.view.store(), self.name())?.into_iter().find(|event| event.seq == seq);
+        let waiting =
+            parked_in(&**self.view.store(), self.name(), self.build)?.into_iter().find(|event| event.seq == seq);
         let next = self.position.next() == seq;
         let Some(entry) = self.view.entry(seq)?.filter(|_| waiting.is_some() || next) else {
             return Err(SkipError::NotWaiting { at: *at });
@@ -153,14 +154,14 @@ impl ReplayCore {
         let id = entry.id()?;
         let families = self.families.clone();
         let view = self.view.clone();
-        let mut projection = Projection::new(&**view.store(), &families);
+        let mut projection = Projection::new(&**view.store(), &families, self.build);
         // An event that cannot be read here can be left out too.
         let subject = entry.event().ok().map(|event| event.subject.to_owned()).filter(|subject| !subject.is_empty());
         let error = waiting.as_ref().map_or_else(|| "it halted replay".to_owned(), |event| event.error.clone());
         let record = encode_skipped(&(id, subject, error, now));
-        projection.put_own(keys::replay_skipped(self.name(), seq), Some(record));
+        projection.put_own(keys::replay_skipped(self.name(), self.build, seq), Some(record));
         if waiting.is_some() {
-            projection.put_own(keys::replay_parked(self.name(), seq), None);
+            projection.put_own(keys::replay_parked(self.name(), self.build, seq), None);
             (chains, clock) = (BTreeMap::new(), self.clock.clone());
         } else {
             self.found(&entry, &mut chains, &mut clock)?;

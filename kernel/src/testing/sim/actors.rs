@@ -118,7 +118,7 @@ impl World {
     pub(super) fn fault(&mut self) -> Result<usize, String> {
         let node = self.entropy.index(self.nodes.len());
         let count = self.nodes.len();
-        let which = self.entropy.below(33);
+        let which = self.entropy.below(35);
         self.say(|| format!("fault {which} at node {node}"));
         match which {
             0..6 => self.crash(node),
@@ -156,6 +156,13 @@ impl World {
             }
             30 => self.space(node)?,
             31 => self.reconnect(node)?,
+            32 => self.rebuild(node)?,
+            33 => {
+                // A newer program starts in its place.
+                self.nodes[node].version += 1;
+                self.found.upgrades += 1;
+                self.crash(node);
+            }
             _ => {
                 let hang = self.entropy.between(SECOND, 20 * SECOND);
                 self.nodes[node].hangs_until = self.now + hang;
@@ -286,6 +293,7 @@ impl World {
         let mut copy = Node::over(index, cortex, Arc::new(Disk::over(store)));
         copy.history = history;
         copy.readers = self.nodes[node].readers.clone();
+        copy.version = self.nodes[node].version;
         self.nodes.push(copy);
         self.start(index)?;
         self.after(SECOND, What::Write { node: index });

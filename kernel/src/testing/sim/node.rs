@@ -18,7 +18,7 @@ use crate::log::{LocalIdentity, Log, LogOptions, OpenError, OpenQuery, SentQuery
 use crate::machine::{IdentityContext, PeerMachine};
 use crate::protocol::Protocols;
 use crate::protocol::{Delivery, FetchReply, RequestId};
-use crate::replay::{OnFailure, ReplayCore};
+use crate::replay::{OnFailure, OpenReplayerError, ReplayCore};
 use crate::store::{Store, StoreError};
 use crate::testing::LOG;
 use crate::testing::{MemoryStore, seeded_cortex};
@@ -95,6 +95,8 @@ pub(super) struct Node {
     pub(super) run: u64,
     pub(super) mood: Arc<Mood>,
     pub(super) on_failure: OnFailure,
+    /// Of its program: a newer one rebuilds the replayer.
+    pub(super) version: u32,
     /// Older states of its store, each with the history that it is of.
     pub(super) images: Vec<(MemoryStore, History)>,
     pub(super) history: History,
@@ -146,6 +148,7 @@ impl Node {
             run: 0,
             mood: Arc::default(),
             on_failure: if index.is_multiple_of(2) { OnFailure::Halt } else { OnFailure::Quarantine },
+            version: 1,
             images: Vec::new(),
             history: History::new(index),
             readers: Default::default(),
@@ -163,8 +166,12 @@ impl Node {
         self.hangs_until = 0;
         let store = Arc::clone(&self.store) as Arc<dyn Store>;
         let log = Log::open(store, options(self.index, self.run, seed))?;
-        let replayer = Counting { mood: Arc::clone(&self.mood), on_failure: self.on_failure };
-        let replay = ReplayCore::open(log.reader(), Box::new(replayer))?;
+        let (on_failure, version) = (self.on_failure, self.version);
+        let replayer = Counting { mood: Arc::clone(&self.mood), on_failure, version };
+        let replay = ReplayCore::open(log.reader(), Box::new(replayer)).map_err(|error| match error {
+            OpenReplayerError::Store(error) => OpenError::Store(error),
+            OpenReplayerError::Downgrade { .. } => unreachable!("no program here goes back: {error}"),
+        })?;
         let epoch = log.reader().local().epoch;
         self.process = Some(Process {
             log,

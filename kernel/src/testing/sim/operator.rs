@@ -81,7 +81,7 @@ impl World {
         self.found.resolved += 1;
         self.found.set_aside += set_aside;
         let Some(process) = self.process(node) else { return Ok(()) };
-        let rebuilt = if set_aside > 0 { process.replay.rebuild() } else { Ok(()) };
+        let rebuilt = if set_aside > 0 { process.replay.be_current() } else { Ok(()) };
         let unread = process.log.reader().failure().is_some();
         process.seen.forget();
         invariants::went_back(self, node);

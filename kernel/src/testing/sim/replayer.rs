@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::event::Event;
 use crate::replay::{EventReplayer, OnFailure, Projection, ReplayError, ReplayOptions};
 
+pub(super) const NAME: &str = "counting";
 pub(super) const FAMILY: &str = "applied";
 
 /// Every so many-th attempt fails; 0 for none. Shared with the simulation.
@@ -19,15 +20,20 @@ pub(super) struct Mood {
 pub(super) struct Counting {
     pub(super) mood: Arc<Mood>,
     pub(super) on_failure: OnFailure,
+    pub(super) version: u32,
 }
 
 impl EventReplayer for Counting {
     fn name(&self) -> &str {
-        "counting"
+        NAME
     }
 
     fn families(&self) -> Vec<String> {
         vec![FAMILY.to_owned()]
+    }
+
+    fn version(&self) -> u32 {
+        self.version
     }
 
     fn options(&self) -> ReplayOptions {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::cursor::{Cursor, Seq};
 use crate::ids::Origin;
+use crate::log::Generation;
 use crate::protocol::ChainHead;
 
 /// The log by sequence number, and how far each check came. Whatever takes events out of the log calls [`Seen::forget`].
@@ -25,6 +26,8 @@ pub(super) struct Seen {
     pub(super) safe: usize,
     /// Up to here each event was applied as it must be.
     pub(super) applied: u64,
+    /// Where readers of the replayer were, and of which reading of the store.
+    pub(super) read_at: Option<(Generation, u64)>,
     /// For each peer, the cursor that was checked, and against which reading of whose log.
     pub(super) passed: BTreeMap<usize, (Cursor, (usize, u64, u64))>,
     /// How much had been written at the last thorough check.

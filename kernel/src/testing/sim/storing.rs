@@ -7,7 +7,7 @@ use super::world::{Packet, What, World};
 use crate::codec::Room;
 use crate::protocol::Refresh;
 use crate::replay::ReplayStep;
-use crate::store::{Batch, Durability, StoreErrorKind};
+use crate::store::{Batch, Durability, StoreError, StoreErrorKind};
 use crate::testing::CommitFault;
 
 impl World {
@@ -146,7 +146,6 @@ impl World {
         let Some(process) = self.process(node) else { return Ok(()) };
         let step = process.replay.step();
         self.nodes[node].store.fail_commits([]);
-        let Some(process) = self.process(node) else { return Ok(()) };
         match step {
             Ok(ReplayStep::CaughtUp) => {}
             Ok(ReplayStep::Replayed(_)) => self.after(MILLI, What::Replay { node, run }),
@@ -154,19 +153,42 @@ impl World {
                 self.found.replay_failures += 1;
                 self.after(200 * MILLI, What::Replay { node, run });
             }
-            Err(error) if fault.is_some() && error.kind() == StoreErrorKind::Io => {
-                // It reads what is visible, and the log opens the store again.
-                process.replay.load().expect("memory reads");
-                self.found.failed_writes += 1;
-                self.reopen(node)?;
-                self.after(200 * MILLI, What::Replay { node, run });
-            }
             Err(error) => {
-                process.replay.load().expect("memory reads");
-                self.expect_damage(node, &error)?;
+                self.replay_failed(node, &error, fault.is_some())?;
                 self.after(200 * MILLI, What::Replay { node, run });
             }
         }
         Ok(())
+    }
+
+    /// An operator rebuilds a replayer, on a disk that may fail.
+    pub(super) fn rebuild(&mut self, node: usize) -> Result<(), String> {
+        if self.nodes[node].store.lies() {
+            return Ok(());
+        }
+        let fault = self.commit_fault(4);
+        self.nodes[node].store.fail_commits(fault);
+        let rebuilt = self.process(node).map(|process| process.replay.rebuild());
+        self.nodes[node].store.fail_commits([]);
+        match rebuilt {
+            None => return Ok(()),
+            Some(Ok(())) => self.found.rebuilds += 1,
+            Some(Err(error)) => self.replay_failed(node, &error, fault.is_some())?,
+        }
+        let run = self.nodes[node].run;
+        self.after(MILLI, What::Replay { node, run });
+        Ok(())
+    }
+
+    /// The replayer reads what is visible. After a failed write the log opens the store again.
+    fn replay_failed(&mut self, node: usize, error: &StoreError, injected: bool) -> Result<(), String> {
+        let Some(process) = self.process(node) else { return Ok(()) };
+        process.replay.load().expect("memory reads");
+        if injected && error.kind() == StoreErrorKind::Io {
+            self.found.failed_writes += 1;
+            self.reopen(node)
+        } else {
+            self.expect_damage(node, error)
+        }
     }
 }

@@ -31,7 +31,12 @@ fn digests(world: &World, honest: bool) -> Vec<Digest> {
 
 fn all_replayed(world: &World) -> bool {
     let mut processes = world.nodes.iter().filter_map(|node| node.process.as_ref());
-    processes.all(|process| process.replay.position() == process.log.reader().visible() && process.replay.parked() == 0)
+    processes.all(|process| {
+        let (replay, head) = (&process.replay, process.log.reader().visible());
+        let builds = replay.builds();
+        let settled = builds.filling.is_none() && builds.emptying.is_empty();
+        replay.position() == head && replay.parked() == 0 && settled
+    })
 }
 
 /// Where nothing differs, no fork is listed: an operator would look for what to do about it for ever.
