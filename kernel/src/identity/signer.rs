@@ -42,7 +42,7 @@ impl SignError {
 /// use antiphon_kernel::testing::MemoryStore;
 /// use antiphon_kernel::{Cortex, KeyStatement, PublicKey, SecretKey, SignError, Signature, Signer};
 ///
-/// /// Stands for the session with an HSM: the private key never leaves it.
+/// /// In place of the session with an HSM: the private key never leaves it.
 /// struct Session(SecretKey);
 ///
 /// impl Session {

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! antiphon working key 1
-//! # SECRET. Whoever has this file can write events as this cortex.
+//! # SECRET. Anyone who has this file can write events as this cortex.
 //! cortex 01M842DYPH0VSACH9W4H0K0B7S
 //! secret BASE64
 //! statement BASE64
@@ -88,7 +88,7 @@ impl Keys {
     /// Returns the text of a working key file: the working key and its statement, without the root key.
     #[must_use]
     pub fn to_text(&self) -> Zeroizing<String> {
-        let about = "# SECRET. Whoever has this file can write events as this cortex. Never run two nodes with it.";
+        let about = "# SECRET. Anyone who has this file can write events as this cortex. Never run two nodes with it.";
         text(WORKING, about, self.cortex(), self.working(), Some(super::Signer::statement(self)))
     }
 
