@@ -191,7 +191,7 @@ impl Reading {
         self.events.last().is_some_and(|(_, _, last)| last.dot.precedes(event.dot))
     }
 
-    /// The group is not whole: what was read of it waits beside the log.
+    /// The group is not whole: what was read of it waits outside the log.
     fn set_aside(&mut self, log: &mut Log, salvaged: &mut Salvaged) -> Result<(), StoreError> {
         self.chain = None;
         for (place, joined, NewEvent { digest, record, .. }) in self.events.drain(..) {

@@ -1,7 +1,7 @@
 //! Builds of a replayer: each fills the replayer's whole state under a number of its own.
 
 use crate::codec::{decode_builds, encode_builds};
-use crate::store::{Batch, Family, KeyRange, Store, StoreError, keys};
+use crate::store::{Batch, Family, KeyRange, Store, StoreError, Visitor, keys};
 
 /// The number of a build: one filling of a replayer's state. It has no relation to the openings of the store.
 ///
@@ -44,7 +44,7 @@ impl BuildNumber {
         store: &dyn Store,
         family: &str,
         range: KeyRange<'_>,
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> std::ops::ControlFlow<()>,
+        visit: &mut Visitor<'_>,
     ) -> Result<(), StoreError> {
         let (from, prefix) = (self.key(range.from), self.key(range.prefix));
         let range = KeyRange { from: &from, prefix: &prefix };

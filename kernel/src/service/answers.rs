@@ -83,7 +83,7 @@ struct Turn {
 /// What one look at the log came to.
 enum Look {
     Refused(Refusal),
-    Found(Box<OpenQuery>, NextBatch),
+    Found(Box<OpenQuery>, Box<NextBatch>),
     /// More must be read before there is anything to say. Others have their turn first.
     More(Box<OpenQuery>),
 }
@@ -164,7 +164,7 @@ impl Answers {
             };
             self.state = State::Done;
             let (asking, found) = match looked {
-                Ok(Look::Found(asking, found)) => (asking, found),
+                Ok(Look::Found(asking, found)) => (asking, *found),
                 Ok(Look::More(mut asking)) => {
                     self.count(&mut asking);
                     self.state = State::Open(asking);
@@ -357,7 +357,7 @@ impl Answers {
                         // An event that is acknowledged later is no loss.
                         tracing::debug!(%error, "what an asker holds could not be compared");
                     }
-                    Ok(Look::Found(asking, found))
+                    Ok(Look::Found(asking, Box::new(found)))
                 }
                 Err(refusal) => Ok(Look::Refused(refusal)),
             }

@@ -201,7 +201,7 @@ fn events_of_a_newer_version_are_stored_served_and_parked() {
     }
 }
 
-/// A relay may lack a part of an event. The hash stands for it, so all digests are what they are elsewhere.
+/// A relay may lack a part of an event. The hash is in its place, so all digests are what they are elsewhere.
 #[test]
 fn events_with_a_missing_part_are_stored_served_and_parked() {
     let mut nodes: Vec<_> = (0..3).map(|n| Node::new(n, 3, Arc::new(MemoryStore::new()))).collect();

@@ -92,7 +92,7 @@ fields! {
     }
 }
 
-/// Reads attributes and body: the presence byte, then each part or what stands for it.
+/// Reads attributes and body: the presence byte, then each part or what is in its place.
 pub(super) fn read(bytes: &[u8], attributes: u64, body: u64) -> Result<(Part<'_>, Part<'_>), InvalidEvent> {
     let (&presence, rest) = bytes.split_first().ok_or_else(|| malformed("it ends too early"))?;
     if presence > 0b1111 {

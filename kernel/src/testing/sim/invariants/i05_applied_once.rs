@@ -24,10 +24,10 @@ pub(super) fn check(world: &mut World, node: usize) -> Result<(), String> {
     // Replay that went back begins again.
     let checked = if process.seen.applied > position { 0 } else { process.seen.applied };
     for (build, position) in builds(&process.replay) {
-        let new = if Some(build) == process.replay.builds().current() { checked + 1..=position } else { 1..=0 };
+        let checked = if Some(build) == process.replay.builds().current() { checked } else { position };
         let again = if position == 0 { 0 } else { 1 + steps % position };
         let parked = places_parked(store, build)?;
-        for seq in new.chain([again]).filter(|seq| *seq > 0) {
+        for seq in (checked + 1..=position).chain([again]).filter(|seq| *seq > 0) {
             let value = store.get(Family::User(FAMILY), &build.key(&seq.to_be_bytes())).map_err(|e| e.to_string())?;
             let times = value.and_then(|value| value.first().copied()).unwrap_or(0);
             expect(node, seq, times, &parked, position)?;
