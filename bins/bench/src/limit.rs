@@ -13,7 +13,7 @@ use crate::rig::Bench;
 /// As many as one batch of a run has at most.
 const BATCH: usize = 4096;
 
-/// The kernel cuts a batch into values of so many entries and bytes.
+/// The kernel cuts a batch into values of at most this many entries and bytes.
 const SEGMENT_ENTRIES: usize = 256;
 const SEGMENT_BYTES: usize = 64 * 1024;
 

@@ -207,7 +207,7 @@ fn each_stored_value_is_encoded_again_as_it_was() {
 #[test]
 fn damage_of_a_stored_value_is_an_error_or_another_value() {
     for value in all() {
-        // The record of a log entry ends where the value ends, so a shorter one is a value.
+        // The record of such an event ends where the value ends, so a shorter one is a value.
         let least = if value.name == "event outside of the log" { 9 } else { value.bytes.len() };
         for end in 0..least {
             assert!((value.again)(&value.bytes[..end]).is_err(), "{} cut at {end}", value.name);

@@ -20,7 +20,7 @@ const MAX_SEGMENT_BYTES: usize = 64 * 1024;
 /// Entries that become one segment. The records are shared, not copied.
 #[derive(Debug, Default)]
 pub(crate) struct SegmentBuilder {
-    /// Of each entry: microseconds since the one before, and length of its record.
+    /// Of each entry: microseconds since the previous one, and length of its record.
     table: Vec<u8>,
     last: i64,
     records: Vec<EventBytes>,

@@ -151,7 +151,7 @@ fn not_a_dot() -> StoreError {
     StoreError::corrupt("family `dots`: a key is not an origin and a counter")
 }
 
-/// Returns the digest of a chain at the last event of a run: the one before the next run, or the chain's tip.
+/// Returns the digest of a chain at the last event of a run: the digest before the next run, or the chain's tip.
 fn digest_after(store: &dyn Store, run: &Run) -> Result<Digest, StoreError> {
     let next = run.last().saturating_add(1);
     loop {
