@@ -56,8 +56,7 @@ fn draft(line: &str) -> Option<Draft> {
 
 fn log() -> Log {
     let store = MemoryStore::new();
-    let identity =
-        LocalIdentity::new(CortexId::from_bytes([1; 16]), Epoch::new(1), "alpha".to_owned());
+    let identity = LocalIdentity::new(CortexId::from_bytes([1; 16]), Epoch::new(1), "alpha".to_owned());
     Log::create(&store, &identity).expect("it is empty");
     let mut drawn = 0;
     let entropy = move || {

@@ -213,7 +213,16 @@ fn greetings() -> [(&'static str, Message); 5] {
     };
     [
         ("refresh", Message::Refresh(Refresh { request, from, known, direct: vec![from], room: Room::default() })),
-        ("heartbeat", Message::Heartbeat(Heartbeat { from, head: cursor(5), floor: Seq::new(3), head_time, room: Room::default() })),
+        (
+            "heartbeat",
+            Message::Heartbeat(Heartbeat {
+                from,
+                head: cursor(5),
+                floor: Seq::new(3),
+                head_time,
+                room: Room::default(),
+            }),
+        ),
         ("hello", Message::Hello(hello)),
         ("identify", Message::Identify),
         ("identity", Message::Identity(identity)),

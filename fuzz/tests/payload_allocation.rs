@@ -108,8 +108,7 @@ fn no_path_allocates_more_than_a_few_bytes_for_each_of_a_record() {
     for (name, content_type, data) in payloads() {
         let dir = tempfile::tempdir().unwrap();
         let store: Arc<dyn Store> = Arc::new(RocksStore::open_with(dir.path(), Create::IfMissing).unwrap());
-        let identity =
-            LocalIdentity::new(CortexId::from_bytes([1; 16]), Epoch::new(1), "alpha".to_owned());
+        let identity = LocalIdentity::new(CortexId::from_bytes([1; 16]), Epoch::new(1), "alpha".to_owned());
         Log::create(&*store, &identity).unwrap();
         let options = LogOptions { max_append_bytes: MAX_EVENT_BYTES, ..LogOptions::default() };
         let mut log = Log::open(Arc::clone(&store), options).unwrap();

@@ -76,7 +76,10 @@ async fn members(bench: &Bench, scheme: Scheme, cortexes: u16) -> Result<Vec<Mem
         let name = format!("member-{n}");
         let store: Arc<RocksStore> = Arc::new(RocksStore::open_with(bench.path().join(&name), Create::IfMissing)?);
         Log::create(&*store, &mint_identity(&name))?;
-        let log = LogHandle::start(Log::open(store, LogOptions { log: Some(antiphon_kernel::testing::LOG), ..LogOptions::default() })?, Durability::Sync)?;
+        let log = LogHandle::start(
+            Log::open(store, LogOptions { log: Some(antiphon_kernel::testing::LOG), ..LogOptions::default() })?,
+            Durability::Sync,
+        )?;
         let service = Service::new(log.reader().clone(), bench.key.clone(), FederationMode::Sync);
         let server = bench.serve(scheme, &service).await?;
         answering.push((name, log, service, server));

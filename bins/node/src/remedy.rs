@@ -20,7 +20,8 @@ const NEW_FEDERATION: &str =
 const ASKED_AGAIN: &str = "wait, since it is asked for again; if this repeats, report a bug with both logs";
 const PASSES: &str = "usually passes; if not, look at the peer's log and at proxies in between";
 
-const OTHER_LOG: &str = "remove the peer here; or make one of the two nodes again, with `antiphon init --log` and the log of the other";
+const OTHER_LOG: &str =
+    "remove the peer here; or make one of the two nodes again, with `antiphon init --log` and the log of the other";
 
 /// Returns what to do about a failure, as one or two clauses without a full stop.
 #[must_use]
@@ -37,7 +38,9 @@ pub const fn remedy(code: ErrorCode) -> &'static str {
         }
         ErrorCode::StoreInUse => "stop that process, or name another directory",
         ErrorCode::StoreNewerFormat => "run the version that wrote it, or a later one; nothing was changed",
-        ErrorCode::StoreOlderFormat => "run the version that wrote it; or start an empty store, and let the peers refill it",
+        ErrorCode::StoreOlderFormat => {
+            "run the version that wrote it; or start an empty store, and let the peers refill it"
+        }
         ErrorCode::StoreReadOnly => "let this user write there, or name another directory",
         ErrorCode::StoreNoSpace => "make space on that file system; a node that serves continues automatically then",
         ErrorCode::StoreIo => {

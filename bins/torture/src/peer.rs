@@ -31,7 +31,8 @@ impl Peer {
             entropy += 1;
             entropy
         });
-        let mut log = Log::open(store, LogOptions { entropy, process: 9, log: Some(crate::node::LOG), ..LogOptions::default() })?;
+        let mut log =
+            Log::open(store, LogOptions { entropy, process: 9, log: Some(crate::node::LOG), ..LogOptions::default() })?;
         for number in 0..EVENTS {
             let draft = Draft::new("peer.said", format!("{number} ").repeat(10 + number as usize % 50))
                 .subject(format!("peer/{}", number % 7));

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use antiphon_kernel::ids::LogId;
-use antiphon_kernel::protocol::Protocols;
 use antiphon_kernel::health::{ErrorCategory, PeerHealth};
+use antiphon_kernel::ids::LogId;
 use antiphon_kernel::ids::{CortexId, Epoch};
 use antiphon_kernel::internals::machine::{
     Action, BACKOFF_BASE, BACKOFF_MAX, HEARD_APART, IdentityContext, IngestOutcome, Inspected, MAX_INSPECTIONS,
     MAX_REWRITTEN, News, Now, PeerMachine, Source,
 };
+use antiphon_kernel::protocol::Protocols;
 use antiphon_kernel::protocol::{EventBatch, FetchReply, Heartbeat, Identity, Refusal};
 use antiphon_kernel::state::Phase;
 use antiphon_kernel::time::Timestamp;

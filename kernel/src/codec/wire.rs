@@ -12,8 +12,8 @@ use crate::error_code::ErrorCode;
 use crate::protocol::{FetchReply, FetchRequest, Heartbeat, Hello, Identity, Pushed, Refresh};
 use crate::rule::Rule;
 use crate::transport::TransportErrorKind;
-pub use room::{MAX_ROOM_BYTES, MAX_ROOM_ENTRIES, Room};
 use room::RoomError;
+pub use room::{MAX_ROOM_BYTES, MAX_ROOM_ENTRIES, Room};
 
 use bodies::{batch_from, fetch_from, refusal_from, wire_batch, wire_fetch, wire_refusal};
 use greeting::{

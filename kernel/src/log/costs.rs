@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use super::entry::{record_at, stored_dot};
 use super::forks::Fork;
 use super::log_reader::LogReader;
-use super::taint::Taint;
+use super::taint::{Excluded, Taint};
 use crate::codec::EventRef;
 use crate::cursor::Seq;
 use crate::digest::Digest;
@@ -74,7 +74,7 @@ impl LogReader {
             let from = dot.map(|_| (fork.origin, fork.from));
             at = at.min(dot.map_or(head, |dot| dot.seq.prev()));
             let cost = ForkCost { here: BTreeMap::new(), there: self.evidence_of(fork)? };
-            counted.push((Taint::of(from.into_iter().collect()), cost));
+            counted.push((Taint::of(from.into_iter().collect(), Excluded::default()), cost));
         }
         let mut fault = None;
         self.scan(at, head, &mut |seq: Seq, _, record| match EventRef::decode(record) {

@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use super::entry::record_at;
 use super::forks::{Fork, forks};
 use super::held::LogState;
-use super::taint::Taint;
+use super::taint::{Excluded, Taint};
 use crate::codec::{EventRef, StoredChain, StoredDot, encode_dot, encode_log_entry};
 use crate::cursor::Seq;
 use crate::digest::Digest;
@@ -100,7 +100,7 @@ pub(super) struct SetAsidePlan {
 /// Plans that an origin's events from a counter on, and all that depends on them, leave the log, which closes ranks.
 pub(super) fn plan_set_aside(origin: Origin, from: u64, held: &dyn LogState) -> Result<SetAsidePlan, StoreError> {
     let (head, epoch) = (held.head().seq, held.identity().epoch);
-    let mut gone = Taint::of(BTreeMap::from([(origin, from)]));
+    let mut gone = Taint::of(BTreeMap::from([(origin, from)]), Excluded::default());
     let mut changes = Batch::new();
     // The next sequence number to fill, once the first event that leaves was met.
     let (mut next, mut events, mut fault) = (None::<Seq>, 0, None);

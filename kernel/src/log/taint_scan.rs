@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::entry::{record_at, stored_dot};
 use super::log_reader::LogReader;
-use super::taint::{Taint, TaintScan};
+use super::taint::{Excluded, Taint, TaintScan};
 use super::work::{MAX_SCAN, MAX_SCAN_BYTES, Work};
 use crate::codec::EventRef;
 use crate::cursor::Seq;
@@ -14,23 +15,32 @@ use crate::ids::Origin;
 use crate::store::StoreError;
 
 impl LogReader {
-    /// Returns the scan for events that are tainted by these forks, as far as it came before; it may not have begun yet.
+    /// Returns the scan for events that are tainted by these forks and cortexes, as far as it came before; it may not have begun yet.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub(super) fn taint_scan(&self, from: BTreeMap<Origin, u64>, proven: bool) -> Result<TaintScan, StoreError> {
+    pub(super) fn taint_scan(
+        &self,
+        from: BTreeMap<Origin, u64>,
+        excluded: Excluded,
+        proven: bool,
+    ) -> Result<TaintScan, StoreError> {
         let rewrites = self.shared.durable().rewrites;
-        if let Some(known) = self.shared.taint_scans.of(proven).recall(&from, rewrites) {
+        if let Some(known) = self.shared.taint_scans.of(proven).recall(&from, &excluded, rewrites) {
             return Ok(known);
         }
+        let firsts: Vec<_> = {
+            let durable = self.shared.durable();
+            durable.chains.keys().copied().filter(|origin| excluded.contains(&origin.cortex())).collect()
+        };
         // An event that is not here yet can only join after everything that is here now.
         let mut at = self.visible();
-        for (&origin, &counter) in &from {
+        for (origin, counter) in from.iter().map(|(&o, &c)| (o, c)).chain(firsts.into_iter().map(|o| (o, 1))) {
             if let Some(dot) = stored_dot(&**self.store(), origin, counter)? {
                 at = at.min(dot.seq.prev());
             }
         }
-        Ok(TaintScan { taint: Taint::of(from.clone()), from, rewrites, at })
+        Ok(TaintScan { taint: Taint::of(from.clone(), Arc::clone(&excluded)), from, excluded, rewrites, at })
     }
 
     /// Continues a scan towards a sequence number; false while it is not there. A peer may name any forks, and no caller may wait

@@ -93,7 +93,17 @@ pub(super) struct Contact {
 
 impl Contact {
     pub(super) const fn new(peer: CortexId, protocol: u16, since: Duration) -> Self {
-        Self { peer, protocol, since, live: false, unread: None, report: None, pending: None, read: None, behind_since: None }
+        Self {
+            peer,
+            protocol,
+            since,
+            live: false,
+            unread: None,
+            report: None,
+            pending: None,
+            read: None,
+            behind_since: None,
+        }
     }
 
     /// Whether it is too short to prove that a peer which broke the protocol does so no more.

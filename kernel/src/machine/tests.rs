@@ -75,8 +75,14 @@ fn done(stored: usize) -> IngestOutcome {
 }
 
 fn machine(pin: Option<u8>) -> PeerMachine {
-    let context =
-        IdentityContext { own: cortex(1), pin: pin.map(cortex), expected: None, pinned_elsewhere: vec![cortex(9)], log: None, protocols: Protocols::SPOKEN };
+    let context = IdentityContext {
+        own: cortex(1),
+        pin: pin.map(cortex),
+        expected: None,
+        pinned_elsewhere: vec![cortex(9)],
+        log: None,
+        protocols: Protocols::SPOKEN,
+    };
     let mut machine = PeerMachine::new(INTERVAL, context, PeerHealth::default());
     machine.resume();
     machine

@@ -11,7 +11,7 @@ use crate::ids::{CortexId, LogId, Origin};
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Refusal {
-    /// The cursor is of another epoch, or lies beyond the first event that `known` lacks: go on from the clock.
+    /// The cursor is of another epoch, or lies beyond the first event that `known` lacks: continue from the clock.
     #[error("the cursor is unknown here")]
     CursorUnknown,
     /// The log no longer reaches back that far.

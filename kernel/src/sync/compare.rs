@@ -12,8 +12,8 @@ use crate::ids::{CortexId, Origin};
 use crate::log::LogReader;
 use crate::machine::Inspection;
 use crate::protocol::{
-    ChainHead, Delivery, FetchReply, FetchRequest, Heads, Known, MAX_BATCH_BYTES, MAX_BATCH_EVENTS,
-    Refusal, RequestId, Scope,
+    ChainHead, Delivery, FetchReply, FetchRequest, Heads, Known, MAX_BATCH_BYTES, MAX_BATCH_EVENTS, Refusal, RequestId,
+    Scope,
 };
 use crate::transport::Link;
 

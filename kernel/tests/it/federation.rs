@@ -187,7 +187,11 @@ async fn without_space_it_serves_on_and_pulls_again_once_there_is_some() {
     store.set_free_bytes(10 << 30);
     let interval = Some(Interval::new(Duration::from_secs(1)).unwrap());
     let config = Config { interval, peers: vec![peer("bravo")], ..Config::default() };
-    let builder = Cortex::builder(store.clone()).log(antiphon_kernel::testing::LOG).name("alpha").config(config).transport(network.clone());
+    let builder = Cortex::builder(store.clone())
+        .log(antiphon_kernel::testing::LOG)
+        .name("alpha")
+        .config(config)
+        .transport(network.clone());
     let alpha = builder.start().await.unwrap();
     network.serve("alpha", alpha.service().clone());
     let bravo = start(&network, "bravo", FederationMode::Sync, vec![peer("alpha")]).await;
@@ -265,7 +269,12 @@ async fn a_publisher_gets_back_what_it_wrote_and_has_lost_and_nothing_else() {
         let interval = Some(Interval::new(Duration::from_secs(1)).unwrap());
         let config =
             Config { mode: FederationMode::Publish, interval, peers: vec![peer("bravo")], ..Config::default() };
-        Cortex::builder(store.clone()).log(antiphon_kernel::testing::LOG).name("alpha").config(config).transport(network.clone()).start()
+        Cortex::builder(store.clone())
+            .log(antiphon_kernel::testing::LOG)
+            .name("alpha")
+            .config(config)
+            .transport(network.clone())
+            .start()
     };
     let store = Arc::new(MemoryStore::new());
     let alpha = publisher(&store).await.unwrap();

@@ -562,8 +562,7 @@ fn more_forks_with_one_cortex_than_a_question_can_name_are_not_taken_note_of() {
     let mut world = World::new(1);
     let log = |n: u8, subject: &str| {
         let store = Arc::new(MemoryStore::new());
-        let identity =
-            LocalIdentity::new(CortexId::from_bytes([n; 16]), Epoch::new(1), String::new());
+        let identity = LocalIdentity::new(CortexId::from_bytes([n; 16]), Epoch::new(1), String::new());
         Log::create(&*store, &identity).unwrap();
         let mut log = Log::open(store, LogOptions::default()).unwrap();
         log.append(&[Draft::new("test", subject.to_owned())], &VClock::new(), Timestamp::from_micros(0)).unwrap();

@@ -43,7 +43,10 @@ fn a_store_of_another_format_is_refused_by_both_numbers() {
         store.tamper(Family::Meta, b"format", Some(&format.to_be_bytes()));
         let Err(OpenError::Store(error)) = Log::open(store, LogOptions::default()) else { panic!("format {format}") };
         assert_eq!(error.kind(), kind);
-        assert!(error.to_string().contains(&format!("its format is {format}, and this build reads format 2")), "{error}");
+        assert!(
+            error.to_string().contains(&format!("its format is {format}, and this build reads format 2")),
+            "{error}"
+        );
     }
 }
 

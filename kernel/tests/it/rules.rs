@@ -91,8 +91,14 @@ const NOW: Now = Now { monotonic: Duration::ZERO, wall: Timestamp::from_micros(0
 
 /// A machine that has asked its first question about everything.
 fn asking() -> (PeerMachine, u64) {
-    let context =
-        IdentityContext { own: cortex_id(0), pin: Some(cortex_id(1)), expected: None, pinned_elsewhere: vec![], log: None, protocols: Protocols::SPOKEN };
+    let context = IdentityContext {
+        own: cortex_id(0),
+        pin: Some(cortex_id(1)),
+        expected: None,
+        pinned_elsewhere: vec![],
+        log: None,
+        protocols: Protocols::SPOKEN,
+    };
     let mut machine = PeerMachine::new(Duration::from_secs(30), context, PeerHealth::default());
     machine.resume();
     let Some(Action::Identify { number }) = machine.poll_action() else { panic!("it asks who the peer is") };
@@ -249,6 +255,20 @@ fn lie(rule: Rule, exchange: &Exchange) -> (String, Option<String>) {
             held.take_other();
             let refused = held.refused(|batch, asked| {
                 asked.withhold = Heads::new(vec![(held.other, ChainHead { counter: 1, digest: Digest::of(b"ours") })]);
+                batch.heads = Heads::new(batch.heads.iter().filter(|(origin, _)| *origin == held.own).collect());
+                batch.events.retain(|(_, record)| origin_of(record) == held.own);
+            });
+            (refused, Some(held.event(3)))
+        }
+        Rule::Excluded => {
+            let excluded = |_: &mut EventBatch, asked: &mut SentQuery| asked.exclude = vec![exchange.own.cortex()];
+            (exchange.refused(excluded), Some(exchange.event(1)))
+        }
+        Rule::DependsOnExcluded => {
+            let mut held = Exchange::new();
+            held.take_other();
+            let refused = held.refused(|batch, asked| {
+                asked.exclude = vec![held.other.cortex()];
                 batch.heads = Heads::new(batch.heads.iter().filter(|(origin, _)| *origin == held.own).collect());
                 batch.events.retain(|(_, record)| origin_of(record) == held.own);
             });

@@ -138,7 +138,8 @@ async fn peers_are_asked_for_what_is_gone_although_they_have_nothing_new() {
     let interval = Some(Interval::new(Duration::from_secs(3600)).unwrap());
     let bravo = start(&network, "bravo", Config::default()).await;
     let store = Arc::new(MemoryStore::new());
-    let builder = Cortex::builder(Arc::clone(&store) as Arc<dyn Store>).log(antiphon_kernel::testing::LOG).name("alpha");
+    let builder =
+        Cortex::builder(Arc::clone(&store) as Arc<dyn Store>).log(antiphon_kernel::testing::LOG).name("alpha");
     let builder = builder.config(Config { interval, peers: vec![peer("bravo")], ..Config::default() });
     let alpha = builder.transport(network.clone()).start().await.unwrap();
     bravo.append(Draft::new("t", "kept".to_owned())).await.unwrap();

@@ -69,7 +69,8 @@ async fn an_event_that_its_road_cannot_bring_in_a_minute_is_waited_for_longer() 
 
     let interval = Some(Interval::new(Duration::from_millis(10)).unwrap());
     let config = Config { interval, peers: vec![peer("bravo")], ..Config::default() };
-    let builder = Cortex::builder(Arc::new(MemoryStore::new())).log(antiphon_kernel::testing::LOG).name("alpha").config(config);
+    let builder =
+        Cortex::builder(Arc::new(MemoryStore::new())).log(antiphon_kernel::testing::LOG).name("alpha").config(config);
     let alpha = builder.transport(road.clone()).start().await.unwrap();
     let bravos = peer("bravo").name;
     // Nobody here waits for the pauses between failures.

@@ -89,7 +89,8 @@ async fn start(network: &MemoryNetwork, own: &str, other: &str, watch: &Arc<Watc
     let interval = Some(Interval::new(Duration::from_secs(20)).unwrap());
     let config = Config { interval, peers: vec![peer(other)], ..Config::default() };
     let store = Arc::new(Slow(MemoryStore::new(), Arc::clone(watch)));
-    let builder = Cortex::builder(store).log(antiphon_kernel::testing::LOG).name(own).config(config).transport(network.clone());
+    let builder =
+        Cortex::builder(store).log(antiphon_kernel::testing::LOG).name(own).config(config).transport(network.clone());
     let cortex = builder.replayer(LatestBySubject::default()).start().await.unwrap();
     network.serve(own, cortex.service().clone());
     cortex

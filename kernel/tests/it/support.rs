@@ -7,7 +7,7 @@ use antiphon_kernel::clock::VClock;
 use antiphon_kernel::config::{Config, PeerConfig, PeerMode};
 use antiphon_kernel::cortex::Cortex;
 use antiphon_kernel::event::Draft;
-use antiphon_kernel::ids::{CortexId, Epoch, Origin, PeerName};
+use antiphon_kernel::ids::{CortexId, Epoch, LogId, Origin, PeerName};
 use antiphon_kernel::internals::log::{
     ForkFinding, IngestError, Ingested, Log, LogOptions, Pin, SentQuery, put_pin, read_cursor, withhold_from,
 };
@@ -60,12 +60,12 @@ pub(crate) struct Node {
     requests: u64,
 }
 
-fn options(n: usize, process: u64) -> LogOptions {
+fn options(n: usize, process: u64, log: Option<LogId>) -> LogOptions {
     let mut entropy = Entropy::new((n as u64) << 32 | process);
     LogOptions {
         entropy: Box::new(move || u128::from(entropy.next()) << 64 | u128::from(entropy.next())),
         process: (n as u64) << 32 | process,
-        log: Some(LOG),
+        log,
         ..LogOptions::default()
     }
 }
@@ -73,10 +73,18 @@ fn options(n: usize, process: u64) -> LogOptions {
 impl Node {
     /// A new cortex that has every other of `peers` pinned.
     pub(crate) fn new(n: usize, peers: usize, store: Arc<dyn Store>) -> Self {
-        let identity =
-            LocalIdentity::new(cortex_id(n), Epoch::new(n as u64 + 100), format!("node-{n}"));
+        Self::of(n, peers, store, Some(LOG))
+    }
+
+    /// The same, of no log yet.
+    pub(crate) fn of_no_log(n: usize, peers: usize, store: Arc<dyn Store>) -> Self {
+        Self::of(n, peers, store, None)
+    }
+
+    fn of(n: usize, peers: usize, store: Arc<dyn Store>, log_id: Option<LogId>) -> Self {
+        let identity = LocalIdentity::new(cortex_id(n), Epoch::new(n as u64 + 100), format!("node-{n}"));
         Log::create(&*store, &identity).unwrap();
-        let mut log = Log::open(Arc::clone(&store), options(n, 0)).unwrap();
+        let mut log = Log::open(Arc::clone(&store), options(n, 0, log_id)).unwrap();
         let mut pins = Batch::new();
         for other in (0..peers).filter(|&other| other != n) {
             put_pin(
@@ -93,14 +101,14 @@ impl Node {
     /// A cortex that exists already, over a store of its own.
     pub(crate) fn over(n: usize, store: Arc<dyn Store>) -> Self {
         let process = 1_000;
-        let log = Log::open(Arc::clone(&store), options(n, process)).unwrap();
+        let log = Log::open(Arc::clone(&store), options(n, process, Some(LOG))).unwrap();
         Self { n, store, log, process, requests: 0 }
     }
 
     /// The process died and starts again: nothing is left of what it had in memory.
     pub(crate) fn restart(&mut self) {
         self.process += 1;
-        self.log = Log::open(Arc::clone(&self.store), options(self.n, self.process)).unwrap();
+        self.log = Log::open(Arc::clone(&self.store), options(self.n, self.process, None)).unwrap();
     }
 
     pub(crate) fn append(
@@ -218,7 +226,13 @@ impl Node {
         let found = loop {
             self.requests += 1;
             let request = RequestId { process: self.log.reader().process(), number: self.requests };
-            let request = inspection_request(&self.log.reader(), &inspection, (cortex_id(other.n), antiphon_kernel::protocol::PROTOCOL_MAX), request).unwrap();
+            let request = inspection_request(
+                &self.log.reader(),
+                &inspection,
+                (cortex_id(other.n), antiphon_kernel::protocol::PROTOCOL_MAX),
+                request,
+            )
+            .unwrap();
             let reply = other.log.reader().answer(&request).unwrap();
             if let Some(found) = inspection.answer(reply).unwrap() {
                 break found;
@@ -265,7 +279,7 @@ pub(crate) fn peer(name: &str) -> PeerConfig {
 
 /// A cortex that answers in a network in memory, under its own name.
 pub(crate) async fn start(network: &MemoryNetwork, own: &str, config: Config) -> Cortex {
-    let builder = Cortex::builder(Arc::new(MemoryStore::new())).name(own).config(config);
+    let builder = Cortex::builder(Arc::new(MemoryStore::new())).log(LOG).name(own).config(config);
     let cortex = builder.transport(network.clone()).start().await.unwrap();
     network.serve(own, cortex.service().clone());
     cortex

@@ -7,9 +7,7 @@ use antiphon_kernel::budget::{Account, Budget};
 use antiphon_kernel::codec::{Message, Room};
 use antiphon_kernel::config::{PeerConfig, SharedKey};
 use antiphon_kernel::log::LocalIdentity;
-use antiphon_kernel::protocol::{
-    Delivery, FetchReply, FetchRequest, Heartbeat, Hello, Identity, Pushed, Refresh,
-};
+use antiphon_kernel::protocol::{Delivery, FetchReply, FetchRequest, Heartbeat, Hello, Identity, Pushed, Refresh};
 use antiphon_kernel::transport::TransportErrorKind;
 use antiphon_kernel::transport::{Link, Tail, Transport, TransportError};
 use antiphon_transport_common::{client_config, configuration, failure, presentable};

@@ -27,7 +27,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 async fn cortex(name: &str, peers: Vec<PeerConfig>) -> Cortex {
     let interval = Some(Interval::new(Duration::from_secs(1)).unwrap());
     let config = Config { interval, peers, shared_key: key(), ..Config::default() };
-    let builder = Cortex::builder(Arc::new(MemoryStore::new())).log(antiphon_kernel::testing::LOG).name(name).config(config);
+    let builder =
+        Cortex::builder(Arc::new(MemoryStore::new())).log(antiphon_kernel::testing::LOG).name(name).config(config);
     builder.transport(QuicTransport::new(QuicOptions { shared_key: key() })).start().await.unwrap()
 }
 

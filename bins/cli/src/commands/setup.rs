@@ -39,7 +39,9 @@ pub(super) async fn init(file: &Path, args: &InitArgs, json: bool) -> Result<()>
         config.data_dir().display()
     );
     if let Some(log) = identity.log {
-        text.push_str(&format!("\nit belongs to log {log}; every other node joins it with `antiphon init --log {log}`"));
+        text.push_str(&format!(
+            "\nit belongs to log {log}; every other node joins it with `antiphon init --log {log}`"
+        ));
     }
     if let Some(key_file) = &made.key_file {
         text.push_str(&format!("\nits shared key is in {}; copy that file to every other node", key_file.display()));

@@ -125,7 +125,9 @@ impl<'de> Deserialize<'de> for Room {
                 let pair = std::str::from_utf8(pair).ok().filter(|pair| pair.len() == 2)?;
                 u8::from_str_radix(pair, 16).ok()
             });
-            pairs.collect::<Option<Vec<u8>>>().ok_or_else(|| serde::de::Error::custom("the room has bytes that are not hex"))
+            pairs
+                .collect::<Option<Vec<u8>>>()
+                .ok_or_else(|| serde::de::Error::custom("the room has bytes that are not hex"))
         };
         let entries = Vec::<(u64, String)>::deserialize(deserializer)?;
         let entries = entries.into_iter().map(|(number, hex)| Ok((number, unhex(hex)?.into())));

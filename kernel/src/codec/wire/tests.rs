@@ -120,7 +120,13 @@ fn greetings() -> Vec<Message> {
         version: "0.1.0".into(),
     };
     vec![
-        Message::Refresh(Refresh { request, from, known: heads(), direct: vec![from], room: Room::default().with(0, b"") }),
+        Message::Refresh(Refresh {
+            request,
+            from,
+            known: heads(),
+            direct: vec![from],
+            room: Room::default().with(0, b""),
+        }),
         Message::Heartbeat(Heartbeat {
             from,
             head: cursor(12),

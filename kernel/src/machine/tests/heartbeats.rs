@@ -4,7 +4,13 @@ use super::*;
 use crate::machine::pace::{FLOOD, FLOOD_WINDOW};
 
 fn heartbeat(seq: u64) -> Heartbeat {
-    Heartbeat { from: cortex(2), head: cursor(seq), floor: Seq::ZERO, head_time: Timestamp::from_micros(9_000_000), room: Room::default() }
+    Heartbeat {
+        from: cortex(2),
+        head: cursor(seq),
+        floor: Seq::ZERO,
+        head_time: Timestamp::from_micros(9_000_000),
+        room: Room::default(),
+    }
 }
 
 #[test]

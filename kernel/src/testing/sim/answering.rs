@@ -6,9 +6,9 @@ use super::invariants;
 use super::network::{MILLI, SECOND};
 use super::node::Open;
 use super::world::{Packet, What, World};
+use crate::codec::EventRef;
 use crate::codec::Room;
 use crate::cursor::Seq;
-use crate::codec::EventRef;
 use crate::ids::CortexId;
 use crate::log::SentQuery;
 use crate::protocol::{Delivery, FetchReply, FetchRequest, Heads, Heartbeat, Known, Refresh, Refusal};
@@ -280,7 +280,8 @@ impl World {
         invariants::advertised(self, node, &Heads::default(), Some(head))?;
         for (client, asked) in to {
             let run = self.nodes[client].run;
-            let heartbeat = self.beat_falsely(node, Heartbeat { from, head, floor: Seq::ZERO, head_time, room: Room::default() });
+            let heartbeat =
+                self.beat_falsely(node, Heartbeat { from, head, floor: Seq::ZERO, head_time, room: Room::default() });
             self.send(node, client, Packet::Heartbeat { run, cortex, asked, heartbeat });
         }
         Ok(())

@@ -12,15 +12,15 @@ use super::readers::Reader;
 use super::replayer::{Counting, Mood};
 use super::seen::Seen;
 use super::truth::Past;
-use crate::protocol::Protocols;
-use crate::testing::LOG;
 use crate::cursor::Cursor;
 use crate::ids::{CortexId, Epoch, Origin, PeerName};
 use crate::log::{LocalIdentity, Log, LogOptions, OpenError, OpenQuery, SentQuery, read_health, read_pin};
 use crate::machine::{IdentityContext, PeerMachine};
+use crate::protocol::Protocols;
 use crate::protocol::{Delivery, FetchReply, RequestId};
 use crate::replay::{OnFailure, ReplayCore};
 use crate::store::{Store, StoreError};
+use crate::testing::LOG;
 use crate::testing::MemoryStore;
 
 /// How often an idle peer is asked.
@@ -128,8 +128,7 @@ fn options(index: usize, run: u64, seed: u64) -> LogOptions {
 impl Node {
     pub(super) fn create(index: usize, seed: u64) -> Self {
         let store = Arc::new(Disk::over(MemoryStore::new()));
-        let identity =
-            LocalIdentity::new(cortex_id(index), Epoch::new(100 + index as u64), format!("node-{index}"));
+        let identity = LocalIdentity::new(cortex_id(index), Epoch::new(100 + index as u64), format!("node-{index}"));
         Log::create(&*store, &identity).expect("an empty store takes an identity");
         let mut node = Self::over(index, index, store);
         node.start(seed).expect("a new store opens");

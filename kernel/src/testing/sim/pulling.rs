@@ -8,7 +8,6 @@ use super::network::SECOND;
 use super::node::{Pull, Question, cortex_id, peer_name};
 use super::world::{DEADLINE, Packet, What, World};
 use crate::codec::Room;
-use crate::testing::LOG;
 use crate::health::ErrorCategory;
 use crate::ids::CortexId;
 use crate::internals::sync::inspection_request;
@@ -16,6 +15,7 @@ use crate::log::{ForkFinding, IngestError, NotAFork, Pin, SentQuery, put_pin, re
 use crate::machine::{Action, IngestOutcome, Inspected, Inspection, Source};
 use crate::protocol::{Delivery, EventBatch, FetchReply, FetchRequest, Known, PROTOCOL_MAX, Scope};
 use crate::store::Batch;
+use crate::testing::LOG;
 
 impl World {
     pub(super) fn act(&mut self, node: usize, peer: usize) -> Result<(), String> {
@@ -97,8 +97,17 @@ impl World {
         }
         let delivery = if pull.live && !own { Delivery::Live } else { Delivery::Once };
         let withhold = withhold_from(&*store, to).expect("memory reads");
-        let asked =
-            SentQuery { request, to, after: cursor, max_events, max_bytes, scope, withhold, held: known.clone(), exclude: Vec::new() };
+        let asked = SentQuery {
+            request,
+            to,
+            after: cursor,
+            max_events,
+            max_bytes,
+            scope,
+            withhold,
+            held: known.clone(),
+            exclude: Vec::new(),
+        };
         pull.question = Some(Question { asked: asked.clone(), answered: false, inbox: VecDeque::new() });
         invariants::asked(node, now, &mut pull.in_vain)?;
         let mut request = FetchRequest {
@@ -263,7 +272,8 @@ impl World {
         for _ in 0..70 {
             let Some(process) = self.process(node) else { return Ok(Err(ErrorCategory::Store)) };
             let request = process.request_id();
-            let mut request = match inspection_request(&process.log.reader(), &inspection, (to, PROTOCOL_MAX), request) {
+            let mut request = match inspection_request(&process.log.reader(), &inspection, (to, PROTOCOL_MAX), request)
+            {
                 Ok(request) => request,
                 Err(error) => return self.expect_damage(node, &error).map(|()| Err(ErrorCategory::Store)),
             };

@@ -3,13 +3,13 @@
 use super::entropy::Entropy;
 use super::node::cortex_id;
 use super::world::World;
-use crate::codec::Room;
-use crate::testing::LOG;
 use crate::codec::EventRef;
+use crate::codec::Room;
 use crate::cursor::{Cursor, Seq};
 use crate::digest::Digest;
 use crate::log::SentQuery;
 use crate::protocol::{ChainHead, EventBatch, FetchReply, Heads, Refusal, Scope};
+use crate::testing::LOG;
 
 /// How.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

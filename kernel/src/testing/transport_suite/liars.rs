@@ -63,7 +63,8 @@ fn liar(lie: impl Fn(&FetchRequest, EventBatch) -> Vec<EventBatch> + Send + Sync
 async fn puller(room: &Room) -> Cortex {
     let interval = Interval::new(std::time::Duration::from_secs(1)).ok();
     let config = Config { interval, peers: vec![room.peer()], shared_key: key(), ..Config::default() };
-    let builder = Cortex::builder(Arc::new(MemoryStore::new())).log(crate::testing::LOG).name(name("puller")).config(config);
+    let builder =
+        Cortex::builder(Arc::new(MemoryStore::new())).log(crate::testing::LOG).name(name("puller")).config(config);
     builder.transport(room.transport.clone()).start().await.expect("a cortex over memory starts")
 }
 

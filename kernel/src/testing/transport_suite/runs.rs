@@ -134,7 +134,13 @@ async fn what_is_held_meanwhile_is_not_sent(harness: &dyn TransportHarness) {
             relay(&room, &other, &name).await;
             // ... and is told within it that they have arrived.
             let known: Heads = other.reader().heads();
-            let refresh = Refresh { request: request.request, from: own().cortex_id, known, direct: vec![other_id], room: crate::codec::Room::default() };
+            let refresh = Refresh {
+                request: request.request,
+                from: own().cortex_id,
+                known,
+                direct: vec![other_id],
+                room: crate::codec::Room::default(),
+            };
             link.refresh(&refresh, SOON).await.expect("news are taken");
             room.append(1).await;
         };

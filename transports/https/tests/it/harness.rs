@@ -35,8 +35,7 @@ pub(crate) struct Node {
 
 pub(crate) fn service(key: SharedKey) -> (LogHandle, Service) {
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
-    let identity =
-        LocalIdentity::new(CortexId::from_bytes([7; 16]), Epoch::new(3), "bravo".to_owned());
+    let identity = LocalIdentity::new(CortexId::from_bytes([7; 16]), Epoch::new(3), "bravo".to_owned());
     Log::create(&*store, &identity).unwrap();
     let log = LogHandle::start(Log::open(store, LogOptions::default()).unwrap(), Durability::Sync).unwrap();
     let service = Service::new(log.reader().clone(), key, FederationMode::Sync);

@@ -38,8 +38,7 @@ pub(crate) struct Node {
 
 pub(crate) fn service() -> (LogHandle, Service) {
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
-    let identity =
-        LocalIdentity::new(CortexId::from_bytes([7; 16]), Epoch::new(3), "bravo".to_owned());
+    let identity = LocalIdentity::new(CortexId::from_bytes([7; 16]), Epoch::new(3), "bravo".to_owned());
     Log::create(&*store, &identity).unwrap();
     let log = LogHandle::start(Log::open(store, LogOptions::default()).unwrap(), Durability::Sync).unwrap();
     let service = Service::new(log.reader().clone(), key(), FederationMode::Sync);
@@ -88,7 +87,16 @@ pub(crate) fn question(delivery: Delivery) -> FetchRequest {
 
 pub(crate) fn hello() -> Hello {
     let own = own();
-    Hello { protocol_min: 2, protocol_max: 2, log: None, room: antiphon_kernel::codec::Room::default(), key: key(), from: own.cortex_id, name: own.name, version: "0".into() }
+    Hello {
+        protocol_min: 2,
+        protocol_max: 2,
+        log: None,
+        room: antiphon_kernel::codec::Room::default(),
+        key: key(),
+        from: own.cortex_id,
+        name: own.name,
+        version: "0".into(),
+    }
 }
 
 pub(crate) fn peer(endpoint: impl Into<String>, ca: Option<&Path>) -> PeerConfig {

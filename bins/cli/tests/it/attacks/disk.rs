@@ -54,7 +54,8 @@ fn noise(seed: u64, length: usize) -> Vec<u8> {
 fn version(version: u64) -> Log {
     let store = Arc::new(MemoryStore::new());
     Log::create(&*store, &identity()).unwrap();
-    let mut log = Log::open(store, LogOptions { log: Some(crate::support::log_id()), ..LogOptions::default() }).unwrap();
+    let mut log =
+        Log::open(store, LogOptions { log: Some(crate::support::log_id()), ..LogOptions::default() }).unwrap();
     let source = PeerName::new("source").unwrap();
     let mut pins = Batch::new();
     put_pin(&mut pins, &source, &Pin { cortex_id: source_id(), since: Timestamp::from_micros(0) });

@@ -55,7 +55,8 @@ fn a_peer_that_writes_as_us_is_named_and_stops_no_append() {
 /// Appends as if the clock of this stopped node were in the year 2096.
 pub(super) fn append_in_2096(place: &Place) {
     let store = Arc::new(RocksStore::open_with(place.dir.path().join("data"), Create::Never).unwrap());
-    let mut log = Log::open(store, LogOptions { log: Some(crate::support::log_id()), ..LogOptions::default() }).unwrap();
+    let mut log =
+        Log::open(store, LogOptions { log: Some(crate::support::log_id()), ..LogOptions::default() }).unwrap();
     let future = Timestamp::from_micros(4_000_000_000_000_000);
     log.append(&[Draft::new("note", "1")], &VClock::new(), future).unwrap();
     log.commit(Durability::Sync).unwrap();

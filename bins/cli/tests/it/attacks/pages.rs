@@ -87,8 +87,11 @@ fn the_node_that_init_makes_has_a_key_of_its_own() {
     let made = |name: &str| {
         let config = dir.path().join(name).join("antiphon.yaml");
         std::fs::create_dir_all(dir.path().join(name)).unwrap();
-        let output =
-            antiphon(&config).env_remove("ANTIPHON_SHARED_KEY").args(["init", "--name", name, "--log", crate::support::INIT[2]]).output().unwrap();
+        let output = antiphon(&config)
+            .env_remove("ANTIPHON_SHARED_KEY")
+            .args(["init", "--name", name, "--log", crate::support::INIT[2]])
+            .output()
+            .unwrap();
         assert!(output.status.success(), "{output:?}");
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
         let file = dir.path().join(name).join("shared.key");
