@@ -89,6 +89,10 @@ rules! {
     HeadMissing = "the answer lacks the chain head of an origin whose events it brings",
     /// Of a batch: what depends on a fork.
     DependsOnFork = "the answer brings an event that depends on a history which differs from ours",
+    /// Of an event in a batch: its cortex.
+    Excluded = "the answer brings an event of a cortex that the question excludes",
+    /// Of an event in a batch: what it depends on.
+    DependsOnExcluded = "the answer brings an event that depends on a cortex which the question excludes",
     /// Of a refusal: a cursor that was not sent.
     CursorNotSent = "it calls the cursor unknown, and none was sent",
     /// Of a refusal: where a fork is.

@@ -15,8 +15,8 @@ use crate::event::Draft;
 use crate::health::PeerHealth;
 use crate::ids::{CortexId, PeerName};
 use crate::log::{
-    AppendError, Appended, CausalContext, LogHandle, Pin, put_pin, read_cursor, read_failure, read_health, read_pin,
-    read_pins, read_seen,
+    AppendError, Appended, CausalContext, LogHandle, Pin, exclusions, put_pin, read_cursor, read_failure, read_health,
+    read_pin, read_pins, read_seen,
 };
 pub use crate::machine::{Lag, Phase};
 use crate::store::{Batch, Family, StoreError, keys};
@@ -278,6 +278,7 @@ impl State {
             cursor,
             health: read_health(self.store(), name)?,
             detail: read_failure(self.store(), name)?,
+            excluded: exclusions(self.store(), name)?,
             ..PeerState::unknown(name.clone(), endpoint, PeerMode::Sync)
         })
     }
@@ -389,6 +390,7 @@ fn forget(changes: &mut Batch, name: &PeerName) {
     changes.delete(Family::Cursors, &keys::peer_cursor(name));
     changes.delete(Family::Cursors, &keys::peer_seen(name));
     changes.delete(Family::Cursors, &keys::peer_failure(name));
+    changes.delete(Family::Cursors, &keys::peer_exclusions(name));
     changes.delete(Family::Health, keys::peer(name));
 }
 

@@ -93,6 +93,7 @@ impl Bench {
         let (quic, https) = (self.key.clone(), self.key.clone());
         Ok(Cortex::builder(Arc::new(store))
             .name(name)
+            .log(antiphon_kernel::testing::LOG)
             .config(config)
             .durability(durability)
             .transport(QuicTransport::new(QuicOptions { shared_key: quic }))

@@ -10,7 +10,8 @@ use antiphon_kernel::replay::latest::LatestBySubject;
 use antiphon_kernel::testing::{MemoryNetwork, MemoryStore};
 
 async fn start(network: &MemoryNetwork, name: &str, peer: &str) -> Cortex {
-    let builder = Cortex::builder(MemoryStore::new()).name(name).transport(network.clone());
+    let builder =
+        Cortex::builder(MemoryStore::new()).log(antiphon_kernel::testing::LOG).name(name).transport(network.clone());
     let builder = builder.causal_replayer(LatestBySubject { on_failure: OnFailure::Halt });
     builder.peer(Peer::new(peer, format!("memory://{peer}"))).start().await.unwrap()
 }

@@ -10,7 +10,7 @@ use crate::error_code::ErrorCode;
 use crate::health::{ErrorCategory, PeerHealth};
 use crate::identity::PublicKey;
 use crate::ids::{CortexId, Dot, Epoch, EventId, LogId, Origin, PeerName};
-use crate::log::{EpochChange, EpochEnd, Fork, LocalIdentity, OriginNote, Pin};
+use crate::log::{EpochChange, EpochEnd, Exclusion, ExclusionCause, Fork, LocalIdentity, OriginNote, Pin};
 use crate::replay::{Build, BuildNumber, Builds, Mark};
 use crate::store::{Unreadable, is_newer};
 use crate::time::Timestamp;
@@ -231,6 +231,24 @@ pub(crate) fn decode_health(bytes: &[u8]) -> Result<PeerHealth, StoredError> {
         last_error: ErrorCategory::from_number(code),
         failing_since: ErrorCategory::from_number(code).and(last_failure).map(Timestamp::from_micros),
     })
+}
+
+/// The cortexes of which nothing is taken from a peer.
+pub(crate) fn encode_exclusions(exclusions: &[Exclusion]) -> Vec<u8> {
+    let of = |one: &Exclusion| (one.cortex.to_bytes(), one.cause.number(), one.count, one.since.as_micros());
+    write(exclusions.iter().map(of).collect::<Vec<_>>())
+}
+
+pub(crate) fn decode_exclusions(bytes: &[u8]) -> Result<Vec<Exclusion>, StoredError> {
+    const WHAT: &str = "exclusions";
+    let exclusions: Vec<([u8; 16], u8, u64, i64)> = read(WHAT, bytes)?;
+    let one = |(cortex, cause, count, since)| {
+        let known = ExclusionCause::from_number(cause);
+        let cause = known.ok_or_else(|| StoredError::new(WHAT, format!("cause {cause} is not known here")))?;
+        let (cortex, since) = (CortexId::from_bytes(cortex), Timestamp::from_micros(since));
+        Ok(Exclusion { cortex, cause, count, since })
+    };
+    exclusions.into_iter().map(one).collect()
 }
 
 /// What exactly failed last with a peer.

@@ -30,8 +30,15 @@ pub struct SentQuery {
     /// What the question said is held, where it is not about everybody's events: causes are not in the answer then, and only
     /// those were compared. With [`Scope::All`] it is not looked at.
     pub held: Heads,
-    /// The cortexes that the question excludes.
+    /// The cortexes that the question excludes, in order.
     pub exclude: Vec<CortexId>,
+}
+
+impl SentQuery {
+    /// Whether the question excludes the cortex of an origin.
+    pub(super) fn excludes(&self, origin: Origin) -> bool {
+        self.exclude.binary_search(&origin.cortex()).is_ok()
+    }
 }
 
 /// Why a batch was not taken. Nothing of it was stored, and the cursor did not move.

@@ -7,7 +7,7 @@ use super::entry::record_at;
 use super::forks::Fork;
 use super::log_reader::LogReader;
 use super::segments::stored_seq;
-use super::taint::Taint;
+use super::taint::{Excluded, Taint};
 use crate::codec::RecordRef;
 use crate::cursor::Seq;
 use crate::digest::Digest;
@@ -78,7 +78,7 @@ impl LogReader {
             let from = seq.map(|_| (fork.origin, start));
             at = at.min(seq.map_or(head, Seq::prev));
             let cost = ForkCost { here: BTreeMap::new(), there: self.evidence_of(fork)? };
-            counted.push((Taint::of(from.into_iter().collect()), cost));
+            counted.push((Taint::of(from.into_iter().collect(), Excluded::default()), cost));
         }
         let mut fault = None;
         self.scan(at, head, &mut |seq: Seq, _, record| match RecordRef::decode(record) {

@@ -159,6 +159,9 @@ impl<'a> Planning<'_, 'a> {
         check_id(view.id).map_err(invalid)?;
         self.in_group(&view, bytes.len())?;
         let (origin, counter) = (view.dot.origin(), view.dot.counter());
+        if self.asked.excludes(origin) {
+            return Err(IngestError::Protocol { rule: Rule::Excluded, event: Some(view.dot) });
+        }
         let held = self.counter(origin);
         let skips = mutant::is(Mutant::SkipHoleCheck);
         if counter > held + 1 && !skips {
@@ -340,6 +343,14 @@ impl<'a> Planning<'_, 'a> {
                     rule: Rule::DependsOnFork,
                     event: Dot::new(writer, chain.counter),
                 });
+            }
+        }
+        // Of what these wrote, another version may be held here than by the peer.
+        if !asked.exclude.is_empty() {
+            let depends = |chain: &StoredChain| chain.clock.iter().any(|(origin, _)| asked.excludes(origin));
+            if let Some((&writer, chain)) = self.plan.chains.iter().find(|(_, chain)| depends(chain)) {
+                let event = Dot::new(writer, chain.counter);
+                return Err(IngestError::Protocol { rule: Rule::DependsOnExcluded, event });
             }
         }
         Ok(())

@@ -10,7 +10,7 @@ use super::entry::{missing, record_at};
 use super::forks::{Fork, forks};
 use super::held::LogState;
 use super::segments::SegmentWriter;
-use super::taint::Taint;
+use super::taint::{Excluded, Taint};
 use crate::codec::{RecordRef, StoredChain, encode_log_entry};
 use crate::cursor::Seq;
 use crate::digest::Digest;
@@ -105,7 +105,7 @@ pub(super) struct SetAsidePlan {
 pub(super) fn plan_set_aside(origin: Origin, from: u64, held: &dyn LogState) -> Result<SetAsidePlan, StoreError> {
     let (head, epoch) = (held.head().seq, held.identity().epoch);
     let gone_from = held.seq(origin, from)?.ok_or_else(|| missing(origin, from))?;
-    let mut gone = Taint::of(BTreeMap::from([(origin, from)]));
+    let mut gone = Taint::of(BTreeMap::from([(origin, from)]), Excluded::default());
     let mut changes = Batch::new();
     // Everything from the segment on that holds the first event that leaves is written again.
     let mut segments = held.segments_from(gone_from)?;

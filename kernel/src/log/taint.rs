@@ -1,26 +1,30 @@
 //! Taint: an event is tainted by a fork if it is of one of the two histories from the fork on, or causally follows such an event.
-//! Tainted events do not cross between two cortexes whose histories differ.
+//! Tainted events do not cross between two cortexes whose histories differ. A question that excludes a cortex taints all of the
+//! cortex's events.
 
-use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::codec::RecordRef;
 use crate::cursor::Seq;
-use crate::ids::{Dot, Origin};
+use crate::ids::{CortexId, Dot, Origin};
 
 /// The most forks that one question may name.
 pub(super) const MAX_WITHHELD: usize = 64;
 /// The number of scans that are remembered.
 const MAX_SCANS: usize = 64;
 
-/// The first tainted counter of each origin.
+/// Cortexes that a question excludes: all of their events are tainted.
+pub(super) type Excluded = Arc<BTreeSet<CortexId>>;
+
+/// The first tainted counter of each origin, and the cortexes whose origins are tainted from the first counter on.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Taint(BTreeMap<Origin, u64>);
+pub(super) struct Taint(BTreeMap<Origin, u64>, Excluded);
 
 impl Taint {
-    /// Returns the taint of these forks alone, before any event is added.
-    pub(super) const fn of(forks: BTreeMap<Origin, u64>) -> Self {
-        Self(forks)
+    /// Returns the taint of these forks and cortexes alone, before any event is added.
+    pub(super) const fn of(forks: BTreeMap<Origin, u64>, excluded: Excluded) -> Self {
+        Self(forks, excluded)
     }
 
     pub(super) fn holds(&self, dot: Dot) -> bool {
@@ -28,7 +32,7 @@ impl Taint {
     }
 
     pub(super) fn reaches(&self, origin: Origin, counter: u64) -> bool {
-        self.0.get(&origin).is_some_and(|&first| first <= counter)
+        self.1.contains(&origin.cortex()) || self.0.get(&origin).is_some_and(|&first| first <= counter)
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (Origin, u64)> + '_ {
@@ -51,6 +55,7 @@ impl Taint {
 #[derive(Debug, Clone)]
 pub(super) struct TaintScan {
     pub(super) from: BTreeMap<Origin, u64>,
+    pub(super) excluded: Excluded,
     pub(super) rewrites: u64,
     pub(super) at: Seq,
     pub(super) taint: Taint,
@@ -75,17 +80,18 @@ impl TaintScans {
 }
 
 impl Recent {
-    pub(super) fn recall(&self, from: &BTreeMap<Origin, u64>, rewrites: u64) -> Option<TaintScan> {
+    pub(super) fn recall(&self, from: &BTreeMap<Origin, u64>, excluded: &Excluded, rewrites: u64) -> Option<TaintScan> {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.iter().find(|scan| scan.rewrites == rewrites && scan.from == *from).cloned()
+        let same = |scan: &&TaintScan| scan.rewrites == rewrites && scan.from == *from && scan.excluded == *excluded;
+        known.iter().find(same).cloned()
     }
 
     pub(super) fn remember(&self, scan: &TaintScan) {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let further =
-            known.iter().find(|one| one.from == scan.from && one.rewrites == scan.rewrites && one.at > scan.at);
+        let same = |one: &TaintScan| one.from == scan.from && one.excluded == scan.excluded;
+        let further = known.iter().find(|one| same(one) && one.rewrites == scan.rewrites && one.at > scan.at);
         let kept = further.unwrap_or(scan).clone();
-        known.retain(|one| one.rewrites == kept.rewrites && one.from != kept.from);
+        known.retain(|one| one.rewrites == kept.rewrites && !same(one));
         // The one that was used last comes last, and the first one goes.
         known.push(kept);
         if known.len() > MAX_SCANS {

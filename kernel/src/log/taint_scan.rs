@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::entry::record_at;
 use super::log_reader::LogReader;
 use super::segments::stored_seq;
-use super::taint::{Taint, TaintScan};
+use super::taint::{Excluded, Taint, TaintScan};
 use super::work::{MAX_SCAN, MAX_SCAN_BYTES, Work};
 use crate::codec::RecordRef;
 use crate::cursor::Seq;
@@ -15,24 +16,33 @@ use crate::ids::Origin;
 use crate::store::StoreError;
 
 impl LogReader {
-    /// Returns the scan for events that are tainted by these forks, as far as it came before; it may not have begun yet.
+    /// Returns the scan for events that are tainted by these forks and cortexes, as far as it came before; it may not have begun yet.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub(super) fn taint_scan(&self, named: BTreeMap<Origin, u64>, proven: bool) -> Result<TaintScan, StoreError> {
+    pub(super) fn taint_scan(
+        &self,
+        named: BTreeMap<Origin, u64>,
+        excluded: Excluded,
+        proven: bool,
+    ) -> Result<TaintScan, StoreError> {
         let rewrites = self.shared.durable().rewrites;
-        if let Some(known) = self.shared.taint_scans.of(proven).recall(&named, rewrites) {
+        if let Some(known) = self.shared.taint_scans.of(proven).recall(&named, &excluded, rewrites) {
             return Ok(known);
         }
+        let firsts: Vec<_> = {
+            let durable = self.shared.durable();
+            durable.chains.keys().copied().filter(|origin| excluded.contains(&origin.cortex())).collect()
+        };
         let from = self.group_starts(&named)?;
         // An event that is not here yet can only join after everything that is here now.
         let mut at = self.visible();
-        for (&origin, &counter) in &from {
+        for (origin, counter) in from.iter().map(|(&o, &c)| (o, c)).chain(firsts.into_iter().map(|o| (o, 1))) {
             if let Some(seq) = stored_seq(&**self.store(), origin, counter)? {
                 at = at.min(seq.prev());
             }
         }
-        Ok(TaintScan { taint: Taint::of(from.clone()), from: named, rewrites, at })
+        Ok(TaintScan { taint: Taint::of(from, Arc::clone(&excluded)), from: named, excluded, rewrites, at })
     }
 
     /// Returns the forks with the first counter of the group in which each begins. A group crosses whole or not at all: an event

@@ -150,6 +150,8 @@ pub enum IngestOutcome {
     Gap,
     /// The peer's history of an origin differs from ours at a counter.
     Fork(Origin, u64),
+    /// The cortex of an event that cannot be taken is excluded from now on. Nothing was stored: ask again.
+    Excluded,
     /// It failed.
     Failed(ErrorCategory),
 }

@@ -15,8 +15,9 @@ use crate::mutant::{self, Mutant};
 use crate::protocol::{FetchReply, Heartbeat, Identity, Refusal};
 use crate::rule::Rule;
 
-/// A peer with more forks than this is not probed further: as many can be named in one question.
-pub const MAX_INSPECTIONS: u32 = 64;
+/// The most forks that a peer is probed for without a new event in between; more are a failure, with back-off. Twice as many as one
+/// question can name, because each fork beyond those excludes a cortex.
+pub const MAX_INSPECTIONS: u32 = 128;
 
 impl PeerMachine {
     /// The peer sent its identity, or could not be reached.
@@ -113,6 +114,8 @@ impl PeerMachine {
             IngestOutcome::Done(ingested) => return self.succeed(now, ingested, entropy),
             IngestOutcome::Fork(origin, counter) => return self.inspect(now, origin, counter, entropy),
             IngestOutcome::Failed(category) => return self.fail(now, category, entropy),
+            // A bounded number of cortexes can be excluded.
+            IngestOutcome::Excluded => return self.fetch(now, true),
             IngestOutcome::Hole => (self.next.hole(), ErrorCategory::Protocol),
             // Twice in a row: pin or cursor keep changing under us ...
             IngestOutcome::NotAsked => (self.next.unfit(), ErrorCategory::Store),

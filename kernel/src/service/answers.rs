@@ -236,7 +236,7 @@ impl Answers {
         let (own, wanted) = match &self.state {
             State::Asked(request) => {
                 let known = if let Known::Full(known) = &request.known { known.len() } else { 0 };
-                let heads = known + request.withhold.len() + request.direct.len();
+                let heads = known + request.withhold.len() + request.direct.len() + request.exclude.len();
                 (QUESTION_BYTES + heads as u64 * HEAD_BYTES, request.max_bytes.min(MAX_BATCH_BYTES))
             }
             State::Open(asking) => (0, asking.max_bytes()),

@@ -4,7 +4,7 @@ use crate::config::PeerMode;
 use crate::cursor::Cursor;
 use crate::health::PeerHealth;
 use crate::ids::{CortexId, EventId, PeerName};
-use crate::log::WithheldFrom;
+use crate::log::{Exclusion, WithheldFrom};
 use crate::machine::{Lag, Phase};
 use crate::time::Timestamp;
 
@@ -57,6 +57,8 @@ pub struct PeerState {
     pub received: Received,
     /// What does not come from it, because its histories differ from ours. The events count in [`PeerState::lag`].
     pub withheld: WithheldFrom,
+    /// Cortexes of which nothing is taken from it, by cortex, and why.
+    pub excluded: Vec<Exclusion>,
     /// What exactly failed last, with the rule and the event where there is one, while it lasts.
     pub detail: Option<String>,
 }
@@ -92,6 +94,7 @@ impl PeerState {
             last_received: None,
             received: Received::default(),
             withheld: WithheldFrom::default(),
+            excluded: Vec::new(),
             detail: None,
         }
     }

@@ -224,6 +224,7 @@ const FIELD_CURSOR: u8 = b'c';
 const FIELD_CONFLICTS: u8 = b'x';
 const FIELD_SEEN: u8 = b's';
 const FIELD_FAILURE: u8 = b'e';
+const FIELD_EXCLUSIONS: u8 = b'x';
 const FIELD_POSITION: u8 = b'p';
 const FIELD_CLOCK: u8 = b'o';
 const FIELD_FRONTIER: u8 = b'f';
@@ -293,6 +294,11 @@ pub(crate) fn peer_cursor(peer: &PeerName) -> Vec<u8> {
 /// `cursors`: when a peer was last reached.
 pub(crate) fn peer_seen(peer: &PeerName) -> Vec<u8> {
     named(peer.as_str(), FIELD_SEEN, &[])
+}
+
+/// `cursors`: the cortexes of which nothing is taken from a peer.
+pub(crate) fn peer_exclusions(peer: &PeerName) -> Vec<u8> {
+    named(peer.as_str(), FIELD_EXCLUSIONS, &[])
 }
 
 /// `cursors`: what exactly failed last with a peer, while it lasts.

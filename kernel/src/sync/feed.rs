@@ -14,7 +14,7 @@ use crate::blocking::blocking;
 use crate::codec::Room;
 use crate::health::{ErrorCategory, Failure};
 use crate::ids::{CortexId, Origin, PeerName};
-use crate::log::{LogReader, SentQuery, read_cursor, withhold_from};
+use crate::log::{LogReader, SentQuery, excluded, read_cursor, withhold_from};
 use crate::machine::Source;
 use crate::protocol::{
     Delivery, FetchRequest, Heads, Known, MAX_BATCH_EVENTS, MAX_WAIT, Pushed, Refresh, RequestId, Scope,
@@ -92,6 +92,7 @@ type Reading = Pin<Box<dyn Future<Output = (Box<dyn Tail>, Next)> + Send>>;
 struct Run {
     request: RequestId,
     withhold: Heads,
+    exclude: Vec<CortexId>,
     tail: Reader,
 }
 
@@ -178,6 +179,7 @@ impl Feed {
         if let Some(run) = self.run.take() {
             asked.request = run.request;
             asked.withhold.clone_from(&run.withhold);
+            asked.exclude.clone_from(&run.exclude);
             asked.after = if question.by_clock { None } else { cursor().await? };
             if let Some(pushed) = self.take_next(run, deadline).await? {
                 return Ok(pushed);
@@ -189,8 +191,9 @@ impl Feed {
         asked.request = question.request;
         let all = question.scope == Scope::All;
         asked.after = if question.by_clock || !all { None } else { cursor().await? };
-        let (store, to) = (Arc::clone(question.view.store()), question.to);
-        asked.withhold = blocking(move || withhold_from(&*store, to)).await.map_err(failed)?;
+        let (store, to, peer) = (Arc::clone(question.view.store()), question.to, question.peer.clone());
+        let left_out = blocking(move || Ok((withhold_from(&*store, to)?, excluded(&*store, &peer)?)));
+        (asked.withhold, asked.exclude) = left_out.await.map_err(failed)?;
         let request = self.request(question, asked);
         if let (false, Known::Full(held)) = (all, &request.known) {
             asked.held.clone_from(held);
@@ -198,8 +201,9 @@ impl Feed {
         let tail = if all { hard(deadline, self.link.tail(&request, deadline)).await? } else { None };
         match tail {
             Some(tail) => {
-                let (request, withhold) = (asked.request, asked.withhold.clone());
-                let pushed = self.take_next(Run { request, withhold, tail: Reader::Idle(tail) }, deadline).await?;
+                let (request, withhold, exclude) = (asked.request, asked.withhold.clone(), asked.exclude.clone());
+                let run = Run { request, withhold, exclude, tail: Reader::Idle(tail) };
+                let pushed = self.take_next(run, deadline).await?;
                 pushed.ok_or_else(|| Failure::new(ErrorCategory::Eof, "the run of answers ended without one"))
             }
             None => {
@@ -213,7 +217,7 @@ impl Feed {
 
     /// The run's next answer; the run stays open if there is one.
     async fn take_next(&mut self, run: Run, deadline: Duration) -> Next {
-        let Run { request, withhold, tail } = run.reading(deadline);
+        let Run { request, withhold, exclude, tail } = run.reading(deadline);
         let (tail, next) = match tail {
             Reader::Reading(reading) => reading.await,
             Reader::Read(tail, next) => (tail, *next),
@@ -221,7 +225,7 @@ impl Feed {
         };
         self.late = matches!(&next, Err(error) if error.category() == ErrorCategory::Timeout);
         if matches!(next, Ok(Some(_))) {
-            self.run = Some(Run { request, withhold, tail: Reader::Idle(tail) });
+            self.run = Some(Run { request, withhold, exclude, tail: Reader::Idle(tail) });
         }
         next
     }
@@ -243,7 +247,7 @@ impl Feed {
             delivery: Delivery::Live,
             scope: asked.scope,
             withhold: asked.withhold.clone(),
-            exclude: Vec::new(),
+            exclude: asked.exclude.clone(),
             filter: None,
             safe: None,
             room: Room::default(),

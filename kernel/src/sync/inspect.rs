@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::batch_budget::BatchBudget;
+use super::exclude::exclude;
 use super::links::hard;
 use crate::blocking::blocking;
 use crate::codec::Room;
 use crate::event::EventBytes;
 use crate::health::{ErrorCategory, Failure};
 use crate::ids::{CortexId, PeerName};
-use crate::log::{ForkFinding, LogHandle, LogReader, NotAFork};
+use crate::log::{ExclusionCause, ForkFinding, LogHandle, LogReader, NotAFork};
 use crate::machine::{Inspected, Inspection, InspectionStep};
 use crate::protocol::{ChainHead, Delivery, FetchRequest, Heads, Known, RequestId, Scope};
 use crate::store::StoreError;
@@ -109,6 +110,12 @@ pub(super) async fn inspect(
     if let Err(NotAFork::Over { .. }) = noted {
         tracing::info!(%peer, %origin, "the histories agree again");
         return Ok(Inspected::News);
+    }
+    if let Err(NotAFork::TooMany { .. }) = noted {
+        let failed = |error: StoreError| Failure::new(ErrorCategory::Store, error);
+        if exclude(&log, (&peer, to.0), origin.cortex(), ExclusionCause::Forks).await.map_err(failed)? {
+            return Ok(Inspected::News);
+        }
     }
     noted.map(|noted| Inspected::from_fork(&noted)).map_err(|error| {
         let category = match error {

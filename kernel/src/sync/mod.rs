@@ -3,6 +3,7 @@
 mod batch_budget;
 mod changes;
 mod compare;
+mod exclude;
 mod feed;
 mod inspect;
 mod links;

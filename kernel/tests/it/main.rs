@@ -3,6 +3,7 @@
 
 mod budget;
 mod evidence;
+mod exclusions;
 mod federation;
 mod forks;
 mod groups;
@@ -12,8 +13,10 @@ mod labels;
 mod lag;
 mod live;
 mod log;
+mod log_id;
 mod lost_event;
 mod mesh;
+mod negotiation;
 mod newer_version;
 mod origins;
 mod random;

@@ -285,6 +285,20 @@ fn lie(rule: Rule, exchange: &Exchange) -> (String, Option<String>) {
             });
             (refused, Some(held.event(3)))
         }
+        Rule::Excluded => {
+            let excluded = |_: &mut EventBatch, asked: &mut SentQuery| asked.exclude = vec![exchange.own.cortex()];
+            (exchange.refused(excluded), Some(exchange.event(1)))
+        }
+        Rule::DependsOnExcluded => {
+            let mut held = Exchange::new();
+            held.take_other();
+            let refused = held.refused(|batch, asked| {
+                asked.exclude = vec![held.other.cortex()];
+                batch.heads = Heads::new(batch.heads.iter().filter(|(origin, _)| *origin == held.own).collect());
+                batch.events.retain(|(_, record)| origin_of(record) == held.own);
+            });
+            (refused, Some(held.event(3)))
+        }
         Rule::HoldsLessThanClaimed => {
             let mut inspection = Inspection::new(exchange.own, 100);
             let refused = inspection.answer(FetchReply::Batch(exchange.batch.clone())).unwrap_err();

@@ -7,7 +7,7 @@ use antiphon_kernel::clock::VClock;
 use antiphon_kernel::config::{Config, PeerConfig, PeerMode};
 use antiphon_kernel::cortex::Cortex;
 use antiphon_kernel::event::Draft;
-use antiphon_kernel::ids::{CortexId, Epoch, Origin, PeerName};
+use antiphon_kernel::ids::{CortexId, Epoch, LogId, Origin, PeerName};
 use antiphon_kernel::internals::log::{
     ForkFinding, IngestError, Ingested, Log, LogOptions, Pin, SentQuery, put_pin, read_cursor, withhold_from,
 };
@@ -60,12 +60,12 @@ pub(crate) struct Node {
     requests: u64,
 }
 
-fn options(n: usize, process: u64) -> LogOptions {
+fn options(n: usize, process: u64, log: Option<LogId>) -> LogOptions {
     let mut entropy = Entropy::new((n as u64) << 32 | process);
     LogOptions {
         entropy: Box::new(move || u128::from(entropy.next()) << 64 | u128::from(entropy.next())),
         process: (n as u64) << 32 | process,
-        log: Some(LOG),
+        log,
         ..LogOptions::default()
     }
 }
@@ -73,9 +73,18 @@ fn options(n: usize, process: u64) -> LogOptions {
 impl Node {
     /// A new cortex that has every other of `peers` pinned.
     pub(crate) fn new(n: usize, peers: usize, store: Arc<dyn Store>) -> Self {
+        Self::of(n, peers, store, Some(LOG))
+    }
+
+    /// The same, of no log yet.
+    pub(crate) fn of_no_log(n: usize, peers: usize, store: Arc<dyn Store>) -> Self {
+        Self::of(n, peers, store, None)
+    }
+
+    fn of(n: usize, peers: usize, store: Arc<dyn Store>, log_id: Option<LogId>) -> Self {
         let identity = LocalIdentity::new(cortex_id(n), Epoch::new(n as u64 + 100), format!("node-{n}"));
         Log::create(&*store, &identity).unwrap();
-        let mut log = Log::open(Arc::clone(&store), options(n, 0)).unwrap();
+        let mut log = Log::open(Arc::clone(&store), options(n, 0, log_id)).unwrap();
         let mut pins = Batch::new();
         for other in (0..peers).filter(|&other| other != n) {
             put_pin(&mut pins, &peer_name(other), &Pin::of_id(cortex_id(other), Timestamp::from_micros(0)));
@@ -88,14 +97,14 @@ impl Node {
     /// A cortex that exists already, over a store of its own.
     pub(crate) fn over(n: usize, store: Arc<dyn Store>) -> Self {
         let process = 1_000;
-        let log = Log::open(Arc::clone(&store), options(n, process)).unwrap();
+        let log = Log::open(Arc::clone(&store), options(n, process, Some(LOG))).unwrap();
         Self { n, store, log, process, requests: 0 }
     }
 
     /// The process died and starts again: nothing is left of what it had in memory.
     pub(crate) fn restart(&mut self) {
         self.process += 1;
-        self.log = Log::open(Arc::clone(&self.store), options(self.n, self.process)).unwrap();
+        self.log = Log::open(Arc::clone(&self.store), options(self.n, self.process, None)).unwrap();
     }
 
     pub(crate) fn append(

@@ -8,7 +8,7 @@ use antiphon_kernel::error_code::ErrorCode;
 use antiphon_node::api::Request;
 use antiphon_node::error_text::{code, explained, with_remedy};
 use antiphon_node::remedy;
-use antiphon_node::reply::{Peer, Peers, Status, Unseen};
+use antiphon_node::reply::{Excluded, Peer, Peers, Status, Unseen};
 use antiphon_node::socket::{Backend, Reported};
 use antiphon_node::status_text::{
     claimed, doubles, epoch_reason, many_origins, name_differs, reload_refused, suspected,
@@ -28,6 +28,8 @@ const WATCH_EVERY: Duration = Duration::from_secs(2);
 
 /// The number of nodes that pull this one of which a status has a line.
 const PULLERS: usize = 20;
+/// Excluded cortexes that are printed of one peer.
+const EXCLUDED: usize = 5;
 
 /// What is reported where there is nothing to watch.
 const NO_NODE: &str = "no node serves; this waits until one does";
@@ -206,9 +208,18 @@ fn copies(status: &Status) -> Result<()> {
     }
 }
 
-/// For each failing peer what is wrong, and what to do.
+/// For each failing peer what is wrong, and what to do. Then the cortexes of which nothing comes from a peer.
 fn failing(peers: &[Peer]) -> Result<()> {
-    peers.iter().filter_map(explain).try_for_each(|text| line(&text))
+    peers.iter().filter_map(explain).try_for_each(|text| line(&text))?;
+    for peer in peers {
+        for Excluded { cortex_id, reason, since, .. } in peer.excluded.iter().take(EXCLUDED) {
+            line(&format!("{}: no event of cortex {cortex_id} is taken since {since}: {reason}", peer.name))?;
+        }
+        if let Some(more @ 1..) = peer.excluded.len().checked_sub(EXCLUDED) {
+            line(&format!("{}: {more} more cortexes are excluded; `antiphon status --json` lists them", peer.name))?;
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

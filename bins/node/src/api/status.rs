@@ -10,6 +10,7 @@ use antiphon_kernel::health::ErrorCategory;
 use antiphon_kernel::ids::{CortexId, Origin, PeerName};
 use antiphon_kernel::internals::doubles;
 use antiphon_kernel::internals::log::{self, read_epoch_change, read_epoch_peer};
+use antiphon_kernel::log::Exclusion;
 use antiphon_kernel::service;
 use antiphon_kernel::state::PeerState;
 use antiphon_kernel::store::Store as _;
@@ -19,7 +20,7 @@ use anyhow::Result;
 use super::{forks, space};
 use crate::node::Node;
 use crate::remedy::{of_health, remedy};
-use crate::reply::{AppendsRefused, ClaimedEpoch, Double, EpochChange, Location, Peer, Puller, Status};
+use crate::reply::{AppendsRefused, ClaimedEpoch, Double, EpochChange, Excluded, Location, Peer, Puller, Status};
 
 /// Everything, all peers by name. Reads the store.
 pub(crate) fn report(node: &Node) -> Result<Status> {
@@ -100,6 +101,11 @@ pub(crate) fn report(node: &Node) -> Result<Status> {
         peers_by_state: None,
         changes: None,
     })
+}
+
+fn excluded(exclusion: &Exclusion) -> Excluded {
+    let &Exclusion { cortex, cause, since, .. } = exclusion;
+    Excluded { cortex_id: cortex, cause, reason: cause.to_string(), since }
 }
 
 /// The number of nodes that are listed of those which pull this one: ids in questions are claims.
@@ -224,6 +230,7 @@ impl PeerContext {
             received_events: peer.received.events,
             withheld_histories: peer.withheld.histories,
             withheld_events: peer.withheld.events,
+            excluded: peer.excluded.iter().map(excluded).collect(),
             lag_history: None,
         }
     }

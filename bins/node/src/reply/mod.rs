@@ -32,6 +32,7 @@ pub use log::{CursorUnknown, LatestPage, LogPage, LogReply};
 pub use reload::{ModeChange, Reloaded};
 pub use replay::{ParkedEvent, Replay, ReplayRetried, ReplaySkipped, Replayer, SkippedEvent};
 pub use status::{
-    AppendsRefused, Brought, ClaimedEpoch, Double, EpochChange, LargestOrigin, Peer, Peers, Puller, StateChange, Status,
+    AppendsRefused, Brought, ClaimedEpoch, Double, EpochChange, Excluded, LargestOrigin, Peer, Peers, Puller,
+    StateChange, Status,
 };
 pub use store::{Location, Manifest, NewEpoch, Repaired, Restored};

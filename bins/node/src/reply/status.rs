@@ -7,6 +7,7 @@ use antiphon_kernel::config::{FederationMode, PeerMode};
 use antiphon_kernel::health::ErrorCategory;
 use antiphon_kernel::ids::{CortexId, EventId, LogId, PeerName};
 use antiphon_kernel::internals::log::EpochEnd;
+use antiphon_kernel::log::ExclusionCause;
 use antiphon_kernel::state::Phase;
 use antiphon_kernel::time::Timestamp;
 use schemars::JsonSchema;
@@ -323,6 +324,8 @@ pub struct Peer {
     pub withheld_histories: u64,
     /// Number of its events that do not come because of that, at least.
     pub withheld_events: u64,
+    /// Cortexes of which nothing is taken from the peer, and why.
+    pub excluded: Vec<Excluded>,
     /// `lag_events` of the last five minutes, one each 5 seconds, oldest first; on the status page alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Vec<Option<u64>>")]
@@ -360,4 +363,20 @@ impl Peer {
             lag_history: None,
         }
     }
+}
+
+/// A cortex of which nothing is taken from a peer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Excluded {
+    /// Cortex id.
+    #[schemars(with = "String")]
+    pub cortex_id: CortexId,
+    /// `forks` or `origins`.
+    #[schemars(with = "String")]
+    pub cause: ExclusionCause,
+    /// The cause, as a sentence.
+    pub reason: String,
+    /// When it was excluded.
+    #[schemars(with = "String")]
+    pub since: Timestamp,
 }

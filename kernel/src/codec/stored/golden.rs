@@ -86,6 +86,12 @@ fn peers() -> Vec<Golden> {
     let again_health: Again = |bytes| decode_health(bytes).map(|health| encode_health(&health));
     let again_time: Again = |bytes| decode_timestamp(bytes).map(encode_timestamp);
     let identity = LocalIdentity::new(pin.cortex_id, Epoch::new(8), "délta".into());
+    let exclusions = [(1, ExclusionCause::Forks), (2, ExclusionCause::Origins)].map(|(n, cause)| Exclusion {
+        cortex: CortexId::from_bytes([n; 16]),
+        cause,
+        count: 64 * u64::from(n),
+        since: AT,
+    });
     let of_log = LocalIdentity { log: Some(LogId::from_bytes([9; 16])), ..identity.clone() };
     let change = EpochChange { from: Epoch::new(3), why: EpochEnd::Restored, at: AT };
     let note = OriginNote { brought_by: Some(bravo.clone()), reserved: true, bytes: 300, events: 2 };
@@ -100,6 +106,9 @@ fn peers() -> Vec<Golden> {
         golden("health at first", encode_health(&PeerHealth::default()), again_health),
         golden("failure", encode_failure(&"é".repeat(200)), |bytes| {
             decode_failure(bytes).map(|detail| encode_failure(&detail))
+        }),
+        golden("exclusions", encode_exclusions(&exclusions), |bytes| {
+            decode_exclusions(bytes).map(|exclusions| encode_exclusions(&exclusions))
         }),
         golden("identity of a log", encode_identity(&of_log), |bytes| {
             decode_identity(bytes).map(|identity| encode_identity(&identity))

@@ -9,7 +9,7 @@ use crate::budget::Share;
 use crate::clock::MAX_CLOCK_ENTRIES;
 use crate::cursor::Cursor;
 use crate::ids::{CortexId, Epoch, Origin};
-use crate::log::taint::TaintScan;
+use crate::log::taint::{Excluded, TaintScan};
 use crate::log::work::Work;
 use crate::protocol::{ChainHead, DIRECT_GRACE, EventBatch, Heads, Refresh, Refusal, RequestId, Scope};
 use crate::time::Timestamp;
@@ -38,6 +38,8 @@ pub struct OpenQuery {
     pub(super) is_report_due: bool,
     /// Where the histories are known to differ.
     pub(super) withhold: BTreeMap<Origin, ChainHead>,
+    /// The cortexes of whose events nothing is sent.
+    pub(super) excluded: Excluded,
     /// How far each origin's two histories were compared.
     pub(super) checked: BTreeMap<Origin, Checked>,
     /// What the asker was shown of our version of what is withheld: it may be another than the one it knows of, or gone.

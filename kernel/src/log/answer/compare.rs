@@ -19,7 +19,7 @@ impl LogReader {
         // Of all that is known, whatever is asked for: an event of one origin may depend on any other.
         for (&origin, theirs) in &asking.known {
             let Some(ours) = chains.get(origin) else { continue };
-            if mutant::is(Mutant::HeadNeverCompared) {
+            if asking.excluded.contains(&origin.cortex()) || mutant::is(Mutant::HeadNeverCompared) {
                 continue;
             }
             let due = if ours.counter >= theirs.counter {

@@ -25,8 +25,8 @@ use crate::cursor::{Cursor, Seq};
 use crate::ids::{CortexId, Epoch, LogId};
 use crate::mutant::{self, Mutant};
 use crate::protocol::{
-    Delivery, EventBatch, FetchReply, FetchRequest, Heads, Known, MAX_BATCH_BYTES, MAX_BATCH_EVENTS, MAX_RUN_BYTES,
-    Protocols, Refusal, Scope,
+    Delivery, EventBatch, FetchReply, FetchRequest, Heads, Known, MAX_BATCH_BYTES, MAX_BATCH_EVENTS, MAX_EXCLUDED,
+    MAX_RUN_BYTES, Protocols, Refusal, Scope,
 };
 use crate::store::StoreError;
 use crate::time::Timestamp;
@@ -96,7 +96,7 @@ impl LogReader {
             return Err(Refusal::Filter.into());
         }
         let Known::Full(known) = &request.known else { return Err(Refusal::KnownMissing.into()) };
-        if request.withhold.len() > MAX_WITHHELD {
+        if request.withhold.len() > MAX_WITHHELD || request.exclude.len() > MAX_EXCLUDED {
             return Err(Refusal::Malformed.into());
         }
         let run = if request.delivery == Delivery::Once { MAX_BATCH_BYTES } else { MAX_RUN_BYTES };
@@ -117,6 +117,7 @@ impl LogReader {
             reported: reports.then(|| known.iter().map(|(origin, head)| (origin, head.counter)).collect()),
             is_report_due: reports,
             withhold: request.withhold.iter().collect(),
+            excluded: Arc::new(request.exclude.iter().copied().collect()),
             checked: BTreeMap::new(),
             shown: BTreeMap::new(),
             tell: BTreeMap::new(),
@@ -132,10 +133,12 @@ impl LogReader {
         };
         self.check(&mut asking, &moment.chains)?;
         let differ: BTreeMap<_, _> = asking.withhold.iter().map(|(&origin, head)| (origin, head.counter)).collect();
-        if !differ.is_empty() {
+        if !differ.is_empty() || !asking.excluded.is_empty() {
             let known = withhold_from(&**self.store(), asking.from)?;
-            asking.proven = differ.keys().all(|&origin| known.get(origin).is_some());
-            asking.taint_scan = Some(self.taint_scan(differ, asking.proven)?);
+            // What a peer excludes is its own affair; a stranger could exclude others each time.
+            let believed = asking.excluded.is_empty() || self.pinned().contains_key(&asking.from);
+            asking.proven = believed && differ.keys().all(|&origin| known.get(origin).is_some());
+            asking.taint_scan = Some(self.taint_scan(differ, Arc::clone(&asking.excluded), asking.proven)?);
         }
         Ok(asking)
     }

@@ -13,6 +13,7 @@ use crate::log::bring_back::{BringBackError, BringBackPlan, BroughtBack, plan_br
 use crate::log::bringers::note_bringer;
 use crate::log::epoch::{plan_epoch, shows_lost};
 use crate::log::epoch_change::EpochEnd;
+use crate::log::exclusions::excluded;
 use crate::log::forks::{evidence_of, withhold_from};
 use crate::log::ingest::{IngestPlan, plan_ingest};
 use crate::log::minted::{last_id_within, note_claimed};
@@ -89,6 +90,9 @@ impl Log {
         if self.staged.forks.contains(&asked.to) || asked.withhold != withhold_from(&**self.store(), asked.to)? {
             return Err(IngestError::NotAsked);
         }
+        if asked.exclude != excluded(store, peer)? {
+            return Err(IngestError::NotAsked);
+        }
         let plan = match plan_ingest(batch, asked, self) {
             Ok(plan) => plan,
             // It cannot be stored before its causes, and yet it shows what we lost.
@@ -144,7 +148,8 @@ impl Log {
             self.staged.batch.put(Family::Cursors, &keys::peer_cursor(peer), &encode_cursor(&batch.last));
             self.staged.cursors.insert(peer.clone(), Some(batch.last));
         }
-        let whole = asked.scope == Scope::All && asked.withhold.is_empty() && self.waiting.is_empty();
+        let withholds = !asked.withhold.is_empty() || !asked.exclude.is_empty();
+        let whole = asked.scope == Scope::All && !withholds && self.waiting.is_empty();
         let most = whole.then_some(self.head.seq);
         Ok(Ingested { stored, known, cursor: batch.last, most, healed: plan.healed.len() })
     }

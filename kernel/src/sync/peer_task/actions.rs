@@ -7,14 +7,15 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::PeerTask;
-use super::inputs::{Input, Stored};
+use super::inputs::{Input, Refused, Stored};
 use crate::entropy;
 use crate::health::{ErrorCategory, PeerHealth};
 use crate::identity::PublicKey;
 use crate::ids::{CortexId, Origin, PeerName};
-use crate::log::{IngestError, Pin};
+use crate::log::{ExclusionCause, IngestError, Pin};
 use crate::machine::{Action, Inspection, News, Phase};
 use crate::protocol::{EventBatch, RequestId, Scope};
+use crate::sync::exclude::{end_exclusions, exclude};
 use crate::sync::feed::{Feed, Question, lock};
 use crate::sync::inspect::{MAX_QUESTIONS, inspect};
 use crate::sync::links::{hard, link_to, who_and_when};
@@ -37,7 +38,16 @@ impl PeerTask {
             match action {
                 Action::Identify { number } => self.identify(number),
                 Action::Pin { cortex_id, root, statement } => self.pin(cortex_id, root, statement).await,
-                Action::Fetch { number, to, by_clock, new_request, own, wait } => {
+                Action::Fetch { number, to, by_clock, mut new_request, own, wait } => {
+                    match end_exclusions(&self.log, &self.peer.name, to).await {
+                        Ok(ended) => {
+                            self.stale |= ended;
+                            new_request |= ended;
+                        }
+                        Err(error) => {
+                            tracing::error!(peer = %self.peer.name, %error, code = %error.code(), "what is excluded cannot be read");
+                        }
+                    }
                     let scope = if own { self.own() } else { self.scope() };
                     self.fetch(number, to, by_clock, new_request, scope, wait);
                 }
@@ -234,6 +244,7 @@ impl PeerTask {
     fn ingest(&mut self, number: u64, batch: EventBatch) {
         let (log, peer, asked) = (self.log.clone(), self.peer.name.clone(), self.asked.take());
         let mut feed = self.feed.take().map(Box::new);
+        let name = peer.clone();
         self.in_flight = Some(Box::pin(async move {
             let (holder, heads) = (batch.from, batch.heads.clone());
             let bytes = batch.events.iter().map(|(_, record)| record.len() as u64).sum();
@@ -264,8 +275,24 @@ impl PeerTask {
                     }
                 }
             }
+            let excluded = match &result {
+                Err(IngestError::TooManyOrigins { origin }) => {
+                    exclude(&log, (&name, holder), origin.cortex(), ExclusionCause::Origins).await.unwrap_or_else(
+                        |error| {
+                            tracing::error!(peer = %name, %error, code = %error.code(), "a cortex cannot be excluded");
+                            false
+                        },
+                    )
+                }
+                _ => false,
+            };
             stored.took = began.elapsed();
-            Input::Ingested(number, feed, stored, result)
+            Input::Ingested(
+                number,
+                feed,
+                stored,
+                if excluded { Err(Refused::Excluded) } else { result.map_err(Refused::Ingest) },
+            )
         }));
     }
 }

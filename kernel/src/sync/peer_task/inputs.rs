@@ -19,7 +19,14 @@ pub(super) enum Input {
     Answer(u64, Box<(Feed, SentQuery, Source)>, Option<Duration>, Result<Pushed, Failure>),
     NoLink(u64, Failure),
     Inspected(u64, Result<Inspected, Failure>),
-    Ingested(u64, Option<Box<Feed>>, Stored, Result<Ingested, IngestError>),
+    Ingested(u64, Option<Box<Feed>>, Stored, Result<Ingested, Refused>),
+}
+
+/// Why a batch was not taken.
+pub(super) enum Refused {
+    Ingest(IngestError),
+    /// The cortex that this is about is excluded from now on.
+    Excluded,
 }
 
 /// What a batch was, and how long it took.
@@ -96,23 +103,30 @@ impl PeerTask {
                 self.stale = true;
                 self.feed = feed.map(|feed| *feed);
                 self.count(&batch, &result);
-                self.detail = result.as_ref().err().map(|error| WithCauses(error).to_string());
                 let outcome = match result {
                     Ok(ingested) => IngestOutcome::Done(ingested),
-                    Err(IngestError::NotAsked) => IngestOutcome::NotAsked,
-                    Err(IngestError::Gap { .. } | IngestError::OtherQuestion { .. }) => IngestOutcome::Gap,
-                    Err(IngestError::Fork { origin, counter }) => IngestOutcome::Fork(origin, counter),
-                    Err(error) => {
-                        tracing::debug!(peer = %self.peer.name, error = %WithCauses(&error), "a batch was not taken");
-                        if error.is_hole() { IngestOutcome::Hole } else { IngestOutcome::Failed(error.category()) }
-                    }
+                    Err(Refused::Excluded) => IngestOutcome::Excluded,
+                    Err(Refused::Ingest(error)) => self.refused(&error),
                 };
                 self.machine.handle_ingested(now, number, outcome, entropy);
             }
         }
     }
 
-    fn count(&mut self, batch: &Stored, result: &Result<Ingested, IngestError>) {
+    fn refused(&mut self, error: &IngestError) -> IngestOutcome {
+        self.detail = Some(WithCauses(error).to_string());
+        match error {
+            IngestError::NotAsked => IngestOutcome::NotAsked,
+            IngestError::Gap { .. } | IngestError::OtherQuestion { .. } => IngestOutcome::Gap,
+            IngestError::Fork { origin, counter } => IngestOutcome::Fork(*origin, *counter),
+            error => {
+                tracing::debug!(peer = %self.peer.name, error = %WithCauses(error), "a batch was not taken");
+                if error.is_hole() { IngestOutcome::Hole } else { IngestOutcome::Failed(error.category()) }
+            }
+        }
+    }
+
+    fn count(&mut self, batch: &Stored, result: &Result<Ingested, Refused>) {
         let received = &mut self.status.received;
         received.events += batch.events;
         received.bytes += batch.bytes;

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::MemoryNetwork;
 use super::paths::{Between, Paths};
 use crate::codec::{Message, WireError, decode, encode};
-use crate::protocol::{FetchReply, FetchRequest, Identity, Pushed, Refresh};
+use crate::protocol::{FetchReply, FetchRequest, Identity, Pushed, Refresh, Refusal};
 use crate::service::{Answers, Heartbeats, Service};
 use crate::transport::TransportErrorKind;
 use crate::transport::{Link, Tail, TransportError};
@@ -23,10 +23,19 @@ fn across(message: &Message) -> Result<Message, TransportError> {
     decode(&encode(message)).map_err(|e: WireError| TransportError::new(e.kind(), e.to_string()))
 }
 
-fn question(request: &FetchRequest) -> Result<FetchRequest, TransportError> {
-    match across(&Message::Fetch(request.clone()))? {
-        Message::Fetch(request) => Ok(request),
-        _ => Err(TransportError::new(TransportErrorKind::Protocol, "a question read back as something else")),
+/// What the server reads of a question, or the refusal of one that it cannot read.
+fn question(request: &FetchRequest) -> Result<FetchRequest, Refusal> {
+    match decode(&encode(&Message::Fetch(request.clone()))) {
+        Ok(Message::Fetch(request)) => Ok(request),
+        Ok(_) => Err(Refusal::Malformed),
+        Err(error) => Err(Refusal::from(&error)),
+    }
+}
+
+fn identity(identity: Identity) -> Result<Identity, TransportError> {
+    match across(&Message::Identity(identity))? {
+        Message::Identity(identity) => Ok(identity),
+        _ => Err(TransportError::new(TransportErrorKind::Protocol, "an identity read back as something else")),
     }
 }
 
@@ -130,12 +139,15 @@ impl Link for MemoryLink {
             self.travel().await;
             self.arrived(identity)
         };
-        exchange.run(deadline, asked).await
+        identity(exchange.run(deadline, asked).await?)
     }
 
     async fn fetch(&self, request: &FetchRequest, deadline: Duration) -> Result<FetchReply, TransportError> {
         let (service, mut exchange) = self.open()?;
-        let question = question(request)?;
+        let question = match question(request) {
+            Ok(question) => question,
+            Err(refusal) => return Ok(FetchReply::Refused(refusal)),
+        };
         let asked = async {
             self.travel().await;
             let reply = service.fetch(question).await;
@@ -155,7 +167,8 @@ impl Link for MemoryLink {
             return Ok(None);
         }
         let (service, mut exchange) = self.open()?;
-        let question = question(request)?;
+        let refused = |refusal: Refusal| TransportError::new(TransportErrorKind::from(&refusal), refusal.to_string());
+        let question = question(request).map_err(refused)?;
         let asked = async {
             self.travel().await;
             Ok(Run { heartbeats: service.heartbeats(), answers: service.answers(question) })

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use antiphon_https::Limits;
-use antiphon_kernel::protocol::{FetchReply, Identity, Refusal};
+use antiphon_kernel::codec::Room;
+use antiphon_kernel::log::LocalIdentity;
+use antiphon_kernel::protocol::{FetchReply, FetchRequest, Identity, Protocols, Refusal};
 use antiphon_kernel::transport::{Link, Transport};
 
 use crate::certificates::Authority;
@@ -21,6 +23,24 @@ async fn a_peer_is_identified_and_read_over_tls() {
     let reply = link.fetch(&node.question(Duration::ZERO), PATIENCE).await.unwrap();
     let FetchReply::Batch(batch) = reply else { panic!("{reply:?}") };
     assert_eq!((batch.events.len(), batch.last.seq.get()), (3, 3));
+}
+
+/// A node that speaks a made-up protocol 3 as well, and adds what may be ignored, is understood. What must be understood is refused.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_newer_version_is_answered_in_the_protocol_of_both() {
+    let node = node().await;
+    node.append(1).await;
+    let newer = LocalIdentity { protocols: Protocols::of(2, 3), ..own() };
+    let link = transport(key()).link(&peer(format!("http://{}", node.addr()), None), &newer).unwrap();
+    let common = link.identify(PATIENCE).await.unwrap().protocols().common(newer.protocols);
+    assert_eq!(common, Some(2));
+    let asks = async |protocol, number| {
+        let room = Room::default().with(number, b"made up");
+        link.fetch(&FetchRequest { protocol, room, ..node.question(Duration::ZERO) }, PATIENCE).await.unwrap()
+    };
+    assert!(matches!(asks(2, 2).await, FetchReply::Batch(batch) if batch.events.len() == 1));
+    assert_eq!(asks(2, 3).await, FetchReply::Refused(Refusal::Newer));
+    assert_eq!(asks(3, 2).await, FetchReply::Refused(Refusal::Protocol { min: 2, max: 2 }));
 }
 
 #[tokio::test(flavor = "multi_thread")]

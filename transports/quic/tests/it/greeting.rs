@@ -2,12 +2,16 @@
 
 use std::time::Duration;
 
-use antiphon_kernel::codec::{Message, decode, encode};
-use antiphon_kernel::protocol::{Delivery, FetchReply, Hello, Refusal};
+use antiphon_kernel::codec::{Message, Room, decode, encode};
+use antiphon_kernel::health::ErrorCategory;
+use antiphon_kernel::ids::LogId;
+use antiphon_kernel::log::LocalIdentity;
+use antiphon_kernel::protocol::{Delivery, FetchReply, FetchRequest, Hello, Protocols, Refusal};
+use antiphon_kernel::transport::Transport as _;
 use antiphon_quic::{Bounds, Limits};
 use quinn::{Connection, ConnectionError};
 
-use crate::harness::{Node, PATIENCE, hello, node_with, question, soon};
+use crate::harness::{Node, PATIENCE, fails, hello, key, node_with, own, peer, question, soon, transport};
 use crate::raw;
 
 /// One connection at a time, so that the next one needs the room of the one before.
@@ -66,7 +70,9 @@ async fn a_refused_hello_says_why() {
     let node = narrow().await;
     let other = Hello { protocol_min: 7, protocol_max: 9, ..hello() };
     let keyless = Hello { key: antiphon_kernel::config::SharedKey::default(), ..hello() };
-    for (hello, refusal) in [(other, Refusal::Protocol { min: 1, max: 1 }), (keyless, Refusal::Key)] {
+    let newer = Hello { room: Room::default().with(3, b"made up"), ..hello() };
+    let refused = [(other, Refusal::Protocol { min: 2, max: 2 }), (keyless, Refusal::Key), (newer, Refusal::Newer)];
+    for (hello, refusal) in refused {
         let connection = connect(&node).await;
         let answer = say(&connection, &encode(&Message::Hello(hello))).await;
         assert_eq!(decode(&answer.into()).unwrap(), Message::Reply(FetchReply::Refused(refusal)));
@@ -103,4 +109,38 @@ async fn questions_that_are_none_are_refused_and_the_connection_stays() {
     // What does not belong on the control stream ends the connection.
     control.write_all(&encode(&Message::Identify)).await.unwrap();
     soon(connection.closed()).await;
+}
+
+/// A node that speaks a made-up protocol 3 as well, and adds what may be ignored, is understood. What must be understood is refused.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_newer_version_is_answered_in_the_protocol_of_both() {
+    let node = node_with(Limits::default()).await;
+    node.append(1).await;
+    let spoken = |min, max| LocalIdentity { protocols: Protocols::of(min, max), ..own() };
+    let peer = peer(format!("quic://{}", node.addr()), Some(&node.authority.ca()));
+    let link = transport(key()).link(&peer, &spoken(2, 3)).unwrap();
+    assert_eq!(link.identify(PATIENCE).await.unwrap().protocols(), Protocols::SPOKEN);
+    let asks = async |number| {
+        let room = Room::default().with(number, b"made up");
+        link.fetch(&FetchRequest { room, ..question(Delivery::Once) }, PATIENCE).await.unwrap()
+    };
+    assert!(matches!(asks(2).await, FetchReply::Batch(batch) if batch.events.len() == 1));
+    assert_eq!(asks(3).await, FetchReply::Refused(Refusal::Newer));
+    let only_newer = transport(key()).link(&peer, &spoken(3, 3)).unwrap();
+    let error = fails(only_newer.identify(PATIENCE).await, ErrorCategory::Version);
+    assert!(error.to_string().contains("protocols 2 to 2"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hello_of_another_log_is_refused_by_name() {
+    let node = node_with(Limits::default()).await;
+    node.append(1).await;
+    let actual = node.service.identity().log.unwrap();
+    let peer = peer(format!("quic://{}", node.addr()), Some(&node.authority.ca()));
+    let of = |log| transport(key()).link(&peer, &LocalIdentity { log, ..own() }).unwrap();
+    let error = fails(of(Some(LogId::from_bytes([9; 16]))).identify(PATIENCE).await, ErrorCategory::OtherLog);
+    assert!(error.to_string().contains(&actual.to_string()), "{error}");
+    for log in [None, Some(actual)] {
+        of(log).identify(PATIENCE).await.unwrap();
+    }
 }
