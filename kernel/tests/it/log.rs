@@ -276,7 +276,7 @@ fn refusals_say_why() {
     assert_eq!(refusal(request(None, unchanged)), Refusal::KnownMissing);
     let mut newer = request(None, full.clone());
     newer.protocol = 9;
-    assert_eq!(refusal(newer), Refusal::Protocol { min: 1, max: 1 });
+    assert_eq!(refusal(newer), Refusal::Protocol { min: 2, max: 2 });
     let mut stray = request(None, full);
     stray.to = crate::support::cortex_id(5);
     assert!(matches!(refusal(stray), Refusal::WrongCortex { .. }));
