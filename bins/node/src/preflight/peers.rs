@@ -9,7 +9,7 @@ use antiphon_kernel::ids::CortexId;
 use antiphon_kernel::internals::cortex::mint_identity;
 use antiphon_kernel::internals::machine::{IdentityContext, check_identity};
 use antiphon_kernel::internals::sync::skew_ms;
-use antiphon_kernel::protocol::Identity;
+use antiphon_kernel::protocol::{Identity, Protocols};
 use antiphon_kernel::time::Timestamp;
 use antiphon_kernel::transport::TransportError;
 use futures_util::stream::{self, StreamExt as _};
@@ -104,8 +104,16 @@ fn peer_findings(peer: &PeerConfig, known: Option<&Peer>, own: CortexId, asked: 
         }
     };
     let pin = known.and_then(|known| known.cortex_id);
-    // The node compares the number of the key statement; what it found shows in its own status.
-    let context = IdentityContext { own, pin, statement: 0, expected: peer.cortex, pinned_elsewhere: Vec::new() };
+    // The node compares the number of the key statement and the log; what it found shows in its own status.
+    let context = IdentityContext {
+        own,
+        pin,
+        statement: 0,
+        expected: peer.cortex,
+        pinned_elsewhere: Vec::new(),
+        log: None,
+        protocols: Protocols::SPOKEN,
+    };
     match check_identity(identity, &context) {
         Err(category) => {
             let says = format!("{} {}", peer.endpoint, category.reason());
