@@ -164,6 +164,12 @@ codes! {
     IngestTooManyOrigins = "AP-INGEST-009", "a batch would bring an origin too many";
     IngestOwnEpoch = "AP-INGEST-010", "a batch has events of this node's own epoch that it does not have, again";
 
+    FillNotHeld = "AP-FILL-001", "a part came for an event that is not held";
+    FillNotMissing = "AP-FILL-002", "a part came for an event of which none is missing";
+    FillOtherEvent = "AP-FILL-003", "a part came with another event";
+    FillOtherPart = "AP-FILL-004", "a part is not the one that its event's hash names";
+    FillNothing = "AP-FILL-005", "an event came without the parts that are missing";
+
     WireNotAFrame = "AP-WIRE-001", "bytes are not a frame";
     WireUnknownVersion = "AP-WIRE-002", "a frame has a version that is not known";
     WireTooLarge = "AP-WIRE-003", "a frame is larger than the limit";
@@ -263,6 +269,7 @@ impl ErrorCode {
             crate::log::Mismatch,
             crate::log::NewEpochError,
             crate::log::NotAFork,
+            crate::log::NotFilled,
             crate::log::OpenError,
             crate::log::ReadError,
             crate::log::ResolveError,

@@ -38,11 +38,13 @@ pub enum Mutant {
     OpeningForgotten,
     /// A peer may claim a fork any number of times that the question lists.
     ListedForkBelieved,
+    /// A part is taken for the missing one without a look at its hash.
+    PartHashNotChecked,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::ServeById,
         Self::CursorBeforeData,
         Self::SkipHoleCheck,
@@ -59,6 +61,7 @@ impl Mutant {
         Self::CursorWithoutWitness,
         Self::OpeningForgotten,
         Self::ListedForkBelieved,
+        Self::PartHashNotChecked,
     ];
 }
 

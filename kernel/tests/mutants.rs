@@ -26,6 +26,7 @@ fn signs(mutant: Mutant) -> &'static [&'static str] {
         Mutant::CursorWithoutWitness => &["I12: "],
         Mutant::OpeningForgotten => &["I5: "],
         Mutant::ListedForkBelieved => &["I9: "],
+        Mutant::PartHashNotChecked => &["I1: "],
     }
 }
 

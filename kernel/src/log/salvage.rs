@@ -78,7 +78,10 @@ fn copy_state(from: &dyn Store, to: &dyn Store, salvaged: &mut Salvaged) -> Resu
     for (family, prefix) in all {
         let mut changes = Batch::new();
         let read = from.scan(family, KeyRange::prefix(prefix), &mut |key, value| {
-            changes.put(family, key, value);
+            // A debt comes with the event that it is of, if that is taken over.
+            if family != Family::Evidence || !key.starts_with(keys::DEBTS) {
+                changes.put(family, key, value);
+            }
             ControlFlow::Continue(())
         });
         if let Err(error) = read {
@@ -194,9 +197,12 @@ fn take_entry(
     match followed_by(&event, log) {
         Some(chain) if digest.is_none_or(|digest| digest == chain.digest) => {
             let record = bytes::Bytes::copy_from_slice(record);
-            let event = NewEvent { id: event.id, dot: event.dot, digest: chain.digest, record };
+            let new = NewEvent { id: event.id, dot: event.dot, digest: chain.digest, record };
             log.set_chain(origin, chain);
-            log.stage_new(&event, joined);
+            log.stage_new(&new, joined);
+            if event.is_missing() {
+                log.stage_debt(event.dot);
+            }
             salvaged.kept += 1;
             if log.head().seq == place {
                 salvaged.unmoved = place.get();

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
+use super::debts::forget_debt;
 use super::entry::record_at;
 use super::forks::{Fork, forks};
 use super::held::LogState;
@@ -124,6 +125,9 @@ pub(super) fn plan_set_aside(origin: Origin, from: u64, held: &dyn LogState) -> 
             next.get_or_insert(seq);
             changes.put_parts(Family::Evidence, &keys::set_aside(epoch, seq), &[&encode_log_entry(joined), record]);
             changes.delete(Family::Dots, &keys::dot(author, counter));
+            if event.is_missing() {
+                forget_debt(&mut changes, event.dot);
+            }
         } else {
             let Kept { tip, bytes, events } = kept.entry(author).or_default();
             (*bytes, *events) = (*bytes + record.len() as u64, *events + 1);

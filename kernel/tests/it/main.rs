@@ -12,6 +12,7 @@ mod live;
 mod log;
 mod lost_event;
 mod mesh;
+mod missing_parts;
 mod newer_version;
 mod origins;
 mod random;

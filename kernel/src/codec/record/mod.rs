@@ -156,6 +156,25 @@ impl<'a> RecordRef<'a> {
         matches!((self.attributes, self.body), (Part::There(_), Part::There(_)))
     }
 
+    /// Returns whether a part is missing: it is absent, and no statement erased it.
+    #[must_use]
+    pub const fn is_missing(&self) -> bool {
+        self.attributes.is_missing() || self.body.is_missing()
+    }
+
+    /// Returns the bytes of the routing part.
+    pub(crate) const fn routing(&self) -> &'a [u8] {
+        self.routing
+    }
+
+    /// Returns whether two records are the same, whichever of their parts are there.
+    #[must_use]
+    pub fn is_same(&self, other: &RecordRef<'_>) -> bool {
+        self.routing == other.routing
+            && self.attributes.hash() == other.attributes.hash()
+            && self.body.hash() == other.body.hash()
+    }
+
     /// Returns the record as an event.
     ///
     /// # Errors

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use super::Log;
 use crate::codec::{StoredChain, StoredDot, encode_chain, encode_dot, encode_log_entry};
-use crate::cursor::Cursor;
+use crate::cursor::{Cursor, Seq};
 use crate::digest::Digest;
 use crate::event::EventBytes;
 use crate::ids::{CortexId, Dot, EventId, Origin, PeerName};
@@ -33,6 +33,12 @@ pub(super) struct Staged {
     pub(super) known_forks: bool,
     /// Whether an own event is staged.
     pub(super) own: bool,
+    /// How many events are staged of which a part is missing.
+    pub(super) debts: u64,
+    /// Events that get a part.
+    pub(super) filled: BTreeSet<Dot>,
+    /// Where those of them are that have every part then.
+    pub(super) settled: Vec<Seq>,
 }
 
 impl Log {
@@ -108,6 +114,9 @@ impl Log {
         self.staged.cursors.clear();
         self.staged.forks.clear();
         self.staged.own = false;
+        self.staged.filled.clear();
+        let settled = std::mem::take(&mut self.staged.settled);
+        self.view.shared.debts.changed(std::mem::take(&mut self.staged.debts), settled);
         if std::mem::take(&mut self.staged.known_forks) {
             self.view.shared.set_withheld(or_none("forks", read_withheld(&**self.view.store())));
         }

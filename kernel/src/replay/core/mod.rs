@@ -77,6 +77,8 @@ pub struct ReplayCore {
     rebuilding: bool,
     /// Why the last commit failed, until it was asked for.
     unwritten: Option<StoreError>,
+    /// Up to which fill of the log it tried its unread events again.
+    filled: u64,
 }
 
 /// The event that a replayer is at, as it shows from outside.

@@ -50,6 +50,7 @@ impl ReplayCore {
             generation: Generation::default(),
             rebuilding: false,
             unwritten: None,
+            filled: 0,
         };
         core.load()?;
         if core.rebuilding {
@@ -71,9 +72,7 @@ impl ReplayCore {
             core.begin()?;
         }
         core.count_try()?;
-        if core.parked > 0 {
-            core.retry_unread()?;
-        }
+        core.retry_filled()?;
         Ok(core)
     }
 

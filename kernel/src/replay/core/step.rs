@@ -27,6 +27,7 @@ impl ReplayCore {
     /// [`StoreError`]: nothing of this step counts.
     pub fn step(&mut self) -> Result<ReplayStep, StoreError> {
         self.be_current()?;
+        self.retry_filled()?;
         let families = std::mem::take(&mut self.families);
         let step = self.try_step(&families);
         self.families = families;
