@@ -8,7 +8,7 @@ mod wire;
 
 pub(crate) use internals::*;
 pub use record::{Absence, AbsentPart, EventRef, Part, RecordKind, RecordRef};
-pub(crate) use record::check_attributes;
+pub(crate) use record::{check_attributes, is_system};
 pub(crate) use stored::{
     StoredError, StoredParked, decode_brought, decode_chain, decode_conflicts, decode_cursor, decode_debt,
     decode_decision, decode_dot, decode_epoch_change, decode_epoch_peer, decode_failure, decode_fork, decode_frontier,

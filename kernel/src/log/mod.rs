@@ -21,6 +21,7 @@ mod asked;
 mod bounded;
 mod bring_back;
 mod bringers;
+mod content;
 mod core;
 mod costs;
 mod debts;
@@ -59,6 +60,7 @@ mod work;
 mod writer;
 
 pub use append::{AppendError, Appended, InDoubt};
+pub use content::{EntryContent, Unread};
 pub(crate) use entry::record_at;
 pub use entry::{LogEntry, LogHead};
 pub use forks::{Fork, WithheldFrom, forks};

@@ -7,10 +7,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::{EventReplayer, OnFailure, Projection, ReplayError, ReplayOptions, conflict_at, weight};
+use crate::codec::RecordRef;
 use crate::cursor::Seq;
-use crate::event::{CloudEventText, Event, EventBytes, source_of};
+use crate::event::{ABSENT_TYPE, CloudEventText, Event, EventBytes, source_of};
 use crate::ids::EventId;
-use crate::log::{Bounded, LogEntry, LogReader};
+use crate::log::{Bounded, EntryContent, LogEntry, LogReader, Unread};
 use crate::store::{Family, KeyRange, Store, StoreError};
 
 // A key of every store, so it stays until format 2.
@@ -76,6 +77,7 @@ pub struct Latest {
     /// Its sequence number, which earlier versions did not keep.
     seq: Option<Seq>,
     id: EventId,
+    subject: String,
     /// Those that are concurrent with it now.
     concurrent: Vec<EventId>,
 }
@@ -122,8 +124,10 @@ pub fn read(
         ControlFlow::Continue(())
     })?;
     // Asked for here: a visitor of a scan must not ask the store anything.
-    for (latest, subject) in page.found.iter_mut().zip(&subjects) {
-        if let Some(conflict) = conflict_at(store, NAME, subject)? {
+    for (latest, subject) in page.found.iter_mut().zip(subjects) {
+        let conflict = conflict_at(store, NAME, &subject)?;
+        latest.subject = subject;
+        if let Some(conflict) = conflict {
             let newest = latest.id;
             latest.concurrent.extend(conflict.events.into_iter().map(|(_, id)| id).filter(|id| *id != newest));
         }
@@ -135,7 +139,7 @@ pub fn read(
 fn latest(value: &[u8]) -> Option<Latest> {
     let id = EventId::from_bytes(value.get(8..HEAD)?.try_into().ok()?);
     let kept: Kept = serde_json::from_slice(&value[HEAD..]).ok()?;
-    Some(Latest { seq: kept.seq.map(Seq::new), id, concurrent: Vec::new() })
+    Some(Latest { seq: kept.seq.map(Seq::new), id, subject: String::new(), concurrent: Vec::new() })
 }
 
 impl Latest {
@@ -154,12 +158,31 @@ impl Latest {
         }
     }
 
-    /// Its line, from the entry that was found: the event's attributes and data.
+    /// Its line, from the entry that was found: the event's attributes and data. Of an event that cannot be read here any more it
+    /// has the subject, and `antiphonabsent`, which says why.
     ///
     /// # Errors
     /// [`StoreError`] if the record was damaged after it was stored.
     pub fn text(&self, entry: &LogEntry) -> Result<CloudEventText<EventBytes>, StoreError> {
-        line(entry, &self.concurrent)
+        match entry.content()? {
+            EntryContent::Unread(record, why) => Ok(self.absent(&record, why)),
+            _ => line(entry, &self.concurrent),
+        }
+    }
+
+    fn absent(&self, record: &RecordRef<'_>, why: Unread) -> CloudEventText<EventBytes> {
+        let head = json!({
+            "id": record.id.to_string(),
+            "type": ABSENT_TYPE,
+            "subject": self.subject,
+            "source": source_of(record.dot.origin()),
+            "concurrent": !self.concurrent.is_empty(),
+            "concurrent_with": self.concurrent,
+            "antiphonabsent": why.as_str(),
+        });
+        let mut head = head.to_string().into_bytes();
+        head.pop();
+        CloudEventText::with_head(head, "", EventBytes::new())
     }
 }
 

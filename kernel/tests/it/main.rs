@@ -1,6 +1,7 @@
 //! The kernel through its public API, over stores and networks in memory.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod absent_events;
 mod budget;
 mod evidence;
 mod federation;

@@ -185,6 +185,12 @@ impl<'a> RecordRef<'a> {
     }
 }
 
+/// Returns whether bytes are a record of the system's own, by its first two bytes: readers pass over it.
+pub(crate) fn is_system(bytes: &[u8]) -> bool {
+    matches!(*bytes, [version, kind, ..]
+        if (version == VERSION || is_newer(version, VERSION)) && RecordKind::from_number(kind).is_system())
+}
+
 /// Reads the id and the dot of a record. For records that were checked when they were stored.
 ///
 /// # Errors
