@@ -34,7 +34,7 @@ impl World {
             if self.entropy.one_in(2) { self.entropy.below(durable.min(4)) } else { self.entropy.below(durable) };
         let place = Seq::new(durable - back);
         let entry = view.entry(place).map_err(|e| e.to_string())?.ok_or("a durable entry is not there")?;
-        let dot = entry.event().map_err(|e| e.to_string())?.dot;
+        let dot = entry.read().map_err(|e| e.to_string())?.dot;
         let (family, key) = match self.entropy.below(3) {
             0 => (Family::Dots, keys::dot(dot.origin(), dot.counter()).to_vec()),
             _ => (Family::Log, keys::log(place).to_vec()),

@@ -16,7 +16,7 @@ pub(super) fn check(world: &mut World, node: usize) -> Result<(), String> {
     }
     let entries = view.entries(from, usize::MAX, usize::MAX).map_err(|e| format!("I2: node {node}: {e}"))?;
     for entry in entries {
-        let event = entry.event().map_err(|e| format!("I2: node {node}: place {}: {e}", entry.seq))?;
+        let event = entry.read().map_err(|e| format!("I2: node {node}: place {}: {e}", entry.seq))?;
         let dot = event.dot;
         let Some(content) = world.truth.content(&entry.record) else {
             return Err(format!("I2: node {node} holds {dot} at {}, which nobody wrote", entry.seq));
