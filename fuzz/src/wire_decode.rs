@@ -7,8 +7,8 @@
 use antiphon_kernel::clock::{MAX_CLOCK_ENTRIES, VClock};
 use antiphon_kernel::codec::{EventRef, FRAME_HEADER_BYTES, FrameHeader, Message, Room, decode, encode};
 use antiphon_kernel::event::{
-    Draft, MAX_CONTENT_TYPE_BYTES, MAX_EXTENSION_NAME_BYTES, MAX_EXTENSION_VALUE_BYTES, MAX_EXTENSIONS,
-    MAX_SUBJECT_BYTES, MAX_TYPE_BYTES,
+    Draft, ExtensionRef, MAX_CONTENT_TYPE_BYTES, MAX_EXTENSION_NAME_BYTES, MAX_EXTENSION_VALUE_BYTES, MAX_EXTENSIONS,
+    MAX_SUBJECT_BYTES, MAX_TAGS, MAX_TYPE_BYTES,
 };
 use antiphon_kernel::ids::MAX_COUNTER;
 use antiphon_kernel::internals::codec::{EncodedDraft, encode_record, frame_of};

@@ -180,6 +180,12 @@ codes! {
     IngestOwnEpoch = "AP-INGEST-010", "a batch has events of this node's own epoch that it does not have, again";
     IngestOtherLog = "AP-INGEST-011", "a batch is of another log";
 
+    FillNotHeld = "AP-FILL-001", "a part came for an event that is not held";
+    FillNotMissing = "AP-FILL-002", "a part came for an event of which none is missing";
+    FillOtherEvent = "AP-FILL-003", "a part came with another event";
+    FillOtherPart = "AP-FILL-004", "a part is not the one that its event's hash names";
+    FillNothing = "AP-FILL-005", "an event came without the parts that are missing";
+
     WireNotAFrame = "AP-WIRE-001", "bytes are not a frame";
     WireUnknownVersion = "AP-WIRE-002", "a frame has a version that is not known";
     WireTooLarge = "AP-WIRE-003", "a frame is larger than the limit";
@@ -287,6 +293,7 @@ impl ErrorCode {
             crate::log::Mismatch,
             crate::log::NewEpochError,
             crate::log::NotAFork,
+            crate::log::NotFilled,
             crate::log::OpenError,
             crate::log::ReadError,
             crate::log::ResolveError,

@@ -44,11 +44,13 @@ pub enum Mutant {
     SwitchBeforeFilled,
     /// What a given-up or replaced build kept is never deleted.
     OldBuildsStay,
+    /// A part is taken for the missing one without a look at its hash.
+    PartHashNotChecked,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::ServeById,
         Self::CursorBeforeData,
         Self::SkipHoleCheck,
@@ -68,6 +70,7 @@ impl Mutant {
         Self::BatchCutInGroup,
         Self::SwitchBeforeFilled,
         Self::OldBuildsStay,
+        Self::PartHashNotChecked,
     ];
 }
 

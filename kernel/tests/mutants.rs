@@ -27,6 +27,7 @@ fn signs(mutant: Mutant) -> &'static [&'static str] {
         Mutant::OpeningForgotten | Mutant::SwitchBeforeFilled | Mutant::OldBuildsStay => &["I5: "],
         Mutant::ListedForkBelieved => &["I9: "],
         Mutant::BatchCutInGroup => &["I10: "],
+        Mutant::PartHashNotChecked => &["I1: "],
     }
 }
 

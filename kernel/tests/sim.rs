@@ -82,6 +82,10 @@ fn every_invariant_holds_in_every_run() {
             found.cut_streams,
             found.cursors_refused,
             found.cursors_kept,
+            found.thinned,
+            found.other_parts,
+            found.filled,
+            found.parts_refused,
         ];
         assert!(rare.iter().all(|&times| times >= 20), "too rare to be tested: {found:?}");
     }

@@ -208,6 +208,12 @@ pub const fn remedy(code: ErrorCode) -> &'static str {
             "restart this node if its store went back in time under it; if it did not, the peer makes events up"
         }
 
+        ErrorCode::FillNotHeld => "no action is needed, since the event left the log meanwhile",
+        ErrorCode::FillNotMissing => "no action is needed, since another peer was faster",
+        ErrorCode::FillOtherEvent => "run `antiphon fork list`, which shows how to end each fork",
+        ErrorCode::FillOtherPart => "run `antiphon verify` on the peer; if it is clean, report a bug with both logs",
+        ErrorCode::FillNothing => "no action is needed, since other peers are asked",
+
         ErrorCode::WireNotAFrame => "check that the endpoint is an Antiphon node",
         ErrorCode::WireUnknownVersion => "upgrade the older of the two nodes",
         ErrorCode::WireTooLarge => "check that the endpoint is an Antiphon node; if it is, report a bug",

@@ -403,7 +403,8 @@ impl Driver {
             }
             IngestOutcome::Failed(category) => wrong = Some(category),
             IngestOutcome::Fork(_, counter) => wrong = self.look_into(counter),
-            IngestOutcome::NotAsked | IngestOutcome::Gap => {}
+            // The driver excludes nothing.
+            IngestOutcome::NotAsked | IngestOutcome::Gap | IngestOutcome::Excluded => {}
         }
         let (now, entropy) = (self.moment(), self.entropy());
         self.machine.handle_ingested(now, number, outcome, entropy);

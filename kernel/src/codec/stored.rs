@@ -94,6 +94,18 @@ pub(crate) fn decode_origin_note(bytes: &[u8]) -> Result<OriginNote, StoredError
     Ok(OriginNote { brought_by, reserved, bytes, events })
 }
 
+/// The value under a dot of which a part is missing: the key says all.
+pub(crate) const fn encode_debt() -> [u8; 1] {
+    [VERSION]
+}
+
+pub(crate) fn decode_debt(bytes: &[u8]) -> Result<(), StoredError> {
+    match unversioned("debt", bytes)? {
+        [] => Ok(()),
+        _ => Err(StoredError::new("debt", "bytes follow it")),
+    }
+}
+
 /// The 9 bytes before the record of an event that is kept outside of the log: version, time it joined (microseconds, big-endian).
 pub(crate) fn encode_log_entry(joined: Timestamp) -> [u8; 9] {
     let mut head = [VERSION; 9];

@@ -2,7 +2,8 @@
 //!
 //! `id`, `source`, `type`, `subject`, `time`, `datacontenttype`, the event's extension attributes, Antiphon's own
 //! (`antiphontags`: the tags, joined by commas; `antiphonseq`, `antiphoncounter`, `antiphonjoined` and `antiphoncursor`: strings, because a CloudEvents integer has 32 bits),
-//! then `data` or `data_base64`.
+//! then `data` or `data_base64`. An event that cannot be read here has the required attributes and Antiphon's own, with
+//! `antiphonabsent`, which says why.
 //!
 //! The data are never parsed into a tree. JSON data go out as the text that they are, but for line breaks, which become
 //! spaces, so that an event is one line. JSON data that are no JSON text, text that is no UTF-8, and data of other types go
@@ -15,8 +16,10 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 
 use super::{DataKind, ExtensionRef, source_of};
-use crate::codec::EventRef;
+use crate::codec::{EventRef, RecordRef};
 use crate::cursor::{Cursor, Seq};
+use crate::ids::{Dot, EventId};
+use crate::log::Unread;
 use crate::time::Timestamp;
 
 /// How many bytes of data are turned into text at a time; a multiple of three, as base 64 takes them.
@@ -131,10 +134,10 @@ enum Stage {
 }
 
 impl CloudEventText<Bytes> {
-    /// The text of an event whose record this is.
+    /// The text of an event whose record this is, and of where it is in a log since when.
     #[must_use]
-    pub(crate) fn owned(seq: Seq, joined: Timestamp, event: &EventRef<'_>, record: &Bytes) -> Self {
-        Self::build(Some((seq, joined)), event, record.slice_ref(event.data))
+    pub(crate) fn owned(there: Option<(Seq, Timestamp)>, event: &EventRef<'_>, record: &Bytes) -> Self {
+        Self::build(there, event, record.slice_ref(event.data))
     }
 
     /// The text of an event without what one log knows of it: equal wherever the event is held.
@@ -149,6 +152,17 @@ impl<'a> CloudEventText<&'a [u8]> {
     #[must_use]
     pub fn new(seq: Seq, joined: Timestamp, event: &EventRef<'a>) -> Self {
         Self::build(Some((seq, joined)), event, event.data)
+    }
+}
+
+impl<D: AsRef<[u8]> + Default> CloudEventText<D> {
+    /// The text of an event that cannot be read here: what its routing part says, and why.
+    #[must_use]
+    pub(crate) fn unread(there: Option<(Seq, Timestamp)>, record: &RecordRef<'_>, why: Unread) -> Self {
+        let mut head = begin(record.id, record.dot, ABSENT_TYPE);
+        put("antiphonabsent", why.as_str(), &mut head);
+        put_own(there, record.dot, &mut head);
+        Self::with_head(head, "", D::default())
     }
 }
 
@@ -218,11 +232,7 @@ impl<D: AsRef<[u8]>> CloudEventText<D> {
 }
 
 fn head(there: Option<(Seq, Timestamp)>, event: &EventRef<'_>) -> Vec<u8> {
-    let mut out = Vec::with_capacity(512);
-    out.extend_from_slice(b"{\"specversion\":\"1.0\"");
-    put("id", &event.id.to_string(), &mut out);
-    put("source", &source_of(event.dot.origin()), &mut out);
-    put("type", event.event_type, &mut out);
+    let mut out = begin(event.id, event.dot, event.event_type);
     if !event.subject.is_empty() {
         put("subject", event.subject, &mut out);
     }
@@ -247,19 +257,44 @@ fn head(there: Option<(Seq, Timestamp)>, event: &EventRef<'_>) -> Vec<u8> {
     if !event.tags.is_empty() {
         put("antiphontags", &event.tags.join(","), &mut out);
     }
-    if let Some((seq, _)) = there {
-        put("antiphonseq", &seq.to_string(), &mut out);
-    }
-    put("antiphoncounter", &event.dot.counter().to_string(), &mut out);
-    if let Some(joined) = there.and_then(|(_, joined)| joined.to_rfc3339()) {
-        put("antiphonjoined", &joined, &mut out);
-    }
+    put_own(there, event.dot, &mut out);
     out
 }
 
+/// The attributes that CloudEvents requires, after an open brace.
+fn begin(id: EventId, dot: Dot, event_type: &str) -> Vec<u8> {
+    let mut out = Vec::with_capacity(512);
+    out.extend_from_slice(b"{\"specversion\":\"1.0\"");
+    put("id", &id.to_string(), &mut out);
+    put("source", &source_of(dot.origin()), &mut out);
+    put("type", event_type, &mut out);
+    out
+}
+
+/// What this log knows of an event.
+fn put_own(there: Option<(Seq, Timestamp)>, dot: Dot, out: &mut Vec<u8>) {
+    if let Some((seq, _)) = there {
+        put("antiphonseq", &seq.to_string(), out);
+    }
+    put("antiphoncounter", &dot.counter().to_string(), out);
+    if let Some(joined) = there.and_then(|(_, joined)| joined.to_rfc3339()) {
+        put("antiphonjoined", &joined, out);
+    }
+}
+
 /// Members that this build writes itself.
-const OWN: [&str; 6] =
-    ["antiphontimemicros", "antiphontags", "antiphonseq", "antiphoncounter", "antiphonjoined", "antiphoncursor"];
+const OWN: [&str; 7] = [
+    "antiphontimemicros",
+    "antiphontags",
+    "antiphonseq",
+    "antiphoncounter",
+    "antiphonjoined",
+    "antiphoncursor",
+    "antiphonabsent",
+];
+
+/// The `type` of an event that cannot be read here. No draft can have it.
+pub(crate) const ABSENT_TYPE: &str = "antiphon.absent";
 
 /// Appends one member. Names are plain letters and digits.
 fn put(name: &str, value: &str, out: &mut Vec<u8>) {

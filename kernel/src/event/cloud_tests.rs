@@ -21,7 +21,7 @@ fn text(draft: &Draft) -> String {
     let bytes = record(draft);
     let view = EventRef::decode(&bytes).unwrap();
     let (seq, joined) = (Seq::new(9), Timestamp::from_micros(0));
-    let mut pieces = CloudEventText::owned(seq, joined, &view, &bytes);
+    let mut pieces = CloudEventText::owned(Some((seq, joined)), &view, &bytes);
     let (length, mut out) = (pieces.length(), Vec::new());
     loop {
         let until = out.len() + 1;

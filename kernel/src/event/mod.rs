@@ -10,6 +10,7 @@ mod extension_value;
 mod validity;
 
 pub use cloud_in::{CloudEventError, CloudEventOptions, from_cloud_event, read_cloud_event};
+pub(crate) use cloud_out::ABSENT_TYPE;
 pub use cloud_out::CloudEventText;
 pub use data_kind::{DataKind, is_media_type};
 pub use draft::{Draft, InvalidDraft};

@@ -9,7 +9,7 @@ use super::entry::damaged;
 use super::log_reader::LogReader;
 use crate::codec::{EventRef, RecordRef, decode_log_entry};
 use crate::error_code::ErrorCode;
-use crate::event::{Draft, EventBytes, InvalidEvent};
+use crate::event::{Draft, InvalidEvent};
 use crate::ids::{EventId, Origin};
 use crate::store::{Batch, Family, KeyRange, StoreError, keys};
 
@@ -88,7 +88,7 @@ pub(super) fn plan_bring_back(
         let (_, record) = decode_log_entry(value).map_err(|e| damaged(Family::Evidence, &e))?;
         let read = RecordRef::decode(record).map_err(unreadable)?;
         match read.event() {
-            _ if is_held(view, &read, record)? => plan.done.held += 1,
+            _ if is_held(view, &read)? => plan.done.held += 1,
             Ok(event) => {
                 plan.ids.push(event.id);
                 plan.drafts.push(draft(&event));
@@ -132,10 +132,10 @@ fn read_page(view: &LogReader, is_wanted: &dyn Fn(Origin) -> bool) -> Result<Pag
 }
 
 /// Whether the log has this very event, since its version was decided for again.
-fn is_held(view: &LogReader, event: &RecordRef<'_>, record: &[u8]) -> Result<bool, StoreError> {
+fn is_held(view: &LogReader, event: &RecordRef<'_>) -> Result<bool, StoreError> {
     let Some(dot) = view.dot(event.dot)? else { return Ok(false) };
-    let there: Option<EventBytes> = view.entry(dot.seq)?.map(|entry| entry.record);
-    Ok(there.is_some_and(|there| there == record))
+    // Parts that are missing in one of the two make no other event of it.
+    Ok(view.entry(dot.seq)?.is_some_and(|entry| entry.read().is_ok_and(|there| there.is_same(event))))
 }
 
 fn unreadable(error: InvalidEvent) -> StoreError {

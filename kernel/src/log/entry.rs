@@ -2,6 +2,7 @@
 
 use std::ops::ControlFlow;
 
+use super::content::EntryContent;
 use crate::codec::{EventRef, RecordRef, StoredError};
 use crate::cursor::{Cursor, Seq};
 use crate::event::{CloudEventText, EventBytes, InvalidEvent};
@@ -80,7 +81,7 @@ impl LogEntry {
         Ok(EventRef::decode_dot(&self.record).map_err(|fault| self.unreadable(&fault))?.0)
     }
 
-    fn unreadable(&self, fault: &InvalidEvent) -> StoreError {
+    pub(super) fn unreadable(&self, fault: &InvalidEvent) -> StoreError {
         match self.epoch {
             Some(_) => record_at(self.seq, fault),
             None => StoreError::unreadable("family `evidence`: an event that was set aside", fault),
@@ -97,21 +98,32 @@ impl LogEntry {
         Ok(self.epoch.map(|epoch| Cursor { epoch, seq: self.seq, last_event: id }))
     }
 
-    /// Returns the event as CloudEvents JSON without what this log knows of it: equal wherever the event is held.
+    /// Returns the event as CloudEvents JSON without what this log knows of it: equal wherever the event is held whole. An event
+    /// that cannot be read here is shown as what its routing part says, with `antiphonabsent`.
     ///
     /// # Errors
-    /// As [`LogEntry::event`].
+    /// [`StoreError`] of kind `Corrupt` if the record was damaged after it was stored, or is one of the system's own.
     pub fn to_cloud_event_alone(&self) -> Result<CloudEventText<EventBytes>, StoreError> {
-        Ok(CloudEventText::alone(&self.event()?, &self.record))
+        self.text(None)
     }
 
-    /// Returns the event as CloudEvents JSON, with its cursor as `antiphoncursor`, made a piece at a time.
+    /// Returns the event as CloudEvents JSON, with its cursor as `antiphoncursor`, made a piece at a time. An event that cannot be
+    /// read here is shown as what its routing part says, with `antiphonabsent`.
     ///
     /// # Errors
-    /// As [`LogEntry::event`].
+    /// As [`LogEntry::to_cloud_event_alone`].
     pub fn to_cloud_event(&self) -> Result<CloudEventText<EventBytes>, StoreError> {
-        let text = CloudEventText::owned(self.seq, self.joined, &self.event()?, &self.record);
-        Ok(text.with_cursor(self.cursor()?))
+        Ok(self.text(Some((self.seq, self.joined)))?.with_cursor(self.cursor()?))
+    }
+
+    fn text(&self, there: Option<(Seq, Timestamp)>) -> Result<CloudEventText<EventBytes>, StoreError> {
+        Ok(match self.content()? {
+            EntryContent::Event(event) => CloudEventText::owned(there, &event, &self.record),
+            EntryContent::Unread(record, why) => CloudEventText::unread(there, &record, why),
+            EntryContent::System(record) => {
+                return Err(self.unreadable(&InvalidEvent::NotAnEvent { kind: record.kind }));
+            }
+        })
     }
 }
 

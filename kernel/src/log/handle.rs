@@ -10,6 +10,7 @@ use super::append::{AppendError, Appended};
 use super::asked::{IngestError, Ingested, SentQuery};
 use super::bring_back::{BringBackError, BroughtBack};
 use super::core::Log;
+use super::fill::{Filled, NotFilled};
 use super::findings::{ForkFinding, NotAFork, NotedFork};
 use super::log_reader::LogReader;
 use super::minted::NewEpochError;
@@ -19,7 +20,7 @@ use super::set_aside::{ResolveError, Resolved};
 use super::syncs::Syncs;
 use super::writer::Writer;
 use crate::digest::Digest;
-use crate::event::Draft;
+use crate::event::{Draft, EventBytes};
 use crate::ids::PeerName;
 use crate::measure;
 use crate::protocol::EventBatch;
@@ -129,6 +130,17 @@ impl LogHandle {
         let (reply, answer) = oneshot::channel();
         let operation = Operation::Ingest { peer, asked, batch: Box::new(batch), durably, reply };
         self.send(operation).await.map_err(|()| closed())?;
+        answer.await.unwrap_or_else(|_| Err(closed().into()))
+    }
+
+    /// Gives an event the parts that are missing here: see [`Log::fill`]. It returns once they are visible. A crash that takes
+    /// them back takes the removal of the debt back as well.
+    ///
+    /// # Errors
+    /// [`NotFilled`]; then nothing was changed.
+    pub async fn fill(&self, record: EventBytes) -> Result<Filled, NotFilled> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Operation::Fill { record, reply }).await.map_err(|()| closed())?;
         answer.await.unwrap_or_else(|_| Err(closed().into()))
     }
 

@@ -31,6 +31,8 @@ pub struct PlannedEvent<'a> {
     pub digest: Digest,
     /// Its record, where the batch has it.
     pub bytes: &'a EventBytes,
+    /// Whether a part of it is missing.
+    pub is_missing: bool,
 }
 
 /// A batch that may be stored: what to write, in order.
@@ -180,7 +182,8 @@ impl<'a> Planning<'_, 'a> {
                 Extend::Invalid(source) => invalid(source),
                 Extend::Ingest(error) => error,
             })?;
-            self.plan.events.push(PlannedEvent { id: view.id, dot: view.dot, digest, bytes });
+            let is_missing = view.is_missing();
+            self.plan.events.push(PlannedEvent { id: view.id, dot: view.dot, digest, bytes, is_missing });
         }
         self.seen.insert(origin, (counter, digest));
         Ok(())

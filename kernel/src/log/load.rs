@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::LocalIdentity;
+use super::debts::count_debts;
 use super::decoded::read_decoded;
 use super::entry::{LogHead, damaged};
 use super::forks::{Decisions, decisions};
@@ -32,6 +33,8 @@ pub(super) struct Loaded {
     pub(super) minted: Minted,
     pub(super) pinned: Pinned,
     pub(super) origins: OriginNotes,
+    /// How many events have a part missing.
+    pub(super) owed: u64,
 }
 
 /// Reads what a log keeps in memory, and checks that its pieces fit together.
@@ -54,7 +57,8 @@ pub(super) fn load(store: &dyn Store) -> Result<Loaded, StoreError> {
     let minted = identity.as_ref().map(|identity| minted(store, identity)).transpose()?.unwrap_or_default();
     let (pinned, origins) =
         (or_newer("pins", read_pinned(store))?, or_newer("notes of origins", read_origin_notes(store))?);
-    Ok(Loaded { identity, lineage, chains, head, last_id, decisions, waiting, minted, pinned, origins })
+    let owed = count_debts(store)?;
+    Ok(Loaded { identity, lineage, chains, head, last_id, decisions, waiting, minted, pinned, origins, owed })
 }
 
 /// What the log can do without: damage to it is reported, and keeps no node from starting.

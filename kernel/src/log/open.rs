@@ -149,6 +149,7 @@ impl Log {
         let view =
             LogReader::over(Shared::new(store, LogOptions::default().process, durable, loaded.pinned, loaded.origins));
         view.shared.set_withheld(withheld);
+        view.shared.debts.begin(loaded.owed);
         Ok(view)
     }
 

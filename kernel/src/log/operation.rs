@@ -6,12 +6,13 @@ use super::LocalIdentity;
 use super::append::{AppendError, Appended};
 use super::asked::{IngestError, Ingested, SentQuery};
 use super::bring_back::{BringBackError, BroughtBack};
+use super::fill::{Filled, NotFilled};
 use super::findings::{ForkFinding, NotAFork, NotedFork};
 use super::minted::NewEpochError;
 use super::set_aside::{ResolveError, Resolved};
 use crate::clock::VClock;
 use crate::digest::Digest;
-use crate::event::Draft;
+use crate::event::{Draft, EventBytes};
 use crate::ids::PeerName;
 use crate::protocol::EventBatch;
 use crate::store::{Batch, StoreError, StoreErrorKind};
@@ -60,6 +61,10 @@ pub(super) enum Operation {
         durably: bool,
         reply: Reply<Ingested, IngestError>,
     },
+    Fill {
+        record: EventBytes,
+        reply: Reply<Filled, NotFilled>,
+    },
     NoteFork {
         finding: ForkFinding,
         reply: Reply<NotedFork, NotAFork>,
@@ -96,6 +101,7 @@ pub(super) enum PendingReply {
     Ingest(Ingested, Reply<Ingested, IngestError>),
     /// The caller continues once it is visible.
     Visible(Ingested, Reply<Ingested, IngestError>),
+    Fill(Filled, Reply<Filled, NotFilled>),
     NoteFork(NotedFork, Reply<NotedFork, NotAFork>),
     State(Reply<(), StoreError>),
 }
@@ -109,6 +115,7 @@ impl PendingReply {
                 drop(reply.send(Ok(appended)));
             }
             Self::Ingest(ingested, reply) | Self::Visible(ingested, reply) => drop(reply.send(Ok(ingested))),
+            Self::Fill(filled, reply) => drop(reply.send(Ok(filled))),
             Self::NoteFork(fork, reply) => drop(reply.send(Ok(fork))),
             Self::State(reply) => drop(reply.send(Ok(()))),
         }
@@ -116,7 +123,7 @@ impl PendingReply {
 
     /// Whether nothing that is on its way to the disk concerns it: an append's own commit was synced or need not be.
     pub(super) const fn is_settled(&self) -> bool {
-        matches!(self, Self::Append(..) | Self::Visible(..))
+        matches!(self, Self::Append(..) | Self::Visible(..) | Self::Fill(..))
     }
 
     /// Its write failed, and may have reached the disk.
@@ -133,6 +140,7 @@ impl PendingReply {
         match self {
             Self::Append(_, reply) => drop(reply.send(Err(error.into()))),
             Self::Ingest(_, reply) | Self::Visible(_, reply) => drop(reply.send(Err(error.into()))),
+            Self::Fill(_, reply) => drop(reply.send(Err(error.into()))),
             Self::NoteFork(_, reply) => drop(reply.send(Err(error.into()))),
             Self::State(reply) => drop(reply.send(Err(error))),
         }

@@ -3,12 +3,14 @@
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
 
+use bytes::Bytes;
 use futures_util::stream::{self, Stream};
 
 use super::entry::LogEntry;
 use super::lineage::Lineage;
 use super::log_reader::LogReader;
 use crate::blocking::blocking;
+use crate::codec::is_system;
 use crate::cursor::{Cursor, Seq};
 use crate::error_code::ErrorCode;
 use crate::ids::{Epoch, EventId};
@@ -166,7 +168,7 @@ impl ReadError {
     }
 }
 
-/// Durable entries after a cursor.
+/// Durable entries after a cursor. Records of the system's own are not among them, so their sequence numbers may have gaps.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogPage {
     /// The entries, in order.
@@ -182,7 +184,7 @@ type PlacedVisitor<'a> = dyn FnMut(Epoch, Seq, Timestamp, &[u8]) -> ControlFlow<
 
 impl LogReader {
     /// Reads up to `limit` durable entries after a cursor (without one, from the beginning), and no more than `max_bytes` of
-    /// records beyond the first. Waits while the log is being rewritten; this blocks.
+    /// records beyond the first. Passes over records of the system's own. [`LogEntry::content`] says what an entry is. Waits while the log is being rewritten; this blocks.
     ///
     /// # Errors
     /// [`ReadError::CursorUnknown`] for a cursor of another history.
@@ -193,14 +195,34 @@ impl LogReader {
                 Ok(next) => next,
                 Err(unknown) => return Ok(Err(unknown)),
             };
-            let entries = self.entries_until(next.seq, head.seq, limit, max_bytes)?;
-            let next = match entries.last() {
-                Some(last) => self.cursor_of(last, head.epoch)?,
-                None => next,
-            };
-            Ok(Ok(LogPage { entries, next, head }))
+            let (entries, last) = self.shown_until(next.seq, head, limit, max_bytes)?;
+            Ok(Ok(LogPage { entries, next: last.unwrap_or(next), head }))
         })?
         .map_err(ReadError::from)
+    }
+
+    /// The entries after a sequence number that readers get, and the cursor at the last one that was looked at, if there was one.
+    fn shown_until(
+        &self,
+        after: Seq,
+        head: Cursor,
+        limit: usize,
+        max_bytes: usize,
+    ) -> Result<(Vec<LogEntry>, Option<Cursor>), StoreError> {
+        let (mut entries, mut bytes, mut last) = (Vec::new(), 0, Ok(None));
+        self.scan(after, head.seq, &mut |seq, joined, record| {
+            let passed = is_system(record);
+            bytes += if passed { 0 } else { record.len() };
+            if entries.len() >= limit || bytes > max_bytes && !entries.is_empty() {
+                return ControlFlow::Break(());
+            }
+            let record = Bytes::copy_from_slice(record);
+            let entry = LogEntry { seq, epoch: Some(head.epoch), joined, record };
+            last = self.cursor_of(&entry, head.epoch).map(Some);
+            entries.extend((!passed).then_some(entry));
+            if last.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        })?;
+        Ok((entries, last?))
     }
 
     /// Visits the durable entries after a cursor in order, without a copy of their records, with the epoch that their sequence
@@ -276,6 +298,10 @@ impl LogReader {
                     Ok(read) => {
                         at = Some(read.next);
                         page.extend(read.entries);
+                        if page.is_empty() && read.next.seq < read.head.seq {
+                            // There were records of the system's own, and more after them.
+                            continue;
+                        }
                     }
                     Err(error) => return Some((Err(error), (view, durable, at, page, true))),
                 }

@@ -80,7 +80,10 @@ fn copy_state(from: &dyn Store, to: &dyn Store, salvaged: &mut Salvaged) -> Resu
     for (family, prefix) in all {
         let mut changes = Batch::new();
         let read = from.scan(family, KeyRange::prefix(prefix), &mut |key, value| {
-            changes.put(family, key, value);
+            // A debt comes with the event that it is of, if that is taken over.
+            if family != Family::Evidence || !key.starts_with(keys::DEBTS) {
+                changes.put(family, key, value);
+            }
             ControlFlow::Continue(())
         });
         if let Err(error) = read {
@@ -206,6 +209,9 @@ impl Reading {
     fn join(&mut self, log: &mut Log, origin: Origin, salvaged: &mut Salvaged) {
         for (seq, joined, event) in self.events.drain(..) {
             log.stage_new(&event, joined);
+            if RecordRef::decode(&event.record).is_ok_and(|record| record.is_missing()) {
+                log.stage_debt(event.dot);
+            }
             salvaged.kept += 1;
             if log.head().seq == seq {
                 salvaged.unmoved = seq.get();

@@ -6,6 +6,7 @@ use std::ops::ControlFlow;
 
 use bytes::Bytes;
 
+use super::debts::forget_debt;
 use super::entry::{missing, record_at};
 use super::forks::{Fork, forks};
 use super::held::LogState;
@@ -137,6 +138,9 @@ pub(super) fn plan_set_aside(origin: Origin, from: u64, held: &dyn LogState) -> 
             events += 1;
             first = first.min(seq);
             changes.put_parts(Family::Evidence, &keys::set_aside(epoch, seq), &[&encode_log_entry(joined), record]);
+            if event.is_missing() {
+                forget_debt(&mut changes, event.dot);
+            }
         } else {
             let Kept { tip, bytes, events } = kept.entry(author).or_default();
             (*bytes, *events) = (*bytes + record.len() as u64, *events + 1);

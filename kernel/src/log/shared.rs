@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::LocalIdentity;
+use super::debts::Debts;
 use super::entry::LogHead;
 use super::forks::WithheldFrom;
 use super::origins::OriginNotes;
@@ -48,6 +49,7 @@ pub(super) struct Shared {
     /// That a thread of the log ended by a fault of this program: only a restart fixes that.
     fault: OnceLock<StoreError>,
     pub(super) taint_scans: TaintScans,
+    pub(super) debts: Debts,
 }
 
 /// What becomes durable with the next sync.
@@ -110,6 +112,7 @@ impl Shared {
             rewriting: AtomicU64::new(0),
             rewritten: Default::default(),
             taint_scans: TaintScans::default(),
+            debts: Debts::default(),
             receipts: Receipts::default(),
             pinned: watch::Sender::new(Arc::new(pinned)),
             origins: Mutex::new(origins),

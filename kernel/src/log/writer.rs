@@ -109,6 +109,10 @@ impl Writer {
                 Ok(()) => waiting.push(PendingReply::State(reply)),
                 Err(error) => drop(reply.send(Err(error))),
             },
+            Operation::Fill { record, reply } => match self.log.fill(&record) {
+                Ok(filled) => waiting.push(PendingReply::Fill(filled, reply)),
+                Err(error) => drop(reply.send(Err(error))),
+            },
             Operation::NoteFork { finding, reply } => match self.log.note_fork(&finding, now) {
                 Ok(fork) => waiting.push(PendingReply::NoteFork(fork, reply)),
                 Err(error) => drop(reply.send(Err(error))),
@@ -174,7 +178,8 @@ impl Writer {
         };
         // Relaxed answers do not wait for the disk, but durability follows at once: peers see only what is durable.
         let relaxed = self.durability == Durability::Relaxed;
-        let at_once = |waiter: &PendingReply| relaxed || matches!(waiter, PendingReply::Visible(..));
+        let at_once =
+            |waiter: &PendingReply| relaxed || matches!(waiter, PendingReply::Visible(..) | PendingReply::Fill(..));
         let (now, later): (Vec<_>, Vec<_>) = waiting.into_iter().partition(at_once);
         self.syncs.hand_over(unsynced, later);
         now.into_iter().for_each(|waiter| waiter.done(&self.appended));

@@ -18,7 +18,8 @@
 //! ignored, so nothing needs to be cancelled for correctness.
 //!
 //! `action` is what goes out and comes back, `phase` what the machine does, `contact` what it knows of the peer, `question`
-//! what it asks next, `pace` when, `progress` whether the answers lead anywhere, and `answers` puts them together.
+//! what it asks next, `pace` when, `progress` whether the answers lead anywhere, and `answers` puts them together. `parts` is when the
+//! peer is asked for missing parts, next to all of this.
 
 mod action;
 mod answers;
@@ -27,6 +28,7 @@ mod contact;
 mod identity;
 mod inspection;
 mod pace;
+mod parts;
 mod phase;
 mod progress;
 mod question;
@@ -40,6 +42,7 @@ pub use backoff::{BACKOFF_BASE, BACKOFF_MAX};
 pub use contact::Lag;
 pub use identity::{IdentityContext, check_identity};
 pub use inspection::{Inspection, InspectionStep};
+pub use parts::{MAX_ROUND, PartsPace, PartsRound, is_breach, part_of};
 pub use phase::Phase;
 pub use question::MAX_REWRITTEN;
 
@@ -262,6 +265,13 @@ impl PeerMachine {
         self.enter(State::Connecting);
         self.next.connect();
         self.actions.push_back(Action::Identify { number: self.number });
+    }
+
+    /// The peer answered a question for a missing part with what breaks the protocol.
+    pub fn handle_part_failed(&mut self, now: Now, category: ErrorCategory, entropy: u64) {
+        if self.peer().is_some() {
+            self.fail(now, category, entropy);
+        }
     }
 
     /// The timer fired.

@@ -9,10 +9,11 @@ use serde_json::json;
 use super::{
     CurrentState, EventReplayer, OnFailure, Projection, ReplayError, ReplayOptions, conflict_at, read_current, weight,
 };
+use crate::codec::RecordRef;
 use crate::cursor::Seq;
-use crate::event::{CloudEventText, Event, EventBytes, source_of};
+use crate::event::{ABSENT_TYPE, CloudEventText, Event, EventBytes, source_of};
 use crate::ids::EventId;
-use crate::log::{Bounded, LogEntry, LogReader};
+use crate::log::{Bounded, EntryContent, LogEntry, LogReader, Unread};
 use crate::store::{KeyRange, Store, StoreError};
 
 // A key of every store, so it stays until format 2.
@@ -78,6 +79,7 @@ pub struct Latest {
     /// Its sequence number, which earlier versions did not keep.
     seq: Option<Seq>,
     id: EventId,
+    subject: String,
     /// Those that are concurrent with it now.
     concurrent: Vec<EventId>,
 }
@@ -105,6 +107,7 @@ pub fn read(
         let mut page = page(&state, subject, after, limit)?;
         // Asked for here: a visitor of a scan must not ask the store anything.
         for (latest, subject) in &mut page.found {
+            latest.subject.clone_from(subject);
             if let Some(conflict) = conflict_at(store, NAME, subject)? {
                 let newest = latest.id;
                 latest.concurrent.extend(conflict.events.into_iter().map(|(_, id)| id).filter(|id| *id != newest));
@@ -154,7 +157,7 @@ fn page(
 fn latest(value: &[u8]) -> Option<Latest> {
     let id = EventId::from_bytes(value.get(8..HEAD)?.try_into().ok()?);
     let kept: Kept = serde_json::from_slice(&value[HEAD..]).ok()?;
-    Some(Latest { seq: kept.seq.map(Seq::new), id, concurrent: Vec::new() })
+    Some(Latest { seq: kept.seq.map(Seq::new), id, subject: String::new(), concurrent: Vec::new() })
 }
 
 impl Latest {
@@ -173,12 +176,31 @@ impl Latest {
         }
     }
 
-    /// Its line, from the entry that was found: the event's attributes and data.
+    /// Its line, from the entry that was found: the event's attributes and data. Of an event that cannot be read here any more it
+    /// has the subject, and `antiphonabsent`, which says why.
     ///
     /// # Errors
     /// [`StoreError`] if the record was damaged after it was stored.
     pub fn text(&self, entry: &LogEntry) -> Result<CloudEventText<EventBytes>, StoreError> {
-        line(entry, &self.concurrent)
+        match entry.content()? {
+            EntryContent::Unread(record, why) => Ok(self.absent(&record, why)),
+            _ => line(entry, &self.concurrent),
+        }
+    }
+
+    fn absent(&self, record: &RecordRef<'_>, why: Unread) -> CloudEventText<EventBytes> {
+        let head = json!({
+            "id": record.id.to_string(),
+            "type": ABSENT_TYPE,
+            "subject": self.subject,
+            "source": source_of(record.dot.origin()),
+            "concurrent": !self.concurrent.is_empty(),
+            "concurrent_with": self.concurrent,
+            "antiphonabsent": why.as_str(),
+        });
+        let mut head = head.to_string().into_bytes();
+        head.pop();
+        CloudEventText::with_head(head, "", EventBytes::new())
     }
 }
 

@@ -339,8 +339,10 @@ impl Runner {
         };
         let _cortex = spans::cortex(&self.log.reader().local().name).entered();
         let mut head = self.log.reader().watch_visible();
+        let mut fills = self.log.reader().watch_fills();
         while !*self.stop.borrow() {
             head.borrow_and_update();
+            fills.borrow_and_update();
             while let Ok(command) = self.inbox.try_recv() {
                 self.carry_out(command);
             }
@@ -357,6 +359,7 @@ impl Runner {
                         .block_on(async {
                             tokio::select! {
                                 _ = head.changed() => None,
+                                _ = fills.changed() => None,
                                 _ = self.stop.changed() => None,
                                 command = self.inbox.recv() => command,
                             }

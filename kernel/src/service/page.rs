@@ -17,10 +17,9 @@ use super::held_text::{HeldText, PageError};
 use super::steps::Steps;
 use super::texts::PageTexts;
 use crate::budget::Account;
-use crate::codec::EventRef;
 use crate::cursor::{Cursor, Seq};
 use crate::event::CloudEventText;
-use crate::log::{ReadError, record_at};
+use crate::log::{EntryContent, ReadError, record_at};
 use crate::protocol::{MAX_BATCH_BYTES, MAX_WAIT};
 
 /// How many bytes of text are handed on at a time.
@@ -65,11 +64,17 @@ impl Service {
         }
         let until = Instant::now() + wait.min(MAX_WAIT);
         let mut durable = self.inner.view.watch_durable();
+        let mut after = after;
         loop {
             // Before it is read: what comes meanwhile is a change.
             durable.borrow_and_update();
             let page = self.clone().measured(Account::Readers, after, limit, MAX_BATCH_BYTES).await?;
-            if page.next.seq > page.after || !self.park(&mut durable, until).await {
+            if page.events == 0 && page.next.seq > page.after {
+                // There were records of the system's own, and perhaps events after them.
+                after = Some(page.next);
+                continue;
+            }
+            if page.events > 0 || !self.park(&mut durable, until).await {
                 return Ok(Some(page));
             }
         }
@@ -101,16 +106,26 @@ impl Service {
                 if count == limit {
                     return ControlFlow::Break(());
                 }
-                let event = match EventRef::decode(record) {
-                    Ok(event) => event,
+                let content = match EntryContent::of(record) {
+                    Ok(content) => content,
                     Err(error) => {
                         fault = Some(record_at(seq, &error));
                         return ControlFlow::Break(());
                     }
                 };
-                let cursor = Cursor { epoch, seq, last_event: event.id };
+                let there = Some((seq, joined));
+                let (id, text) = match &content {
+                    EntryContent::Event(event) => (event.id, CloudEventText::new(seq, joined, event)),
+                    EntryContent::Unread(record, why) => (record.id, CloudEventText::unread(there, record, *why)),
+                    // Only the cursor passes it.
+                    EntryContent::System(record) => {
+                        last = Some(Cursor { epoch, seq, last_event: record.id });
+                        return ControlFlow::Continue(());
+                    }
+                };
+                let cursor = Cursor { epoch, seq, last_event: id };
                 // A comma separates two events.
-                let text = CloudEventText::new(seq, joined, &event).with_cursor(Some(cursor));
+                let text = text.with_cursor(Some(cursor));
                 let more = u64::from(count > 0) + text.length() as u64;
                 if count > 0 && bytes + more > max_bytes {
                     return ControlFlow::Break(());

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use super::Service;
 use super::held_text::{HeldText, PATIENCE, PageError, STEP_BYTES};
 use crate::budget::{Account, Share};
+use crate::codec::is_system;
 use crate::cursor::Seq;
 use crate::ids::Epoch;
 use crate::log::LogEntry;
@@ -43,6 +44,9 @@ impl Steps {
     pub(super) async fn next_text(&mut self) -> Result<Option<HeldText>, PageError> {
         loop {
             if let (Some(share), Some(entry)) = (&self.share, self.waiting.pop_front()) {
+                if is_system(&entry.record) {
+                    continue;
+                }
                 let text = entry.to_cloud_event()?;
                 return Ok(Some(HeldText::new(text, Arc::clone(share))));
             }

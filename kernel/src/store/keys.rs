@@ -3,7 +3,7 @@
 
 use crate::cursor::Seq;
 use crate::digest::Digest;
-use crate::ids::{CortexId, Epoch, Origin, PeerName};
+use crate::ids::{CortexId, Dot, Epoch, Origin, PeerName};
 use crate::replay::BuildNumber;
 
 /// `meta`: the format's version.
@@ -213,6 +213,20 @@ pub(crate) fn bringer(origin: Origin, from: u64) -> Vec<u8> {
 pub(crate) fn place_of_bringer(key: &[u8]) -> Option<(Origin, u64)> {
     let (origin, counter) = key.strip_prefix(BRINGERS)?.split_first_chunk::<24>()?;
     Some((Origin::from_bytes(*origin), u64::from_be_bytes(counter.try_into().ok()?)))
+}
+
+/// `evidence`: events of the log of which a part is missing.
+pub(crate) const DEBTS: &[u8] = b"m";
+
+/// `evidence`: that a part of an event is missing.
+pub(crate) fn debt(dot: Dot) -> Vec<u8> {
+    [DEBTS, &self::dot(dot.origin(), dot.counter())].concat()
+}
+
+/// The event in a key of [`debt`].
+pub(crate) fn dot_of_debt(key: &[u8]) -> Option<Dot> {
+    let (origin, counter) = key.strip_prefix(DEBTS)?.split_first_chunk::<24>()?;
+    Dot::new(Origin::from_bytes(*origin), u64::from_be_bytes(counter.try_into().ok()?))
 }
 
 /// Whether a key of `cursors` is that of a cursor.

@@ -8,6 +8,7 @@ mod feed;
 mod inspect;
 mod links;
 mod notices;
+mod parts;
 mod peer_task;
 mod probe;
 mod space;
@@ -48,6 +49,7 @@ pub use statuses::SyncEvent;
 pub(crate) mod internals {
     pub use super::inspect::inspection_request;
     pub use super::links::skew_ms;
+    pub use super::parts::{next_parts, part_request};
 }
 
 /// A peer that configuration does not name.

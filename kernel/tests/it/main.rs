@@ -1,6 +1,7 @@
 //! The kernel through its public API, over stores and networks in memory.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod absent_events;
 mod budget;
 mod evidence;
 mod exclusions;
@@ -16,6 +17,7 @@ mod log;
 mod log_id;
 mod lost_event;
 mod mesh;
+mod missing_parts;
 mod negotiation;
 mod newer_version;
 mod origins;

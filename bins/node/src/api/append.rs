@@ -136,7 +136,7 @@ pub(super) async fn wait_replicated(
 ) -> Result<WaitReply> {
     can_wait(node, peers).await?;
     let entry = read::entry_of(node, id).await?;
-    let event = log::Appended { seq: entry.seq, id, dot: entry.event()?.dot };
+    let event = log::Appended { seq: entry.seq, id, dot: entry.read()?.dot };
     let wanted = if peers.is_empty() { WaitFor::Count(count) } else { WaitFor::Peers(peers) };
     Ok(match node.cortex().wait_replicated(&event, wanted, timeout).await {
         Ok(confirmed) => WaitReply::Replicated(Replicated { confirmed }),

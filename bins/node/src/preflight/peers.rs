@@ -151,7 +151,8 @@ fn peer_findings(peer: &PeerConfig, known: Option<&Peer>, own: CortexId, asked: 
 #[cfg(test)]
 mod tests {
     use antiphon_kernel::config::PeerMode;
-    use antiphon_kernel::cursor::Cursor;
+    use antiphon_kernel::codec::Room;
+    use antiphon_kernel::cursor::{Cursor, Seq};
     use antiphon_kernel::digest::Digest;
     use antiphon_kernel::identity::{KeyStatement, SecretKey};
     use antiphon_kernel::ids::{Epoch, PeerName};
@@ -171,15 +172,18 @@ mod tests {
         Identity {
             cortex_id: statement(id).cortex(),
             name: "bra\u{1b}vo".to_owned(),
-            protocol_min: 1,
-            protocol_max: 1,
+            protocol_min: 2,
+            protocol_max: 2,
             version: "1".to_owned(),
+            log: None,
             epoch: Epoch::new(1),
             head: Cursor::start(Epoch::new(1)),
+            floor: Seq::ZERO,
             head_time: at,
             time: at,
             digest: Digest::ZERO,
             statement: statement(id).to_bytes(),
+            room: Room::default(),
         }
     }
 

@@ -358,6 +358,7 @@ impl Peer {
             holds_own_events: None,
             received_events: 0,
             suspect_forks: 0,
+            excluded: Vec::new(),
             withheld_histories: 0,
             withheld_events: 0,
             lag_history: None,

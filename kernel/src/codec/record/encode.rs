@@ -72,8 +72,12 @@ impl RecordRef<'_> {
     /// bytes, or is absent for another reason, stays as it is.
     #[must_use]
     pub fn without(&self, attributes: Option<Absence>, body: Option<Absence>) -> EventBytes {
+        self.with_parts(absent(self.attributes, attributes), absent(self.body, body))
+    }
+
+    /// Returns the record with these parts in place of its own.
+    pub(crate) fn with_parts(&self, attributes: Part<'_>, body: Part<'_>) -> EventBytes {
         let mut record = self.routing.to_vec();
-        let (attributes, body) = (absent(self.attributes, attributes), absent(self.body, body));
         put_parts(&mut record, attributes, body);
         record.into()
     }

@@ -156,6 +156,25 @@ impl<'a> RecordRef<'a> {
         matches!((self.attributes, self.body), (Part::There(_), Part::There(_)))
     }
 
+    /// Returns whether a part is missing: it is absent, and no statement erased it.
+    #[must_use]
+    pub const fn is_missing(&self) -> bool {
+        self.attributes.is_missing() || self.body.is_missing()
+    }
+
+    /// Returns the bytes of the routing part.
+    pub(crate) const fn routing(&self) -> &'a [u8] {
+        self.routing
+    }
+
+    /// Returns whether two records are the same, whichever of their parts are there.
+    #[must_use]
+    pub fn is_same(&self, other: &RecordRef<'_>) -> bool {
+        self.routing == other.routing
+            && self.attributes.hash() == other.attributes.hash()
+            && self.body.hash() == other.body.hash()
+    }
+
     /// Returns the record as an event.
     ///
     /// # Errors
@@ -164,6 +183,12 @@ impl<'a> RecordRef<'a> {
     pub fn event(&self) -> Result<EventRef<'a>, InvalidEvent> {
         EventRef::of(self)
     }
+}
+
+/// Returns whether bytes are a record of the system's own, by its first two bytes: readers pass over it.
+pub(crate) fn is_system(bytes: &[u8]) -> bool {
+    matches!(*bytes, [version, kind, ..]
+        if (version == VERSION || is_newer(version, VERSION)) && RecordKind::from_number(kind).is_system())
 }
 
 /// The front of a record: what a scan needs of each.

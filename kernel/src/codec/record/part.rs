@@ -53,6 +53,11 @@ impl Part<'_> {
         }
     }
 
+    /// Returns whether any node that has the part can bring it.
+    pub(crate) const fn is_missing(&self) -> bool {
+        matches!(self, Self::Absent(AbsentPart { why: Absence::Missing, .. }))
+    }
+
     /// Returns how many bytes the part has where it is there.
     pub(super) const fn full_bytes(&self) -> u64 {
         match self {

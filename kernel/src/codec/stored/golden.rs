@@ -65,6 +65,7 @@ fn positions() -> Vec<Golden> {
             decode_lineage(bytes).map(|lineage| encode_lineage(&lineage))
         }),
         golden("decision", encode_decision(digest), |bytes| decode_decision(bytes).map(encode_decision)),
+        golden("debt", encode_debt(), |bytes| decode_debt(bytes).map(|()| encode_debt().to_vec())),
         golden("event outside of the log", [&encode_log_entry(AT)[..], b"record"].concat(), |bytes| {
             decode_log_entry(bytes).map(|(joined, record)| [&encode_log_entry(joined)[..], record].concat())
         }),

@@ -1,10 +1,11 @@
 //! The log's synchronous core: decisions are staged into one batch, then committed together. Plans decide; this module alone
 //! stages and commits them.
 //!
-//! `operations`, `epochs` and `resolving` carry out plans, `staging` stages and commits, `recovery` reads the store again, and
+//! `operations`, `filling`, `epochs` and `resolving` carry out plans, `staging` stages and commits, `recovery` reads the store again, and
 //! `held` shows the log to the plans.
 
 mod epochs;
+mod filling;
 mod group;
 mod held;
 mod operations;
@@ -112,7 +113,8 @@ impl Log {
         loaded: Loaded,
         moved: Option<Vec<u8>>,
     ) -> Self {
-        let Loaded { lineage, chains, head, last_id, decisions, waiting, minted, origins, .. } = loaded;
+        let Loaded { lineage, chains, head, last_id, decisions, waiting, minted, origins, owed, .. } = loaded;
+        view.shared.debts.begin(owed);
         Self {
             view,
             options,

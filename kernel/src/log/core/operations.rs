@@ -129,6 +129,9 @@ impl Log {
         }
         for event in plan.events {
             self.stage_event(event.id, event.dot, event.digest, event.bytes, now);
+            if event.is_missing {
+                self.stage_debt(event.dot);
+            }
         }
         for (origin, chain) in plan.chains {
             self.set_chain(origin, chain);
@@ -180,7 +183,12 @@ impl Log {
             };
             let plan = plan_rejoin(origin, waits, self)?;
             let joined = plan.events.len();
-            plan.events.iter().for_each(|event| self.stage_new(event, now));
+            for event in &plan.events {
+                self.stage_new(event, now);
+                if RecordRef::decode(&event.record).is_ok_and(|record| record.is_missing()) {
+                    self.stage_debt(event.dot);
+                }
+            }
             if let Some(chain) = plan.chain {
                 self.set_chain(origin, chain);
             }

@@ -63,6 +63,7 @@ impl Log {
         self.head = state.head;
         self.ids = IdGenerator::after(state.last_id.max(self.ids.last()));
         self.staged = Staged::default();
+        self.view.shared.debts.begin(state.owed);
         self.unsynced.clear();
         self.dirty = false;
         let mut durable = self.view.shared.durable_mut();

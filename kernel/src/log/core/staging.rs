@@ -1,11 +1,11 @@
 //! Staging changes of a log, and committing them together.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::Log;
 use super::group::OpenGroup;
 use crate::codec::{StoredChain, StoredDot, encode_chain};
-use crate::cursor::Cursor;
+use crate::cursor::{Cursor, Seq};
 use crate::digest::Digest;
 use crate::event::EventBytes;
 use crate::ids::{CortexId, Dot, EventId, Origin, PeerName};
@@ -15,7 +15,7 @@ use crate::log::held::NewEvent;
 use crate::log::load::or_none;
 use crate::log::origins::put_origin_note;
 use crate::log::peers::read_pinned;
-use crate::log::segments::SegmentWriter;
+use crate::log::segments::{SegmentWriter, put_segment};
 use crate::log::shared::SyncTicket;
 use crate::protocol::ChainHead;
 use crate::store::{Batch, Durability, Family, StoreError, keys};
@@ -41,6 +41,14 @@ pub(super) struct Staged {
     pub(super) group: Option<OpenGroup>,
     /// How many events and bytes of data the group has that the next own events join.
     pub(super) gathered: (usize, usize),
+    /// How many events are staged of which a part is missing.
+    pub(super) debts: u64,
+    /// Events that get a part.
+    pub(super) filled: BTreeSet<Dot>,
+    /// The segments with those events in them, by the sequence number of their first entry.
+    pub(super) rewritten: BTreeMap<Seq, Vec<(Timestamp, EventBytes)>>,
+    /// Where those of them are that have every part then.
+    pub(super) settled: Vec<Seq>,
 }
 
 /// The events of an origin that are staged: their counters follow on one another.
@@ -139,8 +147,11 @@ impl Log {
     pub fn commit(&mut self, durability: Durability) -> Result<(), StoreError> {
         self.usable()?;
         self.close_group()?;
-        let Staged { segment, batch, .. } = &mut self.staged;
+        let Staged { segment, batch, rewritten, .. } = &mut self.staged;
         segment.finish(batch);
+        for (first, entries) in std::mem::take(rewritten) {
+            put_segment(first, entries, batch);
+        }
         if self.staged.batch.is_empty() {
             return Ok(());
         }
@@ -166,6 +177,9 @@ impl Log {
         self.staged.cursors.clear();
         self.staged.forks.clear();
         self.staged.own = false;
+        self.staged.filled.clear();
+        let settled = std::mem::take(&mut self.staged.settled);
+        self.view.shared.debts.changed(std::mem::take(&mut self.staged.debts), settled);
         if std::mem::take(&mut self.staged.known_forks) {
             self.view.shared.set_withheld(or_none("forks", read_withheld(&**self.view.store())));
         }

@@ -20,7 +20,7 @@ use crate::store::{Family, KeyRange, Store, StoreError, StoreErrorKind, keys};
 pub(super) use dots::{
     check_ends, find_id, last_run, runs_in_order, stored_digest, stored_digests, stored_dot, stored_run_at, stored_seq,
 };
-pub(super) use writer::SegmentWriter;
+pub(super) use writer::{SegmentWriter, put_segment};
 
 /// Returns the digest of a chain one event further along. A record that does not decode has none: zero is no event's, so what is
 /// compared with it differs.
@@ -95,6 +95,16 @@ pub(super) fn read_segment<T>(
         Some(error) => Err(damaged_segment(store, first, &error)),
         None => found.transpose(),
     }
+}
+
+/// Returns the sequence number of the first entry of the segment that holds `seq`; `None` if there is none.
+pub(super) fn segment_of(store: &dyn Store, seq: Seq) -> Result<Option<Seq>, StoreError> {
+    let mut found = None;
+    store.scan_floor(Family::Log, KeyRange::from(&keys::log(seq)), &mut |key, _| {
+        found = Some(keys::seq_of_log(key));
+        ControlFlow::Break(())
+    })?;
+    found.map(|first| first.ok_or_else(not_a_seq)).transpose()
 }
 
 /// Returns the first sequence number of each segment, from the one that holds `seq` on.

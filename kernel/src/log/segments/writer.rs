@@ -8,6 +8,13 @@ use crate::ids::{Dot, Origin};
 use crate::store::{Batch, Family, keys};
 use crate::time::Timestamp;
 
+/// Puts a segment with these entries into a batch, in place of the one that begins with the same entry.
+pub(in crate::log) fn put_segment(first: Seq, entries: Vec<(Timestamp, EventBytes)>, to: &mut Batch) {
+    let mut segment = SegmentBuilder::default();
+    entries.into_iter().for_each(|(joined, record)| segment.push(joined, record));
+    segment.finish(|parts| to.put_parts(Family::Log, &keys::log(first), parts));
+}
+
 /// Gathers consecutive entries, and puts each segment into a batch once it is full.
 #[derive(Debug, Default)]
 pub(in crate::log) struct SegmentWriter {

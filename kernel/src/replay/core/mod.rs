@@ -88,6 +88,8 @@ pub struct ReplayCore {
     generation: Generation,
     /// Why the last commit failed, until it was asked for.
     unwritten: Option<StoreError>,
+    /// Up to which fill of the log it tried its unread events again.
+    filled: u64,
 }
 
 /// The current build while another one is filled. Nothing is written to it.

@@ -96,6 +96,7 @@ impl ReplayCore {
             commits: Arc::default(),
             generation: Generation::default(),
             unwritten: None,
+            filled: 0,
         };
         core.load()?;
         // Those of an earlier version are emptied.
@@ -116,9 +117,7 @@ impl ReplayCore {
         core.follow_version()?;
         core.be_current()?;
         core.count_try()?;
-        if core.parked > 0 {
-            core.retry_unread()?;
-        }
+        core.retry_filled()?;
         Ok(core)
     }
 

@@ -33,6 +33,7 @@ impl ReplayCore {
             self.switch()?;
             return Ok(ReplayStep::Replayed(0));
         }
+        self.retry_filled()?;
         let families = std::mem::take(&mut self.families);
         let step = self.try_step(&families);
         self.families = families;

@@ -6,7 +6,7 @@ use super::{Found, ReplayCore, found, unreadable};
 use crate::codec::{StoredParked, decode_parked, encode_parked, encode_skipped};
 use crate::cursor::{Cursor, Seq};
 use crate::error_code::ErrorCode;
-use crate::log::{CursorUnknown, ReadError};
+use crate::log::{CursorUnknown, FilledSince, ReadError};
 use crate::replay::Projection;
 use crate::replay::parked::{Parked, parked_in};
 use crate::store::{Batch, Family, StoreError, keys};
@@ -58,17 +58,32 @@ impl ReplayCore {
         projection.put_own(keys::replay_parked(self.name(), self.build, seq), Some(encode_parked(&why)));
     }
 
-    /// Tries the events again that were parked because they could not be read, and can be read by now.
-    pub(super) fn retry_unread(&mut self) -> Result<(), StoreError> {
+    /// Tries the events again that were parked because they could not be read, and that were filled since this was last called.
+    /// When it is called first, all of them.
+    pub(super) fn retry_filled(&mut self) -> Result<(), StoreError> {
+        if self.is_suspect() {
+            // Its next event is parked first, or a filled one would be taken for the suspect.
+            return Ok(());
+        }
+        // Before anything is read: what is filled meanwhile is tried at the next call.
+        let FilledSince { now, seqs } = self.view.filled_since(self.filled);
+        if now != self.filled && self.parked > 0 && seqs.as_ref().is_none_or(|seqs| !seqs.is_empty()) {
+            self.retry_unread(seqs.map(BTreeSet::from_iter).as_ref())?;
+        }
+        self.filled = now;
+        Ok(())
+    }
+
+    fn retry_unread(&mut self, filled: Option<&BTreeSet<Seq>>) -> Result<(), StoreError> {
         let families = std::mem::take(&mut self.families);
         let unread = parked_in(&**self.view.store(), self.name(), self.build);
         let result = unread.and_then(|unread| {
-            for event in unread.iter().filter(|event| event.tries == 0 && event.subject.is_none()) {
-                if self.view.entry(event.seq)?.is_some_and(|entry| entry.event().is_ok()) {
-                    self.retry_one(event, &families)?;
-                }
-            }
-            Ok(())
+            let is_unread = |event: &&Parked| event.tries == 0 && event.subject.is_none();
+            let is_filled = |event: &&Parked| filled.is_none_or(|filled| filled.contains(&event.seq));
+            unread.iter().filter(is_unread).filter(is_filled).try_for_each(|event| {
+                // One that cannot be read yet stays as it is.
+                self.retry_one(event, &families).map(|_| ())
+            })
         });
         self.families = families;
         result.and_then(|()| self.load())

@@ -1,10 +1,11 @@
 //! One peer's task: waits for the first of a command, an answer or a timer, feeds the machine, does what it wants.
 //!
-//! `commands` is what others ask of it, `inputs` what comes back to it, `actions` what it does for the machine, and `shown` what
-//! it reports.
+//! `commands` is what others ask of it, `inputs` what comes back to it, `actions` what it does for the machine, `debts` what it asks
+//! for next to that, and `shown` what it reports.
 
 mod actions;
 mod commands;
+mod debts;
 mod inputs;
 mod measures;
 mod shown;
@@ -27,9 +28,10 @@ use super::notices::Notices;
 use super::staleness::Staleness;
 use super::statuses::{Live, Statuses};
 use crate::config::{FederationMode, PeerConfig, PeerMode};
+use crate::health::Failure;
 use crate::ids::{CortexId, LogId};
 use crate::log::{LogHandle, SentQuery};
-use crate::machine::{IdentityContext, Now, PeerMachine, Phase};
+use crate::machine::{IdentityContext, Now, PartsPace, PartsRound, PeerMachine, Phase};
 use crate::measure::PeerLabels;
 use crate::protocol::MAX_WAIT;
 use crate::receipts::LogReport;
@@ -79,6 +81,9 @@ pub(super) struct PeerTask {
     notices: Notices,
     /// Whether the store may keep more of the peer than the status says.
     stale: bool,
+    parts: PartsPace,
+    /// A round of questions for missing parts: of which cortex, and what it led to.
+    asking_parts: Waited<(CortexId, (PartsRound, Option<Failure>))>,
 }
 
 /// What all peers' tasks have in common.
@@ -140,6 +145,8 @@ impl PeerTask {
             measures,
             notices: Notices::default(),
             stale: false,
+            parts: PartsPace::default(),
+            asking_parts: None,
         };
         task.show();
         task
@@ -156,12 +163,16 @@ impl PeerTask {
         }
         let mut durable = self.log.reader().watch_durable();
         let mut rewrites = self.log.reader().watch_rewrites();
+        let mut owed = self.log.reader().watch_owed();
+        self.owes(*owed.borrow_and_update());
         loop {
             self.act().await;
             self.publish().await;
             let timer = self.timer;
             let asked = self.refreshing.is_none() && lock(&self.advertised).is_open();
             let in_contact = self.in_contact();
+            let asks_parts = in_contact && self.asking_parts.is_none() && self.federation.borrow().pulls();
+            let parts_due = self.parts.due().map(|due| (0, self.started + due));
             tokio::select! {
                 command = inbox.recv() => match command {
                     Some(command) => self.command(command).await,
@@ -201,6 +212,15 @@ impl PeerTask {
                 }
                 () = tokio::time::sleep_until(self.clock_read + CLOCK_EVERY), if in_contact && self.clock.is_none() => {
                     self.read_clock();
+                }
+                Ok(()) = owed.changed() => {
+                    let owed = *owed.borrow_and_update();
+                    self.owes(owed);
+                }
+                () = sleep_until(parts_due), if asks_parts => self.ask_for_parts(),
+                (to, round) = wait_for(&mut self.asking_parts) => {
+                    self.asking_parts = None;
+                    self.took_parts(to, round);
                 }
                 Ok(()) = reports.changed() => {
                     if let Some(report) = *reports.borrow_and_update() {

@@ -99,7 +99,7 @@ impl World {
         let entries = view.entries(from, usize::MAX, usize::MAX);
         self.nodes[node].store.look_past(false);
         for entry in entries.map_err(|e| e.to_string())? {
-            let dot = entry.event().map_err(|e| e.to_string())?.dot;
+            let dot = entry.read().map_err(|e| e.to_string())?.dot;
             if dot.origin().cortex() == cortex_id(self.nodes[node].cortex)
                 && self.truth.content(&entry.record).is_none()
             {

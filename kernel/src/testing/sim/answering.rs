@@ -233,7 +233,7 @@ impl World {
             }
             let run = self.nodes[client].run;
             for reply in self.lie(node, client, &asked, reply)? {
-                let (asked, reply) = (asked.clone(), Box::new(reply));
+                let (asked, reply) = (asked.clone(), Box::new(self.relayed(node, reply)));
                 self.send(node, client, Packet::Answer { run, cortex: own, asked, reply });
             }
         }

@@ -31,7 +31,7 @@ impl World {
             if self.entropy.one_in(2) { self.entropy.below(durable.min(4)) } else { self.entropy.below(durable) };
         let place = Seq::new(durable - back);
         let entry = view.entry(place).map_err(|e| e.to_string())?.ok_or("a durable entry is not there")?;
-        let dot = entry.event().map_err(|e| e.to_string())?.dot;
+        let dot = entry.read().map_err(|e| e.to_string())?.dot;
         let (family, prefix, key) = match self.entropy.below(3) {
             0 => (Family::Dots, keys::dots_of(dot.origin()).to_vec(), keys::dot(dot.origin(), dot.counter()).to_vec()),
             _ => (Family::Log, Vec::new(), keys::log(place).to_vec()),

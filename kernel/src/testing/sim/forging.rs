@@ -88,7 +88,7 @@ impl World {
         let Some(dot) = Dot::new(origin, counter) else { return Ok(None) };
         let Some(stored) = view.dot(dot).map_err(|e| e.to_string())? else { return Ok(None) };
         let Some(entry) = view.entry(stored.seq).map_err(|e| e.to_string())? else { return Ok(None) };
-        let id = entry.event().map_err(|e| e.to_string())?.id;
+        let id = entry.id().map_err(|e| e.to_string())?;
         let Some(content) = self.truth.content(&entry.record) else { return Ok(None) };
         let mut past = (*self.truth.contents[content as usize].past).clone();
         past.insert(content);

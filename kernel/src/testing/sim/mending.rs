@@ -34,7 +34,7 @@ impl World {
                 self.disconnect(other, node);
             }
         }
-        self.wait_for(invariants::all_agree)?;
+        self.wait_for(|world| invariants::all_agree(world).and_then(|()| invariants::debts_paid(world)))?;
         for node in 0..self.nodes.len() {
             invariants::thorough(self, node)?;
             invariants::replayed(self, node)?;

@@ -32,6 +32,7 @@ mod node;
 mod operator;
 mod pulling;
 mod readers;
+mod relay;
 mod replayer;
 mod seen;
 mod storing;
@@ -93,6 +94,10 @@ pub struct Found {
     pub flooded: u64,
     pub cut_off: u64,
     pub liars_named: u64,
+    pub thinned: u64,
+    pub other_parts: u64,
+    pub filled: u64,
+    pub parts_refused: u64,
 }
 
 impl Found {
@@ -137,6 +142,10 @@ impl Found {
             (&mut self.flooded, other.flooded),
             (&mut self.cut_off, other.cut_off),
             (&mut self.liars_named, other.liars_named),
+            (&mut self.thinned, other.thinned),
+            (&mut self.other_parts, other.other_parts),
+            (&mut self.filled, other.filled),
+            (&mut self.parts_refused, other.parts_refused),
         ];
         for (sum, more) in pairs {
             *sum += more;

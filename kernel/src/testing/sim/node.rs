@@ -15,7 +15,7 @@ use super::truth::Past;
 use crate::cursor::Cursor;
 use crate::ids::{CortexId, Epoch, Origin, PeerName};
 use crate::log::{LocalIdentity, Log, LogOptions, OpenError, OpenQuery, SentQuery, read_health, read_pin};
-use crate::machine::{IdentityContext, PeerMachine};
+use crate::machine::{IdentityContext, PartsPace, PeerMachine};
 use crate::protocol::Protocols;
 use crate::protocol::{Delivery, FetchReply, RequestId};
 use crate::replay::{OnFailure, OpenReplayerError, ReplayCore};
@@ -66,6 +66,8 @@ pub(super) struct Pull {
     pub(super) asked: Option<SentQuery>,
     /// Since when, and how many, questions were asked without a new event.
     pub(super) in_vain: (u64, u32),
+    /// When it is asked for missing parts.
+    pub(super) parts: PartsPace,
 }
 
 /// What is there only while the process lives.
@@ -204,7 +206,15 @@ impl Node {
         };
         let mut machine = PeerMachine::new(INTERVAL, context, read_health(&*self.store, &name)?);
         machine.resume();
-        let pull = Pull { machine, live, question: None, waiting: None, asked: None, in_vain: (0, 0) };
+        let pull = Pull {
+            machine,
+            live,
+            question: None,
+            waiting: None,
+            asked: None,
+            in_vain: (0, 0),
+            parts: PartsPace::default(),
+        };
         if let Some(process) = &mut self.process {
             process.pulls.insert(cortex, pull);
         }

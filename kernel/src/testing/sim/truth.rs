@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::rc::Rc;
 
+use crate::codec::RecordRef;
 use crate::digest::Digest;
 use crate::ids::{CortexId, Dot, Origin};
 use crate::protocol::ChainHead;
@@ -51,7 +52,7 @@ impl Truth {
 
     fn add(&mut self, record: &[u8], content: Content) -> u32 {
         let id = u32::try_from(self.contents.len()).unwrap_or(u32::MAX);
-        self.by_record.insert(Digest::of(record), id);
+        self.by_record.insert(identity(record), id);
         self.contents.push(content);
         id
     }
@@ -95,6 +96,11 @@ impl Truth {
 
     /// Which content a record is; `None` for what nobody wrote.
     pub(super) fn content(&self, record: &[u8]) -> Option<u32> {
-        self.by_record.get(&Digest::of(record)).copied()
+        self.by_record.get(&identity(record)).copied()
     }
+}
+
+/// What a record is, whichever of its parts are there.
+fn identity(record: &[u8]) -> Digest {
+    RecordRef::decode(record).map_or_else(|_| Digest::of(record), |record| record.digest_after(Digest::ZERO))
 }

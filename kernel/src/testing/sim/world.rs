@@ -9,6 +9,7 @@ use super::entropy::Entropy;
 use super::invariants;
 use super::network::{MILLI, Micros, Network, SECOND};
 use super::node::{INTERVAL, Node, Process, Pull, cortex_id};
+use super::relay::Relay;
 use super::truth::Truth;
 use super::{Found, Scenario};
 use crate::health::ErrorCategory;
@@ -71,6 +72,10 @@ pub(super) enum What {
         node: usize,
         run: u64,
     },
+    Parts {
+        node: usize,
+        run: u64,
+    },
     Write {
         node: usize,
     },
@@ -99,6 +104,7 @@ pub(super) struct World {
     /// Readers draw from it, so that a run is the same with and without them.
     pub(super) reading_chance: Entropy,
     pub(super) byzantine: Byzantine,
+    pub(super) relay: Relay,
     /// By asker, the answers that were last sent to it.
     pub(super) answers: BTreeMap<usize, VecDeque<Packet>>,
     pub(super) found: Found,
@@ -137,6 +143,7 @@ impl World {
             histories: count,
             reading_chance: Entropy::new(seed ^ 0x00c0_ffee),
             byzantine,
+            relay: if scenario == Scenario::Any { Relay::new(count, seed) } else { Relay::none() },
             answers: BTreeMap::new(),
             found: Found::default(),
             stormy: true,
@@ -265,6 +272,10 @@ impl World {
                 self.heartbeats(node)?;
                 node
             }
+            What::Parts { node, run } if self.alive(node, run) => {
+                self.ask_for_parts(node)?;
+                node
+            }
             What::Write { node } if self.stormy => {
                 let pause = self.entropy.between(200 * MILLI, 4 * SECOND);
                 self.after(pause, What::Write { node });
@@ -302,6 +313,9 @@ impl World {
         let run = self.nodes[node].run;
         self.after(MILLI, What::Replay { node, run });
         self.after(10 * SECOND, What::Heartbeats { node, run });
+        if self.relay.is_there() {
+            self.after(SECOND, What::Parts { node, run });
+        }
     }
 
     /// The longest a peer may need to be asked again after all is well.

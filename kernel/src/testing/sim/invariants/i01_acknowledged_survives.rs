@@ -56,7 +56,7 @@ pub(super) fn set_aside(world: &mut World, node: usize, before: &[LogEntry], for
     // Of each origin, the first counter that leaves. Causes stand before effects, so one look is enough.
     let mut first = BTreeMap::from([(fork.origin, group_start(before, fork)?)]);
     for entry in before {
-        let event = entry.event().map_err(|e| format!("I1: node {node}: {e}"))?;
+        let event = entry.read().map_err(|e| format!("I1: node {node}: {e}"))?;
         let (origin, counter) = (event.dot.origin(), event.dot.counter());
         let reached = |origin, counter| first.get(&origin).is_some_and(|&from| from <= counter);
         let leaves = reached(origin, counter) || event.deps.iter().any(|(origin, counter)| reached(origin, counter));

@@ -44,7 +44,7 @@ fn check_cursor(world: &mut World, node: usize, cortex: usize) -> Result<(), Str
         return Ok(());
     }
     let view = peer.log.reader();
-    let is_there = |entry: crate::log::LogEntry| entry.event().is_ok_and(|event| event.id == cursor.last_event);
+    let is_there = |entry: crate::log::LogEntry| entry.id().is_ok_and(|id| id == cursor.last_event);
     let here = server.issued.contains(&(node, cursor))
         && cursor.epoch == view.local().epoch
         && view.entry(cursor.seq).ok().flatten().is_some_and(is_there);

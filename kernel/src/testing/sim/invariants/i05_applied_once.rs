@@ -114,8 +114,11 @@ pub(super) fn whole(world: &World, node: usize) -> Result<(), String> {
 pub(in crate::testing::sim) fn replayed(world: &World, node: usize) -> Result<(), String> {
     let Some(process) = &world.nodes[node].process else { return Ok(()) };
     let (position, head) = (process.replay.position(), process.log.reader().visible());
-    if position != head || process.replay.parked() > 0 {
-        return Err(format!("I5: node {node} replayed {position} of {head}, {} parked", process.replay.parked()));
+    let (parked, owed) = (process.replay.parked(), process.log.reader().owed());
+    if position != head || parked as u64 > owed {
+        return Err(format!(
+            "I5: node {node} replayed {position} of {head}, {parked} parked, {owed} with a part missing"
+        ));
     }
     let builds = process.replay.builds();
     if builds.filling.is_some() || !builds.emptying.is_empty() {

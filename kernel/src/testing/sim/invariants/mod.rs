@@ -4,8 +4,8 @@
 //! number of the log, another at each step; I3 for every cursor that moved; and how often it took a new epoch (I9). Where a
 //! node says something: I3 that an answer leaves nothing out, I6 that all of it is durable, I9 that it is no larger than asked.
 //! Where a node notes what a peer holds: I11. Where a reader reads: I12. Everything about a node, read again from its whole
-//! store: at every start; in every 16th run after each step that wrote to it; in the others at every 24th step. I8 and I10 are
-//! asked at the end of a run, when all faults ended. Damage to a disk is looked past while a check reads.
+//! store: at every start; in every 16th run after each step that wrote to it; in the others at every 24th step. I8, I10 and I13
+//! are asked at the end of a run, when all faults ended. Damage to a disk is looked past while a check reads.
 
 mod agreement;
 mod i01_acknowledged_survives;
@@ -20,6 +20,7 @@ mod i09_bounds;
 mod i10_honest_agree_beside_a_liar;
 mod i11_acknowledged_is_held;
 mod i12_readers_get_the_log;
+mod i13_debts_are_paid;
 
 pub(super) use i04_clock_is_what_is_held::claims;
 pub(super) use i05_applied_once::replayed;
@@ -27,6 +28,7 @@ pub(super) use i08_all_agree_in_the_end::check as all_agree;
 pub(super) use i09_bounds::{actions, asked, asking, steps as at_rest_sometimes};
 pub(super) use i10_honest_agree_beside_a_liar::check as honest_agree;
 pub(super) use i12_readers_get_the_log::at_the_head;
+pub(super) use i13_debts_are_paid::check as debts_paid;
 
 use std::collections::BTreeMap;
 
