@@ -68,7 +68,9 @@ pub(crate) fn copy(from: &Path, to: &Path) {
     for (path, bytes) in contents(from) {
         let target = to.join(path.strip_prefix(from).unwrap());
         fs::create_dir_all(target.parent().unwrap()).unwrap();
-        fs::write(target, bytes).unwrap();
+        fs::write(&target, bytes).unwrap();
+        // Key files are refused with a wider mode than their own.
+        fs::set_permissions(&target, fs::metadata(&path).unwrap().permissions()).unwrap();
     }
 }
 
