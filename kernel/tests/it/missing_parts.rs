@@ -117,7 +117,7 @@ fn a_missing_part_is_noted_with_its_event_and_filled_in_its_place() {
     assert!(verify(&bravo.log.reader()).unwrap().is_clean());
     let origin = dots[1].origin();
     let now = bravo.log.reader().origins();
-    // A hash may be longer than the part that it stands for.
+    // A hash may be longer than the part that it replaces.
     assert_eq!(now[&origin].bytes + before.record.len() as u64, was[&origin].bytes + after.record.len() as u64);
     bravo.restart();
     assert_eq!(owed(bravo), [dots[0], dots[2]]);
