@@ -53,9 +53,10 @@
 pub use antiphon_kernel as kernel;
 pub use antiphon_kernel::{
     AppendError, Appended, Batch, CausalContext, Config, Cortex, CortexBuilder, CortexId, Cursor, Dot, Draft,
-    Durability, Event, EventId, EventReplayer, Family, FederationMode, Interval, KeyRange, Link, LogEntry, LogHandle,
-    LogReader, NotReplayed, NotReplicated, OnFailure, Origin, Peer, PeerMode, PeerName, PeerState, Projection, ReadAt,
-    ReadError, ReplayError, ReplayHandle, ReplayOptions, Seq, ServeError, Server, Service, SharedKey, StartError,
+    Durability, Event, EventId, EventReplayer, Family, FederationMode, Interval, InvalidStatement, KeyError, KeyFiles,
+    KeyRange, KeyStatement, Keys, Link, LogEntry, LogHandle, LogId, LogReader, NotReplayed, NotReplicated, OnFailure,
+    Origin, Peer, PeerMode, PeerName, PeerState, Projection, PublicKey, ReadAt, ReadError, ReplayError, ReplayHandle,
+    ReplayOptions, SecretKey, Seq, ServeError, Server, Service, SharedKey, SignError, Signature, Signer, StartError,
     State, Store, StoreError, StoreErrorKind, Tail, Timestamp, Transport, TransportError, TransportErrorKind, WaitFor,
 };
 

@@ -19,8 +19,10 @@ use crate::output::{print, rounded};
 use crate::rig::Bench;
 use crate::side::{Side, address};
 
-/// How many events one append has.
+/// How many events are appended at once.
 const APPEND: u64 = 4096;
+/// How many events one append has.
+const GROUP: usize = 256;
 pub(crate) const SOURCE: &str = "source";
 
 pub(crate) async fn run(args: ReplicateArgs, json: bool) -> Result<()> {
@@ -100,6 +102,14 @@ pub(crate) async fn fill(bench: &Bench, name: &str, events: u64, size: u32) -> R
     Ok(())
 }
 
+/// Appends drafts in groups of [`GROUP`] that wait for one sync together. A group crosses whole, so a large one would be the unit of all
+/// that is measured.
+pub(crate) async fn append_groups(cortex: &Cortex, drafts: Vec<Draft>) -> Result<()> {
+    let appends = drafts.chunks(GROUP).map(|group| cortex.log().append(group.to_vec(), CausalContext::default()));
+    futures_util::future::try_join_all(appends).await?;
+    Ok(())
+}
+
 pub(crate) async fn append(cortex: &Cortex, events: u64, size: u32) -> Result<()> {
     let mut noise = Noise(0x9e37_79b9_7f4a_7c15);
     // Large events are appended fewer at a time: what waits for the writer is memory.
@@ -107,9 +117,10 @@ pub(crate) async fn append(cortex: &Cortex, events: u64, size: u32) -> Result<()
     let mut left = events;
     while left > 0 {
         let count = left.min(together);
-        let drafts = (0..count)
-            .map(|n| Draft::new("bench.event", noise.bytes(size as usize)).subject(format!("s/{}", (left - n) % 1000)));
-        cortex.log().append(drafts.collect(), CausalContext::default()).await?;
+        let drafts: Vec<_> = (0..count)
+            .map(|n| Draft::new("bench.event", noise.bytes(size as usize)).subject(format!("s/{}", (left - n) % 1000)))
+            .collect();
+        append_groups(cortex, drafts).await?;
         left -= count;
     }
     // Nothing is served before.

@@ -19,13 +19,16 @@ use antiphon_kernel::protocol::{
 use antiphon_kernel::rule::Rule;
 use antiphon_kernel::state::{PeerState, Phase};
 use antiphon_kernel::store::Durability;
-use antiphon_kernel::testing::{LOG, MemoryNetwork, MemoryStore, question};
+use antiphon_kernel::testing::{LOG, MemoryNetwork, MemoryStore, question, seeded_cortex};
 use antiphon_kernel::time::Timestamp;
 
 use crate::support::{self, Node, cortex_id, peer, two, until};
 
 const NOW: Timestamp = Timestamp::from_micros(5_000_000);
-const BYZANTINE: CortexId = CortexId::from_bytes([0xaa; 16]);
+
+fn byzantine() -> CortexId {
+    seeded_cortex(0xaa)
+}
 
 type First = (Origin, ChainHead, EventBytes);
 
@@ -99,14 +102,14 @@ async fn a_fork_too_many_excludes_its_cortex_alone_until_one_of_them_is_resolved
     let network = MemoryNetwork::new();
     let bravo = start(&network, "bravo", &[]).await;
     let alpha = start(&network, "alpha", &["bravo"]).await;
-    bring(&alpha, (0..65).map(|n| first_of(BYZANTINE, n, "one")).collect()).await;
-    bring(&bravo, (0..65).map(|n| first_of(BYZANTINE, n, "other")).collect()).await;
+    bring(&alpha, (0..65).map(|n| first_of(byzantine(), n, "one")).collect()).await;
+    bring(&bravo, (0..65).map(|n| first_of(byzantine(), n, "other")).collect()).await;
     bravo.append(Draft::new("t", "bravo's")).await.unwrap();
-    bring(&bravo, vec![first_of(CortexId::from_bytes([0xcc; 16]), 1, "a third cortex's")]).await;
+    bring(&bravo, vec![first_of(seeded_cortex(0xcc), 1, "a third cortex's")]).await;
     let bravo_name = PeerName::new("bravo").unwrap();
     alpha.syncer().wake(&bravo_name).await.unwrap();
     until("the events of others", || head(&alpha) == 67).await;
-    until("the exclusion shows", || excluded(&alpha, "bravo") == [(BYZANTINE, ExclusionCause::Forks, 64)]).await;
+    until("the exclusion shows", || excluded(&alpha, "bravo") == [(byzantine(), ExclusionCause::Forks, 64)]).await;
     let known = status(&alpha, "bravo");
     assert_eq!((known.withheld.histories, known.health.last_error), (64, None), "{known:?}");
     bravo.append(Draft::new("t", "later")).await.unwrap();
@@ -133,19 +136,19 @@ async fn an_origin_too_many_excludes_its_cortex_alone() {
     let bravo = start(&network, "bravo", &[]).await;
     let alpha = start(&network, "alpha", &["bravo"]).await;
     // Together they are more than a clock can have.
-    let strangers = |n: u64| first_of(CortexId::from_bytes([0xbb; 16]), n, "one");
+    let strangers = |n: u64| first_of(seeded_cortex(0xbb), n, "one");
     bring(&alpha, (0..65).map(strangers).collect()).await;
-    bring(&bravo, (0..959).map(|n| first_of(BYZANTINE, n, "one")).collect()).await;
+    bring(&bravo, (0..959).map(|n| first_of(byzantine(), n, "one")).collect()).await;
     bravo.append(Draft::new("t", "bravo's")).await.unwrap();
     alpha.syncer().wake(&PeerName::new("bravo").unwrap()).await.unwrap();
     until("the event of another cortex", || head(&alpha) == 66).await;
-    until("the exclusion shows", || excluded(&alpha, "bravo") == [(BYZANTINE, ExclusionCause::Origins, 65)]).await;
+    until("the exclusion shows", || excluded(&alpha, "bravo") == [(byzantine(), ExclusionCause::Origins, 65)]).await;
     bravo.append(Draft::new("t", "later")).await.unwrap();
     until("a later event", || head(&alpha) == 67).await;
     assert_eq!(status(&alpha, "bravo").health.last_error, None);
     // A reset of the peer forgets what is excluded, and so does the next contact exclude it again.
     alpha.syncer().reset(&PeerName::new("bravo").unwrap()).await.unwrap();
-    until("it is excluded again", || excluded(&alpha, "bravo") == [(BYZANTINE, ExclusionCause::Origins, 66)]).await;
+    until("it is excluded again", || excluded(&alpha, "bravo") == [(byzantine(), ExclusionCause::Origins, 66)]).await;
     alpha.stop().await;
     bravo.stop().await;
 }

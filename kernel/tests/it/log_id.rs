@@ -8,7 +8,6 @@ use antiphon_kernel::config::{Config, Interval, PeerConfig};
 use antiphon_kernel::cortex::Cortex;
 use antiphon_kernel::event::Draft;
 use antiphon_kernel::health::ErrorCategory;
-use antiphon_kernel::internals::cortex::mint_identity;
 use antiphon_kernel::internals::log::{IngestError, Log, LogOptions};
 use antiphon_kernel::log::OpenError;
 use antiphon_kernel::protocol::{FetchReply, Refusal};
@@ -29,7 +28,7 @@ fn open(store: &Arc<MemoryStore>, log: Option<LogId>) -> Result<Log, OpenError> 
 
 fn created() -> Arc<MemoryStore> {
     let store = Arc::new(MemoryStore::new());
-    Log::create(&*store, &mint_identity("alpha")).unwrap();
+    Log::begin(&*store, "alpha", None).unwrap();
     store
 }
 

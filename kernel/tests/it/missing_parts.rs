@@ -197,12 +197,13 @@ fn a_filled_event_is_replayed_by_the_next_process() {
 #[test]
 fn debts_are_those_of_the_log_after_a_repair() {
     let (mut nodes, stores) = nodes(2);
+    // Each event comes in a segment of its own.
     for subject in ["a", "b", "c", "d"] {
         nodes[0].append(subject, &VClock::new(), NOW, Durability::Sync);
+        let (bravo, alpha) = two(&mut nodes, 1, 0);
+        take(bravo, alpha, thin);
     }
-    let (bravo, alpha) = two(&mut nodes, 1, 0);
-    take(bravo, alpha, thin);
-    let dots = owed(bravo);
+    let dots = owed(&nodes[1]);
     stores[1].tamper(Family::Log, &3_u64.to_be_bytes(), Some(b"not what was written"));
     let new = Arc::new(MemoryStore::new());
     let salvaged = salvage(&*stores[1], Arc::clone(&new) as Arc<dyn Store>, NOW).unwrap();

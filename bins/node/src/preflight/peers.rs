@@ -150,8 +150,8 @@ fn peer_findings(peer: &PeerConfig, known: Option<&Peer>, own: CortexId, asked: 
 
 #[cfg(test)]
 mod tests {
-    use antiphon_kernel::config::PeerMode;
     use antiphon_kernel::codec::Room;
+    use antiphon_kernel::config::PeerMode;
     use antiphon_kernel::cursor::{Cursor, Seq};
     use antiphon_kernel::digest::Digest;
     use antiphon_kernel::identity::{KeyStatement, SecretKey};

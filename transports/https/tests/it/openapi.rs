@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use antiphon_https::{Bounds, Limits};
-use antiphon_kernel::codec::{Message, encode};
+use antiphon_kernel::codec::{Message, Room, encode};
 use antiphon_kernel::config::FederationMode;
 use antiphon_kernel::ids::CortexId;
 use antiphon_kernel::protocol::{Heads, Refresh, RequestId};
@@ -87,7 +87,8 @@ async fn the_document_says_what_is_answered() {
     let node = node().await;
     node.append(3).await;
     let request = RequestId { process: 1, number: 1 };
-    let refresh = Refresh { request, from: CortexId::from_bytes([1; 16]), known: Heads::default(), direct: Vec::new() };
+    let from = CortexId::from_bytes([1; 16]);
+    let refresh = Refresh { request, from, known: Heads::default(), direct: Vec::new(), room: Room::default() };
     let frames = (encode(&Message::Fetch(node.question(Duration::ZERO))), encode(&Message::Refresh(refresh)));
     let long = vec![0; 1024 * 1024 + 1];
     let end = node.log.reader().head_cursor();
