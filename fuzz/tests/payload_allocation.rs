@@ -49,7 +49,7 @@ fn set_aside(store: &dyn Store, entry: &LogEntry) {
     let mut changes = Batch::new();
     let key = [&b"a"[..], &1_u64.to_be_bytes(), &entry.seq.get().to_be_bytes()].concat();
     let joined = entry.joined.as_micros().to_be_bytes();
-    changes.put_parts(Family::Evidence, &key, &[&[1], &joined, &entry.record]);
+    changes.put_parts(Family::Evidence, &key, &[&[2], &joined, &entry.record]);
     store.commit(&changes, Durability::Sync).unwrap();
 }
 

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use sha2::{Digest as _, Sha256};
 
+use crate::error_code::ErrorCode;
 use crate::ids::Origin;
 
 /// Names the hash in every format that carries digests: 2 is SHA-256. One origin has one algorithm.
@@ -95,6 +96,14 @@ impl fmt::Debug for Digest {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a digest has 64 hexadecimal digits")]
 pub struct InvalidDigest;
+
+impl InvalidDigest {
+    /// The stable code of this failure.
+    #[must_use]
+    pub const fn code(&self) -> ErrorCode {
+        ErrorCode::DigestText
+    }
+}
 
 impl FromStr for Digest {
     type Err = InvalidDigest;

@@ -110,6 +110,8 @@ codes! {
     StateClockKey = "AP-STATE-003", "the clock has another key";
     StateClockNotHeld = "AP-STATE-004", "the clock differs from what the log holds";
 
+    DigestText = "AP-DIGEST-001", "a text is not a digest";
+
     EventTooLarge = "AP-EVENT-001", "a record is larger than the protocol allows";
     EventUnknownVersion = "AP-EVENT-002", "a record has a version that is not known";
     EventMalformed = "AP-EVENT-003", "a record does not decode";
@@ -274,6 +276,7 @@ impl ErrorCode {
             crate::cortex::ResolveForkError,
             crate::cortex::StartError,
             crate::cursor::InvalidCursor,
+            crate::digest::InvalidDigest,
             crate::event::CloudEventError,
             crate::event::InvalidDraft,
             crate::event::InvalidEvent,
@@ -300,6 +303,7 @@ impl ErrorCode {
             crate::protocol::Refusal,
             crate::receipts::NotReplicated,
             crate::replay::NotReplayed,
+            crate::replay::OpenReplayerError,
             crate::replay::ReadStateError,
             crate::replay::ReplayCommandError,
             crate::replay::SkipError,

@@ -132,6 +132,7 @@ pub const fn remedy(code: ErrorCode) -> &'static str {
         ErrorCode::StateClockKey | ErrorCode::StateClockNotHeld => "leave the clock to the log",
 
         ErrorCode::AppendGroupTooLarge => "append the events in several calls",
+        ErrorCode::DigestText => "copy the digest from `antiphon fork list`",
         ErrorCode::EventTooLarge => "split the data, or keep it elsewhere and name it in the event",
         ErrorCode::EventUnknownVersion | ErrorCode::EventUnknownKind => {
             "upgrade this node to the version that wrote the event"

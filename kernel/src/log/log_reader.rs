@@ -14,7 +14,7 @@ use super::forks::WithheldFrom;
 use super::load::stored_chains;
 use super::origins::OriginNote;
 use super::peers::Pinned;
-use super::segments::{find_id, scan_entries, stored_digest, stored_dot};
+use super::segments::{find_id, group_start, scan_entries, stored_digest, stored_dot};
 use super::shared::{Durable, Generation, Shared};
 use crate::clock::VClock;
 use crate::codec::{Front, Room, StoredDot};
@@ -194,18 +194,7 @@ impl LogReader {
     /// # Errors
     /// [`StoreError`] where our own history cannot be read.
     pub(crate) fn group_start(&self, origin: Origin, counter: u64) -> Result<u64, StoreError> {
-        let mut start = counter.max(1);
-        while start > 1 {
-            let Some(dot) = Dot::new(origin, start - 1) else { break };
-            let Some(seq) = self.dot(dot)?.map(|stored| stored.seq) else { break };
-            let entry = self.entry(seq)?.ok_or_else(|| missing(origin, start - 1))?;
-            let front = Front::decode(&entry.record).map_err(|fault| record_at(seq, &fault))?;
-            if front.ends_group {
-                break;
-            }
-            start -= 1;
-        }
-        Ok(start)
+        group_start(&**self.store(), origin, counter)
     }
 
     /// Those of these cortexes of whom something is durably held, in their order.

@@ -12,7 +12,7 @@ use crate::digest::Digest;
 use crate::event::EventBytes;
 use crate::health::{ErrorCategory, Failure};
 use crate::ids::Dot;
-use crate::protocol::{FetchReply, Refusal};
+use crate::protocol::{ChainHead, FetchReply, Refusal};
 
 /// The most events that one round asks for.
 pub const MAX_ROUND: usize = 32;
@@ -91,9 +91,11 @@ impl PartsPace {
 /// # Errors
 /// [`Failure`] if the peer answers no such question now.
 pub fn part_of(reply: FetchReply, dot: Dot, ours: Digest) -> Result<Option<EventBytes>, Failure> {
+    // The answer has the rest of the event's group too, and its head is then another event's.
+    let differs = |head: ChainHead| head.counter == dot.counter() && head.digest != ours;
     match reply {
         // Pulling finds out where it begins to differ.
-        FetchReply::Batch(batch) if batch.heads.get(dot.origin()).is_some_and(|head| head.digest != ours) => Ok(None),
+        FetchReply::Batch(batch) if batch.heads.get(dot.origin()).is_some_and(differs) => Ok(None),
         FetchReply::Batch(batch) => {
             let is_it = |record: &EventBytes| EventRef::decode_dot(record).is_ok_and(|(_, other)| other == dot);
             Ok(batch.events.into_iter().map(|(_, record)| record).find(is_it))

@@ -20,8 +20,8 @@ use antiphon_node::reply::{AppendReply, Imported, KeptProgress, Progress};
 use antiphon_node::socket::Backend;
 use antiphon_node::terminal::complain;
 
-const BATCH_EVENTS: usize = 512;
-const BATCH_BYTES: usize = 4 * 1024 * 1024;
+const BATCH_EVENTS: usize = 256;
+const BATCH_BYTES: usize = 256 * 1024;
 /// How long an event waits for others to be appended with it.
 const BATCH_WAIT: Duration = Duration::from_millis(100);
 

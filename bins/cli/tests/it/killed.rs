@@ -100,7 +100,7 @@ fn a_restore_a_backup_and_a_repair_may_be_killed_at_any_point() {
     };
     let store = |from: &str, to: &str| {
         std::fs::create_dir(at(to)).unwrap();
-        for file in ["FORMAT", "HEAD"] {
+        for file in ["FORMAT", "HEAD", "identity.key", "identity.root.key"] {
             std::fs::copy(at(from).join(file), at(to).join(file)).unwrap();
         }
         copy(&at(from).join("db"), &at(to).join("db"));

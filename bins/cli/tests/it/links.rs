@@ -41,7 +41,7 @@ fn replaced_behind_the_link(place: &Place, before: &str) {
 fn a_restore_replaces_the_directory_behind_a_link() {
     let place = linked();
     let backup = place.dir.path().join("backup");
-    place.json(&["backup", text(&backup)]);
+    place.json(&["backup", "--with-keys", text(&backup)]);
     place.json(&["append", "-t", "later"]);
     // By a link as well.
     symlink("backup", place.dir.path().join("latest")).unwrap();

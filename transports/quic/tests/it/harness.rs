@@ -71,8 +71,11 @@ impl Node {
     }
 
     pub(crate) async fn append(&self, count: usize) {
-        let drafts = (0..count).map(|n| Draft::new("note", format!(r#"{{"n":{n}}}"#)).json()).collect();
-        self.log.append(drafts, CausalContext::default()).await.unwrap();
+        // Groups of one event: an answer may end after each.
+        for n in 0..count {
+            let draft = Draft::new("note", format!(r#"{{"n":{n}}}"#)).json();
+            self.log.append(vec![draft], CausalContext::default()).await.unwrap();
+        }
     }
 }
 

@@ -55,7 +55,7 @@ fn made_up_forks_cost_no_more_than_their_pace_and_a_healthy_asker_is_served_mean
         while began.elapsed() < Duration::from_secs(3) {
             let asked = Instant::now();
             let reply = healthy.ask(FetchRequest { max_events: 10, ..healthy.question(to) });
-            assert!(matches!(reply, FetchReply::Batch(batch) if batch.events.len() == 10));
+            assert!(matches!(reply, FetchReply::Batch(batch) if batch.events.len() >= 10), "a group comes whole");
             slowest = slowest.max(asked.elapsed());
         }
         let (walks, took) = (f64::from(walks.load(Ordering::Relaxed)), began.elapsed().as_secs_f64());
