@@ -287,8 +287,8 @@ fn hostile_claims() -> Vec<(String, Vec<u8>)> {
         for (list, whole, from_end) in [
             ("record-extensions", &plain, 1),
             ("record-tags", &plain, 2),
-            ("record-body", &plain, 11),
-            ("record-deps", &plain, 13),
+            ("record-body", &plain, 9),
+            ("record-deps", &plain, 11),
             ("batch-room", &empty_batch, 1),
             ("batch-events", &empty_batch, 2),
             ("batch-heads", &empty_batch, 3),

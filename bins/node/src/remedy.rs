@@ -132,6 +132,9 @@ pub const fn remedy(code: ErrorCode) -> &'static str {
         ErrorCode::StateClockKey | ErrorCode::StateClockNotHeld => "leave the clock to the log",
 
         ErrorCode::AppendGroupTooLarge => "append the events in several calls",
+        ErrorCode::EventOtherKind => "report a bug with the command that was run",
+        ErrorCode::EventErased => "no action brings the event back; the statement that erased it says why",
+        ErrorCode::EventMissing => "connect a peer that has the event; the node fetches the part itself",
         ErrorCode::DigestText => "copy the digest from `antiphon fork list`",
         ErrorCode::EventTooLarge => "split the data, or keep it elsewhere and name it in the event",
         ErrorCode::EventUnknownVersion | ErrorCode::EventUnknownKind => {
