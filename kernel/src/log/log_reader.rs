@@ -9,7 +9,7 @@ use bytes::Bytes;
 use tokio::sync::watch;
 
 use super::LocalIdentity;
-use super::entry::{EntryVisitor, LogEntry, LogHead, missing, record_at};
+use super::entry::{EntryVisitor, LogEntry, LogHead};
 use super::forks::WithheldFrom;
 use super::load::stored_chains;
 use super::origins::OriginNote;
@@ -17,7 +17,7 @@ use super::peers::Pinned;
 use super::segments::{find_id, group_start, scan_entries, stored_digest, stored_dot};
 use super::shared::{Durable, Generation, Shared};
 use crate::clock::VClock;
-use crate::codec::{Front, Room, StoredDot};
+use crate::codec::{Room, StoredDot};
 use crate::cursor::{Cursor, Seq};
 use crate::digest::Digest;
 use crate::doubles::Doubles;
