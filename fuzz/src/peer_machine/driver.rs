@@ -75,6 +75,8 @@ fn not_wanted(newest: u64, back: u64) -> u64 {
     newest.checked_sub(back).unwrap_or(u64::MAX - back % 256)
 }
 
+const OWN_LOG: LogId = LogId::from_bytes([5; 16]);
+
 impl Driver {
     pub(super) fn new(interval: Duration, pin: Option<CortexId>, health: PeerHealth) -> Self {
         let elsewhere = vec![cortex(9)];
@@ -84,7 +86,7 @@ impl Driver {
             statement: pin.map_or(0, |_| 1),
             expected: None,
             pinned_elsewhere: elsewhere.clone(),
-            log: Some(LogId::from_bytes([5; 16])),
+            log: Some(OWN_LOG),
             protocols: Protocols::SPOKEN,
         };
         let mut driver = Self {
@@ -296,9 +298,11 @@ impl Driver {
             Some(ErrorCategory::Identity)
         } else if self.elsewhere.contains(&who) {
             Some(ErrorCategory::PinnedElsewhere)
+        } else if !(identity.protocol_min..=identity.protocol_max).contains(&2) {
+            // Version 2 is all that there is.
+            Some(ErrorCategory::Version)
         } else {
-            // Version 1 is all that there is.
-            (!(identity.protocol_min..=identity.protocol_max).contains(&1)).then_some(ErrorCategory::Version)
+            identity.log.is_some_and(|log| log != OWN_LOG).then_some(ErrorCategory::OtherLog)
         }
     }
 
