@@ -36,7 +36,7 @@ pub fn code(error: &anyhow::Error) -> Option<ErrorCode> {
 }
 
 /// The error with its causes and its code.
-pub fn with_causes(error: &anyhow::Error) -> String {
+pub(crate) fn with_causes(error: &anyhow::Error) -> String {
     let text = chain(error);
     code(error).map_or_else(|| text.clone(), |code| format!("{text} ({code})"))
 }

@@ -65,7 +65,7 @@ impl Keys {
     ///
     /// # Errors
     /// The cortex that the root key names, if that is another one.
-    pub fn with_root(self, root: SecretKey) -> Result<Self, CortexId> {
+    pub(crate) fn with_root(self, root: SecretKey) -> Result<Self, CortexId> {
         if root.public() != self.statement.root() {
             return Err(CortexId::of_root(&root.public()));
         }

@@ -41,7 +41,7 @@ impl PublicKey {
 
     /// Whether it is a point of the curve, and not a weak one.
     #[must_use]
-    pub fn is_sound(&self) -> bool {
+    pub(crate) fn is_sound(&self) -> bool {
         VerifyingKey::from_bytes(&self.0).is_ok_and(|key| !key.is_weak())
     }
 
@@ -57,7 +57,7 @@ impl PublicKey {
 impl CortexId {
     /// Returns the id of the cortex that this root key names: the first 16 bytes of SHA-256 over `antiphon cortex v1` and the key.
     #[must_use]
-    pub fn of_root(root: &PublicKey) -> Self {
+    pub(crate) fn of_root(root: &PublicKey) -> Self {
         let hash: [u8; 32] = Sha256::new().chain_update(b"antiphon cortex v1").chain_update(root.0).finalize().into();
         let mut id = [0; 16];
         id.copy_from_slice(&hash[..16]);

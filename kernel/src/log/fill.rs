@@ -80,7 +80,7 @@ impl NotFilled {
 
     /// Returns whether the peer that brought the record broke the protocol.
     #[must_use]
-    pub const fn is_breach(&self) -> bool {
+    pub(crate) const fn is_breach(&self) -> bool {
         matches!(self, Self::Invalid(_) | Self::OtherPart { .. })
     }
 }

@@ -30,7 +30,7 @@ pub enum Inspected {
 impl Inspected {
     /// Returns what a stored fork means for the exchange.
     #[must_use]
-    pub const fn from_fork(noted: &NotedFork) -> Self {
+    pub(crate) const fn from_fork(noted: &NotedFork) -> Self {
         if noted.listed { Self::Listed } else { Self::News }
     }
 }

@@ -226,7 +226,7 @@ impl PeerMachine {
     }
 
     /// The peer reported, in a question to this node, what it holds. Reports of an earlier contact do not count.
-    pub const fn handle_report(&mut self, report: LogReport) {
+    pub(crate) const fn handle_report(&mut self, report: LogReport) {
         if let Some(contact) = self.state.contact_mut() {
             contact.reported(report);
         }
@@ -238,7 +238,7 @@ impl PeerMachine {
     }
 
     /// The log that we belong to is known by now.
-    pub const fn set_log(&mut self, log: Option<LogId>) {
+    pub(crate) const fn set_log(&mut self, log: Option<LogId>) {
         self.context.log = log;
     }
 
@@ -268,7 +268,7 @@ impl PeerMachine {
     }
 
     /// The peer answered a question for a missing part with what breaks the protocol.
-    pub fn handle_part_failed(&mut self, now: Now, category: ErrorCategory, entropy: u64) {
+    pub(crate) fn handle_part_failed(&mut self, now: Now, category: ErrorCategory, entropy: u64) {
         if self.peer().is_some() {
             self.fail(now, category, entropy);
         }

@@ -125,7 +125,7 @@ impl MemoryStore {
 
     /// The greatest key at or below `key` that begins with `prefix` and would survive a crash now, and its value.
     #[must_use]
-    pub fn durable_floor(&self, family: Family<'_>, prefix: &[u8], key: &[u8]) -> Option<KeyValue> {
+    pub(crate) fn durable_floor(&self, family: Family<'_>, prefix: &[u8], key: &[u8]) -> Option<KeyValue> {
         let inner = self.lock();
         let (key, value) = floor(inner.durable.get(family.name())?, KeyRange { from: key, prefix })?;
         Some((key.to_vec(), value.to_vec()))

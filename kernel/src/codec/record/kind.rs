@@ -51,7 +51,7 @@ impl RecordKind {
     /// Returns whether readers and replayers pass over records of this kind. A kind that is not known is none of these: what it
     /// means for an application is not known.
     #[must_use]
-    pub const fn is_system(self) -> bool {
+    pub(crate) const fn is_system(self) -> bool {
         !matches!(self, Self::Event | Self::Unknown(_))
     }
 }

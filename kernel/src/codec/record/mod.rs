@@ -169,7 +169,7 @@ impl<'a> RecordRef<'a> {
 
     /// Returns whether two records are the same, whichever of their parts are there.
     #[must_use]
-    pub fn is_same(&self, other: &RecordRef<'_>) -> bool {
+    pub(crate) fn is_same(&self, other: &RecordRef<'_>) -> bool {
         self.routing == other.routing
             && self.attributes.hash() == other.attributes.hash()
             && self.body.hash() == other.body.hash()

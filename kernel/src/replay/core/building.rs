@@ -18,7 +18,7 @@ impl ReplayCore {
     ///
     /// # Errors
     /// [`StoreError`]; then [`ReplayCore::load`] reads the truth again.
-    pub fn be_current(&mut self) -> Result<(), StoreError> {
+    pub(crate) fn be_current(&mut self) -> Result<(), StoreError> {
         if !self.is_current() {
             self.load()?;
         }
