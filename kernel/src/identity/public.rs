@@ -41,7 +41,7 @@ impl PublicKey {
 
     /// Whether it is a point of the curve, and not a weak one.
     #[must_use]
-    pub(crate) fn is_sound(&self) -> bool {
+    pub fn is_sound(&self) -> bool {
         VerifyingKey::from_bytes(&self.0).is_ok_and(|key| !key.is_weak())
     }
 
