@@ -75,7 +75,9 @@ pub use open::OpenError;
 pub use operation::CausalContext;
 pub(crate) use peers::{Pinned, read_failure, read_health, read_seen};
 pub use reader::{CursorUnknown, LogPage, Mismatch, ReadError};
-pub(crate) use replayed::{Replayed, position_in, stored_position};
+#[cfg(any(test, feature = "testing"))]
+pub(crate) use replayed::stored_position;
+pub(crate) use replayed::{Replayed, position_in};
 pub use set_aside::{ResolveError, Resolved};
 pub(crate) use shared::Generation;
 pub use verify::{VerifyReport, VerifyStep, verify, verify_with};
