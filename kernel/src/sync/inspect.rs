@@ -1,19 +1,18 @@
 //! Carries out an inspection of a machine over a link: question by question, then the evidence goes to the log.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::batch_budget::BatchBudget;
 use super::exclude::exclude;
 use super::links::hard;
+use super::origin_question::origin_question;
 use crate::blocking::blocking;
-use crate::codec::Room;
 use crate::event::EventBytes;
 use crate::health::{ErrorCategory, Failure};
 use crate::ids::{CortexId, PeerName};
 use crate::log::{ExclusionCause, ForkFinding, LogHandle, LogReader, NotAFork};
 use crate::machine::{Inspected, Inspection, InspectionStep};
-use crate::protocol::{ChainHead, Delivery, FetchRequest, Heads, Known, RequestId, Scope};
+use crate::protocol::{FetchRequest, RequestId};
 use crate::store::StoreError;
 use crate::transport::Link;
 
@@ -30,7 +29,7 @@ pub(super) const MAX_QUESTIONS: u64 = 65;
 pub fn inspection_request(
     view: &LogReader,
     inspection: &Inspection,
-    (to, protocol): (CortexId, u16),
+    to: (CortexId, u16),
     request: RequestId,
 ) -> Result<FetchRequest, StoreError> {
     let origin = inspection.origin();
@@ -38,29 +37,7 @@ pub fn inspection_request(
         InspectionStep::Compare { counter } => (counter, 1, 1),
         InspectionStep::Read { from } => (from - 1, MAX_EVIDENCE_EVENTS, MAX_EVIDENCE_BYTES),
     };
-    let digest = view.chain_digest(origin, known)?;
-    let known = digest.filter(|_| known > 0).map(|digest| (origin, ChainHead { counter: known, digest }));
-    let local = view.local();
-    Ok(FetchRequest {
-        request,
-        from: local.cortex_id,
-        to,
-        log: local.log,
-        protocol,
-        after: None,
-        known: Known::Full(Heads::new(known.into_iter().collect())),
-        direct: Vec::new(),
-        max_events,
-        max_bytes,
-        wait: Duration::ZERO,
-        delivery: Delivery::Once,
-        scope: Scope::Origin(origin),
-        withhold: Heads::default(),
-        exclude: Vec::new(),
-        filter: None,
-        safe: None,
-        room: Room::default(),
-    })
+    origin_question(view, (origin, known), to, request, (max_events, max_bytes))
 }
 
 /// Finds the first difference: its counter, and the peer's events from there on.

@@ -8,6 +8,7 @@ mod feed;
 mod inspect;
 mod links;
 mod notices;
+mod origin_question;
 mod parts;
 mod peer_task;
 mod probe;

@@ -1,51 +1,31 @@
 //! Asks a peer for missing parts, event by event, next to what is pulled from it.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::batch_budget::BatchBudget;
 use super::links::hard;
+use super::origin_question::origin_question;
 use crate::blocking::blocking;
-use crate::codec::Room;
 use crate::health::{ErrorCategory, Failure};
 use crate::ids::{CortexId, Dot, PeerName};
 use crate::log::{LogHandle, LogReader, NotFilled, withhold_from};
 use crate::machine::{MAX_ROUND, PartsRound, part_of};
-use crate::protocol::{
-    ChainHead, Delivery, FetchRequest, Heads, Known, MAX_BATCH_BYTES, PROTOCOL_MAX, RequestId, Scope,
-};
+use crate::protocol::{FetchRequest, MAX_BATCH_BYTES, RequestId};
 use crate::store::StoreError;
 use crate::transport::Link;
 
-/// The question for one event: for what follows its predecessor in its chain.
+/// The question for one event: for what follows its predecessor in its chain. `to` is the peer, and the protocol that is spoken
+/// with it.
 ///
 /// # Errors
 /// [`StoreError`] where our own history cannot be read.
-pub fn part_request(view: &LogReader, dot: Dot, to: CortexId, request: RequestId) -> Result<FetchRequest, StoreError> {
-    let (origin, before) = (dot.origin(), dot.counter() - 1);
-    let digest = view.chain_digest(origin, before)?;
-    let known = digest.filter(|_| before > 0).map(|digest| (origin, ChainHead { counter: before, digest }));
-    let local = view.local();
-    Ok(FetchRequest {
-        request,
-        from: local.cortex_id,
-        to,
-        log: local.log,
-        protocol: PROTOCOL_MAX,
-        after: None,
-        known: Known::Full(Heads::new(known.into_iter().collect())),
-        direct: Vec::new(),
-        max_events: 1,
-        max_bytes: MAX_BATCH_BYTES,
-        wait: Duration::ZERO,
-        delivery: Delivery::Once,
-        scope: Scope::Origin(origin),
-        withhold: Heads::default(),
-        exclude: Vec::new(),
-        filter: None,
-        safe: None,
-        room: Room::default(),
-    })
+pub fn part_request(
+    view: &LogReader,
+    dot: Dot,
+    to: (CortexId, u16),
+    request: RequestId,
+) -> Result<FetchRequest, StoreError> {
+    origin_question(view, (dot.origin(), dot.counter() - 1), to, request, (1, MAX_BATCH_BYTES))
 }
 
 /// The debts of the next round: those after an event of which the peer is not known to hold another version, and the last one
@@ -65,7 +45,8 @@ pub fn next_parts(view: &LogReader, to: CortexId, after: Option<Dot>) -> Result<
 pub(super) struct PartsQuestions {
     pub(super) log: LogHandle,
     pub(super) peer: PeerName,
-    pub(super) to: CortexId,
+    /// The peer, and the protocol that is spoken with it.
+    pub(super) to: (CortexId, u16),
     pub(super) after: Option<Dot>,
     /// The number of the first question.
     pub(super) first: u64,
@@ -77,7 +58,7 @@ impl PartsQuestions {
     pub(super) async fn ask(self, link: Arc<dyn Link>) -> (PartsRound, Option<Failure>) {
         let (view, to, after) = (self.log.reader().clone(), self.to, self.after);
         let mut round = PartsRound::default();
-        let debts = match blocking(move || next_parts(&view, to, after)).await {
+        let debts = match blocking(move || next_parts(&view, to.0, after)).await {
             Ok((debts, last)) => {
                 round.last = last;
                 debts

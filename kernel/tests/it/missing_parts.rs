@@ -14,7 +14,7 @@ use antiphon_kernel::internals::log::{Filled, Log, LogOptions, NotFilled, salvag
 use antiphon_kernel::internals::replay::ReplayCore;
 use antiphon_kernel::internals::sync::part_request;
 use antiphon_kernel::log::{LogEntry, verify};
-use antiphon_kernel::protocol::{FetchReply, RequestId};
+use antiphon_kernel::protocol::{FetchReply, PROTOCOL_MAX, RequestId};
 use antiphon_kernel::replay::{EventReplayer, NotReplayed, Projection, ReplayError};
 use antiphon_kernel::store::{Durability, Family, Store};
 use antiphon_kernel::testing::{CommitFault, MemoryNetwork, MemoryStore};
@@ -82,7 +82,7 @@ fn owed(node: &Node) -> Vec<Dot> {
 /// What another node answers to the question for an event.
 fn part(node: &Node, other: &Node, dot: Dot) -> Option<EventBytes> {
     let request = RequestId { process: 0, number: 9 };
-    let request = part_request(&node.log.reader(), dot, cortex_id(other.n), request).unwrap();
+    let request = part_request(&node.log.reader(), dot, (cortex_id(other.n), PROTOCOL_MAX), request).unwrap();
     match other.log.reader().answer(&request).unwrap() {
         FetchReply::Batch(batch) => batch.events.into_iter().map(|(_, record)| record).next(),
         FetchReply::Refused(refusal) => panic!("{refusal}"),

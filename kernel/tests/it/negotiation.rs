@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use antiphon_kernel::codec::Room;
+use antiphon_kernel::codec::{Absence, RecordRef, Room};
 use antiphon_kernel::config::{Config, FederationMode, Interval, PeerConfig, SharedKey};
 use antiphon_kernel::cortex::Cortex;
 use antiphon_kernel::event::Draft;
@@ -24,18 +24,20 @@ use crate::support::{peer, until};
 struct Version {
     protocols: Protocols,
     number: Option<u64>,
+    /// It relays events without their data, and has the data when it is asked for one event.
+    thins: bool,
     /// The protocols of the questions that it was asked.
     asked: Arc<Mutex<Vec<u16>>>,
 }
 
 impl Version {
     fn of(min: u16, max: u16, number: Option<u64>) -> Self {
-        Self { protocols: Protocols::of(min, max), number, asked: Arc::default() }
+        Self { protocols: Protocols::of(min, max), number, thins: false, asked: Arc::default() }
     }
 
     /// This build.
     fn this() -> Self {
-        Self { protocols: Protocols::SPOKEN, number: None, asked: Arc::default() }
+        Self { protocols: Protocols::SPOKEN, number: None, thins: false, asked: Arc::default() }
     }
 
     fn room(&self) -> Room {
@@ -54,7 +56,14 @@ impl Tamper for Version {
     fn answer(&self, request: &FetchRequest, reply: FetchReply) -> Option<Vec<FetchReply>> {
         self.asked.lock().unwrap().push(request.protocol);
         Some(vec![match reply {
-            FetchReply::Batch(batch) => FetchReply::Batch(EventBatch { room: self.room(), ..batch }),
+            FetchReply::Batch(mut batch) => {
+                if self.thins && request.max_events > 1 {
+                    for (_, record) in &mut batch.events {
+                        *record = RecordRef::decode(record).unwrap().without(None, Some(Absence::Missing));
+                    }
+                }
+                FetchReply::Batch(EventBatch { room: self.room(), ..batch })
+            }
             refused @ FetchReply::Refused(_) => refused,
         }])
     }
@@ -164,6 +173,16 @@ async fn two_newer_versions_speak_the_newer_protocol() {
     let (alpha, bravo) = pair(&one, &other).await;
     converge(alpha, bravo).await;
     assert_eq!((one.asked(), other.asked()), (vec![3], vec![3]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn missing_parts_are_asked_for_in_the_protocol_that_is_spoken() {
+    let (one, other) = (Version::of(3, 3, None), Version { thins: true, ..Version::of(3, 3, None) });
+    let (alpha, bravo) = pair(&one, &other).await;
+    until("alpha has bravo's event", || alpha.reader().head().seq.get() == 2).await;
+    until("nothing is missing", || alpha.reader().owed() == 0).await;
+    assert_eq!(other.asked(), vec![3]);
+    converge(alpha, bravo).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -204,7 +204,8 @@ impl PeerTask {
         }));
     }
 
-    fn protocol(&self) -> u16 {
+    /// The protocol that is spoken with the peer.
+    pub(super) fn protocol(&self) -> u16 {
         self.machine.protocol().unwrap_or_else(|| self.log.reader().local().protocols.max())
     }
 

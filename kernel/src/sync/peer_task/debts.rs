@@ -23,7 +23,7 @@ impl PeerTask {
         let questions = PartsQuestions {
             log: self.log.clone(),
             peer: self.peer.name.clone(),
-            to,
+            to: (to, self.protocol()),
             after,
             first: self.requests + 1,
             batch_budget: self.batch_budget,

@@ -16,7 +16,7 @@ use crate::ids::{CortexId, Dot};
 use crate::internals::sync::{next_parts, part_request};
 use crate::log::NotFilled;
 use crate::machine::{PartsRound, Phase, part_of};
-use crate::protocol::FetchReply;
+use crate::protocol::{FetchReply, PROTOCOL_MAX};
 
 /// Which node is the relay, if any.
 pub(super) struct Relay {
@@ -153,7 +153,7 @@ impl World {
         }
         let Some(process) = self.process(node) else { return Ok(None) };
         let (request, view) = (process.request_id(), process.log.reader());
-        let asked = view.dot(dot).and_then(|ours| Ok((ours, part_request(&view, dot, to, request)?)));
+        let asked = view.dot(dot).and_then(|ours| Ok((ours, part_request(&view, dot, (to, PROTOCOL_MAX), request)?)));
         let (ours, mut request) = match asked {
             Ok((Some(ours), request)) => (ours.digest, request),
             // It left the log meanwhile.
