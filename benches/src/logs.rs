@@ -8,7 +8,7 @@ use antiphon_kernel::ids::{Epoch, PeerName};
 use antiphon_kernel::internals::log::{Log, LogOptions, Pin, put_pin};
 use antiphon_kernel::log::LocalIdentity;
 use antiphon_kernel::store::{Batch, Durability, Store};
-use antiphon_kernel::testing::seeded_cortex;
+use antiphon_kernel::testing::{seeded_cortex, seeded_keys};
 use antiphon_kernel::time::Timestamp;
 
 use crate::events;
@@ -17,19 +17,22 @@ use crate::events;
 pub const NOW: Timestamp = Timestamp::from_micros(0);
 /// Every puller is the same process: what one was answered, the next one takes as well.
 const PROCESS: u64 = 1;
+/// The numbers of the two cortexes: their keys and ids come from them.
+const PULLER: u8 = 1;
+const WRITER: u8 = 2;
 /// So many events are appended together.
 const CHUNK: usize = 4096;
 
 /// The log that has written.
 #[must_use]
 pub fn writer() -> LocalIdentity {
-    identity(2)
+    identity(WRITER)
 }
 
 /// The log that pulls it.
 #[must_use]
 pub fn puller() -> LocalIdentity {
-    identity(1)
+    identity(PULLER)
 }
 
 /// The writer, as the puller calls it.
@@ -45,9 +48,10 @@ fn identity(n: u8) -> LocalIdentity {
     LocalIdentity::new(seeded_cortex(n), Epoch::new(u64::from(n)), "bench".into())
 }
 
-fn open(store: Arc<dyn Store>, identity: &LocalIdentity) -> Log {
-    Log::create(&*store, identity).expect("the store is empty");
-    Log::open(store, LogOptions { process: PROCESS, ..LogOptions::default() }).expect("it was made just now")
+fn open(store: Arc<dyn Store>, n: u8) -> Log {
+    Log::create(&*store, &identity(n)).expect("the store is empty");
+    let options = LogOptions { process: PROCESS, keys: Some(seeded_keys(n)), ..LogOptions::default() };
+    Log::open(store, options).expect("it was made just now")
 }
 
 /// A writer's log of the first so many [`events::draft`]s, all durable.
@@ -56,7 +60,7 @@ fn open(store: Arc<dyn Store>, identity: &LocalIdentity) -> Log {
 /// Where the store is not empty, or fails.
 #[must_use]
 pub fn written(store: Arc<dyn Store>, count: u64) -> Log {
-    let mut log = open(store, &writer());
+    let mut log = open(store, WRITER);
     let mut drafts: Vec<Draft> = Vec::with_capacity(CHUNK);
     for n in 0..count {
         drafts.push(events::draft(n));
@@ -76,7 +80,7 @@ pub fn written(store: Arc<dyn Store>, count: u64) -> Log {
 /// Where the store is not empty, or fails.
 #[must_use]
 pub fn pulling(store: Arc<dyn Store>) -> Log {
-    let mut log = open(store, &puller());
+    let mut log = open(store, PULLER);
     let mut pins = Batch::new();
     put_pin(&mut pins, &peer(), &Pin::of_id(writer().cortex_id, NOW));
     log.stage_state(&pins).expect("nothing failed before");

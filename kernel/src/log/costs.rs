@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use super::entry::record_at;
-use super::forks::Fork;
+use super::forks::{Fork, count_evidence};
 use super::log_reader::LogReader;
 use super::segments::stored_seq;
 use super::taint::{Excluded, Taint};
@@ -12,7 +12,7 @@ use crate::codec::RecordRef;
 use crate::cursor::Seq;
 use crate::digest::Digest;
 use crate::ids::Origin;
-use crate::store::{Family, KeyRange, StoreError, keys};
+use crate::store::StoreError;
 
 /// A choice that sets aside more than so many times as many events as the other is not advised, whosever version it keeps.
 const FAR_MORE: u64 = 10;
@@ -77,7 +77,7 @@ impl LogReader {
             let seq = seq.and(stored_seq(&**self.store(), fork.origin, start)?);
             let from = seq.map(|_| (fork.origin, start));
             at = at.min(seq.map_or(head, Seq::prev));
-            let cost = ForkCost { here: BTreeMap::new(), there: self.evidence_of(fork)? };
+            let cost = ForkCost { here: BTreeMap::new(), there: count_evidence(&**self.store(), fork)? };
             counted.push((Taint::of(from.into_iter().collect(), Excluded::default()), cost));
         }
         let mut fault = None;
@@ -97,17 +97,6 @@ impl LogReader {
         })?;
         fault.map_or(Ok(()), Err)?;
         Ok(counted.into_iter().map(|(_, cost)| cost).collect())
-    }
-
-    /// How many events of the other version are kept.
-    fn evidence_of(&self, fork: &Fork) -> Result<u64, StoreError> {
-        let mut count = 0;
-        let prefix = keys::evidence_of(fork.origin, fork.theirs);
-        self.store().scan(Family::Evidence, KeyRange::prefix(&prefix), &mut |_, _| {
-            count += 1;
-            ControlFlow::Continue(())
-        })?;
-        Ok(count)
     }
 }
 

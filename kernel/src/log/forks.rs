@@ -131,7 +131,7 @@ pub(super) fn size_of_evidence(store: &dyn Store, fork: &Fork) -> Result<usize, 
 ///
 /// # Errors
 /// [`StoreError`].
-fn count_evidence(store: &dyn Store, fork: &Fork) -> Result<u64, StoreError> {
+pub(super) fn count_evidence(store: &dyn Store, fork: &Fork) -> Result<u64, StoreError> {
     let mut count = 0;
     visit_evidence(store, fork, &mut |_, _| count += 1)?;
     Ok(count)

@@ -6,51 +6,17 @@ use antiphon_kernel::cortex::StartError;
 use antiphon_kernel::error_code::ErrorCode;
 use antiphon_kernel::internals::log::{Log, LogOptions};
 use antiphon_kernel::log::OpenError;
-use antiphon_kernel::store::{
-    Batch, Durability, Family, KERNEL_FAMILIES, KeyRange, KeyValue, Store, StoreError, Visitor,
-};
+use antiphon_kernel::store::{KERNEL_FAMILIES, Store};
 use antiphon_kernel::testing::{MemoryStore, seeded_cortex, seeded_keys};
 use antiphon_kernel::{Cortex, Draft, Keys, Signer};
+
+use crate::forward::forward;
 
 /// A store that keeps no keys.
 struct Keyless(MemoryStore);
 
 impl Store for Keyless {
-    fn get(&self, family: Family<'_>, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        self.0.get(family, key)
-    }
-
-    fn scan(&self, family: Family<'_>, range: KeyRange<'_>, visit: &mut Visitor<'_>) -> Result<(), StoreError> {
-        self.0.scan(family, range, visit)
-    }
-
-    fn scan_floor(&self, family: Family<'_>, range: KeyRange<'_>, visit: &mut Visitor<'_>) -> Result<(), StoreError> {
-        self.0.scan_floor(family, range, visit)
-    }
-
-    fn last(&self, family: Family<'_>, prefix: &[u8]) -> Result<Option<KeyValue>, StoreError> {
-        self.0.last(family, prefix)
-    }
-
-    fn commit(&self, batch: &Batch, durability: Durability) -> Result<(), StoreError> {
-        self.0.commit(batch, durability)
-    }
-
-    fn sync(&self) -> Result<(), StoreError> {
-        self.0.sync()
-    }
-
-    fn ensure_families(&self, names: &[&str]) -> Result<(), StoreError> {
-        self.0.ensure_families(names)
-    }
-
-    fn reopen(&self) -> Result<(), StoreError> {
-        self.0.reopen()
-    }
-
-    fn check(&self) -> Result<(), StoreError> {
-        self.0.check()
-    }
+    forward!(0: get scan scan_floor last commit sync ensure_families reopen check);
 }
 
 fn is_empty(store: &dyn Store) -> bool {

@@ -9,13 +9,13 @@ use std::sync::Arc;
 use antiphon_kernel::clock::VClock;
 use antiphon_kernel::codec::EventRef;
 use antiphon_kernel::cursor::Seq;
-use antiphon_kernel::identity::{KeyError, Signer};
 use antiphon_kernel::ids::EventId;
 use antiphon_kernel::protocol::FetchReply;
-use antiphon_kernel::store::{Batch, Durability, Family, KeyRange, KeyValue, Store, StoreError, Visitor};
+use antiphon_kernel::store::{Durability, Family, KeyRange, KeyValue, Store, StoreError, Visitor};
 use antiphon_kernel::testing::MemoryStore;
 use antiphon_kernel::time::Timestamp;
 
+use crate::forward::forward;
 use crate::support::{Node, cortex_id, record_in, two};
 
 fn second(n: i64) -> Timestamp {
@@ -76,9 +76,7 @@ impl ByUlid {
 }
 
 impl Store for ByUlid {
-    fn scan(&self, family: Family<'_>, range: KeyRange<'_>, visit: &mut Visitor<'_>) -> Result<(), StoreError> {
-        self.0.scan(family, range, visit)
-    }
+    forward!(0: get scan last commit sync ensure_families reopen check keys create_keys);
 
     fn scan_floor(&self, family: Family<'_>, range: KeyRange<'_>, visit: &mut Visitor<'_>) -> Result<(), StoreError> {
         if family != Family::Log {
@@ -100,42 +98,6 @@ impl Store for ByUlid {
             }
         }
         Ok(())
-    }
-
-    fn get(&self, family: Family<'_>, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        self.0.get(family, key)
-    }
-
-    fn last(&self, family: Family<'_>, prefix: &[u8]) -> Result<Option<KeyValue>, StoreError> {
-        self.0.last(family, prefix)
-    }
-
-    fn commit(&self, batch: &Batch, durability: Durability) -> Result<(), StoreError> {
-        self.0.commit(batch, durability)
-    }
-
-    fn sync(&self) -> Result<(), StoreError> {
-        self.0.sync()
-    }
-
-    fn ensure_families(&self, names: &[&str]) -> Result<(), StoreError> {
-        self.0.ensure_families(names)
-    }
-
-    fn reopen(&self) -> Result<(), StoreError> {
-        self.0.reopen()
-    }
-
-    fn check(&self) -> Result<(), StoreError> {
-        self.0.check()
-    }
-
-    fn keys(&self) -> Result<Option<Arc<dyn Signer>>, KeyError> {
-        self.0.keys()
-    }
-
-    fn create_keys(&self) -> Result<Option<Arc<dyn Signer>>, KeyError> {
-        self.0.create_keys()
     }
 }
 

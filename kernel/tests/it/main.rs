@@ -7,6 +7,7 @@ mod evidence;
 mod exclusions;
 mod federation;
 mod forks;
+mod forward;
 mod groups;
 mod identity;
 mod kit;

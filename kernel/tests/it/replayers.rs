@@ -19,7 +19,7 @@ use antiphon_kernel::store::{Durability, Family, KeyRange, Store};
 use antiphon_kernel::testing::{CommitFault, MemoryStore};
 use antiphon_kernel::time::Timestamp;
 
-use crate::support::{Node, two};
+use crate::support::{Node, two, until};
 
 /// Writes down what it was given, in order, per subject; and fails where it is told to.
 #[derive(Clone, Default)]
@@ -514,12 +514,7 @@ async fn a_replayer_that_hangs_is_reported_and_holds_nobody_else_up() {
     let event = cortex.append(Draft::new("t", "x").subject("a")).await.unwrap();
     let soon = |what| tokio::time::timeout(Duration::from_secs(20), what);
     soon(awake.wait_replayed(Seq::new(1))).await.unwrap().unwrap();
-    let hangs = async {
-        while asleep.status().hangs_at != Some(event.cursor()) {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(20), hangs).await.unwrap();
+    until("it hangs", || asleep.status().hangs_at == Some(event.cursor())).await;
     // Commands reach the one that is awake.
     assert_eq!(awake.retry(None).await.unwrap(), 0);
     let refused = awake.skip(event.cursor()).await;

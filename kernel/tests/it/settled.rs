@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 use antiphon_kernel::clock::VClock;
 use antiphon_kernel::cursor::Seq;
 use antiphon_kernel::event::Draft;
-use antiphon_kernel::identity::{KeyError, Signer};
 use antiphon_kernel::internals::log::{ForkFinding, Log};
 use antiphon_kernel::log::{CausalContext, LogHandle, LogReader, VerifyReport, verify};
-use antiphon_kernel::store::{Batch, Durability, Family, KeyRange, KeyValue, Store, StoreError, Visitor};
+use antiphon_kernel::store::{Durability, Store, StoreError};
 use antiphon_kernel::testing::{CommitFault, MemoryStore};
 use antiphon_kernel::time::Timestamp;
 
+use crate::forward::forward;
 use crate::support::{Node, cortex_id, peer_name};
 
 type Hook = Box<dyn FnOnce() + Send>;
@@ -27,52 +27,14 @@ struct Hooked {
 }
 
 impl Store for Hooked {
+    forward!(inner: get scan scan_floor last commit sync ensure_families check keys create_keys);
+
     fn reopen(&self) -> Result<(), StoreError> {
         let opened = self.inner.reopen();
         if let Some(hook) = self.hook.lock().unwrap().take() {
             hook();
         }
         opened
-    }
-
-    fn get(&self, family: Family<'_>, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        self.inner.get(family, key)
-    }
-
-    fn scan(&self, family: Family<'_>, range: KeyRange<'_>, visit: &mut Visitor<'_>) -> Result<(), StoreError> {
-        self.inner.scan(family, range, visit)
-    }
-
-    fn scan_floor(&self, family: Family<'_>, range: KeyRange<'_>, visit: &mut Visitor<'_>) -> Result<(), StoreError> {
-        self.inner.scan_floor(family, range, visit)
-    }
-
-    fn last(&self, family: Family<'_>, prefix: &[u8]) -> Result<Option<KeyValue>, StoreError> {
-        self.inner.last(family, prefix)
-    }
-
-    fn commit(&self, batch: &Batch, durability: Durability) -> Result<(), StoreError> {
-        self.inner.commit(batch, durability)
-    }
-
-    fn sync(&self) -> Result<(), StoreError> {
-        self.inner.sync()
-    }
-
-    fn ensure_families(&self, names: &[&str]) -> Result<(), StoreError> {
-        self.inner.ensure_families(names)
-    }
-
-    fn check(&self) -> Result<(), StoreError> {
-        self.inner.check()
-    }
-
-    fn keys(&self) -> Result<Option<Arc<dyn Signer>>, KeyError> {
-        self.inner.keys()
-    }
-
-    fn create_keys(&self) -> Result<Option<Arc<dyn Signer>>, KeyError> {
-        self.inner.create_keys()
     }
 }
 

@@ -1,7 +1,6 @@
 //! A cortex without threads or sockets: its log, pulled by hand.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use antiphon_kernel::clock::VClock;
 use antiphon_kernel::config::{Config, PeerConfig, PeerMode};
@@ -16,6 +15,7 @@ use antiphon_kernel::internals::sync::inspection_request;
 use antiphon_kernel::log::{Appended, LocalIdentity};
 use antiphon_kernel::protocol::{FetchReply, FetchRequest, Heads, Known, Refusal, RequestId, Scope};
 use antiphon_kernel::store::{Batch, Durability, Store};
+pub(crate) use antiphon_kernel::testing::until;
 use antiphon_kernel::testing::{LOG, MemoryNetwork, MemoryStore, seeded_cortex};
 use antiphon_kernel::time::Timestamp;
 
@@ -255,16 +255,6 @@ pub(crate) fn two(nodes: &mut [Node], one: usize, other: usize) -> (&mut Node, &
         let (left, right) = nodes.split_at_mut(one);
         (&mut right[0], &left[other])
     }
-}
-
-/// Waits for a condition, with a deadline.
-pub(crate) async fn until(what: &str, condition: impl Fn() -> bool) {
-    let waiting = async {
-        while !condition() {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-    };
-    assert!(tokio::time::timeout(Duration::from_secs(30), waiting).await.is_ok(), "never happened: {what}");
 }
 
 /// A peer by the name that it has in a network in memory.

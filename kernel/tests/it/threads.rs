@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use antiphon_kernel::cortex::Cortex;
 use antiphon_kernel::event::Draft;
-use antiphon_kernel::identity::{KeyError, Signer};
-use antiphon_kernel::store::{Batch, Durability, Family, KeyRange, KeyValue, Store, StoreError, Visitor};
+use antiphon_kernel::store::{Batch, Durability, Store, StoreError};
 use antiphon_kernel::testing::MemoryStore;
 
+use crate::forward::forward;
 use crate::support::until;
 
 /// A store with a fault in its code.
@@ -20,21 +20,7 @@ struct Faulty {
 }
 
 impl Store for Faulty {
-    fn get(&self, family: Family<'_>, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        self.below.get(family, key)
-    }
-
-    fn scan(&self, family: Family<'_>, range: KeyRange<'_>, visit: &mut Visitor<'_>) -> Result<(), StoreError> {
-        self.below.scan(family, range, visit)
-    }
-
-    fn scan_floor(&self, family: Family<'_>, range: KeyRange<'_>, visit: &mut Visitor<'_>) -> Result<(), StoreError> {
-        self.below.scan_floor(family, range, visit)
-    }
-
-    fn last(&self, family: Family<'_>, prefix: &[u8]) -> Result<Option<KeyValue>, StoreError> {
-        self.below.last(family, prefix)
-    }
+    forward!(below: get scan scan_floor last ensure_families reopen check keys create_keys);
 
     fn commit(&self, batch: &Batch, durability: Durability) -> Result<(), StoreError> {
         assert!(!self.commits.load(Ordering::Relaxed), "a fault");
@@ -44,26 +30,6 @@ impl Store for Faulty {
     fn sync(&self) -> Result<(), StoreError> {
         assert!(!self.syncs.load(Ordering::Relaxed), "a fault");
         self.below.sync()
-    }
-
-    fn ensure_families(&self, names: &[&str]) -> Result<(), StoreError> {
-        self.below.ensure_families(names)
-    }
-
-    fn reopen(&self) -> Result<(), StoreError> {
-        self.below.reopen()
-    }
-
-    fn check(&self) -> Result<(), StoreError> {
-        self.below.check()
-    }
-
-    fn keys(&self) -> Result<Option<Arc<dyn Signer>>, KeyError> {
-        self.below.keys()
-    }
-
-    fn create_keys(&self) -> Result<Option<Arc<dyn Signer>>, KeyError> {
-        self.below.create_keys()
     }
 }
 

@@ -26,6 +26,27 @@ pub(super) struct Damage {
     pub(super) harm: Harm,
 }
 
+impl Damage {
+    /// Visits what a scan of its family finds, as the damage makes it.
+    fn visit(
+        &self,
+        visit: &mut Visitor<'_>,
+        scan: impl FnOnce(&mut Visitor<'_>) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let mut fault = None;
+        scan(&mut |key, value| match &self.harm {
+            _ if self.key != key => visit(key, value),
+            Harm::Missing => ControlFlow::Continue(()),
+            Harm::Flipped(value) => visit(key, value),
+            Harm::Unreadable => {
+                fault = Some(unreadable(self));
+                ControlFlow::Break(())
+            }
+        })?;
+        fault.map_or(Ok(()), Err)
+    }
+}
+
 #[derive(Default)]
 struct State {
     damage: Option<Damage>,
@@ -119,22 +140,12 @@ impl Store for Disk {
 
     fn scan(&self, family: Family<'_>, range: KeyRange<'_>, visit: &mut Visitor<'_>) -> Result<(), StoreError> {
         let Some(damage) = self.damage(family) else { return self.below.scan(family, range, visit) };
-        let mut fault = None;
-        self.below.scan(family, range, &mut |key, value| match &damage.harm {
-            _ if damage.key != key => visit(key, value),
-            Harm::Missing => ControlFlow::Continue(()),
-            Harm::Flipped(value) => visit(key, value),
-            Harm::Unreadable => {
-                fault = Some(unreadable(&damage));
-                ControlFlow::Break(())
-            }
-        })?;
-        fault.map_or(Ok(()), Err)
+        damage.visit(visit, |visit| self.below.scan(family, range, visit))
     }
 
     fn scan_floor(&self, family: Family<'_>, range: KeyRange<'_>, visit: &mut Visitor<'_>) -> Result<(), StoreError> {
         let Some(damage) = self.damage(family) else { return self.below.scan_floor(family, range, visit) };
-        let (mut first, mut fault) = (None, None);
+        let mut first = None;
         self.below.scan_floor(family, range, &mut |key, _| {
             first = Some(key.to_vec());
             ControlFlow::Break(())
@@ -149,16 +160,7 @@ impl Store for Disk {
             })?;
             return self.scan(family, KeyRange { from: &before, prefix: range.prefix }, visit);
         }
-        self.below.scan_floor(family, range, &mut |key, value| match &damage.harm {
-            _ if damage.key != key => visit(key, value),
-            Harm::Missing => ControlFlow::Continue(()),
-            Harm::Flipped(value) => visit(key, value),
-            Harm::Unreadable => {
-                fault = Some(unreadable(&damage));
-                ControlFlow::Break(())
-            }
-        })?;
-        fault.map_or(Ok(()), Err)
+        damage.visit(visit, |visit| self.below.scan_floor(family, range, visit))
     }
 
     fn last(&self, family: Family<'_>, prefix: &[u8]) -> Result<Option<KeyValue>, StoreError> {

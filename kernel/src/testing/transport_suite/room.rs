@@ -12,6 +12,7 @@ use crate::log::{CausalContext, LocalIdentity, Log, LogHandle, LogOptions};
 use crate::protocol::{Delivery, EventBatch, FetchReply, FetchRequest, Heads, Known, Pushed, RequestId};
 use crate::service::Service;
 use crate::store::{Durability, Store};
+pub(super) use crate::testing::until;
 use crate::testing::{LOG, MemoryStore, Tamper, seeded_cortex, seeded_keys};
 use crate::transport::{Link, Tail, Transport};
 
@@ -218,14 +219,4 @@ impl<'a> Follower<'a> {
             }
         }
     }
-}
-
-/// Waits for a condition, with a deadline.
-pub(super) async fn until(what: &str, condition: impl Fn() -> bool) {
-    let waiting = async {
-        while !condition() {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-    };
-    assert!(tokio::time::timeout(SOON, waiting).await.is_ok(), "never happened: {what}");
 }

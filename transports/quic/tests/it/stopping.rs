@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use antiphon_kernel::protocol::{Delivery, FetchReply, FetchRequest, Refusal};
+use antiphon_kernel::testing::until;
 
 use crate::harness::{PATIENCE, node, question, soon};
 
@@ -25,12 +26,7 @@ async fn a_graceful_stop_answers_who_waits_and_frees_the_port() {
     };
     let (reply, ()) = soon(async { tokio::join!(link.fetch(&parked, PATIENCE), stop) }).await;
     assert_eq!(reply.unwrap(), FetchReply::Refused(Refusal::Busy));
-    soon(async {
-        while std::net::UdpSocket::bind(addr).is_err() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    })
-    .await;
+    until("the port is free", || std::net::UdpSocket::bind(addr).is_ok()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
