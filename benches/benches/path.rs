@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use antiphon_benches::logs::written;
+use antiphon_benches::logs::{writer_keys, written};
 use antiphon_benches::roads::{Opened, Road, key};
 use antiphon_benches::sizes::Sizes;
 use antiphon_benches::stores::Kind;
@@ -37,7 +37,7 @@ fn path(c: &mut Criterion) {
     for kind in Kind::ALL {
         let source = kind.fresh();
         drop(written(source.store(), count));
-        let writer = Cortex::builder(source.store()).shared_key(key()).start();
+        let writer = Cortex::builder(source.store()).keys(writer_keys()).shared_key(key()).start();
         let writer = runtime.block_on(writer).expect("the store holds a log");
         for road in Road::ALL {
             let opened = runtime.block_on(Opened::start(road, writer.service()));

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use antiphon_kernel::clock::VClock;
 use antiphon_kernel::event::Draft;
+use antiphon_kernel::identity::Signer;
 use antiphon_kernel::ids::{Epoch, PeerName};
 use antiphon_kernel::internals::log::{Log, LogOptions, Pin, put_pin};
 use antiphon_kernel::log::LocalIdentity;
@@ -42,6 +43,12 @@ pub fn puller() -> LocalIdentity {
 #[must_use]
 pub fn peer() -> PeerName {
     PeerName::new("writer").expect("the name is valid")
+}
+
+/// The keys of the log that has written.
+#[must_use]
+pub fn writer_keys() -> Arc<dyn Signer> {
+    seeded_keys(WRITER)
 }
 
 fn identity(n: u8) -> LocalIdentity {
