@@ -57,7 +57,7 @@ impl PublicKey {
 impl CortexId {
     /// Returns the id of the cortex that this root key names: the first 16 bytes of SHA-256 over `antiphon cortex v1` and the key.
     #[must_use]
-    pub(crate) fn of_root(root: &PublicKey) -> Self {
+    pub fn of_root(root: &PublicKey) -> Self {
         let hash: [u8; 32] = Sha256::new().chain_update(b"antiphon cortex v1").chain_update(root.0).finalize().into();
         let mut id = [0; 16];
         id.copy_from_slice(&hash[..16]);
