@@ -15,6 +15,7 @@ use antiphon_kernel::config::SharedKey;
 use antiphon_kernel::cursor::{Cursor, Seq};
 use antiphon_kernel::digest::Digest;
 use antiphon_kernel::event::Draft;
+use antiphon_kernel::identity::Signature;
 use antiphon_kernel::ids::{CortexId, Dot, Epoch, EventId, LogId, MAX_COUNTER, Origin};
 use antiphon_kernel::internals::codec::{EncodedDraft, encode_record};
 use antiphon_kernel::protocol::{
@@ -133,6 +134,8 @@ fn batch(events: Vec<(Seq, Bytes)>) -> EventBatch {
         last_time: Timestamp::from_micros(-1),
         head: cursor(last + 3),
         head_time: Timestamp::from_micros(1_700_000_000_000_000),
+        inceptions: vec![(origin(1), Bytes::from_static(b"inception")), (origin(2), Bytes::new())],
+        seals: events.iter().map(|_| Signature::from_bytes([8; 64])).collect(),
         events,
         heads: heads(2),
     }

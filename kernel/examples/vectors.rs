@@ -4,19 +4,21 @@
 #![allow(clippy::unwrap_used)]
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use antiphon_kernel::clock::VClock;
 use antiphon_kernel::codec::{Absence, EventRef, Message, RecordRef, Room, decode, encode};
 use antiphon_kernel::digest::Digest;
 use antiphon_kernel::event::{EventBytes, ExtensionRef};
-use antiphon_kernel::identity::{EndOfEpoch, KeyStatement, SecretKey};
+use antiphon_kernel::identity::{EndOfEpoch, KeyStatement, Keys, SecretKey};
 use antiphon_kernel::ids::Epoch;
 use antiphon_kernel::internals::codec::{EncodedDraft, encode_record, frame_of};
 use antiphon_kernel::protocol::{
     ChainHead, Delivery, EventBatch, FetchReply, FetchRequest, Heads, Heartbeat, Hello, Identity, Known, Refresh,
     Refusal, RequestId, Scope,
 };
+use antiphon_kernel::testing::{Author, Written};
 use antiphon_kernel::{CortexId, Cursor, Dot, Draft, EventId, LogId, Origin, Seq, SharedKey, Timestamp};
 use serde_json::{Value, json};
 
@@ -150,23 +152,32 @@ fn record_bytes_with_own_dep() -> Vec<u8> {
     encode_record(&Draft::new("t", ""), &EncodedDraft { id: id(0), dot, deps: &clock, time: AT }).to_vec()
 }
 
-/// Three events of one origin, and the digest after each.
-fn chained() -> Vec<(EventBytes, Digest)> {
-    let mut digest = Digest::ZERO;
+/// The author of the chain: the cortex of the first key statement, in epoch 5.
+fn author() -> Author {
+    let keys = Keys::new(SecretKey::from_bytes(&[2; 32]), issued()[0].1.clone()).unwrap();
+    Author::with_keys(Arc::new(keys), Epoch::new(5), LOG)
+}
+
+/// Three events of one origin, each a group of its own.
+fn chained() -> Vec<Written> {
+    let mut author = author();
     let drafts = [Draft::new("first", "1"), full(), Draft::new("third", vec![3; 600])];
-    let made = drafts.iter().zip(1..).map(|(draft, counter)| {
+    let made = drafts.iter().zip(1_u8..).map(|(draft, n)| {
         let deps = [(origin(2), 9)];
-        let deps = if counter == 2 { &deps[..] } else { &[] };
-        let (bytes, _) = record("", draft, id(u128::from(counter)), counter, deps);
-        digest = digest.chain(&bytes).unwrap();
-        (bytes, digest)
+        let deps = VClock::from_sorted(if n == 2 { &deps[..] } else { &[] }).unwrap();
+        author.write(id(n.into()), draft, &deps, AT)
     });
     made.collect()
 }
 
 fn chain() -> Value {
-    let events: Vec<_> =
-        chained().iter().map(|(bytes, digest)| json!({ "record": hex(bytes), "digest": digest.to_string() })).collect();
+    let event = |one: &Written| {
+        json!({
+            "record": hex(&one.record), "digest": one.head.digest.to_string(), "seal": hex(&one.seal.to_bytes()),
+        })
+    };
+    let events: Vec<_> = chained().iter().map(event).collect();
+    let author = author();
     let heads = heads();
     let listed: Vec<_> = heads
         .iter()
@@ -175,9 +186,15 @@ fn chain() -> Value {
         })
         .collect();
     json!({
-        "about": "digest(n) = SHA-256(\"antiphon/2\", digest(n-1), routing part, SHA-256(attributes), SHA-256(body)), 32 zero bytes before \
-                  the first. A log's digest is SHA-256 over all of its chain heads in order of origin: origin (24 bytes), counter (8, \
-                  big-endian), digest (32).",
+        "about": "digest(n) = SHA-256(\"antiphon/2\", digest(n-1), routing part, SHA-256(attributes), SHA-256(body)), and digest(0) = \
+                  SHA-256(\"antiphon inception 2\", inception). A seal is the working key's signature on \"antiphon seal 2\", origin (24 \
+                  bytes), counter (8, big-endian), digest (32), id (16), SHA-256(full clock without the origin's own entry: each origin, \
+                  24, and its counter, 8). The root key and the working key are those of the first statement in statement.json. A log's \
+                  digest is SHA-256 over all of its chain heads in order of origin: origin, counter (8, big-endian), digest.",
+        "origin": hex(&author.origin().to_bytes()),
+        "inception": hex(&chained()[0].inception),
+        "digest_before_the_first": author.start().digest.to_string(),
+        "working_key": hex(&author.start().key.to_bytes()),
         "events": events,
         "heads": listed,
         "digest_of_the_log": heads.fold().to_string(),
@@ -191,8 +208,10 @@ fn cursor(seq: u64) -> Cursor {
 
 fn heads() -> Heads {
     let chain = chained();
-    let head = ChainHead { counter: 3, digest: chain.last().unwrap().1 };
-    Heads::new(vec![(origin(1), head), (origin(2), ChainHead { counter: 300, digest: Digest::of(b"2") })])
+    Heads::new(vec![
+        (author().origin(), chain.last().unwrap().head),
+        (origin(2), ChainHead { counter: 300, digest: Digest::of(b"2") }),
+    ])
 }
 
 fn batch_of_chain() -> EventBatch {
@@ -208,8 +227,10 @@ fn batch_of_chain() -> EventBatch {
         last_time: AT,
         head: cursor(70_000),
         head_time: Timestamp::from_micros(AT.as_micros() + 1),
-        events: places.into_iter().map(Seq::new).zip(chained().into_iter().map(|(bytes, _)| bytes)).collect(),
+        events: places.into_iter().map(Seq::new).zip(chained().into_iter().map(|one| one.record)).collect(),
         heads: heads(),
+        inceptions: vec![(author().origin(), chained()[0].inception.clone())],
+        seals: chained().iter().map(|one| one.seal).collect(),
     }
 }
 
@@ -223,7 +244,7 @@ fn batch() -> Value {
         })
     };
     json!({
-        "about": "A batch whose events are those of chain.json: after the answer the asker's cursor is `last`.",
+        "about": "A batch whose events, inception and seals are those of chain.json: after the answer the asker's cursor is `last`.",
         "process": batch.request.process,
         "number": batch.request.number,
         "part": batch.part,
@@ -326,7 +347,7 @@ fn messages() -> Vec<(&'static str, Message)> {
         ("batch, as in batch.json", Message::Reply(FetchReply::Batch(batch_of_chain()))),
         ("refusal: cursor unknown", refused(Refusal::CursorUnknown)),
         ("refusal: cursor too old, floor 300", refused(Refusal::CursorTooOld { floor: Seq::new(300) })),
-        ("refusal: fork", refused(Refusal::Fork { origin: origin(1), counter: 2, digest: chained()[1].1 })),
+        ("refusal: fork", refused(Refusal::Fork { origin: origin(1), counter: 2, digest: chained()[1].head.digest })),
         ("refusal: not serving", refused(Refusal::NotServing)),
         ("refusal: wrong cortex", refused(Refusal::WrongCortex { actual: CortexId::from_bytes([9; 16]) })),
         ("refusal: protocol, 2 to 3 spoken", refused(Refusal::Protocol { min: 2, max: 3 })),

@@ -53,6 +53,11 @@ codes! {
     OpenLostEnd = "AP-OPEN-003", "the store lost the end of what was written to it";
     OpenOtherLog = "AP-OPEN-004", "the store belongs to another log than the given one";
 
+    InceptionVersion = "AP-INCEPTION-001", "an inception has a version that is not known";
+    InceptionMalformed = "AP-INCEPTION-002", "an inception does not decode";
+    InceptionOtherOrigin = "AP-INCEPTION-003", "an inception is another origin's";
+    InceptionOtherLog = "AP-INCEPTION-004", "an inception is of another log";
+
     IdentityStatementVersion = "AP-IDENTITY-001", "a key statement has a version that is not known";
     IdentityStatementMalformed = "AP-IDENTITY-002", "a key statement does not decode or breaks a rule";
     IdentityStatementSignature = "AP-IDENTITY-003", "a key statement is not signed by its root key";
@@ -281,6 +286,7 @@ impl ErrorCode {
             crate::event::InvalidDraft,
             crate::event::InvalidEvent,
             crate::identity::InvalidKeyText,
+            crate::identity::InvalidInception,
             crate::identity::InvalidStatement,
             crate::identity::KeyError,
             crate::identity::SignError,

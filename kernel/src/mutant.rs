@@ -46,11 +46,15 @@ pub enum Mutant {
     OldBuildsStay,
     /// A part is taken for the missing one without a look at its hash.
     PartHashNotChecked,
+    /// An origin begins with any inception.
+    InceptionNotChecked,
+    /// A group is stored with any seal.
+    SealNotChecked,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 22] = [
         Self::ServeById,
         Self::CursorBeforeData,
         Self::SkipHoleCheck,
@@ -71,6 +75,8 @@ impl Mutant {
         Self::SwitchBeforeFilled,
         Self::OldBuildsStay,
         Self::PartHashNotChecked,
+        Self::InceptionNotChecked,
+        Self::SealNotChecked,
     ];
 }
 

@@ -17,6 +17,7 @@ use crate::config::SharedKey;
 use crate::cursor::{Cursor, Seq};
 use crate::digest::Digest;
 use crate::event::EventBytes;
+use crate::identity::Signature;
 use crate::ids::{CortexId, Epoch, LogId, Origin};
 use crate::time::Timestamp;
 
@@ -312,6 +313,7 @@ pub struct Heartbeat {
 
 /// What a server sends on a run of answers.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "most of them are batches")]
 pub enum Pushed {
     /// A batch, or the refusal that ends the run.
     Reply(FetchReply),
@@ -368,12 +370,17 @@ pub struct EventBatch {
     /// Chain heads to compare: of each origin in `events` as of its last event there, and of each origin of which the
     /// asker holds more than the server.
     pub heads: Heads,
+    /// How the origins begin of which the first event is in `events`, by origin.
+    pub inceptions: Vec<(Origin, EventBytes)>,
+    /// The seals of the groups in `events`, in the same order.
+    pub seals: Vec<Signature>,
     /// What a newer version may add.
     pub room: Room,
 }
 
 /// What a fetch ends in, where a peer answered at all.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "most of them are batches")]
 pub enum FetchReply {
     /// Events, or the news that there are none.
     Batch(EventBatch),

@@ -85,6 +85,18 @@ rules! {
     GroupDeps = "an event within a group has dependencies of its own",
     /// Of a group: its size.
     GroupTooLarge = "a group has more events or bytes than a group may have",
+    /// Of a batch: how an origin begins.
+    InceptionMissing = "the answer brings the first event of an origin without the inception",
+    /// Of a batch: how an origin begins.
+    InceptionUnasked = "the answer brings the inception of an origin without the first event",
+    /// Of a batch: the order of its inceptions.
+    InceptionsUnordered = "the inceptions are not strictly increasing by origin",
+    /// Of a batch: the seals of its groups.
+    SealMissing = "the answer brings a group without a seal",
+    /// Of a group: its seal.
+    SealWrong = "the seal of a group was not made by the origin's key for this history",
+    /// Of a batch: the seals of its groups.
+    SealsTooMany = "the answer has more seals than groups",
     /// Of a batch: a head for each origin in it.
     HeadMissing = "the answer lacks the chain head of an origin whose events it brings",
     /// Of a batch: what depends on a fork.

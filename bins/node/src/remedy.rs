@@ -59,6 +59,12 @@ pub const fn remedy(code: ErrorCode) -> &'static str {
             "look at `antiphon status`, and repeat what was decided last, such as `antiphon fork resolve` or `antiphon set-mode`"
         }
 
+        ErrorCode::InceptionVersion => "update this node",
+        ErrorCode::InceptionMalformed | ErrorCode::InceptionOtherOrigin => {
+            "the peer makes the origin up: pause it with `antiphon pause-peer`, and ask its operator"
+        }
+        ErrorCode::InceptionOtherLog => "correct the peer: it belongs to another log",
+
         ErrorCode::IdentityStatementVersion => "run the version that made the key, or a later one",
         ErrorCode::IdentityStatementMalformed | ErrorCode::IdentityStatementSignature => {
             "put the key file back from a copy; if a peer sent the statement, that peer makes it up"
@@ -68,7 +74,8 @@ pub const fn remedy(code: ErrorCode) -> &'static str {
         ErrorCode::IdentityKeyMode => "run `chmod 600` on the file; if others could read it, treat the key as stolen",
         ErrorCode::IdentityKeyExists => "name another file",
         ErrorCode::IdentityKeysMissing => {
-            "put `identity.key` back into the data directory from a copy, or restore with `antiphon restore --keys-from`; without              any copy, begin a new node with `antiphon init` in another directory, and let it pull from the peers"
+            "put `identity.key` back into the data directory from a copy, or restore with `antiphon restore --keys-from`; without \
+             any copy, begin a new node with `antiphon init` in another directory, and let it pull from the peers"
         }
         ErrorCode::IdentityOtherCortex => "use the keys of the cortex whose log is in the store",
         ErrorCode::IdentityRootAway => {

@@ -70,6 +70,7 @@ pub(super) fn identity(choices: &mut Choices<'_>) -> Result<Identity, ErrorCateg
 
 /// What may come to a question that is open: an answer or, instead, a heartbeat.
 #[derive(Debug, Clone)]
+#[expect(clippy::large_enum_variant, reason = "most of them are replies")]
 pub(super) enum Said {
     Reply(Source, Result<FetchReply, ErrorCategory>),
     Heartbeat(Heartbeat),
@@ -111,6 +112,8 @@ fn batch(choices: &mut Choices<'_>) -> EventBatch {
         head_time: time(choices),
         events: Vec::new(),
         heads: Heads::default(),
+        inceptions: Vec::new(),
+        seals: Vec::new(),
     }
 }
 

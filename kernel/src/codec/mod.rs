@@ -2,25 +2,28 @@
 
 mod capped;
 mod encoding;
+mod inception;
 mod record;
 mod statement;
 mod stored;
 mod wire;
 
+pub(crate) use inception::{decode_inception, encode_inception};
 pub(crate) use internals::*;
 pub use record::{Absence, AbsentPart, EventRef, Part, RecordKind, RecordRef};
 pub(crate) use record::{Front, check_attributes, continue_group, encode_in_group, is_system};
-pub(crate) use statement::{decode_statement, encode_statement, encode_statement_body};
+pub(crate) use statement::{decode_statement, encode_certificate_body, encode_statement, hash_ends};
 pub(crate) use stored::{
-    SegmentBuilder, SegmentRef, SegmentRun, StoredError, StoredParked, decode_brought, decode_builds, decode_chain,
-    decode_conflicts, decode_cursor, decode_debt, decode_decision, decode_epoch_change, decode_epoch_peer,
-    decode_exclusions, decode_failure, decode_fork, decode_frontier, decode_health, decode_identity, decode_lineage,
-    decode_log_entry, decode_noted_head, decode_origin_note, decode_parked, decode_pin, decode_replay_position,
-    decode_run, decode_skipped, decode_timestamp, decode_tip, decode_tries, encode_brought, encode_builds,
-    encode_chain, encode_conflicts, encode_cursor, encode_debt, encode_decision, encode_epoch_change,
-    encode_epoch_peer, encode_exclusions, encode_failure, encode_fork, encode_frontier, encode_health, encode_identity,
-    encode_lineage, encode_log_entry, encode_noted_head, encode_origin_note, encode_parked, encode_pin,
-    encode_replay_position, encode_run, encode_skipped, encode_timestamp, encode_tries,
+    GroupEnd, SegmentBuilder, SegmentRef, SegmentRun, StoredError, StoredParked, decode_brought, decode_builds,
+    decode_chain, decode_conflicts, decode_cursor, decode_debt, decode_decision, decode_epoch_change,
+    decode_epoch_peer, decode_exclusions, decode_failure, decode_fork, decode_frontier, decode_group_ends,
+    decode_health, decode_identity, decode_lineage, decode_log_entry, decode_noted_head, decode_origin_note,
+    decode_parked, decode_pin, decode_replay_position, decode_run, decode_skipped, decode_timestamp, decode_tip,
+    decode_tries, encode_brought, encode_builds, encode_chain, encode_conflicts, encode_cursor, encode_debt,
+    encode_decision, encode_epoch_change, encode_epoch_peer, encode_exclusions, encode_failure, encode_fork,
+    encode_frontier, encode_group_ends, encode_health, encode_identity, encode_lineage, encode_log_entry,
+    encode_noted_head, encode_origin_note, encode_parked, encode_pin, encode_replay_position, encode_run,
+    encode_skipped, encode_timestamp, encode_tries,
 };
 pub use wire::{
     FRAME_HEADER_BYTES, FrameHeader, MAX_FRAME_BYTES, MAX_ROOM_BYTES, MAX_ROOM_ENTRIES, Message, Room, WireError,

@@ -2,7 +2,8 @@
 
 use super::capped::Capped;
 use super::encoding::{Encode as _, decode_prefix};
-use crate::identity::{EndOfEpoch, InvalidStatement, KeyStatement, MAX_ENDS, PublicKey, Signature};
+use crate::digest::part_hash;
+use crate::identity::{Certificate, EndOfEpoch, InvalidStatement, KeyStatement, MAX_ENDS, PublicKey, Signature};
 use crate::ids::Epoch;
 
 const VERSION: u8 = 1;
@@ -12,17 +13,30 @@ type WireEnd = (u64, u64, [u8; 32]);
 /// Root key, number, working key, ends, signature.
 type WireStatement = ([u8; 32], u64, [u8; 32], Capped<WireEnd, MAX_ENDS>, [u8; 64]);
 
-/// Everything before the signature: what the root key signs, after its context.
-pub(crate) fn encode_statement_body(statement: &KeyStatement) -> Vec<u8> {
-    let ends: Vec<WireEnd> = statement.ends.iter().map(|end| (end.epoch.get(), end.counter, end.digest)).collect();
+fn wire_ends(ends: &[EndOfEpoch]) -> Vec<WireEnd> {
+    ends.iter().map(|end| (end.epoch.get(), end.counter, end.digest)).collect()
+}
+
+/// The hash of a statement's ends, which its certificate has in their place.
+pub(crate) fn hash_ends(ends: &[EndOfEpoch]) -> [u8; 32] {
+    let mut bytes = Vec::new();
+    wire_ends(ends).encode(&mut bytes);
+    part_hash(&bytes)
+}
+
+/// Everything of a certificate before the signature: what the root key signs, after its context.
+pub(crate) fn encode_certificate_body(certificate: &Certificate) -> Vec<u8> {
+    let &Certificate { root, number, working, ends, .. } = certificate;
     let mut bytes = vec![VERSION];
-    (statement.root.to_bytes(), statement.number, statement.working.to_bytes(), ends).encode(&mut bytes);
+    (root.to_bytes(), number, working.to_bytes(), ends).encode(&mut bytes);
     bytes
 }
 
-/// All of it.
+/// All of a statement.
 pub(crate) fn encode_statement(statement: &KeyStatement) -> Vec<u8> {
-    let mut bytes = encode_statement_body(statement);
+    let mut bytes = vec![VERSION];
+    let ends = wire_ends(&statement.ends);
+    (statement.root.to_bytes(), statement.number, statement.working.to_bytes(), ends).encode(&mut bytes);
     bytes.extend_from_slice(&statement.signature.to_bytes());
     bytes
 }

@@ -8,7 +8,7 @@ use crate::cursor::{Cursor, Seq};
 use crate::digest::{DIGEST_ALGORITHM, Digest};
 use crate::error_code::ErrorCode;
 use crate::health::{ErrorCategory, PeerHealth};
-use crate::identity::PublicKey;
+use crate::identity::{ChainStart, PublicKey, Signature};
 use crate::ids::{CortexId, Dot, Epoch, EventId, LogId, Origin, PeerName};
 use crate::log::{EpochChange, EpochEnd, Exclusion, ExclusionCause, Fork, LocalIdentity, OriginNote, Pin};
 use crate::replay::{Build, BuildNumber, Builds, Mark};
@@ -142,11 +142,22 @@ pub struct StoredChain {
     pub last_id: EventId,
     /// The full clock of the event there, without the origin's own entry.
     pub clock: VClock,
+    /// What it begins with.
+    pub start: ChainStart,
+}
+
+impl StoredChain {
+    /// A chain without events that begins with this.
+    #[must_use]
+    pub fn of(start: ChainStart) -> Self {
+        let last_id = EventId::from_bytes([0; 16]);
+        Self { counter: 0, digest: start.digest, last_id, clock: VClock::new(), start }
+    }
 }
 
 impl Default for StoredChain {
     fn default() -> Self {
-        Self { counter: 0, digest: Digest::ZERO, last_id: EventId::from_bytes([0; 16]), clock: VClock::new() }
+        Self::of(ChainStart::NONE)
     }
 }
 
@@ -156,13 +167,13 @@ pub(crate) fn encode_chain(chain: &StoredChain) -> Vec<u8> {
         DIGEST_ALGORITHM,
         chain.digest.to_bytes(),
         chain.last_id.to_bytes(),
-        entries_of(&chain.clock),
+        (entries_of(&chain.clock), chain.start.digest.to_bytes(), chain.start.key.to_bytes()),
     ))
 }
 
 pub(crate) fn decode_chain(bytes: &[u8]) -> Result<StoredChain, StoredError> {
-    type Wire = (u64, u8, [u8; 32], [u8; 16], Entries);
-    let (counter, algorithm, digest, last_id, clock): Wire = read("chain", bytes)?;
+    type Wire = (u64, u8, [u8; 32], [u8; 16], (Entries, [u8; 32], [u8; 32]));
+    let (counter, algorithm, digest, last_id, (clock, start, key)): Wire = read("chain", bytes)?;
     if algorithm != DIGEST_ALGORITHM {
         return Err(StoredError::unknown("chain", "digest algorithm", algorithm, DIGEST_ALGORITHM));
     }
@@ -171,7 +182,38 @@ pub(crate) fn decode_chain(bytes: &[u8]) -> Result<StoredChain, StoredError> {
         digest: Digest::from_bytes(digest),
         last_id: EventId::from_bytes(last_id),
         clock: clock_from("chain", clock)?,
+        start: ChainStart { digest: Digest::from_bytes(start), key: PublicKey::from_bytes(key) },
     })
+}
+
+/// The end of a group in an origin's chain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct GroupEnd {
+    /// The counter of its last event.
+    pub(crate) counter: u64,
+    /// The chain's digest there.
+    pub(crate) digest: Digest,
+    /// The owner's seal.
+    pub(crate) seal: Signature,
+}
+
+pub(crate) fn encode_group_ends(ends: &[GroupEnd]) -> Vec<u8> {
+    let of = |end: &GroupEnd| (end.counter, end.digest.to_bytes(), end.seal.to_bytes());
+    write(ends.iter().map(of).collect::<Vec<_>>())
+}
+
+pub(crate) fn decode_group_ends(bytes: &[u8]) -> Result<Vec<GroupEnd>, StoredError> {
+    let ends: Vec<(u64, [u8; 32], [u8; 64])> = read("ends of groups", bytes)?;
+    let end = |(counter, digest, seal)| GroupEnd {
+        counter,
+        digest: Digest::from_bytes(digest),
+        seal: Signature::from_bytes(seal),
+    };
+    let ends: Vec<_> = ends.into_iter().map(end).collect();
+    match ends.is_sorted_by(|a, b| a.counter < b.counter) && !ends.is_empty() {
+        true => Ok(ends),
+        false => Err(StoredError::new("ends of groups", "their counters do not increase")),
+    }
 }
 
 /// The counter and the digest of a chain's tip alone.

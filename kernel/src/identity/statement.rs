@@ -1,7 +1,7 @@
 //! Key statements: which working key a root key certifies.
 
 use super::{PublicKey, SecretKey, Signature};
-use crate::codec::{decode_statement, encode_statement, encode_statement_body};
+use crate::codec::{decode_statement, encode_statement};
 use crate::error_code::ErrorCode;
 use crate::ids::{CortexId, Epoch};
 
@@ -10,9 +10,6 @@ pub const MAX_ENDS: usize = 1_024;
 
 /// The most bytes of one statement: each integer in 9 bytes, and a length in 3.
 pub const MAX_STATEMENT_BYTES: usize = 1 + 32 + 9 + 32 + 3 + MAX_ENDS * (9 + 9 + 32) + 64;
-
-/// What the root key signs begins with this, so that its signature is of nothing else.
-const CONTEXT: &[u8] = b"antiphon key statement 1";
 
 /// Where an earlier epoch of the cortex ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,7 +100,7 @@ impl KeyStatement {
     ) -> Result<Self, InvalidStatement> {
         let unsigned = Self { root: root.public(), number, working, ends, signature: Signature::from_bytes([0; 64]) };
         unsigned.check_rules()?;
-        Ok(Self { signature: root.sign(&unsigned.signed_bytes()), ..unsigned })
+        Ok(Self { signature: root.sign(&unsigned.certificate().signed_bytes()), ..unsigned })
     }
 
     /// Decodes a statement and verifies it.
@@ -132,10 +129,7 @@ impl KeyStatement {
     /// [`InvalidStatement::Rule`], [`InvalidStatement::Signature`].
     pub fn verify(&self) -> Result<(), InvalidStatement> {
         self.check_rules()?;
-        match self.root.verifies(&self.signed_bytes(), &self.signature) {
-            true => Ok(()),
-            false => Err(InvalidStatement::Signature),
-        }
+        self.certificate().verify()
     }
 
     /// The cortex that the root key names.
@@ -177,9 +171,5 @@ impl KeyStatement {
             (self.ends.is_sorted_by(|a, b| a.epoch < b.epoch), "its ends are not in order of epochs"),
         ];
         rules.into_iter().find(|(kept, _)| !kept).map_or(Ok(()), |(_, rule)| Err(InvalidStatement::Rule(rule)))
-    }
-
-    fn signed_bytes(&self) -> Vec<u8> {
-        [CONTEXT, &encode_statement_body(self)].concat()
     }
 }

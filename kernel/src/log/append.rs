@@ -7,6 +7,7 @@ use crate::codec::{EncodedDraft, RecordRef, StoredChain, encode_in_group};
 use crate::cursor::{Cursor, Seq};
 use crate::error_code::ErrorCode;
 use crate::event::{Draft, InvalidDraft, MAX_EVENT_BYTES};
+use crate::identity::ChainStart;
 use crate::ids::{Dot, Epoch, EventId, GeneratorError, IdGenerator, Origin};
 use crate::mutant::{self, Mutant};
 use crate::protocol::{MAX_GROUP_BYTES, MAX_GROUP_EVENTS};
@@ -163,6 +164,8 @@ pub(super) struct Drafts<'a> {
     pub(super) now: Timestamp,
     /// Random bits for one id a draft.
     pub(super) entropy: &'a [u128],
+    /// What the chain begins with, if this is its first event.
+    pub(super) start: ChainStart,
 }
 
 /// Events to append, in order.
@@ -177,7 +180,7 @@ pub(super) struct AppendPlan {
 
 /// Turns drafts into events of this cortex, or says why none of them may be appended.
 pub(super) fn plan_append(wanted: &Drafts<'_>, held: &dyn LogState) -> Result<AppendPlan, AppendError> {
-    let &Drafts { drafts, context, epoch, max_bytes, now, entropy } = wanted;
+    let &Drafts { drafts, context, epoch, max_bytes, now, entropy, start } = wanted;
     let origin = Origin::new(held.identity().cortex_id, epoch);
     if let Some((origin, counter)) = context.iter().find(|&(origin, counter)| held.counter(origin) < counter) {
         return Err(AppendError::ContextAhead { origin, counter });
@@ -186,7 +189,7 @@ pub(super) fn plan_append(wanted: &Drafts<'_>, held: &dyn LogState) -> Result<Ap
         return Err(AppendError::TooManyEvents { events: drafts.len() });
     }
     admit(held.chain(origin).is_some(), held.origins(), held.last_id(), now)?;
-    let mut chain = held.chain(origin).cloned().unwrap_or_default();
+    let mut chain = held.chain(origin).cloned().unwrap_or_else(|| StoredChain::of(start));
     let mut arrived = context.clone();
     if mutant::is(Mutant::DepsFromIngest) {
         for (&origin, chain) in held.chains() {
@@ -244,7 +247,8 @@ mod tests {
         let entropy: Vec<u128> = (1..=drafts.len() as u128).collect();
         let now = Timestamp::from_micros(1_000_000);
         let epoch = held.identity.epoch;
-        plan_append(&Drafts { drafts, context, epoch, max_bytes: LIMIT, now, entropy: &entropy }, held)
+        let start = ChainStart::NONE;
+        plan_append(&Drafts { drafts, context, epoch, max_bytes: LIMIT, now, entropy: &entropy, start }, held)
     }
 
     fn draft(data: &str) -> Draft {

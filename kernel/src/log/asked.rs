@@ -5,6 +5,7 @@ use crate::cursor::{Cursor, Seq};
 use crate::error_code::ErrorCode;
 use crate::event::InvalidEvent;
 use crate::health::ErrorCategory;
+use crate::identity::InvalidInception;
 use crate::ids::{CortexId, Dot, LogId, Origin};
 use crate::protocol::{Heads, RequestId, Scope};
 use crate::rule::Rule;
@@ -88,6 +89,14 @@ pub enum IngestError {
         /// What is wrong.
         source: InvalidEvent,
     },
+    /// It begins an origin, and not as the origin's cortex would.
+    #[error("the inception of {origin} is not valid")]
+    Inception {
+        /// The origin.
+        origin: Origin,
+        /// What is wrong.
+        source: InvalidInception,
+    },
     /// It skips an event of a chain.
     #[error("there is a hole before {dot}: {held} are held")]
     Hole {
@@ -143,6 +152,7 @@ impl IngestError {
             Self::Protocol { .. } => ErrorCode::IngestProtocol,
             Self::OtherLog { .. } => ErrorCode::IngestOtherLog,
             Self::Invalid { .. } => ErrorCode::IngestInvalid,
+            Self::Inception { source, .. } => source.code(),
             Self::Hole { .. } => ErrorCode::IngestHole,
             Self::MissingCause { .. } => ErrorCode::IngestMissingCause,
             Self::Fork { .. } => ErrorCode::IngestFork,
@@ -169,11 +179,13 @@ impl IngestError {
     pub const fn category(&self) -> ErrorCategory {
         match self {
             Self::NotAsked => ErrorCategory::Store,
-            Self::Invalid { source: InvalidEvent::UnknownVersion { .. }, .. } => ErrorCategory::Version,
+            Self::Invalid { source: InvalidEvent::UnknownVersion { .. }, .. }
+            | Self::Inception { source: InvalidInception::Version(_), .. } => ErrorCategory::Version,
             Self::OtherQuestion { .. }
             | Self::Gap { .. }
             | Self::Protocol { .. }
             | Self::Invalid { .. }
+            | Self::Inception { .. }
             | Self::Hole { .. }
             | Self::MissingCause { .. } => ErrorCategory::Protocol,
             Self::OtherLog { .. } => ErrorCategory::OtherLog,

@@ -28,10 +28,12 @@ pub enum EpochEnd {
     Repaired,
     /// Its last event id was further ahead of the clock than ids may be.
     ClockSetBack,
+    /// Its working key was replaced: each epoch has one.
+    NewKey,
 }
 
 impl EpochEnd {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Copied,
         Self::LostTail,
         Self::RolledBack,
@@ -40,12 +42,13 @@ impl EpochEnd {
         Self::Resolved,
         Self::Repaired,
         Self::ClockSetBack,
+        Self::NewKey,
     ];
 
     /// Whether an operator began the new epoch with a command: nothing to warn of.
     #[must_use]
     pub const fn is_on_purpose(self) -> bool {
-        matches!(self, Self::Restored | Self::Resolved | Self::Repaired | Self::ClockSetBack)
+        matches!(self, Self::Restored | Self::Resolved | Self::Repaired | Self::ClockSetBack | Self::NewKey)
     }
 
     pub(crate) fn code(self) -> u8 {
@@ -68,6 +71,7 @@ impl fmt::Display for EpochEnd {
             Self::Resolved => "events were set aside to resolve a fork",
             Self::Repaired => "the store was damaged, and what was whole of it was taken over",
             Self::ClockSetBack => "the last event id was more than 24 hours ahead of this node's clock",
+            Self::NewKey => "the node has a new working key",
         })
     }
 }

@@ -7,6 +7,7 @@ use crate::codec::{RecordRef, encode_fork, encode_log_entry};
 use crate::digest::Digest;
 use crate::error_code::ErrorCode;
 use crate::event::{EventBytes, check_id};
+use crate::identity::start_of;
 use crate::ids::{CortexId, Origin, PeerName};
 use crate::protocol::Heads;
 use crate::store::{Batch, Family, Store, StoreError, keys};
@@ -26,6 +27,8 @@ pub struct ForkFinding {
     pub origin: Origin,
     /// The first counter at which the histories differ.
     pub from: u64,
+    /// How the origin begins there, if the histories differ from the first event on and the peer showed it.
+    pub inception: Option<EventBytes>,
     /// Its events from there, in order.
     pub records: Vec<EventBytes>,
 }
@@ -107,7 +110,7 @@ pub(super) fn plan_fork(
     let unproven = || NotAFork::Unproven { origin, from };
     let before = match from {
         0 => return Err(unproven()),
-        1 => Digest::ZERO,
+        1 => start(finding, held).ok_or_else(unproven)?,
         _ => held.digest_at(origin, from - 1)?.ok_or_else(unproven)?,
     };
     // What was decided for counts where it is not held yet.
@@ -133,6 +136,14 @@ pub(super) fn plan_fork(
         }
         _ if known.get(origin).is_some_and(|head| head.counter == from) => Ok(Proof::Over),
         _ => Err(unproven()),
+    }
+}
+
+/// Returns what the peer's chain begins with: its own inception, or else ours.
+fn start(finding: &ForkFinding, held: &dyn LogState) -> Option<Digest> {
+    match &finding.inception {
+        Some(inception) => start_of(inception, finding.origin, held.identity().log).ok().map(|start| start.digest),
+        None => held.chain(finding.origin).map(|chain| chain.start.digest),
     }
 }
 

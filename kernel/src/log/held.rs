@@ -9,6 +9,7 @@ use crate::codec::{StoredChain, StoredDot};
 use crate::cursor::Seq;
 use crate::digest::Digest;
 use crate::event::EventBytes;
+use crate::identity::ChainStart;
 use crate::ids::{CortexId, Dot, EventId, Origin};
 use crate::store::StoreError;
 
@@ -88,6 +89,14 @@ pub trait LogState {
         self.chains().get(&origin)
     }
 
+    /// Returns what the chain of an origin begins with, also if only its inception is held.
+    ///
+    /// # Errors
+    /// [`StoreError`] where it cannot be read.
+    fn start(&self, origin: Origin) -> Result<Option<ChainStart>, StoreError> {
+        Ok(self.chain(origin).map(|chain| chain.start))
+    }
+
     /// Returns how many origins are held.
     fn origins(&self) -> usize {
         self.chains().len()
@@ -147,6 +156,8 @@ pub(super) mod tests {
         pub(in crate::log) decisions: BTreeMap<(Origin, u64), Digest>,
         pub(in crate::log) last_id: EventId,
         pub(in crate::log) begun: Seq,
+        /// What each chain begins with.
+        pub(in crate::log) start: ChainStart,
         dots: BTreeMap<(Origin, u64), StoredDot>,
         entries: Vec<(Timestamp, EventBytes)>,
     }
@@ -160,6 +171,7 @@ pub(super) mod tests {
                 decisions: BTreeMap::new(),
                 last_id: EventId::from_bytes([0; 16]),
                 begun: Seq::ZERO,
+                start: ChainStart::NONE,
                 dots: BTreeMap::new(),
                 entries: Vec::new(),
             }
@@ -220,6 +232,10 @@ pub(super) mod tests {
                 }
             }
             Ok(())
+        }
+
+        fn start(&self, _: Origin) -> Result<Option<ChainStart>, StoreError> {
+            Ok(Some(self.start))
         }
 
         fn is_near(&self, _: Origin) -> Result<bool, StoreError> {

@@ -2,7 +2,7 @@
 //!
 //! For an event with dot `(o, c)`: at or below what is held, it is known, and its digest must be the one held; exactly
 //! one above, with all its causes held and a chain digest that agrees with the batch's, it is new; anything else is a
-//! hole. A batch is taken whole or not at all.
+//! hole. Each origin begins with a valid inception, and each new group has its owner's seal. A batch is taken whole or not at all.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,7 +15,8 @@ use crate::codec::{EventRef, Front, RecordRef, StoredChain};
 use crate::cursor::Seq;
 use crate::digest::Digest;
 use crate::event::{EventBytes, InvalidEvent, check_id};
-use crate::ids::{Dot, EventId, Origin};
+use crate::identity::{ChainStart, Sealed, Signature, start_digest, start_of};
+use crate::ids::{Dot, EventId, LogId, Origin};
 use crate::mutant::{self, Mutant};
 use crate::protocol::{EventBatch, MAX_GROUP_BYTES, MAX_GROUP_EVENTS, Scope};
 use crate::rule::Rule;
@@ -48,6 +49,10 @@ pub struct IngestPlan<'a> {
     pub known: usize,
     /// Origins whose histories differed once and agree now.
     pub healed: Vec<Origin>,
+    /// How the new origins begin.
+    pub inceptions: Vec<(Origin, &'a EventBytes)>,
+    /// The ends of the new groups: the last event, the digest there, and the seal.
+    pub ends: Vec<(Dot, Digest, Signature)>,
 }
 
 /// Decides over a batch: [`IngestPlan`], or why nothing of it may be stored.
@@ -66,13 +71,25 @@ pub fn plan_ingest<'a>(
         return Err(IngestError::OtherLog { actual, ours });
     }
     let plan = IngestPlan { events: Vec::with_capacity(batch.events.len()), ..IngestPlan::default() };
-    let mut planning = Planning { held, asked, plan, new_origins: 0, seen: BTreeMap::new(), group: None };
+    let mut planning = Planning {
+        held,
+        asked,
+        plan,
+        new_origins: 0,
+        seen: BTreeMap::new(),
+        group: None,
+        log: held.identity().log.or(batch.log),
+        inceptions: batch.inceptions.iter().map(|(origin, inception)| (*origin, inception)).collect(),
+        starts: BTreeMap::new(),
+        seals: batch.seals.iter(),
+    };
     for (seq, bytes) in &batch.events {
         planning.event(*seq, bytes)?;
     }
     if let Some(group) = planning.group {
         return Err(IngestError::Protocol { rule: Rule::GroupCut, event: Some(group.at) });
     }
+    planning.check_rest()?;
     planning.compare_heads(batch, asked)?;
     planning.check_withheld(asked)?;
     Ok(planning.plan)
@@ -132,6 +149,14 @@ struct Planning<'h, 'a> {
     /// The batch's own chains, as far as they were recomputed.
     seen: BTreeMap<Origin, (u64, Digest)>,
     group: Option<OpenGroup>,
+    /// The log of all this.
+    log: Option<LogId>,
+    /// How origins begin of which the first event comes.
+    inceptions: BTreeMap<Origin, &'a EventBytes>,
+    /// What the chains begin with whose first event came.
+    starts: BTreeMap<Origin, ChainStart>,
+    /// The seals of the groups that were not reached yet.
+    seals: std::slice::Iter<'a, Signature>,
 }
 
 impl<'a> Planning<'_, 'a> {
@@ -145,11 +170,17 @@ impl<'a> Planning<'_, 'a> {
 
     fn digest_at(&self, origin: Origin, counter: u64) -> Result<Option<Digest>, IngestError> {
         match (counter, self.tip(origin)) {
-            (0, _) => Ok(Some(Digest::ZERO)),
+            (0, Some(tip)) => Ok(Some(tip.start.digest)),
+            (0, None) => Ok(self.starts.get(&origin).map(|start| start.digest)),
             (_, Some(tip)) if tip.counter == counter => Ok(Some(tip.digest)),
             (_, Some(tip)) if tip.counter < counter => Ok(None),
             _ => Ok(self.held.digest_at(origin, counter)?),
         }
+    }
+
+    /// What a chain head at this counter says. One of counter 0 says that nothing is held, and has no digest.
+    fn told_at(&self, origin: Origin, counter: u64) -> Result<Option<Digest>, IngestError> {
+        if counter == 0 { Ok(Some(Digest::ZERO)) } else { self.digest_at(origin, counter) }
     }
 
     fn event(&mut self, seq: Seq, bytes: &'a EventBytes) -> Result<(), IngestError> {
@@ -185,7 +216,39 @@ impl<'a> Planning<'_, 'a> {
             let is_missing = view.is_missing();
             self.plan.events.push(PlannedEvent { id: view.id, dot: view.dot, digest, bytes, is_missing });
         }
+        if view.ends_group {
+            self.check_seal(&view, digest, counter > held)?;
+        }
         self.seen.insert(origin, (counter, digest));
+        Ok(())
+    }
+
+    /// The owner of the origin sealed the group that ends with this event. Of a group that is held the same was checked before.
+    fn check_seal(&mut self, last: &RecordRef<'_>, digest: Digest, is_new: bool) -> Result<(), IngestError> {
+        let broken = |rule| IngestError::Protocol { rule, event: Some(last.dot) };
+        let seal = self.seals.next().ok_or_else(|| broken(Rule::SealMissing))?;
+        if !is_new {
+            return Ok(());
+        }
+        let (origin, counter) = (last.dot.origin(), last.dot.counter());
+        if let Some(StoredChain { clock, start, .. }) = self.tip(origin) {
+            let sealed = Sealed { origin, counter, digest, id: last.id, clock };
+            if !mutant::is(Mutant::SealNotChecked) && !sealed.is_sealed_by(&start.key, seal) {
+                return Err(broken(Rule::SealWrong));
+            }
+        }
+        self.plan.ends.push((last.dot, digest, *seal));
+        Ok(())
+    }
+
+    /// Each seal and each inception belongs to the events.
+    fn check_rest(&self) -> Result<(), IngestError> {
+        if self.seals.len() > 0 {
+            return Err(broken(Rule::SealsTooMany));
+        }
+        if self.starts.len() < self.inceptions.len() {
+            return Err(broken(Rule::InceptionUnasked));
+        }
         Ok(())
     }
 
@@ -207,14 +270,33 @@ impl<'a> Planning<'_, 'a> {
         Ok(())
     }
 
+    /// What the chain of a first event begins with. A batch may have more inceptions than can be taken, so each is verified only here.
+    fn begin(&mut self, first: Dot) -> Result<ChainStart, IngestError> {
+        let origin = first.origin();
+        let missing = IngestError::Protocol { rule: Rule::InceptionMissing, event: Some(first) };
+        let inception = *self.inceptions.get(&origin).ok_or(missing)?;
+        let start = match self.held.chain(origin) {
+            // What is held was verified.
+            Some(chain) if start_digest(inception) == chain.start.digest => chain.start,
+            Some(_) => return Err(IngestError::Fork { origin, counter: 1 }),
+            None if mutant::is(Mutant::InceptionNotChecked) => ChainStart::verified(inception),
+            None => {
+                start_of(inception, origin, self.log).map_err(|source| IngestError::Inception { origin, source })?
+            }
+        };
+        self.starts.insert(origin, start);
+        Ok(start)
+    }
+
     /// The event's chain digest, on top of what this batch sent before it, or else of what is held.
-    fn chain_digest(&self, view: &RecordRef<'_>) -> Result<Digest, IngestError> {
+    fn chain_digest(&mut self, view: &RecordRef<'_>) -> Result<Digest, IngestError> {
         let (origin, counter) = (view.dot.origin(), view.dot.counter());
         let before = match self.seen.get(&origin) {
             Some(&(seen, digest)) if seen + 1 == counter => Some(digest),
             Some(_) => {
                 return Err(IngestError::Protocol { rule: Rule::EventsDoNotFollow, event: Some(view.dot) });
             }
+            None if counter == 1 => Some(self.begin(view.dot)?.digest),
             None => self.digest_at(origin, counter - 1)?,
         };
         let before = before.or(mutant::is(Mutant::SkipHoleCheck).then_some(Digest::ZERO));
@@ -260,7 +342,11 @@ impl<'a> Planning<'_, 'a> {
                     }
                     self.new_origins += 1;
                 }
-                entry.insert(held.cloned().unwrap_or_default())
+                if let (None, Some(inception)) = (held, self.inceptions.get(&origin)) {
+                    self.plan.inceptions.push((origin, inception));
+                }
+                let start = self.starts.get(&origin).copied().unwrap_or(ChainStart::NONE);
+                entry.insert(held.cloned().unwrap_or_else(|| StoredChain::of(start)))
             }
         };
         if chain.counter > 0 {
@@ -303,7 +389,7 @@ impl<'a> Planning<'_, 'a> {
             }
             // Its version went, when it resolved another fork or was set back: nothing differs by now.
             if asked.withhold.get(origin).is_some_and(|ours| theirs.counter < ours.counter)
-                && self.digest_at(origin, theirs.counter)? == Some(theirs.digest)
+                && self.told_at(origin, theirs.counter)? == Some(theirs.digest)
             {
                 self.plan.healed.push(origin);
                 continue;
@@ -314,7 +400,7 @@ impl<'a> Planning<'_, 'a> {
             {
                 return Err(IngestError::Fork { origin, counter: theirs.counter });
             }
-            match self.digest_at(origin, theirs.counter)? {
+            match self.told_at(origin, theirs.counter)? {
                 Some(ours) if ours == theirs.digest && withheld(origin, theirs.counter) => {
                     self.plan.healed.push(origin);
                 }

@@ -6,6 +6,7 @@ use super::LocalIdentity;
 use super::debts::count_debts;
 use super::decoded::read_decoded;
 use super::entry::{LogHead, damaged};
+use super::epoch_change::{EpochChange, read_epoch_change};
 use super::forks::{Decisions, decisions};
 use super::lineage::Lineage;
 use super::minted::{Minted, minted};
@@ -35,6 +36,8 @@ pub(super) struct Loaded {
     pub(super) origins: OriginNotes,
     /// How many events have a part missing.
     pub(super) owed: u64,
+    /// The last change of epoch.
+    pub(super) ended: Option<EpochChange>,
 }
 
 /// Reads what a log keeps in memory, and checks that its pieces fit together.
@@ -58,7 +61,8 @@ pub(super) fn load(store: &dyn Store) -> Result<Loaded, StoreError> {
     let (pinned, origins) =
         (or_newer("pins", read_pinned(store))?, or_newer("notes of origins", read_origin_notes(store))?);
     let owed = count_debts(store)?;
-    Ok(Loaded { identity, lineage, chains, head, last_id, decisions, waiting, minted, pinned, origins, owed })
+    let ended = or_newer("change of epoch", read_epoch_change(store))?;
+    Ok(Loaded { identity, lineage, chains, head, last_id, decisions, waiting, minted, pinned, origins, owed, ended })
 }
 
 /// What the log can do without: damage to it is reported, and keeps no node from starting.

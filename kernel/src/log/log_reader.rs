@@ -12,6 +12,7 @@ use super::LocalIdentity;
 use super::entry::{EntryVisitor, LogEntry, LogHead};
 use super::forks::WithheldFrom;
 use super::load::stored_chains;
+use super::marks::{read_inception, read_seals};
 use super::origins::OriginNote;
 use super::peers::Pinned;
 use super::segments::{find_id, group_start, scan_entries, stored_digest, stored_dot};
@@ -21,6 +22,8 @@ use crate::codec::{Room, StoredDot};
 use crate::cursor::{Cursor, Seq};
 use crate::digest::Digest;
 use crate::doubles::Doubles;
+use crate::event::EventBytes;
+use crate::identity::{Signature, start_digest};
 use crate::ids::{CortexId, Dot, Epoch, EventId, Origin};
 use crate::protocol::{Heads, Identity};
 use crate::receipts::Receipts;
@@ -300,15 +303,32 @@ impl LogReader {
         stored_dot(&*self.shared.store, dot.origin(), dot.counter())
     }
 
-    /// The digest of an origin's chain at a counter: zero before its first event, `None` where it is not held.
+    /// The digest of an origin's chain at a counter; `None` where it is not held. Before the first event it is made of the inception.
     ///
     /// # Errors
     /// [`StoreError`].
     pub fn chain_digest(&self, origin: Origin, counter: u64) -> Result<Option<Digest>, StoreError> {
         if counter == 0 {
-            return Ok(Some(Digest::ZERO));
+            let inception = read_inception(&*self.shared.store, origin)?;
+            return Ok(inception.map(|inception| start_digest(&inception)));
         }
         stored_digest(&*self.shared.store, origin, counter)
+    }
+
+    /// How an origin begins; `None` if nothing of it is held.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn inception(&self, origin: Origin) -> Result<Option<EventBytes>, StoreError> {
+        read_inception(&*self.shared.store, origin)
+    }
+
+    /// The seals of the groups of these last events, each named by its origin and counter.
+    ///
+    /// # Errors
+    /// [`StoreError`], also if one of them ends no group that is held.
+    pub fn seals(&self, groups: &[(Origin, u64)]) -> Result<Vec<Signature>, StoreError> {
+        read_seals(&*self.shared.store, groups)
     }
 
     /// The sequence number of the event with this id, if it is held.

@@ -39,6 +39,7 @@ mod ingest;
 mod lineage;
 mod load;
 mod log_reader;
+mod marks;
 mod minted;
 mod open;
 mod operation;

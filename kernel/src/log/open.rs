@@ -177,6 +177,7 @@ impl Log {
         // here on, so it must be.
         store.sync()?;
         let moved = settle(&*store, &mut identity, &mut loaded, &mut options)?;
+        loaded.ended = or_newer("change of epoch", read_epoch_change(&*store))?;
         store.note(&encode_noted_head(identity.epoch, loaded.head.seq), Durability::Relaxed);
         let durable = Durable::of(identity.clone(), loaded.head, &loaded.chains, 0);
         let withheld = or_newer("forks", read_withheld(&*store))?;
@@ -249,9 +250,12 @@ fn settle(
             "the store lost the end of what was written to it: what was decided or pinned last is gone"
         );
     }
+    let working = options.keys.as_ref().map(|keys| keys.statement().working());
+    let own = loaded.chains.get(&identity.origin());
+    let other_key = own.is_some_and(|own| working.is_some_and(|working| own.start.key != working));
     let why = match () {
         () if options.restored => Some(EpochEnd::Restored),
-        () if lost.is_none() && !store.lost_end() => None,
+        () if lost.is_none() && !store.lost_end() => other_key.then_some(EpochEnd::NewKey),
         () if moved.is_some() => Some(EpochEnd::Copied),
         () => Some(EpochEnd::LostTail),
     };

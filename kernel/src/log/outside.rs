@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 
 use super::bounded::Bounded;
 use super::entry::{LogEntry, damaged};
-use super::rejoin::decode_waiting;
+use super::rejoin::{Waiting, decode_waiting};
 use crate::codec::decode_log_entry;
 use crate::cursor::Seq;
 use crate::store::{Family, KeyRange, Store, StoreError, keys};
@@ -122,7 +122,7 @@ fn decode<'a>(key: &[u8], value: &'a [u8]) -> Result<(Seq, Timestamp, &'a [u8]),
     let no_place = || StoreError::corrupt("family `evidence`: a key is no place");
     if key.starts_with(keys::WAITING) {
         keys::place_of_waiting(key).ok_or_else(no_place)?;
-        let (joined, _, record) = decode_waiting(value)?;
+        let Waiting { joined, record, .. } = decode_waiting(value)?;
         return Ok((Seq::ZERO, joined, record));
     }
     let seq = keys::place_of_set_aside(key).ok_or_else(no_place)?;

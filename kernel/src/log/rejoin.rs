@@ -13,7 +13,8 @@ use crate::codec::{Front, RecordRef, StoredChain, decode_log_entry, encode_log_e
 use crate::digest::Digest;
 use crate::error_code::ErrorCode;
 use crate::event::EventBytes;
-use crate::ids::Origin;
+use crate::identity::{Sealed, Signature};
+use crate::ids::{Dot, Origin};
 use crate::store::{Batch, Family, KeyRange, Store, StoreError, keys};
 use crate::time::Timestamp;
 
@@ -25,6 +26,8 @@ const GROUP_BYTES: usize = 4 << 20;
 pub(super) struct Waits {
     pub(super) counter: u64,
     pub(super) digest: Digest,
+    /// The seal of the group that it ends, where that is known.
+    pub(super) seal: Option<Signature>,
     pub(super) record: EventBytes,
 }
 
@@ -33,20 +36,33 @@ pub(super) fn put_waiting(
     changes: &mut Batch,
     event: &RecordRef<'_>,
     joined: Timestamp,
-    digest: Option<Digest>,
+    (digest, seal): (Option<Digest>, Option<Signature>),
     record: &[u8],
 ) {
     let key = keys::waiting(event.dot.origin(), event.dot.counter());
     let digest = digest.unwrap_or(Digest::ZERO).to_bytes();
-    changes.put_parts(Family::Evidence, &key, &[&encode_log_entry(joined), &digest, record]);
+    let seal = seal.map_or([0; 64], Signature::to_bytes);
+    changes.put_parts(Family::Evidence, &key, &[&encode_log_entry(joined), &digest, &seal, record]);
 }
 
-/// When it joined the log that was damaged, its chain's digest there if that is known, and the record.
-pub(super) fn decode_waiting(value: &[u8]) -> Result<(Timestamp, Digest, &[u8]), StoreError> {
+/// An event that waits.
+pub(super) struct Waiting<'a> {
+    /// When it joined the log that was damaged.
+    pub(super) joined: Timestamp,
+    /// Its chain's digest there, or zero.
+    pub(super) digest: Digest,
+    /// The seal of the group that it ends, where that is known.
+    pub(super) seal: Option<Signature>,
+    pub(super) record: &'a [u8],
+}
+
+pub(super) fn decode_waiting(value: &[u8]) -> Result<Waiting<'_>, StoreError> {
     let (joined, rest) = decode_log_entry(value).map_err(|e| damaged(Family::Evidence, &e))?;
     let short = || StoreError::corrupt("family `evidence`: an event that waits is too short");
-    let (digest, record) = rest.split_first_chunk::<32>().ok_or_else(short)?;
-    Ok((joined, Digest::from_bytes(*digest), record))
+    let (digest, rest) = rest.split_first_chunk::<32>().ok_or_else(short)?;
+    let (seal, record) = rest.split_first_chunk::<64>().ok_or_else(short)?;
+    let seal = Some(*seal).filter(|seal| *seal != [0; 64]).map(Signature::from_bytes);
+    Ok(Waiting { joined, digest: Digest::from_bytes(*digest), seal, record })
 }
 
 /// The origins of which something waits.
@@ -81,12 +97,12 @@ pub(super) fn read_waiting(
     store.scan(Family::Evidence, KeyRange::prefix(&prefix), &mut |key, value| {
         any = true;
         match (keys::place_of_waiting(key), decode_waiting(value)) {
-            (Some((_, counter)), Ok((_, _, record))) if waits.is_empty() && !joins(counter, record) => {
+            (Some((_, counter)), Ok(Waiting { record, .. })) if waits.is_empty() && !joins(counter, record) => {
                 ControlFlow::Break(())
             }
-            (Some((_, counter)), Ok((_, digest, record))) => {
+            (Some((_, counter)), Ok(Waiting { digest, seal, record, .. })) => {
                 bytes += record.len();
-                waits.push(Waits { counter, digest, record: Bytes::copy_from_slice(record) });
+                waits.push(Waits { counter, digest, seal, record: Bytes::copy_from_slice(record) });
                 // A group is read whole: no part of it can join alone.
                 let is_within = Front::decode(record).is_ok_and(|front| !front.ends_group);
                 if bytes < GROUP_BYTES || is_within { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
@@ -107,7 +123,8 @@ pub(super) fn followed_by(event: &RecordRef<'_>, held: &dyn LogState) -> Option<
     if held.chain(origin).is_none() && held.origins() >= MAX_CLOCK_ENTRIES {
         return None;
     }
-    follows_on(held.chain(origin).cloned().unwrap_or_default(), event, held)
+    let begun = || held.start(origin).ok().flatten().map(StoredChain::of);
+    follows_on(held.chain(origin).cloned().or_else(begun)?, event, held)
 }
 
 pub(super) fn follows_on(mut chain: StoredChain, event: &RecordRef<'_>, held: &dyn LogState) -> Option<StoredChain> {
@@ -131,12 +148,21 @@ pub(super) struct RejoinPlan {
     pub(super) events: Vec<NewEvent>,
     /// The tip of their chain.
     pub(super) chain: Option<StoredChain>,
+    /// The ends of their groups: the last event, the digest there, and the seal.
+    pub(super) seals: Vec<(Dot, Digest, Signature)>,
     /// The counters of all that wait no more: some came from peers meanwhile.
     pub(super) gone: Vec<u64>,
     /// Whether nothing more of the origin can join: what waits follows on another history.
     pub(super) ends: bool,
     /// Why the rest was not looked at.
     pub(super) fault: Option<StoreError>,
+}
+
+/// Returns whether the owner of an origin sealed the tip of this chain.
+pub(super) fn is_sealed(origin: Origin, chain: Option<&StoredChain>, seal: &Signature) -> bool {
+    chain.is_some_and(|&StoredChain { counter, digest, last_id, ref clock, start }| {
+        Sealed { origin, counter, digest, id: last_id, clock }.is_sealed_by(&start.key, seal)
+    })
 }
 
 /// How much of a plan is whole groups.
@@ -151,7 +177,7 @@ struct Whole {
 pub(super) fn plan_rejoin(origin: Origin, waits: Vec<Waits>, held: &dyn LogState) -> Result<RejoinPlan, StoreError> {
     let mut plan = RejoinPlan::default();
     let mut whole = Whole::default();
-    for Waits { counter, digest, record } in waits {
+    for Waits { counter, digest, seal, record } in waits {
         if counter <= plan.chain.as_ref().map_or(held.counter(origin), |chain| chain.counter) {
             let ours = if digest == Digest::ZERO { None } else { held.dot(origin, counter)? };
             if ours.is_some_and(|ours| ours.digest != digest) {
@@ -192,6 +218,12 @@ pub(super) fn plan_rejoin(origin: Origin, waits: Vec<Waits>, held: &dyn LogState
             plan.chain = Some(chain);
             plan.gone.push(counter);
             if ends_group {
+                let sealed = seal.filter(|seal| is_sealed(origin, plan.chain.as_ref(), seal));
+                let Some(seal) = sealed else {
+                    tracing::warn!(%origin, counter, "the seal of events that wait since the repair is lost: peers have to bring them");
+                    break;
+                };
+                plan.seals.push((dot, digest, seal));
                 whole = Whole { events: plan.events.len(), gone: plan.gone.len(), chain: plan.chain.clone() };
             }
             continue;
@@ -212,32 +244,41 @@ pub(super) fn plan_rejoin(origin: Origin, waits: Vec<Waits>, held: &dyn LogState
 mod tests {
     use super::*;
     use crate::clock::VClock;
-    use crate::codec::{EncodedDraft, encode_record};
     use crate::event::Draft;
-    use crate::ids::{Dot, Epoch, EventId};
-    use crate::log::held::tests::{Few, cortex};
+    use crate::ids::EventId;
+    use crate::log::held::tests::Few;
+    use crate::testing::{Author, Written};
+
+    fn author() -> Author {
+        Author::new(2, 1)
+    }
 
     fn origin() -> Origin {
-        Origin::new(cortex(2), Epoch::new(1))
+        author().origin()
+    }
+
+    /// A log that knows how the origin begins.
+    fn few() -> Few {
+        let mut few = Few::new();
+        few.start = author().start();
+        few
     }
 
     /// The events 1 to 4 of an origin, as they wait.
     fn waits() -> Vec<Waits> {
-        let mut digest = Digest::ZERO;
+        let mut author = author();
         let wait = |counter| {
-            let dot = Dot::new(origin(), counter).unwrap();
             let id = EventId::from_parts(counter, 0);
-            let draft = EncodedDraft { id, dot, deps: &VClock::new(), time: Timestamp::from_micros(0) };
-            let record = encode_record(&Draft::new("t", "x"), &draft);
-            digest = RecordRef::decode(&record).unwrap().digest_after(digest);
-            Waits { counter, digest, record }
+            let Written { head, record, seal, .. } =
+                author.write(id, &Draft::new("t", "x"), &VClock::new(), Timestamp::from_micros(0));
+            Waits { counter, digest: head.digest, seal: Some(seal), record }
         };
         (1..=4).map(wait).collect()
     }
 
     #[test]
     fn what_follows_on_what_is_here_joins_and_the_rest_waits_on() {
-        let mut held = Few::new();
+        let mut held = few();
         let waits = waits();
         let plan = plan_rejoin(origin(), waits[1..].to_vec(), &held).unwrap();
         assert!(plan.events.is_empty() && plan.gone.is_empty() && !plan.ends, "event 1 is missing");
@@ -246,17 +287,17 @@ mod tests {
         let rest = plan_rejoin(origin(), [&waits[..2], &waits[3..]].concat(), &held).unwrap();
         assert_eq!(rest.gone, [1, 2], "event 1 came from a peer, event 2 joins, event 4 has no event 3 before it");
         assert_eq!(rest.events.iter().map(|event| event.dot.counter()).collect::<Vec<_>>(), [2]);
-        let all = plan_rejoin(origin(), waits, &Few::new()).unwrap();
+        let all = plan_rejoin(origin(), waits, &few()).unwrap();
         assert_eq!((all.gone, all.chain.map(|chain| chain.counter)), (vec![1, 2, 3, 4], Some(4)));
     }
 
     #[test]
     fn nothing_joins_on_another_history() {
-        let mut held = Few::new();
+        let mut held = few();
         held.decisions.insert((origin(), 2), Digest::ZERO);
         let decided = plan_rejoin(origin(), waits(), &held).unwrap();
         assert_eq!((decided.gone, decided.ends), (vec![1], true));
-        let mut held = Few::new();
+        let mut held = few();
         let mut other = plan_rejoin(origin(), waits(), &held).unwrap();
         other.events[0].digest = Digest::of(b"other");
         held.push(&other.events[0], other.chain.unwrap());
@@ -268,8 +309,18 @@ mod tests {
     fn what_joined_before_a_record_that_does_not_decode_is_kept() {
         let mut waits = waits();
         waits[2].record = Bytes::from_static(b"damaged");
-        let plan = plan_rejoin(origin(), waits, &Few::new()).unwrap();
+        let plan = plan_rejoin(origin(), waits, &few()).unwrap();
         assert_eq!(plan.gone, [1, 2]);
         assert!(plan.fault.is_some());
+    }
+
+    #[test]
+    fn a_group_whose_seal_is_lost_or_wrong_waits() {
+        for seal in [None, waits()[0].seal] {
+            let mut waits = waits();
+            waits[1].seal = seal;
+            let plan = plan_rejoin(origin(), waits, &few()).unwrap();
+            assert_eq!((plan.gone, plan.ends), (vec![1], false));
+        }
     }
 }

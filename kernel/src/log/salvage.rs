@@ -11,13 +11,15 @@ use super::entry::{damaged, record_at};
 use super::epoch_change::EpochEnd;
 use super::held::{LogState, NewEvent};
 use super::lineage::Lineage;
+use super::marks::{put_inception, read_end};
 use super::minted::{minted, put_minted};
 use super::open::OpenError;
-use super::rejoin::{followed_by, follows_on};
+use super::rejoin::{followed_by, follows_on, is_sealed};
 use super::segments::{chained, stored_run_at};
 use crate::codec::{RecordRef, SegmentRef, StoredChain, decode_chain, decode_identity};
 use crate::cursor::Seq;
 use crate::digest::Digest;
+use crate::identity::{Sealed, Signature, start_of};
 use crate::ids::{Dot, EventId, Origin};
 use crate::store::{Batch, Durability, Family, KeyRange, Store, StoreError, Unreadable as _, keys};
 use crate::time::Timestamp;
@@ -55,6 +57,7 @@ pub fn salvage(from: &dyn Store, to: Arc<dyn Store>, now: Timestamp) -> Result<S
     let mut salvaged = Salvaged::default();
     copy_state(from, &*to, &mut salvaged)?;
     copy_epochs(from, &*to, &identity, now, &mut salvaged)?;
+    copy_inceptions(from, &*to, &identity, &mut salvaged)?;
     let mut log = Log::open(to, LogOptions::default())?;
     log.begin_epoch(EpochEnd::Repaired, now)?;
     let mut known = chains_of(from, &mut salvaged);
@@ -113,6 +116,29 @@ fn copy_epochs(
     match minted(from, identity) {
         Ok(minted) => minted.into_iter().for_each(|epoch| put_minted(&mut changes, epoch, now)),
         Err(error) => salvaged.notes.push(format!("which epochs this node began cannot be read whole: {error}")),
+    }
+    to.commit(&changes, Durability::Relaxed)
+}
+
+/// How each origin begins. Without that none of its events can join the log.
+fn copy_inceptions(
+    from: &dyn Store,
+    to: &dyn Store,
+    identity: &LocalIdentity,
+    salvaged: &mut Salvaged,
+) -> Result<(), StoreError> {
+    let mut changes = Batch::new();
+    let read = from.scan(Family::Marks, KeyRange::prefix(&[]), &mut |key, value| {
+        if let Some((origin, 0)) = keys::mark_of(key) {
+            match start_of(value, origin, identity.log) {
+                Ok(_) => put_inception(origin, value, &mut changes),
+                Err(error) => salvaged.notes.push(format!("{origin}: {error}")),
+            }
+        }
+        ControlFlow::Continue(())
+    });
+    if let Err(error) = read {
+        salvaged.notes.push(format!("not all of `{}` can be read: {error}", Family::Marks));
     }
     to.commit(&changes, Durability::Relaxed)
 }
@@ -194,19 +220,22 @@ impl Reading {
         self.events.last().is_some_and(|(_, _, last)| last.dot.precedes(event.dot))
     }
 
-    /// The group is not whole: what was read of it waits outside the log.
+    /// The group is not whole, or its seal is lost: what was read of it waits outside the log.
     fn set_aside(&mut self, log: &mut Log, salvaged: &mut Salvaged) -> Result<(), StoreError> {
         self.chain = None;
         for (place, joined, NewEvent { digest, record, .. }) in self.events.drain(..) {
             let event = RecordRef::decode(&record).map_err(|fault| record_at(place, &fault))?;
-            log.stage_waiting(&event, joined, Some(digest), &record)?;
+            log.stage_waiting(&event, joined, (Some(digest), None), &record)?;
             salvaged.waiting += 1;
         }
         Ok(())
     }
 
     /// The group is whole, and joins the log.
-    fn join(&mut self, log: &mut Log, origin: Origin, salvaged: &mut Salvaged) {
+    fn join(&mut self, log: &mut Log, (origin, seal): (Origin, Signature), salvaged: &mut Salvaged) {
+        if let Some(chain) = &self.chain {
+            log.begin_chain(origin, chain.start);
+        }
         for (seq, joined, event) in self.events.drain(..) {
             log.stage_new(&event, joined);
             if RecordRef::decode(&event.record).is_ok_and(|record| record.is_missing()) {
@@ -218,9 +247,25 @@ impl Reading {
             }
         }
         if let Some(chain) = self.chain.take() {
+            let last = Dot::new(origin, chain.counter);
+            let digest = chain.digest;
             log.set_chain(origin, chain);
+            last.into_iter().for_each(|last| log.stage_end(last, digest, seal));
         }
     }
+}
+
+/// The seal of the group that ends at the tip of this chain: the one that is stored, or one made again by its owner. `None` where it
+/// is lost, or does not hold.
+fn seal_of(log: &Log, from: &dyn Store, origin: Origin, chain: &StoredChain) -> Option<Signature> {
+    // A mark that cannot be read is lost, like an event.
+    let stored = read_end(from, origin, chain.counter).ok().flatten().map(|end| end.seal);
+    if let Some(seal) = stored.filter(|seal| is_sealed(origin, Some(chain), seal)) {
+        return Some(seal);
+    }
+    let keys = log.keys().filter(|keys| keys.statement().working() == chain.start.key)?;
+    let &StoredChain { counter, digest, last_id, ref clock, .. } = chain;
+    Sealed { origin, counter, digest, id: last_id, clock }.sign(&**keys).ok()
 }
 
 /// Takes the entries of one segment.
@@ -236,14 +281,15 @@ fn take_segment(
     let mut altered = BTreeSet::new();
     for (at, (joined, record)) in segment.iter().enumerate() {
         let Some(dot) = evidence.dots.get(at).copied().flatten() else { continue };
-        if evidence.altered.contains(&dot.origin()) {
+        if evidence.altered.contains(&dot) {
             let reached = known.entry(dot.origin()).or_insert(0);
             *reached = dot.counter().max(*reached);
             altered.insert(dot.origin());
             continue;
         }
         let seq = Seq::new(first.get() + at as u64);
-        take_entry((log, reading), (seq, joined, record), evidence.digests.get(&dot).copied(), known, salvaged, now)?;
+        let digest = evidence.digests.get(&dot).copied();
+        take_entry((log, reading), from, (seq, joined, record), digest, known, salvaged, now)?;
     }
     for origin in altered {
         let last = Seq::new(first.get() + segment.len() as u64 - 1);
@@ -261,44 +307,73 @@ struct Evidence {
     dots: Vec<Option<Dot>>,
     /// The digest of each event's chain there, as far as the index speaks for it.
     digests: BTreeMap<Dot, Digest>,
-    /// The origins whose records differ from what was digested. Which of them does is not known.
-    altered: BTreeSet<Origin>,
+    /// The events of groups that differ from what was digested. Which event of a group does is not known.
+    altered: BTreeSet<Dot>,
+}
+
+/// The events of an origin in a segment, as they are judged.
+#[derive(Default)]
+struct Judged {
+    counter: u64,
+    /// The digest there, where it is known.
+    digest: Option<Digest>,
+    /// The events since the last digest that is known to be right.
+    open: Vec<Dot>,
+}
+
+impl Judged {
+    /// The chain has this digest here, as the store says.
+    fn compare(&mut self, known: Digest, evidence: &mut Evidence) {
+        let open = std::mem::take(&mut self.open);
+        match self.digest {
+            Some(digest) if digest != known => evidence.altered.extend(open),
+            // An event before it is lost. This one is known all the same, once what is between came from peers.
+            None => evidence.digests.extend(open.last().map(|last| (*last, known))),
+            Some(_) => {}
+        }
+        self.digest = Some(known);
+    }
 }
 
 fn judge(from: &dyn Store, first: Seq, segment: SegmentRef<'_>) -> Result<Evidence, StoreError> {
     let mut evidence = Evidence::default();
-    let mut chains: BTreeMap<Origin, (u64, Option<Digest>)> = BTreeMap::new();
+    let mut chains: BTreeMap<Origin, Judged> = BTreeMap::new();
     for (at, (_, record)) in segment.iter().enumerate() {
         let seq = Seq::new(first.get() + at as u64);
-        let dot = match RecordRef::decode(record) {
-            Ok(event) => Some(event.dot),
+        let event = match RecordRef::decode(record) {
+            Ok(event) => Some((event.dot, event.ends_group)),
             Err(fault) if fault.is_newer() => return Err(record_at(seq, &fault)),
             Err(_) => None,
         };
-        evidence.dots.push(dot);
-        let Some(dot) = dot else { continue };
+        evidence.dots.push(event.map(|(dot, _)| dot));
+        let Some((dot, ends_group)) = event else { continue };
+        let (origin, counter) = (dot.origin(), dot.counter());
         // Where the index cannot be read, nothing speaks against a record that the store's own checks let pass.
-        let before = |counter| stored_run_at(from, dot.origin(), counter).ok().flatten();
-        let digest = match chains.get(&dot.origin()) {
-            Some(&(counter, digest)) if counter + 1 == dot.counter() => digest,
-            Some(_) => None,
-            None => before(dot.counter()).filter(|run| run.at.segment == first).map(|run| run.at.before),
+        let before = |counter| stored_run_at(from, origin, counter).ok().flatten();
+        let begin = || Judged {
+            digest: before(counter).filter(|run| run.at.segment == first).map(|run| run.at.before),
+            counter: counter - 1,
+            ..Judged::default()
         };
-        let digest = digest.map(|before| chained(before, record));
-        chains.insert(dot.origin(), (dot.counter(), digest));
-        evidence.digests.extend(digest.map(|digest| (dot, digest)));
+        let chain = chains.entry(origin).or_insert_with(begin);
+        if chain.counter + 1 != counter {
+            (chain.digest, chain.open) = (None, Vec::new());
+        }
+        chain.counter = counter;
+        chain.open.push(dot);
+        chain.digest = chain.digest.map(|before| chained(before, record));
+        evidence.digests.extend(chain.digest.map(|digest| (dot, digest)));
+        // What the seals say of the end of a group speaks for all its records, or against one of them.
+        if ends_group && let Some(end) = read_end(from, origin, counter).ok().flatten() {
+            chain.compare(end.digest, &mut evidence);
+        }
     }
-    // What the index says of the end of each chain here speaks for all its records, or against one of them.
-    for (origin, (counter, digest)) in chains {
-        let next = stored_run_at(from, origin, counter + 1).ok().flatten().map(|run| run.at.before);
-        let end = next.or_else(|| tip_of(from, origin).filter(|tip| tip.counter == counter).map(|tip| tip.digest));
-        match (digest, end) {
-            (Some(digest), Some(end)) if digest != end => {
-                evidence.altered.insert(origin);
-            }
-            // An event before it is lost. This one is known all the same, once what is between came from peers.
-            (None, Some(end)) => evidence.digests.extend(Dot::new(origin, counter).map(|dot| (dot, end))),
-            _ => {}
+    // So does what the index says of the end of each chain here.
+    for (origin, mut chain) in chains {
+        let next = stored_run_at(from, origin, chain.counter + 1).ok().flatten().map(|run| run.at.before);
+        let tip = || tip_of(from, origin).filter(|tip| tip.counter == chain.counter).map(|tip| tip.digest);
+        if let Some(end) = next.or_else(tip) {
+            chain.compare(end, &mut evidence);
         }
     }
     Ok(evidence)
@@ -312,6 +387,7 @@ fn tip_of(from: &dyn Store, origin: Origin) -> Option<StoredChain> {
 /// Takes one entry, if it is whole: into the log if it follows on what is here, and beside it if not.
 fn take_entry(
     (log, reading): (&mut Log, &mut Reading),
+    from: &dyn Store,
     (seq, joined, record): (Seq, Timestamp, &[u8]),
     digest: Option<Digest>,
     known: &mut BTreeMap<Origin, u64>,
@@ -336,15 +412,19 @@ fn take_entry(
             let record = bytes::Bytes::copy_from_slice(record);
             let new = NewEvent { id: event.id, dot: event.dot, digest: chain.digest, record: record.clone() };
             reading.events.push((seq, joined, new));
+            let seal = event.ends_group.then(|| seal_of(log, from, origin, &chain));
             reading.chain = Some(chain);
-            if event.ends_group {
-                reading.join(log, origin, salvaged);
+            match seal {
+                Some(Some(seal)) => reading.join(log, (origin, seal), salvaged),
+                Some(None) => reading.set_aside(log, salvaged)?,
+                None => {}
             }
         }
         followed => {
             reading.set_aside(log, salvaged)?;
             if followed.is_none() && counter > log.counter(origin) {
-                log.stage_waiting(&event, joined, digest, record)?;
+                let seal = event.ends_group.then(|| read_end(from, origin, counter).ok().flatten()).flatten();
+                log.stage_waiting(&event, joined, (digest, seal.map(|end| end.seal)), record)?;
                 salvaged.waiting += 1;
             }
         }

@@ -16,6 +16,7 @@ use crate::codec::{RecordRef, StoredChain, encode_log_entry};
 use crate::cursor::Seq;
 use crate::digest::Digest;
 use crate::error_code::ErrorCode;
+use crate::identity::ChainStart;
 use crate::ids::Origin;
 use crate::replay::Builds;
 use crate::store::{Batch, Family, KeyRange, Store, StoreError, StoreErrorKind, keys};
@@ -116,6 +117,7 @@ pub(super) fn plan_set_aside(origin: Origin, from: u64, held: &dyn LogState) -> 
     let (mut first, mut events, mut fault) = (head.next(), 0, None);
     let mut kept: BTreeMap<Origin, Kept> = BTreeMap::new();
     let mut digests: BTreeMap<Origin, Digest> = BTreeMap::new();
+    let starts = |origin| held.chain(origin).map_or(ChainStart::NONE, |chain| chain.start);
     held.visit(&mut |seq, joined, record| {
         let event = match RecordRef::decode(record) {
             Ok(event) => event,
@@ -132,7 +134,7 @@ pub(super) fn plan_set_aside(origin: Origin, from: u64, held: &dyn LogState) -> 
         if next.is_some() && old_runs.insert(author) {
             changes.delete(Family::Dots, &keys::dot(author, counter));
         }
-        let digest = digests.entry(author).or_default();
+        let digest = digests.entry(author).or_insert_with(|| starts(author).digest);
         let before = std::mem::replace(digest, event.digest_after(*digest));
         if gone.add(&event) {
             events += 1;
@@ -142,7 +144,8 @@ pub(super) fn plan_set_aside(origin: Origin, from: u64, held: &dyn LogState) -> 
                 forget_debt(&mut changes, event.dot);
             }
         } else {
-            let Kept { tip, bytes, events } = kept.entry(author).or_default();
+            let Kept { tip, bytes, events } =
+                kept.entry(author).or_insert_with(|| Kept { tip: StoredChain::of(starts(author)), ..Kept::default() });
             (*bytes, *events) = (*bytes + record.len() as u64, *events + 1);
             if let Err(error) = tip.clock.merge(&event.deps) {
                 fault = Some(StoreError::corrupt(format!("the clock at place {seq}: {error}")));

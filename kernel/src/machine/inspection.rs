@@ -23,6 +23,17 @@ pub enum InspectionStep {
     },
 }
 
+/// What a peer showed of its history where the two part.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OtherHistory {
+    /// The first counter that differs.
+    pub from: u64,
+    /// How the origin begins there, if it differs from the first event on.
+    pub inception: Option<EventBytes>,
+    /// The peer's events from there on.
+    pub records: Vec<EventBytes>,
+}
+
 /// The search for the first difference of one origin's two histories.
 #[derive(Debug, Clone)]
 pub struct Inspection {
@@ -56,12 +67,11 @@ impl Inspection {
         }
     }
 
-    /// Takes the peer's answer to [`Inspection::step`]. `Some` ends the search: the first counter that differs, and the
-    /// peer's events from there on.
+    /// Takes the peer's answer to [`Inspection::step`]. `Some` ends the search.
     ///
     /// # Errors
     /// Its [`Failure`], where the answer is none to the question.
-    pub fn answer(&mut self, reply: FetchReply) -> Result<Option<(u64, Vec<EventBytes>)>, Failure> {
+    pub fn answer(&mut self, reply: FetchReply) -> Result<Option<OtherHistory>, Failure> {
         match (self.step(), reply) {
             (InspectionStep::Compare { counter }, FetchReply::Refused(Refusal::Fork { origin, counter: at, .. }))
                 if origin == self.origin && at == counter =>
@@ -82,7 +92,8 @@ impl Inspection {
                 let of_origin =
                     |bytes: &EventBytes| EventRef::decode_dot(bytes).is_ok_and(|(_, dot)| dot.origin() == self.origin);
                 let records: Vec<_> = batch.events.into_iter().map(|(_, bytes)| bytes).filter(of_origin).collect();
-                Ok(Some((from, records)))
+                let inception = batch.inceptions.into_iter().find(|(origin, _)| *origin == self.origin);
+                Ok(Some(OtherHistory { from, inception: inception.map(|(_, bytes)| bytes), records }))
             }
             (_, FetchReply::Refused(refusal)) => Err(Failure::from(&refusal)),
         }

@@ -41,8 +41,9 @@ use backoff::backoff;
 pub use backoff::{BACKOFF_BASE, BACKOFF_MAX};
 pub use contact::Lag;
 pub use identity::{IdentityContext, check_identity};
-pub use inspection::{Inspection, InspectionStep};
-pub use parts::{MAX_ROUND, PartsPace, PartsRound, is_breach, part_of};
+pub use inspection::{Inspection, InspectionStep, OtherHistory};
+pub(crate) use parts::MAX_ROUND;
+pub use parts::{PartsPace, PartsRound, is_breach, part_of};
 pub use phase::Phase;
 pub use question::MAX_REWRITTEN;
 

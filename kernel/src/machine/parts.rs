@@ -15,7 +15,7 @@ use crate::ids::Dot;
 use crate::protocol::{ChainHead, FetchReply, Refusal};
 
 /// The most events that one round asks for.
-pub const MAX_ROUND: usize = 32;
+pub(crate) const MAX_ROUND: usize = 32;
 /// Rounds of one pass are at least this far apart, unless the last one brought something.
 const APART: Duration = Duration::from_secs(1);
 

@@ -64,6 +64,8 @@ fn batch(last: u64, head: u64) -> FetchReply {
         head_time: Timestamp::from_micros(5_000_000),
         events: vec![],
         heads: Heads::default(),
+        inceptions: vec![],
+        seals: vec![],
     })
 }
 

@@ -86,6 +86,7 @@ impl Batch {
             }
             Family::Log => Family::Log,
             Family::Dots => Family::Dots,
+            Family::Marks => Family::Marks,
             Family::Clocks => Family::Clocks,
             Family::Cursors => Family::Cursors,
             Family::Pins => Family::Pins,

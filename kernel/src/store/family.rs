@@ -5,9 +5,10 @@ use std::fmt;
 use crate::error_code::ErrorCode;
 
 /// The kernel's own families, by name.
-pub const KERNEL_FAMILIES: [Family<'static>; 9] = [
+pub const KERNEL_FAMILIES: [Family<'static>; 10] = [
     Family::Log,
     Family::Dots,
+    Family::Marks,
     Family::Clocks,
     Family::Cursors,
     Family::Pins,
@@ -36,7 +37,10 @@ pub enum Family<'a> {
     Log,
     /// (origin, counter of its first event in a segment) → where those events are, digest before them.
     Dots,
-    /// origin → counter, digest, last id, last full clock.
+    /// (origin, counter of the first of some ends of groups) → those ends, each with its digest and seal; (origin, 0) → the origin's
+    /// inception.
+    Marks,
+    /// origin → counter, digest, last id, last full clock, what the chain begins with.
     Clocks,
     /// peer → cursor, last seen.
     Cursors,
@@ -74,6 +78,7 @@ impl<'a> Family<'a> {
         match self {
             Self::Log => "log",
             Self::Dots => "dots",
+            Self::Marks => "marks",
             Self::Clocks => "clocks",
             Self::Cursors => "cursors",
             Self::Pins => "pins",

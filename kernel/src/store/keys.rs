@@ -276,6 +276,21 @@ pub(crate) fn dot_of(key: &[u8]) -> Option<(Origin, u64)> {
     Some((Origin::from_bytes(*origin), u64::from_be_bytes(counter.try_into().ok()?)))
 }
 
+/// `marks`: the ends of an origin's groups from this counter on; with counter 0, how the origin begins.
+pub(crate) fn mark(origin: Origin, counter: u64) -> [u8; 32] {
+    dot(origin, counter)
+}
+
+/// `marks`: all entries of an origin.
+pub(crate) fn marks_of(origin: Origin) -> [u8; 24] {
+    origin.to_bytes()
+}
+
+/// Origin and counter in a key of `marks`.
+pub(crate) fn mark_of(key: &[u8]) -> Option<(Origin, u64)> {
+    dot_of(key)
+}
+
 /// `clocks`: origin.
 pub(crate) fn chain(origin: Origin) -> [u8; 24] {
     origin.to_bytes()

@@ -118,11 +118,11 @@ impl Comparison {
             Answered::DifferAt(counter) => {
                 let inspection = Inspection::new(origin, counter);
                 let batch_budget = BatchBudget::default();
-                let (from, _) = locate(&self.link, &self.view, self.to, inspection, self.number, batch_budget)
+                let shown = locate(&self.link, &self.view, self.to, inspection, self.number, batch_budget)
                     .await
                     .map_err(|failure| failure.category)?;
                 self.number += MAX_QUESTIONS;
-                Ok(Compared::Differ { from })
+                Ok(Compared::Differ { from: shown.from })
             }
             Answered::Nothing => match self.ask(Scope::Origin(origin), Heads::default(), 1).await? {
                 FetchReply::Batch(batch) if batch.events.is_empty() => Ok(Compared::OnlyHere),

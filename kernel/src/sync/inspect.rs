@@ -7,11 +7,10 @@ use super::exclude::exclude;
 use super::links::hard;
 use super::origin_question::origin_question;
 use crate::blocking::blocking;
-use crate::event::EventBytes;
 use crate::health::{ErrorCategory, Failure};
 use crate::ids::{CortexId, PeerName};
 use crate::log::{ExclusionCause, ForkFinding, LogHandle, LogReader, NotAFork};
-use crate::machine::{Inspected, Inspection, InspectionStep};
+use crate::machine::{Inspected, Inspection, InspectionStep, OtherHistory};
 use crate::protocol::{FetchRequest, RequestId};
 use crate::store::StoreError;
 use crate::transport::Link;
@@ -51,7 +50,7 @@ pub(super) async fn locate(
     mut inspection: Inspection,
     first: u64,
     batch_budget: BatchBudget,
-) -> Result<(u64, Vec<EventBytes>), Failure> {
+) -> Result<OtherHistory, Failure> {
     let deadline = batch_budget.patience();
     for number in first..first + MAX_QUESTIONS {
         let request = RequestId { process: view.process(), number };
@@ -81,8 +80,9 @@ pub(super) async fn inspect(
     batch_budget: BatchBudget,
 ) -> Result<Inspected, Failure> {
     let origin = inspection.origin();
-    let (from, records) = locate(&link, log.reader(), to, inspection, first, batch_budget).await?;
-    let finding = ForkFinding { peer: peer.clone(), holder: to.0, origin, from, records };
+    let OtherHistory { from, inception, records } =
+        locate(&link, log.reader(), to, inspection, first, batch_budget).await?;
+    let finding = ForkFinding { peer: peer.clone(), holder: to.0, origin, from, inception, records };
     let noted = log.note_fork(finding).await;
     if let Err(NotAFork::Over { .. }) = noted {
         tracing::info!(%peer, %origin, "the histories agree again");

@@ -2,6 +2,7 @@
 //!
 //! `docs/guides/testing.md` shows how a program tests itself with it.
 
+mod author;
 mod federation;
 mod memory_store;
 mod network;
@@ -19,6 +20,7 @@ use crate::ids::LogId;
 pub const LOG: LogId = LogId::from_bytes(*b"antiphon-testing");
 
 pub use crate::service::tamper::Tamper;
+pub use author::{Author, Written, answer_of, retain, rewrite};
 pub use federation::Federation;
 pub use memory_store::{CommitFault, MemoryStore};
 pub use network::MemoryNetwork;

@@ -6,16 +6,15 @@ use antiphon_kernel::clock::VClock;
 use antiphon_kernel::codec::{Absence, EventRef, RecordRef};
 use antiphon_kernel::cortex::Cortex;
 use antiphon_kernel::cursor::{Cursor, Seq};
-use antiphon_kernel::digest::Digest;
 use antiphon_kernel::event::{Draft, EventBytes};
 use antiphon_kernel::ids::Dot;
 use antiphon_kernel::internals::log::Bounded;
 use antiphon_kernel::internals::replay::ReplayCore;
 use antiphon_kernel::log::{EntryContent, LogEntry, LogReader, Unread, verify};
-use antiphon_kernel::protocol::{ChainHead, FetchReply, Heads};
+use antiphon_kernel::protocol::FetchReply;
 use antiphon_kernel::replay::latest::{self, LatestBySubject};
 use antiphon_kernel::store::{Durability, Family, Store};
-use antiphon_kernel::testing::MemoryStore;
+use antiphon_kernel::testing::{MemoryStore, rewrite, seeded_keys};
 use antiphon_kernel::time::Timestamp;
 use futures_util::StreamExt as _;
 use serde_json::Value;
@@ -43,19 +42,13 @@ fn node() -> (Node, Arc<MemoryStore>) {
     let by = Dot::new(alpha.log.reader().local().origin(), 1).unwrap();
     // What a newer version writes of the system's own may have attributes.
     let system = |record: &EventBytes| EventBytes::from([&[3, 1], &record[2..]].concat());
-    let mut digest = Digest::ZERO;
-    for (seq, record) in &mut batch.events {
-        *record = match seq.get() {
-            2 => less(record, Absence::Missing),
-            4 => [&[3], &record[1..]].concat().into(),
-            5 => less(record, Absence::Erased { by }),
-            3 | 6 | 7 => system(record),
-            _ => record.clone(),
-        };
-        digest = digest.chain(record).unwrap();
-    }
-    let last = EventRef::decode_dot(&batch.events.last().unwrap().1).unwrap().1;
-    batch.heads = Heads::new(vec![(last.origin(), ChainHead { counter: 7, digest })]);
+    rewrite(&mut batch, seeded_keys(1), |record| match EventRef::decode_dot(record).unwrap().1.counter() {
+        2 => less(record, Absence::Missing),
+        4 => [&[3], &record[1..]].concat().into(),
+        5 => less(record, Absence::Erased { by }),
+        3 | 6 | 7 => system(record),
+        _ => record.clone(),
+    });
     bravo.take(0, &asked, &FetchReply::Batch(batch), Durability::Sync).unwrap();
     (nodes.remove(1), store)
 }

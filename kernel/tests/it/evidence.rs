@@ -4,29 +4,21 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use antiphon_kernel::clock::VClock;
-use antiphon_kernel::digest::Digest;
-use antiphon_kernel::event::{Draft, EventBytes};
-use antiphon_kernel::ids::{Epoch, Origin};
-use antiphon_kernel::internals::log::{ForkFinding, Log, LogOptions};
-use antiphon_kernel::log::{LocalIdentity, forks};
-use antiphon_kernel::protocol::ChainHead;
+use antiphon_kernel::event::Draft;
+use antiphon_kernel::ids::EventId;
+use antiphon_kernel::internals::log::ForkFinding;
+use antiphon_kernel::log::forks;
 use antiphon_kernel::store::{Durability, Family, KeyRange, Store};
-use antiphon_kernel::testing::{MemoryStore, seeded_cortex};
+use antiphon_kernel::testing::{Author, MemoryStore, Written};
 use antiphon_kernel::time::Timestamp;
 
 use crate::origins;
 use crate::support::{Node, cortex_id, peer_name};
 
 /// One event of so many bytes: the first of an origin, another one for each `version`.
-fn first_event(epoch: u64, version: u8, bytes: usize) -> (Origin, EventBytes) {
-    let store = Arc::new(MemoryStore::new());
-    let cortex_id = seeded_cortex(0xaa);
-    Log::create(&*store, &LocalIdentity::new(cortex_id, Epoch::new(epoch), String::new())).unwrap();
-    let mut log = Log::open(store, LogOptions { max_append_bytes: 16 << 20, ..LogOptions::default() }).unwrap();
-    log.append(&[Draft::new("t", vec![version; bytes])], &VClock::new(), Timestamp::from_micros(0)).unwrap();
-    log.commit(Durability::Sync).unwrap();
-    let entry = log.reader().entries(antiphon_kernel::cursor::Seq::ZERO, 1, 1 << 20).unwrap().remove(0);
-    (log.reader().local().origin(), entry.record)
+fn first_event(epoch: u64, version: u8, bytes: usize) -> Written {
+    let (id, draft) = (EventId::from_parts(1, 1), Draft::new("t", vec![version; bytes]));
+    Author::new(0xaa, epoch).write(id, &draft, &VClock::new(), Timestamp::from_micros(0))
 }
 
 fn bytes_of_evidence(store: &dyn Store) -> usize {
@@ -45,15 +37,14 @@ fn bytes_of_evidence(store: &dyn Store) -> usize {
 fn node(origins: u64, store: &Arc<MemoryStore>) -> Node {
     let mut node = Node::new(0, 2, Arc::clone(store) as Arc<dyn Store>);
     for epoch in 0..origins {
-        let (origin, record) = first_event(epoch, 0, 10);
-        let head = ChainHead { counter: 1, digest: Digest::ZERO.chain(&record).unwrap() };
-        assert_eq!(origins::take(&mut node, epoch, vec![(origin, head, record)]).unwrap(), 1);
+        assert_eq!(origins::take(&mut node, epoch, vec![first_event(epoch, 0, 10)]).unwrap(), 1);
     }
     node
 }
 
-fn show(node: &mut Node, origin: Origin, record: EventBytes) {
-    let finding = ForkFinding { peer: peer_name(1), holder: cortex_id(1), origin, from: 1, records: vec![record] };
+fn show(node: &mut Node, shown: Written) {
+    let (origin, inception, records) = (shown.dot.origin(), Some(shown.inception), vec![shown.record]);
+    let finding = ForkFinding { peer: peer_name(1), holder: cortex_id(1), origin, from: 1, inception, records };
     node.log.note_fork(&finding, Timestamp::from_micros(0)).unwrap();
     node.log.commit(Durability::Sync).unwrap();
 }
@@ -63,8 +54,7 @@ fn another_version_of_the_same_origin_takes_the_place_of_the_earlier_one() {
     let store = Arc::new(MemoryStore::new());
     let mut node = node(1, &store);
     for version in 1..20 {
-        let (origin, record) = first_event(0, version, 10_000);
-        show(&mut node, origin, record);
+        show(&mut node, first_event(0, version, 10_000));
     }
     assert_eq!(forks(&*store).unwrap().len(), 1);
     let kept = bytes_of_evidence(&*store);
@@ -77,8 +67,7 @@ fn the_evidence_of_one_holder_is_bounded_and_its_forks_are_known_all_the_same() 
     let store = Arc::new(MemoryStore::new());
     let mut node = node(8, &store);
     for epoch in 0..8 {
-        let (origin, record) = first_event(epoch, 1, 4 << 20);
-        show(&mut node, origin, record);
+        show(&mut node, first_event(epoch, 1, 4 << 20));
     }
     assert_eq!(forks(&*store).unwrap().len(), 8);
     let kept = bytes_of_evidence(&*store) >> 20;

@@ -5,42 +5,41 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use antiphon_kernel::clock::VClock;
-use antiphon_kernel::codec::{EventRef, Room};
+use antiphon_kernel::codec::EventRef;
 use antiphon_kernel::config::{Config, Interval};
 use antiphon_kernel::cortex::Cortex;
-use antiphon_kernel::cursor::{Cursor, Seq};
-use antiphon_kernel::event::{Draft, EventBytes};
-use antiphon_kernel::ids::{CortexId, Epoch, EventId, Origin, PeerName};
-use antiphon_kernel::internals::log::{IngestError, Log, LogOptions, SentQuery, plan_ingest};
-use antiphon_kernel::log::{ExclusionCause, LocalIdentity, forks};
-use antiphon_kernel::protocol::{
-    ChainHead, EventBatch, FetchReply, FetchRequest, Heads, Known, Refusal, RequestId, Scope,
-};
+use antiphon_kernel::cursor::Cursor;
+use antiphon_kernel::event::Draft;
+use antiphon_kernel::ids::{CortexId, Epoch, EventId, PeerName};
+use antiphon_kernel::internals::log::{IngestError, Log, SentQuery, plan_ingest};
+use antiphon_kernel::log::{ExclusionCause, forks};
+use antiphon_kernel::protocol::{EventBatch, FetchReply, FetchRequest, Heads, Known, Refusal, RequestId, Scope};
 use antiphon_kernel::rule::Rule;
 use antiphon_kernel::state::{PeerState, Phase};
 use antiphon_kernel::store::Durability;
-use antiphon_kernel::testing::{LOG, MemoryNetwork, MemoryStore, question, seeded_cortex};
+use antiphon_kernel::testing::{
+    Author, MemoryNetwork, MemoryStore, Written, answer_of, question, retain, seeded_cortex,
+};
 use antiphon_kernel::time::Timestamp;
 
 use crate::support::{self, Node, cortex_id, peer, two, until};
 
 const NOW: Timestamp = Timestamp::from_micros(5_000_000);
 
+const BYZANTINE: u8 = 0xaa;
+
 fn byzantine() -> CortexId {
-    seeded_cortex(0xaa)
+    seeded_cortex(BYZANTINE)
 }
 
-type First = (Origin, ChainHead, EventBytes);
-
 /// The first event of an epoch, in one of its versions.
-fn first_of(cortex: CortexId, epoch: u64, version: &str) -> First {
-    let store = Arc::new(MemoryStore::new());
-    Log::create(&*store, &LocalIdentity::new(cortex, Epoch::new(epoch), String::new())).unwrap();
-    let mut log = Log::open(store, LogOptions::default()).unwrap();
-    log.append(&[Draft::new("test", version.to_owned())], &VClock::new(), Timestamp::from_micros(0)).unwrap();
-    log.commit(Durability::Sync).unwrap();
-    let (origin, head) = log.reader().heads().iter().next().unwrap();
-    (origin, head, log.reader().entries(Seq::ZERO, 1, 1 << 20).unwrap().remove(0).record)
+fn first_of(number: u8, epoch: u64, version: &str) -> Written {
+    Author::new(number, epoch).write(
+        EventId::from_parts(1, 1),
+        &Draft::new("test", version.to_owned()),
+        &VClock::new(),
+        NOW,
+    )
 }
 
 async fn start(network: &MemoryNetwork, own: &str, peers: &[&str]) -> Cortex {
@@ -50,27 +49,11 @@ async fn start(network: &MemoryNetwork, own: &str, peers: &[&str]) -> Cortex {
 }
 
 /// Gives a cortex these events, as if a peer had brought them.
-async fn bring(cortex: &Cortex, events: Vec<First>) {
+async fn bring(cortex: &Cortex, events: Vec<Written>) {
     let (source, from) = (PeerName::new("source").unwrap(), CortexId::from_bytes([0xee; 16]));
     cortex.state().set_peer_cortex_id(&source, from).await.unwrap();
-    let epoch = Epoch::new(7);
-    let cursor = |seq| Cursor { epoch, seq: Seq::new(seq), last_event: EventId::from_bytes([7; 16]) };
     let request = RequestId { process: cortex.reader().process(), number: 1 << 40 };
-    let last = cursor(events.len() as u64);
-    let batch = EventBatch {
-        request,
-        part: 0,
-        from,
-        log: Some(LOG),
-        prev: Cursor::start(epoch),
-        last,
-        last_time: NOW,
-        head: last,
-        head_time: NOW,
-        heads: Heads::new(events.iter().map(|&(origin, head, _)| (origin, head)).collect()),
-        events: (1..).map(Seq::new).zip(events.into_iter().map(|(_, _, record)| record)).collect(),
-        room: Room::default(),
-    };
+    let batch = answer_of(&events, request, from, Cursor::start(Epoch::new(7)));
     let asked = SentQuery {
         request,
         to: from,
@@ -102,10 +85,10 @@ async fn a_fork_too_many_excludes_its_cortex_alone_until_one_of_them_is_resolved
     let network = MemoryNetwork::new();
     let bravo = start(&network, "bravo", &[]).await;
     let alpha = start(&network, "alpha", &["bravo"]).await;
-    bring(&alpha, (0..65).map(|n| first_of(byzantine(), n, "one")).collect()).await;
-    bring(&bravo, (0..65).map(|n| first_of(byzantine(), n, "other")).collect()).await;
+    bring(&alpha, (0..65).map(|n| first_of(BYZANTINE, n, "one")).collect()).await;
+    bring(&bravo, (0..65).map(|n| first_of(BYZANTINE, n, "other")).collect()).await;
     bravo.append(Draft::new("t", "bravo's")).await.unwrap();
-    bring(&bravo, vec![first_of(seeded_cortex(0xcc), 1, "a third cortex's")]).await;
+    bring(&bravo, vec![first_of(0xcc, 1, "a third cortex's")]).await;
     let bravo_name = PeerName::new("bravo").unwrap();
     alpha.syncer().wake(&bravo_name).await.unwrap();
     until("the events of others", || head(&alpha) == 67).await;
@@ -136,9 +119,9 @@ async fn an_origin_too_many_excludes_its_cortex_alone() {
     let bravo = start(&network, "bravo", &[]).await;
     let alpha = start(&network, "alpha", &["bravo"]).await;
     // Together they are more than a clock can have.
-    let strangers = |n: u64| first_of(seeded_cortex(0xbb), n, "one");
+    let strangers = |n: u64| first_of(0xbb, n, "one");
     bring(&alpha, (0..65).map(strangers).collect()).await;
-    bring(&bravo, (0..959).map(|n| first_of(byzantine(), n, "one")).collect()).await;
+    bring(&bravo, (0..959).map(|n| first_of(BYZANTINE, n, "one")).collect()).await;
     bravo.append(Draft::new("t", "bravo's")).await.unwrap();
     alpha.syncer().wake(&PeerName::new("bravo").unwrap()).await.unwrap();
     until("the event of another cortex", || head(&alpha) == 66).await;
@@ -199,8 +182,9 @@ fn nothing_of_an_excluded_cortex_is_sent_nor_what_depends_on_it() {
     let by_clock = FetchRequest { after: None, ..ended };
     assert_eq!(subjects(&batch(view.answer(&by_clock).unwrap())), ["excluded", "depends", "follows"]);
     // Other histories of it are not compared.
-    let (origin, head, _) = first_of(cortex_id(0), 100, "another version");
-    let known = Known::Full(Heads::new(vec![(origin, head)]));
+    let origin = nodes[0].log.reader().local().origin();
+    let other = first_of(1, origin.epoch().get(), "another version");
+    let known = Known::Full(Heads::new(vec![(origin, other.head)]));
     let differs = FetchRequest { known: known.clone(), ..asks(&nodes[1], vec![]) };
     assert!(matches!(view.answer(&differs).unwrap(), FetchReply::Refused(Refusal::Fork { .. })));
     let excluded = FetchRequest { known, ..asks(&nodes[1], vec![cortex_id(0)]) };
@@ -229,9 +213,7 @@ fn an_answer_with_what_is_excluded_breaks_a_rule() {
     let first = &nodes[0];
     fresh.pull(first).unwrap();
     let mut depends = all.clone();
-    depends.events.retain(|(_, record)| EventRef::decode(record).unwrap().dot.origin().cortex() == cortex_id(1));
-    let of_second = all.heads.iter().filter(|(origin, _)| origin.cortex() == cortex_id(1)).collect();
-    depends.heads = Heads::new(of_second);
+    retain(&mut depends, |origin| origin.cortex() == cortex_id(1));
     assert_eq!(broken(&depends, &fresh.log), Rule::DependsOnExcluded);
     // And the ingest takes no answer to a question that excluded others than are excluded now.
     let stale = fresh.take(1, &asked, &FetchReply::Batch(depends), Durability::Sync);

@@ -4,18 +4,17 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use antiphon_kernel::clock::VClock;
-use antiphon_kernel::codec::Room;
 use antiphon_kernel::cursor::{Cursor, Seq};
 use antiphon_kernel::event::Draft;
 use antiphon_kernel::ids::{Epoch, EventId, Origin};
 use antiphon_kernel::internals::log::{
-    AdviceReason, EpochEnd, ForkFinding, IngestError, Log, LogOptions, NotAFork, Pin, SentQuery, bringers, brought_by,
-    events_beside, put_pin, read_cursor, read_epoch_change,
+    AdviceReason, EpochEnd, ForkFinding, IngestError, NotAFork, Pin, SentQuery, bringers, brought_by, events_beside,
+    put_pin, read_cursor, read_epoch_change,
 };
-use antiphon_kernel::log::{LocalIdentity, LogReader, forks, verify};
-use antiphon_kernel::protocol::{EventBatch, FetchReply, Heads, Known, Refusal, RequestId, Scope};
+use antiphon_kernel::log::{forks, verify};
+use antiphon_kernel::protocol::{FetchReply, Heads, Known, Refusal, RequestId, Scope};
 use antiphon_kernel::store::{Batch, Durability, Family, Store};
-use antiphon_kernel::testing::{CommitFault, LOG, MemoryStore, seeded_cortex};
+use antiphon_kernel::testing::{Author, CommitFault, MemoryStore, answer_of};
 use antiphon_kernel::time::Timestamp;
 
 use crate::support::{Node, cortex_id, peer_name, two};
@@ -169,6 +168,7 @@ fn a_mere_claim_changes_nothing() {
         holder: cortex_id(1),
         origin: before.origin(),
         from: 1,
+        inception: None,
         records: vec![],
     };
     let alpha = &mut world.nodes[0].log;
@@ -560,36 +560,18 @@ fn what_is_set_aside_is_kept_and_replayers_and_cursors_begin_again() {
 #[test]
 fn more_forks_with_one_cortex_than_a_question_can_name_are_not_taken_note_of() {
     let mut world = World::new(1);
-    let log = |n: u8, subject: &str| {
-        let store = Arc::new(MemoryStore::new());
-        let identity = LocalIdentity::new(seeded_cortex(n), Epoch::new(1), String::new());
-        Log::create(&*store, &identity).unwrap();
-        let mut log = Log::open(store, LogOptions::default()).unwrap();
-        log.append(&[Draft::new("test", subject.to_owned())], &VClock::new(), Timestamp::from_micros(0)).unwrap();
-        log.commit(Durability::Sync).unwrap();
-        log.reader()
+    let log = |n: u8, data: &str| {
+        let draft = Draft::new("test", data.to_owned());
+        Author::new(n, 1).write(EventId::from_parts(1, 1), &draft, &VClock::new(), Timestamp::from_micros(0))
     };
     let node = &mut world.nodes[0];
     let mut outcomes = Vec::new();
     for n in 100..165 {
         let (ours, theirs) = (log(n, "one"), log(n, "other"));
-        let origin = ours.local().origin();
-        let entry = |view: &LogReader| view.entries(Seq::ZERO, 1, 1 << 20).unwrap().remove(0).record;
+        let origin = ours.dot.origin();
         // Ours came from somebody else.
-        let batch = EventBatch {
-            request: RequestId { process: node.log.reader().process(), number: u64::from(n) },
-            part: 0,
-            log: Some(LOG),
-            room: Room::default(),
-            from: cortex_id(7),
-            prev: Cursor::start(Epoch::new(7)),
-            last: Cursor { epoch: Epoch::new(7), seq: Seq::new(1), last_event: EventId::from_bytes([n; 16]) },
-            last_time: Timestamp::from_micros(0),
-            head: Cursor { epoch: Epoch::new(7), seq: Seq::new(1), last_event: EventId::from_bytes([n; 16]) },
-            head_time: Timestamp::from_micros(0),
-            events: vec![(Seq::new(1), entry(&ours))],
-            heads: ours.heads(),
-        };
+        let request = RequestId { process: node.log.reader().process(), number: u64::from(n) };
+        let batch = answer_of(&[ours], request, cortex_id(7), Cursor::start(Epoch::new(7)));
         let asked = SentQuery {
             request: batch.request,
             to: cortex_id(7),
@@ -607,8 +589,8 @@ fn more_forks_with_one_cortex_than_a_question_can_name_are_not_taken_note_of() {
         node.log.commit(Durability::Sync).unwrap();
         node.log.ingest(&peer_name(7), &asked, &batch, Timestamp::from_micros(0)).unwrap();
         node.log.commit(Durability::Sync).unwrap();
-        let records = vec![entry(&theirs)];
-        let finding = ForkFinding { peer: peer_name(8), holder: cortex_id(8), origin, from: 1, records };
+        let (inception, records) = (Some(theirs.inception), vec![theirs.record]);
+        let finding = ForkFinding { peer: peer_name(8), holder: cortex_id(8), origin, from: 1, inception, records };
         outcomes.push(node.log.note_fork(&finding, Timestamp::from_micros(0)));
         node.log.commit(Durability::Sync).unwrap();
     }

@@ -172,7 +172,7 @@ fn batches_that_break_a_rule_change_nothing() {
         ("hole", |b| drop(b.events.remove(0))),
         ("hole", |b| drop(b.events.remove(1))),
         ("is not valid", |b| b.events[0].1 = vec![9; 10].into()),
-        ("histories", |b| {
+        ("the seal of a group", |b| {
             let mut record = b.events[2].1.to_vec();
             *record.last_mut().unwrap() ^= 1;
             b.events[2].1 = record.into();

@@ -26,6 +26,7 @@ mod random;
 mod readers;
 mod receipts;
 mod record_bounds;
+mod relay;
 mod reload;
 mod replay;
 mod replay_model;

@@ -3,18 +3,17 @@
 use std::sync::Arc;
 
 use antiphon_kernel::clock::VClock;
-use antiphon_kernel::codec::{Absence, EventRef, RecordRef};
+use antiphon_kernel::codec::{Absence, RecordRef};
 use antiphon_kernel::cursor::Seq;
-use antiphon_kernel::digest::Digest;
-use antiphon_kernel::event::{Event, EventBytes};
+use antiphon_kernel::event::Event;
 use antiphon_kernel::ids::Dot;
 use antiphon_kernel::internals::log::{Log, LogOptions, salvage};
 use antiphon_kernel::internals::replay::ReplayCore;
 use antiphon_kernel::log::{OpenError, ReadError, verify};
-use antiphon_kernel::protocol::{ChainHead, EventBatch, FetchReply, Heads};
+use antiphon_kernel::protocol::FetchReply;
 use antiphon_kernel::replay::{EventReplayer, Projection, ReplayError, parked};
 use antiphon_kernel::store::{Durability, Family, Store, StoreError, StoreErrorKind};
-use antiphon_kernel::testing::MemoryStore;
+use antiphon_kernel::testing::{MemoryStore, rewrite, seeded_keys};
 use antiphon_kernel::time::Timestamp;
 
 use crate::support::{Node, record_in, two};
@@ -154,17 +153,6 @@ fn the_state_of_a_replayer_of_a_newer_version_is_not_called_damage() {
     }
 }
 
-/// What a peer sends in an event's place, changed by `change`, with the digest that its chain has then.
-fn instead(batch: &mut EventBatch, change: impl Fn(&EventBytes) -> EventBytes) {
-    let mut digest = Digest::ZERO;
-    for (_, record) in &mut batch.events {
-        *record = change(record);
-        digest = digest.chain(record).unwrap();
-    }
-    let dot = EventRef::decode_dot(&batch.events.last().unwrap().1).unwrap().1;
-    batch.heads = Heads::new(vec![(dot.origin(), ChainHead { counter: dot.counter(), digest })]);
-}
-
 /// A node that runs an older version stores what it cannot read, checks its digests, and passes it on as it is.
 #[test]
 fn events_of_a_newer_version_are_stored_served_and_parked() {
@@ -173,7 +161,7 @@ fn events_of_a_newer_version_are_stored_served_and_parked() {
     let (alpha, bravo) = two(&mut nodes, 0, 1);
     let (asked, reply) = alpha.ask(bravo, 10, false);
     let FetchReply::Batch(mut batch) = reply else { panic!("{reply:?}") };
-    instead(&mut batch, |record| [&[3], &record[1..]].concat().into());
+    rewrite(&mut batch, seeded_keys(2), |record| [&[3], &record[1..]].concat().into());
     alpha.take(1, &asked, &FetchReply::Batch(batch.clone()), Durability::Sync).unwrap();
     assert!(verify(&alpha.log.reader()).unwrap().is_clean());
     is_newer(&alpha.log.reader().entry(Seq::new(1)).unwrap().unwrap().event().unwrap_err());
@@ -212,7 +200,7 @@ fn events_with_a_missing_part_are_stored_served_and_parked() {
         *alpha = Node::new(0, 3, Arc::new(MemoryStore::new()));
         let (asked, reply) = alpha.ask(bravo, 10, false);
         let FetchReply::Batch(mut batch) = reply else { panic!("{reply:?}") };
-        instead(&mut batch, |record| RecordRef::decode(record).unwrap().without(Some(why), Some(why)));
+        rewrite(&mut batch, seeded_keys(2), |record| RecordRef::decode(record).unwrap().without(Some(why), Some(why)));
         alpha.take(1, &asked, &FetchReply::Batch(batch), Durability::Sync).unwrap();
         assert_eq!(alpha.log.reader().heads(), bravo.log.reader().heads(), "equal digests, with and without the parts");
         assert!(verify(&alpha.log.reader()).unwrap().is_clean());

@@ -3,70 +3,35 @@
 use std::sync::Arc;
 
 use antiphon_kernel::clock::VClock;
-use antiphon_kernel::codec::Room;
 use antiphon_kernel::cursor::{Cursor, Seq};
-use antiphon_kernel::digest::Digest;
 use antiphon_kernel::error_code::ErrorCode;
-use antiphon_kernel::event::{Draft, EventBytes, MAX_ID_MS};
-use antiphon_kernel::ids::{CortexId, Dot, Epoch, EventId, Origin};
-use antiphon_kernel::internals::codec::{EncodedDraft, encode_record};
+use antiphon_kernel::event::{Draft, MAX_ID_MS};
+use antiphon_kernel::ids::{Epoch, EventId};
 use antiphon_kernel::internals::log::{
-    AppendsRefused, EpochEnd, IngestError, Log, LogOptions, NewEpochError, SentQuery, claimed_epochs,
-    read_epoch_change, read_epoch_peer, salvage,
+    AppendsRefused, EpochEnd, IngestError, NewEpochError, SentQuery, claimed_epochs, read_epoch_change,
+    read_epoch_peer, salvage,
 };
-use antiphon_kernel::log::{AppendError, LocalIdentity, verify};
-use antiphon_kernel::protocol::{ChainHead, EventBatch, Heads, RequestId, Scope};
+use antiphon_kernel::log::{AppendError, verify};
+use antiphon_kernel::protocol::{Heads, RequestId, Scope};
 use antiphon_kernel::store::{Durability, Family, Store};
-use antiphon_kernel::testing::{LOG, MemoryStore, seeded_cortex};
+use antiphon_kernel::testing::{Author, MemoryStore, Written, answer_of, seeded_keys};
 use antiphon_kernel::time::Timestamp;
 
 use crate::support::{Node, cortex_id, peer_name};
 
-/// The first event of an origin, as its own log would have it.
-fn first_of(cortex_id: CortexId, epoch: u64) -> (Origin, ChainHead, EventBytes) {
-    let store = Arc::new(MemoryStore::new());
-    Log::create(&*store, &LocalIdentity::new(cortex_id, Epoch::new(epoch), String::new())).unwrap();
-    let mut log = Log::open(store, LogOptions::default()).unwrap();
-    log.append(&[Draft::new("test", "{}".to_owned())], &VClock::new(), Timestamp::from_micros(0)).unwrap();
-    log.commit(Durability::Sync).unwrap();
-    let (origin, head) = log.reader().heads().iter().next().unwrap();
-    (origin, head, log.reader().entries(Seq::ZERO, 1, 1 << 20).unwrap().remove(0).record)
+/// The first event of an epoch of cortex `number`.
+fn first_of(number: u8, epoch: u64) -> Written {
+    next_of(&mut Author::new(number, epoch), EventId::from_parts(1, 1))
 }
 
-pub(crate) fn take(
-    node: &mut Node,
-    number: u64,
-    events: Vec<(Origin, ChainHead, EventBytes)>,
-) -> Result<usize, IngestError> {
+pub(crate) fn take(node: &mut Node, number: u64, events: Vec<Written>) -> Result<usize, IngestError> {
     take_of(node, 1, number, events)
 }
 
 /// The same, brought by another peer.
-fn take_of(
-    node: &mut Node,
-    from: usize,
-    number: u64,
-    events: Vec<(Origin, ChainHead, EventBytes)>,
-) -> Result<usize, IngestError> {
-    let epoch = Epoch::new(7);
-    let cursor = |seq| Cursor { epoch, seq: Seq::new(seq), last_event: EventId::from_bytes([7; 16]) };
+fn take_of(node: &mut Node, from: usize, number: u64, events: Vec<Written>) -> Result<usize, IngestError> {
     let request = RequestId { process: node.log.reader().process(), number };
-    let heads = Heads::new(events.iter().map(|&(origin, head, _)| (origin, head)).collect());
-    let last = cursor(events.len() as u64);
-    let batch = EventBatch {
-        request,
-        part: 0,
-        log: Some(LOG),
-        room: Room::default(),
-        from: cortex_id(from),
-        prev: Cursor::start(epoch),
-        last,
-        last_time: Timestamp::from_micros(0),
-        head: last,
-        head_time: Timestamp::from_micros(0),
-        events: (1..).map(Seq::new).zip(events.into_iter().map(|(_, _, record)| record)).collect(),
-        heads,
-    };
+    let batch = answer_of(&events, request, cortex_id(from), Cursor::start(Epoch::new(7)));
     let asked = SentQuery {
         request,
         to: cortex_id(from),
@@ -86,14 +51,14 @@ fn take_of(
 #[test]
 fn origins_that_were_made_up_keep_neither_this_cortex_nor_its_peers_from_going_on() {
     let mut node = Node::new(0, 2, Arc::new(MemoryStore::new()) as Arc<dyn Store>);
-    let stranger = |n: u64| first_of(seeded_cortex(0xaa), n);
+    let stranger = |n: u64| first_of(0xaa, n);
     assert_eq!(take(&mut node, 1, (0..960).map(stranger).collect()).unwrap(), 960);
     let refused = take(&mut node, 2, vec![stranger(960)]);
     assert!(matches!(refused, Err(IngestError::TooManyOrigins { .. })), "{refused:?}");
     // Its peer is pinned, and continues under any epoch; but in its name origins can be made up as well. Those under our own
     // id that we did not begin are strangers'.
-    assert_eq!(take(&mut node, 3, (0..48).map(|n| first_of(cortex_id(1), n)).collect()).unwrap(), 48);
-    for made_up in [first_of(cortex_id(1), 48), first_of(cortex_id(0), 8)] {
+    assert_eq!(take(&mut node, 3, (0..48).map(|n| first_of(2, n)).collect()).unwrap(), 48);
+    for made_up in [first_of(2, 48), first_of(1, 8)] {
         let refused = take(&mut node, 5, vec![made_up]);
         assert!(matches!(refused, Err(IngestError::TooManyOrigins { .. })), "{refused:?}");
     }
@@ -109,24 +74,23 @@ fn origins_that_were_made_up_keep_neither_this_cortex_nor_its_peers_from_going_o
     assert!(matches!(condition, Some(AppendsRefused::Origins)), "and it is no healthy node: {condition:?}");
 }
 
-/// An event on top of a chain, under any id.
-fn next_of(origin: Origin, head: ChainHead, id: EventId) -> (Origin, ChainHead, EventBytes) {
-    let dot = Dot::new(origin, head.counter + 1).unwrap();
-    let assigned = EncodedDraft { id, dot, deps: &VClock::new(), time: Timestamp::from_micros(0) };
-    let record = encode_record(&Draft::new("test", "made up"), &assigned);
-    let head = ChainHead { counter: dot.counter(), digest: head.digest.chain(&record).unwrap() };
-    (origin, head, record)
+/// The next event of a chain, under any id.
+fn next_of(author: &mut Author, id: EventId) -> Written {
+    author.write(id, &Draft::new("test", "made up"), &VClock::new(), Timestamp::from_micros(0))
 }
 
-const NOTHING: ChainHead = ChainHead { counter: 0, digest: Digest::ZERO };
+/// A copy of a node: it has the keys, and continues the chain.
+fn copy_of(node: &Node) -> Author {
+    let reader = node.log.reader();
+    Author::after(&reader, reader.local().origin(), seeded_keys(1))
+}
 
 #[test]
 fn an_id_after_the_year_9999_is_invalid() {
     let mut node = Node::new(0, 2, Arc::new(MemoryStore::new()) as Arc<dyn Store>);
-    let origin = |n| Origin::new(seeded_cortex(0xaa), Epoch::new(n));
-    let last = next_of(origin(1), NOTHING, EventId::from_parts(MAX_ID_MS, 0));
+    let last = next_of(&mut Author::new(0xaa, 1), EventId::from_parts(MAX_ID_MS, 0));
     assert_eq!(take(&mut node, 1, vec![last]).unwrap(), 1);
-    let beyond = next_of(origin(2), NOTHING, EventId::from_parts(MAX_ID_MS + 1, 0));
+    let beyond = next_of(&mut Author::new(0xaa, 2), EventId::from_parts(MAX_ID_MS + 1, 0));
     let refused = take(&mut node, 2, vec![beyond]).unwrap_err();
     let IngestError::Invalid { source, .. } = refused else { panic!("{refused}") };
     assert!(source.to_string().contains("9999-12-31"), "{source}");
@@ -138,22 +102,21 @@ fn an_epoch_of_our_id_that_we_did_not_begin_is_remembered_with_its_bringer() {
     let mut node = Node::new(0, 2, Arc::clone(&store) as Arc<dyn Store>);
     node.append("ours", &VClock::new(), Timestamp::from_micros(0), Durability::Sync);
     let image = store.durable_copy();
-    assert_eq!(take(&mut node, 1, vec![first_of(cortex_id(0), 9)]).unwrap(), 1);
+    assert_eq!(take(&mut node, 1, vec![first_of(1, 9)]).unwrap(), 1);
     let claimed = claimed_epochs(&*node.store).unwrap();
     assert_eq!(claimed.iter().map(|c| (c.epoch, &c.peer)).collect::<Vec<_>>(), [(Epoch::new(9), &peer_name(1))]);
     assert_eq!(read_epoch_peer(&*node.store).unwrap(), None);
     // One that continues our own epoch ends it, and is remembered with that.
-    let origin = node.log.reader().local().origin();
-    let head = node.log.reader().heads().get(origin).unwrap();
-    assert_eq!(take(&mut node, 2, vec![next_of(origin, head, EventId::from_parts(MAX_ID_MS, 0))]).unwrap(), 1);
+    let continued = next_of(&mut copy_of(&node), EventId::from_parts(MAX_ID_MS, 0));
+    assert_eq!(take(&mut node, 2, vec![continued]).unwrap(), 1);
     assert_eq!(read_epoch_change(&*node.store).unwrap().unwrap().why, EpochEnd::RolledBack);
     assert_eq!(read_epoch_peer(&*node.store).unwrap(), Some(peer_name(1)));
     assert_eq!(claimed_epochs(&*node.store).unwrap().len(), 1, "the epoch that ended is ours");
     // A store from before epochs were remembered takes those that it knows for its own.
     image.tamper(Family::Meta, &[b"minted/", &100_u64.to_be_bytes()[..]].concat(), None);
     let mut old = Node::over(0, Arc::new(image) as Arc<dyn Store>);
-    let head = old.log.reader().heads().get(origin).unwrap();
-    assert_eq!(take(&mut old, 1, vec![next_of(origin, head, EventId::from_parts(1 << 40, 0))]).unwrap(), 1);
+    let continued = next_of(&mut copy_of(&old), EventId::from_parts(1 << 40, 0));
+    assert_eq!(take(&mut old, 1, vec![continued]).unwrap(), 1);
     assert_eq!(claimed_epochs(&*old.store).unwrap(), []);
 }
 
@@ -164,12 +127,10 @@ fn ids_go_on_from_those_of_our_own_epochs_alone_also_after_a_repair() {
     let mut node = Node::new(0, 2, Arc::clone(&store) as Arc<dyn Store>);
     let now = Timestamp::from_micros(5_000_000);
     node.append("ours", &VClock::new(), now, Durability::Sync);
-    let strange = Origin::new(cortex_id(0), Epoch::new(9));
     let far = EventId::from_parts(MAX_ID_MS, 0);
-    assert_eq!(take(&mut node, 1, vec![next_of(strange, NOTHING, far)]).unwrap(), 1);
-    let origin = node.log.reader().local().origin();
-    let head = node.log.reader().heads().get(origin).unwrap();
-    assert_eq!(take(&mut node, 2, vec![next_of(origin, head, far)]).unwrap(), 1);
+    assert_eq!(take(&mut node, 1, vec![next_of(&mut Author::new(1, 9), far)]).unwrap(), 1);
+    let continued = next_of(&mut copy_of(&node), far);
+    assert_eq!(take(&mut node, 2, vec![continued]).unwrap(), 1);
     let new = Arc::new(MemoryStore::new());
     let salvaged = salvage(&*store, Arc::clone(&new) as Arc<dyn Store>, now).unwrap();
     assert_eq!(salvaged.kept, 3);
@@ -206,24 +167,24 @@ fn a_last_id_in_the_far_future_is_left_behind_by_a_new_epoch() {
 fn a_peer_that_makes_origins_up_spends_what_is_reserved_for_it_and_not_what_is_for_another() {
     let store = Arc::new(MemoryStore::new());
     let mut node = Node::new(0, 3, Arc::clone(&store) as Arc<dyn Store>);
-    let stranger = |n: u64| first_of(seeded_cortex(0xaa), n);
+    let stranger = |n: u64| first_of(0xaa, n);
     assert_eq!(take(&mut node, 1, (0..960).map(stranger).collect()).unwrap(), 960);
     // In the name of the other peer, as many as one of two may bring.
-    assert_eq!(take(&mut node, 2, (0..24).map(|n| first_of(cortex_id(2), n)).collect()).unwrap(), 24);
-    let refused = take(&mut node, 3, vec![first_of(cortex_id(2), 24)]);
+    assert_eq!(take(&mut node, 2, (0..24).map(|n| first_of(3, n)).collect()).unwrap(), 24);
+    let refused = take(&mut node, 3, vec![first_of(3, 24)]);
     assert!(matches!(refused, Err(IngestError::TooManyOrigins { .. })), "{refused:?}");
     node.restart();
-    let refused = take(&mut node, 4, vec![first_of(cortex_id(1), 0)]);
+    let refused = take(&mut node, 4, vec![first_of(2, 0)]);
     assert!(
         matches!(refused, Err(IngestError::TooManyOrigins { .. })),
         "its part is spent after a restart too: {refused:?}"
     );
-    let own = (100..124).map(|n| first_of(cortex_id(2), n)).collect();
+    let own = (100..124).map(|n| first_of(3, n)).collect();
     assert_eq!(take_of(&mut node, 2, 5, own).unwrap(), 24, "the other peer brings its own new epochs");
     let origins = node.log.reader().origins();
     let brought = |n| origins.values().filter(|note| note.brought_by == Some(peer_name(n))).count();
     assert_eq!((brought(1), brought(2)), (984, 24), "who brought the made-up ones is known");
     let record = node.log.reader().entries(Seq::ZERO, 1, 1 << 20).unwrap().remove(0).record;
-    let first = &origins[&stranger(0).0];
+    let first = &origins[&stranger(0).dot.origin()];
     assert_eq!((first.bytes, first.events), (record.len() as u64, 1));
 }

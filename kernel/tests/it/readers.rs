@@ -194,8 +194,14 @@ fn a_fork_that_is_resolved_keeps_the_cursors_before_it() {
     let cursors: Vec<_> = (1..=5).map(|seq| at(&view, seq)).collect();
     let origin = zero.log.reader().local().origin();
     let entry = twin.log.reader().entry(Seq::new(2)).unwrap().unwrap();
-    let finding =
-        ForkFinding { peer: peer_name(0), holder: cortex_id(0), origin, from: 2, records: vec![entry.record] };
+    let finding = ForkFinding {
+        peer: peer_name(0),
+        holder: cortex_id(0),
+        origin,
+        from: 2,
+        inception: None,
+        records: vec![entry.record],
+    };
     let fork = one.log.note_fork(&finding, now()).unwrap().fork;
     one.log.commit(Durability::Sync).unwrap();
     assert!(read(&view, Some(cursors[4])).is_ok(), "nothing has changed here yet");
@@ -230,8 +236,14 @@ async fn a_stream_ends_with_an_error_where_what_it_gave_has_changed_and_goes_on_
     let mut behind = Box::pin(view.follow(first.cursor().unwrap()));
     let origin = zero.log.reader().local().origin();
     let entry = twin.log.reader().entry(Seq::new(2)).unwrap().unwrap();
-    let finding =
-        ForkFinding { peer: peer_name(0), holder: cortex_id(0), origin, from: 2, records: vec![entry.record] };
+    let finding = ForkFinding {
+        peer: peer_name(0),
+        holder: cortex_id(0),
+        origin,
+        from: 2,
+        inception: None,
+        records: vec![entry.record],
+    };
     let fork = one.log.note_fork(&finding, now()).unwrap().fork;
     one.log.commit(Durability::Sync).unwrap();
     one.log.resolve_fork(fork.theirs, now()).unwrap();
@@ -276,8 +288,14 @@ fn a_fork_of_an_earlier_epoch_shows_where_its_cursors_end() {
     assert_eq!(before.mismatch, Mismatch::Changed { shared: Seq::new(3) }, "it cannot know yet");
     let entry = zero.log.reader().entry(Seq::new(2)).unwrap().unwrap();
     let origin = zero.log.reader().local().origin();
-    let finding =
-        ForkFinding { peer: peer_name(1), holder: cortex_id(1), origin, from: 2, records: vec![entry.record] };
+    let finding = ForkFinding {
+        peer: peer_name(1),
+        holder: cortex_id(1),
+        origin,
+        from: 2,
+        inception: None,
+        records: vec![entry.record],
+    };
     twin.note_fork(&finding, now()).unwrap();
     twin.commit(Durability::Sync).unwrap();
     let unknown = read(&twin.reader(), Some(fourth)).unwrap_err();

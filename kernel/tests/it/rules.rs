@@ -23,7 +23,7 @@ use antiphon_kernel::protocol::{
 use antiphon_kernel::rule::Rule;
 use antiphon_kernel::service::Service;
 use antiphon_kernel::store::{Durability, Store};
-use antiphon_kernel::testing::{MemoryNetwork, MemoryStore, Tamper, seeded_keys};
+use antiphon_kernel::testing::{Author, MemoryNetwork, MemoryStore, Tamper, retain, seeded_keys};
 use antiphon_kernel::time::Timestamp;
 
 use crate::support::{Node, cortex_id, peer, start, until};
@@ -244,7 +244,7 @@ fn lie(rule: Rule, exchange: &Exchange) -> (String, Option<String>) {
         Rule::GroupDeps => {
             // The last event names the third cortex's event as a cause.
             let move_up = |batch: &mut EventBatch| {
-                batch.events.retain(|(_, record)| origin_of(record) == exchange.own);
+                retain(batch, |origin| origin == exchange.own);
                 within_group(&mut batch.events[1].1);
             };
             (exchange.refused(|batch, _| move_up(batch)), Some(exchange.event(3)))
@@ -262,6 +262,28 @@ fn lie(rule: Rule, exchange: &Exchange) -> (String, Option<String>) {
             };
             (exchange.refused(large), Some(exchange.event(2)))
         }
+        Rule::InceptionMissing => (exchange.refused(|batch, _| batch.inceptions.clear()), Some(exchange.event(1))),
+        Rule::InceptionUnasked => {
+            let more =
+                Author::new(0xaa, 1).write(EventId::from_parts(1, 1), &Draft::new("t", ""), &VClock::new(), NOW.wall);
+            let add = |batch: &mut EventBatch| batch.inceptions.push((more.dot.origin(), more.inception.clone()));
+            (exchange.refused(|batch, _| add(batch)), None)
+        }
+        Rule::InceptionsUnordered => {
+            let mut batch = exchange.batch.clone();
+            batch.inceptions.reverse();
+            (forged(&answer(&batch), |_| {}), None)
+        }
+        Rule::SealMissing => (exchange.refused(|batch, _| batch.seals.truncate(3)), Some(exchange.event(3))),
+        Rule::SealWrong => {
+            // Made by the same key, of other events.
+            let swap = |batch: &mut EventBatch| batch.seals.swap(1, 2);
+            (exchange.refused(|batch, _| swap(batch)), Some(exchange.event(2)))
+        }
+        Rule::SealsTooMany => {
+            let again = |batch: &mut EventBatch| batch.seals.push(batch.seals[0]);
+            (exchange.refused(|batch, _| again(batch)), None)
+        }
         Rule::HeadMissing => {
             let only = |batch: &EventBatch| batch.heads.iter().filter(|(origin, _)| *origin != exchange.own).collect();
             (exchange.refused(|batch, _| batch.heads = Heads::new(only(batch))), Some(exchange.event(3)))
@@ -271,8 +293,7 @@ fn lie(rule: Rule, exchange: &Exchange) -> (String, Option<String>) {
             // The event itself is another version there, and would be found to differ: only what depends on it is left.
             let refused = exchange.refused(|batch, asked| {
                 asked.withhold = withheld;
-                batch.heads = Heads::new(batch.heads.iter().filter(|(origin, _)| *origin == exchange.own).collect());
-                batch.events.retain(|(_, record)| origin_of(record) == exchange.own);
+                retain(batch, |origin| origin == exchange.own);
             });
             // Without its cause it is refused for that.
             assert!(refused.contains("which is not held"), "{refused}");
@@ -280,8 +301,7 @@ fn lie(rule: Rule, exchange: &Exchange) -> (String, Option<String>) {
             held.take_other();
             let refused = held.refused(|batch, asked| {
                 asked.withhold = Heads::new(vec![(held.other, ChainHead { counter: 1, digest: Digest::of(b"ours") })]);
-                batch.heads = Heads::new(batch.heads.iter().filter(|(origin, _)| *origin == held.own).collect());
-                batch.events.retain(|(_, record)| origin_of(record) == held.own);
+                retain(batch, |origin| origin == held.own);
             });
             (refused, Some(held.event(3)))
         }
@@ -294,8 +314,7 @@ fn lie(rule: Rule, exchange: &Exchange) -> (String, Option<String>) {
             held.take_other();
             let refused = held.refused(|batch, asked| {
                 asked.exclude = vec![held.other.cortex()];
-                batch.heads = Heads::new(batch.heads.iter().filter(|(origin, _)| *origin == held.own).collect());
-                batch.events.retain(|(_, record)| origin_of(record) == held.own);
+                retain(batch, |origin| origin == held.own);
             });
             (refused, Some(held.event(3)))
         }
@@ -364,7 +383,13 @@ fn lie(rule: Rule, exchange: &Exchange) -> (String, Option<String>) {
                 if machine.health().last_error.is_some() {
                     break;
                 }
-                let quiet = EventBatch { prev: exchange.batch.last, events: vec![], ..exchange.batch.clone() };
+                let quiet = EventBatch {
+                    prev: exchange.batch.last,
+                    events: vec![],
+                    seals: vec![],
+                    inceptions: vec![],
+                    ..exchange.batch.clone()
+                };
                 number = fetch(&mut machine);
                 machine.handle_reply(NOW, number, Source::Asked, Ok(FetchReply::Batch(quiet)), 0);
                 machine.handle_ingested(NOW, number, done(exchange.batch.last), 0);
@@ -393,17 +418,12 @@ fn algorithm(request: &FetchRequest) -> usize {
     at + 16 + 1 + 1
 }
 
-fn origin_of(record: &EventBytes) -> Origin {
-    EventRef::decode_dot(record).unwrap().1.origin()
-}
-
 impl Exchange {
     /// The reader gets the third cortex's event from that one itself.
     fn take_other(&mut self) {
         let mut batch = self.batch.clone();
         let asked = SentQuery { to: cortex_id(1), ..self.asked.clone() };
-        batch.events.retain(|(_, record)| origin_of(record) == self.other);
-        batch.heads = Heads::new(batch.heads.iter().filter(|(origin, _)| *origin == self.other).collect());
+        retain(&mut batch, |origin| origin == self.other);
         self.reader.take(1, &asked, &FetchReply::Batch(batch), Durability::Sync).unwrap();
     }
 }

@@ -102,10 +102,10 @@ fn what_nobody_else_holds_joins_again_once_the_hole_is_filled() {
     assert_eq!(nodes[0].log.reader().heads().fold(), nodes[1].log.reader().heads().fold());
 }
 
-/// A bit of one record in a segment is another one, past the store's own checks. Which record it is shows in no digest: each
-/// segment has one an origin. So that origin's events there are lost, and come back; those of others stay.
+/// A bit of one record in a segment is another one, past the store's own checks. Which group it is in shows in the digests that were
+/// sealed. So the events of that group are lost, and come back; what follows on them waits, and all others stay.
 #[test]
-fn a_flipped_bit_is_reported_with_its_entries_and_costs_one_origins_events_of_one_segment() {
+fn a_flipped_bit_is_reported_with_its_entry_and_costs_its_group() {
     let stores: Vec<_> = (0..3).map(|_| Arc::new(MemoryStore::new())).collect();
     let each = stores.iter().enumerate();
     let mut nodes: Vec<_> = each.map(|(n, store)| Node::new(n, 3, Arc::clone(store) as Arc<dyn Store>)).collect();
@@ -134,14 +134,15 @@ fn a_flipped_bit_is_reported_with_its_entries_and_costs_one_origins_events_of_on
     stores[2].tamper(Family::Log, &key, Some(&value));
     let origins: Vec<_> = nodes.iter().map(|node| node.log.reader().local().origin()).collect();
     let faults = verify(&nodes[2].log.reader()).unwrap().faults;
-    assert_eq!(faults, [format!("entries 1 to 6: the records of {} are not those that were digested", origins[0])]);
+    let expected = format!("entry 2: the group that ends with {}:2 is not the one that was sealed", origins[0]);
+    assert_eq!(faults, [expected]);
     let dot = Dot::new(origins[0], 2).unwrap();
     let refused = nodes[2].log.reader().dot(dot).unwrap_err();
     assert_eq!(refused.kind(), StoreErrorKind::Corrupt, "it must not look like another history: {refused}");
 
     let new = Arc::new(MemoryStore::new());
     let salvaged = salvage(&*stores[2], Arc::clone(&new) as Arc<dyn Store>, NOW).unwrap();
-    assert_eq!((salvaged.kept, salvaged.waiting, &salvaged.lost), (4, 0, &vec![(origins[0], 1, 3)]));
+    assert_eq!((salvaged.kept, salvaged.waiting, &salvaged.lost), (5, 1, &vec![(origins[0], 2, 3)]));
     assert!(salvaged.notes[0].contains("entries 1 to 6"), "{:?}", salvaged.notes);
     nodes[2] = Node::over(2, new);
     let (charlie, alpha) = two(&mut nodes, 2, 0);

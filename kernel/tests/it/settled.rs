@@ -1,6 +1,6 @@
 //! Readers and checks while the log is rewritten, opened again, or written: they wait, and never tell of damage that there is not.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -84,7 +84,7 @@ fn readers_wait_while_a_fork_is_resolved() {
     let last = one.log.reader().head_cursor().last_event;
     let records = vec![twin.log.reader().entry(Seq::new(2)).unwrap().unwrap().record];
     let origin = zero.log.reader().local().origin();
-    let finding = ForkFinding { peer: peer_name(0), holder: cortex_id(0), origin, from: 2, records };
+    let finding = ForkFinding { peer: peer_name(0), holder: cortex_id(0), origin, from: 2, inception: None, records };
     let fork = one.log.note_fork(&finding, Timestamp::from_micros(1)).unwrap().fork;
     one.log.commit(Durability::Sync).unwrap();
 
@@ -137,12 +137,19 @@ fn what_does_not_fit_after_a_failed_write_is_told_as_that_failure() {
 async fn a_check_while_events_come_is_clean() {
     let node = Node::new(0, 1, Arc::new(MemoryStore::new()) as Arc<dyn Store>);
     let log = LogHandle::start(node.log, Durability::Relaxed).unwrap();
-    let done = Arc::new(AtomicBool::new(false));
+    let (done, checks) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
     let writer = {
-        let (log, done) = (log.clone(), Arc::clone(&done));
+        let (log, done, checks) = (log.clone(), Arc::clone(&done), Arc::clone(&checks));
         tokio::spawn(async move {
+            let mut written = 0;
             while !done.load(Ordering::Relaxed) {
-                log.append(vec![Draft::new("t", "x")], CausalContext::Replayed).await.unwrap();
+                // A log that grows faster than it is checked takes longer each time.
+                if written < 20 * (1 + checks.load(Ordering::Relaxed)) {
+                    log.append(vec![Draft::new("t", "x")], CausalContext::Replayed).await.unwrap();
+                    written += 1;
+                } else {
+                    tokio::task::yield_now().await;
+                }
             }
         })
     };
@@ -154,6 +161,7 @@ async fn a_check_while_events_come_is_clean() {
         while reports.len() < 50 || reports[0].events == reports[reports.len() - 1].events {
             assert!(Instant::now() < deadline, "no event came while the log was checked");
             reports.push(verify(&view).unwrap());
+            checks.fetch_add(1, Ordering::Relaxed);
         }
         reports
     });

@@ -10,7 +10,7 @@ use antiphon_kernel::ids::{CortexId, Epoch, LogId, Origin, PeerName};
 use antiphon_kernel::internals::log::{
     ForkFinding, IngestError, Ingested, Log, LogOptions, Pin, SentQuery, put_pin, read_cursor, withhold_from,
 };
-use antiphon_kernel::internals::machine::Inspection;
+use antiphon_kernel::internals::machine::{Inspection, OtherHistory};
 use antiphon_kernel::internals::sync::inspection_request;
 use antiphon_kernel::log::{Appended, LocalIdentity};
 use antiphon_kernel::protocol::{FetchReply, FetchRequest, Heads, Known, Refusal, RequestId, Scope};
@@ -234,8 +234,9 @@ impl Node {
                 break found;
             }
         };
-        let (from, records) = found;
-        let finding = ForkFinding { peer: peer_name(other.n), holder: cortex_id(other.n), origin, from, records };
+        let OtherHistory { from, inception, records } = found;
+        let holder = cortex_id(other.n);
+        let finding = ForkFinding { peer: peer_name(other.n), holder, origin, from, inception, records };
         self.log.note_fork(&finding, Timestamp::from_micros(0)).unwrap();
         self.log.commit(Durability::Sync).unwrap();
     }

@@ -46,7 +46,10 @@ fn segment(entries: &[(Timestamp, &[u8])]) -> Vec<u8> {
 fn positions() -> Vec<Golden> {
     let id = EventId::from_parts(1_764_000_000_000, 7);
     let digest = Digest::of(b"chain");
-    let chain = StoredChain { counter: 70_000, digest, last_id: id, clock: clock() };
+    let start = ChainStart { digest: Digest::of(b"start"), key: PublicKey::from_bytes([8; 32]) };
+    let chain = StoredChain { counter: 70_000, digest, last_id: id, clock: clock(), start };
+    let end = |counter| GroupEnd { counter, digest, seal: Signature::from_bytes([9; 64]) };
+    let again_ends: Again = |bytes| decode_group_ends(bytes).map(|ends| encode_group_ends(&ends));
     let again_chain: Again = |bytes| decode_chain(bytes).map(|chain| encode_chain(&chain));
     let run = SegmentRun { segment: Seq::new(65_536), place: 250, count: 6, before: digest };
     let longest = SegmentRun { segment: Seq::new(u64::MAX), place: 0, count: 256, before: digest };
@@ -60,6 +63,7 @@ fn positions() -> Vec<Golden> {
         golden("segment of one large record", segment(&[(AT, &[b'r'; 300])]), again_segment),
         golden("chain", encode_chain(&chain), again_chain),
         golden("chain without events", encode_chain(&StoredChain::default()), again_chain),
+        golden("ends of groups", encode_group_ends(&[end(3), end(70_000)]), again_ends),
         golden("cursor", encode_cursor(&cursor), |bytes| decode_cursor(bytes).map(|cursor| encode_cursor(&cursor))),
         golden("lineage", encode_lineage(&lineage), |bytes| {
             decode_lineage(bytes).map(|lineage| encode_lineage(&lineage))

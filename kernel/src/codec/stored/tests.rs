@@ -3,9 +3,16 @@ use super::*;
 #[test]
 fn every_value_reads_back() {
     let clock = VClock::from_sorted(&[(Origin::from_bytes([1; 24]), 4)]).unwrap();
-    let chain =
-        StoredChain { counter: 9, digest: Digest::of(b"y"), last_id: EventId::from_parts(1, 1), clock: clock.clone() };
+    let start = ChainStart { digest: Digest::of(b"start"), key: PublicKey::from_bytes([8; 32]) };
+    let (digest, last_id) = (Digest::of(b"y"), EventId::from_parts(1, 1));
+    let chain = StoredChain { counter: 9, digest, last_id, clock: clock.clone(), start };
     assert_eq!(decode_chain(&encode_chain(&chain)).unwrap(), chain);
+    let end = |counter| GroupEnd { counter, digest, seal: Signature::from_bytes([9; 64]) };
+    let ends = vec![end(3), end(70_000)];
+    assert_eq!(decode_group_ends(&encode_group_ends(&ends)).unwrap(), ends);
+    for wrong in [vec![], vec![end(3), end(3)], vec![end(4), end(3)]] {
+        assert!(decode_group_ends(&encode_group_ends(&wrong)).is_err());
+    }
     let cursor = Cursor { epoch: Epoch::new(1), seq: Seq::new(2), last_event: EventId::from_parts(3, 4) };
     assert_eq!(decode_cursor(&encode_cursor(&cursor)).unwrap(), cursor);
     let time = Timestamp::from_micros(-5);

@@ -10,6 +10,7 @@ use crate::codec::encoding::{choices, fields};
 use crate::codec::{Capped, Entries, Entry, entries_from, entries_of};
 use crate::cursor::{Cursor, Seq};
 use crate::digest::{DIGEST_ALGORITHM, Digest};
+use crate::identity::Signature;
 use crate::ids::{CortexId, Epoch, EventId, LogId, MAX_COUNTER, Origin};
 use crate::protocol::{
     ChainHead, Delivery, EventBatch, FetchRequest, Heads, Known, MAX_BATCH_EVENTS, MAX_EXCLUDED, Refusal, RequestId,
@@ -81,6 +82,8 @@ fields! {
         heads: WireHeads,
         /// (distance to the previous sequence number, record)
         events: Capped<(u64, &'a [u8]), { MAX_BATCH_EVENTS as usize }>,
+        inceptions: Capped<([u8; 24], &'a [u8]), MAX_CLOCK_ENTRIES>,
+        seals: Capped<[u8; 64], { MAX_BATCH_EVENTS as usize }>,
     }
 }
 
@@ -251,6 +254,8 @@ pub(super) fn wire_batch(batch: &EventBatch) -> WireBatch<'_> {
         head_time: batch.head_time.as_micros(),
         heads: wire_heads(&batch.heads),
         events: Capped(events.collect()),
+        inceptions: Capped(batch.inceptions.iter().map(|(origin, bytes)| (origin.to_bytes(), &bytes[..])).collect()),
+        seals: Capped(batch.seals.iter().map(|seal| seal.to_bytes()).collect()),
     }
 }
 
@@ -266,6 +271,10 @@ pub(super) fn batch_from(wire: WireBatch<'_>, room: Room, body: &Bytes) -> Resul
             .ok_or_else(|| broken(Rule::SeqsDoNotIncrease))?;
         events.push((Seq::new(at), body.slice_ref(bytes)));
     }
+    if !wire.inceptions.0.is_sorted_by(|a, b| a.0 < b.0) {
+        return Err(broken(Rule::InceptionsUnordered));
+    }
+    let inception = |(origin, bytes)| (Origin::from_bytes(origin), body.slice_ref(bytes));
     Ok(EventBatch {
         request: RequestId { process: wire.process, number: wire.number },
         part: wire.part,
@@ -278,6 +287,8 @@ pub(super) fn batch_from(wire: WireBatch<'_>, room: Room, body: &Bytes) -> Resul
         head_time: Timestamp::from_micros(wire.head_time),
         events,
         heads: told_heads_from(wire.heads)?,
+        inceptions: wire.inceptions.0.into_iter().map(inception).collect(),
+        seals: wire.seals.0.into_iter().map(Signature::from_bytes).collect(),
         room,
     })
 }

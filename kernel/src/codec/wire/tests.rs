@@ -5,6 +5,7 @@ use crate::clock::VClock;
 use crate::config::SharedKey;
 use crate::cursor::{Cursor, Seq};
 use crate::digest::Digest;
+use crate::identity::Signature;
 use crate::ids::{CortexId, Epoch, EventId, LogId, Origin};
 use crate::protocol::{ChainHead, Delivery, EventBatch, Heads, Known, Refusal, RequestId, Scope};
 use crate::time::Timestamp;
@@ -61,6 +62,8 @@ fn batch() -> EventBatch {
         head_time: Timestamp::from_micros(9),
         events: vec![(Seq::new(6), Bytes::from_static(b"six")), (Seq::new(9), Bytes::from_static(b"nine"))],
         heads: heads(),
+        inceptions: vec![(origin(1), Bytes::from_static(b"inception"))],
+        seals: vec![Signature::from_bytes([8; 64])],
     }
 }
 

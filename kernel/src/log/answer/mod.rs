@@ -16,13 +16,15 @@ use bytes::Bytes;
 use super::LogHead;
 use super::entry::missing;
 use super::log_reader::LogReader;
+use super::marks::{no_inception, read_inception, read_seals};
 use super::segments::{dot_at, missing_entry, stored_seq};
 use super::taint::MAX_WITHHELD;
 use super::withhold_from;
 use super::work::{MAX_SCAN, Work};
 use crate::codec::Room;
 use crate::cursor::{Cursor, Seq};
-use crate::ids::{CortexId, Epoch, LogId};
+use crate::event::EventBytes;
+use crate::ids::{CortexId, Epoch, LogId, Origin};
 use crate::mutant::{self, Mutant};
 use crate::protocol::{
     Delivery, EventBatch, FetchReply, FetchRequest, Heads, Known, MAX_BATCH_BYTES, MAX_BATCH_EVENTS, MAX_EXCLUDED,
@@ -236,7 +238,8 @@ impl LogReader {
         self.scan(from, until, &mut |seq, joined, record| run.visit(seq, joined, record))?;
         // The part of a group that the scan reached waits for the rest.
         run.drop_group();
-        let Run { mut records, places, sent, last, unreadable, held, taint, lacks, passed, .. } = run;
+        let extra = run.extra_bytes();
+        let Run { mut records, places, ends, begun, sent, last, unreadable, held, taint, lacks, passed, .. } = run;
         asking.work.add(passed);
         if let (Some(scan), Some(taint)) = (&mut asking.taint_scan, taint) {
             scan.taint = taint;
@@ -251,8 +254,8 @@ impl LogReader {
                 }
                 let bytes = records.len() as u64;
                 let share = room.split(bytes);
-                // The frame has the chain heads as well.
-                room.shrink_to(bytes + FRAME_EXTRA);
+                // The frame has the chain heads as well. Seals and inceptions are in memory, and in the frame.
+                room.shrink_to(bytes + 2 * extra + FRAME_EXTRA);
                 share.hold(records)
             }
         };
@@ -266,6 +269,8 @@ impl LogReader {
             asking.at = (Cursor { epoch, seq: place.seq, last_event: place.id }, place.time);
         }
         let heads = self.heads_for(&sent, asking)?;
+        let seals = read_seals(&**self.store(), &ends)?;
+        let inceptions = self.inceptions_of(begun)?;
         Ok(NextBatch {
             batch: EventBatch {
                 request: asking.request,
@@ -279,11 +284,22 @@ impl LogReader {
                 head_time: head.time,
                 heads,
                 events,
+                inceptions,
+                seals,
                 room: Room::default(),
             },
             held,
             lacks,
         })
+    }
+
+    fn inceptions_of(&self, mut origins: Vec<Origin>) -> Result<Vec<(Origin, EventBytes)>, StoreError> {
+        origins.sort_unstable();
+        let one = |origin| {
+            let inception = read_inception(&**self.store(), origin)?;
+            Ok((origin, inception.ok_or_else(|| no_inception(origin))?))
+        };
+        origins.into_iter().map(one).collect()
     }
 
     /// The sequence number before which the asker lacks nothing that it may have: one before the first event that it does not know.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::asking::OpenQuery;
 use crate::codec::{Front, RecordRef};
 use crate::cursor::Seq;
+use crate::identity::MAX_INCEPTION_BYTES;
 use crate::ids::{CortexId, Dot, EventId, Origin};
 use crate::log::entry::record_at;
 use crate::log::taint::Taint;
@@ -14,6 +15,11 @@ use crate::log::work::{MAX_SCAN_BYTES, Work};
 use crate::mutant::{self, Mutant};
 use crate::store::StoreError;
 use crate::time::Timestamp;
+
+/// The bytes of a seal.
+const SEAL_BYTES: usize = 64;
+/// The most bytes that a group has in addition to its records.
+const EXTRA_OF_GROUP: u64 = (SEAL_BYTES + MAX_INCEPTION_BYTES) as u64;
 
 /// The entries of one batch as they are gathered.
 pub(super) struct Run<'a> {
@@ -26,6 +32,10 @@ pub(super) struct Run<'a> {
     pub(super) records: Vec<u8>,
     /// The sequence number of each, and where it ends.
     pub(super) places: Vec<(Seq, usize)>,
+    /// The groups of the batch, each by its origin and the counter of its last event.
+    pub(super) ends: Vec<(Origin, u64)>,
+    /// The origins of which the first event is in the batch.
+    pub(super) begun: Vec<Origin>,
     /// The last counter sent of each origin, sorted.
     pub(super) sent: Vec<(Origin, u64)>,
     /// The last entry visited, sent or skipped.
@@ -47,6 +57,7 @@ struct OpenGroup {
     at: Dot,
     records: usize,
     places: usize,
+    begun: usize,
     last: Option<Place>,
     /// The bytes of the group's records so far.
     bytes: u64,
@@ -72,6 +83,8 @@ impl<'a> Run<'a> {
             taint: asking.taint_scan.as_ref().map(|scan| scan.taint.clone()),
             records: Vec::new(),
             places: Vec::new(),
+            ends: Vec::new(),
+            begun: Vec::new(),
             sent: Vec::new(),
             last: None,
             unreadable: None,
@@ -142,6 +155,7 @@ impl<'a> Run<'a> {
                     at: front.dot,
                     records: self.records.len(),
                     places: self.places.len(),
+                    begun: self.begun.len(),
                     last: self.last,
                     bytes: 0,
                     sent,
@@ -152,9 +166,11 @@ impl<'a> Run<'a> {
         let bytes = group.bytes + record.len() as u64;
         let is_first = group.places == 0;
         // One group larger than the limit travels alone.
-        let most = self.asking.max_bytes.min(self.asking.room());
-        let is_full = self.places.len() >= self.asking.max_events || group.records as u64 + bytes > most;
-        let lacks_room = group.is_measured || bytes > self.asking.room();
+        let (all, room) = (group.records as u64 + bytes, self.asking.room());
+        let is_full = self.places.len() >= self.asking.max_events
+            || all > self.asking.max_bytes
+            || all + self.extra_bytes() + EXTRA_OF_GROUP > room;
+        let lacks_room = group.is_measured || bytes + EXTRA_OF_GROUP > room;
         self.group = Some(OpenGroup { at: front.dot, bytes, is_measured: lacks_room, ..group });
         if is_full && !is_first && !mutant::is(Mutant::BatchCutInGroup) {
             self.drop_group();
@@ -167,20 +183,29 @@ impl<'a> Run<'a> {
         if !lacks_room {
             self.records.extend_from_slice(record);
             self.places.push((place.seq, self.records.len()));
+            if front.dot.counter() == 1 {
+                self.begun.push(origin);
+            }
             match self.sent.binary_search_by_key(&origin, |sent| sent.0) {
                 Ok(at) => self.sent[at].1 = front.dot.counter(),
                 Err(at) => self.sent.insert(at, (origin, front.dot.counter())),
             }
         }
         if front.ends_group && lacks_room {
-            self.lacks = Some(bytes);
+            self.lacks = Some(bytes + EXTRA_OF_GROUP);
             self.drop_group();
             return ControlFlow::Break(());
         }
         if front.ends_group {
             self.group = None;
+            self.ends.push((origin, front.dot.counter()));
         }
         ControlFlow::Continue(())
+    }
+
+    /// The bytes of the batch that are neither records nor chain heads: seals and inceptions.
+    pub(super) fn extra_bytes(&self) -> u64 {
+        (self.ends.len() * SEAL_BYTES + self.begun.len() * MAX_INCEPTION_BYTES) as u64
     }
 
     /// Takes back what was gathered of a group that does not go out.
@@ -189,6 +214,7 @@ impl<'a> Run<'a> {
         let origin = group.at.origin();
         self.records.truncate(group.records);
         self.places.truncate(group.places);
+        self.begun.truncate(group.begun);
         self.last = group.last;
         if let Ok(at) = self.sent.binary_search_by_key(&origin, |sent| sent.0) {
             match group.sent {

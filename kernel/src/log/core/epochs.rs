@@ -3,15 +3,17 @@
 use super::Log;
 use crate::codec::{encode_epoch_peer, encode_identity};
 use crate::cursor::Seq;
+use crate::digest::Digest;
+use crate::identity::{ChainStart, EndOfEpoch, Inception};
 use crate::ids::{Epoch, IdGenerator, LogId, Origin, PeerName};
 use crate::log::LocalIdentity;
 use crate::log::epoch::{EpochPlan, plan_epoch, put_epoch};
-use crate::log::epoch_change::EpochEnd;
+use crate::log::epoch_change::{EpochChange, EpochEnd};
 use crate::log::held::LogState;
 use crate::log::lineage::Lineage;
 use crate::log::minted::{NewEpochError, last_id_within};
 use crate::mutant::{self, Mutant};
-use crate::store::{Batch, Durability, Family, StoreError, keys};
+use crate::store::{Batch, Durability, Family, StoreError, StoreErrorKind, keys};
 use crate::time::Timestamp;
 
 impl Log {
@@ -52,6 +54,7 @@ impl Log {
     pub(super) fn stage_epoch(&mut self, plan: EpochPlan) -> Result<(), StoreError> {
         let EpochPlan { next, why, at, shared, restart } = plan;
         let mut changes = Batch::new();
+        self.ended = Some(EpochChange { from: self.identity.epoch, why, at });
         put_epoch(&mut changes, (&mut self.identity, &mut self.lineage), next, (why, shared), at);
         self.minted.insert(self.identity.epoch);
         if let Some(last) = restart {
@@ -62,6 +65,38 @@ impl Log {
             changes.put(Family::Meta, keys::META_PLACE, &here);
         }
         self.stage_state(&changes)
+    }
+
+    /// Returns how the chain of an own epoch starts and its inception, if the epoch has no event yet. `next` says why the present epoch
+    /// ends, if this one was not begun yet.
+    pub(super) fn begins(
+        &self,
+        epoch: Epoch,
+        log: LogId,
+        next: Option<EpochEnd>,
+    ) -> Result<Option<(ChainStart, Vec<u8>)>, StoreError> {
+        if self.chains.contains_key(&Origin::new(self.identity.cortex_id, epoch)) {
+            return Ok(None);
+        }
+        let inception = self.inception(epoch, log, next)?;
+        Ok(Some((inception.start(), inception.to_bytes())))
+    }
+
+    fn inception(&self, epoch: Epoch, log: LogId, next: Option<EpochEnd>) -> Result<Inception, StoreError> {
+        let keys = self
+            .keys()
+            .ok_or_else(|| StoreError::new(StoreErrorKind::Misuse, "a log without keys cannot write events"))?;
+        let before = match next {
+            Some(why) => Some((self.identity.epoch, why)),
+            None => self.ended.map(|change| (change.from, change.why)),
+        };
+        let previous = before.map(|(epoch, _)| {
+            let tip = self.chains.get(&Origin::new(self.identity.cortex_id, epoch));
+            let (counter, digest) = tip.map_or((0, Digest::ZERO), |tip| (tip.counter, tip.digest));
+            EndOfEpoch { epoch, counter, digest: digest.to_bytes() }
+        });
+        let reason = before.map_or(0, |(_, why)| why.code() + 1);
+        Ok(Inception::new(log, epoch, keys.statement(), previous, reason))
     }
 
     /// Takes another epoch since a peer holds more of this one. False if that was done before, and for that reason.

@@ -32,7 +32,7 @@ impl Log {
         let held = entry.read()?;
         // Against a damaged record every part would be another one.
         let before = match dot.counter() - 1 {
-            0 => Digest::ZERO,
+            0 => self.chains.get(&dot.origin()).map_or(Digest::ZERO, |chain| chain.start.digest),
             before => self.digest_at(dot.origin(), before)?.ok_or_else(|| missing(dot.origin(), before))?,
         };
         if held.digest_after(before) != there.digest {

@@ -3,12 +3,14 @@
 
 use super::Log;
 use crate::clock::VClock;
-use crate::codec::{RecordRef, continue_group};
+use crate::codec::{RecordRef, StoredChain, continue_group};
 use crate::digest::Digest;
 use crate::event::Draft;
+use crate::identity::{Sealed, Signature};
+use crate::ids::Origin;
 use crate::log::append::{AppendError, AppendPlan, Drafts, plan_append};
 use crate::log::held::NewEvent;
-use crate::store::StoreError;
+use crate::store::{StoreError, StoreErrorKind};
 use crate::time::Timestamp;
 
 /// The most events that several appends gather in one group. A single append may have more.
@@ -68,12 +70,12 @@ impl Log {
         let AppendPlan { mut events, origin, chain, .. } = plan;
         let Some(last) = events.pop() else { return };
         let (gathered, bytes) = std::mem::take(&mut self.staged.gathered);
-        let before = match events.last() {
-            Some(event) => event.digest,
-            None => self.chains.get(&origin).map_or(Digest::ZERO, |chain| chain.digest),
-        };
         let events_then = gathered + events.len() + 1;
-        events.iter().for_each(|event| self.stage_new(event, now));
+        let mut before = self.chains.get(&origin).map_or(chain.start.digest, |chain| chain.digest);
+        for event in &events {
+            self.stage_after(event, before, now);
+            before = event.digest;
+        }
         let group = OpenGroup { last, before, joined: now, events: events_then, bytes: bytes + data };
         self.staged.group = Some(group);
         self.set_chain(origin, chain);
@@ -84,8 +86,20 @@ impl Log {
     pub(in crate::log) fn close_group(&mut self) -> Result<(), StoreError> {
         if let Some(OpenGroup { last, before, joined, .. }) = self.staged.group.take() {
             self.stage_after(&last, before, joined);
+            let seal = self.seal(last.dot.origin()).inspect_err(|error| self.fail(error))?;
+            self.stage_end(last.dot, last.digest, seal);
         }
         Ok(())
+    }
+
+    /// Seals the last group of an own chain, at its tip.
+    fn seal(&self, origin: Origin) -> Result<Signature, StoreError> {
+        let (Some(chain), Some(keys)) = (self.chains.get(&origin), self.keys()) else {
+            return Err(StoreError::new(StoreErrorKind::Misuse, "a log without keys cannot write events"));
+        };
+        let &StoredChain { counter, digest, last_id, ref clock, .. } = chain;
+        let sealed = Sealed { origin, counter, digest, id: last_id, clock };
+        sealed.sign(&**keys).map_err(|error| StoreError::new(StoreErrorKind::Io, error.to_string()))
     }
 
     fn can_join(&self, group: &OpenGroup, wanted: &Drafts<'_>) -> bool {
@@ -104,7 +118,7 @@ impl Log {
             && is_seen(context)
     }
 
-    fn set_digest(&mut self, origin: crate::ids::Origin, digest: Digest) -> Digest {
+    fn set_digest(&mut self, origin: Origin, digest: Digest) -> Digest {
         self.chains.get_mut(&origin).map_or(digest, |chain| std::mem::replace(&mut chain.digest, digest))
     }
 }

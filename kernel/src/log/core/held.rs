@@ -6,11 +6,13 @@ use super::Log;
 use crate::codec::{StoredChain, StoredDot};
 use crate::cursor::Seq;
 use crate::digest::Digest;
+use crate::identity::ChainStart;
 use crate::ids::{CortexId, EventId, Origin};
 use crate::log::LocalIdentity;
 use crate::log::entry::{EntryVisitor, LogHead, missing};
 use crate::log::forks::forks;
 use crate::log::held::LogState;
+use crate::log::marks::read_inception;
 use crate::log::origins::Reservation;
 use crate::log::segments::{segments_from, stored_digest, stored_dot, stored_seq};
 use crate::store::StoreError;
@@ -75,6 +77,13 @@ impl LogState for Log {
 
     fn visit(&self, visit: &mut EntryVisitor<'_>) -> Result<(), StoreError> {
         self.view.scan(Seq::ZERO, self.head.seq, visit)
+    }
+
+    fn start(&self, origin: Origin) -> Result<Option<ChainStart>, StoreError> {
+        match self.chains.get(&origin) {
+            Some(chain) => Ok(Some(chain.start)),
+            None => Ok(read_inception(&**self.store(), origin)?.map(|inception| ChainStart::verified(&inception))),
+        }
     }
 
     fn is_near(&self, origin: Origin) -> Result<bool, StoreError> {

@@ -19,6 +19,7 @@ use std::sync::Arc;
 use staging::Staged;
 
 use super::bringers::LastBringers;
+use super::epoch_change::EpochChange;
 use super::forks::Decisions;
 use super::lineage::Lineage;
 use super::load::Loaded;
@@ -103,6 +104,8 @@ pub struct Log {
     bringers: LastBringers,
     /// Who brought each origin, and how much space it takes.
     origins: OriginNotes,
+    /// The last change of epoch.
+    ended: Option<EpochChange>,
 }
 
 impl Log {
@@ -113,7 +116,7 @@ impl Log {
         loaded: Loaded,
         moved: Option<Vec<u8>>,
     ) -> Self {
-        let Loaded { lineage, chains, head, last_id, decisions, waiting, minted, origins, owed, .. } = loaded;
+        let Loaded { lineage, chains, head, last_id, decisions, waiting, minted, origins, owed, ended, .. } = loaded;
         view.shared.debts.begin(owed);
         Self {
             view,
@@ -136,6 +139,7 @@ impl Log {
             minted,
             bringers: BTreeMap::new(),
             origins,
+            ended,
         }
     }
 

@@ -6,6 +6,7 @@ use crate::clock::VClock;
 use crate::codec::{RecordRef, encode_cursor};
 use crate::digest::Digest;
 use crate::event::Draft;
+use crate::identity::{ChainStart, Signature};
 use crate::ids::{EventId, IdGenerator, LogId, Origin, PeerName};
 use crate::log::append::{AppendError, Appended, Drafts};
 use crate::log::asked::{IngestError, Ingested, SentQuery};
@@ -37,7 +38,13 @@ impl Log {
         let epoch = next.unwrap_or(self.identity.epoch);
         let entropy: Vec<u128> = drafts.iter().map(|_| (self.options.entropy)()).collect();
         let max_bytes = self.options.max_append_bytes;
-        let wanted = Drafts { drafts, context, epoch, max_bytes, now, entropy: &entropy };
+        let log = match self.identity.log {
+            Some(log) => log,
+            None => LogId::from_bytes((self.options.entropy)().to_be_bytes()),
+        };
+        let inception = self.begins(epoch, log, next.map(|_| EpochEnd::Copied))?;
+        let start = inception.as_ref().map_or(ChainStart::NONE, |(start, _)| *start);
+        let wanted = Drafts { drafts, context, epoch, max_bytes, now, entropy: &entropy, start };
         let plan = self.plan_in_group(&wanted)?;
         if plan.events.is_empty() {
             return Ok(Vec::new());
@@ -49,8 +56,10 @@ impl Log {
         }
         // Before the events are staged: the group stays open, and the id of the log is there once they are.
         if self.identity.log.is_none() {
-            let minted = LogId::from_bytes((self.options.entropy)().to_be_bytes());
-            self.stage_log(minted)?;
+            self.stage_log(log)?;
+        }
+        if let Some((_, inception)) = inception {
+            self.stage_inception(plan.origin, &inception);
         }
         let seqs = std::iter::successors(Some(self.head.seq.next()), |seq| Some(seq.next()));
         let appended = plan.events.iter().zip(seqs).map(|(event, seq)| Appended { seq, id: event.id, dot: event.dot });
@@ -116,11 +125,15 @@ impl Log {
             changes.put(Family::Cursors, &keys::peer_cursor(peer), &encode_cursor(&batch.last));
             self.store().commit(&changes, Durability::Relaxed)?;
         }
-        for &origin in plan.chains.keys().filter(|origin| !self.chains.contains_key(origin)) {
+        let mut begun = Vec::new();
+        for (&origin, chain) in plan.chains.iter().filter(|(origin, _)| !self.chains.contains_key(origin)) {
             let reserved = plan.reserved.contains(&origin);
             let note = OriginNote { brought_by: Some(peer.clone()), reserved, ..OriginNote::default() };
             self.origins.insert(origin, note);
+            begun.push((origin, chain.start));
         }
+        begun.into_iter().for_each(|(origin, start)| self.begin_chain(origin, start));
+        plan.inceptions.iter().for_each(|(origin, inception)| self.stage_inception(*origin, inception));
         if self.identity.log.is_none()
             && let Some(log) = batch.log.filter(|_| !plan.events.is_empty())
         {
@@ -136,6 +149,7 @@ impl Log {
         for (origin, chain) in plan.chains {
             self.set_chain(origin, chain);
         }
+        plan.ends.into_iter().for_each(|(last, digest, seal)| self.stage_end(last, digest, seal));
         self.staged.batch.extend(&over);
         for &origin in &plan.healed {
             tracing::info!(%peer, %origin, "the histories agree again");
@@ -183,6 +197,9 @@ impl Log {
             };
             let plan = plan_rejoin(origin, waits, self)?;
             let joined = plan.events.len();
+            if let Some(chain) = plan.chain.as_ref().filter(|_| !plan.events.is_empty()) {
+                self.begin_chain(origin, chain.start);
+            }
             for event in &plan.events {
                 self.stage_new(event, now);
                 if RecordRef::decode(&event.record).is_ok_and(|record| record.is_missing()) {
@@ -192,6 +209,7 @@ impl Log {
             if let Some(chain) = plan.chain {
                 self.set_chain(origin, chain);
             }
+            plan.seals.into_iter().for_each(|(last, digest, seal)| self.stage_end(last, digest, seal));
             if plan.ends {
                 self.waiting.remove(&origin);
             }
@@ -214,11 +232,11 @@ impl Log {
         &mut self,
         event: &RecordRef<'_>,
         joined: Timestamp,
-        digest: Option<Digest>,
+        (digest, seal): (Option<Digest>, Option<Signature>),
         record: &[u8],
     ) -> Result<(), StoreError> {
         let mut changes = Batch::new();
-        put_waiting(&mut changes, event, joined, digest, record);
+        put_waiting(&mut changes, event, joined, (digest, seal), record);
         self.stage_state(&changes)?;
         self.waiting.insert(event.dot.origin());
         Ok(())

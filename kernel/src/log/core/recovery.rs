@@ -59,6 +59,7 @@ impl Log {
         self.view.shared.set_withheld(or_none("forks", read_withheld(&**self.store())));
         *self.view.shared.notes() = state.origins.clone();
         self.origins = state.origins;
+        self.ended = state.ended;
         self.chains = state.chains;
         self.head = state.head;
         self.ids = IdGenerator::after(state.last_id.max(self.ids.last()));

@@ -9,6 +9,7 @@ use crate::log::bringers::forget_bringers;
 use crate::log::epoch_change::EpochEnd;
 use crate::log::findings::{ForkFinding, NotAFork, NotedFork, Proof, forget_fork, keep_fork, plan_fork};
 use crate::log::forks::{Fork, forks, withhold_from};
+use crate::log::marks::cut_marks;
 use crate::log::origins::{OriginNote, put_origin_note};
 use crate::log::set_aside::{
     ResolveError, Resolved, SetAsidePlan, begin_again, choose, forget_forks, plan_set_aside, void_builds,
@@ -151,7 +152,8 @@ impl Log {
         // What a reader has read up to there is what it would read today.
         self.lineage.cut(first.prev());
         self.lineage.put(&mut changes);
-        for (author, _) in gone.iter() {
+        for (author, from) in gone.iter() {
+            cut_marks(&**self.store(), author, from, &mut changes)?;
             match kept.get(&author) {
                 Some(left) => {
                     changes.put(Family::Clocks, &keys::chain(author), &encode_chain(&left.tip));

@@ -4,15 +4,17 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::Log;
 use super::group::OpenGroup;
-use crate::codec::{StoredChain, StoredDot, encode_chain};
+use crate::codec::{GroupEnd, StoredChain, StoredDot, encode_chain};
 use crate::cursor::{Cursor, Seq};
 use crate::digest::Digest;
 use crate::event::EventBytes;
+use crate::identity::{ChainStart, Signature};
 use crate::ids::{CortexId, Dot, EventId, Origin, PeerName};
 use crate::log::LogHead;
 use crate::log::forks::read_withheld;
 use crate::log::held::NewEvent;
 use crate::log::load::or_none;
+use crate::log::marks::{MarkWriter, put_inception};
 use crate::log::origins::put_origin_note;
 use crate::log::peers::read_pinned;
 use crate::log::segments::{SegmentWriter, put_segment};
@@ -27,6 +29,8 @@ pub(super) struct Staged {
     pub(super) batch: Batch,
     /// Entries that the batch does not have yet.
     segment: SegmentWriter,
+    /// Ends of groups that the batch does not have yet.
+    marks: MarkWriter,
     dots: HashMap<Origin, StagedDots>,
     pub(super) chains: BTreeSet<Origin>,
     pub(super) cursors: HashMap<PeerName, Option<Cursor>>,
@@ -68,7 +72,10 @@ impl Staged {
 
     /// Returns the size of everything staged in bytes, about.
     pub(super) fn bytes(&self) -> usize {
-        self.batch.bytes() + self.segment.bytes() + self.group.as_ref().map_or(0, OpenGroup::staged_bytes)
+        self.batch.bytes()
+            + self.segment.bytes()
+            + self.marks.bytes()
+            + self.group.as_ref().map_or(0, OpenGroup::staged_bytes)
     }
 }
 
@@ -102,6 +109,17 @@ impl Log {
         self.chains.insert(origin, chain);
         self.staged.chains.insert(origin);
         self.staged.own |= origin == self.identity.origin();
+    }
+
+    /// Stages the end of a group whose events are staged.
+    pub(in crate::log) fn stage_end(&mut self, last: Dot, digest: Digest, seal: Signature) {
+        let end = GroupEnd { counter: last.counter(), digest, seal };
+        self.staged.marks.push(last.origin(), end, &mut self.staged.batch);
+    }
+
+    /// Stages how an origin begins.
+    pub(in crate::log) fn stage_inception(&mut self, origin: Origin, inception: &[u8]) {
+        put_inception(origin, inception, &mut self.staged.batch);
     }
 
     /// Puts one event at the end of the log, before its chain is set.
@@ -144,6 +162,11 @@ impl Log {
         tip.map_or(Digest::ZERO, |tip| tip.digest)
     }
 
+    /// Begins the chain of an origin of which nothing is held, before its first event is staged.
+    pub(in crate::log) fn begin_chain(&mut self, origin: Origin, start: ChainStart) {
+        self.chains.entry(origin).or_insert_with(|| StoredChain::of(start));
+    }
+
     /// Commits everything staged as one batch and publishes it. With nothing staged it does nothing.
     ///
     /// # Errors
@@ -151,8 +174,9 @@ impl Log {
     pub fn commit(&mut self, durability: Durability) -> Result<(), StoreError> {
         self.usable()?;
         self.close_group()?;
-        let Staged { segment, batch, rewritten, .. } = &mut self.staged;
+        let Staged { segment, marks, batch, rewritten, .. } = &mut self.staged;
         segment.finish(batch);
+        marks.finish(batch);
         for (first, entries) in std::mem::take(rewritten) {
             put_segment(first, entries, batch);
         }

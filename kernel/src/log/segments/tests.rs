@@ -9,13 +9,13 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::clock::VClock;
-use crate::codec::{EncodedDraft, Front, StoredChain, StoredDot, encode_in_group, encode_record};
+use crate::codec::{EncodedDraft, Front, StoredChain, StoredDot, encode_in_group};
 use crate::event::{Draft, EventBytes};
-use crate::ids::{CortexId, Epoch, Origin};
+use crate::ids::{Epoch, Origin};
 use crate::log::held::NewEvent;
 use crate::log::{Appended, LocalIdentity, Log, LogOptions, LogState as _, verify};
 use crate::store::Durability;
-use crate::testing::{LOG, MemoryStore, seeded_cortex};
+use crate::testing::{Author, LOG, MemoryStore, Written, seeded_cortex};
 use crate::time::Timestamp;
 
 #[derive(Debug, Clone)]
@@ -101,18 +101,24 @@ impl World {
                 }
             }
             Step::Take(n, sizes) => {
-                let origin = Origin::new(CortexId::from_bytes([*n + 1; 16]), Epoch::new(1));
                 for size in sizes {
-                    let mut chain = self.log.chain(origin).cloned().unwrap_or_default();
-                    chain.counter += 1;
-                    let dot = Dot::new(origin, chain.counter).unwrap();
-                    let id = EventId::from_parts(chain.counter, u128::from(*n));
-                    let draft = EncodedDraft { id, dot, deps: &VClock::new(), time: self.now() };
-                    let record = encode_record(&Draft::new("t", vec![*n; *size]), &draft);
-                    (chain.digest, chain.last_id) = (chained(chain.digest, &record), id);
-                    let event = NewEvent { id, dot, digest: chain.digest, record: record.clone() };
+                    let mut author = Author::new(*n + 1, 1);
+                    let origin = author.origin();
+                    if let Some(chain) = self.log.chain(origin) {
+                        author = author.at(chain.clone());
+                    }
+                    let id = EventId::from_parts(author.chain().counter + 1, u128::from(*n));
+                    let draft = Draft::new("t", vec![*n; *size]);
+                    let Written { dot, record, head, seal, inception } =
+                        author.write(id, &draft, &VClock::new(), self.now());
+                    if dot.counter() == 1 {
+                        self.log.stage_inception(origin, &inception);
+                        self.log.begin_chain(origin, author.start());
+                    }
+                    let event = NewEvent { id, dot, digest: head.digest, record: record.clone() };
                     self.log.stage_new(&event, self.now());
-                    self.log.set_chain(origin, chain);
+                    self.log.set_chain(origin, author.chain().clone());
+                    self.log.stage_end(dot, head.digest, seal);
                     self.model.push((dot, record));
                 }
             }
@@ -154,7 +160,8 @@ impl World {
         assert_eq!(read, visible.iter().map(|(_, record)| record).collect::<Vec<_>>());
         let mut chains: BTreeMap<Origin, StoredChain> = BTreeMap::new();
         for (seq, (dot, record)) in (1..).map(Seq::new).zip(&self.model) {
-            let chain = chains.entry(dot.origin()).or_default();
+            let start = self.log.chains()[&dot.origin()].start;
+            let chain = chains.entry(dot.origin()).or_insert_with(|| StoredChain::of(start));
             chain.digest = chained(chain.digest, record);
             let expected = StoredDot { seq, digest: chain.digest };
             let (origin, counter) = (dot.origin(), dot.counter());

@@ -7,8 +7,9 @@ use std::ops::ControlFlow;
 
 use super::entry::damaged;
 use super::log_reader::LogReader;
+use super::marks::not_a_mark;
 use super::segments::{damaged_segment, missing_entry, runs_in_order};
-use crate::codec::{SegmentRef, StoredChain, decode_chain};
+use crate::codec::{SegmentRef, StoredChain, decode_chain, decode_group_ends};
 use crate::cursor::Seq;
 use crate::digest::Digest;
 use crate::ids::Origin;
@@ -104,7 +105,7 @@ pub fn verify_with(view: &LogReader, report: &mut dyn FnMut(VerifyStep)) -> Resu
 
 fn look(view: &LogReader, step: &mut dyn FnMut(VerifyStep)) -> Result<VerifyReport, StoreError> {
     let mut report = VerifyReport::default();
-    let mut chains = Chains::default();
+    let mut chains = Chains::of(view.local().log);
     let visible = view.visible();
     // The index is as of one commit, and what it counts is the log as of that one; a writer continues meanwhile.
     let tips = read_tips(view, &mut report)?;
@@ -136,6 +137,7 @@ fn look(view: &LogReader, step: &mut dyn FnMut(VerifyStep)) -> Result<VerifyRepo
     chains.check_tips(tips, &mut report);
     if at >= until {
         check_index(view, until, chains.runs, &mut report)?;
+        check_marks(view, &chains, &mut report)?;
     }
     let checked = view.store().check_with(&mut |done, total| step(VerifyStep::Entries { done, total }));
     if let Err(error) = checked {
@@ -187,6 +189,29 @@ fn check_index(view: &LogReader, until: Seq, runs: u64, report: &mut VerifyRepor
         report.fault(format!("family `dots` has {there} entries, and the log has {runs}"));
     }
     newer
+}
+
+/// Checks that there is no seal of a group that the log does not have. Those that it has were compared with it.
+fn check_marks(view: &LogReader, chains: &Chains, report: &mut VerifyReport) -> Result<(), StoreError> {
+    let mut there = 0;
+    view.store().scan(Family::Marks, KeyRange::prefix(&[]), &mut |key, value| {
+        let Some((origin, first)) = keys::mark_of(key) else {
+            report.fault(not_a_mark().to_string());
+            return ControlFlow::Continue(());
+        };
+        // What is written meanwhile is not looked at.
+        let last = chains.tips.get(&origin).map_or(0, |tip| tip.counter);
+        if first > 0
+            && let Ok(ends) = decode_group_ends(value)
+        {
+            there += ends.iter().filter(|end| end.counter <= last).count() as u64;
+        }
+        ControlFlow::Continue(())
+    })?;
+    if there != chains.groups {
+        report.fault(format!("family `marks` has {there} seals, and the log has {} groups", chains.groups));
+    }
+    Ok(())
 }
 
 /// What the index says of each chain's end.

@@ -1,13 +1,18 @@
 //! Checking one segment after the other: counters, causes, digests, and what the index says of them.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use super::VerifyReport;
 use crate::causes::WithCauses;
 use crate::codec::{RecordRef, SegmentRef, SegmentRun, StoredChain};
 use crate::cursor::Seq;
-use crate::ids::{Dot, Origin};
+use crate::digest::Digest;
+use crate::identity::{ChainStart, start_of};
+use crate::ids::{Dot, LogId, Origin};
 use crate::log::entry::record_at;
+use crate::log::marks::{read_end, read_inception};
+use crate::log::rejoin::is_sealed;
 use crate::log::segments::stored_run_at;
 use crate::store::{Store, StoreError, Unreadable as _};
 
@@ -22,6 +27,10 @@ pub(super) struct Chains {
     pub(super) runs: u64,
     /// The last event that was read, if its group continues after it.
     pub(super) group: Option<Dot>,
+    /// How many groups the log has.
+    pub(super) groups: u64,
+    /// The log that the origins belong to.
+    log: Option<LogId>,
 }
 
 /// The events of one origin in the segment that is checked.
@@ -33,6 +42,11 @@ struct Found {
 }
 
 impl Chains {
+    /// The chains of an empty log.
+    pub(super) fn of(log: Option<LogId>) -> Self {
+        Self { log, ..Self::default() }
+    }
+
     /// Checks a segment that follows on those before.
     pub(super) fn check(
         &mut self,
@@ -63,7 +77,10 @@ impl Chains {
             if counter != held(origin) + 1 {
                 report.fault(format!("entry {seq}: {} follows counter {} of its chain", event.dot, held(origin)));
             }
-            let chain = self.tips.entry(origin).or_default();
+            let chain = match self.tips.entry(origin) {
+                Entry::Occupied(entry) => entry.into_mut(),
+                Entry::Vacant(entry) => entry.insert(StoredChain::of(read_start(store, origin, self.log, report)?)),
+            };
             let stored = match found.get_mut(&origin) {
                 Some(found) => {
                     found.run.count += 1;
@@ -84,6 +101,10 @@ impl Chains {
             (chain.counter, chain.digest, chain.last_id) = (counter, event.digest_after(chain.digest), event.id);
             if chain.clock.merge(&event.deps).is_err() {
                 report.fault(format!("entry {seq}: the clock of {} exceeds the bound", event.dot));
+            }
+            if event.ends_group {
+                self.groups += 1;
+                chain.digest = check_seal(store, (seq, event.dot), chain, report)?;
             }
         }
         let last = Seq::new(first.get() + segment.len() as u64 - 1);
@@ -127,6 +148,51 @@ fn read_run(
         Ok(run) => Ok(run.map(|run| run.at)),
         Err(error) => report.damage(error).map(|()| None),
     }
+}
+
+/// Reads how an origin begins, and checks that its cortex said so.
+fn read_start(
+    store: &dyn Store,
+    origin: Origin,
+    log: Option<LogId>,
+    report: &mut VerifyReport,
+) -> Result<ChainStart, StoreError> {
+    let inception = match read_inception(store, origin) {
+        Ok(inception) => inception,
+        Err(error) => return report.damage(error).map(|()| ChainStart::NONE),
+    };
+    let Some(inception) = inception else {
+        report.fault(format!("family `marks`: the inception of {origin} is missing"));
+        return Ok(ChainStart::NONE);
+    };
+    Ok(start_of(&inception, origin, log).unwrap_or_else(|error| {
+        report.fault(format!("family `marks`: {origin}: {}", WithCauses(&error)));
+        ChainStart::NONE
+    }))
+}
+
+/// Checks that the owner of an origin sealed the group that ends at the tip of its chain. Returns the digest that was sealed: what comes
+/// later is compared with that one.
+fn check_seal(
+    store: &dyn Store,
+    (seq, last): (Seq, Dot),
+    chain: &StoredChain,
+    report: &mut VerifyReport,
+) -> Result<Digest, StoreError> {
+    let origin = last.origin();
+    match read_end(store, origin, last.counter()) {
+        Ok(None) => report.fault(format!("family `marks`: the seal of {last} is missing")),
+        Ok(Some(end)) if end.digest != chain.digest => {
+            report.fault(format!("entry {seq}: the group that ends with {last} is not the one that was sealed"));
+            return Ok(end.digest);
+        }
+        Ok(Some(end)) if !is_sealed(origin, Some(chain), &end.seal) => {
+            report.fault(format!("family `marks`: the seal of {last} was not made by the origin's key"));
+        }
+        Ok(Some(_)) => {}
+        Err(error) => report.damage(error)?,
+    }
+    Ok(chain.digest)
 }
 
 /// Names the segment whose records of an origin have another digest than the index or the clock says.

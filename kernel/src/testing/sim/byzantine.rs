@@ -8,6 +8,7 @@ use super::wasting::Waste;
 use super::world::World;
 use crate::cursor::{Cursor, Seq};
 use crate::digest::Digest;
+use crate::identity::Signature;
 use crate::ids::{CortexId, Epoch, Origin};
 use crate::log::SentQuery;
 use crate::protocol::{ChainHead, EventBatch, FetchReply, FetchRequest, Heads, Heartbeat, Identity, Known, Refusal};
@@ -203,7 +204,7 @@ fn inflated(known: &Heads, entropy: &mut Entropy) -> Heads {
 }
 
 fn twist(mut batch: EventBatch, entropy: &mut Entropy) -> EventBatch {
-    match entropy.below(9) {
+    match entropy.below(12) {
         0 if !batch.events.is_empty() => {
             batch.events.remove(entropy.index(batch.events.len()));
         }
@@ -234,6 +235,22 @@ fn twist(mut batch: EventBatch, entropy: &mut Entropy) -> EventBatch {
                 let at = entropy.index(bytes.len());
                 bytes[at] ^= 1 << entropy.below(8);
                 *record = bytes.into();
+            }
+        }
+        8 => batch.seals.truncate(batch.seals.len() / 2),
+        9 => {
+            if let Some(seal) = batch.seals.first_mut() {
+                let mut bytes = seal.to_bytes();
+                bytes[entropy.index(64)] ^= 1 << entropy.below(8);
+                *seal = Signature::from_bytes(bytes);
+            }
+        }
+        10 => {
+            if let Some((_, inception)) = batch.inceptions.first_mut() {
+                let mut bytes = inception.to_vec();
+                let at = entropy.index(bytes.len());
+                bytes[at] ^= 1 << entropy.below(8);
+                *inception = bytes.into();
             }
         }
         _ => batch.from = CortexId::from_bytes([0xee; 16]),

@@ -32,8 +32,11 @@ impl World {
         let place = Seq::new(durable - back);
         let entry = view.entry(place).map_err(|e| e.to_string())?.ok_or("a durable entry is not there")?;
         let dot = entry.read().map_err(|e| e.to_string())?.dot;
-        let (family, prefix, key) = match self.entropy.below(3) {
+        let (family, prefix, key) = match self.entropy.below(4) {
             0 => (Family::Dots, keys::dots_of(dot.origin()).to_vec(), keys::dot(dot.origin(), dot.counter()).to_vec()),
+            1 => {
+                (Family::Marks, keys::marks_of(dot.origin()).to_vec(), keys::mark(dot.origin(), dot.counter()).to_vec())
+            }
             _ => (Family::Log, Vec::new(), keys::log(place).to_vec()),
         };
         // The segment that has the entry, or what the index says of it.

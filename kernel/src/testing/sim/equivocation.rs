@@ -4,10 +4,14 @@
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
+use super::node::keys_of;
 use super::world::World;
-use crate::codec::{EncodedDraft, EventRef, encode_record};
+use crate::clock::VClock;
+use crate::codec::{EncodedDraft, EventRef, Front, encode_record};
+use crate::cursor::Seq;
 use crate::digest::Digest;
 use crate::event::{Draft, EventBytes};
+use crate::identity::{Sealed, Signature};
 use crate::ids::{Dot, Origin};
 use crate::log::LogReader;
 use crate::protocol::{ChainHead, FetchReply, FetchRequest, Heads, Known, Refusal};
@@ -17,21 +21,23 @@ pub(super) struct Face {
     client: usize,
     origin: Origin,
     from: u64,
-    /// From there on, the events and the chain as of each.
-    shown: Vec<(EventBytes, Digest)>,
+    /// From there on, the events, the chain as of each, and its seal.
+    shown: Vec<(EventBytes, Digest, Signature)>,
     before: Digest,
+    /// The clock of its last event.
+    clock: VClock,
     /// Contents that were made up, by those that they stand for.
     instead: std::collections::BTreeMap<u32, u32>,
 }
 
 impl Face {
-    fn shows(&self, origin: Origin, counter: u64) -> Option<&(EventBytes, Digest)> {
+    fn shows(&self, origin: Origin, counter: u64) -> Option<&(EventBytes, Digest, Signature)> {
         let at = counter.checked_sub(self.from).filter(|_| origin == self.origin)?;
         self.shown.get(usize::try_from(at).ok()?)
     }
 
     fn advertised(&self, origin: Origin, head: ChainHead) -> ChainHead {
-        self.shows(origin, head.counter).map_or(head, |(_, digest)| ChainHead { digest: *digest, ..head })
+        self.shows(origin, head.counter).map_or(head, |(_, digest, _)| ChainHead { digest: *digest, ..head })
     }
 
     /// What the liar's own log would be asked: its digest where the asker tells what it was shown, and one that it does not
@@ -39,7 +45,7 @@ impl Face {
     fn asked(&self, view: &LogReader, heads: &Heads) -> Result<Heads, String> {
         let mut asked = Vec::with_capacity(heads.len());
         for (origin, mut head) in heads.iter() {
-            if let Some((_, shown)) = self.shows(origin, head.counter) {
+            if let Some((_, shown, _)) = self.shows(origin, head.counter) {
                 let own = view.chain_digest(origin, head.counter).map_err(|e| e.to_string())?;
                 match own {
                     Some(own) if head.digest == *shown => head.digest = own,
@@ -101,11 +107,18 @@ impl World {
         let Some(first) = dots.into_iter().find(|dot| dot.origin() == own) else { return Ok(()) };
         let before = process.log.reader().chain_digest(own, first.counter() - 1).map_err(|e| e.to_string())?;
         let Some(before) = before else { return Ok(()) };
+        let mut clock = VClock::new();
+        for entry in process.log.reader().entries(Seq::ZERO, usize::MAX, usize::MAX).map_err(|e| e.to_string())? {
+            let record = entry.read().map_err(|e| e.to_string())?;
+            if record.dot.origin() == own && record.dot.counter() < first.counter() {
+                clock.merge(&record.deps).map_err(|e| e.to_string())?;
+            }
+        }
         self.say(|| format!("node {node} shows node {client} another history of {own} from {}", first.counter()));
         self.found.equivocations += 1;
         self.byzantine.lies += 1;
         let (shown, instead) = (Vec::new(), std::collections::BTreeMap::new());
-        self.byzantine.face = Some(Face { client, origin: own, from: first.counter(), shown, before, instead });
+        self.byzantine.face = Some(Face { client, origin: own, from: first.counter(), shown, before, clock, instead });
         Ok(())
     }
 
@@ -113,10 +126,16 @@ impl World {
         self.extend(node, face)?;
         match &mut reply {
             FetchReply::Batch(batch) => {
+                let mut seals = std::mem::take(&mut batch.seals).into_iter();
                 for (_, record) in &mut batch.events {
-                    let dot = EventRef::decode_dot(record).map_err(|e| e.to_string())?.1;
-                    if let Some((shown, _)) = face.shows(dot.origin(), dot.counter()) {
-                        *record = shown.clone();
+                    let front = Front::decode(record).map_err(|e| e.to_string())?;
+                    let seal = if front.ends_group { seals.next() } else { None };
+                    match face.shows(front.dot.origin(), front.dot.counter()) {
+                        Some((shown, _, seal)) => {
+                            *record = shown.clone();
+                            batch.seals.push(*seal);
+                        }
+                        None => batch.seals.extend(seal),
                     }
                 }
                 batch.heads = Heads::new(batch.heads.iter().map(|(o, head)| (o, face.advertised(o, head))).collect());
@@ -144,13 +163,17 @@ impl World {
             let draft = Draft::new("test.happened", "?".repeat(event.data.len())).subject(event.subject);
             let assigned = EncodedDraft { id: event.id, dot, deps: &event.deps, time: event.time };
             let record = encode_record(&draft, &assigned);
-            let before = face.shown.last().map_or(face.before, |(_, digest)| *digest);
+            let before = face.shown.last().map_or(face.before, |(_, digest, _)| *digest);
+            let digest = before.chain(&record).unwrap_or_default();
+            face.clock.merge(&event.deps).map_err(|e| e.to_string())?;
+            let sealed = Sealed { origin: face.origin, counter, digest, id: event.id, clock: &face.clock };
+            let seal = sealed.sign(&*keys_of(self.nodes[node].cortex)).map_err(|e| e.to_string())?;
             if let Some(content) = self.truth.content(&entry.record) {
                 let past = &self.truth.contents[content as usize].past;
                 let past: BTreeSet<u32> = past.iter().map(|one| *face.instead.get(one).unwrap_or(one)).collect();
                 face.instead.insert(content, self.truth.forge(&record, dot, Rc::new(past)));
             }
-            face.shown.push((record.clone(), before.chain(&record).unwrap_or_default()));
+            face.shown.push((record.clone(), digest, seal));
         }
         Ok(())
     }

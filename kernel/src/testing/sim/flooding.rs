@@ -1,5 +1,5 @@
 //! The first lie wins, many times over: a Byzantine peer continues more chains than one question can name as forks, otherwise for
-//! each asker, so that honest nodes differ in all of them. A scenario of its own: until events are signed nothing prevents
+//! each asker, so that honest nodes differ in all of them. A scenario of its own: the Byzantine peer has the keys of those chains, so nothing prevents
 //! it, and what is expected is that it is found, that the liar is named, and that all agree once operators decided.
 
 use std::rc::Rc;
@@ -7,21 +7,27 @@ use std::rc::Rc;
 use super::node::peer_name;
 use super::world::World;
 use crate::clock::VClock;
-use crate::codec::{EncodedDraft, encode_record};
 use crate::cursor::Cursor;
-use crate::digest::Digest;
 use crate::event::Draft;
 use crate::health::ErrorCategory;
-use crate::ids::{CortexId, Dot, Epoch, EventId, Origin};
+use crate::ids::{CortexId, Epoch, EventId, Origin};
 use crate::log::{SentQuery, bringers, forks};
-use crate::protocol::{ChainHead, EventBatch, Heads};
+use crate::protocol::{EventBatch, Heads};
+use crate::testing::{Author, Written, seeded_cortex};
 
 /// Two more than one question can name.
 const CHAINS: u64 = 66;
 
-/// A chain of no node in the run: its owner is never met.
+/// Whose keys the Byzantine peer has, in addition to its own.
+const OWNER: u8 = 0xcc;
+
+/// The owner of the chains, who is never met.
+pub(super) fn owner() -> CortexId {
+    seeded_cortex(OWNER)
+}
+
 fn chain(n: u64) -> Origin {
-    Origin::new(CortexId::from_bytes([0xcc; 16]), Epoch::new(1 + n))
+    Origin::new(owner(), Epoch::new(1 + n))
 }
 
 impl World {
@@ -41,18 +47,21 @@ impl World {
         for n in missing {
             let origin = chain(n);
             let id = EventId::from_parts(self.wall(client).ulid_ms(), u128::from(n) << 8 | client as u128);
-            let dot = Dot::new(origin, 1).ok_or("a counter out of range")?;
             let draft = Draft::new("test.forged", format!("as sent to node {client}")).subject("s/0");
-            let assigned = EncodedDraft { id, dot, deps: &VClock::new(), time: self.wall(client) };
-            let record = encode_record(&draft, &assigned);
+            let mut author = Author::new(OWNER, origin.epoch().get());
+            let Written { dot, record, head, seal, inception } =
+                author.write(id, &draft, &VClock::new(), self.wall(client));
             self.truth.forge(&record, dot, Rc::default());
             let seq = batch.last.seq.next();
             batch.last = Cursor { epoch: batch.last.epoch, seq, last_event: id };
-            heads.push((origin, ChainHead { counter: 1, digest: Digest::ZERO.chain(&record).unwrap_or_default() }));
+            heads.push((origin, head));
             batch.events.push((seq, record));
+            batch.seals.push(seal);
+            batch.inceptions.push((origin, inception));
             self.found.flooded += 1;
         }
         batch.head = batch.last;
+        batch.inceptions.sort();
         batch.heads = Heads::new(heads);
         Ok(batch)
     }

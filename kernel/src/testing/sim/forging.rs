@@ -1,20 +1,21 @@
-//! Events that a liar makes up in the name of others, chained as they must be: the digest has no key, so whoever holds a
-//! chain can go on with it. Only signatures could tell; until then they are events like any other, and whoever is so
-//! continued takes a new epoch, once, and loses nothing.
+//! Events that a Byzantine peer makes up, chained as they must be: the digest has no key, so it can continue any chain. It has the
+//! keys of its own cortex alone. What it makes up in its own name is an event like any other; in the name of another cortex it can
+//! give any inception and any seal, and none of that may be stored.
 
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
-use super::node::cortex_id;
+use super::node::{cortex_id, keys_of};
 use super::world::World;
 use crate::clock::VClock;
 use crate::codec::{EncodedDraft, encode_record};
 use crate::cursor::Cursor;
-use crate::digest::Digest;
 use crate::event::{Draft, EventBytes};
+use crate::identity::{Inception, Sealed};
 use crate::ids::{Dot, Epoch, EventId, Origin};
 use crate::log::SentQuery;
 use crate::protocol::{ChainHead, EventBatch, Heads};
+use crate::testing::LOG;
 
 /// So many are made up in one run: each stays for ever, and every epoch takes room in all clocks.
 const FORGED: u64 = 12;
@@ -25,6 +26,10 @@ struct Stem {
     head: ChainHead,
     id: EventId,
     past: BTreeSet<u32>,
+    /// The clock of its events that are made up.
+    clock: VClock,
+    /// How it begins, if no node had an event of it before.
+    inception: Option<EventBytes>,
 }
 
 impl World {
@@ -40,7 +45,7 @@ impl World {
         if more == 0 || batch.last != batch.head || self.byzantine.forged >= FORGED {
             return Ok(batch);
         }
-        let stem = if self.entropy.one_in(3) { self.new_stem(client) } else { self.stem(node, client)? };
+        let stem = if self.entropy.one_in(2) { Some(self.new_stem(node, client)) } else { self.stem(node, client)? };
         let Some(mut stem) = stem else { return Ok(batch) };
         self.byzantine.forged += 1;
         self.found.forged += 1;
@@ -50,21 +55,38 @@ impl World {
             let seq = batch.last.seq.next();
             batch.last = Cursor { epoch: batch.last.epoch, seq, last_event: stem.id };
             batch.events.push((seq, record));
+            let (origin, ChainHead { counter, digest }) = (stem.origin, stem.head);
+            let sealed = Sealed { origin, counter, digest, id: stem.id, clock: &stem.clock };
+            let seal = sealed.sign(&*keys_of(self.nodes[node].cortex)).map_err(|e| e.to_string())?;
+            batch.seals.push(seal);
         }
         batch.head = batch.last;
         heads.push((stem.origin, stem.head));
+        if let Some(inception) = stem.inception {
+            batch.inceptions.push((stem.origin, inception));
+            batch.inceptions.sort();
+        }
         batch.heads = Heads::new(heads);
         self.say(|| format!("node {node} makes up {} up to {} for node {client}", stem.origin, stem.head.counter));
         Ok(batch)
     }
 
-    /// An epoch that never was, of whoever asks or of another.
-    fn new_stem(&mut self, client: usize) -> Option<Stem> {
-        let whose = if self.entropy.one_in(2) { self.nodes[client].cortex } else { 0 };
+    /// An epoch that never was: of the asker, of another, or of the Byzantine peer itself. Certificates are public, so it can give any.
+    fn new_stem(&mut self, node: usize, client: usize) -> Stem {
+        let own = self.nodes[node].cortex;
+        let whose = [self.nodes[client].cortex, 0, own][self.entropy.index(3)];
+        let certified = if self.entropy.one_in(2) { whose } else { own };
         let origin = Origin::new(cortex_id(whose), Epoch::new(self.entropy.next()));
+        let inception = Inception::new(LOG, origin.epoch(), keys_of(certified).statement(), None, 0);
         let time = u64::try_from(self.wall(client).as_micros() / 1_000).unwrap_or(0);
-        let head = ChainHead { counter: 0, digest: Digest::ZERO };
-        Some(Stem { origin, head, id: EventId::from_parts(time, 0), past: BTreeSet::new() })
+        Stem {
+            origin,
+            head: ChainHead { counter: 0, digest: inception.start().digest },
+            id: EventId::from_parts(time, 0),
+            past: BTreeSet::new(),
+            clock: VClock::new(),
+            inception: Some(inception.to_bytes().into()),
+        }
     }
 
     /// A chain that the liar holds: the one that the asker writes now, if it does, or any.
@@ -78,7 +100,7 @@ impl World {
         let any = if all.is_empty() { None } else { Some(all[self.entropy.index(all.len())]) };
         let Some((origin, head)) = own.filter(|_| !self.entropy.one_in(4)).or(any) else { return Ok(None) };
         let Some((id, past)) = self.held_of(node, origin, head.counter)? else { return Ok(None) };
-        Ok(Some(Stem { origin, head, id, past }))
+        Ok(Some(Stem { origin, head, id, past, clock: VClock::new(), inception: None }))
     }
 
     /// The id of an event that a node holds, and all that whoever writes on after it has seen, that one included.
@@ -120,6 +142,7 @@ impl World {
         stem.id = EventId::from_parts(stem.id.timestamp_ms() + 1, u128::from(self.entropy.next()));
         stem.head.counter += 1;
         let dot = Dot::new(stem.origin, stem.head.counter).ok_or("a counter out of range")?;
+        stem.clock.merge(&deps).map_err(|e| e.to_string())?;
         let draft = Draft::new("test.forged", format!("made up {}", self.entropy.next())).subject("s/0");
         let time = self.wall(0);
         let record = encode_record(&draft, &EncodedDraft { id: stem.id, dot, deps: &deps, time });

@@ -212,6 +212,7 @@ pub enum Scenario {
 /// # Errors
 /// As [`run`].
 pub fn run_as(seed: u64, scenario: Scenario) -> Result<Report, Failure> {
+    crate::identity::memo::remember();
     let mut world = World::new(seed, scenario);
     let looked = |world: &mut World| if scenario == Scenario::Flood { world.look_for_the_cut_off() } else { Ok(()) };
     let ended = storm(&mut world).and_then(|()| looked(&mut world)).and_then(|()| world.mend());

@@ -13,6 +13,7 @@ use super::replayer::{Counting, Mood};
 use super::seen::Seen;
 use super::truth::Past;
 use crate::cursor::Cursor;
+use crate::identity::Signer;
 use crate::ids::{CortexId, Epoch, Origin, PeerName};
 use crate::log::{LocalIdentity, Log, LogOptions, OpenError, OpenQuery, SentQuery, read_health, read_pin};
 use crate::machine::{IdentityContext, PartsPace, PeerMachine};
@@ -21,13 +22,18 @@ use crate::protocol::{Delivery, FetchReply, RequestId};
 use crate::replay::{OnFailure, OpenReplayerError, ReplayCore};
 use crate::store::{Store, StoreError};
 use crate::testing::LOG;
-use crate::testing::{MemoryStore, seeded_cortex};
+use crate::testing::{MemoryStore, seeded_cortex, seeded_keys};
 
 /// How often an idle peer is asked.
 pub(super) const INTERVAL: Duration = Duration::from_secs(5);
 
 pub(super) fn cortex_id(cortex: usize) -> CortexId {
     seeded_cortex(u8::try_from(cortex + 1).unwrap_or(u8::MAX))
+}
+
+/// The keys of a node's cortex.
+pub(super) fn keys_of(cortex: usize) -> Arc<dyn Signer> {
+    seeded_keys(u8::try_from(cortex + 1).unwrap_or(u8::MAX))
 }
 
 pub(super) fn peer_name(cortex: usize) -> PeerName {

@@ -12,7 +12,7 @@ use crate::health::ErrorCategory;
 use crate::ids::CortexId;
 use crate::internals::sync::inspection_request;
 use crate::log::{ForkFinding, IngestError, NotAFork, Pin, SentQuery, put_pin, read_cursor, withhold_from};
-use crate::machine::{Action, IngestOutcome, Inspected, Inspection, Source};
+use crate::machine::{Action, IngestOutcome, Inspected, Inspection, OtherHistory, Source};
 use crate::protocol::{Delivery, EventBatch, FetchReply, FetchRequest, Known, PROTOCOL_MAX, Scope};
 use crate::store::Batch;
 use crate::testing::LOG;
@@ -287,9 +287,9 @@ impl World {
             match inspection.answer(reply) {
                 Err(failure) => return Ok(Err(failure.category)),
                 Ok(None) => {}
-                Ok(Some((from, records))) => {
+                Ok(Some(OtherHistory { from, inception, records })) => {
                     let origin = inspection.origin();
-                    let finding = ForkFinding { peer: peer_name(peer), holder: to, origin, from, records };
+                    let finding = ForkFinding { peer: peer_name(peer), holder: to, origin, from, inception, records };
                     return self.note(node, &finding);
                 }
             }

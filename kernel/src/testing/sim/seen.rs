@@ -24,6 +24,8 @@ pub(super) struct Seen {
     pub(super) durable_tips: BTreeMap<Origin, ChainHead>,
     /// So many of what was acknowledged were looked for.
     pub(super) safe: usize,
+    /// The number of entries of which the writer was checked.
+    pub(super) owned: usize,
     /// Up to here each event was applied as it must be.
     pub(super) applied: u64,
     /// Where readers of the replayer were, and of which reading of the store.

@@ -31,6 +31,8 @@ pub(super) struct Truth {
     pub(super) excused: BTreeSet<CortexId>,
     /// Whose events a liar may tell in two ways, also by passing over that its own log went back.
     pub(super) liar: Option<CortexId>,
+    /// The cortexes of which the Byzantine peer has the keys.
+    pub(super) byzantine_keys: BTreeSet<CortexId>,
     /// Which cortexes durably held which chains up to where, at any time.
     pub(super) held: HashSet<(CortexId, Origin, u64, Digest)>,
     /// What a liar brought to which node.

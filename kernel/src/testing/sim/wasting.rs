@@ -58,6 +58,9 @@ impl World {
         let entry = view.entries(Seq::ZERO, 1, 1 << 20).ok()?.into_iter().next()?;
         let (id, dot) = EventRef::decode_dot(&entry.record).ok()?;
         let digest = view.chain_digest(dot.origin(), dot.counter()).ok()??;
+        let (origin, counter) = (dot.origin(), dot.counter());
+        let inceptions = vec![(origin, view.inception(origin).ok()??)];
+        let seals = view.seals(&[(origin, counter)]).unwrap_or_default();
         let last = Cursor { epoch: prev.epoch, seq: prev.seq.next(), last_event: id };
         Some(FetchReply::Batch(EventBatch {
             request: asked.request,
@@ -71,7 +74,9 @@ impl World {
             head: last,
             head_time: now,
             events: vec![(last.seq, entry.record)],
-            heads: Heads::new(vec![(dot.origin(), ChainHead { counter: dot.counter(), digest })]),
+            heads: Heads::new(vec![(origin, ChainHead { counter, digest })]),
+            inceptions,
+            seals,
         }))
     }
 }

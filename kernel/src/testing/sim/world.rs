@@ -154,6 +154,8 @@ impl World {
             next: 0,
         };
         world.truth.liar = (0..count).find(|node| world.byzantine.is(*node)).map(cortex_id);
+        let own = (0..count).find(|node| world.byzantine.is(*node)).map(cortex_id);
+        world.truth.byzantine_keys = own.into_iter().chain([super::flooding::owner()]).collect();
         for node in 0..count {
             world.started(node);
             let at = world.entropy.below(SECOND);

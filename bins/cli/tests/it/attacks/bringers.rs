@@ -1,9 +1,10 @@
-//! A relay that continues the chains of others before their owners do: the first lie wins, and must be named.
+//! A relay that has the keys of others, and continues their chains before they do: the first lie wins, and must be named.
 
-use antiphon_kernel::ids::{CortexId, Epoch, Origin};
+use antiphon_kernel::ids::{Epoch, Origin};
+use antiphon_kernel::testing::{seeded_cortex, seeded_keys};
 use serde_json::Value;
 
-use super::forger::{Forged, Forger, id, node, origin, peer, ports, scraped};
+use super::forger::{Forged, Forger, id, keys_of, node, origin, peer, ports, scraped};
 use crate::support::{Place, until};
 
 fn forks(place: &Place) -> Vec<Value> {
@@ -21,7 +22,8 @@ fn a_relay_that_forges_the_next_event_is_named_and_stopped_by_one_command() {
     let _alpha = alpha.serve();
     mallory.holds(1);
     let own = origin(&alpha);
-    mallory.write(&[Forged { origin: own, id: id(1), subject: "doc/1", data: "\"a lie\"" }]);
+    let (keys, epoch) = (keys_of(&alpha), own.epoch());
+    mallory.write(&[Forged { keys, epoch, id: id(1), subject: "doc/1", data: "\"a lie\"" }]);
     let (other, metrics) = ports();
     let bravo = node("bravo", other, metrics, &[("alpha", port), ("mallory", mallory.port())]);
     let _bravo = bravo.serve();
@@ -62,7 +64,8 @@ fn a_relay_that_forges_the_next_event_is_named_and_stopped_by_one_command() {
 #[test]
 fn sixty_six_forged_chains_exclude_two_cortexes_until_one_decision_for_the_honest_peer() {
     let event = |n: u8, data| Forged {
-        origin: Origin::new(CortexId::from_bytes([n; 16]), Epoch::new(1)),
+        keys: seeded_keys(n),
+        epoch: Epoch::new(1),
         id: id(u64::from(n) + if data == "1" { 0 } else { 1 << 20 }),
         subject: "doc/1",
         data,
@@ -95,6 +98,6 @@ fn sixty_six_forged_chains_exclude_two_cortexes_until_one_decision_for_the_hones
         (bravo.json(&["status"])["digest"] == hub.digest().as_str()).then_some(())
     });
     assert_eq!(forks(&bravo), [Value::Null; 0]);
-    let other = hub.head(Origin::new(CortexId::from_bytes([66; 16]), Epoch::new(1))).unwrap();
+    let other = hub.head(Origin::new(seeded_cortex(66), Epoch::new(1))).unwrap();
     assert_eq!(other.counter, 2);
 }

@@ -6,17 +6,17 @@ use std::sync::{Arc, Mutex};
 
 use antiphon_kernel::cursor::Cursor;
 use antiphon_kernel::event::Draft;
-use antiphon_kernel::ids::{CortexId, Epoch, EventId, Origin, PeerName};
+use antiphon_kernel::ids::{Epoch, EventId, PeerName};
 use antiphon_kernel::internals::log::{Log, LogOptions, Pin, put_pin};
 use antiphon_kernel::log::forks;
 use antiphon_kernel::protocol::{FetchReply, FetchRequest, Identity, RequestId};
 use antiphon_kernel::store::{Batch, Durability, Family, KeyRange, Store as _};
-use antiphon_kernel::testing::{MemoryStore, Tamper};
+use antiphon_kernel::testing::{Author, MemoryStore, Tamper, seeded_keys};
 use antiphon_kernel::time::Timestamp;
 use antiphon_storage::{Create, RocksStore};
 
 use super::byzantine::{Byzantine, identity};
-use super::forger::{Forged, Forger, Page, asked, id, ports, scraped, source_id};
+use super::forger::{Forged, Forger, Page, asked, author, id, ports, scraped, source_id};
 use crate::support::{Place, until};
 
 const MIB: u64 = 1 << 20;
@@ -29,13 +29,13 @@ const SIZE: usize = 3 << 20;
 /// The most evidence that a node keeps of one peer, in bytes.
 const KEPT: u64 = 16 * MIB;
 
-fn forked(n: u8) -> Origin {
-    Origin::new(CortexId::from_bytes([n; 16]), Epoch::new(1))
+fn forked(n: u8) -> Author {
+    author(&seeded_keys(n), Epoch::new(1))
 }
 
 /// An origin with one history. Each version has one more event of it: a node that holds that event took the version.
-fn unforked() -> Origin {
-    Origin::new(CortexId::from_bytes([0xcc; 16]), Epoch::new(1))
+fn unforked() -> Author {
+    author(&seeded_keys(0xcc), Epoch::new(1))
 }
 
 /// Bytes that do not compress.
@@ -65,20 +65,20 @@ fn version(version: u64) -> Log {
     // Cursors of one version stay valid in the next: events that both have are the same bytes at the same seq.
     let id = |n: u64| EventId::from_parts(1_700_000_000_000 + n, u128::from(n));
     let mut page = Page::default();
-    page.add(unforked(), None, id(1), &Draft::new("forged", noise(1, 2 << 20)).subject("doc/1"));
+    let mut own = unforked();
+    page.add(&mut own, id(1), &Draft::new("forged", noise(1, 2 << 20)).subject("doc/1"));
     if version > 0 {
         for n in 1..=ORIGINS {
             let seed = if n == 1 { 1000 + version } else { 100 + u64::from(n) };
             page.add(
-                forked(n),
-                None,
+                &mut forked(n),
                 id(1000 + u64::from(n)),
                 &Draft::new("forged", noise(seed, SIZE)).subject("doc/1"),
             );
         }
     }
     for n in 1..=version {
-        page.add(unforked(), None, id(1 + n), &Draft::new("forged", "1").subject("doc/1").json());
+        page.add(&mut own, id(1 + n), &Draft::new("forged", "1").subject("doc/1").json());
     }
     let request = RequestId { process: log.reader().process(), number: 1 };
     let batch = page.batch(request, source_id(), Cursor::start(Epoch::new(1)));
@@ -123,7 +123,8 @@ fn gauge(text: &str, name: &str) -> u64 {
 #[test]
 fn a_peer_that_keeps_forking_fills_no_disk_and_is_named_before_the_space_is_gone() {
     let mut hub = Forger::new("hub", &[]);
-    let event = |n| Forged { origin: forked(n), id: id(u64::from(n)), subject: "doc/1", data: "1" };
+    let event =
+        |n| Forged { keys: seeded_keys(n), epoch: Epoch::new(1), id: id(u64::from(n)), subject: "doc/1", data: "1" };
     hub.write(&(1..=ORIGINS).map(event).collect::<Vec<_>>());
     let rewriter = Arc::new(Rewriter(Mutex::new(version(0))));
     let mallory = Byzantine::new(Arc::clone(&rewriter) as Arc<dyn Tamper>);
@@ -153,10 +154,13 @@ fn a_peer_that_keeps_forking_fills_no_disk_and_is_named_before_the_space_is_gone
     let brought = status["brought"].as_array().unwrap().iter().find(|one| one["peer"] == "mallory").unwrap();
     assert!(brought["origins"] == 1 && brought["bytes"].as_u64().unwrap() > 2 * MIB, "{status}");
     let largest = &status["largest_origins"][0];
-    assert_eq!((&largest["origin"], &largest["brought_by"]), (&unforked().to_string().into(), &"mallory".into()));
+    assert_eq!(
+        (&largest["origin"], &largest["brought_by"]),
+        (&unforked().origin().to_string().into(), &"mallory".into())
+    );
 
     let trouble = status["disk_trouble"].as_str().unwrap();
-    let largest = format!("The largest origin is {} with 2 MiB.", unforked());
+    let largest = format!("The largest origin is {} with 2 MiB.", unforked().origin());
     for part in ["The most, 2 MiB, came from peer mallory.", &largest, "Evidence of forks has "] {
         assert!(trouble.contains(part), "{part} is not in: {trouble}");
     }
@@ -167,7 +171,8 @@ fn a_peer_that_keeps_forking_fills_no_disk_and_is_named_before_the_space_is_gone
     let text = scraped(metrics);
     assert!(gauge(&text, "antiphon_peer_brought_bytes{cortex=\"bravo\",peer=\"mallory\"}") > 2 * MIB, "{text}");
     assert!(
-        gauge(&text, &format!("antiphon_origin_bytes{{cortex=\"bravo\",origin=\"{}\"}}", unforked())) > 2 * MIB,
+        gauge(&text, &format!("antiphon_origin_bytes{{cortex=\"bravo\",origin=\"{}\"}}", unforked().origin()))
+            > 2 * MIB,
         "{text}"
     );
     let bytes = gauge(&text, "antiphon_store_bytes{cortex=\"bravo\",family=\"evidence\"}");

@@ -1,4 +1,4 @@
-//! A member with the shared key that writes events in any name.
+//! A member with the shared key that writes events in the name of each cortex whose keys it has.
 
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
@@ -9,23 +9,23 @@ use antiphon_https::{HttpsOptions, HttpsServer, HttpsTransport, Limits, ServerOp
 use antiphon_kernel::clock::VClock;
 use antiphon_kernel::config::SharedKey;
 use antiphon_kernel::cortex::{Cortex, Peer};
-use antiphon_kernel::cursor::{Cursor, Seq};
-use antiphon_kernel::digest::Digest;
-use antiphon_kernel::event::{Draft, EventBytes};
-use antiphon_kernel::ids::{CortexId, Dot, Epoch, EventId, Origin, PeerName};
-use antiphon_kernel::internals::codec::{EncodedDraft, encode_record};
+use antiphon_kernel::cursor::Cursor;
+use antiphon_kernel::event::Draft;
+use antiphon_kernel::identity::{KeyFiles, Signer};
+use antiphon_kernel::ids::{CortexId, Epoch, EventId, Origin, PeerName};
 use antiphon_kernel::internals::log::SentQuery;
 use antiphon_kernel::protocol::{ChainHead, EventBatch, Heads, RequestId, Scope};
-use antiphon_kernel::testing::MemoryStore;
+use antiphon_kernel::testing::{Author, MemoryStore, Written, answer_of};
 use antiphon_kernel::time::Timestamp;
 use serde_json::Value;
 use tokio::runtime::Runtime;
 
 use crate::support::{KEY, Place, free_port, until};
 
-/// An event in another cortex's name.
+/// An event in the name of the cortex that these keys are of.
 pub(super) struct Forged {
-    pub(super) origin: Origin,
+    pub(super) keys: Arc<dyn Signer>,
+    pub(super) epoch: Epoch,
     pub(super) id: EventId,
     pub(super) subject: &'static str,
     pub(super) data: &'static str,
@@ -88,10 +88,15 @@ impl Forger {
         let view = self.cortex.reader().clone();
         self.requests += 1;
         let request = RequestId { process: view.process(), number: 1 << 40 | self.requests };
-        let mut page = Page::default();
+        let (mut page, mut authors) = (Page::default(), BTreeMap::new());
         for event in events {
+            let origin = Origin::new(event.keys.statement().cortex(), event.epoch);
+            let author = authors.entry(origin).or_insert_with(|| match view.heads().get(origin) {
+                Some(_) => Author::after(&view, origin, Arc::clone(&event.keys)),
+                None => author(&event.keys, event.epoch),
+            });
             let draft = Draft::new("forged", event.data).subject(event.subject).json();
-            page.add(event.origin, view.heads().get(event.origin), event.id, &draft);
+            page.add(author, event.id, &draft);
         }
         let batch = page.batch(request, source_id(), Cursor::start(Epoch::new(7)));
         let source = PeerName::new("source").unwrap();
@@ -107,45 +112,30 @@ impl Drop for Forger {
     }
 }
 
-/// Events of any origins, each the next of its chain, as one answer brings them.
-#[derive(Default)]
-pub(super) struct Page {
-    records: Vec<EventBytes>,
-    heads: BTreeMap<Origin, ChainHead>,
+/// The author of an epoch, with these keys.
+pub(super) fn author(keys: &Arc<dyn Signer>, epoch: Epoch) -> Author {
+    Author::with_keys(Arc::clone(keys), epoch, crate::support::log_id())
 }
 
+/// The keys of a node, as a thief of its files has them.
+pub(super) fn keys_of(place: &Place) -> Arc<dyn Signer> {
+    Arc::new(KeyFiles::of(place.dir.path().join("data")).load().unwrap().unwrap())
+}
+
+/// Events of any origins, as one answer brings them.
+#[derive(Default)]
+pub(super) struct Page(Vec<Written>);
+
 impl Page {
-    /// Adds an event. `held` is the head of its chain before this page; `None` before the first event.
-    pub(super) fn add(&mut self, origin: Origin, held: Option<ChainHead>, id: EventId, draft: &Draft) {
-        let before = ChainHead { counter: 0, digest: Digest::ZERO };
-        let head = self.heads.get(&origin).copied().or(held).unwrap_or(before);
-        let dot = Dot::new(origin, head.counter + 1).unwrap();
+    /// Adds the next event of an origin.
+    pub(super) fn add(&mut self, author: &mut Author, id: EventId, draft: &Draft) {
         let time = Timestamp::from_micros(i64::try_from(id.timestamp_ms()).unwrap() * 1000);
-        let record = encode_record(draft, &EncodedDraft { id, dot, deps: &VClock::new(), time });
-        let digest = head.digest.chain(&record).unwrap();
-        self.heads.insert(origin, ChainHead { counter: dot.counter(), digest });
-        self.records.push(record);
+        self.0.push(author.write(id, draft, &VClock::new(), time));
     }
 
     /// Returns the answer that brings these events after a cursor into the sender's log.
     pub(super) fn batch(self, request: RequestId, from: CortexId, prev: Cursor) -> EventBatch {
-        let seq = Seq::new(prev.seq.get() + self.records.len() as u64);
-        let last =
-            if seq == prev.seq { prev } else { Cursor { seq, last_event: EventId::from_bytes([7; 16]), ..prev } };
-        EventBatch {
-            request,
-            part: 0,
-            log: Some(crate::support::log_id()),
-            room: antiphon_kernel::codec::Room::default(),
-            from,
-            prev,
-            last,
-            last_time: Timestamp::from_micros(0),
-            head: last,
-            head_time: Timestamp::from_micros(0),
-            events: (prev.seq.get() + 1..).map(Seq::new).zip(self.records).collect(),
-            heads: Heads::new(self.heads.into_iter().collect()),
-        }
+        EventBatch { log: Some(crate::support::log_id()), ..answer_of(&self.0, request, from, prev) }
     }
 }
 

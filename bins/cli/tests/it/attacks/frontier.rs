@@ -1,6 +1,7 @@
 //! More concurrent events on one subject than are listed.
 
-use antiphon_kernel::ids::{CortexId, Epoch, Origin};
+use antiphon_kernel::ids::Epoch;
+use antiphon_kernel::testing::seeded_keys;
 
 use super::forger::{Forged, Forger, id, node, ports};
 use crate::support::until;
@@ -9,7 +10,8 @@ use crate::support::until;
 fn seventy_concurrent_events_on_one_subject_stop_no_view() {
     let mut mallory = Forger::new("mallory", &[]);
     let made_up = |n: u8| Forged {
-        origin: Origin::new(CortexId::from_bytes([n; 16]), Epoch::new(1)),
+        keys: seeded_keys(n),
+        epoch: Epoch::new(1),
         id: id(u64::from(n)),
         subject: "doc/1",
         data: "{}",

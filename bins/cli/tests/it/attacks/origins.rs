@@ -5,12 +5,13 @@ use std::sync::{Arc, Mutex};
 
 use antiphon_kernel::cursor::Cursor;
 use antiphon_kernel::event::Draft;
-use antiphon_kernel::ids::{CortexId, Epoch, Origin};
+use antiphon_kernel::identity::{Keys, Signer};
+use antiphon_kernel::ids::Epoch;
 use antiphon_kernel::protocol::{FetchReply, FetchRequest, Known, Scope};
 use antiphon_kernel::testing::Tamper;
 
 use super::byzantine::{Byzantine, identity};
-use super::forger::{Page, id, node, origin, peer, ports, scraped};
+use super::forger::{Page, author, id, keys_of, node, peer, ports, scraped};
 use super::own_epochs::append_in_2096;
 use crate::support::until;
 
@@ -22,38 +23,48 @@ const SPENT: usize = 984;
 /// Brings made-up origins: as many as fit, then its share of the reserved ones in an honest peer's name, then more than fit.
 #[derive(Default)]
 struct Flood {
-    /// The honest peer; `None` until the attack begins.
-    victim: Mutex<Option<CortexId>>,
+    /// The keys of the honest peer; `None` until the attack begins.
+    victim: Mutex<Option<Arc<dyn Signer>>>,
     made_up: AtomicU64,
 }
 
 impl Flood {
-    fn page(&self, victim: CortexId, held: usize) -> Page {
+    fn page(&self, victim: &Arc<dyn Signer>, held: usize) -> Page {
         let (count, theirs) = match held {
             ..ANY => ((ANY - held).min(200), false),
             ANY..SPENT => (SPENT - held, true),
-            SPENT.. => (900, false),
+            SPENT.. => (3, false),
         };
         let mut page = Page::default();
         for _ in 0..count {
             let n = self.made_up.fetch_add(1, Ordering::Relaxed) + 1;
-            let stranger = CortexId::from_bytes((0xaa << 120 | u128::from(n)).to_be_bytes());
-            let origin = Origin::new(if theirs { victim } else { stranger }, Epoch::new(n));
-            page.add(origin, None, id(n), &Draft::new("forged", "1").subject(format!("made-up/{n}")).json());
+            let keys = if theirs { Arc::clone(victim) } else { stranger(n) };
+            page.add(
+                &mut author(&keys, Epoch::new(n)),
+                id(n),
+                &Draft::new("forged", "1").subject(format!("made-up/{n}")).json(),
+            );
         }
         page
     }
 }
 
+/// The keys of a cortex that no node knows.
+fn stranger(n: u64) -> Arc<dyn Signer> {
+    let mut seed = [0xaa; 32];
+    seed[..8].copy_from_slice(&n.to_be_bytes());
+    Arc::new(Keys::from_seed(seed))
+}
+
 impl Tamper for Flood {
     fn answer(&self, request: &FetchRequest, reply: FetchReply) -> Option<Vec<FetchReply>> {
         let (Some(victim), Scope::All, Known::Full(known)) =
-            (*self.victim.lock().unwrap(), request.scope, &request.known)
+            (self.victim.lock().unwrap().clone(), request.scope, &request.known)
         else {
             return Some(vec![reply]);
         };
         let prev = request.after.unwrap_or(Cursor::start(identity().epoch));
-        let batch = self.page(victim, known.len()).batch(request.request, identity().cortex_id, prev);
+        let batch = self.page(&victim, known.len()).batch(request.request, identity().cortex_id, prev);
         Some(vec![FetchReply::Batch(batch)])
     }
 }
@@ -72,7 +83,7 @@ fn thousands_of_made_up_origins_stop_no_honest_peer_and_no_new_epoch_and_their_b
         let status = alpha.json(&["status"]);
         ["hub", "mallory"].iter().all(|name| peer(&status, name)["cortex_id"].is_string()).then_some(())
     });
-    *flood.victim.lock().unwrap() = Some(origin(&hub).cortex());
+    *flood.victim.lock().unwrap() = Some(keys_of(&hub));
     let status = until("mallory's share is spent, and thousands more were refused", || {
         let status = alpha.json(&["status"]);
         let refused = peer(&status, "mallory")["last_error"] == "too_many_origins";

@@ -1,16 +1,16 @@
-//! Events under the id of the node that pulls them.
+//! Events under the id of the node that pulls them, by a thief of its keys.
 
 use std::sync::Arc;
 
 use antiphon_kernel::clock::VClock;
 use antiphon_kernel::event::{Draft, MAX_ID_MS};
-use antiphon_kernel::ids::{Epoch, EventId, Origin};
+use antiphon_kernel::ids::{Epoch, EventId};
 use antiphon_kernel::internals::log::{Log, LogOptions};
 use antiphon_kernel::store::Durability;
 use antiphon_kernel::time::Timestamp;
 use antiphon_storage::{Create, RocksStore};
 
-use super::forger::{Forged, Forger, node, origin, ports};
+use super::forger::{Forged, Forger, keys_of, node, origin, ports};
 use crate::support::{Place, until};
 
 #[test]
@@ -23,9 +23,10 @@ fn a_peer_that_writes_as_us_is_named_and_stops_no_append() {
     let _serving = alpha.serve();
     mallory.holds(1);
     let far = EventId::from_parts(MAX_ID_MS, 1);
-    let forged = |origin| Forged { origin, id: far, subject: "doc/1", data: "{}" };
+    let keys = keys_of(&alpha);
+    let forged = |epoch| Forged { keys: Arc::clone(&keys), epoch, id: far, subject: "doc/1", data: "{}" };
     // An epoch that never was, and the next event of the one that alpha writes under.
-    mallory.write(&[forged(Origin::new(own.cortex(), Epoch::new(4711))), forged(own)]);
+    mallory.write(&[forged(Epoch::new(4711)), forged(own.epoch())]);
     let status = until("alpha has both", || {
         let status = alpha.json(&["status"]);
         (status["events"] == 3).then_some(status)

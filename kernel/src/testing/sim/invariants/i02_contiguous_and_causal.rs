@@ -27,8 +27,13 @@ pub(super) fn check(world: &mut World, node: usize) -> Result<(), String> {
         let Some(content) = world.truth.content(&entry.record) else {
             return Err(format!("I2: node {node} holds {dot} at {}, which nobody wrote", entry.seq));
         };
-        let tip = seen.tips.get(&dot.origin()).copied();
-        let before = tip.unwrap_or(ChainHead { counter: 0, digest: Digest::ZERO });
+        let before = match seen.tips.get(&dot.origin()) {
+            Some(tip) => *tip,
+            None => {
+                let begun = view.chain_digest(dot.origin(), 0).map_err(|e| format!("I2: node {node}: {e}"))?;
+                ChainHead { counter: 0, digest: begun.unwrap_or(Digest::ZERO) }
+            }
+        };
         if dot.counter() != before.counter + 1 {
             return Err(format!("I2: node {node} holds {dot} at {} after {}", entry.seq, before.counter));
         }

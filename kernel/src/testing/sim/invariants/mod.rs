@@ -1,6 +1,6 @@
 //! What must hold, one file each. The numbers are those of `docs/reliability.md`.
 //!
-//! After every step, for the node that it concerns: I1, I2, I4, I5 and I7 of everything that is new, and of one older sequence
+//! After every step, for the node that it concerns: I1, I2, I4, I5, I7 and I14 of everything that is new, and of one older sequence
 //! number of the log, another at each step; I3 for every cursor that moved; and how often it took a new epoch (I9). Where a
 //! node says something: I3 that an answer leaves nothing out, I6 that all of it is durable, I9 that it is no larger than asked.
 //! Where a node notes what a peer holds: I11. Where a reader reads: I12. Everything about a node, read again from its whole
@@ -21,6 +21,7 @@ mod i10_honest_agree_beside_a_liar;
 mod i11_acknowledged_is_held;
 mod i12_readers_get_the_log;
 mod i13_debts_are_paid;
+mod i14_only_what_was_written;
 
 pub(super) use i04_clock_is_what_is_held::claims;
 pub(super) use i05_applied_once::replayed;
@@ -48,6 +49,7 @@ const THOROUGH: u64 = 16;
 pub(super) fn check(world: &mut World, node: usize) -> Result<(), String> {
     past_damage(world, node, |world| {
         i02_contiguous_and_causal::check(world, node)?;
+        i14_only_what_was_written::check(world, node)?;
         i01_acknowledged_survives::check(world, node)?;
         settled(world, node)?;
         i09_bounds::check(world, node)?;
