@@ -136,6 +136,7 @@ fn batch(events: Vec<(Seq, Bytes)>) -> EventBatch {
         head_time: Timestamp::from_micros(1_700_000_000_000_000),
         inceptions: vec![(origin(1), Bytes::from_static(b"inception")), (origin(2), Bytes::new())],
         seals: events.iter().map(|_| Signature::from_bytes([8; 64])).collect(),
+        clocks: events.iter().map(|_| [9; 32]).collect(),
         events,
         heads: heads(2),
     }

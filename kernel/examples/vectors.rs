@@ -231,6 +231,7 @@ fn batch_of_chain() -> EventBatch {
         heads: heads(),
         inceptions: vec![(author().origin(), chained()[0].inception.clone())],
         seals: chained().iter().map(|one| one.seal).collect(),
+        clocks: vec![],
     }
 }
 

@@ -50,11 +50,13 @@ pub enum Mutant {
     InceptionNotChecked,
     /// A group is stored with any seal.
     SealNotChecked,
+    /// A fork is believed with any seal.
+    ForkNotSealed,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::ServeById,
         Self::CursorBeforeData,
         Self::SkipHoleCheck,
@@ -77,6 +79,7 @@ impl Mutant {
         Self::PartHashNotChecked,
         Self::InceptionNotChecked,
         Self::SealNotChecked,
+        Self::ForkNotSealed,
     ];
 }
 

@@ -17,7 +17,7 @@ use crate::config::SharedKey;
 use crate::cursor::{Cursor, Seq};
 use crate::digest::Digest;
 use crate::event::EventBytes;
-use crate::identity::Signature;
+use crate::identity::{ClockHash, Signature};
 use crate::ids::{CortexId, Epoch, LogId, Origin};
 use crate::time::Timestamp;
 
@@ -374,6 +374,9 @@ pub struct EventBatch {
     pub inceptions: Vec<(Origin, EventBytes)>,
     /// The seals of the groups in `events`, in the same order.
     pub seals: Vec<Signature>,
+    /// The hashes of the full clocks that were sealed, if the question was about one origin: so a seal can be verified without the
+    /// events before its group.
+    pub clocks: Vec<ClockHash>,
     /// What a newer version may add.
     pub room: Room,
 }

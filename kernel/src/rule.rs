@@ -97,6 +97,8 @@ rules! {
     SealWrong = "the seal of a group was not made by the origin's key for this history",
     /// Of a batch: the seals of its groups.
     SealsTooMany = "the answer has more seals than groups",
+    /// Of a batch: the clocks of its groups.
+    ClockHashes = "the answer has another number of clock hashes than of seals",
     /// Of a batch: a head for each origin in it.
     HeadMissing = "the answer lacks the chain head of an origin whose events it brings",
     /// Of a batch: what depends on a fork.

@@ -28,7 +28,7 @@ fn signs(mutant: Mutant) -> &'static [&'static str] {
         Mutant::ListedForkBelieved => &["I9: "],
         Mutant::BatchCutInGroup => &["I10: "],
         Mutant::PartHashNotChecked => &["I1: "],
-        Mutant::InceptionNotChecked | Mutant::SealNotChecked => &["I14: "],
+        Mutant::InceptionNotChecked | Mutant::SealNotChecked | Mutant::ForkNotSealed => &["I14: "],
     }
 }
 

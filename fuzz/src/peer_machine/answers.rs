@@ -114,6 +114,7 @@ fn batch(choices: &mut Choices<'_>) -> EventBatch {
         heads: Heads::default(),
         inceptions: Vec::new(),
         seals: Vec::new(),
+        clocks: Vec::new(),
     }
 }
 

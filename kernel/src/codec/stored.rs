@@ -8,7 +8,7 @@ use crate::cursor::{Cursor, Seq};
 use crate::digest::{DIGEST_ALGORITHM, Digest};
 use crate::error_code::ErrorCode;
 use crate::health::{ErrorCategory, PeerHealth};
-use crate::identity::{ChainStart, PublicKey, Signature};
+use crate::identity::{ChainStart, ClockHash, PublicKey, Sealed, Signature, clock_hash};
 use crate::ids::{CortexId, Dot, Epoch, EventId, LogId, Origin, PeerName};
 use crate::log::{EpochChange, EpochEnd, Exclusion, ExclusionCause, Fork, LocalIdentity, OriginNote, Pin};
 use crate::replay::{Build, BuildNumber, Builds, Mark};
@@ -153,6 +153,17 @@ impl StoredChain {
         let last_id = EventId::from_bytes([0; 16]);
         Self { counter: 0, digest: start.digest, last_id, clock: VClock::new(), start }
     }
+
+    /// What the owner of this origin seals if a group ends here.
+    pub(crate) fn sealed(&self, origin: Origin) -> Sealed {
+        let &Self { counter, digest, last_id, ref clock, .. } = self;
+        Sealed { origin, counter, digest, id: last_id, clock: clock_hash(clock) }
+    }
+
+    /// The end of the group that ends here.
+    pub(crate) fn end(&self, seal: Signature) -> GroupEnd {
+        GroupEnd { counter: self.counter, digest: self.digest, clock: clock_hash(&self.clock), seal }
+    }
 }
 
 impl Default for StoredChain {
@@ -193,20 +204,23 @@ pub(crate) struct GroupEnd {
     pub(crate) counter: u64,
     /// The chain's digest there.
     pub(crate) digest: Digest,
+    /// The hash of the full clock of that event.
+    pub(crate) clock: ClockHash,
     /// The owner's seal.
     pub(crate) seal: Signature,
 }
 
 pub(crate) fn encode_group_ends(ends: &[GroupEnd]) -> Vec<u8> {
-    let of = |end: &GroupEnd| (end.counter, end.digest.to_bytes(), end.seal.to_bytes());
+    let of = |end: &GroupEnd| (end.counter, end.digest.to_bytes(), end.clock, end.seal.to_bytes());
     write(ends.iter().map(of).collect::<Vec<_>>())
 }
 
 pub(crate) fn decode_group_ends(bytes: &[u8]) -> Result<Vec<GroupEnd>, StoredError> {
-    let ends: Vec<(u64, [u8; 32], [u8; 64])> = read("ends of groups", bytes)?;
-    let end = |(counter, digest, seal)| GroupEnd {
+    let ends: Vec<(u64, [u8; 32], ClockHash, [u8; 64])> = read("ends of groups", bytes)?;
+    let end = |(counter, digest, clock, seal)| GroupEnd {
         counter,
         digest: Digest::from_bytes(digest),
+        clock,
         seal: Signature::from_bytes(seal),
     };
     let ends: Vec<_> = ends.into_iter().map(end).collect();

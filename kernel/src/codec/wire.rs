@@ -202,7 +202,10 @@ pub fn encode(message: &Message) -> Bytes {
         Message::Reply(FetchReply::Batch(batch)) => {
             let events: usize = batch.events.iter().map(|e| e.1.len() + 8).sum();
             let inceptions: usize = batch.inceptions.iter().map(|(_, bytes)| bytes.len() + 32).sum();
-            (KIND_BATCH, events + batch.heads.len() * 80 + inceptions + batch.seals.len() * 64)
+            (
+                KIND_BATCH,
+                events + batch.heads.len() * 80 + inceptions + batch.seals.len() * 64 + batch.clocks.len() * 32,
+            )
         }
         Message::Reply(FetchReply::Refused(_)) => (KIND_REFUSAL, 64),
         Message::Refresh(_) => (KIND_REFRESH, 512),

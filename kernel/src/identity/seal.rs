@@ -13,7 +13,7 @@ const CONTEXT: &[u8] = b"antiphon seal 2";
 /// A place in an origin's chain, as its owner signs it. The digest covers all events up to there, the inception and so the log, the
 /// key and its number. The id and the clock are signed too, so that a cortex without the events can check them.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Sealed<'a> {
+pub(crate) struct Sealed {
     pub(crate) origin: Origin,
     /// The counter of the last event of a group.
     pub(crate) counter: u64,
@@ -21,11 +21,24 @@ pub(crate) struct Sealed<'a> {
     pub(crate) digest: Digest,
     /// The id of that event.
     pub(crate) id: EventId,
-    /// Its full clock, without the origin's own entry.
-    pub(crate) clock: &'a VClock,
+    /// The hash of its full clock: [`clock_hash`].
+    pub(crate) clock: ClockHash,
 }
 
-impl Sealed<'_> {
+/// The SHA-256 of a full clock without the origin's own entry: each origin in order, and its counter, 8 bytes, big-endian.
+pub type ClockHash = [u8; 32];
+
+/// Hashes a full clock, without the origin's own entry.
+pub(crate) fn clock_hash(clock: &VClock) -> ClockHash {
+    let mut hash = Sha256::new();
+    for (origin, counter) in clock.iter() {
+        hash.update(origin.to_bytes());
+        hash.update(counter.to_be_bytes());
+    }
+    hash.finalize().into()
+}
+
+impl Sealed {
     /// Seals it.
     pub(crate) fn sign(&self, keys: &dyn Signer) -> Result<Signature, SignError> {
         keys.sign(&self.message())
@@ -36,16 +49,10 @@ impl Sealed<'_> {
         key.verifies(&self.message(), seal)
     }
 
-    /// `"antiphon seal 2" ‖ origin ‖ counter ‖ digest ‖ id ‖ SHA-256(clock)`. In the clock each origin is followed by its counter;
-    /// counters are 8 bytes, big-endian.
+    /// `"antiphon seal 2" ‖ origin ‖ counter ‖ digest ‖ id ‖ clock hash`. The counter has 8 bytes, big-endian.
     fn message(&self) -> Vec<u8> {
-        let mut clock = Sha256::new();
-        for (origin, counter) in self.clock.iter() {
-            clock.update(origin.to_bytes());
-            clock.update(counter.to_be_bytes());
-        }
-        let (counter, clock): (_, [u8; 32]) = (self.counter.to_be_bytes(), clock.finalize().into());
-        [CONTEXT, &self.origin.to_bytes(), &counter, &self.digest.to_bytes(), &self.id.to_bytes(), &clock].concat()
+        let counter = self.counter.to_be_bytes();
+        [CONTEXT, &self.origin.to_bytes(), &counter, &self.digest.to_bytes(), &self.id.to_bytes(), &self.clock].concat()
     }
 }
 
@@ -64,7 +71,7 @@ mod tests {
         let mut clock = VClock::new();
         clock.raise(origin(2), 3).unwrap();
         let (digest, id) = (Digest::of(b"chain"), EventId::from_parts(5, 6));
-        let sealed = Sealed { origin: origin(1), counter: 7, digest, id, clock: &clock };
+        let sealed = Sealed { origin: origin(1), counter: 7, digest, id, clock: clock_hash(&clock) };
         let keys = seeded_keys(1);
         let (key, seal) = (keys.statement().working(), sealed.sign(&*keys).unwrap());
         assert!(sealed.is_sealed_by(&key, &seal));
@@ -76,7 +83,7 @@ mod tests {
             Sealed { counter: 8, ..sealed },
             Sealed { digest: Digest::of(b"other"), ..sealed },
             Sealed { id: EventId::from_parts(5, 7), ..sealed },
-            Sealed { clock: &other, ..sealed },
+            Sealed { clock: clock_hash(&other), ..sealed },
         ];
         assert!(others.iter().all(|other| !other.is_sealed_by(&key, &seal)));
     }

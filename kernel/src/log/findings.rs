@@ -4,11 +4,11 @@ use super::forks::{Fork, forget_evidence, forks, size_of_evidence};
 use super::held::LogState;
 use super::taint::MAX_WITHHELD;
 use crate::codec::{RecordRef, encode_fork, encode_log_entry};
-use crate::digest::Digest;
 use crate::error_code::ErrorCode;
 use crate::event::{EventBytes, check_id};
-use crate::identity::start_of;
+use crate::identity::{ChainStart, ClockHash, Sealed, Signature, start_of};
 use crate::ids::{CortexId, Origin, PeerName};
+use crate::mutant::{self, Mutant};
 use crate::protocol::Heads;
 use crate::store::{Batch, Family, Store, StoreError, keys};
 use crate::time::Timestamp;
@@ -31,6 +31,8 @@ pub struct ForkFinding {
     pub inception: Option<EventBytes>,
     /// Its events from there, in order.
     pub records: Vec<EventBytes>,
+    /// The seals of the groups that end in them, each with the hash of the clock that was sealed.
+    pub seals: Vec<(Signature, ClockHash)>,
 }
 
 /// Why a finding was not kept: a mere claim changes nothing.
@@ -108,14 +110,15 @@ pub(super) fn plan_fork(
         return Err(NotAFork::TooMany { holder });
     }
     let unproven = || NotAFork::Unproven { origin, from };
+    let start = start(finding, held).ok_or_else(unproven)?;
     let before = match from {
         0 => return Err(unproven()),
-        1 => start(finding, held).ok_or_else(unproven)?,
+        1 => start.digest,
         _ => held.digest_at(origin, from - 1)?.ok_or_else(unproven)?,
     };
     // What was decided for counts where it is not held yet.
     let ours = held.digest_at(origin, from)?.or_else(|| held.decided(origin, from));
-    let mut evidence = Batch::new();
+    let (mut evidence, mut group, mut seals) = (Batch::new(), Batch::new(), finding.seals.iter());
     let (mut digest, mut theirs) = (before, None);
     for (counter, record) in (from..).zip(&finding.records) {
         let event = RecordRef::decode(record).map_err(|_| unproven())?;
@@ -126,9 +129,18 @@ pub(super) fn plan_fork(
         digest = event.digest_after(digest);
         let version = *theirs.get_or_insert(digest);
         let key = keys::evidence(origin, version, counter);
-        evidence.put_parts(Family::Evidence, &key, &[&encode_log_entry(now), record]);
+        group.put_parts(Family::Evidence, &key, &[&encode_log_entry(now), record]);
+        if event.ends_group {
+            // Only the owner can have written another history.
+            let &(seal, clock) = seals.next().ok_or_else(unproven)?;
+            let sealed = Sealed { origin, counter, digest, id: event.id, clock };
+            if !sealed.is_sealed_by(&start.key, &seal) && !mutant::is(Mutant::ForkNotSealed) {
+                return Err(unproven());
+            }
+            evidence.extend(&std::mem::take(&mut group));
+        }
     }
-    let theirs = theirs.ok_or_else(unproven)?;
+    let theirs = theirs.filter(|_| !evidence.is_empty()).ok_or_else(unproven)?;
     match ours {
         Some(ours) if ours != theirs => {
             let fork = Fork { origin, from, ours, theirs, peer: finding.peer.clone(), holder, since: now };
@@ -139,11 +151,11 @@ pub(super) fn plan_fork(
     }
 }
 
-/// Returns what the peer's chain begins with: its own inception, or else ours.
-fn start(finding: &ForkFinding, held: &dyn LogState) -> Option<Digest> {
+/// Returns what the peer's chain begins with: its own inception if the histories differ from the first event on, or else ours.
+fn start(finding: &ForkFinding, held: &dyn LogState) -> Option<ChainStart> {
     match &finding.inception {
-        Some(inception) => start_of(inception, finding.origin, held.identity().log).ok().map(|start| start.digest),
-        None => held.chain(finding.origin).map(|chain| chain.start.digest),
+        Some(inception) if finding.from == 1 => start_of(inception, finding.origin, held.identity().log).ok(),
+        _ => held.start(finding.origin).ok().flatten(),
     }
 }
 

@@ -11,11 +11,11 @@ use super::asked::{IngestError, SentQuery};
 use super::held::LogState;
 use super::origins::{OWN_ORIGINS, RESERVED_ORIGINS, Reservation};
 use crate::clock::MAX_CLOCK_ENTRIES;
-use crate::codec::{EventRef, Front, RecordRef, StoredChain};
+use crate::codec::{EventRef, Front, GroupEnd, RecordRef, StoredChain};
 use crate::cursor::Seq;
 use crate::digest::Digest;
 use crate::event::{EventBytes, InvalidEvent, check_id};
-use crate::identity::{ChainStart, Sealed, Signature, start_digest, start_of};
+use crate::identity::{ChainStart, Signature, start_digest, start_of};
 use crate::ids::{Dot, EventId, LogId, Origin};
 use crate::mutant::{self, Mutant};
 use crate::protocol::{EventBatch, MAX_GROUP_BYTES, MAX_GROUP_EVENTS, Scope};
@@ -51,8 +51,8 @@ pub struct IngestPlan<'a> {
     pub healed: Vec<Origin>,
     /// How the new origins begin.
     pub inceptions: Vec<(Origin, &'a EventBytes)>,
-    /// The ends of the new groups: the last event, the digest there, and the seal.
-    pub ends: Vec<(Dot, Digest, Signature)>,
+    /// The ends of the new groups.
+    pub(super) ends: Vec<(Origin, GroupEnd)>,
 }
 
 /// Decides over a batch: [`IngestPlan`], or why nothing of it may be stored.
@@ -111,6 +111,7 @@ fn check_envelope(batch: &EventBatch, asked: &SentQuery) -> Result<(), IngestErr
     let rules = [
         (batch.from == asked.to, Rule::OtherSender),
         (batch.events.is_empty() || batch.log.is_some(), Rule::LogMissing),
+        (batch.clocks.is_empty() || batch.clocks.len() == batch.seals.len(), Rule::ClockHashes),
         (prev.epoch == last.epoch && last.epoch == head.epoch, Rule::SeveralEpochs),
         (prev.seq <= last.seq && last.seq <= head.seq, Rule::CursorsRunBackwards),
         (prev.seq != last.seq || prev == last, Rule::TwoEventsAtOneSeq),
@@ -217,27 +218,27 @@ impl<'a> Planning<'_, 'a> {
             self.plan.events.push(PlannedEvent { id: view.id, dot: view.dot, digest, bytes, is_missing });
         }
         if view.ends_group {
-            self.check_seal(&view, digest, counter > held)?;
+            self.check_seal(&view, counter > held)?;
         }
         self.seen.insert(origin, (counter, digest));
         Ok(())
     }
 
     /// The owner of the origin sealed the group that ends with this event. Of a group that is held the same was checked before.
-    fn check_seal(&mut self, last: &RecordRef<'_>, digest: Digest, is_new: bool) -> Result<(), IngestError> {
+    fn check_seal(&mut self, last: &RecordRef<'_>, is_new: bool) -> Result<(), IngestError> {
         let broken = |rule| IngestError::Protocol { rule, event: Some(last.dot) };
         let seal = self.seals.next().ok_or_else(|| broken(Rule::SealMissing))?;
         if !is_new {
             return Ok(());
         }
-        let (origin, counter) = (last.dot.origin(), last.dot.counter());
-        if let Some(StoredChain { clock, start, .. }) = self.tip(origin) {
-            let sealed = Sealed { origin, counter, digest, id: last.id, clock };
-            if !mutant::is(Mutant::SealNotChecked) && !sealed.is_sealed_by(&start.key, seal) {
+        let origin = last.dot.origin();
+        if let Some(tip) = self.tip(origin) {
+            if !mutant::is(Mutant::SealNotChecked) && !tip.sealed(origin).is_sealed_by(&tip.start.key, seal) {
                 return Err(broken(Rule::SealWrong));
             }
+            let end = tip.end(*seal);
+            self.plan.ends.push((origin, end));
         }
-        self.plan.ends.push((last.dot, digest, *seal));
         Ok(())
     }
 

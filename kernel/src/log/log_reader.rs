@@ -12,7 +12,7 @@ use super::LocalIdentity;
 use super::entry::{EntryVisitor, LogEntry, LogHead};
 use super::forks::WithheldFrom;
 use super::load::stored_chains;
-use super::marks::{read_inception, read_seals};
+use super::marks::{read_ends, read_inception};
 use super::origins::OriginNote;
 use super::peers::Pinned;
 use super::segments::{find_id, group_start, scan_entries, stored_digest, stored_dot};
@@ -328,7 +328,7 @@ impl LogReader {
     /// # Errors
     /// [`StoreError`], also if one of them ends no group that is held.
     pub fn seals(&self, groups: &[(Origin, u64)]) -> Result<Vec<Signature>, StoreError> {
-        read_seals(&*self.shared.store, groups)
+        Ok(read_ends(&*self.shared.store, groups)?.into_iter().map(|end| end.seal).collect())
     }
 
     /// The sequence number of the event with this id, if it is held.

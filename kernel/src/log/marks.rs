@@ -8,7 +8,6 @@ use std::ops::ControlFlow;
 use super::entry::damaged;
 use crate::codec::{GroupEnd, decode_group_ends, encode_group_ends};
 use crate::event::EventBytes;
-use crate::identity::Signature;
 use crate::ids::Origin;
 use crate::store::{Batch, Family, KeyRange, Store, StoreError, keys};
 
@@ -103,16 +102,16 @@ pub(super) fn read_end(store: &dyn Store, origin: Origin, counter: u64) -> Resul
     Ok(found)
 }
 
-/// Reads the seals of these groups, each named by the counter of its last event. One that is missing is damage.
-pub(super) fn read_seals(store: &dyn Store, groups: &[(Origin, u64)]) -> Result<Vec<Signature>, StoreError> {
+/// Reads the ends of these groups, each named by the counter of its last event. One that is missing is damage.
+pub(super) fn read_ends(store: &dyn Store, groups: &[(Origin, u64)]) -> Result<Vec<GroupEnd>, StoreError> {
     let mut order: Vec<_> = groups.iter().enumerate().map(|(at, group)| (*group, at)).collect();
     order.sort_unstable();
-    let mut seals = vec![None; groups.len()];
+    let mut found = vec![None; groups.len()];
     for run in order.chunk_by(|((one, _), _), ((other, _), _)| one == other) {
         let (mut wanted, (origin, first)) = (run.iter().peekable(), run[0].0);
         ends_from(store, origin, first, &mut |end| {
             if let Some((_, at)) = wanted.next_if(|((_, counter), _)| *counter == end.counter) {
-                seals[*at] = Some(end.seal);
+                found[*at] = Some(end);
             }
             match wanted.peek() {
                 Some(((_, counter), _)) if *counter > end.counter => ControlFlow::Continue(()),
@@ -120,8 +119,8 @@ pub(super) fn read_seals(store: &dyn Store, groups: &[(Origin, u64)]) -> Result<
             }
         })?;
     }
-    let seal = |(seal, (origin, counter)): (Option<_>, &(Origin, u64))| seal.ok_or_else(|| no_seal(*origin, *counter));
-    seals.into_iter().zip(groups).map(seal).collect()
+    let end = |(end, (origin, counter)): (Option<_>, &(Origin, u64))| end.ok_or_else(|| no_seal(*origin, *counter));
+    found.into_iter().zip(groups).map(end).collect()
 }
 
 /// Adds to a batch that an origin has no group any more that ends at this counter or later.

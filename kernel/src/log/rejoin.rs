@@ -9,12 +9,12 @@ use bytes::Bytes;
 use super::entry::damaged;
 use super::held::{LogState, NewEvent};
 use crate::clock::MAX_CLOCK_ENTRIES;
-use crate::codec::{Front, RecordRef, StoredChain, decode_log_entry, encode_log_entry};
+use crate::codec::{Front, GroupEnd, RecordRef, StoredChain, decode_log_entry, encode_log_entry};
 use crate::digest::Digest;
 use crate::error_code::ErrorCode;
 use crate::event::EventBytes;
-use crate::identity::{Sealed, Signature};
-use crate::ids::{Dot, Origin};
+use crate::identity::Signature;
+use crate::ids::Origin;
 use crate::store::{Batch, Family, KeyRange, Store, StoreError, keys};
 use crate::time::Timestamp;
 
@@ -148,8 +148,8 @@ pub(super) struct RejoinPlan {
     pub(super) events: Vec<NewEvent>,
     /// The tip of their chain.
     pub(super) chain: Option<StoredChain>,
-    /// The ends of their groups: the last event, the digest there, and the seal.
-    pub(super) seals: Vec<(Dot, Digest, Signature)>,
+    /// The ends of their groups.
+    pub(super) groups: Vec<GroupEnd>,
     /// The counters of all that wait no more: some came from peers meanwhile.
     pub(super) gone: Vec<u64>,
     /// Whether nothing more of the origin can join: what waits follows on another history.
@@ -160,9 +160,7 @@ pub(super) struct RejoinPlan {
 
 /// Returns whether the owner of an origin sealed the tip of this chain.
 pub(super) fn is_sealed(origin: Origin, chain: Option<&StoredChain>, seal: &Signature) -> bool {
-    chain.is_some_and(|&StoredChain { counter, digest, last_id, ref clock, start }| {
-        Sealed { origin, counter, digest, id: last_id, clock }.is_sealed_by(&start.key, seal)
-    })
+    chain.is_some_and(|chain| chain.sealed(origin).is_sealed_by(&chain.start.key, seal))
 }
 
 /// How much of a plan is whole groups.
@@ -223,7 +221,7 @@ pub(super) fn plan_rejoin(origin: Origin, waits: Vec<Waits>, held: &dyn LogState
                     tracing::warn!(%origin, counter, "the seal of events that wait since the repair is lost: peers have to bring them");
                     break;
                 };
-                plan.seals.push((dot, digest, seal));
+                plan.groups.extend(plan.chain.as_ref().map(|chain| chain.end(seal)));
                 whole = Whole { events: plan.events.len(), gone: plan.gone.len(), chain: plan.chain.clone() };
             }
             continue;

@@ -19,7 +19,7 @@ use super::segments::{chained, stored_run_at};
 use crate::codec::{RecordRef, SegmentRef, StoredChain, decode_chain, decode_identity};
 use crate::cursor::Seq;
 use crate::digest::Digest;
-use crate::identity::{Sealed, Signature, start_of};
+use crate::identity::{Signature, start_of};
 use crate::ids::{Dot, EventId, Origin};
 use crate::store::{Batch, Durability, Family, KeyRange, Store, StoreError, Unreadable as _, keys};
 use crate::time::Timestamp;
@@ -247,10 +247,8 @@ impl Reading {
             }
         }
         if let Some(chain) = self.chain.take() {
-            let last = Dot::new(origin, chain.counter);
-            let digest = chain.digest;
+            log.stage_end(origin, chain.end(seal));
             log.set_chain(origin, chain);
-            last.into_iter().for_each(|last| log.stage_end(last, digest, seal));
         }
     }
 }
@@ -264,8 +262,7 @@ fn seal_of(log: &Log, from: &dyn Store, origin: Origin, chain: &StoredChain) -> 
         return Some(seal);
     }
     let keys = log.keys().filter(|keys| keys.statement().working() == chain.start.key)?;
-    let &StoredChain { counter, digest, last_id, ref clock, .. } = chain;
-    Sealed { origin, counter, digest, id: last_id, clock }.sign(&**keys).ok()
+    chain.sealed(origin).sign(&**keys).ok()
 }
 
 /// Takes the entries of one segment.

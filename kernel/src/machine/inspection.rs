@@ -4,6 +4,7 @@
 use crate::codec::EventRef;
 use crate::event::EventBytes;
 use crate::health::{ErrorCategory, Failure};
+use crate::identity::{ClockHash, Signature};
 use crate::ids::Origin;
 use crate::protocol::{FetchReply, Refusal};
 use crate::rule::Rule;
@@ -32,6 +33,8 @@ pub struct OtherHistory {
     pub inception: Option<EventBytes>,
     /// The peer's events from there on.
     pub records: Vec<EventBytes>,
+    /// The seals of the groups that end in them, each with the hash of the clock that was sealed.
+    pub seals: Vec<(Signature, ClockHash)>,
 }
 
 /// The search for the first difference of one origin's two histories.
@@ -93,7 +96,8 @@ impl Inspection {
                     |bytes: &EventBytes| EventRef::decode_dot(bytes).is_ok_and(|(_, dot)| dot.origin() == self.origin);
                 let records: Vec<_> = batch.events.into_iter().map(|(_, bytes)| bytes).filter(of_origin).collect();
                 let inception = batch.inceptions.into_iter().find(|(origin, _)| *origin == self.origin);
-                Ok(Some(OtherHistory { from, inception: inception.map(|(_, bytes)| bytes), records }))
+                let seals = batch.seals.into_iter().zip(batch.clocks).collect();
+                Ok(Some(OtherHistory { from, inception: inception.map(|(_, bytes)| bytes), records, seals }))
             }
             (_, FetchReply::Refused(refusal)) => Err(Failure::from(&refusal)),
         }

@@ -66,6 +66,7 @@ fn batch(last: u64, head: u64) -> FetchReply {
         heads: Heads::default(),
         inceptions: vec![],
         seals: vec![],
+        clocks: vec![],
     })
 }
 

@@ -80,9 +80,9 @@ pub(super) async fn inspect(
     batch_budget: BatchBudget,
 ) -> Result<Inspected, Failure> {
     let origin = inspection.origin();
-    let OtherHistory { from, inception, records } =
+    let OtherHistory { from, inception, records, seals } =
         locate(&link, log.reader(), to, inspection, first, batch_budget).await?;
-    let finding = ForkFinding { peer: peer.clone(), holder: to.0, origin, from, inception, records };
+    let finding = ForkFinding { peer: peer.clone(), holder: to.0, origin, from, inception, records, seals };
     let noted = log.note_fork(finding).await;
     if let Err(NotAFork::Over { .. }) = noted {
         tracing::info!(%peer, %origin, "the histories agree again");

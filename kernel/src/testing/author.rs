@@ -8,9 +8,9 @@ use crate::clock::VClock;
 use crate::codec::{EncodedDraft, Front, RecordRef, Room, StoredChain, encode_record};
 use crate::cursor::{Cursor, Seq};
 use crate::event::{Draft, EventBytes};
-use crate::identity::{ChainStart, Inception, Sealed, Signature, Signer};
-use crate::ids::{CortexId, Dot, Epoch, EventId, LogId, Origin};
-use crate::log::LogReader;
+use crate::identity::{ChainStart, ClockHash, Inception, Signature, Signer};
+use crate::ids::{CortexId, Dot, Epoch, EventId, LogId, Origin, PeerName};
+use crate::log::{ForkFinding, LogReader};
 use crate::protocol::{ChainHead, EventBatch, Heads, RequestId};
 use crate::time::Timestamp;
 
@@ -34,6 +34,8 @@ pub struct Written {
     pub head: ChainHead,
     /// The seal of its group.
     pub seal: Signature,
+    /// The hash of its full clock, which the seal covers.
+    pub clock: ClockHash,
     /// How its origin begins.
     pub inception: EventBytes,
 }
@@ -112,7 +114,8 @@ impl Author {
         let read = RecordRef::decode(&record).expect("it is a record");
         self.step(&read);
         let (dot, head) = (read.dot, ChainHead { counter: self.chain.counter, digest: self.chain.digest });
-        Written { dot, record, head, seal: self.seal_here(), inception: self.inception.clone() }
+        let sealed = self.chain.sealed(self.origin);
+        Written { dot, record, head, seal: self.seal_here(), clock: sealed.clock, inception: self.inception.clone() }
     }
 
     fn step(&mut self, record: &RecordRef<'_>) {
@@ -123,9 +126,23 @@ impl Author {
     }
 
     fn seal_here(&self) -> Signature {
-        let &StoredChain { counter, digest, last_id, ref clock, .. } = &self.chain;
-        let sealed = Sealed { origin: self.origin, counter, digest, id: last_id, clock };
-        sealed.sign(&*self.keys).expect("the key is in memory")
+        self.chain.sealed(self.origin).sign(&*self.keys).expect("the key is in memory")
+    }
+}
+
+impl Written {
+    /// What a peer shows to prove that it holds this event in place of another one.
+    #[must_use]
+    pub fn as_fork(&self, peer: PeerName, holder: CortexId) -> ForkFinding {
+        ForkFinding {
+            peer,
+            holder,
+            origin: self.dot.origin(),
+            from: self.dot.counter(),
+            inception: Some(self.inception.clone()),
+            records: vec![self.record.clone()],
+            seals: vec![(self.seal, self.clock)],
+        }
     }
 }
 
@@ -164,6 +181,7 @@ pub fn answer_of(written: &[Written], request: RequestId, from: CortexId, prev: 
         heads: Heads::new(heads.into_iter().collect()),
         inceptions,
         seals: written.iter().map(|one| one.seal).collect(),
+        clocks: Vec::new(),
         room: Room::default(),
     }
 }

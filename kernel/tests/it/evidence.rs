@@ -6,7 +6,6 @@ use std::sync::Arc;
 use antiphon_kernel::clock::VClock;
 use antiphon_kernel::event::Draft;
 use antiphon_kernel::ids::EventId;
-use antiphon_kernel::internals::log::ForkFinding;
 use antiphon_kernel::log::forks;
 use antiphon_kernel::store::{Durability, Family, KeyRange, Store};
 use antiphon_kernel::testing::{Author, MemoryStore, Written};
@@ -43,8 +42,7 @@ fn node(origins: u64, store: &Arc<MemoryStore>) -> Node {
 }
 
 fn show(node: &mut Node, shown: Written) {
-    let (origin, inception, records) = (shown.dot.origin(), Some(shown.inception), vec![shown.record]);
-    let finding = ForkFinding { peer: peer_name(1), holder: cortex_id(1), origin, from: 1, inception, records };
+    let finding = shown.as_fork(peer_name(1), cortex_id(1));
     node.log.note_fork(&finding, Timestamp::from_micros(0)).unwrap();
     node.log.commit(Durability::Sync).unwrap();
 }

@@ -8,8 +8,8 @@ use antiphon_kernel::cursor::{Cursor, Seq};
 use antiphon_kernel::event::Draft;
 use antiphon_kernel::ids::{Epoch, EventId, Origin};
 use antiphon_kernel::internals::log::{
-    AdviceReason, EpochEnd, ForkFinding, IngestError, NotAFork, Pin, SentQuery, bringers, brought_by, events_beside,
-    put_pin, read_cursor, read_epoch_change,
+    AdviceReason, EpochEnd, IngestError, NotAFork, Pin, SentQuery, bringers, brought_by, events_beside, put_pin,
+    read_cursor, read_epoch_change,
 };
 use antiphon_kernel::log::{forks, verify};
 use antiphon_kernel::protocol::{FetchReply, Heads, Known, Refusal, RequestId, Scope};
@@ -170,6 +170,7 @@ fn a_mere_claim_changes_nothing() {
         from: 1,
         inception: None,
         records: vec![],
+        seals: vec![],
     };
     let alpha = &mut world.nodes[0].log;
     assert!(matches!(alpha.note_fork(&finding, Timestamp::from_micros(0)), Err(NotAFork::Unproven { .. })));
@@ -589,8 +590,7 @@ fn more_forks_with_one_cortex_than_a_question_can_name_are_not_taken_note_of() {
         node.log.commit(Durability::Sync).unwrap();
         node.log.ingest(&peer_name(7), &asked, &batch, Timestamp::from_micros(0)).unwrap();
         node.log.commit(Durability::Sync).unwrap();
-        let (inception, records) = (Some(theirs.inception), vec![theirs.record]);
-        let finding = ForkFinding { peer: peer_name(8), holder: cortex_id(8), origin, from: 1, inception, records };
+        let finding = theirs.as_fork(peer_name(8), cortex_id(8));
         outcomes.push(node.log.note_fork(&finding, Timestamp::from_micros(0)));
         node.log.commit(Durability::Sync).unwrap();
     }

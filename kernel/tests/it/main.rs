@@ -3,6 +3,7 @@
 
 mod absent_events;
 mod budget;
+mod collision;
 mod evidence;
 mod exclusions;
 mod federation;

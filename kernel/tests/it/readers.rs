@@ -5,14 +5,14 @@ use std::sync::Arc;
 use antiphon_kernel::clock::VClock;
 use antiphon_kernel::cursor::{Cursor, Seq};
 use antiphon_kernel::event::Draft;
-use antiphon_kernel::internals::log::{ForkFinding, Log, LogOptions, salvage};
+use antiphon_kernel::internals::log::{Log, LogOptions, salvage};
 use antiphon_kernel::log::{CursorUnknown, LogReader, Mismatch, ReadError};
 use antiphon_kernel::store::{Durability, Family, Store};
 use antiphon_kernel::testing::{CommitFault, MemoryStore};
 use antiphon_kernel::time::Timestamp;
 use futures_util::StreamExt as _;
 
-use crate::support::{Node, cortex_id, peer_name};
+use crate::support::{Node, shown_fork};
 
 fn now() -> Timestamp {
     Timestamp::from_micros(5_000_000)
@@ -193,15 +193,7 @@ fn a_fork_that_is_resolved_keeps_the_cursors_before_it() {
     assert_eq!(read(&view, None).unwrap().0, ["first here", "one", "two", "three", "last here"]);
     let cursors: Vec<_> = (1..=5).map(|seq| at(&view, seq)).collect();
     let origin = zero.log.reader().local().origin();
-    let entry = twin.log.reader().entry(Seq::new(2)).unwrap().unwrap();
-    let finding = ForkFinding {
-        peer: peer_name(0),
-        holder: cortex_id(0),
-        origin,
-        from: 2,
-        inception: None,
-        records: vec![entry.record],
-    };
+    let finding = shown_fork(0, &twin.log.reader(), origin, 2);
     let fork = one.log.note_fork(&finding, now()).unwrap().fork;
     one.log.commit(Durability::Sync).unwrap();
     assert!(read(&view, Some(cursors[4])).is_ok(), "nothing has changed here yet");
@@ -235,15 +227,7 @@ async fn a_stream_ends_with_an_error_where_what_it_gave_has_changed_and_goes_on_
     let first = early.next().await.unwrap().unwrap();
     let mut behind = Box::pin(view.follow(first.cursor().unwrap()));
     let origin = zero.log.reader().local().origin();
-    let entry = twin.log.reader().entry(Seq::new(2)).unwrap().unwrap();
-    let finding = ForkFinding {
-        peer: peer_name(0),
-        holder: cortex_id(0),
-        origin,
-        from: 2,
-        inception: None,
-        records: vec![entry.record],
-    };
+    let finding = shown_fork(0, &twin.log.reader(), origin, 2);
     let fork = one.log.note_fork(&finding, now()).unwrap().fork;
     one.log.commit(Durability::Sync).unwrap();
     one.log.resolve_fork(fork.theirs, now()).unwrap();
@@ -286,16 +270,8 @@ fn a_fork_of_an_earlier_epoch_shows_where_its_cursors_end() {
     let (first, fourth) = (at(&zero.log.reader(), 1), at(&zero.log.reader(), 4));
     let before = read(&twin.reader(), Some(fourth)).unwrap_err();
     assert_eq!(before.mismatch, Mismatch::Changed { shared: Seq::new(3) }, "it cannot know yet");
-    let entry = zero.log.reader().entry(Seq::new(2)).unwrap().unwrap();
     let origin = zero.log.reader().local().origin();
-    let finding = ForkFinding {
-        peer: peer_name(1),
-        holder: cortex_id(1),
-        origin,
-        from: 2,
-        inception: None,
-        records: vec![entry.record],
-    };
+    let finding = shown_fork(1, &zero.log.reader(), origin, 2);
     twin.note_fork(&finding, now()).unwrap();
     twin.commit(Durability::Sync).unwrap();
     let unknown = read(&twin.reader(), Some(fourth)).unwrap_err();

@@ -284,6 +284,7 @@ fn lie(rule: Rule, exchange: &Exchange) -> (String, Option<String>) {
             let again = |batch: &mut EventBatch| batch.seals.push(batch.seals[0]);
             (exchange.refused(|batch, _| again(batch)), None)
         }
+        Rule::ClockHashes => (exchange.refused(|batch, _| batch.clocks.push([0; 32])), None),
         Rule::HeadMissing => {
             let only = |batch: &EventBatch| batch.heads.iter().filter(|(origin, _)| *origin != exchange.own).collect();
             (exchange.refused(|batch, _| batch.heads = Heads::new(only(batch))), Some(exchange.event(3)))

@@ -8,14 +8,14 @@ use std::time::{Duration, Instant};
 use antiphon_kernel::clock::VClock;
 use antiphon_kernel::cursor::Seq;
 use antiphon_kernel::event::Draft;
-use antiphon_kernel::internals::log::{ForkFinding, Log};
+use antiphon_kernel::internals::log::Log;
 use antiphon_kernel::log::{CausalContext, LogHandle, LogReader, VerifyReport, verify};
 use antiphon_kernel::store::{Durability, Store, StoreError};
 use antiphon_kernel::testing::{CommitFault, MemoryStore};
 use antiphon_kernel::time::Timestamp;
 
 use crate::forward::forward;
-use crate::support::{Node, cortex_id, peer_name};
+use crate::support::{Node, shown_fork};
 
 type Hook = Box<dyn FnOnce() + Send>;
 type Read = Box<dyn Fn(&LogReader) -> Result<(), String> + Send>;
@@ -82,9 +82,8 @@ fn readers_wait_while_a_fork_is_resolved() {
     append(&mut twin.log, &["other two"]);
     one.pull(&zero).unwrap();
     let last = one.log.reader().head_cursor().last_event;
-    let records = vec![twin.log.reader().entry(Seq::new(2)).unwrap().unwrap().record];
     let origin = zero.log.reader().local().origin();
-    let finding = ForkFinding { peer: peer_name(0), holder: cortex_id(0), origin, from: 2, inception: None, records };
+    let finding = shown_fork(0, &twin.log.reader(), origin, 2);
     let fork = one.log.note_fork(&finding, Timestamp::from_micros(1)).unwrap().fork;
     one.log.commit(Durability::Sync).unwrap();
 

@@ -12,11 +12,11 @@ use antiphon_kernel::internals::log::{
 };
 use antiphon_kernel::internals::machine::{Inspection, OtherHistory};
 use antiphon_kernel::internals::sync::inspection_request;
-use antiphon_kernel::log::{Appended, LocalIdentity};
-use antiphon_kernel::protocol::{FetchReply, FetchRequest, Heads, Known, Refusal, RequestId, Scope};
+use antiphon_kernel::log::{Appended, LocalIdentity, LogReader};
+use antiphon_kernel::protocol::{ChainHead, FetchReply, FetchRequest, Heads, Known, Refusal, RequestId, Scope};
 use antiphon_kernel::store::{Batch, Durability, Store};
 pub(crate) use antiphon_kernel::testing::until;
-use antiphon_kernel::testing::{LOG, MemoryNetwork, MemoryStore, seeded_cortex};
+use antiphon_kernel::testing::{LOG, MemoryNetwork, MemoryStore, question, seeded_cortex};
 use antiphon_kernel::time::Timestamp;
 
 /// Entropy with a seed: xorshift64*, so that a failing run can be repeated.
@@ -234,15 +234,33 @@ impl Node {
                 break found;
             }
         };
-        let OtherHistory { from, inception, records } = found;
+        let OtherHistory { from, inception, records, seals } = found;
         let holder = cortex_id(other.n);
-        let finding = ForkFinding { peer: peer_name(other.n), holder, origin, from, inception, records };
+        let finding = ForkFinding { peer: peer_name(other.n), holder, origin, from, inception, records, seals };
         self.log.note_fork(&finding, Timestamp::from_micros(0)).unwrap();
         self.log.commit(Durability::Sync).unwrap();
     }
 
     pub(crate) fn digest(&self) -> String {
         self.log.reader().heads().fold().to_string()
+    }
+}
+
+/// What a peer shows to prove that it holds another history of an origin from a counter on: the one in this log.
+pub(crate) fn shown_fork(holder: usize, log: &LogReader, origin: Origin, from: u64) -> ForkFinding {
+    let digest = log.chain_digest(origin, from - 1).unwrap().unwrap();
+    let known = if from > 1 { vec![(origin, ChainHead { counter: from - 1, digest })] } else { vec![] };
+    let (known, scope) = (Known::Full(Heads::new(known)), Scope::Origin(origin));
+    let request = FetchRequest { known, scope, ..question(cortex_id(100), log.local().cortex_id) };
+    let FetchReply::Batch(batch) = log.answer(&request).unwrap() else { panic!("it holds that history") };
+    ForkFinding {
+        peer: peer_name(holder),
+        holder: cortex_id(holder),
+        origin,
+        from,
+        inception: batch.inceptions.into_iter().next().map(|(_, inception)| inception),
+        records: batch.events.into_iter().map(|(_, record)| record).collect(),
+        seals: batch.seals.into_iter().zip(batch.clocks).collect(),
     }
 }
 

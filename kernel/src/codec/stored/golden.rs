@@ -48,7 +48,7 @@ fn positions() -> Vec<Golden> {
     let digest = Digest::of(b"chain");
     let start = ChainStart { digest: Digest::of(b"start"), key: PublicKey::from_bytes([8; 32]) };
     let chain = StoredChain { counter: 70_000, digest, last_id: id, clock: clock(), start };
-    let end = |counter| GroupEnd { counter, digest, seal: Signature::from_bytes([9; 64]) };
+    let end = |counter| GroupEnd { counter, digest, clock: [7; 32], seal: Signature::from_bytes([9; 64]) };
     let again_ends: Again = |bytes| decode_group_ends(bytes).map(|ends| encode_group_ends(&ends));
     let again_chain: Again = |bytes| decode_chain(bytes).map(|chain| encode_chain(&chain));
     let run = SegmentRun { segment: Seq::new(65_536), place: 250, count: 6, before: digest };

@@ -7,7 +7,7 @@ fn every_value_reads_back() {
     let (digest, last_id) = (Digest::of(b"y"), EventId::from_parts(1, 1));
     let chain = StoredChain { counter: 9, digest, last_id, clock: clock.clone(), start };
     assert_eq!(decode_chain(&encode_chain(&chain)).unwrap(), chain);
-    let end = |counter| GroupEnd { counter, digest, seal: Signature::from_bytes([9; 64]) };
+    let end = |counter| GroupEnd { counter, digest, clock: [7; 32], seal: Signature::from_bytes([9; 64]) };
     let ends = vec![end(3), end(70_000)];
     assert_eq!(decode_group_ends(&encode_group_ends(&ends)).unwrap(), ends);
     for wrong in [vec![], vec![end(3), end(3)], vec![end(4), end(3)]] {

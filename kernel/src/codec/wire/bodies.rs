@@ -10,7 +10,7 @@ use crate::codec::encoding::{choices, fields};
 use crate::codec::{Capped, Entries, Entry, entries_from, entries_of};
 use crate::cursor::{Cursor, Seq};
 use crate::digest::{DIGEST_ALGORITHM, Digest};
-use crate::identity::Signature;
+use crate::identity::{ClockHash, Signature};
 use crate::ids::{CortexId, Epoch, EventId, LogId, MAX_COUNTER, Origin};
 use crate::protocol::{
     ChainHead, Delivery, EventBatch, FetchRequest, Heads, Known, MAX_BATCH_EVENTS, MAX_EXCLUDED, Refusal, RequestId,
@@ -84,6 +84,7 @@ fields! {
         events: Capped<(u64, &'a [u8]), { MAX_BATCH_EVENTS as usize }>,
         inceptions: Capped<([u8; 24], &'a [u8]), MAX_CLOCK_ENTRIES>,
         seals: Capped<[u8; 64], { MAX_BATCH_EVENTS as usize }>,
+        clocks: Capped<ClockHash, { MAX_BATCH_EVENTS as usize }>,
     }
 }
 
@@ -256,6 +257,7 @@ pub(super) fn wire_batch(batch: &EventBatch) -> WireBatch<'_> {
         events: Capped(events.collect()),
         inceptions: Capped(batch.inceptions.iter().map(|(origin, bytes)| (origin.to_bytes(), &bytes[..])).collect()),
         seals: Capped(batch.seals.iter().map(|seal| seal.to_bytes()).collect()),
+        clocks: Capped(batch.clocks.clone()),
     }
 }
 
@@ -289,6 +291,7 @@ pub(super) fn batch_from(wire: WireBatch<'_>, room: Room, body: &Bytes) -> Resul
         heads: told_heads_from(wire.heads)?,
         inceptions: wire.inceptions.0.into_iter().map(inception).collect(),
         seals: wire.seals.0.into_iter().map(Signature::from_bytes).collect(),
+        clocks: wire.clocks.0,
         room,
     })
 }

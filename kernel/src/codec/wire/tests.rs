@@ -64,6 +64,7 @@ fn batch() -> EventBatch {
         heads: heads(),
         inceptions: vec![(origin(1), Bytes::from_static(b"inception"))],
         seals: vec![Signature::from_bytes([8; 64])],
+        clocks: vec![[9; 32]],
     }
 }
 

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use super::LogHead;
 use super::entry::missing;
 use super::log_reader::LogReader;
-use super::marks::{no_inception, read_inception, read_seals};
+use super::marks::{no_inception, read_ends, read_inception};
 use super::segments::{dot_at, missing_entry, stored_seq};
 use super::taint::MAX_WITHHELD;
 use super::withhold_from;
@@ -269,7 +269,8 @@ impl LogReader {
             asking.at = (Cursor { epoch, seq: place.seq, last_event: place.id }, place.time);
         }
         let heads = self.heads_for(&sent, asking)?;
-        let seals = read_seals(&**self.store(), &ends)?;
+        let ends = read_ends(&**self.store(), &ends)?;
+        let is_of_one = matches!(asking.scope, Scope::Origin(_));
         let inceptions = self.inceptions_of(begun)?;
         Ok(NextBatch {
             batch: EventBatch {
@@ -285,7 +286,8 @@ impl LogReader {
                 heads,
                 events,
                 inceptions,
-                seals,
+                seals: ends.iter().map(|end| end.seal).collect(),
+                clocks: ends.iter().filter(|_| is_of_one).map(|end| end.clock).collect(),
                 room: Room::default(),
             },
             held,

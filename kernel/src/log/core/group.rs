@@ -3,10 +3,9 @@
 
 use super::Log;
 use crate::clock::VClock;
-use crate::codec::{RecordRef, StoredChain, continue_group};
+use crate::codec::{GroupEnd, RecordRef, continue_group};
 use crate::digest::Digest;
 use crate::event::Draft;
-use crate::identity::{Sealed, Signature};
 use crate::ids::Origin;
 use crate::log::append::{AppendError, AppendPlan, Drafts, plan_append};
 use crate::log::held::NewEvent;
@@ -86,20 +85,19 @@ impl Log {
     pub(in crate::log) fn close_group(&mut self) -> Result<(), StoreError> {
         if let Some(OpenGroup { last, before, joined, .. }) = self.staged.group.take() {
             self.stage_after(&last, before, joined);
-            let seal = self.seal(last.dot.origin()).inspect_err(|error| self.fail(error))?;
-            self.stage_end(last.dot, last.digest, seal);
+            let end = self.seal(last.dot.origin()).inspect_err(|error| self.fail(error))?;
+            self.stage_end(last.dot.origin(), end);
         }
         Ok(())
     }
 
     /// Seals the last group of an own chain, at its tip.
-    fn seal(&self, origin: Origin) -> Result<Signature, StoreError> {
+    fn seal(&self, origin: Origin) -> Result<GroupEnd, StoreError> {
         let (Some(chain), Some(keys)) = (self.chains.get(&origin), self.keys()) else {
             return Err(StoreError::new(StoreErrorKind::Misuse, "a log without keys cannot write events"));
         };
-        let &StoredChain { counter, digest, last_id, ref clock, .. } = chain;
-        let sealed = Sealed { origin, counter, digest, id: last_id, clock };
-        sealed.sign(&**keys).map_err(|error| StoreError::new(StoreErrorKind::Io, error.to_string()))
+        let seal = chain.sealed(origin).sign(&**keys);
+        seal.map(|seal| chain.end(seal)).map_err(|error| StoreError::new(StoreErrorKind::Io, error.to_string()))
     }
 
     fn can_join(&self, group: &OpenGroup, wanted: &Drafts<'_>) -> bool {

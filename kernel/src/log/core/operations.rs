@@ -149,7 +149,7 @@ impl Log {
         for (origin, chain) in plan.chains {
             self.set_chain(origin, chain);
         }
-        plan.ends.into_iter().for_each(|(last, digest, seal)| self.stage_end(last, digest, seal));
+        plan.ends.into_iter().for_each(|(origin, end)| self.stage_end(origin, end));
         self.staged.batch.extend(&over);
         for &origin in &plan.healed {
             tracing::info!(%peer, %origin, "the histories agree again");
@@ -209,7 +209,7 @@ impl Log {
             if let Some(chain) = plan.chain {
                 self.set_chain(origin, chain);
             }
-            plan.seals.into_iter().for_each(|(last, digest, seal)| self.stage_end(last, digest, seal));
+            plan.groups.into_iter().for_each(|end| self.stage_end(origin, end));
             if plan.ends {
                 self.waiting.remove(&origin);
             }

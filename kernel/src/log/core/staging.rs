@@ -8,7 +8,7 @@ use crate::codec::{GroupEnd, StoredChain, StoredDot, encode_chain};
 use crate::cursor::{Cursor, Seq};
 use crate::digest::Digest;
 use crate::event::EventBytes;
-use crate::identity::{ChainStart, Signature};
+use crate::identity::ChainStart;
 use crate::ids::{CortexId, Dot, EventId, Origin, PeerName};
 use crate::log::LogHead;
 use crate::log::forks::read_withheld;
@@ -112,9 +112,8 @@ impl Log {
     }
 
     /// Stages the end of a group whose events are staged.
-    pub(in crate::log) fn stage_end(&mut self, last: Dot, digest: Digest, seal: Signature) {
-        let end = GroupEnd { counter: last.counter(), digest, seal };
-        self.staged.marks.push(last.origin(), end, &mut self.staged.batch);
+    pub(in crate::log) fn stage_end(&mut self, origin: Origin, end: GroupEnd) {
+        self.staged.marks.push(origin, end, &mut self.staged.batch);
     }
 
     /// Stages how an origin begins.

@@ -109,7 +109,7 @@ impl World {
                     }
                     let id = EventId::from_parts(author.chain().counter + 1, u128::from(*n));
                     let draft = Draft::new("t", vec![*n; *size]);
-                    let Written { dot, record, head, seal, inception } =
+                    let Written { dot, record, head, seal, inception, .. } =
                         author.write(id, &draft, &VClock::new(), self.now());
                     if dot.counter() == 1 {
                         self.log.stage_inception(origin, &inception);
@@ -118,7 +118,7 @@ impl World {
                     let event = NewEvent { id, dot, digest: head.digest, record: record.clone() };
                     self.log.stage_new(&event, self.now());
                     self.log.set_chain(origin, author.chain().clone());
-                    self.log.stage_end(dot, head.digest, seal);
+                    self.log.stage_end(origin, author.chain().end(seal));
                     self.model.push((dot, record));
                 }
             }

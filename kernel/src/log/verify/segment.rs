@@ -186,6 +186,9 @@ fn check_seal(
             report.fault(format!("entry {seq}: the group that ends with {last} is not the one that was sealed"));
             return Ok(end.digest);
         }
+        Ok(Some(end)) if end.clock != chain.sealed(origin).clock => {
+            report.fault(format!("family `marks`: the clock of {last} is another one in the log"));
+        }
         Ok(Some(end)) if !is_sealed(origin, Some(chain), &end.seal) => {
             report.fault(format!("family `marks`: the seal of {last} was not made by the origin's key"));
         }

@@ -11,7 +11,7 @@ use crate::codec::{EncodedDraft, EventRef, Front, encode_record};
 use crate::cursor::Seq;
 use crate::digest::Digest;
 use crate::event::{Draft, EventBytes};
-use crate::identity::{Sealed, Signature};
+use crate::identity::{Sealed, Signature, clock_hash};
 use crate::ids::{Dot, Origin};
 use crate::log::LogReader;
 use crate::protocol::{ChainHead, FetchReply, FetchRequest, Heads, Known, Refusal};
@@ -166,7 +166,7 @@ impl World {
             let before = face.shown.last().map_or(face.before, |(_, digest, _)| *digest);
             let digest = before.chain(&record).unwrap_or_default();
             face.clock.merge(&event.deps).map_err(|e| e.to_string())?;
-            let sealed = Sealed { origin: face.origin, counter, digest, id: event.id, clock: &face.clock };
+            let sealed = Sealed { origin: face.origin, counter, digest, id: event.id, clock: clock_hash(&face.clock) };
             let seal = sealed.sign(&*keys_of(self.nodes[node].cortex)).map_err(|e| e.to_string())?;
             if let Some(content) = self.truth.content(&entry.record) {
                 let past = &self.truth.contents[content as usize].past;

@@ -49,7 +49,7 @@ impl World {
             let id = EventId::from_parts(self.wall(client).ulid_ms(), u128::from(n) << 8 | client as u128);
             let draft = Draft::new("test.forged", format!("as sent to node {client}")).subject("s/0");
             let mut author = Author::new(OWNER, origin.epoch().get());
-            let Written { dot, record, head, seal, inception } =
+            let Written { dot, record, head, seal, inception, .. } =
                 author.write(id, &draft, &VClock::new(), self.wall(client));
             self.truth.forge(&record, dot, Rc::default());
             let seq = batch.last.seq.next();

@@ -8,13 +8,13 @@ use std::rc::Rc;
 use super::node::{cortex_id, keys_of};
 use super::world::World;
 use crate::clock::VClock;
-use crate::codec::{EncodedDraft, encode_record};
+use crate::codec::{EncodedDraft, RecordRef, encode_record};
 use crate::cursor::Cursor;
 use crate::event::{Draft, EventBytes};
-use crate::identity::{Inception, Sealed};
+use crate::identity::{Inception, Sealed, clock_hash};
 use crate::ids::{Dot, Epoch, EventId, Origin};
 use crate::log::SentQuery;
-use crate::protocol::{ChainHead, EventBatch, Heads};
+use crate::protocol::{ChainHead, EventBatch, FetchReply, Heads};
 use crate::testing::LOG;
 
 /// So many are made up in one run: each stays for ever, and every epoch takes room in all clocks.
@@ -56,7 +56,7 @@ impl World {
             batch.last = Cursor { epoch: batch.last.epoch, seq, last_event: stem.id };
             batch.events.push((seq, record));
             let (origin, ChainHead { counter, digest }) = (stem.origin, stem.head);
-            let sealed = Sealed { origin, counter, digest, id: stem.id, clock: &stem.clock };
+            let sealed = Sealed { origin, counter, digest, id: stem.id, clock: clock_hash(&stem.clock) };
             let seal = sealed.sign(&*keys_of(self.nodes[node].cortex)).map_err(|e| e.to_string())?;
             batch.seals.push(seal);
         }
@@ -69,6 +69,25 @@ impl World {
         batch.heads = Heads::new(heads);
         self.say(|| format!("node {node} makes up {} up to {} for node {client}", stem.origin, stem.head.counter));
         Ok(batch)
+    }
+
+    /// Another last event than the one that is shown to an inspection, under a seal of the wrong key.
+    pub(super) fn make_up_fork(&mut self, node: usize, mut reply: FetchReply) -> Result<FetchReply, String> {
+        if !self.byzantine.is(node) || !self.entropy.one_in(3) {
+            return Ok(reply);
+        }
+        let FetchReply::Batch(batch) = &mut reply else { return Ok(reply) };
+        let Some((_, record)) = batch.events.last_mut() else { return Ok(reply) };
+        let read = RecordRef::decode(record).map_err(|e| e.to_string())?;
+        let (dot, id, deps) = (read.dot, read.id, read.deps.clone());
+        if self.truth.byzantine_keys.contains(&dot.origin().cortex()) {
+            return Ok(reply);
+        }
+        self.byzantine.lies += 1;
+        let draft = Draft::new("test.forged", format!("another {}", self.entropy.next())).subject("s/0");
+        *record = encode_record(&draft, &EncodedDraft { id, dot, deps: &deps, time: self.wall(0) });
+        self.truth.forge(record, dot, Rc::default());
+        Ok(reply)
     }
 
     /// An epoch that never was: of the asker, of another, or of the Byzantine peer itself. Certificates are public, so it can give any.

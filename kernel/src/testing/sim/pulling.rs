@@ -284,12 +284,14 @@ impl World {
                 Ok(reply) => self.show_face(server, node, reply)?,
                 Err(error) => return self.expect_damage(server, &error).map(|()| Err(ErrorCategory::Unexpected)),
             };
+            let reply = self.make_up_fork(server, reply)?;
             match inspection.answer(reply) {
                 Err(failure) => return Ok(Err(failure.category)),
                 Ok(None) => {}
-                Ok(Some(OtherHistory { from, inception, records })) => {
+                Ok(Some(OtherHistory { from, inception, records, seals })) => {
                     let origin = inspection.origin();
-                    let finding = ForkFinding { peer: peer_name(peer), holder: to, origin, from, inception, records };
+                    let peer = peer_name(peer);
+                    let finding = ForkFinding { peer, holder: to, origin, from, inception, records, seals };
                     return self.note(node, &finding);
                 }
             }
@@ -304,6 +306,7 @@ impl World {
         self.say(|| format!("node {node} finds with {}: {noted:?}", finding.peer));
         Ok(match noted {
             Ok(noted) => {
+                invariants::both_were_written(self, node, finding)?;
                 self.found.forks += 1;
                 self.commit(node)?.then(|| Inspected::from_fork(&noted)).ok_or(ErrorCategory::Store)
             }

@@ -77,6 +77,7 @@ impl World {
             heads: Heads::new(vec![(origin, ChainHead { counter, digest })]),
             inceptions,
             seals,
+            clocks: Vec::new(),
         }))
     }
 }

@@ -30,6 +30,7 @@ pub(super) use i09_bounds::{actions, asked, asking, steps as at_rest_sometimes};
 pub(super) use i10_honest_agree_beside_a_liar::check as honest_agree;
 pub(super) use i12_readers_get_the_log::at_the_head;
 pub(super) use i13_debts_are_paid::check as debts_paid;
+pub(super) use i14_only_what_was_written::both_were_written;
 
 use std::collections::BTreeMap;
 
