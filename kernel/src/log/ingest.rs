@@ -233,7 +233,9 @@ impl<'a> Planning<'_, 'a> {
         }
         let origin = last.dot.origin();
         if let Some(tip) = self.tip(origin) {
-            if !mutant::is(Mutant::SealNotChecked) && !tip.sealed(origin).is_sealed_by(&tip.start.key, seal) {
+            // Behind a hole the digest is another one, so the seal would do what the broken rule does not.
+            let is_skipped = mutant::is(Mutant::SealNotChecked) || mutant::is(Mutant::SkipHoleCheck);
+            if !is_skipped && !tip.sealed(origin).is_sealed_by(&tip.start.key, seal) {
                 return Err(broken(Rule::SealWrong));
             }
             let end = tip.end(*seal);
