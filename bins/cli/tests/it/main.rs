@@ -4,6 +4,7 @@
 mod attacks;
 mod backup;
 mod bad_input;
+mod client;
 mod conflicts;
 mod data_dir;
 mod doubles;
