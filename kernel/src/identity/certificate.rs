@@ -24,18 +24,20 @@ pub(crate) struct Certificate {
 impl Certificate {
     /// Verifies the rules and the root key's signature.
     pub(crate) fn verify(&self) -> Result<(), InvalidStatement> {
+        self.check_rules()?;
+        match self.root.verifies(&self.signed_bytes(), &self.signature) {
+            true => Ok(()),
+            false => Err(InvalidStatement::Signature),
+        }
+    }
+
+    pub(super) fn check_rules(&self) -> Result<(), InvalidStatement> {
         let rules = [
             (self.number > 0, "its number is 0"),
             (self.root.is_sound(), "its root key is weak or no key"),
             (self.working.is_sound(), "its working key is weak or no key"),
         ];
-        if let Some((_, rule)) = rules.into_iter().find(|(kept, _)| !kept) {
-            return Err(InvalidStatement::Rule(rule));
-        }
-        match self.root.verifies(&self.signed_bytes(), &self.signature) {
-            true => Ok(()),
-            false => Err(InvalidStatement::Signature),
-        }
+        rules.into_iter().find(|(kept, _)| !kept).map_or(Ok(()), |(_, rule)| Err(InvalidStatement::Rule(rule)))
     }
 
     /// The cortex that the root key names.

@@ -4,7 +4,7 @@ use super::{Certificate, EndOfEpoch, InvalidStatement, KeyStatement, PublicKey};
 use crate::codec::{decode_inception, encode_inception};
 use crate::digest::Digest;
 use crate::error_code::ErrorCode;
-use crate::ids::{CortexId, Epoch, LogId, Origin};
+use crate::ids::{Epoch, LogId, Origin};
 
 /// The most bytes of an inception.
 pub(crate) const MAX_INCEPTION_BYTES: usize = 512;
@@ -125,30 +125,6 @@ impl Inception {
     #[must_use]
     pub fn origin(&self) -> Origin {
         Origin::new(self.certificate.cortex(), self.epoch)
-    }
-
-    /// The cortex that writes the origin.
-    #[must_use]
-    pub fn cortex(&self) -> CortexId {
-        self.certificate.cortex()
-    }
-
-    /// The log that it belongs to.
-    #[must_use]
-    pub const fn log(&self) -> LogId {
-        self.log
-    }
-
-    /// The number of the key statement, and the working key that it certifies.
-    #[must_use]
-    pub const fn key(&self) -> (u64, PublicKey) {
-        (self.certificate.number, self.certificate.working)
-    }
-
-    /// Where the epoch before this one ended, as far as its cortex knew.
-    #[must_use]
-    pub const fn previous(&self) -> Option<EndOfEpoch> {
-        self.previous
     }
 }
 

@@ -62,7 +62,7 @@ impl Author {
     #[must_use]
     pub fn after(log: &LogReader, origin: Origin, keys: Arc<dyn Signer>) -> Self {
         let inception = log.inception(origin).expect("the store can be read").expect("the origin is held");
-        let mut author = Self { keys, origin, chain: StoredChain::of(start_of_valid(&inception)), inception };
+        let mut author = Self { keys, origin, chain: StoredChain::of(ChainStart::verified(&inception)), inception };
         for entry in log.entries(Seq::ZERO, usize::MAX, usize::MAX).expect("the store can be read") {
             let record = entry.read().expect("it is a record");
             if record.dot.origin() == origin {
@@ -146,10 +146,6 @@ impl Written {
     }
 }
 
-fn start_of_valid(inception: &[u8]) -> ChainStart {
-    Inception::from_bytes(inception).expect("it is valid").start()
-}
-
 /// The answer that brings these events after a cursor into the sender's log.
 ///
 /// # Panics
@@ -192,7 +188,7 @@ pub fn answer_of(written: &[Written], request: RequestId, from: CortexId, prev: 
 /// If the answer does not begin an origin, or has no valid record.
 pub fn rewrite(batch: &mut EventBatch, keys: Arc<dyn Signer>, change: impl Fn(&EventBytes) -> EventBytes) {
     let (origin, inception) = batch.inceptions.first().expect("the answer begins an origin").clone();
-    let mut author = Author { keys, origin, chain: StoredChain::of(start_of_valid(&inception)), inception };
+    let mut author = Author { keys, origin, chain: StoredChain::of(ChainStart::verified(&inception)), inception };
     batch.seals.clear();
     for (_, record) in &mut batch.events {
         *record = change(record);
