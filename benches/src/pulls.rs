@@ -46,7 +46,7 @@ pub fn next(puller: &LogReader, writer: &LogReader, number: u64, max_events: u32
     let request = question(id, after, puller.heads(), max_events);
     match writer.answer(&request).expect("the store reads") {
         FetchReply::Batch(batch) => (asked(&request), across(batch)),
-        FetchReply::Refused(refusal) => panic!("the writer refused: {refusal}"),
+        FetchReply::Refused { refusal, .. } => panic!("the writer refused: {refusal}"),
     }
 }
 

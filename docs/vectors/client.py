@@ -319,8 +319,8 @@ def verify_node(url, ca, key):
     identity = json.load(ask("/v1/identity"))
     server = from_ulid(identity["cortex_id"])
     check_statement(base64.b64decode(identity["statement"]), server)
-    # Process 7, question 1, no log, protocol 2, SHA-256, no cursor, nothing known, 4,096 events, 1 MiB, no wait, until caught up.
-    body = b"\x07\x01" + os.urandom(16) + server + b"\x00\x02\x02\x00\x00\x00\x00" + b"\xfb\x00\x10" + b"\xfc\x00\x00\x10\x00"
+    # Process 7, question 1, epoch 0, no log, protocol 2, SHA-256, no cursor, nothing known, 4,096 events, 1 MiB, no wait, until caught up.
+    body = b"\x07\x01" + os.urandom(16) + b"\x00" + server + b"\x00\x02\x02\x00\x00\x00\x00" + b"\xfb\x00\x10" + b"\xfc\x00\x00\x10\x00"
     body += b"\x00\x01\x00" + b"\x00\x00\x00\x00\x00"
     frame = b"AN\x02\x01" + struct.pack(">I", len(body)) + checksum(body) + body
     log, reached = Log(), 0

@@ -20,7 +20,7 @@ use antiphon_kernel::ids::{CortexId, Dot, Epoch, EventId, LogId, MAX_COUNTER, Or
 use antiphon_kernel::internals::codec::{EncodedDraft, encode_record};
 use antiphon_kernel::protocol::{
     ChainHead, Delivery, EventBatch, FetchReply, FetchRequest, Heads, Heartbeat, Hello, Identity, Known, MAX_WAIT,
-    Refresh, Refusal, RequestId, Scope,
+    OwnHead, Refresh, Refusal, RequestId, Scope,
 };
 use antiphon_kernel::testing::{seeded_cortex, seeded_keys};
 use antiphon_kernel::time::Timestamp;
@@ -102,6 +102,7 @@ fn request(known: Known) -> FetchRequest {
     FetchRequest {
         request: RequestId { process: 77, number: 2 },
         from: CortexId::from_bytes([1; 16]),
+        epoch: cursor(5).epoch,
         to: CortexId::from_bytes([2; 16]),
         log: Some(LogId::from_bytes([5; 16])),
         protocol: 2,
@@ -137,8 +138,20 @@ fn batch(events: Vec<(Seq, Bytes)>) -> EventBatch {
         inceptions: vec![(origin(1), Bytes::from_static(b"inception")), (origin(2), Bytes::new())],
         seals: events.iter().map(|_| Signature::from_bytes([8; 64])).collect(),
         clocks: events.iter().map(|_| [9; 32]).collect(),
+        own: None,
         events,
         heads: heads(2),
+    }
+}
+
+fn own_head() -> OwnHead {
+    OwnHead {
+        origin: origin(1),
+        counter: MAX_COUNTER,
+        digest: Digest::of(b"head"),
+        id: EventId::from_bytes([6; 16]),
+        clock: [9; 32],
+        seal: Signature::from_bytes([8; 64]),
     }
 }
 
@@ -180,7 +193,9 @@ pub fn messages() -> Vec<(&'static str, Message)> {
         ("newer", Refusal::Newer),
         ("filter", Refusal::Filter),
     ];
-    messages.extend(refusals.map(|(name, refusal)| (name, Message::Reply(FetchReply::Refused(refusal)))));
+    messages.extend(refusals.map(|(name, refusal)| (name, Message::Reply(FetchReply::refused(refusal)))));
+    let own = Some(Box::new(own_head()));
+    messages.push(("own-head", Message::Reply(FetchReply::Refused { refusal: Refusal::CursorUnknown, own })));
     messages.extend(greetings());
     messages
 }
@@ -307,7 +322,7 @@ fn hostile_claims() -> Vec<(String, Vec<u8>)> {
             claims.push((format!("claim-{list}-{size}"), claim));
         }
     }
-    let mut long = encode(&Message::Reply(FetchReply::Refused(Refusal::Busy))).to_vec();
+    let mut long = encode(&Message::Reply(FetchReply::refused(Refusal::Busy))).to_vec();
     long[4..8].copy_from_slice(&u32::MAX.to_be_bytes());
     claims.push(("claim-frame-length".to_owned(), with(Input::FRAME, &long)));
     claims.push(("unknown-kind".to_owned(), with(Input::FRAME, &framed(99, b"?"))));

@@ -85,7 +85,7 @@ fn check_frame(frame: &Bytes) {
             }
         }
         Message::Reply(FetchReply::Batch(batch)) => check_batch(batch, frame),
-        Message::Reply(FetchReply::Refused(refusal)) => assert!(!refusal.to_string().is_empty()),
+        Message::Reply(FetchReply::Refused { refusal, .. }) => assert!(!refusal.to_string().is_empty()),
         Message::Refresh(refresh) => {
             assert!(refresh.direct.len() <= MAX_CLOCK_ENTRIES);
             check_heads(&refresh.known);
@@ -107,7 +107,7 @@ fn check_frame(frame: &Bytes) {
     }
     let again = encode(&message);
     // What is ignored in the room of a message without fields is not kept.
-    if !matches!(message, Message::Identify | Message::Reply(FetchReply::Refused(_))) {
+    if !matches!(message, Message::Identify | Message::Reply(FetchReply::Refused { .. })) {
         is_the_shortest_form(&again, frame);
     }
     assert_eq!(decode(&again).as_ref(), Ok(&message), "what was decoded is encoded and decoded to the same");

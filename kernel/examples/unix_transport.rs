@@ -69,7 +69,7 @@ async fn serve(mut stream: UnixStream, service: Service) -> Result<(), Transport
                 send(&mut stream, &Message::Reply(reply)).await?;
             }
         }
-        _ => send(&mut stream, &Message::Reply(FetchReply::Refused(Refusal::Malformed))).await,
+        _ => send(&mut stream, &Message::Reply(FetchReply::refused(Refusal::Malformed))).await,
     }
 }
 

@@ -15,8 +15,8 @@ use antiphon_kernel::identity::{EndOfEpoch, KeyStatement, Keys, SecretKey};
 use antiphon_kernel::ids::Epoch;
 use antiphon_kernel::internals::codec::{EncodedDraft, encode_record, frame_of};
 use antiphon_kernel::protocol::{
-    ChainHead, Delivery, EventBatch, FetchReply, FetchRequest, Heads, Heartbeat, Hello, Identity, Known, Refresh,
-    Refusal, RequestId, Scope,
+    ChainHead, Delivery, EventBatch, FetchReply, FetchRequest, Heads, Heartbeat, Hello, Identity, Known, OwnHead,
+    Refresh, Refusal, RequestId, Scope,
 };
 use antiphon_kernel::testing::{Author, Written};
 use antiphon_kernel::{CortexId, Cursor, Dot, Draft, EventId, LogId, Origin, Seq, SharedKey, Timestamp};
@@ -232,6 +232,7 @@ fn batch_of_chain() -> EventBatch {
         inceptions: vec![(author().origin(), chained()[0].inception.clone())],
         seals: chained().iter().map(|one| one.seal).collect(),
         clocks: vec![],
+        own: None,
     }
 }
 
@@ -266,6 +267,7 @@ fn messages() -> Vec<(&'static str, Message)> {
     let request = FetchRequest {
         request: RequestId { process: 7, number: 1 },
         from: CortexId::from_bytes([1; 16]),
+        epoch: cursor(5).epoch,
         to: CortexId::from_bytes([2; 16]),
         log: Some(LOG),
         protocol: 2,
@@ -340,13 +342,23 @@ fn messages() -> Vec<(&'static str, Message)> {
         digest: heads().fold(),
         statement: issued()[1].1.to_bytes(),
     };
-    let refused = |refusal| Message::Reply(FetchReply::Refused(refusal));
+    let refused = |refusal| Message::Reply(FetchReply::refused(refusal));
+    let own = OwnHead {
+        origin: author().origin(),
+        counter: 3,
+        digest: chained()[2].head.digest,
+        id: EventId::from_bytes([6; 16]),
+        clock: [9; 32],
+        seal: chained()[2].seal,
+    };
+    let own_refused = Message::Reply(FetchReply::Refused { refusal: Refusal::CursorUnknown, own: Some(Box::new(own)) });
     vec![
         ("fetch request, holding nothing", Message::Fetch(plain)),
         ("fetch request, all fields", Message::Fetch(request)),
         ("fetch request, known unchanged, of one cortex, until caught up", Message::Fetch(unchanged)),
         ("batch, as in batch.json", Message::Reply(FetchReply::Batch(batch_of_chain()))),
         ("refusal: cursor unknown", refused(Refusal::CursorUnknown)),
+        ("refusal: cursor unknown, with the asker's own head", own_refused),
         ("refusal: cursor too old, floor 300", refused(Refusal::CursorTooOld { floor: Seq::new(300) })),
         ("refusal: fork", refused(Refusal::Fork { origin: origin(1), counter: 2, digest: chained()[1].head.digest })),
         ("refusal: not serving", refused(Refusal::NotServing)),

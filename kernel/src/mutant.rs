@@ -52,11 +52,19 @@ pub enum Mutant {
     SealNotChecked,
     /// A fork is believed with any seal.
     ForkNotSealed,
+    /// A refusal does not say how far the asker's own origin reaches.
+    OwnHeadMissing,
+    /// A node keeps its epoch although a peer showed it its own seal beyond its head.
+    OwnHeadIgnored,
+    /// A node believes a peer without a seal that its origin reaches further.
+    OwnHeadNotSealed,
+    /// A batch has a seal less than groups.
+    SealDropped,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 27] = [
         Self::ServeById,
         Self::CursorBeforeData,
         Self::SkipHoleCheck,
@@ -80,6 +88,10 @@ impl Mutant {
         Self::InceptionNotChecked,
         Self::SealNotChecked,
         Self::ForkNotSealed,
+        Self::OwnHeadMissing,
+        Self::OwnHeadIgnored,
+        Self::OwnHeadNotSealed,
+        Self::SealDropped,
     ];
 }
 

@@ -18,7 +18,7 @@ use crate::cursor::{Cursor, Seq};
 use crate::digest::Digest;
 use crate::event::EventBytes;
 use crate::identity::{ClockHash, Signature};
-use crate::ids::{CortexId, Epoch, LogId, Origin};
+use crate::ids::{CortexId, Epoch, EventId, LogId, Origin};
 use crate::time::Timestamp;
 
 /// The most events in one batch.
@@ -245,6 +245,8 @@ pub struct FetchRequest {
     pub request: RequestId,
     /// Who asks.
     pub from: CortexId,
+    /// The epoch that the asker appends under.
+    pub epoch: Epoch,
     /// Whom; another cortex refuses.
     pub to: CortexId,
     /// The log that the asker belongs to; a cortex of another log refuses.
@@ -344,6 +346,24 @@ pub struct Hello {
     pub room: Room,
 }
 
+/// The end of the server's chain of the asker's current origin. An answer has it where it is beyond what the asker holds. The seal is the
+/// asker's own, so it proves to the asker that its store was set back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OwnHead {
+    /// The asker's current origin.
+    pub origin: Origin,
+    /// The counter of the last event that the server holds of it. A group ends there.
+    pub counter: u64,
+    /// The digest of the chain there.
+    pub digest: Digest,
+    /// The id of that event.
+    pub id: EventId,
+    /// The hash of its full clock.
+    pub clock: ClockHash,
+    /// The seal of all this.
+    pub seal: Signature,
+}
+
 /// A run of a log: everything in `prev..=last` that the asker did not know.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EventBatch {
@@ -377,6 +397,8 @@ pub struct EventBatch {
     /// The hashes of the full clocks that were sealed, if the question was about one origin: so a seal can be verified without the
     /// events before its group.
     pub clocks: Vec<ClockHash>,
+    /// How far the asker's current origin reaches here, if that is beyond what the asker holds.
+    pub own: Option<Box<OwnHead>>,
     /// What a newer version may add.
     pub room: Room,
 }
@@ -387,8 +409,28 @@ pub struct EventBatch {
 pub enum FetchReply {
     /// Events, or the news that there are none.
     Batch(EventBatch),
-    /// No events, and why.
-    Refused(Refusal),
+    /// No events.
+    Refused {
+        /// Why.
+        refusal: Refusal,
+        /// How far the asker's current origin reaches here, if that is beyond what the asker holds.
+        own: Option<Box<OwnHead>>,
+    },
+}
+
+impl FetchReply {
+    /// A refusal that says nothing else.
+    #[must_use]
+    pub const fn refused(refusal: Refusal) -> Self {
+        Self::Refused { refusal, own: None }
+    }
+
+    /// How far the asker's current origin reaches at the server, if that is beyond what the asker holds.
+    #[must_use]
+    pub fn own(&self) -> Option<&OwnHead> {
+        let (Self::Batch(EventBatch { own, .. }) | Self::Refused { own, .. }) = self;
+        own.as_deref()
+    }
 }
 
 #[cfg(test)]

@@ -27,8 +27,10 @@ fn signs(mutant: Mutant) -> &'static [&'static str] {
         Mutant::OpeningForgotten | Mutant::SwitchBeforeFilled | Mutant::OldBuildsStay => &["I5: "],
         Mutant::ListedForkBelieved => &["I9: "],
         Mutant::BatchCutInGroup => &["I10: "],
+        Mutant::SealDropped => &["I8: ", "I10: "],
         Mutant::PartHashNotChecked => &["I1: "],
         Mutant::InceptionNotChecked | Mutant::SealNotChecked | Mutant::ForkNotSealed => &["I14: "],
+        Mutant::OwnHeadMissing | Mutant::OwnHeadIgnored | Mutant::OwnHeadNotSealed => &["I15: "],
     }
 }
 

@@ -40,7 +40,7 @@ fn measure(cortex: &Cortex, length: u64) -> Result<(u64, Duration)> {
     let fetch = || -> Result<u64> {
         match cortex.reader().answer(&question)? {
             FetchReply::Batch(batch) => Ok(batch.events.len() as u64),
-            FetchReply::Refused(refusal) => bail!("a fetch was refused: {refusal}"),
+            FetchReply::Refused { refusal, .. } => bail!("a fetch was refused: {refusal}"),
         }
     };
     // What a first one reads into memory the next ones find there, at every length.

@@ -73,8 +73,10 @@ impl Peer {
     ) -> Result<(SentQuery, EventBatch)> {
         match (self.ask(asker, number, after, max_events)?, after) {
             ((asked, FetchReply::Batch(batch)), _) => Ok((asked, batch)),
-            ((_, FetchReply::Refused(Refusal::CursorUnknown)), Some(_)) => self.answer(asker, number, None, max_events),
-            ((_, FetchReply::Refused(refusal)), _) => bail!("the peer refuses: {refusal}"),
+            ((_, FetchReply::Refused { refusal: Refusal::CursorUnknown, .. }), Some(_)) => {
+                self.answer(asker, number, None, max_events)
+            }
+            ((_, FetchReply::Refused { refusal, .. }), _) => bail!("the peer refuses: {refusal}"),
         }
     }
 

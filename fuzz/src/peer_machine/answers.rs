@@ -80,7 +80,7 @@ pub(super) fn said(choices: &mut Choices<'_>) -> Said {
     let source = choices.pick(&[Source::Asked, Source::Pushed]);
     match choices.byte() % 8 {
         4 => Said::Heartbeat(heartbeat(choices)),
-        5 | 6 => Said::Reply(source, Ok(FetchReply::Refused(refusal(choices)))),
+        5 | 6 => Said::Reply(source, Ok(FetchReply::refused(refusal(choices)))),
         7 => Said::Reply(source, Err(category(choices))),
         _ => Said::Reply(source, Ok(FetchReply::Batch(batch(choices)))),
     }
@@ -115,6 +115,7 @@ fn batch(choices: &mut Choices<'_>) -> EventBatch {
         inceptions: Vec::new(),
         seals: Vec::new(),
         clocks: Vec::new(),
+        own: None,
     }
 }
 

@@ -312,14 +312,14 @@ impl Driver {
         let mut wrong = None;
         match &answer {
             Err(category) => wrong = Some(*category),
-            Ok(FetchReply::Refused(Refusal::CursorUnknown)) => {
+            Ok(FetchReply::Refused { refusal: Refusal::CursorUnknown, .. }) => {
                 wrong = (by_clock_before && self.rewritten >= MAX_REWRITTEN).then_some(ErrorCategory::Protocol);
                 (self.by_clock, self.rewritten) = (true, self.rewritten + u8::from(by_clock_before));
             }
-            Ok(FetchReply::Refused(Refusal::Fork { counter, .. })) => wrong = self.look_into(*counter),
+            Ok(FetchReply::Refused { refusal: Refusal::Fork { counter, .. }, .. }) => wrong = self.look_into(*counter),
             Ok(_) => {}
         }
-        let refused = matches!(&answer, Ok(FetchReply::Refused(refusal))
+        let refused = matches!(&answer, Ok(FetchReply::Refused { refusal, .. })
             if !matches!(refusal, Refusal::CursorUnknown | Refusal::Fork { .. }));
         self.batch = match &answer {
             Ok(FetchReply::Batch(batch)) => Some(batch.clone()),

@@ -16,7 +16,7 @@ use crate::transport::TransportErrorKind;
 use room::RoomError;
 pub use room::{MAX_ROOM_BYTES, MAX_ROOM_ENTRIES, Room};
 
-use bodies::{batch_from, fetch_from, refusal_from, wire_batch, wire_fetch, wire_refusal};
+use bodies::{batch_from, fetch_from, refused_from, wire_batch, wire_fetch, wire_refused};
 use greeting::{
     heartbeat_from, hello_from, identity_from, refresh_from, wire_heartbeat, wire_hello, wire_identity, wire_refresh,
 };
@@ -207,7 +207,7 @@ pub fn encode(message: &Message) -> Bytes {
                 events + batch.heads.len() * 80 + inceptions + batch.seals.len() * 64 + batch.clocks.len() * 32,
             )
         }
-        Message::Reply(FetchReply::Refused(_)) => (KIND_REFUSAL, 64),
+        Message::Reply(FetchReply::Refused { .. }) => (KIND_REFUSAL, 192),
         Message::Refresh(_) => (KIND_REFRESH, 512),
         Message::Heartbeat(_) => (KIND_HEARTBEAT, 64),
         Message::Hello(_) => (KIND_HELLO, 256),
@@ -227,8 +227,8 @@ pub fn encode(message: &Message) -> Bytes {
             wire_batch(batch).encode(&mut frame);
             &batch.room
         }
-        Message::Reply(FetchReply::Refused(refusal)) => {
-            wire_refusal(refusal).encode(&mut frame);
+        Message::Reply(FetchReply::Refused { refusal, own }) => {
+            wire_refused(refusal, own.as_deref()).encode(&mut frame);
             &none
         }
         Message::Refresh(refresh) => {
@@ -289,7 +289,7 @@ pub fn decode(frame: &Bytes) -> Result<Message, WireError> {
         }
         KIND_REFUSAL => {
             let (wire, _) = read(&body)?;
-            refusal_from(wire).map(|refusal| Message::Reply(FetchReply::Refused(refusal)))
+            refused_from(wire).map(Message::Reply)
         }
         KIND_REFRESH => {
             let (wire, room) = read(&body)?;

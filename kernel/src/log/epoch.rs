@@ -7,9 +7,10 @@ use super::lineage::Lineage;
 use super::minted::{last_id_within, put_minted};
 use crate::codec::{RecordRef, encode_epoch_change, encode_identity};
 use crate::cursor::Seq;
+use crate::identity::{PublicKey, Sealed};
 use crate::ids::{Epoch, EventId};
 use crate::mutant::{self, Mutant};
-use crate::protocol::{ChainHead, EventBatch};
+use crate::protocol::{ChainHead, EventBatch, OwnHead};
 use crate::store::{Batch, Family, StoreError, keys};
 use crate::time::Timestamp;
 
@@ -87,14 +88,28 @@ pub(super) fn shows_lost(batch: &EventBatch, held: &dyn LogState) -> bool {
     counter > tip.counter && batch.heads.get(own) == Some(ChainHead { counter, digest })
 }
 
+/// Returns whether a peer holds more of our current origin than we do: its key sealed an event beyond our head. `key` is the working key
+/// of this cortex.
+pub(super) fn is_ahead(head: &OwnHead, held: &dyn LogState, key: PublicKey) -> bool {
+    let own = held.identity().origin();
+    let (key, counter) = held.chain(own).map_or((key, 0), |tip| (tip.start.key, tip.counter));
+    let &OwnHead { origin, digest, id, clock, ref seal, .. } = head;
+    let sealed = Sealed { origin, counter: head.counter, digest, id, clock };
+    let is_sealed = || mutant::is(Mutant::OwnHeadNotSealed) || sealed.is_sealed_by(&key, seal);
+    origin == own && head.counter > counter && is_sealed()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::codec::StoredChain;
+    use crate::digest::Digest;
     use crate::event::EventBytes;
+    use crate::identity::Signer;
     use crate::ids::Dot;
     use crate::log::held::NewEvent;
     use crate::log::held::tests::Few;
+    use crate::testing::seeded_keys;
 
     /// Two events of its own and one entry of another cortex after them.
     fn held() -> Few {
@@ -131,5 +146,30 @@ mod tests {
         assert_eq!(restart(&held), None);
         held.last_id = EventId::from_parts(u64::from(u32::MAX), 0);
         assert_eq!(restart(&held), Some(EventId::from_bytes([0; 16])));
+    }
+
+    #[test]
+    fn a_head_of_our_own_counts_only_beyond_ours_and_with_our_seal() {
+        let mut held = held();
+        let (keys, other) = (seeded_keys(1), seeded_keys(2));
+        let (own, key) = (held.identity.origin(), keys.statement().working());
+        let of = |origin, counter, keys: &dyn Signer| {
+            let (digest, id, clock) = (Digest::of(b"lost"), EventId::from_parts(counter, 0), [7; 32]);
+            let seal = Sealed { origin, counter, digest, id, clock }.sign(keys).unwrap();
+            OwnHead { origin, counter, digest, id, clock, seal }
+        };
+        let ahead = of(own, 3, &*keys);
+        let chain = held.chains.get_mut(&own).unwrap();
+        chain.start.key = key;
+        assert!(is_ahead(&ahead, &held, key));
+        assert!(!is_ahead(&of(own, 2, &*keys), &held, key), "it is held here");
+        assert!(!is_ahead(&of(own, 3, &*other), &held, key), "the seal of another key");
+        assert!(!is_ahead(&OwnHead { clock: [8; 32], ..ahead }, &held, key), "not what was sealed");
+        let former = crate::ids::Origin::new(own.cortex(), Epoch::new(77));
+        assert!(!is_ahead(&of(former, 9, &*keys), &held, key), "it is not written on");
+        // Of an epoch of which nothing is held, the key is that of this cortex.
+        held.identity.epoch = Epoch::new(78);
+        let ahead = of(held.identity.origin(), 1, &*keys);
+        assert!(is_ahead(&ahead, &held, key) && !is_ahead(&ahead, &held, other.statement().working()));
     }
 }

@@ -23,7 +23,7 @@ use crate::digest::Digest;
 use crate::event::{Draft, EventBytes};
 use crate::ids::PeerName;
 use crate::measure;
-use crate::protocol::EventBatch;
+use crate::protocol::{EventBatch, OwnHead};
 use crate::store::{Batch, Durability, StoreError};
 
 /// How many requests may queue before callers wait.
@@ -142,6 +142,20 @@ impl LogHandle {
         let (reply, answer) = oneshot::channel();
         self.send(Operation::Fill { record, reply }).await.map_err(|()| closed())?;
         answer.await.unwrap_or_else(|_| Err(closed().into()))
+    }
+
+    /// Begins a new epoch if a peer holds more of the present one: see [`Log::note_own_head`]. Returns once that is durable.
+    ///
+    /// # Errors
+    /// [`StoreError`]; then nothing was changed.
+    pub(crate) async fn note_own_head(&self, peer: PeerName, head: OwnHead) -> Result<(), StoreError> {
+        let own = self.reader().local().origin();
+        if head.origin != own || head.counter <= self.reader().heads().counter(own) {
+            return Ok(());
+        }
+        let (reply, answer) = oneshot::channel();
+        self.send(Operation::OwnHead { peer, head: Box::new(head), reply }).await.map_err(|()| closed())?;
+        answer.await.unwrap_or_else(|_| Err(closed()))
     }
 
     /// Keeps what was found out about a fork, with its evidence.

@@ -85,7 +85,7 @@ pub use verify::{VerifyReport, VerifyStep, verify, verify_with};
 pub(crate) use work::Work;
 
 pub(crate) mod internals {
-    pub use super::answer::{NextBatch, OpenQuery};
+    pub use super::answer::{AskerHead, NextBatch, OpenQuery};
     pub use super::asked::{IngestError, Ingested, SentQuery};
     pub use super::bounded::Bounded;
     pub use super::bring_back::{BringBackError, BroughtBack};

@@ -14,7 +14,7 @@ use crate::clock::VClock;
 use crate::digest::Digest;
 use crate::event::{Draft, EventBytes};
 use crate::ids::PeerName;
-use crate::protocol::EventBatch;
+use crate::protocol::{EventBatch, OwnHead};
 use crate::store::{Batch, StoreError, StoreErrorKind};
 
 /// What an append claims its application had seen.
@@ -76,6 +76,11 @@ pub(super) enum Operation {
     BringBack {
         all: bool,
         reply: Reply<BroughtBack, BringBackError>,
+    },
+    OwnHead {
+        peer: PeerName,
+        head: Box<OwnHead>,
+        reply: Reply<(), StoreError>,
     },
     NewEpoch {
         reply: Reply<LocalIdentity, NewEpochError>,

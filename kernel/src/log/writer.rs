@@ -109,6 +109,10 @@ impl Writer {
                 Ok(()) => waiting.push(PendingReply::State(reply)),
                 Err(error) => drop(reply.send(Err(error))),
             },
+            Operation::OwnHead { peer, head, reply } => match self.log.note_own_head(&peer, &head, now) {
+                Ok(()) => waiting.push(PendingReply::State(reply)),
+                Err(error) => drop(reply.send(Err(error))),
+            },
             Operation::Fill { record, reply } => match self.log.fill(&record) {
                 Ok(filled) => waiting.push(PendingReply::Fill(filled, reply)),
                 Err(error) => drop(reply.send(Err(error))),

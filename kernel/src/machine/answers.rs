@@ -71,14 +71,14 @@ impl PeerMachine {
                 contact.pending = Some(Pending::of(&batch));
                 self.actions.push_back(Action::Ingest { number, batch: Box::new(batch) });
             }
-            Ok(FetchReply::Refused(Refusal::CursorUnknown)) => match self.next.cursor_unknown() {
+            Ok(FetchReply::Refused { refusal: Refusal::CursorUnknown, .. }) => match self.next.cursor_unknown() {
                 Repeat::Useless => self.broke(now, ErrorCategory::Protocol, Rule::CursorNotSent, entropy),
                 repeat => self.repeat(now, repeat, entropy),
             },
-            Ok(FetchReply::Refused(Refusal::Fork { origin, counter, .. })) => {
+            Ok(FetchReply::Refused { refusal: Refusal::Fork { origin, counter, .. }, .. }) => {
                 self.inspect(now, origin, counter, entropy)
             }
-            Ok(FetchReply::Refused(refusal)) => self.fail(now, refusal.category(), entropy),
+            Ok(FetchReply::Refused { refusal, .. }) => self.fail(now, refusal.category(), entropy),
             Err(category) => self.fail(now, category, entropy),
         }
     }

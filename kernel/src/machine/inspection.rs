@@ -76,9 +76,10 @@ impl Inspection {
     /// Its [`Failure`], where the answer is none to the question.
     pub fn answer(&mut self, reply: FetchReply) -> Result<Option<OtherHistory>, Failure> {
         match (self.step(), reply) {
-            (InspectionStep::Compare { counter }, FetchReply::Refused(Refusal::Fork { origin, counter: at, .. }))
-                if origin == self.origin && at == counter =>
-            {
+            (
+                InspectionStep::Compare { counter },
+                FetchReply::Refused { refusal: Refusal::Fork { origin, counter: at, .. }, .. },
+            ) if origin == self.origin && at == counter => {
                 self.high = counter;
                 Ok(None)
             }
@@ -99,7 +100,7 @@ impl Inspection {
                 let seals = batch.seals.into_iter().zip(batch.clocks).collect();
                 Ok(Some(OtherHistory { from, inception: inception.map(|(_, bytes)| bytes), records, seals }))
             }
-            (_, FetchReply::Refused(refusal)) => Err(Failure::from(&refusal)),
+            (_, FetchReply::Refused { refusal, .. }) => Err(Failure::from(&refusal)),
         }
     }
 }

@@ -101,8 +101,8 @@ pub fn part_of(reply: FetchReply, dot: Dot, ours: Digest) -> Result<Option<Event
             Ok(batch.events.into_iter().map(|(_, record)| record).find(is_it))
         }
         // Or its log is rewritten just now, and the next round may bring the part.
-        FetchReply::Refused(Refusal::Fork { .. } | Refusal::CursorUnknown) => Ok(None),
-        FetchReply::Refused(refusal) => Err(Failure::from(&refusal)),
+        FetchReply::Refused { refusal: Refusal::Fork { .. } | Refusal::CursorUnknown, .. } => Ok(None),
+        FetchReply::Refused { refusal, .. } => Err(Failure::from(&refusal)),
     }
 }
 
@@ -193,7 +193,7 @@ mod tests {
     fn a_refusal_for_another_history_is_no_failure() {
         let (origin, digest) = (dot(1).origin(), Digest::ZERO);
         let fork = Refusal::Fork { origin, counter: 1, digest };
-        assert_eq!(part_of(FetchReply::Refused(fork), dot(1), digest), Ok(None));
-        assert!(part_of(FetchReply::Refused(Refusal::Busy), dot(1), digest).is_err());
+        assert_eq!(part_of(FetchReply::refused(fork), dot(1), digest), Ok(None));
+        assert!(part_of(FetchReply::refused(Refusal::Busy), dot(1), digest).is_err());
     }
 }

@@ -67,6 +67,7 @@ fn batch(last: u64, head: u64) -> FetchReply {
         inceptions: vec![],
         seals: vec![],
         clocks: vec![],
+        own: None,
     })
 }
 
@@ -286,7 +287,7 @@ fn while_behind_it_goes_on_at_once_and_knows_its_lag() {
 
 #[test]
 fn an_unknown_cursor_is_asked_by_clock_and_again_where_the_log_was_rewritten_meanwhile_and_a_hole_once() {
-    let unknown = || Ok(FetchReply::Refused(Refusal::CursorUnknown));
+    let unknown = || Ok(FetchReply::refused(Refusal::CursorUnknown));
     let mut machine = machine(Some(2));
     let number = fetching(&mut machine);
     machine.handle_reply(at(1), number, Source::Asked, unknown(), 0);
@@ -329,7 +330,7 @@ fn every_refusal_has_a_category_and_backs_off() {
     for (refusal, category) in refusals {
         let mut machine = machine(Some(2));
         let number = fetching(&mut machine);
-        machine.handle_reply(at(1), number, Source::Asked, Ok(FetchReply::Refused(refusal)), 0);
+        machine.handle_reply(at(1), number, Source::Asked, Ok(FetchReply::refused(refusal)), 0);
         assert_eq!(machine.health().last_error, Some(category));
         assert_eq!(machine.phase(), Phase::BackingOff);
     }

@@ -17,7 +17,7 @@ use crate::budget::{Account, Share};
 use crate::codec::{Message, encode};
 use crate::cursor::Seq;
 use crate::ids::CortexId;
-use crate::log::{NextBatch, OpenQuery, Pinned};
+use crate::log::{AskerHead, NextBatch, OpenQuery, Pinned};
 use crate::protocol::{
     Delivery, EventBatch, FetchReply, FetchRequest, Known, MAX_BATCH_BYTES, MAX_WAIT, Refusal, RequestId,
 };
@@ -50,6 +50,8 @@ pub struct Answers {
     /// Since when the log was passed over without telling.
     passed: Option<Instant>,
     answered: bool,
+    /// What its asker said of its own current origin.
+    asker: Option<AskerHead>,
     /// Whom its memory and its reads are charged to.
     account: Account,
     /// The memory for the frame that carries the answer.
@@ -82,7 +84,8 @@ struct Turn {
 
 /// What one look at the log came to.
 enum Look {
-    Refused(Refusal),
+    /// The refusal that ends the question.
+    Ended(Box<FetchReply>),
     Found(Box<OpenQuery>, Box<NextBatch>),
     /// More must be read before there is anything to say. Others have their turn first.
     More(Box<OpenQuery>),
@@ -93,6 +96,7 @@ impl Answers {
         let key = (request.from, request.request);
         service.asked_by(&request);
         let account = service.account(request.from);
+        let asker = AskerHead::of(&request);
         Self {
             account,
             frame: None,
@@ -110,6 +114,7 @@ impl Answers {
             state: State::Asked(Box::new(request)),
             passed: None,
             answered: false,
+            asker,
             service,
             key,
         }
@@ -138,7 +143,7 @@ impl Answers {
 
     pub(super) async fn honest(&mut self) -> Option<FetchReply> {
         let reply = self.find().await?;
-        if matches!(reply, FetchReply::Refused(_)) || self.delivery == Delivery::Once {
+        if matches!(reply, FetchReply::Refused { .. }) || self.delivery == Delivery::Once {
             self.state = State::Done;
         }
         self.answered = true;
@@ -149,13 +154,13 @@ impl Answers {
     async fn find(&mut self) -> Option<FetchReply> {
         loop {
             if !self.service.mode().serves() {
-                return Some(FetchReply::Refused(Refusal::NotServing));
+                return Some(FetchReply::refused(Refusal::NotServing));
             }
             let looked = match &mut self.state {
                 State::Done => return None,
                 State::Reading(reading) => reading.await,
                 State::Asked(_) | State::Open(_) => {
-                    let Some(turn) = self.turn().await else { return Some(FetchReply::Refused(Refusal::Busy)) };
+                    let Some(turn) = self.turn().await else { return Some(FetchReply::refused(Refusal::Busy)) };
                     self.durable.borrow_and_update();
                     let state = std::mem::replace(&mut self.state, State::Done);
                     self.state = State::Reading(self.look(state, turn));
@@ -170,10 +175,10 @@ impl Answers {
                     self.state = State::Open(asking);
                     continue;
                 }
-                Ok(Look::Refused(refusal)) => return Some(FetchReply::Refused(refusal)),
+                Ok(Look::Ended(refusal)) => return Some(*refusal),
                 Err(error) => {
                     tracing::error!(%error, code = %error.code(), peer = %self.key.0, "a peer could not be answered");
-                    return Some(FetchReply::Refused(Refusal::Internal));
+                    return Some(FetchReply::refused(Refusal::Internal));
                 }
             };
             let mut asking = asking;
@@ -187,8 +192,8 @@ impl Answers {
             let asking = self.state.open(asking);
             let caught_up = found.batch.last == found.batch.head;
             // A long run of what the asker knows already is told, so that it need not be looked at again; and where a
-            // live tail begins is told at once.
-            let begins = self.delivery == Delivery::Live && !self.answered;
+            // live tail begins is told at once. An asker whose store was set back is answered at once as well.
+            let begins = !self.answered && (self.delivery == Delivery::Live || found.batch.own.is_some());
             if begins || !found.batch.events.is_empty() || !caught_up && found.held.is_none() {
                 return Some(emit(asking, found.batch, &mut self.passed));
             }
@@ -225,7 +230,7 @@ impl Answers {
     /// The answer to who waits once the service closes. It is not an empty batch: the asker would ask again at once, and log that
     /// nothing answers as a fault of the peer.
     fn closing(&self) -> Option<FetchReply> {
-        self.service.inner.closing.borrow().then_some(FetchReply::Refused(Refusal::Busy))
+        self.service.inner.closing.borrow().then_some(FetchReply::refused(Refusal::Busy))
     }
 
     /// Waits for the right to read, and for memory. `None` where there is none in time, or the service closes. Dropping the
@@ -307,14 +312,16 @@ impl Answers {
         let (waits, gone) = (self.waits, Arc::clone(&self.gone));
         let reporting = self.service.clone();
         let Turn { read: turn, room } = turn;
+        let asker = self.asker;
         let read = move || {
+            let refuse = |refusal| Ok(Look::Ended(Box::new(view.refuse(asker, refusal)?)));
             if gone.load(Ordering::Relaxed) {
-                return Ok(Look::Refused(Refusal::Busy));
+                return Ok(Look::Ended(Box::new(FetchReply::refused(Refusal::Busy))));
             }
             // While a fork is resolved no sequence number of the log is sure. The question waits
             // for the end: an asker that is refused at once would ask again at once.
             if matches!(state, State::Asked(_)) && !view.wait_while_rewritten(REWRITING) {
-                return Ok(Look::Refused(Refusal::Busy));
+                return Ok(Look::Ended(Box::new(FetchReply::refused(Refusal::Busy))));
             }
             let first = matches!(state, State::Asked(_));
             let mut asking = match state {
@@ -324,15 +331,17 @@ impl Answers {
                         asking.end_with(gone);
                         asking
                     }
-                    Err(refusal) => return Ok(Look::Refused(refusal)),
+                    Err(refusal) => return refuse(refusal),
                 },
                 State::Open(asking) => asking,
-                State::Reading(_) | State::Done => return Ok(Look::Refused(Refusal::Internal)),
+                State::Reading(_) | State::Done => {
+                    return Ok(Look::Ended(Box::new(FetchReply::refused(Refusal::Internal))));
+                }
             };
             if let Some(refresh) = &refresh
                 && let Err(refusal) = asking.refresh(refresh)
             {
-                return Ok(Look::Refused(refusal));
+                return refuse(refusal);
             }
             // A claim is walked for at the pace of claims, which its first turn could not know.
             let prepared = if first && asking.is_claim() { Ok(false) } else { view.prepare(&mut asking)? };
@@ -345,7 +354,7 @@ impl Answers {
                     }
                     return Ok(Look::More(asking));
                 }
-                Err(refusal) => return Ok(Look::Refused(refusal)),
+                Err(refusal) => return refuse(refusal),
             }
             asking.set_room(room);
             match view.next_batch(&mut asking, waits.then(Timestamp::now))? {
@@ -359,7 +368,7 @@ impl Answers {
                     }
                     Ok(Look::Found(asking, Box::new(found)))
                 }
-                Err(refusal) => Ok(Look::Refused(refusal)),
+                Err(refusal) => refuse(refusal),
             }
         };
         Box::pin(async move { service.blocking(turn, read).await })

@@ -216,7 +216,7 @@ impl Service {
     /// dropping the future frees everything.
     pub async fn fetch(&self, request: FetchRequest) -> FetchReply {
         let once = FetchRequest { delivery: Delivery::Once, ..request };
-        self.answers(once).next().await.unwrap_or(FetchReply::Refused(Refusal::Internal))
+        self.answers(once).next().await.unwrap_or(FetchReply::refused(Refusal::Internal))
     }
 
     /// Answers a peer with as many batches as `request.delivery` says. Dropping them ends the run.

@@ -32,7 +32,7 @@ impl Served {
                 self.events += events.len() as u64;
                 self.bytes += events.iter().map(|e| e.1.len() as u64).sum::<u64>();
             }
-            FetchReply::Refused(_) => self.refusals += 1,
+            FetchReply::Refused { .. } => self.refusals += 1,
         }
     }
 }
@@ -113,7 +113,7 @@ mod tests {
         for n in 0..2 * MAX_ASKERS as u128 {
             let asker = CortexId::from_bytes(n.to_be_bytes());
             counters.asked(asker, None, None, Timestamp::from_micros(1));
-            counters.count(asker, &FetchReply::Refused(Refusal::Busy));
+            counters.count(asker, &FetchReply::refused(Refusal::Busy));
         }
         assert_eq!(counters.pullers(|_| false).len(), MAX_ASKERS);
         assert_eq!(counters.read().refusals, 2 * MAX_ASKERS as u64);
@@ -127,7 +127,7 @@ mod tests {
         counters.asked(asker, None, Some(&old), Timestamp::from_micros(0));
         counters.asked(asker, None, Some(&new), Timestamp::from_micros(1));
         counters.asked(asker, Some(cursor), None, Timestamp::from_micros(2));
-        counters.count(asker, &FetchReply::Refused(Refusal::Busy));
+        counters.count(asker, &FetchReply::refused(Refusal::Busy));
         let sent = Served { refusals: 1, ..Served::default() };
         let (asked, address) = (Timestamp::from_micros(2), Some(new));
         let puller = Puller { cortex: asker, asked, after: Some(cursor), address, is_open: true, sent };

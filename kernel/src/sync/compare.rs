@@ -57,10 +57,10 @@ fn told(
     reply: &FetchReply,
 ) -> Result<Answered, ErrorCategory> {
     let batch = match reply {
-        FetchReply::Refused(Refusal::Fork { origin: at, counter, .. }) if *at == origin => {
+        FetchReply::Refused { refusal: Refusal::Fork { origin: at, counter, .. }, .. } if *at == origin => {
             return Ok(Answered::DifferAt(*counter));
         }
-        FetchReply::Refused(refusal) => return Err(refusal.category()),
+        FetchReply::Refused { refusal, .. } => return Err(refusal.category()),
         FetchReply::Batch(batch) => batch,
     };
     match batch.heads.get(origin) {
@@ -127,7 +127,7 @@ impl Comparison {
             Answered::Nothing => match self.ask(Scope::Origin(origin), Heads::default(), 1).await? {
                 FetchReply::Batch(batch) if batch.events.is_empty() => Ok(Compared::OnlyHere),
                 FetchReply::Batch(_) => Ok(Compared::Agree { up_to: ours.counter }),
-                FetchReply::Refused(refusal) => Err(refusal.category()),
+                FetchReply::Refused { refusal, .. } => Err(refusal.category()),
             },
         }
     }
@@ -137,6 +137,7 @@ impl Comparison {
         let request = FetchRequest {
             request: RequestId { process: self.view.process(), number: self.number },
             from: local.cortex_id,
+            epoch: local.epoch,
             to: self.to.0,
             log: local.log,
             protocol: self.to.1,

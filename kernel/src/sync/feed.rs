@@ -235,6 +235,7 @@ impl Feed {
         let request = FetchRequest {
             request: asked.request,
             from: local.cortex_id,
+            epoch: local.epoch,
             to: asked.to,
             log: local.log,
             protocol: question.protocol,

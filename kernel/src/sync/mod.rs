@@ -9,6 +9,8 @@ mod inspect;
 mod links;
 mod notices;
 mod origin_question;
+#[cfg(test)]
+mod own_head_tests;
 mod parts;
 mod peer_task;
 mod probe;

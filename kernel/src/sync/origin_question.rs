@@ -24,6 +24,7 @@ pub(super) fn origin_question(
     Ok(FetchRequest {
         request,
         from: local.cortex_id,
+        epoch: local.epoch,
         to,
         log: local.log,
         protocol,

@@ -19,6 +19,7 @@ pub(super) async fn must_be_this_node(link: &dyn Link, view: &LogReader, peer: &
     let question = FetchRequest {
         request: probe.request(),
         from: local.cortex_id,
+        epoch: local.epoch,
         to: local.cortex_id,
         log: local.log,
         protocol: local.protocols.max(),

@@ -178,6 +178,7 @@ pub fn answer_of(written: &[Written], request: RequestId, from: CortexId, prev: 
         inceptions,
         seals: written.iter().map(|one| one.seal).collect(),
         clocks: Vec::new(),
+        own: None,
         room: Room::default(),
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::codec::Room;
-use crate::ids::CortexId;
+use crate::ids::{CortexId, Epoch};
 use crate::protocol::{
     Delivery, FetchRequest, Heads, Known, MAX_BATCH_BYTES, MAX_BATCH_EVENTS, PROTOCOL_MAX, RequestId, Scope,
 };
@@ -26,6 +26,7 @@ pub fn question(from: CortexId, to: CortexId) -> FetchRequest {
     FetchRequest {
         request: RequestId { process: 1, number: 1 },
         from,
+        epoch: Epoch::new(0),
         to,
         log: None,
         protocol: PROTOCOL_MAX,

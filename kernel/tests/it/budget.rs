@@ -47,7 +47,7 @@ async fn many_slow_readers_stay_within_the_budget_and_each_gets_everything() {
                     *events += batch.events.len();
                     held.push(answers.frame(FetchReply::Batch(batch)));
                 }
-                Some(FetchReply::Refused(refusal)) => panic!("{refusal}"),
+                Some(FetchReply::Refused { refusal, .. }) => panic!("{refusal}"),
                 None => *done = true,
             }
             most = most.max(budget.usage().used);
@@ -76,7 +76,7 @@ async fn an_event_larger_than_the_least_share_comes_alone_and_one_for_which_ther
     assert_eq!(budget.usage().used, 0);
     let all = budget.share(&Account::Pinned(CortexId::from_bytes([9; 16])), 7 * MIB, 7 * MIB, Duration::ZERO).await;
     let mut answers = service.answers(question(&cortex, 1, 2));
-    assert_eq!(answers.next().await, Some(FetchReply::Refused(Refusal::Busy)));
+    assert_eq!(answers.next().await, Some(FetchReply::refused(Refusal::Busy)));
     drop(all);
     let mut answers = service.answers(question(&cortex, 1, 3));
     assert!(matches!(answers.next().await, Some(FetchReply::Batch(_))), "as soon as there is room");

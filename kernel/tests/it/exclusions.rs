@@ -178,7 +178,7 @@ fn nothing_of_an_excluded_cortex_is_sent_nor_what_depends_on_it() {
     let later = FetchRequest { after: Some(some.last), known: known.clone(), ..asks(&nodes[1], vec![cortex_id(0)]) };
     assert_eq!(batch(view.answer(&later).unwrap()).events.len(), 0);
     let ended = FetchRequest { after: Some(some.last), known, ..asks(&nodes[1], vec![]) };
-    assert_eq!(view.answer(&ended).unwrap(), FetchReply::Refused(Refusal::CursorUnknown));
+    assert_eq!(view.answer(&ended).unwrap(), FetchReply::refused(Refusal::CursorUnknown));
     let by_clock = FetchRequest { after: None, ..ended };
     assert_eq!(subjects(&batch(view.answer(&by_clock).unwrap())), ["excluded", "depends", "follows"]);
     // Other histories of it are not compared.
@@ -186,13 +186,13 @@ fn nothing_of_an_excluded_cortex_is_sent_nor_what_depends_on_it() {
     let other = first_of(1, origin.epoch().get(), "another version");
     let known = Known::Full(Heads::new(vec![(origin, other.head)]));
     let differs = FetchRequest { known: known.clone(), ..asks(&nodes[1], vec![]) };
-    assert!(matches!(view.answer(&differs).unwrap(), FetchReply::Refused(Refusal::Fork { .. })));
+    assert!(matches!(view.answer(&differs).unwrap(), FetchReply::Refused { refusal: Refusal::Fork { .. }, .. }));
     let excluded = FetchRequest { known, ..asks(&nodes[1], vec![cortex_id(0)]) };
     assert_eq!(subjects(&batch(view.answer(&excluded).unwrap())), ["before", "apart"]);
     let too_many = (0..1025_u16).map(|n| CortexId::from_parts(u64::from(n), 0)).collect();
-    assert_eq!(view.answer(&asks(&nodes[1], too_many)).unwrap(), FetchReply::Refused(Refusal::Malformed));
+    assert_eq!(view.answer(&asks(&nodes[1], too_many)).unwrap(), FetchReply::refused(Refusal::Malformed));
     let filter = FetchRequest { filter: Some([1; 32]), ..asks(&nodes[1], vec![]) };
-    assert_eq!(view.answer(&filter).unwrap(), FetchReply::Refused(Refusal::Filter));
+    assert_eq!(view.answer(&filter).unwrap(), FetchReply::refused(Refusal::Filter));
 }
 
 #[test]

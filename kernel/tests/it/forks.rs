@@ -390,7 +390,7 @@ fn an_answer_that_is_made_while_the_log_is_rewritten_is_refused_and_is_no_damage
             begun.wait();
             while !over.load(std::sync::atomic::Ordering::Relaxed) {
                 match view.answer(&request) {
-                    Ok(FetchReply::Batch(_) | FetchReply::Refused(Refusal::CursorUnknown)) => {}
+                    Ok(FetchReply::Batch(_) | FetchReply::Refused { refusal: Refusal::CursorUnknown, .. }) => {}
                     other => panic!("{other:?}"),
                 }
             }

@@ -229,7 +229,10 @@ fn a_fork_is_found_from_both_sides() {
     nodes[0].log = twin;
     let (bravo, alpha) = two(&mut nodes, 1, 0);
     let (_, reply) = bravo.ask(alpha, 10, false);
-    assert!(matches!(reply, FetchReply::Refused(Refusal::Fork { counter: 2, .. })), "the server compares: {reply:?}");
+    assert!(
+        matches!(reply, FetchReply::Refused { refusal: Refusal::Fork { counter: 2, .. }, .. }),
+        "the server compares: {reply:?}"
+    );
     // A longer history on the asking side is compared by the asker.
     nodes[1].append("longer", &VClock::new(), now(), Durability::Sync);
     let (asked, reply) = {
@@ -240,7 +243,7 @@ fn a_fork_is_found_from_both_sides() {
         std::mem::swap(&mut other.log, &mut alpha.log);
         answer
     };
-    assert!(matches!(reply, FetchReply::Refused(Refusal::Fork { .. })), "{asked:?} {reply:?}");
+    assert!(matches!(reply, FetchReply::Refused { refusal: Refusal::Fork { .. }, .. }), "{asked:?} {reply:?}");
 }
 
 #[test]
@@ -265,7 +268,7 @@ fn refusals_say_why() {
     };
     let full = antiphon_kernel::protocol::Known::Full(alpha.log.reader().heads());
     let refusal = |request| match view.answer(&request).unwrap() {
-        FetchReply::Refused(refusal) => refusal,
+        FetchReply::Refused { refusal, .. } => refusal,
         FetchReply::Batch(batch) => panic!("{batch:?}"),
     };
     assert_eq!(refusal(request(Some(cursor), full.clone())), Refusal::CursorUnknown);

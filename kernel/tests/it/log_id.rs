@@ -130,7 +130,7 @@ async fn a_question_from_another_log_is_refused_by_name() {
         request.log = log;
         cortex.service().fetch(request).await
     };
-    assert_eq!(asks(Some(OTHER)).await, FetchReply::Refused(Refusal::OtherLog { actual: LOG }));
+    assert_eq!(asks(Some(OTHER)).await, FetchReply::refused(Refusal::OtherLog { actual: LOG }));
     assert!(matches!(asks(Some(LOG)).await, FetchReply::Batch(_)));
     assert!(matches!(asks(None).await, FetchReply::Batch(_)), "an asker of no log may join");
     cortex.stop().await;

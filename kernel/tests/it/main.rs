@@ -37,6 +37,7 @@ mod replayers;
 mod root;
 mod rules;
 mod salvage;
+mod set_back;
 mod settled;
 mod shorter;
 mod slow_road;

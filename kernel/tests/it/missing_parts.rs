@@ -85,7 +85,7 @@ fn part(node: &Node, other: &Node, dot: Dot) -> Option<EventBytes> {
     let request = part_request(&node.log.reader(), dot, (cortex_id(other.n), PROTOCOL_MAX), request).unwrap();
     match other.log.reader().answer(&request).unwrap() {
         FetchReply::Batch(batch) => batch.events.into_iter().map(|(_, record)| record).next(),
-        FetchReply::Refused(refusal) => panic!("{refusal}"),
+        FetchReply::Refused { refusal, .. } => panic!("{refusal}"),
     }
 }
 

@@ -64,7 +64,7 @@ impl Tamper for Version {
                 }
                 FetchReply::Batch(EventBatch { room: self.room(), ..batch })
             }
-            refused @ FetchReply::Refused(_) => refused,
+            refused @ FetchReply::Refused { .. } => refused,
         }])
     }
 

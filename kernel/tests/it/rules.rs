@@ -143,7 +143,7 @@ fn fetch(machine: &mut PeerMachine) -> u64 {
 }
 
 fn refuse(machine: &mut PeerMachine, number: u64, refusal: &Refusal) {
-    machine.handle_reply(NOW, number, Source::Asked, Ok(FetchReply::Refused(refusal.clone())), 0);
+    machine.handle_reply(NOW, number, Source::Asked, Ok(FetchReply::refused(refusal.clone())), 0);
 }
 
 fn broken(machine: &PeerMachine) -> String {

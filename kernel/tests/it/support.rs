@@ -149,6 +149,7 @@ impl Node {
             max_events,
             max_bytes: asked.max_bytes,
             withhold: asked.withhold.clone(),
+            epoch: view.local().epoch,
             ..antiphon_kernel::testing::question(cortex_id(self.n), asked.to)
         };
         (asked, request)
@@ -175,7 +176,7 @@ impl Node {
     /// One poll: returns how many events were sent and how many were new.
     pub(crate) fn poll(&mut self, other: &Node, max_events: u32) -> (usize, usize) {
         let (mut asked, mut reply) = self.ask(other, max_events, false);
-        if matches!(reply, FetchReply::Refused(_)) {
+        if matches!(reply, FetchReply::Refused { .. }) {
             (asked, reply) = self.ask(other, max_events, true);
         }
         let FetchReply::Batch(batch) = &reply else { panic!("{reply:?}") };
@@ -191,12 +192,12 @@ impl Node {
         for _ in 0..100 {
             let (asked, reply) = self.ask(other, 100, by_clock);
             let forked = match &reply {
-                FetchReply::Refused(Refusal::CursorUnknown) => {
+                FetchReply::Refused { refusal: Refusal::CursorUnknown, .. } => {
                     by_clock = true;
                     continue;
                 }
-                FetchReply::Refused(Refusal::Fork { origin, counter, .. }) => Some((*origin, *counter)),
-                FetchReply::Refused(other) => panic!("{other}"),
+                FetchReply::Refused { refusal: Refusal::Fork { origin, counter, .. }, .. } => Some((*origin, *counter)),
+                FetchReply::Refused { refusal: other, .. } => panic!("{other}"),
                 FetchReply::Batch(_) => None,
             };
             let taken = match forked {

@@ -84,7 +84,7 @@ impl Rejected {
 
     /// Counts an answer that turns its asker away. Refusals that peers get along with are none.
     pub fn count_reply(transport: &'static str, reply: &FetchReply) {
-        let FetchReply::Refused(refusal) = reply else { return };
+        let FetchReply::Refused { refusal, .. } = reply else { return };
         let reason = match refusal {
             Refusal::Key => Self::Key,
             Refusal::Protocol { .. } => Self::Protocol,

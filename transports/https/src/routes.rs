@@ -269,9 +269,9 @@ async fn run(node: &Node, mut question: FetchRequest) -> Response {
     let once = question.delivery == Delivery::Once;
     let mut answers = node.service.answers(question);
     let Some(first) = answers.next().await else {
-        return frame(StatusCode::OK, FetchReply::Refused(Refusal::Busy));
+        return frame(StatusCode::OK, FetchReply::refused(Refusal::Busy));
     };
-    if once || matches!(first, FetchReply::Refused(_)) {
+    if once || matches!(first, FetchReply::Refused { .. }) {
         Rejected::count_reply(TRANSPORT, &first);
         let body = answers.frame(first);
         return (StatusCode::OK, [(CONTENT_TYPE, FRAME_CONTENT_TYPE)], body).into_response();
@@ -288,7 +288,7 @@ async fn run(node: &Node, mut question: FetchRequest) -> Response {
 /// The answer to a frame that is no request of this route.
 fn unreadable(message: &Result<Message, WireError>) -> Response {
     let refusal = message.as_ref().err().map_or(Refusal::Malformed, Refusal::from);
-    frame(StatusCode::BAD_REQUEST, FetchReply::Refused(refusal))
+    frame(StatusCode::BAD_REQUEST, FetchReply::refused(refusal))
 }
 
 fn frame(status: StatusCode, reply: FetchReply) -> Response {

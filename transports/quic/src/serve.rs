@@ -128,7 +128,7 @@ impl Visit {
             _ => codes::PROTOCOL,
         };
         let detail = format!("the hello was refused: {refusal}");
-        let reply = FetchReply::Refused(refusal);
+        let reply = FetchReply::refused(refusal);
         Rejected::count_reply(TRANSPORT, &reply);
         send_last(&mut control, &Message::Reply(reply)).await?;
         // Until it is read, or the peer goes by itself; the time for the hello bounds both.
@@ -263,7 +263,7 @@ async fn question_task(
             Rejected::Malformed.count(TRANSPORT);
             let newer = matches!(&other, Err(error) if error.kind() == TransportErrorKind::Newer);
             let refusal = if newer { Refusal::Newer } else { Refusal::Malformed };
-            send_last(&mut answers, &Message::Reply(FetchReply::Refused(refusal))).await
+            send_last(&mut answers, &Message::Reply(FetchReply::refused(refusal))).await
         }
         Err(_) => Err(failure(TransportErrorKind::Timeout, "the question did not come whole in time")),
     };

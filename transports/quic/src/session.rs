@@ -90,7 +90,7 @@ impl Session {
         let mut answers = Incoming::new(answers, Frames::capped(MAX_CONTROL));
         let identity = match answers.next().await? {
             Some(Message::Identity(identity)) => identity,
-            Some(Message::Reply(FetchReply::Refused(refusal))) => return Err(refused(&refusal)),
+            Some(Message::Reply(FetchReply::Refused { refusal, .. })) => return Err(refused(&refusal)),
             Some(_) => return Err(failure(TransportErrorKind::Protocol, "it answered the hello with something else")),
             None => return Err(failure(TransportErrorKind::Eof, "it did not answer the hello")),
         };

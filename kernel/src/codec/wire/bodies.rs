@@ -13,8 +13,8 @@ use crate::digest::{DIGEST_ALGORITHM, Digest};
 use crate::identity::{ClockHash, Signature};
 use crate::ids::{CortexId, Epoch, EventId, LogId, MAX_COUNTER, Origin};
 use crate::protocol::{
-    ChainHead, Delivery, EventBatch, FetchRequest, Heads, Known, MAX_BATCH_EVENTS, MAX_EXCLUDED, Refusal, RequestId,
-    Scope,
+    ChainHead, Delivery, EventBatch, FetchReply, FetchRequest, Heads, Known, MAX_BATCH_EVENTS, MAX_EXCLUDED, OwnHead,
+    Refusal, RequestId, Scope,
 };
 use crate::rule::Rule;
 use crate::time::Timestamp;
@@ -39,6 +39,7 @@ fields! {
         process: u64,
         number: u64,
         from: [u8; 16],
+        epoch: u64,
         to: [u8; 16],
         log: WireLog,
         protocol: u16,
@@ -85,6 +86,25 @@ fields! {
         inceptions: Capped<([u8; 24], &'a [u8]), MAX_CLOCK_ENTRIES>,
         seals: Capped<[u8; 64], { MAX_BATCH_EVENTS as usize }>,
         clocks: Capped<ClockHash, { MAX_BATCH_EVENTS as usize }>,
+        own: Option<WireOwnHead>,
+    }
+}
+
+fields! {
+    pub(super) struct WireOwnHead {
+        origin: [u8; 24],
+        counter: u64,
+        digest: WireDigest,
+        id: [u8; 16],
+        clock: ClockHash,
+        seal: [u8; 64],
+    }
+}
+
+fields! {
+    pub(super) struct WireRefused {
+        refusal: WireRefusal,
+        own: Option<WireOwnHead>,
     }
 }
 
@@ -124,6 +144,32 @@ pub(super) fn wire_log(log: Option<LogId>) -> WireLog {
 
 pub(super) fn log_from(wire: WireLog) -> Option<LogId> {
     wire.map(LogId::from_bytes)
+}
+
+fn wire_own(own: &OwnHead) -> WireOwnHead {
+    WireOwnHead {
+        origin: own.origin.to_bytes(),
+        counter: own.counter,
+        digest: own.digest.to_bytes(),
+        id: own.id.to_bytes(),
+        clock: own.clock,
+        seal: own.seal.to_bytes(),
+    }
+}
+
+fn own_from(wire: Option<WireOwnHead>) -> Result<Option<Box<OwnHead>>, WireError> {
+    let Some(wire) = wire else { return Ok(None) };
+    if !(1..=MAX_COUNTER).contains(&wire.counter) {
+        return Err(broken(Rule::CounterOutOfRange));
+    }
+    Ok(Some(Box::new(OwnHead {
+        origin: Origin::from_bytes(wire.origin),
+        counter: wire.counter,
+        digest: Digest::from_bytes(wire.digest),
+        id: EventId::from_bytes(wire.id),
+        clock: wire.clock,
+        seal: Signature::from_bytes(wire.seal),
+    })))
 }
 
 fn clock_from(wire: Entries) -> Result<VClock, WireError> {
@@ -168,6 +214,7 @@ pub(super) fn wire_fetch(request: &FetchRequest) -> WireFetch {
         process: request.request.process,
         number: request.request.number,
         from: request.from.to_bytes(),
+        epoch: request.epoch.get(),
         to: request.to.to_bytes(),
         log: wire_log(request.log),
         protocol: request.protocol,
@@ -203,6 +250,7 @@ pub(super) fn fetch_from(wire: WireFetch, room: Room) -> Result<FetchRequest, Wi
     Ok(FetchRequest {
         request: RequestId { process: wire.process, number: wire.number },
         from: CortexId::from_bytes(wire.from),
+        epoch: Epoch::new(wire.epoch),
         to: CortexId::from_bytes(wire.to),
         log: log_from(wire.log),
         protocol: wire.protocol,
@@ -258,6 +306,7 @@ pub(super) fn wire_batch(batch: &EventBatch) -> WireBatch<'_> {
         inceptions: Capped(batch.inceptions.iter().map(|(origin, bytes)| (origin.to_bytes(), &bytes[..])).collect()),
         seals: Capped(batch.seals.iter().map(|seal| seal.to_bytes()).collect()),
         clocks: Capped(batch.clocks.clone()),
+        own: batch.own.as_deref().map(wire_own),
     }
 }
 
@@ -292,11 +341,20 @@ pub(super) fn batch_from(wire: WireBatch<'_>, room: Room, body: &Bytes) -> Resul
         inceptions: wire.inceptions.0.into_iter().map(inception).collect(),
         seals: wire.seals.0.into_iter().map(Signature::from_bytes).collect(),
         clocks: wire.clocks.0,
+        own: own_from(wire.own)?,
         room,
     })
 }
 
-pub(super) fn wire_refusal(refusal: &Refusal) -> WireRefusal {
+pub(super) fn wire_refused(refusal: &Refusal, own: Option<&OwnHead>) -> WireRefused {
+    WireRefused { refusal: wire_refusal(refusal), own: own.map(wire_own) }
+}
+
+pub(super) fn refused_from(wire: WireRefused) -> Result<FetchReply, WireError> {
+    Ok(FetchReply::Refused { refusal: refusal_from(wire.refusal)?, own: own_from(wire.own)? })
+}
+
+fn wire_refusal(refusal: &Refusal) -> WireRefusal {
     match refusal {
         Refusal::CursorUnknown => WireRefusal::CursorUnknown,
         Refusal::CursorTooOld { floor } => WireRefusal::CursorTooOld { floor: floor.get() },
@@ -317,7 +375,7 @@ pub(super) fn wire_refusal(refusal: &Refusal) -> WireRefusal {
     }
 }
 
-pub(super) fn refusal_from(wire: WireRefusal) -> Result<Refusal, WireError> {
+fn refusal_from(wire: WireRefusal) -> Result<Refusal, WireError> {
     Ok(match wire {
         WireRefusal::CursorUnknown => Refusal::CursorUnknown,
         WireRefusal::CursorTooOld { floor } if floor <= MAX_COUNTER => Refusal::CursorTooOld { floor: Seq::new(floor) },

@@ -7,6 +7,7 @@ use crate::cursor::{Cursor, Seq};
 use crate::digest::Digest;
 use crate::identity::Signature;
 use crate::ids::{CortexId, Epoch, EventId, LogId, Origin};
+use crate::protocol::OwnHead;
 use crate::protocol::{ChainHead, Delivery, EventBatch, Heads, Known, Refusal, RequestId, Scope};
 use crate::time::Timestamp;
 
@@ -29,6 +30,7 @@ fn request() -> FetchRequest {
     FetchRequest {
         request: RequestId { process: 77, number: 2 },
         from: CortexId::from_bytes([1; 16]),
+        epoch: Epoch::new(3),
         to: CortexId::from_bytes([2; 16]),
         log: Some(LogId::from_bytes([5; 16])),
         protocol: 2,
@@ -65,6 +67,18 @@ fn batch() -> EventBatch {
         inceptions: vec![(origin(1), Bytes::from_static(b"inception"))],
         seals: vec![Signature::from_bytes([8; 64])],
         clocks: vec![[9; 32]],
+        own: Some(Box::new(own_head())),
+    }
+}
+
+fn own_head() -> OwnHead {
+    OwnHead {
+        origin: origin(1),
+        counter: 7,
+        digest: Digest::of(b"head"),
+        id: EventId::from_bytes([6; 16]),
+        clock: [9; 32],
+        seal: Signature::from_bytes([8; 64]),
     }
 }
 
@@ -90,7 +104,9 @@ fn messages() -> Vec<Message> {
     unchanged.after = None;
     let mut all =
         vec![Message::Fetch(request()), Message::Fetch(unchanged), Message::Reply(FetchReply::Batch(batch()))];
-    all.extend(refusals.map(|r| Message::Reply(FetchReply::Refused(r))));
+    all.extend(refusals.map(|r| Message::Reply(FetchReply::refused(r))));
+    let own = Some(Box::new(own_head()));
+    all.push(Message::Reply(FetchReply::Refused { refusal: Refusal::CursorUnknown, own }));
     all.extend(greetings());
     all
 }
@@ -176,7 +192,8 @@ fn name(message: &Message) -> String {
             Known::Unchanged(_) => "fetch request, known unchanged, without a cursor".to_owned(),
         },
         Message::Reply(FetchReply::Batch(_)) => "batch".to_owned(),
-        Message::Reply(FetchReply::Refused(refusal)) => format!("refusal: {refusal}"),
+        Message::Reply(FetchReply::Refused { refusal, own: None }) => format!("refusal: {refusal}"),
+        Message::Reply(FetchReply::Refused { refusal, .. }) => format!("refusal with the asker's own head: {refusal}"),
         Message::Refresh(_) => "refresh".to_owned(),
         Message::Heartbeat(_) => "heartbeat".to_owned(),
         Message::Hello(hello) if hello.key.is_open() => "hello in open mode".to_owned(),
@@ -283,7 +300,7 @@ fn each_message_ends_in_a_room() {
             Message::Heartbeat(heartbeat) => heartbeat.room.clone(),
             Message::Hello(hello) => hello.room.clone(),
             Message::Identity(identity) => identity.room.clone(),
-            Message::Reply(FetchReply::Refused(_)) | Message::Identify => Room::default(),
+            Message::Reply(FetchReply::Refused { .. }) | Message::Identify => Room::default(),
         };
         let mut end = Vec::new();
         room.encode(&mut end);
@@ -313,6 +330,7 @@ fn the_protocol_document_shows_real_bytes() {
         exclude: vec![],
         filter: None,
         safe: None,
+        epoch: Epoch::new(0),
         room: Room::default(),
         ..request()
     };

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use super::own::AskerHead;
 use crate::budget::Share;
 use crate::clock::MAX_CLOCK_ENTRIES;
 use crate::cursor::Cursor;
@@ -28,6 +29,8 @@ pub struct OpenQuery {
     pub(super) max_bytes: u64,
     pub(super) scope: Scope,
     pub(super) known: BTreeMap<Origin, ChainHead>,
+    /// How far it holds its own current origin, as it said or as it was shown, where it asks about that.
+    pub(super) asker_head: Option<AskerHead>,
     pub(super) direct: Vec<CortexId>,
     /// What its asker said itself that it durably holds of this cortex's own events.
     pub(super) said: BTreeMap<Origin, ChainHead>,
@@ -157,6 +160,9 @@ impl OpenQuery {
     pub fn sent(&mut self, batch: &EventBatch) {
         self.prev = batch.last;
         self.parts += 1;
+        if let (Some(head), Some(own)) = (&mut self.asker_head, &batch.own) {
+            head.shown(own.counter);
+        }
         self.tell.clear();
     }
 

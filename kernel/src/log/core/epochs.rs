@@ -7,12 +7,13 @@ use crate::digest::Digest;
 use crate::identity::{ChainStart, EndOfEpoch, Inception};
 use crate::ids::{Epoch, IdGenerator, LogId, Origin, PeerName};
 use crate::log::LocalIdentity;
-use crate::log::epoch::{EpochPlan, plan_epoch, put_epoch};
+use crate::log::epoch::{EpochPlan, is_ahead, plan_epoch, put_epoch};
 use crate::log::epoch_change::{EpochChange, EpochEnd};
 use crate::log::held::LogState;
 use crate::log::lineage::Lineage;
 use crate::log::minted::{NewEpochError, last_id_within};
 use crate::mutant::{self, Mutant};
+use crate::protocol::OwnHead;
 use crate::store::{Batch, Durability, Family, StoreError, StoreErrorKind, keys};
 use crate::time::Timestamp;
 
@@ -110,6 +111,21 @@ impl Log {
             self.begin_epoch_for(peer, EpochEnd::RolledBack, now)?;
         }
         Ok(true)
+    }
+
+    /// Stages another epoch if a peer holds more of the present one than this log does, by this log's own seal. The next event is of the
+    /// other epoch then.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn note_own_head(&mut self, peer: &PeerName, head: &OwnHead, now: Timestamp) -> Result<(), StoreError> {
+        self.usable()?;
+        self.close_group()?;
+        let Some(key) = self.keys().map(|keys| keys.statement().working()) else { return Ok(()) };
+        if is_ahead(head, self, key) && !mutant::is(Mutant::OwnHeadIgnored) && !self.leave_epoch(peer, now)? {
+            tracing::error!(%peer, origin = %head.origin, "the peer holds more of the epoch that this process began: another process writes it too");
+        }
+        Ok(())
     }
 
     /// Takes another epoch because a peer has another history of this one, which parted from ours after this counter.

@@ -10,7 +10,7 @@ fn fork() -> Refusal {
 fn a_fork_is_looked_into_and_then_the_rest_flows() {
     let mut machine = machine(Some(2));
     let number = fetching(&mut machine);
-    machine.handle_reply(at(1), number, Source::Asked, Ok(FetchReply::Refused(fork())), 0);
+    machine.handle_reply(at(1), number, Source::Asked, Ok(FetchReply::refused(fork())), 0);
     let Some(Action::Inspect { number, counter: 3, .. }) = machine.poll_action() else {
         panic!("it must look into it")
     };
@@ -23,7 +23,7 @@ fn a_fork_is_looked_into_and_then_the_rest_flows() {
 fn a_fork_that_cannot_be_shown_is_a_failure() {
     let mut machine = machine(Some(2));
     let number = fetching(&mut machine);
-    machine.handle_reply(at(1), number, Source::Asked, Ok(FetchReply::Refused(fork())), 0);
+    machine.handle_reply(at(1), number, Source::Asked, Ok(FetchReply::refused(fork())), 0);
     let Some(Action::Inspect { number, .. }) = machine.poll_action() else { panic!("it must look into it") };
     machine.handle_inspected(at(1), number, Err(ErrorCategory::Fork), 0);
     assert_eq!(machine.phase(), Phase::BackingOff);
@@ -37,7 +37,7 @@ fn a_fork_before_the_first_event_is_none() {
     let number = fetching(&mut machine);
     let Refusal::Fork { origin, digest, .. } = fork() else { panic!("it is a fork") };
     let nothing = Refusal::Fork { origin, counter: 0, digest };
-    machine.handle_reply(at(1), number, Source::Asked, Ok(FetchReply::Refused(nothing)), 0);
+    machine.handle_reply(at(1), number, Source::Asked, Ok(FetchReply::refused(nothing)), 0);
     assert!(actions(&mut machine).iter().all(|action| !matches!(action, Action::Inspect { .. })));
     assert_eq!(machine.health().last_error, Some(ErrorCategory::Protocol));
 }
@@ -48,7 +48,7 @@ fn a_peer_that_claims_forks_without_end_is_not_heard_without_end() {
     let mut number = fetching(&mut machine);
     let mut looked = 0;
     while machine.phase() != Phase::BackingOff {
-        machine.handle_reply(at(1), number, Source::Asked, Ok(FetchReply::Refused(fork())), 0);
+        machine.handle_reply(at(1), number, Source::Asked, Ok(FetchReply::refused(fork())), 0);
         let Some(Action::Inspect { number: inspected, .. }) = machine.poll_action() else { break };
         machine.handle_inspected(at(1), inspected, Ok(Inspected::News), 0);
         let Some(Action::Fetch { number: next, .. }) = machine.poll_action() else { panic!("it must ask again") };
@@ -63,7 +63,7 @@ fn a_peer_that_refuses_for_a_fork_that_the_question_lists_breaks_a_rule() {
     let mut machine = machine(Some(2));
     let mut number = fetching(&mut machine);
     for repeated in [false, true] {
-        machine.handle_reply(at(1), number, Source::Asked, Ok(FetchReply::Refused(fork())), 0);
+        machine.handle_reply(at(1), number, Source::Asked, Ok(FetchReply::refused(fork())), 0);
         let Some(Action::Inspect { number: inspected, .. }) = machine.poll_action() else {
             panic!("it must look into it")
         };

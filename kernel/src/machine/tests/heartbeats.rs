@@ -144,7 +144,7 @@ fn heartbeats_of_another_log_another_epoch_and_the_past_are_told_apart() {
     // A connection that is new begins with a heartbeat, before any answer. A new request each time would never be answered.
     epoch.handle_heartbeat(at(0), number, &elsewhere, 0);
     let [Action::Fetch { number, new_request: false, .. }] = actions(&mut epoch)[..] else { panic!() };
-    epoch.handle_reply(at(0), number, Source::Asked, Ok(FetchReply::Refused(Refusal::CursorUnknown)), 0);
+    epoch.handle_reply(at(0), number, Source::Asked, Ok(FetchReply::refused(Refusal::CursorUnknown)), 0);
     let [Action::Fetch { number, new_request: true, by_clock: true, .. }] = actions(&mut epoch)[..] else { panic!() };
     epoch.handle_heartbeat(at(0), number, &elsewhere, 0);
     assert!(matches!(actions(&mut epoch)[..], [Action::Fetch { new_request: false, by_clock: true, .. }]));

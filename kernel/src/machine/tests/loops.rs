@@ -45,7 +45,7 @@ fn asked_in_a_minute(mut answer: impl FnMut(u64, bool) -> (FetchReply, IngestOut
 #[test]
 fn a_cursor_that_is_unknown_each_second_time_is_no_progress() {
     let (asked, machine) = asked_in_a_minute(|_, by_clock| match by_clock {
-        false => (FetchReply::Refused(Refusal::CursorUnknown), done(0)),
+        false => (FetchReply::refused(Refusal::CursorUnknown), done(0)),
         true => (batch(4, 4), done(0)),
     });
     assert!(asked < 100, "{asked} questions in a minute");
@@ -123,7 +123,7 @@ fn a_log_that_is_rewritten_now_and_then_is_no_fault() {
     let mut machine = machine(Some(2));
     let mut number = fetching(&mut machine);
     for _ in 0..100 {
-        machine.handle_reply(at(0), number, Source::Asked, Ok(FetchReply::Refused(Refusal::CursorUnknown)), 0);
+        machine.handle_reply(at(0), number, Source::Asked, Ok(FetchReply::refused(Refusal::CursorUnknown)), 0);
         (number, _) = fetch_number(&mut machine);
         machine.handle_reply(at(0), number, Source::Asked, Ok(batch(4, 4)), 0);
         actions(&mut machine);

@@ -14,7 +14,7 @@ use crate::identity::PublicKey;
 use crate::ids::{CortexId, Origin, PeerName};
 use crate::log::{ExclusionCause, IngestError, Pin};
 use crate::machine::{Action, Inspection, News, Phase};
-use crate::protocol::{EventBatch, RequestId, Scope};
+use crate::protocol::{EventBatch, Pushed, RequestId, Scope};
 use crate::sync::exclude::{end_exclusions, exclude};
 use crate::sync::feed::{Feed, Question, lock};
 use crate::sync::inspect::{MAX_QUESTIONS, inspect};
@@ -150,7 +150,7 @@ impl PeerTask {
     fn fetch(&mut self, number: u64, to: CortexId, by_clock: bool, new_request: bool, scope: Scope, wait: Duration) {
         self.requests += 1;
         self.overdue.asked(self.started.elapsed(), wait);
-        let view = self.log.reader().clone();
+        let (log, view) = (self.log.clone(), self.log.reader().clone());
         let request = RequestId { process: view.process(), number: self.requests };
         let (peer, direct) = (self.peer.name.clone(), self.direct());
         let (max_bytes, patience) = (self.batch_budget.bytes(), self.batch_budget.patience());
@@ -181,6 +181,12 @@ impl PeerTask {
                     let began = Instant::now();
                     let (asked, source, answer) = feed.next(&question).await;
                     let took = timed.then(|| began.elapsed());
+                    let own = if let Ok(Pushed::Reply(reply)) = &answer { reply.own() } else { None };
+                    if let Some(own) = own
+                        && let Err(error) = log.note_own_head(question.peer.clone(), *own).await
+                    {
+                        tracing::error!(peer = %question.peer, %error, code = %error.code(), "a new epoch cannot be stored");
+                    }
                     Input::Answer(number, Box::new((feed, asked, source)), took, answer)
                 }
                 Err(error) => Input::NoLink(number, error.into()),

@@ -80,7 +80,7 @@ impl PeerTask {
                 match answer {
                     Ok(Pushed::Heartbeat(heartbeat)) => self.machine.handle_heartbeat(now, number, &heartbeat, entropy),
                     Ok(Pushed::Reply(reply)) => {
-                        if let FetchReply::Refused(refusal) = &reply {
+                        if let FetchReply::Refused { refusal, .. } = &reply {
                             self.detail = Some(refusal.to_string());
                             tracing::debug!(peer = %self.peer.name, "the peer refused: {refusal}");
                         }

@@ -146,7 +146,7 @@ impl Link for MemoryLink {
         let (service, mut exchange) = self.open()?;
         let question = match question(request) {
             Ok(question) => question,
-            Err(refusal) => return Ok(FetchReply::Refused(refusal)),
+            Err(refusal) => return Ok(FetchReply::refused(refusal)),
         };
         let asked = async {
             self.travel().await;

@@ -10,7 +10,7 @@ use crate::codec::EventRef;
 use crate::codec::Room;
 use crate::cursor::Seq;
 use crate::ids::CortexId;
-use crate::log::SentQuery;
+use crate::log::{AskerHead, SentQuery};
 use crate::protocol::{Delivery, FetchReply, FetchRequest, Heads, Heartbeat, Known, Refresh, Refusal};
 
 /// Batches of a live run that are sent at one go.
@@ -107,6 +107,9 @@ impl World {
             }
             let taken = open.asking.refresh(refresh).is_ok();
             said.extend(taken.then(|| open.asking.said()));
+            if let Some(own) = &mut open.own {
+                own.refresh(&refresh.known);
+            }
             if taken && large.is_ok() {
                 large = invariants::asking(node, &open.asking, held);
             }
@@ -138,6 +141,7 @@ impl World {
             self.act(node, asker)?;
         }
         let until = self.now + u64::try_from(request.wait.as_micros()).unwrap_or(0);
+        let (own, asker) = (invariants::Own::of(request), AskerHead::of(request));
         let Some(process) = self.process(node) else { return Ok(()) };
         let opened = match process.log.reader().ask(request) {
             Ok(opened) => opened,
@@ -160,19 +164,39 @@ impl World {
                 // A client has one question open at a time; what it forgot is forgotten here.
                 process.open.retain(|open| open.client != client);
                 let (delivery, most) = (request.delivery, (request.max_events, request.max_bytes));
-                process.open.push(Open { client, asked, asking, most, advertised, delivery, until, begun: false });
+                process.open.push(Open {
+                    client,
+                    asked,
+                    asking,
+                    most,
+                    advertised,
+                    delivery,
+                    until,
+                    begun: false,
+                    own,
+                    asker,
+                });
                 let run = self.nodes[node].run;
                 self.at(until, What::Serve { node, run });
                 self.serve(node)
             }
             Err(refusal) => {
-                let reply = FetchReply::Refused(refusal);
+                let reply = self.refusal(node, asker, refusal)?;
                 invariants::served(self, node, None, &reply)?;
+                invariants::shows_lost(self, node, own, &reply)?;
                 let reply = Box::new(self.show_face(node, client, reply)?);
                 self.send(node, client, Packet::Answer { run, cortex, asked, reply });
                 Ok(())
             }
         }
+    }
+
+    fn refusal(&mut self, node: usize, asker: Option<AskerHead>, refusal: Refusal) -> Result<FetchReply, String> {
+        let Some(process) = self.process(node) else { return Ok(FetchReply::refused(refusal)) };
+        process.log.reader().refuse(asker, refusal).or_else(|error| {
+            self.expect_damage(node, &error)?;
+            Ok(FetchReply::refused(Refusal::Internal))
+        })
     }
 
     /// Sends what there is to send on every open question.
@@ -187,11 +211,17 @@ impl World {
                 let found = match view.next_batch(&mut open.asking, None) {
                     Ok(Ok(found)) => found,
                     Ok(Err(refusal)) => {
-                        out.push((open.client, open.asked.clone(), None, FetchReply::Refused(refusal)));
+                        let refused = view.refuse(open.asker, refusal);
+                        let reply = refused.unwrap_or_else(|error| {
+                            fault = Some(error);
+                            FetchReply::refused(Refusal::Internal)
+                        });
+                        out.push((open.client, open.asked.clone(), None, reply, open.own));
                         return false;
                     }
                     Err(error) => {
-                        out.push((open.client, open.asked.clone(), None, FetchReply::Refused(Refusal::Internal)));
+                        let reply = FetchReply::refused(Refusal::Internal);
+                        out.push((open.client, open.asked.clone(), None, reply, None));
                         fault = Some(error);
                         return false;
                     }
@@ -199,10 +229,10 @@ impl World {
                 let batch = found.batch;
                 let live = open.delivery == Delivery::Live;
                 let quiet = batch.events.is_empty() && batch.last == batch.head && batch.heads.is_empty();
-                if quiet && (if live { open.begun } else { now < open.until }) {
+                if quiet && batch.own.is_none() && (if live { open.begun } else { now < open.until }) {
                     return true;
                 }
-                open.begun = true;
+                let own = open.own.filter(|_| !std::mem::replace(&mut open.begun, true));
                 open.asking.sent(&batch);
                 let advertised = open.advertised.clone();
                 let most = open.most;
@@ -216,6 +246,7 @@ impl World {
                     open.asked.clone(),
                     Some((most, open.asked.scope, advertised)),
                     FetchReply::Batch(batch),
+                    own,
                 ));
                 if !live {
                     return false;
@@ -226,8 +257,9 @@ impl World {
         if let Some(fault) = fault {
             self.expect_damage(node, &fault)?;
         }
-        for (client, asked, advertised, reply) in out {
+        for (client, asked, advertised, reply, of_asker) in out {
             invariants::served(self, node, advertised.as_ref(), &reply)?;
+            invariants::shows_lost(self, node, of_asker, &reply)?;
             if let FetchReply::Batch(batch) = &reply {
                 self.nodes[node].issued.insert((client, batch.last));
             }

@@ -8,10 +8,13 @@ use super::wasting::Waste;
 use super::world::World;
 use crate::cursor::{Cursor, Seq};
 use crate::digest::Digest;
-use crate::identity::Signature;
+use crate::identity::{Sealed, Signature};
 use crate::ids::{CortexId, Epoch, Origin};
 use crate::log::SentQuery;
-use crate::protocol::{ChainHead, EventBatch, FetchReply, FetchRequest, Heads, Heartbeat, Identity, Known, Refusal};
+use crate::protocol::{
+    ChainHead, EventBatch, FetchReply, FetchRequest, Heads, Heartbeat, Identity, Known, OwnHead, Refusal,
+};
+use crate::testing::seeded_keys;
 
 /// Which node lies, if any, and what it said before.
 #[derive(Default)]
@@ -101,6 +104,10 @@ impl World {
             return Ok(vec![reply]);
         }
         self.byzantine.lies += 1;
+        // Which lie it is takes no randomness: other lies are what they were before there was this one.
+        if self.byzantine.lies.is_multiple_of(4) {
+            self.claim_own(client, &mut reply);
+        }
         let FetchReply::Batch(batch) = reply else { return Ok(vec![reply]) };
         Ok(match (self.entropy.below(7), repeated) {
             (0, Some(repeated)) => vec![repeated, FetchReply::Batch(batch)],
@@ -110,11 +117,23 @@ impl World {
                     .iter()
                     .next()
                     .map_or((Origin::new(batch.from, Epoch::new(1)), 1), |(origin, head)| (origin, head.counter));
-                vec![FetchReply::Refused(Refusal::Fork { origin, counter, digest: Digest::of(b"a lie") })]
+                vec![FetchReply::refused(Refusal::Fork { origin, counter, digest: Digest::of(b"a lie") })]
             }
             (2 | 3, _) => vec![FetchReply::Batch(self.forge(node, client, asked, batch)?)],
             _ => vec![FetchReply::Batch(twist(batch, &mut self.entropy))],
         })
+    }
+
+    /// Says that the client's own origin reaches further than it does, with a seal by another key.
+    fn claim_own(&mut self, client: usize, reply: &mut FetchReply) {
+        let Some(process) = self.process(client) else { return };
+        let view = process.log.reader();
+        let origin = view.local().origin();
+        let (counter, digest) = (view.heads().counter(origin) + 3, made_up_digest());
+        let (id, clock) = (crate::ids::EventId::from_parts(counter, 0), [0; 32]);
+        let Ok(seal) = (Sealed { origin, counter, digest, id, clock }).sign(&*seeded_keys(99)) else { return };
+        let (FetchReply::Batch(EventBatch { own, .. }) | FetchReply::Refused { own, .. }) = reply;
+        *own = Some(Box::new(OwnHead { origin, counter, digest, id, clock, seal }));
     }
 
     /// What a node asks instead: it claims to hold what it does not, under cursors and forks that never were. Says whether it
@@ -190,6 +209,11 @@ impl World {
         }
         heartbeat
     }
+}
+
+/// The digest of an own head that was made up.
+pub(super) fn made_up_digest() -> Digest {
+    Digest::of(b"an own head")
 }
 
 /// More of everything than there is, with digests of nothing, and something of an origin that nobody ever was.

@@ -140,10 +140,10 @@ impl World {
                 }
                 batch.heads = Heads::new(batch.heads.iter().map(|(o, head)| (o, face.advertised(o, head))).collect());
             }
-            FetchReply::Refused(Refusal::Fork { origin, counter, digest }) => {
+            FetchReply::Refused { refusal: Refusal::Fork { origin, counter, digest }, .. } => {
                 *digest = face.advertised(*origin, ChainHead { counter: *counter, digest: *digest }).digest;
             }
-            FetchReply::Refused(_) => {}
+            FetchReply::Refused { .. } => {}
         }
         Ok(reply)
     }

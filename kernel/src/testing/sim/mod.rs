@@ -59,6 +59,8 @@ pub struct Found {
     pub appended: u64,
     pub ingested: u64,
     pub acknowledged: u64,
+    /// How often an answer said that the origin of its asker reaches further than the asker holds it.
+    pub own_heads: u64,
     pub crashes: u64,
     pub failed_writes: u64,
     pub lost_writes: u64,
@@ -107,6 +109,7 @@ impl Found {
             (&mut self.appended, other.appended),
             (&mut self.ingested, other.ingested),
             (&mut self.acknowledged, other.acknowledged),
+            (&mut self.own_heads, other.own_heads),
             (&mut self.crashes, other.crashes),
             (&mut self.failed_writes, other.failed_writes),
             (&mut self.lost_writes, other.lost_writes),

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::disk::Disk;
 use super::entropy::Entropy;
 use super::histories::History;
+use super::invariants::Own;
 use super::network::Micros;
 use super::readers::Reader;
 use super::replayer::{Counting, Mood};
@@ -15,7 +16,7 @@ use super::truth::Past;
 use crate::cursor::Cursor;
 use crate::identity::Signer;
 use crate::ids::{CortexId, Epoch, Origin, PeerName};
-use crate::log::{LocalIdentity, Log, LogOptions, OpenError, OpenQuery, SentQuery, read_health, read_pin};
+use crate::log::{AskerHead, LocalIdentity, Log, LogOptions, OpenError, OpenQuery, SentQuery, read_health, read_pin};
 use crate::machine::{IdentityContext, PartsPace, PeerMachine};
 use crate::protocol::Protocols;
 use crate::protocol::{Delivery, FetchReply, RequestId};
@@ -52,6 +53,9 @@ pub(super) struct Open {
     pub(super) delivery: Delivery,
     pub(super) until: Micros,
     pub(super) begun: bool,
+    /// What the client says of its own origin.
+    pub(super) own: Option<Own>,
+    pub(super) asker: Option<AskerHead>,
 }
 
 /// One question of ours.

@@ -13,7 +13,7 @@ use crate::ids::CortexId;
 use crate::internals::sync::inspection_request;
 use crate::log::{ForkFinding, IngestError, NotAFork, Pin, SentQuery, put_pin, read_cursor, withhold_from};
 use crate::machine::{Action, IngestOutcome, Inspected, Inspection, OtherHistory, Source};
-use crate::protocol::{Delivery, EventBatch, FetchReply, FetchRequest, Known, PROTOCOL_MAX, Scope};
+use crate::protocol::{Delivery, EventBatch, FetchReply, FetchRequest, Known, OwnHead, PROTOCOL_MAX, Scope};
 use crate::store::Batch;
 use crate::testing::LOG;
 
@@ -85,7 +85,7 @@ impl World {
         let (max_events, max_bytes) = if self.byzantine.floods() { (100, 1 << 16) } else { (few, 4096) };
         let Some(process) = self.nodes[node].process.as_mut() else { return Ok(()) };
         let request = process.request_id();
-        let known = process.log.reader().heads();
+        let (known, epoch) = (process.log.reader().heads(), process.log.reader().local().epoch);
         let Some(pull) = process.pulls.get_mut(&peer) else { return Ok(()) };
         pull.waiting = Some(number);
         let patience = DEADLINE + u64::try_from(wait.as_micros()).unwrap_or(0);
@@ -114,6 +114,7 @@ impl World {
         let mut request = FetchRequest {
             request,
             from: cortex_id(self.nodes[node].cortex),
+            epoch,
             to,
             log: Some(LOG),
             protocol: PROTOCOL_MAX,
@@ -147,17 +148,37 @@ impl World {
     pub(super) fn deliver(&mut self, node: usize, peer: usize) -> Result<(), String> {
         let (now, entropy) = (self.clock(node), self.entropy.next());
         let Some(pull) = self.pull(node, peer) else { return Ok(()) };
-        let (Some(number), Some(question)) = (pull.waiting, pull.question.as_mut()) else { return Ok(()) };
+        let (Some(_), Some(question)) = (pull.waiting, pull.question.as_mut()) else { return Ok(()) };
         let Some(reply) = question.inbox.pop_front() else { return Ok(()) };
+        if let Some(own) = reply.own() {
+            self.note_own_head(node, peer, own)?;
+        }
+        let Some(pull) = self.pull(node, peer) else { return Ok(()) };
+        let (Some(number), Some(question)) = (pull.waiting, pull.question.as_mut()) else { return Ok(()) };
         let source = if question.answered { Source::Pushed } else { Source::Asked };
         question.answered = true;
         pull.asked = Some(question.asked.clone());
         pull.waiting = None;
-        if !pull.live || question.asked.scope != Scope::All || matches!(reply, FetchReply::Refused(_)) {
+        if !pull.live || question.asked.scope != Scope::All || matches!(reply, FetchReply::Refused { .. }) {
             pull.question = None;
         }
         pull.machine.handle_reply(now, number, source, Ok(reply), entropy);
         self.act(node, peer)
+    }
+
+    /// A peer says how far it holds the node's own origin.
+    fn note_own_head(&mut self, node: usize, peer: usize, head: &OwnHead) -> Result<(), String> {
+        let now = self.wall(node);
+        let Some(process) = self.process(node) else { return Ok(()) };
+        let before = process.log.reader().local().epoch;
+        if let Err(error) = process.log.note_own_head(&peer_name(peer), head, now) {
+            return self.expect_damage(node, &error);
+        }
+        if !self.commit(node)? {
+            return Ok(());
+        }
+        self.found.own_heads += 1;
+        invariants::noted_lost(self, node, head, before)
     }
 
     /// Events left the log: what peers were told is not true any more.

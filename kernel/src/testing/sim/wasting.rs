@@ -41,17 +41,17 @@ impl World {
             let (origin, head) = asked.withhold.iter().next()?;
             self.byzantine.lies += 1;
             let digest = Digest::of(b"a lie");
-            return Some(FetchReply::Refused(Refusal::Fork { origin, counter: head.counter, digest }));
+            return Some(FetchReply::refused(Refusal::Fork { origin, counter: head.counter, digest }));
         }
         let after = asked.after.filter(|_| asked.scope == Scope::All)?;
         let (prev, part) = match reply {
             FetchReply::Batch(batch) if batch.events.is_empty() => (batch.prev, batch.part),
-            FetchReply::Refused(Refusal::CursorUnknown) => (after, 0),
+            FetchReply::Refused { refusal: Refusal::CursorUnknown, .. } => (after, 0),
             _ => return None,
         };
         self.byzantine.lies += 1;
         if waste == Waste::UnknownCursors {
-            return Some(FetchReply::Refused(Refusal::CursorUnknown));
+            return Some(FetchReply::refused(Refusal::CursorUnknown));
         }
         let (from, now) = (cortex_id(self.nodes[node].cortex), self.clock(node).wall);
         let view = self.process(node)?.log.reader();
@@ -78,6 +78,7 @@ impl World {
             inceptions,
             seals,
             clocks: Vec::new(),
+            own: None,
         }))
     }
 }

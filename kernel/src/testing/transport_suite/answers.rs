@@ -100,7 +100,7 @@ async fn a_refusal_is_an_answer(harness: &dyn TransportHarness) {
         [(stranger, Refusal::WrongCortex { actual: server_id() }), (nowhere, Refusal::CursorUnknown)]
     {
         let reply = link.fetch(&request, SOON).await;
-        assert_eq!(reply, Ok(FetchReply::Refused(refusal)));
+        assert_eq!(reply, Ok(FetchReply::refused(refusal)));
     }
     room.stop().await;
 }

@@ -130,7 +130,7 @@ async fn a_service_that_closes_says_so_to_each_asker_that_waits(harness: &dyn Tr
         let mut tail = two.tail(&request, SOON * 4).await.expect("a run")?;
         loop {
             match tail.next(SOON * 4).await.expect("an answer") {
-                Some(Pushed::Reply(FetchReply::Refused(refusal))) => return Some(refusal),
+                Some(Pushed::Reply(FetchReply::Refused { refusal, .. })) => return Some(refusal),
                 Some(_) => {}
                 None => panic!("the run ended as if it were caught up"),
             }
@@ -142,10 +142,10 @@ async fn a_service_that_closes_says_so_to_each_asker_that_waits(harness: &dyn Tr
     };
     let all = async { tokio::join!(poll, run, close) };
     let (poll, run, ()) = tokio::time::timeout(SOON, all).await.expect("each asker gets its answer");
-    assert_eq!(poll, FetchReply::Refused(Refusal::Busy));
+    assert_eq!(poll, FetchReply::refused(Refusal::Busy));
     assert!(run.is_none_or(|refusal| refusal == Refusal::Busy), "the run was refused otherwise");
     // One that asks from now on is not parked.
     let late = tokio::time::timeout(SOON, two.fetch(&parked, SOON * 4)).await.expect("it is answered");
-    assert_eq!(late.expect("an answer"), FetchReply::Refused(Refusal::Busy));
+    assert_eq!(late.expect("an answer"), FetchReply::refused(Refusal::Busy));
     room.stop().await;
 }

@@ -39,8 +39,8 @@ async fn a_newer_version_is_answered_in_the_protocol_of_both() {
         link.fetch(&FetchRequest { protocol, room, ..node.question(Duration::ZERO) }, PATIENCE).await.unwrap()
     };
     assert!(matches!(asks(2, 2).await, FetchReply::Batch(batch) if batch.events.len() == 1));
-    assert_eq!(asks(2, 3).await, FetchReply::Refused(Refusal::Newer));
-    assert_eq!(asks(3, 2).await, FetchReply::Refused(Refusal::Protocol { min: 2, max: 2 }));
+    assert_eq!(asks(2, 3).await, FetchReply::refused(Refusal::Newer));
+    assert_eq!(asks(3, 2).await, FetchReply::refused(Refusal::Protocol { min: 2, max: 2 }));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -73,7 +73,7 @@ async fn a_refusal_is_an_answer() {
     let node = node().await;
     node.service.set_mode(antiphon_kernel::config::FederationMode::Subscribe);
     let reply = link_to(node.addr()).fetch(&node.question(Duration::ZERO), PATIENCE).await.unwrap();
-    assert_eq!(reply, FetchReply::Refused(Refusal::NotServing));
+    assert_eq!(reply, FetchReply::refused(Refusal::NotServing));
 }
 
 async fn poll(link: &dyn Link, times: usize) {

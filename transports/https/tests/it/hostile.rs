@@ -37,7 +37,7 @@ async fn endless(begin: Vec<u8>) -> (Fake, Arc<AtomicU64>) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn bytes_beyond_the_frame_end_it() {
-    let frame = encode(&Message::Reply(FetchReply::Refused(Refusal::Busy)));
+    let frame = encode(&Message::Reply(FetchReply::refused(Refusal::Busy)));
     let (fake, sent) = endless([frame_head(Some(TEN_GIB)), frame.to_vec()].concat()).await;
     fails(link_to(fake.addr).fetch(&question(Duration::ZERO), PATIENCE).await, ErrorCategory::TooLarge);
     assert!(sent.load(Ordering::SeqCst) < BUFFERS);
@@ -45,7 +45,7 @@ async fn bytes_beyond_the_frame_end_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_frame_that_claims_too_much_is_not_even_read() {
-    let mut frame = encode(&Message::Reply(FetchReply::Refused(Refusal::Busy))).to_vec();
+    let mut frame = encode(&Message::Reply(FetchReply::refused(Refusal::Busy))).to_vec();
     frame[4..8].copy_from_slice(&u32::MAX.to_be_bytes());
     let (fake, sent) = endless([frame_head(Some(TEN_GIB)), frame].concat()).await;
     fails(link_to(fake.addr).fetch(&question(Duration::ZERO), PATIENCE).await, ErrorCategory::TooLarge);
@@ -54,7 +54,7 @@ async fn a_frame_that_claims_too_much_is_not_even_read() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_largest_frame_is_the_most_that_is_read() {
-    let mut frame = encode(&Message::Reply(FetchReply::Refused(Refusal::Busy))).to_vec();
+    let mut frame = encode(&Message::Reply(FetchReply::refused(Refusal::Busy))).to_vec();
     let claim = u32::try_from(MAX_FRAME_BYTES - 24).unwrap();
     frame[4..8].copy_from_slice(&claim.to_be_bytes());
     let (fake, sent) = endless([frame_head(None), frame].concat()).await;

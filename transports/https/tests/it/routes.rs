@@ -136,19 +136,19 @@ async fn a_subscriber_says_that_it_does_not_serve() {
     let response = post(&node, encode(&Message::Fetch(question(Duration::ZERO)))).await;
     assert_eq!(response.status(), StatusCode::OK);
     let frame = response.bytes().await.unwrap();
-    assert_eq!(decode(&frame), Ok(Message::Reply(FetchReply::Refused(Refusal::NotServing))));
+    assert_eq!(decode(&frame), Ok(Message::Reply(FetchReply::refused(Refusal::NotServing))));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_malformed_question_is_refused_in_a_frame() {
     let node = node().await;
-    let reply = encode(&Message::Reply(FetchReply::Refused(Refusal::Busy)));
+    let reply = encode(&Message::Reply(FetchReply::refused(Refusal::Busy)));
     for body in [b"".to_vec(), b"hello".to_vec(), vec![0; 4096], reply.to_vec()] {
         let response = post(&node, body).await;
         assert_eq!(response.status(), StatusCode::BAD_REQUEST);
         assert_eq!(header(&response, "content-type"), FRAME);
         let frame = response.bytes().await.unwrap();
-        assert_eq!(decode(&frame), Ok(Message::Reply(FetchReply::Refused(Refusal::Malformed))));
+        assert_eq!(decode(&frame), Ok(Message::Reply(FetchReply::refused(Refusal::Malformed))));
     }
 }
 

@@ -56,7 +56,7 @@ async fn whoever_does_not_greet_is_shown_the_door() {
         // A wrong message is refused; what is none is not answered.
         if !answer.is_empty() {
             let refusal = decode(&answer.into()).unwrap();
-            assert_eq!(refusal, Message::Reply(FetchReply::Refused(Refusal::Malformed)), "case {at}");
+            assert_eq!(refusal, Message::Reply(FetchReply::refused(Refusal::Malformed)), "case {at}");
         }
     }
     // Without even a stream.
@@ -75,7 +75,7 @@ async fn a_refused_hello_says_why() {
     for (hello, refusal) in refused {
         let connection = connect(&node).await;
         let answer = say(&connection, &encode(&Message::Hello(hello))).await;
-        assert_eq!(decode(&answer.into()).unwrap(), Message::Reply(FetchReply::Refused(refusal)));
+        assert_eq!(decode(&answer.into()).unwrap(), Message::Reply(FetchReply::refused(refusal)));
         soon(connection.closed()).await;
     }
 }
@@ -92,7 +92,7 @@ async fn questions_that_are_none_are_refused_and_the_connection_stays() {
         from: antiphon_kernel::ids::CortexId::from_bytes([9; 16]),
         ..question(Delivery::Once)
     };
-    let malformed = Message::Reply(FetchReply::Refused(Refusal::Malformed));
+    let malformed = Message::Reply(FetchReply::refused(Refusal::Malformed));
     let cases = [b"garbage garbage garbage garbage".to_vec(), encode(&Message::Hello(hello())).to_vec()];
     let cases = cases.into_iter().chain([encode(&Message::Fetch(somebody_else)).to_vec()]);
     for bytes in cases {
@@ -125,7 +125,7 @@ async fn a_newer_version_is_answered_in_the_protocol_of_both() {
         link.fetch(&FetchRequest { room, ..question(Delivery::Once) }, PATIENCE).await.unwrap()
     };
     assert!(matches!(asks(2).await, FetchReply::Batch(batch) if batch.events.len() == 1));
-    assert_eq!(asks(3).await, FetchReply::Refused(Refusal::Newer));
+    assert_eq!(asks(3).await, FetchReply::refused(Refusal::Newer));
     let only_newer = transport(key()).link(&peer, &spoken(3, 3)).unwrap();
     let error = fails(only_newer.identify(PATIENCE).await, ErrorCategory::Version);
     assert!(error.to_string().contains("protocols 2 to 2"), "{error}");

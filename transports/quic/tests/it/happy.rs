@@ -33,7 +33,7 @@ async fn a_question_brings_one_batch_and_a_refusal_is_an_answer() {
     assert_eq!((batch.events.len(), batch.last.seq.get(), batch.head.seq.get()), (100, 100, 250));
     let other = FetchRequest { to: CortexId::from_bytes([9; 16]), ..question(Delivery::Once) };
     let reply = link.fetch(&other, PATIENCE).await.unwrap();
-    assert_eq!(reply, FetchReply::Refused(Refusal::WrongCortex { actual: node.service.identity().cortex_id }));
+    assert_eq!(reply, FetchReply::refused(Refusal::WrongCortex { actual: node.service.identity().cortex_id }));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -25,7 +25,7 @@ async fn a_graceful_stop_answers_who_waits_and_frees_the_port() {
         assert!(began.elapsed() < Duration::from_secs(5), "nobody had to be cut");
     };
     let (reply, ()) = soon(async { tokio::join!(link.fetch(&parked, PATIENCE), stop) }).await;
-    assert_eq!(reply.unwrap(), FetchReply::Refused(Refusal::Busy));
+    assert_eq!(reply.unwrap(), FetchReply::refused(Refusal::Busy));
     until("the port is free", || std::net::UdpSocket::bind(addr).is_ok()).await;
 }
 

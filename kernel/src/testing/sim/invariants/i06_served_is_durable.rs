@@ -18,10 +18,10 @@ pub(super) fn served(world: &World, node: usize, reply: &FetchReply) -> Result<(
             cursor(world, node, batch.last)?;
             heads(world, node, &batch.heads)
         }
-        FetchReply::Refused(Refusal::Fork { origin, counter, digest }) => {
+        FetchReply::Refused { refusal: Refusal::Fork { origin, counter, digest }, .. } => {
             head(world, node, *origin, ChainHead { counter: *counter, digest: *digest })
         }
-        FetchReply::Refused(_) => Ok(()),
+        FetchReply::Refused { .. } => Ok(()),
     }
 }
 
