@@ -210,6 +210,13 @@ pub(crate) struct GroupEnd {
     pub(crate) seal: Signature,
 }
 
+impl GroupEnd {
+    /// The end of a group that was sealed.
+    pub(crate) const fn of(&Sealed { counter, digest, clock, .. }: &Sealed, seal: Signature) -> Self {
+        Self { counter, digest, clock, seal }
+    }
+}
+
 pub(crate) fn encode_group_ends(ends: &[GroupEnd]) -> Vec<u8> {
     let of = |end: &GroupEnd| (end.counter, end.digest.to_bytes(), end.clock, end.seal.to_bytes());
     write(ends.iter().map(of).collect::<Vec<_>>())

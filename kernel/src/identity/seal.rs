@@ -12,7 +12,7 @@ const CONTEXT: &[u8] = b"antiphon seal 2";
 
 /// A place in an origin's chain, as its owner signs it. The digest covers all events up to there, the inception and so the log, the
 /// key and its number. The id and the clock are signed too, so that a cortex without the events can check them.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Sealed {
     pub(crate) origin: Origin,
     /// The counter of the last event of a group.

@@ -1,8 +1,8 @@
-//! What is computed of a batch before the log's writer takes it: the digests of its events, and which of its seals are valid. The task that
-//! receives a batch computes them while the writer stores the batch before, so that the writer has to hash and to verify nothing.
+//! What is computed of a batch before the log's writer takes it: the digests of its events, and which of its seals are valid. The
+//! task that receives a batch computes them while the writer stores the previous one. So the writer need not hash and verify.
 //!
-//! Nothing is decided here. The writer uses a digest only where it follows on the digest that the writer has, and a seal only if exactly what the writer
-//! would verify was verified. Where the log moved meanwhile, it computes that itself.
+//! Nothing is decided here. The writer uses a digest only where it follows on the digest that the writer has. It takes a seal for
+//! verified only if exactly what it would verify was verified. Where the log moved meanwhile, it computes these itself.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,14 +21,14 @@ const MAX_REMEMBERED: usize = 16 * 1024;
 
 /// What was computed of one batch. Empty, it is right for any batch.
 #[derive(Debug, Default)]
-pub struct Ahead {
+pub(crate) struct Ahead {
     /// The first event of the batch. It is held, so its memory is no other batch's.
     first: Option<EventBytes>,
     events: Vec<Option<Computed>>,
     seals: Vec<Option<Verified>>,
 }
 
-/// The chain digest of an event, on top of the one before it.
+/// The chain digest of an event, on top of its predecessor's.
 #[derive(Debug, Clone, Copy)]
 struct Computed {
     before: Digest,
@@ -75,7 +75,7 @@ impl Ahead {
 
 /// The chains as they will be once the batches that came before are stored, as far as that can be known.
 #[derive(Debug, Default)]
-pub struct Lookahead {
+pub(crate) struct Lookahead {
     tips: BTreeMap<Origin, StoredChain>,
     /// How many entries their clocks have, about.
     entries: usize,
@@ -83,7 +83,7 @@ pub struct Lookahead {
 
 impl Lookahead {
     /// Computes what the writer will need of a batch. Where it cannot know what the batch follows on, it computes nothing.
-    pub fn compute(&mut self, view: &LogReader, batch: &EventBatch) -> Ahead {
+    pub(crate) fn compute(&mut self, view: &LogReader, batch: &EventBatch) -> Ahead {
         let mut ahead = Ahead { first: batch.events.first().map(|(_, record)| record.clone()), ..Ahead::default() };
         ahead.events.reserve_exact(batch.events.len());
         let (mut seals, mut read) = (batch.seals.iter(), BTreeSet::new());
@@ -303,7 +303,7 @@ mod tests {
         lookahead.compute(&log.reader(), &answer(&[other]));
         // Its second event does not follow on the first one of the other history.
         let second = write(&mut ours, 3, &VClock::new());
-        let batch = answer(&[second.clone()]);
+        let batch = answer(std::slice::from_ref(&second));
         let ahead = lookahead.compute(&log.reader(), &batch);
         assert!(ahead.seals[0].is_none(), "its seal is not valid there");
         let both = answer(&[first, second]);

@@ -6,6 +6,7 @@ use std::thread::JoinHandle;
 use tokio::sync::{mpsc, oneshot};
 
 use super::LocalIdentity;
+use super::ahead::Ahead;
 use super::append::{AppendError, Appended};
 use super::asked::{IngestError, Ingested, SentQuery};
 use super::bring_back::{BringBackError, BroughtBack};
@@ -106,7 +107,7 @@ impl LogHandle {
     /// # Errors
     /// [`IngestError`].
     pub async fn ingest(&self, peer: PeerName, asked: SentQuery, batch: EventBatch) -> Result<Ingested, IngestError> {
-        self.take(peer, asked, batch, true).await
+        self.take(peer, asked, (batch, Ahead::default()), true).await
     }
 
     /// Takes a peer's answer, and says so once it is visible: the disk is at work then, and the next one can be taken. Until
@@ -116,19 +117,20 @@ impl LogHandle {
         peer: PeerName,
         asked: SentQuery,
         batch: EventBatch,
+        ahead: Ahead,
     ) -> Result<Ingested, IngestError> {
-        self.take(peer, asked, batch, false).await
+        self.take(peer, asked, (batch, ahead), false).await
     }
 
     async fn take(
         &self,
         peer: PeerName,
         asked: SentQuery,
-        batch: EventBatch,
+        (batch, ahead): (EventBatch, Ahead),
         durably: bool,
     ) -> Result<Ingested, IngestError> {
         let (reply, answer) = oneshot::channel();
-        let operation = Operation::Ingest { peer, asked, batch: Box::new(batch), durably, reply };
+        let operation = Operation::Ingest { peer, asked, batch: Box::new(batch), ahead, durably, reply };
         self.send(operation).await.map_err(|()| closed())?;
         answer.await.unwrap_or_else(|_| Err(closed().into()))
     }

@@ -7,6 +7,7 @@
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::ahead::Ahead;
 use super::asked::{IngestError, SentQuery};
 use super::held::LogState;
 use super::origins::{OWN_ORIGINS, RESERVED_ORIGINS, Reservation};
@@ -64,6 +65,16 @@ pub fn plan_ingest<'a>(
     asked: &SentQuery,
     held: &dyn LogState,
 ) -> Result<IngestPlan<'a>, IngestError> {
+    plan_computed(batch, asked, held, &Ahead::default())
+}
+
+/// The same, with what was computed of the batch before.
+pub(super) fn plan_computed<'a>(
+    batch: &'a EventBatch,
+    asked: &SentQuery,
+    held: &dyn LogState,
+    ahead: &Ahead,
+) -> Result<IngestPlan<'a>, IngestError> {
     check_envelope(batch, asked)?;
     if let (Some(actual), Some(ours)) = (batch.log, held.identity().log)
         && actual != ours
@@ -81,9 +92,12 @@ pub fn plan_ingest<'a>(
         log: held.identity().log.or(batch.log),
         inceptions: batch.inceptions.iter().map(|(origin, inception)| (*origin, inception)).collect(),
         starts: BTreeMap::new(),
-        seals: batch.seals.iter(),
+        seals: batch.seals.iter().enumerate(),
+        ahead: ahead.for_batch(batch),
+        place: 0,
     };
-    for (seq, bytes) in &batch.events {
+    for (place, (seq, bytes)) in batch.events.iter().enumerate() {
+        planning.place = place;
         planning.event(*seq, bytes)?;
     }
     if let Some(group) = planning.group {
@@ -156,8 +170,12 @@ struct Planning<'h, 'a> {
     inceptions: BTreeMap<Origin, &'a EventBytes>,
     /// What the chains begin with whose first event came.
     starts: BTreeMap<Origin, ChainStart>,
-    /// The seals of the groups that were not reached yet.
-    seals: std::slice::Iter<'a, Signature>,
+    /// The seals of the groups that were not reached yet, with their places in the batch.
+    seals: std::iter::Enumerate<std::slice::Iter<'a, Signature>>,
+    /// What was computed of the batch before.
+    ahead: Option<&'h Ahead>,
+    /// The place of the present event in the batch.
+    place: usize,
 }
 
 impl<'a> Planning<'_, 'a> {
@@ -227,7 +245,7 @@ impl<'a> Planning<'_, 'a> {
     /// The owner of the origin sealed the group that ends with this event. Of a group that is held the same was checked before.
     fn check_seal(&mut self, last: &RecordRef<'_>, is_new: bool) -> Result<(), IngestError> {
         let broken = |rule| IngestError::Protocol { rule, event: Some(last.dot) };
-        let seal = self.seals.next().ok_or_else(|| broken(Rule::SealMissing))?;
+        let (place, seal) = self.seals.next().ok_or_else(|| broken(Rule::SealMissing))?;
         if !is_new {
             return Ok(());
         }
@@ -235,10 +253,12 @@ impl<'a> Planning<'_, 'a> {
         if let Some(tip) = self.tip(origin) {
             // Behind a hole the digest is another one, so the seal would do what the broken rule does not.
             let is_skipped = mutant::is(Mutant::SealNotChecked) || mutant::is(Mutant::SkipHoleCheck);
-            if !is_skipped && !tip.sealed(origin).is_sealed_by(&tip.start.key, seal) {
+            let (key, sealed) = (&tip.start.key, tip.sealed(origin));
+            let is_known = self.ahead.is_some_and(|ahead| ahead.is_sealed(place, key, &sealed, seal));
+            if !is_skipped && !is_known && !sealed.is_sealed_by(key, seal) {
                 return Err(broken(Rule::SealWrong));
             }
-            let end = tip.end(*seal);
+            let end = GroupEnd::of(&sealed, *seal);
             self.plan.ends.push((origin, end));
         }
         Ok(())
@@ -304,7 +324,8 @@ impl<'a> Planning<'_, 'a> {
         };
         let before = before.or(mutant::is(Mutant::SkipHoleCheck).then_some(Digest::ZERO));
         let before = before.ok_or(IngestError::Hole { dot: view.dot, held: self.counter(origin) })?;
-        Ok(view.digest_after(before))
+        let computed = self.ahead.and_then(|ahead| ahead.digest_after(self.place, before));
+        Ok(computed.unwrap_or_else(|| view.digest_after(before)))
     }
 
     /// Whether a cause is not held, or came from somebody else since the question: then it may be another one.

@@ -15,6 +15,7 @@
 //! [`Log`] is synchronous and owns every decision; [`LogHandle`] puts it on the one writer thread with group commit.
 
 mod acknowledge;
+mod ahead;
 mod answer;
 mod append;
 mod asked;
@@ -62,6 +63,7 @@ mod watched;
 mod work;
 mod writer;
 
+pub(crate) use ahead::{Ahead, Lookahead};
 pub use append::{AppendError, Appended, InDoubt};
 pub use content::{EntryContent, Unread};
 pub(crate) use entry::record_at;

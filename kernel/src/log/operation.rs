@@ -3,6 +3,7 @@
 use tokio::sync::oneshot;
 
 use super::LocalIdentity;
+use super::ahead::Ahead;
 use super::append::{AppendError, Appended};
 use super::asked::{IngestError, Ingested, SentQuery};
 use super::bring_back::{BringBackError, BroughtBack};
@@ -57,6 +58,8 @@ pub(super) enum Operation {
         peer: PeerName,
         asked: SentQuery,
         batch: Box<EventBatch>,
+        /// What was computed of the batch before.
+        ahead: Ahead,
         /// Whether it is answered once it is durable, rather than once it is visible.
         durably: bool,
         reply: Reply<Ingested, IngestError>,

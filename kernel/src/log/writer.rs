@@ -98,8 +98,8 @@ impl Writer {
                     Err(error) => drop(reply.send(Err(error))),
                 }
             }
-            Operation::Ingest { peer, asked, batch, durably, reply } => {
-                match self.log.ingest(&peer, &asked, &batch, now) {
+            Operation::Ingest { peer, asked, batch, ahead, durably, reply } => {
+                match self.log.ingest_computed(&peer, &asked, (&batch, &ahead), now) {
                     Ok(ingested) if durably => waiting.push(PendingReply::Ingest(ingested, reply)),
                     Ok(ingested) => waiting.push(PendingReply::Visible(ingested, reply)),
                     Err(error) => drop(reply.send(Err(error))),

@@ -14,16 +14,19 @@ use crate::blocking::blocking;
 use crate::codec::Room;
 use crate::health::{ErrorCategory, Failure};
 use crate::ids::{CortexId, Origin, PeerName};
-use crate::log::{LogReader, SentQuery, excluded, read_cursor, withhold_from};
+use crate::log::{Ahead, LogReader, Lookahead, SentQuery, excluded, read_cursor, withhold_from};
 use crate::machine::Source;
 use crate::protocol::{
-    Delivery, FetchRequest, Heads, Known, MAX_BATCH_EVENTS, MAX_WAIT, Pushed, Refresh, RequestId, Scope,
+    Delivery, FetchReply, FetchRequest, Heads, Known, MAX_BATCH_EVENTS, MAX_WAIT, Pushed, Refresh, RequestId, Scope,
 };
 use crate::store::StoreError;
 use crate::transport::{Link, Tail, TransportError};
 
 /// How long the disk may take over what is visible already.
 const DURABLE_DEADLINE: Duration = Duration::from_secs(30);
+
+/// So few events the writer takes without anything computed before.
+const AT_ONCE: usize = 8;
 
 /// What the next answer is wanted for.
 pub(super) struct Question {
@@ -84,23 +87,26 @@ pub(super) fn lock(advertised: &SharedAdvertised) -> MutexGuard<'_, Advertised> 
     advertised.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// An answer, and what was computed of it.
+pub(super) type Received = (Pushed, Ahead);
 /// What came of waiting for the next answer of a run.
-type Next = Result<Option<Pushed>, TransportError>;
-type Reading = Pin<Box<dyn Future<Output = (Box<dyn Tail>, Next)> + Send>>;
+type Next = Result<Option<Received>, TransportError>;
+type Reading = Pin<Box<dyn Future<Output = (Box<dyn Tail>, Lookahead, Next)> + Send>>;
 
 /// An open run of answers.
 struct Run {
     request: RequestId,
     withhold: Heads,
     exclude: Vec<CortexId>,
+    view: LogReader,
     tail: Reader,
 }
 
 enum Reader {
-    Idle(Box<dyn Tail>),
+    Idle(Box<dyn Tail>, Lookahead),
     /// The next answer is being read, whether anybody waits for it or not. Kept here: dropping it would lose what it has.
     Reading(Reading),
-    Read(Box<dyn Tail>, Box<Next>),
+    Read(Box<dyn Tail>, Lookahead, Box<Next>),
 }
 
 /// One peer's answers.
@@ -137,14 +143,14 @@ impl Feed {
         if let Some(Run { tail: reader, .. }) = &mut self.run
             && let Reader::Reading(reading) = reader
         {
-            let (tail, next) = reading.as_mut().await;
-            *reader = Reader::Read(tail, Box::new(next));
+            let (tail, lookahead, next) = reading.as_mut().await;
+            *reader = Reader::Read(tail, lookahead, Box::new(next));
         }
         std::future::pending().await
     }
 
     /// The next answer, with what it is measured against, and whether it was asked for just now or pushed.
-    pub(super) async fn next(&mut self, question: &Question) -> (SentQuery, Source, Result<Pushed, Failure>) {
+    pub(super) async fn next(&mut self, question: &Question) -> (SentQuery, Source, Result<Received, Failure>) {
         let mut asked = SentQuery {
             request: question.request,
             to: question.to,
@@ -166,7 +172,7 @@ impl Feed {
         (asked, source, answer)
     }
 
-    async fn answer(&mut self, question: &Question, asked: &mut SentQuery) -> Result<Pushed, Failure> {
+    async fn answer(&mut self, question: &Question, asked: &mut SentQuery) -> Result<Received, Failure> {
         let deadline = question.patience + question.wait;
         let failed = |e: StoreError| Failure::new(ErrorCategory::Store, e);
         let cursor = async || {
@@ -181,8 +187,8 @@ impl Feed {
             asked.withhold.clone_from(&run.withhold);
             asked.exclude.clone_from(&run.exclude);
             asked.after = if question.by_clock { None } else { cursor().await? };
-            if let Some(pushed) = self.take_next(run, deadline).await? {
-                return Ok(pushed);
+            if let Some(received) = self.take_next(run, deadline).await? {
+                return Ok(received);
             }
         }
         // Nothing is open, or the server ended the run in order. What the question says is held must be so durably, and
@@ -202,30 +208,32 @@ impl Feed {
         match tail {
             Some(tail) => {
                 let (request, withhold, exclude) = (asked.request, asked.withhold.clone(), asked.exclude.clone());
-                let run = Run { request, withhold, exclude, tail: Reader::Idle(tail) };
-                let pushed = self.take_next(run, deadline).await?;
-                pushed.ok_or_else(|| Failure::new(ErrorCategory::Eof, "the run of answers ended without one"))
+                let (view, tail) = (question.view.clone(), Reader::Idle(tail, Lookahead::default()));
+                let run = Run { request, withhold, exclude, view, tail };
+                let received = self.take_next(run, deadline).await?;
+                received.ok_or_else(|| Failure::new(ErrorCategory::Eof, "the run of answers ended without one"))
             }
             None => {
                 let request = FetchRequest { delivery: Delivery::Once, ..request };
                 let reply = hard(deadline, self.link.fetch(&request, deadline)).await;
                 self.late = matches!(&reply, Err(error) if error.category() == ErrorCategory::Timeout);
-                Ok(Pushed::Reply(reply?))
+                let (_, received) = received(Lookahead::default(), &question.view, Pushed::Reply(reply?)).await;
+                Ok(received)
             }
         }
     }
 
     /// The run's next answer; the run stays open if there is one.
     async fn take_next(&mut self, run: Run, deadline: Duration) -> Next {
-        let Run { request, withhold, exclude, tail } = run.reading(deadline);
-        let (tail, next) = match tail {
+        let Run { request, withhold, exclude, view, tail } = run.reading(deadline);
+        let (tail, lookahead, next) = match tail {
             Reader::Reading(reading) => reading.await,
-            Reader::Read(tail, next) => (tail, *next),
-            Reader::Idle(tail) => (tail, Ok(None)),
+            Reader::Read(tail, lookahead, next) => (tail, lookahead, *next),
+            Reader::Idle(tail, lookahead) => (tail, lookahead, Ok(None)),
         };
         self.late = matches!(&next, Err(error) if error.category() == ErrorCategory::Timeout);
         if matches!(next, Ok(Some(_))) {
-            self.run = Some(Run { request, withhold, exclude, tail: Reader::Idle(tail) });
+            self.run = Some(Run { request, withhold, exclude, view, tail: Reader::Idle(tail, lookahead) });
         }
         next
     }
@@ -261,15 +269,38 @@ impl Feed {
 impl Run {
     /// The same, with its next answer on the way.
     fn reading(self, deadline: Duration) -> Self {
+        let view = self.view.clone();
         let tail = match self.tail {
-            Reader::Idle(mut tail) => Reader::Reading(Box::pin(async move {
-                let next = hard(deadline, tail.next(deadline)).await;
-                (tail, next)
+            Reader::Idle(mut tail, lookahead) => Reader::Reading(Box::pin(async move {
+                match hard(deadline, tail.next(deadline)).await {
+                    Ok(Some(pushed)) => {
+                        let (lookahead, received) = received(lookahead, &view, pushed).await;
+                        (tail, lookahead, Ok(Some(received)))
+                    }
+                    Ok(None) => (tail, lookahead, Ok(None)),
+                    Err(error) => (tail, lookahead, Err(error)),
+                }
             })),
             other => other,
         };
         Self { tail, ..self }
     }
+}
+
+/// Computes what the writer will need of an answer, on a thread that may block. Of one small group that would take longer than it saves.
+async fn received(mut lookahead: Lookahead, view: &LogReader, pushed: Pushed) -> (Lookahead, Received) {
+    let batch = match pushed {
+        Pushed::Reply(FetchReply::Batch(batch)) if batch.events.len() > AT_ONCE => batch,
+        other => return (lookahead, (other, Ahead::default())),
+    };
+    let (view, batch) = (view.clone(), Arc::new(batch));
+    let (computing, read) = (Arc::clone(&batch), view);
+    let computed = tokio::task::spawn_blocking(move || {
+        let ahead = lookahead.compute(&read, &computing);
+        (lookahead, ahead)
+    });
+    let (lookahead, ahead) = computed.await.unwrap_or_default();
+    (lookahead, (Pushed::Reply(FetchReply::Batch(Arc::unwrap_or_clone(batch))), ahead))
 }
 
 /// Waits until what is visible is durable as well.

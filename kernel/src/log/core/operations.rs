@@ -8,6 +8,7 @@ use crate::digest::Digest;
 use crate::event::Draft;
 use crate::identity::{ChainStart, Signature};
 use crate::ids::{EventId, IdGenerator, LogId, Origin, PeerName};
+use crate::log::ahead::Ahead;
 use crate::log::append::{AppendError, Appended, Drafts};
 use crate::log::asked::{IngestError, Ingested, SentQuery};
 use crate::log::bring_back::{BringBackError, BringBackPlan, BroughtBack, plan_bring_back};
@@ -16,7 +17,7 @@ use crate::log::epoch::{plan_epoch, shows_lost};
 use crate::log::epoch_change::EpochEnd;
 use crate::log::exclusions::excluded;
 use crate::log::forks::{evidence_of, withhold_from};
-use crate::log::ingest::{IngestPlan, plan_ingest};
+use crate::log::ingest::{IngestPlan, plan_computed};
 use crate::log::minted::{last_id_within, note_claimed};
 use crate::log::origins::OriginNote;
 use crate::log::peers::{read_cursor, read_pin};
@@ -79,6 +80,20 @@ impl Log {
         batch: &EventBatch,
         now: Timestamp,
     ) -> Result<Ingested, IngestError> {
+        self.ingest_computed(peer, asked, (batch, &Ahead::default()), now)
+    }
+
+    /// The same, with what was computed of the batch before.
+    ///
+    /// # Errors
+    /// [`IngestError`]; then nothing of the batch is staged.
+    pub(crate) fn ingest_computed(
+        &mut self,
+        peer: &PeerName,
+        asked: &SentQuery,
+        (batch, ahead): (&EventBatch, &Ahead),
+        now: Timestamp,
+    ) -> Result<Ingested, IngestError> {
         self.usable()?;
         self.close_group()?;
         // An answer is applied only by the process that asked for it, to the pin and cursor it asked with.
@@ -102,7 +117,7 @@ impl Log {
         if asked.exclude != excluded(store, peer)? {
             return Err(IngestError::NotAsked);
         }
-        let plan = match plan_ingest(batch, asked, self) {
+        let plan = match plan_computed(batch, asked, self, ahead) {
             Ok(plan) => plan,
             // It cannot be stored before its causes, and yet it shows what we lost.
             Err(error @ IngestError::MissingCause { .. }) if shows_lost(batch, self) => {

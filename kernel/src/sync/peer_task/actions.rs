@@ -181,7 +181,7 @@ impl PeerTask {
                     let began = Instant::now();
                     let (asked, source, answer) = feed.next(&question).await;
                     let took = timed.then(|| began.elapsed());
-                    let own = if let Ok(Pushed::Reply(reply)) = &answer { reply.own() } else { None };
+                    let own = if let Ok((Pushed::Reply(reply), _)) = &answer { reply.own() } else { None };
                     if let Some(own) = own
                         && let Err(error) = log.note_own_head(question.peer.clone(), *own).await
                     {
@@ -250,6 +250,7 @@ impl PeerTask {
 
     fn ingest(&mut self, number: u64, batch: EventBatch) {
         let (log, peer, asked) = (self.log.clone(), self.peer.name.clone(), self.asked.take());
+        let ahead = std::mem::take(&mut self.ahead);
         let mut feed = self.feed.take().map(Box::new);
         let name = peer.clone();
         self.in_flight = Some(Box::pin(async move {
@@ -259,7 +260,7 @@ impl PeerTask {
             let began = Instant::now();
             let ingested = async {
                 match asked {
-                    Some(asked) => log.ingest_visibly(peer, asked, batch).await,
+                    Some(asked) => log.ingest_visibly(peer, asked, batch, ahead).await,
                     None => Err(IngestError::NotAsked),
                 }
             };

@@ -9,14 +9,14 @@ use crate::health::{ErrorCategory, Failure};
 use crate::log::{IngestError, Ingested, SentQuery};
 use crate::machine::{IngestOutcome, Inspected, Source};
 use crate::protocol::{FetchReply, Identity, Pushed};
-use crate::sync::feed::Feed;
+use crate::sync::feed::{Feed, Received};
 use crate::time::Timestamp;
 
 pub(super) enum Input {
     /// Who it is, and its clock minus ours in milliseconds.
     Identity(u64, Result<(Identity, i64), Failure>),
     /// With how long it took, unless it was waited for.
-    Answer(u64, Box<(Feed, SentQuery, Source)>, Option<Duration>, Result<Pushed, Failure>),
+    Answer(u64, Box<(Feed, SentQuery, Source)>, Option<Duration>, Result<Received, Failure>),
     NoLink(u64, Failure),
     Inspected(u64, Result<Inspected, Failure>),
     Ingested(u64, Option<Box<Feed>>, Stored, Result<Ingested, Refused>),
@@ -61,6 +61,10 @@ impl PeerTask {
             }
             Input::Answer(number, kept, took, answer) => {
                 let (mut feed, asked, source) = *kept;
+                let answer = answer.map(|(pushed, ahead)| {
+                    self.ahead = ahead;
+                    pushed
+                });
                 if let (Some(took), Ok(Pushed::Reply(reply))) = (took, &answer) {
                     self.measures.fetched(took);
                     if let FetchReply::Batch(batch) = reply {

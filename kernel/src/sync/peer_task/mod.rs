@@ -30,7 +30,7 @@ use super::statuses::{Live, Statuses};
 use crate::config::{FederationMode, PeerConfig, PeerMode};
 use crate::health::Failure;
 use crate::ids::{CortexId, LogId};
-use crate::log::{LogHandle, SentQuery};
+use crate::log::{Ahead, LogHandle, SentQuery};
 use crate::machine::{IdentityContext, Now, PartsPace, PartsRound, PeerMachine, Phase};
 use crate::measure::PeerLabels;
 use crate::protocol::MAX_WAIT;
@@ -62,6 +62,8 @@ pub(super) struct PeerTask {
     in_flight: Waited<Input>,
     timer: Option<(u64, Instant)>,
     asked: Option<SentQuery>,
+    /// What was computed of the answer that came last.
+    ahead: Ahead,
     feed: Option<Feed>,
     advertised: SharedAdvertised,
     refreshing: Waited<()>,
@@ -131,6 +133,7 @@ impl PeerTask {
             in_flight: None,
             timer: None,
             asked: None,
+            ahead: Ahead::default(),
             feed: None,
             advertised: SharedAdvertised::default(),
             refreshing: None,

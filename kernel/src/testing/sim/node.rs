@@ -16,7 +16,9 @@ use super::truth::Past;
 use crate::cursor::Cursor;
 use crate::identity::Signer;
 use crate::ids::{CortexId, Epoch, Origin, PeerName};
-use crate::log::{AskerHead, LocalIdentity, Log, LogOptions, OpenError, OpenQuery, SentQuery, read_health, read_pin};
+use crate::log::{
+    AskerHead, LocalIdentity, Log, LogOptions, Lookahead, OpenError, OpenQuery, SentQuery, read_health, read_pin,
+};
 use crate::machine::{IdentityContext, PartsPace, PeerMachine};
 use crate::protocol::Protocols;
 use crate::protocol::{Delivery, FetchReply, RequestId};
@@ -78,6 +80,8 @@ pub(super) struct Pull {
     pub(super) in_vain: (u64, u32),
     /// When it is asked for missing parts.
     pub(super) parts: PartsPace,
+    /// What its batches are computed on top of, in some runs.
+    pub(super) lookahead: Lookahead,
 }
 
 /// What is there only while the process lives.
@@ -224,6 +228,7 @@ impl Node {
             asked: None,
             in_vain: (0, 0),
             parts: PartsPace::default(),
+            lookahead: Lookahead::default(),
         };
         if let Some(process) = &mut self.process {
             process.pulls.insert(cortex, pull);

@@ -11,7 +11,8 @@ use crate::codec::Room;
 use crate::health::ErrorCategory;
 use crate::ids::CortexId;
 use crate::internals::sync::inspection_request;
-use crate::log::{ForkFinding, IngestError, NotAFork, Pin, SentQuery, put_pin, read_cursor, withhold_from};
+use crate::log::LogState as _;
+use crate::log::{Ahead, ForkFinding, IngestError, NotAFork, Pin, SentQuery, put_pin, read_cursor, withhold_from};
 use crate::machine::{Action, IngestOutcome, Inspected, Inspection, OtherHistory, Source};
 use crate::protocol::{Delivery, EventBatch, FetchReply, FetchRequest, Known, OwnHead, PROTOCOL_MAX, Scope};
 use crate::store::Batch;
@@ -170,7 +171,7 @@ impl World {
     fn note_own_head(&mut self, node: usize, peer: usize, head: &OwnHead) -> Result<(), String> {
         let now = self.wall(node);
         let Some(process) = self.process(node) else { return Ok(()) };
-        let before = process.log.reader().local().epoch;
+        let before = process.log.identity().epoch;
         if let Err(error) = process.log.note_own_head(&peer_name(peer), head, now) {
             return self.expect_damage(node, &error);
         }
@@ -235,8 +236,13 @@ impl World {
         if self.byzantine.is(self.address[peer]) {
             batch.events.iter().for_each(|(_, record)| self.truth.bring(node, record));
         }
+        let looks_ahead = self.seed.is_multiple_of(2);
         let Some(process) = self.process(node) else { return Ok(Err(IngestOutcome::NotAsked)) };
-        let taken = process.log.ingest(&peer_name(peer), asked, batch, now);
+        let ahead = match process.pulls.get_mut(&peer).filter(|_| looks_ahead) {
+            Some(pull) => pull.lookahead.compute(&process.log.reader(), batch),
+            None => Ahead::default(),
+        };
+        let taken = process.log.ingest_computed(&peer_name(peer), asked, (batch, &ahead), now);
         self.say(|| {
             let asked = format!("after {:?} withhold {:?}", asked.after.map(|c| c.seq.get()), asked.withhold);
             let (prev, last, events) = (batch.prev.seq, batch.last.seq, batch.events.len());
