@@ -192,8 +192,10 @@ impl Answers {
             let asking = self.state.open(asking);
             let caught_up = found.batch.last == found.batch.head;
             // A long run of what the asker knows already is told, so that it need not be looked at again; and where a
-            // live tail begins is told at once. An asker whose store was set back is answered at once as well.
-            let begins = !self.answered && (self.delivery == Delivery::Live || found.batch.own.is_some());
+            // live tail begins is told at once. An asker whose store was set back is answered at once as well, but not for
+            // events that it may have written since it asked: those are held back.
+            let is_set_back = found.batch.own.is_some() && found.held.is_none();
+            let begins = !self.answered && (self.delivery == Delivery::Live || is_set_back);
             if begins || !found.batch.events.is_empty() || !caught_up && found.held.is_none() {
                 return Some(emit(asking, found.batch, &mut self.passed));
             }

@@ -1,11 +1,14 @@
 //! A store that was set back, and what answers say of its own origin.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use antiphon_kernel::clock::VClock;
+use antiphon_kernel::config::{FederationMode, SharedKey};
 use antiphon_kernel::cursor::Cursor;
 use antiphon_kernel::ids::{Epoch, Origin};
 use antiphon_kernel::protocol::{FetchReply, FetchRequest, OwnHead, Refusal};
+use antiphon_kernel::service::Service;
 use antiphon_kernel::store::{Durability, Store};
 use antiphon_kernel::testing::MemoryStore;
 use antiphon_kernel::time::Timestamp;
@@ -119,4 +122,32 @@ fn no_other_cortex_can_make_a_node_take_a_new_epoch() {
         zero.log.note_own_head(&peer_name(1), &head, NOW).unwrap();
         assert_eq!(write(zero, "on"), origin);
     }
+}
+
+#[tokio::test]
+async fn an_asker_is_answered_early_for_what_it_lost_and_not_for_what_it_wrote_since_it_asked() {
+    let store = Arc::new(MemoryStore::new());
+    let mut nodes = vec![Node::new(0, 2, store), Node::new(1, 2, Arc::new(MemoryStore::new()))];
+    write(&mut nodes[0], "before the question");
+    let (one, zero) = two(&mut nodes, 1, 0);
+    one.pull(zero).unwrap();
+    let wait = Duration::from_millis(200);
+    let parked = FetchRequest { wait, ..asks(&mut nodes) };
+    write(&mut nodes[0], "after it");
+    let (one, zero) = two(&mut nodes, 1, 0);
+    let (asked, reply) = one.ask(zero, 100, false);
+    let FetchReply::Batch(batch) = reply else { panic!("it has an event") };
+    // It joins now, so it is held back for a moment.
+    one.log.ingest(&peer_name(0), &asked, &batch, Timestamp::now()).unwrap();
+    one.log.commit(Durability::Sync).unwrap();
+    let service = Service::new(nodes[1].log.reader(), SharedKey::default(), FederationMode::Sync);
+    let began = Instant::now();
+    let reply = service.fetch(parked.clone()).await;
+    assert!(began.elapsed() >= wait, "the question was not parked");
+    assert!(matches!(&reply, FetchReply::Batch(batch) if batch.events.is_empty()), "{reply:?}");
+
+    let exclude = vec![parked.from];
+    let lost = service.fetch(FetchRequest { wait: Duration::from_secs(60), exclude, ..parked });
+    let reply = tokio::time::timeout(Duration::from_secs(30), lost).await.expect("it is answered at once");
+    assert_eq!(reply.own().map(|own| own.counter), Some(2));
 }
