@@ -191,8 +191,8 @@ impl Answers {
             self.frame = asking.take_room();
             let asking = self.state.open(asking);
             let caught_up = found.batch.last == found.batch.head;
-            // A long run of what the asker knows already is told, so that it need not be looked at again; and where a
-            // live tail begins is told at once. An asker whose store was set back is answered at once as well, but not for
+            // The end of a long run that the asker knows is sent, so that it need not be looked at again. Where a live tail
+            // begins is sent at once. An asker whose store was set back is answered at once as well, but not because of
             // events that it may have written since it asked: those are held back.
             let is_set_back = found.batch.own.is_some() && found.held.is_none();
             let begins = !self.answered && (self.delivery == Delivery::Live || is_set_back);
