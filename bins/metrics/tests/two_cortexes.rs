@@ -7,7 +7,7 @@ use antiphon_kernel::cortex::{Cortex, Peer};
 use antiphon_kernel::event::Draft;
 use antiphon_kernel::replay::OnFailure;
 use antiphon_kernel::replay::latest::LatestBySubject;
-use antiphon_kernel::testing::{MemoryNetwork, MemoryStore};
+use antiphon_kernel::testing::{MemoryNetwork, MemoryStore, until};
 
 async fn start(network: &MemoryNetwork, name: &str, peer: &str) -> Cortex {
     let builder =
@@ -46,15 +46,14 @@ async fn two_cortexes_in_one_process_render_apart() {
         let text = metrics.render(cortex);
         (value(&text, &received(own, other)) >= Some(events)).then_some(text)
     };
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
-    let (of_alpha, of_bravo) = loop {
-        let texts = (counted(&alpha, "alpha", "bravo", 1.0), counted(&bravo, "bravo", "alpha", 5.0));
-        if let (Some(of_alpha), Some(of_bravo)) = texts {
-            break (of_alpha, of_bravo);
-        }
-        assert!(tokio::time::Instant::now() < deadline, "{}", metrics.render_all([&alpha, &bravo]));
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    };
+    let (mut of_alpha, mut of_bravo) = (None, None);
+    until("both batches are counted", || {
+        of_alpha = counted(&alpha, "alpha", "bravo", 1.0);
+        of_bravo = counted(&bravo, "bravo", "alpha", 5.0);
+        of_alpha.is_some() && of_bravo.is_some()
+    })
+    .await;
+    let (of_alpha, of_bravo) = (of_alpha.unwrap(), of_bravo.unwrap());
     for (text, own, other, appended) in [(&of_alpha, "alpha", "bravo", 5.0), (&of_bravo, "bravo", "alpha", 1.0)] {
         let at = format!("{{cortex=\"{own}\"}}");
         assert_eq!(value(text, &format!("log_events{at}")), Some(6.0), "{text}");

@@ -22,6 +22,7 @@ use antiphon_kernel::log::CausalContext;
 use antiphon_kernel::protocol::{
     Delivery, FetchReply, FetchRequest, Hello, MAX_BATCH_BYTES, MAX_BATCH_EVENTS, RequestId,
 };
+use antiphon_kernel::testing::until;
 use antiphon_kernel::transport::Link;
 use antiphon_quic::{ALPN, Limits};
 use quinn::crypto::rustls::QuicClientConfig;
@@ -83,16 +84,13 @@ async fn server(folder: &Path) -> (Server, std::net::SocketAddr) {
     child.args(["--exact", "child", "--nocapture"]).env(FOLDER, folder).env("TMPDIR", folder);
     let child = child.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let addr = folder.join("addr");
-    let addr = soon(async {
-        loop {
-            if let Ok(addr) = std::fs::read_to_string(&addr) {
-                return addr.parse().unwrap();
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+    let mut read = None;
+    until("the child listens", || {
+        read = std::fs::read_to_string(&addr).ok();
+        read.is_some()
     })
     .await;
-    (Server(child), addr)
+    (Server(child), read.unwrap().parse().unwrap())
 }
 
 /// Takes little, and reads none of it.
