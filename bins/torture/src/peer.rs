@@ -105,6 +105,7 @@ impl Peer {
             known: Known::Full(asker.heads()),
             max_events,
             max_bytes: asked.max_bytes,
+            epoch: asker.local().epoch,
             ..antiphon_kernel::testing::question(asker.local().cortex_id, id())
         })?;
         Ok((asked, reply))

@@ -4,6 +4,7 @@ use super::encoding::{Decode, Encode, decode_prefix};
 use super::{Entries, entries_from, entries_of};
 use crate::checksum::checksum;
 use crate::clock::VClock;
+use crate::codec::RecordRef;
 use crate::cursor::{Cursor, Seq};
 use crate::digest::{DIGEST_ALGORITHM, Digest};
 use crate::error_code::ErrorCode;
@@ -160,9 +161,10 @@ impl StoredChain {
         Sealed { origin, counter, digest, id: last_id, clock: clock_hash(clock) }
     }
 
-    /// The end of the group that ends here.
-    pub(crate) fn end(&self, seal: Signature) -> GroupEnd {
-        GroupEnd { counter: self.counter, digest: self.digest, clock: clock_hash(&self.clock), seal }
+    /// Moves the tip to the next event, whose digest this is. Its causes are merged into the clock apart: what a clock that grows too
+    /// large means is the caller's to say.
+    pub(crate) fn advance(&mut self, event: &RecordRef<'_>, digest: Digest) {
+        (self.counter, self.digest, self.last_id) = (event.dot.counter(), digest, event.id);
     }
 }
 

@@ -44,20 +44,10 @@ struct Verified {
 }
 
 impl Ahead {
-    /// Whether it was computed of this batch.
-    fn is_of(&self, batch: &EventBatch) -> bool {
-        let first = batch.events.first().map(|(_, record)| record);
-        let same =
-            |ours: &EventBytes, theirs: &EventBytes| ours.as_ptr() == theirs.as_ptr() && ours.len() == theirs.len();
-        match (&self.first, first) {
-            (Some(ours), Some(theirs)) => same(ours, theirs) && self.events.len() <= batch.events.len(),
-            _ => false,
-        }
-    }
-
-    /// It, if it was computed of this batch.
+    /// It, if it was computed of this batch: of the same memory.
     pub(super) fn for_batch(&self, batch: &EventBatch) -> Option<&Self> {
-        self.is_of(batch).then_some(self)
+        let (ours, (_, theirs)) = (self.first.as_ref()?, batch.events.first()?);
+        (ours.as_ptr() == theirs.as_ptr() && ours.len() == theirs.len()).then_some(self)
     }
 
     /// The digest of the event at this place in the batch, if it was computed on top of this one.
@@ -159,7 +149,7 @@ fn extend(tip: &mut StoredChain, record: &RecordRef<'_>) -> Option<Computed> {
         tip.clock.merge_capped(&record.deps, MAX_CLOCK_ENTRIES - 1).ok()?;
     }
     let digest = record.digest_after(before);
-    (tip.counter, tip.digest, tip.last_id) = (record.dot.counter(), digest, record.id);
+    tip.advance(record, digest);
     Some(Computed { before, digest })
 }
 

@@ -385,7 +385,7 @@ impl<'a> Planning<'_, 'a> {
             let merged = chain.clock.merge_capped(&view.deps, MAX_CLOCK_ENTRIES - 1);
             merged.map_err(|e| Extend::Invalid(e.into()))?;
         }
-        (chain.counter, chain.digest, chain.last_id) = (view.dot.counter(), digest, view.id);
+        chain.advance(view, digest);
         Ok(())
     }
 

@@ -137,7 +137,7 @@ pub(super) fn follows_on(mut chain: StoredChain, event: &RecordRef<'_>, held: &d
     if !follows || !event.deps.iter().all(is_held) || chain.clock.merge(&event.deps).is_err() {
         return None;
     }
-    (chain.counter, chain.digest, chain.last_id) = (event.dot.counter(), event.digest_after(chain.digest), event.id);
+    chain.advance(event, event.digest_after(chain.digest));
     Some(chain)
 }
 
@@ -221,7 +221,7 @@ pub(super) fn plan_rejoin(origin: Origin, waits: Vec<Waits>, held: &dyn LogState
                     tracing::warn!(%origin, counter, "the seal of events that wait since the repair is lost: peers have to bring them");
                     break;
                 };
-                plan.groups.extend(plan.chain.as_ref().map(|chain| chain.end(seal)));
+                plan.groups.extend(plan.chain.as_ref().map(|chain| GroupEnd::of(&chain.sealed(origin), seal)));
                 whole = Whole { events: plan.events.len(), gone: plan.gone.len(), chain: plan.chain.clone() };
             }
             continue;

@@ -16,7 +16,7 @@ use super::minted::{minted, put_minted};
 use super::open::OpenError;
 use super::rejoin::{followed_by, follows_on, is_sealed};
 use super::segments::{chained, stored_run_at};
-use crate::codec::{RecordRef, SegmentRef, StoredChain, decode_chain, decode_identity};
+use crate::codec::{GroupEnd, RecordRef, SegmentRef, StoredChain, decode_chain, decode_identity};
 use crate::cursor::Seq;
 use crate::digest::Digest;
 use crate::identity::{Signature, start_of};
@@ -247,7 +247,7 @@ impl Reading {
             }
         }
         if let Some(chain) = self.chain.take() {
-            log.stage_end(origin, chain.end(seal));
+            log.stage_end(origin, GroupEnd::of(&chain.sealed(origin), seal));
             log.set_chain(origin, chain);
         }
     }

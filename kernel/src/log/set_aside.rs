@@ -151,7 +151,7 @@ pub(super) fn plan_set_aside(origin: Origin, from: u64, held: &dyn LogState) -> 
                 fault = Some(StoreError::corrupt(format!("the clock at place {seq}: {error}")));
                 return ControlFlow::Break(());
             }
-            (tip.counter, tip.digest, tip.last_id) = (counter, *digest, event.id);
+            tip.advance(&event, *digest);
             if let Some(seq) = &mut next {
                 let record = Bytes::copy_from_slice(record);
                 written.push((*seq, joined), event.dot, before, record, &mut changes);

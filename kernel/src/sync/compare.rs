@@ -6,15 +6,12 @@ use std::time::Duration;
 use super::batch_budget::BatchBudget;
 use super::inspect::{MAX_QUESTIONS, locate};
 use super::links::hard;
-use crate::codec::Room;
+use super::plain_question::plain_question;
 use crate::health::ErrorCategory;
 use crate::ids::{CortexId, Origin};
 use crate::log::LogReader;
 use crate::machine::Inspection;
-use crate::protocol::{
-    ChainHead, Delivery, FetchReply, FetchRequest, Heads, Known, MAX_BATCH_BYTES, MAX_BATCH_EVENTS, Refusal, RequestId,
-    Scope,
-};
+use crate::protocol::{ChainHead, FetchReply, FetchRequest, Heads, Known, MAX_BATCH_EVENTS, Refusal, RequestId, Scope};
 use crate::transport::Link;
 
 /// How long one answer may take.
@@ -133,28 +130,10 @@ impl Comparison {
     }
 
     async fn ask(&mut self, scope: Scope, known: Heads, max_events: u32) -> Result<FetchReply, ErrorCategory> {
-        let local = self.view.local();
-        let request = FetchRequest {
-            request: RequestId { process: self.view.process(), number: self.number },
-            from: local.cortex_id,
-            epoch: local.epoch,
-            to: self.to.0,
-            log: local.log,
-            protocol: self.to.1,
-            after: None,
-            known: Known::Full(known),
-            direct: Vec::new(),
-            max_events,
-            max_bytes: MAX_BATCH_BYTES,
-            wait: Duration::ZERO,
-            delivery: Delivery::Once,
-            scope,
-            withhold: Heads::default(),
-            exclude: Vec::new(),
-            filter: None,
-            safe: None,
-            room: Room::default(),
-        };
+        let request = RequestId { process: self.view.process(), number: self.number };
+        let known = Known::Full(known);
+        let plain = plain_question(&self.view.local(), self.to, request);
+        let request = FetchRequest { known, max_events, scope, ..plain };
         self.number += 1;
         hard(DEADLINE, self.link.fetch(&request, DEADLINE)).await.map_err(|error| error.category())
     }

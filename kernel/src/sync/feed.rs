@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::links::hard;
+use super::plain_question::plain_question;
 use crate::blocking::blocking;
 use crate::codec::Room;
 use crate::health::{ErrorCategory, Failure};
@@ -241,12 +242,6 @@ impl Feed {
     fn request(&self, question: &Question, asked: &SentQuery) -> FetchRequest {
         let (known, local) = (question.view.heads(), question.view.local());
         let request = FetchRequest {
-            request: asked.request,
-            from: local.cortex_id,
-            epoch: local.epoch,
-            to: asked.to,
-            log: local.log,
-            protocol: question.protocol,
             after: asked.after,
             known: Known::Full(known.clone()),
             direct: question.direct.clone(),
@@ -257,9 +252,7 @@ impl Feed {
             scope: asked.scope,
             withhold: asked.withhold.clone(),
             exclude: asked.exclude.clone(),
-            filter: None,
-            safe: None,
-            room: Room::default(),
+            ..plain_question(&local, (asked.to, question.protocol), asked.request)
         };
         lock(&self.advertised).open(&request, &known);
         request
@@ -294,9 +287,9 @@ async fn received(mut lookahead: Lookahead, view: &LogReader, pushed: Pushed) ->
         other => return (lookahead, (other, Ahead::default())),
     };
     let (view, batch) = (view.clone(), Arc::new(batch));
-    let (computing, read) = (Arc::clone(&batch), view);
+    let same = Arc::clone(&batch);
     let computed = tokio::task::spawn_blocking(move || {
-        let ahead = lookahead.compute(&read, &computing);
+        let ahead = lookahead.compute(&view, &same);
         (lookahead, ahead)
     });
     let (lookahead, ahead) = computed.await.unwrap_or_default();

@@ -13,6 +13,7 @@ mod origin_question;
 mod own_head_tests;
 mod parts;
 mod peer_task;
+mod plain_question;
 mod probe;
 mod space;
 mod staleness;

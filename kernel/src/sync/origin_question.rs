@@ -1,11 +1,9 @@
 //! A question about one origin: for what follows a place in its chain.
 
-use std::time::Duration;
-
-use crate::codec::Room;
+use super::plain_question::plain_question;
 use crate::ids::{CortexId, Origin};
 use crate::log::LogReader;
-use crate::protocol::{ChainHead, Delivery, FetchRequest, Heads, Known, RequestId, Scope};
+use crate::protocol::{ChainHead, FetchRequest, Heads, Known, RequestId, Scope};
 use crate::store::StoreError;
 
 /// The question for what follows `known` events of an origin. An answer holds at most `most` events and bytes.
@@ -20,26 +18,11 @@ pub(super) fn origin_question(
 ) -> Result<FetchRequest, StoreError> {
     let digest = view.chain_digest(origin, known)?;
     let known = digest.filter(|_| known > 0).map(|digest| (origin, ChainHead { counter: known, digest }));
-    let local = view.local();
     Ok(FetchRequest {
-        request,
-        from: local.cortex_id,
-        epoch: local.epoch,
-        to,
-        log: local.log,
-        protocol,
-        after: None,
         known: Known::Full(Heads::new(known.into_iter().collect())),
-        direct: Vec::new(),
         max_events: most.0,
         max_bytes: most.1,
-        wait: Duration::ZERO,
-        delivery: Delivery::Once,
         scope: Scope::Origin(origin),
-        withhold: Heads::default(),
-        exclude: Vec::new(),
-        filter: None,
-        safe: None,
-        room: Room::default(),
+        ..plain_question(&view.local(), (to, protocol), request)
     })
 }

@@ -1,13 +1,11 @@
 //! A peer that gives our own id is this node itself, or a copy of it. A question decides: a node that dialled itself receives it.
 
-use std::time::Duration;
-
 use super::links::{IDENTIFY_DEADLINE, hard};
-use crate::codec::Room;
+use super::plain_question::plain_question;
 use crate::health::{ErrorCategory, Failure};
 use crate::ids::PeerName;
 use crate::log::LogReader;
-use crate::protocol::{Delivery, FetchRequest, Heads, Known, Scope};
+use crate::protocol::{FetchRequest, Scope};
 use crate::transport::Link;
 
 /// Finds out whether a peer that gave our own id is a copy of this node.
@@ -17,25 +15,10 @@ use crate::transport::Link;
 pub(super) async fn must_be_this_node(link: &dyn Link, view: &LogReader, peer: &PeerName) -> Result<(), Failure> {
     let (local, probe) = (view.local(), view.doubles().probe(view.process()));
     let question = FetchRequest {
-        request: probe.request(),
-        from: local.cortex_id,
-        epoch: local.epoch,
-        to: local.cortex_id,
-        log: local.log,
-        protocol: local.protocols.max(),
-        after: None,
-        known: Known::Full(Heads::default()),
-        direct: Vec::new(),
         max_events: 1,
         max_bytes: 1,
-        wait: Duration::ZERO,
-        delivery: Delivery::Once,
         scope: Scope::Origin(local.origin()),
-        withhold: Heads::default(),
-        exclude: Vec::new(),
-        filter: None,
-        safe: None,
-        room: Room::default(),
+        ..plain_question(&local, (local.cortex_id, local.protocols.max()), probe.request())
     };
     let answered = hard(IDENTIFY_DEADLINE, link.fetch(&question, IDENTIFY_DEADLINE)).await.is_ok();
     if !answered || probe.returned() {

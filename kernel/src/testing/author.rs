@@ -121,8 +121,7 @@ impl Author {
     fn step(&mut self, record: &RecordRef<'_>) {
         let chain = &mut self.chain;
         chain.clock.merge(&record.deps).expect("the clock is within its bound");
-        (chain.counter, chain.digest) = (record.dot.counter(), record.digest_after(chain.digest));
-        chain.last_id = record.id;
+        chain.advance(record, record.digest_after(chain.digest));
     }
 
     fn seal_here(&self) -> Signature {

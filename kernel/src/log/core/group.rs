@@ -96,8 +96,9 @@ impl Log {
         let (Some(chain), Some(keys)) = (self.chains.get(&origin), self.keys()) else {
             return Err(StoreError::new(StoreErrorKind::Misuse, "a log without keys cannot write events"));
         };
-        let seal = chain.sealed(origin).sign(&**keys);
-        seal.map(|seal| chain.end(seal)).map_err(|error| StoreError::new(StoreErrorKind::Io, error.to_string()))
+        let sealed = chain.sealed(origin);
+        let seal = sealed.sign(&**keys).map_err(|error| StoreError::new(StoreErrorKind::Io, error.to_string()))?;
+        Ok(GroupEnd::of(&sealed, seal))
     }
 
     fn can_join(&self, group: &OpenGroup, wanted: &Drafts<'_>) -> bool {

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::clock::VClock;
-use crate::codec::{EncodedDraft, Front, StoredChain, StoredDot, encode_in_group};
+use crate::codec::{EncodedDraft, Front, GroupEnd, StoredChain, StoredDot, encode_in_group};
 use crate::event::{Draft, EventBytes};
 use crate::ids::{Epoch, Origin};
 use crate::log::held::NewEvent;
@@ -118,7 +118,7 @@ impl World {
                     let event = NewEvent { id, dot, digest: head.digest, record: record.clone() };
                     self.log.stage_new(&event, self.now());
                     self.log.set_chain(origin, author.chain().clone());
-                    self.log.stage_end(origin, author.chain().end(seal));
+                    self.log.stage_end(origin, GroupEnd::of(&author.chain().sealed(origin), seal));
                     self.model.push((dot, record));
                 }
             }

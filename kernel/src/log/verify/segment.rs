@@ -98,7 +98,7 @@ impl Chains {
                 // What comes later is compared with what was digested.
                 chain.digest = stored.before;
             }
-            (chain.counter, chain.digest, chain.last_id) = (counter, event.digest_after(chain.digest), event.id);
+            chain.advance(&event, event.digest_after(chain.digest));
             if chain.clock.merge(&event.deps).is_err() {
                 report.fault(format!("entry {seq}: the clock of {} exceeds the bound", event.dot));
             }
