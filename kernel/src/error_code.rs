@@ -108,7 +108,7 @@ codes! {
     AppendOrigins = "AP-APPEND-004", "the log holds as many origins as a clock may have";
     AppendTooLarge = "AP-APPEND-005", "the event is larger than this node appends";
     AppendClockBehind = "AP-APPEND-006", "the wall clock is far behind the newest event id";
-    AppendGroupTooLarge = "AP-APPEND-007", "one append has more events than a group may have";
+    AppendGroupTooLarge = "AP-APPEND-007", "one append has too many events, or too many bytes together";
 
     StateValue = "AP-STATE-001", "a value does not have the form that its key demands";
     StateKey = "AP-STATE-002", "a text is not a key of the state";

@@ -255,7 +255,8 @@ impl CortexBuilder {
         self
     }
 
-    /// The largest record that may be appended here, in bytes.
+    /// The largest record that may be appended here, in bytes. The events of one call may have as much together, or 1 MiB if
+    /// that is more.
     pub const fn max_append_bytes(mut self, bytes: usize) -> Self {
         self.options.max_append_bytes = bytes;
         self

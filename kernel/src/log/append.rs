@@ -10,9 +10,12 @@ use crate::event::{Draft, InvalidDraft, MAX_EVENT_BYTES};
 use crate::identity::ChainStart;
 use crate::ids::{Dot, Epoch, EventId, GeneratorError, IdGenerator, Origin};
 use crate::mutant::{self, Mutant};
-use crate::protocol::{MAX_GROUP_BYTES, MAX_GROUP_EVENTS};
+use crate::protocol::MAX_GROUP_EVENTS;
 use crate::store::StoreError;
 use crate::time::Timestamp;
+
+/// What the events of one call may have together, in bytes, where a single event may not have more.
+const MAX_CALL_BYTES: usize = 1024 * 1024;
 
 /// What an appended event got.
 ///
@@ -91,9 +94,12 @@ pub enum AppendError {
         /// The number of drafts.
         events: usize,
     },
-    /// More bytes in one call than a group may have.
-    #[error("the events of one append have more than {MAX_GROUP_BYTES} bytes together, the most of a group")]
-    TooManyBytes,
+    /// More bytes in one call than may be appended together.
+    #[error("the events of one append have more than {limit} bytes together")]
+    TooManyBytes {
+        /// The most, in bytes.
+        limit: usize,
+    },
     /// The event's clock would be larger than the protocol allows.
     #[error("the event's clock would exceed its bound")]
     Clock(#[from] ClockError),
@@ -118,7 +124,7 @@ impl AppendError {
         match self {
             Self::Draft { source, .. } => source.code(),
             Self::ContextAhead { .. } => ErrorCode::AppendContextAhead,
-            Self::TooManyEvents { .. } | Self::TooManyBytes => ErrorCode::AppendGroupTooLarge,
+            Self::TooManyEvents { .. } | Self::TooManyBytes { .. } => ErrorCode::AppendGroupTooLarge,
             Self::Clock(_) => ErrorCode::AppendOrigins,
             Self::Id(error) => error.code(),
             Self::Closed => ErrorCode::AppendClosed,
@@ -200,7 +206,9 @@ pub(super) fn plan_append(wanted: &Drafts<'_>, held: &dyn LogState) -> Result<Ap
     let mut ids = IdGenerator::after(held.last_id());
     let mut deps = delta(&mut chain, &context.without(origin))?;
     let mut events = Vec::with_capacity(drafts.len());
-    let mut bytes = 0;
+    let limit = max_bytes.min(MAX_EVENT_BYTES);
+    // A peer takes a group whole or not at all, so its size is what each peer has to hold at once.
+    let (mut bytes, most) = (0, limit.max(MAX_CALL_BYTES));
     for (index, (draft, random)) in drafts.iter().zip(entropy).enumerate() {
         let fault = |source| AppendError::Draft { index, source };
         draft.check().map_err(fault)?;
@@ -209,7 +217,6 @@ pub(super) fn plan_append(wanted: &Drafts<'_>, held: &dyn LogState) -> Result<Ap
         let dot = Dot::new(origin, chain.counter).ok_or(ClockError::CounterOutOfRange { counter: chain.counter })?;
         let assigned = EncodedDraft { id, dot, deps: &deps, time: now };
         let record = encode_in_group(draft, &assigned, index + 1 == drafts.len());
-        let limit = max_bytes.min(MAX_EVENT_BYTES);
         if record.len() > limit {
             return Err(fault(InvalidDraft::TooLarge { bytes: record.len(), limit }));
         }
@@ -218,8 +225,8 @@ pub(super) fn plan_append(wanted: &Drafts<'_>, held: &dyn LogState) -> Result<Ap
         chain.digest = read.digest_after(chain.digest);
         chain.last_id = id;
         bytes += record.len();
-        if bytes > MAX_GROUP_BYTES {
-            return Err(AppendError::TooManyBytes);
+        if bytes > most {
+            return Err(AppendError::TooManyBytes { limit: most });
         }
         events.push(NewEvent { id, dot, digest: chain.digest, record });
         // Only the first of them learned something; the next ones follow from it.
@@ -282,5 +289,23 @@ mod tests {
         let large = [draft("a"), draft(&"x".repeat(LIMIT))];
         let large = refused(&large, &VClock::new());
         assert!(matches!(large, AppendError::Draft { index: 1, source: InvalidDraft::TooLarge { .. } }), "{large}");
+    }
+
+    #[test]
+    fn the_events_of_one_call_are_bounded_together() {
+        let held = Few::new();
+        let draft = draft(&"x".repeat(LIMIT / 2));
+        let lengths: Vec<_> = plan(&vec![draft.clone(); 1000], &VClock::new(), &held)
+            .unwrap()
+            .events
+            .iter()
+            .map(|event| event.record.len())
+            .collect();
+        // By then the counters are as long as they get here.
+        let most = 1000 + (MAX_CALL_BYTES - lengths.iter().sum::<usize>()) / lengths[999];
+        assert!(most < MAX_GROUP_EVENTS, "the number is not what bounds them");
+        assert_eq!(plan(&vec![draft.clone(); most], &VClock::new(), &held).unwrap().events.len(), most);
+        let refused = plan(&vec![draft; most + 1], &VClock::new(), &held).unwrap_err();
+        assert!(matches!(refused, AppendError::TooManyBytes { limit: MAX_CALL_BYTES }), "{refused}");
     }
 }

@@ -173,10 +173,14 @@ impl Import<'_> {
             }
             return Ok(());
         }
+        // Before the event and not after it: so a batch never has more than a node takes at once, however large its last event.
+        if self.batch.bytes + found.text.len() > BATCH_BYTES {
+            self.flush().await?;
+        }
         self.batch.bytes += found.text.len();
         self.batch.found.push(found);
         let due = *self.due.get_or_insert_with(|| Instant::now() + BATCH_WAIT);
-        if self.batch.found.len() >= BATCH_EVENTS || self.batch.bytes >= BATCH_BYTES || Instant::now() >= due {
+        if self.batch.found.len() >= BATCH_EVENTS || Instant::now() >= due {
             self.flush().await?;
         }
         Ok(())

@@ -35,7 +35,8 @@ use crate::store::{Store, StoreError, StoreErrorKind};
 
 /// Settings of a log that are local to this node.
 pub struct LogOptions {
-    /// The largest record that may be appended here, in bytes; 1 MiB by default. What is *received* is bounded by the
+    /// The largest record that may be appended here, in bytes; 1 MiB by default. The events of one call may have as much
+    /// together, or 1 MiB if that is more. What is *received* is bounded by the
     /// protocol alone, or one cortex could write what another must refuse permanently.
     pub max_append_bytes: usize,
     /// Whether the store was just restored from a backup: the log continues under a new epoch for that reason.
