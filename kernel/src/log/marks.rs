@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use super::entry::damaged;
+use super::segments::stored_seq;
 use crate::codec::{GroupEnd, decode_group_ends, encode_group_ends};
 use crate::event::EventBytes;
 use crate::ids::Origin;
@@ -92,6 +93,35 @@ pub(super) fn ends_from(
     fault.map_or(Ok(()), Err)
 }
 
+/// Returns the counter at which the group begins that has an origin's event at this counter, or that follows on the origin's last
+/// event. It reads two values, however large the group is.
+pub(super) fn group_start(store: &dyn Store, origin: Origin, counter: u64) -> Result<u64, StoreError> {
+    if counter <= 1 || stored_seq(store, origin, counter - 1)?.is_none() {
+        return Ok(counter.max(1));
+    }
+    Ok(last_end_before(store, origin, counter)? + 1)
+}
+
+/// Returns the counter of the last end of a group before this counter; 0 if there is none.
+fn last_end_before(store: &dyn Store, origin: Origin, counter: u64) -> Result<u64, StoreError> {
+    // It is in the value at or before that counter, since the value after that one begins with a later end.
+    let (begin, prefix) = (keys::mark(origin, counter.saturating_sub(1)), keys::marks_of(origin));
+    let (mut found, mut fault) = (0, None);
+    store.scan_floor(Family::Marks, KeyRange { from: &begin, prefix: &prefix }, &mut |key, value| {
+        match keys::mark_of(key) {
+            // The value before is the inception.
+            Some((_, 0)) => {}
+            Some(_) => match decode_group_ends(value) {
+                Ok(ends) => found = ends.iter().map(|end| end.counter).filter(|&end| end < counter).max().unwrap_or(0),
+                Err(error) => fault = Some(damaged(Family::Marks, &error)),
+            },
+            None => fault = Some(not_a_mark()),
+        }
+        ControlFlow::Break(())
+    })?;
+    fault.map_or(Ok(found), Err)
+}
+
 /// Reads the end of the group that ends with this event; `None` if none does.
 pub(super) fn read_end(store: &dyn Store, origin: Origin, counter: u64) -> Result<Option<GroupEnd>, StoreError> {
     let mut found = None;
@@ -154,4 +184,41 @@ pub(super) fn no_inception(origin: Origin) -> StoreError {
 
 pub(super) fn not_a_mark() -> StoreError {
     StoreError::corrupt("family `marks`: a key is not an origin and a counter")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::VClock;
+    use crate::digest::Digest;
+    use crate::identity::{Signature, clock_hash};
+    use crate::ids::{CortexId, Epoch};
+    use crate::store::Durability;
+    use crate::testing::MemoryStore;
+
+    #[test]
+    fn the_end_before_any_counter_is_found_whichever_values_it_is_in() {
+        let (store, origin) = (MemoryStore::new(), Origin::new(CortexId::from_bytes([7; 16]), Epoch::new(1)));
+        let other = Origin::new(CortexId::from_bytes([7; 16]), Epoch::new(2));
+        // Values of one end, of a few, and full ones; the groups have from one to nine events.
+        let (mut ends, mut counter) = (Vec::new(), 0);
+        for commit in [1_u64, 3, 64, 65, 1, 200] {
+            let (mut writer, mut batch) = (MarkWriter::default(), Batch::new());
+            for n in 0..commit {
+                counter += 1 + n % 9;
+                ends.push(counter);
+                let (digest, clock) = (Digest::of(b"any"), clock_hash(&VClock::new()));
+                let end = GroupEnd { counter, digest, clock, seal: Signature::from_bytes([0; 64]) };
+                writer.push(origin, end, &mut batch);
+                writer.push(other, GroupEnd { counter: counter + 1, ..end }, &mut batch);
+            }
+            put_inception(origin, b"inception", &mut batch);
+            writer.finish(&mut batch);
+            store.commit(&batch, Durability::Sync).unwrap();
+        }
+        for counter in 0..=counter + 5 {
+            let expected = ends.iter().copied().filter(|&end| end < counter).max().unwrap_or(0);
+            assert_eq!(last_end_before(&store, origin, counter).unwrap(), expected, "before {counter}");
+        }
+    }
 }

@@ -4,7 +4,6 @@
 //! segments. `dots` is the index of events by origin and counter, and `writer` turns entries into both.
 
 mod dots;
-mod groups;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -21,7 +20,6 @@ use crate::store::{Family, KeyRange, Store, StoreError, StoreErrorKind, keys};
 pub(super) use dots::{
     check_ends, find_id, last_run, runs_in_order, stored_digest, stored_digests, stored_dot, stored_run_at, stored_seq,
 };
-pub(super) use groups::group_start;
 pub(super) use writer::{SegmentWriter, put_segment};
 
 /// Returns the digest of a chain one event further along. A record that does not decode has none: zero is no event's, so what is
