@@ -98,6 +98,11 @@ impl LogReader {
         FilledSince { now, seqs: from.map(|from| recent.iter().skip(from).copied().collect()) }
     }
 
+    /// Whether a part of this event is noted as missing.
+    pub(super) fn is_owed(&self, dot: Dot) -> Result<bool, StoreError> {
+        Ok(self.store().get(Family::Evidence, &keys::debt(dot))?.is_some())
+    }
+
     /// Returns up to `limit` events of which a part is missing, after one of them, in order of their dots.
     ///
     /// # Errors

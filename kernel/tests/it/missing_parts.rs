@@ -217,6 +217,30 @@ fn debts_are_those_of_the_log_after_a_repair() {
     assert_eq!(owed(bravo), [dots[0], dots[1], dots[3]], "the third came whole, the fourth joined as it was");
 }
 
+/// A debt that is lost is never asked for, so a check has to find it.
+#[test]
+fn a_check_compares_debts_with_the_log() {
+    let (mut nodes, stores) = nodes(2);
+    for subject in ["a", "b"] {
+        nodes[0].append(subject, &VClock::new(), NOW, Durability::Sync);
+    }
+    let (bravo, alpha) = two(&mut nodes, 1, 0);
+    take(bravo, alpha, thin);
+    let [first, second] = owed(bravo)[..] else { panic!("two parts are missing") };
+    let key = |dot: Dot| [&b"m"[..], &dot.origin().to_bytes(), &dot.counter().to_be_bytes()].concat();
+    let debt = stores[1].get(Family::Evidence, &key(first)).unwrap().unwrap();
+    let found = || verify(&nodes[1].log.reader()).unwrap().faults;
+    assert!(found().is_empty());
+    stores[1].tamper(Family::Evidence, &key(first), None);
+    assert_eq!(found(), [format!("family `evidence`: {first} lacks a part, and nothing notes it")]);
+    stores[1].tamper(Family::Evidence, &key(first), Some(&debt));
+    assert!(found().is_empty());
+    let third = Dot::new(second.origin(), 3).unwrap();
+    stores[1].tamper(Family::Evidence, &key(third), Some(&debt));
+    let fault = format!("family `evidence`: {third} is noted as missing a part, and the log has no such event");
+    assert_eq!(found(), [fault]);
+}
+
 /// Events that leave the log take their debts along.
 #[test]
 fn debts_leave_the_log_with_their_events() {

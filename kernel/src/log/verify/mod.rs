@@ -1,5 +1,6 @@
 //! Checking a whole log against itself.
 
+mod debts;
 mod segment;
 
 use std::collections::BTreeMap;
@@ -14,6 +15,7 @@ use crate::cursor::Seq;
 use crate::digest::Digest;
 use crate::ids::Origin;
 use crate::store::{Family, KeyRange, StoreError, StoreErrorKind, keys};
+use debts::check_debts;
 use segment::Chains;
 
 /// What a check of the whole log found. Clean if `faults` is empty.
@@ -138,6 +140,7 @@ fn look(view: &LogReader, step: &mut dyn FnMut(VerifyStep)) -> Result<VerifyRepo
     if at >= until {
         check_index(view, until, chains.runs, &mut report)?;
         check_marks(view, &chains, &mut report)?;
+        check_debts(view, chains.missing, &mut report)?;
     }
     let checked = view.store().check_with(&mut |done, total| step(VerifyStep::Entries { done, total }));
     if let Err(error) = checked {

@@ -1,7 +1,7 @@
 //! Checking one segment after the other: counters, causes, digests, and what the index says of them.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::VerifyReport;
 use crate::causes::WithCauses;
@@ -29,6 +29,8 @@ pub(super) struct Chains {
     pub(super) group: Option<Dot>,
     /// How many groups the log has.
     pub(super) groups: u64,
+    /// The events that lack a part.
+    pub(super) missing: BTreeSet<Dot>,
     /// The log that the origins belong to.
     log: Option<LogId>,
 }
@@ -69,6 +71,9 @@ impl Chains {
                 report.fault(format!("entry {seq}: {} comes within a group of other events", event.dot));
             }
             self.group = (!event.ends_group).then_some(event.dot);
+            if event.is_missing() {
+                self.missing.insert(event.dot);
+            }
             let (origin, counter) = (event.dot.origin(), event.dot.counter());
             let held = |origin| self.tips.get(&origin).map_or(0, |chain| chain.counter);
             if let Some((cause, counter)) = event.deps.iter().find(|&(cause, counter)| held(cause) < counter) {
