@@ -7,15 +7,16 @@ use bytes::Bytes;
 use super::append::AppendError;
 use super::entry::damaged;
 use super::log_reader::LogReader;
-use crate::codec::{EventRef, RecordRef, decode_log_entry};
+use crate::codec::{EventRef, Front, RecordRef, decode_log_entry};
 use crate::error_code::ErrorCode;
 use crate::event::{Draft, InvalidEvent};
 use crate::ids::{EventId, Origin};
-use crate::store::{Batch, Family, KeyRange, StoreError, keys};
+use crate::store::{Batch, Family, KeyRange, StoreError, Unreadable as _, keys};
 
 /// How much comes back in one commit.
 const PAGE_EVENTS: usize = 512;
-const PAGE_BYTES: usize = 4 << 20;
+/// Below what one append may have: a note has a little less than the event that is appended again.
+const PAGE_BYTES: usize = 512 << 10;
 
 /// What came back.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -26,6 +27,8 @@ pub struct BroughtBack {
     pub held: u64,
     /// How many of other cortexes were left where they are.
     pub others: u64,
+    /// How many cannot be read, and were left where they are: a part of them is missing, or a newer version wrote them.
+    pub unread: u64,
     /// Whether there may be more: ask again.
     pub more: bool,
 }
@@ -62,6 +65,7 @@ impl BringBackError {
 struct Page {
     events: Vec<(Vec<u8>, Vec<u8>)>,
     others: u64,
+    unread: u64,
     more: bool,
 }
 
@@ -81,9 +85,9 @@ pub(super) fn plan_bring_back(
     view: &LogReader,
     is_wanted: &dyn Fn(Origin) -> bool,
 ) -> Result<BringBackPlan, StoreError> {
-    let Page { events, others, more } = read_page(view, is_wanted)?;
+    let Page { events, others, unread, more } = read_page(view, is_wanted)?;
     let mut plan = BringBackPlan::default();
-    (plan.done.others, plan.done.more) = (others, more);
+    plan.done = BroughtBack { others, unread, more, ..plan.done };
     for (key, value) in &events {
         let (_, record) = decode_log_entry(value).map_err(|e| damaged(Family::Evidence, &e))?;
         let read = RecordRef::decode(record).map_err(unreadable)?;
@@ -104,20 +108,25 @@ pub(super) fn plan_bring_back(
 }
 
 fn read_page(view: &LogReader, is_wanted: &dyn Fn(Origin) -> bool) -> Result<Page, StoreError> {
-    let (mut page, mut bytes, mut fault) = (Page { events: Vec::new(), others: 0, more: false }, 0, None);
+    let mut page = Page { events: Vec::new(), others: 0, unread: 0, more: false };
+    let (mut bytes, mut fault) = (0, None);
     view.store().scan(Family::Evidence, KeyRange::prefix(keys::SET_ASIDE), &mut |key, value| {
-        let dot = decode_log_entry(value)
+        let front = decode_log_entry(value)
             .map_err(|e| damaged(Family::Evidence, &e))
-            .and_then(|(_, record)| EventRef::decode_dot(record).map_err(unreadable));
-        let origin = match dot {
-            Ok((_, dot)) => dot.origin(),
+            .and_then(|(_, record)| Ok((Front::decode(record).map_err(unreadable)?, can_be_read(record)?)));
+        let (front, can_be_read) = match front {
+            Ok(front) => front,
             Err(error) => {
                 fault = Some(error);
                 return ControlFlow::Break(());
             }
         };
-        if !is_wanted(origin) {
+        if !is_wanted(front.dot.origin()) {
             page.others += 1;
+            return ControlFlow::Continue(());
+        }
+        if !can_be_read {
+            page.unread += 1;
             return ControlFlow::Continue(());
         }
         if page.events.len() >= PAGE_EVENTS || bytes + value.len() > PAGE_BYTES && !page.events.is_empty() {
@@ -129,6 +138,15 @@ fn read_page(view: &LogReader, is_wanted: &dyn Fn(Origin) -> bool) -> Result<Pag
         ControlFlow::Continue(())
     })?;
     fault.map_or(Ok(page), Err)
+}
+
+/// Whether nothing is missing of a record that an application could want back, and this version understands it.
+fn can_be_read(record: &[u8]) -> Result<bool, StoreError> {
+    match RecordRef::decode(record) {
+        Ok(read) => Ok(!read.is_missing() && !read.event().is_err_and(|error| error.is_newer())),
+        Err(error) if error.is_newer() => Ok(false),
+        Err(error) => Err(unreadable(error)),
+    }
 }
 
 /// Whether the log has this very event, since its version was decided for again.

@@ -1,9 +1,11 @@
 //! Logs that went backwards, copies, and two histories of one origin.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use antiphon_kernel::clock::VClock;
+use antiphon_kernel::codec::{Absence, EventRef, RecordRef};
 use antiphon_kernel::cursor::{Cursor, Seq};
 use antiphon_kernel::event::Draft;
 use antiphon_kernel::ids::{Epoch, EventId, Origin};
@@ -13,7 +15,7 @@ use antiphon_kernel::internals::log::{
 };
 use antiphon_kernel::log::{forks, verify};
 use antiphon_kernel::protocol::{FetchReply, Heads, Known, Refusal, RequestId, Scope};
-use antiphon_kernel::store::{Batch, Durability, Family, Store};
+use antiphon_kernel::store::{Batch, Durability, Family, KeyRange, Store};
 use antiphon_kernel::testing::{Author, CommitFault, MemoryStore, answer_of};
 use antiphon_kernel::time::Timestamp;
 
@@ -527,6 +529,34 @@ fn what_was_set_aside_comes_back_once_and_supersedes_nothing() {
     world.pull_all();
     assert!(world.same_everywhere());
     world.check();
+}
+
+#[test]
+fn what_lacks_a_part_stays_where_it_is_and_the_rest_comes_back() {
+    let mut world = forked(2);
+    world.pull_all();
+    let fork = forks(&*world.nodes[1].store).unwrap().remove(0);
+    let now = Timestamp::from_micros(9_000_000);
+    world.nodes[1].log.resolve_fork(fork.theirs, now).unwrap();
+    let mut aside = Vec::new();
+    let store = Arc::clone(&world.nodes[1].store);
+    store
+        .scan(Family::Evidence, KeyRange::prefix(b"a"), &mut |key, value| {
+            aside.push((key.to_vec(), value.to_vec()));
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+    // A version and a time come before the record.
+    let is_independent = |value: &[u8]| EventRef::decode(&value[9..]).unwrap().subject == "independent";
+    let (key, value) = aside.iter().find(|(_, value)| is_independent(value)).unwrap();
+    let thin = RecordRef::decode(&value[9..]).unwrap().without(None, Some(Absence::Missing));
+    let mut change = Batch::new();
+    change.put(Family::Evidence, key, &[&value[..9], &thin].concat());
+    store.commit(&change, Durability::Sync).unwrap();
+    let back = world.nodes[1].log.bring_back(false, now).unwrap();
+    assert_eq!((back.appended, back.others, back.unread, back.more), (1, 3, 1, false));
+    let back = world.nodes[1].log.bring_back(false, now).unwrap();
+    assert_eq!((back.appended, back.unread), (0, 1), "it is still there");
 }
 
 #[test]

@@ -164,5 +164,11 @@ fn brought_back(back: &BroughtBack) -> String {
             back.others
         ));
     }
+    if back.unread > 0 {
+        parts.push_str(&format!(
+            "; {} cannot be read, since a part is missing or a newer version wrote them",
+            back.unread
+        ));
+    }
     parts
 }

@@ -208,7 +208,7 @@ pub(super) async fn bring_back(node: &Node, all: bool) -> Result<BroughtBack> {
         let page = page.with_context(|| format!("{appended} events came back before this"))?;
         (appended, held) = (appended + page.appended, held + page.held);
         if !page.more {
-            return Ok(BroughtBack { appended, held, others: page.others });
+            return Ok(BroughtBack { appended, held, others: page.others, unread: page.unread });
         }
     }
 }

@@ -158,4 +158,6 @@ pub struct BroughtBack {
     pub held: u64,
     /// Number of events of other nodes, which were not appended.
     pub others: u64,
+    /// Number of events that cannot be read, which were not appended: a part of them is missing, or a newer version wrote them.
+    pub unread: u64,
 }
