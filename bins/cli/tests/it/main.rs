@@ -5,6 +5,7 @@ mod attacks;
 mod backup;
 mod bad_input;
 mod client;
+mod commands;
 mod conflicts;
 mod data_dir;
 mod doubles;

@@ -146,8 +146,14 @@ fn the_status_page_shows_trouble_and_its_end_in_a_browser() {
     let line = |n| {
         format!("{{\"specversion\":\"1.0\",\"type\":\"t\",\"subject\":\"{n}\",\"data\":\"{}\"}}\n", "x".repeat(10_000))
     };
-    assert_eq!(bravo.pipe(&["import"], &(0..400).map(line).collect::<String>()).0, 0);
+    let lines: String = (0..400).map(line).collect();
+    let mut polls = 0;
     until("its lag is drawn", || {
+        // Again after some time: a machine that imports slowly may have no lag at the moments that the page looks.
+        if polls % 300 == 0 {
+            assert_eq!(bravo.pipe(&["import"], &lines).0, 0);
+        }
+        polls += 1;
         let drawn = "document.querySelector('[data-peer=\"bravo\"] .spark path:last-of-type').getAttribute('d')";
         let line = browser.run(drawn).as_str()?.replace(['M', 'L', 'h'], ",");
         let heights: Vec<f64> = line.split(',').filter_map(|point| point.split_once(' ')?.1.parse().ok()).collect();
