@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
-use crate::cli::CatchupArgs;
+use crate::cli::{CatchupArgs, GROUP};
 use crate::output::{print, rounded};
 use crate::replicate::{SOURCE, fill, replicate};
 use crate::rig::Bench;
@@ -13,7 +13,7 @@ const POINTS: u64 = 10;
 
 pub(crate) async fn run(args: CatchupArgs, json: bool) -> Result<()> {
     let bench = Bench::new(args.dir.as_deref())?;
-    fill(&bench, SOURCE, args.events, args.size).await?;
+    fill(&bench, SOURCE, args.events, args.size, GROUP).await?;
     let mut rows = Vec::new();
     for &scheme in &args.transport {
         let took = replicate(&bench, scheme, args.events, false).await?;

@@ -4,6 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+/// How many events one append has, unless it is asked otherwise.
+pub(crate) const GROUP: u64 = 256;
+
 /// Measures this machine: two nodes, real stores, real TLS, loopback.
 #[derive(Debug, Parser)]
 #[command(name = "antiphon-bench", version, about, max_term_width = 100)]
@@ -52,6 +55,12 @@ pub(crate) struct ReplicateArgs {
     /// How many cortexes the log's clocks know of.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub(crate) cortexes: u16,
+    /// How many cortexes wrote the log, in turns, an append each.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=250), conflicts_with = "cortexes")]
+    pub(crate) writers: u8,
+    /// How many events one append has. Each append has a seal, so with 1 each event has.
+    #[arg(long, default_value_t = GROUP, value_parser = clap::value_parser!(u64).range(1..=4096))]
+    pub(crate) group: u64,
     /// How often, one after another.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) rounds: u32,

@@ -10,7 +10,7 @@ use antiphon_kernel::store::Durability;
 use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};
 
-use crate::cli::DepthArgs;
+use crate::cli::{DepthArgs, GROUP};
 use crate::output::{print, rounded};
 use crate::replicate::append;
 use crate::rig::Bench;
@@ -27,7 +27,7 @@ pub(crate) async fn run(args: DepthArgs, json: bool) -> Result<()> {
     lengths.sort_unstable();
     let (mut rows, mut there) = (Vec::new(), 0);
     for length in lengths {
-        append(&cortex, length.saturating_sub(there), args.size).await?;
+        append(&cortex, length.saturating_sub(there), args.size, GROUP).await?;
         there = length.max(there);
         rows.push(tokio::task::block_in_place(|| measure(&cortex, there))?);
     }

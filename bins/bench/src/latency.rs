@@ -29,10 +29,23 @@ pub(crate) async fn run(args: LatencyArgs, json: bool) -> Result<()> {
                 Durability::Sync => "sync",
                 Durability::Relaxed => "relaxed",
             };
-            rows.push(row(scheme.as_str(), what, &measure(&bench, scheme, durability, &args).await?));
+            let Measured { append, replayed } = measure(&bench, scheme, durability, &args).await?;
+            if args.transport.first() == Some(&scheme) {
+                // What an append takes does not depend on the transport.
+                rows.push(row("append alone", what, &append));
+            }
+            rows.push(row(scheme.as_str(), what, &replayed));
         }
     }
     print(&["transport", "durability", "p50 ms", "p95 ms", "p99 ms", "events"], &rows, json)
+}
+
+/// From the call of append on, in microseconds.
+struct Measured {
+    /// Until it returned.
+    append: Histogram<u64>,
+    /// Until the event was replayed on the other node.
+    replayed: Histogram<u64>,
 }
 
 fn row(transport: &str, durability: &str, micros: &Histogram<u64>) -> Vec<Value> {
@@ -80,7 +93,7 @@ impl EventReplayer for Stopwatch {
     }
 }
 
-async fn measure(bench: &Bench, scheme: Scheme, durability: Durability, args: &LatencyArgs) -> Result<Histogram<u64>> {
+async fn measure(bench: &Bench, scheme: Scheme, durability: Durability, args: &LatencyArgs) -> Result<Measured> {
     let name = |side| format!("{side}-{}-{durability:?}", scheme.as_str());
     let server = bench.node(&name("server"), vec![], durability)?.start().await?;
     let listening = bench.serve(scheme, server.service()).await?;
@@ -96,19 +109,21 @@ async fn rounds(
     server: &Cortex,
     replays: &mut mpsc::UnboundedReceiver<Instant>,
     args: &LatencyArgs,
-) -> Result<Histogram<u64>> {
-    let mut histogram = histogram()?;
+) -> Result<Measured> {
+    let mut measured = Measured { append: histogram()?, replayed: histogram()? };
     for round in 0..WARM_UP + args.events {
         let draft = Draft::new("bench.tick", vec![7_u8; args.size as usize]);
         let began = Instant::now();
         server.append(draft).await?;
+        let appended = began.elapsed();
         let replayed = tokio::time::timeout(PATIENCE, replays.recv()).await;
         let replayed = replayed.ok().flatten().context("an event did not arrive")?;
         if round >= WARM_UP {
-            histogram.record(micros(replayed.saturating_duration_since(began)))?;
+            measured.append.record(micros(appended))?;
+            measured.replayed.record(micros(replayed.saturating_duration_since(began)))?;
         }
     }
-    Ok(histogram)
+    Ok(measured)
 }
 
 async fn stop(puller: Cortex, listening: Server, server: Cortex) {

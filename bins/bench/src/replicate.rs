@@ -14,22 +14,29 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
 use crate::cli::{ReplicateArgs, Scheme};
+use crate::interleave::{Written, interleave};
 use crate::limit;
+use crate::noise::Noise;
 use crate::output::{print, rounded};
 use crate::rig::Bench;
 use crate::side::{Side, address};
 
 /// How many events are appended at once.
 const APPEND: u64 = 4096;
-/// How many events one append has.
-const GROUP: usize = 256;
+/// No append of this bench has more bytes, unless a single event has.
+const GROUP_BYTES: u64 = 256 * 1024;
 pub(crate) const SOURCE: &str = "source";
 
 pub(crate) async fn run(args: ReplicateArgs, json: bool) -> Result<()> {
     let bench = Bench::new(args.dir.as_deref())?;
     let others = args.cortexes - 1;
-    tokio::task::block_in_place(|| widen(&bench, SOURCE, others))?;
-    fill(&bench, SOURCE, args.events, args.size).await?;
+    if args.writers > 1 {
+        let of = Written { writers: args.writers, events: args.events, size: args.size, group: args.group };
+        tokio::task::block_in_place(|| interleave(&bench, SOURCE, &of))?;
+    } else {
+        tokio::task::block_in_place(|| widen(&bench, SOURCE, others))?;
+        fill(&bench, SOURCE, args.events, args.size, args.group).await?;
+    }
     let events = args.events + u64::from(others);
     let durability = if args.relaxed { Durability::Relaxed } else { Durability::Sync };
     let mut rows = Vec::new();
@@ -44,6 +51,8 @@ pub(crate) async fn run(args: ReplicateArgs, json: bool) -> Result<()> {
         &[
             "transport",
             "cortexes",
+            "writers",
+            "events/append",
             "round",
             "events",
             "bytes",
@@ -52,6 +61,7 @@ pub(crate) async fn run(args: ReplicateArgs, json: bool) -> Result<()> {
             "of RocksDB",
             "RocksDB events/s",
             "wire B/event",
+            "disk B/event",
             "serving CPU s",
             "pulling CPU s",
             "serving MiB",
@@ -67,6 +77,8 @@ pub(crate) struct Took {
     pub(crate) seconds: f64,
     pub(crate) serving: Value,
     pub(crate) pulling: Value,
+    /// Bytes of the pulling side's store, once it was closed.
+    pub(crate) disk_bytes: u64,
 }
 
 impl Took {
@@ -78,6 +90,8 @@ impl Took {
         vec![
             json!(scheme.as_str()),
             json!(args.cortexes),
+            json!(args.writers),
+            json!(args.group),
             json!(round + 1),
             json!(args.events),
             json!(args.size),
@@ -86,6 +100,7 @@ impl Took {
             rounded(rate / limit, 2),
             rounded(limit, 0),
             rounded(of(&self.serving, "wire_bytes") / events, 0),
+            rounded(self.disk_bytes as f64 / events, 0),
             rounded(of(&self.serving, "cpu"), 2),
             rounded(of(&self.pulling, "cpu"), 2),
             mib(&self.serving),
@@ -95,23 +110,30 @@ impl Took {
 }
 
 /// A log of so many events, each of as many bytes, no two alike and none that shrinks.
-pub(crate) async fn fill(bench: &Bench, name: &str, events: u64, size: u32) -> Result<()> {
+pub(crate) async fn fill(bench: &Bench, name: &str, events: u64, size: u32, group: u64) -> Result<()> {
     let cortex = bench.node(name, vec![], Durability::Relaxed)?.start().await?;
-    append(&cortex, events, size).await?;
+    append(&cortex, events, size, group).await?;
     cortex.stop().await;
     Ok(())
 }
 
-/// Appends drafts in groups of [`GROUP`] that wait for one sync together. A group crosses whole, so a large one would be the unit of all
-/// that is measured.
-pub(crate) async fn append_groups(cortex: &Cortex, drafts: Vec<Draft>) -> Result<()> {
-    let appends = drafts.chunks(GROUP).map(|group| cortex.log().append(group.to_vec(), CausalContext::default()));
-    futures_util::future::try_join_all(appends).await?;
+/// Appends drafts in groups that wait for one sync together. A group crosses whole, so a large one would be the unit of all
+/// that is measured. Groups of one event are appended one after another, or the log would make larger ones of them.
+async fn append_groups(cortex: &Cortex, drafts: Vec<Draft>, group: usize) -> Result<()> {
+    let appends = drafts.chunks(group).map(|group| cortex.log().append(group.to_vec(), CausalContext::default()));
+    if group == 1 {
+        for append in appends {
+            append.await?;
+        }
+    } else {
+        futures_util::future::try_join_all(appends).await?;
+    }
     Ok(())
 }
 
-pub(crate) async fn append(cortex: &Cortex, events: u64, size: u32) -> Result<()> {
-    let mut noise = Noise(0x9e37_79b9_7f4a_7c15);
+pub(crate) async fn append(cortex: &Cortex, events: u64, size: u32, group: u64) -> Result<()> {
+    let mut noise = Noise::new();
+    let group = group.min(GROUP_BYTES / (u64::from(size) + 1)).max(1) as usize;
     // Large events are appended fewer at a time: what waits for the writer is memory.
     let together = APPEND.min((32 << 20) / u64::from(size.max(1)) + 1);
     let mut left = events;
@@ -120,7 +142,7 @@ pub(crate) async fn append(cortex: &Cortex, events: u64, size: u32) -> Result<()
         let drafts: Vec<_> = (0..count)
             .map(|n| Draft::new("bench.event", noise.bytes(size as usize)).subject(format!("s/{}", (left - n) % 1000)))
             .collect();
-        append_groups(cortex, drafts).await?;
+        append_groups(cortex, drafts, group).await?;
         left -= count;
     }
     // Nothing is served before.
@@ -145,38 +167,22 @@ fn widen(bench: &Bench, name: &str, origins: u16) -> Result<()> {
     Ok(())
 }
 
-/// Xorshift: payloads that no compressor makes smaller, the same in each run.
-struct Noise(u64);
-
-impl Noise {
-    fn bytes(&mut self, size: usize) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(size + 8);
-        while bytes.len() < size {
-            self.0 ^= self.0 << 13;
-            self.0 ^= self.0 >> 7;
-            self.0 ^= self.0 << 17;
-            bytes.extend_from_slice(&self.0.to_le_bytes());
-        }
-        bytes.truncate(size);
-        bytes
-    }
-}
-
 pub(crate) async fn replicate(bench: &Bench, scheme: Scheme, events: u64, relaxed: bool) -> Result<Took> {
     let (root, key) = (bench.path(), bench.key());
     let puller = format!("puller-{}", scheme.as_str());
     let side = |role: &str, name: &str, more: &[&str]| start(root, key, scheme, relaxed, role, name, more);
     let mut serving = side("serve", SOURCE, &[])?;
     let from = address(&serving.said().await?)?.to_string();
-    let mut pulling = side("pull", &puller, &["--from", &from, "--events", &events.to_string()])?;
-    let pulled = pulling.said().await?;
-    drop(pulling);
+    let pulling = side("pull", &puller, &["--from", &from, "--events", &events.to_string()])?;
+    let pulled = pulling.end().await?;
     let served = serving.end().await?;
     ensure!(pulled["digest"] == served["digest"], "the two logs are not the same");
     let seconds = pulled["seconds"].as_f64().context("the pulling side said no time")?;
     ensure!(seconds > 0.0, "the pulling side took no time");
-    std::fs::remove_dir_all(root.join(puller))?;
-    Ok(Took { seconds, serving: served, pulling: pulled })
+    let store = root.join(puller);
+    let disk_bytes = bytes_below(&store)?;
+    std::fs::remove_dir_all(store)?;
+    Ok(Took { seconds, serving: served, pulling: pulled, disk_bytes })
 }
 
 fn start(root: &Path, key: &str, scheme: Scheme, relaxed: bool, role: &str, name: &str, more: &[&str]) -> Result<Side> {
@@ -186,4 +192,15 @@ fn start(root: &Path, key: &str, scheme: Scheme, relaxed: bool, role: &str, name
         args.push("--relaxed");
     }
     Side::start(root, key, &args)
+}
+
+/// Bytes of the files below a directory.
+fn bytes_below(dir: &Path) -> Result<u64> {
+    let mut bytes = 0;
+    for entry in std::fs::read_dir(dir)? {
+        let entry = entry?;
+        let metadata = entry.metadata()?;
+        bytes += if metadata.is_dir() { bytes_below(&entry.path())? } else { metadata.len() };
+    }
+    Ok(bytes)
 }

@@ -8,7 +8,7 @@ use antiphon_kernel::cortex::Cortex;
 use antiphon_kernel::event::Draft;
 use antiphon_kernel::log::CausalContext;
 use antiphon_kernel::store::Durability;
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
 use crate::cli::{Scheme, ThroughputArgs};
@@ -16,6 +16,8 @@ use crate::output::{print, rounded};
 use crate::rig::Bench;
 
 const SEED: u64 = 1;
+/// How long the first batch may take beyond the time that is measured.
+const FIRST_BATCH: Duration = Duration::from_secs(60);
 
 enum Proxy {
     Tcp(TcpProxy),
@@ -93,6 +95,9 @@ async fn measure(
     let caught_up = durable.wait_for(|head| *head >= all);
     // Time up is the usual end; on a path without latency everything may have arrived before.
     let _ = tokio::time::timeout(Duration::from_secs(args.seconds.into()), caught_up).await;
+    // A batch counts once it is whole. On a slow path with losses the first one may take longer than what is measured.
+    let first = durable.wait_for(|head| head.get() > 0);
+    tokio::time::timeout(FIRST_BATCH, first).await.context("no batch arrived")??;
     let elapsed = began.elapsed().as_secs_f64();
     let events = puller.reader().head().seq.get() as f64;
     puller.stop().await;

@@ -15,7 +15,7 @@ fn rows(args: &[&str]) -> Vec<Value> {
 #[test]
 fn latency_is_measured_over_both_transports() {
     let rows = rows(&["latency", "--events", "5", "--json"]);
-    assert_eq!(rows.len(), 5);
+    assert_eq!(rows.len(), 7);
     assert!(rows.iter().all(|row| row["events"] == 5 && row["p99 ms"].as_f64().unwrap() > 0.0), "{rows:?}");
 }
 
@@ -44,6 +44,21 @@ fn a_log_crosses_from_one_process_to_another_and_is_the_same_there() {
     }
     let relaxed = self::rows(&["replicate", "--events", "500", "--relaxed", "--transport", "quic", "--json"]);
     assert_eq!(relaxed.len(), 1);
+}
+
+#[test]
+fn single_appends_and_events_of_several_writers_cross_too() {
+    let quic = ["replicate", "--events", "600", "--transport", "quic", "--json"];
+    let with = |more: &[&str]| rows(&[&quic[..], more].concat()).remove(0);
+    let number = |row: &Value, name: &str| row[name].as_f64().unwrap();
+    let (grouped, single) = (with(&[]), with(&["--group", "1"]));
+    // Each event that was appended alone has a seal of its own.
+    let (wire, disk) = ("wire B/event", "disk B/event");
+    assert!(number(&single, wire) > number(&grouped, wire) + 60.0, "{grouped} {single}");
+    assert!(number(&single, disk) > 256.0 && number(&grouped, disk) > 256.0, "{grouped} {single}");
+    let several = with(&["--writers", "5", "--group", "3"]);
+    assert_eq!((number(&several, "writers"), number(&several, "events/append")), (5.0, 3.0));
+    assert!(number(&several, "events/s") > 0.0, "{several}");
 }
 
 #[test]

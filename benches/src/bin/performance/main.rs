@@ -27,11 +27,14 @@ const REPLICATE: &[&str] = &[
     "of RocksDB",
     "RocksDB events/s",
     "wire B/event",
+    "disk B/event",
     "serving CPU s",
     "pulling CPU s",
     "serving MiB",
     "pulling MiB",
 ];
+const GROUPS: &[&str] =
+    &["transport", "writers", "events/append", "events", "events/s", "of RocksDB", "wire B/event", "disk B/event"];
 const IDLE: &[&str] =
     &["transport", "peers", "pulling: % of a core", "KiB/peer", "answering: % of a core", "KiB/peer there"];
 const MESH: &[&str] = &["transport", "cortexes", "events", "transfers/event", "events/s everywhere", "wire B/transfer"];
@@ -48,6 +51,8 @@ struct Set {
     /// Bytes in an event, and how many of them.
     sizes: &'static [(&'static str, &'static str)],
     clocks: &'static [&'static str],
+    /// How many writers, how many events in an append of theirs, and how many events.
+    groups: &'static [(&'static str, &'static str, &'static str)],
 }
 
 const WHOLE: Set = Set {
@@ -67,6 +72,15 @@ const WHOLE: Set = Set {
         ("1000000", "400"),
     ],
     clocks: &["3", "16", "64", "250"],
+    groups: &[
+        ("1", "1", "200000"),
+        ("1", "16", "1000000"),
+        ("1", "256", "1000000"),
+        ("16", "1", "200000"),
+        ("16", "16", "1000000"),
+        ("250", "1", "200000"),
+        ("250", "16", "1000000"),
+    ],
 };
 
 const SHORT: Set = Set {
@@ -79,6 +93,7 @@ const SHORT: Set = Set {
     mesh: "5",
     sizes: &[("64", "2000"), ("1024", "2000")],
     clocks: &["3"],
+    groups: &[("1", "1", "2000"), ("16", "3", "2000")],
 };
 
 fn main() -> ExitCode {
@@ -124,6 +139,12 @@ fn measure(program: &Path, docs: &Path, set: &Set) -> Result<(), Fault> {
         clocks.extend(run(&["replicate", "--events", set.events, "--cortexes", cortexes])?);
     }
     page.table("clocks", &["transport", "cortexes", "events/s", "of RocksDB", "wire B/event"], &clocks)?;
+
+    let mut groups = Vec::new();
+    for (writers, group, events) in set.groups {
+        groups.extend(run(&["replicate", "--events", events, "--writers", writers, "--group", group])?);
+    }
+    page.table("groups", GROUPS, &groups)?;
 
     let depth = run(&["depth", "--events", set.depths])?;
     page.table("depth", &["events in the log", "fetch of the last 1,000, ms", "beside the shortest"], &depth)?;
