@@ -79,6 +79,9 @@ fn files(rocks: &mut Rocks) {
     // One compressor on every level: files whose keys follow one another, as a log's do, are then moved down as they are.
     // With a denser one at the bottom each event was read and written once more, at twice the CPU time of storing it.
     rocks.set_compression_type(DBCompressionType::Lz4);
+    // LZ4's acceleration 4, given as a negative level. The other three arguments are of other compressors. Storing a million events of
+    // random bytes took 1.86 s of CPU instead of 1.96 s, and JSON became 38.1 % of its size instead of 37.4 %.
+    rocks.set_compression_options(-14, -4, 0, 0);
     // RocksDB's own diary: warnings only, and bounded. Reasons for a failure come back as errors.
     rocks.set_log_level(LogLevel::Warn);
     rocks.set_max_log_file_size(1 << 20);
