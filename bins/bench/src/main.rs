@@ -28,9 +28,13 @@ use crate::cli::{BenchCommand, Cli};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-#[tokio::main]
-async fn main() -> Result<()> {
-    let Cli { json, command } = Cli::parse();
+fn main() -> Result<()> {
+    antiphon_node::refuse_huge_pages();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(run(Cli::parse()))
+}
+
+async fn run(Cli { json, command }: Cli) -> Result<()> {
     match command {
         BenchCommand::Latency(args) => latency::run(args, json).await,
         BenchCommand::Replay(args) => replay::run(args, json).await,

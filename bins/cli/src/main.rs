@@ -34,6 +34,7 @@ fn keep_out_of_cores() {
 
 fn main() -> ExitCode {
     keep_out_of_cores();
+    antiphon_node::refuse_huge_pages();
     let cli = match cli::Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {

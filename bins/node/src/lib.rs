@@ -4,7 +4,7 @@
 // The layers, from the lowest. A module imports modules of lower layers alone; `.ci/layers` reads these lines.
 //
 // layer: remedy
-// layer: dev_certs documented error_text expiry keys links overrides owner replayers reply steps systemd terminal transports version yaml
+// layer: dev_certs documented error_text expiry huge_pages keys links overrides owner replayers reply steps systemd terminal transports version yaml
 // layer: config data_dir progress status_text
 // layer: exposed identity init servers
 // layer: node
@@ -32,6 +32,7 @@ pub mod error_text;
 #[doc(hidden)]
 pub mod expiry;
 mod exposed;
+mod huge_pages;
 #[doc(hidden)]
 pub mod identity;
 #[doc(hidden)]
@@ -72,6 +73,7 @@ mod yaml;
 
 pub use builder::NodeBuilder;
 pub use config::NodeConfig;
+pub use huge_pages::refuse_huge_pages;
 pub use keys::new_key;
 pub use node::Node;
 pub use remedy::remedy;
