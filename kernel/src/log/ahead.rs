@@ -19,6 +19,11 @@ use crate::store::{Family, keys};
 /// The most entries of clocks that are remembered from one batch of a peer to the next: half a mebibyte.
 const MAX_REMEMBERED: usize = 16 * 1024;
 
+/// The most threads that verify the seals of one batch.
+const MAX_THREADS: usize = 4;
+/// A thread for fewer seals takes longer than it saves.
+const LEAST_SHARE: usize = 32;
+
 /// What was computed of one batch. Empty, it is right for any batch.
 #[derive(Debug, Default)]
 pub(crate) struct Ahead {
@@ -35,7 +40,7 @@ struct Computed {
     digest: Digest,
 }
 
-/// A seal that is valid, with what it is valid for.
+/// A seal, with what it is valid for.
 #[derive(Debug)]
 struct Verified {
     key: PublicKey,
@@ -76,7 +81,7 @@ impl Lookahead {
     pub(crate) fn compute(&mut self, view: &LogReader, batch: &EventBatch) -> Ahead {
         let mut ahead = Ahead { first: batch.events.first().map(|(_, record)| record.clone()), ..Ahead::default() };
         ahead.events.reserve_exact(batch.events.len());
-        let (mut seals, mut read) = (batch.seals.iter(), BTreeSet::new());
+        let (mut seals, mut read, mut ends) = (batch.seals.iter(), BTreeSet::new(), Vec::new());
         for (_, record) in &batch.events {
             // The writer says what is wrong with it.
             let Ok(record) = RecordRef::decode(record) else { break };
@@ -84,18 +89,17 @@ impl Lookahead {
             let seal = if record.ends_group { seals.next() } else { None };
             let tip = self.tip(view, batch, record.dot, &mut read);
             let computed = tip.and_then(|tip| Some((extend(tip, &record)?, tip)));
-            let verified = match (&computed, seal) {
-                (Some((_, tip)), Some(&seal)) => {
-                    let (key, sealed) = (tip.start.key, tip.sealed(origin));
-                    sealed.is_sealed_by(&key, &seal).then_some(Verified { key, sealed, seal })
-                }
-                _ => None,
-            };
-            ahead.events.push(computed.map(|(computed, _)| computed));
             if record.ends_group {
-                ahead.seals.push(verified);
+                let end = computed.as_ref().zip(seal);
+                ends.push(end.map(|((_, tip), &seal)| Verified {
+                    key: tip.start.key,
+                    sealed: tip.sealed(origin),
+                    seal,
+                }));
             }
+            ahead.events.push(computed.map(|(computed, _)| computed));
         }
+        ahead.seals = verified(ends);
         self.entries = self.tips.values().map(cost).sum();
         ahead
     }
@@ -124,6 +128,29 @@ impl Lookahead {
         }
         self.tips.get_mut(&origin).filter(|tip| tip.counter == before)
     }
+}
+
+/// Keeps those seals that are valid. A seal of a group of one event takes a hundred times as long as its digest, so several threads
+/// verify the seals of a batch that has many.
+fn verified(mut ends: Vec<Option<Verified>>) -> Vec<Option<Verified>> {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS);
+    let share = ends.len().div_ceil(threads).max(LEAST_SHARE);
+    let verify = |ends: &mut [Option<Verified>]| {
+        for end in ends {
+            *end = end.take().filter(|end| end.sealed.is_sealed_by(&end.key, &end.seal));
+        }
+    };
+    std::thread::scope(|scope| {
+        let mut shares = ends.chunks_mut(share);
+        let first = shares.next();
+        for share in shares {
+            scope.spawn(move || verify(share));
+        }
+        if let Some(first) = first {
+            verify(first);
+        }
+    });
+    ends
 }
 
 /// How much of what may be remembered a chain takes.
@@ -214,6 +241,21 @@ mod tests {
             written.push(write(&mut two, 2 * round + 1, &seen));
         }
         written
+    }
+
+    #[test]
+    fn of_many_seals_just_those_that_are_not_valid_are_left_to_the_writer() {
+        let (log, mut written) = (log(), interleaved(100));
+        let bad = [0, 31, 32, 100, 199];
+        for &at in &bad {
+            written[at].seal = written[(at + 2) % 200].seal;
+        }
+        let batch = answer(&written);
+        let ahead = Lookahead::default().compute(&log.reader(), &batch);
+        let missing: Vec<_> = (0..200).filter(|&at| ahead.seals[at].is_none()).collect();
+        assert_eq!(missing, bad);
+        let (with, without) = decided(&batch, &log, &ahead);
+        assert_eq!(with, without);
     }
 
     #[test]
