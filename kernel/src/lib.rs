@@ -72,6 +72,7 @@ pub mod receipts;
 pub mod replay;
 pub mod rule;
 pub mod service;
+mod simulated;
 mod spans;
 pub mod state;
 pub mod store;
@@ -80,6 +81,7 @@ pub mod sync;
 pub mod testing;
 pub mod time;
 pub mod transport;
+mod worker;
 
 pub use config::{Config, FederationMode, Interval, PeerMode, SharedKey};
 pub use cortex::{Cortex, CortexBuilder, Peer, StartError, WaitFor};

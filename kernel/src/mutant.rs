@@ -60,11 +60,19 @@ pub enum Mutant {
     OwnHeadNotSealed,
     /// A batch has a seal less than groups.
     SealDropped,
+    /// A parked question is not woken by new events.
+    ParkedNotWoken,
+    /// The right to read is never given back.
+    TurnKept,
+    /// The task of a peer forgets what is due.
+    TimerForgotten,
+    /// An append is acknowledged before it is durable.
+    AcknowledgedBeforeSync,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 31] = [
         Self::ServeById,
         Self::CursorBeforeData,
         Self::SkipHoleCheck,
@@ -92,6 +100,10 @@ impl Mutant {
         Self::OwnHeadIgnored,
         Self::OwnHeadNotSealed,
         Self::SealDropped,
+        Self::ParkedNotWoken,
+        Self::TurnKept,
+        Self::TimerForgotten,
+        Self::AcknowledgedBeforeSync,
     ];
 }
 

@@ -69,6 +69,10 @@ impl Timestamp {
     /// The machine's wall clock. For the edges of the program only: decisions get their time as an argument.
     #[must_use]
     pub fn now() -> Self {
+        #[cfg(any(test, feature = "testing"))]
+        if let Some(now) = crate::simulated::now() {
+            return now;
+        }
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
         Self(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
     }

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use antiphon_kernel::internals::mutant::{Mutant, switch};
-use antiphon_kernel::testing::sim::run;
+use antiphon_kernel::testing::sim::{run, run_whole};
 
 const SEEDS: u64 = 2_000;
 
@@ -30,7 +30,21 @@ fn signs(mutant: Mutant) -> &'static [&'static str] {
         Mutant::SealDropped => &["I8: ", "I10: "],
         Mutant::PartHashNotChecked => &["I1: "],
         Mutant::InceptionNotChecked | Mutant::SealNotChecked | Mutant::ForkNotSealed => &["I14: "],
+        Mutant::ParkedNotWoken => &["W7: "],
+        Mutant::TurnKept | Mutant::TimerForgotten => &["W2: ", "W7: "],
+        Mutant::AcknowledgedBeforeSync => &["W4: "],
         Mutant::OwnHeadMissing | Mutant::OwnHeadIgnored | Mutant::OwnHeadNotSealed => &["I15: "],
+    }
+}
+
+/// Runs the simulation that the rule belongs to.
+fn broken_by(mutant: Mutant, seed: u64) -> Option<String> {
+    match mutant {
+        // What is broken is in the tasks of whole cortexes.
+        Mutant::ParkedNotWoken | Mutant::TurnKept | Mutant::TimerForgotten | Mutant::AcknowledgedBeforeSync => {
+            run_whole(seed).err()
+        }
+        _ => run(seed).err().map(|failure| failure.what),
     }
 }
 
@@ -48,8 +62,7 @@ fn found(mutant: Mutant) -> Option<(u64, String)> {
                         return;
                     }
                     // A broken rule may also break what relies on it: that is passed over.
-                    let Ok(Err(failure)) = catch_unwind(|| run(seed)) else { continue };
-                    let how = failure.what;
+                    let Ok(Some(how)) = catch_unwind(|| broken_by(mutant, seed)) else { continue };
                     if !signs(mutant).iter().any(|sign| how.contains(sign)) {
                         continue;
                     }

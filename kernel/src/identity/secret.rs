@@ -27,7 +27,7 @@ impl SecretKey {
     #[must_use]
     pub fn generate() -> Self {
         let mut seed = Zeroizing::new([0; 32]);
-        getrandom::fill(&mut *seed).expect("the operating system provides randomness");
+        crate::entropy::fill(&mut *seed);
         Self::from_bytes(&seed)
     }
 

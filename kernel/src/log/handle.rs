@@ -1,7 +1,6 @@
 //! The log as the rest of the program sees it: requests to the one writer, and a view to read from.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -26,6 +25,7 @@ use crate::ids::PeerName;
 use crate::measure;
 use crate::protocol::{EventBatch, OwnHead};
 use crate::store::{Batch, Durability, StoreError};
+use crate::worker::Worker;
 
 /// How many requests may queue before callers wait.
 const QUEUE: usize = 1024;
@@ -51,7 +51,7 @@ pub struct LogHandle {
     queue: mpsc::Sender<Operation>,
     view: LogReader,
     replayed: ReplayedClock,
-    thread: Arc<Mutex<Option<JoinHandle<()>>>>,
+    writer: Arc<Mutex<Option<Worker>>>,
 }
 
 impl LogHandle {
@@ -65,10 +65,10 @@ impl LogHandle {
         let replayed = ReplayedClock::default();
         let syncs = Syncs::start(view.clone())?;
         let appended = measure::appended(&view.local().name);
-        let thread =
+        let writer =
             Writer { log, durability, queue, replayed: replayed.clone(), recover_after: None, syncs, appended }
-                .spawn()?;
-        Ok(Self { queue: sender, view, replayed, thread: Arc::new(Mutex::new(Some(thread))) })
+                .start()?;
+        Ok(Self { queue: sender, view, replayed, writer: Arc::new(Mutex::new(Some(writer))) })
     }
 
     /// A reader.
@@ -241,22 +241,26 @@ impl LogHandle {
     pub async fn close(&self) {
         // A writer that is gone already needs no telling.
         let _ = self.queue.send(Operation::Stop).await;
-        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(thread) = thread {
-            // Joining blocks for one commit at most; a writer that panicked has nothing left to save.
-            let _ = tokio::task::spawn_blocking(move || thread.join()).await;
+        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(writer) = writer {
+            writer.ended().await;
         }
     }
 
     /// The same for a caller that cannot await: blocks until the writer has ended.
     pub(crate) fn close_blocking(&self) {
-        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(thread) = thread else { return };
+        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(writer) = writer else { return };
         let queue = self.queue.clone();
+        if writer.is_task() {
+            // It ends in its next turn, or when its queue is dropped.
+            let _ = queue.try_send(Operation::Stop);
+            return;
+        }
         // From a thread of its own: a thread of a runtime must not wait for the queue.
         let ending = std::thread::Builder::new().name("antiphon-close".to_owned()).spawn(move || {
             let _ = queue.blocking_send(Operation::Stop);
-            let _ = thread.join();
+            writer.join();
         });
         // Without a thread the writer ends when its queue is dropped.
         if let Ok(ending) = ending {

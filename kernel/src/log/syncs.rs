@@ -6,16 +6,20 @@
 //!
 //! A sync that fails fails everything behind it as well, until the writer has taken note and read the store again.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Instant;
+
+use tokio::sync::Notify;
 
 use super::log_reader::LogReader;
 use super::operation::PendingReply;
 use super::shared::SyncTicket;
 use super::watched::Watched;
 use crate::measure::{CORTEX, SYNC_SECONDS, appended};
+use crate::simulated;
 use crate::store::{StoreError, StoreErrorKind};
 
 /// How many groups may wait for the disk before the writer does: what is visible and not yet durable stays bounded.
@@ -36,31 +40,59 @@ enum Message {
 type Failure = Arc<Mutex<Option<(StoreErrorKind, String)>>>;
 
 pub(super) struct Syncs {
-    queue: Option<SyncSender<Message>>,
     failure: Failure,
-    thread: Option<JoinHandle<()>>,
+    way: Way,
+}
+
+/// How groups get to the disk.
+enum Way {
+    Thread {
+        queue: Option<SyncSender<Message>>,
+        thread: Option<JoinHandle<()>>,
+    },
+    /// In a simulation.
+    Task(Arc<Queue>),
 }
 
 impl Syncs {
     pub(super) fn start(view: LogReader) -> std::io::Result<Self> {
-        let (queue, groups) = sync_channel(DEPTH);
         let failure = Failure::default();
-        let thread = Thread { view, failure: Arc::clone(&failure), groups };
-        let thread = std::thread::Builder::new().name("antiphon-sync".to_owned()).spawn(move || thread.run())?;
-        Ok(Self { queue: Some(queue), failure, thread: Some(thread) })
+        let disk = Disk::new(view, Arc::clone(&failure));
+        if simulated::is_active() {
+            let queue = Arc::new(Queue {
+                disk,
+                waiting: Mutex::default(),
+                filled: Notify::new(),
+                is_over: AtomicBool::new(false),
+            });
+            tokio::spawn(Arc::clone(&queue).run());
+            return Ok(Self { failure, way: Way::Task(queue) });
+        }
+        let (queue, groups) = sync_channel(DEPTH);
+        let thread = std::thread::Builder::new().name("antiphon-sync".to_owned()).spawn(move || disk.run(&groups))?;
+        Ok(Self { failure, way: Way::Thread { queue: Some(queue), thread: Some(thread) } })
     }
 
     /// Hands a group over. Waits where too many wait already.
     pub(super) fn hand_over(&self, unsynced: SyncTicket, waiting: Vec<PendingReply>) {
-        self.send(Message::Group(Box::new(Group { unsynced, waiting })));
+        let group = Group { unsynced, waiting };
+        match &self.way {
+            Way::Thread { .. } => self.send(Message::Group(Box::new(group))),
+            Way::Task(queue) => queue.push(group),
+        }
     }
 
     /// Waits until nothing is on its way any more.
     pub(super) fn settle(&self) {
-        let (done, settled) = sync_channel(1);
-        self.send(Message::Fence(done));
-        // Its thread ends after everything that was sent before is settled, if it ends.
-        let _ = settled.recv();
+        match &self.way {
+            Way::Thread { .. } => {
+                let (done, settled) = sync_channel(1);
+                self.send(Message::Fence(done));
+                // Its thread ends after everything that was sent before is settled, if it ends.
+                let _ = settled.recv();
+            }
+            Way::Task(queue) => queue.sync(),
+        }
     }
 
     /// What failed since this was asked last; everything is settled then.
@@ -71,12 +103,12 @@ impl Syncs {
         Some(StoreError::new(kind, why))
     }
 
-    fn failed(&self) -> std::sync::MutexGuard<'_, Option<(StoreErrorKind, String)>> {
+    fn failed(&self) -> MutexGuard<'_, Option<(StoreErrorKind, String)>> {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn send(&self, message: Message) {
-        if let Some(queue) = &self.queue {
+        if let Way::Thread { queue: Some(queue), .. } = &self.way {
             // A thread that ended by a fault drops what it is sent, and with it the answers: whoever waits is told so.
             let _ = queue.send(message);
         }
@@ -85,36 +117,88 @@ impl Syncs {
 
 impl Drop for Syncs {
     fn drop(&mut self) {
-        self.queue.take();
-        if let Some(thread) = self.thread.take() {
-            // If it panicked, that was said already.
-            let _ = thread.join();
+        match &mut self.way {
+            Way::Thread { queue, thread } => {
+                queue.take();
+                if let Some(thread) = thread.take() {
+                    // If it panicked, that was said already.
+                    let _ = thread.join();
+                }
+            }
+            Way::Task(queue) => {
+                queue.sync();
+                queue.is_over.store(true, Ordering::Relaxed);
+                queue.filled.notify_one();
+            }
         }
     }
 }
 
-struct Thread {
-    view: LogReader,
-    failure: Failure,
-    groups: Receiver<Message>,
+/// What the thread does, as a task: the groups that wait for the disk, and a disk that takes virtual time.
+struct Queue {
+    disk: Disk,
+    waiting: Mutex<Vec<Group>>,
+    filled: Notify,
+    is_over: AtomicBool,
 }
 
-impl Thread {
-    fn run(self) {
+impl Queue {
+    fn waiting(&self) -> MutexGuard<'_, Vec<Group>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn push(&self, group: Group) {
+        self.waiting().push(group);
+        if self.waiting().len() > DEPTH {
+            self.sync();
+        }
+        self.filled.notify_one();
+    }
+
+    /// Syncs at once what waits.
+    fn sync(&self) {
+        let groups = std::mem::take(&mut *self.waiting());
+        if !groups.is_empty() {
+            self.disk.sync(groups);
+        }
+    }
+
+    async fn run(self: Arc<Self>) {
+        while !self.is_over.load(Ordering::Relaxed) {
+            self.filled.notified().await;
+            simulated::pause().await;
+            self.sync();
+        }
+    }
+}
+
+struct Disk {
+    view: LogReader,
+    failure: Failure,
+    appended: metrics::Counter,
+    seconds: metrics::Histogram,
+}
+
+impl Disk {
+    fn new(view: LogReader, failure: Failure) -> Self {
+        let name = view.local().name;
+        let (appended, seconds) = (appended(&name), metrics::histogram!(SYNC_SECONDS.name, CORTEX => name));
+        Self { view, failure, appended, seconds }
+    }
+
+    fn run(self, groups: &Receiver<Message>) {
         let _watched = Watched::new(self.view.clone(), "sync");
-        let name = self.view.local().name;
-        let measures = (appended(&name), metrics::histogram!(SYNC_SECONDS.name, CORTEX => name));
-        while let Ok(first) = self.groups.recv() {
-            let (mut groups, mut fences) = (Vec::new(), Vec::new());
+        while let Ok(first) = groups.recv() {
+            let (mut unsynced, mut fences) = (Vec::new(), Vec::new());
             // One sync makes durable whatever was written before it.
-            for message in std::iter::once(first).chain(std::iter::from_fn(|| self.groups.try_recv().ok())) {
+            for message in std::iter::once(first).chain(std::iter::from_fn(|| groups.try_recv().ok())) {
                 match message {
-                    Message::Group(group) => groups.push(*group),
+                    Message::Group(group) => unsynced.push(*group),
                     Message::Fence(done) => fences.push(done),
                 }
             }
-            if !groups.is_empty() {
-                self.sync(groups, &measures);
+            if !unsynced.is_empty() {
+                self.sync(unsynced);
             }
             for done in fences {
                 // Whoever waited may have gone.
@@ -123,14 +207,14 @@ impl Thread {
         }
     }
 
-    fn sync(&self, groups: Vec<Group>, (appended, seconds): &(metrics::Counter, metrics::Histogram)) {
+    fn sync(&self, groups: Vec<Group>) {
         let failed = self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let synced = match failed {
             Some((kind, why)) => Err(StoreError::new(kind, why)),
             None => {
                 let began = Instant::now();
                 let synced = self.view.store().sync();
-                seconds.record(began.elapsed());
+                self.seconds.record(began.elapsed());
                 synced
             }
         };
@@ -138,7 +222,7 @@ impl Thread {
             Ok(()) => {
                 for Group { unsynced, waiting } in groups {
                     self.view.shared.publish(unsynced);
-                    waiting.into_iter().for_each(|waiter| waiter.done(appended));
+                    waiting.into_iter().for_each(|waiter| waiter.done(&self.appended));
                 }
             }
             Err(error) => {

@@ -1,9 +1,9 @@
 //! The one writer: a thread that drains a bounded queue into one batch, commits once, and answers all who wait.
 
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use super::append::AppendError;
 use super::core::Log;
@@ -11,8 +11,11 @@ use super::operation::{CausalContext, Operation, PendingReply};
 use super::replayed::ReplayedClock;
 use super::syncs::Syncs;
 use super::watched::Watched;
+use crate::mutant::{self, Mutant};
+use crate::simulated::pause;
 use crate::store::Durability;
 use crate::time::Timestamp;
+use crate::worker::Worker;
 
 /// How many bytes one commit gathers before it is written.
 const MAX_GROUP_BYTES: usize = 16 * 1024 * 1024;
@@ -34,29 +37,46 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn spawn(self) -> std::io::Result<JoinHandle<()>> {
-        std::thread::Builder::new().name("antiphon-log".to_owned()).spawn(move || self.run())
+    pub(super) fn start(self) -> std::io::Result<Worker> {
+        Worker::start("antiphon-log", self, Self::run, Self::run_in_turns)
     }
 
     fn run(mut self) {
         let _watched = Watched::new(self.log.reader(), "log");
         while let Some(first) = self.queue.blocking_recv() {
-            let mut waiting = Vec::new();
-            let mut go_on = self.stage(first, &mut waiting);
-            while go_on && waiting.len() < MAX_GROUP && self.log.staged_bytes() < MAX_GROUP_BYTES {
-                match self.queue.try_recv() {
-                    Ok(operation) => go_on = self.stage(operation, &mut waiting),
-                    Err(_) => break,
-                }
-            }
-            self.commit(waiting);
-            self.rejoin();
-            if !go_on {
+            if !self.turn(first) {
                 break;
             }
         }
         // Everything that was asked for is durable before the writer has ended.
         self.syncs.settle();
+    }
+
+    /// The same as a task, for a simulation.
+    async fn run_in_turns(mut self) {
+        let _watched = Watched::new(self.log.reader(), "log");
+        while let Some(first) = self.queue.recv().await {
+            pause().await;
+            if !self.turn(first) {
+                break;
+            }
+        }
+        self.syncs.settle();
+    }
+
+    /// Does what was asked first and whatever else waits by then, in one commit. False once it was asked to stop.
+    fn turn(&mut self, first: Operation) -> bool {
+        let mut waiting = Vec::new();
+        let mut continues = self.stage(first, &mut waiting);
+        while continues && waiting.len() < MAX_GROUP && self.log.staged_bytes() < MAX_GROUP_BYTES {
+            match self.queue.try_recv() {
+                Ok(operation) => continues = self.stage(operation, &mut waiting),
+                Err(_) => break,
+            }
+        }
+        self.commit(waiting);
+        self.rejoin();
+        continues
     }
 
     fn stage(&mut self, operation: Operation, waiting: &mut Vec<PendingReply>) -> bool {
@@ -164,7 +184,8 @@ impl Writer {
         // durable there: replayers may see it while the disk is still at work, because a crash that takes it takes what
         // they made of it as well, and both come again. Nothing is served before the sync, either way.
         let appends = waiting.iter().any(|waiter| matches!(waiter, PendingReply::Append(..)));
-        let durability = if appends { self.durability } else { Durability::Relaxed };
+        let wanted = if mutant::is(Mutant::AcknowledgedBeforeSync) { Durability::Relaxed } else { self.durability };
+        let durability = if appends { wanted } else { Durability::Relaxed };
         if let Err(error) = self.log.commit(durability) {
             tracing::error!(%error, code = %error.code(), "a write failed; the store is opened and read again before the next one");
             return waiting.into_iter().for_each(|waiter| waiter.failed(&error));
@@ -181,7 +202,7 @@ impl Writer {
             return waiting.into_iter().for_each(|waiter| waiter.done(&self.appended));
         };
         // Relaxed answers do not wait for the disk, but durability follows at once: peers see only what is durable.
-        let relaxed = self.durability == Durability::Relaxed;
+        let relaxed = wanted == Durability::Relaxed;
         let at_once =
             |waiter: &PendingReply| relaxed || matches!(waiter, PendingReply::Visible(..) | PendingReply::Fill(..));
         let (now, later): (Vec<_>, Vec<_>) = waiting.into_iter().partition(at_once);

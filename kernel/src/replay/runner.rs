@@ -1,10 +1,10 @@
 //! A replayer on its own thread.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
+use tracing::Instrument as _;
 
 use super::core::{Busy, ReplayCore, ReplayStep, SkipError};
 use super::current::read_current;
@@ -15,9 +15,11 @@ use crate::blocking::blocking;
 use crate::cursor::{Cursor, Seq};
 use crate::error_code::ErrorCode;
 use crate::log::{Generation, LogHandle, LogReader};
+use crate::simulated::{self, pause};
 use crate::spans;
 use crate::store::StoreError;
 use crate::time::Timestamp;
+use crate::worker::Worker;
 
 /// The longest pause between two tries of a failing event.
 const RETRY_MAX: Duration = Duration::from_secs(30);
@@ -87,7 +89,7 @@ pub struct ReplayHandle {
     hangs_after: Duration,
     commits: Arc<Commits>,
     families: Arc<[String]>,
-    thread: Arc<Mutex<Option<JoinHandle<()>>>>,
+    worker: Arc<Mutex<Option<Worker>>>,
 }
 
 impl ReplayHandle {
@@ -118,8 +120,8 @@ impl ReplayHandle {
             log.replayed().set(core.replayed());
         }
         let runner = Runner { core, log: log.clone(), primary, published: sender, stop: stop.subscribe(), inbox };
-        let thread = std::thread::Builder::new().name(format!("antiphon-replay-{}", runner.core.name()));
-        let thread = thread.spawn(move || runner.run())?;
+        let thread = format!("antiphon-replay-{}", runner.core.name());
+        let worker = Worker::start(&thread, runner, Runner::run, Runner::replay)?;
         let view = log.reader().clone();
         let handle = Self {
             name,
@@ -131,7 +133,7 @@ impl ReplayHandle {
             hangs_after,
             commits: state_commits,
             families,
-            thread: Arc::new(Mutex::new(Some(thread))),
+            worker: Arc::new(Mutex::new(Some(worker))),
         };
         handle.watch();
         Ok(handle)
@@ -157,6 +159,7 @@ impl ReplayHandle {
             let mut reported = None;
             loop {
                 tokio::select! {
+                    biased;
                     () = tokio::time::sleep((hangs_after / 2).clamp(Duration::from_millis(10), Duration::from_secs(5))) => {}
                     // Its thread ended.
                     Err(_) = published.changed() => return,
@@ -311,10 +314,10 @@ impl ReplayHandle {
             tracing::warn!(replayer = self.status().name, "a replayer hangs in an event; it is left behind");
             return;
         }
-        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(thread) = thread {
-            // It has nothing left to do; if it panicked, that was said already.
-            let _ = thread.join();
+        let worker = self.worker.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(worker) = worker {
+            // It has nothing left to do.
+            worker.join();
         }
     }
 }
@@ -329,15 +332,22 @@ struct Runner {
 }
 
 impl Runner {
-    fn run(mut self) {
-        let runtime = match tokio::runtime::Builder::new_current_thread().enable_time().build() {
-            Ok(runtime) => runtime,
+    fn run(self) {
+        let name = self.core.name().to_owned();
+        match tokio::runtime::Builder::new_current_thread().enable_time().build() {
+            Ok(runtime) => runtime.block_on(self.replay()),
             Err(error) => {
-                tracing::error!(%error, code = %ErrorCode::StartThread, replayer = self.core.name(), "a replayer could not start");
-                return;
+                tracing::error!(%error, code = %ErrorCode::StartThread, replayer = name, "a replayer could not start");
             }
-        };
-        let _cortex = spans::cortex(&self.log.reader().local().name).entered();
+        }
+    }
+
+    async fn replay(self) {
+        let span = spans::cortex(&self.log.reader().local().name);
+        self.steps().instrument(span).await;
+    }
+
+    async fn steps(mut self) {
         let mut head = self.log.reader().watch_visible();
         let mut fills = self.log.reader().watch_fills();
         while !*self.stop.borrow() {
@@ -346,26 +356,26 @@ impl Runner {
             while let Ok(command) = self.inbox.try_recv() {
                 self.carry_out(command);
             }
+            if simulated::is_active() {
+                pause().await;
+            }
             let step = self.core.step();
             if let Some(error) = self.core.take_unwritten() {
                 // Perhaps no other write follows that would notice.
-                runtime.block_on(self.log.fail(error));
+                self.log.fail(error).await;
             }
             let failure = match step {
                 Ok(ReplayStep::CaughtUp) => {
                     // A commit that had failed may be what caught up.
                     self.publish(None);
-                    runtime
-                        .block_on(async {
-                            tokio::select! {
-                                _ = head.changed() => None,
-                                _ = fills.changed() => None,
-                                _ = self.stop.changed() => None,
-                                command = self.inbox.recv() => command,
-                            }
-                        })
-                        .into_iter()
-                        .for_each(|command| self.carry_out(command));
+                    let command = tokio::select! {
+                        biased;
+                        _ = self.stop.changed() => None,
+                        command = self.inbox.recv() => command,
+                        _ = head.changed() => None,
+                        _ = fills.changed() => None,
+                    };
+                    command.into_iter().for_each(|command| self.carry_out(command));
                     continue;
                 }
                 Ok(ReplayStep::Replayed(_)) => None,
@@ -382,18 +392,15 @@ impl Runner {
             };
             self.publish(failure.as_ref().map(|(at, text)| (*at, text.as_str())));
             if failure.is_some() {
-                let pause =
-                    RETRY_BASE.saturating_mul(1 << self.published.borrow().status.failures.min(10)).min(RETRY_MAX);
-                runtime
-                    .block_on(async {
-                        tokio::select! {
-                            () = tokio::time::sleep(pause) => None,
-                            _ = self.stop.changed() => None,
-                            command = self.inbox.recv() => command,
-                        }
-                    })
-                    .into_iter()
-                    .for_each(|command| self.carry_out(command));
+                let failures = self.published.borrow().status.failures;
+                let pause = RETRY_BASE.saturating_mul(1 << failures.min(10)).min(RETRY_MAX);
+                let command = tokio::select! {
+                    biased;
+                    _ = self.stop.changed() => None,
+                    command = self.inbox.recv() => command,
+                    () = tokio::time::sleep(pause) => None,
+                };
+                command.into_iter().for_each(|command| self.carry_out(command));
             }
         }
     }

@@ -18,6 +18,7 @@ use crate::codec::{Message, encode};
 use crate::cursor::Seq;
 use crate::ids::CortexId;
 use crate::log::{AskerHead, NextBatch, OpenQuery, Pinned};
+use crate::mutant::{self, Mutant};
 use crate::protocol::{
     Delivery, EventBatch, FetchReply, FetchRequest, Known, MAX_BATCH_BYTES, MAX_WAIT, Refusal, RequestId,
 };
@@ -296,7 +297,7 @@ impl Answers {
         tokio::select! {
             biased;
             _ = closing.wait_for(|closing| *closing) => false,
-            changed = self.durable.changed() => changed.is_ok(),
+            changed = self.durable.changed(), if !mutant::is(Mutant::ParkedNotWoken) => changed.is_ok(),
             Ok(()) = self.pinned.changed() => {
                 self.account = self.service.account(self.key.0);
                 true
@@ -373,6 +374,10 @@ impl Answers {
                 Err(refusal) => refuse(refusal),
             }
         };
+        if mutant::is(Mutant::TurnKept) {
+            std::mem::forget(turn);
+            return Box::pin(crate::blocking::blocking(read));
+        }
         Box::pin(async move { service.blocking(turn, read).await })
     }
 }

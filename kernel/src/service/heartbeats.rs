@@ -36,14 +36,16 @@ impl Heartbeats {
             let wait = async {
                 tokio::time::sleep_until(last + APART).await;
                 tokio::select! {
+                    biased;
                     // A log that is closed moves no more.
                     _ = self.durable.changed() => {}
                     () = tokio::time::sleep_until(last + HEARTBEAT_INTERVAL) => {}
                 }
             };
             tokio::select! {
-                () = wait => {}
+                biased;
                 _ = closing.wait_for(|closing| *closing) => return None,
+                () = wait => {}
             }
         }
         self.last = Some(Instant::now());

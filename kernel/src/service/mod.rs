@@ -303,8 +303,9 @@ impl Service {
     async fn park(&self, durable: &mut watch::Receiver<Seq>, until: Instant) -> bool {
         let mut closing = self.inner.closing.subscribe();
         tokio::select! {
-            changed = durable.changed() => changed.is_ok(),
+            biased;
             _ = closing.wait_for(|closing| *closing) => false,
+            changed = durable.changed() => changed.is_ok(),
             () = tokio::time::sleep_until(until) => false,
         }
     }

@@ -107,7 +107,7 @@ impl Comparison {
     async fn origin(&mut self, origin: Origin, ours: ChainHead) -> Result<Compared, ErrorCategory> {
         let reply = self.ask(Scope::Origin(origin), Heads::new(vec![(origin, ours)]), 1).await?;
         let view = self.view.clone();
-        let compared = tokio::task::spawn_blocking(move || {
+        let compared = crate::blocking::spawn_blocking(move || {
             told(origin, ours, |counter| view.chain_digest(origin, counter).map_err(|_| ErrorCategory::Store), &reply)
         });
         match compared.await.map_err(|_| ErrorCategory::Store)?? {

@@ -288,7 +288,7 @@ async fn received(mut lookahead: Lookahead, view: &LogReader, pushed: Pushed) ->
     };
     let (view, batch) = (view.clone(), Arc::new(batch));
     let same = Arc::clone(&batch);
-    let computed = tokio::task::spawn_blocking(move || {
+    let computed = crate::blocking::spawn_blocking(move || {
         let ahead = lookahead.compute(&view, &same);
         (lookahead, ahead)
     });

@@ -44,11 +44,12 @@ impl SpaceWatch {
     pub(super) async fn run(self, mut stop: oneshot::Receiver<()>) {
         loop {
             tokio::select! {
+                biased;
                 _ = &mut stop => return,
                 () = tokio::time::sleep(EVERY) => {}
             }
             let store = Arc::clone(self.log.reader().store());
-            let looked = tokio::task::spawn_blocking(move || (store.check_location(), store.free_bytes())).await;
+            let looked = crate::blocking::spawn_blocking(move || (store.check_location(), store.free_bytes())).await;
             let Ok((location, free)) = looked else { continue };
             self.look(free);
             if self.log.reader().failure().is_some() {

@@ -8,6 +8,8 @@ use super::until::holds;
 use super::{LOG, MemoryNetwork, MemoryStore};
 use crate::cortex::{Cortex, CortexBuilder, Peer, StartError};
 use crate::replay::EventReplayer;
+use crate::state::Phase;
+use crate::store::Store as _;
 
 type Build = Box<dyn Fn(CortexBuilder) -> CortexBuilder + Send + Sync>;
 
@@ -96,6 +98,8 @@ impl Federation {
     async fn start(&mut self, n: usize) -> Result<(), StartError> {
         let name = &self.nodes[n].name;
         let power = PoweredStore::new(Arc::clone(&self.nodes[n].store));
+        // Whatever failed in the process before ended with it. A store that does not open fails the start below.
+        let _ = power.reopen();
         let mut builder = Cortex::builder(power.clone()).name(name).log(LOG).transport(self.network.clone());
         for other in self.nodes.iter().map(|node| &node.name).filter(|other| *other != name) {
             builder = builder.peer(Peer::new(other, format!("memory://{other}")));
@@ -195,18 +199,27 @@ impl Federation {
     /// # Panics
     /// If that takes longer than 30 s, with what each cortex holds.
     pub async fn converged(&self) {
-        let converged = holds(|| {
-            let digest = self.running().next().map(|cortex| cortex.reader().heads().fold());
-            self.running().all(|cortex| {
-                let view = cortex.reader();
-                let replayed = cortex.replayers().iter().all(|replayer| replayer.status().lag_events == 0);
-                replayed && view.head().seq == view.visible() && Some(view.heads().fold()) == digest
-            })
-        });
+        let converged = holds(|| self.is_converged());
         assert!(converged.await, "the federation did not converge:{}", self.report());
     }
 
-    fn report(&self) -> String {
+    /// Whether all running cortexes hold the same events and have replayed them.
+    pub(super) fn is_converged(&self) -> bool {
+        let digest = self.running().next().map(|cortex| cortex.reader().heads().fold());
+        self.running().all(|cortex| {
+            let view = cortex.reader();
+            let replayed = cortex.replayers().iter().all(|replayer| replayer.status().lag_events == 0);
+            replayed && view.head().seq == view.visible() && Some(view.heads().fold()) == digest
+        })
+    }
+
+    /// Whether all running cortexes are in contact with all others.
+    pub(super) fn is_in_contact(&self) -> bool {
+        self.running().all(|cortex| cortex.syncer().peers().iter().all(|peer| peer.phase == Phase::Live))
+    }
+
+    /// What each cortex holds, and what its peers and replayers say.
+    pub(super) fn report(&self) -> String {
         let mut report = String::new();
         for node in &self.nodes {
             let _ = write!(report, "\n{}", node.name);

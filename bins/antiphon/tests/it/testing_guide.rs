@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use antiphon::testing::{CommitFault, Federation, until};
+use antiphon::testing::{CommitFault, Federation, simulate, until};
 use antiphon::{AppendError, Draft, Durability, Event, EventReplayer, Projection, ReadAt, ReplayError};
 use std::time::Duration;
 
@@ -90,12 +90,28 @@ async fn a_note_in_doubt_is_not_lost() {
 }
 
 #[test]
+fn a_crash_at_any_moment_counts_no_note_twice() {
+    for seed in 0..20 {
+        simulate(seed, async || {
+            let mut federation = Federation::of(2, || Notes).await.unwrap();
+            federation.cortex(0).append(note("a")).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(seed)).await;
+            federation.crash(1).await;
+            federation.restart(1).await.unwrap();
+            federation.converged().await;
+            assert_eq!(count(&federation, 1, "a").await, 1, "seed {seed}");
+            federation.stop().await;
+        });
+    }
+}
+
+#[test]
 fn the_guide_shows_these_tests() {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let tests = fs::read_to_string(here.join("tests/it/testing_guide.rs")).unwrap();
     let guide = fs::read_to_string(here.join("../../docs/guides/testing.md")).unwrap();
     let shown: Vec<_> = guide.split("```rust\n").skip(1).filter_map(|block| block.split("```").next()).collect();
-    assert_eq!(shown.len(), 6);
+    assert_eq!(shown.len(), 7);
     for block in shown {
         assert!(tests.contains(block), "docs/guides/testing.md shows what is no test:\n{block}");
     }

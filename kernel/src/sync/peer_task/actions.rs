@@ -267,6 +267,7 @@ impl PeerTask {
             let result = match &mut feed {
                 // The next answer is received and decoded while this one is stored.
                 Some(feed) => tokio::select! {
+                    biased;
                     result = ingested => result,
                     () = feed.read_ahead() => Err(IngestError::NotAsked),
                 },
@@ -277,7 +278,7 @@ impl PeerTask {
                 let own = view.local().cortex_id;
                 if heads.iter().any(|(origin, _)| origin.cortex() == own) {
                     // An event that is acknowledged later is no loss, so an error here is none.
-                    let noted = tokio::task::spawn_blocking(move || view.acknowledge(holder, &heads)).await;
+                    let noted = crate::blocking::spawn_blocking(move || view.acknowledge(holder, &heads)).await;
                     if let Ok(Err(error)) = noted {
                         tracing::debug!(%error, "what the peer holds could not be compared");
                     }

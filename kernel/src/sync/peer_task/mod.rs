@@ -33,6 +33,7 @@ use crate::ids::{CortexId, LogId};
 use crate::log::{Ahead, LogHandle, SentQuery};
 use crate::machine::{IdentityContext, Now, PartsPace, PartsRound, PeerMachine, Phase};
 use crate::measure::PeerLabels;
+use crate::mutant::{self, Mutant};
 use crate::protocol::MAX_WAIT;
 use crate::receipts::LogReport;
 use crate::state::{PeerState, State};
@@ -176,15 +177,64 @@ impl PeerTask {
             let in_contact = self.in_contact();
             let asks_parts = in_contact && self.asking_parts.is_none() && self.federation.borrow().pulls();
             let parts_due = self.parts.due().map(|due| (0, self.started + due));
+            // In this order: what others decide, what is due, and last what may always be ready while a peer sends without
+            // a pause.
             tokio::select! {
+                biased;
                 command = inbox.recv() => match command {
                     Some(command) => self.command(command).await,
                     None => return self.leave().await,
                 },
+                Ok(()) = self.low.changed() => self.space(),
+                Ok(()) = self.federation.changed() => {
+                    self.close_feed();
+                    self.machine.ask_again(self.now());
+                }
+                // What was advertised to the peer is not true any more.
+                Ok(()) = rewrites.changed() => {
+                    self.stale = true;
+                    self.close_feed();
+                    self.machine.ask_again(self.now());
+                }
                 () = sleep_until(self.overdue.due().map(|due| (0, self.started + due))) => {
                     self.overdue.look(self.started.elapsed());
                 }
                 () = sleep_until(self.notices.due().map(|due| (0, self.started + due))) => self.report_absence(),
+                () = sleep_until(timer) => {
+                    if let Some((token, _)) = self.timer.take().filter(|_| !mutant::is(Mutant::TimerForgotten)) {
+                        self.machine.handle_timer(self.now(), token);
+                    }
+                }
+                Ok(()) = reports.changed() => {
+                    if let Some(report) = *reports.borrow_and_update() {
+                        self.machine.handle_report(report);
+                    }
+                }
+                Ok(()) = owed.changed() => {
+                    let owed = *owed.borrow_and_update();
+                    self.owes(owed);
+                }
+                () = sleep_until(parts_due), if asks_parts => self.ask_for_parts(),
+                (to, round) = wait_for(&mut self.asking_parts) => {
+                    self.asking_parts = None;
+                    self.took_parts(to, round);
+                }
+                read = wait_for(&mut self.clock) => {
+                    self.clock = None;
+                    if let Some((_, skew)) = read.filter(|(cortex, _)| self.machine.peer() == Some(*cortex)) {
+                        self.status.skew_ms = Some(skew);
+                    }
+                }
+                () = tokio::time::sleep_until(self.clock_read + CLOCK_EVERY), if in_contact && self.clock.is_none() => {
+                    self.read_clock();
+                }
+                () = wait_for(&mut self.refreshing) => {
+                    self.refreshing = None;
+                    // What changed while it was on its way.
+                    durable.mark_changed();
+                }
+                Ok(()) = durable.changed(), if asked => self.refresh(),
+                Ok(()) = self.live.changed(), if asked => self.refresh(),
                 input = wait_for(&mut self.in_flight) => {
                     self.in_flight = None;
                     self.overdue.over();
@@ -200,52 +250,6 @@ impl PeerTask {
                     if alone.is_some() {
                         // The next one that checks must see it.
                         self.publish().await;
-                    }
-                }
-                () = wait_for(&mut self.refreshing) => {
-                    self.refreshing = None;
-                    // What changed while it was on its way.
-                    durable.mark_changed();
-                }
-                read = wait_for(&mut self.clock) => {
-                    self.clock = None;
-                    if let Some((_, skew)) = read.filter(|(cortex, _)| self.machine.peer() == Some(*cortex)) {
-                        self.status.skew_ms = Some(skew);
-                    }
-                }
-                () = tokio::time::sleep_until(self.clock_read + CLOCK_EVERY), if in_contact && self.clock.is_none() => {
-                    self.read_clock();
-                }
-                Ok(()) = owed.changed() => {
-                    let owed = *owed.borrow_and_update();
-                    self.owes(owed);
-                }
-                () = sleep_until(parts_due), if asks_parts => self.ask_for_parts(),
-                (to, round) = wait_for(&mut self.asking_parts) => {
-                    self.asking_parts = None;
-                    self.took_parts(to, round);
-                }
-                Ok(()) = reports.changed() => {
-                    if let Some(report) = *reports.borrow_and_update() {
-                        self.machine.handle_report(report);
-                    }
-                }
-                Ok(()) = self.low.changed() => self.space(),
-                Ok(()) = self.federation.changed() => {
-                    self.close_feed();
-                    self.machine.ask_again(self.now());
-                }
-                // What was advertised to the peer is not true any more.
-                Ok(()) = rewrites.changed() => {
-                    self.stale = true;
-                    self.close_feed();
-                    self.machine.ask_again(self.now());
-                }
-                Ok(()) = durable.changed(), if asked => self.refresh(),
-                Ok(()) = self.live.changed(), if asked => self.refresh(),
-                () = sleep_until(timer) => {
-                    if let Some((token, _)) = self.timer.take() {
-                        self.machine.handle_timer(self.now(), token);
                     }
                 }
             }

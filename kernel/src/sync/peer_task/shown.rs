@@ -58,7 +58,7 @@ impl PeerTask {
             return self.show();
         }
         let (state, peer) = (self.state.clone(), self.peer.clone());
-        let stored = tokio::task::spawn_blocking(move || state.peer_state(&peer.name, &peer.endpoint)).await;
+        let stored = crate::blocking::spawn_blocking(move || state.peer_state(&peer.name, &peer.endpoint)).await;
         // What the store keeps is the truth; if it cannot be read, the last known values stand.
         if let Ok(Ok(stored)) = stored {
             let PeerState { mode, skew_ms, last_received, received, .. } = self.status;

@@ -38,9 +38,11 @@ mod seen;
 mod storing;
 mod truth;
 mod wasting;
+mod whole;
 mod world;
 
 pub use entropy::Entropy;
+pub use whole::{Happened, run_whole};
 
 use std::fmt;
 
