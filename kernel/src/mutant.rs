@@ -60,6 +60,8 @@ pub enum Mutant {
     OwnHeadNotSealed,
     /// A batch has a seal less than groups.
     SealDropped,
+    /// A decision about a fork leaves those about later counters of the history that it gives up.
+    LaterDecisionsKept,
     /// A parked question is not woken by new events.
     ParkedNotWoken,
     /// The right to read is never given back.
@@ -72,7 +74,7 @@ pub enum Mutant {
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 32] = [
         Self::ServeById,
         Self::CursorBeforeData,
         Self::SkipHoleCheck,
@@ -100,6 +102,7 @@ impl Mutant {
         Self::OwnHeadIgnored,
         Self::OwnHeadNotSealed,
         Self::SealDropped,
+        Self::LaterDecisionsKept,
         Self::ParkedNotWoken,
         Self::TurnKept,
         Self::TimerForgotten,

@@ -531,6 +531,34 @@ fn what_was_set_aside_comes_back_once_and_supersedes_nothing() {
     world.check();
 }
 
+/// Three histories of one origin: of two that differ at their third event, one was decided for; then for one that differs earlier.
+#[test]
+fn a_decision_ends_those_about_what_came_after_it() {
+    let mut world = World::new(2);
+    world.append(0, "one");
+    let mut early = twin(&world);
+    write(&mut early, "two, early");
+    write(&mut early, "three, early");
+    world.append(0, "two");
+    let mut late = twin(&world);
+    write(&mut late, "three, late");
+    world.append(0, "three");
+    world.pull(1, 0);
+    for (other, at, held) in
+        [(&late, 3, ["one", "three, late", "two"]), (&early, 2, ["one", "three, early", "two, early"])]
+    {
+        world.nodes[1].pull(other).unwrap_or_default();
+        let keep = other.log.reader().chain_digest(world.origin(0), at).unwrap().unwrap();
+        world.nodes[1].log.resolve_fork(keep, Timestamp::from_micros(1)).unwrap();
+        world.nodes[1].pull(other).unwrap();
+        assert_eq!(world.subjects(1), held);
+    }
+    world.nodes[1].restart();
+    assert!(forks(&*world.nodes[1].store).unwrap().is_empty());
+    world.nodes[1].pull(&early).unwrap();
+    assert!(verify(&world.nodes[1].log.reader()).unwrap().is_clean());
+}
+
 #[test]
 fn what_lacks_a_part_stays_where_it_is_and_the_rest_comes_back() {
     let mut world = forked(2);

@@ -14,6 +14,7 @@ use crate::log::origins::{OriginNote, put_origin_note};
 use crate::log::set_aside::{
     ResolveError, Resolved, SetAsidePlan, begin_again, choose, forget_forks, plan_set_aside, void_builds,
 };
+use crate::mutant::{self, Mutant};
 use crate::protocol::ChainHead;
 use crate::store::{Batch, Durability, Family, StoreError, StoreErrorKind, keys};
 use crate::time::Timestamp;
@@ -84,13 +85,29 @@ impl Log {
     fn decide(&mut self, fork: &Fork, keep: Digest, over: bool) -> Result<(), StoreError> {
         let mut changes = Batch::new();
         changes.put(Family::Evidence, &keys::decision(fork.origin, fork.from), &encode_decision(keep));
+        let ended = if over { self.forget_later_decisions(fork.origin, fork.from, &mut changes) } else { Vec::new() };
         if over {
             forget_forks(&**self.store(), fork.origin, &mut changes)?;
         }
         self.stage_state(&changes)?;
         self.commit(Durability::Sync)?;
+        self.decisions.retain(|decided, _| !ended.contains(decided));
         self.decisions.insert((fork.origin, fork.from), keep);
         Ok(())
+    }
+
+    /// Adds to a batch that later counters of an origin are decided for no more, and returns which were. Those versions follow on what
+    /// is given up: none of them is in the history that is kept, which could otherwise never be stored.
+    fn forget_later_decisions(&self, origin: Origin, from: u64, changes: &mut Batch) -> Vec<(Origin, u64)> {
+        if mutant::is(Mutant::LaterDecisionsKept) {
+            return Vec::new();
+        }
+        let later = self.decisions.range((origin, from + 1)..=(origin, u64::MAX)).map(|(&decided, _)| decided);
+        let later: Vec<_> = later.collect();
+        for &(origin, counter) in &later {
+            changes.delete(Family::Evidence, &keys::decision(origin, counter));
+        }
+        later
     }
 
     /// Moves an origin's events from a counter on, and all that depends on them, to the evidence. Commits at once. Returns how many
@@ -169,6 +186,7 @@ impl Log {
         }
         forget_bringers(&**self.store(), &gone, &mut changes)?;
         changes.put(Family::Evidence, &keys::decision(origin, from), &encode_decision(keep));
+        self.forget_later_decisions(origin, from, &mut changes);
         begin_again(&**self.store(), origin, &mut changes)?;
         self.stage_state(&changes)
     }
