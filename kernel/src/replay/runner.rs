@@ -4,7 +4,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
-use tracing::Instrument as _;
 
 use super::core::{Busy, ReplayCore, ReplayStep, SkipError};
 use super::current::read_current;
@@ -15,7 +14,7 @@ use crate::blocking::blocking;
 use crate::cursor::{Cursor, Seq};
 use crate::error_code::ErrorCode;
 use crate::log::{Generation, LogHandle, LogReader};
-use crate::simulated::{self, pause};
+use crate::simulated::pause;
 use crate::spans;
 use crate::store::StoreError;
 use crate::time::Timestamp;
@@ -119,9 +118,11 @@ impl ReplayHandle {
         if primary {
             log.replayed().set(core.replayed());
         }
-        let runner = Runner { core, log: log.clone(), primary, published: sender, stop: stop.subscribe(), inbox };
+        let (head, fills) = (log.reader().watch_visible(), log.reader().watch_fills());
+        let stopped = stop.subscribe();
+        let runner = Runner { core, log: log.clone(), primary, published: sender, stop: stopped, inbox, head, fills };
         let thread = format!("antiphon-replay-{}", runner.core.name());
-        let worker = Worker::start(&thread, runner, Runner::run, Runner::replay)?;
+        let worker = Worker::start(&thread, runner, Runner::run, Runner::run_as_task)?;
         let view = log.reader().clone();
         let handle = Self {
             name,
@@ -329,79 +330,107 @@ struct Runner {
     published: watch::Sender<Published>,
     stop: watch::Receiver<bool>,
     inbox: mpsc::UnboundedReceiver<Command>,
+    head: watch::Receiver<Seq>,
+    fills: watch::Receiver<u64>,
+}
+
+/// What a replayer waits for.
+#[derive(Debug, Clone, Copy)]
+enum Wait {
+    ForMore,
+    ToRetry(Duration),
 }
 
 impl Runner {
-    fn run(self) {
-        let name = self.core.name().to_owned();
-        match tokio::runtime::Builder::new_current_thread().enable_time().build() {
-            Ok(runtime) => runtime.block_on(self.replay()),
+    /// Replays on this thread. Only its waits are within a runtime: a replayer may block, and may run a runtime of its own.
+    fn run(mut self) {
+        let runtime = match tokio::runtime::Builder::new_current_thread().enable_time().build() {
+            Ok(runtime) => runtime,
             Err(error) => {
-                tracing::error!(%error, code = %ErrorCode::StartThread, replayer = name, "a replayer could not start");
+                tracing::error!(%error, code = %ErrorCode::StartThread, replayer = self.core.name(), "a replayer could not start");
+                return;
+            }
+        };
+        let _cortex = spans::cortex(&self.log.reader().local().name).entered();
+        while !*self.stop.borrow() {
+            let step = self.step();
+            if let Some(error) = self.core.take_unwritten() {
+                // Perhaps no other write follows that would notice.
+                runtime.block_on(self.log.fail(error));
+            }
+            if let Some(wait) = self.settle(step) {
+                let command = runtime.block_on(self.wait(wait));
+                command.into_iter().for_each(|command| self.carry_out(command));
             }
         }
     }
 
-    async fn replay(self) {
-        let span = spans::cortex(&self.log.reader().local().name);
-        self.steps().instrument(span).await;
-    }
-
-    async fn steps(mut self) {
-        let mut head = self.log.reader().watch_visible();
-        let mut fills = self.log.reader().watch_fills();
+    /// The same as a task, for a simulation.
+    async fn run_as_task(mut self) {
         while !*self.stop.borrow() {
-            head.borrow_and_update();
-            fills.borrow_and_update();
-            while let Ok(command) = self.inbox.try_recv() {
-                self.carry_out(command);
-            }
-            if simulated::is_active() {
-                pause().await;
-            }
-            let step = self.core.step();
+            pause().await;
+            let step = self.step();
             if let Some(error) = self.core.take_unwritten() {
-                // Perhaps no other write follows that would notice.
                 self.log.fail(error).await;
             }
-            let failure = match step {
-                Ok(ReplayStep::CaughtUp) => {
-                    // A commit that had failed may be what caught up.
-                    self.publish(None);
-                    let command = tokio::select! {
-                        biased;
-                        _ = self.stop.changed() => None,
-                        command = self.inbox.recv() => command,
-                        _ = head.changed() => None,
-                        _ = fills.changed() => None,
-                    };
-                    command.into_iter().for_each(|command| self.carry_out(command));
-                    continue;
-                }
-                Ok(ReplayStep::Replayed(_)) => None,
-                Ok(ReplayStep::Failed { at, error, .. }) => {
-                    Some((Some(at), format!("the event at cursor {at}: {error}")))
-                }
-                Err(error) => {
-                    let text = error.to_string();
-                    if let Err(error) = self.core.load() {
-                        tracing::error!(%error, code = %error.code(), replayer = self.core.name(), "a replayer's position could not be read");
-                    }
-                    Some((None, text))
-                }
-            };
-            self.publish(failure.as_ref().map(|(at, text)| (*at, text.as_str())));
-            if failure.is_some() {
-                let failures = self.published.borrow().status.failures;
-                let pause = RETRY_BASE.saturating_mul(1 << failures.min(10)).min(RETRY_MAX);
-                let command = tokio::select! {
-                    biased;
-                    _ = self.stop.changed() => None,
-                    command = self.inbox.recv() => command,
-                    () = tokio::time::sleep(pause) => None,
-                };
+            if let Some(wait) = self.settle(step) {
+                let command = self.wait(wait).await;
                 command.into_iter().for_each(|command| self.carry_out(command));
             }
+        }
+    }
+
+    fn step(&mut self) -> Result<ReplayStep, StoreError> {
+        self.head.borrow_and_update();
+        self.fills.borrow_and_update();
+        while let Ok(command) = self.inbox.try_recv() {
+            self.carry_out(command);
+        }
+        self.core.step()
+    }
+
+    /// Shows what came of a step, and says what to wait for before the next one.
+    fn settle(&mut self, step: Result<ReplayStep, StoreError>) -> Option<Wait> {
+        let (at, failure) = match step {
+            Ok(ReplayStep::CaughtUp) => {
+                // A commit that had failed may be what caught up.
+                self.publish(None);
+                return Some(Wait::ForMore);
+            }
+            Ok(ReplayStep::Replayed(_)) => {
+                self.publish(None);
+                return None;
+            }
+            Ok(ReplayStep::Failed { at, error, .. }) => (Some(at), format!("the event at cursor {at}: {error}")),
+            Err(error) => {
+                let text = error.to_string();
+                if let Err(error) = self.core.load() {
+                    tracing::error!(%error, code = %error.code(), replayer = self.core.name(), "a replayer's position could not be read");
+                }
+                (None, text)
+            }
+        };
+        self.publish(Some((at, &failure)));
+        let failures = self.published.borrow().status.failures;
+        Some(Wait::ToRetry(RETRY_BASE.saturating_mul(1 << failures.min(10)).min(RETRY_MAX)))
+    }
+
+    /// Waits, until a command comes at the latest, and returns that.
+    async fn wait(&mut self, wait: Wait) -> Option<Command> {
+        let retry = async {
+            match wait {
+                Wait::ToRetry(pause) => tokio::time::sleep(pause).await,
+                Wait::ForMore => std::future::pending().await,
+            }
+        };
+        let more = matches!(wait, Wait::ForMore);
+        tokio::select! {
+            biased;
+            _ = self.stop.changed() => None,
+            command = self.inbox.recv() => command,
+            _ = self.head.changed(), if more => None,
+            _ = self.fills.changed(), if more => None,
+            () = retry => None,
         }
     }
 

@@ -1,10 +1,12 @@
-//! A thread of the log that ends by a fault is a failure that everybody sees, and that stays.
+//! A thread of the log that ends by a fault is a failure that everybody sees, and that stays. A replayer has its thread for itself.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use antiphon_kernel::cortex::Cortex;
-use antiphon_kernel::event::Draft;
+use antiphon_kernel::event::{Draft, Event};
+use antiphon_kernel::replay::{EventReplayer, Projection, ReplayError};
 use antiphon_kernel::store::{Batch, Durability, Store, StoreError};
 use antiphon_kernel::testing::MemoryStore;
 
@@ -68,5 +70,41 @@ async fn a_sync_thread_that_ended_is_a_failure_and_ends_acknowledgements() {
     let refused = cortex.append(Draft::new("t", "after")).await.unwrap_err();
     assert!(refused.to_string().contains("ended by a fault"), "{refused}");
     assert!(cortex.reader().failure().is_some(), "and nothing hides it");
+    cortex.stop().await;
+}
+
+/// Bridges to a service by a client that is asynchronous, with a runtime of its own.
+struct Bridge {
+    runtime: tokio::runtime::Runtime,
+    outer: tokio::runtime::Handle,
+}
+
+impl EventReplayer for Bridge {
+    fn name(&self) -> &str {
+        "bridge"
+    }
+
+    fn families(&self) -> Vec<String> {
+        vec!["bridge".to_owned()]
+    }
+
+    fn replay_event(&mut self, event: &Event, sent: &mut Projection<'_>) -> Result<(), ReplayError> {
+        self.runtime.block_on(tokio::task::yield_now());
+        self.outer.block_on(async { tokio::time::sleep(Duration::from_millis(1)).await });
+        assert!(tokio::runtime::Handle::try_current().is_err(), "what is spawned here would never run");
+        Ok(sent.put("bridge", &event.id.to_bytes(), b"sent")?)
+    }
+}
+
+/// A replayer's thread is within no runtime while it replays, and when it ends.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replayer_may_block_on_a_runtime_of_its_own() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let bridge = Bridge { runtime, outer: tokio::runtime::Handle::current() };
+    let cortex = Cortex::builder(MemoryStore::new()).replayer(bridge).start().await.unwrap();
+    for n in 0..3 {
+        let event = cortex.append(Draft::new("t", format!("{n}"))).await.unwrap();
+        cortex.replayer("bridge").unwrap().wait_replayed(event.seq).await.unwrap();
+    }
     cortex.stop().await;
 }
