@@ -5,6 +5,8 @@
 //! verified only if exactly what it would verify was verified. Where the log moved meanwhile, it computes these itself.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use super::log_reader::LogReader;
 use crate::clock::MAX_CLOCK_ENTRIES;
@@ -19,10 +21,10 @@ use crate::store::{Family, keys};
 /// The most entries of clocks that are remembered from one batch of a peer to the next: half a mebibyte.
 const MAX_REMEMBERED: usize = 16 * 1024;
 
-/// The most threads that verify the seals of one batch.
-const MAX_THREADS: usize = 4;
+/// The most threads that help to verify the seals of one batch.
+const MAX_HELPERS: usize = 3;
 /// A thread for fewer seals takes longer than it saves.
-const LEAST_SHARE: usize = 32;
+const SHARE: usize = 32;
 
 /// What was computed of one batch. Empty, it is right for any batch.
 #[derive(Debug, Default)]
@@ -130,28 +132,60 @@ impl Lookahead {
     }
 }
 
-/// Keeps those seals that are valid. A seal of a group of one event takes a hundred times as long as its digest, so several threads
+/// Keeps the seals that are valid. A seal of a group of one event takes a hundred times as long as its digest, so several threads
 /// verify the seals of a batch that has many.
 fn verified(mut ends: Vec<Option<Verified>>) -> Vec<Option<Verified>> {
-    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS);
-    let share = ends.len().div_ceil(threads).max(LEAST_SHARE);
-    let verify = |ends: &mut [Option<Verified>]| {
-        for end in ends {
-            *end = end.take().filter(|end| end.sealed.is_sealed_by(&end.key, &end.seal));
+    let many = ends.len() > SHARE;
+    let shares = Mutex::new(ends.chunks_mut(SHARE));
+    let verify = || {
+        loop {
+            let share = shares.lock().unwrap_or_else(PoisonError::into_inner).next();
+            let Some(share) = share else { return };
+            for end in share {
+                *end = end.take().filter(|end| end.sealed.is_sealed_by(&end.key, &end.seal));
+            }
         }
     };
-    std::thread::scope(|scope| {
-        let mut shares = ends.chunks_mut(share);
-        let first = shares.next();
-        for share in shares {
-            scope.spawn(move || verify(share));
-        }
-        if let Some(first) = first {
-            verify(first);
-        }
-    });
+    if many {
+        std::thread::scope(|scope| {
+            for helper in std::iter::from_fn(Helper::take).take(MAX_HELPERS) {
+                let help = move || {
+                    let _helper = helper;
+                    verify();
+                };
+                // Without a thread, the others do its share.
+                if std::thread::Builder::new().name("antiphon-seals".to_owned()).spawn_scoped(scope, help).is_err() {
+                    break;
+                }
+            }
+            verify();
+        });
+    } else {
+        verify();
+    }
     ends
 }
+
+/// The right to one more thread. All batches together have one a processor, however many peers send.
+struct Helper;
+
+impl Helper {
+    fn take() -> Option<Self> {
+        static PROCESSORS: OnceLock<usize> = OnceLock::new();
+        let most = *PROCESSORS.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from));
+        let taken = HELPERS.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| (now < most).then(|| now + 1));
+        // Made only if the right was there: dropping it gives one back.
+        taken.ok().map(|_| Self)
+    }
+}
+
+impl Drop for Helper {
+    fn drop(&mut self) {
+        HELPERS.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+static HELPERS: AtomicUsize = AtomicUsize::new(0);
 
 /// How much of what may be remembered a chain takes.
 fn cost(tip: &StoredChain) -> usize {
@@ -241,6 +275,18 @@ mod tests {
             written.push(write(&mut two, 2 * round + 1, &seen));
         }
         written
+    }
+
+    #[test]
+    fn no_more_threads_help_than_there_are_processors() {
+        let most = std::thread::available_parallelism().unwrap().get();
+        for _ in 0..3 {
+            let taken: Vec<_> = std::iter::from_fn(Helper::take).take(most + 5).collect();
+            assert!(taken.len() <= most);
+            // Other tests may have some. Asking in vain gives nothing back.
+            assert!(Helper::take().is_none() || taken.len() < most);
+        }
+        assert!(HELPERS.load(Ordering::Relaxed) <= most);
     }
 
     #[test]
