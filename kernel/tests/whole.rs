@@ -48,9 +48,9 @@ fn every_rule_holds_for_every_seed() {
         match found {
             Ok(one) => happened.push(one),
             Err(broken) => {
-                panic!(
-                    "seed {seed}: {broken}\nrepeat with: ANTIPHON_SEED={seed} cargo test -p antiphon-kernel --test whole"
-                )
+                let flags = if cfg!(tokio_unstable) { "RUSTFLAGS='--cfg tokio_unstable' " } else { "" };
+                let repeat = format!("ANTIPHON_SEED={seed} {flags}cargo test -p antiphon-kernel --test whole");
+                panic!("seed {seed}: {broken}\nrepeat with: {repeat}")
             }
         }
     }

@@ -52,12 +52,13 @@ pub fn simulate<T>(seed: u64, test: impl AsyncFnOnce() -> T) -> T {
     #[cfg(tokio_unstable)]
     builder.rng_seed(tokio::runtime::RngSeed::from_bytes(&seed.to_be_bytes()));
     let runtime = builder.build().expect("a runtime without input and output needs nothing of the system");
-    let _active = {
+    let active = {
         let _in = runtime.enter();
         simulated::enter(seed)
     };
+    // The later is dropped first, after a panic too: its tasks end before the system is the real one again.
+    let (_active, runtime) = (active, runtime);
     let done = runtime.block_on(test());
-    // Its tasks end before the system is the real one again.
     drop(runtime);
     done
 }

@@ -177,10 +177,15 @@ impl PeerTask {
             let in_contact = self.in_contact();
             let asks_parts = in_contact && self.asking_parts.is_none() && self.federation.borrow().pulls();
             let parts_due = self.parts.due().map(|due| (0, self.started + due));
-            // In this order: what others decide, what is due, and last what may always be ready while a peer sends without
-            // a pause.
+            // In this order: the timer, which is due once each time it is set; what others ask for, which strangers can cause without
+            // end; what is due; and last what may always be ready while a peer sends without a pause.
             tokio::select! {
                 biased;
+                () = sleep_until(timer) => {
+                    if let Some((token, _)) = self.timer.take().filter(|_| !mutant::is(Mutant::TimerForgotten)) {
+                        self.machine.handle_timer(self.now(), token);
+                    }
+                }
                 command = inbox.recv() => match command {
                     Some(command) => self.command(command).await,
                     None => return self.leave().await,
@@ -200,11 +205,6 @@ impl PeerTask {
                     self.overdue.look(self.started.elapsed());
                 }
                 () = sleep_until(self.notices.due().map(|due| (0, self.started + due))) => self.report_absence(),
-                () = sleep_until(timer) => {
-                    if let Some((token, _)) = self.timer.take().filter(|_| !mutant::is(Mutant::TimerForgotten)) {
-                        self.machine.handle_timer(self.now(), token);
-                    }
-                }
                 Ok(()) = reports.changed() => {
                     if let Some(report) = *reports.borrow_and_update() {
                         self.machine.handle_report(report);

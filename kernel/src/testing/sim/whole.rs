@@ -22,6 +22,8 @@ const STEPS: u64 = 60;
 const STARTS: usize = 20;
 /// An append that takes longer in virtual time is stuck.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// A run that takes longer in virtual time is stuck: far longer than each of its waits.
+const LONGEST: Duration = Duration::from_secs(24 * 3600);
 /// A live event is replayed everywhere within this: the grace for direct links, and then some.
 const LIVE: Duration = Duration::from_millis(1500);
 /// How many events are measured once all is well.
@@ -54,17 +56,20 @@ pub struct Happened {
 /// The rule that was broken: it begins with `W` and its number.
 pub fn run_whole(seed: u64) -> Result<Happened, String> {
     simulate(seed, async || {
-        let mut run = Run::begin(seed).await?;
-        for _ in 0..STEPS {
-            run.step().await?;
-            let moment = run.entropy.below(800);
-            sleep(Duration::from_millis(moment)).await;
-        }
-        run.end().await
+        let whole = async {
+            let mut run = Run::begin(seed).await?;
+            for _ in 0..STEPS {
+                run.step().await?;
+                let moment = run.entropy.below(800);
+                sleep(Duration::from_millis(moment)).await;
+            }
+            run.end().await
+        };
+        timeout(LONGEST, whole).await.unwrap_or_else(|_| Err("W8: something never ends".to_owned()))
     })
 }
 
-/// Counts how often each event was applied, and which came before its causes.
+/// Counts how often each event was applied.
 struct Count;
 
 impl EventReplayer for Count {
@@ -108,7 +113,9 @@ impl Run {
         let node = self.entropy.index(self.count);
         match self.entropy.below(20) {
             0 => {
-                let (one, other): (Vec<_>, Vec<_>) = (0..self.count).partition(|_| self.entropy.one_in(2));
+                // No side is empty.
+                let (one, other): (Vec<_>, Vec<_>) = (0..self.count)
+                    .partition(|&one| one == node || self.entropy.one_in(2) && one != (node + 1) % self.count);
                 self.federation.partition(&one, &other);
                 self.happened.cuts += 1;
             }
@@ -119,12 +126,12 @@ impl Run {
             }
             4 | 5 => self.restart(node).await?,
             6 => {
-                let (other, millis) = (self.entropy.index(self.count), self.entropy.below(3000));
+                let (other, millis) = (self.other_than(node), self.entropy.below(3000));
                 self.federation.network().delay(&name(node), &name(other), Duration::from_millis(millis));
                 self.happened.delays += 1;
             }
             7 => {
-                let (other, answers) = (self.entropy.index(self.count), 1 + self.entropy.index(4));
+                let (other, answers) = (self.other_than(node), 1 + self.entropy.index(4));
                 self.federation.network().drop_next(&name(node), &name(other), answers);
                 self.happened.lost_answers += answers as u64;
             }
@@ -140,6 +147,10 @@ impl Run {
             _ => self.append(node).await?,
         }
         Ok(())
+    }
+
+    fn other_than(&mut self, node: usize) -> usize {
+        (node + 1 + self.entropy.index(self.count - 1)) % self.count
     }
 
     async fn restart(&mut self, node: usize) -> Result<(), String> {
@@ -250,7 +261,11 @@ impl Run {
         }
         let mut late = Vec::new();
         for node in (0..self.count).cycle().take(LIVE_EVENTS) {
+            let before = self.acknowledged.len();
             self.append(node).await?;
+            if self.acknowledged.len() == before {
+                return Err(format!("W1: {} refuses an append although all is well", name(node)));
+            }
             let began = Instant::now();
             self.converged().await?;
             let took = began.elapsed();
