@@ -1,6 +1,6 @@
 //! Segments: the values of the family `log`, each with consecutive entries of one commit.
 //!
-//! A segment never changes once it is written, and none has entries of two commits. So what is stored loses its end by whole
+//! A segment is written again only if a missing part is filled or a fork is resolved, and none has entries of two commits. So what is stored loses its end by whole
 //! segments. `dots` is the index of events by origin and counter, and `writer` turns entries into both.
 
 mod dots;
