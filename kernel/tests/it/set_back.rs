@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use antiphon_kernel::clock::VClock;
 use antiphon_kernel::config::{FederationMode, SharedKey};
-use antiphon_kernel::cursor::Cursor;
+use antiphon_kernel::cursor::{Cursor, Seq};
 use antiphon_kernel::ids::{Epoch, Origin};
+use antiphon_kernel::log::{CursorUnknown, ReadError};
 use antiphon_kernel::protocol::{FetchReply, FetchRequest, OwnHead, Refusal};
 use antiphon_kernel::service::Service;
 use antiphon_kernel::store::{Durability, Store};
@@ -77,6 +78,13 @@ fn a_fork_of_the_asker_is_refused_with_what_it_lost() {
     let own = own.expect("the end of the other history");
     nodes[0].log.note_own_head(&peer_name(1), &own, NOW).unwrap();
     assert_ne!(write(&mut nodes[0], "new"), origin, "it does not continue its second history");
+    // A reader of the first history has not read "another", so it must not be sent on after that.
+    let view = nodes[0].log.reader();
+    let lost = Cursor { epoch: origin.epoch(), seq: Seq::new(3), last_event: own.id };
+    match view.page(Some(&lost), 10, 1 << 20) {
+        Err(ReadError::CursorUnknown(CursorUnknown { resume, .. })) => assert_eq!(resume.seq, Seq::ZERO),
+        other => panic!("{other:?}"),
+    }
 }
 
 #[test]

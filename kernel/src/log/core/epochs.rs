@@ -114,7 +114,8 @@ impl Log {
     }
 
     /// Stages another epoch if a peer holds more of the present one than this log does, by this log's own seal. The next event is of the
-    /// other epoch then.
+    /// other epoch then. A seal does not say where the two histories of the epoch parted: this log may have continued since it was set back. So
+    /// readers' cursors of the epoch prove no more than where it began.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -122,8 +123,13 @@ impl Log {
         self.usable()?;
         self.close_group()?;
         let Some(key) = self.keys().map(|keys| keys.statement().working()) else { return Ok(()) };
-        if is_ahead(head, self, key) && !mutant::is(Mutant::OwnHeadIgnored) && !self.leave_epoch(peer, now)? {
+        if !is_ahead(head, self, key) || mutant::is(Mutant::OwnHeadIgnored) {
+            return Ok(());
+        }
+        if !self.leave_epoch(peer, now)? {
             tracing::error!(%peer, origin = %head.origin, "the peer holds more of the epoch that this process began: another process writes it too");
+        } else if self.lineage.cut_epoch(head.origin.epoch(), Seq::ZERO) {
+            self.stage_lineage()?;
         }
         Ok(())
     }
