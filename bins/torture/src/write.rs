@@ -1,11 +1,12 @@
 //! The victim: appends, takes in what a peer says, replays; and says what was acknowledged, as soon as it was.
 
 use std::fs::File;
-use std::io::{IoSlice, Write as _};
+use std::io::{ErrorKind, IoSlice, Write as _};
 use std::os::fd::AsFd as _;
 use std::path::Path;
 
 use antiphon_kernel::event::Draft;
+use antiphon_kernel::identity::KeyError;
 use antiphon_kernel::internals::log::{IngestError, put_pin, read_cursor, read_pin};
 use antiphon_kernel::internals::replay::ReplayCore;
 use antiphon_kernel::log::{AppendError, Appended, CausalContext, LogHandle, OpenError};
@@ -74,6 +75,15 @@ async fn live(dir: &Path, writing: Writing) -> Result<Ended> {
 fn start(dir: &Path, buffers: Buffers) -> Result<(LogHandle, ReplayHandle), StoreError> {
     let log = node::open(dir, Create::IfMissing, buffers).map_err(|error| match error {
         OpenError::Store(error) => error,
+        // The keys of a new store are files next to it: a disk that fails fails them too.
+        OpenError::Keys(KeyError::Io { doing, file, source }) => {
+            let kind = match source.kind() {
+                ErrorKind::StorageFull => StoreErrorKind::NoSpace,
+                ErrorKind::ReadOnlyFilesystem => StoreErrorKind::ReadOnly,
+                _ => StoreErrorKind::Io,
+            };
+            StoreError::new(kind, format!("could not {doing} {}: {source}", file.display()))
+        }
         other => StoreError::new(StoreErrorKind::Misuse, other.to_string()),
     })?;
     let replay = ReplayCore::open(log.reader(), Box::new(Tally))?;
