@@ -27,14 +27,13 @@ const REPLICATE: &[&str] = &[
     "of RocksDB",
     "RocksDB events/s",
     "wire B/event",
-    "disk B/event",
     "serving CPU s",
     "pulling CPU s",
     "serving MiB",
     "pulling MiB",
 ];
-const GROUPS: &[&str] =
-    &["transport", "writers", "events/append", "events", "events/s", "of RocksDB", "wire B/event", "disk B/event"];
+const GROUPS: &[&str] = &["transport", "writers", "events/append", "events", "events/s", "of RocksDB", "wire B/event"];
+const DISK: &[&str] = &["writers", "events/append", "events", "disk B/event"];
 const IDLE: &[&str] =
     &["transport", "peers", "pulling: % of a core", "KiB/peer", "answering: % of a core", "KiB/peer there"];
 const MESH: &[&str] = &["transport", "cortexes", "events", "transfers/event", "events/s everywhere", "wire B/transfer"];
@@ -53,6 +52,8 @@ struct Set {
     clocks: &'static [&'static str],
     /// How many writers, how many events in an append of theirs, and how many events.
     groups: &'static [(&'static str, &'static str, &'static str)],
+    /// The same, for bytes on the disk.
+    disk: &'static [(&'static str, &'static str, &'static str)],
 }
 
 const WHOLE: Set = Set {
@@ -81,6 +82,14 @@ const WHOLE: Set = Set {
         ("250", "1", "200000"),
         ("250", "16", "1000000"),
     ],
+    disk: &[
+        ("1", "1", "200000"),
+        ("16", "1", "100000"),
+        ("250", "1", "100000"),
+        ("1", "256", "300000"),
+        ("16", "16", "300000"),
+        ("250", "16", "300000"),
+    ],
 };
 
 const SHORT: Set = Set {
@@ -94,6 +103,7 @@ const SHORT: Set = Set {
     sizes: &[("64", "2000"), ("1024", "2000")],
     clocks: &["3"],
     groups: &[("1", "1", "2000"), ("16", "3", "2000")],
+    disk: &[("1", "1", "2000")],
 };
 
 fn main() -> ExitCode {
@@ -145,6 +155,13 @@ fn measure(program: &Path, docs: &Path, set: &Set) -> Result<(), Fault> {
         groups.extend(run(&["replicate", "--events", events, "--writers", writers, "--group", group])?);
     }
     page.table("groups", GROUPS, &groups)?;
+
+    let mut disk = Vec::new();
+    for (writers, group, events) in set.disk {
+        let args = ["--events", events, "--writers", writers, "--group", group, "--transport", "quic"];
+        disk.extend(run(&[&["replicate"][..], &args].concat())?);
+    }
+    page.table("disk", DISK, &disk)?;
 
     let depth = run(&["depth", "--events", set.depths])?;
     page.table("depth", &["events in the log", "fetch of the last 1,000, ms", "beside the shortest"], &depth)?;
