@@ -16,22 +16,6 @@ pub fn question(request: RequestId, after: Option<Cursor>, known: Heads, max_eve
     FetchRequest { request, after, known: Known::Full(known), max_events, ..plain }
 }
 
-/// What a question allows its answer to be.
-#[must_use]
-pub fn asked(request: &FetchRequest) -> SentQuery {
-    SentQuery {
-        request: request.request,
-        to: request.to,
-        after: request.after,
-        max_events: request.max_events,
-        max_bytes: request.max_bytes,
-        scope: request.scope,
-        withhold: request.withhold.clone(),
-        held: Heads::default(),
-        exclude: Vec::new(),
-    }
-}
-
 /// A question and its answer.
 pub type Pull = (SentQuery, EventBatch);
 
@@ -45,7 +29,7 @@ pub fn next(puller: &LogReader, writer: &LogReader, number: u64, max_events: u32
     let id = RequestId { process: puller.process(), number };
     let request = question(id, after, puller.heads(), max_events);
     match writer.answer(&request).expect("the store reads") {
-        FetchReply::Batch(batch) => (asked(&request), across(batch)),
+        FetchReply::Batch(batch) => (SentQuery::of(&request), across(batch)),
         FetchReply::Refused { refusal, .. } => panic!("the writer refused: {refusal}"),
     }
 }

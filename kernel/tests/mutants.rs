@@ -1,9 +1,9 @@
 //! The simulator must bite: each broken rule is found, and within a bounded number of seeds.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod seeds;
+
 use std::panic::catch_unwind;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use antiphon_kernel::internals::mutant::{Mutant, switch};
 use antiphon_kernel::testing::sim::{run, run_whole};
@@ -51,32 +51,12 @@ fn broken_by(mutant: Mutant, seed: u64) -> Option<String> {
 
 /// The first seed, or nearly, that finds it, and how.
 fn found(mutant: Mutant) -> Option<(u64, String)> {
-    let (next, found) = (AtomicU64::new(0), Mutex::new(None::<(u64, String)>));
-    let threads = std::thread::available_parallelism().map_or(2, usize::from);
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                switch(Some(mutant));
-                loop {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= SEEDS {
-                        return;
-                    }
-                    // A broken rule may also break what relies on it: that is passed over.
-                    let Ok(Some(how)) = catch_unwind(|| broken_by(mutant, seed)) else { continue };
-                    if !signs(mutant).iter().any(|sign| how.contains(sign)) {
-                        continue;
-                    }
-                    next.store(SEEDS, Ordering::Relaxed);
-                    let mut found = found.lock().unwrap();
-                    if found.as_ref().is_none_or(|(first, _)| seed < *first) {
-                        *found = Some((seed, how));
-                    }
-                }
-            });
-        }
-    });
-    found.into_inner().unwrap()
+    let look = |seed| {
+        // A broken rule may also break what relies on it: that is passed over.
+        let how = catch_unwind(|| broken_by(mutant, seed)).ok().flatten()?;
+        signs(mutant).iter().any(|sign| how.contains(sign)).then_some(how)
+    };
+    seeds::first(0..SEEDS, || switch(Some(mutant)), look)
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! Federations in the simulator: `ANTIPHON_SEED` repeats one seed, `ANTIPHON_SEEDS` runs so many instead of 500.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod seeds;
+
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -18,35 +20,21 @@ fn every_invariant_holds_in_every_run() {
         Some(seed) => seed..seed + 1,
         None => 0..number("ANTIPHON_SEEDS").unwrap_or(SEEDS),
     };
-    let (next, found, steps) = (AtomicU64::new(seeds.start), Mutex::new(Found::default()), AtomicU64::new(0));
-    let threads = std::thread::available_parallelism().map_or(2, usize::from);
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                loop {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= seeds.end {
-                        return;
-                    }
-                    match std::panic::catch_unwind(|| run(seed)) {
-                        Ok(Ok(report)) => {
-                            steps.fetch_add(report.steps, Ordering::Relaxed);
-                            found.lock().unwrap().add(&report.found);
-                        }
-                        Ok(Err(failure)) => {
-                            next.store(u64::MAX / 2, Ordering::Relaxed);
-                            panic!("{failure}");
-                        }
-                        Err(panic) => {
-                            eprintln!("seed {seed} panicked; repeat with: ANTIPHON_SEED={seed} cargo test -p antiphon-kernel --test sim");
-                            next.store(u64::MAX / 2, Ordering::Relaxed);
-                            std::panic::resume_unwind(panic);
-                        }
-                    }
-                }
-            });
+    let (found, steps) = (Mutex::new(Found::default()), AtomicU64::new(0));
+    let look = |seed| match std::panic::catch_unwind(|| run(seed)) {
+        Ok(Ok(report)) => {
+            steps.fetch_add(report.steps, Ordering::Relaxed);
+            found.lock().unwrap().add(&report.found);
+            None
         }
-    });
+        Ok(Err(failure)) => Some(failure.to_string()),
+        Err(_) => Some(format!(
+            "seed {seed} panicked; repeat with: ANTIPHON_SEED={seed} cargo test -p antiphon-kernel --test sim"
+        )),
+    };
+    if let Some((_, failure)) = seeds::first(seeds.clone(), || {}, look) {
+        panic!("{failure}");
+    }
     let found = found.into_inner().unwrap();
     let seeds = seeds.end - seeds.start;
     println!("sim: {seeds} seeds, {} steps, {found:?}", steps.into_inner());

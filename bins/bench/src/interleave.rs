@@ -94,24 +94,10 @@ impl Writer {
         let request = FetchRequest { request, after, known: Known::Full(known), ..plain };
         match writer.answer(&request)? {
             FetchReply::Batch(batch) => {
-                hub.ingest(&self.name, &asked(&request), &batch, Timestamp::now())?;
+                hub.ingest(&self.name, &SentQuery::of(&request), &batch, Timestamp::now())?;
                 Ok(hub.commit(Durability::Relaxed)?)
             }
             FetchReply::Refused { refusal, .. } => bail!("a writer refused: {refusal}"),
         }
-    }
-}
-
-fn asked(request: &FetchRequest) -> SentQuery {
-    SentQuery {
-        request: request.request,
-        to: request.to,
-        after: request.after,
-        max_events: request.max_events,
-        max_bytes: request.max_bytes,
-        scope: request.scope,
-        withhold: request.withhold.clone(),
-        held: Heads::default(),
-        exclude: Vec::new(),
     }
 }

@@ -7,7 +7,7 @@ use crate::event::InvalidEvent;
 use crate::health::ErrorCategory;
 use crate::identity::InvalidInception;
 use crate::ids::{CortexId, Dot, LogId, Origin};
-use crate::protocol::{Heads, RequestId, Scope};
+use crate::protocol::{FetchRequest, Heads, RequestId, Scope};
 use crate::rule::Rule;
 use crate::store::StoreError;
 
@@ -36,6 +36,22 @@ pub struct SentQuery {
 }
 
 impl SentQuery {
+    /// What a question about everybody's events allows its answer to be.
+    #[must_use]
+    pub fn of(request: &FetchRequest) -> Self {
+        Self {
+            request: request.request,
+            to: request.to,
+            after: request.after,
+            max_events: request.max_events,
+            max_bytes: request.max_bytes,
+            scope: request.scope,
+            withhold: request.withhold.clone(),
+            held: Heads::default(),
+            exclude: request.exclude.clone(),
+        }
+    }
+
     /// Whether the question excludes the cortex of an origin.
     pub(super) fn excludes(&self, origin: Origin) -> bool {
         self.exclude.binary_search(&origin.cortex()).is_ok()
