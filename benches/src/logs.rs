@@ -21,8 +21,8 @@ const PROCESS: u64 = 1;
 /// The numbers of the two cortexes: their keys and ids come from them.
 const PULLER: u8 = 1;
 const WRITER: u8 = 2;
-/// So many events are appended together.
-const CHUNK: usize = 4096;
+/// So many events are appended together: a third of a mebibyte, which one call may append.
+const CHUNK: usize = 1024;
 
 /// The log that has written.
 #[must_use]
