@@ -9,6 +9,7 @@ use antiphon_kernel::cortex::{Cortex, CortexBuilder};
 use antiphon_kernel::service::Service;
 use antiphon_kernel::store::Store;
 use antiphon_kernel::testing::MemoryNetwork;
+use antiphon_kernel::transport::Transport;
 use antiphon_quic::{QuicOptions, QuicServer, QuicServerOptions, QuicTransport};
 
 use crate::certificates::Certificates;
@@ -77,36 +78,53 @@ impl Opened {
             }
             Road::Https => {
                 let (tls, limits) = (Some(certificates.server()), antiphon_https::Limits::default());
-                let options = ServerOptions { addr, tls, keyed: true, allow_open: false, limits };
+                let options = ServerOptions { addr, tls, names: Vec::new(), keyed: true, allow_open: false, limits };
                 Server::Https(HttpsServer::start(options, service).await.expect("loopback has a free port"))
             }
             Road::Quic => {
                 let (tls, limits) = (certificates.server(), antiphon_quic::Limits::default());
-                let options = QuicServerOptions { addr, tls, shared_key: key(), allow_open: false, limits };
+                let options = QuicServerOptions { addr, tls: Some(tls), shared_key: key(), allow_open: false, limits };
                 Server::Quic(QuicServer::start(options, service).await.expect("loopback has a free port"))
             }
         };
         Self { server, certificates }
     }
 
-    /// A cortex that pulls by this road, to be started.
-    pub fn puller(&self, store: Arc<dyn Store>) -> CortexBuilder {
+    /// The cortex that answers, as a peer.
+    #[must_use]
+    pub fn peer(&self) -> PeerConfig {
         let endpoint = match &self.server {
             Server::Memory(_) => "memory://writer".to_owned(),
             Server::Https(server) => format!("https://{}", server.local_addr()),
             Server::Quic(server) => format!("quic://{}", server.local_addr()),
         };
-        let writer =
-            PeerConfig { name: peer(), endpoint, ca: Some(self.certificates.ca()), cortex: None, mode: PeerMode::Sync };
-        let config = Config { peers: vec![writer], shared_key: key(), ..Config::default() };
-        let builder = Cortex::builder(store).name("puller").config(config);
+        PeerConfig {
+            name: peer(),
+            endpoint,
+            ca: Some(self.certificates.ca()),
+            cortex: None,
+            mode: PeerMode::Sync,
+            unproven: false,
+            pinned: None,
+        }
+    }
+
+    /// A transport that dials it.
+    #[must_use]
+    pub fn transport(&self) -> Arc<dyn Transport> {
         let shared_key = key();
         match &self.server {
-            Server::Memory(network) => builder.transport(network.clone()),
+            Server::Memory(network) => Arc::new(network.with_key(shared_key)),
             Server::Https(_) => {
-                builder.transport(HttpsTransport::new(HttpsOptions { shared_key, allow_plaintext_loopback: false }))
+                Arc::new(HttpsTransport::new(HttpsOptions { shared_key, allow_plaintext_loopback: false }))
             }
-            Server::Quic(_) => builder.transport(QuicTransport::new(QuicOptions { shared_key })),
+            Server::Quic(_) => Arc::new(QuicTransport::new(QuicOptions { shared_key })),
         }
+    }
+
+    /// A cortex that pulls by this road, to be started.
+    pub fn puller(&self, store: Arc<dyn Store>) -> CortexBuilder {
+        let config = Config { peers: vec![self.peer()], shared_key: key(), ..Config::default() };
+        Cortex::builder(store).name("puller").config(config).transport(self.transport())
     }
 }

@@ -88,6 +88,8 @@ fn endpoint(text: &str) {
         ca: None,
         cortex: None,
         mode: PeerMode::Sync,
+        unproven: false,
+        pinned: None,
     };
     let config = Config { peers: vec![peer], ..Config::default() };
     let error = config.validate().expect_err("it carries user information");

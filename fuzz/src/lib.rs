@@ -3,6 +3,7 @@
 //!
 //! `make fuzz TARGET=wire_decode TIME=60` looks for new inputs. What it finds goes into `corpus/<target>/`, minimised.
 
+pub mod admission;
 mod choices;
 pub mod cloud_events;
 pub mod configuration;
@@ -17,6 +18,7 @@ pub type Target = fn(&[u8]);
 
 /// Every target by name, which is also the name of its corpus and of its binary.
 pub const TARGETS: &[(&str, Target)] = &[
+    ("admission", admission::run),
     ("cloud_events", cloud_events::run),
     ("configuration", configuration::run),
     ("peer_machine", peer_machine::run),

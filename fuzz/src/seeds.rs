@@ -1,6 +1,7 @@
 //! Seeds of the corpora: inputs that a fuzzer would need long to guess. `cargo run -p antiphon-fuzz --example seeds`
 //! writes them to `corpus/<target>/seed-*`; run it after a change of a format.
 
+mod admission;
 mod cloud;
 mod configuration;
 mod greetings;
@@ -18,11 +19,12 @@ use antiphon_kernel::event::Draft;
 use antiphon_kernel::identity::Signature;
 use antiphon_kernel::ids::{CortexId, Dot, Epoch, EventId, LogId, MAX_COUNTER, Origin};
 use antiphon_kernel::internals::codec::{EncodedDraft, encode_record};
+use antiphon_kernel::proof::Channel;
 use antiphon_kernel::protocol::{
     ChainHead, Delivery, EventBatch, FetchReply, FetchRequest, Heads, Heartbeat, Hello, Identity, Known, MAX_WAIT,
     OwnHead, Refresh, Refusal, RequestId, Scope,
 };
-use antiphon_kernel::testing::{seeded_cortex, seeded_keys};
+use antiphon_kernel::testing::{HandshakeOf, seeded_cortex, seeded_keys};
 use antiphon_kernel::time::Timestamp;
 use bytes::Bytes;
 
@@ -43,6 +45,7 @@ pub struct Seed {
 #[must_use]
 pub fn seeds() -> Vec<Seed> {
     let all = [
+        ("admission", admission::seeds()),
         ("cloud_events", cloud::seeds()),
         ("configuration", configuration::seeds()),
         ("peer_machine", machine::seeds()),
@@ -200,7 +203,7 @@ pub fn messages() -> Vec<(&'static str, Message)> {
     messages
 }
 
-fn greetings() -> [(&'static str, Message); 5] {
+fn greetings() -> [(&'static str, Message); 8] {
     let from = seeded_cortex(2);
     let head_time = Timestamp::from_micros(1_700_000_000_000_000);
     let known = heads(2);
@@ -222,17 +225,17 @@ fn greetings() -> [(&'static str, Message); 5] {
         digest: known.fold(),
         statement: seeded_keys(2).statement().to_bytes(),
     };
-    let hello = Hello {
-        protocol_min: 2,
-        protocol_max: 2,
+    let (asker, server) = (seeded_keys(1), seeded_keys(2));
+    let (connect, proof, hello) = HandshakeOf {
+        asker: &*asker,
+        server: &*server,
+        connect: [1; 32],
+        nonce: [2; 32],
+        channel: Channel::Host("alpha.example"),
         key,
-        from,
-        log: identity.log,
-        name: "alpha".into(),
-        version: "0.1.0".into(),
-        statement: Vec::new(),
-        room: Room::default().with(2, b"two"),
-    };
+    }
+    .messages();
+    let open = Hello { key: None, room: Room::default().with(2, b"two"), ..hello.clone() };
     [
         ("refresh", Message::Refresh(Refresh { request, from, known, direct: vec![from], room: Room::default() })),
         (
@@ -245,7 +248,10 @@ fn greetings() -> [(&'static str, Message); 5] {
                 room: Room::default(),
             }),
         ),
+        ("connect", Message::Connect(connect)),
+        ("proof", Message::Proof(proof)),
         ("hello", Message::Hello(hello)),
+        ("hello-open", Message::Hello(open)),
         ("identify", Message::Identify),
         ("identity", Message::Identity(identity)),
     ]

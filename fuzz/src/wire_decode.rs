@@ -10,6 +10,7 @@ use antiphon_kernel::event::{
     Draft, ExtensionRef, MAX_CONTENT_TYPE_BYTES, MAX_EXTENSION_NAME_BYTES, MAX_EXTENSION_VALUE_BYTES, MAX_EXTENSIONS,
     MAX_SUBJECT_BYTES, MAX_TAGS, MAX_TYPE_BYTES,
 };
+use antiphon_kernel::identity::MAX_STATEMENT_BYTES;
 use antiphon_kernel::ids::MAX_COUNTER;
 use antiphon_kernel::internals::codec::{EncodedDraft, encode_record, frame_of};
 use antiphon_kernel::protocol::{EventBatch, FetchReply, Heads, Known, MAX_BATCH_EVENTS, MAX_EXCLUDED, Pushed};
@@ -94,6 +95,11 @@ fn check_frame(frame: &Bytes) {
         Message::Heartbeat(heartbeat) => {
             assert!(heartbeat.head.seq.get() <= MAX_COUNTER && heartbeat.floor.get() <= MAX_COUNTER);
             check_room(&heartbeat.room);
+        }
+        Message::Connect(connect) => check_room(&connect.room),
+        Message::Proof(proof) => {
+            assert!(proof.statement.len() <= MAX_STATEMENT_BYTES);
+            check_room(&proof.room);
         }
         Message::Hello(hello) => {
             assert!(hello.name.len() <= 512 && hello.version.len() <= 512);

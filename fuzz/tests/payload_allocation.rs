@@ -18,6 +18,7 @@ use antiphon_kernel::internals::log::{Bounded, Log, LogOptions, event_outside, k
 use antiphon_kernel::internals::replay::{ReplayCore, ReplayStep};
 use antiphon_kernel::log::LogEntry;
 use antiphon_kernel::replay::latest::{self, LatestBySubject};
+use antiphon_kernel::service::Credential;
 use antiphon_kernel::service::{HeldText, PageError, Service};
 use antiphon_kernel::store::{Batch, Durability, Family, Store, StoreError};
 use antiphon_kernel::time::Timestamp;
@@ -122,7 +123,13 @@ fn no_path_allocates_more_than_a_few_bytes_for_each_of_a_record() {
         let service = Service::new(view.clone(), SharedKey::default(), FederationMode::Sync);
         let (page, bytes) = allocated(|| {
             runtime.block_on(async {
-                let page = service.page(None, 10, Duration::ZERO).await.unwrap().unwrap();
+                let page = service
+                    .admit(&Credential::Key(None))
+                    .unwrap()
+                    .page(None, 10, Duration::ZERO)
+                    .await
+                    .unwrap()
+                    .unwrap();
                 let (announced, mut bytes) = (page.bytes, 0);
                 let mut pieces = std::pin::pin!(page.into_pieces());
                 while let Some(piece) = pieces.next().await {

@@ -11,9 +11,11 @@ use std::time::Duration;
 use antiphon_kernel::codec::{FRAME_HEADER_BYTES, FrameHeader, Message, decode, encode};
 use antiphon_kernel::config::PeerConfig;
 use antiphon_kernel::log::LocalIdentity;
-use antiphon_kernel::protocol::{Delivery, FetchReply, FetchRequest, Identity, Pushed, Refresh, Refusal};
+use antiphon_kernel::proof::{Channel, Identified, Introduction, Proven};
+use antiphon_kernel::protocol::{Delivery, FetchReply, FetchRequest, Pushed, Refresh, Refusal};
+use antiphon_kernel::service::{Caller, Credential};
 use antiphon_kernel::testing::transport_suite::{self, Running, TransportHarness};
-use antiphon_kernel::{Link, Service, Tail, Transport, TransportError, TransportErrorKind};
+use antiphon_kernel::{Link, Service, SharedKey, Tail, Transport, TransportError, TransportErrorKind};
 use async_trait::async_trait;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
@@ -47,17 +49,48 @@ async fn send(stream: &mut UnixStream, message: &Message) -> Result<(), Transpor
     stream.write_all(&encode(message)).await.map_err(|e| error(TransportErrorKind::Reset, e))
 }
 
-// 2. The side that answers: one message in, the service's answers out.
+// 2. The side that answers: who asks, one message in, the caller's answers out.
+
+/// A Unix socket has nothing that only its two ends know: a program between them could pass a proof on, and so could read
+/// along. The files' permissions keep others out.
+const CHANNEL: Channel<'_> = Channel::None;
+
+/// Lets a caller in, or says why not.
+async fn greet(stream: &mut UnixStream, service: &Service) -> Result<Caller, TransportError> {
+    let refusal = match receive(stream).await? {
+        Some(Message::Connect(connect)) => match service.prove(&connect, CHANNEL).await {
+            Ok(proof) => {
+                send(stream, &Message::Proof(proof)).await?;
+                match receive(stream).await? {
+                    Some(Message::Hello(hello)) => {
+                        match service.admit(&Credential::Hello { hello: &hello, channel: CHANNEL }) {
+                            Ok(caller) => return Ok(caller),
+                            Err(refusal) => refusal,
+                        }
+                    }
+                    _ => Refusal::Malformed,
+                }
+            }
+            Err(refusal) => refusal,
+        },
+        _ => Refusal::Malformed,
+    };
+    let why = error(TransportErrorKind::from(&refusal), &refusal);
+    send(stream, &Message::Reply(FetchReply::refused(refusal))).await?;
+    Err(why)
+}
 
 async fn serve(mut stream: UnixStream, service: Service) -> Result<(), TransportError> {
+    let caller = greet(&mut stream, &service).await?;
+    send(&mut stream, &Message::Identity(caller.identity())).await?;
     match receive(&mut stream).await? {
-        Some(Message::Identify) => send(&mut stream, &Message::Identity(service.identity())).await,
+        None => Ok(()),
         Some(Message::Refresh(refresh)) => {
-            service.refresh(refresh);
+            caller.refresh(refresh);
             Ok(())
         }
         Some(Message::Fetch(request)) => {
-            let mut answers = service.answers(request);
+            let mut answers = caller.answers(request);
             loop {
                 // Do not wait for a client that has hung up: the asker sends nothing more, so a read ends when it is gone.
                 let mut nothing = [0];
@@ -108,29 +141,68 @@ impl Drop for UnixServer {
 
 // 3. The side that asks.
 
-struct UnixTransport;
+struct UnixTransport {
+    key: SharedKey,
+}
 
 impl Transport for UnixTransport {
     fn schemes(&self) -> &'static [&'static str] {
         &["unix"]
     }
 
-    fn link(&self, peer: &PeerConfig, _own: &LocalIdentity) -> Result<Box<dyn Link>, TransportError> {
+    fn link(&self, peer: &PeerConfig, own: &LocalIdentity) -> Result<Box<dyn Link>, TransportError> {
         let path = peer.endpoint.strip_prefix("unix://").filter(|path| path.starts_with('/'));
         let path =
             path.ok_or_else(|| error(TransportErrorKind::Configuration, "write the endpoint as unix:///path"))?;
-        Ok(Box::new(UnixLink(path.into())))
+        let introduction = Introduction::new(own, peer, self.key.clone());
+        Ok(Box::new(UnixLink { path: path.into(), introduction }))
     }
 }
 
-struct UnixLink(PathBuf);
+struct UnixLink {
+    path: PathBuf,
+    introduction: Introduction,
+}
 
 impl UnixLink {
-    async fn ask(&self, message: &Message) -> Result<UnixStream, TransportError> {
-        let stream = UnixStream::connect(&self.0).await;
+    /// A connection on which both sides have proved who they are.
+    async fn connect(&self) -> Result<(UnixStream, Proven, Identified), TransportError> {
+        let stream = UnixStream::connect(&self.path).await;
         let mut stream = stream.map_err(|e| error(TransportErrorKind::ConnectionRefused, e))?;
+        let connect = self.introduction.connect();
+        send(&mut stream, &Message::Connect(connect.clone())).await?;
+        let proof = match receive(&mut stream).await? {
+            Some(Message::Proof(proof)) => proof,
+            other => return Err(refused(other)),
+        };
+        let (hello, proven) = self.introduction.hello(&connect, &proof, CHANNEL).await?;
+        send(&mut stream, &Message::Hello(hello)).await?;
+        match receive(&mut stream).await? {
+            Some(Message::Identity(identity)) => {
+                let identified = proven.identified(identity)?;
+                Ok((stream, proven, identified))
+            }
+            other => Err(refused(other)),
+        }
+    }
+
+    /// Asks something of the cortex that it is meant for.
+    async fn ask(&self, message: &Message) -> Result<UnixStream, TransportError> {
+        let (mut stream, proven, _) = self.connect().await?;
+        if let Message::Fetch(request) = message {
+            proven.answers(request.to)?;
+        }
         send(&mut stream, message).await?;
         Ok(stream)
+    }
+}
+
+/// What came in the place of a greeting.
+fn refused(message: Option<Message>) -> TransportError {
+    match message {
+        Some(Message::Reply(FetchReply::Refused { refusal, .. })) => error(TransportErrorKind::from(&refusal), refusal),
+        Some(_) => error(TransportErrorKind::Protocol, "that is no greeting"),
+        None => error(TransportErrorKind::Eof, "it ended without a greeting"),
     }
 }
 
@@ -152,12 +224,8 @@ fn reply(message: Option<Message>) -> Result<FetchReply, TransportError> {
 
 #[async_trait]
 impl Link for UnixLink {
-    async fn identify(&self, deadline: Duration) -> Result<Identity, TransportError> {
-        let identity = within(deadline, async { receive(&mut self.ask(&Message::Identify).await?).await });
-        match identity.await? {
-            Some(Message::Identity(identity)) => Ok(identity),
-            other => reply(other).and(Err(error(TransportErrorKind::Protocol, "that is no identity"))),
-        }
+    async fn identify(&self, deadline: Duration) -> Result<Identified, TransportError> {
+        Ok(within(deadline, self.connect()).await?.2)
     }
 
     async fn fetch(&self, request: &FetchRequest, deadline: Duration) -> Result<FetchReply, TransportError> {
@@ -200,7 +268,7 @@ impl TransportHarness for Unix<'_> {
     }
 
     fn transport(&self) -> Arc<dyn Transport> {
-        Arc::new(UnixTransport)
+        Arc::new(UnixTransport { key: transport_suite::key() })
     }
 }
 

@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use antiphon_kernel::clock::VClock;
@@ -14,11 +14,12 @@ use antiphon_kernel::event::{EventBytes, ExtensionRef};
 use antiphon_kernel::identity::{EndOfEpoch, KeyStatement, Keys, SecretKey};
 use antiphon_kernel::ids::Epoch;
 use antiphon_kernel::internals::codec::{EncodedDraft, encode_record, frame_of};
+use antiphon_kernel::proof::Channel;
 use antiphon_kernel::protocol::{
     ChainHead, Delivery, EventBatch, FetchReply, FetchRequest, Heads, Heartbeat, Hello, Identity, Known, OwnHead,
     Refresh, Refusal, RequestId, Scope,
 };
-use antiphon_kernel::testing::{Author, Written};
+use antiphon_kernel::testing::{Author, HandshakeOf, Written};
 use antiphon_kernel::{CortexId, Cursor, Dot, Draft, EventId, LogId, Origin, Seq, SharedKey, Timestamp};
 use serde_json::{Value, json};
 
@@ -313,19 +314,8 @@ fn messages() -> Vec<(&'static str, Message)> {
         direct: vec![CortexId::from_bytes([3; 16])],
         room: Room::default(),
     };
-    let hello = Hello {
-        protocol_min: 2,
-        protocol_max: 2,
-        key: SharedKey::default(),
-        from: issued()[0].1.cortex(),
-        log: Some(LOG),
-        room: Room::default(),
-        name: "alpha".to_owned(),
-        version: "0.1.0".to_owned(),
-        statement: issued()[0].1.to_bytes(),
-    };
-    let key = SharedKey::new("0123456789abcdef0123456789abcdef").unwrap();
-    let with_key = Hello { key, ..hello.clone() };
+    let (connect, proof, with_key) = handshake().messages();
+    let hello = Hello { key: None, log: Some(LOG), ..with_key.clone() };
     let identity = Identity {
         cortex_id: issued()[1].1.cortex(),
         name: "bravo".to_owned(),
@@ -383,8 +373,13 @@ fn messages() -> Vec<(&'static str, Message)> {
                 room: Room::default(),
             }),
         ),
+        ("refusal: proof", refused(Refusal::Proof)),
+        ("refusal: other asker", refused(Refusal::OtherAsker)),
+        ("refusal: not allowed", refused(Refusal::NotAllowed)),
+        ("connect", Message::Connect(connect)),
+        ("proof, as in proof.json", Message::Proof(proof)),
         ("hello in open mode", Message::Hello(hello)),
-        ("hello with a key", Message::Hello(with_key)),
+        ("hello with a key, as in proof.json", Message::Hello(with_key)),
         ("identify", Message::Identify),
         ("identity", Message::Identity(identity)),
     ]
@@ -420,6 +415,38 @@ fn frames() -> Value {
     })
     .collect();
     json!({ "about": "Frames, docs/protocol.md: 24 bytes of header, then the body.", "valid": valid, "refused": refused })
+}
+
+/// Two cortexes with keys of 32 equal bytes.
+fn keys() -> &'static [Keys; 2] {
+    static KEYS: LazyLock<[Keys; 2]> = LazyLock::new(|| [4, 5].map(|n| Keys::from_seed([n; 32])));
+    &KEYS
+}
+
+/// What the proofs are bound to.
+const HOST: &str = "alpha.example:7443";
+
+fn handshake() -> HandshakeOf<'static> {
+    let [asker, server] = keys();
+    let key = SharedKey::new("0123456789abcdef0123456789abcdef").unwrap();
+    HandshakeOf { asker, server, connect: [0x11; 32], nonce: [0x22; 32], channel: Channel::Host(HOST), key }
+}
+
+fn proofs() -> Value {
+    let of = handshake();
+    let (_, proof, hello) = of.messages();
+    json!({
+        "about": "A handshake: what each side signs, and the proof of the shared key. See docs/protocol.md, Handshake.",
+        "host": HOST,
+        "connect": hex(&of.connect),
+        "nonce": hex(&of.nonce),
+        "shared_key": of.key.expose(),
+        "asker": { "cortex": hex(&hello.from.to_bytes()), "statement": hex(&hello.statement) },
+        "server": { "cortex": hex(&proof.from.to_bytes()), "statement": hex(&proof.statement) },
+        "server_signature": hex(&proof.signature.to_bytes()),
+        "asker_signature": hex(&hello.signature.to_bytes()),
+        "key_proof": hello.key.map(|proof| hex(&proof)),
+    })
 }
 
 /// A first statement, and a later one with ends of epochs.
@@ -483,6 +510,7 @@ pub fn files() -> Vec<(&'static str, String)> {
         ("batch.json", batch()),
         ("frame.json", frames()),
         ("statement.json", statements()),
+        ("proof.json", proofs()),
     ];
     files.map(|(name, value)| (name, serde_json::to_string_pretty(&value).unwrap() + "\n")).into()
 }

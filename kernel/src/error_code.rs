@@ -214,6 +214,9 @@ codes! {
     RefusalOtherLog = "AP-REFUSAL-012", "a question was refused, because the peer belongs to another log";
     RefusalNewer = "AP-REFUSAL-013", "the peer needs a newer version to read the request";
     RefusalFilter = "AP-REFUSAL-014", "the peer does not serve the filter that a question names";
+    RefusalProof = "AP-REFUSAL-015", "a hello was refused, because its proof of identity does not hold";
+    RefusalOtherAsker = "AP-REFUSAL-016", "a question names another cortex than its connection proved";
+    RefusalNotAllowed = "AP-REFUSAL-017", "a hello or question was refused, because its cortex may not read there";
 
     PeerConnectionRefused = "AP-PEER-001", "the peer refuses the connection";
     PeerTimeout = "AP-PEER-002", "the peer does not answer in time";
@@ -247,6 +250,9 @@ codes! {
     PeerNewer = "AP-PEER-030", "the peer sends what only a newer version can read";
     PeerNoProgress = "AP-PEER-031", "the peer's answers bring nothing new and no end";
     PeerOtherLog = "AP-PEER-032", "the peer belongs to another log";
+    PeerUnproven = "AP-PEER-033", "the peer does not prove that it is the cortex that it says it is";
+    PeerProofRefused = "AP-PEER-034", "the peer does not accept this node's proof of identity";
+    PeerNotAllowed = "AP-PEER-035", "the peer does not allow this node to read its log";
 }
 
 impl fmt::Display for ErrorCode {

@@ -119,6 +119,12 @@ categories! {
     NoProgress = 34, PeerNoProgress, "no_progress", "answers, but its answers bring nothing new and no end";
     /// It belongs to another log. Retried after back-off; nothing is applied.
     OtherLog = 35, PeerOtherLog, "other_log", "belongs to another log than this node";
+    /// It does not prove that it is the cortex that it says it is. Retried after back-off; nothing is said to it.
+    Unproven = 36, PeerUnproven, "unproven", "does not prove that it is the cortex that it says it is";
+    /// It does not accept our proof of identity. Retried after back-off.
+    ProofRefused = 37, PeerProofRefused, "proof_refused", "does not accept our proof of identity";
+    /// It does not allow us to read its log. Retried after back-off.
+    NotAllowed = 38, PeerNotAllowed, "not_allowed", "does not allow this node to read its log";
 }
 
 impl ErrorCategory {
@@ -153,6 +159,9 @@ impl ErrorCategory {
             | Self::Scheme
             | Self::Auth
             | Self::Identity
+            | Self::Unproven
+            | Self::ProofRefused
+            | Self::NotAllowed
             | Self::OtherLog
             | Self::Redirect
             | Self::TooLarge

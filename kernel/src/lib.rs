@@ -43,6 +43,7 @@
 //! | [`testing`] | stores and networks in memory, and the conformance suites for implementers |
 //! | [`internals`] | what other packages of the workspace use; not stable |
 
+pub mod access;
 mod blocking;
 pub mod budget;
 mod causes;
@@ -67,6 +68,7 @@ mod machine;
 mod measure;
 #[cfg_attr(not(feature = "mutants"), allow(dead_code, unreachable_pub))]
 mod mutant;
+pub mod proof;
 pub mod protocol;
 pub mod receipts;
 pub mod replay;
@@ -88,7 +90,8 @@ pub use cortex::{Cortex, CortexBuilder, Peer, StartError, WaitFor};
 pub use cursor::{Cursor, Seq};
 pub use event::{Draft, Event};
 pub use identity::{
-    InvalidStatement, KeyError, KeyFiles, KeyStatement, Keys, PublicKey, SecretKey, SignError, Signature, Signer,
+    InvalidStatement, KeyError, KeyFiles, KeyStatement, Keys, PublicKey, SecretKey, SharedSigner, SignError, Signature,
+    Signer,
 };
 pub use ids::{CortexId, Dot, EventId, LogId, Origin, PeerName};
 pub use log::{AppendError, Appended, CausalContext, LogEntry, LogHandle, LogReader, ReadError};

@@ -62,6 +62,8 @@ pub enum Mutant {
     SealDropped,
     /// A decision about a fork leaves those about later counters of the history that it gives up.
     LaterDecisionsKept,
+    /// An identity is taken without proof.
+    ClaimTaken,
     /// A parked question is not woken by new events.
     ParkedNotWoken,
     /// The right to read is never given back.
@@ -74,7 +76,7 @@ pub enum Mutant {
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 33] = [
         Self::ServeById,
         Self::CursorBeforeData,
         Self::SkipHoleCheck,
@@ -103,6 +105,7 @@ impl Mutant {
         Self::OwnHeadNotSealed,
         Self::SealDropped,
         Self::LaterDecisionsKept,
+        Self::ClaimTaken,
         Self::ParkedNotWoken,
         Self::TurnKept,
         Self::TimerForgotten,

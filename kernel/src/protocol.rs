@@ -13,7 +13,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::VClock;
 use crate::codec::Room;
-use crate::config::SharedKey;
 use crate::cursor::{Cursor, Seq};
 use crate::digest::Digest;
 use crate::event::EventBytes;
@@ -323,16 +322,54 @@ pub enum Pushed {
     Heartbeat(Heartbeat),
 }
 
-/// The first words of a connection that stays, before anything else is said on it.
+/// The first message of a connection: it asks for proof of who answers, and says nothing of who asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Connect {
+    /// The oldest protocol that the asker speaks.
+    pub protocol_min: u16,
+    /// The newest protocol that the asker speaks.
+    pub protocol_max: u16,
+    /// Random bytes that the proof must cover.
+    pub nonce: [u8; 32],
+    /// What a newer version may add.
+    pub room: Room,
+}
+
+/// Who answers, with a signature: see [`crate::proof`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proof {
+    /// The oldest protocol that the server speaks.
+    pub protocol_min: u16,
+    /// The newest protocol that the server speaks.
+    pub protocol_max: u16,
+    /// The cortex that answers.
+    pub from: CortexId,
+    /// Bytes that the asker's own proof must cover. They hold for a minute.
+    pub nonce: [u8; 32],
+    /// Its key statement, in bytes; not verified yet.
+    pub statement: Vec<u8>,
+    /// The working key's signature.
+    pub signature: Signature,
+    /// What a newer version may add.
+    pub room: Room,
+}
+
+/// Who asks, with a signature and proof of the shared key: see [`crate::proof`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hello {
-    /// The oldest protocol the caller speaks.
+    /// The oldest protocol that the asker speaks.
     pub protocol_min: u16,
-    /// The newest protocol the caller speaks.
+    /// The newest protocol that the asker speaks.
     pub protocol_max: u16,
-    /// The shared key, or an open one.
-    pub key: SharedKey,
-    /// Who calls.
+    /// The nonce of the [`Connect`] before.
+    pub connect: [u8; 32],
+    /// The nonce of the [`Proof`] that it answers.
+    pub nonce: [u8; 32],
+    /// The working key's signature.
+    pub signature: Signature,
+    /// The proof that the asker has the shared key; none in open mode.
+    pub key: Option<[u8; 32]>,
+    /// Who asks.
     pub from: CortexId,
     /// The log that it belongs to; none while it holds no event and was given none.
     pub log: Option<LogId>,

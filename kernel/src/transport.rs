@@ -10,7 +10,8 @@ use crate::config::{PeerConfig, SharedKey};
 use crate::error_code::ErrorCode;
 use crate::health::{ErrorCategory, Failure};
 use crate::log::LocalIdentity;
-use crate::protocol::{FetchReply, FetchRequest, Identity, Pushed, Refresh, Refusal};
+use crate::proof::Identified;
+use crate::protocol::{FetchReply, FetchRequest, Pushed, Refresh, Refusal};
 use crate::service::Service;
 
 macro_rules! kinds {
@@ -76,6 +77,14 @@ kinds! {
     Version;
     /// The peer belongs to another log.
     OtherLog;
+    /// The peer does not prove that it is the cortex that it says it is.
+    Unproven;
+    /// The peer proves that it is another cortex than the configured one.
+    Identity;
+    /// The peer does not accept our proof of identity.
+    ProofRefused;
+    /// The peer does not allow us to read its log.
+    NotAllowed;
     /// The peer has no room now.
     Busy;
     /// The peer does not serve its log.
@@ -100,6 +109,8 @@ impl From<&Refusal> for TransportErrorKind {
             Refusal::Internal => Self::PeerFault,
             Refusal::Protocol { .. } | Refusal::Newer => Self::Version,
             Refusal::OtherLog { .. } => Self::OtherLog,
+            Refusal::Proof => Self::ProofRefused,
+            Refusal::NotAllowed => Self::NotAllowed,
             _ => Self::Protocol,
         }
     }
@@ -275,17 +286,19 @@ pub trait Server: Send + Sync {
 ///
 /// use antiphon_kernel::config::PeerConfig;
 /// use antiphon_kernel::log::LocalIdentity;
-/// use antiphon_kernel::protocol::{FetchReply, FetchRequest, Identity};
+/// use antiphon_kernel::proof::Identified;
+/// use antiphon_kernel::protocol::{FetchReply, FetchRequest};
+/// use antiphon_kernel::service::{Caller, Credential};
 /// use antiphon_kernel::testing::MemoryStore;
 /// use antiphon_kernel::{Cortex, Draft, Link, Peer, Service, Transport, TransportError, TransportErrorKind};
 /// use async_trait::async_trait;
 ///
-/// # struct Direct(Service);
+/// # struct Direct(Caller);
 /// #
 /// # #[async_trait]
 /// # impl Link for Direct {
-/// #     async fn identify(&self, _: Duration) -> Result<Identity, TransportError> {
-/// #         Ok(self.0.identity())
+/// #     async fn identify(&self, _: Duration) -> Result<Identified, TransportError> {
+/// #         Ok(Identified::claimed(self.0.identity()))
 /// #     }
 /// #
 /// #     async fn fetch(&self, request: &FetchRequest, _: Duration) -> Result<FetchReply, TransportError> {
@@ -293,7 +306,7 @@ pub trait Server: Send + Sync {
 /// #     }
 /// # }
 /// #
-/// /// Reaches one cortex of the same process, at `direct://bravo`.
+/// /// Reaches one cortex of the same process, at `direct://bravo`. It proves nothing: both ends are this program.
 /// struct InProcess(Service);
 ///
 /// impl Transport for InProcess {
@@ -305,7 +318,9 @@ pub trait Server: Send + Sync {
 ///         if peer.endpoint != "direct://bravo" {
 ///             return Err(TransportError::new(TransportErrorKind::Configuration, "write it as direct://bravo"));
 ///         }
-///         Ok(Box::new(Direct(self.0.clone())))
+///         let caller = self.0.admit(&Credential::Key(None));
+///         let refused = |refusal| TransportError::new(TransportErrorKind::from(&refusal), refusal.to_string());
+///         Ok(Box::new(Direct(caller.map_err(refused)?)))
 ///     }
 /// }
 ///
@@ -315,7 +330,7 @@ pub trait Server: Send + Sync {
 /// bravo.append(Draft::new("note.written", "hello")).await?;
 /// let alpha = Cortex::builder(MemoryStore::new())
 ///     .transport(InProcess(bravo.service().clone()))
-///     .peer(Peer::new("bravo", "direct://bravo"))
+///     .peer(Peer::new("bravo", "direct://bravo").unproven())
 ///     .start()
 ///     .await?;
 /// alpha.reader().watch_durable().wait_for(|head| head.get() == 1).await?;
@@ -385,7 +400,8 @@ impl<T: Transport + ?Sized> Transport for Arc<T> {
 ///   link usable.
 /// - Questions may be asked side by side; one that waits delays no other.
 /// - No more than [`crate::codec::MAX_FRAME_BYTES`] are read for a reply, whatever the peer claims.
-/// - It sends the shared key only to the configured endpoint, over an authenticated channel, and follows no redirect.
+/// - It sends no shared key. Questions are asked in the name that the hello proved, and answered for no other.
+/// - It follows no redirect.
 /// - It retries nothing: back-off is the kernel's.
 ///
 /// [`crate::testing::transport_suite`] puts an implementation to each of these.
@@ -393,18 +409,20 @@ impl<T: Transport + ?Sized> Transport for Arc<T> {
 /// ```
 /// use std::time::Duration;
 ///
-/// use antiphon_kernel::protocol::{FetchReply, FetchRequest, Identity};
+/// use antiphon_kernel::proof::Identified;
+/// use antiphon_kernel::protocol::{FetchReply, FetchRequest};
+/// use antiphon_kernel::service::{Caller, Credential};
 /// use antiphon_kernel::testing::MemoryStore;
-/// use antiphon_kernel::{Cortex, Link, Service, TransportError};
+/// use antiphon_kernel::{Cortex, Link, TransportError};
 /// use async_trait::async_trait;
 ///
-/// /// A peer in the same process.
-/// struct Direct(Service);
+/// /// A peer in the same process, which proves nothing.
+/// struct Direct(Caller);
 ///
 /// #[async_trait]
 /// impl Link for Direct {
-///     async fn identify(&self, _: Duration) -> Result<Identity, TransportError> {
-///         Ok(self.0.identity())
+///     async fn identify(&self, _: Duration) -> Result<Identified, TransportError> {
+///         Ok(Identified::claimed(self.0.identity()))
 ///     }
 ///
 ///     async fn fetch(&self, request: &FetchRequest, _: Duration) -> Result<FetchReply, TransportError> {
@@ -415,19 +433,20 @@ impl<T: Transport + ?Sized> Transport for Arc<T> {
 /// # #[tokio::main]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let bravo = Cortex::builder(MemoryStore::new()).name("bravo").start().await?;
-/// let link = Direct(bravo.service().clone());
-/// assert_eq!(link.identify(Duration::from_secs(5)).await?.name, "bravo");
+/// let link = Direct(bravo.service().admit(&Credential::Key(None))?);
+/// assert_eq!(link.identify(Duration::from_secs(5)).await?.identity().name, "bravo");
 /// bravo.stop().await;
 /// # Ok(())
 /// # }
 /// ```
 #[async_trait]
 pub trait Link: Send + Sync {
-    /// Asks the peer who it is, now: what it said earlier does not count.
+    /// Asks the peer who it is, now: what it said earlier does not count. [`crate::proof`] has what the two exchange before. A
+    /// transport that cannot prove who answers says [`Identified::claimed`].
     ///
     /// # Errors
     /// [`TransportError`].
-    async fn identify(&self, deadline: Duration) -> Result<Identity, TransportError>;
+    async fn identify(&self, deadline: Duration) -> Result<Identified, TransportError>;
 
     /// Asks the peer for one batch of events, whatever `request.delivery` says. `request.wait` lies within `deadline`.
     ///

@@ -112,6 +112,8 @@ impl Bench {
             ca: Some(self.cert("ca.pem")),
             cortex: None,
             mode: PeerMode::Sync,
+            unproven: false,
+            pinned: None,
         })
     }
 
@@ -121,12 +123,13 @@ impl Bench {
         Ok(match scheme {
             Scheme::Quic => {
                 let (shared_key, limits) = (self.key.clone(), antiphon_quic::Limits::default());
-                let options = QuicServerOptions { addr, tls, shared_key, allow_open: false, limits };
+                let options = QuicServerOptions { addr, tls: Some(tls), shared_key, allow_open: false, limits };
                 Server::Quic(QuicServer::start(options, service).await?)
             }
             Scheme::Https => {
                 let limits = antiphon_https::Limits::default();
-                let options = ServerOptions { addr, tls: Some(tls), keyed: true, allow_open: false, limits };
+                let options =
+                    ServerOptions { addr, tls: Some(tls), names: Vec::new(), keyed: true, allow_open: false, limits };
                 Server::Https(HttpsServer::start(options, service).await?)
             }
         })

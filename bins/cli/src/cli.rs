@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use antiphon_kernel::config::FederationMode;
 use antiphon_kernel::cursor::Cursor;
-use antiphon_kernel::ids::{EventId, LogId, PeerName};
+use antiphon_kernel::ids::{CortexId, EventId, LogId, PeerName};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// A node that keeps an append-only event log and converges with its peers.
@@ -75,8 +75,11 @@ pub(crate) enum Command {
     Doctor,
     /// Apply the configuration file to the running node, whole or not at all.
     Reload,
-    /// List the peers.
-    Peers,
+    /// List the peers, or the nodes that want to connect.
+    Peers {
+        #[command(subcommand)]
+        command: Option<PeersCommand>,
+    },
     /// Forget a peer's pinned identity, cursor and health.
     ResetPeer {
         /// Its name in the configuration.
@@ -294,6 +297,21 @@ pub(crate) struct ForkResolveArgs {
     /// Print what each choice would set aside; change nothing.
     #[arg(long)]
     pub(crate) dry_run: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PeersCommand {
+    /// List the nodes that proved who they are and may not read anything here.
+    Pending,
+    /// Let a node read the log, until the configuration has a rule for it.
+    ///
+    /// Compare the fingerprint first: `antiphon identity show` prints it there.
+    Allow {
+        /// A name for it, for people.
+        name: PeerName,
+        /// Its cortex id, as `antiphon peers pending` prints it.
+        id: CortexId,
+    },
 }
 
 #[derive(Debug, Subcommand)]

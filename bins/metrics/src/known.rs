@@ -23,7 +23,10 @@ pub(crate) fn set(cortex: &Cortex, traffic: &mut Traffic) {
     let (view, service, syncer) = (cortex.reader(), cortex.service(), cortex.syncer());
     let (pulled, labels) = (syncer.peers(), syncer.labels());
     peers::set(&pulled, labels, now);
-    let sent: Vec<_> = service.pullers().iter().map(|puller| (puller.cortex, puller.sent)).collect();
+    // What a caller merely claims to be counts in the totals alone.
+    let pullers = service.pullers();
+    let proven = pullers.iter().filter(|puller| puller.is_proven);
+    let sent: Vec<_> = proven.map(|puller| (puller.cortex, puller.sent)).collect();
     traffic.set(&pulled, &sent, service.served(), labels);
     gauge!(c::LOG_EVENTS.name).set(view.visible().get() as f64);
     gauge!(c::LOG_DURABLE.name).set(view.head().seq.get() as f64);

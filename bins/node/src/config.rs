@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use antiphon_kernel::access::Access;
 use antiphon_kernel::budget::{DEFAULT_BUDGET_BYTES, MIN_BUDGET_BYTES};
 use antiphon_kernel::config::{Config, FederationMode, Interval, PeerConfig, SharedKey};
 use antiphon_kernel::event::MAX_EVENT_BYTES;
@@ -32,6 +33,9 @@ pub struct NodeConfig {
     pub listen: ListenSection,
     #[serde(default, deserialize_with = "or_default")]
     pub federation: FederationSection,
+    /// What callers may read.
+    #[serde(default, deserialize_with = "or_default")]
+    pub access: Access,
     /// The directory that relative paths start from: the configuration's own.
     #[serde(skip)]
     pub base: PathBuf,
@@ -93,11 +97,14 @@ pub enum DurabilityName {
 pub struct ListenSection {
     #[serde(default)]
     pub https: Option<SocketAddr>,
-    /// UDP, so it may share the number. Needs `tls`.
+    /// UDP, so it may share the number. Without `tls`, for peers that name this node's cortex id.
     #[serde(default)]
     pub quic: Option<SocketAddr>,
     #[serde(default)]
     pub tls: Option<TlsSection>,
+    /// More host names under which peers dial `https` than the certificate has: those of a proxy before it that ends TLS.
+    #[serde(default)]
+    pub names: Vec<String>,
     /// Metrics and the status page, in plain HTTP and without a key.
     #[serde(default)]
     pub metrics: Option<SocketAddr>,
@@ -152,9 +159,6 @@ impl NodeConfig {
             peer.ca = peer.ca.take().map(|ca| directory.join(ca));
         }
         config.authorities = authorities(&config.federation.peers);
-        if config.listen.quic.is_some() && config.listen.tls.is_none() {
-            bail!("{}: listen.quic needs listen.tls: QUIC is always encrypted", file.display());
-        }
         config.kernel(SharedKey::default()).validate().with_context(|| file.display().to_string())?;
         Ok(config)
     }
@@ -222,6 +226,7 @@ impl NodeConfig {
             interval: self.federation.interval,
             min_free_mib: self.node.min_free_mib,
             peers: self.federation.peers.clone(),
+            access: self.access.clone(),
             shared_key,
         }
     }
@@ -350,7 +355,7 @@ pub const KEY_FILE: &str = "shared.key";
 /// A first configuration for a node without peers.
 pub fn starter(name: &PeerName, data_dir: &Path) -> String {
     format!(
-        "node: {{ name: {name}, data_dir: {} }}\nlisten:\n  https: 127.0.0.1:7443\n  # quic: 127.0.0.1:7443          # UDP; needs tls\n  # metrics: 127.0.0.1:9464       # Prometheus, and a status page for people\n  # tls: {{ cert: certs/{name}.pem, key: certs/{name}.key }}\n\
+        "node: {{ name: {name}, data_dir: {} }}\nlisten:\n  https: 127.0.0.1:7443\n  # quic: 127.0.0.1:7443          # UDP\n  # metrics: 127.0.0.1:9464       # Prometheus, and a status page for people\n  # tls: {{ cert: certs/{name}.pem, key: certs/{name}.key }}\n\
          federation:\n  mode: sync\n  interval: 30s\n  key_file: {KEY_FILE}           # every node of the federation needs the same file\n  \
          # peers:\n  #   - {{ name: bravo, endpoint: \"quic://bravo.example:7443\", ca: certs/ca.pem }}\n",
         data_dir.display()

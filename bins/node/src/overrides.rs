@@ -1,17 +1,23 @@
 //! What commands changed, and the file does not say.
 
-use antiphon_kernel::ids::PeerName;
+use antiphon_kernel::access::{AccessRule, Whose};
+use antiphon_kernel::ids::{CortexId, PeerName};
 use antiphon_kernel::store::{Store, StoreError};
 use anyhow::{Context as _, Result};
 
 pub(crate) const MODE_KEY: &str = "federation-mode";
 const PEER_MODE: &str = "peer-mode/";
+const ALLOWED: &str = "access-allowed/";
 
 pub(crate) fn peer_mode_key(name: &PeerName) -> String {
     format!("{PEER_MODE}{name}")
 }
 
-/// What `set-mode`, `pause-peer` and `resume-peer` said outlives a restart and goes before the file. Gives the keys of what the
+pub(crate) fn allowed_key(cortex: CortexId) -> String {
+    format!("{ALLOWED}{cortex}")
+}
+
+/// What `set-mode`, `pause-peer`, `resume-peer` and `peers allow` said outlives a restart and goes before the file. Gives the keys of what the
 /// file says as well by now, and of peers that are not in it any more: that is to be forgotten.
 pub(crate) fn apply_overrides(store: &dyn Store, config: &mut antiphon_kernel::config::Config) -> Result<Vec<String>> {
     let spent = spend_overrides(store, config);
@@ -34,6 +40,14 @@ fn spend_overrides(store: &dyn Store, config: &mut antiphon_kernel::config::Conf
         {
             peer.mode = mode;
             spent.retain(|one| *one != key);
+        }
+    }
+    for key in antiphon_kernel::internals::state::free_keys(store, ALLOWED)? {
+        let cortex = key.strip_prefix(ALLOWED).and_then(|id| id.parse::<CortexId>().ok());
+        match cortex.filter(|cortex| config.access.rules.iter().all(|rule| rule.cortex != *cortex)) {
+            Some(cortex) => config.access.rules.push(AccessRule { cortex, name: read(&key)?, read: Whose::All }),
+            // The file says what this cortex may do.
+            None => spent.push(key),
         }
     }
     Ok(spent)

@@ -170,6 +170,7 @@ fn fixed(old: &NodeConfig, new: &NodeConfig) -> Vec<&'static str> {
         ("listen.metrics", old.listen.metrics != new.listen.metrics),
         ("listen.status_page", old.listen.status_page != new.listen.status_page),
         ("listen.tls", tls(old) != tls(new)),
+        ("listen.names", old.listen.names != new.listen.names),
         ("listen.allow_open", old.listen.allow_open != new.listen.allow_open),
         (
             "federation.allow_plaintext_loopback",

@@ -249,6 +249,13 @@ pub const fn remedy(code: ErrorCode) -> &'static str {
         ErrorCode::RefusalBusy => "usually passes; if not, raise its limits or lower the number of its clients",
         ErrorCode::RefusalMalformed => SAME_VERSION,
         ErrorCode::RefusalInternal => "look at the peer's own log, its disk and its `antiphon status`",
+        ErrorCode::RefusalProof | ErrorCode::PeerProofRefused => {
+            "if this node's key was replaced, give it the newest one (`antiphon identity show`); if not, retry: a greeting holds for a minute"
+        }
+        ErrorCode::RefusalNotAllowed | ErrorCode::PeerNotAllowed => {
+            "ask the peer's operator to allow this node: `antiphon peers allow`, with the id that `antiphon identity show` prints here"
+        }
+        ErrorCode::RefusalOtherAsker => "report a bug: questions are asked in the name that was proved",
         ErrorCode::RefusalKey => "give both nodes the same key (ANTIPHON_SHARED_KEY or key_file)",
 
         ErrorCode::PeerConnectionRefused => "check that the node runs and that the endpoint's port is right",
@@ -257,6 +264,9 @@ pub const fn remedy(code: ErrorCode) -> &'static str {
         ErrorCode::PeerTls => "check its certificate (names, dates) and that `ca` is the authority that signed it",
         ErrorCode::PeerReset | ErrorCode::PeerEof => PASSES,
         ErrorCode::PeerAuth => "give both nodes the same key (ANTIPHON_SHARED_KEY or key_file)",
+        ErrorCode::PeerUnproven => {
+            "check that the endpoint leads to the peer itself; a proxy in between must pass the header Host on unchanged"
+        }
         ErrorCode::PeerIdentity => {
             "if the node was replaced on purpose, run `antiphon reset-peer` for it; if not, check the endpoint"
         }

@@ -31,14 +31,13 @@ impl Servers {
         }
         let mut servers = Self::default();
         if let Some(addr) = config.listen.quic {
-            let tls = tls.clone().context("listen.quic needs listen.tls")?;
             let limits = antiphon_quic::Limits::default();
-            let options = QuicServerOptions { addr, tls, shared_key, allow_open, limits };
+            let options = QuicServerOptions { addr, tls: tls.clone(), shared_key, allow_open, limits };
             servers.quic = Some(QuicServer::start(options, service.clone()).await.context("listen.quic")?);
         }
         if let Some(addr) = config.listen.https {
             let limits = antiphon_https::Limits::default();
-            let options = ServerOptions { addr, tls, keyed, allow_open, limits };
+            let options = ServerOptions { addr, tls, names: config.listen.names.clone(), keyed, allow_open, limits };
             servers.https = Some(HttpsServer::start(options, service.clone()).await.context("listen.https")?);
         }
         Ok(servers)

@@ -9,6 +9,7 @@ use antiphon_kernel::internals::machine::{
     Action, BACKOFF_BASE, BACKOFF_MAX, HEARD_APART, IdentityContext, IngestOutcome, Inspected, MAX_INSPECTIONS,
     MAX_REWRITTEN, News, Now, PeerMachine, Source,
 };
+use antiphon_kernel::proof::Identified;
 use antiphon_kernel::protocol::Protocols;
 use antiphon_kernel::protocol::{EventBatch, FetchReply, Heartbeat, Identity, Refusal};
 use antiphon_kernel::state::Phase;
@@ -88,6 +89,7 @@ impl Driver {
             pinned_elsewhere: elsewhere.clone(),
             log: Some(OWN_LOG),
             protocols: Protocols::SPOKEN,
+            unproven: false,
         };
         let mut driver = Self {
             failures: health.consecutive_failures,
@@ -257,7 +259,7 @@ impl Driver {
             (0, Said::Heartbeat(heartbeat)) => machine.handle_heartbeat(now, number, &heartbeat, entropy),
             (1, _) => machine.handle_ingested(now, number, outcome, entropy),
             (2, _) => machine.handle_inspected(now, number, inspected, entropy),
-            _ => machine.handle_identity(now, number, identity, entropy),
+            _ => machine.handle_identity(now, number, identity.map(Identified::trusted), entropy),
         });
     }
 
@@ -283,7 +285,7 @@ impl Driver {
         let (now, entropy) = (self.moment(), self.entropy());
         self.peer = answer.as_ref().ok().map(|identity| identity.cortex_id);
         (self.first, self.own_first) = (true, true);
-        self.machine.handle_identity(now, number, answer, entropy);
+        self.machine.handle_identity(now, number, answer.map(Identified::trusted), entropy);
         let pin_failed = wrong.is_none() && self.pin.is_none() && self.pin_fails;
         self.act();
         self.failed_with(wrong.or(pin_failed.then_some(ErrorCategory::Store)));

@@ -1,18 +1,18 @@
 //! Small greetings and news that claim to hold much.
 
 use antiphon_kernel::codec::{Message, Room, encode};
-use antiphon_kernel::config::SharedKey;
 use antiphon_kernel::cursor::{Cursor, Seq};
 use antiphon_kernel::digest::Digest;
+use antiphon_kernel::identity::Signature;
 use antiphon_kernel::ids::{CortexId, Epoch};
-use antiphon_kernel::protocol::{Heads, Hello, Identity, Refresh, RequestId};
+use antiphon_kernel::protocol::{Heads, Hello, Identity, Proof, Refresh, RequestId};
 use antiphon_kernel::time::Timestamp;
 
 use super::body_of;
 
 /// Each list and text of these messages, with each of the lengths that it claims.
 pub(super) fn claims(lengths: &[(&str, Vec<u8>)]) -> Vec<(String, Vec<u8>)> {
-    let [refresh, hello, identity] = empty().map(|message| body_of(&encode(&message)));
+    let [refresh, proof, hello, identity] = empty().map(|message| body_of(&encode(&message)));
     // Each list is empty, so its length is one zero byte; the number tells which, from the end.
     let lists = [
         ("refresh-room", &refresh, 1),
@@ -21,7 +21,8 @@ pub(super) fn claims(lengths: &[(&str, Vec<u8>)]) -> Vec<(String, Vec<u8>)> {
         ("hello-statement", &hello, 2),
         ("hello-version", &hello, 3),
         ("hello-name", &hello, 4),
-        ("hello-key", &hello, 22),
+        ("proof-room", &proof, 1),
+        ("proof-statement", &proof, 66),
         ("identity-statement", &identity, 2),
         ("identity-version", &identity, 41),
         ("identity-name", &identity, 44),
@@ -35,16 +36,28 @@ pub(super) fn claims(lengths: &[(&str, Vec<u8>)]) -> Vec<(String, Vec<u8>)> {
 }
 
 /// With nothing in any list or text, and numbers of one byte.
-fn empty() -> [Message; 3] {
+fn empty() -> [Message; 4] {
     let from = CortexId::from_bytes([2; 16]);
     let (protocol_min, protocol_max, none) = (2, 2, String::new);
     let request = RequestId { process: 7, number: 2 };
     [
         Message::Refresh(Refresh { request, from, known: Heads::default(), direct: Vec::new(), room: Room::default() }),
+        Message::Proof(Proof {
+            protocol_min,
+            protocol_max,
+            from,
+            nonce: [7; 32],
+            statement: Vec::new(),
+            signature: Signature::from_bytes([7; 64]),
+            room: Room::default(),
+        }),
         Message::Hello(Hello {
             protocol_min,
             protocol_max,
-            key: SharedKey::default(),
+            connect: [7; 32],
+            nonce: [7; 32],
+            signature: Signature::from_bytes([7; 64]),
+            key: None,
             from,
             log: None,
             room: Room::default(),

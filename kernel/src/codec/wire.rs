@@ -10,7 +10,7 @@ use bytes::Bytes;
 use super::encoding::{Decode, Encode, decode_prefix};
 use crate::checksum::checksum;
 use crate::error_code::ErrorCode;
-use crate::protocol::{FetchReply, FetchRequest, Heartbeat, Hello, Identity, Pushed, Refresh};
+use crate::protocol::{Connect, FetchReply, FetchRequest, Heartbeat, Hello, Identity, Proof, Pushed, Refresh};
 use crate::rule::Rule;
 use crate::transport::TransportErrorKind;
 use room::RoomError;
@@ -18,7 +18,8 @@ pub use room::{MAX_ROOM_BYTES, MAX_ROOM_ENTRIES, Room};
 
 use bodies::{batch_from, fetch_from, refused_from, wire_batch, wire_fetch, wire_refused};
 use greeting::{
-    heartbeat_from, hello_from, identity_from, refresh_from, wire_heartbeat, wire_hello, wire_identity, wire_refresh,
+    connect_from, heartbeat_from, hello_from, identity_from, proof_from, refresh_from, wire_connect, wire_heartbeat,
+    wire_hello, wire_identity, wire_proof, wire_refresh,
 };
 
 /// The largest frame: header and body.
@@ -36,6 +37,9 @@ const KIND_HEARTBEAT: u8 = 5;
 const KIND_HELLO: u8 = 6;
 const KIND_IDENTIFY: u8 = 7;
 const KIND_IDENTITY: u8 = 8;
+// 9 is kept for a base.
+const KIND_CONNECT: u8 = 10;
+const KIND_PROOF: u8 = 11;
 
 /// What one frame holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,7 +52,11 @@ pub enum Message {
     Refresh(Refresh),
     /// How far a log reaches.
     Heartbeat(Heartbeat),
-    /// The first words of a connection.
+    /// The first message of a connection.
+    Connect(Connect),
+    /// Who answers; the answer to that.
+    Proof(Proof),
+    /// Who asks.
     Hello(Hello),
     /// "Who are you?"
     Identify,
@@ -210,7 +218,9 @@ pub fn encode(message: &Message) -> Bytes {
         Message::Reply(FetchReply::Refused { .. }) => (KIND_REFUSAL, 192),
         Message::Refresh(_) => (KIND_REFRESH, 512),
         Message::Heartbeat(_) => (KIND_HEARTBEAT, 64),
-        Message::Hello(_) => (KIND_HELLO, 256),
+        Message::Connect(_) => (KIND_CONNECT, 64),
+        Message::Proof(_) => (KIND_PROOF, 256),
+        Message::Hello(_) => (KIND_HELLO, 512),
         Message::Identify => (KIND_IDENTIFY, 0),
         Message::Identity(_) => (KIND_IDENTITY, 256),
     };
@@ -238,6 +248,14 @@ pub fn encode(message: &Message) -> Bytes {
         Message::Heartbeat(heartbeat) => {
             wire_heartbeat(heartbeat).encode(&mut frame);
             &heartbeat.room
+        }
+        Message::Connect(connect) => {
+            wire_connect(connect).encode(&mut frame);
+            &connect.room
+        }
+        Message::Proof(proof) => {
+            wire_proof(proof).encode(&mut frame);
+            &proof.room
         }
         Message::Hello(hello) => {
             wire_hello(hello).encode(&mut frame);
@@ -302,6 +320,14 @@ pub fn decode(frame: &Bytes) -> Result<Message, WireError> {
         KIND_HELLO => {
             let (wire, room) = read(&body)?;
             hello_from(wire, room).map(Message::Hello)
+        }
+        KIND_CONNECT => {
+            let (wire, room) = read(&body)?;
+            Ok(Message::Connect(connect_from(&wire, room)))
+        }
+        KIND_PROOF => {
+            let (wire, room) = read(&body)?;
+            Ok(Message::Proof(proof_from(wire, room)))
         }
         KIND_IDENTIFY => read_room(&body).map(|_| Message::Identify),
         KIND_IDENTITY => {

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::access::Access;
 use crate::error_code::ErrorCode;
 use crate::ids::{CortexId, PeerName};
 
@@ -139,6 +140,17 @@ pub struct PeerConfig {
     /// Whether it is pulled.
     #[serde(default)]
     pub mode: PeerMode,
+    /// Whether it is pulled although its transport cannot prove who it is. Its events are verified by their seals all the same.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub unproven: bool,
+    /// The cortex that it is pinned to; the kernel adds it.
+    #[serde(skip)]
+    pub pinned: Option<CortexId>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+const fn is_false(flag: &bool) -> bool {
+    !*flag
 }
 
 /// The MiB that stay free without a configured number: for appends, and for the store to compact.
@@ -171,6 +183,9 @@ pub struct Config {
     /// The peers.
     #[serde(default)]
     pub peers: Vec<PeerConfig>,
+    /// What callers may read.
+    #[serde(default)]
+    pub access: Access,
     /// The key that peers share; never part of the file.
     #[serde(skip)]
     pub shared_key: SharedKey,
@@ -302,6 +317,8 @@ mod tests {
             ca: None,
             cortex: None,
             mode: PeerMode::Sync,
+            unproven: false,
+            pinned: None,
         }
     }
 

@@ -97,11 +97,6 @@ impl SharedKey {
         Err(WeakKey)
     }
 
-    /// A key as a peer presented it: whatever it is, it is compared and not believed.
-    pub(crate) fn presented(key: String) -> Self {
-        Self(SecretString::from(key))
-    }
-
     /// Whether there is no key.
     #[must_use]
     pub fn is_open(&self) -> bool {

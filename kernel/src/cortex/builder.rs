@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{Cortex, Peer};
+use crate::access::Authorizer;
 use crate::blocking::blocking;
 use crate::config::{Config, PeerConfig, SharedKey};
 use crate::error_code::ErrorCode;
@@ -143,6 +144,7 @@ pub struct CortexBuilder {
     store: Arc<dyn Store>,
     name: String,
     config: Config,
+    authorizer: Option<Arc<dyn Authorizer>>,
     shared_key: Option<SharedKey>,
     peers: Vec<Peer>,
     transports: Vec<Arc<dyn Transport>>,
@@ -158,6 +160,7 @@ impl CortexBuilder {
             store,
             name: "cortex".to_owned(),
             config: Config::default(),
+            authorizer: None,
             shared_key: None,
             peers: Vec::new(),
             transports: Vec::new(),
@@ -199,6 +202,12 @@ impl CortexBuilder {
     #[cfg(any(test, feature = "testing"))]
     pub const fn protocols(mut self, protocols: Protocols) -> Self {
         self.options.protocols = protocols;
+        self
+    }
+
+    /// Decides what callers may read, instead of the rules of the configuration: see [`Authorizer`].
+    pub fn authorizer(mut self, authorizer: impl Authorizer) -> Self {
+        self.authorizer = Some(Arc::new(authorizer));
         self
     }
 
@@ -284,7 +293,7 @@ impl CortexBuilder {
         self.config.validate()?;
         let keys: Vec<_> = Some(&self.config.shared_key).filter(|key| !key.is_open()).cloned().into_iter().collect();
         self.transports.iter().for_each(|transport| transport.set_keys(&keys));
-        let Self { store, name, config, transports, causal, replayers, durability, options, .. } = self;
+        let Self { store, name, config, authorizer, transports, causal, replayers, durability, options, .. } = self;
         let claims = causal.is_some().then_some(0);
         let (peers, dials) = (config.peers.clone(), transports.clone());
         let opened = blocking(move || {
@@ -312,11 +321,24 @@ impl CortexBuilder {
         });
         let (handle, replayers) = opened.await?;
         let service = Service::new(handle.reader().clone(), config.shared_key.clone(), config.mode);
+        let has_authorizer = authorizer.is_some();
+        service.set_authorizer(authorizer.unwrap_or_else(|| Arc::new(config.access.clone())));
+        service.set_peers(&config.peers);
         let syncer = Syncer::new(handle.clone(), transports.clone(), config);
         let servers = Mutex::default();
         // An identity that exists keeps its own.
         let name = handle.reader().local().name;
-        let cortex = Cortex { name, log: handle, replayers, causal: claims, service, syncer, transports, servers };
+        let cortex = Cortex {
+            name,
+            log: handle,
+            replayers,
+            causal: claims,
+            service,
+            has_authorizer,
+            syncer,
+            transports,
+            servers,
+        };
         if let Err(error) = cortex.begin().await {
             cortex.stop().await;
             return Err(error);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::entropy;
-use crate::identity::{Keys, Signer as _};
+use crate::identity::{Keys, SharedSigner};
 use crate::ids::{Epoch, LogId};
 use crate::log::LocalIdentity;
 
@@ -12,7 +12,7 @@ use crate::log::LocalIdentity;
 pub fn mint_identity(name: &str) -> LocalIdentity {
     let keys = Keys::generate();
     let identity = LocalIdentity::new(keys.cortex(), Epoch::new(entropy::random() as u64), name.to_owned());
-    LocalIdentity { statement: Some(Arc::new(keys.statement().clone())), ..identity }
+    LocalIdentity { signer: Some(SharedSigner::new(Arc::new(keys))), ..identity }
 }
 
 /// Returns the id of a new log.

@@ -17,6 +17,7 @@ use std::time::Duration;
 use futures_util::stream::Stream;
 use tracing::Instrument as _;
 
+use crate::access::Access;
 use crate::config::{Config, SharedKey};
 use crate::cursor::Cursor;
 use crate::digest::Digest;
@@ -110,6 +111,8 @@ pub struct Cortex {
     /// The place in `replayers` of the one whose position appends claim to have seen.
     causal: Option<usize>,
     service: Service,
+    /// Whether an application decides what callers may read, rather than the configuration.
+    has_authorizer: bool,
     syncer: Syncer,
     transports: Vec<Arc<dyn Transport>>,
     /// What answers peers, until the cortex stops.
@@ -211,7 +214,7 @@ impl Cortex {
         timeout: Duration,
     ) -> Result<usize, NotReplicated> {
         let pinned = self.reader().pinned();
-        let pin = |wanted: &PeerName| pinned.iter().find(|(_, name)| *name == wanted).map(|(cortex, _)| *cortex);
+        let pin = |wanted: &PeerName| pinned.iter().find(|(_, pin)| pin.name == *wanted).map(|(cortex, _)| *cortex);
         let wanted = match peers {
             WaitFor::Count(count) => Wanted::Count(count),
             WaitFor::Peers(names) => Wanted::Cortexes(names.iter().map(|name| (name.clone(), pin(name))).collect()),
@@ -230,7 +233,16 @@ impl Cortex {
         self.service.set_keys(keys);
         self.transports.iter().for_each(|transport| transport.set_keys(keys));
         self.service.set_mode(config.mode);
+        self.service.set_peers(&config.peers);
+        self.set_access(&config.access);
         Ok(self.syncer.reload(config, reconnect).await?)
+    }
+
+    /// Replaces the rules of what callers may read, if no authorizer of an application's own decides that.
+    pub fn set_access(&self, access: &Access) {
+        if !self.has_authorizer {
+            self.service.set_authorizer(Arc::new(access.clone()));
+        }
     }
 
     /// Ends a fork here in favour of the version with this digest, and lets the replayers begin again if events of theirs

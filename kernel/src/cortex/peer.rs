@@ -20,12 +20,20 @@ pub struct Peer {
     ca: Option<PathBuf>,
     cortex: Option<CortexId>,
     mode: PeerMode,
+    unproven: bool,
 }
 
 impl Peer {
     /// A peer with a name of your choice, and its endpoint: `scheme://host:port`. The scheme selects the transport.
     pub fn new(name: impl Into<String>, endpoint: impl Into<String>) -> Self {
-        Self { name: name.into(), endpoint: endpoint.into(), ca: None, cortex: None, mode: PeerMode::Sync }
+        Self {
+            name: name.into(),
+            endpoint: endpoint.into(),
+            ca: None,
+            cortex: None,
+            mode: PeerMode::Sync,
+            unproven: false,
+        }
     }
 
     /// Trusts only the certificates in this PEM file to vouch for the peer, rather than the system's authorities.
@@ -47,8 +55,14 @@ impl Peer {
         self
     }
 
+    /// Pulls it although its transport cannot prove who it is. Its events are verified by their seals all the same.
+    pub const fn unproven(mut self) -> Self {
+        self.unproven = true;
+        self
+    }
+
     pub(super) fn into_config(self) -> Result<PeerConfig, InvalidPeerName> {
-        let Self { name, endpoint, ca, cortex, mode } = self;
-        Ok(PeerConfig { name: PeerName::new(&name)?, endpoint, ca, cortex, mode })
+        let Self { name, endpoint, ca, cortex, mode, unproven } = self;
+        Ok(PeerConfig { name: PeerName::new(&name)?, endpoint, ca, cortex, mode, unproven, pinned: None })
     }
 }

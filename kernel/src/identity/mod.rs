@@ -39,7 +39,7 @@ pub use public::{PublicKey, Signature};
 pub use seal::ClockHash;
 pub(crate) use seal::{Sealed, clock_hash};
 pub use secret::SecretKey;
-pub use signer::{SignError, Signer};
+pub use signer::{SharedSigner, SignError, Signer};
 pub use statement::{EndOfEpoch, InvalidStatement, KeyStatement, MAX_ENDS, MAX_STATEMENT_BYTES};
 pub use text::InvalidKeyText;
 

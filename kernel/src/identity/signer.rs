@@ -1,6 +1,10 @@
 //! What signs for a cortex.
 
+use std::fmt;
+use std::sync::Arc;
+
 use super::{KeyStatement, Signature};
+use crate::blocking::spawn_blocking;
 use crate::error_code::ErrorCode;
 
 /// A key did not sign.
@@ -92,9 +96,65 @@ pub trait Signer: Send + Sync + 'static {
     /// The statement that certifies the working key. It stays the same as long as the cortex runs.
     fn statement(&self) -> &KeyStatement;
 
-    /// Signs a message with the working key. It is called on the log's writer thread and may block: appends wait meanwhile.
+    /// Signs a message with the working key. It may block: it is called on the log's writer thread, where appends wait meanwhile,
+    /// and for each new connection on a thread for blocking work. What is signed begins with `antiphon` and what it is.
     ///
     /// # Errors
     /// [`SignError`]; what was to be signed is not written then.
     fn sign(&self, message: &[u8]) -> Result<Signature, SignError>;
+}
+
+/// A [`Signer`] that is shared. It compares by the statement, and shows nothing else.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use antiphon_kernel::{Keys, SharedSigner};
+///
+/// let keys = Arc::new(Keys::generate());
+/// let signer = SharedSigner::new(keys.clone());
+/// assert_eq!(signer.statement().cortex(), keys.cortex());
+/// assert_eq!(format!("{signer:?}"), format!("SharedSigner({})", keys.cortex()));
+/// ```
+#[derive(Clone)]
+pub struct SharedSigner(Arc<dyn Signer>);
+
+impl SharedSigner {
+    /// Shares a signer.
+    #[must_use]
+    pub const fn new(signer: Arc<dyn Signer>) -> Self {
+        Self(signer)
+    }
+
+    /// The statement that certifies the working key.
+    #[must_use]
+    pub fn statement(&self) -> &KeyStatement {
+        self.0.statement()
+    }
+
+    /// Signs on a thread that may block, and drops what is held then.
+    pub(crate) async fn sign(&self, message: Vec<u8>, held: impl Send + 'static) -> Result<Signature, SignError> {
+        let signer = Arc::clone(&self.0);
+        let signed = spawn_blocking(move || {
+            let signed = signer.sign(&message);
+            drop(held);
+            signed
+        })
+        .await;
+        signed.unwrap_or_else(|error| Err(SignError::new(format!("signing ended early: {error}"))))
+    }
+}
+
+impl PartialEq for SharedSigner {
+    fn eq(&self, other: &Self) -> bool {
+        self.statement() == other.statement()
+    }
+}
+
+impl Eq for SharedSigner {}
+
+impl fmt::Debug for SharedSigner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SharedSigner({})", self.statement().cortex())
+    }
 }

@@ -112,9 +112,7 @@ pub(crate) mod internals {
     pub use super::salvage::{Salvaged, salvage};
 }
 
-use std::sync::Arc;
-
-use crate::identity::KeyStatement;
+use crate::identity::SharedSigner;
 use crate::ids::{CortexId, Epoch, LogId, Origin};
 use crate::protocol::Protocols;
 
@@ -130,8 +128,8 @@ pub struct LocalIdentity {
     /// The log that it belongs to. None while it holds no event and was given none: it mints one with its first append, or
     /// takes that of the first events that it ingests.
     pub log: Option<LogId>,
-    /// The key statement of an open log. It is not stored: the keys bring it.
-    pub statement: Option<Arc<KeyStatement>>,
+    /// What signs for the cortex of an open log. It is not stored.
+    pub signer: Option<SharedSigner>,
     /// The protocols that it speaks; not stored.
     pub protocols: Protocols,
 }
@@ -140,13 +138,13 @@ impl LocalIdentity {
     /// Returns a cortex that belongs to no log yet.
     #[must_use]
     pub const fn new(cortex_id: CortexId, epoch: Epoch, name: String) -> Self {
-        Self { cortex_id, epoch, name, log: None, statement: None, protocols: Protocols::SPOKEN }
+        Self { cortex_id, epoch, name, log: None, signer: None, protocols: Protocols::SPOKEN }
     }
 
     /// Returns the key statement in bytes, as peers get it; none if there is no statement.
     #[must_use]
     pub fn statement_bytes(&self) -> Vec<u8> {
-        self.statement.as_ref().map(|statement| statement.to_bytes()).unwrap_or_default()
+        self.signer.as_ref().map(|signer| signer.statement().to_bytes()).unwrap_or_default()
     }
 
     /// Returns whether a peer of this log may be talked to: of the same log, or one of the two belongs to none yet.

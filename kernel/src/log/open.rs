@@ -18,7 +18,7 @@ use crate::codec::{decode_identity, decode_noted_head, encode_identity, encode_n
 use crate::cursor::Seq;
 use crate::entropy;
 use crate::error_code::ErrorCode;
-use crate::identity::{InvalidStatement, KeyError, Signer};
+use crate::identity::{InvalidStatement, KeyError, SharedSigner, Signer};
 use crate::ids::{CortexId, Epoch, LogId};
 use crate::store::{Batch, Durability, Family, Store, StoreError, keys};
 use crate::time::Timestamp;
@@ -165,7 +165,7 @@ impl Log {
         let mut loaded = load(&*store)?;
         let mut identity = loaded.identity.clone().ok_or(OpenError::NotInitialised)?;
         let keys = keys_of(&*store, options.keys.take(), identity.cortex_id)?;
-        identity.statement = Some(Arc::new(keys.statement().clone()));
+        identity.signer = Some(SharedSigner::new(Arc::clone(&keys)));
         options.keys = Some(keys);
         if let (Some(stored), Some(given)) = (identity.log, options.log)
             && stored != given

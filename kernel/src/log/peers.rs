@@ -75,15 +75,27 @@ pub fn read_pin(store: &dyn Store, peer: &PeerName) -> Result<Option<Pin>, Store
     bytes.map(|b| decode_pin(&b).map_err(|e| damaged(Family::Pins, &e))).transpose()
 }
 
-/// The pinned cortexes, each with the name that is pinned to it.
-pub(crate) type Pinned = BTreeMap<CortexId, PeerName>;
+/// The pinned cortexes.
+pub(crate) type Pinned = BTreeMap<CortexId, PinnedTo>;
+
+/// What a cortex is pinned to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PinnedTo {
+    /// The peer's name.
+    pub(crate) name: PeerName,
+    /// The highest number of its key statements that was seen.
+    pub(crate) statement: u64,
+}
 
 /// Reads every pin, by cortex.
 ///
 /// # Errors
 /// [`StoreError`].
 pub(super) fn read_pinned(store: &dyn Store) -> Result<Pinned, StoreError> {
-    Ok(read_pins(store)?.into_iter().map(|(name, pin)| (pin.cortex_id, name)).collect())
+    Ok(read_pins(store)?
+        .into_iter()
+        .map(|(name, pin)| (pin.cortex_id, PinnedTo { name, statement: pin.statement }))
+        .collect())
 }
 
 /// Every name that is pinned, and to which identity.

@@ -12,7 +12,8 @@ use crate::health::ErrorCategory;
 use crate::ids::Origin;
 use crate::log::Ingested;
 use crate::mutant::{self, Mutant};
-use crate::protocol::{FetchReply, Heartbeat, Identity, Refusal};
+use crate::proof::Identified;
+use crate::protocol::{FetchReply, Heartbeat, Refusal};
 use crate::rule::Rule;
 
 /// The most forks that a peer is probed for without a new event in between; more are a failure, with back-off. Twice as many as one
@@ -21,22 +22,27 @@ pub const MAX_INSPECTIONS: u32 = 128;
 
 impl PeerMachine {
     /// The peer sent its identity, or could not be reached.
-    pub fn handle_identity(&mut self, now: Now, number: u64, answer: Result<Identity, ErrorCategory>, entropy: u64) {
+    pub fn handle_identity(&mut self, now: Now, number: u64, answer: Result<Identified, ErrorCategory>, entropy: u64) {
         if number != self.number {
             return;
         }
-        let checked = answer.and_then(|identity| check_identity(&identity, &self.context).map(|of| (identity, of)));
-        let (identity, statement) = match checked {
+        let checked = answer.and_then(|identified| {
+            let statement = check_identity(&identified, &self.context)?;
+            // A claim pins no number: any program that can copy a statement could set it.
+            let number = if identified.is_proven() { statement.number() } else { 0 };
+            Ok((identified.into_identity(), statement, number))
+        });
+        let (identity, statement, number) = match checked {
             Ok(checked) => checked,
             Err(category) => return self.fail(now, category, entropy),
         };
-        if self.context.pin.is_none() || statement.number() > self.context.statement {
+        if self.context.pin.is_none() || number > self.context.statement {
             self.pinned = (self.context.pin, self.context.statement);
-            (self.context.pin, self.context.statement) = (Some(identity.cortex_id), statement.number());
+            (self.context.pin, self.context.statement) = (Some(identity.cortex_id), number);
             self.actions.push_back(Action::Pin {
                 cortex_id: identity.cortex_id,
                 root: statement.root(),
-                statement: statement.number(),
+                statement: number,
             });
         }
         self.health.version = Some(identity.version.chars().take(64).collect());

@@ -4,7 +4,9 @@ use crate::health::ErrorCategory;
 use crate::identity::KeyStatement;
 use crate::ids::CortexId;
 use crate::ids::LogId;
-use crate::protocol::{Identity, Protocols};
+use crate::mutant::{self, Mutant};
+use crate::proof::Identified;
+use crate::protocol::Protocols;
 
 /// What an identity is measured against.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,14 +25,17 @@ pub struct IdentityContext {
     pub log: Option<LogId>,
     /// The protocols that we speak.
     pub protocols: Protocols,
+    /// Whether the configuration takes an identity that is only claimed.
+    pub unproven: bool,
 }
 
 /// Checks an identity before anything else is said to a peer.
 ///
 /// # Errors
 /// The category that says why not: it is ourselves, another than the pinned one, known under another name, belongs to another log,
-/// speaks no protocol of ours, or its key statement does not hold, names another cortex, or is older than one that was seen.
-pub fn check_identity(identity: &Identity, context: &IdentityContext) -> Result<KeyStatement, ErrorCategory> {
+/// speaks no protocol of ours, proves nothing, or its key statement does not hold, names another cortex, or is older than one that was seen.
+pub fn check_identity(identified: &Identified, context: &IdentityContext) -> Result<KeyStatement, ErrorCategory> {
+    let identity = identified.identity();
     if identity.cortex_id == context.own {
         return Err(ErrorCategory::OwnAddress);
     }
@@ -49,6 +54,9 @@ pub fn check_identity(identity: &Identity, context: &IdentityContext) -> Result<
         && ours != theirs
     {
         return Err(ErrorCategory::OtherLog);
+    }
+    if !identified.is_proven() && !context.unproven && !mutant::is(Mutant::ClaimTaken) {
+        return Err(ErrorCategory::Unproven);
     }
     let statement = KeyStatement::from_bytes(&identity.statement).map_err(|_| ErrorCategory::Identity)?;
     // The root key is the one that the id is made of, so the pinned id pins the key.

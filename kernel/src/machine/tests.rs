@@ -10,6 +10,7 @@ use crate::cursor::{Cursor, Seq};
 use crate::digest::Digest;
 use crate::ids::{Epoch, EventId, Origin};
 use crate::log::Ingested;
+use crate::proof::Identified;
 use crate::protocol::{EventBatch, FetchReply, Heads, Heartbeat, Identity, Protocols, Refusal, RequestId};
 use crate::testing::{seeded_cortex, seeded_keys};
 use crate::time::Timestamp;
@@ -90,6 +91,7 @@ fn machine(pin: Option<u8>) -> PeerMachine {
         pinned_elsewhere: vec![cortex(9)],
         log: None,
         protocols: Protocols::SPOKEN,
+        unproven: false,
     };
     let mut machine = PeerMachine::new(INTERVAL, context, PeerHealth::default());
     machine.resume();
@@ -103,7 +105,7 @@ fn actions(machine: &mut PeerMachine) -> Vec<Action> {
 /// Brings a machine to its first fetch and returns that fetch's number.
 fn fetching(machine: &mut PeerMachine) -> u64 {
     let Some(Action::Identify { number }) = machine.poll_action() else { panic!("it must ask who the peer is first") };
-    machine.handle_identity(at(0), number, Ok(identity(2)), 0);
+    machine.handle_identity(at(0), number, Ok(Identified::trusted(identity(2))), 0);
     let Some(Action::Fetch { number, own: true, wait: Duration::ZERO, .. }) = actions(machine).pop() else {
         panic!("what we wrote ourselves is asked for first")
     };
@@ -141,7 +143,7 @@ fn fetch_number(machine: &mut PeerMachine) -> (u64, bool) {
 fn first_contact_pins_and_later_contacts_compare() {
     let mut fresh = machine(None);
     fresh.poll_action();
-    fresh.handle_identity(at(0), fresh.number, Ok(identity(2)), 0);
+    fresh.handle_identity(at(0), fresh.number, Ok(Identified::trusted(identity(2))), 0);
     let wanted = actions(&mut fresh);
     let root = seeded_keys(2).statement().root();
     assert_eq!(wanted[0], Action::Pin { cortex_id: cortex(2), root, statement: 1 });
@@ -169,7 +171,7 @@ fn who_must_not_be_is_refused_and_nothing_is_asked() {
     for (pin, answer, category) in cases {
         let mut machine = machine(pin);
         machine.poll_action();
-        machine.handle_identity(at(0), machine.number, Ok(answer), 7);
+        machine.handle_identity(at(0), machine.number, Ok(Identified::trusted(answer)), 7);
         let wanted = actions(&mut machine);
         assert!(matches!(&wanted[0], Action::Save { news: News::Failed(c), .. } if *c == category), "{category}");
         assert!(matches!(wanted[1], Action::Timer { .. }));
@@ -223,7 +225,7 @@ fn a_peer_without_progress_is_not_asked_in_a_loop() {
 fn a_hole_in_what_we_wrote_ourselves_is_filled_by_the_rest_first() {
     let mut machine = machine(Some(2));
     let Some(Action::Identify { number }) = machine.poll_action() else { panic!("it must ask who the peer is first") };
-    machine.handle_identity(at(0), number, Ok(identity(2)), 0);
+    machine.handle_identity(at(0), number, Ok(Identified::trusted(identity(2))), 0);
     let Some(Action::Fetch { number, own: true, .. }) = actions(&mut machine).pop() else { panic!() };
     machine.handle_reply(at(0), number, Source::Asked, Ok(batch(4, 9)), 0);
     actions(&mut machine);
@@ -240,7 +242,7 @@ fn a_hole_in_what_we_wrote_ourselves_is_filled_by_the_rest_first() {
 fn what_we_wrote_ourselves_is_asked_for_until_all_of_it_is_here() {
     let mut machine = machine(Some(2));
     let Some(Action::Identify { number }) = machine.poll_action() else { panic!("it must ask who the peer is first") };
-    machine.handle_identity(at(0), number, Ok(identity(2)), 0);
+    machine.handle_identity(at(0), number, Ok(Identified::trusted(identity(2))), 0);
     for (last, stored, again) in [(4, 3, true), (7, 2, true), (9, 1, false)] {
         let Some(Action::Fetch { number, own: true, .. }) = actions(&mut machine).pop() else { panic!() };
         machine.handle_reply(at(0), number, Source::Asked, Ok(batch(last, 9)), 0);
@@ -363,7 +365,7 @@ fn late_answers_are_ignored_and_a_paused_machine_stays_still() {
     assert!(actions(&mut machine).is_empty());
     machine.pause();
     machine.handle_reply(at(1), number, Source::Asked, Ok(batch(9, 9)), 0);
-    machine.handle_identity(at(1), number, Ok(identity(2)), 0);
+    machine.handle_identity(at(1), number, Ok(Identified::trusted(identity(2))), 0);
     machine.reset();
     machine.wake();
     assert!(actions(&mut machine).is_empty());
@@ -399,7 +401,7 @@ fn a_pin_that_cannot_be_stored_stops_the_exchange() {
     assert!(matches!(actions(&mut machine)[..], [Action::Save { .. }, Action::Timer { .. }]));
     machine.wake();
     machine.poll_action();
-    machine.handle_identity(at(2), machine.number, Ok(identity(2)), 0);
+    machine.handle_identity(at(2), machine.number, Ok(Identified::trusted(identity(2))), 0);
     assert!(matches!(actions(&mut machine)[0], Action::Pin { .. }), "it is still a first contact");
 }
 

@@ -74,6 +74,15 @@ pub enum Refusal {
     /// The request names a filter, and it serves none.
     #[error("it serves no filter")]
     Filter,
+    /// The asker's proof of identity does not hold: it is too old, of another connection, or made with a key that was replaced.
+    #[error("it does not accept our proof of identity")]
+    Proof,
+    /// The question names another asker than the connection proved.
+    #[error("it says that the question names another cortex than the connection proved")]
+    OtherAsker,
+    /// The asker is not allowed to read anything here.
+    #[error("it does not allow us to read its log")]
+    NotAllowed,
 }
 
 impl Refusal {
@@ -95,6 +104,9 @@ impl Refusal {
             Self::OtherLog { .. } => ErrorCode::RefusalOtherLog,
             Self::Newer => ErrorCode::RefusalNewer,
             Self::Filter => ErrorCode::RefusalFilter,
+            Self::Proof => ErrorCode::RefusalProof,
+            Self::OtherAsker => ErrorCode::RefusalOtherAsker,
+            Self::NotAllowed => ErrorCode::RefusalNotAllowed,
         }
     }
 }
@@ -104,7 +116,9 @@ impl Refusal {
     #[must_use]
     pub const fn category(&self) -> ErrorCategory {
         match self {
-            Self::CursorUnknown | Self::KnownMissing | Self::Malformed | Self::Filter => ErrorCategory::Protocol,
+            Self::CursorUnknown | Self::KnownMissing | Self::Malformed | Self::Filter | Self::OtherAsker => {
+                ErrorCategory::Protocol
+            }
             Self::CursorTooOld { .. } => ErrorCategory::TooOld,
             Self::Fork { .. } => ErrorCategory::Fork,
             Self::NotServing => ErrorCategory::NotServing,
@@ -114,6 +128,8 @@ impl Refusal {
             Self::Busy => ErrorCategory::Busy,
             Self::Internal => ErrorCategory::PeerFault,
             Self::Key => ErrorCategory::Auth,
+            Self::Proof => ErrorCategory::ProofRefused,
+            Self::NotAllowed => ErrorCategory::NotAllowed,
         }
     }
 }

@@ -9,12 +9,13 @@ use bytes::Bytes;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::Service;
 use super::open::{HEAD_BYTES, Mailbox};
 #[cfg(any(test, feature = "testing"))]
 use super::tamper::Tampered;
+use super::{Asker, Caller, Service};
+use crate::access::Whose;
 use crate::budget::{Account, Share};
-use crate::codec::{Message, encode};
+use crate::codec::{Absence, Message, RecordRef, encode};
 use crate::cursor::Seq;
 use crate::ids::CortexId;
 use crate::log::{AskerHead, NextBatch, OpenQuery, Pinned};
@@ -39,7 +40,8 @@ const QUESTION_BYTES: u64 = 4096;
 /// The answers to one question, made as they are taken: whoever takes slowly is read for slowly.
 pub struct Answers {
     service: Service,
-    key: (CortexId, RequestId),
+    caller: Caller,
+    key: (Asker, RequestId),
     mailbox: Arc<Mailbox>,
     durable: watch::Receiver<Seq>,
     pinned: watch::Receiver<Arc<Pinned>>,
@@ -68,6 +70,7 @@ pub struct Answers {
 }
 
 enum State {
+    Refused(Refusal),
     Asked(Box<FetchRequest>),
     Open(Box<OpenQuery>),
     /// Kept here rather than in the future that waits for it: dropping that one must lose nothing.
@@ -93,11 +96,19 @@ enum Look {
 }
 
 impl Answers {
-    pub(super) fn new(service: Service, request: FetchRequest) -> Self {
-        let key = (request.from, request.request);
-        service.asked_by(&request);
-        let account = service.account(request.from);
-        let asker = AskerHead::of(&request);
+    pub(super) fn new(caller: &Caller, request: FetchRequest) -> Self {
+        let service = caller.service().clone();
+        let (asker, refusal) = match caller.asker(request.from) {
+            Ok(asker) => (asker, None),
+            // It is charged to who asks, and not to whom it names.
+            Err(refusal) => (Asker { cortex: caller.cortex().unwrap_or(request.from), is_proven: true }, Some(refusal)),
+        };
+        let key = (asker, request.request);
+        if refusal.is_none() {
+            service.asked_by(asker, &request, caller.address());
+        }
+        let account = service.account(asker);
+        let own = AskerHead::of(&request);
         Self {
             account,
             frame: None,
@@ -112,10 +123,14 @@ impl Answers {
             until: Instant::now() + request.wait.min(MAX_WAIT),
             #[cfg(any(test, feature = "testing"))]
             tampered: service.tampered_run(&request),
-            state: State::Asked(Box::new(request)),
+            state: match refusal {
+                None => State::Asked(Box::new(request)),
+                Some(refusal) => State::Refused(refusal),
+            },
             passed: None,
             answered: false,
-            asker,
+            asker: own,
+            caller: caller.clone(),
             service,
             key,
         }
@@ -143,7 +158,10 @@ impl Answers {
     }
 
     pub(super) async fn honest(&mut self) -> Option<FetchReply> {
-        let reply = self.find().await?;
+        let mut reply = self.find().await?;
+        if let (FetchReply::Batch(batch), Whose::Of(readable)) = (&mut reply, self.caller.reads()) {
+            withhold(batch, |cortex| readable.contains(&cortex) || self.caller.cortex() == Some(cortex));
+        }
         if matches!(reply, FetchReply::Refused { .. }) || self.delivery == Delivery::Once {
             self.state = State::Done;
         }
@@ -154,11 +172,15 @@ impl Answers {
 
     async fn find(&mut self) -> Option<FetchReply> {
         loop {
+            if let Some(refusal) = self.caller.refusal() {
+                return Some(FetchReply::refused(refusal));
+            }
             if !self.service.mode().serves() {
                 return Some(FetchReply::refused(Refusal::NotServing));
             }
             let looked = match &mut self.state {
                 State::Done => return None,
+                State::Refused(refusal) => return Some(FetchReply::refused(refusal.clone())),
                 State::Reading(reading) => reading.await,
                 State::Asked(_) | State::Open(_) => {
                     let Some(turn) = self.turn().await else { return Some(FetchReply::refused(Refusal::Busy)) };
@@ -178,7 +200,7 @@ impl Answers {
                 }
                 Ok(Look::Ended(refusal)) => return Some(*refusal),
                 Err(error) => {
-                    tracing::error!(%error, code = %error.code(), peer = %self.key.0, "a peer could not be answered");
+                    tracing::error!(%error, code = %error.code(), peer = %self.key.0.cortex, "a peer could not be answered");
                     return Some(FetchReply::refused(Refusal::Internal));
                 }
             };
@@ -248,7 +270,7 @@ impl Answers {
                 (QUESTION_BYTES + heads as u64 * HEAD_BYTES, request.max_bytes.min(MAX_BATCH_BYTES))
             }
             State::Open(asking) => (0, asking.max_bytes()),
-            State::Reading(_) | State::Done => (0, 0),
+            State::Refused(_) | State::Reading(_) | State::Done => (0, 0),
         };
         let least = own + OpenQuery::room_for(self.needs);
         let wanted = own + OpenQuery::room_for(wanted.max(self.needs));
@@ -303,6 +325,7 @@ impl Answers {
                 true
             }
             () = self.mailbox.told() => true,
+            () = self.caller.revoked() => true,
             () = sleep_until(until) => false,
             () = sleep_until(held.map(|held| Instant::now() + held)) => true,
         }
@@ -315,7 +338,7 @@ impl Answers {
         let (waits, gone) = (self.waits, Arc::clone(&self.gone));
         let reporting = self.service.clone();
         let Turn { read: turn, room } = turn;
-        let asker = self.asker;
+        let (asker, is_proven) = (self.asker, self.key.0.is_proven);
         let read = move || {
             let refuse = |refusal| Ok(Look::Ended(Box::new(view.refuse(asker, refusal)?)));
             if gone.load(Ordering::Relaxed) {
@@ -337,7 +360,7 @@ impl Answers {
                     Err(refusal) => return refuse(refusal),
                 },
                 State::Open(asking) => asking,
-                State::Reading(_) | State::Done => {
+                State::Refused(_) | State::Reading(_) | State::Done => {
                     return Ok(Look::Ended(Box::new(FetchReply::refused(Refusal::Internal))));
                 }
             };
@@ -362,12 +385,15 @@ impl Answers {
             asking.set_room(room);
             match view.next_batch(&mut asking, waits.then(Timestamp::now))? {
                 Ok(found) => {
-                    reporting.report(&mut asking);
-                    // Each time: a pin may have come since it was said.
-                    let (holder, said) = asking.said();
-                    if let Err(error) = view.acknowledge(holder, &said) {
-                        // An event that is acknowledged later is no loss.
-                        tracing::debug!(%error, "what an asker holds could not be compared");
+                    // What is only claimed has no effect.
+                    if is_proven {
+                        reporting.report(&mut asking);
+                        // Each time: a pin may have come since it was said.
+                        let (holder, said) = asking.said();
+                        if let Err(error) = view.acknowledge(holder, &said) {
+                            // An event that is acknowledged later is no loss.
+                            tracing::debug!(%error, "what an asker holds could not be compared");
+                        }
                     }
                     Ok(Look::Found(asking, Box::new(found)))
                 }
@@ -392,6 +418,18 @@ impl State {
     }
 }
 
+/// Leaves the parts out of events that the asker may not read. What order and causality need stays.
+fn withhold(batch: &mut EventBatch, is_readable: impl Fn(CortexId) -> bool) {
+    for (_, record) in &mut batch.events {
+        // What is served was read when it was stored.
+        let Ok(read) = RecordRef::decode(record) else { continue };
+        if !is_readable(read.dot.origin().cortex()) {
+            let withheld = Some(Absence::Missing);
+            *record = read.without(withheld, withheld);
+        }
+    }
+}
+
 fn emit(asking: &mut OpenQuery, batch: EventBatch, passed: &mut Option<Instant>) -> FetchReply {
     asking.sent(&batch);
     *passed = None;
@@ -409,6 +447,8 @@ impl Drop for Answers {
     fn drop(&mut self) {
         self.gone.store(true, Ordering::Relaxed);
         self.service.inner.open.forget(self.key, &self.mailbox);
-        self.service.inner.view.doubles().closed(self.key.0, self.key.1);
+        if self.key.0.is_proven {
+            self.service.inner.view.doubles().closed(self.key.0.cortex, self.key.1);
+        }
     }
 }

@@ -1,10 +1,13 @@
 //! The side that answers peers, whatever carried the question.
 
+mod admission;
 mod answers;
+mod caller;
 mod heartbeats;
 mod held_text;
 mod open;
 mod page;
+mod pending;
 mod served;
 mod steps;
 #[cfg(any(test, feature = "testing"))]
@@ -12,47 +15,52 @@ pub(crate) mod tamper;
 mod texts;
 mod turns;
 
+pub use admission::{Credential, TOKEN_FOR};
 pub use answers::Answers;
+pub(crate) use caller::Asker;
+pub use caller::Caller;
 pub use heartbeats::Heartbeats;
 pub use held_text::{HeldText, PageError};
 pub use page::Page;
+pub use pending::Pending;
 pub use served::{Puller, Served};
 pub use texts::PageTexts;
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::access::{Access, Authorizer, InForce, Standing, Whose};
 use crate::budget::{Account, Budget, Share};
-use crate::config::{FederationMode, SharedKey};
+use crate::config::{FederationMode, PeerConfig, SharedKey};
 use crate::cursor::Seq;
-use crate::ids::CortexId;
+use crate::ids::{CortexId, PeerName};
 use crate::log::{LocalIdentity, LogReader, OpenQuery};
-use crate::protocol::{Delivery, FetchReply, FetchRequest, Identity, Refresh, Refusal};
+use crate::protocol::{FetchRequest, Identity, Refresh};
 use crate::receipts::LogReport;
 use crate::store::StoreError;
 use crate::time::Timestamp;
+use admission::Admission;
 use open::OpenQuestions;
+use pending::PendingList;
 use turns::Turns;
 
-/// Answers peers from the durable log. Cheap to clone; transports' servers hold one.
+/// Answers peers from the durable log. Cheap to clone; transports' servers hold one. Callers are let in first.
 ///
 /// ```
-/// use antiphon_kernel::protocol::FetchReply;
-/// use antiphon_kernel::testing::{MemoryStore, question};
-/// use antiphon_kernel::{Cortex, CortexId, Draft};
+/// use antiphon_kernel::Cortex;
+/// use antiphon_kernel::service::Credential;
+/// use antiphon_kernel::testing::MemoryStore;
 ///
 /// # #[tokio::main]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let cortex = Cortex::builder(MemoryStore::new()).name("alpha").start().await?;
-/// cortex.append(Draft::new("note.written", "hello")).await?;
-/// // What a transport does with a question that it received.
-/// let service = cortex.service();
-/// let request = question(CortexId::from_bytes([7; 16]), service.identity().cortex_id);
-/// let FetchReply::Batch(batch) = service.fetch(request).await else { panic!("the service refused") };
-/// assert_eq!(batch.events.len(), 1);
+/// // A cortex in open mode lets everybody in. Who proves nothing is no cortex.
+/// let caller = cortex.service().admit(&Credential::Key(None))?;
+/// assert_eq!((caller.cortex(), caller.identity().name.as_str()), (None, "alpha"));
 /// cortex.stop().await;
 /// # Ok(())
 /// # }
@@ -60,16 +68,16 @@ use turns::Turns;
 #[derive(Clone)]
 pub struct Service {
     inner: Arc<Inner>,
-    /// Where the questions come from that this handle answers.
-    caller: Option<Arc<str>>,
 }
-
-/// The most characters of a caller's address that are kept.
-const MAX_ADDRESS: usize = 64;
 
 struct Inner {
     view: LogReader,
     keys: watch::Sender<Arc<[SharedKey]>>,
+    admission: Admission,
+    access: watch::Sender<InForce>,
+    /// The peers of the configuration: by the ids and the names that stand there.
+    named: watch::Sender<Named>,
+    pending: PendingList,
     mode: AtomicU8,
     turns: Turns,
     budget: Budget,
@@ -87,6 +95,10 @@ impl Inner {
         Self {
             view,
             keys: watch::Sender::new([key].into()),
+            admission: Admission::default(),
+            access: watch::Sender::new(InForce(Arc::new(Access::default()))),
+            named: watch::Sender::default(),
+            pending: PendingList::default(),
             mode: AtomicU8::new(0),
             turns: Turns::default(),
             budget,
@@ -101,23 +113,17 @@ impl Inner {
     }
 
     fn serving(self, mode: FederationMode) -> Service {
-        let service = Service { inner: Arc::new(self), caller: None };
+        let service = Service { inner: Arc::new(self) };
         service.set_mode(mode);
         service
     }
 }
 
-/// Reports that the accepted keys were replaced.
-#[derive(Debug, Clone)]
-pub struct KeyChanges(watch::Receiver<Arc<[SharedKey]>>);
-
-impl KeyChanges {
-    /// Completes when they were, since this was asked last. Never, once the service is gone.
-    pub async fn changed(&mut self) {
-        if self.0.changed().await.is_err() {
-            std::future::pending().await
-        }
-    }
+/// The peers of a configuration.
+#[derive(Debug, Default)]
+struct Named {
+    cortexes: BTreeSet<CortexId>,
+    names: BTreeSet<PeerName>,
 }
 
 const MODES: [FederationMode; 3] = [FederationMode::Sync, FederationMode::Publish, FederationMode::Subscribe];
@@ -135,13 +141,10 @@ impl Service {
         Inner::new(view, key, budget).serving(mode)
     }
 
-    /// Returns a handle for the questions that come from this address. Operators see the newest address of each asker in
-    /// [`Service::pullers`]. It is text in a form of the transport's own, such as `192.0.2.7:51820`, and decides nothing. 64
-    /// characters are kept.
-    #[must_use]
-    pub fn called_from(&self, address: &str) -> Self {
-        let address: String = address.chars().take(MAX_ADDRESS).collect();
-        Self { inner: Arc::clone(&self.inner), caller: Some(address.into()) }
+    /// Whether this is the same service.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.inner, &other.inner)
     }
 
     /// Changes whether it serves; holds for the next question.
@@ -156,19 +159,58 @@ impl Service {
         MODES[usize::from(self.inner.mode.load(Ordering::Relaxed)) % MODES.len()]
     }
 
-    /// Whether whoever presented this key (`None`: no key) may ask anything. Compared in constant time, with all keys that
-    /// are valid now.
+    /// Whether everybody is let in, with or without a key.
     #[must_use]
-    pub fn authorises(&self, presented: Option<&[u8]>) -> bool {
-        let keys = Arc::clone(&self.inner.keys.borrow());
-        let matches = |key: &[u8]| keys.iter().fold(false, |found, ours| ours.matches(key) | found);
-        keys.iter().any(SharedKey::is_open) || presented.is_some_and(matches)
+    pub fn is_open(&self) -> bool {
+        self.inner.keys.borrow().iter().any(SharedKey::is_open)
+    }
+
+    /// Lets this cortex in, without a proof: for tests of what comes after.
+    #[cfg(any(test, feature = "testing"))]
+    #[must_use]
+    pub fn trusting(&self, cortex: CortexId) -> Caller {
+        let proven = admission::ProvenBy { cortex, statement: u64::MAX };
+        Caller::new(self.clone(), Some(proven), admission::Admitted::Trusted)
     }
 
     /// Replaces the keys that are accepted: two of them while one is being replaced. None at all is open mode.
     pub fn set_keys(&self, keys: &[SharedKey]) {
         let keys = if keys.is_empty() { [SharedKey::default()].into() } else { keys.into() };
         self.inner.keys.send_replace(keys);
+    }
+
+    /// Replaces what decides who may read what. It holds at once, for open questions too.
+    pub fn set_authorizer(&self, authorizer: Arc<dyn Authorizer>) {
+        self.inner.access.send_replace(InForce(authorizer));
+        self.inner.admission.changed();
+    }
+
+    /// The peers of the configuration, who may read without a rule.
+    pub(crate) fn set_peers(&self, peers: &[PeerConfig]) {
+        let cortexes = peers.iter().filter_map(|peer| peer.cortex).collect();
+        let names = peers.iter().map(|peer| peer.name.clone()).collect();
+        self.inner.named.send_replace(Named { cortexes, names });
+        self.inner.admission.changed();
+    }
+
+    /// Whose events a caller reads.
+    fn reads(&self, cortex: Option<CortexId>) -> Whose {
+        let authorizer = Arc::clone(&self.inner.access.borrow().0);
+        authorizer.read(cortex, cortex.map_or(Standing::Other, |cortex| self.standing(cortex)))
+    }
+
+    fn standing(&self, cortex: CortexId) -> Standing {
+        let pinned = self.inner.view.pinned();
+        let named = self.inner.named.borrow();
+        let is_named =
+            named.cortexes.contains(&cortex) || pinned.get(&cortex).is_some_and(|pin| named.names.contains(&pin.name));
+        if is_named { Standing::Peer } else { Standing::Other }
+    }
+
+    /// The cortexes that proved who they are since the start, and may not read anything here; at most 256 of them.
+    #[must_use]
+    pub fn pending(&self) -> Arc<[Pending]> {
+        self.inner.pending.list()
     }
 
     /// How many keys are accepted now; none is open mode.
@@ -185,13 +227,7 @@ impl Service {
         *ours == *keys || open(&ours) && open(keys)
     }
 
-    /// Completes each time that [`Service::set_keys`] was called: whoever was let in by a key may have to leave.
-    #[must_use]
-    pub fn watch_keys(&self) -> KeyChanges {
-        KeyChanges(self.inner.keys.subscribe())
-    }
-
-    /// Who this cortex is, for the greeting of a transport.
+    /// Who this cortex is.
     #[must_use]
     pub fn local(&self) -> LocalIdentity {
         self.inner.view.local()
@@ -212,24 +248,12 @@ impl Service {
         self.inner.closing.send_replace(true);
     }
 
-    /// Answers a peer with one batch. Parks for up to `request.wait` (at most 60 s) while there is nothing new;
-    /// dropping the future frees everything.
-    pub async fn fetch(&self, request: FetchRequest) -> FetchReply {
-        let once = FetchRequest { delivery: Delivery::Once, ..request };
-        self.answers(once).next().await.unwrap_or(FetchReply::refused(Refusal::Internal))
-    }
-
-    /// Answers a peer with as many batches as `request.delivery` says. Dropping them ends the run.
-    #[must_use]
-    pub fn answers(&self, request: FetchRequest) -> Answers {
-        Answers::new(self.clone(), request)
-    }
-
-    /// A peer says what it holds by now: that goes to its question, if that is still open.
-    pub fn refresh(&self, refresh: Refresh) {
-        self.inner.view.doubles().refreshed(refresh.from, refresh.request);
-        let account = self.account(refresh.from);
-        self.inner.open.deliver(refresh, &self.inner.budget, &account);
+    fn refreshed(&self, asker: Asker, refresh: Refresh) {
+        if asker.is_proven {
+            self.inner.view.doubles().refreshed(refresh.from, refresh.request);
+        }
+        let account = self.account(asker);
+        self.inner.open.deliver(asker, refresh, &self.inner.budget, &account);
     }
 
     /// The memory budget that answers are made within. Whatever else is made of the log for others takes its shares here too.
@@ -239,13 +263,16 @@ impl Service {
     }
 
     /// Whom an asker's memory and reads are charged to.
-    #[must_use]
-    pub fn account(&self, asker: CortexId) -> Account {
-        let pinned = self.inner.view.pinned().contains_key(&asker);
-        if pinned { Account::Pinned(asker) } else { Account::Guest(asker) }
+    fn account(&self, asker: Asker) -> Account {
+        match asker {
+            // An id that is only claimed has no account of its own, and costs its owner nothing.
+            Asker { is_proven: false, .. } => Account::Readers,
+            Asker { cortex, .. } if self.inner.view.pinned().contains_key(&cortex) => Account::Pinned(cortex),
+            Asker { cortex, .. } => Account::Guest(cortex),
+        }
     }
 
-    /// Calls this with the id that each asker gives: see [`crate::sync::Syncer::hears`]. The first one given is kept.
+    /// Calls this with the id of each cortex that proved who it is and asks: see [`crate::sync::Syncer::hears`]. The first one given is kept.
     pub(crate) fn on_asked(&self, tell: impl Fn(CortexId) + Send + Sync + 'static) {
         // Whoever composes a cortex does so once.
         let _ = self.inner.on_asked.set(Box::new(tell));
@@ -265,19 +292,15 @@ impl Service {
         }
     }
 
-    fn asked_by(&self, request: &FetchRequest) {
-        let asker = request.from;
-        self.inner.served.asked(asker, request.after, self.caller.as_ref(), Timestamp::now());
-        self.inner.view.doubles().asked(asker, request.request);
-        if let Some(tell) = self.inner.on_asked.get() {
-            tell(asker);
+    fn asked_by(&self, asker: Asker, request: &FetchRequest, address: Option<&Arc<str>>) {
+        self.inner.served.asked(asker, request.after, address, Timestamp::now());
+        // What is only claimed must not set off anything.
+        if asker.is_proven {
+            self.inner.view.doubles().asked(asker.cortex, request.request);
+            if let Some(tell) = self.inner.on_asked.get() {
+                tell(asker.cortex);
+            }
         }
-    }
-
-    /// How far the log reaches, whenever it is time to say so.
-    #[must_use]
-    pub fn heartbeats(&self) -> Heartbeats {
-        Heartbeats::new(self.clone())
     }
 
     /// How many questions are open: being answered, or parked.
@@ -286,11 +309,11 @@ impl Service {
         self.inner.open.count()
     }
 
-    /// The cortexes that asked since the start, by the ids that they gave; at most 1,024 of them.
+    /// The cortexes that asked since the start; at most 1,024 of them.
     #[must_use]
     pub fn pullers(&self) -> Vec<Puller> {
         let open = self.inner.open.askers();
-        self.inner.served.pullers(|cortex| open.contains(&cortex))
+        self.inner.served.pullers(|asker| open.contains(&asker))
     }
 
     /// What was sent to peers so far.

@@ -5,12 +5,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
+use super::Asker;
 use crate::budget::{Account, Budget, Share};
 use crate::clock::MAX_CLOCK_ENTRIES;
-use crate::ids::CortexId;
 use crate::protocol::{Heads, Refresh, RequestId};
 
-type Key = (CortexId, RequestId);
+type Key = (Asker, RequestId);
 
 /// Where an open question finds what its asker told meanwhile: at most one refresh, newer ones folded into it.
 #[derive(Default)]
@@ -99,7 +99,7 @@ pub(super) struct OpenQuestions {
 struct Inner {
     mailboxes: HashMap<Key, Arc<Mailbox>>,
     /// Refreshes that overtook their question, or came too late for it; the oldest give way.
-    early: VecDeque<Refresh>,
+    early: VecDeque<(Asker, Refresh)>,
 }
 
 impl OpenQuestions {
@@ -110,16 +110,17 @@ impl OpenQuestions {
     pub(super) fn register(&self, key: Key) -> Arc<Mailbox> {
         let mailbox = Arc::<Mailbox>::default();
         let mut inner = self.lock();
-        for refresh in inner.early.iter().filter(|early| (early.from, early.request) == key) {
+        let is_its = |(asker, early): &(Asker, Refresh)| (*asker, early.request) == key;
+        for (_, refresh) in inner.early.iter().filter(|early| is_its(early)) {
             mailbox.put(refresh.clone());
         }
-        inner.early.retain(|early| (early.from, early.request) != key);
+        inner.early.retain(|early| !is_its(early));
         inner.mailboxes.insert(key, Arc::clone(&mailbox));
         mailbox
     }
 
-    /// The cortexes that have a question open.
-    pub(super) fn askers(&self) -> BTreeSet<CortexId> {
+    /// Who has a question open.
+    pub(super) fn askers(&self) -> BTreeSet<Asker> {
         self.lock().mailboxes.keys().map(|(asker, _)| *asker).collect()
     }
 
@@ -136,19 +137,21 @@ impl OpenQuestions {
     }
 
     /// One for which there is no memory is dropped: that costs a transfer, never an event.
-    pub(super) fn deliver(&self, refresh: Refresh, budget: &Budget, account: &Account) {
+    pub(super) fn deliver(&self, asker: Asker, refresh: Refresh, budget: &Budget, account: &Account) {
         let mut inner = self.lock();
-        match inner.mailboxes.get(&(refresh.from, refresh.request)).cloned() {
+        match inner.mailboxes.get(&(asker, refresh.request)).cloned() {
             Some(mailbox) => {
                 if mailbox.grow(refresh.known.len() + refresh.direct.len(), budget, account) {
                     mailbox.put(refresh);
                 }
             }
+            // Claims must not push out what others sent early.
+            None if !asker.is_proven => {}
             None => {
                 if inner.early.len() >= MAX_EARLY {
                     inner.early.pop_front();
                 }
-                inner.early.push_back(refresh);
+                inner.early.push_back((asker, refresh));
             }
         }
     }
@@ -158,7 +161,7 @@ impl OpenQuestions {
 mod tests {
     use super::*;
     use crate::digest::Digest;
-    use crate::ids::{Epoch, Origin};
+    use crate::ids::{CortexId, Epoch, Origin};
     use crate::protocol::ChainHead;
 
     fn refresh(number: u64, origin: u8, counter: u64) -> Refresh {
@@ -172,14 +175,18 @@ mod tests {
         }
     }
 
+    fn asker() -> Asker {
+        Asker { cortex: CortexId::from_bytes([1; 16]), is_proven: true }
+    }
+
     fn deliver(open: &OpenQuestions, refresh: Refresh) {
-        open.deliver(refresh, &Budget::default(), &Account::Readers);
+        open.deliver(asker(), refresh, &Budget::default(), &Account::Readers);
     }
 
     #[test]
     fn a_refresh_reaches_its_own_question_only_and_newer_ones_are_folded() {
         let open = OpenQuestions::default();
-        let key = |number| (CortexId::from_bytes([1; 16]), RequestId { process: 1, number });
+        let key = |number| (asker(), RequestId { process: 1, number });
         let (one, two) = (open.register(key(1)), open.register(key(2)));
         for refresh in [refresh(1, 7, 3), refresh(1, 8, 1), refresh(1, 7, 2), refresh(9, 7, 3)] {
             deliver(&open, refresh);

@@ -53,12 +53,17 @@ struct Pieces {
 
 impl Service {
     /// A page of up to `limit` events of the durable log after a cursor, or from the beginning. Parks like
-    /// [`Service::fetch`] while it would be empty.
+    /// [`Caller::fetch`](super::Caller::fetch) while it would be empty.
     ///
     /// # Errors
     /// `Ok(None)` where this cortex does not serve; [`ReadError`] for a cursor of another history, or where the log cannot be
     /// read.
-    pub async fn page(&self, after: Option<Cursor>, limit: usize, wait: Duration) -> Result<Option<Page>, ReadError> {
+    pub(super) async fn page(
+        &self,
+        after: Option<Cursor>,
+        limit: usize,
+        wait: Duration,
+    ) -> Result<Option<Page>, ReadError> {
         if !self.mode().serves() {
             return Ok(None);
         }

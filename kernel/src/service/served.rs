@@ -3,13 +3,16 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::Asker;
 use crate::cursor::Cursor;
 use crate::ids::CortexId;
 use crate::protocol::{EventBatch, FetchReply};
 use crate::time::Timestamp;
 
-/// At most this number of askers is kept apart: the id in a question is a claim.
+/// At most this number of askers that proved who they are is kept apart.
 const MAX_ASKERS: usize = 1024;
+/// At most this number of others: their ids are claims.
+const MAX_CLAIMED: usize = 256;
 
 /// What a service sent to peers since it was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -37,11 +40,13 @@ impl Served {
     }
 }
 
-/// A cortex that pulls this one, by the id in its questions.
+/// A cortex that pulls this one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Puller {
-    /// That id.
+    /// Its id.
     pub cortex: CortexId,
+    /// Whether it proved that the id is its own. Otherwise it is what its questions say.
+    pub is_proven: bool,
     /// When it last asked.
     pub asked: Timestamp,
     /// Where it had read up to then; `None` if it asks by its clock.
@@ -57,7 +62,7 @@ pub struct Puller {
 #[derive(Debug, Default)]
 struct Counts {
     all: Served,
-    to: BTreeMap<CortexId, Puller>,
+    to: BTreeMap<Asker, Puller>,
 }
 
 #[derive(Debug, Default)]
@@ -69,13 +74,17 @@ impl Counters {
     }
 
     /// Notes a question.
-    pub(super) fn asked(&self, from: CortexId, after: Option<Cursor>, address: Option<&Arc<str>>, now: Timestamp) {
+    pub(super) fn asked(&self, from: Asker, after: Option<Cursor>, address: Option<&Arc<str>>, now: Timestamp) {
         let mut counts = self.lock();
-        if counts.to.len() >= MAX_ASKERS && !counts.to.contains_key(&from) {
-            return;
+        if !counts.to.contains_key(&from) {
+            let kind = counts.to.keys().filter(|asker| asker.is_proven == from.is_proven).count();
+            if kind >= (if from.is_proven { MAX_ASKERS } else { MAX_CLAIMED }) {
+                return;
+            }
         }
         let sent = Served::default();
-        let new = Puller { cortex: from, asked: now, after, address: None, is_open: false, sent };
+        let Asker { cortex, is_proven } = from;
+        let new = Puller { cortex, is_proven, asked: now, after, address: None, is_open: false, sent };
         let puller = counts.to.entry(from).or_insert(new);
         (puller.asked, puller.after) = (now, after);
         if let Some(address) = address {
@@ -83,7 +92,7 @@ impl Counters {
         }
     }
 
-    pub(super) fn count(&self, to: CortexId, reply: &FetchReply) {
+    pub(super) fn count(&self, to: Asker, reply: &FetchReply) {
         let mut counts = self.lock();
         counts.all.count(reply);
         if let Some(puller) = counts.to.get_mut(&to) {
@@ -95,8 +104,8 @@ impl Counters {
         self.lock().all
     }
 
-    pub(super) fn pullers(&self, is_open: impl Fn(CortexId) -> bool) -> Vec<Puller> {
-        self.lock().to.values().map(|puller| Puller { is_open: is_open(puller.cortex), ..puller.clone() }).collect()
+    pub(super) fn pullers(&self, is_open: impl Fn(Asker) -> bool) -> Vec<Puller> {
+        self.lock().to.iter().map(|(asker, puller)| Puller { is_open: is_open(*asker), ..puller.clone() }).collect()
     }
 }
 
@@ -107,21 +116,27 @@ mod tests {
     use crate::ids::{Epoch, EventId};
     use crate::protocol::Refusal;
 
+    fn asker(n: u8) -> Asker {
+        Asker { cortex: CortexId::from_bytes([n; 16]), is_proven: true }
+    }
+
     #[test]
     fn askers_that_are_made_up_are_bounded_and_counted_in_all() {
         let counters = Counters::default();
         for n in 0..2 * MAX_ASKERS as u128 {
-            let asker = CortexId::from_bytes(n.to_be_bytes());
+            let asker = Asker { cortex: CortexId::from_bytes(n.to_be_bytes()), is_proven: false };
             counters.asked(asker, None, None, Timestamp::from_micros(1));
             counters.count(asker, &FetchReply::refused(Refusal::Busy));
         }
-        assert_eq!(counters.pullers(|_| false).len(), MAX_ASKERS);
+        assert_eq!(counters.pullers(|_| false).len(), MAX_CLAIMED);
+        counters.asked(asker(1), None, None, Timestamp::from_micros(1));
+        assert_eq!(counters.pullers(|_| false).len(), MAX_CLAIMED + 1, "they take no room from who proves itself");
         assert_eq!(counters.read().refusals, 2 * MAX_ASKERS as u64);
     }
 
     #[test]
     fn a_puller_is_where_its_last_question_says() {
-        let (counters, asker) = (Counters::default(), CortexId::from_bytes([1; 16]));
+        let (counters, asker) = (Counters::default(), asker(1));
         let cursor = Cursor { epoch: Epoch::new(1), seq: Seq::new(5), last_event: EventId::from_bytes([2; 16]) };
         let (old, new) = (Arc::from("192.0.2.1:1"), Arc::from("192.0.2.1:2"));
         counters.asked(asker, None, Some(&old), Timestamp::from_micros(0));
@@ -130,7 +145,8 @@ mod tests {
         counters.count(asker, &FetchReply::refused(Refusal::Busy));
         let sent = Served { refusals: 1, ..Served::default() };
         let (asked, address) = (Timestamp::from_micros(2), Some(new));
-        let puller = Puller { cortex: asker, asked, after: Some(cursor), address, is_open: true, sent };
-        assert_eq!(counters.pullers(|cortex| cortex == asker), [puller]);
+        let puller =
+            Puller { cortex: asker.cortex, is_proven: true, asked, after: Some(cursor), address, is_open: true, sent };
+        assert_eq!(counters.pullers(|open| open == asker), [puller]);
     }
 }

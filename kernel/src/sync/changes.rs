@@ -62,7 +62,15 @@ mod tests {
     use super::*;
 
     fn peer(name: &str, endpoint: &str, mode: PeerMode) -> PeerConfig {
-        PeerConfig { name: PeerName::new(name).unwrap(), endpoint: endpoint.to_owned(), ca: None, cortex: None, mode }
+        PeerConfig {
+            name: PeerName::new(name).unwrap(),
+            endpoint: endpoint.to_owned(),
+            ca: None,
+            cortex: None,
+            mode,
+            unproven: false,
+            pinned: None,
+        }
     }
 
     #[test]

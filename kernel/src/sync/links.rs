@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use crate::config::PeerConfig;
 use crate::log::LogReader;
-use crate::protocol::Identity;
+use crate::proof::Identified;
 use crate::time::Timestamp;
 use crate::transport::{Link, Transport, TransportError, TransportErrorKind};
 
@@ -29,7 +29,10 @@ pub(crate) fn link_to(
         let detail = format!("no transport for `{scheme}://`; there are: {}", known.join(", "));
         TransportError::new(TransportErrorKind::Configuration, detail)
     })?;
-    Ok(transport.link(peer, &view.local())?.into())
+    // The one that answers is held to the pin before anything is said of this cortex.
+    let pinned = view.pinned().iter().find(|(_, pin)| pin.name == peer.name).map(|(cortex, _)| *cortex);
+    let peer = PeerConfig { pinned, ..peer.clone() };
+    Ok(transport.link(&peer, &view.local())?.into())
 }
 
 pub(super) async fn hard<T>(
@@ -43,10 +46,10 @@ pub(super) async fn hard<T>(
 }
 
 /// Who the peer is, and its clock minus ours in milliseconds.
-pub(super) async fn who_and_when(link: &dyn Link) -> Result<(Identity, i64), TransportError> {
+pub(super) async fn who_and_when(link: &dyn Link) -> Result<(Identified, i64), TransportError> {
     let asked = Instant::now();
     let identity = hard(IDENTIFY_DEADLINE, link.identify(IDENTIFY_DEADLINE)).await?;
-    let skew = skew_ms(identity.time, Timestamp::now(), asked.elapsed());
+    let skew = skew_ms(identity.identity().time, Timestamp::now(), asked.elapsed());
     Ok((identity, skew))
 }
 

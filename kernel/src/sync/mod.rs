@@ -438,8 +438,10 @@ impl Syncer {
             pinned_elsewhere: Vec::new(),
             log: local.log,
             protocols: local.protocols,
+            unproven: peer.unproven,
         };
         check_identity(&identity, &context).map_err(failed)?;
+        let identity = identity.into_identity();
         let protocol = identity.protocols().common(local.protocols).unwrap_or(local.protocols.max());
         // Far from the numbers of what is pulled meanwhile.
         let number = 1 << 63 | entropy::random() as u64 >> 2;

@@ -19,6 +19,8 @@ async fn start(network: &MemoryNetwork, name: &str, key: u8, store: &Arc<MemoryS
         ca: None,
         cortex: None,
         mode: PeerMode::Sync,
+        unproven: false,
+        pinned: None,
     };
     let config = Config { peers: peers.iter().map(peer).collect(), ..Config::default() };
     let builder = Cortex::builder(Arc::clone(store)).log(LOG).name(name).keys(seeded_keys(key)).config(config);

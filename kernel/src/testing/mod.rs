@@ -4,6 +4,7 @@
 
 mod author;
 mod federation;
+mod handshake;
 mod memory_store;
 mod network;
 mod power;
@@ -23,9 +24,10 @@ pub const LOG: LogId = LogId::from_bytes(*b"antiphon-testing");
 pub use crate::service::tamper::Tamper;
 pub use author::{Author, Written, answer_of, retain, rewrite};
 pub use federation::Federation;
+pub use handshake::HandshakeOf;
 pub use memory_store::{CommitFault, MemoryStore};
 pub use network::MemoryNetwork;
 pub use question::question;
-pub use seeded::{seeded_cortex, seeded_keys};
+pub use seeded::{seeded_cortex, seeded_identity, seeded_keys};
 pub use simulation::simulate;
 pub use until::until;

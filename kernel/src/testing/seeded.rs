@@ -2,8 +2,9 @@
 
 use std::sync::{Arc, OnceLock};
 
-use crate::identity::{Keys, Signer};
-use crate::ids::CortexId;
+use crate::identity::{Keys, SharedSigner, Signer};
+use crate::ids::{CortexId, Epoch};
+use crate::log::LocalIdentity;
 
 /// Made once each: a key costs more than a simulated step.
 static KEYS: [OnceLock<(CortexId, Arc<Keys>)>; 256] = [const { OnceLock::new() }; 256];
@@ -31,4 +32,11 @@ pub fn seeded_keys(number: u8) -> Arc<dyn Signer> {
 #[must_use]
 pub fn seeded_cortex(number: u8) -> CortexId {
     keys(number).0
+}
+
+/// Returns who cortex `number` of a test is, under epoch 1, with the keys of [`seeded_keys`].
+#[must_use]
+pub fn seeded_identity(number: u8, name: &str) -> LocalIdentity {
+    let signer = Some(SharedSigner::new(seeded_keys(number)));
+    LocalIdentity { signer, ..LocalIdentity::new(seeded_cortex(number), Epoch::new(1), name.to_owned()) }
 }

@@ -22,7 +22,7 @@
 //!     }
 //!
 //!     fn transport(&self) -> Arc<dyn Transport> {
-//!         Arc::new(self.0.clone())
+//!         Arc::new(self.0.with_key(transport_suite::key()))
 //!     }
 //! }
 //!
@@ -49,6 +49,7 @@
 //! tests.
 
 mod answers;
+mod claims;
 mod federation;
 mod liars;
 mod room;
@@ -78,8 +79,14 @@ pub trait TransportHarness: Send + Sync {
     /// each time.
     async fn serve(&self, name: &str, service: Service) -> Box<dyn Running>;
 
-    /// A client. Where the transport authenticates, it presents [`key`].
+    /// A client. Where the transport authenticates, it proves to have [`key`].
     fn transport(&self) -> Arc<dyn Transport>;
+
+    /// Whether both ends prove who they are: see [`crate::proof`]. One that says no is put to no case about that, and a peer over it
+    /// is pulled only where the configuration says `unproven`.
+    fn proves(&self) -> bool {
+        true
+    }
 }
 
 /// A server that answers.
@@ -115,7 +122,7 @@ macro_rules! case {
 use case;
 
 /// All cases, by the names that a failure is reported under.
-const CASES: [&[Case]; 5] = [answers::CASES, runs::CASES, stops::CASES, liars::CASES, federation::CASES];
+const CASES: [&[Case]; 6] = [answers::CASES, claims::CASES, runs::CASES, stops::CASES, liars::CASES, federation::CASES];
 /// A case that takes longer hangs.
 const PATIENCE: Duration = Duration::from_secs(60);
 

@@ -13,6 +13,7 @@ use antiphon_kernel::internals::replay::ReplayCore;
 use antiphon_kernel::log::{EntryContent, LogEntry, LogReader, Unread, verify};
 use antiphon_kernel::protocol::FetchReply;
 use antiphon_kernel::replay::latest::{self, LatestBySubject};
+use antiphon_kernel::service::Credential;
 use antiphon_kernel::store::{Durability, Family, Store};
 use antiphon_kernel::testing::{MemoryStore, rewrite, seeded_keys};
 use antiphon_kernel::time::Timestamp;
@@ -123,7 +124,14 @@ async fn streams_and_pages_of_text_leave_out_the_systems_own() {
     let (node, store) = node();
     drop(node);
     let cortex = Cortex::builder(store).start().await.unwrap();
-    let page = cortex.service().page(None, 10, std::time::Duration::ZERO).await.unwrap().unwrap();
+    let page = cortex
+        .service()
+        .admit(&Credential::Key(None))
+        .unwrap()
+        .page(None, 10, std::time::Duration::ZERO)
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!((page.events, page.next.seq), (4, Seq::new(7)));
     let (next, bytes) = (page.next, page.bytes);
     let pieces: Vec<_> = page.into_pieces().map(|piece| piece.unwrap()).collect().await;
@@ -132,15 +140,36 @@ async fn streams_and_pages_of_text_leave_out_the_systems_own() {
     let events: Vec<Value> = serde_json::from_slice(&text).unwrap();
     let absent: Vec<_> = events.iter().map(|event| event["antiphonabsent"].as_str().unwrap_or("")).collect();
     assert_eq!(absent, ["", "missing", "newer", "erased"]);
-    let one = cortex.service().page(None, 2, std::time::Duration::ZERO).await.unwrap().unwrap();
-    let rest = cortex.service().page(Some(one.next), 2, std::time::Duration::ZERO).await.unwrap().unwrap();
+    let one = cortex
+        .service()
+        .admit(&Credential::Key(None))
+        .unwrap()
+        .page(None, 2, std::time::Duration::ZERO)
+        .await
+        .unwrap()
+        .unwrap();
+    let rest = cortex
+        .service()
+        .admit(&Credential::Key(None))
+        .unwrap()
+        .page(Some(one.next), 2, std::time::Duration::ZERO)
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!((one.events, rest.events), (2, 2));
     // The stream waits behind the last of them, and continues with what comes.
     let mut stream = Box::pin(cortex.subscribe(None).map(|entry| entry.unwrap().seq.get()));
     assert_eq!(stream.by_ref().take(4).collect::<Vec<_>>().await, [1, 2, 4, 5]);
     let (appended, followed) = tokio::join!(cortex.append(Draft::new("t", "h")), stream.next());
     assert_eq!((appended.unwrap().seq, followed), (Seq::new(8), Some(8)));
-    let last = cortex.service().page(Some(next), 10, std::time::Duration::ZERO).await.unwrap().unwrap();
+    let last = cortex
+        .service()
+        .admit(&Credential::Key(None))
+        .unwrap()
+        .page(Some(next), 10, std::time::Duration::ZERO)
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!((last.events, last.next.seq), (1, Seq::new(8)));
     cortex.stop().await;
 }

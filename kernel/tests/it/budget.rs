@@ -10,6 +10,7 @@ use antiphon_kernel::cursor::Seq;
 use antiphon_kernel::event::Draft;
 use antiphon_kernel::ids::CortexId;
 use antiphon_kernel::protocol::{Delivery, FetchReply, FetchRequest, Refusal, RequestId};
+use antiphon_kernel::service::Answers;
 use antiphon_kernel::service::{PageError, Service};
 use antiphon_kernel::testing::MemoryStore;
 
@@ -21,6 +22,10 @@ fn question(cortex: &Cortex, from: u8, number: u64) -> FetchRequest {
     let (from, to) = (CortexId::from_bytes([from; 16]), cortex.reader().local().cortex_id);
     let request = RequestId { process: 1, number };
     FetchRequest { request, delivery: Delivery::CatchUp, ..antiphon_kernel::testing::question(from, to) }
+}
+
+fn asks(service: &Service, question: FetchRequest) -> Answers {
+    service.trusting(question.from).answers(question)
 }
 
 async fn cortex(events: usize, bytes: usize) -> Cortex {
@@ -36,7 +41,7 @@ async fn many_slow_readers_stay_within_the_budget_and_each_gets_everything() {
     let cortex = cortex(64, 200 * 1024).await;
     let budget = Budget::new(8 * MIB);
     let service = Service::within(cortex.reader().clone(), SharedKey::default(), FederationMode::Sync, budget.clone());
-    let mut runs: Vec<_> = (0..8).map(|n| (service.answers(question(&cortex, n + 1, 1)), 0, false)).collect();
+    let mut runs: Vec<_> = (0..8).map(|n| (asks(&service, question(&cortex, n + 1, 1)), 0, false)).collect();
     let mut most = 0;
     while runs.iter().any(|(_, _, done)| !done) {
         // Each holds its frame while the next ones are answered.
@@ -65,7 +70,7 @@ async fn an_event_larger_than_the_least_share_comes_alone_and_one_for_which_ther
     let cortex = cortex(2, 3 * 1024 * 1024).await;
     let budget = Budget::new(8 * MIB);
     let service = Service::within(cortex.reader().clone(), SharedKey::default(), FederationMode::Sync, budget.clone());
-    let mut answers = service.answers(question(&cortex, 1, 1));
+    let mut answers = asks(&service, question(&cortex, 1, 1));
     for _ in 0..2 {
         let Some(FetchReply::Batch(batch)) = answers.next().await else { panic!("a batch") };
         assert_eq!(batch.events.len(), 1);
@@ -75,10 +80,10 @@ async fn an_event_larger_than_the_least_share_comes_alone_and_one_for_which_ther
     drop(answers);
     assert_eq!(budget.usage().used, 0);
     let all = budget.share(&Account::Pinned(CortexId::from_bytes([9; 16])), 7 * MIB, 7 * MIB, Duration::ZERO).await;
-    let mut answers = service.answers(question(&cortex, 1, 2));
+    let mut answers = asks(&service, question(&cortex, 1, 2));
     assert_eq!(answers.next().await, Some(FetchReply::refused(Refusal::Busy)));
     drop(all);
-    let mut answers = service.answers(question(&cortex, 1, 3));
+    let mut answers = asks(&service, question(&cortex, 1, 3));
     assert!(matches!(answers.next().await, Some(FetchReply::Batch(_))), "as soon as there is room");
     cortex.stop().await;
 }

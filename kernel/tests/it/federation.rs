@@ -9,6 +9,7 @@ use antiphon_kernel::cortex::Cortex;
 use antiphon_kernel::event::Draft;
 use antiphon_kernel::health::ErrorCategory;
 use antiphon_kernel::ids::PeerName;
+use antiphon_kernel::service::Credential;
 use antiphon_kernel::state::{PeerState, Phase};
 use antiphon_kernel::sync::{Compared, PeerCommandError};
 use antiphon_kernel::testing::{CommitFault, MemoryNetwork, MemoryStore};
@@ -168,14 +169,15 @@ async fn a_publisher_pulls_nothing_and_pages_are_parked() {
     assert_eq!((alpha.reader().head().seq.get(), status(&alpha, "bravo").lag), (0, None));
     let first = bravo.reader().head_cursor();
     let parked = {
-        let service = bravo.service().clone();
-        tokio::spawn(async move { service.page(Some(first), 10, Duration::from_secs(30)).await })
+        let reader = bravo.service().admit(&Credential::Key(None)).unwrap();
+        tokio::spawn(async move { reader.page(Some(first), 10, Duration::from_secs(30)).await })
     };
     bravo.append(Draft::new("t", "y")).await.unwrap();
     let page = parked.await.unwrap().unwrap().unwrap();
     assert_eq!((page.next.seq.get(), page.head.seq.get()), (2, 2));
     bravo.service().set_mode(FederationMode::Subscribe);
-    assert!(bravo.service().page(None, 10, Duration::ZERO).await.unwrap().is_none());
+    let reader = bravo.service().admit(&Credential::Key(None)).unwrap();
+    assert!(reader.page(None, 10, Duration::ZERO).await.unwrap().is_none());
     alpha.stop().await;
     bravo.stop().await;
 }

@@ -6,17 +6,17 @@ use std::time::Duration;
 use antiphon_kernel::cortex::Cortex;
 use antiphon_kernel::event::{Draft, Event};
 use antiphon_kernel::health::ErrorCategory;
-use antiphon_kernel::ids::{CortexId, Epoch};
-use antiphon_kernel::log::{AppendError, LocalIdentity};
+use antiphon_kernel::ids::CortexId;
+use antiphon_kernel::log::AppendError;
 use antiphon_kernel::protocol::{Delivery, FetchReply, FetchRequest, Pushed, RequestId};
 use antiphon_kernel::replay::{EventReplayer, Projection, ReplayError, read_current};
 use antiphon_kernel::state::Phase;
 use antiphon_kernel::store::{Family, Store};
-use antiphon_kernel::testing::{Federation, MemoryNetwork, MemoryStore, question, until};
+use antiphon_kernel::testing::{Federation, MemoryNetwork, MemoryStore, question, seeded_identity, until};
 use antiphon_kernel::transport::{Link, Tail, Transport, TransportError};
 use tokio::time::Instant;
 
-use crate::support::{cortex_id, peer, start};
+use crate::support::{peer, start};
 
 /// Far longer than anything here takes, and shorter than the kernel's deadlines.
 const SOON: Duration = Duration::from_secs(10);
@@ -54,7 +54,7 @@ fn held(cortex: &Cortex) -> u64 {
 
 /// What `asker` reaches bravo with, and a question for what comes after everything there.
 async fn dial(network: &MemoryNetwork, asker: usize, name: &str, bravo: &Cortex) -> (Box<dyn Link>, FetchRequest) {
-    let own = LocalIdentity::new(cortex_id(asker), Epoch::new(1), name.to_owned());
+    let own = seeded_identity(asker as u8 + 1, name);
     let link = network.link(&peer("bravo"), &own).unwrap();
     let to: CortexId = bravo.reader().local().cortex_id;
     let live = FetchRequest { delivery: Delivery::Live, max_events: 1, wait: LONG, ..question(own.cortex_id, to) };

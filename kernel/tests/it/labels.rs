@@ -82,7 +82,15 @@ fn peers_without_a_label_of_their_own_share_one() {
                 let service = Service::within(log, key, FederationMode::Sync, Budget::new(MIN_BUDGET_BYTES));
                 network.serve(name(n).as_str(), service);
                 let endpoint = format!("memory://{}", name(n));
-                peers.push(PeerConfig { name: name(n), endpoint, ca: None, cortex: None, mode: PeerMode::Sync });
+                peers.push(PeerConfig {
+                    name: name(n),
+                    endpoint,
+                    ca: None,
+                    cortex: None,
+                    mode: PeerMode::Sync,
+                    unproven: false,
+                    pinned: None,
+                });
             }
             let cortex = start(&network, "own", Config { peers, ..Config::default() }).await;
             until("all were measured", || {

@@ -128,7 +128,7 @@ async fn a_question_from_another_log_is_refused_by_name() {
     let asks = async |log| {
         let mut request = question(CortexId::from_bytes([1; 16]), cortex.reader().local().cortex_id);
         request.log = log;
-        cortex.service().fetch(request).await
+        cortex.service().trusting(request.from).fetch(request).await
     };
     assert_eq!(asks(Some(OTHER)).await, FetchReply::refused(Refusal::OtherLog { actual: LOG }));
     assert!(matches!(asks(Some(LOG)).await, FetchReply::Batch(_)));

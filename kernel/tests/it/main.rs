@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod absent_events;
+mod access;
+mod admission;
 mod budget;
 mod collision;
 mod evidence;

@@ -10,6 +10,7 @@ use antiphon_kernel::cortex::Cortex;
 use antiphon_kernel::event::Draft;
 use antiphon_kernel::health::ErrorCategory;
 use antiphon_kernel::log::LocalIdentity;
+use antiphon_kernel::proof::Identified;
 use antiphon_kernel::protocol::{EventBatch, FetchReply, FetchRequest, Identity, Protocols, Refresh};
 use antiphon_kernel::service::Service;
 use antiphon_kernel::state::PeerState;
@@ -90,7 +91,7 @@ struct AskingLink(Box<dyn Link>, Version);
 
 #[async_trait]
 impl Link for AskingLink {
-    async fn identify(&self, deadline: Duration) -> Result<Identity, TransportError> {
+    async fn identify(&self, deadline: Duration) -> Result<Identified, TransportError> {
         self.0.identify(deadline).await
     }
 

@@ -11,12 +11,15 @@ use antiphon_kernel::health::ErrorCategory;
 use antiphon_kernel::ids::PeerName;
 use antiphon_kernel::internals::log::read_pins;
 use antiphon_kernel::log::LocalIdentity;
-use antiphon_kernel::protocol::{FetchReply, FetchRequest, Identity};
+use antiphon_kernel::proof::Identified;
+use antiphon_kernel::protocol::{FetchReply, FetchRequest};
+use antiphon_kernel::service::Credential;
 use antiphon_kernel::state::{PeerState, Phase};
 use antiphon_kernel::testing::{MemoryNetwork, MemoryStore};
 use antiphon_kernel::time::Timestamp;
 use antiphon_kernel::transport::{Link, Transport, TransportError};
 use async_trait::async_trait;
+use futures_util::FutureExt as _;
 
 use crate::support::{self, peer, until};
 
@@ -119,14 +122,18 @@ async fn peers_come_go_and_come_back_where_they_were() {
 async fn two_keys_are_valid_while_one_replaces_the_other() {
     let cortex = start(&MemoryNetwork::new(), "alpha", vec![]).await;
     let key = |text: &str| SharedKey::new(&text.repeat(32)).unwrap();
-    let lets_in = |text: &str| cortex.service().authorises(Some(text.repeat(32).as_bytes()));
-    assert!(cortex.service().authorises(None), "open mode");
-    let mut changes = cortex.service().watch_keys();
+    let presents = |text: &str| cortex.service().admit(&Credential::Key(Some(text.repeat(32).as_bytes())));
+    let lets_in = |text: &str| presents(text).is_ok();
+    let stranger = cortex.service().admit(&Credential::Key(None)).expect("open mode");
     cortex.reload(config(vec![]), &[key("a"), key("b")], true).await.unwrap();
-    tokio::time::timeout(Duration::from_secs(20), changes.changed()).await.expect("whoever is in is told");
-    assert!(lets_in("a") && lets_in("b") && !lets_in("c") && !cortex.service().authorises(None));
+    let soon = Duration::from_secs(20);
+    tokio::time::timeout(soon, stranger.revoked()).await.expect("a caller without a key must leave");
+    assert!(lets_in("a") && lets_in("b") && !lets_in("c") && cortex.service().admit(&Credential::Key(None)).is_err());
+    let (old, new) = (presents("a").unwrap(), presents("b").unwrap());
     cortex.reload(config(vec![]), &[key("b")], true).await.unwrap();
     assert!(!lets_in("a") && lets_in("b"));
+    tokio::time::timeout(soon, old.revoked()).await.expect("a caller with the old key alone must leave");
+    assert!(new.revoked().now_or_never().is_none(), "the new key stays");
     cortex.stop().await;
 }
 
@@ -147,7 +154,7 @@ impl Transport for Broken {
 
 #[async_trait]
 impl Link for BrokenLink {
-    async fn identify(&self, _: Duration) -> Result<Identity, TransportError> {
+    async fn identify(&self, _: Duration) -> Result<Identified, TransportError> {
         panic!("a bug in a transport")
     }
 

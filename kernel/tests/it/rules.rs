@@ -10,12 +10,14 @@ use antiphon_kernel::cursor::{Cursor, Seq};
 use antiphon_kernel::digest::Digest;
 use antiphon_kernel::event::{Draft, EventBytes};
 use antiphon_kernel::health::{ErrorCategory, PeerHealth};
+use antiphon_kernel::identity::Signature;
 use antiphon_kernel::ids::{CortexId, EventId, MAX_COUNTER, Origin};
 use antiphon_kernel::internals::codec::{EncodedDraft, encode_record, frame_of};
 use antiphon_kernel::internals::log::{IngestError, Ingested, SentQuery, plan_ingest};
 use antiphon_kernel::internals::machine::{
     Action, IdentityContext, IngestOutcome, Inspected, Inspection, MAX_INSPECTIONS, Now, PeerMachine, Source,
 };
+use antiphon_kernel::proof::Identified;
 use antiphon_kernel::protocol::{
     ChainHead, EventBatch, FetchReply, FetchRequest, Heads, Heartbeat, Hello, Identity, Known, MAX_GROUP_BYTES,
     PROTOCOL_MAX, PROTOCOL_MIN, Protocols, Refusal,
@@ -99,6 +101,7 @@ fn asking() -> (PeerMachine, u64) {
         pinned_elsewhere: vec![],
         log: None,
         protocols: Protocols::SPOKEN,
+        unproven: false,
     };
     let mut machine = PeerMachine::new(Duration::from_secs(30), context, PeerHealth::default());
     machine.resume();
@@ -120,7 +123,7 @@ fn asking() -> (PeerMachine, u64) {
         digest: Digest::ZERO,
         statement: seeded_keys(2).statement().to_bytes(),
     };
-    machine.handle_identity(NOW, number, Ok(identity), 0);
+    machine.handle_identity(NOW, number, Ok(Identified::trusted(identity)), 0);
     let number = fetch(&mut machine);
     // Nothing of what we wrote ourselves.
     machine.handle_ingested(NOW, number, done(start), 0);
@@ -188,7 +191,10 @@ fn lie(rule: Rule, exchange: &Exchange) -> (String, Option<String>) {
             let hello = Hello {
                 protocol_min: 2,
                 protocol_max: 2,
-                key: SharedKey::default(),
+                connect: [0; 32],
+                nonce: [0; 32],
+                signature: Signature::from_bytes([0; 64]),
+                key: None,
                 from: cortex_id(0),
                 log: None,
                 room: Room::default(),

@@ -150,12 +150,13 @@ async fn an_asker_is_answered_early_for_what_it_lost_and_not_for_what_it_wrote_s
     one.log.commit(Durability::Sync).unwrap();
     let service = Service::new(nodes[1].log.reader(), SharedKey::default(), FederationMode::Sync);
     let began = Instant::now();
-    let reply = service.fetch(parked.clone()).await;
+    let reply = service.trusting(parked.from).fetch(parked.clone()).await;
     assert!(began.elapsed() >= wait, "the question was not parked");
     assert!(matches!(&reply, FetchReply::Batch(batch) if batch.events.is_empty()), "{reply:?}");
 
     let exclude = vec![parked.from];
-    let lost = service.fetch(FetchRequest { wait: Duration::from_secs(60), exclude, ..parked });
+    let caller = service.trusting(parked.from);
+    let lost = caller.fetch(FetchRequest { wait: Duration::from_secs(60), exclude, ..parked });
     let reply = tokio::time::timeout(Duration::from_secs(30), lost).await.expect("it is answered at once");
     assert_eq!(reply.own().map(|own| own.counter), Some(2));
 }

@@ -7,7 +7,8 @@ use antiphon_kernel::config::{Config, Interval, PeerConfig};
 use antiphon_kernel::cortex::Cortex;
 use antiphon_kernel::event::Draft;
 use antiphon_kernel::log::LocalIdentity;
-use antiphon_kernel::protocol::{FetchReply, FetchRequest, Identity};
+use antiphon_kernel::proof::Identified;
+use antiphon_kernel::protocol::{FetchReply, FetchRequest};
 use antiphon_kernel::testing::{MemoryNetwork, MemoryStore};
 use antiphon_kernel::transport::{Link, Transport, TransportError, TransportErrorKind};
 use async_trait::async_trait;
@@ -42,7 +43,7 @@ impl Transport for SlowRoad {
 
 #[async_trait]
 impl Link for SlowLink {
-    async fn identify(&self, deadline: Duration) -> Result<Identity, TransportError> {
+    async fn identify(&self, deadline: Duration) -> Result<Identified, TransportError> {
         self.link.identify(deadline).await
     }
 

@@ -12,6 +12,7 @@ use antiphon_kernel::event::Draft;
 use antiphon_kernel::identity::{KeyError, Signer};
 use antiphon_kernel::ids::PeerName;
 use antiphon_kernel::replay::latest::LatestBySubject;
+use antiphon_kernel::service::Credential;
 use antiphon_kernel::store::{Batch, Durability, Family, KeyRange, KeyValue, Store, StoreError, Visitor};
 use antiphon_kernel::testing::{MemoryNetwork, MemoryStore};
 use futures_util::StreamExt as _;
@@ -136,7 +137,8 @@ async fn no_use_of_the_store_is_made_on_a_thread_of_the_runtime() {
     let followed: Vec<_> = bravo.subscribe(None).take(10).collect().await;
     assert!(followed.iter().all(Result::is_ok));
     assert_eq!(alpha.syncer().compare(&name).await.unwrap().len(), 2);
-    let page = bravo.service().page(None, 5, Duration::ZERO).await.unwrap().unwrap();
+    let page =
+        bravo.service().admit(&Credential::Key(None)).unwrap().page(None, 5, Duration::ZERO).await.unwrap().unwrap();
     assert_eq!(page.next.seq.get(), 5);
     // Another endpoint of the same peer, and a new peer.
     let moved = PeerConfig { endpoint: "memory://elsewhere".to_owned(), ..peer("bravo") };

@@ -280,7 +280,15 @@ pub(crate) fn two(nodes: &mut [Node], one: usize, other: usize) -> (&mut Node, &
 /// A peer by the name that it has in a network in memory.
 pub(crate) fn peer(name: &str) -> PeerConfig {
     let endpoint = format!("memory://{name}");
-    PeerConfig { name: PeerName::new(name).unwrap(), endpoint, ca: None, cortex: None, mode: PeerMode::Sync }
+    PeerConfig {
+        name: PeerName::new(name).unwrap(),
+        endpoint,
+        ca: None,
+        cortex: None,
+        mode: PeerMode::Sync,
+        unproven: false,
+        pinned: None,
+    }
 }
 
 /// A cortex that answers in a network in memory, under its own name.

@@ -8,7 +8,7 @@ use antiphon_kernel::error_code::ErrorCode;
 use antiphon_kernel::time::Timestamp;
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
 use crate::validity::{Validity, ValidityPeriod};
 
@@ -39,6 +39,12 @@ pub enum CertificateError {
         /// The key.
         path: PathBuf,
     },
+    /// None could be made.
+    #[error("no certificate could be made: {reason}")]
+    NotMade {
+        /// Why.
+        reason: String,
+    },
     /// Peers would refuse it.
     #[error("{}: {reason}, so peers would refuse it", path.display())]
     NotNow {
@@ -54,7 +60,7 @@ impl CertificateError {
     #[must_use]
     pub const fn code(&self) -> ErrorCode {
         match self {
-            Self::Unusable { .. } => ErrorCode::CertificateUnusable,
+            Self::Unusable { .. } | Self::NotMade { .. } => ErrorCode::CertificateUnusable,
             Self::Passphrase { .. } => ErrorCode::CertificatePassphrase,
             Self::NotNow { .. } => ErrorCode::CertificateNotNow,
         }
@@ -75,7 +81,8 @@ struct Stamps {
 /// How a server shows who it is: TLS with a certificate that is taken up anew when its files change.
 #[derive(Debug)]
 pub struct Certificate {
-    files: TlsFiles,
+    /// None of one that was made here.
+    files: Option<TlsFiles>,
     alpn: &'static [u8],
     stamps: Mutex<Stamps>,
     current: RwLock<Shown>,
@@ -96,7 +103,22 @@ impl Certificate {
         // The stamp first: a change in between is then seen next time.
         let stamps = Mutex::new(Stamps { shown: stamp(&files), refused: None });
         let current = RwLock::new(read(&files, alpn)?);
-        Ok(Self { files, alpn, stamps, current })
+        Ok(Self { files: Some(files), alpn, stamps, current })
+    }
+
+    /// Makes a certificate without an authority, with a key of its own that is kept nowhere: for servers that prove on each
+    /// connection who they are.
+    ///
+    /// # Errors
+    /// [`CertificateError::NotMade`].
+    pub fn made_here(alpn: &'static [u8]) -> Result<Self, CertificateError> {
+        let not_made = |reason: String| CertificateError::NotMade { reason };
+        let made = rcgen::generate_simple_self_signed(["antiphon".to_owned()]).map_err(|e| not_made(e.to_string()))?;
+        let leaf = made.cert.der().clone();
+        let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()).into();
+        let config = server_config(vec![leaf.clone()], key, alpn).map_err(|e| not_made(e.to_string()))?;
+        let stamps = Mutex::new(Stamps { shown: [None, None], refused: None });
+        Ok(Self { files: None, alpn, stamps, current: RwLock::new(Shown { config, leaf }) })
     }
 
     fn shown(&self) -> RwLockReadGuard<'_, Shown> {
@@ -121,20 +143,21 @@ impl Certificate {
     /// # Errors
     /// [`CertificateError`]: why they cannot be used. That is in the log as well, once for each change.
     pub fn refresh(&self) -> Result<bool, CertificateError> {
-        let now = stamp(&self.files);
+        let Some(files) = &self.files else { return Ok(false) };
+        let now = stamp(files);
         let mut stamps = self.stamps.lock().unwrap_or_else(PoisonError::into_inner);
         if stamps.shown == now {
             return Ok(false);
         }
-        let read = read(&self.files, self.alpn).and_then(|shown| match standing(&shown.leaf) {
+        let read = read(files, self.alpn).and_then(|shown| match standing(&shown.leaf) {
             Ok(()) => Ok(shown),
-            Err(reason) => Err(CertificateError::NotNow { path: self.files.cert.clone(), reason }),
+            Err(reason) => Err(CertificateError::NotNow { path: files.cert.clone(), reason }),
         });
         match read {
             Ok(shown) => {
                 *stamps = Stamps { shown: now, refused: None };
                 *self.current.write().unwrap_or_else(PoisonError::into_inner) = shown;
-                tracing::info!(cert = %self.files.cert.display(), "the new certificate is in use");
+                tracing::info!(cert = %files.cert.display(), "the new certificate is in use");
                 Ok(true)
             }
             Err(error) => {
@@ -176,13 +199,21 @@ fn read(files: &TlsFiles, alpn: &[u8]) -> Result<Shown, CertificateError> {
         Ok(text) if text.contains("ENCRYPTED") => CertificateError::Passphrase { path: files.key.clone() },
         _ => fault(&files.key, e.to_string()),
     })?;
+    let config = server_config(chain, key, alpn)
+        .map_err(|e| fault(&files.cert, format!("it does not go with {}: {e}", files.key.display())))?;
+    Ok(Shown { config, leaf })
+}
+
+fn server_config(
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+    alpn: &[u8],
+) -> Result<Arc<ServerConfig>, rustls::Error> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|e| fault(&files.cert, e.to_string()))?
+        .with_safe_default_protocol_versions()?
         .with_no_client_auth()
-        .with_single_cert(chain, key)
-        .map_err(|e| fault(&files.cert, format!("it does not go with {}: {e}", files.key.display())))?;
+        .with_single_cert(chain, key)?;
     config.alpn_protocols = vec![alpn.to_vec()];
-    Ok(Shown { config: Arc::new(config), leaf })
+    Ok(Arc::new(config))
 }

@@ -14,7 +14,7 @@ mod slots;
 mod validity;
 mod wire;
 
-pub use authorities::client_config;
+pub use authorities::{Trust, client_config};
 pub use certificate::{Certificate, CertificateError, TlsFiles};
 pub use errors::{configuration, failure, from_wire, presentable};
 pub use frames::Frames;
@@ -24,5 +24,5 @@ pub use measure::Rejected;
 pub use network::address_text;
 pub use pool::Bounds;
 pub use slots::{POOLS, Slot, Slots};
-pub use validity::{Validity, ValidityPeriod, is_authority};
+pub use validity::{Validity, ValidityPeriod, is_authority, names_of};
 pub use wire::WireBytes;

@@ -7,7 +7,7 @@ use antiphon_kernel::protocol::{FetchReply, Refusal};
 pub const CONNECTIONS: Metric = Metric::gauge(
     "antiphon_connections",
     &["transport", "pool"],
-    "Connections that are open at our servers: `proven` presented a good key, `unproven` did not yet, `unvalidated` is QUIC before \
+    "Connections that are open at our servers: `proven` proved to have a good key, `unproven` did not yet, `unvalidated` is QUIC before \
      the address is proven.",
 );
 /// How often somebody was turned away.
@@ -43,6 +43,10 @@ pub enum Rejected {
     OtherCortex,
     /// Our own store could not be read.
     Internal,
+    /// It did not prove who it is, or asked in another's name.
+    Proof,
+    /// It may not read anything here.
+    NotAllowed,
 }
 
 impl Rejected {
@@ -58,6 +62,8 @@ impl Rejected {
         Self::TooLarge,
         Self::OtherCortex,
         Self::Internal,
+        Self::Proof,
+        Self::NotAllowed,
     ];
 
     /// Its name in metrics.
@@ -74,6 +80,8 @@ impl Rejected {
             Self::TooLarge => "too_large",
             Self::OtherCortex => "other_cortex",
             Self::Internal => "internal",
+            Self::Proof => "proof",
+            Self::NotAllowed => "not_allowed",
         }
     }
 
@@ -93,6 +101,8 @@ impl Rejected {
             Refusal::NotServing => Self::NotServing,
             Refusal::WrongCortex { .. } => Self::OtherCortex,
             Refusal::Internal => Self::Internal,
+            Refusal::Proof | Refusal::OtherAsker => Self::Proof,
+            Refusal::NotAllowed => Self::NotAllowed,
             // Peers get along with a cursor that is unknown or too old, a fork, and a missing `known`.
             _ => return,
         };

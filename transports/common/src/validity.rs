@@ -1,6 +1,9 @@
 //! When a certificate is valid, and whose it is.
 
+use std::net::{Ipv4Addr, Ipv6Addr};
+
 use antiphon_kernel::time::Timestamp;
+use x509_parser::extensions::GeneralName;
 
 /// The period in which a certificate is valid. Both ends belong to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +53,22 @@ impl ValidityPeriod {
 pub fn is_authority(der: &[u8]) -> bool {
     let Ok((_, certificate)) = x509_parser::parse_x509_certificate(der) else { return false };
     certificate.is_ca()
+}
+
+/// The host names and addresses that a certificate in DER form is for, as text.
+#[must_use]
+pub fn names_of(der: &[u8]) -> Vec<String> {
+    let Ok((_, certificate)) = x509_parser::parse_x509_certificate(der) else { return Vec::new() };
+    let Ok(Some(names)) = certificate.subject_alternative_name() else { return Vec::new() };
+    let text = |name: &GeneralName<'_>| match name {
+        GeneralName::DNSName(name) => Some((*name).to_owned()),
+        GeneralName::IPAddress(bytes) => match **bytes {
+            [a, b, c, d] => Some(Ipv4Addr::new(a, b, c, d).to_string()),
+            _ => <[u8; 16]>::try_from(*bytes).ok().map(|bytes| Ipv6Addr::from(bytes).to_string()),
+        },
+        _ => None,
+    };
+    names.value.general_names.iter().filter_map(text).collect()
 }
 
 #[cfg(test)]

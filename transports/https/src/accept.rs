@@ -28,7 +28,7 @@ use tower::ServiceExt;
 use crate::counted_io::CountedIo;
 use crate::guarded_io::{Activity, GuardedIo};
 use crate::limits::Limits;
-use crate::routes::{Caller, refuse};
+use crate::routes::{CameFrom, refuse};
 
 /// Room in memory for a request's head, and for pieces of its body.
 const MAX_BUFFER: usize = 64 * 1024;
@@ -170,7 +170,7 @@ async fn wants_tls() -> Response {
 async fn http<T: AsyncRead + AsyncWrite + Unpin>(stream: T, from: SocketAddr, slot: &Arc<Slot>, mut door: Door) {
     let activity = Arc::new(Activity::new(Arc::clone(slot)));
     let io = TokioIo::new(GuardedIo::new(stream, Arc::clone(&activity), &door.limits));
-    let (router, slot, caller) = (door.router.clone(), Arc::clone(slot), Caller(address_text(from).into()));
+    let (router, slot, caller) = (door.router.clone(), Arc::clone(slot), CameFrom(address_text(from).into()));
     let service = service_fn(move |mut request: Request<Incoming>| {
         activity.begin();
         // The check of the key reports its result to the connection.

@@ -7,13 +7,14 @@ use antiphon_kernel::budget::{Account, Budget};
 use antiphon_kernel::codec::{Message, decode, encode};
 use antiphon_kernel::config::{PeerConfig, SharedKey};
 use antiphon_kernel::log::LocalIdentity;
+use antiphon_kernel::proof::{Identified, Introduction};
 use antiphon_kernel::protocol::{Delivery, FetchReply, FetchRequest, Identity, MAX_WAIT, Pushed, Refresh};
 use antiphon_kernel::transport::TransportErrorKind;
 use antiphon_kernel::transport::{Link, Tail, Transport, TransportError};
-use antiphon_transport_common::{Frames, client_config, configuration, failure, from_wire, presentable};
+use antiphon_transport_common::{Frames, Trust, client_config, configuration, failure, from_wire, presentable};
 use async_trait::async_trait;
 use bytes::Bytes;
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use reqwest::{Client, RequestBuilder, Response, StatusCode};
 
 use crate::FRAME_CONTENT_TYPE;
@@ -22,6 +23,7 @@ use crate::endpoint::Endpoint;
 use crate::errors::{from_reqwest, from_status};
 use crate::media::is_type;
 use crate::resolver::LoopbackOnly;
+use crate::session::{Greeter, Session, Sessions};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long an answer may take to begin, beyond the time that its question may be parked. An answer that is long in coming is
@@ -36,7 +38,7 @@ const MAX_IDENTITY_BYTES: usize = 256 * 1024;
 /// Settings of [`HttpsTransport`].
 #[derive(Debug, Clone, Default)]
 pub struct HttpsOptions {
-    /// The key to present; an open one presents nothing.
+    /// The key to prove; an open one proves nothing.
     pub shared_key: SharedKey,
     /// Whether `http://` may be dialled, on loopback addresses only. For tests and for one machine.
     pub allow_plaintext_loopback: bool,
@@ -88,21 +90,21 @@ impl Transport for HttpsTransport {
         &["https", "http"]
     }
 
-    fn link(&self, peer: &PeerConfig, _own: &LocalIdentity) -> Result<Box<dyn Link>, TransportError> {
+    fn link(&self, peer: &PeerConfig, own: &LocalIdentity) -> Result<Box<dyn Link>, TransportError> {
         let endpoint = Endpoint::parse(&peer.endpoint, self.allow_plaintext_loopback)?;
         let client = client(&endpoint, peer)?;
-        let key = self.shared_key();
+        let introduction = Introduction::new(own, peer, self.shared_key());
         let (budget, account) = (self.budget.clone(), Account::Peer(peer.name.clone()));
-        let link = HttpsLink { client, endpoint, authorization: authorization(&key)?, key, budget, account };
-        Ok(Box::new(link))
+        let greeter = Greeter { client, endpoint, introduction };
+        Ok(Box::new(HttpsLink { greeter, sessions: Sessions::default(), budget, account }))
     }
 }
 
 fn client(endpoint: &Endpoint, peer: &PeerConfig) -> Result<Client, TransportError> {
     let mut builder = Client::builder()
-        .tls_backend_preconfigured(client_config(peer.ca.as_deref(), b"http/1.1")?)
+        .tls_backend_preconfigured(client_config(Trust::of_file(peer.ca.as_deref()), b"http/1.1")?)
         .https_only(!endpoint.is_plaintext())
-        // A redirect could carry the key elsewhere, and a proxy from the environment would see whom we talk to.
+        // A redirect could lead anywhere, and a proxy from the environment would see whom we talk to.
         .redirect(reqwest::redirect::Policy::none())
         .no_proxy()
         .retry(reqwest::retry::never())
@@ -122,21 +124,9 @@ fn client(endpoint: &Endpoint, peer: &PeerConfig) -> Result<Client, TransportErr
         .map_err(|e| configuration(format!("no HTTP client can be made of it: {}", from_reqwest(e).detail())))
 }
 
-fn authorization(key: &SharedKey) -> Result<Option<HeaderValue>, TransportError> {
-    if key.is_open() {
-        return Ok(None);
-    }
-    let mut value = HeaderValue::from_str(&format!("Bearer {}", key.expose()))
-        .map_err(|_| configuration("the shared key has characters that an HTTP header must not have"))?;
-    value.set_sensitive(true);
-    Ok(Some(value))
-}
-
 struct HttpsLink {
-    client: Client,
-    endpoint: Endpoint,
-    key: SharedKey,
-    authorization: Option<HeaderValue>,
+    greeter: Greeter,
+    sessions: Sessions,
     budget: Budget,
     account: Account,
 }
@@ -146,16 +136,34 @@ impl HttpsLink {
         Frames::default().charged_to(self.budget.clone(), self.account.clone())
     }
 
-    async fn send(&self, mut request: RequestBuilder) -> Result<Response, TransportError> {
-        if let Some(authorization) = &self.authorization {
-            request = request.header(AUTHORIZATION, authorization.clone());
+    /// Sends a request with the token of the session. A server that does not know it, such as one that was restarted, has answered
+    /// nothing: it is greeted again, once.
+    async fn send(
+        &self,
+        request: impl Fn(&Client, &Endpoint) -> RequestBuilder + Sync,
+    ) -> Result<(Session, Response), TransportError> {
+        let mut again = false;
+        loop {
+            let (session, new) = self.sessions.get(&self.greeter).await?;
+            let asked = request(&self.greeter.client, &self.greeter.endpoint);
+            let asked = asked.header(AUTHORIZATION, session.authorization.clone());
+            let response = asked.send().await.map_err(from_reqwest)?;
+            if response.status() != StatusCode::UNAUTHORIZED || again || new.is_some() {
+                return Ok((session, response));
+            }
+            again = true;
+            self.sessions.end(&session).await;
         }
-        request.send().await.map_err(from_reqwest)
     }
 
-    async fn ask_identity(&self) -> Result<Identity, TransportError> {
-        let request = self.client.get(self.endpoint.route("/v1/identity")).header(ACCEPT, "application/json");
-        let response = self.send(request).await?;
+    async fn ask_identity(&self) -> Result<Identified, TransportError> {
+        if let (_, Some(identified)) = self.sessions.get(&self.greeter).await? {
+            return Ok(identified);
+        }
+        let request = |client: &Client, endpoint: &Endpoint| {
+            client.get(endpoint.route("/v1/identity")).header(ACCEPT, "application/json")
+        };
+        let (session, response) = self.send(request).await?;
         if response.status() != StatusCode::OK {
             return Err(from_status(response.status()));
         }
@@ -167,20 +175,21 @@ impl HttpsLink {
             let kind = if rule.is_newer() { TransportErrorKind::Newer } else { TransportErrorKind::Protocol };
             failure(kind, rule.to_string())
         })?;
-        Ok(identity)
+        session.proven.identified(identity)
     }
 
     /// Sends a question; what comes back is frames.
     async fn ask(&self, request: FetchRequest) -> Result<Response, TransportError> {
-        let due = request.wait + HEAD_GRACE;
-        let request = self
-            .client
-            .post(self.endpoint.route("/v1/fetch"))
-            .header(CONTENT_TYPE, FRAME_CONTENT_TYPE)
-            .header(ACCEPT, FRAME_CONTENT_TYPE)
-            .body(encode(&Message::Fetch(request)));
+        let (due, to) = (request.wait + HEAD_GRACE, request.to);
+        let body = encode(&Message::Fetch(request));
+        let request = |client: &Client, endpoint: &Endpoint| {
+            let request = client.post(endpoint.route("/v1/fetch")).header(CONTENT_TYPE, FRAME_CONTENT_TYPE);
+            request.header(ACCEPT, FRAME_CONTENT_TYPE).body(body.clone())
+        };
         let late = |_| Err(failure(TransportErrorKind::Timeout, format!("no answer began within {due:?}")));
-        let response = tokio::time::timeout(due, self.send(request)).await.unwrap_or_else(late)?;
+        let (session, response) = tokio::time::timeout(due, self.send(request)).await.unwrap_or_else(late)?;
+        // The one that answers is the one that was greeted.
+        session.proven.answers(to)?;
         // A refusal of a malformed question is an answer too, and comes as a frame.
         let answered = match response.status() {
             StatusCode::OK => true,
@@ -200,12 +209,12 @@ impl HttpsLink {
     }
 
     async fn tell(&self, refresh: &Refresh) -> Result<(), TransportError> {
-        let request = self
-            .client
-            .post(self.endpoint.route("/v1/refresh"))
-            .header(CONTENT_TYPE, FRAME_CONTENT_TYPE)
-            .body(encode(&Message::Refresh(refresh.clone())));
-        match self.send(request).await?.status() {
+        let body = encode(&Message::Refresh(refresh.clone()));
+        let request = |client: &Client, endpoint: &Endpoint| {
+            let request = client.post(endpoint.route("/v1/refresh")).header(CONTENT_TYPE, FRAME_CONTENT_TYPE);
+            request.body(body.clone())
+        };
+        match self.send(request).await?.1.status() {
             StatusCode::NO_CONTENT => Ok(()),
             status => Err(from_status(status)),
         }
@@ -216,7 +225,7 @@ impl HttpsLink {
         deadline: Duration,
         ask: impl Future<Output = Result<T, TransportError>>,
     ) -> Result<T, TransportError> {
-        within(&self.key, deadline, ask).await
+        within(self.greeter.introduction.key(), deadline, ask).await
     }
 }
 
@@ -248,7 +257,7 @@ fn expect_type(response: &Response, expected: &str) -> Result<(), TransportError
 
 #[async_trait]
 impl Link for HttpsLink {
-    async fn identify(&self, deadline: Duration) -> Result<Identity, TransportError> {
+    async fn identify(&self, deadline: Duration) -> Result<Identified, TransportError> {
         self.within(deadline, self.ask_identity()).await
     }
 
@@ -261,7 +270,10 @@ impl Link for HttpsLink {
     async fn tail(&self, request: &FetchRequest, deadline: Duration) -> Result<Option<Box<dyn Tail>>, TransportError> {
         let request = FetchRequest { delivery: Delivery::CatchUp, ..request.clone() };
         let response = self.within(deadline, self.ask(request)).await?;
-        Ok(Some(Box::new(HttpsTail { frames: Answers::new(response, self.frames()), key: self.key.clone() })))
+        Ok(Some(Box::new(HttpsTail {
+            frames: Answers::new(response, self.frames()),
+            key: self.greeter.introduction.key().clone(),
+        })))
     }
 
     async fn refresh(&self, refresh: &Refresh, deadline: Duration) -> Result<(), TransportError> {

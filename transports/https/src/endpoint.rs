@@ -10,6 +10,8 @@ use reqwest::Url;
 #[derive(Debug)]
 pub(crate) struct Endpoint {
     base: String,
+    /// The host and port as the header `Host` has them.
+    host: String,
     plaintext: bool,
 }
 
@@ -36,18 +38,25 @@ impl Endpoint {
             "http" if allow_plaintext_loopback && is_loopback(host) => true,
             "http" => {
                 return Err(configuration(
-                    "plain http would send the shared key in clear; write the endpoint as https://host:port \
+                    "plain http would send events and tokens in clear; write the endpoint as https://host:port \
                      (http is for loopback addresses, and only where it was explicitly allowed)",
                 ));
             }
             _ => return Err(configuration("this transport dials https; write the endpoint as https://host:port")),
         };
-        Ok(Self { base: url.as_str().trim_end_matches('/').to_owned(), plaintext })
+        let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+        let host = format!("{host}{port}");
+        Ok(Self { base: url.as_str().trim_end_matches('/').to_owned(), host, plaintext })
     }
 
     /// The address of one of its routes; `path` begins with a slash.
     pub(crate) fn route(&self, path: &str) -> String {
         format!("{}{path}", self.base)
+    }
+
+    /// The host and port that are dialled, as the header `Host` has them: what a proof is bound to.
+    pub(crate) fn host(&self) -> &str {
+        &self.host
     }
 
     /// Whether it is plain HTTP.

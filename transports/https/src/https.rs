@@ -26,12 +26,13 @@ use crate::{HttpsOptions, HttpsServer, HttpsTransport, ServerOptions, TRANSPORT}
 pub struct Https {
     transport: HttpsTransport,
     listen: Option<Listen<Limits>>,
+    names: Vec<String>,
 }
 
 impl Https {
     /// Only dials peers.
     pub fn dial() -> Self {
-        Self { transport: HttpsTransport::new(HttpsOptions::default()), listen: None }
+        Self { transport: HttpsTransport::new(HttpsOptions::default()), listen: None, names: Vec::new() }
     }
 
     /// Dials peers, and answers them at this address, such as `0.0.0.0:7443`. Port 0 takes a free one. Without
@@ -45,6 +46,12 @@ impl Https {
         if let Some(listen) = &mut self.listen {
             listen.set_tls(certificate, key);
         }
+        self
+    }
+
+    /// More host names under which it is dialled than its certificate has: those of a proxy before it that ends TLS.
+    pub fn names(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.names = names.into_iter().map(Into::into).collect();
         self
     }
 
@@ -92,7 +99,14 @@ impl Transport for Https {
         let Listen { tls, allow_open, limits, .. } = listen;
         let failed =
             |error: ServerError| ServeError { transport: TRANSPORT, code: error.code(), source: Box::new(error) };
-        let options = ServerOptions { addr, tls, keyed: !self.transport.shared_key().is_open(), allow_open, limits };
+        let options = ServerOptions {
+            addr,
+            tls,
+            names: self.names.clone(),
+            keyed: !self.transport.shared_key().is_open(),
+            allow_open,
+            limits,
+        };
         let server = HttpsServer::start(options, service.clone()).await.map_err(failed)?;
         Ok(Some(Box::new(server)))
     }

@@ -3,12 +3,13 @@
 //! ```text
 //!   HttpsTransport ── link ──▶ reqwest client ══ TLS 1.2+ ══▶ HttpsServer ──▶ kernel Service
 //!     one connection per peer,     POST /v1/fetch   frames      own accept loop, limits
-//!     reused between polls         GET  /v1/identity JSON       before memory is spent
+//!     reused between polls         POST /v1/connect, hello      before memory is spent
+//!                                  GET  /v1/identity JSON
 //!                                  GET  /v1/events   CloudEvents, for people
 //! ```
 //!
 //! Neither side trusts a length that the other one claims: bytes are counted as they arrive. Plain HTTP is there for
-//! one machine only: both sides refuse it beyond loopback, because the shared key would travel in clear.
+//! one machine only: both sides refuse it beyond loopback, because events and tokens would travel in clear.
 
 mod accept;
 mod client;
@@ -17,6 +18,7 @@ mod counted_io;
 mod endpoint;
 mod errors;
 mod guarded_io;
+mod host_names;
 mod https;
 mod limits;
 mod listening;
@@ -25,6 +27,7 @@ mod request_body;
 mod resolver;
 mod routes;
 mod server;
+mod session;
 mod site_guard;
 mod web;
 
@@ -42,6 +45,10 @@ const TRANSPORT: &str = "https";
 pub const FRAME_CONTENT_TYPE: &str = "application/vnd.antiphon.frame";
 /// The content type of a batch of CloudEvents.
 const EVENTS_CONTENT_TYPE: &str = "application/cloudevents-batch+json";
+/// The header of `POST /v1/hello` with the token that replaces it.
+const TOKEN_HEADER: &str = "antiphon-token";
+/// The scheme of the header `Authorization` with such a token.
+const TOKEN_SCHEME: &str = "Antiphon";
 /// The header of `GET /v1/events` with the cursor at the newest durable entry of the log.
 const HEAD_HEADER: &str = "antiphon-head";
 /// The header of `GET /v1/events` with the cursor to give as `after` of the next question.

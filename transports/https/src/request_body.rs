@@ -12,20 +12,22 @@ use tokio::time::timeout;
 /// A body of no more bytes is read without a share of the memory budget.
 const FREE_BYTES: u64 = 4096;
 
-/// Reads a body of at most `cap` bytes that comes whole within `within`. Its memory is charged to those who did not say yet
-/// who they are.
+/// Reads a body of at most `cap` bytes that comes whole within `within`. Its memory is charged to an account, if one is given; else the
+/// number of connections and `cap` bound it.
 pub(crate) async fn read(
     body: Body,
     cap: usize,
     within: Duration,
-    budget: &Budget,
+    charged: Option<(&Budget, &Account)>,
 ) -> Result<(Bytes, Option<Share>), StatusCode> {
     let read = async {
         // A body that does not say how long it is may become as long as may be.
         let claimed = body.size_hint().exact().unwrap_or(cap as u64).min(cap as u64);
-        let room = match claimed > FREE_BYTES {
-            true => Some(budget.share(&Account::Readers, claimed, claimed, within).await),
-            false => None,
+        let room = match charged {
+            Some((budget, account)) if claimed > FREE_BYTES => {
+                Some(budget.share(account, claimed, claimed, within).await)
+            }
+            _ => None,
         };
         let room = room.transpose().map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?;
         let mut bytes = Vec::new();

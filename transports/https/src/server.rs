@@ -9,6 +9,7 @@ use antiphon_kernel::service::Service;
 use antiphon_transport_common::{Certificate, CertificateError, TlsFiles, WireBytes};
 
 use crate::TRANSPORT;
+use crate::host_names::HostNames;
 use crate::limits::Limits;
 use crate::listening::Listening;
 use crate::routes::router;
@@ -21,6 +22,9 @@ pub struct ServerOptions {
     pub addr: SocketAddr,
     /// The certificate. `None` is plain HTTP, on loopback addresses only.
     pub tls: Option<TlsFiles>,
+    /// More host names under which it is dialled than its certificate has: those of a proxy before it that ends TLS. `*.` is
+    /// one label. Greetings that were dialled under another name are refused.
+    pub names: Vec<String>,
     /// Whether a shared key guards the service.
     pub keyed: bool,
     /// Whether a service without a shared key may be reached from beyond this machine.
@@ -84,17 +88,18 @@ impl HttpsServer {
     /// # Errors
     /// [`ServerError`]; nothing is left behind.
     pub async fn start(options: ServerOptions, service: Service) -> Result<Self, ServerError> {
-        let ServerOptions { addr, tls, keyed, allow_open, limits } = options;
+        let ServerOptions { addr, tls, names, keyed, allow_open, limits } = options;
         let beyond = !addr.ip().to_canonical().is_loopback();
         if beyond && tls.is_none() {
             return Err(ServerError::PlaintextBeyondLoopback { addr });
         }
         // What the service itself says counts too: a wrong `keyed` must not open it.
-        if beyond && !allow_open && (!keyed || service.authorises(None)) {
+        if beyond && !allow_open && (!keyed || service.is_open()) {
             return Err(ServerError::OpenBeyondLoopback { addr });
         }
         let tls = tls.map(|files| Certificate::load(files, b"http/1.1")).transpose()?.map(Arc::new);
-        let router = router(service.clone(), &limits, Scope::of(addr, tls.is_none()));
+        let names = HostNames::new(names, tls.clone());
+        let router = router(service.clone(), &limits, Scope::of(addr, tls.is_none()), names);
         let listening = Listening::start(TRANSPORT, addr, router, tls.clone(), limits, move || service.close()).await;
         let listening = listening.map_err(|source| ServerError::Listen { addr, source })?;
         Ok(Self { listening, tls })

@@ -65,15 +65,29 @@ async fn everything_arrives_once_however_often_the_path_breaks() {
     let service = server_cortex.service();
     let (server, proxy) = {
         let (addr, tls) = ("127.0.0.1:0".parse().unwrap(), authority.issue("127.0.0.1"));
-        let options = ServerOptions { addr, tls: Some(tls), keyed: true, allow_open: false, limits: Limits::default() };
+        let options = ServerOptions {
+            addr,
+            tls: Some(tls),
+            names: Vec::new(),
+            keyed: true,
+            allow_open: false,
+            limits: Limits::default(),
+        };
         let server = HttpsServer::start(options, service.clone()).await.unwrap();
         let proxy = TcpProxy::start(server.local_addr(), Faults::default(), 1).await.unwrap();
         (server, proxy)
     };
     let name = PeerName::new("server").unwrap();
     let endpoint = format!("https://{}", proxy.addr());
-    let peer =
-        PeerConfig { name: name.clone(), endpoint, ca: Some(authority.ca()), cortex: None, mode: PeerMode::Sync };
+    let peer = PeerConfig {
+        name: name.clone(),
+        endpoint,
+        ca: Some(authority.ca()),
+        cortex: None,
+        mode: PeerMode::Sync,
+        unproven: false,
+        pinned: None,
+    };
     let puller = cortex("puller", vec![peer]).await;
     let began = Instant::now();
     let appends = async {

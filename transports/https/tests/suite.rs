@@ -32,7 +32,8 @@ struct Server {
 impl TransportHarness for Https {
     async fn serve(&self, _name: &str, service: Service) -> Box<dyn Running> {
         let (addr, tls) = ("127.0.0.1:0".parse().unwrap(), Some(self.authority.issue("127.0.0.1")));
-        let options = ServerOptions { addr, tls, keyed: true, allow_open: false, limits: Limits::default() };
+        let options =
+            ServerOptions { addr, tls, names: Vec::new(), keyed: true, allow_open: false, limits: Limits::default() };
         let server = HttpsServer::start(options, service).await.unwrap();
         let proxy = match self.path {
             Some(path) => Some(TcpProxy::start(server.local_addr(), path, 1).await.unwrap()),

@@ -4,13 +4,14 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use antiphon_kernel::budget::{Account, Budget};
-use antiphon_kernel::codec::{Message, Room};
+use antiphon_kernel::codec::Message;
 use antiphon_kernel::config::{PeerConfig, SharedKey};
 use antiphon_kernel::log::LocalIdentity;
-use antiphon_kernel::protocol::{Delivery, FetchReply, FetchRequest, Heartbeat, Hello, Identity, Pushed, Refresh};
+use antiphon_kernel::proof::{Identified, Introduction};
+use antiphon_kernel::protocol::{Delivery, FetchReply, FetchRequest, Heartbeat, Pushed, Refresh};
 use antiphon_kernel::transport::TransportErrorKind;
 use antiphon_kernel::transport::{Link, Tail, Transport, TransportError};
-use antiphon_transport_common::{client_config, configuration, failure, presentable};
+use antiphon_transport_common::{Trust, client_config, configuration, failure, presentable};
 use async_trait::async_trait;
 use quinn::ClientConfig;
 use tokio::sync::{Mutex, watch};
@@ -73,22 +74,21 @@ impl Transport for QuicTransport {
 
     fn link(&self, peer: &PeerConfig, own: &LocalIdentity) -> Result<Box<dyn Link>, TransportError> {
         let endpoint = Endpoint::parse(&peer.endpoint)?;
-        let config = tuning::client(client_config(peer.ca.as_deref(), ALPN)?)
+        let introduction = Introduction::new(own, peer, self.shared_key());
+        let config = tuning::client(client_config(trust(peer), ALPN)?)
             .map_err(|e| configuration(format!("TLS cannot be set up for QUIC: {e}")))?;
-        let hello = Hello {
-            protocol_min: own.protocols.min(),
-            protocol_max: own.protocols.max(),
-            key: self.shared_key(),
-            from: own.cortex_id,
-            log: own.log,
-            name: own.name.clone(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            statement: own.statement_bytes(),
-            room: Room::default(),
-        };
         let sockets = Arc::clone(&self.sockets);
         let (budget, account) = (self.budget.clone(), Account::Peer(peer.name.clone()));
-        Ok(Box::new(QuicLink { sockets, config, endpoint, hello, session: Mutex::default(), budget, account }))
+        Ok(Box::new(QuicLink { sockets, config, endpoint, introduction, session: Mutex::default(), budget, account }))
+    }
+}
+
+/// What a server's certificate must be. With the configured id, its signature over the connection says more than any certificate.
+fn trust(peer: &PeerConfig) -> Trust<'_> {
+    match (&peer.ca, peer.cortex) {
+        (Some(ca), _) => Trust::Authorities(ca),
+        (None, Some(_)) => Trust::Proof,
+        (None, None) => Trust::System,
     }
 }
 
@@ -96,7 +96,7 @@ struct QuicLink {
     sockets: Arc<Sockets>,
     config: ClientConfig,
     endpoint: Endpoint,
-    hello: Hello,
+    introduction: Introduction,
     session: Mutex<Option<Arc<Session>>>,
     budget: Budget,
     account: Account,
@@ -104,38 +104,40 @@ struct QuicLink {
 
 impl QuicLink {
     /// The connection, dialled if there is none that lives, and then with who answered.
-    async fn session(&self) -> Result<(Arc<Session>, Option<Identity>), TransportError> {
+    async fn session(&self) -> Result<(Arc<Session>, Option<Identified>), TransportError> {
         // Held while dialling: questions that are asked at once share one connection.
         let mut slot = self.session.lock().await;
         if let Some(session) = slot.as_ref().filter(|session| session.is_alive()) {
             return Ok((Arc::clone(session), None));
         }
         *slot = None;
-        let (session, identity) = Session::dial(&self.sockets, &self.config, &self.endpoint, &self.hello).await?;
+        let (session, identity) =
+            Session::dial(&self.sockets, &self.config, &self.endpoint, &self.introduction).await?;
         let session = Arc::clone(slot.insert(Arc::new(session)));
         Ok((session, Some(identity)))
     }
 
-    async fn ask(&self, question: &Message) -> Result<(Arc<Session>, Incoming), TransportError> {
+    async fn ask(&self, request: FetchRequest) -> Result<(Arc<Session>, Incoming), TransportError> {
         let session = self.session().await?.0;
-        let answers = session.ask(question, &self.budget, &self.account).await?;
+        session.proven().answers(request.to)?;
+        let answers = session.ask(&Message::Fetch(request), &self.budget, &self.account).await?;
         Ok((session, answers))
     }
 
-    async fn ask_identity(&self) -> Result<Identity, TransportError> {
+    async fn ask_identity(&self) -> Result<Identified, TransportError> {
         let (session, identity) = self.session().await?;
         if let Some(identity) = identity {
             return Ok(identity);
         }
         match session.ask(&Message::Identify, &self.budget, &self.account).await?.next().await? {
-            Some(Message::Identity(identity)) => Ok(identity),
+            Some(Message::Identity(identity)) => session.proven().identified(identity),
             other => Err(unexpected(other.as_ref())),
         }
     }
 
     async fn ask_events(&self, request: &FetchRequest) -> Result<FetchReply, TransportError> {
         let request = FetchRequest { delivery: Delivery::Once, ..request.clone() };
-        let (_session, mut answers) = self.ask(&Message::Fetch(request)).await?;
+        let (_session, mut answers) = self.ask(request).await?;
         match answers.next().await? {
             Some(Message::Reply(reply)) => Ok(reply),
             other => Err(unexpected(other.as_ref())),
@@ -163,28 +165,28 @@ fn unexpected(message: Option<&Message>) -> TransportError {
 
 #[async_trait]
 impl Link for QuicLink {
-    async fn identify(&self, deadline: Duration) -> Result<Identity, TransportError> {
-        within(&self.hello.key, deadline, self.ask_identity()).await
+    async fn identify(&self, deadline: Duration) -> Result<Identified, TransportError> {
+        within(self.introduction.key(), deadline, self.ask_identity()).await
     }
 
     async fn fetch(&self, request: &FetchRequest, deadline: Duration) -> Result<FetchReply, TransportError> {
-        within(&self.hello.key, deadline, self.ask_events(request)).await
+        within(self.introduction.key(), deadline, self.ask_events(request)).await
     }
 
     async fn tail(&self, request: &FetchRequest, deadline: Duration) -> Result<Option<Box<dyn Tail>>, TransportError> {
-        let question = Message::Fetch(request.clone());
-        let (session, answers) = within(&self.hello.key, deadline, self.ask(&question)).await?;
+        let asked = self.ask(request.clone());
+        let (session, answers) = within(self.introduction.key(), deadline, asked).await?;
         let mut heartbeats = session.heartbeats();
         // The newest one there is counts as news here.
         heartbeats.mark_changed();
-        Ok(Some(Box::new(QuicTail { answers, heartbeats, key: self.hello.key.clone(), _session: session })))
+        Ok(Some(Box::new(QuicTail { answers, heartbeats, key: self.introduction.key().clone(), _session: session })))
     }
 
     async fn refresh(&self, refresh: &Refresh, deadline: Duration) -> Result<(), TransportError> {
         // For a question that is open; where there is no connection, there is none.
         let session = self.session.lock().await.as_ref().filter(|session| session.is_alive()).cloned();
         let Some(session) = session else { return Ok(()) };
-        within(&self.hello.key, deadline, session.tell(refresh)).await
+        within(self.introduction.key(), deadline, session.tell(refresh)).await
     }
 }
 

@@ -14,3 +14,5 @@ pub(crate) const BUSY: VarInt = VarInt::from_u32(3);
 pub(crate) const PROTOCOL: VarInt = VarInt::from_u32(4);
 /// Nobody took the answer.
 pub(crate) const STALLED: VarInt = VarInt::from_u32(5);
+/// What let the peer in does not hold any more; a new greeting says why.
+pub(crate) const GREET_AGAIN: VarInt = VarInt::from_u32(6);

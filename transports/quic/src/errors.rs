@@ -42,6 +42,7 @@ fn application(code: VarInt) -> TransportErrorKind {
     match code {
         codes::KEY => TransportErrorKind::Auth,
         codes::BUSY | codes::STOPPING => TransportErrorKind::Busy,
+        codes::GREET_AGAIN => TransportErrorKind::Reset,
         codes::PROTOCOL => TransportErrorKind::Protocol,
         _ => TransportErrorKind::Reset,
     }

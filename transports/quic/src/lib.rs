@@ -11,6 +11,7 @@
 //! their own stream, so a slow reader slows itself alone; what must not wait goes by the control stream, which is sent
 //! first. There is no 0-RTT: a question that an attacker could replay is never answered.
 
+mod channel;
 mod client;
 mod codes;
 mod endpoint;

@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 
 use antiphon_kernel::config::{PeerConfig, SharedKey};
-use antiphon_kernel::error_code::ErrorCode;
 use antiphon_kernel::log::LocalIdentity;
 use antiphon_kernel::service::Service;
 use antiphon_kernel::transport::{Link, ServeError, Server, Transport, TransportError};
@@ -35,8 +34,8 @@ impl Quic {
         Self { transport: QuicTransport::new(QuicOptions::default()), listen: None }
     }
 
-    /// Dials peers, and answers them at this UDP address, such as `0.0.0.0:7443`. Port 0 takes a free one. Needs
-    /// [`Quic::tls`].
+    /// Dials peers, and answers them at this UDP address, such as `0.0.0.0:7443`. Port 0 takes a free one. Without [`Quic::tls`]
+    /// it shows a certificate of its own making, for peers that know this cortex's id.
     pub fn on(address: impl Into<String>) -> Self {
         Self { listen: Some(Listen::on(address)), ..Self::dial() }
     }
@@ -86,11 +85,6 @@ impl Transport for Quic {
         let Listen { tls, allow_open, limits, .. } = listen;
         let failed =
             |error: ServerError| ServeError { transport: TRANSPORT, code: error.code(), source: Box::new(error) };
-        let tls = tls.ok_or_else(|| ServeError {
-            transport: TRANSPORT,
-            code: ErrorCode::ListenTls,
-            source: "QUIC is always encrypted: give it a certificate with `tls`".into(),
-        })?;
         let options = QuicServerOptions { addr, tls, shared_key: self.transport.shared_key(), allow_open, limits };
         let server = QuicServer::start(options, service.clone()).await.map_err(failed)?;
         Ok(Some(Box::new(server)))

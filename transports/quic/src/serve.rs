@@ -4,10 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use antiphon_kernel::codec::Message;
-use antiphon_kernel::config::SharedKey;
-use antiphon_kernel::ids::CortexId;
-use antiphon_kernel::protocol::{FetchReply, FetchRequest, Hello, MAX_RUN_BYTES, Protocols, Refusal};
-use antiphon_kernel::service::Service;
+use antiphon_kernel::proof::Channel;
+use antiphon_kernel::protocol::{FetchReply, FetchRequest, MAX_RUN_BYTES, Refusal};
+use antiphon_kernel::service::{Caller, Credential, Service};
 use antiphon_kernel::transport::TransportError;
 use antiphon_kernel::transport::TransportErrorKind;
 use antiphon_transport_common::{Frames, Rejected, Slot, address_text, failure};
@@ -17,6 +16,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use crate::channel::channel;
 use crate::errors::{from_closed, from_connection, from_write};
 use crate::framed::{Incoming, send, send_last};
 use crate::limits::Limits;
@@ -63,7 +63,7 @@ impl Visit {
             return Err(crowded_out());
         }
         let greeted = async { timeout(self.limits.header, self.greet(&connection)).await.map_err(late)? };
-        let Greeted { control, told, from, key } = tokio::select! {
+        let Greeted { control, told, caller } = tokio::select! {
             greeted = greeted => greeted.inspect_err(count)?,
             () = closed(&mut closing) => return Ok(()),
             () = self.slot.evicted() => {
@@ -71,14 +71,17 @@ impl Visit {
                 return Err(crowded_out());
             }
         };
-        let peer = Peer { service: self.service, limits: self.limits, from };
+        let peer = Peer { caller, limits: self.limits };
         let mut questions = JoinSet::new();
         let mut code = None;
         let ended = tokio::select! {
             ended = peer.control(control, told) => ended,
             ended = peer.accept(&connection, &mut questions) => ended,
-            () = peer.locked_out(&key) => {
-                code = Some(codes::KEY);
+            () = peer.caller.revoked() => {
+                code = Some(match peer.caller.refusal() {
+                    Some(Refusal::Key) | None => codes::KEY,
+                    Some(_) => codes::GREET_AGAIN,
+                });
                 Ok(())
             }
             () = self.slot.evicted() => {
@@ -99,26 +102,23 @@ impl Visit {
         ended
     }
 
-    /// The first words. Nothing else is read or answered before them.
+    /// Who answers, and then who asks. Nothing else is read or answered before.
     async fn greet(&self, connection: &Connection) -> Result<Greeted, TransportError> {
+        let channel = channel(connection)?;
         let (mut control, told) = connection.accept_bi().await.map_err(|e| from_connection(&e))?;
         let mut told = Incoming::new(told, Frames::capped(MAX_QUESTION));
-        let refusal = match told.next().await {
-            Ok(Some(Message::Hello(hello))) => match self.refusal(&hello) {
-                None => {
-                    // The stream is open: it was accepted just now.
-                    let _ = control.set_priority(CONTROL_PRIORITY);
-                    send(&mut control, &Message::Identity(self.service.identity())).await?;
-                    told.charge_to(self.service.budget().clone(), self.service.account(hello.from));
-                    return Ok(Greeted { control, told, from: hello.from, key: hello.key });
-                }
-                Some(refusal) => refusal,
-            },
-            Ok(_) => Refusal::Malformed,
-            // A reader of another version understands this refusal if any.
-            Err(error) if error.kind() == TransportErrorKind::Newer => Refusal::Newer,
-            Err(error) => {
-                connection.close(codes::PROTOCOL, b"that is no hello");
+        let greeted = self.exchange(&mut control, &mut told, Channel::Tls(&channel)).await;
+        let refusal = match greeted {
+            Ok(caller) => {
+                // The stream is open: it was accepted just now.
+                let _ = control.set_priority(CONTROL_PRIORITY);
+                send(&mut control, &Message::Identity(caller.identity())).await?;
+                told.charge_to(self.service.budget().clone(), caller.account());
+                return Ok(Greeted { control, told, caller });
+            }
+            Err(Ungreeted::Refused(refusal)) => refusal,
+            Err(Ungreeted::Broken(error)) => {
+                connection.close(codes::PROTOCOL, b"that is no greeting");
                 return Err(error);
             }
         };
@@ -127,29 +127,53 @@ impl Visit {
             Refusal::Busy => codes::BUSY,
             _ => codes::PROTOCOL,
         };
-        let detail = format!("the hello was refused: {refusal}");
+        let detail = format!("the greeting was refused: {refusal}");
         let reply = FetchReply::refused(refusal);
         Rejected::count_reply(TRANSPORT, &reply);
         send_last(&mut control, &Message::Reply(reply)).await?;
-        // Until it is read, or the peer goes by itself; the time for the hello bounds both.
+        // Until it is read, or the peer closes; the time for the greeting bounds both.
         let _ = control.stopped().await;
         connection.close(code, b"");
         Err(failure(TransportErrorKind::Auth, detail))
     }
 
-    fn refusal(&self, hello: &Hello) -> Option<Refusal> {
-        let local = self.service.local();
-        if Protocols::of(hello.protocol_min, hello.protocol_max).common(local.protocols).is_none() {
-            return Some(Refusal::Protocol { min: local.protocols.min(), max: local.protocols.max() });
-        }
-        if !self.service.authorises(presented(&hello.key)) {
-            return Some(Refusal::Key);
-        }
-        if let Some(actual) = local.log.filter(|_| !local.accepts(hello.log)) {
-            return Some(Refusal::OtherLog { actual });
-        }
-        (!self.slot.prove()).then_some(Refusal::Busy)
+    async fn exchange(
+        &self,
+        control: &mut SendStream,
+        incoming: &mut Incoming,
+        channel: Channel<'_>,
+    ) -> Result<Caller, Ungreeted> {
+        let Message::Connect(connect) = first(incoming).await? else { return Err(Refusal::Malformed.into()) };
+        let proof = self.service.prove(&connect, channel).await?;
+        send(control, &Message::Proof(proof)).await?;
+        let Message::Hello(hello) = first(incoming).await? else { return Err(Refusal::Malformed.into()) };
+        let caller = self.service.admit(&Credential::Hello { hello: &hello, channel })?;
+        if self.slot.prove() { Ok(caller) } else { Err(Refusal::Busy.into()) }
     }
+}
+
+/// Why a greeting came to nothing.
+enum Ungreeted {
+    Refused(Refusal),
+    Broken(TransportError),
+}
+
+impl From<Refusal> for Ungreeted {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl From<TransportError> for Ungreeted {
+    fn from(error: TransportError) -> Self {
+        // A reader of another version understands this refusal if any.
+        if error.kind() == TransportErrorKind::Newer { Self::Refused(Refusal::Newer) } else { Self::Broken(error) }
+    }
+}
+
+/// The next message of a greeting.
+async fn first(incoming: &mut Incoming) -> Result<Message, Ungreeted> {
+    Ok(incoming.next().await?.ok_or(Refusal::Malformed)?)
 }
 
 fn crowded_out() -> TransportError {
@@ -160,8 +184,7 @@ fn crowded_out() -> TransportError {
 struct Greeted {
     control: SendStream,
     told: Incoming,
-    from: CortexId,
-    key: SharedKey,
+    caller: Caller,
 }
 
 /// Counts those that did not come as far as a hello. One that was refused is counted already.
@@ -176,31 +199,17 @@ fn count(error: &TransportError) {
     }
 }
 
-/// The key as the service compares it.
-fn presented(key: &SharedKey) -> Option<&[u8]> {
-    Some(key.expose().as_bytes()).filter(|key| !key.is_empty())
-}
-
 /// A peer that has proved itself.
 struct Peer {
-    service: Service,
+    caller: Caller,
     limits: Arc<Limits>,
-    from: CortexId,
 }
 
 impl Peer {
-    /// Completes when the key that let it in is not valid any more.
-    async fn locked_out(&self, key: &SharedKey) {
-        let mut changes = self.service.watch_keys();
-        while self.service.authorises(presented(key)) {
-            changes.changed().await;
-        }
-    }
-
     /// Heartbeats one way, refreshes the other, until the connection ends.
     async fn control(&self, mut control: SendStream, mut told: Incoming) -> Result<(), TransportError> {
         let beat = async {
-            let mut heartbeats = self.service.heartbeats();
+            let mut heartbeats = self.caller.heartbeats();
             while let Some(heartbeat) = heartbeats.next().await {
                 send(&mut control, &Message::Heartbeat(heartbeat)).await?;
             }
@@ -210,7 +219,9 @@ impl Peer {
         let listen = async {
             loop {
                 match told.next().await? {
-                    Some(Message::Refresh(refresh)) if refresh.from == self.from => self.service.refresh(refresh),
+                    Some(Message::Refresh(refresh)) if Some(refresh.from) == self.caller.cortex() => {
+                        self.caller.refresh(refresh);
+                    }
                     Some(_) => {
                         return Err(failure(TransportErrorKind::Protocol, "that does not belong on a control stream"));
                     }
@@ -231,8 +242,8 @@ impl Peer {
                 stream = connection.accept_bi() => {
                     let (answers, question) = stream.map_err(|e| from_connection(&e))?;
                     // A connection may change its address.
-                    let service = self.service.called_from(&address_text(connection.remote_address()));
-                    questions.spawn(question_task(service, Arc::clone(&self.limits), self.from, answers, question));
+                    let caller = self.caller.called_from(&address_text(connection.remote_address()));
+                    questions.spawn(question_task(caller, Arc::clone(&self.limits), answers, question));
                 }
                 Some(ended) = questions.join_next() => {
                     if let Err(error) = ended {
@@ -244,21 +255,13 @@ impl Peer {
     }
 }
 
-async fn question_task(
-    service: Service,
-    limits: Arc<Limits>,
-    from: CortexId,
-    mut answers: SendStream,
-    question: RecvStream,
-) {
-    let charged = Frames::capped(MAX_QUESTION).charged_to(service.budget().clone(), service.account(from));
+async fn question_task(caller: Caller, limits: Arc<Limits>, mut answers: SendStream, question: RecvStream) {
+    let charged = Frames::capped(MAX_QUESTION).charged_to(caller.service().budget().clone(), caller.account());
     let mut question = Incoming::new(question, charged);
     let asked = timeout(limits.idle, question.next()).await;
     let answered = match asked {
-        Ok(Ok(Some(Message::Identify))) => send_last(&mut answers, &Message::Identity(service.identity())).await,
-        Ok(Ok(Some(Message::Fetch(request)))) if request.from == from => {
-            run(&service, &limits, request, &mut answers).await
-        }
+        Ok(Ok(Some(Message::Identify))) => send_last(&mut answers, &Message::Identity(caller.identity())).await,
+        Ok(Ok(Some(Message::Fetch(request)))) => run(&caller, &limits, request, &mut answers).await,
         Ok(other) => {
             Rejected::Malformed.count(TRANSPORT);
             let newer = matches!(&other, Err(error) if error.kind() == TransportErrorKind::Newer);
@@ -268,7 +271,7 @@ async fn question_task(
         Err(_) => Err(failure(TransportErrorKind::Timeout, "the question did not come whole in time")),
     };
     if let Err(error) = answered {
-        tracing::debug!(%error, peer = %from, "an answer ended early");
+        tracing::debug!(%error, peer = ?caller.cortex(), "an answer ended early");
         // Closed already where the peer gave it up.
         let _ = answers.reset(codes::STALLED);
     }
@@ -276,14 +279,14 @@ async fn question_task(
 
 /// Answer after answer, each made when the one before was taken by the stream.
 async fn run(
-    service: &Service,
+    caller: &Caller,
     limits: &Limits,
     mut request: FetchRequest,
     stream: &mut SendStream,
 ) -> Result<(), TransportError> {
     // What a stream's reader does not take stands in our memory.
     request.max_bytes = request.max_bytes.min(MAX_RUN_BYTES);
-    let mut answers = service.answers(request);
+    let mut answers = caller.answers(request);
     let gone = stream.stopped();
     let mut gone = std::pin::pin!(gone);
     loop {

@@ -21,8 +21,8 @@ use crate::{ALPN, TRANSPORT, codes, serve, tuning};
 pub struct QuicServerOptions {
     /// The address, of UDP; port 0 takes any free one.
     pub addr: SocketAddr,
-    /// The certificate: QUIC is always encrypted.
-    pub tls: TlsFiles,
+    /// The certificate. Without one it shows one of its own making, which proves nothing: peers must know its cortex id.
+    pub tls: Option<TlsFiles>,
     /// The key that guards the service.
     pub shared_key: SharedKey,
     /// Whether a service without a shared key may be reached from beyond this machine.
@@ -96,10 +96,13 @@ impl QuicServer {
         let QuicServerOptions { addr, tls, shared_key, allow_open, limits } = options;
         let beyond = !addr.ip().to_canonical().is_loopback();
         // What the service itself says counts too: a wrong key here must not open it.
-        if beyond && !allow_open && (shared_key.is_open() || service.authorises(None)) {
+        if beyond && !allow_open && (shared_key.is_open() || service.is_open()) {
             return Err(ServerError::OpenBeyondLoopback { addr });
         }
-        let certificate = Arc::new(Certificate::load(tls, ALPN)?);
+        let certificate = Arc::new(match tls {
+            Some(files) => Certificate::load(files, ALPN)?,
+            None => Certificate::made_here(ALPN)?,
+        });
         let config = tuning::server(certificate.current()).map_err(|e| ServerError::Tls(Box::new(e)))?;
         let fault = |source| ServerError::Listen { addr, source };
         let socket = crate::socket::bind(addr).map_err(fault)?;

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use antiphon_kernel::budget::{Account, Budget};
 use antiphon_kernel::codec::Message;
-use antiphon_kernel::protocol::{FetchReply, Heartbeat, Hello, Identity, Refresh, Refusal};
+use antiphon_kernel::proof::{Channel, Identified, Introduction, Proven};
+use antiphon_kernel::protocol::{FetchReply, Heartbeat, Refresh};
 use antiphon_kernel::transport::TransportError;
 use antiphon_kernel::transport::TransportErrorKind;
 use antiphon_transport_common::{Frames, failure};
@@ -14,6 +15,7 @@ use quinn::{ClientConfig, Connection, Endpoint as UdpEndpoint, SendStream, Tokio
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::channel::channel;
 use crate::codes;
 use crate::endpoint::Endpoint;
 use crate::errors::{from_connect, from_connection};
@@ -52,6 +54,7 @@ impl Sockets {
 
 pub(crate) struct Session {
     connection: Connection,
+    proven: Proven,
     control: tokio::sync::Mutex<SendStream>,
     heartbeat: watch::Receiver<Option<Heartbeat>>,
     listener: JoinHandle<()>,
@@ -63,8 +66,8 @@ impl Session {
         sockets: &Sockets,
         config: &ClientConfig,
         peer: &Endpoint,
-        hello: &Hello,
-    ) -> Result<(Self, Identity), TransportError> {
+        introduction: &Introduction,
+    ) -> Result<(Self, Identified), TransportError> {
         let mut last = None;
         for address in peer.resolve().await? {
             let connected = async {
@@ -75,7 +78,7 @@ impl Session {
                 connecting.await.map_err(|e| from_connection(&e))
             };
             match tokio::time::timeout(CONNECT_TIMEOUT, connected).await {
-                Ok(Ok(connection)) => return Self::greet(connection, hello).await,
+                Ok(Ok(connection)) => return Self::greet(connection, introduction).await,
                 Ok(Err(error)) => last = Some(error),
                 Err(_) => last = Some(failure(TransportErrorKind::Timeout, "no handshake completes there")),
             }
@@ -83,16 +86,22 @@ impl Session {
         Err(last.unwrap_or_else(|| failure(TransportErrorKind::Dns, "the host name has no address")))
     }
 
-    async fn greet(connection: Connection, hello: &Hello) -> Result<(Self, Identity), TransportError> {
+    async fn greet(connection: Connection, introduction: &Introduction) -> Result<(Self, Identified), TransportError> {
+        let channel = channel(&connection)?;
         let (mut control, answers) = connection.open_bi().await.map_err(|e| from_connection(&e))?;
-        send(&mut control, &Message::Hello(hello.clone())).await?;
-        // An identity, and heartbeats.
+        let connect = introduction.connect();
+        send(&mut control, &Message::Connect(connect.clone())).await?;
+        // A proof, an identity, and heartbeats.
         let mut answers = Incoming::new(answers, Frames::capped(MAX_CONTROL));
-        let identity = match answers.next().await? {
-            Some(Message::Identity(identity)) => identity,
-            Some(Message::Reply(FetchReply::Refused { refusal, .. })) => return Err(refused(&refusal)),
-            Some(_) => return Err(failure(TransportErrorKind::Protocol, "it answered the hello with something else")),
-            None => return Err(failure(TransportErrorKind::Eof, "it did not answer the hello")),
+        let proof = match answers.next().await? {
+            Some(Message::Proof(proof)) => proof,
+            other => return Err(ungreeted(other)),
+        };
+        let (hello, proven) = introduction.hello(&connect, &proof, Channel::Tls(&channel)).await?;
+        send(&mut control, &Message::Hello(hello)).await?;
+        let identified = match answers.next().await? {
+            Some(Message::Identity(identity)) => proven.identified(identity)?,
+            other => return Err(ungreeted(other)),
         };
         let (beat, heartbeat) = watch::channel(None);
         let listener = tokio::spawn(async move {
@@ -100,7 +109,13 @@ impl Session {
                 beat.send_replace(Some(heartbeat));
             }
         });
-        Ok((Self { connection, control: tokio::sync::Mutex::new(control), heartbeat, listener }, identity))
+        let control = tokio::sync::Mutex::new(control);
+        Ok((Self { connection, proven, control, heartbeat, listener }, identified))
+    }
+
+    /// The cortex at the other end.
+    pub(crate) const fn proven(&self) -> &Proven {
+        &self.proven
     }
 
     pub(crate) fn is_alive(&self) -> bool {
@@ -137,7 +152,11 @@ impl Drop for Session {
     }
 }
 
-/// A refusal in the place of an identity.
-fn refused(refusal: &Refusal) -> TransportError {
-    failure(refusal.into(), refusal.to_string())
+/// What came in the place of a proof or an identity.
+fn ungreeted(message: Option<Message>) -> TransportError {
+    match message {
+        Some(Message::Reply(FetchReply::Refused { refusal, .. })) => failure((&refusal).into(), refusal.to_string()),
+        Some(_) => failure(TransportErrorKind::Protocol, "it answered a greeting with something else"),
+        None => failure(TransportErrorKind::Eof, "it did not answer the greeting"),
+    }
 }

@@ -57,15 +57,23 @@ async fn everything_arrives_once_however_often_the_path_breaks() {
     let service = server_cortex.service();
     let (server, proxy) = {
         let (addr, tls) = ("127.0.0.1:0".parse().unwrap(), authority.issue("127.0.0.1"));
-        let options = QuicServerOptions { addr, tls, shared_key: key(), allow_open: false, limits: Limits::default() };
+        let options =
+            QuicServerOptions { addr, tls: Some(tls), shared_key: key(), allow_open: false, limits: Limits::default() };
         let server = QuicServer::start(options, service.clone()).await.unwrap();
         let proxy = UdpProxy::start(server.local_addr(), Faults::default(), 1).await.unwrap();
         (server, proxy)
     };
     let name = PeerName::new("server").unwrap();
     let endpoint = format!("quic://{}", proxy.addr());
-    let peer =
-        PeerConfig { name: name.clone(), endpoint, ca: Some(authority.ca()), cortex: None, mode: PeerMode::Sync };
+    let peer = PeerConfig {
+        name: name.clone(),
+        endpoint,
+        ca: Some(authority.ca()),
+        cortex: None,
+        mode: PeerMode::Sync,
+        unproven: false,
+        pinned: None,
+    };
     let puller = cortex("puller", vec![peer]).await;
     let began = Instant::now();
     let appends = async {

@@ -17,11 +17,9 @@ use std::time::{Duration, Instant};
 
 use antiphon_kernel::codec::{Message, encode};
 use antiphon_kernel::event::Draft;
-use antiphon_kernel::ids::CortexId;
 use antiphon_kernel::log::CausalContext;
-use antiphon_kernel::protocol::{
-    Delivery, FetchReply, FetchRequest, Hello, MAX_BATCH_BYTES, MAX_BATCH_EVENTS, RequestId,
-};
+use antiphon_kernel::protocol::{Delivery, FetchReply, FetchRequest, MAX_BATCH_BYTES, MAX_BATCH_EVENTS, RequestId};
+use antiphon_kernel::testing::seeded_identity;
 use antiphon_kernel::testing::until;
 use antiphon_kernel::transport::Link;
 use antiphon_quic::{ALPN, Limits};
@@ -30,9 +28,9 @@ use quinn::{ClientConfig, Connection, Endpoint, RecvStream, TransportConfig, Var
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
-use harness::{PATIENCE, hello, key, link, question, serve, service, soon, transport};
+use harness::{Greeting, PATIENCE, key, link, question, serve, service, soon, transport};
 
-const MISER: CortexId = CortexId::from_bytes([0xaa; 16]);
+const MISER: u8 = 0xaa;
 const FOLDER: &str = "ANTIPHON_TEST_FOLDER";
 const CONNECTIONS: u64 = 8;
 const STREAMS: u64 = 16;
@@ -118,19 +116,20 @@ async fn attack(
     addr: std::net::SocketAddr,
 ) -> (Connection, Vec<RecvStream>) {
     let connection = endpoint.connect_with(config.clone(), addr, "127.0.0.1").unwrap().await.unwrap();
-    let hello = Hello { from: MISER, ..hello() };
-    let mut streams = Vec::new();
-    for number in 0..STREAMS {
-        let message = match number {
-            0 => Message::Hello(hello.clone()),
-            _ => Message::Fetch(FetchRequest {
-                request: RequestId { process: 1, number },
-                from: MISER,
-                max_events: MAX_BATCH_EVENTS,
-                max_bytes: MAX_BATCH_BYTES,
-                ..question(Delivery::Live)
-            }),
-        };
+    let miser = seeded_identity(MISER, "miser");
+    let mut greeting = Greeting::begin(&connection).await;
+    let hello = greeting.hello(&connection, &miser, key()).await;
+    greeting.say(&Message::Hello(hello)).await;
+    assert!(matches!(greeting.hear().await, Message::Identity(_)));
+    let mut streams = vec![greeting.receive];
+    for number in 1..STREAMS {
+        let message = Message::Fetch(FetchRequest {
+            request: RequestId { process: 1, number },
+            from: miser.cortex_id,
+            max_events: MAX_BATCH_EVENTS,
+            max_bytes: MAX_BATCH_BYTES,
+            ..question(Delivery::Live)
+        });
         let (mut send, receive) = connection.open_bi().await.unwrap();
         send.write_all(&encode(&message)).await.unwrap();
         streams.push(receive);

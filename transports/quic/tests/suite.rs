@@ -32,7 +32,8 @@ struct Server {
 impl TransportHarness for Quic {
     async fn serve(&self, _name: &str, service: Service) -> Box<dyn Running> {
         let (addr, tls) = ("127.0.0.1:0".parse().unwrap(), self.authority.issue("127.0.0.1"));
-        let options = QuicServerOptions { addr, tls, shared_key: key(), allow_open: false, limits: Limits::default() };
+        let options =
+            QuicServerOptions { addr, tls: Some(tls), shared_key: key(), allow_open: false, limits: Limits::default() };
         let server = QuicServer::start(options, service).await.unwrap();
         let proxy = match self.path {
             Some(path) => Some(UdpProxy::start(server.local_addr(), path, 1).await.unwrap()),

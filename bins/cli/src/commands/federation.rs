@@ -3,10 +3,13 @@
 use std::path::Path;
 
 use antiphon_kernel::config::{FederationMode, PeerMode};
-use antiphon_kernel::ids::PeerName;
+use antiphon_kernel::ids::{CortexId, PeerName};
 use antiphon_node::api::Request;
-use antiphon_node::reply::{ModeSet, NewEpoch, PeerModeSet, PeerReset, Reloaded};
+use antiphon_node::reply::{
+    CortexAllowed, ModeSet, NewEpoch, PeerModeSet, PeerReset, PendingCortex, PendingCortexes, Reloaded, Status,
+};
 use antiphon_node::socket::Backend;
+use antiphon_node::terminal::printable;
 use anyhow::Result;
 
 use super::ask::ask;
@@ -76,6 +79,35 @@ pub(super) async fn set_peer(file: &Path, name: PeerName, mode: PeerMode, json: 
     let set: PeerModeSet = ask(file, Request::SetPeerMode { name, mode }).await?;
     let differs = set.in_file.filter(|written| *written != mode).map(PeerMode::as_str);
     done(&set, json, &(text + &overrides(differs)))
+}
+
+/// Lists who wants to connect.
+pub(super) async fn pending(file: &Path, json: bool) -> Result<()> {
+    let status: Status = ask(file, Request::Status).await?;
+    let mut lines: Vec<_> = status.pending.iter().map(wants_to_connect).collect();
+    if lines.is_empty() {
+        lines.push("no node wants to connect".to_owned());
+    }
+    done(&PendingCortexes(status.pending), json, &lines.join("\n"))
+}
+
+/// A node that wants to connect, for people.
+pub(super) fn wants_to_connect(pending: &PendingCortex) -> String {
+    let PendingCortex { cortex_id, fingerprint, name, since, refused, .. } = pending;
+    format!(
+        "{cortex_id} (calls itself {}) wants to connect since {since}, refused {refused} times\n  root key {fingerprint}\n  \
+         to let it in: antiphon peers allow NAME {cortex_id}",
+        printable(name)
+    )
+}
+
+pub(super) async fn allow(file: &Path, name: PeerName, cortex: CortexId, json: bool) -> Result<()> {
+    let allowed: CortexAllowed = ask(file, Request::AllowCortex { name, cortex }).await?;
+    let text = format!(
+        "{} ({}) may read this log; to keep that in the configuration, write below `access`:\n  rules:\n    - {}",
+        allowed.name, allowed.cortex_id, allowed.rule
+    );
+    done(&allowed, json, &text)
 }
 
 pub(super) async fn set_mode(file: &Path, mode: FederationMode, json: bool) -> Result<()> {

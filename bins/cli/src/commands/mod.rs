@@ -21,7 +21,7 @@ use antiphon_node::config::NodeConfig;
 use antiphon_node::keys::new_key;
 use anyhow::Result;
 
-use crate::cli::{Cli, Command, ConfigCommand};
+use crate::cli::{Cli, Command, ConfigCommand, PeersCommand};
 use crate::{output, unit};
 
 pub(crate) async fn run(cli: Cli) -> Result<()> {
@@ -42,7 +42,11 @@ pub(crate) async fn run(cli: Cli) -> Result<()> {
         Command::Status { .. } => status::show(file, json).await,
         Command::Doctor => doctor::run(file, json).await,
         Command::Reload => federation::reload(file, json).await,
-        Command::Peers => status::peers(file, json).await,
+        Command::Peers { command: None } => status::peers(file, json).await,
+        Command::Peers { command: Some(PeersCommand::Pending) } => federation::pending(file, json).await,
+        Command::Peers { command: Some(PeersCommand::Allow { name, id }) } => {
+            federation::allow(file, name, id, json).await
+        }
         Command::ResetPeer { name } => federation::reset_peer(file, name, json).await,
         Command::PausePeer { name } => federation::set_peer(file, name, PeerMode::Paused, json).await,
         Command::ResumePeer { name } => federation::set_peer(file, name, PeerMode::Sync, json).await,

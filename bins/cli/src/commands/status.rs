@@ -18,6 +18,7 @@ use anyhow::{Context as _, Result, bail};
 use console::style;
 
 use super::ask::ask;
+use super::federation::wants_to_connect;
 use super::replay::replayer;
 use crate::narrate::{Narrator, explain};
 use crate::output::{done, json_line, line, plain, raw, width};
@@ -28,6 +29,8 @@ const WATCH_EVERY: Duration = Duration::from_secs(2);
 
 /// The number of nodes that pull this one of which a status has a line.
 const PULLERS: usize = 20;
+/// The number of nodes that want to connect of which a status has lines.
+const PENDING: usize = 5;
 /// Excluded cortexes that are printed of one peer.
 const EXCLUDED: usize = 5;
 
@@ -202,8 +205,14 @@ fn copies(status: &Status) -> Result<()> {
             puller.sent_events
         ))?;
     }
-    match status.pulled_by.len().checked_sub(PULLERS) {
-        Some(more @ 1..) => line(&format!("pulled by {more} more; `antiphon status --json` lists them")),
+    if let Some(more @ 1..) = status.pulled_by.len().checked_sub(PULLERS) {
+        line(&format!("pulled by {more} more; `antiphon status --json` lists them"))?;
+    }
+    for pending in status.pending.iter().take(PENDING) {
+        line(&wants_to_connect(pending))?;
+    }
+    match status.pending.len().checked_sub(PENDING) {
+        Some(more @ 1..) => line(&format!("{more} more nodes want to connect; `antiphon peers pending` lists them")),
         _ => Ok(()),
     }
 }

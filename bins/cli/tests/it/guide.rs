@@ -52,3 +52,92 @@ fn an_authority_made_as_the_guide_says_is_trusted_over_both_transports() {
     let (code, out, err) = alpha.run(&["config", "check"]);
     assert!(code == 0 && err.is_empty(), "a year is long enough: {out}{err}");
 }
+
+/// The first federation of the guide: no certificate, and each other's id in the configuration.
+#[test]
+fn two_nodes_that_name_each_others_ids_need_no_certificates() {
+    let [a, b] = [(); 2].map(|()| free_port());
+    let yaml = |name: &str, port: u16, peers: &str| {
+        format!(
+            "node: {{ name: {name}, data_dir: data }}\nlisten:\n  quic: 127.0.0.1:{port}\nfederation:\n  interval: 1s\n  \
+             peers: [{peers}]\n"
+        )
+    };
+    let (alpha, bravo) = (Place::new(&yaml("alpha", a, "")), Place::new(&yaml("bravo", b, "")));
+    let id = |place: &Place| {
+        let (code, out, err) = place.run(&["--json", "identity", "show"]);
+        assert_eq!(code, 0, "{err}");
+        serde_json::from_str::<serde_json::Value>(&out).unwrap()["cortex_id"].as_str().unwrap().to_owned()
+    };
+    let peer = |name: &str, port: u16, id: &str| {
+        format!("{{ name: {name}, endpoint: \"quic://127.0.0.1:{port}\", cortex: {id} }}")
+    };
+    let (of_alpha, of_bravo) = (id(&alpha), id(&bravo));
+    std::fs::write(&alpha.config, yaml("alpha", a, &peer("bravo", b, &of_bravo))).unwrap();
+    std::fs::write(&bravo.config, yaml("bravo", b, &peer("alpha", a, &of_alpha))).unwrap();
+    let (_bravo, _alpha) = (bravo.serve(), alpha.serve());
+    for (from, to) in [(&alpha, &bravo), (&bravo, &alpha)] {
+        let (code, _, err) = from.run(&["append", "-t", "t", "-s", "notes/1", "-d", "1"]);
+        assert_eq!(code, 0, "{err}");
+        until("it arrives", || (to.run(&["--json", "latest", "notes/1"]).0 == 0).then_some(()));
+    }
+    // Another id there is refused by name, and nothing of it is stored.
+    std::fs::write(&alpha.config, yaml("alpha", a, &peer("charlie", b, &of_alpha.replace(&of_alpha[..4], "01JD"))))
+        .unwrap();
+    assert_eq!(alpha.run(&["reload"]).0, 0);
+    until("it is refused", || {
+        let (_, out, _) = alpha.run(&["--json", "status"]);
+        let status = serde_json::from_str::<serde_json::Value>(&out).unwrap();
+        (status["peers"][0]["last_error"] == "identity").then_some(())
+    });
+}
+
+/// A node that is not allowed shows with its fingerprint, and a command lets it in until the file has a rule.
+#[test]
+fn a_node_that_wants_to_connect_is_listed_and_let_in() {
+    let [a, b] = [(); 2].map(|()| free_port());
+    let yaml = |name: &str, port: u16, more: &str| {
+        format!("node: {{ name: {name}, data_dir: data }}\nlisten:\n  quic: 127.0.0.1:{port}\n{more}")
+    };
+    let alpha = Place::new(&yaml("alpha", a, "access: { others: none }\n"));
+    let shown = |place: &Place| {
+        let (code, out, err) = place.run(&["--json", "identity", "show"]);
+        assert_eq!(code, 0, "{err}");
+        serde_json::from_str::<serde_json::Value>(&out).unwrap()
+    };
+    let of_alpha = shown(&alpha)["cortex_id"].as_str().unwrap().to_owned();
+    let peers = format!(
+        "federation:\n  interval: 1s\n  peers: [{{ name: alpha, endpoint: \"quic://127.0.0.1:{a}\", cortex: {of_alpha} }}]\n"
+    );
+    let edge = Place::new(&yaml("edge", b, &peers));
+    let of_edge = shown(&edge);
+    let id = of_edge["cortex_id"].as_str().unwrap();
+    let (_alpha, _edge) = (alpha.serve(), edge.serve());
+    assert_eq!(alpha.run(&["append", "-t", "t", "-s", "notes/1", "-d", "1"]).0, 0);
+    let pending = until("it wants to connect", || {
+        let (_, out, _) = alpha.run(&["--json", "peers", "pending"]);
+        let pending = serde_json::from_str::<serde_json::Value>(&out).unwrap();
+        pending[0].is_object().then(|| pending[0].clone())
+    });
+    assert_eq!((&pending["cortex_id"], &pending["name"]), (&of_edge["cortex_id"], &"edge".into()));
+    assert_eq!(pending["fingerprint"], of_edge["root_fingerprint"]);
+    let (_, text, _) = alpha.run(&["status"]);
+    assert!(text.contains("wants to connect") && text.contains(&format!("antiphon peers allow NAME {id}")), "{text}");
+    let (_, text, _) = edge.run(&["status"]);
+    assert!(text.contains("does not allow this node to read its log"), "{text}");
+    let (code, said, err) = alpha.run(&["peers", "allow", "edge", id]);
+    assert!(code == 0 && said.contains(&format!("{{ cortex: {id}, name: edge, read: all }}")), "{said}{err}");
+    until("it is let in", || (edge.run(&["--json", "latest", "notes/1"]).0 == 0).then_some(()));
+    // The file goes first.
+    let rule = format!("access: {{ others: none, rules: [{{ cortex: {id}, read: none }}] }}\n");
+    std::fs::write(&alpha.config, yaml("alpha", a, &rule)).unwrap();
+    assert_eq!(alpha.run(&["reload"]).0, 0);
+    assert_eq!(alpha.run(&["append", "-t", "t", "-s", "notes/2", "-d", "2"]).0, 0);
+    until("it is shut out", || {
+        let (_, out, _) = edge.run(&["--json", "status"]);
+        let status = serde_json::from_str::<serde_json::Value>(&out).unwrap();
+        (status["peers"][0]["last_error"] == "not_allowed").then_some(())
+    });
+    let (code, _, err) = alpha.run(&["peers", "allow", "edge", id]);
+    assert!(code == 1 && err.contains("has a rule for"), "{err}");
+}

@@ -59,6 +59,7 @@ pub async fn answer(node: &Arc<Node>, request: Request, steps: &Steps) -> Result
         Request::Location => status::location(node).await?.into(),
         Request::Reload => reload::reload(node).await?.into(),
         Request::ResetPeer { name } => federation::reset_peer(node, name).await?.into(),
+        Request::AllowCortex { name, cortex } => federation::allow(node, &name, cortex).await?.into(),
         Request::SetPeerMode { name, mode } => federation::set_peer_mode(node, name, mode).await?.into(),
         Request::SetMode { mode } => federation::set_mode(node, mode).await?.into(),
         Request::NewEpoch => {

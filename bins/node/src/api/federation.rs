@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use antiphon_kernel::config::{FederationMode, PeerMode};
-use antiphon_kernel::ids::PeerName;
+use antiphon_kernel::config::{FederationMode, PeerMode, SharedKey};
+use antiphon_kernel::ids::{CortexId, PeerName};
 use anyhow::{Result, bail};
 
 use crate::node::Node;
-use crate::overrides::{MODE_KEY, peer_mode_key};
-use crate::reply::{ModeSet, PeerModeSet, PeerReset};
+use crate::overrides::{MODE_KEY, allowed_key, apply_overrides, peer_mode_key};
+use crate::reply::{CortexAllowed, ModeSet, PeerModeSet, PeerReset};
 
 /// Fails if no peer of this name is configured.
 pub(super) fn known_peer(node: &Node, name: &PeerName) -> Result<()> {
@@ -68,4 +68,19 @@ pub(super) async fn set_mode(node: &Node, mode: FederationMode) -> Result<ModeSe
     node.cortex().service().set_mode(mode);
     node.cortex().syncer().set_mode(mode);
     Ok(ModeSet { mode, in_file: written })
+}
+
+/// Lets a cortex read everything, until the file has a rule for it.
+pub(super) async fn allow(node: &Node, name: &PeerName, cortex: CortexId) -> Result<CortexAllowed> {
+    let _alone = node.changing().await;
+    let config = node.config();
+    if config.access.rules.iter().any(|rule| rule.cortex == cortex) {
+        bail!("{}: `access` has a rule for {cortex}; change it there, then `antiphon reload`", config.file.display());
+    }
+    node.cortex().state().set(&allowed_key(cortex), name.as_str()).await?;
+    let mut access = config.kernel(SharedKey::default());
+    apply_overrides(&**node.store(), &mut access)?;
+    node.cortex().set_access(&access.access);
+    let rule = format!("{{ cortex: {cortex}, name: {name}, read: all }}");
+    Ok(CortexAllowed { cortex_id: cortex, name: name.clone(), rule })
 }

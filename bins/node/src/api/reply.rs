@@ -3,9 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::reply::{
-    AppendReply, BroughtBack, Chains, Comparison, Conflicts, Done, ForkResolution, Forks, KeptProgress, LatestPage,
-    Location, LogReply, Manifest, ModeSet, NewEpoch, PeerModeSet, PeerReset, Reloaded, Replay, ReplayRetried,
-    ReplaySkipped, Resolved, Status, Verified, WaitReply,
+    AppendReply, BroughtBack, Chains, Comparison, Conflicts, CortexAllowed, Done, ForkResolution, Forks, KeptProgress,
+    LatestPage, Location, LogReply, Manifest, ModeSet, NewEpoch, PeerModeSet, PeerReset, Reloaded, Replay,
+    ReplayRetried, ReplaySkipped, Resolved, Status, Verified, WaitReply,
 };
 
 /// A reply of another kind than the request asks for.
@@ -72,6 +72,8 @@ replies! {
     Reloaded(Reloaded),
     /// To `ResetPeer`.
     PeerReset(PeerReset),
+    /// To `AllowCortex`.
+    Allowed(CortexAllowed),
     /// To `SetPeerMode`.
     PeerMode(PeerModeSet),
     /// To `SetMode`.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use antiphon_kernel::config::{FederationMode, PeerMode};
 use antiphon_kernel::cursor::Cursor;
-use antiphon_kernel::ids::{EventId, PeerName};
+use antiphon_kernel::ids::{CortexId, EventId, PeerName};
 use serde::{Deserialize, Serialize};
 
 use super::attached::Attached;
@@ -84,6 +84,10 @@ pub enum Request {
     Reload,
     ResetPeer {
         name: PeerName,
+    },
+    AllowCortex {
+        name: PeerName,
+        cortex: CortexId,
     },
     SetPeerMode {
         name: PeerName,

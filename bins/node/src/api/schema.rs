@@ -8,10 +8,10 @@ use schemars::{JsonSchema, Schema};
 use serde_json::{Map, Value};
 
 use crate::reply::{
-    AppendedEvent, BroughtBack, Certificates, Chains, Checked, Comparison, ConflictReport, Diagnosis, ForkReport,
-    ForkResolution, Imported, Initialised, Manifest, ModeSet, NewEpoch, NodeIdentity, PeerModeSet, PeerReset, Peers,
-    Reloaded, Repaired, Replay, ReplayRetried, ReplaySkipped, Replicated, Resolved, Restored, RootKeyMoved, Status,
-    Unseen, Verified,
+    AppendedEvent, BroughtBack, Certificates, Chains, Checked, Comparison, ConflictReport, CortexAllowed, Diagnosis,
+    ForkReport, ForkResolution, Imported, Initialised, Manifest, ModeSet, NewEpoch, NodeIdentity, PeerModeSet,
+    PeerReset, Peers, PendingCortexes, Reloaded, Repaired, Replay, ReplayRetried, ReplaySkipped, Replicated, Resolved,
+    Restored, RootKeyMoved, Status, Unseen, Verified,
 };
 
 /// Commands, what they print with `--json`, and its type.
@@ -40,6 +40,8 @@ fn sections() -> Vec<(&'static str, &'static str, Schema)> {
         ("new-epoch", "One object.", of::<NewEpoch>()),
         ("pause-peer", "One object; `resume-peer` prints the same.", of::<PeerModeSet>()),
         ("peers", "An array. `peers` in `status` is the same.", of::<Peers>()),
+        ("peers allow", "One object.", of::<CortexAllowed>()),
+        ("peers pending", "An array. `pending` in `status` is the same.", of::<PendingCortexes>()),
         ("reload", "One object.", of::<Reloaded>()),
         ("replay list", "One object.", of::<Replay>()),
         ("replay retry", "One object.", of::<ReplayRetried>()),

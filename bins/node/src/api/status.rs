@@ -20,7 +20,9 @@ use anyhow::Result;
 use super::{forks, space};
 use crate::node::Node;
 use crate::remedy::{of_health, remedy};
-use crate::reply::{AppendsRefused, ClaimedEpoch, Double, EpochChange, Excluded, Location, Peer, Puller, Status};
+use crate::reply::{
+    AppendsRefused, ClaimedEpoch, Double, EpochChange, Excluded, Location, Peer, PendingCortex, Puller, Status,
+};
 
 /// Everything, all peers by name. Reads the store.
 pub(crate) fn report(node: &Node) -> Result<Status> {
@@ -65,6 +67,7 @@ pub(crate) fn report(node: &Node) -> Result<Status> {
         own_events: copies.own,
         own_events_only_here: copies.only_here,
         pulled_by: pullers(node, &peers),
+        pending: pending(node),
         origins: view.heads().len(),
         digest: identity.digest.to_string(),
         forks: forks::known(node)?.len(),
@@ -116,7 +119,7 @@ fn pullers(node: &Node, peers: &[PeerState]) -> Vec<Puller> {
     let mut pullers = node.cortex().service().pullers();
     let peer = |cortex| peers.iter().find(|peer| peer.cortex_id == Some(cortex)).map(|peer| peer.name.clone());
     pullers.sort_by_cached_key(|puller| {
-        let name = peer(puller.cortex);
+        let name = puller.is_proven.then(|| peer(puller.cortex)).flatten();
         // Peers first: made-up askers must not hide them. By name: the page must not shuffle them with each question.
         let asked = if name.is_none() { Reverse(puller.asked) } else { Reverse(Timestamp::from_micros(0)) };
         (name.is_none(), name, asked, puller.cortex)
@@ -124,7 +127,8 @@ fn pullers(node: &Node, peers: &[PeerState]) -> Vec<Puller> {
     pullers.truncate(LISTED_PULLERS);
     let one = |puller: service::Puller| Puller {
         cortex_id: puller.cortex,
-        peer: peer(puller.cortex),
+        proven: puller.is_proven,
+        peer: puller.is_proven.then(|| peer(puller.cortex)).flatten(),
         address: puller.address.as_deref().map(str::to_owned),
         asked: puller.asked,
         connected: puller.is_open,
@@ -133,6 +137,22 @@ fn pullers(node: &Node, peers: &[PeerState]) -> Vec<Puller> {
         sent_bytes: puller.sent.bytes,
     };
     pullers.into_iter().map(one).collect()
+}
+
+/// Who wants to connect, the newest first.
+fn pending(node: &Node) -> Vec<PendingCortex> {
+    let pending = node.cortex().service().pending();
+    let one = |pending: &service::Pending| PendingCortex {
+        cortex_id: pending.cortex,
+        fingerprint: pending.fingerprint.clone(),
+        name: pending.name.clone(),
+        since: pending.since,
+        asked: pending.asked,
+        refused: pending.refused,
+    };
+    let mut pending: Vec<_> = pending.iter().map(one).collect();
+    pending.sort_by_key(|pending| Reverse(pending.since));
+    pending
 }
 
 /// Why the epoch changed last.

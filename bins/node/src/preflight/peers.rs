@@ -9,7 +9,8 @@ use antiphon_kernel::ids::CortexId;
 use antiphon_kernel::internals::cortex::mint_identity;
 use antiphon_kernel::internals::machine::{IdentityContext, check_identity};
 use antiphon_kernel::internals::sync::skew_ms;
-use antiphon_kernel::protocol::{Identity, Protocols};
+use antiphon_kernel::proof::Identified;
+use antiphon_kernel::protocol::Protocols;
 use antiphon_kernel::time::Timestamp;
 use antiphon_kernel::transport::TransportError;
 use futures_util::stream::{self, StreamExt as _};
@@ -32,21 +33,20 @@ pub(super) async fn peers(config: &NodeConfig, status: Option<&Status>, findings
     let key = config.shared_key().unwrap_or_default();
     let unkeyed = other_keys(config, status);
     let transports = Transports::new(config.federation.allow_plaintext_loopback, &key);
-    let mut own = mint_identity(config.node.name.as_str());
-    if let Some(status) = status {
-        own.cortex_id = status.cortex_id;
-    }
-    let (transports, own) = (&transports, &own);
+    // It asks under a name of its own: the node's keys are the node's.
+    let asker = mint_identity(config.node.name.as_str());
+    let own = status.map_or(asker.cortex_id, |status| status.cortex_id);
+    let (transports, asker) = (&transports, &asker);
     let asked = stream::iter(&config.federation.peers).map(|peer| {
         let known = status.and_then(|status| status.peers.iter().find(|known| known.name == peer.name));
         async move {
             let began = Instant::now();
-            let answer = match transports.of(&peer.endpoint).link(peer, own) {
+            let answer = match transports.of(&peer.endpoint).link(peer, asker) {
                 Ok(link) => link.identify(PATIENCE).await,
                 Err(error) => Err(error),
             };
             let answer = Asked { answer, took: began.elapsed(), at: Timestamp::now(), unkeyed };
-            peer_findings(peer, known, own.cortex_id, &answer)
+            peer_findings(peer, known, own, &answer)
         }
     });
     let mut asked = std::pin::pin!(asked.buffered(AT_ONCE));
@@ -57,7 +57,7 @@ pub(super) async fn peers(config: &NodeConfig, status: Option<&Status>, findings
 
 /// What came of asking a peer who it is.
 struct Asked {
-    answer: Result<Identity, TransportError>,
+    answer: Result<Identified, TransportError>,
     took: Duration,
     at: Timestamp,
     /// Asked without the key that the node has.
@@ -78,8 +78,8 @@ fn peer_findings(peer: &PeerConfig, known: Option<&Peer>, own: CortexId, asked: 
         let level = if matches!(state, Condition::Halted | Condition::Rejected) { Level::Fail } else { Level::Warn };
         findings.add(check.clone(), level, format!("{}: {reason}", state.as_str().replace('_', " ")), remedy);
     }
-    let identity = match &asked.answer {
-        Ok(identity) => identity,
+    let identified = match &asked.answer {
+        Ok(identified) => identified,
         Err(error) if asked.unkeyed && error.category() == ErrorCategory::Auth => return findings,
         Err(error)
             if error.category() == ErrorCategory::Auth
@@ -113,8 +113,10 @@ fn peer_findings(peer: &PeerConfig, known: Option<&Peer>, own: CortexId, asked: 
         pinned_elsewhere: Vec::new(),
         log: None,
         protocols: Protocols::SPOKEN,
+        unproven: peer.unproven,
     };
-    match check_identity(identity, &context) {
+    let identity = identified.identity();
+    match check_identity(identified, &context) {
         Err(category) => {
             let says = format!("{} {}", peer.endpoint, category.reason());
             findings.coded(check.clone(), Level::Fail, says, category.code());
@@ -159,6 +161,8 @@ mod tests {
 
     use antiphon_kernel::transport::TransportErrorKind;
 
+    use antiphon_kernel::protocol::Identity;
+
     use super::*;
 
     /// The key statement of a cortex of the test.
@@ -200,10 +204,12 @@ mod tests {
             ca: None,
             cortex: None,
             mode: PeerMode::Sync,
+            unproven: false,
+            pinned: None,
         };
         let own = statement(1).cortex();
         let found = |known: Option<&Peer>, answer: Result<Identity, TransportErrorKind>, unkeyed| {
-            let answer = answer.map_err(|kind| TransportError::new(kind, "detail"));
+            let answer = answer.map(Identified::trusted).map_err(|kind| TransportError::new(kind, "detail"));
             let asked = Asked { answer, took: Duration::ZERO, at: Timestamp::from_micros(1_000_000_000), unkeyed };
             let found = peer_findings(&peer, known, own, &asked).into_list();
             assert!(found.iter().all(|one| !one.says.contains('\u{1b}')), "{found:?}");

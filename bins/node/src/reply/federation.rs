@@ -1,7 +1,8 @@
 //! The mode of the node, and which peers are pulled.
 
 use antiphon_kernel::config::{FederationMode, PeerMode};
-use antiphon_kernel::ids::PeerName;
+use antiphon_kernel::ids::{CortexId, PeerName};
+use antiphon_kernel::time::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -37,3 +38,40 @@ pub struct PeerReset {
     #[schemars(with = "String")]
     pub reset: PeerName,
 }
+
+/// A cortex that may read from now on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct CortexAllowed {
+    /// Its id.
+    #[schemars(with = "String")]
+    pub cortex_id: CortexId,
+    /// Its name, for people.
+    #[schemars(with = "String")]
+    pub name: PeerName,
+    /// The same as a rule below `access.rules` of the configuration.
+    pub rule: String,
+}
+
+/// A cortex that wants to connect and is not allowed to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PendingCortex {
+    /// Its id. It proved that the id is its own.
+    #[schemars(with = "String")]
+    pub cortex_id: CortexId,
+    /// The fingerprint of its root key, as `antiphon identity show` prints it there.
+    pub fingerprint: String,
+    /// The name that it gives itself.
+    pub name: String,
+    /// When it first asked, since the node's start.
+    #[schemars(with = "String")]
+    pub since: Timestamp,
+    /// When it last asked.
+    #[schemars(with = "String")]
+    pub asked: Timestamp,
+    /// How many times it was refused.
+    pub refused: u64,
+}
+
+/// The cortexes that want to connect.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PendingCortexes(pub Vec<PendingCortex>);

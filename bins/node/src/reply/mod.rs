@@ -20,7 +20,7 @@ pub use append::{
 };
 pub use comparison::{Chain, Chains, Comparison, OriginComparison, Verified};
 pub use conflicts::{ConflictReport, Conflicts, OpenConflict, Resolved};
-pub use federation::{ModeSet, PeerModeSet, PeerReset};
+pub use federation::{CortexAllowed, ModeSet, PeerModeSet, PeerReset, PendingCortex, PendingCortexes};
 pub use finding::{Diagnosis, Finding, Level};
 pub use forks::{
     Advice, BroughtBack, ForkChoice, ForkCosts, ForkReport, ForkResolution, Forks, KeepOurs, KeepTheirs, OwnedEvents,

@@ -13,6 +13,7 @@ use antiphon_kernel::time::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::federation::PendingCortex;
 use super::replay::Replayer;
 
 /// The status of a node and its peers.
@@ -55,6 +56,8 @@ pub struct Status {
     pub own_events_only_here: u64,
     /// The nodes that pulled this one since its start: peers by name, then other nodes by their last question; at most 200.
     pub pulled_by: Vec<Puller>,
+    /// The nodes that want to connect and may not read anything here; at most 256.
+    pub pending: Vec<PendingCortex>,
     /// Number of origins in the log.
     pub origins: usize,
     /// Digest of all durable events: equal on nodes that hold the same ones.
@@ -146,10 +149,12 @@ pub struct StateChange {
 /// A node that pulls this one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Puller {
-    /// The cortex id in its questions. Only the shared key vouches for it.
+    /// Its cortex id.
     #[schemars(with = "String")]
     pub cortex_id: CortexId,
-    /// The peer that is pinned to this cortex id; null if none is.
+    /// Whether it proved that the id is its own. Otherwise it is what its questions say.
+    pub proven: bool,
+    /// The peer that is pinned to this cortex id, if the id is proved; null if none is.
     #[schemars(with = "Option<String>")]
     pub peer: Option<PeerName>,
     /// The address that it asked from last, with the port; behind a proxy the proxy's. Null if the transport has none.

@@ -124,6 +124,9 @@ choices! {
         11 => OtherLog { actual: [u8; 16] },
         12 => Newer,
         13 => Filter,
+        14 => Proof,
+        15 => OtherAsker,
+        16 => NotAllowed,
     }
 }
 
@@ -372,6 +375,9 @@ fn wire_refusal(refusal: &Refusal) -> WireRefusal {
         Refusal::OtherLog { actual } => WireRefusal::OtherLog { actual: actual.to_bytes() },
         Refusal::Newer => WireRefusal::Newer,
         Refusal::Filter => WireRefusal::Filter,
+        Refusal::Proof => WireRefusal::Proof,
+        Refusal::OtherAsker => WireRefusal::OtherAsker,
+        Refusal::NotAllowed => WireRefusal::NotAllowed,
     }
 }
 
@@ -397,5 +403,8 @@ fn refusal_from(wire: WireRefusal) -> Result<Refusal, WireError> {
         WireRefusal::OtherLog { actual } => Refusal::OtherLog { actual: LogId::from_bytes(actual) },
         WireRefusal::Newer => Refusal::Newer,
         WireRefusal::Filter => Refusal::Filter,
+        WireRefusal::Proof => Refusal::Proof,
+        WireRefusal::OtherAsker => Refusal::OtherAsker,
+        WireRefusal::NotAllowed => Refusal::NotAllowed,
     })
 }

@@ -7,16 +7,15 @@ use super::{Room, WireError, broken};
 use crate::clock::MAX_CLOCK_ENTRIES;
 use crate::codec::Capped;
 use crate::codec::encoding::fields;
-use crate::config::SharedKey;
 use crate::cursor::Seq;
 use crate::digest::Digest;
-use crate::identity::MAX_STATEMENT_BYTES;
+use crate::identity::{MAX_STATEMENT_BYTES, Signature};
 use crate::ids::{CortexId, MAX_COUNTER};
-use crate::protocol::{Heartbeat, Hello, Identity, Refresh, RequestId};
+use crate::protocol::{Connect, Heartbeat, Hello, Identity, Proof, Refresh, RequestId};
 use crate::rule::Rule;
 use crate::time::Timestamp;
 
-/// The longest key, name or version in a hello or identity, in bytes.
+/// The longest name or version in a hello or identity, in bytes.
 const MAX_TEXT: usize = 512;
 
 fields! {
@@ -42,10 +41,32 @@ type WireText = Capped<u8, MAX_TEXT>;
 type WireStatement = Capped<u8, MAX_STATEMENT_BYTES>;
 
 fields! {
+    pub(super) struct WireConnect {
+        protocol_min: u16,
+        protocol_max: u16,
+        nonce: [u8; 32],
+    }
+}
+
+fields! {
+    pub(super) struct WireProof {
+        protocol_min: u16,
+        protocol_max: u16,
+        from: [u8; 16],
+        nonce: [u8; 32],
+        statement: WireStatement,
+        signature: [u8; 64],
+    }
+}
+
+fields! {
     pub(super) struct WireHello {
         protocol_min: u16,
         protocol_max: u16,
-        key: WireText,
+        connect: [u8; 32],
+        nonce: [u8; 32],
+        signature: [u8; 64],
+        key: Option<[u8; 32]>,
         from: [u8; 16],
         log: WireLog,
         name: WireText,
@@ -123,11 +144,45 @@ fn text_from(wire: WireText) -> Result<String, WireError> {
     String::from_utf8(wire.0).map_err(|_| broken(Rule::TextNotUtf8))
 }
 
+pub(super) const fn wire_connect(connect: &Connect) -> WireConnect {
+    WireConnect { protocol_min: connect.protocol_min, protocol_max: connect.protocol_max, nonce: connect.nonce }
+}
+
+pub(super) const fn connect_from(wire: &WireConnect, room: Room) -> Connect {
+    Connect { protocol_min: wire.protocol_min, protocol_max: wire.protocol_max, nonce: wire.nonce, room }
+}
+
+pub(super) fn wire_proof(proof: &Proof) -> WireProof {
+    WireProof {
+        protocol_min: proof.protocol_min,
+        protocol_max: proof.protocol_max,
+        from: proof.from.to_bytes(),
+        nonce: proof.nonce,
+        statement: Capped(proof.statement.clone()),
+        signature: proof.signature.to_bytes(),
+    }
+}
+
+pub(super) fn proof_from(wire: WireProof, room: Room) -> Proof {
+    Proof {
+        protocol_min: wire.protocol_min,
+        protocol_max: wire.protocol_max,
+        from: CortexId::from_bytes(wire.from),
+        nonce: wire.nonce,
+        statement: wire.statement.0,
+        signature: Signature::from_bytes(wire.signature),
+        room,
+    }
+}
+
 pub(super) fn wire_hello(hello: &Hello) -> WireHello {
     WireHello {
         protocol_min: hello.protocol_min,
         protocol_max: hello.protocol_max,
-        key: wire_text(hello.key.expose()),
+        connect: hello.connect,
+        nonce: hello.nonce,
+        signature: hello.signature.to_bytes(),
+        key: hello.key,
         from: hello.from.to_bytes(),
         log: wire_log(hello.log),
         name: wire_text(&hello.name),
@@ -137,11 +192,13 @@ pub(super) fn wire_hello(hello: &Hello) -> WireHello {
 }
 
 pub(super) fn hello_from(wire: WireHello, room: Room) -> Result<Hello, WireError> {
-    let key = text_from(wire.key)?;
     Ok(Hello {
         protocol_min: wire.protocol_min,
         protocol_max: wire.protocol_max,
-        key: if key.is_empty() { SharedKey::default() } else { SharedKey::presented(key) },
+        connect: wire.connect,
+        nonce: wire.nonce,
+        signature: Signature::from_bytes(wire.signature),
+        key: wire.key,
         from: CortexId::from_bytes(wire.from),
         log: log_from(wire.log),
         name: text_from(wire.name)?,

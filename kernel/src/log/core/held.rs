@@ -95,7 +95,7 @@ impl LogState for Log {
 
     fn reservation(&self, peer: CortexId) -> Reservation {
         let pinned = self.view.pinned();
-        Reservation::of(&self.origins, pinned.get(&peer), pinned.len())
+        Reservation::of(&self.origins, pinned.get(&peer).map(|pin| &pin.name), pinned.len())
     }
 
     fn other_version(&self, origin: Origin, holder: CortexId) -> Result<Option<Digest>, StoreError> {

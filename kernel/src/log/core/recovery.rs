@@ -46,8 +46,8 @@ impl Log {
         self.store().sync()?;
         let state = load(&**self.store())?;
         if let Some(identity) = state.identity {
-            let statement = self.identity.statement.take();
-            self.identity = LocalIdentity { protocols: self.identity.protocols, statement, ..identity };
+            let signer = self.identity.signer.take();
+            self.identity = LocalIdentity { protocols: self.identity.protocols, signer, ..identity };
         }
         self.lineage = state.lineage;
         self.decisions = state.decisions;

@@ -14,7 +14,9 @@ fn asked_in_a_minute(mut answer: impl FnMut(u64, bool) -> (FetchReply, IngestOut
         let Some(action) = machine.poll_action() else { panic!("nothing is to be done at {now:?}") };
         now += tick;
         match action {
-            Action::Identify { number } => machine.handle_identity(moment(now), number, Ok(identity(2)), u64::MAX / 3),
+            Action::Identify { number } => {
+                machine.handle_identity(moment(now), number, Ok(Identified::trusted(identity(2))), u64::MAX / 3)
+            }
             Action::Fetch { number, own: true, .. } => {
                 machine.handle_reply(moment(now), number, Source::Asked, Ok(quiet(4)), 0);
                 let Some(Action::Ingest { .. }) = machine.poll_action() else { panic!("an answer is taken") };

@@ -17,7 +17,7 @@ fn showing(n: u8, statement: Vec<u8>) -> Identity {
 fn answered(machine: &mut PeerMachine, identity: Identity) -> Vec<Action> {
     machine.wake();
     machine.poll_action();
-    machine.handle_identity(at(0), machine.number, Ok(identity), 0);
+    machine.handle_identity(at(0), machine.number, Ok(Identified::trusted(identity)), 0);
     actions(machine)
 }
 

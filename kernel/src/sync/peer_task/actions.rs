@@ -128,7 +128,7 @@ impl PeerTask {
             let answer = async {
                 let link = link?;
                 let answer = who_and_when(&*link).await?;
-                if answer.0.cortex_id == view.local().cortex_id {
+                if answer.0.identity().cortex_id == view.local().cortex_id {
                     must_be_this_node(&*link, &view, &peer).await?;
                 }
                 Ok(answer)
@@ -142,8 +142,8 @@ impl PeerTask {
         self.clock_read = Instant::now();
         let Some(link) = self.link.clone() else { return };
         self.clock = Some(Box::pin(async move {
-            let (identity, skew) = who_and_when(&*link).await.ok()?;
-            Some((identity.cortex_id, skew))
+            let (identified, skew) = who_and_when(&*link).await.ok()?;
+            Some((identified.identity().cortex_id, skew))
         }));
     }
 
@@ -252,7 +252,7 @@ impl PeerTask {
         let (log, peer, asked) = (self.log.clone(), self.peer.name.clone(), self.asked.take());
         let ahead = std::mem::take(&mut self.ahead);
         let mut feed = self.feed.take().map(Box::new);
-        let name = peer.clone();
+        let (name, is_proven) = (peer.clone(), self.is_proven);
         self.in_flight = Some(Box::pin(async move {
             let (holder, heads) = (batch.from, batch.heads.clone());
             let bytes = batch.events.iter().map(|(_, record)| record.len() as u64).sum();
@@ -276,7 +276,8 @@ impl PeerTask {
             if result.is_ok() {
                 let view = log.reader().clone();
                 let own = view.local().cortex_id;
-                if heads.iter().any(|(origin, _)| origin.cortex() == own) {
+                // What is only claimed has no effect.
+                if is_proven && heads.iter().any(|(origin, _)| origin.cortex() == own) {
                     // An event that is acknowledged later is no loss, so an error here is none.
                     let noted = crate::blocking::spawn_blocking(move || view.acknowledge(holder, &heads)).await;
                     if let Ok(Err(error)) = noted {

@@ -8,13 +8,14 @@ use crate::entropy;
 use crate::health::{ErrorCategory, Failure};
 use crate::log::{IngestError, Ingested, SentQuery};
 use crate::machine::{IngestOutcome, Inspected, Source};
-use crate::protocol::{FetchReply, Identity, Pushed};
+use crate::proof::Identified;
+use crate::protocol::{FetchReply, Pushed};
 use crate::sync::feed::{Feed, Received};
 use crate::time::Timestamp;
 
 pub(super) enum Input {
     /// Who it is, and its clock minus ours in milliseconds.
-    Identity(u64, Result<(Identity, i64), Failure>),
+    Identity(u64, Result<(Identified, i64), Failure>),
     /// With how long it took, unless it was waited for.
     Answer(u64, Box<(Feed, SentQuery, Source)>, Option<Duration>, Result<Received, Failure>),
     NoLink(u64, Failure),
@@ -42,14 +43,16 @@ impl PeerTask {
         self.detail = None;
         match input {
             Input::Identity(number, answer) => {
-                let answer = answer.map_err(|failure| self.found(failure)).map(|(identity, skew)| {
+                let answer = answer.map_err(|failure| self.found(failure)).map(|(identified, skew)| {
+                    let identity = identified.identity();
                     let (min, max) = (identity.protocol_min, identity.protocol_max);
                     // Shown if that is not who it must be.
                     let log = identity.log.map(|log| format!(" of log {log}")).unwrap_or_default();
                     self.detail =
                         Some(format!("it is cortex {}{log}, and speaks protocols {min} to {max}", identity.cortex_id));
                     self.status.skew_ms = Some(skew);
-                    identity
+                    self.is_proven = identified.is_proven();
+                    identified
                 });
                 self.machine.set_log(self.log.reader().local().log);
                 self.machine.set_pinned_elsewhere(self.statuses.pinned_under_others(&self.peer.name));

@@ -85,6 +85,8 @@ pub(super) struct PeerTask {
     /// Whether the store may keep more of the peer than the status says.
     stale: bool,
     parts: PartsPace,
+    /// Whether the peer proved who it is, at its last identity.
+    is_proven: bool,
     /// A round of questions for missing parts: of which cortex, and what it led to.
     asking_parts: Waited<(CortexId, (PartsRound, Option<Failure>))>,
 }
@@ -116,6 +118,7 @@ impl PeerTask {
             pinned_elsewhere: Vec::new(),
             log: local.log,
             protocols: local.protocols,
+            unproven: peer.unproven,
         };
         let machine = PeerMachine::new(interval.min(MAX_WAIT), context, status.health.clone());
         let task = Self {
@@ -124,6 +127,7 @@ impl PeerTask {
             log,
             transports,
             link: None,
+            is_proven: false,
             link_log: None,
             machine,
             live: statuses.watch_live(),

@@ -1,6 +1,7 @@
 //! One cortex's way to another.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -10,11 +11,14 @@ use tokio::time::Instant;
 use super::MemoryNetwork;
 use super::paths::{Between, Paths};
 use crate::codec::{Message, WireError, decode, encode};
+use crate::proof::{Channel, Identified, Introduction, Proven};
 use crate::protocol::{FetchReply, FetchRequest, Identity, Pushed, Refresh, Refusal};
-use crate::service::{Answers, Heartbeats, Service};
+use crate::service::{Answers, Caller, Credential, Heartbeats, Service};
 use crate::transport::TransportErrorKind;
 use crate::transport::{Link, Tail, TransportError};
 
+/// The two ends have nothing in common that others do not have.
+const CHANNEL: Channel<'_> = Channel::None;
 /// The most answers of one run that are on their way.
 const WINDOW: usize = 64;
 
@@ -81,18 +85,59 @@ impl Exchange {
     }
 }
 
+/// A connection: who answers, proved, and what answers there. It ends with a cut of its path.
+#[derive(Clone)]
+struct Session {
+    caller: Caller,
+    proven: Proven,
+    cuts: u64,
+}
+
 #[derive(Clone)]
 pub(super) struct MemoryLink {
     network: MemoryNetwork,
     between: Between,
+    introduction: Introduction,
+    session: Arc<tokio::sync::Mutex<Option<Session>>>,
 }
 
 impl MemoryLink {
-    pub(super) const fn new(network: MemoryNetwork, between: Between) -> Self {
-        Self { network, between }
+    pub(super) fn new(network: MemoryNetwork, between: Between, introduction: Introduction) -> Self {
+        Self { network, between, introduction, session: Arc::default() }
     }
 
-    fn open(&self) -> Result<(Service, Exchange), TransportError> {
+    /// The connection, with a handshake if there is none that lives.
+    async fn open(&self) -> Result<(Session, Exchange), TransportError> {
+        let (service, exchange) = self.answering()?;
+        let mut slot = self.session.lock().await;
+        let lives = |session: &&Session| {
+            let Session { caller, cuts, .. } = session;
+            *cuts == exchange.cuts && caller.service().is(&service) && caller.refusal().is_none()
+        };
+        if let Some(session) = slot.as_ref().filter(lives) {
+            return Ok((session.clone(), exchange));
+        }
+        let (caller, proven) = self.greet(&service).await?;
+        let caller = caller.called_from(&format!("memory://{}", self.between.0));
+        let session = Session { caller, proven, cuts: exchange.cuts };
+        Ok((slot.insert(session).clone(), exchange))
+    }
+
+    async fn greet(&self, service: &Service) -> Result<(Caller, Proven), TransportError> {
+        let refused = |refusal: Refusal| TransportError::new(TransportErrorKind::from(&refusal), refusal.to_string());
+        let odd = || TransportError::new(TransportErrorKind::Protocol, "a greeting read back as something else");
+        let Message::Connect(connect) = across(&Message::Connect(self.introduction.connect()))? else {
+            return Err(odd());
+        };
+        let proof = service.prove(&connect, CHANNEL).await.map_err(refused)?;
+        let Message::Proof(proof) = across(&Message::Proof(proof))? else { return Err(odd()) };
+        let (hello, proven) = self.introduction.hello(&connect, &proof, CHANNEL).await?;
+        let Message::Hello(hello) = across(&Message::Hello(hello))? else { return Err(odd()) };
+        let caller = service.admit(&Credential::Hello { hello: &hello, channel: CHANNEL }).map_err(refused)?;
+        Ok((caller, proven))
+    }
+
+    fn answering(&self) -> Result<(Service, Exchange), TransportError> {
         let paths = self.network.paths.subscribe();
         let refused = |detail: String| TransportError::new(TransportErrorKind::ConnectionRefused, detail);
         let (service, cuts) = {
@@ -101,7 +146,7 @@ impl MemoryLink {
             if paths.is_cut(&self.between) {
                 return Err(refused(format!("the path from {asker} to {host} is cut")));
             }
-            let service = paths.service(host).map(|service| service.called_from(&format!("memory://{asker}")));
+            let service = paths.service(host).cloned();
             let service = service.ok_or_else(|| refused(format!("no cortex answers at {host}")))?;
             (service, paths.cuts(&self.between))
         };
@@ -131,26 +176,27 @@ impl MemoryLink {
 
 #[async_trait]
 impl Link for MemoryLink {
-    async fn identify(&self, deadline: Duration) -> Result<Identity, TransportError> {
-        let (service, mut exchange) = self.open()?;
+    async fn identify(&self, deadline: Duration) -> Result<Identified, TransportError> {
+        let (Session { caller, proven, .. }, mut exchange) = self.open().await?;
         let asked = async {
             self.travel().await;
-            let identity = service.identity();
+            let identity = caller.identity();
             self.travel().await;
             self.arrived(identity)
         };
-        identity(exchange.run(deadline, asked).await?)
+        proven.identified(identity(exchange.run(deadline, asked).await?)?)
     }
 
     async fn fetch(&self, request: &FetchRequest, deadline: Duration) -> Result<FetchReply, TransportError> {
-        let (service, mut exchange) = self.open()?;
+        let (Session { caller, proven, .. }, mut exchange) = self.open().await?;
+        proven.answers(request.to)?;
         let question = match question(request) {
             Ok(question) => question,
             Err(refusal) => return Ok(FetchReply::refused(refusal)),
         };
         let asked = async {
             self.travel().await;
-            let reply = service.fetch(question).await;
+            let reply = caller.fetch(question).await;
             self.travel().await;
             self.arrived(reply)
         };
@@ -166,12 +212,13 @@ impl Link for MemoryLink {
         if self.network.polling {
             return Ok(None);
         }
-        let (service, mut exchange) = self.open()?;
+        let (Session { caller, proven, .. }, mut exchange) = self.open().await?;
+        proven.answers(request.to)?;
         let refused = |refusal: Refusal| TransportError::new(TransportErrorKind::from(&refusal), refusal.to_string());
         let question = question(request).map_err(refused)?;
         let asked = async {
             self.travel().await;
-            Ok(Run { heartbeats: service.heartbeats(), answers: service.answers(question) })
+            Ok(Run { heartbeats: caller.heartbeats(), answers: caller.answers(question) })
         };
         let run = Some(exchange.run(deadline, asked).await?);
         Ok(Some(Box::new(MemoryTail { link: self.clone(), exchange, run, travelling: VecDeque::new() })))
@@ -182,10 +229,10 @@ impl Link for MemoryLink {
             return Ok(());
         }
         let Message::Refresh(refresh) = across(&Message::Refresh(refresh.clone()))? else { return Ok(()) };
-        let (service, mut exchange) = self.open()?;
+        let (Session { caller, .. }, mut exchange) = self.open().await?;
         let sent = async {
             self.travel().await;
-            service.refresh(refresh);
+            caller.refresh(refresh);
             Ok(())
         };
         exchange.run(deadline, sent).await

@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use crate::config::PeerConfig;
+use crate::config::{PeerConfig, SharedKey};
 use crate::log::LocalIdentity;
+use crate::proof::Introduction;
 use crate::service::Service;
 use crate::transport::TransportErrorKind;
 use crate::transport::{Link, Transport, TransportError};
@@ -24,6 +25,7 @@ use paths::{Between, Paths};
 pub struct MemoryNetwork {
     paths: Arc<watch::Sender<Paths>>,
     polling: bool,
+    key: SharedKey,
 }
 
 impl MemoryNetwork {
@@ -39,9 +41,21 @@ impl MemoryNetwork {
         Self { polling: true, ..self.clone() }
     }
 
+    /// The same network as a transport that proves to have this shared key. Without it, it is in open mode.
+    #[must_use]
+    pub fn with_key(&self, key: SharedKey) -> Self {
+        Self { key, ..self.clone() }
+    }
+
     /// Makes a service answer at `memory://<name>`, instead of any that did before.
     pub fn serve(&self, name: &str, service: Service) {
         self.paths.send_modify(|paths| paths.serve(name, service));
+    }
+
+    /// What answers at a name.
+    #[cfg(test)]
+    pub(crate) fn service(&self, name: &str) -> Option<Service> {
+        self.paths.borrow().service(name).cloned()
     }
 
     /// Removes what answers at a name. Open runs and questions to it fail at once.
@@ -103,6 +117,7 @@ impl Transport for MemoryNetwork {
         let host = peer.endpoint.strip_prefix("memory://").ok_or_else(|| {
             TransportError::new(TransportErrorKind::Configuration, "write the endpoint as memory://name")
         })?;
-        Ok(Box::new(MemoryLink::new(self.clone(), (own.name.clone(), host.to_owned()))))
+        let introduction = Introduction::new(own, peer, self.key.clone());
+        Ok(Box::new(MemoryLink::new(self.clone(), (own.name.clone(), host.to_owned()), introduction)))
     }
 }

@@ -47,13 +47,13 @@ impl World {
                 let identity = process.log.reader().identity(now);
                 invariants::advertised(self, to, &Heads::default(), Some(identity.head))?;
                 let identity = self.identify_falsely(to, identity);
-                self.send(to, client, Packet::Identity { run, cortex, number, identity });
+                self.send(to, client, Packet::Identity { run, cortex, number, identity: Box::new(identity) });
             }
             Packet::Identity { run, cortex, number, identity } if self.alive(to, run) => {
                 let (now, entropy) = (self.clock(to), self.entropy.next());
                 if let Some(pull) = self.pull(to, cortex).filter(|pull| pull.waiting == Some(number)) {
                     pull.waiting = None;
-                    pull.machine.handle_identity(now, number, Ok(identity), entropy);
+                    pull.machine.handle_identity(now, number, Ok(*identity), entropy);
                 }
                 self.act(to, cortex)?;
             }

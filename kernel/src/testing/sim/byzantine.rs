@@ -11,10 +11,11 @@ use crate::digest::Digest;
 use crate::identity::{Sealed, Signature};
 use crate::ids::{CortexId, Epoch, Origin};
 use crate::log::SentQuery;
+use crate::proof::Identified;
 use crate::protocol::{
     ChainHead, EventBatch, FetchReply, FetchRequest, Heads, Heartbeat, Identity, Known, OwnHead, Refusal,
 };
-use crate::testing::seeded_keys;
+use crate::testing::{seeded_cortex, seeded_keys};
 
 /// Which node lies, if any, and what it said before.
 #[derive(Default)]
@@ -180,20 +181,30 @@ impl World {
         Heads::new((0..crate::clock::MAX_CLOCK_ENTRIES).map(origin).collect())
     }
 
-    /// Who it says that it is.
-    pub(super) fn identify_falsely(&mut self, node: usize, mut identity: Identity) -> Identity {
+    /// Who it says that it is. It proves what it has the keys of.
+    pub(super) fn identify_falsely(&mut self, node: usize, mut identity: Identity) -> Identified {
         if !self.byzantine.is(node) || !self.entropy.one_in(4) {
-            return identity;
+            return Identified::trusted(identity);
         }
         self.byzantine.lies += 1;
-        match self.entropy.below(5) {
-            0 => identity.cortex_id = CortexId::from_bytes([0xee; 16]),
+        match self.entropy.below(6) {
+            0 => {
+                identity.cortex_id = CortexId::from_bytes([0xee; 16]);
+                return Identified::claimed(identity);
+            }
+            // Another cortex, with its public statement.
+            5 => {
+                let other = self.entropy.below(4) as u8 + 1;
+                identity.cortex_id = seeded_cortex(other);
+                identity.statement = seeded_keys(other).statement().to_bytes();
+                return Identified::claimed(identity);
+            }
             1 => (identity.protocol_min, identity.protocol_max) = (900, 901),
             2 => identity.epoch = Epoch::new(self.entropy.next()),
             3 => identity.head.seq = Seq::new(identity.head.seq.get() + 1_000_000),
             _ => (identity.digest, identity.version) = (Digest::of(b"a lie"), "9".repeat(10_000)),
         }
-        identity
+        Identified::trusted(identity)
     }
 
     /// How far it says that its log reaches.

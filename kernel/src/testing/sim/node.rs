@@ -217,6 +217,7 @@ impl Node {
             pinned_elsewhere: Vec::new(),
             log: Some(LOG),
             protocols: Protocols::SPOKEN,
+            unproven: false,
         };
         let mut machine = PeerMachine::new(INTERVAL, context, read_health(&*self.store, &name)?);
         machine.resume();

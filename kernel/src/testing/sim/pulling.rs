@@ -34,6 +34,7 @@ impl World {
                     self.after(DEADLINE, What::Deadline { node, run, peer, number });
                 }
                 Action::Pin { cortex_id, root, statement } => {
+                    invariants::pinned(peer, cortex_id)?;
                     let mut changes = Batch::new();
                     let pin = Pin { cortex_id, root: Some(root), statement, since: self.wall(node) };
                     put_pin(&mut changes, &peer_name(peer), &pin);

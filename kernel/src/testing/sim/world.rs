@@ -15,7 +15,8 @@ use super::{Found, Scenario};
 use crate::health::ErrorCategory;
 use crate::log::SentQuery;
 use crate::machine::{Now, Source};
-use crate::protocol::{FetchReply, FetchRequest, Heartbeat, Identity, Refresh};
+use crate::proof::Identified;
+use crate::protocol::{FetchReply, FetchRequest, Heartbeat, Refresh};
 use crate::time::Timestamp;
 
 /// The wall clock when a run begins.
@@ -27,7 +28,7 @@ pub(super) const DEADLINE: Micros = 4 * SECOND;
 #[derive(Clone)]
 pub(super) enum Packet {
     Identify { client: usize, run: u64, cortex: usize, number: u64 },
-    Identity { run: u64, cortex: usize, number: u64, identity: Identity },
+    Identity { run: u64, cortex: usize, number: u64, identity: Box<Identified> },
     Question { client: usize, run: u64, cortex: usize, asked: SentQuery, request: Box<FetchRequest> },
     Answer { run: u64, cortex: usize, asked: SentQuery, reply: Box<FetchReply> },
     Heartbeat { run: u64, cortex: usize, asked: SentQuery, heartbeat: Heartbeat },

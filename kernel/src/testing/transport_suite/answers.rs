@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use super::room::{Room, SOON, after, check_head, fetch, own, question, server_id};
+use super::room::{Room, SOON, after, check_head, fetch, own, question};
 use super::{Case, TransportHarness, case};
 use crate::config::PeerConfig;
 use crate::cursor::Cursor;
 use crate::health::ErrorCategory;
-use crate::ids::{CortexId, Epoch};
+use crate::ids::{Epoch, LogId};
 use crate::protocol::{FetchReply, FetchRequest, Identity, MAX_BATCH_EVENTS, Refusal};
+use crate::testing::LOG;
 
 pub(super) const CASES: &[Case] = &[
     case!(an_identity_is_asked_for_each_time),
@@ -26,7 +27,7 @@ async fn an_identity_is_asked_for_each_time(harness: &dyn TransportHarness) {
     let room = Room::new(harness).await;
     let link = room.link();
     for _ in 0..3 {
-        let identity = link.identify(SOON).await.expect("an identity");
+        let identity = link.identify(SOON).await.expect("an identity").into_identity();
         // Its clock runs on.
         let now = Identity { time: identity.time, ..room.service.identity() };
         assert_eq!(identity, now, "it must be what the server says now");
@@ -94,11 +95,9 @@ async fn a_big_event_arrives_whole(harness: &dyn TransportHarness) {
 async fn a_refusal_is_an_answer(harness: &dyn TransportHarness) {
     let room = Room::new(harness).await;
     let link = room.link();
-    let stranger = FetchRequest { to: CortexId::from_bytes([9; 16]), ..question() };
+    let stranger = FetchRequest { log: Some(LogId::from_bytes([9; 16])), ..question() };
     let nowhere = FetchRequest { after: Some(Cursor::start(Epoch::new(4711))), ..question() };
-    for (request, refusal) in
-        [(stranger, Refusal::WrongCortex { actual: server_id() }), (nowhere, Refusal::CursorUnknown)]
-    {
+    for (request, refusal) in [(stranger, Refusal::OtherLog { actual: LOG }), (nowhere, Refusal::CursorUnknown)] {
         let reply = link.fetch(&request, SOON).await;
         assert_eq!(reply, Ok(FetchReply::refused(refusal)));
     }

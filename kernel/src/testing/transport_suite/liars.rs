@@ -13,6 +13,7 @@ use crate::health::ErrorCategory;
 use crate::ids::{CortexId, PeerName};
 use crate::protocol::{EventBatch, FetchReply, FetchRequest, Identity};
 use crate::testing::{MemoryStore, Tamper};
+use crate::transport::TransportErrorKind;
 
 pub(super) const CASES: &[Case] = &[
     case!(events_in_another_order_are_refused),
@@ -208,8 +209,15 @@ async fn another_identity_is_refused(harness: &dyn TransportHarness) {
     let link = room.link();
     for lying in [false, true, false] {
         liar.lying.store(lying, Ordering::Relaxed);
-        let identity = link.identify(super::room::SOON).await.expect("an identity");
-        assert_eq!(identity.cortex_id == other, lying, "who it is must be asked each time");
+        let identified = link.identify(super::room::SOON).await;
+        if harness.proves() && lying {
+            let error = identified.expect_err("an identity that is not the proved one must not be brought");
+            assert_eq!(error.kind(), TransportErrorKind::Unproven, "{error}");
+            continue;
+        }
+        let identified = identified.expect("an identity");
+        assert_eq!(identified.is_proven(), harness.proves(), "it must say what is proved");
+        assert_eq!(identified.identity().cortex_id == other, lying, "who it is must be asked each time");
     }
     room.append(3).await;
     let cortex = puller(&room).await;
@@ -219,7 +227,8 @@ async fn another_identity_is_refused(harness: &dyn TransportHarness) {
     cortex.syncer().pause(&server).await.expect("the peer is configured");
     room.append(1).await;
     cortex.syncer().resume(&server).await.expect("the peer is configured");
-    until("another identity", || health(&cortex) == Some(ErrorCategory::Identity)).await;
+    let found = if harness.proves() { ErrorCategory::Unproven } else { ErrorCategory::Identity };
+    until("another identity", || health(&cortex) == Some(found)).await;
     assert_eq!(cortex.reader().head().seq.get(), 3, "nothing of it is stored");
     cortex.stop().await;
     room.stop().await;

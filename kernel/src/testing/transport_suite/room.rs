@@ -13,7 +13,7 @@ use crate::protocol::{Delivery, EventBatch, FetchReply, FetchRequest, Heads, Kno
 use crate::service::Service;
 use crate::store::{Durability, Store};
 pub(super) use crate::testing::until;
-use crate::testing::{LOG, MemoryStore, Tamper, seeded_cortex, seeded_keys};
+use crate::testing::{LOG, MemoryStore, Tamper, seeded_cortex, seeded_identity};
 use crate::transport::{Link, Tail, Transport};
 
 /// Long enough for anything that is due at once, on a machine that is busy.
@@ -29,10 +29,7 @@ pub(super) fn server_id() -> CortexId {
 
 /// Who asks.
 pub(super) fn own() -> LocalIdentity {
-    LocalIdentity {
-        statement: Some(seeded_keys(1).statement().clone().into()),
-        ..LocalIdentity::new(seeded_cortex(1), Epoch::new(1), "asker".to_owned())
-    }
+    seeded_identity(1, "asker")
 }
 
 /// A log of its own, in memory, of the cortex with seeded keys of this number.
@@ -51,7 +48,15 @@ pub(super) fn name(what: &str) -> String {
 
 pub(super) fn peer(name: &str, running: &dyn Running) -> PeerConfig {
     let name = PeerName::new(name).expect("a name of letters, digits and dashes is one");
-    PeerConfig { name, endpoint: running.endpoint(), ca: running.ca(), cortex: None, mode: PeerMode::Sync }
+    PeerConfig {
+        name,
+        endpoint: running.endpoint(),
+        ca: running.ca(),
+        cortex: None,
+        mode: PeerMode::Sync,
+        unproven: false,
+        pinned: None,
+    }
 }
 
 pub(super) struct Room {

@@ -1,14 +1,15 @@
-//! The suite on the network in memory, and on six that break it.
+//! The suite on the network in memory, and on eight that break it.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::{Running, TransportHarness, failures, run};
+use super::{Running, TransportHarness, failures, key, run};
 use crate::config::PeerConfig;
 use crate::log::LocalIdentity;
-use crate::protocol::{EventBatch, FetchReply, FetchRequest, Heartbeat, Identity, Pushed, Refresh};
+use crate::proof::Identified;
+use crate::protocol::{EventBatch, FetchReply, FetchRequest, Heartbeat, Pushed, Refresh};
 use crate::service::Service;
 use crate::testing::MemoryNetwork;
 use crate::transport::{Link, Tail, Transport, TransportError};
@@ -39,7 +40,7 @@ impl TransportHarness for Memory {
     }
 
     fn transport(&self) -> Arc<dyn Transport> {
-        Arc::new(Broken { network: self.network.clone(), fault: self.fault })
+        Arc::new(Broken { network: self.network.with_key(key()), fault: self.fault })
     }
 }
 
@@ -59,6 +60,10 @@ enum Fault {
     SwapsIdentity,
     /// It says how far the log reached when it first asked.
     ServesAStaleHead,
+    /// Its server takes the name in a question for who asks.
+    BelievesNames,
+    /// It says that it proves who answers, and does not look.
+    ProvesNothing,
 }
 
 struct Broken {
@@ -73,18 +78,20 @@ impl Transport for Broken {
 
     fn link(&self, peer: &PeerConfig, own: &LocalIdentity) -> Result<Box<dyn Link>, TransportError> {
         let link = self.network.link(peer, own)?;
-        Ok(Box::new(BrokenLink { link, fault: self.fault, first: Arc::default() }))
+        let service = peer.endpoint.strip_prefix("memory://").and_then(|host| self.network.service(host));
+        Ok(Box::new(BrokenLink { link, service, fault: self.fault, first: Arc::default() }))
     }
 }
 
 #[derive(Default)]
 struct First {
-    identity: Option<Identity>,
+    identity: Option<Identified>,
     head: Option<Heartbeat>,
 }
 
 struct BrokenLink {
     link: Box<dyn Link>,
+    service: Option<Service>,
     fault: Fault,
     first: Arc<Mutex<First>>,
 }
@@ -118,15 +125,26 @@ impl BrokenLink {
 
 #[async_trait]
 impl Link for BrokenLink {
-    async fn identify(&self, deadline: Duration) -> Result<Identity, TransportError> {
-        let now = self.link.identify(deadline).await?;
-        if self.fault != Fault::SwapsIdentity {
-            return Ok(now);
+    async fn identify(&self, deadline: Duration) -> Result<Identified, TransportError> {
+        let now = self.link.identify(deadline).await;
+        match self.fault {
+            Fault::ProvesNothing => Ok(Identified::claimed(now?.into_identity())),
+            Fault::SwapsIdentity => {
+                let mut first = self.first.lock().unwrap();
+                match &first.identity {
+                    Some(first) => Ok(first.clone()),
+                    None => Ok(first.identity.insert(now?).clone()),
+                }
+            }
+            _ => now,
         }
-        Ok(self.first.lock().unwrap().identity.get_or_insert(now).clone())
     }
 
     async fn fetch(&self, request: &FetchRequest, deadline: Duration) -> Result<FetchReply, TransportError> {
+        if self.fault == Fault::BelievesNames {
+            let service = self.service.as_ref().expect("it answers");
+            return Ok(service.trusting(request.from).fetch(request.clone()).await);
+        }
         let mut reply = self.link.fetch(&self.question(request), deadline).await?;
         spoil(self.fault, &self.first, &mut reply);
         Ok(reply)
@@ -229,4 +247,6 @@ control!(one_that_duplicates_into_a_hole_fails, DuplicatesIntoAHole, "a_run_brin
 control!(one_that_truncates_silently_fails, TruncatesSilently, "events_come_in_order_without_a_hole");
 control!(one_that_ignores_limits_fails, IgnoresLimits, "limits_are_honoured");
 control!(one_that_swaps_identity_fails, SwapsIdentity, "another_identity_is_refused");
+control!(one_that_believes_names_fails, BelievesNames, "a_question_in_anothers_name_is_refused");
+control!(one_that_proves_nothing_fails, ProvesNothing, "both_sides_prove_who_they_are");
 control!(one_that_serves_a_stale_head_fails, ServesAStaleHead, "events_come_in_order_without_a_hole");

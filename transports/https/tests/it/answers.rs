@@ -53,8 +53,10 @@ async fn statuses_are_told_apart() {
         ("429 Too Many Requests", ErrorCategory::Busy),
         ("503 Service Unavailable", ErrorCategory::Busy),
     ] {
-        let fake = Fake::saying(format!("HTTP/1.1 {status}\r\nconnection: close\r\n\r\n")).await;
+        let answer = format!("HTTP/1.1 {status}\r\nconnection: close\r\n\r\n");
+        let fake = Fake::saying(answer.clone()).await;
         fails(link_to(fake.addr).identify(PATIENCE).await, category);
+        let fake = Fake::answering(answer).await;
         fails(link_to(fake.addr).fetch(&question(Duration::ZERO), PATIENCE).await, category);
     }
 }
@@ -76,14 +78,15 @@ async fn another_program_is_recognised_as_such() {
     let fake = Fake::saying(format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n{json}")).await;
     fails(link_to(fake.addr).identify(PATIENCE).await, ErrorCategory::Unexpected);
     let page = format!("HTTP/1.1 200 OK\r\ncontent-type: {FRAME}\r\n\r\n{KEY}{KEY}");
-    let fake = Fake::saying(page).await;
-    fails(link_to(fake.addr).fetch(&question(Duration::ZERO), PATIENCE).await, ErrorCategory::Unexpected);
+    for fake in [Fake::saying(page.clone()).await, Fake::answering(page).await] {
+        fails(link_to(fake.addr).fetch(&question(Duration::ZERO), PATIENCE).await, ErrorCategory::Unexpected);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_question_for_an_answer_breaks_the_protocol() {
     let frame = antiphon_kernel::codec::encode(&antiphon_kernel::codec::Message::Fetch(question(Duration::ZERO)));
-    let fake = Fake::saying([crate::fakes::frame_head(None), frame.to_vec()].concat()).await;
+    let fake = Fake::answering([crate::fakes::frame_head(None), frame.to_vec()].concat()).await;
     fails(link_to(fake.addr).fetch(&question(Duration::ZERO), PATIENCE).await, ErrorCategory::Protocol);
 }
 

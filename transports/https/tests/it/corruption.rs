@@ -8,17 +8,17 @@ use antiphon_kernel::protocol::FetchReply;
 use antiphon_kernel::transport::TransportError;
 use tokio::io::AsyncWriteExt;
 
-use crate::fakes::{Fake, frame_head, read_request};
-use crate::harness::{PATIENCE, fails, link_to, node, question};
+use crate::fakes::{Fake, frame_head, read_question};
+use crate::harness::{PATIENCE, fails, link_to, node, own, question};
 
 async fn good_frame() -> Vec<u8> {
     let node = node().await;
     node.append(4).await;
-    encode(&Message::Reply(node.service.fetch(node.question(Duration::ZERO)).await)).to_vec()
+    encode(&Message::Reply(node.service.trusting(own().cortex_id).fetch(node.question(Duration::ZERO)).await)).to_vec()
 }
 
 async fn received(head: Vec<u8>, body: &[u8]) -> Result<FetchReply, TransportError> {
-    let fake = Fake::saying([&head, body].concat()).await;
+    let fake = Fake::answering([&head, body].concat()).await;
     link_to(fake.addr).fetch(&question(Duration::ZERO), PATIENCE).await
 }
 
@@ -53,7 +53,7 @@ async fn a_reset_within_the_body_is_a_reset() {
     let fake = Fake::start(move |mut stream| {
         let answer = [frame_head(Some(frame.len() as u64)), frame[..40].to_vec()].concat();
         async move {
-            read_request(&mut stream).await;
+            read_question(&mut stream).await;
             let _ = stream.write_all(&answer).await;
             // The client has answered nothing yet, so a close without lingering is a reset.
             let _ = stream.set_zero_linger();

@@ -1,9 +1,13 @@
 //! Servers that are none, or bad ones.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 
+use antiphon_kernel::codec::{Message, decode, encode};
+use antiphon_kernel::log::LogHandle;
+use antiphon_kernel::proof::Channel;
+use antiphon_kernel::service::{Credential, Service};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -50,6 +54,20 @@ impl Fake {
         .await
     }
 
+    /// One that proves who it is as a node does, and then answers a question with these bytes.
+    pub(crate) async fn answering(bytes: impl Into<Vec<u8>>) -> Self {
+        let bytes: Arc<[u8]> = bytes.into().into();
+        Self::start(move |mut stream| {
+            let bytes = Arc::clone(&bytes);
+            async move {
+                read_question(&mut stream).await;
+                let _ = stream.write_all(&bytes).await;
+                let _ = stream.shutdown().await;
+            }
+        })
+        .await
+    }
+
     /// One that passes everything on, to count connections.
     pub(crate) async fn relay(to: SocketAddr) -> Self {
         Self::start(move |mut from| async move {
@@ -66,6 +84,10 @@ impl Fake {
 
 /// Reads a request's head and, as far as `content-length` says, its body: closing with bytes unread would be a reset.
 pub(crate) async fn read_request(stream: &mut TcpStream) -> String {
+    read_whole(stream).await.0
+}
+
+async fn read_whole(stream: &mut TcpStream) -> (String, Vec<u8>) {
     let mut bytes = Vec::new();
     let mut byte = [0];
     while !bytes.ends_with(b"\r\n\r\n") {
@@ -78,7 +100,35 @@ pub(crate) async fn read_request(stream: &mut TcpStream) -> String {
     let length = head.split("content-length: ").nth(1).and_then(|rest| rest.lines().next()?.parse().ok());
     let mut body = vec![0; length.unwrap_or(0)];
     let _ = stream.read_exact(&mut body).await;
-    head
+    (head, body)
+}
+
+/// Reads a request that is no greeting; greetings before it are answered as a node does. What comes back is its head.
+pub(crate) async fn read_question(stream: &mut TcpStream) -> String {
+    // One for all connections: the messages of a greeting may come over several.
+    static GREETER: LazyLock<(LogHandle, Service)> = LazyLock::new(|| crate::harness::service(crate::harness::key()));
+    let service = &GREETER.1;
+    loop {
+        let (head, body) = read_whole(stream).await;
+        let channel = head.split("host: ").nth(1).and_then(|rest| rest.lines().next()).unwrap_or_default().to_owned();
+        let channel = Channel::Host(&channel);
+        let (message, token) = match decode(&body.into()) {
+            Ok(Message::Connect(connect)) => {
+                (Message::Proof(service.prove(&connect, channel).await.unwrap()), String::new())
+            }
+            Ok(Message::Hello(hello)) => {
+                let caller = service.admit(&Credential::Hello { hello: &hello, channel }).unwrap();
+                (Message::Identity(caller.identity()), caller.token(channel).unwrap())
+            }
+            _ => return head,
+        };
+        let (frame, kind) = (encode(&message), crate::harness::FRAME);
+        let head = format!(
+            "HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\ncontent-length: {}\r\nantiphon-token: {token}\r\n\r\n",
+            frame.len()
+        );
+        let _ = stream.write_all(&[head.as_bytes(), &frame[..]].concat()).await;
+    }
 }
 
 /// The head of an answer with a frame; `length` stands in it if given, else the end of the connection is its end.

@@ -18,7 +18,7 @@ async fn a_peer_is_identified_and_read_over_tls() {
     let node = node_with(Some(authority.issue("127.0.0.1")), Limits::default()).await;
     node.append(3).await;
     let link = transport(key()).link(&peer(format!("https://{}", node.addr()), Some(&authority.ca())), &own()).unwrap();
-    let told = link.identify(PATIENCE).await.unwrap();
+    let told = link.identify(PATIENCE).await.unwrap().into_identity();
     assert_eq!(told, Identity { time: told.time, ..node.service.identity() });
     let reply = link.fetch(&node.question(Duration::ZERO), PATIENCE).await.unwrap();
     let FetchReply::Batch(batch) = reply else { panic!("{reply:?}") };
@@ -32,7 +32,7 @@ async fn a_newer_version_is_answered_in_the_protocol_of_both() {
     node.append(1).await;
     let newer = LocalIdentity { protocols: Protocols::of(2, 3), ..own() };
     let link = transport(key()).link(&peer(format!("http://{}", node.addr()), None), &newer).unwrap();
-    let common = link.identify(PATIENCE).await.unwrap().protocols().common(newer.protocols);
+    let common = link.identify(PATIENCE).await.unwrap().identity().protocols().common(newer.protocols);
     assert_eq!(common, Some(2));
     let asks = async |protocol, number| {
         let room = Room::default().with(number, b"made up");

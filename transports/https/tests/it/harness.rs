@@ -14,7 +14,7 @@ use antiphon_kernel::log::{CausalContext, LocalIdentity, LogHandle};
 use antiphon_kernel::protocol::FetchRequest;
 use antiphon_kernel::service::Service;
 use antiphon_kernel::store::{Durability, Store};
-use antiphon_kernel::testing::{MemoryStore, seeded_cortex, seeded_keys};
+use antiphon_kernel::testing::{MemoryStore, seeded_cortex, seeded_identity};
 use antiphon_kernel::transport::{Link, Transport, TransportError};
 
 /// If it turns up in any text, a key leaked.
@@ -44,7 +44,14 @@ pub(crate) fn service(key: SharedKey) -> (LogHandle, Service) {
 
 pub(crate) async fn node_with(tls: Option<TlsFiles>, limits: Limits) -> Node {
     let (log, service) = service(key());
-    let options = ServerOptions { addr: "127.0.0.1:0".parse().unwrap(), tls, keyed: true, allow_open: false, limits };
+    let options = ServerOptions {
+        addr: "127.0.0.1:0".parse().unwrap(),
+        tls,
+        names: Vec::new(),
+        keyed: true,
+        allow_open: false,
+        limits,
+    };
     let server = HttpsServer::start(options, service.clone()).await.unwrap();
     Node { log, service, server }
 }
@@ -79,10 +86,7 @@ pub(crate) fn question(wait: Duration) -> FetchRequest {
 
 /// Who asks.
 pub(crate) fn own() -> LocalIdentity {
-    LocalIdentity {
-        statement: Some(seeded_keys(1).statement().clone().into()),
-        ..LocalIdentity::new(seeded_cortex(1), Epoch::new(1), "alpha".to_owned())
-    }
+    seeded_identity(1, "alpha")
 }
 
 pub(crate) fn peer(endpoint: impl Into<String>, ca: Option<&std::path::Path>) -> PeerConfig {
@@ -92,6 +96,8 @@ pub(crate) fn peer(endpoint: impl Into<String>, ca: Option<&std::path::Path>) ->
         ca: ca.map(ToOwned::to_owned),
         cortex: None,
         mode: PeerMode::Sync,
+        unproven: false,
+        pinned: None,
     }
 }
 

@@ -9,7 +9,7 @@ use antiphon_kernel::health::ErrorCategory;
 use antiphon_kernel::protocol::{FetchReply, Refusal};
 use tokio::io::AsyncWriteExt;
 
-use crate::fakes::{Fake, frame_head, read_request};
+use crate::fakes::{Fake, frame_head, read_question};
 use crate::harness::{PATIENCE, fails, link_to, question};
 
 /// What lies in the buffers of two sockets and of the HTTP client, generously.
@@ -23,7 +23,7 @@ async fn endless(begin: Vec<u8>) -> (Fake, Arc<AtomicU64>) {
     let fake = Fake::start(move |mut stream| {
         let (begin, count) = (begin.clone(), Arc::clone(&count));
         async move {
-            read_request(&mut stream).await;
+            read_question(&mut stream).await;
             let _ = stream.write_all(&begin).await;
             let piece = vec![b' '; 64 * 1024];
             while let Ok(sent) = stream.write(&piece).await {
@@ -66,13 +66,15 @@ async fn the_largest_frame_is_the_most_that_is_read() {
 async fn an_endless_identity_ends() {
     let head = format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {TEN_GIB}\r\n\r\n");
     let (fake, sent) = endless(head.into_bytes()).await;
-    fails(link_to(fake.addr).identify(PATIENCE).await, ErrorCategory::TooLarge);
+    let link = link_to(fake.addr);
+    link.identify(PATIENCE).await.expect("the greeting is a node's");
+    fails(link.identify(PATIENCE).await, ErrorCategory::TooLarge);
     assert!(sent.load(Ordering::SeqCst) < BUFFERS);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn endless_headers_end() {
     let (fake, sent) = endless(b"HTTP/1.1 200 OK\r\nx: ".to_vec()).await;
-    fails(link_to(fake.addr).identify(PATIENCE).await, ErrorCategory::Unexpected);
+    fails(link_to(fake.addr).fetch(&question(Duration::ZERO), PATIENCE).await, ErrorCategory::Unexpected);
     assert!(sent.load(Ordering::SeqCst) < BUFFERS);
 }

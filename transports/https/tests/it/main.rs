@@ -6,6 +6,7 @@ mod certificates;
 mod corruption;
 mod crowds;
 mod fakes;
+mod greeting;
 mod happy;
 mod harness;
 mod hostile;

@@ -6,13 +6,15 @@ use std::time::Duration;
 use antiphon_https::{Bounds, Limits};
 use antiphon_kernel::codec::{Message, Room, encode};
 use antiphon_kernel::config::FederationMode;
+use antiphon_kernel::identity::Signature;
 use antiphon_kernel::ids::CortexId;
-use antiphon_kernel::protocol::{Heads, Refresh, RequestId};
+use antiphon_kernel::proof::{Channel, Introduction};
+use antiphon_kernel::protocol::{Connect, Heads, Hello, Refresh, RequestId};
 use reqwest::Client;
 use reqwest::header::CONTENT_TYPE;
 use serde_json::{Value, json};
 
-use crate::harness::{FRAME, KEY, Node, node, node_with, question};
+use crate::harness::{FRAME, KEY, Node, key, node, node_with, own, peer, question};
 use crate::routes::client;
 
 fn document() -> Value {
@@ -49,6 +51,8 @@ async fn ask(
 ) -> (String, u16) {
     let client: Client = client();
     let request = client.request(method.parse().unwrap(), node.url(path)).bearer_auth(key);
+    // A greeting is a frame under any name.
+    let request = if name == "host" { request.header(FRAMED.0, FRAMED.1) } else { request };
     let response = request.header(name, value).body(body).send().await.unwrap();
     let route = path.split('?').next().unwrap();
     let operation = &document["paths"][route][method.to_lowercase()];
@@ -91,6 +95,14 @@ async fn the_document_says_what_is_answered() {
     let refresh = Refresh { request, from, known: Heads::default(), direct: Vec::new(), room: Room::default() };
     let frames = (encode(&Message::Fetch(node.question(Duration::ZERO))), encode(&Message::Refresh(refresh)));
     let long = vec![0; 1024 * 1024 + 1];
+    let introduction = Introduction::new(&own(), &peer(node.url(""), None), key());
+    let (connect, host) = (introduction.connect(), node.addr().to_string());
+    let channel = Channel::Host(&host);
+    let proof = node.service.prove(&connect, channel).await.unwrap();
+    let hello = introduction.hello(&connect, &proof, channel).await.unwrap().0;
+    let newer = Connect { protocol_min: 7, protocol_max: 9, ..connect.clone() };
+    let stolen = Hello { signature: Signature::from_bytes([7; 64]), ..hello.clone() };
+    let keyless = Hello { key: None, ..hello.clone() };
     let end = node.log.reader().head_cursor();
     let after = |more: &str| format!("/v1/events?after={end}&{more}");
     let mut seen = Vec::new();
@@ -104,6 +116,15 @@ async fn the_document_says_what_is_answered() {
         (("GET", "/v1/events?limit=0"), KEY, Vec::new()),
         (("GET", "/v1/events?since=1"), KEY, Vec::new()),
         (("GET", "/v1/events"), "", Vec::new()),
+        (("POST", "/v1/connect"), "", encode(&Message::Connect(connect.clone())).to_vec()),
+        (("POST", "/v1/connect"), "", encode(&Message::Connect(newer)).to_vec()),
+        (("POST", "/v1/connect"), "", b"none".to_vec()),
+        (("POST", "/v1/connect"), "", long.clone()),
+        (("POST", "/v1/hello"), "", encode(&Message::Hello(hello.clone())).to_vec()),
+        (("POST", "/v1/hello"), "", encode(&Message::Hello(stolen)).to_vec()),
+        (("POST", "/v1/hello"), "", encode(&Message::Hello(keyless)).to_vec()),
+        (("POST", "/v1/hello"), "", frames.0.to_vec()),
+        (("POST", "/v1/hello"), "", long.clone()),
         (("POST", "/v1/fetch"), KEY, frames.0.to_vec()),
         (("POST", "/v1/fetch"), KEY, encode(&Message::Fetch(question(Duration::ZERO))).to_vec()),
         (("POST", "/v1/fetch"), KEY, b"none".to_vec()),
@@ -123,8 +144,13 @@ async fn the_document_says_what_is_answered() {
         seen.push(ask(&document, &full, route, KEY, Vec::new(), FRAMED).await);
         seen.push(ask(&document, &full, route, "", Vec::new(), ("origin", "http://evil.example")).await);
     }
+    let greeted = introduced(&full).await;
+    seen.push(ask(&document, &full, ("POST", "/v1/hello"), "", greeted, FRAMED).await);
     seen.push(ask(&document, &full, ("GET", "/healthz"), "", Vec::new(), ("host", "evil.example")).await);
-    for route in [("POST", "/v1/fetch"), ("POST", "/v1/refresh")] {
+    for route in [("POST", "/v1/connect"), ("POST", "/v1/hello")] {
+        seen.push(ask(&document, &node, route, "", b"AN".to_vec(), ("host", "[evil")).await);
+    }
+    for route in [("POST", "/v1/connect"), ("POST", "/v1/hello"), ("POST", "/v1/fetch"), ("POST", "/v1/refresh")] {
         seen.push(ask(&document, &node, route, KEY, Vec::new(), (CONTENT_TYPE.as_str(), "text/plain")).await);
     }
     // And nothing is promised that was not seen here, but for what takes a broken disk or half a minute.
@@ -136,6 +162,16 @@ async fn the_document_says_what_is_answered() {
             }
         }
     }
+}
+
+/// A hello that the node takes.
+async fn introduced(node: &Node) -> Vec<u8> {
+    let introduction = Introduction::new(&own(), &peer(node.url(""), None), key());
+    let (connect, host) = (introduction.connect(), node.addr().to_string());
+    let channel = Channel::Host(&host);
+    let proof = node.service.prove(&connect, channel).await.unwrap();
+    let hello = introduction.hello(&connect, &proof, channel).await.unwrap().0;
+    encode(&Message::Hello(hello)).to_vec()
 }
 
 #[test]

@@ -115,6 +115,7 @@ async fn a_server_refuses_to_be_open_to_the_world() {
     let options = |tls, keyed| ServerOptions {
         addr: "0.0.0.0:0".parse().unwrap(),
         tls,
+        names: Vec::new(),
         keyed,
         allow_open: false,
         limits: Limits::default(),
@@ -131,8 +132,14 @@ async fn a_server_refuses_to_be_open_to_the_world() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_taken_address_says_so() {
     let node = node().await;
-    let options =
-        ServerOptions { addr: node.addr(), tls: None, keyed: true, allow_open: false, limits: Limits::default() };
+    let options = ServerOptions {
+        addr: node.addr(),
+        tls: None,
+        names: Vec::new(),
+        keyed: true,
+        allow_open: false,
+        limits: Limits::default(),
+    };
     let error = HttpsServer::start(options, service(key()).1).await.unwrap_err();
     assert!(matches!(error, ServerError::Listen { .. }), "{error}");
 }

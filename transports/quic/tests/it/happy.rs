@@ -2,24 +2,26 @@
 
 use std::time::Duration;
 
+use antiphon_kernel::config::FederationMode;
+use antiphon_kernel::health::ErrorCategory;
 use antiphon_kernel::ids::CortexId;
 use antiphon_kernel::protocol::{
     Delivery, FetchReply, FetchRequest, HEARTBEAT_INTERVAL, Identity, Pushed, Refusal, RequestId,
 };
 
-use crate::harness::{PATIENCE, batch, node, question, soon};
+use crate::harness::{PATIENCE, batch, fails, node, question, soon};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_peer_says_who_it_is_each_time_anew() {
     let node = node().await;
     let link = node.link();
-    let first = link.identify(PATIENCE).await.unwrap();
+    let first = link.identify(PATIENCE).await.unwrap().into_identity();
     assert_eq!(
         (first.cortex_id, first.name.as_str(), first.head.seq.get()),
         (node.service.identity().cortex_id, "bravo", 0)
     );
     node.append(3).await;
-    let second = link.identify(PATIENCE).await.unwrap();
+    let second = link.identify(PATIENCE).await.unwrap().into_identity();
     let now = Identity { time: second.time, ..node.service.identity() };
     assert_eq!((second.head.seq.get(), second), (3, now));
 }
@@ -31,9 +33,12 @@ async fn a_question_brings_one_batch_and_a_refusal_is_an_answer() {
     let link = node.link();
     let FetchReply::Batch(batch) = link.fetch(&question(Delivery::Live), PATIENCE).await.unwrap() else { panic!() };
     assert_eq!((batch.events.len(), batch.last.seq.get(), batch.head.seq.get()), (100, 100, 250));
+    // Who answers is known, so a question for another cortex is not even sent.
     let other = FetchRequest { to: CortexId::from_bytes([9; 16]), ..question(Delivery::Once) };
-    let reply = link.fetch(&other, PATIENCE).await.unwrap();
-    assert_eq!(reply, FetchReply::refused(Refusal::WrongCortex { actual: node.service.identity().cortex_id }));
+    fails(link.fetch(&other, PATIENCE).await, ErrorCategory::Identity);
+    node.service.set_mode(FederationMode::Subscribe);
+    let reply = link.fetch(&question(Delivery::Once), PATIENCE).await.unwrap();
+    assert_eq!(reply, FetchReply::refused(Refusal::NotServing));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,18 +5,21 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use antiphon_kernel::codec::{FRAME_HEADER_BYTES, FrameHeader, Message, decode, encode};
 use antiphon_kernel::config::{FederationMode, PeerConfig, PeerMode, SharedKey};
 use antiphon_kernel::event::Draft;
 use antiphon_kernel::health::ErrorCategory;
 use antiphon_kernel::ids::{Epoch, PeerName};
 use antiphon_kernel::internals::log::{Log, LogOptions};
 use antiphon_kernel::log::{CausalContext, LocalIdentity, LogHandle};
+use antiphon_kernel::proof::{Channel, Introduction};
 use antiphon_kernel::protocol::{Delivery, EventBatch, FetchReply, FetchRequest, Hello, Pushed};
 use antiphon_kernel::service::Service;
 use antiphon_kernel::store::{Durability, Store};
-use antiphon_kernel::testing::{MemoryStore, seeded_cortex, seeded_keys};
+use antiphon_kernel::testing::{MemoryStore, seeded_cortex, seeded_identity};
 use antiphon_kernel::transport::{Link, Tail, Transport, TransportError};
 use antiphon_quic::{Limits, QuicOptions, QuicServer, QuicServerOptions, QuicTransport, TlsFiles};
+use quinn::{Connection, RecvStream, SendStream};
 
 use crate::certificates::Authority;
 
@@ -46,7 +49,7 @@ pub(crate) fn service() -> (LogHandle, Service) {
 }
 
 pub(crate) async fn serve(service: &Service, tls: TlsFiles, addr: SocketAddr, limits: Limits) -> QuicServer {
-    let options = QuicServerOptions { addr, tls, shared_key: key(), allow_open: false, limits };
+    let options = QuicServerOptions { addr, tls: Some(tls), shared_key: key(), allow_open: false, limits };
     QuicServer::start(options, service.clone()).await.unwrap()
 }
 
@@ -80,10 +83,7 @@ impl Node {
 }
 
 pub(crate) fn own() -> LocalIdentity {
-    LocalIdentity {
-        statement: Some(seeded_keys(1).statement().clone().into()),
-        ..LocalIdentity::new(seeded_cortex(1), Epoch::new(1), "alpha".to_owned())
-    }
+    seeded_identity(1, "alpha")
 }
 
 pub(crate) fn question(delivery: Delivery) -> FetchRequest {
@@ -91,20 +91,47 @@ pub(crate) fn question(delivery: Delivery) -> FetchRequest {
     FetchRequest { max_events: 100, max_bytes: 1024 * 1024, delivery, ..plain }
 }
 
-pub(crate) fn hello() -> Hello {
-    let own = own();
-    let statement = own.statement_bytes();
-    Hello {
-        protocol_min: 2,
-        protocol_max: 2,
-        log: None,
-        room: antiphon_kernel::codec::Room::default(),
-        key: key(),
-        from: own.cortex_id,
-        name: own.name,
-        version: "0".into(),
-        statement,
+/// The messages of a greeting on a connection, by hand.
+pub(crate) struct Greeting {
+    pub(crate) send: SendStream,
+    pub(crate) receive: RecvStream,
+}
+
+impl Greeting {
+    pub(crate) async fn begin(connection: &Connection) -> Self {
+        let (send, receive) = connection.open_bi().await.unwrap();
+        Self { send, receive }
     }
+
+    pub(crate) async fn say(&mut self, message: &Message) {
+        // Who was shown the door reads why.
+        let _ = self.send.write_all(&encode(message)).await;
+    }
+
+    pub(crate) async fn hear(&mut self) -> Message {
+        let mut frame = vec![0; FRAME_HEADER_BYTES];
+        self.receive.read_exact(&mut frame).await.unwrap();
+        let length = FrameHeader::parse(&frame).unwrap().body_len();
+        frame.resize(FRAME_HEADER_BYTES + length, 0);
+        self.receive.read_exact(&mut frame[FRAME_HEADER_BYTES..]).await.unwrap();
+        decode(&frame.into()).unwrap()
+    }
+
+    /// The hello that lets `own` in.
+    pub(crate) async fn hello(&mut self, connection: &Connection, own: &LocalIdentity, key: SharedKey) -> Hello {
+        let introduction = Introduction::new(own, &peer("quic://x:1", None), key);
+        let connect = introduction.connect();
+        self.say(&Message::Connect(connect.clone())).await;
+        let Message::Proof(proof) = self.hear().await else { panic!("a proof was due") };
+        introduction.hello(&connect, &proof, Channel::Tls(&channel(connection))).await.unwrap().0
+    }
+}
+
+/// What both ends of a connection have in common.
+pub(crate) fn channel(connection: &Connection) -> [u8; 32] {
+    let mut channel = [0; 32];
+    connection.export_keying_material(&mut channel, b"EXPORTER-Channel-Binding", b"").unwrap();
+    channel
 }
 
 pub(crate) fn peer(endpoint: impl Into<String>, ca: Option<&Path>) -> PeerConfig {
@@ -114,6 +141,8 @@ pub(crate) fn peer(endpoint: impl Into<String>, ca: Option<&Path>) -> PeerConfig
         ca: ca.map(ToOwned::to_owned),
         cortex: None,
         mode: PeerMode::Sync,
+        unproven: false,
+        pinned: None,
     }
 }
 

@@ -14,7 +14,7 @@ use crate::harness::{PATIENCE, batch, key, link, node, question, serve, service,
 async fn again(service: &antiphon_kernel::service::Service, authority: &Authority, addr: SocketAddr) -> QuicServer {
     let options = || antiphon_quic::QuicServerOptions {
         addr,
-        tls: authority.issue("127.0.0.1"),
+        tls: Some(authority.issue("127.0.0.1")),
         shared_key: key(),
         allow_open: false,
         limits: Limits::default(),

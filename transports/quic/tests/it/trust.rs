@@ -100,7 +100,7 @@ async fn a_server_without_a_key_or_certificate_does_not_open_itself() {
     let authority = Authority::new();
     let options = |addr: &str, tls, shared_key| QuicServerOptions {
         addr: addr.parse().unwrap(),
-        tls,
+        tls: Some(tls),
         shared_key,
         allow_open: false,
         limits: Limits::default(),

@@ -37,7 +37,14 @@ impl Byzantine {
             let log = LogHandle::start(Log::open(store, LogOptions::default()).unwrap(), Durability::Sync).unwrap();
             let service = Service::tampered(log.reader().clone(), key(), FederationMode::Sync, tamper);
             let addr = "127.0.0.1:0".parse().unwrap();
-            let options = ServerOptions { addr, tls: None, keyed: true, allow_open: false, limits: Limits::default() };
+            let options = ServerOptions {
+                addr,
+                tls: None,
+                names: Vec::new(),
+                keyed: true,
+                allow_open: false,
+                limits: Limits::default(),
+            };
             (log, HttpsServer::start(options, service).await.unwrap())
         });
         Self { runtime, log, server }

@@ -56,7 +56,14 @@ impl Forger {
             }
             let cortex = builder.start().await.unwrap();
             let addr = "127.0.0.1:0".parse().unwrap();
-            let options = ServerOptions { addr, tls: None, keyed: true, allow_open: false, limits: Limits::default() };
+            let options = ServerOptions {
+                addr,
+                tls: None,
+                names: Vec::new(),
+                keyed: true,
+                allow_open: false,
+                limits: Limits::default(),
+            };
             let server = HttpsServer::start(options, cortex.service().clone()).await.unwrap();
             // A pinned peer may bring any event.
             let source = PeerName::new("source").unwrap();

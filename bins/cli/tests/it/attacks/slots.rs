@@ -129,6 +129,8 @@ async fn seventy_forged_packets_do_not_lock_out_the_peer_that_they_name() {
         ca: Some(certs.join("ca.pem")),
         cortex: None,
         mode: PeerMode::Sync,
+        unproven: false,
+        pinned: None,
     };
     let link = transport.link(&peer, &mint_identity("bravo")).unwrap();
     link.identify(Duration::from_secs(10)).await.unwrap();

@@ -4,6 +4,7 @@
 //! number of the log, another at each step; I3 for every cursor that moved; and how often it took a new epoch (I9). Where a
 //! node says something: I3 that an answer leaves nothing out, I6 that all of it is durable, I9 that it is no larger than asked.
 //! Where a node notes what a peer holds: I11. Where a reader reads: I12.
+//! Where a node pins a peer: I16.
 //! Where a node refuses or begins to answer, and where a peer shows it its own origin: I15. Everything about a node, read again from its whole
 //! store: at every start; in every 16th run after each step that wrote to it; in the others at every 24th step. I8, I10 and I13
 //! are asked at the end of a run, when all faults ended. Damage to a disk is looked past while a check reads.
@@ -24,6 +25,7 @@ mod i12_readers_get_the_log;
 mod i13_debts_are_paid;
 mod i14_only_what_was_written;
 mod i15_knows_what_it_lost;
+mod i16_pins_are_proved;
 
 pub(super) use i04_clock_is_what_is_held::claims;
 pub(super) use i05_applied_once::replayed;
@@ -34,6 +36,7 @@ pub(super) use i12_readers_get_the_log::at_the_head;
 pub(super) use i13_debts_are_paid::check as debts_paid;
 pub(super) use i14_only_what_was_written::both_were_written;
 pub(super) use i15_knows_what_it_lost::{Own, noted_lost, shows_lost};
+pub(super) use i16_pins_are_proved::pinned;
 
 use std::collections::BTreeMap;
 

@@ -1,0 +1,135 @@
+//! What callers may read: rules of the configuration, and what becomes of callers that may read nothing, or not everything.
+
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use antiphon_kernel::access::{Access, AccessRule, Authorizer, Others, Standing, Whose};
+use antiphon_kernel::codec::{Part, RecordRef};
+use antiphon_kernel::config::{Config, Interval, PeerConfig};
+use antiphon_kernel::cortex::Cortex;
+use antiphon_kernel::event::Draft;
+use antiphon_kernel::health::ErrorCategory;
+use antiphon_kernel::ids::CortexId;
+use antiphon_kernel::protocol::{FetchReply, FetchRequest, Refusal};
+use antiphon_kernel::service::Credential;
+use antiphon_kernel::testing::{LOG, MemoryNetwork, MemoryStore, question, seeded_cortex, seeded_keys};
+
+use crate::support::{peer, until};
+
+/// A cortex with the keys of this number, which answers in the network under its name.
+async fn cortex(network: &MemoryNetwork, number: u8, name: &str, peers: Vec<PeerConfig>, access: Access) -> Cortex {
+    let interval = Some(Interval::new(Duration::from_secs(1)).unwrap());
+    let config = Config { interval, peers, access, ..Config::default() };
+    let builder = Cortex::builder(MemoryStore::new()).name(name).keys(seeded_keys(number)).log(LOG).config(config);
+    let cortex = builder.transport(network.clone()).start().await.unwrap();
+    network.serve(name, cortex.service().clone());
+    cortex
+}
+
+fn last_error(cortex: &Cortex) -> Option<ErrorCategory> {
+    cortex.syncer().peers().first().and_then(|peer| peer.health.last_error)
+}
+
+fn of(cortex: CortexId, read: Whose) -> AccessRule {
+    AccessRule { cortex, name: None, read }
+}
+
+const ALPHA: u8 = 21;
+const BRAVO: u8 = 22;
+const EDGE: u8 = 23;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_is_not_allowed_wants_to_connect_and_comes_in_once_it_is() {
+    let network = MemoryNetwork::new();
+    let closed = Access { rules: Vec::new(), others: Some(Others::None) };
+    let alpha = cortex(&network, ALPHA, "alpha", vec![], closed).await;
+    alpha.append(Draft::new("t", "x")).await.unwrap();
+    let edge = cortex(&network, EDGE, "edge", vec![peer("alpha")], Access::default()).await;
+    until("it is refused", || last_error(&edge) == Some(ErrorCategory::NotAllowed)).await;
+    let pending = alpha.service().pending();
+    let [one] = &pending[..] else { panic!("{pending:?}") };
+    assert_eq!((one.cortex, one.name.as_str()), (seeded_cortex(EDGE), "edge"));
+    assert_eq!(one.fingerprint, seeded_keys(EDGE).statement().root().fingerprint());
+    assert!(alpha.service().pullers().is_empty(), "it asked nothing");
+    assert!(alpha.service().admit(&Credential::Key(None)).is_err(), "nor may a reader without an identity");
+    // Its operator allows it.
+    let access = Access { rules: vec![of(seeded_cortex(EDGE), Whose::All)], others: Some(Others::None) };
+    alpha.reload(Config { access, ..Config::default() }, &[], false).await.unwrap();
+    edge.syncer().wake(&peer("alpha").name).await.unwrap();
+    until("it comes in", || edge.reader().head().seq.get() == 1).await;
+    assert!(alpha.service().pending().is_empty());
+    // And takes it back: what is open ends.
+    let access = Access { rules: vec![of(seeded_cortex(EDGE), Whose::None)], others: None };
+    alpha.reload(Config { access, ..Config::default() }, &[], false).await.unwrap();
+    alpha.append(Draft::new("t", "y")).await.unwrap();
+    until("it has to leave", || last_error(&edge) == Some(ErrorCategory::NotAllowed)).await;
+    assert_eq!(edge.reader().head().seq.get(), 1);
+    edge.stop().await;
+    alpha.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_may_not_be_read_comes_without_its_parts_and_causality_holds() {
+    let network = MemoryNetwork::new();
+    let bravo = cortex(&network, BRAVO, "bravo", vec![], Access::default()).await;
+    bravo.append(Draft::new("secret", "of bravo").subject("s")).await.unwrap();
+    // The edge may read alpha's events. What alpha passes on of bravo's comes as routing parts.
+    let edge_rule = of(seeded_cortex(EDGE), Whose::Of(vec![seeded_cortex(ALPHA)]));
+    let access = Access { rules: vec![edge_rule], others: None };
+    let alpha = cortex(&network, ALPHA, "alpha", vec![peer("bravo")], access).await;
+    until("alpha has bravo's", || alpha.reader().head().seq.get() == 1).await;
+    alpha.append(Draft::new("open", "of alpha").subject("a")).await.unwrap();
+    let edge = cortex(&network, EDGE, "edge", vec![peer("alpha")], Access::default()).await;
+    until("the edge has both", || edge.reader().head().seq.get() == 2).await;
+    assert_eq!(edge.reader().heads().fold(), alpha.reader().heads().fold(), "digests cover what is not sent");
+    for entry in edge.reader().durable_entries(antiphon_kernel::cursor::Seq::ZERO, 10, 1 << 20).unwrap() {
+        let record = RecordRef::decode(&entry.record).unwrap();
+        let is_alphas = record.dot.origin().cortex() == seeded_cortex(ALPHA);
+        let is_whole = !matches!((&record.attributes, &record.body), (Part::Absent(_), _) | (_, Part::Absent(_)));
+        assert_eq!(is_whole, is_alphas, "{:?}", record.dot);
+        assert!(is_alphas || !entry.record.windows(8).any(|bytes| bytes == b"of bravo"), "not a byte of it");
+    }
+    // Bravo is a peer of alpha's configuration, and reads everything without a rule.
+    assert_eq!(alpha.service().trusting(seeded_cortex(BRAVO)).reads(), Whose::All);
+    for cortex in [edge, alpha, bravo] {
+        cortex.stop().await;
+    }
+}
+
+/// An application that decides on its own, and changes its mind.
+struct Decides(Arc<Mutex<Whose>>);
+
+impl Authorizer for Decides {
+    fn read(&self, _: Option<CortexId>, _: Standing) -> Whose {
+        self.0.lock().unwrap().clone()
+    }
+}
+
+#[tokio::test]
+async fn an_application_decides_and_a_reload_of_rules_does_not_overrule_it() {
+    let said = Arc::new(Mutex::new(Whose::All));
+    let decides = Decides(Arc::clone(&said));
+    let cortex =
+        Cortex::builder(MemoryStore::new()).keys(seeded_keys(ALPHA)).authorizer(decides).start().await.unwrap();
+    let service = cortex.service();
+    let reader = service.admit(&Credential::Key(None)).unwrap();
+    let access = Access { rules: Vec::new(), others: Some(Others::None) };
+    cortex.reload(Config { access, ..Config::default() }, &[], false).await.unwrap();
+    assert_eq!(reader.refusal(), None);
+    // A question that is parked ends with what is decided now.
+    let asked = question(seeded_cortex(EDGE), seeded_cortex(ALPHA));
+    let parked = tokio::spawn({
+        let reader = reader.clone();
+        async move { reader.fetch(FetchRequest { wait: Duration::from_secs(60), ..asked }).await }
+    });
+    while service.open_questions() == 0 {
+        tokio::task::yield_now().await;
+    }
+    *said.lock().unwrap() = Whose::None;
+    service.set_authorizer(Arc::new(Decides(Arc::clone(&said))));
+    assert_eq!(parked.await.unwrap(), FetchReply::refused(Refusal::NotAllowed));
+    reader.revoked().await;
+    assert_eq!(service.admit(&Credential::Key(None)).err(), Some(Refusal::NotAllowed));
+    cortex.stop().await;
+}
