@@ -133,3 +133,21 @@ async fn an_application_decides_and_a_reload_of_rules_does_not_overrule_it() {
     assert_eq!(service.admit(&Credential::Key(None)).err(), Some(Refusal::NotAllowed));
     cortex.stop().await;
 }
+
+/// A link remembers who answered first. Where that one was refused, the next one must not be held to it.
+#[tokio::test(flavor = "multi_thread")]
+async fn another_cortex_at_the_endpoint_of_a_refused_one_is_taken() {
+    let network = MemoryNetwork::new();
+    let of_another_log = Cortex::builder(MemoryStore::new()).keys(seeded_keys(EDGE)).start().await.unwrap();
+    of_another_log.append(Draft::new("t", "x")).await.unwrap();
+    network.serve("bravo", of_another_log.service().clone());
+    let alpha = cortex(&network, ALPHA, "alpha", vec![peer("bravo")], Access::default()).await;
+    until("it is refused", || last_error(&alpha) == Some(ErrorCategory::OtherLog)).await;
+    let bravo = cortex(&network, BRAVO, "bravo", vec![], Access::default()).await;
+    bravo.append(Draft::new("t", "x")).await.unwrap();
+    alpha.syncer().wake(&peer("bravo").name).await.unwrap();
+    until("the right one is pulled", || alpha.reader().head().seq.get() == 1).await;
+    for cortex in [alpha, bravo, of_another_log] {
+        cortex.stop().await;
+    }
+}

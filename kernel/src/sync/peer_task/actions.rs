@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::PeerTask;
 use super::inputs::{Input, Refused, Stored};
 use crate::entropy;
-use crate::health::{ErrorCategory, PeerHealth};
+use crate::health::PeerHealth;
 use crate::identity::PublicKey;
 use crate::ids::{CortexId, Origin, PeerName};
 use crate::log::{ExclusionCause, IngestError, Pin};
@@ -86,8 +86,9 @@ impl PeerTask {
         if let News::Failed(category) | News::StillFailing(category) = news {
             self.close_feed();
             self.measures.failed(category);
-            if matches!(category, ErrorCategory::Tls | ErrorCategory::Auth) {
-                // What was read from files may have been replaced by now.
+            if category.is_refusal() {
+                // What was read from files may have been replaced by now, and another cortex may answer next: a link is held to the
+                // one that answered first.
                 self.link = None;
             }
         }
