@@ -65,7 +65,10 @@ impl Visit {
         let greeted = async { timeout(self.limits.header, self.greet(&connection)).await.map_err(late)? };
         let Greeted { control, told, caller } = tokio::select! {
             greeted = greeted => greeted.inspect_err(count)?,
-            () = closed(&mut closing) => return Ok(()),
+            () = closed(&mut closing) => {
+                connection.close(codes::STOPPING, b"");
+                return Ok(());
+            }
             () = self.slot.evicted() => {
                 connection.close(codes::BUSY, b"");
                 return Err(crowded_out());

@@ -24,6 +24,8 @@ use crate::tuning;
 
 /// How long one address may take to shake hands before the next is tried.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a greeting may take: a server waits no longer for it either. One that stopped in the middle may send nothing any more.
+const GREET_TIMEOUT: Duration = Duration::from_secs(10);
 /// The largest frame that a control stream brings.
 const MAX_CONTROL: usize = 256 * 1024;
 
@@ -78,7 +80,11 @@ impl Session {
                 connecting.await.map_err(|e| from_connection(&e))
             };
             match tokio::time::timeout(CONNECT_TIMEOUT, connected).await {
-                Ok(Ok(connection)) => return Self::greet(connection, introduction).await,
+                Ok(Ok(connection)) => {
+                    let late = |_| Err(failure(TransportErrorKind::Timeout, "no greeting completes there"));
+                    let greeted = tokio::time::timeout(GREET_TIMEOUT, Self::greet(connection, introduction));
+                    return greeted.await.unwrap_or_else(late);
+                }
                 Ok(Err(error)) => last = Some(error),
                 Err(_) => last = Some(failure(TransportErrorKind::Timeout, "no handshake completes there")),
             }

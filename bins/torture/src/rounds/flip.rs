@@ -10,7 +10,7 @@ use super::plan::{Plan, undisturbed};
 use crate::acks::Acks;
 use crate::entropy::Entropy;
 use crate::node::Buffers;
-use crate::report::Verdict;
+use crate::report::{Refusal, Verdict};
 use crate::table::Outcome;
 use crate::victim::{End, Rig};
 use crate::write::Writing;
@@ -85,7 +85,7 @@ pub(crate) fn run(plan: &Plan) -> Result<Outcome> {
             }
             Verdict::Refused => {
                 let refusal = report.refused.as_ref().context("a refusal without its reason")?;
-                if right(&refusal.kind, file) {
+                if right(refusal, file) {
                     outcome.refused += 1;
                 } else {
                     outcome.wrong(&format!("{what}: {}", report.told()), &again);
@@ -105,7 +105,12 @@ pub(crate) fn run(plan: &Plan) -> Result<Outcome> {
     Ok(outcome)
 }
 
-/// A version that cannot be read may be a later one.
-fn right(kind: &str, file: &Path) -> bool {
-    kind == "Corrupt" || kind == "NewerFormat" && file == Path::new("FORMAT")
+/// A version that cannot be read may be a later one. A key file is next to the store, and is refused by its own name.
+fn right(refusal: &Refusal, file: &Path) -> bool {
+    let is_key = file.extension().is_some_and(|end| end == "key");
+    match refusal.kind.as_str() {
+        "Corrupt" => true,
+        "NewerFormat" => file == Path::new("FORMAT"),
+        _ => is_key && refusal.kind.starts_with("AP-IDENTITY-") && refusal.message.contains(&*file.to_string_lossy()),
+    }
 }
