@@ -243,7 +243,7 @@ impl Service {
     }
 
     /// The server is about to stop. Questions that are parked, and later ones that there is nothing new for, are refused as
-    /// [`Refusal::Busy`] at once, so that their askers know that they were not cut off.
+    /// [`Refusal::Busy`](crate::protocol::Refusal::Busy) at once, so that their askers know that they were not cut off.
     pub fn close(&self) {
         self.inner.closing.send_replace(true);
     }
