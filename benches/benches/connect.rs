@@ -6,8 +6,8 @@
 use std::time::{Duration, Instant};
 
 use antiphon_benches::logs::{writer_keys, written};
-use antiphon_benches::roads::{Opened, Road, key};
 use antiphon_benches::stores::Kind;
+use antiphon_benches::transports::{Medium, Opened, key};
 use antiphon_kernel::cortex::Cortex;
 use antiphon_kernel::proof::{Channel, Introduction};
 use antiphon_kernel::service::Credential;
@@ -27,10 +27,10 @@ fn connect(c: &mut Criterion) {
     let own = seeded_identity(1, "asker");
     let mut group = c.benchmark_group("connect");
     group.sample_size(20);
-    for way in Road::ALL {
-        let opened = runtime.block_on(Opened::start(way, writer.service()));
+    for medium in Medium::ALL {
+        let opened = runtime.block_on(Opened::start(medium, writer.service()));
         let (peer, transport) = (opened.peer(), opened.transport());
-        group.bench_function(way.name(), |b| {
+        group.bench_function(medium.name(), |b| {
             b.iter_custom(|n| {
                 let mut took = Duration::ZERO;
                 for _ in 0..n {
@@ -44,7 +44,7 @@ fn connect(c: &mut Criterion) {
             });
         });
         let asking = Introduction::new(&own, &peer, key());
-        if way == Road::Memory {
+        if medium == Medium::Memory {
             group.bench_function("proof", |b| {
                 b.iter(|| {
                     runtime.block_on(async {

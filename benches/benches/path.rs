@@ -6,9 +6,9 @@
 use std::time::{Duration, Instant};
 
 use antiphon_benches::logs::{writer_keys, written};
-use antiphon_benches::roads::{Opened, Road, key};
 use antiphon_benches::sizes::Sizes;
 use antiphon_benches::stores::Kind;
+use antiphon_benches::transports::{Medium, Opened, key};
 use antiphon_kernel::cortex::Cortex;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use tokio::runtime::Runtime;
@@ -39,9 +39,9 @@ fn path(c: &mut Criterion) {
         drop(written(source.store(), count));
         let writer = Cortex::builder(source.store()).keys(writer_keys()).shared_key(key()).start();
         let writer = runtime.block_on(writer).expect("the store holds a log");
-        for road in Road::ALL {
-            let opened = runtime.block_on(Opened::start(road, writer.service()));
-            group.bench_function(BenchmarkId::new(road.name(), kind.name()), |b| {
+        for medium in Medium::ALL {
+            let opened = runtime.block_on(Opened::start(medium, writer.service()));
+            group.bench_function(BenchmarkId::new(medium.name(), kind.name()), |b| {
                 b.iter_custom(|n| (0..n).map(|_| runtime.block_on(catch_up(kind, &writer, &opened))).sum());
             });
         }

@@ -15,7 +15,7 @@
 //! | [`sizes`] | how much each of them does |
 //! | [`events`], [`stores`], [`logs`] | what is in a log, what it stands on, and the log |
 //! | [`pulls`] | questions and answers between two logs, without a transport |
-//! | [`roads`], [`certificates`] | what joins two cortexes |
+//! | [`transports`], [`certificates`] | what joins two cortexes |
 //! | [`hash_clock`] | a clock as anybody would write it first |
 //!
 //! `peers/` compares whole systems, in a program of its own.
@@ -25,6 +25,6 @@ pub mod events;
 pub mod hash_clock;
 pub mod logs;
 pub mod pulls;
-pub mod roads;
 pub mod sizes;
 pub mod stores;
+pub mod transports;

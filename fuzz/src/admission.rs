@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use antiphon_kernel::codec::{Message, Room, decode};
-use antiphon_kernel::config::{FederationMode, PeerConfig, PeerMode, SharedKey};
+use antiphon_kernel::config::{FederationMode, PeerConfig, SharedKey};
 use antiphon_kernel::identity::KeyStatement;
 use antiphon_kernel::ids::Epoch;
 use antiphon_kernel::internals::codec::frame_of;
@@ -49,15 +49,7 @@ impl Both {
     fn new() -> Self {
         let key = SharedKey::new("0123456789abcdef0123456789abcdef").expect("it is long enough");
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-        let peer = PeerConfig {
-            name: "server".parse().expect("a name"),
-            endpoint: "test://server".to_owned(),
-            ca: None,
-            cortex: None,
-            mode: PeerMode::Sync,
-            unproven: false,
-            pinned: None,
-        };
+        let peer = PeerConfig::new("server".parse().expect("a name"), "test://server".to_owned());
         // Of this run alone: it remembers who answered first.
         let asking = Introduction::new(&seeded_identity(ASKER, "asker"), &peer, key.clone());
         Self { runtime, keyed: service(key), open: service(SharedKey::default()), asking }

@@ -82,15 +82,7 @@ fn endpoint(text: &str) {
         return;
     }
     let endpoint = format!("{scheme}://{user}:{KEY}@{host}");
-    let peer = PeerConfig {
-        name: PeerName::new("bravo").expect("a name"),
-        endpoint,
-        ca: None,
-        cortex: None,
-        mode: PeerMode::Sync,
-        unproven: false,
-        pinned: None,
-    };
+    let peer = PeerConfig::new(PeerName::new("bravo").expect("a name"), endpoint);
     let config = Config { peers: vec![peer], ..Config::default() };
     let error = config.validate().expect_err("it carries user information");
     assert!(matches!(error, InvalidConfig::Endpoint { .. }));

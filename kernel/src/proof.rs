@@ -352,15 +352,7 @@ mod tests {
 
     fn peer(cortex: Option<CortexId>) -> PeerConfig {
         let name = "bravo".parse().unwrap();
-        PeerConfig {
-            name,
-            endpoint: "x://y".to_owned(),
-            ca: None,
-            cortex,
-            mode: crate::config::PeerMode::default(),
-            unproven: false,
-            pinned: None,
-        }
+        PeerConfig { cortex, ..PeerConfig::new(name, "x://y".to_owned()) }
     }
 
     async fn proof(n: u8, connect: &Connect, channel: Channel<'_>) -> Proof {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use antiphon_https::{HttpsOptions, HttpsServer, HttpsTransport, ServerOptions};
-use antiphon_kernel::config::{Config, PeerConfig, PeerMode, SharedKey};
+use antiphon_kernel::config::{Config, PeerConfig, SharedKey};
 use antiphon_kernel::cortex::{Cortex, CortexBuilder};
 use antiphon_kernel::ids::PeerName;
 use antiphon_kernel::service::Service;
@@ -106,15 +106,7 @@ impl Bench {
 
     pub(crate) fn peer_named(&self, name: &str, scheme: Scheme, addr: SocketAddr) -> Result<PeerConfig> {
         let endpoint = format!("{}://{addr}", scheme.as_str());
-        Ok(PeerConfig {
-            name: PeerName::new(name)?,
-            endpoint,
-            ca: Some(self.cert("ca.pem")),
-            cortex: None,
-            mode: PeerMode::Sync,
-            unproven: false,
-            pinned: None,
-        })
+        Ok(PeerConfig { ca: Some(self.cert("ca.pem")), ..PeerConfig::new(PeerName::new(name)?, endpoint) })
     }
 
     pub(crate) async fn serve(&self, scheme: Scheme, service: &Service) -> Result<Server> {

@@ -148,6 +148,15 @@ pub struct PeerConfig {
     pub pinned: Option<CortexId>,
 }
 
+impl PeerConfig {
+    /// A peer that is pulled, of which nothing but its name and endpoint is known.
+    #[must_use]
+    pub fn new(name: PeerName, endpoint: impl Into<String>) -> Self {
+        let (endpoint, mode) = (endpoint.into(), PeerMode::Sync);
+        Self { name, endpoint, ca: None, cortex: None, mode, unproven: false, pinned: None }
+    }
+}
+
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
 const fn is_false(flag: &bool) -> bool {
     !*flag
@@ -311,15 +320,7 @@ mod tests {
     use super::*;
 
     fn peer(name: &str, endpoint: &str) -> PeerConfig {
-        PeerConfig {
-            name: PeerName::new(name).unwrap(),
-            endpoint: endpoint.to_owned(),
-            ca: None,
-            cortex: None,
-            mode: PeerMode::Sync,
-            unproven: false,
-            pinned: None,
-        }
+        PeerConfig::new(PeerName::new(name).unwrap(), endpoint.to_owned())
     }
 
     fn fault(peers: Vec<PeerConfig>) -> String {

@@ -129,18 +129,16 @@ impl Caller {
 
     /// Completes once it must leave: close its connection then.
     pub async fn revoked(&self) {
-        let (mut keys, mut admission) = (self.service.inner.keys.subscribe(), self.service.inner.admission.watch());
+        let mut admission = self.service.inner.admission.watch();
         let mut pinned = self.service.inner.view.watch_pinned();
         loop {
             pinned.borrow_and_update();
-            keys.borrow_and_update();
             admission.borrow_and_update();
             if self.refusal().is_some() {
                 return;
             }
             let gone = tokio::select! {
                 biased;
-                changed = keys.changed() => changed.is_err(),
                 changed = admission.changed() => changed.is_err(),
                 changed = pinned.changed() => changed.is_err(),
             };

@@ -177,6 +177,7 @@ impl Service {
     pub fn set_keys(&self, keys: &[SharedKey]) {
         let keys = if keys.is_empty() { [SharedKey::default()].into() } else { keys.into() };
         self.inner.keys.send_replace(keys);
+        self.inner.admission.changed();
     }
 
     /// Replaces what decides who may read what. It holds at once, for open questions too.

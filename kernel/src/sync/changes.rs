@@ -62,15 +62,7 @@ mod tests {
     use super::*;
 
     fn peer(name: &str, endpoint: &str, mode: PeerMode) -> PeerConfig {
-        PeerConfig {
-            name: PeerName::new(name).unwrap(),
-            endpoint: endpoint.to_owned(),
-            ca: None,
-            cortex: None,
-            mode,
-            unproven: false,
-            pinned: None,
-        }
+        PeerConfig { mode, ..PeerConfig::new(PeerName::new(name).unwrap(), endpoint.to_owned()) }
     }
 
     #[test]

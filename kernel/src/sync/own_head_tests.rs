@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::clock::VClock;
-use crate::config::{Config, PeerConfig, PeerMode};
+use crate::config::{Config, PeerConfig};
 use crate::cortex::Cortex;
 use crate::event::Draft;
 use crate::ids::PeerName;
@@ -13,15 +13,7 @@ use crate::testing::{LOG, MemoryNetwork, MemoryStore, seeded_keys, until};
 use crate::time::Timestamp;
 
 async fn start(network: &MemoryNetwork, name: &str, key: u8, store: &Arc<MemoryStore>, peers: &[&str]) -> Cortex {
-    let peer = |name: &&str| PeerConfig {
-        name: PeerName::new(name).unwrap(),
-        endpoint: format!("memory://{name}"),
-        ca: None,
-        cortex: None,
-        mode: PeerMode::Sync,
-        unproven: false,
-        pinned: None,
-    };
+    let peer = |name: &&str| PeerConfig::new(PeerName::new(name).unwrap(), format!("memory://{name}"));
     let config = Config { peers: peers.iter().map(peer).collect(), ..Config::default() };
     let builder = Cortex::builder(Arc::clone(store)).log(LOG).name(name).keys(seeded_keys(key)).config(config);
     let cortex = builder.transport(network.clone()).start().await.unwrap();

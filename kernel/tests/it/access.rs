@@ -123,9 +123,7 @@ async fn an_application_decides_and_a_reload_of_rules_does_not_overrule_it() {
         let reader = reader.clone();
         async move { reader.fetch(FetchRequest { wait: Duration::from_secs(60), ..asked }).await }
     });
-    while service.open_questions() == 0 {
-        tokio::task::yield_now().await;
-    }
+    until("the question is open", || service.open_questions() > 0).await;
     *said.lock().unwrap() = Whose::None;
     service.set_authorizer(Arc::new(Decides(Arc::clone(&said))));
     assert_eq!(parked.await.unwrap(), FetchReply::refused(Refusal::NotAllowed));

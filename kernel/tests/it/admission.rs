@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use antiphon_kernel::config::{FederationMode, PeerConfig, PeerMode};
+use antiphon_kernel::config::{FederationMode, PeerConfig};
 use antiphon_kernel::identity::{KeyStatement, Keys, SecretKey, SharedSigner, Signer};
 use antiphon_kernel::ids::Epoch;
 use antiphon_kernel::internals::log::{Log, LogOptions};
@@ -11,7 +11,7 @@ use antiphon_kernel::log::LocalIdentity;
 use antiphon_kernel::proof::{Channel, Introduction};
 use antiphon_kernel::protocol::{FetchReply, Hello, Refresh, Refusal};
 use antiphon_kernel::service::{Caller, Credential, TOKEN_FOR};
-use antiphon_kernel::testing::{LOG, MemoryStore, question, seeded_cortex, seeded_keys};
+use antiphon_kernel::testing::{LOG, MemoryStore, question, seeded_cortex, seeded_keys, until};
 use antiphon_kernel::{LogId, Service, SharedKey};
 use futures_util::FutureExt as _;
 
@@ -37,15 +37,7 @@ fn with_keys(keys: Arc<dyn Signer>) -> LocalIdentity {
 }
 
 fn asking(own: &LocalIdentity, key: &SharedKey) -> Introduction {
-    let peer = PeerConfig {
-        name: "server".parse().unwrap(),
-        endpoint: "test://server".to_owned(),
-        ca: None,
-        cortex: None,
-        mode: PeerMode::Sync,
-        unproven: false,
-        pinned: None,
-    };
+    let peer = PeerConfig::new("server".parse().unwrap(), "test://server".to_owned());
     Introduction::new(own, &peer, key.clone())
 }
 
@@ -155,9 +147,7 @@ async fn a_replaced_shared_key_takes_back_what_it_let_in() {
             old.fetch(antiphon_kernel::protocol::FetchRequest { wait: Duration::from_secs(60), ..asked }).await
         })
     };
-    while service.open_questions() == 0 {
-        tokio::task::yield_now().await;
-    }
+    until("the question is open", || service.open_questions() > 0).await;
     service.set_keys(&[key("b")]);
     waiting.await.unwrap();
     assert_eq!(parked.await.unwrap(), FetchReply::refused(Refusal::Key), "an open question ends");

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use antiphon_kernel::budget::{Budget, MIN_BUDGET_BYTES};
 use antiphon_kernel::clock::VClock;
-use antiphon_kernel::config::{Config, FederationMode, PeerConfig, PeerMode, SharedKey};
+use antiphon_kernel::config::{Config, FederationMode, PeerConfig, SharedKey};
 use antiphon_kernel::ids::PeerName;
 use antiphon_kernel::internals::measure::{FETCH_SECONDS, INGEST_SECONDS, MAX_PEER_LABELS};
 use antiphon_kernel::service::Service;
@@ -82,15 +82,7 @@ fn peers_without_a_label_of_their_own_share_one() {
                 let service = Service::within(log, key, FederationMode::Sync, Budget::new(MIN_BUDGET_BYTES));
                 network.serve(name(n).as_str(), service);
                 let endpoint = format!("memory://{}", name(n));
-                peers.push(PeerConfig {
-                    name: name(n),
-                    endpoint,
-                    ca: None,
-                    cortex: None,
-                    mode: PeerMode::Sync,
-                    unproven: false,
-                    pinned: None,
-                });
+                peers.push(PeerConfig::new(name(n), endpoint));
             }
             let cortex = start(&network, "own", Config { peers, ..Config::default() }).await;
             until("all were measured", || {

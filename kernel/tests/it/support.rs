@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use antiphon_kernel::clock::VClock;
-use antiphon_kernel::config::{Config, PeerConfig, PeerMode};
+use antiphon_kernel::config::{Config, PeerConfig};
 use antiphon_kernel::cortex::Cortex;
 use antiphon_kernel::event::Draft;
 use antiphon_kernel::ids::{CortexId, Epoch, LogId, Origin, PeerName};
@@ -280,15 +280,7 @@ pub(crate) fn two(nodes: &mut [Node], one: usize, other: usize) -> (&mut Node, &
 /// A peer by the name that it has in a network in memory.
 pub(crate) fn peer(name: &str) -> PeerConfig {
     let endpoint = format!("memory://{name}");
-    PeerConfig {
-        name: PeerName::new(name).unwrap(),
-        endpoint,
-        ca: None,
-        cortex: None,
-        mode: PeerMode::Sync,
-        unproven: false,
-        pinned: None,
-    }
+    PeerConfig::new(PeerName::new(name).unwrap(), endpoint)
 }
 
 /// A cortex that answers in a network in memory, under its own name.

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use antiphon_fault_proxy::{Faults, Path, TcpProxy};
 use antiphon_https::{HttpsOptions, HttpsServer, HttpsTransport, Limits, ServerOptions};
-use antiphon_kernel::config::{Config, Interval, PeerConfig, PeerMode};
+use antiphon_kernel::config::{Config, Interval, PeerConfig};
 use antiphon_kernel::cortex::Cortex;
 use antiphon_kernel::cursor::Seq;
 use antiphon_kernel::event::Draft;
@@ -79,15 +79,7 @@ async fn everything_arrives_once_however_often_the_path_breaks() {
     };
     let name = PeerName::new("server").unwrap();
     let endpoint = format!("https://{}", proxy.addr());
-    let peer = PeerConfig {
-        name: name.clone(),
-        endpoint,
-        ca: Some(authority.ca()),
-        cortex: None,
-        mode: PeerMode::Sync,
-        unproven: false,
-        pinned: None,
-    };
+    let peer = PeerConfig { ca: Some(authority.ca()), ..PeerConfig::new(name.clone(), endpoint) };
     let puller = cortex("puller", vec![peer]).await;
     let began = Instant::now();
     let appends = async {

@@ -63,7 +63,7 @@ impl Visit {
             return Err(crowded_out());
         }
         let greeted = async { timeout(self.limits.header, self.greet(&connection)).await.map_err(late)? };
-        let Greeted { control, told, caller } = tokio::select! {
+        let Greeted { control, news, caller } = tokio::select! {
             greeted = greeted => greeted.inspect_err(count)?,
             () = closed(&mut closing) => {
                 connection.close(codes::STOPPING, b"");
@@ -78,7 +78,7 @@ impl Visit {
         let mut questions = JoinSet::new();
         let mut code = None;
         let ended = tokio::select! {
-            ended = peer.control(control, told) => ended,
+            ended = peer.control(control, news) => ended,
             ended = peer.accept(&connection, &mut questions) => ended,
             () = peer.caller.revoked() => {
                 code = Some(match peer.caller.refusal() {
@@ -108,16 +108,16 @@ impl Visit {
     /// Who answers, and then who asks. Nothing else is read or answered before.
     async fn greet(&self, connection: &Connection) -> Result<Greeted, TransportError> {
         let channel = channel(connection)?;
-        let (mut control, told) = connection.accept_bi().await.map_err(|e| from_connection(&e))?;
-        let mut told = Incoming::new(told, Frames::capped(MAX_QUESTION));
-        let greeted = self.exchange(&mut control, &mut told, Channel::Tls(&channel)).await;
+        let (mut control, news) = connection.accept_bi().await.map_err(|e| from_connection(&e))?;
+        let mut news = Incoming::new(news, Frames::capped(MAX_QUESTION));
+        let greeted = self.exchange(&mut control, &mut news, Channel::Tls(&channel)).await;
         let refusal = match greeted {
             Ok(caller) => {
                 // The stream is open: it was accepted just now.
                 let _ = control.set_priority(CONTROL_PRIORITY);
                 send(&mut control, &Message::Identity(caller.identity())).await?;
-                told.charge_to(self.service.budget().clone(), caller.account());
-                return Ok(Greeted { control, told, caller });
+                news.charge_to(self.service.budget().clone(), caller.account());
+                return Ok(Greeted { control, news, caller });
             }
             Err(Ungreeted::Refused(refusal)) => refusal,
             Err(Ungreeted::Broken(error)) => {
@@ -186,7 +186,7 @@ fn crowded_out() -> TransportError {
 /// What a hello brings.
 struct Greeted {
     control: SendStream,
-    told: Incoming,
+    news: Incoming,
     caller: Caller,
 }
 
@@ -210,7 +210,7 @@ struct Peer {
 
 impl Peer {
     /// Heartbeats one way, refreshes the other, until the connection ends.
-    async fn control(&self, mut control: SendStream, mut told: Incoming) -> Result<(), TransportError> {
+    async fn control(&self, mut control: SendStream, mut news: Incoming) -> Result<(), TransportError> {
         let beat = async {
             let mut heartbeats = self.caller.heartbeats();
             while let Some(heartbeat) = heartbeats.next().await {
@@ -221,7 +221,7 @@ impl Peer {
         };
         let listen = async {
             loop {
-                match told.next().await? {
+                match news.next().await? {
                     Some(Message::Refresh(refresh)) if Some(refresh.from) == self.caller.cortex() => {
                         self.caller.refresh(refresh);
                     }

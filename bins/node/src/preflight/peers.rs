@@ -198,15 +198,7 @@ mod tests {
 
     #[test]
     fn a_peer_is_judged_by_its_answer_and_by_what_the_node_knows() {
-        let peer = PeerConfig {
-            name: PeerName::new("bravo").unwrap(),
-            endpoint: "https://b:1".to_owned(),
-            ca: None,
-            cortex: None,
-            mode: PeerMode::Sync,
-            unproven: false,
-            pinned: None,
-        };
+        let peer = PeerConfig::new(PeerName::new("bravo").unwrap(), "https://b:1".to_owned());
         let own = statement(1).cortex();
         let found = |known: Option<&Peer>, answer: Result<Identity, TransportErrorKind>, unkeyed| {
             let answer = answer.map(Identified::trusted).map_err(|kind| TransportError::new(kind, "detail"));

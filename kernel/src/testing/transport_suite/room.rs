@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::{Running, TransportHarness, key};
-use crate::config::{FederationMode, PeerConfig, PeerMode};
+use crate::config::{FederationMode, PeerConfig};
 use crate::event::Draft;
 use crate::ids::{CortexId, Epoch, PeerName};
 use crate::log::{CausalContext, LocalIdentity, Log, LogHandle, LogOptions};
@@ -48,15 +48,7 @@ pub(super) fn name(what: &str) -> String {
 
 pub(super) fn peer(name: &str, running: &dyn Running) -> PeerConfig {
     let name = PeerName::new(name).expect("a name of letters, digits and dashes is one");
-    PeerConfig {
-        name,
-        endpoint: running.endpoint(),
-        ca: running.ca(),
-        cortex: None,
-        mode: PeerMode::Sync,
-        unproven: false,
-        pinned: None,
-    }
+    PeerConfig { ca: running.ca(), ..PeerConfig::new(name, running.endpoint()) }
 }
 
 pub(super) struct Room {

@@ -18,8 +18,8 @@ async fn a_peer_is_identified_and_read_over_tls() {
     let node = node_with(Some(authority.issue("127.0.0.1")), Limits::default()).await;
     node.append(3).await;
     let link = transport(key()).link(&peer(format!("https://{}", node.addr()), Some(&authority.ca())), &own()).unwrap();
-    let told = link.identify(PATIENCE).await.unwrap().into_identity();
-    assert_eq!(told, Identity { time: told.time, ..node.service.identity() });
+    let said = link.identify(PATIENCE).await.unwrap().into_identity();
+    assert_eq!(said, Identity { time: said.time, ..node.service.identity() });
     let reply = link.fetch(&node.question(Duration::ZERO), PATIENCE).await.unwrap();
     let FetchReply::Batch(batch) = reply else { panic!("{reply:?}") };
     assert_eq!((batch.events.len(), batch.last.seq.get()), (3, 3));

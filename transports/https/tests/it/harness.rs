@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use antiphon_https::{HttpsOptions, HttpsServer, HttpsTransport, Limits, ServerOptions, TlsFiles};
-use antiphon_kernel::config::{FederationMode, PeerConfig, PeerMode, SharedKey};
+use antiphon_kernel::config::{FederationMode, PeerConfig, SharedKey};
 use antiphon_kernel::event::Draft;
 use antiphon_kernel::health::ErrorCategory;
 use antiphon_kernel::ids::{Epoch, PeerName};
@@ -90,15 +90,7 @@ pub(crate) fn own() -> LocalIdentity {
 }
 
 pub(crate) fn peer(endpoint: impl Into<String>, ca: Option<&std::path::Path>) -> PeerConfig {
-    PeerConfig {
-        name: PeerName::new("bravo").unwrap(),
-        endpoint: endpoint.into(),
-        ca: ca.map(ToOwned::to_owned),
-        cortex: None,
-        mode: PeerMode::Sync,
-        unproven: false,
-        pinned: None,
-    }
+    PeerConfig { ca: ca.map(ToOwned::to_owned), ..PeerConfig::new(PeerName::new("bravo").unwrap(), endpoint.into()) }
 }
 
 pub(crate) fn transport(shared_key: SharedKey) -> HttpsTransport {

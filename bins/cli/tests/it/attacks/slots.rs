@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
-use antiphon_kernel::config::{PeerConfig, PeerMode, SharedKey};
+use antiphon_kernel::config::{PeerConfig, SharedKey};
 use antiphon_kernel::ids::PeerName;
 use antiphon_kernel::internals::cortex::mint_identity;
 use antiphon_kernel::transport::Transport as _;
@@ -124,13 +124,8 @@ async fn seventy_forged_packets_do_not_lock_out_the_peer_that_they_name() {
     }
     let transport = QuicTransport::new(QuicOptions { shared_key: SharedKey::new(KEY).unwrap() });
     let peer = PeerConfig {
-        name: PeerName::new("alpha").unwrap(),
-        endpoint: format!("quic://127.0.0.1:{port}"),
         ca: Some(certs.join("ca.pem")),
-        cortex: None,
-        mode: PeerMode::Sync,
-        unproven: false,
-        pinned: None,
+        ..PeerConfig::new(PeerName::new("alpha").unwrap(), format!("quic://127.0.0.1:{port}"))
     };
     let link = transport.link(&peer, &mint_identity("bravo")).unwrap();
     link.identify(Duration::from_secs(10)).await.unwrap();

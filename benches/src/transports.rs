@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use antiphon_https::{HttpsOptions, HttpsServer, HttpsTransport, ServerOptions};
-use antiphon_kernel::config::{Config, PeerConfig, PeerMode, SharedKey};
+use antiphon_kernel::config::{Config, PeerConfig, SharedKey};
 use antiphon_kernel::cortex::{Cortex, CortexBuilder};
 use antiphon_kernel::service::Service;
 use antiphon_kernel::store::Store;
@@ -15,9 +15,9 @@ use antiphon_quic::{QuicOptions, QuicServer, QuicServerOptions, QuicTransport};
 use crate::certificates::Certificates;
 use crate::logs::peer;
 
-/// The transports that are measured beside each other.
+/// The transports that are compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Road {
+pub enum Medium {
     /// Through the wire format and no socket.
     Memory,
     /// One answer a question.
@@ -26,11 +26,11 @@ pub enum Road {
     Quic,
 }
 
-impl Road {
+impl Medium {
     /// All of them.
     pub const ALL: [Self; 3] = [Self::Memory, Self::Https, Self::Quic];
 
-    /// As it stands in a bench's name.
+    /// Its name in the name of a bench.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -56,7 +56,7 @@ enum Server {
     Quic(QuicServer),
 }
 
-/// A cortex that answers on a road.
+/// A cortex that answers over a transport.
 pub struct Opened {
     server: Server,
     certificates: Certificates,
@@ -67,21 +67,21 @@ impl Opened {
     ///
     /// # Panics
     /// Where loopback cannot be listened on.
-    pub async fn start(road: Road, service: &Service) -> Self {
+    pub async fn start(medium: Medium, service: &Service) -> Self {
         let certificates = Certificates::new();
         let (addr, service) = (SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), service.clone());
-        let server = match road {
-            Road::Memory => {
+        let server = match medium {
+            Medium::Memory => {
                 let network = MemoryNetwork::new();
                 network.serve("writer", service);
                 Server::Memory(network)
             }
-            Road::Https => {
+            Medium::Https => {
                 let (tls, limits) = (Some(certificates.server()), antiphon_https::Limits::default());
                 let options = ServerOptions { addr, tls, names: Vec::new(), keyed: true, allow_open: false, limits };
                 Server::Https(HttpsServer::start(options, service).await.expect("loopback has a free port"))
             }
-            Road::Quic => {
+            Medium::Quic => {
                 let (tls, limits) = (certificates.server(), antiphon_quic::Limits::default());
                 let options = QuicServerOptions { addr, tls: Some(tls), shared_key: key(), allow_open: false, limits };
                 Server::Quic(QuicServer::start(options, service).await.expect("loopback has a free port"))
@@ -98,15 +98,7 @@ impl Opened {
             Server::Https(server) => format!("https://{}", server.local_addr()),
             Server::Quic(server) => format!("quic://{}", server.local_addr()),
         };
-        PeerConfig {
-            name: peer(),
-            endpoint,
-            ca: Some(self.certificates.ca()),
-            cortex: None,
-            mode: PeerMode::Sync,
-            unproven: false,
-            pinned: None,
-        }
+        PeerConfig { ca: Some(self.certificates.ca()), ..PeerConfig::new(peer(), endpoint) }
     }
 
     /// A transport that dials it.
@@ -122,7 +114,7 @@ impl Opened {
         }
     }
 
-    /// A cortex that pulls by this road, to be started.
+    /// A cortex that pulls by this transport, to be started.
     pub fn puller(&self, store: Arc<dyn Store>) -> CortexBuilder {
         let config = Config { peers: vec![self.peer()], shared_key: key(), ..Config::default() };
         Cortex::builder(store).name("puller").config(config).transport(self.transport())
