@@ -87,6 +87,9 @@ impl Transport for Broken {
 struct First {
     identity: Option<Identified>,
     head: Option<Heartbeat>,
+    /// How many answers the runs brought, and whether one came out of order.
+    answers: usize,
+    is_out_of_order: bool,
 }
 
 struct BrokenLink {
@@ -153,7 +156,7 @@ impl Link for BrokenLink {
     async fn tail(&self, request: &FetchRequest, deadline: Duration) -> Result<Option<Box<dyn Tail>>, TransportError> {
         let tail = self.link.tail(&self.question(request), deadline).await?;
         let (fault, first) = (self.fault, Arc::clone(&self.first));
-        Ok(tail.map(|tail| Box::new(BrokenTail { tail, fault, first, count: 0, held: None }) as Box<dyn Tail>))
+        Ok(tail.map(|tail| Box::new(BrokenTail { tail, fault, first, held: None }) as Box<dyn Tail>))
     }
 
     async fn refresh(&self, refresh: &Refresh, deadline: Duration) -> Result<(), TransportError> {
@@ -165,22 +168,24 @@ struct BrokenTail {
     tail: Box<dyn Tail>,
     fault: Fault,
     first: Arc<Mutex<First>>,
-    count: usize,
     held: Option<FetchReply>,
 }
 
 impl BrokenTail {
-    /// The next reply of the run; `None` for a heartbeat, an end, or a failure, which are passed on through `out`.
-    async fn reply(
-        &mut self,
-        deadline: Duration,
-        out: &mut Option<Result<Option<Pushed>, TransportError>>,
-    ) -> Option<FetchReply> {
-        match self.tail.next(deadline).await {
-            Ok(Some(Pushed::Reply(reply))) => Some(reply),
-            other => {
-                *out = Some(other);
-                None
+    /// Whether this answer is to come out of order: once, and with one before it, in whichever run that is.
+    fn is_due(&self) -> bool {
+        let mut first = self.first.lock().unwrap();
+        first.answers += 1;
+        first.answers >= 2 && !first.is_out_of_order
+    }
+
+    /// The reply after this one. Heartbeats in between are left out, so that a fault shows at whatever pace the run comes.
+    async fn following(&mut self, deadline: Duration) -> Option<FetchReply> {
+        loop {
+            match self.tail.next(deadline).await {
+                Ok(Some(Pushed::Reply(reply))) => return Some(reply),
+                Ok(Some(Pushed::Heartbeat(_))) => {}
+                _ => return None,
             }
         }
     }
@@ -192,23 +197,24 @@ impl Tail for BrokenTail {
         if let Some(held) = self.held.take() {
             return Ok(Some(Pushed::Reply(held)));
         }
-        let mut out = None;
-        let Some(mut reply) = self.reply(deadline, &mut out).await else { return out.expect("it was put there") };
-        self.count += 1;
-        // The second answer, so that there is one before it.
-        if self.count == 2 {
+        let mut reply = match self.tail.next(deadline).await {
+            Ok(Some(Pushed::Reply(reply))) => reply,
+            other => return other,
+        };
+        if self.is_due() {
             match self.fault {
                 Fault::Reorders => {
-                    if let Some(next) = self.reply(deadline, &mut out).await {
+                    if let Some(next) = self.following(deadline).await {
                         self.held = Some(std::mem::replace(&mut reply, next));
                     }
                 }
                 Fault::DuplicatesIntoAHole => {
-                    let lost = self.reply(deadline, &mut out).await;
+                    let lost = self.following(deadline).await;
                     self.held = lost.map(|_| reply.clone());
                 }
                 _ => {}
             }
+            self.first.lock().unwrap().is_out_of_order = self.held.is_some();
         }
         spoil(self.fault, &self.first, &mut reply);
         Ok(Some(Pushed::Reply(reply)))
