@@ -57,6 +57,10 @@ const MAX_STEPS: usize = 300;
 /// # Panics
 /// Where a law does not hold.
 pub fn run(data: &[u8]) {
+    drive(data);
+}
+
+pub(crate) fn drive(data: &[u8]) -> Driver {
     let mut choices = Choices::new(data);
     let interval = Duration::from_millis(choices.pick(&[30_000, 10, 1000, 86_400_000]));
     let pin = choices.pick(&[None, Some(2), Some(3)]).map(cortex);
@@ -65,9 +69,10 @@ pub fn run(data: &[u8]) {
     let health = PeerHealth { consecutive_failures: failures, last_error, ..PeerHealth::default() };
     let mut driver = Driver::new(interval, pin, health);
     for _ in 0..MAX_STEPS {
-        let Some(chosen) = choices.next() else { return };
+        let Some(chosen) = choices.next() else { break };
         take(&mut driver, chosen % 15, &mut choices);
     }
+    driver
 }
 
 fn take(driver: &mut Driver, chosen: u8, choices: &mut Choices<'_>) {

@@ -34,7 +34,7 @@ enum Question {
     Inspect(u64),
 }
 
-pub(super) struct Driver {
+pub(crate) struct Driver {
     machine: PeerMachine,
     interval: Duration,
     now: Duration,
@@ -121,6 +121,11 @@ impl Driver {
         driver.act();
         driver.resume();
         driver
+    }
+
+    #[cfg(test)]
+    pub(crate) const fn phase(&self) -> Phase {
+        self.machine.phase()
     }
 
     fn moment(&self) -> Now {
@@ -368,10 +373,13 @@ impl Driver {
     fn answer_inspected(&mut self, outcome: Result<Inspected, ErrorCategory>) {
         let Some(Question::Inspect(number)) = self.open.take() else { return };
         self.forks += u32::from(outcome.is_ok());
+        let is_listed = outcome == Ok(Inspected::Listed);
+        // A failure forgets it, so it is looked at before the machine acts.
+        let again = is_listed && self.listed;
+        self.listed |= is_listed;
         let (now, entropy) = (self.moment(), self.entropy());
         self.machine.handle_inspected(now, number, outcome, entropy);
         self.act();
-        let again = outcome == Ok(Inspected::Listed) && std::mem::replace(&mut self.listed, true);
         let failure = if again { Some(ErrorCategory::Protocol) } else { outcome.err() };
         self.failed_with(failure);
         assert!(

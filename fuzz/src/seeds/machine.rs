@@ -11,17 +11,32 @@ const FRESH: [u8; 3] = [0, 0, 0];
 const PINNED: [u8; 3] = [1, 2, 3];
 
 /// The peer says who it is, and all is well.
-const KNOWN: [u8; 9] = [ANSWER, 0, 0, 0, 0, 0, 0, 0, 0];
+const KNOWN: [u8; 10] = [ANSWER, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 /// A batch without news: `last` is the cursor, and the head is where `last` is.
-const QUIET: [u8; 13] = [ANSWER, 0, 0, 0, 4, 0, 0, 0, 0, 0, 4, 0, 0];
+const QUIET: [u8; 12] = [ANSWER, 0, 0, 0, 4, 0, 0, 0, 0, 0, 4, 0];
 /// A batch with sequence numbers 1 to 4 of 9.
-const NEWS: [u8; 15] = [ANSWER, 1, 0, 0, 4, 0, 0, 1, 0, 0, 0, 0, 9, 0, 0];
-/// The log stored one event of it, or none.
-const STORED: [u8; 5] = [ANSWER, 0, 128, 0, 0];
-const NOTHING: [u8; 5] = [ANSWER, 0, 0, 0, 0];
+const NEWS: [u8; 14] = [ANSWER, 1, 0, 0, 4, 0, 0, 1, 0, 0, 0, 0, 9, 0];
+/// The log stored one event of it, or none, or ended a fork.
+const STORED: [u8; 8] = [ANSWER, 0, 128, 0, 0, 0, 0, 0];
+const NOTHING: [u8; 8] = [ANSWER, 0, 0, 0, 0, 0, 0, 0];
+const HEALED: [u8; 8] = [ANSWER, 9, 0, 0, 0, 0, 0, 0];
+/// What looking into a fork found: something new, or a fork that the question lists.
+const FOUND: [u8; 2] = [ANSWER, 0];
+const LISTED: [u8; 2] = [ANSWER, 2];
 
 const fn refused(how: u8) -> [u8; 4] {
     [ANSWER, 0, 5, how]
+}
+
+const fn forked(counter: u8) -> [u8; 5] {
+    [ANSWER, 0, 5, 2, counter]
+}
+
+/// An answer to a question that is not open: a reply, an outcome, what was found, or an identity.
+const fn late(kind: u8) -> [u8; 31] {
+    let mut bytes = [0; 31];
+    (bytes[0], bytes[2]) = (STALE_ANSWER, kind);
+    bytes
 }
 
 const fn failed(category: u8) -> [u8; 4] {
@@ -48,25 +63,26 @@ pub(super) fn seeds() -> Vec<(String, Vec<u8>)> {
         ("cursor-unknown-twice", then(&begun, &[&refused(0), &refused(0), &[TIMER]])),
         ("hole-twice", then(&begun, &[&NEWS, &outcome(4), &NEWS, &outcome(4)])),
         ("gap-then-not-asked", then(&begun, &[&NEWS, &outcome(6), &NEWS, &outcome(5), &[TIMER]])),
-        ("fork-reset", then(&begun, &[&refused(2), &[WAKE, TIMER, RESUME, RESET], &KNOWN, &NEWS])),
-        ("fork-found-and-healed", then(&begun, &[&refused(2), &[ANSWER, 0], &NEWS, &[ANSWER, 9, 0, 0, 0, 0], &NEWS])),
+        ("fork-reset", then(&begun, &[&forked(3), &[WAKE, TIMER, RESUME, RESET], &KNOWN, &NEWS])),
+        ("fork-found-and-healed", then(&begun, &[&forked(3), &FOUND, &NEWS, &HEALED, &NEWS])),
+        ("fork-listed-twice", then(&begun, &[&forked(3), &LISTED, &forked(3), &LISTED])),
         ("fork-not-shown", then(&begun, &[&NEWS, &[ANSWER, 8, 3], &[ANSWER, 3, 1], &[TIMER], &KNOWN])),
         ("halted-by-log", then(&begun, &[&NEWS, &[ANSWER, 7, 18], &[WAKE, PAUSE, RESUME], &KNOWN])),
         ("pin-fails", then(&FRESH, &[&[PIN_FAILS], &KNOWN, &[TIMER], &KNOWN, &NEWS])),
         ("pinned-elsewhere", then(&FRESH, &[&[PINNED_ELSEWHERE, 2], &KNOWN, &[PINNED_ELSEWHERE, 3, TIMER], &KNOWN])),
-        ("another-cortex", then(&PINNED, &[&KNOWN, &[WAKE], &[ANSWER, 0, 0, 0, 0, 6, 0, 0, 0]])),
-        ("ourselves", then(&FRESH, &[&[ANSWER, 0, 0, 0, 0, 5, 0, 0, 0]])),
-        ("another-protocol", then(&FRESH, &[&[ANSWER, 0, 0, 0, 4, 0, 0, 0, 0]])),
+        ("another-cortex", then(&PINNED, &[&KNOWN, &[WAKE], &[ANSWER, 0, 0, 0, 0, 6, 0, 0, 0, 0]])),
+        ("ourselves", then(&FRESH, &[&[ANSWER, 0, 0, 0, 0, 5, 0, 0, 0, 0]])),
+        ("another-protocol", then(&FRESH, &[&[ANSWER, 0, 0, 0, 4, 0, 0, 0, 0, 0]])),
         (
             "unreachable",
             then(&FRESH, &[&[unreachable; 6].map(|u| [&u[..], &[TIMER]].concat()).concat(), &KNOWN, &NEWS]),
         ),
-        ("late", then(&live, &[&[STALE_TIMER, 0, STALE_ANSWER, 0, 0, 0, 0, 0], &[PAUSE, STALE_ANSWER, 0, 1]])),
+        ("late", then(&live, &[&[STALE_TIMER, 0], &late(0), &[PAUSE], &late(1), &late(2), &late(3)])),
         ("reset-while-paused", then(&begun, &[&[PAUSE, RESET, WAKE, STALE_TIMER, 0, RESUME], &KNOWN])),
-        ("broken-off", then(&begun, &[&NEWS, &[PAUSE, STALE_ANSWER, 0, 1, 0, 0, RESUME], &KNOWN, &failed(4)])),
+        ("broken-off", then(&begun, &[&NEWS, &[PAUSE], &late(1), &[RESUME], &KNOWN, &failed(4)])),
         (
             "no-space",
-            then(&live, &[&[HOLD, STALE_ANSWER, 0, 1, PAUSE, RESUME, RELEASE], &KNOWN, &NEWS, &[HOLD, RESET, RELEASE]]),
+            then(&live, &[&[HOLD], &late(1), &[PAUSE, RESUME, RELEASE], &KNOWN, &NEWS, &[HOLD, RESET, RELEASE]]),
         ),
         (
             "heard",
@@ -83,7 +99,43 @@ pub(super) fn seeds() -> Vec<(String, Vec<u8>)> {
         ),
         ("woken", then(&begun, &[&failed(5), &[WAKE, STALE_TIMER, 0], &KNOWN, &[STALE_TIMER, 0], &NEWS])),
     ];
-    let all: Vec<u8> = (0..11).flat_map(|how| [&refused(how)[..], &[RESET], &KNOWN].concat()).collect();
+    let all: Vec<u8> = (0..11)
+        .flat_map(|how| {
+            // The floor, the event or the cortex that some of them name.
+            let names: &[u8] = if matches!(how, 1 | 2 | 4) { &[1] } else { &[] };
+            [&refused(how)[..], names, &[RESET], &KNOWN].concat()
+        })
+        .collect();
     seeds.push(("every-refusal", then(&begun, &[&all])));
     seeds.into_iter().map(|(name, bytes)| (name.to_owned(), bytes)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use antiphon_kernel::state::Phase;
+
+    use super::*;
+    use crate::peer_machine::drive;
+
+    /// Each byte has its place, so a seed that is one byte off says something else.
+    #[test]
+    fn seeds_lead_where_their_names_say() {
+        let seeds = seeds();
+        for (name, phase) in [
+            ("first-contact", Phase::CatchingUp),
+            ("live", Phase::Live),
+            ("quiet", Phase::Live),
+            ("cursor-unknown-twice", Phase::Connecting),
+            ("hole-twice", Phase::BackingOff),
+            ("fork-listed-twice", Phase::BackingOff),
+            ("another-cortex", Phase::Halted),
+            ("ourselves", Phase::Halted),
+            ("another-protocol", Phase::BackingOff),
+            ("late", Phase::Paused),
+            ("every-refusal", Phase::CatchingUp),
+        ] {
+            let (_, bytes) = seeds.iter().find(|(seed, _)| seed == name).expect("a seed of this name");
+            assert_eq!(drive(bytes).phase(), phase, "{name}");
+        }
+    }
 }
