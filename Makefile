@@ -145,6 +145,7 @@ torture: setup ## Simulate, kill, cut the power, damage files, count losses (SEE
 	  -p antiphon-kernel --features testing --test whole -- --nocapture
 	ANTIPHON_KILL_POINTS=1000 $(CARGO) test -q --workspace --test it -- --nocapture killed::
 	ANTIPHON_BOMBS=1000 $(CARGO) test -q --workspace --test it -- --nocapture bombs::
+	ANTIPHON_ROTATE_SECONDS=300 $(CARGO) test -q --workspace --test it -- --nocapture rotation::
 	$(CARGO) build -q --workspace --bins
 	'$(TARGET_DIR)/debug/antiphon-torture' all --seed $(SEED) --kills $(KILLS) --errors $(ERRORS) --powers $(POWERS) \
 	  --tails $(TAILS) --flips $(FLIPS) --fulls $(FULLS) --readonlys $(READONLYS) $(if $(KEEP),--keep '$(KEEP)')

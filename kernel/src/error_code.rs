@@ -69,6 +69,8 @@ codes! {
     IdentityOtherCortex = "AP-IDENTITY-009", "keys are another cortex's";
     IdentityRootAway = "AP-IDENTITY-010", "the root key is not here";
     IdentitySign = "AP-IDENTITY-011", "the working key did not sign";
+    RotateNotMade = "AP-IDENTITY-012", "the next working key could not be made";
+    RotateNotNewer = "AP-IDENTITY-013", "a key statement does not follow the present one";
 
     StartPeer = "AP-START-001", "a peer cannot be dialled as it is configured";
     StartPinned = "AP-START-002", "a peer is pinned to another cortex than the configured one";

@@ -94,7 +94,7 @@ pub use identity::{
     Signer,
 };
 pub use ids::{CortexId, Dot, EventId, LogId, Origin, PeerName};
-pub use log::{AppendError, Appended, CausalContext, LogEntry, LogHandle, LogReader, ReadError};
+pub use log::{AppendError, Appended, CausalContext, LogEntry, LogHandle, LogReader, ReadError, RotateError};
 pub use receipts::NotReplicated;
 pub use replay::{EventReplayer, NotReplayed, OnFailure, Projection, ReadAt, ReplayError, ReplayHandle, ReplayOptions};
 pub use service::Service;

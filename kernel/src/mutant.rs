@@ -64,6 +64,8 @@ pub enum Mutant {
     LaterDecisionsKept,
     /// An identity is taken without proof.
     ClaimTaken,
+    /// What the rules of access do not allow is taken.
+    NotAllowedTaken,
     /// A parked question is not woken by new events.
     ParkedNotWoken,
     /// The right to read is never given back.
@@ -76,7 +78,7 @@ pub enum Mutant {
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 34] = [
         Self::ServeById,
         Self::CursorBeforeData,
         Self::SkipHoleCheck,
@@ -106,6 +108,7 @@ impl Mutant {
         Self::SealDropped,
         Self::LaterDecisionsKept,
         Self::ClaimTaken,
+        Self::NotAllowedTaken,
         Self::ParkedNotWoken,
         Self::TurnKept,
         Self::TimerForgotten,

@@ -32,6 +32,7 @@ fn signs(mutant: Mutant) -> &'static [&'static str] {
         Mutant::InceptionNotChecked | Mutant::SealNotChecked | Mutant::ForkNotSealed => &["I14: "],
         Mutant::LaterDecisionsKept => &["I8: ", "I10: "],
         Mutant::ClaimTaken => &["I16: "],
+        Mutant::NotAllowedTaken => &["I17: "],
         Mutant::ParkedNotWoken => &["W7: "],
         Mutant::TurnKept | Mutant::TimerForgotten => &["W2: ", "W6: ", "W7: "],
         Mutant::AcknowledgedBeforeSync => &["W4: "],

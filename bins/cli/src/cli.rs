@@ -318,6 +318,11 @@ pub(crate) enum PeersCommand {
 pub(crate) enum IdentityCommand {
     /// Print the cortex id, fingerprints, and whether the root key is here.
     Show,
+    /// Replace the working key by a new one.
+    ///
+    /// The root key must be here: it certifies the new key. The node may be serving, and its cortex id stays. Peers learn of the new
+    /// key at their next contact, and do not accept the former one from then on.
+    Rotate,
     /// Move the root key out of the data directory into a new file.
     ///
     /// The file is written and synced first. The node runs without the root key.

@@ -41,7 +41,7 @@ pub fn import_root(config: &NodeConfig, from: &Path) -> Result<RootKeyMoved> {
     Ok(RootKeyMoved { cortex_id, file: from.to_owned(), root_key_here: true })
 }
 
-fn files_of(config: &NodeConfig) -> Result<KeyFiles> {
+pub(crate) fn files_of(config: &NodeConfig) -> Result<KeyFiles> {
     let dir = links::resolved(&config.data_dir())?;
     must_be_the_owner(&dir)?;
     Ok(KeyFiles::of(dir))

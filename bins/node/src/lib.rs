@@ -8,7 +8,7 @@
 // layer: config data_dir progress status_text
 // layer: exposed identity init servers
 // layer: node
-// layer: backup reload repair
+// layer: backup reload repair rotate
 // layer: api
 // layer: socket
 // layer: monitor preflight
@@ -56,6 +56,7 @@ pub mod remedy;
 pub mod repair;
 mod replayers;
 pub mod reply;
+mod rotate;
 mod serve;
 mod servers;
 #[doc(hidden)]

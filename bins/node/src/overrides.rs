@@ -1,6 +1,6 @@
 //! What commands changed, and the file does not say.
 
-use antiphon_kernel::access::{AccessRule, Whose};
+use antiphon_kernel::access::AccessRule;
 use antiphon_kernel::ids::{CortexId, PeerName};
 use antiphon_kernel::store::{Store, StoreError};
 use anyhow::{Context as _, Result};
@@ -45,7 +45,7 @@ fn spend_overrides(store: &dyn Store, config: &mut antiphon_kernel::config::Conf
     for key in antiphon_kernel::internals::state::free_keys(store, ALLOWED)? {
         let cortex = key.strip_prefix(ALLOWED).and_then(|id| id.parse::<CortexId>().ok());
         match cortex.filter(|cortex| config.access.rules.iter().all(|rule| rule.cortex != *cortex)) {
-            Some(cortex) => config.access.rules.push(AccessRule { cortex, name: read(&key)?, read: Whose::All }),
+            Some(cortex) => config.access.rules.push(AccessRule { name: read(&key)?, ..AccessRule::new(cortex) }),
             // The file says what this cortex may do.
             None => spent.push(key),
         }

@@ -81,6 +81,10 @@ pub const fn remedy(code: ErrorCode) -> &'static str {
         ErrorCode::IdentityRootAway => {
             "bring the root key in with `antiphon identity import-root`, if it is needed here"
         }
+        ErrorCode::RotateNotMade => {
+            "look at the causes below it: mostly the root key is not here, or the key file cannot be written"
+        }
+        ErrorCode::RotateNotNewer => "issue a statement with a higher number than the present one",
         ErrorCode::IdentitySign => "look at what keeps the key, such as an HSM, and start the node again",
 
         ErrorCode::StartPeer => "correct the peer's endpoint or `ca`",

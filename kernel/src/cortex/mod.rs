@@ -11,6 +11,7 @@ pub(crate) mod internals {
     pub use super::identity::{mint_identity, mint_log};
 }
 
+use std::error::Error;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -23,9 +24,11 @@ use crate::cursor::Cursor;
 use crate::digest::Digest;
 use crate::error_code::ErrorCode;
 use crate::event::Draft;
+use crate::identity::{EndOfEpoch, KeyStatement, Signer};
 use crate::ids::PeerName;
 use crate::log::{
-    AppendError, Appended, CausalContext, LogEntry, LogHandle, LogReader, ReadError, ResolveError, Resolved,
+    AppendError, Appended, CausalContext, LocalIdentity, LogEntry, LogHandle, LogReader, ReadError, ResolveError,
+    Resolved, RotateError,
 };
 use crate::receipts::{NotReplicated, Wanted};
 use crate::replay::{NotReplayed, ReplayCommandError, ReplayHandle};
@@ -243,6 +246,47 @@ impl Cortex {
         if !self.has_authorizer {
             self.service.set_authorizer(Arc::new(access.clone()));
         }
+    }
+
+    /// Replaces the working key. `issue` makes the next keys and keeps them durably ([`KeyFiles::rotate`](crate::KeyFiles::rotate) does both);
+    /// it gets the statement that holds now, and the end of each epoch that this cortex began. A new epoch begins, since each epoch has one key.
+    /// Connections are opened again: peers then learn of the new statement, and do not accept the former key from then on. Nothing that was
+    /// appended is lost, and appends continue.
+    ///
+    /// # Errors
+    /// [`RotateError`]; the present key stays in use.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    ///
+    /// use antiphon_kernel::testing::MemoryStore;
+    /// use antiphon_kernel::{Cortex, Draft, KeyFiles};
+    ///
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let scratch = tempfile::tempdir()?;
+    /// let files = KeyFiles::of(scratch.path());
+    /// let keys = Arc::new(files.create()?);
+    /// let cortex = Cortex::builder(MemoryStore::new()).name("alpha").keys(keys).start().await?;
+    /// cortex.append(Draft::new("note.written", "hello")).await?;
+    /// let now = cortex.rotate_keys(move |present, ends| Ok(Arc::new(files.rotate(present, ends)?))).await?;
+    /// let statement = now.signer.expect("it has keys").statement().clone();
+    /// assert_eq!((statement.number(), statement.ends().len()), (2, 1));
+    /// cortex.append(Draft::new("note.written", "signed by the new key")).await?;
+    /// cortex.stop().await;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn rotate_keys(
+        &self,
+        issue: impl FnOnce(&KeyStatement, Vec<EndOfEpoch>) -> Result<Arc<dyn Signer>, Box<dyn Error + Send + Sync>>
+        + Send
+        + 'static,
+    ) -> Result<LocalIdentity, RotateError> {
+        let now = self.log.rotate_keys(Box::new(issue)).await?;
+        self.service.rotated();
+        self.syncer.reconnect().await;
+        Ok(now)
     }
 
     /// Ends a fork here in favour of the version with this digest, and lets the replayers begin again if events of theirs

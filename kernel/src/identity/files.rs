@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
-use super::{InvalidKeyText, Keys, SecretKey};
+use super::{EndOfEpoch, InvalidKeyText, KeyStatement, Keys, SecretKey};
 use crate::error_code::ErrorCode;
 use crate::ids::CortexId;
 
@@ -252,6 +252,23 @@ impl KeyFiles {
         Ok(found)
     }
 
+    /// Makes a new working key, certified by the root key, in the place of the one that is here. `present` is the statement in use, and `ends`
+    /// are what the next one lists. The file is replaced at once or not at all.
+    ///
+    /// # Errors
+    /// [`KeyError`]; [`KeyError::RootAway`] without the root key. The working key is still here then.
+    pub fn rotate(&self, present: &KeyStatement, ends: Vec<EndOfEpoch>) -> Result<Keys, KeyError> {
+        let keys = self.load()?.ok_or_else(|| KeyError::Missing { file: self.working() })?;
+        let (found, expected) = (keys.cortex(), present.cortex());
+        if found != expected {
+            return Err(KeyError::OtherCortex { file: self.working(), found, expected });
+        }
+        let next = keys.next(present, ends).ok_or_else(|| KeyError::RootAway { file: self.root() })?;
+        let next = next.map_err(|source| KeyError::Text { file: self.working(), source: source.into() })?;
+        replace(&self.working(), &next.to_text())?;
+        Ok(next)
+    }
+
     fn load_root(&self) -> Result<Option<SecretKey>, KeyError> {
         let Some(text) = read(&self.root())? else { return Ok(None) };
         SecretKey::from_root_text(&text).map(Some).map_err(|source| KeyError::Text { file: self.root(), source })
@@ -308,6 +325,11 @@ fn check_mode(path: &Path, file: &File) -> Result<u64, KeyError> {
 /// Writes a file that is not there, so that after a crash it is there whole or not at all.
 fn put(path: &Path, text: &str) -> Result<(), KeyError> {
     must_be_free(path)?;
+    replace(path, text)
+}
+
+/// Writes a file, or replaces it, so that after a crash one of the two is there, whole.
+fn replace(path: &Path, text: &str) -> Result<(), KeyError> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".new");
     let unfinished = path.with_file_name(name);

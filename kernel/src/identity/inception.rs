@@ -109,6 +109,11 @@ impl Inception {
         Ok(inception)
     }
 
+    /// The number of the key statement in an inception that was verified before.
+    pub(crate) fn number_in(verified: &[u8]) -> Option<u64> {
+        decode_inception(verified).ok().map(|inception| inception.certificate.number)
+    }
+
     /// The bytes of the inception, as `docs/format.md` has them.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {

@@ -1,6 +1,6 @@
 //! A signer that has the private keys in memory.
 
-use super::{InvalidStatement, KeyStatement, SecretKey, SignError, Signature, Signer};
+use super::{EndOfEpoch, InvalidStatement, KeyStatement, SecretKey, SignError, Signature, Signer};
 use crate::ids::CortexId;
 
 /// The keys of one cortex: the working key, its statement, and the root key where that is here.
@@ -47,6 +47,18 @@ impl Keys {
         // A key made of 32 bytes is never weak: its scalar is clamped.
         let statement = statement.expect("a first statement without ends keeps every rule");
         Self { root: Some(root), working, statement }
+    }
+
+    /// Returns keys with a new working key and without the root key, and the statement after `present` that certifies it and lists these ends; `None` without the root
+    /// key. Keep them durably before anything is signed with them.
+    ///
+    /// # Errors
+    /// [`InvalidStatement::Rule`]: there are too many ends, or they are not in order.
+    pub fn next(&self, present: &KeyStatement, ends: Vec<EndOfEpoch>) -> Option<Result<Self, InvalidStatement>> {
+        let (root, working) = (self.root.as_ref()?, SecretKey::generate());
+        let number = self.statement.number().max(present.number()) + 1;
+        let statement = KeyStatement::issue(root, number, working.public(), ends);
+        Some(statement.and_then(|statement| Self::new(working, statement)))
     }
 
     /// Puts together keys that were kept apart.

@@ -16,6 +16,7 @@ use super::log_reader::LogReader;
 use super::minted::NewEpochError;
 use super::operation::{CausalContext, Operation, closed};
 use super::replayed::ReplayedClock;
+use super::rotation::{IssueKeys, RotateError};
 use super::set_aside::{ResolveError, Resolved};
 use super::syncs::Syncs;
 use super::writer::Writer;
@@ -198,6 +199,13 @@ impl LogHandle {
     pub async fn new_epoch(&self) -> Result<LocalIdentity, NewEpochError> {
         let (reply, answer) = oneshot::channel();
         self.send(Operation::NewEpoch { reply }).await.map_err(|()| closed())?;
+        answer.await.unwrap_or_else(|_| Err(closed().into()))
+    }
+
+    /// Replaces the keys of this cortex: see [`Cortex::rotate_keys`](crate::Cortex::rotate_keys).
+    pub(crate) async fn rotate_keys(&self, issue: IssueKeys) -> Result<LocalIdentity, RotateError> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Operation::RotateKeys { issue, reply }).await.map_err(|()| closed())?;
         answer.await.unwrap_or_else(|_| Err(closed().into()))
     }
 

@@ -14,6 +14,7 @@ use super::origins::{OriginNotes, read_origin_notes};
 use super::peers::{Pinned, read_pinned};
 use super::rejoin::waiting_origins;
 use super::segments::{check_ends, damaged_segment, dot_at, last_run, missing_entry, not_a_seq};
+use super::statements::Statements;
 use crate::clock::MAX_CLOCK_ENTRIES;
 use crate::codec::{SegmentRef, StoredChain, decode_chain, decode_identity};
 use crate::cursor::Seq;
@@ -36,6 +37,7 @@ pub(super) struct Loaded {
     pub(super) origins: OriginNotes,
     /// How many events have a part missing.
     pub(super) owed: u64,
+    pub(super) statements: Statements,
     /// The last change of epoch.
     pub(super) ended: Option<EpochChange>,
 }
@@ -61,8 +63,23 @@ pub(super) fn load(store: &dyn Store) -> Result<Loaded, StoreError> {
     let (pinned, origins) =
         (or_newer("pins", read_pinned(store))?, or_newer("notes of origins", read_origin_notes(store))?);
     let owed = count_debts(store)?;
+    let statements = or_none("numbers of key statements", Statements::read(store, &chains));
     let ended = or_newer("change of epoch", read_epoch_change(store))?;
-    Ok(Loaded { identity, lineage, chains, head, last_id, decisions, waiting, minted, pinned, origins, owed, ended })
+    Ok(Loaded {
+        identity,
+        lineage,
+        chains,
+        head,
+        last_id,
+        decisions,
+        waiting,
+        minted,
+        pinned,
+        origins,
+        owed,
+        statements,
+        ended,
+    })
 }
 
 /// What the log can do without: damage to it is reported, and keeps no node from starting.

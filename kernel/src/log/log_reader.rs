@@ -17,6 +17,7 @@ use super::origins::OriginNote;
 use super::peers::Pinned;
 use super::segments::{find_id, scan_entries, stored_digest, stored_dot};
 use super::shared::{Durable, Generation, Shared};
+use crate::access::{Authorizer, InForce};
 use crate::clock::VClock;
 use crate::codec::{Room, StoredDot};
 use crate::cursor::{Cursor, Seq};
@@ -134,6 +135,25 @@ impl LogReader {
         self.shared.pinned.subscribe()
     }
 
+    /// Replaces what decides what others may do.
+    pub(crate) fn set_access(&self, access: InForce) {
+        self.shared.access.send_replace(access);
+    }
+
+    pub(crate) fn access(&self) -> Arc<dyn Authorizer> {
+        Arc::clone(&self.shared.access.borrow().0)
+    }
+
+    /// Changes when another decision about others may be due.
+    pub(crate) fn watch_access(&self) -> watch::Receiver<InForce> {
+        self.shared.access.subscribe()
+    }
+
+    /// Whether events that this cortex wrote are taken whole from that peer.
+    pub(crate) fn takes(&self, writer: CortexId, from: CortexId) -> bool {
+        writer == self.shared.durable().identity.cortex_id || self.access().takes(writer, from)
+    }
+
     /// Who this cortex is, and in which epoch.
     #[must_use]
     pub fn local(&self) -> LocalIdentity {
@@ -208,6 +228,11 @@ impl LogReader {
             durable.chains.range(first..).next().is_some_and(|(origin, _)| origin.cortex() == *cortex)
         };
         cortexes.iter().copied().filter(wrote).collect()
+    }
+
+    /// The highest number of a key statement that an origin of this cortex began with; 0 where nothing of the cortex is held.
+    pub(crate) fn newest_statement(&self, cortex: CortexId) -> u64 {
+        self.shared.statements.newest(cortex)
     }
 
     /// What this cortex says of itself before any event.

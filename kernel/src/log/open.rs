@@ -146,8 +146,14 @@ impl Log {
         let identity = loaded.identity.ok_or(OpenError::NotInitialised)?;
         let durable = Durable::of(identity, loaded.head, &loaded.chains, 0);
         let withheld = or_newer("forks", read_withheld(&*store))?;
-        let view =
-            LogReader::over(Shared::new(store, LogOptions::default().process, durable, loaded.pinned, loaded.origins));
+        let view = LogReader::over(Shared::new(
+            store,
+            LogOptions::default().process,
+            durable,
+            loaded.pinned,
+            loaded.origins,
+            loaded.statements,
+        ));
         view.shared.set_withheld(withheld);
         view.shared.debts.begin(loaded.owed);
         Ok(view)
@@ -187,6 +193,7 @@ impl Log {
             durable,
             loaded.pinned.clone(),
             loaded.origins.clone(),
+            std::mem::take(&mut loaded.statements),
         ));
         view.shared.set_withheld(withheld);
         Ok(Self::assemble(view, options, identity, loaded, moved))

@@ -10,6 +10,7 @@ use super::bring_back::{BringBackError, BroughtBack};
 use super::fill::{Filled, NotFilled};
 use super::findings::{ForkFinding, NotAFork, NotedFork};
 use super::minted::NewEpochError;
+use super::rotation::{IssueKeys, RotateError};
 use super::set_aside::{ResolveError, Resolved};
 use crate::clock::VClock;
 use crate::digest::Digest;
@@ -87,6 +88,10 @@ pub(super) enum Operation {
     },
     NewEpoch {
         reply: Reply<LocalIdentity, NewEpochError>,
+    },
+    RotateKeys {
+        issue: IssueKeys,
+        reply: Reply<LocalIdentity, RotateError>,
     },
     /// Open the store again after a failed write, as every write does first.
     Recover {

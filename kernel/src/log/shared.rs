@@ -13,7 +13,9 @@ use super::entry::LogHead;
 use super::forks::WithheldFrom;
 use super::origins::OriginNotes;
 use super::peers::Pinned;
+use super::statements::Statements;
 use super::taint::TaintScans;
+use crate::access::InForce;
 use crate::codec::{StoredChain, encode_noted_head};
 use crate::cursor::Seq;
 use crate::doubles::Doubles;
@@ -43,6 +45,9 @@ pub(super) struct Shared {
     pub(super) receipts: Receipts,
     pub(super) doubles: Doubles,
     pub(super) pinned: watch::Sender<Arc<Pinned>>,
+    /// What decides what others may do here.
+    pub(super) access: watch::Sender<InForce>,
+    pub(super) statements: Statements,
     origins: Mutex<OriginNotes>,
     withheld: Mutex<BTreeMap<CortexId, WithheldFrom>>,
     failure: RwLock<Option<StoreError>>,
@@ -104,6 +109,7 @@ impl Shared {
         durable: Durable,
         pinned: Pinned,
         origins: OriginNotes,
+        statements: Statements,
     ) -> Self {
         let head = durable.head.seq;
         Self {
@@ -115,6 +121,8 @@ impl Shared {
             debts: Debts::default(),
             receipts: Receipts::default(),
             pinned: watch::Sender::new(Arc::new(pinned)),
+            access: watch::Sender::default(),
+            statements,
             origins: Mutex::new(origins),
             withheld: Mutex::default(),
             doubles: Doubles::new(durable.identity.cortex_id),

@@ -158,6 +158,11 @@ impl Writer {
                 self.syncs.settle();
                 drop(reply.send(self.log.new_epoch(now)));
             }
+            Operation::RotateKeys { issue, reply } => {
+                self.commit(std::mem::take(waiting));
+                self.syncs.settle();
+                drop(reply.send(self.log.rotate_keys(issue, now)));
+            }
             Operation::Recover { reply } => drop(reply.send(())),
             Operation::Stop => return false,
         }

@@ -53,6 +53,12 @@ impl PartsPace {
         }
     }
 
+    /// The peer may be able to bring more than before: it is asked soon, from the first debt on.
+    pub fn begin_again(&mut self, now: Duration) {
+        (self.after, self.in_vain) = (None, 0);
+        self.due = self.due.min(now + APART);
+    }
+
     /// Returns when the next round is due; `None` while one is under way, and while nothing is missing.
     #[must_use]
     pub const fn due(&self) -> Option<Duration> {

@@ -1,6 +1,7 @@
 //! Who may ask: proofs of identity, proofs of the shared key, and tokens that stand for both.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -97,6 +98,8 @@ pub(super) struct Admission {
     statements: Mutex<BTreeMap<CortexId, (u64, Instant)>>,
     /// The right to sign for a caller that has not said who it is.
     signing: Arc<Semaphore>,
+    /// How many times the working key of this cortex was replaced. Who was let in before one of them must greet again.
+    rotations: AtomicU64,
     /// Changes when a caller may have to leave.
     changes: watch::Sender<u64>,
 }
@@ -110,6 +113,7 @@ impl Default for Admission {
             began: Instant::now(),
             statements: Mutex::default(),
             signing: Arc::new(Semaphore::new(SIGNATURES)),
+            rotations: AtomicU64::new(0),
             changes: watch::Sender::new(0),
         }
     }
@@ -155,13 +159,28 @@ impl Admission {
         print
     }
 
+    /// A token is of one working key of this cortex.
+    fn token_mac(&self, body: &[u8], channel: Channel<'_>) -> Hmac<Sha256> {
+        let rotations = self.rotations().to_be_bytes();
+        self.mac(b"token").chain_update(rotations).chain_update(body).chain_update(channel.bytes())
+    }
+
+    pub(super) fn rotations(&self) -> u64 {
+        self.rotations.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn rotated(&self) {
+        self.rotations.fetch_add(1, Ordering::Relaxed);
+        self.changed();
+    }
+
     pub(super) fn token(&self, proven: ProvenBy, admitted: &Admitted, channel: Channel<'_>) -> String {
         let mut token = Vec::with_capacity(TOKEN_BODY + 32);
         token.extend(proven.cortex.to_bytes());
         token.extend(proven.statement.to_be_bytes());
         token.extend((self.now() + TOKEN_FOR.as_secs()).to_be_bytes());
         token.extend(self.fingerprint(admitted));
-        let mac = self.mac(b"token").chain_update(&token).chain_update(channel.bytes()).finalize().into_bytes();
+        let mac = self.token_mac(&token, channel).finalize().into_bytes();
         token.extend(mac);
         URL_SAFE_NO_PAD.encode(token)
     }
@@ -170,16 +189,16 @@ impl Admission {
     fn token_of(&self, token: &str, channel: Channel<'_>) -> Option<(ProvenBy, [u8; 8])> {
         let bytes = URL_SAFE_NO_PAD.decode(token).ok()?;
         let (body, mac) = bytes.split_at_checked(TOKEN_BODY)?;
-        self.mac(b"token").chain_update(body).chain_update(channel.bytes()).verify_slice(mac).ok()?;
+        self.token_mac(body, channel).verify_slice(mac).ok()?;
         let number = |at: usize| body.get(at..at + 8)?.first_chunk().map(|bytes| u64::from_be_bytes(*bytes));
         let cortex = CortexId::from_bytes(*body.first_chunk()?);
         let print = *body.last_chunk()?;
         (number(24)? > self.now()).then_some((ProvenBy { cortex, statement: number(16)? }, print))
     }
 
-    /// Whether no later statement of this cortex is known; one that is later becomes known. Of pinned cortexes the pins know more than
-    /// one run of the process, and none of them gives way to others.
-    fn note_statement(&self, proven: ProvenBy, pinned: &Pinned) -> bool {
+    /// Whether no later statement of this cortex is known; one that is later becomes known. `logged` is the newest one that the log has an
+    /// origin of. Pins and the log know more than one run of the process. No pinned cortex gives way to others.
+    fn note_statement(&self, proven: ProvenBy, logged: u64, pinned: &Pinned) -> bool {
         let mut statements = self.statements.lock().unwrap_or_else(PoisonError::into_inner);
         if statements.len() >= MAX_STATEMENTS && !statements.contains_key(&proven.cortex) {
             let strangers = statements.iter().filter(|(cortex, _)| !pinned.contains_key(cortex));
@@ -188,7 +207,7 @@ impl Admission {
         }
         let now = Instant::now();
         let before = statements.get(&proven.cortex).map(|(newest, _)| *newest);
-        let known = before.max(pinned.get(&proven.cortex).map(|pin| pin.statement)).unwrap_or(0);
+        let known = before.max(pinned.get(&proven.cortex).map(|pin| pin.statement)).unwrap_or(0).max(logged);
         statements.insert(proven.cortex, (known.max(proven.statement), now));
         drop(statements);
         if before.is_none_or(|before| proven.statement > before) {
@@ -278,7 +297,8 @@ impl Service {
             return Err(Refusal::OtherLog { actual });
         }
         let proven = ProvenBy { cortex: hello.from, statement: statement.number() };
-        if !admission.note_statement(proven, &self.inner.view.pinned()) {
+        let logged = self.inner.view.newest_statement(proven.cortex);
+        if !admission.note_statement(proven, logged, &self.inner.view.pinned()) {
             return Err(Refusal::Proof);
         }
         let caller = Caller::new(self.clone(), Some(proven), admitted);
@@ -314,7 +334,7 @@ impl Service {
     }
 
     /// Why a caller may not stay.
-    pub(super) fn refusal_of(&self, proven: Option<ProvenBy>, admitted: &Admitted) -> Option<Refusal> {
+    pub(super) fn refusal_of(&self, proven: Option<ProvenBy>, admitted: &Admitted, rotations: u64) -> Option<Refusal> {
         #[cfg(any(test, feature = "testing"))]
         if *admitted == Admitted::Trusted {
             return None;
@@ -322,7 +342,10 @@ impl Service {
         if !admitted.is_valid(&self.inner.keys.borrow()) {
             return Some(Refusal::Key);
         }
-        if proven.is_some_and(|proven| !self.inner.admission.is_newest(proven, &self.inner.view.pinned())) {
+        // A caller without an identity did not ask for one either.
+        let is_former = proven.is_some() && rotations != self.inner.admission.rotations();
+        if is_former || proven.is_some_and(|proven| !self.inner.admission.is_newest(proven, &self.inner.view.pinned()))
+        {
             return Some(Refusal::Proof);
         }
         let reads = self.reads(proven.map(|proven| proven.cortex));

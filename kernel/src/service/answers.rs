@@ -15,10 +15,9 @@ use super::tamper::Tampered;
 use super::{Asker, Caller, Service};
 use crate::access::Whose;
 use crate::budget::{Account, Share};
-use crate::codec::{Absence, Message, RecordRef, encode};
+use crate::codec::{Message, encode};
 use crate::cursor::Seq;
-use crate::ids::CortexId;
-use crate::log::{AskerHead, NextBatch, OpenQuery, Pinned};
+use crate::log::{AskerHead, NextBatch, OpenQuery, Pinned, leave_out_parts};
 use crate::mutant::{self, Mutant};
 use crate::protocol::{
     Delivery, EventBatch, FetchReply, FetchRequest, Known, MAX_BATCH_BYTES, MAX_WAIT, Refusal, RequestId,
@@ -160,7 +159,7 @@ impl Answers {
     pub(super) async fn honest(&mut self) -> Option<FetchReply> {
         let mut reply = self.find().await?;
         if let (FetchReply::Batch(batch), Whose::Of(readable)) = (&mut reply, self.caller.reads()) {
-            withhold(batch, |cortex| readable.contains(&cortex) || self.caller.cortex() == Some(cortex));
+            leave_out_parts(batch, |cortex| readable.contains(&cortex) || self.caller.cortex() == Some(cortex));
         }
         if matches!(reply, FetchReply::Refused { .. }) || self.delivery == Delivery::Once {
             self.state = State::Done;
@@ -414,18 +413,6 @@ impl State {
         match self {
             Self::Open(asking) => asking,
             _ => unreachable!("it was made open a line above"),
-        }
-    }
-}
-
-/// Leaves the parts out of events that the asker may not read. What order and causality need stays.
-fn withhold(batch: &mut EventBatch, is_readable: impl Fn(CortexId) -> bool) {
-    for (_, record) in &mut batch.events {
-        // What is served was read when it was stored.
-        let Ok(read) = RecordRef::decode(record) else { continue };
-        if !is_readable(read.dot.origin().cortex()) {
-            let withheld = Some(Absence::Missing);
-            *record = read.without(withheld, withheld);
         }
     }
 }

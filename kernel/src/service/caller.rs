@@ -50,13 +50,16 @@ pub struct Caller {
     service: Service,
     proven: Option<ProvenBy>,
     admitted: Admitted,
+    /// How many times the key of the service's cortex had been replaced when it was let in.
+    rotations: u64,
     /// Where its questions come from.
     address: Option<Arc<str>>,
 }
 
 impl Caller {
-    pub(super) const fn new(service: Service, proven: Option<ProvenBy>, admitted: Admitted) -> Self {
-        Self { service, proven, admitted, address: None }
+    pub(super) fn new(service: Service, proven: Option<ProvenBy>, admitted: Admitted) -> Self {
+        let rotations = service.inner.admission.rotations();
+        Self { service, proven, admitted, rotations, address: None }
     }
 
     /// The same caller, with the address that it asks from. Operators see the newest one in [`Service::pullers`]. It is text in a
@@ -120,11 +123,12 @@ impl Caller {
         self.proven.map(|proven| self.service.inner.admission.token(proven, &self.admitted, channel))
     }
 
-    /// Why it must leave, if it must: the key that let it in is not accepted any more, or its working key was replaced. Its questions
+    /// Why it must leave, if it must: the key that let it in is not accepted any more, or a working key was
+    /// replaced, its own or that of this cortex. Its questions
     /// are refused so, open ones too.
     #[must_use]
     pub fn refusal(&self) -> Option<Refusal> {
-        self.service.refusal_of(self.proven, &self.admitted)
+        self.service.refusal_of(self.proven, &self.admitted, self.rotations)
     }
 
     /// Completes once it must leave: close its connection then.

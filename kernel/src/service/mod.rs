@@ -33,7 +33,7 @@ use std::sync::{Arc, OnceLock};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::access::{Access, Authorizer, InForce, Standing, Whose};
+use crate::access::{Authorizer, InForce, Standing, Whose};
 use crate::budget::{Account, Budget, Share};
 use crate::config::{FederationMode, PeerConfig, SharedKey};
 use crate::cursor::Seq;
@@ -74,7 +74,6 @@ struct Inner {
     view: LogReader,
     keys: watch::Sender<Arc<[SharedKey]>>,
     admission: Admission,
-    access: watch::Sender<InForce>,
     /// The peers of the configuration: by the ids and the names that stand there.
     named: watch::Sender<Named>,
     pending: PendingList,
@@ -96,7 +95,6 @@ impl Inner {
             view,
             keys: watch::Sender::new([key].into()),
             admission: Admission::default(),
-            access: watch::Sender::new(InForce(Arc::new(Access::default()))),
             named: watch::Sender::default(),
             pending: PendingList::default(),
             mode: AtomicU8::new(0),
@@ -180,10 +178,15 @@ impl Service {
         self.inner.admission.changed();
     }
 
-    /// Replaces what decides who may read what. It holds at once, for open questions too.
+    /// Replaces what decides who may read what, and whose events are taken from whom. It holds at once, for open questions too.
     pub fn set_authorizer(&self, authorizer: Arc<dyn Authorizer>) {
-        self.inner.access.send_replace(InForce(authorizer));
+        self.inner.view.set_access(InForce(authorizer));
         self.inner.admission.changed();
+    }
+
+    /// The working key of this cortex was replaced. Callers that were let in before greet it again, and learn of the new one.
+    pub(crate) fn rotated(&self) {
+        self.inner.admission.rotated();
     }
 
     /// The peers of the configuration, who may read without a rule.
@@ -196,8 +199,7 @@ impl Service {
 
     /// Whose events a caller reads.
     fn reads(&self, cortex: Option<CortexId>) -> Whose {
-        let authorizer = Arc::clone(&self.inner.access.borrow().0);
-        authorizer.read(cortex, cortex.map_or(Standing::Other, |cortex| self.standing(cortex)))
+        self.inner.view.access().read(cortex, cortex.map_or(Standing::Other, |cortex| self.standing(cortex)))
     }
 
     fn standing(&self, cortex: CortexId) -> Standing {

@@ -407,6 +407,15 @@ impl Syncer {
         }
     }
 
+    /// Opens every connection again: what this cortex proves itself with changed.
+    pub(crate) async fn reconnect(&self) {
+        let interval = locked(&self.config).effective_interval();
+        for peer in self.peers() {
+            // One that was stopped meanwhile has no connection.
+            let _ = self.command(&peer.name, |done| Command::Reload(interval, true, done)).await;
+        }
+    }
+
     /// Changes what this cortex pulls: everything, or under `publish` what it wrote itself and has lost.
     pub fn set_mode(&self, mode: FederationMode) {
         locked(&self.config).mode = mode;

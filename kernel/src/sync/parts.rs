@@ -28,8 +28,8 @@ pub fn part_request(
     origin_question(view, (dot.origin(), dot.counter() - 1), to, request, (1, MAX_BATCH_BYTES))
 }
 
-/// The debts of the next round: those after an event of which the peer is not known to hold another version, and the last one
-/// looked at, if more may follow it.
+/// The debts of the next round: those after an event of which the peer is not known to hold another version, and may bring the parts. With the
+/// last one looked at, if more may follow it.
 ///
 /// # Errors
 /// [`StoreError`].
@@ -37,6 +37,7 @@ pub fn next_parts(view: &LogReader, to: CortexId, after: Option<Dot>) -> Result<
     let mut debts = view.debts(after, MAX_ROUND)?;
     let last = debts.last().copied().filter(|_| debts.len() == MAX_ROUND);
     let differs = withhold_from(&**view.store(), to)?;
+    debts.retain(|dot| view.takes(dot.origin().cortex(), to));
     debts.retain(|dot| differs.get(dot.origin()).is_none_or(|head| dot.counter() < head.counter));
     Ok((debts, last))
 }

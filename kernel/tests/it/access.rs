@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use antiphon_kernel::access::{Access, AccessRule, Authorizer, Others, Standing, Whose};
+use antiphon_kernel::access::{Access, AccessRule, Authorizer, Others, Standing, Whose, Write};
 use antiphon_kernel::codec::{Part, RecordRef};
 use antiphon_kernel::config::{Config, Interval, PeerConfig};
 use antiphon_kernel::cortex::Cortex;
 use antiphon_kernel::event::Draft;
 use antiphon_kernel::health::ErrorCategory;
 use antiphon_kernel::ids::CortexId;
+use antiphon_kernel::log::CausalContext;
 use antiphon_kernel::protocol::{FetchReply, FetchRequest, Refusal};
 use antiphon_kernel::service::Credential;
 use antiphon_kernel::testing::{LOG, MemoryNetwork, MemoryStore, question, seeded_cortex, seeded_keys};
@@ -32,7 +33,7 @@ fn last_error(cortex: &Cortex) -> Option<ErrorCategory> {
 }
 
 fn of(cortex: CortexId, read: Whose) -> AccessRule {
-    AccessRule { cortex, name: None, read }
+    AccessRule { read, ..AccessRule::new(cortex) }
 }
 
 const ALPHA: u8 = 21;
@@ -146,6 +147,63 @@ async fn another_cortex_at_the_endpoint_of_a_refused_one_is_taken() {
     alpha.syncer().wake(&peer("bravo").name).await.unwrap();
     until("the right one is pulled", || alpha.reader().head().seq.get() == 1).await;
     for cortex in [alpha, bravo, of_another_log] {
+        cortex.stop().await;
+    }
+}
+
+/// Whether each event of a writer has header and data here, in the order of the log.
+fn is_whole(cortex: &Cortex, writer: u8) -> Vec<bool> {
+    let entries = cortex.reader().durable_entries(antiphon_kernel::cursor::Seq::ZERO, 100, 1 << 20).unwrap();
+    let records = entries.iter().map(|entry| RecordRef::decode(&entry.record).unwrap());
+    let of_writer = records.filter(|record| record.dot.origin().cortex() == seeded_cortex(writer));
+    of_writer
+        .map(|record| !matches!((&record.attributes, &record.body), (Part::Absent(_), _) | (_, Part::Absent(_))))
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_cortex_that_may_not_write_routing_parts_come_and_what_depends_on_them() {
+    let network = MemoryNetwork::new();
+    let edge = cortex(&network, EDGE, "edge", vec![], Access::default()).await;
+    edge.append(Draft::new("t", "noise")).await.unwrap();
+    let bravo = cortex(&network, BRAVO, "bravo", vec![peer("edge")], Access::default()).await;
+    until("bravo has it", || bravo.reader().head().seq.get() == 1).await;
+    let seen = CausalContext::Exactly(bravo.reader().clock());
+    bravo.log().append(vec![Draft::new("t", "an answer to the noise")], seen).await.unwrap();
+    let mute = AccessRule { write: Write::No, ..AccessRule::new(seeded_cortex(EDGE)) };
+    let access = Access { rules: vec![mute], others: Some(Others::All) };
+    let alpha = cortex(&network, ALPHA, "alpha", vec![peer("bravo"), peer("edge")], access).await;
+    until("alpha has both", || alpha.reader().head().seq.get() == 2).await;
+    assert_eq!((is_whole(&alpha, EDGE), is_whole(&alpha, BRAVO)), (vec![false], vec![true]));
+    assert_eq!(alpha.reader().heads().fold(), bravo.reader().heads().fold());
+    assert_eq!(last_error(&alpha), None);
+    // Once it may write, what is missing comes.
+    let access = Access { rules: vec![], others: Some(Others::All) };
+    let peers = vec![peer("bravo"), peer("edge")];
+    alpha.reload(Config { access, peers, ..Config::default() }, &[], false).await.unwrap();
+    until("the rest of it comes", || is_whole(&alpha, EDGE) == [true]).await;
+    for cortex in [alpha, bravo, edge] {
+        cortex.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_what_a_peer_may_not_relay_header_and_data_come_from_another_one() {
+    let network = MemoryNetwork::new();
+    let edge = cortex(&network, EDGE, "edge", vec![], Access::default()).await;
+    edge.append(Draft::new("t", "of the edge")).await.unwrap();
+    let bravo = cortex(&network, BRAVO, "bravo", vec![peer("edge")], Access::default()).await;
+    until("bravo has it", || bravo.reader().head().seq.get() == 1).await;
+    bravo.append(Draft::new("t", "of bravo")).await.unwrap();
+    let own_alone = AccessRule { relay: Whose::None, ..AccessRule::new(seeded_cortex(BRAVO)) };
+    let access = Access { rules: vec![own_alone], others: Some(Others::All) };
+    let alpha = cortex(&network, ALPHA, "alpha", vec![peer("bravo")], access.clone()).await;
+    until("alpha has both", || alpha.reader().head().seq.get() == 2).await;
+    assert_eq!((is_whole(&alpha, EDGE), is_whole(&alpha, BRAVO)), (vec![false], vec![true]));
+    let peers = vec![peer("bravo"), peer("edge")];
+    alpha.reload(Config { access, peers, ..Config::default() }, &[], false).await.unwrap();
+    until("the edge itself brings it", || is_whole(&alpha, EDGE) == [true]).await;
+    for cortex in [alpha, bravo, edge] {
         cortex.stop().await;
     }
 }

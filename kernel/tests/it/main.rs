@@ -37,6 +37,7 @@ mod replay_state;
 mod replay_versions;
 mod replayers;
 mod root;
+mod rotation;
 mod rules;
 mod salvage;
 mod set_back;

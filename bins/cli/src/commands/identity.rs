@@ -2,17 +2,21 @@
 
 use std::path::Path;
 
+use antiphon_node::api::Request;
 use antiphon_node::config::NodeConfig;
 use antiphon_node::identity;
+use antiphon_node::reply::KeyRotated;
 use anyhow::Result;
 
+use super::ask::ask;
 use crate::cli::IdentityCommand;
 use crate::output::done;
 
-pub(super) fn run(file: &Path, command: &IdentityCommand, json: bool) -> Result<()> {
+pub(super) async fn run(file: &Path, command: &IdentityCommand, json: bool) -> Result<()> {
     let config = NodeConfig::load(file)?;
     match command {
         IdentityCommand::Show => show(&config, json),
+        IdentityCommand::Rotate => rotate(file, json).await,
         IdentityCommand::ExportRoot { file } => {
             let moved = identity::export_root(&config, file)?;
             let text = format!(
@@ -29,6 +33,19 @@ pub(super) fn run(file: &Path, command: &IdentityCommand, json: bool) -> Result<
             done(&moved, json, &text)
         }
     }
+}
+
+async fn rotate(file: &Path, json: bool) -> Result<()> {
+    let rotated: KeyRotated = ask(file, Request::RotateKey).await?;
+    let text = format!(
+        "working key {} is in use, with statement {}; epoch {} begins with the next event. Save {} where the keys are saved: the former key \
+         signs nothing any more",
+        rotated.working_fingerprint,
+        rotated.statement,
+        rotated.epoch,
+        rotated.identity_key.display()
+    );
+    done(&rotated, json, &text)
 }
 
 fn show(config: &NodeConfig, json: bool) -> Result<()> {

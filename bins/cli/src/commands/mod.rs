@@ -57,7 +57,7 @@ pub(crate) async fn run(cli: Cli) -> Result<()> {
         Command::Verify { peer: None, .. } => data::verify(file, json, quiet).await,
         Command::Backup { to, with_keys } => data::backup(file, &to, with_keys, json, quiet).await,
         Command::Restore { from, keys_from } => data::restore(file, &from, keys_from, json, quiet).await,
-        Command::Identity { command } => identity::run(file, &command, json),
+        Command::Identity { command } => identity::run(file, &command, json).await,
         Command::Fork { command } => forks::run(file, command, json).await,
         Command::Digest { by_origin } => data::digest(file, by_origin, json).await,
         Command::Key => output::line(&new_key()?),

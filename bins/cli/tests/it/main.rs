@@ -24,6 +24,7 @@ mod payload;
 mod progress;
 mod readers;
 mod repair;
+mod rotation;
 mod secrets;
 mod start_line;
 mod support;

@@ -15,7 +15,7 @@ use super::{append, comparison, federation, forks, read, replaying, status};
 use crate::node::Node;
 use crate::reply::{Done, NewEpoch};
 use crate::steps::Steps;
-use crate::{backup, reload};
+use crate::{backup, reload, rotate};
 
 /// Answers a request. What takes long reports its steps.
 ///
@@ -67,6 +67,7 @@ pub async fn answer(node: &Arc<Node>, request: Request, steps: &Steps) -> Result
             let identity = node.cortex().log().new_epoch().await?;
             NewEpoch { from: from.to_string(), epoch: identity.epoch.to_string() }.into()
         }
+        Request::RotateKey => rotate::rotate_key(node).await?.into(),
         Request::Verify => comparison::verify(node, steps.clone()).await?.into(),
         Request::Digest => comparison::chains(node).into(),
         Request::Compare { peer } => comparison::compare(node, &peer).await?.into(),

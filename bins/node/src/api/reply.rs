@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::reply::{
     AppendReply, BroughtBack, Chains, Comparison, Conflicts, CortexAllowed, Done, ForkResolution, Forks, KeptProgress,
-    LatestPage, Location, LogReply, Manifest, ModeSet, NewEpoch, PeerModeSet, PeerReset, Reloaded, Replay,
+    KeyRotated, LatestPage, Location, LogReply, Manifest, ModeSet, NewEpoch, PeerModeSet, PeerReset, Reloaded, Replay,
     ReplayRetried, ReplaySkipped, Resolved, Status, Verified, WaitReply,
 };
 
@@ -80,6 +80,8 @@ replies! {
     Mode(ModeSet),
     /// To `NewEpoch`.
     NewEpoch(NewEpoch),
+    /// To `RotateKey`.
+    KeyRotated(KeyRotated),
     /// To `Verify`.
     Verified(Verified),
     /// To `Digest`.

@@ -98,6 +98,8 @@ pub enum Request {
     },
     /// Begin a new epoch, where ids cannot be made under this one.
     NewEpoch,
+    /// Replace the working key.
+    RotateKey,
     Verify,
     Compare {
         peer: PeerName,

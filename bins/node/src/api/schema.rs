@@ -9,9 +9,9 @@ use serde_json::{Map, Value};
 
 use crate::reply::{
     AppendedEvent, BroughtBack, Certificates, Chains, Checked, Comparison, ConflictReport, CortexAllowed, Diagnosis,
-    ForkReport, ForkResolution, Imported, Initialised, Manifest, ModeSet, NewEpoch, NodeIdentity, PeerModeSet,
-    PeerReset, Peers, PendingCortexes, Reloaded, Repaired, Replay, ReplayRetried, ReplaySkipped, Replicated, Resolved,
-    Restored, RootKeyMoved, Status, Unseen, Verified,
+    ForkReport, ForkResolution, Imported, Initialised, KeyRotated, Manifest, ModeSet, NewEpoch, NodeIdentity,
+    PeerModeSet, PeerReset, Peers, PendingCortexes, Reloaded, Repaired, Replay, ReplayRetried, ReplaySkipped,
+    Replicated, Resolved, Restored, RootKeyMoved, Status, Unseen, Verified,
 };
 
 /// Commands, what they print with `--json`, and its type.
@@ -34,6 +34,7 @@ fn sections() -> Vec<(&'static str, &'static str, Schema)> {
         ("fork resolve", "One object, of one of three forms.", of::<ForkResolution>()),
         ("identity export-root", "One object; `identity import-root` prints the same.", of::<RootKeyMoved>()),
         ("identity import-root", "One object.", of::<RootKeyMoved>()),
+        ("identity rotate", "One object.", of::<KeyRotated>()),
         ("identity show", "One object.", of::<NodeIdentity>()),
         ("import", "One object.", of::<Imported>()),
         ("init", "One object.", of::<Initialised>()),

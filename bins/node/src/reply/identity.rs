@@ -37,3 +37,21 @@ pub struct RootKeyMoved {
     /// Whether the root key is in the data directory now.
     pub root_key_here: bool,
 }
+
+/// A working key that was replaced.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct KeyRotated {
+    /// Cortex id of the node; it stays the same.
+    #[schemars(with = "String")]
+    pub cortex_id: CortexId,
+    /// Fingerprint of the new working public key.
+    pub working_fingerprint: String,
+    /// Number of the key statement that certifies it.
+    pub statement: u64,
+    /// Earlier epochs that the statement lists with their ends.
+    pub ended_epochs: usize,
+    /// The epoch from now on.
+    pub epoch: String,
+    /// Path of the file with the new key and its statement.
+    pub identity_key: PathBuf,
+}

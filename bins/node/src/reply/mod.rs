@@ -26,7 +26,7 @@ pub use forks::{
     Advice, BroughtBack, ForkChoice, ForkCosts, ForkReport, ForkResolution, Forks, KeepOurs, KeepTheirs, OwnedEvents,
     ResolvedFork,
 };
-pub use identity::{NodeIdentity, RootKeyMoved};
+pub use identity::{KeyRotated, NodeIdentity, RootKeyMoved};
 pub use local::{Certificates, Checked, Done, Failure, Initialised, Unseen};
 pub use log::{CursorUnknown, LatestPage, LogPage, LogReply};
 pub use reload::{ModeChange, Reloaded};

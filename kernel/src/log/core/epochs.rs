@@ -1,10 +1,12 @@
 //! Continuing under a new epoch.
 
+use std::sync::Arc;
+
 use super::Log;
 use crate::codec::{encode_epoch_peer, encode_identity};
 use crate::cursor::Seq;
 use crate::digest::Digest;
-use crate::identity::{ChainStart, EndOfEpoch, Inception};
+use crate::identity::{ChainStart, EndOfEpoch, Inception, SharedSigner};
 use crate::ids::{Epoch, IdGenerator, LogId, Origin, PeerName};
 use crate::log::LocalIdentity;
 use crate::log::epoch::{EpochPlan, is_ahead, plan_epoch, put_epoch};
@@ -12,6 +14,7 @@ use crate::log::epoch_change::{EpochChange, EpochEnd};
 use crate::log::held::LogState;
 use crate::log::lineage::Lineage;
 use crate::log::minted::{NewEpochError, last_id_within};
+use crate::log::rotation::{IssueKeys, RotateError, ends, follows};
 use crate::mutant::{self, Mutant};
 use crate::protocol::OwnHead;
 use crate::store::{Batch, Durability, Family, StoreError, StoreErrorKind, keys};
@@ -42,6 +45,29 @@ impl Log {
         }
         self.begin_epoch(EpochEnd::ClockSetBack, now)?;
         self.commit(Durability::Sync)?;
+        Ok(self.identity.clone())
+    }
+
+    /// Replaces the keys of this cortex: commits what was staged, has the next ones made, and begins a new epoch, since each epoch has one key.
+    ///
+    /// # Errors
+    /// [`RotateError`]; the present keys stay in use.
+    pub fn rotate_keys(&mut self, issue: IssueKeys, now: Timestamp) -> Result<LocalIdentity, RotateError> {
+        self.usable()?;
+        self.close_group()?;
+        // The next statement must list nothing that a crash could take.
+        self.commit(Durability::Sync)?;
+        let present = self.keys().ok_or(RotateError::NoKeys)?.statement().clone();
+        let ends = ends(&present, self.identity.cortex_id, &self.minted, &self.chains);
+        let next = issue(&present, ends).map_err(RotateError::NotMade)?;
+        follows(next.statement(), &present)?;
+        let before = self.identity.signer.replace(SharedSigner::new(Arc::clone(&next)));
+        let begun = self.begin_epoch(EpochEnd::NewKey, now).and_then(|()| self.commit(Durability::Sync).map(|_| ()));
+        if let Err(error) = begun {
+            self.identity.signer = before;
+            return Err(error.into());
+        }
+        self.options.keys = Some(next);
         Ok(self.identity.clone())
     }
 

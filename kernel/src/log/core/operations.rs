@@ -18,6 +18,7 @@ use crate::log::epoch_change::EpochEnd;
 use crate::log::exclusions::excluded;
 use crate::log::forks::{evidence_of, withhold_from};
 use crate::log::ingest::{IngestPlan, plan_computed};
+use crate::log::intake::allowed;
 use crate::log::minted::{last_id_within, note_claimed};
 use crate::log::origins::OriginNote;
 use crate::log::peers::{read_cursor, read_pin};
@@ -117,6 +118,7 @@ impl Log {
         if asked.exclude != excluded(store, peer)? {
             return Err(IngestError::NotAsked);
         }
+        let batch = &*allowed(batch, |writer| self.view.takes(writer, asked.to) || mutant::is(Mutant::NotAllowedTaken));
         let plan = match plan_computed(batch, asked, self, ahead) {
             Ok(plan) => plan,
             // It cannot be stored before its causes, and yet it shows what we lost.

@@ -118,6 +118,7 @@ impl Log {
 
     /// Stages how an origin begins.
     pub(in crate::log) fn stage_inception(&mut self, origin: Origin, inception: &[u8]) {
+        self.view.shared.statements.note(origin, inception);
         put_inception(origin, inception, &mut self.staged.batch);
     }
 

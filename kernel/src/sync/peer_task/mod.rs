@@ -172,6 +172,7 @@ impl PeerTask {
         let mut durable = self.log.reader().watch_durable();
         let mut rewrites = self.log.reader().watch_rewrites();
         let mut owed = self.log.reader().watch_owed();
+        let mut access = self.log.reader().watch_access();
         self.owes(*owed.borrow_and_update());
         loop {
             self.act().await;
@@ -217,6 +218,11 @@ impl PeerTask {
                 Ok(()) = owed.changed() => {
                     let owed = *owed.borrow_and_update();
                     self.owes(owed);
+                }
+                // More may be allowed from the peer now.
+                Ok(()) = access.changed() => {
+                    access.borrow_and_update();
+                    self.parts.begin_again(self.started.elapsed());
                 }
                 () = sleep_until(parts_due), if asks_parts => self.ask_for_parts(),
                 (to, round) = wait_for(&mut self.asking_parts) => {

@@ -35,6 +35,7 @@ impl World {
             }
         }
         self.wait_for(|world| invariants::all_agree(world).and_then(|()| invariants::debts_paid(world)))?;
+        invariants::only_allowed(self)?;
         for node in 0..self.nodes.len() {
             invariants::thorough(self, node)?;
             invariants::replayed(self, node)?;

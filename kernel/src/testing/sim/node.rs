@@ -13,6 +13,7 @@ use super::readers::Reader;
 use super::replayer::{Counting, Mood};
 use super::seen::Seen;
 use super::truth::Past;
+use crate::access::{Access, AccessRule, InForce, Write};
 use crate::cursor::Cursor;
 use crate::identity::Signer;
 use crate::ids::{CortexId, Epoch, Origin, PeerName};
@@ -27,6 +28,8 @@ use crate::store::{Store, StoreError};
 use crate::testing::LOG;
 use crate::testing::{MemoryStore, seeded_cortex, seeded_keys};
 
+/// In one run of this number the first node has a rule of access.
+const RULED: u64 = 8;
 /// How often an idle peer is asked.
 pub(super) const INTERVAL: Duration = Duration::from_secs(5);
 
@@ -130,6 +133,8 @@ pub(super) struct Node {
     pub(super) skew: i64,
     /// Its replayer hangs at an event until then, unless the process ends before.
     pub(super) hangs_until: Micros,
+    /// The cortex that may not write here.
+    pub(super) refuses: Option<CortexId>,
 }
 
 fn options(index: usize, run: u64, seed: u64) -> LogOptions {
@@ -149,6 +154,7 @@ impl Node {
         let identity = LocalIdentity::new(cortex_id(index), Epoch::new(100 + index as u64), format!("node-{index}"));
         Log::create(&*store, &identity).expect("an empty store takes an identity");
         let mut node = Self::over(index, index, store);
+        node.refuses = (seed % RULED == 3 && index == 0).then(|| cortex_id(1));
         node.start(seed).expect("a new store opens");
         node
     }
@@ -173,6 +179,7 @@ impl Node {
             own_past: Past::default(),
             own_epoch: Epoch::new(0),
             skew: 0,
+            refuses: None,
         }
     }
 
@@ -182,6 +189,8 @@ impl Node {
         self.hangs_until = 0;
         let store = Arc::clone(&self.store) as Arc<dyn Store>;
         let log = Log::open(store, options(self.index, self.run, seed))?;
+        let rules = self.refuses.map(|cortex| AccessRule { write: Write::No, ..AccessRule::new(cortex) });
+        log.reader().set_access(InForce(Arc::new(Access { rules: rules.into_iter().collect(), others: None })));
         let (on_failure, version) = (self.on_failure, self.version);
         let replayer = Counting { mood: Arc::clone(&self.mood), on_failure, version };
         let replay = ReplayCore::open(log.reader(), Box::new(replayer)).map_err(|error| match error {

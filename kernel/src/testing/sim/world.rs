@@ -316,7 +316,7 @@ impl World {
         let run = self.nodes[node].run;
         self.after(MILLI, What::Replay { node, run });
         self.after(10 * SECOND, What::Heartbeats { node, run });
-        if self.relay.is_there() {
+        if self.relay.is_there() || self.nodes.iter().any(|one| one.refuses.is_some()) {
             self.after(SECOND, What::Parts { node, run });
         }
     }

@@ -6,7 +6,7 @@
 //! Where a node notes what a peer holds: I11. Where a reader reads: I12.
 //! Where a node pins a peer: I16.
 //! Where a node refuses or begins to answer, and where a peer shows it its own origin: I15. Everything about a node, read again from its whole
-//! store: at every start; in every 16th run after each step that wrote to it; in the others at every 24th step. I8, I10 and I13
+//! store: at every start; in every 16th run after each step that wrote to it; in the others at every 24th step. I8, I10, I13 and I17
 //! are asked at the end of a run, when all faults ended. Damage to a disk is looked past while a check reads.
 
 mod agreement;
@@ -26,6 +26,7 @@ mod i13_debts_are_paid;
 mod i14_only_what_was_written;
 mod i15_knows_what_it_lost;
 mod i16_pins_are_proved;
+mod i17_only_what_is_allowed;
 
 pub(super) use i04_clock_is_what_is_held::claims;
 pub(super) use i05_applied_once::replayed;
@@ -37,6 +38,7 @@ pub(super) use i13_debts_are_paid::check as debts_paid;
 pub(super) use i14_only_what_was_written::both_were_written;
 pub(super) use i15_knows_what_it_lost::{Own, noted_lost, shows_lost};
 pub(super) use i16_pins_are_proved::pinned;
+pub(super) use i17_only_what_is_allowed::check as only_allowed;
 
 use std::collections::BTreeMap;
 
