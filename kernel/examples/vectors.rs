@@ -376,6 +376,7 @@ fn messages() -> Vec<(&'static str, Message)> {
         ("refusal: proof", refused(Refusal::Proof)),
         ("refusal: other asker", refused(Refusal::OtherAsker)),
         ("refusal: not allowed", refused(Refusal::NotAllowed)),
+        ("refusal: over quota for 1.5 s", refused(Refusal::OverQuota { after: Duration::from_millis(1_500) })),
         ("connect", Message::Connect(connect)),
         ("proof, as in proof.json", Message::Proof(proof)),
         ("hello in open mode", Message::Hello(hello)),

@@ -82,6 +82,7 @@ codes! {
     ConfigDuplicateEndpoint = "AP-CONFIG-002", "two peers have one endpoint";
     ConfigReservedName = "AP-CONFIG-003", "a peer's name is reserved for metrics";
     ConfigEndpoint = "AP-CONFIG-004", "an endpoint cannot be dialled";
+    ConfigLimits = "AP-CONFIG-005", "a quota is zero, or a cortex has two rules with quotas";
 
     KeyWeak = "AP-KEY-001", "the shared key is too weak";
     KeyMissing = "AP-KEY-002", "the environment has no shared key";
@@ -188,6 +189,7 @@ codes! {
     IngestTooManyOrigins = "AP-INGEST-009", "a batch would bring an origin too many";
     IngestOwnEpoch = "AP-INGEST-010", "a batch has events of this node's own epoch that it does not have, again";
     IngestOtherLog = "AP-INGEST-011", "a batch is of another log";
+    IngestOverQuota = "AP-INGEST-012", "a batch goes beyond a quota of who wrote or brought it";
 
     FillNotHeld = "AP-FILL-001", "a part came for an event that is not held";
     FillNotMissing = "AP-FILL-002", "a part came for an event of which none is missing";
@@ -219,6 +221,7 @@ codes! {
     RefusalProof = "AP-REFUSAL-015", "a hello was refused, because its proof of identity does not hold";
     RefusalOtherAsker = "AP-REFUSAL-016", "a question names another cortex than its connection proved";
     RefusalNotAllowed = "AP-REFUSAL-017", "a hello or question was refused, because its cortex may not read there";
+    RefusalOverQuota = "AP-REFUSAL-018", "a question was refused, because its caller used up its quota there";
 
     PeerConnectionRefused = "AP-PEER-001", "the peer refuses the connection";
     PeerTimeout = "AP-PEER-002", "the peer does not answer in time";
@@ -255,6 +258,8 @@ codes! {
     PeerUnproven = "AP-PEER-033", "the peer does not prove that it is the cortex that it says it is";
     PeerProofRefused = "AP-PEER-034", "the peer does not accept this node's proof of identity";
     PeerNotAllowed = "AP-PEER-035", "the peer does not allow this node to read its log";
+    PeerOverQuota = "AP-PEER-036", "this node used up its quota at the peer";
+    PeerQuotasHere = "AP-PEER-037", "the peer has events of too many cortexes that used up their quotas here";
 }
 
 impl fmt::Display for ErrorCode {
@@ -321,6 +326,7 @@ impl ErrorCode {
             crate::replay::ReadStateError,
             crate::replay::ReplayCommandError,
             crate::replay::SkipError,
+            crate::service::NoPage,
             crate::service::PageError,
             crate::state::AppendAndSetError,
             crate::state::StateError,

@@ -125,6 +125,10 @@ categories! {
     ProofRefused = 37, PeerProofRefused, "proof_refused", "does not accept our proof of identity";
     /// It does not allow us to read its log. Retried after back-off.
     NotAllowed = 38, PeerNotAllowed, "not_allowed", "does not allow this node to read its log";
+    /// We used up our quota there. Retried after back-off, and not before the time that it gave.
+    OverQuota = 39, PeerOverQuota, "over_quota", "sends nothing for now, because this node used up its quota there";
+    /// More cortexes went beyond their quotas here than one question can leave out. Retried after back-off.
+    QuotasHere = 40, PeerQuotasHere, "quotas_here", "has events of too many cortexes that used up their quotas here";
 }
 
 impl ErrorCategory {
@@ -153,6 +157,7 @@ impl ErrorCategory {
             | Self::Eof
             | Self::Corrupt
             | Self::Busy
+            | Self::OverQuota
             | Self::PeerFault
             | Self::Store => false,
             Self::Tls
@@ -171,6 +176,7 @@ impl ErrorCategory {
             | Self::TooManyForks
             | Self::NotServing
             | Self::TooManyOrigins
+            | Self::QuotasHere
             | Self::Rollback
             | Self::OwnAddress
             | Self::Double

@@ -37,7 +37,8 @@
 //! | [`identity`] | the keys of a cortex |
 //! | [`codec`], [`protocol`], [`rule`] | every byte layout; what peers say to each other |
 //! | [`store`], [`log`] | what is asked of a store; the log built above it |
-//! | [`sync`], [`transport`], [`service`], [`receipts`], [`budget`] | pulling peers, answering them, which cortex holds what |
+//! | [`sync`], [`transport`], [`service`], [`receipts`] | pulling peers, answering them, which cortex holds what |
+//! | [`access`], [`budget`], [`limits`] | what others may read, and what they may cost |
 //! | [`replay`], [`state`], [`config`], [`error_code`], [`health`], [`condition`] | an application's side, and an operator's |
 //! | [`cortex`] | all of it, assembled |
 //! | [`testing`] | stores and networks in memory, and the conformance suites for implementers |
@@ -63,6 +64,7 @@ pub mod health;
 pub mod identity;
 pub mod ids;
 pub mod internals;
+pub mod limits;
 pub mod log;
 mod machine;
 mod measure;

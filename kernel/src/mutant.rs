@@ -74,11 +74,15 @@ pub enum Mutant {
     TimerForgotten,
     /// An append is acknowledged before it is durable.
     AcknowledgedBeforeSync,
+    /// What is sent is not charged to the quota of its asker.
+    SentNotCharged,
+    /// What a peer sends is not charged to its quota.
+    PulledNotCharged,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 34] = [
+    pub const ALL: [Self; 36] = [
         Self::ServeById,
         Self::CursorBeforeData,
         Self::SkipHoleCheck,
@@ -113,6 +117,8 @@ impl Mutant {
         Self::TurnKept,
         Self::TimerForgotten,
         Self::AcknowledgedBeforeSync,
+        Self::SentNotCharged,
+        Self::PulledNotCharged,
     ];
 }
 

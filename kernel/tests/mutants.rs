@@ -36,6 +36,7 @@ fn signs(mutant: Mutant) -> &'static [&'static str] {
         Mutant::ParkedNotWoken => &["W7: "],
         Mutant::TurnKept | Mutant::TimerForgotten => &["W2: ", "W6: ", "W7: "],
         Mutant::AcknowledgedBeforeSync => &["W4: "],
+        Mutant::SentNotCharged | Mutant::PulledNotCharged => &["W9: "],
         Mutant::OwnHeadMissing | Mutant::OwnHeadIgnored | Mutant::OwnHeadNotSealed => &["I15: "],
     }
 }
@@ -44,9 +45,12 @@ fn signs(mutant: Mutant) -> &'static [&'static str] {
 fn broken_by(mutant: Mutant, seed: u64) -> Option<String> {
     match mutant {
         // What is broken is in the tasks of whole cortexes.
-        Mutant::ParkedNotWoken | Mutant::TurnKept | Mutant::TimerForgotten | Mutant::AcknowledgedBeforeSync => {
-            run_whole(seed).err()
-        }
+        Mutant::ParkedNotWoken
+        | Mutant::TurnKept
+        | Mutant::TimerForgotten
+        | Mutant::AcknowledgedBeforeSync
+        | Mutant::SentNotCharged
+        | Mutant::PulledNotCharged => run_whole(seed).err(),
         _ => run(seed).err().map(|failure| failure.what),
     }
 }

@@ -28,6 +28,9 @@ metrics! {
     PEER_SENT_BYTES = counter "antiphon_peer_sent_bytes_total" ["peer"] "Bytes of the records that were sent to the peer.";
     PEER_WITHHELD_HISTORIES = gauge "antiphon_peer_withheld_histories" ["peer"] "Origins whose histories differ between the peer and this node.";
     PEER_WITHHELD_EVENTS = gauge "antiphon_peer_withheld_events" ["peer"] "Events of the peer that are known not to come because histories differ; part of its lag.";
+    PEER_SLOWED = gauge "antiphon_peer_slowed" ["peer"] "1 while the peer's quota here slows what is pulled from it, or did within the last ten seconds.";
+    SLOWED_ANSWERS = counter "antiphon_slowed_answers_total" [] "Answers to others that waited for the quota of their asker.";
+    OVER_QUOTA = counter "antiphon_over_quota_total" [] "Questions of others that were refused because the quota of their asker was used up.";
     PEER_BROUGHT_ORIGINS = gauge "antiphon_peer_brought_origins" ["peer"] "Origins in the log whose first event the peer brought; `_own` is what was appended here or came before that was noted.";
     PEER_BROUGHT_BYTES = gauge "antiphon_peer_brought_bytes" ["peer"] "Bytes of records in the log, of origins that the peer brought; `_own` as above.";
     ORIGIN_BYTES = gauge "antiphon_origin_bytes" ["origin"] "Bytes of records in the log, of the 32 origins that have the most.";

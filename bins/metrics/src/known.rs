@@ -27,7 +27,10 @@ pub(crate) fn set(cortex: &Cortex, traffic: &mut Traffic) {
     let pullers = service.pullers();
     let proven = pullers.iter().filter(|puller| puller.is_proven);
     let sent: Vec<_> = proven.map(|puller| (puller.cortex, puller.sent)).collect();
-    traffic.set(&pulled, &sent, service.served(), labels);
+    let served = service.served();
+    counter!(c::SLOWED_ANSWERS.name).absolute(served.slowed);
+    counter!(c::OVER_QUOTA.name).absolute(served.over_quota);
+    traffic.set(&pulled, &sent, served, labels);
     gauge!(c::LOG_EVENTS.name).set(view.visible().get() as f64);
     gauge!(c::LOG_DURABLE.name).set(view.head().seq.get() as f64);
     copies(view, &pulled, labels);

@@ -60,6 +60,7 @@ fn set_group(label: String, group: &Group<'_>, now: Timestamp) {
     let withheld = |count: fn(&PeerState) -> u64| each().map(|peer| count(peer)).max().unwrap_or(0) as f64;
     gauge!(c::PEER_WITHHELD_HISTORIES.name, "peer" => label.clone()).set(withheld(|peer| peer.withheld.histories));
     gauge!(c::PEER_WITHHELD_EVENTS.name, "peer" => label.clone()).set(withheld(|peer| peer.withheld.events));
+    gauge!(c::PEER_SLOWED.name, "peer" => label.clone()).set(u8::from(each().any(|peer| peer.slowed)));
     let pulled = each().filter(|peer| Condition::of(peer, now).is_up().is_some());
     if let Some(Reverse(at)) = worst(pulled.map(|peer| peer.health.last_success.map(Reverse))) {
         gauge!(c::PEER_LAST_SUCCESS.name, "peer" => label.clone()).set(seconds(at));

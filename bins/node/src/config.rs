@@ -10,6 +10,7 @@ use antiphon_kernel::config::{Config, FederationMode, Interval, PeerConfig, Shar
 use antiphon_kernel::event::MAX_EVENT_BYTES;
 use antiphon_kernel::ids::PeerName;
 use antiphon_kernel::internals::cortex::mint_identity;
+use antiphon_kernel::limits::PeerLimits;
 use antiphon_transport_common::{Certificate, TlsFiles};
 use anyhow::{Context as _, Result, bail};
 use serde::{Deserialize, Serialize};
@@ -36,6 +37,9 @@ pub struct NodeConfig {
     /// What callers may read.
     #[serde(default, deserialize_with = "or_default")]
     pub access: Access,
+    /// What others may cost.
+    #[serde(default, deserialize_with = "or_default")]
+    pub limits: PeerLimits,
     /// The directory that relative paths start from: the configuration's own.
     #[serde(skip)]
     pub base: PathBuf,
@@ -227,6 +231,7 @@ impl NodeConfig {
             min_free_mib: self.node.min_free_mib,
             peers: self.federation.peers.clone(),
             access: self.access.clone(),
+            limits: self.limits.clone(),
             shared_key,
         }
     }

@@ -45,6 +45,7 @@ fn summary(changes: &Reloaded) -> String {
         changes.mode.map(|mode| format!("mode: {mode}")),
         changes.min_free_mib.map(|mib| format!("min free mib: {mib}")),
         changes.memory_budget_mib.map(|mib| format!("memory budget mib: {mib}")),
+        flag("limits changed", changes.limits_changed),
         flag("key changed", changes.key_changed),
         flag("accepted keys changed", changes.accepted_keys_changed),
         flag("authorities changed", changes.authorities_changed),
@@ -96,6 +97,7 @@ async fn try_reload(node: &Arc<Node>) -> Result<Reloaded> {
     let memory = new.memory_budget();
     let memory_changes = (memory != old.memory_budget()).then_some(memory >> 20);
     Budget::default().set_limit(memory);
+    let limits_changed = new.limits != old.limits;
     node.set_config(new);
     if let Err(error) = node.forget_overrides(&spent).await {
         // They say what the file says, so nothing differs for it; the next reload tries again.
@@ -120,6 +122,7 @@ async fn try_reload(node: &Arc<Node>) -> Result<Reloaded> {
         mode: changes.mode,
         min_free_mib: changes.min_free.map(|bytes| bytes >> 20),
         memory_budget_mib: memory_changes,
+        limits_changed,
         key_changed: key_changes,
         accepted_keys_changed: accepted_changes,
         authorities_changed: trust_changes,

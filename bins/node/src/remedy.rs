@@ -101,6 +101,9 @@ pub const fn remedy(code: ErrorCode) -> &'static str {
         ErrorCode::ConfigEndpoint => {
             "write quic://host:port or https://host:port; a key belongs into ANTIPHON_SHARED_KEY or federation.key_file"
         }
+        ErrorCode::ConfigLimits => {
+            "correct `limits`: leave a quota out for no bound, and write one rule for each cortex"
+        }
 
         ErrorCode::KeyWeak => "make a key with `antiphon key`, and give every node the same one",
         ErrorCode::KeyMissing => "set ANTIPHON_SHARED_KEY to the key that all nodes share",
@@ -219,6 +222,12 @@ pub const fn remedy(code: ErrorCode) -> &'static str {
         ErrorCode::IngestTooManyOrigins => {
             "leave out peers that bring needless origins; `antiphon digest --by-origin` lists them"
         }
+        ErrorCode::IngestOverQuota => {
+            "no action is needed: no event of that cortex is taken from the peer until the quota below `limits` has room"
+        }
+        ErrorCode::PeerQuotasHere => {
+            "raise the quotas below `limits`, or stop pulling the peer with `antiphon pause-peer` if it makes cortexes up"
+        }
         ErrorCode::IngestOwnEpoch => {
             "restart this node if its store went back in time under it; if it did not, the peer makes events up"
         }
@@ -258,6 +267,12 @@ pub const fn remedy(code: ErrorCode) -> &'static str {
         }
         ErrorCode::RefusalNotAllowed | ErrorCode::PeerNotAllowed => {
             "ask the peer's operator to allow this node: `antiphon peers allow`, with the id that `antiphon identity show` prints here"
+        }
+        ErrorCode::RefusalOverQuota => {
+            "wait, since the question is asked again in time; if that is too slow, raise the caller's quota below `limits` there"
+        }
+        ErrorCode::PeerOverQuota => {
+            "wait, since it is asked again in time; if that is too slow, ask the peer's operator to raise this node's quota (`limits`)"
         }
         ErrorCode::RefusalOtherAsker => "report a bug: questions are asked in the name that was proved",
         ErrorCode::RefusalKey => "give both nodes the same key (ANTIPHON_SHARED_KEY or key_file)",

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::access::Access;
 use crate::error_code::ErrorCode;
 use crate::ids::{CortexId, PeerName};
+use crate::limits::{InvalidLimits, PeerLimits};
 
 macro_rules! text_enum {
     ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $text:literal,)+ }) => {
@@ -195,6 +196,9 @@ pub struct Config {
     /// What callers may read.
     #[serde(default)]
     pub access: Access,
+    /// What others may cost.
+    #[serde(default)]
+    pub limits: PeerLimits,
     /// The key that peers share; never part of the file.
     #[serde(skip)]
     pub shared_key: SharedKey,
@@ -236,6 +240,9 @@ pub enum InvalidConfig {
         /// What it should be.
         rule: &'static str,
     },
+    /// A quota cannot be used.
+    #[error(transparent)]
+    Limits(#[from] InvalidLimits),
 }
 
 impl InvalidConfig {
@@ -247,6 +254,7 @@ impl InvalidConfig {
             Self::DuplicateEndpoint { .. } => ErrorCode::ConfigDuplicateEndpoint,
             Self::ReservedName { .. } => ErrorCode::ConfigReservedName,
             Self::Endpoint { .. } => ErrorCode::ConfigEndpoint,
+            Self::Limits(_) => ErrorCode::ConfigLimits,
         }
     }
 }
@@ -264,10 +272,10 @@ impl Config {
         self.min_free_mib.unwrap_or(DEFAULT_MIN_FREE_MIB).saturating_mul(1 << 20)
     }
 
-    /// Checks what single values cannot: names and endpoints that stand twice, endpoints without scheme or address.
+    /// Checks what single values cannot: names and endpoints that stand twice, endpoints without scheme or address, quotas of zero.
     ///
     /// # Errors
-    /// [`InvalidConfig`] names the first peer that is wrong and the rule.
+    /// [`InvalidConfig`] names the first peer or quota that is wrong, and the rule.
     pub fn validate(&self) -> Result<(), InvalidConfig> {
         let mut names = BTreeSet::new();
         for (at, peer) in self.peers.iter().enumerate() {
@@ -286,7 +294,7 @@ impl Config {
                 });
             }
         }
-        Ok(())
+        Ok(self.limits.validate()?)
     }
 }
 

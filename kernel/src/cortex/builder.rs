@@ -324,6 +324,9 @@ impl CortexBuilder {
         let has_authorizer = authorizer.is_some();
         service.set_authorizer(authorizer.unwrap_or_else(|| Arc::new(config.access.clone())));
         service.set_peers(&config.peers);
+        service.set_ruled(&config.access);
+        service.set_limits(&config.limits);
+        handle.set_limits(&config.limits);
         let syncer = Syncer::new(handle.clone(), transports.clone(), config);
         let servers = Mutex::default();
         // An identity that exists keeps its own.

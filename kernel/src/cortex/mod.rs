@@ -237,12 +237,15 @@ impl Cortex {
         self.transports.iter().for_each(|transport| transport.set_keys(keys));
         self.service.set_mode(config.mode);
         self.service.set_peers(&config.peers);
+        self.service.set_limits(&config.limits);
+        self.log.set_limits(&config.limits);
         self.set_access(&config.access);
         Ok(self.syncer.reload(config, reconnect).await?)
     }
 
     /// Replaces the rules of what callers may read, if no authorizer of an application's own decides that.
     pub fn set_access(&self, access: &Access) {
+        self.service.set_ruled(access);
         if !self.has_authorizer {
             self.service.set_authorizer(Arc::new(access.clone()));
         }

@@ -1,5 +1,6 @@
 //! A question that was asked of a peer, and what became of its answer.
 
+use super::exclusions::ExclusionCause;
 use crate::clock::MAX_CLOCK_ENTRIES;
 use crate::cursor::{Cursor, Seq};
 use crate::error_code::ErrorCode;
@@ -145,6 +146,16 @@ pub enum IngestError {
         /// The origin.
         origin: Origin,
     },
+    /// It goes beyond a quota of the cortex that wrote a part of it, or of the peer.
+    #[error("the quota leaves no room for more of cortex {cortex}: {cause}")]
+    OverQuota {
+        /// The cortex that wrote it.
+        cortex: CortexId,
+        /// Which quota.
+        cause: ExclusionCause,
+        /// How much of it the batch has: bytes of events, or origins.
+        need: u64,
+    },
     /// It holds an event of our own current epoch that we do not have, although this process changed its epoch already for
     /// that reason: either the store went back in time again under it, or the peer makes events up.
     #[error("it holds our own {dot}, which we do not have, and this process took a new epoch for that reason before")]
@@ -173,6 +184,7 @@ impl IngestError {
             Self::MissingCause { .. } => ErrorCode::IngestMissingCause,
             Self::Fork { .. } => ErrorCode::IngestFork,
             Self::TooManyOrigins { .. } => ErrorCode::IngestTooManyOrigins,
+            Self::OverQuota { .. } => ErrorCode::IngestOverQuota,
             Self::OwnEpoch { .. } => ErrorCode::IngestOwnEpoch,
             Self::Store(error) => error.code(),
         }
@@ -207,6 +219,7 @@ impl IngestError {
             Self::OtherLog { .. } => ErrorCategory::OtherLog,
             Self::Fork { .. } => ErrorCategory::Fork,
             Self::TooManyOrigins { .. } => ErrorCategory::TooManyOrigins,
+            Self::OverQuota { .. } => ErrorCategory::QuotasHere,
             Self::OwnEpoch { .. } => ErrorCategory::Rollback,
             Self::Store(_) => ErrorCategory::Store,
         }

@@ -21,6 +21,10 @@ pub enum ExclusionCause {
     Forks,
     /// The cortex has an origin for which a clock here has no place.
     Origins,
+    /// The quota of its stored bytes is used up.
+    StoredQuota,
+    /// Its quota of new origins is used up for now, or that of the peer.
+    OriginQuota,
 }
 
 impl ExclusionCause {
@@ -28,6 +32,8 @@ impl ExclusionCause {
         match self {
             Self::Forks => 1,
             Self::Origins => 2,
+            Self::StoredQuota => 4,
+            Self::OriginQuota => 5,
         }
     }
 
@@ -35,6 +41,8 @@ impl ExclusionCause {
         match number {
             1 => Some(Self::Forks),
             2 => Some(Self::Origins),
+            4 => Some(Self::StoredQuota),
+            5 => Some(Self::OriginQuota),
             _ => None,
         }
     }
@@ -45,6 +53,8 @@ impl fmt::Display for ExclusionCause {
         f.pad(match self {
             Self::Forks => "one of its histories differs, and as many as a question can name differ already",
             Self::Origins => "it has an origin too many for a clock",
+            Self::StoredQuota => "its events take as much space here as its quota allows",
+            Self::OriginQuota => "as many origins began here within 24 hours as its quota or that of the peer allows",
         })
     }
 }
@@ -56,7 +66,8 @@ pub struct Exclusion {
     pub cortex: CortexId,
     /// Why.
     pub cause: ExclusionCause,
-    /// How many forks with the peer, or origins, there were then. With fewer the exclusion ends.
+    /// How many forks with the peer, or origins, there were then. With fewer the exclusion ends. Of a quota, how much was to be stored:
+    /// with room for that it ends.
     pub count: u64,
     /// Since when, on our clock.
     pub since: Timestamp,

@@ -8,6 +8,7 @@ use crate::error_code::ErrorCode;
 use crate::event::{EventBytes, check_id};
 use crate::identity::{ChainStart, ClockHash, Sealed, Signature, start_of};
 use crate::ids::{CortexId, Origin, PeerName};
+use crate::limits::PeerLimits;
 use crate::mutant::{self, Mutant};
 use crate::protocol::Heads;
 use crate::store::{Batch, Family, Store, StoreError, keys};
@@ -160,17 +161,30 @@ fn start(finding: &ForkFinding, held: &dyn LogState) -> Option<ChainStart> {
 }
 
 /// Returns the changes of a store that keep a fork. Evidence of the same origin and holder gives way to the new one, which is
-/// left out where the holder has as much already: a fork is known without it, and a peer could show another history each time.
-pub(super) fn keep_fork(store: &dyn Store, fork: &Fork, evidence: Batch) -> Result<Batch, StoreError> {
+/// left out where the holder, or the cortex that wrote it, has as much already: a fork is known without it, and a peer could show another
+/// history each time.
+pub(super) fn keep_fork(
+    store: &dyn Store,
+    fork: &Fork,
+    evidence: Batch,
+    limits: &PeerLimits,
+) -> Result<Batch, StoreError> {
     let known = forks(store)?;
-    let of_holder = known.iter().filter(|one| one.holder == fork.holder && one.origin != fork.origin);
-    let mut bytes = evidence.bytes();
+    let writer = fork.origin.cortex();
+    let size = |counts: &dyn Fn(&Fork) -> bool| {
+        let others = known.iter().filter(|one| (one.origin, one.holder) != (fork.origin, fork.holder) && counts(one));
+        others.map(|other| size_of_evidence(store, other)).sum::<Result<usize, _>>()
+    };
+    let most =
+        |cortex| limits.of(cortex).evidence_bytes.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
+    let shown = evidence.bytes() + size(&|one| one.holder == fork.holder)?;
+    let written = evidence.bytes() + size(&|one| one.origin.cortex() == writer)?;
     let mut changes = evidence;
-    for other in of_holder {
-        bytes += size_of_evidence(store, other)?;
-    }
-    if bytes > MAX_EVIDENCE_BYTES {
-        tracing::warn!(peer = %fork.peer, origin = %fork.origin, "the evidence of another fork of this peer's is not kept: {bytes} bytes");
+    if shown > MAX_EVIDENCE_BYTES.min(most(fork.holder)) || written > most(writer) {
+        tracing::warn!(
+            peer = %fork.peer, origin = %fork.origin,
+            "the evidence of another fork is not kept: {shown} bytes that this peer showed, {written} bytes that the cortex wrote"
+        );
         changes = Batch::new();
     }
     let earlier = known.iter().find(|one| one.holder == fork.holder && one.origin == fork.origin);

@@ -23,6 +23,7 @@ use super::writer::Writer;
 use crate::digest::Digest;
 use crate::event::{Draft, EventBytes};
 use crate::ids::PeerName;
+use crate::limits::PeerLimits;
 use crate::measure;
 use crate::protocol::{EventBatch, OwnHead};
 use crate::store::{Batch, Durability, StoreError};
@@ -56,6 +57,11 @@ pub struct LogHandle {
 }
 
 impl LogHandle {
+    /// Replaces the quotas of what is stored, from the next answer of a peer on.
+    pub(crate) fn set_limits(&self, limits: &PeerLimits) {
+        self.view.set_limits(limits);
+    }
+
     /// Puts a log on its writer thread.
     ///
     /// # Errors

@@ -78,6 +78,24 @@ pub trait LogState {
     /// Returns how much of the reserved origins a peer may fill and has filled.
     fn reservation(&self, peer: CortexId) -> Reservation;
 
+    /// Returns whether there is any quota of what is stored.
+    fn has_quotas(&self) -> bool {
+        false
+    }
+
+    /// Returns the bytes of events of a cortex that its quota leaves room for.
+    fn stored_room(&self, _cortex: CortexId) -> u64 {
+        u64::MAX
+    }
+
+    /// Returns the new origins of a cortex that its quota leaves room for today, and that of the peer that brings them.
+    ///
+    /// # Errors
+    /// [`StoreError`] where it cannot be read when origins began.
+    fn origins_room(&self, _cortex: CortexId, _peer: CortexId) -> Result<u64, StoreError> {
+        Ok(u64::MAX)
+    }
+
     /// Returns the version of an origin that a cortex is known to hold instead of ours.
     ///
     /// # Errors

@@ -11,6 +11,7 @@ use super::ahead::Ahead;
 use super::asked::{IngestError, SentQuery};
 use super::held::LogState;
 use super::origins::{OWN_ORIGINS, RESERVED_ORIGINS, Reservation};
+use super::quotas::check_quotas;
 use crate::clock::MAX_CLOCK_ENTRIES;
 use crate::codec::{EventRef, Front, GroupEnd, RecordRef, StoredChain};
 use crate::cursor::Seq;
@@ -104,6 +105,7 @@ pub(super) fn plan_computed<'a>(
         return Err(IngestError::Protocol { rule: Rule::GroupCut, event: Some(group.at) });
     }
     planning.check_rest()?;
+    check_quotas(&planning.plan, asked.to, held)?;
     planning.compare_heads(batch, asked)?;
     planning.check_withheld(asked)?;
     Ok(planning.plan)

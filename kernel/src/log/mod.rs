@@ -48,6 +48,7 @@ mod operation;
 mod origins;
 mod outside;
 mod peers;
+mod quotas;
 mod reader;
 mod refusing;
 mod rejoin;

@@ -20,6 +20,7 @@ use crate::codec::{StoredChain, encode_noted_head};
 use crate::cursor::Seq;
 use crate::doubles::Doubles;
 use crate::ids::{CortexId, Epoch, Origin};
+use crate::limits::PeerLimits;
 use crate::mutant::{self, Mutant};
 use crate::protocol::ChainHead;
 use crate::receipts::Receipts;
@@ -49,6 +50,8 @@ pub(super) struct Shared {
     pub(super) access: watch::Sender<InForce>,
     pub(super) statements: Statements,
     origins: Mutex<OriginNotes>,
+    /// What others may cost.
+    limits: RwLock<Arc<PeerLimits>>,
     withheld: Mutex<BTreeMap<CortexId, WithheldFrom>>,
     failure: RwLock<Option<StoreError>>,
     /// That a thread of the log ended by a fault of this program: only a restart fixes that.
@@ -124,6 +127,7 @@ impl Shared {
             access: watch::Sender::default(),
             statements,
             origins: Mutex::new(origins),
+            limits: RwLock::default(),
             withheld: Mutex::default(),
             doubles: Doubles::new(durable.identity.cortex_id),
             places: RwLock::new(()),
@@ -259,6 +263,14 @@ impl Shared {
 
     pub(super) fn notes(&self) -> MutexGuard<'_, OriginNotes> {
         self.origins.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn limits(&self) -> Arc<PeerLimits> {
+        Arc::clone(&self.limits.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(super) fn set_limits(&self, limits: PeerLimits) {
+        *self.limits.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(limits);
     }
 
     pub(super) fn withheld_from(&self, holder: CortexId) -> WithheldFrom {

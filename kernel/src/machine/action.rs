@@ -150,7 +150,7 @@ pub enum IngestOutcome {
     Gap,
     /// The peer's history of an origin differs from ours at a counter.
     Fork(Origin, u64),
-    /// The cortex of an event that cannot be taken is excluded from now on. Nothing was stored: ask again.
+    /// The cortex of an event that cannot be taken is excluded from now on, or less is asked for. Nothing was stored: ask again.
     Excluded,
     /// It failed.
     Failed(ErrorCategory),

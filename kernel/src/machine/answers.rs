@@ -7,7 +7,7 @@ use super::contact::{Contact, Pending, Reach};
 use super::phase::State;
 use super::progress::Brought;
 use super::question::Repeat;
-use super::{PeerMachine, check_identity};
+use super::{MAX_PUT_OFF, PeerMachine, check_identity};
 use crate::health::ErrorCategory;
 use crate::ids::Origin;
 use crate::log::Ingested;
@@ -83,6 +83,9 @@ impl PeerMachine {
             },
             Ok(FetchReply::Refused { refusal: Refusal::Fork { origin, counter, .. }, .. }) => {
                 self.inspect(now, origin, counter, entropy)
+            }
+            Ok(FetchReply::Refused { refusal: Refusal::OverQuota { after }, .. }) => {
+                self.fail_for(now, ErrorCategory::OverQuota, after.min(MAX_PUT_OFF), entropy);
             }
             Ok(FetchReply::Refused { refusal, .. }) => self.fail(now, refusal.category(), entropy),
             Err(category) => self.fail(now, category, entropy),

@@ -55,7 +55,7 @@ use crate::ids::{CortexId, LogId};
 use crate::receipts::LogReport;
 use crate::rule::Rule;
 use contact::Contact;
-use pace::{Pace, When};
+use pace::{Pace, PutOff, When};
 use phase::State;
 use progress::Progress;
 use question::NextQuestion;
@@ -65,6 +65,8 @@ const SAVE_EVERY: Duration = Duration::from_secs(60);
 /// A peer that sends requests and cannot be reached is tried again this long after a failure, if that is earlier than its
 /// back-off.
 pub const HEARD_APART: Duration = Duration::from_secs(15);
+/// The longest that a peer can put this node off because of its quota there.
+pub const MAX_PUT_OFF: Duration = Duration::from_secs(3_600);
 
 /// The protocol with one peer.
 #[derive(Debug)]
@@ -78,6 +80,8 @@ pub struct PeerMachine {
     progress: Progress,
     /// Whether there is too little space for more.
     held: bool,
+    /// The question that waits for the peer's quota here.
+    put_off: Option<PutOff>,
     /// How many forks were looked into since the last new event.
     inspections: u32,
     /// Whether one of them was a fork that the question lists.
@@ -105,6 +109,7 @@ impl PeerMachine {
             pace: Pace::default(),
             progress: Progress::default(),
             held: false,
+            put_off: None,
             inspections: 0,
             listed: false,
             breach: None,
@@ -214,10 +219,11 @@ impl PeerMachine {
     }
 
     /// The peer sent a request, so it is alive, and waiting out a long delay gains nothing. Its network path may lead one
-    /// way only, so it is not tried with each request, but [`HEARD_APART`] from the last failure. A peer that refuses
-    /// continues to refuse, whatever it asks.
+    /// way only, so it is not tried with each request, but [`HEARD_APART`] from the last failure. A peer that refuses, or
+    /// gave a time after which to ask again, continues to refuse, whatever it asks.
     pub fn heard(&mut self, now: Now) {
-        let refuses = self.health.last_error.is_some_and(ErrorCategory::is_refusal);
+        let is_final = |error: ErrorCategory| error.is_refusal() || error == ErrorCategory::OverQuota;
+        let refuses = self.health.last_error.is_some_and(is_final);
         let State::BackingOff { failed_at, retry_at } = &mut self.state else { return };
         let soon = now.monotonic.max(*failed_at + HEARD_APART);
         if !refuses && soon < *retry_at {
@@ -231,6 +237,24 @@ impl PeerMachine {
         if let Some(contact) = self.state.contact_mut() {
             contact.reported(report);
         }
+    }
+
+    /// The peer has used up its quota here until this monotonic time: nothing is asked of it before. A time that has passed changes
+    /// nothing.
+    pub const fn set_quota_until(&mut self, until: Duration) {
+        self.pace.set_quota_until(until);
+    }
+
+    /// Returns whether the next question waits for the peer's quota here.
+    #[must_use]
+    pub const fn is_put_off(&self) -> bool {
+        self.put_off.is_some()
+    }
+
+    /// Returns whether the run that is open is not continued, because the wait for the peer's quota is too long for it.
+    #[must_use]
+    pub fn gives_up_run(&self) -> bool {
+        self.put_off.is_some_and(|put_off| put_off.new_request)
     }
 
     /// Events left our log: what was reported to the peer as held is not true any more.
@@ -259,6 +283,7 @@ impl PeerMachine {
         self.number += 1;
         self.token += 1;
         self.actions.clear();
+        self.put_off = None;
         self.state = state;
     }
 
@@ -282,7 +307,10 @@ impl PeerMachine {
         }
         match self.state {
             State::BackingOff { .. } => self.identify(),
-            State::Contact(_) => self.fetch(now, false),
+            State::Contact(_) => match self.put_off {
+                Some(PutOff { new_request, wait }) => self.ask(now, new_request, wait),
+                None => self.fetch(now, false),
+            },
             State::Paused | State::NoSpace | State::Halted | State::Connecting => {}
         }
     }
@@ -294,6 +322,14 @@ impl PeerMachine {
 
     fn ask(&mut self, now: Now, new_request: bool, wait: Duration) {
         let Some(to) = self.peer() else { return };
+        if let Some((until, put_off)) = self.pace.put_off(now.monotonic, new_request, wait) {
+            let new_request = put_off.new_request || self.put_off.is_some_and(|before| before.new_request);
+            self.put_off = Some(PutOff { new_request, ..put_off });
+            // What may still come answers a question that this one replaces.
+            self.number += 1;
+            return self.timer(until);
+        }
+        let new_request = new_request || self.put_off.take().is_some_and(|before| before.new_request);
         let question = self.next.question(wait);
         self.number += 1;
         self.pace.asked(now.monotonic, question.wait);
@@ -339,9 +375,14 @@ impl PeerMachine {
     }
 
     fn fail(&mut self, now: Now, category: ErrorCategory, entropy: u64) {
+        self.fail_for(now, category, Duration::ZERO, entropy);
+    }
+
+    /// Fails, and does not try again before this time has passed.
+    fn fail_for(&mut self, now: Now, category: ErrorCategory, least: Duration, entropy: u64) {
         self.breach = None;
         let news = self.health.failed(now.wall, category);
-        let retry_at = now.monotonic + backoff(self.health.consecutive_failures, entropy);
+        let retry_at = now.monotonic + backoff(self.health.consecutive_failures, entropy).max(least);
         let halts = category.halts();
         self.enter(if halts { State::Halted } else { State::BackingOff { failed_at: now.monotonic, retry_at } });
         self.next.settle();

@@ -21,6 +21,16 @@ const MAX_EARLY: u32 = 12;
 /// A peer that has more and sends nothing of it is asked this often.
 pub(super) const NO_PROGRESS: Duration = Duration::from_secs(1);
 
+/// A wait for a quota that is longer ends the run that is open: its server gives up an answer that is not read for 30 s.
+pub(super) const RUN_WAITS: Duration = Duration::from_secs(10);
+
+/// A question that waits for the peer's quota.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct PutOff {
+    pub(super) new_request: bool,
+    pub(super) wait: Duration,
+}
+
 /// When to ask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum When {
@@ -42,11 +52,24 @@ pub(super) struct Pace {
     empty: (Duration, u32),
     /// How many windows in a row were flooded.
     floods: u32,
+    /// Until when the peer has used up its quota.
+    quota_until: Duration,
 }
 
 impl Pace {
     pub(super) const fn asked(&mut self, now: Duration, wait: Duration) {
         (self.asked_at, self.parked) = (now, !wait.is_zero());
+    }
+
+    pub(super) const fn set_quota_until(&mut self, until: Duration) {
+        self.quota_until = until;
+    }
+
+    /// Until when a question waits for the peer's quota, and how it is asked then.
+    pub(super) fn put_off(&self, now: Duration, new_request: bool, wait: Duration) -> Option<(Duration, PutOff)> {
+        let waits = self.quota_until.checked_sub(now).filter(|waits| !waits.is_zero())?;
+        let new_request = new_request || waits > RUN_WAITS;
+        Some((self.quota_until, PutOff { new_request, wait }))
     }
 
     pub(super) fn answered(&mut self, source: Source) {

@@ -1,6 +1,7 @@
 mod forks;
 mod heartbeats;
 mod loops;
+mod quota;
 mod statements;
 
 use super::pace::NO_PROGRESS;

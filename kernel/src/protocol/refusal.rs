@@ -1,5 +1,7 @@
 //! Why a server does not answer with events.
 
+use std::time::Duration;
+
 use crate::codec::WireError;
 use crate::cursor::Seq;
 use crate::digest::Digest;
@@ -83,6 +85,12 @@ pub enum Refusal {
     /// The asker is not allowed to read anything here.
     #[error("it does not allow us to read its log")]
     NotAllowed,
+    /// The asker used up its quota.
+    #[error("our quota there is used up for the next {} s", after.as_secs_f64().ceil())]
+    OverQuota {
+        /// The time after which to ask again, to the millisecond.
+        after: Duration,
+    },
 }
 
 impl Refusal {
@@ -107,6 +115,7 @@ impl Refusal {
             Self::Proof => ErrorCode::RefusalProof,
             Self::OtherAsker => ErrorCode::RefusalOtherAsker,
             Self::NotAllowed => ErrorCode::RefusalNotAllowed,
+            Self::OverQuota { .. } => ErrorCode::RefusalOverQuota,
         }
     }
 }
@@ -130,6 +139,7 @@ impl Refusal {
             Self::Key => ErrorCategory::Auth,
             Self::Proof => ErrorCategory::ProofRefused,
             Self::NotAllowed => ErrorCategory::NotAllowed,
+            Self::OverQuota { .. } => ErrorCategory::OverQuota,
         }
     }
 }

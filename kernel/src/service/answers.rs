@@ -9,19 +9,20 @@ use bytes::Bytes;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::open::{HEAD_BYTES, Mailbox};
+use super::open::{Mailbox, memory_of};
+use super::quotas::Payer;
 #[cfg(any(test, feature = "testing"))]
 use super::tamper::Tampered;
+use super::turn::{Turn, Wanted};
 use super::{Asker, Caller, Service};
 use crate::access::Whose;
 use crate::budget::{Account, Share};
 use crate::codec::{Message, encode};
 use crate::cursor::Seq;
+use crate::limits::Cost;
 use crate::log::{AskerHead, NextBatch, OpenQuery, Pinned, leave_out_parts};
 use crate::mutant::{self, Mutant};
-use crate::protocol::{
-    Delivery, EventBatch, FetchReply, FetchRequest, Known, MAX_BATCH_BYTES, MAX_WAIT, Refusal, RequestId,
-};
+use crate::protocol::{Delivery, EventBatch, FetchReply, FetchRequest, MAX_BATCH_BYTES, MAX_WAIT, Refusal, RequestId};
 use crate::store::StoreError;
 use crate::time::Timestamp;
 
@@ -29,12 +30,8 @@ use crate::time::Timestamp;
 const ADVANCE_AFTER: Duration = Duration::from_secs(1);
 /// How long a question waits for a log that is being rewritten.
 const REWRITING: Duration = Duration::from_secs(10);
-/// How long a question waits for memory.
-const ROOM_PATIENCE: Duration = Duration::from_secs(10);
 /// The least room for records in one batch, in bytes. An event that is larger gets room of its own.
 const LEAST_ROOM: u64 = 64 * 1024;
-/// The bytes of a question that is open, besides the chain heads that it names.
-const QUESTION_BYTES: u64 = 4096;
 
 /// The answers to one question, made as they are taken: whoever takes slowly is read for slowly.
 pub struct Answers {
@@ -56,6 +53,8 @@ pub struct Answers {
     asker: Option<AskerHead>,
     /// Whom its memory and its reads are charged to.
     account: Account,
+    /// Whose quota it counts against.
+    payer: Payer,
     /// The memory for the frame that carries the answer.
     frame: Option<Share>,
     /// The least room for records that the next batch needs.
@@ -79,12 +78,6 @@ enum State {
 
 type Reading = Pin<Box<dyn Future<Output = Result<Look, StoreError>> + Send>>;
 
-/// The right to read once, and the memory for what is found.
-struct Turn {
-    read: Share,
-    room: Share,
-}
-
 /// What one look at the log came to.
 enum Look {
     /// The refusal that ends the question.
@@ -92,6 +85,16 @@ enum Look {
     Found(Box<OpenQuery>, Box<NextBatch>),
     /// More must be read before there is anything to say. Others have their turn first.
     More(Box<OpenQuery>),
+}
+
+impl Look {
+    /// Whether it walks the log for a fork that is a mere claim.
+    fn is_claim(&self) -> bool {
+        match self {
+            Self::Ended(_) => false,
+            Self::Found(asking, _) | Self::More(asking) => asking.is_claim(),
+        }
+    }
 }
 
 impl Answers {
@@ -106,10 +109,10 @@ impl Answers {
         if refusal.is_none() {
             service.asked_by(asker, &request, caller.address());
         }
-        let account = service.account(asker);
         let own = AskerHead::of(&request);
         Self {
-            account,
+            account: service.account(asker),
+            payer: service.payer(asker),
             frame: None,
             needs: LEAST_ROOM,
             claim: false,
@@ -165,6 +168,10 @@ impl Answers {
             self.state = State::Done;
         }
         self.answered = true;
+        if let FetchReply::Batch(batch) = &reply {
+            let bytes = batch.events.iter().map(|(_, record)| record.len() as u64).sum();
+            self.service.inner.quotas.charge(self.payer, Cost::of_events(batch.events.len() as u64, bytes));
+        }
         self.service.inner.served.count(self.key.0, &reply);
         Some(reply)
     }
@@ -182,7 +189,10 @@ impl Answers {
                 State::Refused(refusal) => return Some(FetchReply::refused(refusal.clone())),
                 State::Reading(reading) => reading.await,
                 State::Asked(_) | State::Open(_) => {
-                    let Some(turn) = self.turn().await else { return Some(FetchReply::refused(Refusal::Busy)) };
+                    let turn = match self.turn().await {
+                        Ok(turn) => turn,
+                        Err(refusal) => return Some(FetchReply::refused(refusal)),
+                    };
                     self.durable.borrow_and_update();
                     let state = std::mem::replace(&mut self.state, State::Done);
                     self.state = State::Reading(self.look(state, turn));
@@ -190,10 +200,10 @@ impl Answers {
                 }
             };
             self.state = State::Done;
+            self.claim = looked.as_ref().is_ok_and(Look::is_claim);
             let (asking, found) = match looked {
                 Ok(Look::Found(asking, found)) => (asking, *found),
-                Ok(Look::More(mut asking)) => {
-                    self.count(&mut asking);
+                Ok(Look::More(asking)) => {
                     self.state = State::Open(asking);
                     continue;
                 }
@@ -204,7 +214,6 @@ impl Answers {
                 }
             };
             let mut asking = asking;
-            self.count(&mut asking);
             self.needs = found.lacks.unwrap_or(LEAST_ROOM);
             if found.lacks.is_some() {
                 self.state = State::Open(asking);
@@ -257,55 +266,21 @@ impl Answers {
         self.service.inner.closing.borrow().then_some(FetchReply::refused(Refusal::Busy))
     }
 
-    /// Waits for the right to read, and for memory. `None` where there is none in time, or the service closes. Dropping the
-    /// future loses nothing but the place in the queue.
-    async fn turn(&mut self) -> Option<Turn> {
-        let (service, account, claim) = (self.service.clone(), self.account.clone(), self.claim);
-        let (turns, budget) = (&service.inner.turns, &service.inner.budget);
-        let (own, wanted) = match &self.state {
-            State::Asked(request) => {
-                let known = if let Known::Full(known) = &request.known { known.len() } else { 0 };
-                let heads = known + request.withhold.len() + request.direct.len() + request.exclude.len();
-                (QUESTION_BYTES + heads as u64 * HEAD_BYTES, request.max_bytes.min(MAX_BATCH_BYTES))
-            }
+    /// Waits for the right to read, and for memory. Dropping the future loses nothing but the place in the queue.
+    async fn turn(&mut self) -> Result<Turn, Refusal> {
+        let (own, records) = match &self.state {
+            State::Asked(request) => (memory_of(request), request.max_bytes.min(MAX_BATCH_BYTES)),
             State::Open(asking) => (0, asking.max_bytes()),
             State::Refused(_) | State::Reading(_) | State::Done => (0, 0),
         };
+        let (asker, account, payer) = (self.key.0, self.account.clone(), self.payer);
         let least = own + OpenQuery::room_for(self.needs);
-        let wanted = own + OpenQuery::room_for(wanted.max(self.needs));
-        let turn = async {
-            turns.pace(&account, claim).await;
-            let read = turns.read(&account).await;
-            if let Some(room) = budget.try_share(&account, least, wanted) {
-                return Some(Turn { read, room });
-            }
-            // Nothing is read meanwhile: others may have the turn.
-            drop(read);
-            let room = budget.share(&account, least, wanted, ROOM_PATIENCE).await.ok()?;
-            Some(Turn { read: turns.read(&account).await, room })
-        };
-        let mut closing = service.inner.closing.subscribe();
-        let closes = async {
-            // The guard that `wait_for` brings must not live on into another await.
-            let _ = closing.wait_for(|closing| *closing).await;
-        };
-        let mut turn = tokio::select! {
-            biased;
-            turn = turn => turn?,
-            // What is asked now is still answered, where that needs no memory that is not there.
-            () = closes => Turn { read: turns.read(&account).await, room: budget.try_share(&account, least, wanted)? },
-        };
+        let most = own + OpenQuery::room_for(records.max(self.needs));
+        let mut turn = self.service.turn(&Wanted { asker, account, payer, claim: self.claim, least, most }).await?;
         if own > 0 {
             self.mailbox.charge(turn.room.split(own));
         }
-        Some(turn)
-    }
-
-    /// Counts what was looked at and not sent.
-    fn count(&mut self, asking: &mut OpenQuery) {
-        let (work, claim) = asking.take_work();
-        self.claim = claim;
-        self.service.inner.turns.count(&self.account, work, claim);
+        Ok(turn)
     }
 
     /// Waits for anything that may change the answer. False when time is up or the service closes.
@@ -321,6 +296,7 @@ impl Answers {
             changed = self.durable.changed(), if !mutant::is(Mutant::ParkedNotWoken) => changed.is_ok(),
             Ok(()) = self.pinned.changed() => {
                 self.account = self.service.account(self.key.0);
+                self.payer = self.service.payer(self.key.0);
                 true
             }
             () = self.mailbox.told() => true,
@@ -336,6 +312,10 @@ impl Answers {
         let (mailbox, refresh) = (Arc::clone(&self.mailbox), self.mailbox.take());
         let (waits, gone) = (self.waits, Arc::clone(&self.gone));
         let reporting = self.service.clone();
+        // The asker may be gone by the end of a read: what was read is charged there.
+        let (counting, account, payer) = (self.service.clone(), self.account.clone(), self.payer);
+        let count = move |asking: &mut OpenQuery| counting.worked(&account, payer, asking);
+        let allowance = self.service.inner.quotas.allowance(payer);
         let Turn { read: turn, room } = turn;
         let (asker, is_proven) = (self.asker, self.key.0.is_proven);
         let read = move || {
@@ -370,6 +350,7 @@ impl Answers {
             }
             // A claim is walked for at the pace of claims, which its first turn could not know.
             let prepared = if first && asking.is_claim() { Ok(false) } else { view.prepare(&mut asking)? };
+            count(&mut asking);
             match prepared {
                 Ok(true) => {}
                 Ok(false) => {
@@ -382,7 +363,10 @@ impl Answers {
                 Err(refusal) => return refuse(refusal),
             }
             asking.set_room(room);
-            match view.next_batch(&mut asking, waits.then(Timestamp::now))? {
+            asking.set_allowance(allowance);
+            let found = view.next_batch(&mut asking, waits.then(Timestamp::now))?;
+            count(&mut asking);
+            match found {
                 Ok(found) => {
                     // What is only claimed has no effect.
                     if is_proven {

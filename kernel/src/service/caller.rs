@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::admission::{Admitted, ProvenBy};
-use super::{Answers, Heartbeats, Page, Service};
+use super::quotas::Payer;
+use super::{Answers, Heartbeats, NoPage, Page, Service};
 use crate::access::Whose;
 use crate::budget::Account;
 use crate::cursor::Cursor;
 use crate::ids::CortexId;
-use crate::log::ReadError;
 use crate::proof::Channel;
 use crate::protocol::{Delivery, FetchReply, FetchRequest, Identity, Refresh, Refusal};
 
@@ -189,11 +189,13 @@ impl Caller {
     /// them.
     ///
     /// # Errors
-    /// [`ReadError`].
-    pub async fn page(&self, after: Option<Cursor>, limit: usize, wait: Duration) -> Result<Option<Page>, ReadError> {
+    /// [`NoPage`].
+    pub async fn page(&self, after: Option<Cursor>, limit: usize, wait: Duration) -> Result<Option<Page>, NoPage> {
         if self.reads() != Whose::All {
             return Ok(None);
         }
-        self.service.page(after, limit, wait).await
+        let payer =
+            self.cortex().map_or(Payer::Readers, |cortex| self.service.payer(Asker { cortex, is_proven: true }));
+        self.service.page(payer, after, limit, wait).await
     }
 }

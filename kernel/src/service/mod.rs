@@ -8,11 +8,13 @@ mod held_text;
 mod open;
 mod page;
 mod pending;
+mod quotas;
 mod served;
 mod steps;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) mod tamper;
 mod texts;
+mod turn;
 mod turns;
 
 pub use admission::{Credential, TOKEN_FOR};
@@ -21,7 +23,7 @@ pub(crate) use caller::Asker;
 pub use caller::Caller;
 pub use heartbeats::Heartbeats;
 pub use held_text::{HeldText, PageError};
-pub use page::Page;
+pub use page::{NoPage, Page};
 pub use pending::Pending;
 pub use served::{Puller, Served};
 pub use texts::PageTexts;
@@ -33,11 +35,12 @@ use std::sync::{Arc, OnceLock};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::access::{Authorizer, InForce, Standing, Whose};
+use crate::access::{Access, Authorizer, InForce, Standing, Whose};
 use crate::budget::{Account, Budget, Share};
 use crate::config::{FederationMode, PeerConfig, SharedKey};
 use crate::cursor::Seq;
 use crate::ids::{CortexId, PeerName};
+use crate::limits::{Cost, PeerLimits};
 use crate::log::{LocalIdentity, LogReader, OpenQuery};
 use crate::protocol::{FetchRequest, Identity, Refresh};
 use crate::receipts::LogReport;
@@ -46,6 +49,7 @@ use crate::time::Timestamp;
 use admission::Admission;
 use open::OpenQuestions;
 use pending::PendingList;
+use quotas::{Payer, Quotas};
 use turns::Turns;
 
 /// Answers peers from the durable log. Cheap to clone; transports' servers hold one. Callers are let in first.
@@ -79,6 +83,7 @@ struct Inner {
     pending: PendingList,
     mode: AtomicU8,
     turns: Turns,
+    quotas: Quotas,
     budget: Budget,
     closing: watch::Sender<bool>,
     open: OpenQuestions,
@@ -99,6 +104,7 @@ impl Inner {
             pending: PendingList::default(),
             mode: AtomicU8::new(0),
             turns: Turns::default(),
+            quotas: Quotas::default(),
             budget,
             closing: watch::Sender::new(false),
             open: OpenQuestions::default(),
@@ -197,6 +203,16 @@ impl Service {
         self.inner.admission.changed();
     }
 
+    /// Replaces the quotas of those who ask. They hold at once, for open questions too: see [`crate::limits`].
+    pub fn set_limits(&self, limits: &PeerLimits) {
+        self.inner.quotas.set(limits);
+    }
+
+    /// These cortexes have rules for what they may read, so no caller made their ids up.
+    pub(crate) fn set_ruled(&self, access: &Access) {
+        self.inner.quotas.set_ruled(access.rules.iter().map(|rule| rule.cortex).collect());
+    }
+
     /// Whose events a caller reads.
     fn reads(&self, cortex: Option<CortexId>) -> Whose {
         self.inner.view.access().read(cortex, cortex.map_or(Standing::Other, |cortex| self.standing(cortex)))
@@ -273,6 +289,25 @@ impl Service {
             Asker { cortex, .. } if self.inner.view.pinned().contains_key(&cortex) => Account::Pinned(cortex),
             Asker { cortex, .. } => Account::Guest(cortex),
         }
+    }
+
+    /// Whose quota the answers to an asker count against.
+    fn payer(&self, asker: Asker) -> Payer {
+        match asker {
+            Asker { is_proven: false, .. } => Payer::Readers,
+            Asker { cortex, .. } if self.inner.view.pinned().contains_key(&cortex) => Payer::Known(cortex),
+            Asker { cortex, .. } if self.inner.named.borrow().cortexes.contains(&cortex) => Payer::Known(cortex),
+            Asker { cortex, .. } if self.inner.quotas.has_rule(cortex) => Payer::Known(cortex),
+            Asker { cortex, .. } => Payer::Guest(cortex),
+        }
+    }
+
+    /// Counts what was read for an asker.
+    fn worked(&self, account: &Account, payer: Payer, asking: &mut OpenQuery) {
+        let (passed, sent, claim) = asking.take_work();
+        self.inner.turns.count(account, passed, claim);
+        let work = Cost::of_reading(passed.entries + sent.entries, passed.bytes + sent.bytes);
+        self.inner.quotas.charge(payer, work);
     }
 
     /// Calls this with the id of each cortex that proved who it is and asks: see [`crate::sync::Syncer::hears`]. The first one given is kept.

@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 use super::Asker;
 use crate::budget::{Account, Budget, Share};
 use crate::clock::MAX_CLOCK_ENTRIES;
-use crate::protocol::{Heads, Refresh, RequestId};
+use crate::protocol::{FetchRequest, Heads, Known, Refresh, RequestId};
 
 type Key = (Asker, RequestId);
 
@@ -24,7 +24,16 @@ pub(super) struct Mailbox {
 /// The most bytes that a question takes: one that names a full clock.
 const FULL: u64 = MAX_CLOCK_ENTRIES as u64 * HEAD_BYTES;
 /// The bytes that one chain head takes in a question that is open, in the maps that compare it.
-pub(super) const HEAD_BYTES: u64 = 200;
+const HEAD_BYTES: u64 = 200;
+/// The bytes of a question that is open, besides the chain heads that it names.
+const QUESTION_BYTES: u64 = 4096;
+
+/// The bytes of memory that a question takes while it is open.
+pub(super) fn memory_of(request: &FetchRequest) -> u64 {
+    let known = if let Known::Full(known) = &request.known { known.len() } else { 0 };
+    let heads = known + request.withhold.len() + request.direct.len() + request.exclude.len();
+    QUESTION_BYTES + heads as u64 * HEAD_BYTES
+}
 
 impl Mailbox {
     pub(super) fn take(&self) -> Option<Refresh> {

@@ -14,11 +14,14 @@ use tokio::time::Instant;
 
 use super::Service;
 use super::held_text::{HeldText, PageError};
+use super::quotas::{PATIENCE, Payer};
 use super::steps::Steps;
 use super::texts::PageTexts;
 use crate::budget::Account;
 use crate::cursor::{Cursor, Seq};
+use crate::error_code::ErrorCode;
 use crate::event::CloudEventText;
+use crate::limits::Cost;
 use crate::log::{EntryContent, ReadError, record_at};
 use crate::protocol::{MAX_BATCH_BYTES, MAX_WAIT};
 
@@ -39,6 +42,34 @@ pub struct Page {
     rewrites: u64,
     service: Service,
     account: Account,
+    /// The entries that were read to measure it, and the bytes of their records.
+    read: (u64, u64),
+}
+
+/// Why a caller gets no page.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum NoPage {
+    /// The cursor is of another history, or the log could not be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The caller used up its quota.
+    #[error("the quota of the caller is used up for the next {} s", after.as_secs_f64().ceil())]
+    OverQuota {
+        /// The time after which to ask again.
+        after: Duration,
+    },
+}
+
+impl NoPage {
+    /// The stable code of this failure.
+    #[must_use]
+    pub const fn code(&self) -> ErrorCode {
+        match self {
+            Self::Read(error) => error.code(),
+            Self::OverQuota { .. } => ErrorCode::RefusalOverQuota,
+        }
+    }
 }
 
 /// What a page's stream is at.
@@ -56,24 +87,35 @@ impl Service {
     /// [`Caller::fetch`](super::Caller::fetch) while it would be empty.
     ///
     /// # Errors
-    /// `Ok(None)` where this cortex does not serve; [`ReadError`] for a cursor of another history, or where the log cannot be
-    /// read.
+    /// `Ok(None)` where this cortex does not serve; [`NoPage`] for a cursor of another history, where the log cannot be read, or
+    /// where the quota of the caller is used up.
     pub(super) async fn page(
         &self,
+        payer: Payer,
         after: Option<Cursor>,
         limit: usize,
         wait: Duration,
-    ) -> Result<Option<Page>, ReadError> {
+    ) -> Result<Option<Page>, NoPage> {
         if !self.mode().serves() {
             return Ok(None);
         }
         let until = Instant::now() + wait.min(MAX_WAIT);
         let mut durable = self.inner.view.watch_durable();
         let mut after = after;
+        let quotas = &self.inner.quotas;
         loop {
+            let paid = quotas.wait(payer, Instant::now() + PATIENCE).await;
+            if paid.map_err(|after| NoPage::OverQuota { after })? {
+                self.inner.served.slowed_reader();
+            }
+            let allowance = quotas.allowance(payer);
+            let limit = limit.min(usize::try_from(allowance.events).unwrap_or(usize::MAX));
             // Before it is read: what comes meanwhile is a change.
             durable.borrow_and_update();
-            let page = self.clone().measured(Account::Readers, after, limit, MAX_BATCH_BYTES).await?;
+            let max_bytes = MAX_BATCH_BYTES.min(allowance.bytes);
+            let page = self.clone().measured(Account::Readers, after, limit, max_bytes).await?;
+            let work = Cost::of_reading(page.read.0, page.read.1);
+            quotas.charge(payer, Cost { events: page.events as u64, bytes: page.bytes, ..work });
             if page.events == 0 && page.next.seq > page.after {
                 // There were records of the system's own, and perhaps events after them.
                 after = Some(page.next);
@@ -107,10 +149,12 @@ impl Service {
         self.blocking(turn, move || {
             let rewrites = view.settled_rewrites();
             let (mut count, mut bytes, mut last, mut fault) = (0, 2, None, None);
+            let mut read = (0, 0);
             let (from, head) = view.visit_after(after.as_ref(), &mut |epoch, seq, joined, record| {
                 if count == limit {
                     return ControlFlow::Break(());
                 }
+                read = (read.0 + 1, read.1 + record.len() as u64);
                 let content = match EntryContent::of(record) {
                     Ok(content) => content,
                     Err(error) => {
@@ -142,7 +186,7 @@ impl Service {
             })?;
             fault.map_or(Ok(()), Err)?;
             let next = last.unwrap_or(from);
-            Ok(Page { next, head, events: count, bytes, after: from.seq, rewrites, service, account })
+            Ok(Page { next, head, events: count, bytes, after: from.seq, rewrites, service, account, read })
         })
         .await
     }

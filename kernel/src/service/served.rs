@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::Asker;
 use crate::cursor::Cursor;
 use crate::ids::CortexId;
-use crate::protocol::{EventBatch, FetchReply};
+use crate::protocol::{EventBatch, FetchReply, Refusal};
 use crate::time::Timestamp;
 
 /// At most this number of askers that proved who they are is kept apart.
@@ -25,6 +25,10 @@ pub struct Served {
     pub bytes: u64,
     /// Refusals.
     pub refusals: u64,
+    /// Answers that waited for the quota of their asker.
+    pub slowed: u64,
+    /// Refusals because the quota of their asker was used up. They are among `refusals`.
+    pub over_quota: u64,
 }
 
 impl Served {
@@ -35,7 +39,10 @@ impl Served {
                 self.events += events.len() as u64;
                 self.bytes += events.iter().map(|e| e.1.len() as u64).sum::<u64>();
             }
-            FetchReply::Refused { .. } => self.refusals += 1,
+            FetchReply::Refused { refusal, .. } => {
+                self.refusals += 1;
+                self.over_quota += u64::from(matches!(refusal, Refusal::OverQuota { .. }));
+            }
         }
     }
 }
@@ -57,6 +64,8 @@ pub struct Puller {
     pub is_open: bool,
     /// What was sent to it.
     pub sent: Served,
+    /// When its quota last made it wait, or refused it; `None` if it never did.
+    pub slowed: Option<Timestamp>,
 }
 
 #[derive(Debug, Default)]
@@ -84,7 +93,7 @@ impl Counters {
         }
         let sent = Served::default();
         let Asker { cortex, is_proven } = from;
-        let new = Puller { cortex, is_proven, asked: now, after, address: None, is_open: false, sent };
+        let new = Puller { cortex, is_proven, asked: now, after, address: None, is_open: false, sent, slowed: None };
         let puller = counts.to.entry(from).or_insert(new);
         (puller.asked, puller.after) = (now, after);
         if let Some(address) = address {
@@ -93,11 +102,30 @@ impl Counters {
     }
 
     pub(super) fn count(&self, to: Asker, reply: &FetchReply) {
+        let over_quota = matches!(reply, FetchReply::Refused { refusal: Refusal::OverQuota { .. }, .. });
         let mut counts = self.lock();
         counts.all.count(reply);
         if let Some(puller) = counts.to.get_mut(&to) {
             puller.sent.count(reply);
+            if over_quota {
+                puller.slowed = Some(Timestamp::now());
+            }
         }
+    }
+
+    /// Notes that an answer waited for the quota of its asker.
+    pub(super) fn slowed(&self, to: Asker, now: Timestamp) {
+        let mut counts = self.lock();
+        counts.all.slowed += 1;
+        if let Some(puller) = counts.to.get_mut(&to) {
+            puller.sent.slowed += 1;
+            puller.slowed = Some(now);
+        }
+    }
+
+    /// Notes that a page waited for the quota of its reader.
+    pub(super) fn slowed_reader(&self) {
+        self.lock().all.slowed += 1;
     }
 
     pub(super) fn read(&self) -> Served {
@@ -114,7 +142,6 @@ mod tests {
     use super::*;
     use crate::cursor::Seq;
     use crate::ids::{Epoch, EventId};
-    use crate::protocol::Refusal;
 
     fn asker(n: u8) -> Asker {
         Asker { cortex: CortexId::from_bytes([n; 16]), is_proven: true }
@@ -145,8 +172,16 @@ mod tests {
         counters.count(asker, &FetchReply::refused(Refusal::Busy));
         let sent = Served { refusals: 1, ..Served::default() };
         let (asked, address) = (Timestamp::from_micros(2), Some(new));
-        let puller =
-            Puller { cortex: asker.cortex, is_proven: true, asked, after: Some(cursor), address, is_open: true, sent };
+        let puller = Puller {
+            cortex: asker.cortex,
+            is_proven: true,
+            asked,
+            after: Some(cursor),
+            address,
+            is_open: true,
+            sent,
+            slowed: None,
+        };
         assert_eq!(counters.pullers(|open| open == asker), [puller]);
     }
 }

@@ -59,6 +59,8 @@ pub struct PeerState {
     pub withheld: WithheldFrom,
     /// Cortexes of which nothing is taken from it, by cortex, and why.
     pub excluded: Vec<Exclusion>,
+    /// Whether its quota here slows what is pulled from it, or did within the last ten seconds.
+    pub slowed: bool,
     /// What exactly failed last, with the rule and the event where there is one, while it lasts.
     pub detail: Option<String>,
 }
@@ -95,6 +97,7 @@ impl PeerState {
             received: Received::default(),
             withheld: WithheldFrom::default(),
             excluded: Vec::new(),
+            slowed: false,
             detail: None,
         }
     }

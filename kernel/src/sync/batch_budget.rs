@@ -6,10 +6,12 @@
 
 use std::time::Duration;
 
-use crate::protocol::{MAX_BATCH_BYTES, MAX_RUN_BYTES};
+use crate::protocol::{MAX_BATCH_BYTES, MAX_BATCH_EVENTS, MAX_RUN_BYTES};
 
 /// Never less than this: an event that is larger travels alone, whatever is asked for.
 const LEAST: u64 = 16 * 1024;
+/// Little, for a quota that is nearly used up.
+const LITTLE: u64 = 64 * 1024;
 /// An answer that takes longer was too large for its road.
 const SLOW: Duration = Duration::from_secs(10);
 /// One that takes less leaves room for more.
@@ -25,18 +27,61 @@ const MOST_PATIENCE: Duration = Duration::from_secs(64 * 60);
 pub(super) struct BatchBudget {
     bytes: u64,
     patience: Duration,
+    part: Part,
+}
+
+/// How much of what fits otherwise is asked for. A batch is taken whole or not at all: so that a quota is filled, less is asked for
+/// where it has no room for all of one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Part {
+    #[default]
+    All,
+    /// Little.
+    Little,
+    /// One group.
+    Group,
 }
 
 impl Default for BatchBudget {
     fn default() -> Self {
-        Self { bytes: MAX_BATCH_BYTES, patience: PATIENCE }
+        Self { bytes: MAX_BATCH_BYTES, patience: PATIENCE, part: Part::All }
     }
 }
 
 impl BatchBudget {
     /// So many bytes of events may be in it.
-    pub(super) const fn bytes(self) -> u64 {
-        self.bytes
+    pub(super) fn bytes(self) -> u64 {
+        match self.part {
+            Part::All => self.bytes,
+            Part::Little => self.bytes.min(LITTLE),
+            Part::Group => 1,
+        }
+    }
+
+    /// The most events.
+    pub(super) const fn events(self) -> u32 {
+        match self.part {
+            Part::All | Part::Little => MAX_BATCH_EVENTS,
+            Part::Group => 1,
+        }
+    }
+
+    /// Whether less can be asked for than now.
+    pub(super) fn may_narrow(self) -> bool {
+        self.part != Part::Group
+    }
+
+    /// A quota has no room for all of an answer: less is asked for.
+    pub(super) const fn narrow(&mut self) {
+        self.part = match self.part {
+            Part::All => Part::Little,
+            Part::Little | Part::Group => Part::Group,
+        };
+    }
+
+    /// What has no room is not asked for any more, or all of it had room.
+    pub(super) const fn whole(&mut self) {
+        self.part = Part::All;
     }
 
     /// So long it may take to be whole, beyond the time it may be parked.
@@ -105,6 +150,23 @@ mod tests {
         let mut quiet = BatchBudget { bytes: LEAST, ..BatchBudget::default() };
         quiet.came(100, Duration::from_millis(5));
         assert_eq!(quiet.bytes, LEAST, "a small answer says little");
+    }
+
+    #[test]
+    fn a_quota_without_room_for_an_answer_is_filled_by_smaller_ones() {
+        let mut batch_budget = BatchBudget::default();
+        let asks = |batch_budget: BatchBudget| (batch_budget.bytes(), batch_budget.events());
+        let mut asked = vec![asks(batch_budget)];
+        while batch_budget.may_narrow() {
+            batch_budget.narrow();
+            asked.push(asks(batch_budget));
+        }
+        assert_eq!(asked, [(MAX_BATCH_BYTES, MAX_BATCH_EVENTS), (LITTLE, MAX_BATCH_EVENTS), (1, 1)]);
+        batch_budget.came(1, Duration::from_millis(5));
+        batch_budget.caught_up();
+        assert!(!batch_budget.may_narrow(), "one group is small, and says little");
+        batch_budget.whole();
+        assert_eq!(batch_budget, BatchBudget::default());
     }
 
     #[test]

@@ -9,12 +9,22 @@ use crate::protocol::MAX_EXCLUDED;
 use crate::store::{Batch, Family, StoreError, keys};
 use crate::time::Timestamp;
 
-/// What an exclusion for this cause is measured by, as of now.
-fn count(view: &LogReader, holder: CortexId, cause: ExclusionCause) -> u64 {
+/// What an exclusion for this cause is measured by, as of now: `need` of a quota.
+fn count(view: &LogReader, holder: CortexId, cause: ExclusionCause, need: u64) -> u64 {
     match cause {
         ExclusionCause::Forks => view.withheld_from(holder).histories,
         ExclusionCause::Origins => view.heads().len() as u64,
+        ExclusionCause::StoredQuota | ExclusionCause::OriginQuota => need,
     }
+}
+
+/// Whether the cause of an exclusion lasts.
+fn lasts(view: &LogReader, peer: &PeerName, holder: CortexId, one: &Exclusion) -> Result<bool, StoreError> {
+    Ok(match one.cause {
+        ExclusionCause::StoredQuota => view.stored_room(one.cortex) < one.count,
+        ExclusionCause::OriginQuota => view.origins_room(one.cortex, (peer, holder), Timestamp::now())? < one.count,
+        cause => count(view, holder, cause, 0) >= one.count,
+    })
 }
 
 async fn read(log: &LogHandle, peer: &PeerName) -> Result<Vec<Exclusion>, StoreError> {
@@ -23,18 +33,18 @@ async fn read(log: &LogHandle, peer: &PeerName) -> Result<Vec<Exclusion>, StoreE
 }
 
 /// Excludes a cortex from what is asked of a peer from now on. Returns false if that cannot help: it is excluded already, or as
-/// many are as one question can name.
+/// many are as one question can name. `need` is what a quota has no room for.
 pub(super) async fn exclude(
     log: &LogHandle,
     (peer, holder): (&PeerName, CortexId),
     cortex: CortexId,
-    cause: ExclusionCause,
+    (cause, need): (ExclusionCause, u64),
 ) -> Result<bool, StoreError> {
     let mut all = read(log, peer).await?;
     if all.len() >= MAX_EXCLUDED || all.iter().any(|one| one.cortex == cortex) {
         return Ok(false);
     }
-    let count = count(log.reader(), holder, cause);
+    let count = count(log.reader(), holder, cause, need);
     all.push(Exclusion { cortex, cause, count, since: Timestamp::now() });
     let mut changes = Batch::new();
     put_exclusions(&mut changes, peer, all);
@@ -46,8 +56,18 @@ pub(super) async fn exclude(
 /// Ends the exclusions whose cause ended, together with the cursor, which passed what was excluded. Returns whether any did.
 pub(super) async fn end_exclusions(log: &LogHandle, peer: &PeerName, holder: CortexId) -> Result<bool, StoreError> {
     let all = read(log, peer).await?;
-    let lasts = |one: &Exclusion| count(log.reader(), holder, one.cause) >= one.count;
-    let (last, ended): (Vec<_>, Vec<_>) = all.into_iter().partition(lasts);
+    if all.is_empty() {
+        return Ok(false);
+    }
+    let (view, name) = (log.reader().clone(), peer.clone());
+    let split = blocking(move || {
+        let (mut last, mut ended) = (Vec::new(), Vec::new());
+        for one in all {
+            if lasts(&view, &name, holder, &one)? { last.push(one) } else { ended.push(one) }
+        }
+        Ok::<_, StoreError>((last, ended))
+    });
+    let (last, ended) = split.await?;
     if ended.is_empty() {
         return Ok(false);
     }

@@ -17,9 +17,7 @@ use crate::health::{ErrorCategory, Failure};
 use crate::ids::{CortexId, Origin, PeerName};
 use crate::log::{Ahead, LogReader, Lookahead, SentQuery, excluded, read_cursor, withhold_from};
 use crate::machine::Source;
-use crate::protocol::{
-    Delivery, FetchReply, FetchRequest, Heads, Known, MAX_BATCH_EVENTS, MAX_WAIT, Pushed, Refresh, RequestId, Scope,
-};
+use crate::protocol::{Delivery, FetchReply, FetchRequest, Heads, Known, MAX_WAIT, Pushed, Refresh, RequestId, Scope};
 use crate::store::StoreError;
 use crate::transport::{Link, Tail, TransportError};
 
@@ -43,6 +41,8 @@ pub(super) struct Question {
     pub(super) scope: Scope,
     pub(super) direct: Vec<CortexId>,
     pub(super) request: RequestId,
+    /// The most events.
+    pub(super) max_events: u32,
     /// So many bytes of events at most.
     pub(super) max_bytes: u64,
     /// So long the answer may take to be whole, beyond the time it may be parked.
@@ -156,7 +156,7 @@ impl Feed {
             request: question.request,
             to: question.to,
             after: None,
-            max_events: MAX_BATCH_EVENTS,
+            max_events: question.max_events,
             max_bytes: question.max_bytes,
             scope: question.scope,
             withhold: Heads::default(),

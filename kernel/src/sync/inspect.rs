@@ -90,7 +90,7 @@ pub(super) async fn inspect(
     }
     if let Err(NotAFork::TooMany { .. }) = noted {
         let failed = |error: StoreError| Failure::new(ErrorCategory::Store, error);
-        if exclude(&log, (&peer, to.0), origin.cortex(), ExclusionCause::Forks).await.map_err(failed)? {
+        if exclude(&log, (&peer, to.0), origin.cortex(), (ExclusionCause::Forks, 0)).await.map_err(failed)? {
             return Ok(Inspected::News);
         }
     }

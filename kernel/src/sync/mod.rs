@@ -7,6 +7,7 @@ mod exclude;
 mod feed;
 mod inspect;
 mod links;
+mod metered;
 mod notices;
 mod origin_question;
 #[cfg(test)]
@@ -15,6 +16,7 @@ mod parts;
 mod peer_task;
 mod plain_question;
 mod probe;
+mod slowed;
 mod space;
 mod staleness;
 mod statuses;
@@ -33,6 +35,7 @@ use crate::entropy;
 use crate::error_code::ErrorCode;
 use crate::health::ErrorCategory;
 use crate::ids::{CortexId, Origin, PeerName};
+use crate::limits::PeerLimits;
 use crate::log::{LogHandle, read_pin};
 use crate::machine::{IdentityContext, Phase, check_identity};
 use crate::measure::PeerLabels;
@@ -145,6 +148,7 @@ pub struct Syncer {
     /// How many bytes are to stay free.
     floor: Arc<AtomicU64>,
     federation: watch::Sender<FederationMode>,
+    limits: watch::Sender<Arc<PeerLimits>>,
     /// What new tasks are given; there once it started.
     common: Mutex<Option<Common>>,
     labels: Arc<PeerLabels>,
@@ -163,6 +167,7 @@ impl Syncer {
     pub fn new(log: LogHandle, transports: Vec<Arc<dyn Transport>>, config: Config) -> Self {
         Self {
             federation: watch::Sender::new(config.mode),
+            limits: watch::Sender::new(Arc::new(config.limits.clone())),
             floor: Arc::new(AtomicU64::new(config.effective_min_free())),
             log,
             transports,
@@ -194,6 +199,7 @@ impl Syncer {
             pinning: Arc::default(),
             low: space.low(),
             federation: self.federation.subscribe(),
+            limits: self.limits.subscribe(),
             labels: Arc::clone(&self.labels),
         };
         *locked(&self.common) = Some(common);
@@ -253,7 +259,13 @@ impl Syncer {
         let _one = self.reloading.lock().await;
         let changes = self.can_take_up(&config).await?;
         let interval = config.effective_interval();
+        let limits = Arc::new(config.limits.clone());
         *locked(&self.config) = config;
+        self.limits.send_if_modified(|before| {
+            let differs = *before != limits;
+            *before = limits;
+            differs
+        });
         if let Some(common) = &mut *locked(&self.common) {
             common.interval = interval;
         }

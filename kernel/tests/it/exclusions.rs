@@ -26,14 +26,14 @@ use crate::support::{self, Node, cortex_id, peer, two, until};
 
 const NOW: Timestamp = Timestamp::from_micros(5_000_000);
 
-const BYZANTINE: u8 = 0xaa;
+pub(crate) const BYZANTINE: u8 = 0xaa;
 
-fn byzantine() -> CortexId {
+pub(crate) fn byzantine() -> CortexId {
     seeded_cortex(BYZANTINE)
 }
 
 /// The first event of an epoch, in one of its versions.
-fn first_of(number: u8, epoch: u64, version: &str) -> Written {
+pub(crate) fn first_of(number: u8, epoch: u64, version: &str) -> Written {
     Author::new(number, epoch).write(
         EventId::from_parts(1, 1),
         &Draft::new("test", version.to_owned()),
@@ -49,7 +49,7 @@ async fn start(network: &MemoryNetwork, own: &str, peers: &[&str]) -> Cortex {
 }
 
 /// Gives a cortex these events, as if a peer had brought them.
-async fn bring(cortex: &Cortex, events: Vec<Written>) {
+pub(crate) async fn bring(cortex: &Cortex, events: Vec<Written>) {
     let (source, from) = (PeerName::new("source").unwrap(), CortexId::from_bytes([0xee; 16]));
     cortex.state().set_peer_cortex_id(&source, from).await.unwrap();
     let request = RequestId { process: cortex.reader().process(), number: 1 << 40 };

@@ -47,6 +47,8 @@ pub enum Rejected {
     Proof,
     /// It may not read anything here.
     NotAllowed,
+    /// It used up its quota.
+    OverQuota,
 }
 
 impl Rejected {
@@ -64,6 +66,7 @@ impl Rejected {
         Self::Internal,
         Self::Proof,
         Self::NotAllowed,
+        Self::OverQuota,
     ];
 
     /// Its name in metrics.
@@ -82,6 +85,7 @@ impl Rejected {
             Self::Internal => "internal",
             Self::Proof => "proof",
             Self::NotAllowed => "not_allowed",
+            Self::OverQuota => "over_quota",
         }
     }
 
@@ -103,6 +107,7 @@ impl Rejected {
             Refusal::Internal => Self::Internal,
             Refusal::Proof | Refusal::OtherAsker => Self::Proof,
             Refusal::NotAllowed => Self::NotAllowed,
+            Refusal::OverQuota { .. } => Self::OverQuota,
             // Peers get along with a cursor that is unknown or too old, a fork, and a missing `known`.
             _ => return,
         };

@@ -193,7 +193,8 @@ impl HttpsLink {
         // A refusal of a malformed question is an answer too, and comes as a frame.
         let answered = match response.status() {
             StatusCode::OK => true,
-            StatusCode::BAD_REQUEST => is_type(response.headers(), FRAME_CONTENT_TYPE),
+            // So does that of a caller over its quota. A proxy's own comes without a frame.
+            StatusCode::BAD_REQUEST | StatusCode::TOO_MANY_REQUESTS => is_type(response.headers(), FRAME_CONTENT_TYPE),
             _ => false,
         };
         if !answered {

@@ -10,12 +10,14 @@ use antiphon_kernel::cursor::Cursor;
 use antiphon_kernel::log::{CursorUnknown, ReadError};
 use antiphon_kernel::proof::Channel;
 use antiphon_kernel::protocol::{Delivery, FetchReply, FetchRequest, MAX_WAIT, Refusal};
-use antiphon_kernel::service::{Caller, Credential, Page, Service};
+use antiphon_kernel::service::{Caller, Credential, NoPage, Page, Service};
 use antiphon_transport_common::{Rejected, Slot};
 use axum::body::{Body, HttpBody as _};
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, Request, State};
-use axum::http::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, WWW_AUTHENTICATE};
+use axum::http::header::{
+    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, RETRY_AFTER, WWW_AUTHENTICATE,
+};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Json, Response};
@@ -280,7 +282,8 @@ async fn events(Extension(caller): Extension<Caller>, query: Result<Query<Events
                 "ask another node, or set this one to mode sync or publish",
             )
         }
-        Err(ReadError::CursorUnknown(unknown)) => gone(&unknown),
+        Err(NoPage::Read(ReadError::CursorUnknown(unknown))) => gone(&unknown),
+        Err(NoPage::OverQuota { after }) => page_over_quota(after),
         Err(error) => internal(&error),
     }
 }
@@ -294,6 +297,21 @@ fn gone(unknown: &CursorUnknown) -> Response {
         "resume": unknown.resume,
     });
     (StatusCode::GONE, Json(body)).into_response()
+}
+
+/// The reader used up its quota.
+fn page_over_quota(after: Duration) -> Response {
+    Rejected::OverQuota.count(TRANSPORT);
+    let error = "the quota of this caller is used up";
+    let response = refuse(StatusCode::TOO_MANY_REQUESTS, error, "ask again after the seconds in `Retry-After`");
+    retry_after(response, after)
+}
+
+/// Says after how many whole seconds to ask again.
+fn retry_after(mut response: Response, after: Duration) -> Response {
+    let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
+    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+    response
 }
 
 /// Answers with a page, whose text is made as the reader takes it. With its length a text that broke off is noticed.
@@ -383,6 +401,9 @@ async fn run(caller: &Caller, mut question: FetchRequest) -> Response {
     let Some(first) = answers.next().await else {
         return frame(StatusCode::OK, FetchReply::refused(Refusal::Busy));
     };
+    if let FetchReply::Refused { refusal: Refusal::OverQuota { after }, .. } = first {
+        return retry_after(frame(StatusCode::TOO_MANY_REQUESTS, first), after);
+    }
     if once || matches!(first, FetchReply::Refused { .. }) {
         Rejected::count_reply(TRANSPORT, &first);
         let body = answers.frame(first);

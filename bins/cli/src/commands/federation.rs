@@ -42,6 +42,9 @@ fn reloaded(changes: &Reloaded) -> String {
     lines.extend(changes.mode.map(|mode| format!("mode: {mode}")));
     lines.extend(changes.min_free_mib.map(|mib| format!("MiB that stay free: {mib}")));
     lines.extend(changes.memory_budget_mib.map(|mib| format!("memory budget, in MiB: {mib}")));
+    if changes.limits_changed {
+        lines.push("other quotas apply".to_owned());
+    }
     if changes.key_changed {
         lines.push("another key is presented; connections were opened again".to_owned());
     }

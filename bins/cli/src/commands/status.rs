@@ -198,8 +198,9 @@ fn copies(status: &Status) -> Result<()> {
         let read = read.map(|seq| format!("read {seq} of {}, ", status.durable_events));
         let asked =
             if puller.connected { "asks now".to_owned() } else { format!("asked {}", ago(puller.asked, status.now)) };
+        let slowed = if puller.slowed { "; its quota slows it" } else { "" };
         line(&format!(
-            "pulled by {who}{}: {}{} events sent, {asked}",
+            "pulled by {who}{}: {}{} events sent, {asked}{slowed}",
             from.unwrap_or_default(),
             read.unwrap_or_default(),
             puller.sent_events
@@ -221,6 +222,9 @@ fn copies(status: &Status) -> Result<()> {
 fn failing(peers: &[Peer]) -> Result<()> {
     peers.iter().filter_map(explain).try_for_each(|text| line(&text))?;
     for peer in peers {
+        if peer.slowed {
+            line(&format!("{}: its quota here slows what is pulled from it (`limits`)", peer.name))?;
+        }
         for Excluded { cortex_id, reason, since, .. } in peer.excluded.iter().take(EXCLUDED) {
             line(&format!("{}: no event of cortex {cortex_id} is taken since {since}: {reason}", peer.name))?;
         }

@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use antiphon_kernel::condition::Condition;
 use antiphon_kernel::error_code::ErrorCode;
@@ -66,7 +67,7 @@ pub(crate) fn report(node: &Node) -> Result<Status> {
         durable_events: identity.head.seq.get(),
         own_events: copies.own,
         own_events_only_here: copies.only_here,
-        pulled_by: pullers(node, &peers),
+        pulled_by: pullers(node, &peers, now),
         pending: pending(node),
         origins: view.heads().len(),
         digest: identity.digest.to_string(),
@@ -113,9 +114,11 @@ fn excluded(exclusion: &Exclusion) -> Excluded {
 
 /// The number of nodes that are listed of those which pull this one: ids in questions are claims.
 const LISTED_PULLERS: usize = 200;
+/// A node that its quota slowed is shown so for this long.
+const SLOWED_FOR: Duration = Duration::from_secs(10);
 
 /// Who pulls this node.
-fn pullers(node: &Node, peers: &[PeerState]) -> Vec<Puller> {
+fn pullers(node: &Node, peers: &[PeerState], now: Timestamp) -> Vec<Puller> {
     let mut pullers = node.cortex().service().pullers();
     let peer = |cortex| peers.iter().find(|peer| peer.cortex_id == Some(cortex)).map(|peer| peer.name.clone());
     pullers.sort_by_cached_key(|puller| {
@@ -135,6 +138,8 @@ fn pullers(node: &Node, peers: &[PeerState]) -> Vec<Puller> {
         read_up_to: puller.after.map(|cursor| cursor.seq.get()),
         sent_events: puller.sent.events,
         sent_bytes: puller.sent.bytes,
+        slowed: puller.slowed.is_some_and(|at| now.saturating_since(at) < SLOWED_FOR),
+        refused_over_quota: puller.sent.over_quota,
     };
     pullers.into_iter().map(one).collect()
 }
@@ -251,6 +256,7 @@ impl PeerContext {
             withheld_histories: peer.withheld.histories,
             withheld_events: peer.withheld.events,
             excluded: peer.excluded.iter().map(excluded).collect(),
+            slowed: peer.slowed,
             lag_history: None,
         }
     }

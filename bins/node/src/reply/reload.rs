@@ -28,6 +28,9 @@ pub struct Reloaded {
     pub min_free_mib: Option<u64>,
     /// The new memory budget, in MiB; null if it did not change.
     pub memory_budget_mib: Option<u64>,
+    /// Whether the quotas changed.
+    #[serde(default)]
+    pub limits_changed: bool,
     /// Whether another key is presented to peers.
     pub key_changed: bool,
     /// Whether other keys are accepted from peers.

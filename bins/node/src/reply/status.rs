@@ -170,6 +170,12 @@ pub struct Puller {
     pub sent_events: u64,
     /// Bytes of these events.
     pub sent_bytes: u64,
+    /// Whether its quota slowed or refused it within the last ten seconds.
+    #[serde(default)]
+    pub slowed: bool,
+    /// Number of its questions that were refused since the start because its quota was used up.
+    #[serde(default)]
+    pub refused_over_quota: u64,
 }
 
 /// A change of the node's epoch.
@@ -331,6 +337,9 @@ pub struct Peer {
     pub withheld_events: u64,
     /// Cortexes of which nothing is taken from the peer, and why.
     pub excluded: Vec<Excluded>,
+    /// Whether its quota here slows what is pulled from it, or did within the last ten seconds.
+    #[serde(default)]
+    pub slowed: bool,
     /// `lag_events` of the last five minutes, one each 5 seconds, oldest first; on the status page alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Vec<Option<u64>>")]
@@ -364,6 +373,7 @@ impl Peer {
             received_events: 0,
             suspect_forks: 0,
             excluded: Vec::new(),
+            slowed: false,
             withheld_histories: 0,
             withheld_events: 0,
             lag_history: None,

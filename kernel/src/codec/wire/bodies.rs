@@ -127,6 +127,7 @@ choices! {
         14 => Proof,
         15 => OtherAsker,
         16 => NotAllowed,
+        17 => OverQuota { after_ms: u64 },
     }
 }
 
@@ -212,6 +213,10 @@ pub(super) fn check_algorithm(algorithm: u8) -> Result<(), WireError> {
     Ok(())
 }
 
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
 pub(super) fn wire_fetch(request: &FetchRequest) -> WireFetch {
     WireFetch {
         process: request.request.process,
@@ -230,7 +235,7 @@ pub(super) fn wire_fetch(request: &FetchRequest) -> WireFetch {
         direct: Capped(request.direct.iter().map(|id| id.to_bytes()).collect()),
         max_events: request.max_events,
         max_bytes: request.max_bytes,
-        wait_ms: u64::try_from(request.wait.as_millis()).unwrap_or(u64::MAX),
+        wait_ms: millis(request.wait),
         delivery: match request.delivery {
             Delivery::Once => 0,
             Delivery::CatchUp => 1,
@@ -378,6 +383,7 @@ fn wire_refusal(refusal: &Refusal) -> WireRefusal {
         Refusal::Proof => WireRefusal::Proof,
         Refusal::OtherAsker => WireRefusal::OtherAsker,
         Refusal::NotAllowed => WireRefusal::NotAllowed,
+        Refusal::OverQuota { after } => WireRefusal::OverQuota { after_ms: millis(*after) },
     }
 }
 
@@ -406,5 +412,6 @@ fn refusal_from(wire: WireRefusal) -> Result<Refusal, WireError> {
         WireRefusal::Proof => Refusal::Proof,
         WireRefusal::OtherAsker => Refusal::OtherAsker,
         WireRefusal::NotAllowed => Refusal::NotAllowed,
+        WireRefusal::OverQuota { after_ms } => Refusal::OverQuota { after: Duration::from_millis(after_ms) },
     })
 }

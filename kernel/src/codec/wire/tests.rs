@@ -100,6 +100,7 @@ fn messages() -> Vec<Message> {
         Refusal::Proof,
         Refusal::OtherAsker,
         Refusal::NotAllowed,
+        Refusal::OverQuota { after: Duration::from_millis(1_500) },
     ];
     let mut unchanged = request();
     unchanged.known = Known::Unchanged(heads().fold());

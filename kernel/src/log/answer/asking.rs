@@ -10,9 +10,12 @@ use crate::budget::Share;
 use crate::clock::MAX_CLOCK_ENTRIES;
 use crate::cursor::Cursor;
 use crate::ids::{CortexId, Epoch, Origin};
+use crate::limits::Allowance;
 use crate::log::taint::{Excluded, TaintScan};
-use crate::log::work::Work;
-use crate::protocol::{ChainHead, DIRECT_GRACE, EventBatch, Heads, Refresh, Refusal, RequestId, Scope};
+use crate::log::work::{MAX_SCAN, MAX_SCAN_BYTES, Work};
+use crate::protocol::{
+    ChainHead, DIRECT_GRACE, EventBatch, Heads, MAX_GROUP_EVENTS, Refresh, Refusal, RequestId, Scope,
+};
 use crate::time::Timestamp;
 
 /// The bytes that a frame has beyond its records: chain heads of a full clock, and the sequence numbers of the events.
@@ -61,8 +64,12 @@ pub struct OpenQuery {
     pub(super) opening: Option<Option<Cursor>>,
     /// The memory that the next batch may take: half of it for the records, half for the frame that carries them.
     pub(super) room: Option<Share>,
-    /// What it cost since that was asked last.
+    /// What was looked at and not sent, since that was asked last.
     pub(super) work: Work,
+    /// What was read to be sent, since that was asked last.
+    pub(super) read: Work,
+    /// What the quota of its asker allows for one batch.
+    pub(super) allowance: Allowance,
     /// Whether every fork that the question names is known here with its asker. Any other is a mere claim.
     pub(super) proven: bool,
     /// Set once the asker is gone: what is being read for it ends.
@@ -140,9 +147,34 @@ impl OpenQuery {
         self.max_bytes
     }
 
-    /// What it cost since this was asked last, and whether that was for a fork that is a mere claim.
-    pub(crate) fn take_work(&mut self) -> (Work, bool) {
-        (std::mem::take(&mut self.work), self.is_claim())
+    /// What was looked at and not sent since this was asked last, what was read to be sent, and whether all that was for a fork that is
+    /// a mere claim.
+    pub(crate) fn take_work(&mut self) -> (Work, Work, bool) {
+        (std::mem::take(&mut self.work), std::mem::take(&mut self.read), self.is_claim())
+    }
+
+    /// Bounds the next batch by the quota of its asker. One group may be larger all the same.
+    pub(crate) const fn set_allowance(&mut self, allowance: Allowance) {
+        self.allowance = allowance;
+    }
+
+    /// The most events of the next batch.
+    pub(super) fn batch_events(&self) -> usize {
+        let Allowance { events, work, .. } = self.allowance;
+        self.max_events.min(usize::try_from(events.min(work)).unwrap_or(usize::MAX))
+    }
+
+    /// The most bytes of events of the next batch.
+    pub(super) fn batch_bytes(&self) -> u64 {
+        let Allowance { bytes, work, .. } = self.allowance;
+        self.max_bytes.min(bytes).min(work.saturating_mul(1024))
+    }
+
+    /// The most entries that the next batch looks at, and the most bytes of those that are not sent. A scan that is shorter than a
+    /// group would never pass it.
+    pub(super) fn scan(&self) -> (u64, u64) {
+        let work = self.allowance.work;
+        (MAX_SCAN.min(work.max(MAX_GROUP_EVENTS as u64)), MAX_SCAN_BYTES.min(work.saturating_mul(1024)))
     }
 
     /// Whether it names a fork that is not known here with its asker.

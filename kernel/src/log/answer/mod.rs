@@ -22,11 +22,12 @@ use super::marks::{no_inception, read_ends, read_inception};
 use super::segments::{dot_at, missing_entry, stored_seq};
 use super::taint::MAX_WITHHELD;
 use super::withhold_from;
-use super::work::{MAX_SCAN, Work};
+use super::work::Work;
 use crate::codec::Room;
 use crate::cursor::{Cursor, Seq};
 use crate::event::EventBytes;
 use crate::ids::{CortexId, Epoch, LogId, Origin};
+use crate::limits::Allowance;
 use crate::mutant::{self, Mutant};
 use crate::protocol::{
     Delivery, EventBatch, FetchReply, FetchRequest, Heads, Known, MAX_BATCH_BYTES, MAX_BATCH_EVENTS, MAX_EXCLUDED,
@@ -134,6 +135,8 @@ impl LogReader {
             opening: Some(request.after),
             room: None,
             work: Work::default(),
+            read: Work::default(),
+            allowance: Allowance::UNBOUNDED,
             proven: true,
             gone: Arc::default(),
         };
@@ -228,7 +231,7 @@ impl LogReader {
             }
         }
         let from = asking.at.0.seq;
-        let until = head.seq.min(Seq::new(from.get() + MAX_SCAN));
+        let until = head.seq.min(Seq::new(from.get() + asking.scan().0));
         if let Some(scan) = &mut asking.taint_scan {
             while !asking.gone.load(Ordering::Relaxed) {
                 let (there, work) = self.scan_taint(scan, until, asking.proven, &asking.gone)?;
@@ -245,6 +248,7 @@ impl LogReader {
         let extra = run.extra_bytes();
         let Run { mut records, places, ends, begun, sent, last, unreadable, held, taint, lacks, passed, .. } = run;
         asking.work.add(passed);
+        asking.read.add(Work { entries: places.len() as u64, bytes: records.len() as u64 });
         if let (Some(scan), Some(taint)) = (&mut asking.taint_scan, taint) {
             scan.taint = taint;
         }

@@ -11,7 +11,7 @@ use crate::identity::MAX_INCEPTION_BYTES;
 use crate::ids::{CortexId, Dot, EventId, Origin};
 use crate::log::entry::record_at;
 use crate::log::taint::Taint;
-use crate::log::work::{MAX_SCAN_BYTES, Work};
+use crate::log::work::Work;
 use crate::mutant::{self, Mutant};
 use crate::store::StoreError;
 use crate::time::Timestamp;
@@ -46,6 +46,8 @@ pub(super) struct Run<'a> {
     pub(super) lacks: Option<u64>,
     /// What was passed over.
     pub(super) passed: Work,
+    /// The most bytes that are passed over.
+    scan_bytes: u64,
     /// The group of which events were gathered, and not its last one.
     group: Option<OpenGroup>,
 }
@@ -91,12 +93,13 @@ impl<'a> Run<'a> {
             held: None,
             lacks: None,
             passed: Work::default(),
+            scan_bytes: asking.scan().1,
             group: None,
         }
     }
 
     pub(super) fn visit(&mut self, seq: Seq, joined: Timestamp, record: &[u8]) -> ControlFlow<()> {
-        let is_over = self.group.is_none() && self.passed.bytes > MAX_SCAN_BYTES;
+        let is_over = self.group.is_none() && self.passed.bytes > self.scan_bytes;
         if is_over || self.asking.gone.load(Ordering::Relaxed) {
             return ControlFlow::Break(());
         }
@@ -167,8 +170,8 @@ impl<'a> Run<'a> {
         let is_first = group.places == 0;
         // One group larger than the limit travels alone.
         let (all, room) = (group.records as u64 + bytes, self.asking.room());
-        let is_full = self.places.len() >= self.asking.max_events
-            || all > self.asking.max_bytes
+        let is_full = self.places.len() >= self.asking.batch_events()
+            || all > self.asking.batch_bytes()
             || all + self.extra_bytes() + EXTRA_OF_GROUP > room;
         let lacks_room = group.is_measured || bytes + EXTRA_OF_GROUP > room;
         self.group = Some(OpenGroup { at: front.dot, bytes, is_measured: lacks_room, ..group });

@@ -8,12 +8,14 @@ use crate::cursor::Seq;
 use crate::digest::Digest;
 use crate::identity::ChainStart;
 use crate::ids::{CortexId, EventId, Origin};
+use crate::limits::Limits;
 use crate::log::LocalIdentity;
 use crate::log::entry::{EntryVisitor, LogHead, missing};
 use crate::log::forks::forks;
 use crate::log::held::LogState;
 use crate::log::marks::read_inception;
 use crate::log::origins::Reservation;
+use crate::log::quotas::{Begun, stored_room};
 use crate::log::segments::{segments_from, stored_digest, stored_dot, stored_seq};
 use crate::store::StoreError;
 
@@ -96,6 +98,24 @@ impl LogState for Log {
     fn reservation(&self, peer: CortexId) -> Reservation {
         let pinned = self.view.pinned();
         Reservation::of(&self.origins, pinned.get(&peer).map(|pin| &pin.name), pinned.len())
+    }
+
+    fn has_quotas(&self) -> bool {
+        let limits = self.view.shared.limits();
+        let bounds = |limits: &Limits| limits.stored_bytes.is_some() || limits.new_origins_per_day.is_some();
+        bounds(&limits.default) || limits.peers.iter().any(|rule| bounds(&rule.limits))
+    }
+
+    fn stored_room(&self, cortex: CortexId) -> u64 {
+        stored_room(&self.view.shared.limits(), &self.origins, cortex)
+    }
+
+    fn origins_room(&self, cortex: CortexId, peer: CortexId) -> Result<u64, StoreError> {
+        let pinned = self.view.pinned();
+        let name = pinned.get(&peer).map(|pin| &pin.name);
+        let (store, staged) = (&**self.store(), &self.staged.begun);
+        let begun = Begun { store, notes: &self.origins, staged, now: self.ingests_at };
+        begun.room(&self.view.shared.limits(), cortex, (name, peer))
     }
 
     fn other_version(&self, origin: Origin, holder: CortexId) -> Result<Option<Digest>, StoreError> {

@@ -32,6 +32,7 @@ use crate::identity::Signer;
 use crate::ids::{Epoch, IdGenerator, LogId, Origin};
 use crate::protocol::Protocols;
 use crate::store::{Store, StoreError, StoreErrorKind};
+use crate::time::Timestamp;
 
 /// Settings of a log that are local to this node.
 pub struct LogOptions {
@@ -103,6 +104,8 @@ pub struct Log {
     minted: Minted,
     /// Which peer brought an origin last, of those that were asked about.
     bringers: LastBringers,
+    /// When the batch came that is being decided about.
+    ingests_at: Timestamp,
     /// Who brought each origin, and how much space it takes.
     origins: OriginNotes,
     /// The last change of epoch.
@@ -139,6 +142,7 @@ impl Log {
             moved,
             minted,
             bringers: BTreeMap::new(),
+            ingests_at: Timestamp::from_micros(0),
             origins,
             ended,
         }

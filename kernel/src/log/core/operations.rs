@@ -119,6 +119,7 @@ impl Log {
             return Err(IngestError::NotAsked);
         }
         let batch = &*allowed(batch, |writer| self.view.takes(writer, asked.to) || mutant::is(Mutant::NotAllowedTaken));
+        self.ingests_at = now;
         let plan = match plan_computed(batch, asked, self, ahead) {
             Ok(plan) => plan,
             // It cannot be stored before its causes, and yet it shows what we lost.
@@ -147,6 +148,7 @@ impl Log {
             let reserved = plan.reserved.contains(&origin);
             let note = OriginNote { brought_by: Some(peer.clone()), reserved, ..OriginNote::default() };
             self.origins.insert(origin, note);
+            self.staged.begun.insert(origin);
             begun.push((origin, chain.start));
         }
         begun.into_iter().for_each(|(origin, start)| self.begin_chain(origin, start));

@@ -40,7 +40,7 @@ impl Log {
             }
         };
         let listed = known.get(origin) == Some(ChainHead { counter: from, digest: fork.ours });
-        let changes = keep_fork(&**self.store(), &fork, evidence)?;
+        let changes = keep_fork(&**self.store(), &fork, evidence, &self.view.shared.limits())?;
         self.stage_state(&changes)?;
         self.staged.forks.insert(holder);
         if !listed {

@@ -36,6 +36,8 @@ pub(super) struct Staged {
     pub(super) cursors: HashMap<PeerName, Option<Cursor>>,
     /// With whom another fork is known than the store says, or one less.
     pub(super) forks: BTreeSet<CortexId>,
+    /// The origins of which peers brought the first event.
+    pub(super) begun: BTreeSet<Origin>,
     /// Whether a pin is set or removed.
     pub(super) pins: bool,
     /// Whether a fork is known that was not, or ended.
@@ -204,6 +206,7 @@ impl Log {
         self.staged.dots.clear();
         self.staged.cursors.clear();
         self.staged.forks.clear();
+        self.staged.begun.clear();
         self.staged.own = false;
         self.staged.filled.clear();
         let settled = std::mem::take(&mut self.staged.settled);

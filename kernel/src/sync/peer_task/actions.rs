@@ -12,13 +12,14 @@ use crate::entropy;
 use crate::health::PeerHealth;
 use crate::identity::PublicKey;
 use crate::ids::{CortexId, Origin, PeerName};
-use crate::log::{ExclusionCause, IngestError, Pin};
+use crate::log::{ExclusionCause, IngestError, LogHandle, Pin};
 use crate::machine::{Action, Inspection, News, Phase};
 use crate::protocol::{EventBatch, Pushed, RequestId, Scope};
 use crate::sync::exclude::{end_exclusions, exclude};
 use crate::sync::feed::{Feed, Question, lock};
 use crate::sync::inspect::{MAX_QUESTIONS, inspect};
 use crate::sync::links::{hard, link_to, who_and_when};
+use crate::sync::metered::Metered;
 use crate::sync::probe::must_be_this_node;
 use crate::time::Timestamp;
 use crate::transport::{Link, TransportError};
@@ -53,7 +54,15 @@ impl PeerTask {
                 }
                 Action::Inspect { number, to, origin, counter } => self.inspect(number, to, origin, counter),
                 Action::Ingest { number, batch } => self.ingest(number, *batch),
-                Action::Timer { token, at } => self.timer = Some((token, self.started + at)),
+                Action::Timer { token, at } => {
+                    if self.machine.is_put_off() {
+                        self.slowed.waits(at);
+                    }
+                    if self.machine.gives_up_run() {
+                        self.close_feed();
+                    }
+                    self.timer = Some((token, self.started + at));
+                }
                 Action::Save { health, news } => self.save(health, news).await,
             }
         }
@@ -111,6 +120,7 @@ impl PeerTask {
             return Ok(Arc::clone(link));
         }
         let link = link_to(&self.transports, &self.peer, self.log.reader())?;
+        let link: Arc<dyn Link> = Arc::new(Metered { link, inbound: Arc::clone(&self.inbound) });
         self.link = Some(Arc::clone(&link));
         self.link_log = self.log.reader().local().log;
         Ok(link)
@@ -154,7 +164,10 @@ impl PeerTask {
         let (log, view) = (self.log.clone(), self.log.reader().clone());
         let request = RequestId { process: view.process(), number: self.requests };
         let (peer, direct) = (self.peer.name.clone(), self.direct());
+        let allowance = self.inbound.allowance();
         let (max_bytes, patience) = (self.batch_budget.bytes(), self.batch_budget.patience());
+        let max_bytes = max_bytes.min(allowance.bytes);
+        let max_events = u32::try_from(allowance.events).unwrap_or(u32::MAX).min(self.batch_budget.events());
         let protocol = self.protocol();
         let question = Question {
             view,
@@ -167,6 +180,7 @@ impl PeerTask {
             scope,
             direct,
             request,
+            max_events,
             max_bytes,
             patience,
         };
@@ -254,6 +268,7 @@ impl PeerTask {
         let ahead = std::mem::take(&mut self.ahead);
         let mut feed = self.feed.take().map(Box::new);
         let (name, is_proven) = (peer.clone(), self.is_proven);
+        let (may_narrow, groups) = (self.batch_budget.may_narrow(), batch.seals.len());
         self.in_flight = Some(Box::pin(async move {
             let (holder, heads) = (batch.from, batch.heads.clone());
             let bytes = batch.events.iter().map(|(_, record)| record.len() as u64).sum();
@@ -286,24 +301,30 @@ impl PeerTask {
                     }
                 }
             }
-            let excluded = match &result {
-                Err(IngestError::TooManyOrigins { origin }) => {
-                    exclude(&log, (&name, holder), origin.cortex(), ExclusionCause::Origins).await.unwrap_or_else(
-                        |error| {
-                            tracing::error!(peer = %name, %error, code = %error.code(), "a cortex cannot be excluded");
-                            false
-                        },
-                    )
-                }
-                _ => false,
+            let result = match result {
+                // What fits is to come before its cortex is excluded.
+                Err(IngestError::OverQuota { .. }) if may_narrow && groups > 1 => Err(Refused::Narrow),
+                Err(error) => match leave_out(&log, (&name, holder), &error).await {
+                    true => Err(Refused::Excluded),
+                    false => Err(Refused::Ingest(error)),
+                },
+                Ok(ingested) => Ok(ingested),
             };
             stored.took = began.elapsed();
-            Input::Ingested(
-                number,
-                feed,
-                stored,
-                if excluded { Err(Refused::Excluded) } else { result.map_err(Refused::Ingest) },
-            )
+            Input::Ingested(number, feed, stored, result)
         }));
     }
+}
+
+/// Excludes the cortex that an answer cannot be taken because of. False if it is not because of one, or if that cannot help.
+async fn leave_out(log: &LogHandle, (name, holder): (&PeerName, CortexId), error: &IngestError) -> bool {
+    let (cortex, cause) = match error {
+        IngestError::TooManyOrigins { origin } => (origin.cortex(), (ExclusionCause::Origins, 0)),
+        IngestError::OverQuota { cortex, cause, need } => (*cortex, (*cause, *need)),
+        _ => return false,
+    };
+    exclude(log, (name, holder), cortex, cause).await.unwrap_or_else(|error| {
+        tracing::error!(peer = %name, %error, code = %error.code(), "a cortex cannot be excluded");
+        false
+    })
 }

@@ -7,7 +7,7 @@ use crate::causes::WithCauses;
 use crate::entropy;
 use crate::health::{ErrorCategory, Failure};
 use crate::log::{IngestError, Ingested, SentQuery};
-use crate::machine::{IngestOutcome, Inspected, Source};
+use crate::machine::{IngestOutcome, Inspected, Phase, Source};
 use crate::proof::Identified;
 use crate::protocol::{FetchReply, Pushed};
 use crate::sync::feed::{Feed, Received};
@@ -28,6 +28,8 @@ pub(super) enum Refused {
     Ingest(IngestError),
     /// The cortex that this is about is excluded from now on.
     Excluded,
+    /// A quota has no room for all of it: less is to be asked for.
+    Narrow,
 }
 
 /// What a batch was, and how long it took.
@@ -39,6 +41,7 @@ pub(super) struct Stored {
 
 impl PeerTask {
     pub(super) fn input(&mut self, input: Input) {
+        self.meter();
         let (now, entropy) = (self.now(), entropy::random() as u64);
         self.detail = None;
         match input {
@@ -112,10 +115,20 @@ impl PeerTask {
                 self.count(&batch, &result);
                 let outcome = match result {
                     Ok(ingested) => IngestOutcome::Done(ingested),
-                    Err(Refused::Excluded) => IngestOutcome::Excluded,
+                    Err(Refused::Excluded) => {
+                        self.batch_budget.whole();
+                        IngestOutcome::Excluded
+                    }
+                    Err(Refused::Narrow) => {
+                        self.batch_budget.narrow();
+                        IngestOutcome::Excluded
+                    }
                     Err(Refused::Ingest(error)) => self.refused(&error),
                 };
                 self.machine.handle_ingested(now, number, outcome, entropy);
+                if matches!(outcome, IngestOutcome::Done(_)) && self.machine.phase() == Phase::Live {
+                    self.batch_budget.whole();
+                }
             }
         }
     }

@@ -1,13 +1,14 @@
 //! One peer's task: waits for the first of a command, an answer or a timer, feeds the machine, does what it wants.
 //!
 //! `commands` is what others ask of it, `inputs` what comes back to it, `actions` what it does for the machine, `debts` what it asks
-//! for next to that, and `shown` what it reports.
+//! for next to that, `quota` what the peer may cost, and `shown` what it reports.
 
 mod actions;
 mod commands;
 mod debts;
 mod inputs;
 mod measures;
+mod quota;
 mod shown;
 
 use std::future::Future;
@@ -24,12 +25,15 @@ use measures::Measures;
 
 use super::batch_budget::BatchBudget;
 use super::feed::{Feed, SharedAdvertised, lock};
+use super::metered::Inbound;
 use super::notices::Notices;
+use super::slowed::Slowed;
 use super::staleness::Staleness;
 use super::statuses::{Live, Statuses};
 use crate::config::{FederationMode, PeerConfig, PeerMode};
 use crate::health::Failure;
 use crate::ids::{CortexId, LogId};
+use crate::limits::PeerLimits;
 use crate::log::{Ahead, LogHandle, SentQuery};
 use crate::machine::{IdentityContext, Now, PartsPace, PartsRound, PeerMachine, Phase};
 use crate::measure::PeerLabels;
@@ -80,6 +84,12 @@ pub(super) struct PeerTask {
     low: watch::Receiver<bool>,
     /// What this cortex does in its federation.
     federation: watch::Receiver<FederationMode>,
+    /// What peers may cost.
+    limits: watch::Receiver<Arc<PeerLimits>>,
+    /// The quotas that the open question was asked under.
+    quotas: Arc<PeerLimits>,
+    inbound: Arc<Inbound>,
+    slowed: Slowed,
     measures: Measures,
     notices: Notices,
     /// Whether the store may keep more of the peer than the status says.
@@ -101,12 +111,14 @@ pub(super) struct Common {
     pub(super) pinning: Arc<Mutex<()>>,
     pub(super) low: watch::Receiver<bool>,
     pub(super) federation: watch::Receiver<FederationMode>,
+    pub(super) limits: watch::Receiver<Arc<PeerLimits>>,
     pub(super) labels: Arc<PeerLabels>,
 }
 
 impl PeerTask {
     pub(in crate::sync) fn new(peer: PeerConfig, status: PeerState, common: Common) -> Self {
-        let Common { interval, log, transports, statuses, pinning, low, federation, labels } = common;
+        let Common { interval, log, transports, statuses, pinning, low, federation, limits, labels } = common;
+        let quotas = Arc::clone(&limits.borrow());
         let local = log.reader().local();
         let cortex = local.name;
         let measures = Measures { cortex, label: labels.of(&peer.name), fetch: None, ingest: None };
@@ -150,6 +162,10 @@ impl PeerTask {
             pinning,
             low,
             federation,
+            quotas,
+            limits,
+            inbound: Arc::default(),
+            slowed: Slowed::default(),
             measures,
             notices: Notices::default(),
             stale: false,
@@ -175,6 +191,7 @@ impl PeerTask {
         let mut access = self.log.reader().watch_access();
         self.owes(*owed.borrow_and_update());
         loop {
+            self.meter();
             self.act().await;
             self.publish().await;
             let timer = self.timer;
@@ -200,6 +217,7 @@ impl PeerTask {
                     self.close_feed();
                     self.machine.ask_again(self.now());
                 }
+                Ok(()) = self.limits.changed() => self.limits_changed(),
                 // What was advertised to the peer is not true any more.
                 Ok(()) = rewrites.changed() => {
                     self.stale = true;
@@ -208,6 +226,9 @@ impl PeerTask {
                 }
                 () = sleep_until(self.overdue.due().map(|due| (0, self.started + due))) => {
                     self.overdue.look(self.started.elapsed());
+                }
+                () = sleep_until(self.slowed.due().map(|due| (0, self.started + due))) => {
+                    self.slowed.look(self.started.elapsed());
                 }
                 () = sleep_until(self.notices.due().map(|due| (0, self.started + due))) => self.report_absence(),
                 Ok(()) = reports.changed() => {

@@ -80,6 +80,7 @@ impl PeerTask {
         status.lag = status.lag.map(|lag| Lag { events: lag.events + withheld, ..lag });
         // What its clock says now is not known of a peer that is not in contact.
         status.skew_ms = status.skew_ms.filter(|_| self.in_contact());
+        status.slowed = self.slowed.is() && self.in_contact();
         status.health = self.machine.health().clone();
         // Stored now and then, and known at any time.
         status.last_seen = status.last_seen.max(status.health.last_success);

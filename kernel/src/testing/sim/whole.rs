@@ -8,9 +8,12 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::entropy::Entropy;
+use crate::config::Config;
+use crate::cortex::CortexBuilder;
 use crate::cursor::Seq;
 use crate::event::{Draft, Event};
 use crate::ids::Dot;
+use crate::limits::{Limits, PeerLimits};
 use crate::log::verify;
 use crate::replay::{EventReplayer, Projection, ReplayError};
 use crate::testing::until::holds;
@@ -30,6 +33,8 @@ const LIVE: Duration = Duration::from_millis(1500);
 const LIVE_EVENTS: usize = 6;
 /// More than half of the live events are everywhere within this, which is below the pause between heartbeats.
 const SOON: Duration = Duration::from_millis(500);
+/// The appends of a cortex that has a quota, while it is cut off, and the events of each.
+const BACKLOG: (u64, u64) = (30, 4);
 
 /// What happened in a run.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -96,17 +101,27 @@ struct Run {
     acknowledged: Vec<Dot>,
     happened: Happened,
     began: Instant,
+    /// The events a second that each cortex sends to each other, or takes from it, if there is a quota.
+    quota: Option<u64>,
 }
 
 impl Run {
     async fn begin(seed: u64) -> Result<Self, String> {
         let mut entropy = Entropy::new(seed);
         let count = 2 + entropy.index(3);
-        let federation = Federation::with(count, |builder| builder.causal_replayer(Count)).await;
+        let quota = entropy.one_in(4).then(|| 5 + entropy.below(20));
+        let limits = match entropy.one_in(2) {
+            true => Limits { events_out_per_second: quota, ..Limits::default() },
+            false => Limits { events_in_per_second: quota, ..Limits::default() },
+        };
+        let limits = PeerLimits { default: limits, peers: Vec::new() };
+        let config = Config { limits, ..Config::default() };
+        let build = move |builder: CortexBuilder| builder.config(config.clone()).causal_replayer(Count);
+        let federation = Federation::with(count, build).await;
         let federation = federation.map_err(|error| format!("W0: the federation does not start: {error}"))?;
         let happened = Happened { cortexes: count, ..Happened::default() };
         let (down, acknowledged) = (BTreeSet::new(), Vec::new());
-        Ok(Self { federation, entropy, count, down, acknowledged, happened, began: Instant::now() })
+        Ok(Self { federation, entropy, count, down, acknowledged, happened, began: Instant::now(), quota })
     }
 
     async fn step(&mut self) -> Result<(), String> {
@@ -216,6 +231,9 @@ impl Run {
         self.converged().await?;
         self.check().await?;
         self.is_live().await?;
+        if let Some(quota) = self.quota {
+            self.keeps(quota).await?;
+        }
         self.happened.took_ms = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.happened.digest = self.federation.cortex(0).reader().heads().fold().to_string();
         let stopped = timeout(PATIENCE, self.federation.stop()).await;
@@ -261,6 +279,30 @@ impl Run {
             if let Some((id, times)) = applied.iter().find(|(_, times)| times.as_deref() != Some(&[1])) {
                 return Err(format!("W5: {name} applied event {id} this often: {times:?}"));
             }
+        }
+        Ok(())
+    }
+
+    /// What one cortex has more than the others reaches them at the pace of their quotas, and does reach them.
+    async fn keeps(&mut self, quota: u64) -> Result<(), String> {
+        let others: Vec<_> = (1..self.count).collect();
+        self.federation.partition(&[0], &others);
+        for _ in 0..BACKLOG.0 {
+            let drafts = (0..BACKLOG.1).map(|n| Draft::new("whole.happened", format!("{n}"))).collect();
+            let appended = self.federation.cortex(0).log().append(drafts, crate::log::CausalContext::Replayed).await;
+            appended.map_err(|error| format!("W1: node-0 refuses an append although all is well: {error}"))?;
+        }
+        let began = Instant::now();
+        self.federation.heal().await;
+        self.converged().await?;
+        let took = began.elapsed();
+        // Each event leaves the cortex at least once. The bucket of each of the others holds a second, and two answers are on their way
+        // before either is paid for.
+        let least = (BACKLOG.0 * BACKLOG.1 / others.len() as u64).saturating_sub(3 * quota) / quota;
+        if took < Duration::from_secs(least) {
+            return Err(format!(
+                "W9: a quota of {quota} events a second let a backlog pass within {took:?}, not {least} s"
+            ));
         }
         Ok(())
     }

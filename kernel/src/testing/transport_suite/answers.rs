@@ -8,7 +8,8 @@ use crate::config::PeerConfig;
 use crate::cursor::Cursor;
 use crate::health::ErrorCategory;
 use crate::ids::{Epoch, LogId};
-use crate::protocol::{FetchReply, FetchRequest, Identity, MAX_BATCH_EVENTS, Refusal};
+use crate::limits::{Limits, PeerLimits};
+use crate::protocol::{FetchReply, FetchRequest, Identity, MAX_BATCH_EVENTS, Pushed, Refusal};
 use crate::testing::LOG;
 
 pub(super) const CASES: &[Case] = &[
@@ -18,6 +19,7 @@ pub(super) const CASES: &[Case] = &[
     case!(limits_are_honoured),
     case!(a_big_event_arrives_whole),
     case!(a_refusal_is_an_answer),
+    case!(a_refusal_over_quota_says_when_to_ask_again),
     case!(answers_belong_to_their_questions),
     case!(a_parked_question_delays_no_other),
     case!(a_link_is_made_without_connecting),
@@ -101,6 +103,37 @@ async fn a_refusal_is_an_answer(harness: &dyn TransportHarness) {
         let reply = link.fetch(&request, SOON).await;
         assert_eq!(reply, Ok(FetchReply::refused(refusal)));
     }
+    room.stop().await;
+}
+
+async fn a_refusal_over_quota_says_when_to_ask_again(harness: &dyn TransportHarness) {
+    let room = Room::new(harness).await;
+    room.append(20).await;
+    let default = Limits { bytes_out_per_second: Some(1), ..Limits::default() };
+    room.service.set_limits(&PeerLimits { default, peers: Vec::new() });
+    let link = room.link();
+    // It is paid for after it came, byte by byte.
+    let paid = fetch(&room, &*link, &FetchRequest { max_events: 1, ..question() }).await;
+    assert_eq!(paid.events.len(), 1);
+    let check = |reply| match reply {
+        FetchReply::Refused { refusal: Refusal::OverQuota { after }, .. } => {
+            assert!(after > Duration::from_secs(20), "so long it is until that is paid: {after:?}");
+        }
+        other => panic!("the quota is used up: {other:?}"),
+    };
+    check(link.fetch(&after(&paid), SOON).await.expect("a refusal is an answer"));
+    if let Some(mut tail) = link.tail(&after(&paid), SOON).await.expect("a run") {
+        loop {
+            match tail.next(SOON).await.expect("a refusal is an answer") {
+                Some(Pushed::Reply(reply)) => break check(reply),
+                Some(Pushed::Heartbeat(_)) => {}
+                None => panic!("a run does not end without an answer"),
+            }
+        }
+    }
+    room.service.set_limits(&PeerLimits::default());
+    let rest = fetch(&room, &*link, &after(&paid)).await;
+    assert_eq!(rest.events.len(), 19);
     room.stop().await;
 }
 

@@ -3,11 +3,12 @@
 use std::path::Path;
 use std::time::Duration;
 
-use antiphon_https::{Bounds, Limits};
+use antiphon_https::{Bounds, Limits as ServerLimits};
 use antiphon_kernel::codec::{Message, Room, encode};
 use antiphon_kernel::config::FederationMode;
 use antiphon_kernel::identity::Signature;
 use antiphon_kernel::ids::CortexId;
+use antiphon_kernel::limits::{Limits, PeerLimits};
 use antiphon_kernel::proof::{Channel, Introduction};
 use antiphon_kernel::protocol::{Connect, Heads, Hello, Refresh, RequestId};
 use reqwest::Client;
@@ -137,9 +138,17 @@ async fn the_document_says_what_is_answered() {
     ] {
         seen.push(ask(&document, &node, route, key, body, FRAMED).await);
     }
+    // The first page is paid for in minutes.
+    let default = Limits { bytes_out_per_second: Some(1), ..Limits::default() };
+    node.service.set_limits(&PeerLimits { default, peers: Vec::new() });
+    for route in [("GET", "/v1/events"), ("GET", "/v1/events"), ("POST", "/v1/fetch")] {
+        seen.push(ask(&document, &node, route, KEY, frames.0.to_vec(), FRAMED).await);
+    }
+    node.service.set_limits(&PeerLimits::default());
     node.service.set_mode(FederationMode::Subscribe);
     seen.push(ask(&document, &node, ("GET", "/v1/events"), KEY, Vec::new(), FRAMED).await);
-    let full = node_with(None, Limits { proven: Bounds { total: 0, per_address: 0 }, ..Limits::default() }).await;
+    let full =
+        node_with(None, ServerLimits { proven: Bounds { total: 0, per_address: 0 }, ..ServerLimits::default() }).await;
     for route in [("GET", "/v1/identity"), ("GET", "/v1/events"), ("POST", "/v1/fetch"), ("POST", "/v1/refresh")] {
         seen.push(ask(&document, &full, route, KEY, Vec::new(), FRAMED).await);
         seen.push(ask(&document, &full, route, "", Vec::new(), ("origin", "http://evil.example")).await);
