@@ -50,7 +50,7 @@ impl Certificates {
     /// What a server shows.
     #[must_use]
     pub fn server(&self) -> TlsFiles {
-        TlsFiles { cert: self.path("node.pem"), key: self.path("node.key") }
+        TlsFiles::new(self.path("node.pem"), self.path("node.key"))
     }
 }
 

@@ -83,6 +83,8 @@ codes! {
     ConfigReservedName = "AP-CONFIG-003", "a peer's name is reserved for metrics";
     ConfigEndpoint = "AP-CONFIG-004", "an endpoint cannot be dialled";
     ConfigLimits = "AP-CONFIG-005", "a quota is zero, or a cortex has two rules with quotas";
+    ConfigListWithoutAuthority = "AP-CONFIG-006", "a peer has a list of revoked certificates and no authority";
+    ConfigClientCertificate = "AP-CONFIG-007", "a client certificate has no key, or a key no certificate";
 
     KeyWeak = "AP-KEY-001", "the shared key is too weak";
     KeyMissing = "AP-KEY-002", "the environment has no shared key";
@@ -92,10 +94,14 @@ codes! {
     ListenAddress = "AP-LISTEN-003", "the address cannot be listened on";
     ListenTls = "AP-LISTEN-004", "TLS cannot be set up for QUIC";
     ListenAddressText = "AP-LISTEN-005", "a text is not an address to listen on";
+    ListenClientCa = "AP-LISTEN-006", "clients cannot be asked for certificates as it is configured";
 
     CertificateUnusable = "AP-CERT-001", "a certificate or its key cannot be used";
     CertificatePassphrase = "AP-CERT-002", "a certificate's key has a passphrase";
     CertificateNotNow = "AP-CERT-003", "a certificate is not valid now";
+    CertificateAuthority = "AP-CERT-004", "the authority of client certificates cannot be used";
+    RevocationListUnusable = "AP-CERT-005", "a list of revoked certificates cannot be used";
+    RevocationListOutdated = "AP-CERT-006", "a list of revoked certificates is outdated";
 
     ValueUlid = "AP-VALUE-001", "a text is not a ULID";
     ValuePeerName = "AP-VALUE-002", "a text cannot name a peer";
@@ -260,6 +266,9 @@ codes! {
     PeerNotAllowed = "AP-PEER-035", "the peer does not allow this node to read its log";
     PeerOverQuota = "AP-PEER-036", "this node used up its quota at the peer";
     PeerQuotasHere = "AP-PEER-037", "the peer has events of too many cortexes that used up their quotas here";
+    PeerRevoked = "AP-PEER-038", "the peer's certificate is revoked";
+    PeerRevocationUnknown = "AP-PEER-039", "no current list of revoked certificates covers the peer's certificate";
+    PeerCertificateRefused = "AP-PEER-040", "the peer does not accept this node's client certificate, or asks for one";
 }
 
 impl fmt::Display for ErrorCode {
@@ -306,6 +315,7 @@ impl ErrorCode {
             crate::ids::GeneratorError,
             crate::ids::InvalidPeerName,
             crate::ids::InvalidUlid,
+            crate::limits::InvalidLimits,
             crate::log::AppendError,
             crate::log::AppendsRefused,
             crate::log::BringBackError,
@@ -319,6 +329,7 @@ impl ErrorCode {
             crate::log::OpenError,
             crate::log::ReadError,
             crate::log::ResolveError,
+            crate::log::RotateError,
             crate::protocol::Refusal,
             crate::receipts::NotReplicated,
             crate::replay::NotReplayed,

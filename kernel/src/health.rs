@@ -129,6 +129,13 @@ categories! {
     OverQuota = 39, PeerOverQuota, "over_quota", "sends nothing for now, because this node used up its quota there";
     /// More cortexes went beyond their quotas here than one question can leave out. Retried after back-off.
     QuotasHere = 40, PeerQuotasHere, "quotas_here", "has events of too many cortexes that used up their quotas here";
+    /// Its certificate, or one between it and the authority, is revoked. Retried after back-off; nothing is said to it.
+    Revoked = 41, PeerRevoked, "revoked", "has a certificate that is revoked";
+    /// Whether its certificate is revoked is not known: the list that we have is outdated or another authority's. Retried after
+    /// back-off; nothing is said to it.
+    RevocationUnknown = 42, PeerRevocationUnknown, "revocation_unknown", "has a certificate that no current list of ours covers, so it may be revoked";
+    /// It does not accept the certificate that we show, or asks for one. Retried after back-off.
+    CertificateRefused = 43, PeerCertificateRefused, "certificate_refused", "does not accept our client certificate, or asks for one";
 }
 
 impl ErrorCategory {
@@ -161,6 +168,9 @@ impl ErrorCategory {
             | Self::PeerFault
             | Self::Store => false,
             Self::Tls
+            | Self::Revoked
+            | Self::RevocationUnknown
+            | Self::CertificateRefused
             | Self::Scheme
             | Self::Auth
             | Self::Identity

@@ -87,7 +87,7 @@ pub mod time;
 pub mod transport;
 mod worker;
 
-pub use config::{Config, FederationMode, Interval, PeerMode, SharedKey};
+pub use config::{Config, FederationMode, Interval, PeerMode, SharedKey, TlsVersion};
 pub use cortex::{Cortex, CortexBuilder, Peer, StartError, WaitFor};
 pub use cursor::{Cursor, Seq};
 pub use event::{Draft, Event};

@@ -142,15 +142,8 @@ pub(crate) fn verified(cortex: CortexId, statement: &[u8], message: &[u8], by: &
 /// let alpha = Cortex::builder(MemoryStore::new()).name("alpha").start().await?;
 /// let bravo = Cortex::builder(MemoryStore::new()).name("bravo").start().await?;
 /// let service = bravo.service();
-/// let peer = PeerConfig {
-///     name: "bravo".parse()?,
-///     endpoint: "direct://bravo".to_owned(),
-///     ca: None,
-///     cortex: Some(service.local().cortex_id),
-///     mode: Default::default(),
-///     unproven: false,
-///     pinned: None,
-/// };
+/// let plain = PeerConfig::new("bravo".parse()?, "direct://bravo");
+/// let peer = PeerConfig { cortex: Some(service.local().cortex_id), ..plain };
 ///
 /// // What a transport carries between the two. Here all channels are the same.
 /// let channel = Channel::None;
@@ -172,8 +165,9 @@ pub struct Introduction {
     own: LocalIdentity,
     /// Who the peer must be: as the configuration says, and as its pin does.
     expected: [Option<CortexId>; 2],
-    /// Who answered first. The one that answers later on one link must be the same: only the first one's identity was looked at.
-    first: Arc<OnceLock<CortexId>>,
+    /// Who answered first, with its key statement. The one that answers later on one link must be the same, with the same key: only the first
+    /// one's identity was looked at, and its statement pinned.
+    first: Arc<OnceLock<(CortexId, Vec<u8>)>>,
     key: SharedKey,
 }
 
@@ -219,10 +213,14 @@ impl Introduction {
             let detail = "its signature is not of this connection, or not of the key that its statement names";
             return Err(TransportError::new(TransportErrorKind::Unproven, detail));
         }
-        let mut expected = self.expected.iter().copied().flatten().chain(self.first.get().copied());
+        let mut expected = self.expected.iter().copied().flatten().chain(self.first.get().map(|first| first.0));
         if let Some(expected) = expected.find(|expected| *expected != proof.from) {
             let detail = format!("it is {}, and must be {expected}", proof.from);
             return Err(TransportError::new(TransportErrorKind::Identity, detail));
+        }
+        if self.first.get().is_some_and(|(_, statement)| *statement != proof.statement) {
+            let detail = "its working key is another one than at the first contact over this link; it is greeted again";
+            return Err(TransportError::new(TransportErrorKind::Unproven, detail));
         }
         let (own, server) = (self.own.cortex_id, proof.from);
         let signed = sign(self.own.signer.as_ref(), handshake.of_asker(own, server), ()).await;
@@ -244,7 +242,7 @@ impl Introduction {
             room: Room::default(),
         };
         // Two that are asked at once are the same, or the second fails next time.
-        let _ = self.first.set(server);
+        let _ = self.first.set((server, proof.statement.clone()));
         Ok((hello, Proven { cortex: server, statement: proof.statement.clone() }))
     }
 }

@@ -57,6 +57,12 @@ kinds! {
     Dns;
     /// There is no trusted TLS session.
     Tls;
+    /// The peer's certificate is revoked.
+    Revoked;
+    /// Whether the peer's certificate is revoked is not known: no list that is current covers it.
+    RevocationUnknown;
+    /// The peer does not accept the certificate that it was shown, or asks for one.
+    CertificateRefused;
     /// One side speaks TLS, and the other does not.
     Scheme;
     /// The connection broke.

@@ -56,9 +56,9 @@ pub use antiphon_kernel::{
     Durability, Event, EventId, EventReplayer, Family, FederationMode, Interval, InvalidStatement, KeyError, KeyFiles,
     KeyRange, KeyStatement, Keys, Link, LogEntry, LogHandle, LogId, LogReader, NotReplayed, NotReplicated, OnFailure,
     Origin, Peer, PeerMode, PeerName, PeerState, Projection, PublicKey, ReadAt, ReadError, ReplayError, ReplayHandle,
-    ReplayOptions, SecretKey, Seq, ServeError, Server, Service, SharedKey, SharedSigner, SignError, Signature, Signer,
-    StartError, State, Store, StoreError, StoreErrorKind, Tail, Timestamp, Transport, TransportError,
-    TransportErrorKind, WaitFor,
+    ReplayOptions, RotateError, SecretKey, Seq, ServeError, Server, Service, SharedKey, SharedSigner, SignError,
+    Signature, Signer, StartError, State, Store, StoreError, StoreErrorKind, Tail, Timestamp, TlsVersion, Transport,
+    TransportError, TransportErrorKind, WaitFor,
 };
 
 #[cfg(feature = "https")]

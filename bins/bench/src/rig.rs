@@ -110,7 +110,7 @@ impl Bench {
     }
 
     pub(crate) async fn serve(&self, scheme: Scheme, service: &Service) -> Result<Server> {
-        let tls = TlsFiles { cert: self.cert(&format!("{NODE}.pem")), key: self.cert(&format!("{NODE}.key")) };
+        let tls = TlsFiles::new(self.cert(&format!("{NODE}.pem")), self.cert(&format!("{NODE}.key")));
         let (addr, service) = (SocketAddr::from(([127, 0, 0, 1], 0)), service.clone());
         Ok(match scheme {
             Scheme::Quic => {

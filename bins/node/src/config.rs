@@ -1,12 +1,12 @@
 //! The node's configuration: one YAML file.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use antiphon_kernel::access::Access;
 use antiphon_kernel::budget::{DEFAULT_BUDGET_BYTES, MIN_BUDGET_BYTES};
-use antiphon_kernel::config::{Config, FederationMode, Interval, PeerConfig, SharedKey};
+use antiphon_kernel::config::{Config, FederationMode, Interval, PeerConfig, SharedKey, TlsVersion};
 use antiphon_kernel::event::MAX_EVENT_BYTES;
 use antiphon_kernel::ids::PeerName;
 use antiphon_kernel::internals::cortex::mint_identity;
@@ -14,10 +14,12 @@ use antiphon_kernel::limits::PeerLimits;
 use antiphon_transport_common::{Certificate, TlsFiles};
 use anyhow::{Context as _, Result, bail};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 
+use crate::error_text::with_causes;
+use crate::expiry;
 use crate::keys::{keys_of, of_the_environment};
 use crate::replayers::Replayers;
+use crate::tls::{self, Digests, TlsSection};
 use crate::transports::Transports;
 use crate::yaml::{self, hide_keys, or_default};
 
@@ -46,9 +48,12 @@ pub struct NodeConfig {
     /// Where it was read from.
     #[serde(skip)]
     pub file: PathBuf,
-    /// What the files of trusted authorities held when it was read, by their digests: they may be replaced in place.
+    /// What the files of trusted authorities and their lists of revoked certificates held when it was read.
     #[serde(skip)]
-    pub authorities: BTreeMap<PathBuf, Option<[u8; 32]>>,
+    pub authorities: Digests,
+    /// What the files of the certificates that peers are shown held when it was read.
+    #[serde(skip)]
+    pub client_certificates: Digests,
     /// The replayers that a custom node adds.
     #[serde(skip)]
     pub replayers: Replayers,
@@ -120,13 +125,6 @@ pub struct ListenSection {
     pub allow_open: bool,
 }
 
-#[derive(Debug, Clone, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct TlsSection {
-    pub cert: PathBuf,
-    pub key: PathBuf,
-}
-
 #[derive(Debug, Clone, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct FederationSection {
@@ -159,21 +157,20 @@ impl NodeConfig {
         config.base = directory.to_owned();
         config.file = file.to_owned();
         config.check_values()?;
-        for peer in &mut config.federation.peers {
-            peer.ca = peer.ca.take().map(|ca| directory.join(ca));
-        }
-        config.authorities = authorities(&config.federation.peers);
+        let peers = &mut config.federation.peers;
+        peers.iter_mut().for_each(|peer| tls::rebase(peer, directory));
+        config.authorities = tls::authorities(peers);
+        config.client_certificates = tls::client_certificates(peers);
         config.kernel(SharedKey::default()).validate().with_context(|| file.display().to_string())?;
         Ok(config)
     }
 
     /// Every path that it names, by its field.
     fn paths(&self) -> impl Iterator<Item = (&'static str, &Path)> {
-        let tls = self.listen.tls.iter();
-        let tls = tls.flat_map(|tls| [("listen.tls.cert", &tls.cert), ("listen.tls.key", &tls.key)]);
+        let tls = self.listen.tls.iter().flat_map(TlsSection::paths);
         let key_file = self.federation.key_file.iter().map(|file| ("federation.key_file", file));
-        let authorities = self.federation.peers.iter().filter_map(|peer| Some(("ca of a peer", peer.ca.as_ref()?)));
-        let all = [("node.data_dir", &self.node.data_dir)].into_iter().chain(tls).chain(key_file).chain(authorities);
+        let peers = self.federation.peers.iter().flat_map(tls::paths_of);
+        let all = [("node.data_dir", &self.node.data_dir)].into_iter().chain(tls).chain(key_file).chain(peers);
         all.map(|(field, path)| (field, path.as_path()))
     }
 
@@ -194,6 +191,9 @@ impl NodeConfig {
         if let Some(mib) = self.node.memory_budget_mib.filter(|mib| *mib < MIN_BUDGET_BYTES >> 20) {
             let least = MIN_BUDGET_BYTES >> 20;
             bail!("{file}: node.memory_budget_mib is {mib}; set {least} or more, so that the largest event fits");
+        }
+        if let Some(tls) = &self.listen.tls {
+            tls.check(self.listen.https.is_some()).with_context(|| file.to_string())?;
         }
         let socket = self.socket();
         if socket.as_os_str().len() > LONGEST_SOCKET {
@@ -277,17 +277,29 @@ impl NodeConfig {
         }
     }
 
-    /// The listeners' certificate and key, where they are named.
+    /// The listeners' certificate and key and the authority of their clients, where they are named.
     pub(crate) fn tls_files(&self) -> Option<TlsFiles> {
-        let tls = self.listen.tls.as_ref()?;
-        Some(TlsFiles { cert: self.path(&tls.cert), key: self.path(&tls.key) })
+        Some(self.listen.tls.as_ref()?.files(&self.base))
+    }
+
+    /// What there is to say of the lists of revoked certificates: that one is outdated, or will be soon. This reads files.
+    pub fn list_troubles(&self) -> Vec<String> {
+        let clients = self.tls_files().and_then(|files| files.clients?.crl);
+        let of_peers = self.federation.peers.iter().filter_map(|peer| peer.crl.clone());
+        let files: BTreeSet<_> = clients.into_iter().chain(of_peers).collect();
+        let trouble = |file: &PathBuf| match expiry::of_lists(file, jiff::Timestamp::now()) {
+            Ok((_, soon)) => soon,
+            Err(error) => Some(with_causes(&error)),
+        };
+        files.iter().filter_map(trouble).collect()
     }
 
     /// Whether the listeners are safe with these keys, and what certificates it names can be used.
     pub fn check(&self, keys: &[SharedKey]) -> Result<()> {
         self.check_listeners(keys)?;
         if let Some(files) = self.tls_files() {
-            Certificate::load(files, b"http/1.1").with_context(|| self.file.display().to_string())?;
+            Certificate::load(files, b"http/1.1", TlsVersion::Tls13)
+                .with_context(|| self.file.display().to_string())?;
         }
         // Made as the node makes them; nothing is dialled yet.
         let transports = Transports::new(self.federation.allow_plaintext_loopback, &SharedKey::default());
@@ -341,12 +353,6 @@ fn data_dir_named_in(text: &str) -> Option<&str> {
 pub(crate) fn socket_named_in(file: &Path) -> Option<PathBuf> {
     let text = std::fs::read_to_string(file).ok()?;
     Some(beside(file).join(data_dir_named_in(&text)?).join(SOCKET))
-}
-
-/// A file that cannot be read is reported where it is used.
-fn authorities(peers: &[PeerConfig]) -> BTreeMap<PathBuf, Option<[u8; 32]>> {
-    let files = peers.iter().filter_map(|peer| peer.ca.clone());
-    files.map(|file| (file.clone(), std::fs::read(file).ok().map(|bytes| Sha256::digest(bytes).into()))).collect()
 }
 
 /// The directory that relative paths in a configuration start from.
@@ -403,6 +409,10 @@ mod tests {
                 "ca of a peer",
                 "node: { name: a, data_dir: d }\nfederation: { peers: [{ name: b, endpoint: \"https://b:1\", ca: ~/c }] }",
             ),
+            (
+                "listen.tls.client_ca",
+                "node: { name: a, data_dir: d }\nlisten: { tls: { cert: c, key: k, client_ca: ~/ca } }",
+            ),
         ] {
             std::fs::write(&file, text).unwrap();
             let error = NodeConfig::load(&file).unwrap_err().to_string();
@@ -421,24 +431,5 @@ mod tests {
         ] {
             assert_eq!(data_dir_named_in(text), dir, "{text}");
         }
-    }
-
-    #[test]
-    fn an_authority_that_was_replaced_in_place_is_noticed() {
-        let dir = tempfile::tempdir().unwrap();
-        let (file, ca) = (dir.path().join("antiphon.yaml"), dir.path().join("ca.pem"));
-        std::fs::write(
-            &file,
-            "node: { name: a, data_dir: d }\nfederation:\n  peers:\n    - { name: b, endpoint: \"https://b:1\", ca: ca.pem }\n",
-        )
-        .unwrap();
-        let look = |content: &str| {
-            std::fs::write(&ca, content).unwrap();
-            NodeConfig::load(&file).unwrap().authorities
-        };
-        let (old, same, new) = (look("old"), look("old"), look("new"));
-        assert!(old.len() == 1 && old == same && old != new);
-        std::fs::remove_file(&ca).unwrap();
-        assert_ne!(NodeConfig::load(&file).unwrap().authorities, new);
     }
 }

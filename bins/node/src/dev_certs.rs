@@ -50,7 +50,8 @@ fn leaf(name: &PeerName, hosts: &[String]) -> Result<CertificateParams> {
     }
     let mut leaf = CertificateParams::new(subjects)?;
     leaf.distinguished_name.push(DnType::CommonName, name.as_str());
-    leaf.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    // A node also shows it to peers that ask for one.
+    leaf.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
     Ok(leaf)
 }
 

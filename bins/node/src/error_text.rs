@@ -6,7 +6,7 @@ use antiphon_https as https;
 use antiphon_kernel::error_code::ErrorCode;
 use antiphon_kernel::log::InDoubt;
 use antiphon_quic as quic;
-use antiphon_transport_common::CertificateError;
+use antiphon_transport_common::{CertificateError, RevocationListError};
 
 use crate::remedy;
 
@@ -26,6 +26,7 @@ fn code_of(error: &(dyn Error + 'static)) -> Option<ErrorCode> {
         .or_else(|| error.downcast_ref::<https::ServerError>().map(https::ServerError::code))
         .or_else(|| error.downcast_ref::<quic::ServerError>().map(quic::ServerError::code))
         .or_else(|| error.downcast_ref::<CertificateError>().map(CertificateError::code))
+        .or_else(|| error.downcast_ref::<RevocationListError>().map(RevocationListError::code))
 }
 
 /// The code of an error: of the outermost one of its chain that has a code.

@@ -1,8 +1,8 @@
-//! How long a certificate still holds.
+//! How long a certificate is valid, and a list of revoked ones is current.
 
 use std::path::Path;
 
-use antiphon_transport_common::{Validity, ValidityPeriod, is_authority};
+use antiphon_transport_common::{RevocationLists, Validity, ValidityPeriod, is_authority};
 use anyhow::{Context as _, Result, bail};
 use jiff::Timestamp;
 use rustls::pki_types::CertificateDer;
@@ -10,6 +10,8 @@ use rustls::pki_types::pem::PemObject as _;
 
 /// A certificate that holds for fewer days than this is reported.
 const SOON_DAYS: i64 = 30;
+/// A list that is current for fewer days than this is reported, or for less than a quarter of its whole period if that is shorter.
+const LIST_SOON_DAYS: i64 = 7;
 
 /// Until when the first certificate of a PEM file holds, as a date; and what there is to say about it, if anything.
 ///
@@ -26,7 +28,7 @@ fn judge_leaf(file: &Path, der: &[u8], now: Timestamp) -> Result<(i64, (String, 
     let judged = judge_der(file, der, now)?;
     if is_authority(der) {
         bail!(
-            "the certificate in {} is an authority's (CA:TRUE), which peers refuse from a server; make one with \
+            "the certificate in {} is an authority's (CA:TRUE), which the other side refuses; make one with \
              basicConstraints=CA:FALSE",
             file.display()
         );
@@ -51,6 +53,40 @@ pub(crate) fn of_any(file: &Path, now: Timestamp) -> Result<(String, Option<Stri
         }
     }
     best.map(|(_, report)| report).ok_or_else(|| fault.unwrap_or_else(|| anyhow::anyhow!(none())))
+}
+
+/// The same for a file of lists of revoked certificates: the one that is outdated first counts.
+///
+/// # Errors
+/// Where it does not read, or is outdated.
+pub(crate) fn of_lists(file: &Path, now: Timestamp) -> Result<(String, Option<String>)> {
+    let lists = RevocationLists::read(file)?;
+    let at = antiphon_kernel::time::Timestamp::from_micros(now.as_microsecond());
+    lists.check(at)?;
+    let period = lists.period();
+    Ok((day(seconds(period.until)), list_trouble(file, period, now)))
+}
+
+/// What there is to say of lists of revoked certificates that were read from this file once: that one is outdated, or will be soon.
+/// Pure.
+pub(crate) fn list_trouble(file: &Path, period: ValidityPeriod, now: Timestamp) -> Option<String> {
+    let (from, until, now) = (seconds(period.from), seconds(period.until), now.as_second());
+    let (file, left) = (file.display(), until - now);
+    if left <= 0 {
+        return Some(format!(
+            "the list of revoked certificates in {file} is outdated since {}, and no certificate of its authority is accepted: put a new \
+             one there",
+            day(until)
+        ));
+    }
+    let soon = (LIST_SOON_DAYS * 86_400).min((until - from) / 4);
+    (left < soon).then(|| {
+        format!("the list of revoked certificates in {file} is outdated in {} hours; put a new one there", left / 3600)
+    })
+}
+
+fn day(second: i64) -> String {
+    Timestamp::from_second(second).map_or_else(|_| "a far day".to_owned(), |at| at.strftime("%F").to_string())
 }
 
 /// Until when a certificate holds, in seconds since 1970, and what there is to say about it.
@@ -86,9 +122,6 @@ pub fn trouble(file: &Path, der: &[u8], now: Timestamp) -> Option<String> {
 
 /// Seconds since 1970, all three.
 fn judge(file: &Path, from: i64, until: i64, now: i64) -> Result<(String, Option<String>)> {
-    let day = |second: i64| {
-        Timestamp::from_second(second).map_or_else(|_| "a far day".to_owned(), |at| at.strftime("%F").to_string())
-    };
     if now > until {
         bail!(
             "the certificate in {} is over since {}; peers refuse it: put a new one there",
@@ -120,6 +153,23 @@ mod tests {
         assert!(judge(file, 0, 400 * day, 401 * day).unwrap_err().to_string().contains("is over since 1971-02-05"));
         assert!(judge(file, 5 * day, 400 * day, day).unwrap_err().to_string().contains("holds from 1970-01-06"));
         assert!(of(Path::new("/nowhere.pem"), Timestamp::UNIX_EPOCH).is_err());
+    }
+
+    #[test]
+    fn a_list_is_reported_before_it_is_outdated_and_after() {
+        let (file, hour) = (Path::new("crl.pem"), 3600);
+        let said = |days: i64, now: i64| {
+            let at = |second: i64| antiphon_kernel::time::Timestamp::from_micros(second * 1_000_000);
+            let period = ValidityPeriod { from: at(0), until: at(days * 24 * hour) };
+            list_trouble(file, period, Timestamp::from_second(now).unwrap())
+        };
+        // A month: a week before. A day: six hours before.
+        assert_eq!(said(30, 23 * 24 * hour), None);
+        assert!(said(30, 23 * 24 * hour + 1).unwrap().contains("outdated in 167 hours"));
+        assert_eq!(said(1, 18 * hour), None);
+        assert!(said(1, 19 * hour).unwrap().contains("outdated in 5 hours"));
+        assert!(said(1, 24 * hour).unwrap().contains("is outdated since 1970-01-02"));
+        assert!(of_lists(Path::new("/nowhere.pem"), Timestamp::UNIX_EPOCH).is_err());
     }
 
     #[test]

@@ -4,7 +4,7 @@
 // The layers, from the lowest. A module imports modules of lower layers alone; `.ci/layers` reads these lines.
 //
 // layer: remedy
-// layer: dev_certs documented error_text expiry huge_pages keys links overrides owner replayers reply steps systemd terminal transports version yaml
+// layer: dev_certs documented error_text expiry huge_pages keys links overrides owner replayers reply steps systemd terminal tls transports version yaml
 // layer: config data_dir progress status_text
 // layer: exposed identity init servers
 // layer: node
@@ -68,6 +68,8 @@ pub mod steps;
 mod systemd;
 #[doc(hidden)]
 pub mod terminal;
+#[doc(hidden)]
+pub mod tls;
 mod transports;
 mod version;
 mod yaml;

@@ -10,6 +10,7 @@ use antiphon_kernel::state::PeerState;
 use antiphon_kernel::store::{Durability, Store};
 use antiphon_kernel::time::Timestamp;
 use antiphon_storage::{Create, RocksStore};
+use antiphon_transport_common::Refreshed;
 use anyhow::{Context as _, Result};
 
 use crate::config::{DurabilityName, NodeConfig, ReplayFailure};
@@ -224,9 +225,16 @@ impl Node {
         expiry::trouble(&files.cert, &shown, jiff::Timestamp::now())
     }
 
-    /// Loads certificates that changed, and returns whether any did; this reads files.
-    pub(crate) fn refresh_certificates(&self) -> Result<bool> {
-        locked(&self.servers).as_ref().map_or(Ok(false), Servers::refresh_certificates)
+    /// That a list of revoked client certificates is outdated, or will be soon.
+    pub fn client_list_trouble(&self) -> Option<String> {
+        let file = self.config().tls_files()?.clients?.crl?;
+        let period = locked(&self.servers).as_ref().and_then(Servers::list_period)?;
+        expiry::list_trouble(&file, period, jiff::Timestamp::now())
+    }
+
+    /// Loads files of TLS that changed; this reads files.
+    pub(crate) fn refresh_certificates(&self) -> Result<Refreshed> {
+        locked(&self.servers).as_ref().map_or(Ok(Refreshed::default()), Servers::refresh_certificates)
     }
 
     /// Forgets what commands said and the file says by now as well, or of peers that it does not name.

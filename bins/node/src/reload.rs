@@ -13,6 +13,7 @@ use crate::error_text::{explained, with_causes};
 use crate::node::Node;
 use crate::overrides::apply_overrides;
 use crate::reply::{ModeChange, Reloaded};
+use crate::tls;
 
 /// Reads the configuration again and takes it up; says what changed.
 ///
@@ -49,7 +50,9 @@ fn summary(changes: &Reloaded) -> String {
         flag("key changed", changes.key_changed),
         flag("accepted keys changed", changes.accepted_keys_changed),
         flag("authorities changed", changes.authorities_changed),
+        flag("client certificates changed", changes.client_certificates_changed),
         flag("certificate changed", changes.certificate_changed),
+        flag("client authority changed", changes.client_authority_changed),
         changes.certificate_trouble.as_ref().map(|trouble| format!("certificate trouble: {trouble}")),
         list("troubles", changes.troubles.clone()),
         list("overridden", changes.overridden.clone()),
@@ -75,22 +78,22 @@ async fn try_reload(node: &Arc<Node>) -> Result<Reloaded> {
         let written = new.kernel(keys.first().cloned().unwrap_or_default());
         let mut kernel = written.clone();
         let spent = apply_overrides(&**node.store(), &mut kernel)?;
-        Ok((new, keys, written, kernel, spent))
+        let troubles = new.list_troubles();
+        Ok((new, keys, written, kernel, spent, troubles))
     });
-    let (new, keys, written, kernel, spent) = read.await?;
+    let (new, keys, written, kernel, spent, mut troubles) = read.await?;
     let key_changes = key_changes(node, &keys);
     let overridden = overridden(&written, &kernel);
-    // A file that only comes or goes with its peer changes nothing for the others.
-    let differs = |(file, digest)| new.authorities.get(file).is_some_and(|now| now != digest);
-    let trust_changes = old.authorities.iter().any(differs);
+    let trust_changes = tls::differ(&old.authorities, &new.authorities);
+    let shown_changes = tls::differ(&old.client_certificates, &new.client_certificates);
     let accepted_changes = !node.cortex().service().accepts_just(&keys);
     let planned = node.cortex().syncer().can_take_up(&kernel).await?;
     // The last thing that can fail: from here on all of it is applied.
-    let new_certificate = node.reading(Node::refresh_certificates).await?;
+    let refreshed = node.reading(Node::refresh_certificates).await?;
     node.transports().set_shared_key(&kernel.shared_key);
-    // What was opened under a key or an authority that is not valid any more is opened again.
-    let mut troubles = Vec::new();
-    let changes = node.cortex().reload(kernel, &keys, key_changes || trust_changes).await.unwrap_or_else(|error| {
+    // What was opened under a key, an authority or a certificate that is not valid any more is opened again.
+    let all_again = key_changes || trust_changes || shown_changes;
+    let changes = node.cortex().reload(kernel, &keys, all_again).await.unwrap_or_else(|error| {
         troubles.push(format!("taken up, but not every peer is pulled: {error}"));
         planned
     });
@@ -126,7 +129,9 @@ async fn try_reload(node: &Arc<Node>) -> Result<Reloaded> {
         key_changed: key_changes,
         accepted_keys_changed: accepted_changes,
         authorities_changed: trust_changes,
-        certificate_changed: new_certificate,
+        client_certificates_changed: shown_changes,
+        certificate_changed: refreshed.certificate,
+        client_authority_changed: refreshed.clients,
         certificate_until: node.certificate_day(),
         certificate_trouble,
         troubles,
@@ -161,7 +166,6 @@ fn check(old: &NodeConfig, new: &NodeConfig, keys: &[SharedKey]) -> Result<()> {
 
 /// Which settings differ that are read at the start alone. Pure.
 fn fixed(old: &NodeConfig, new: &NodeConfig) -> Vec<&'static str> {
-    let tls = |config: &NodeConfig| config.listen.tls.as_ref().map(|tls| (tls.cert.clone(), tls.key.clone()));
     let all = [
         ("node.name", old.node.name != new.node.name),
         ("node.data_dir", old.node.data_dir != new.node.data_dir),
@@ -172,7 +176,7 @@ fn fixed(old: &NodeConfig, new: &NodeConfig) -> Vec<&'static str> {
         ("listen.quic", old.listen.quic != new.listen.quic),
         ("listen.metrics", old.listen.metrics != new.listen.metrics),
         ("listen.status_page", old.listen.status_page != new.listen.status_page),
-        ("listen.tls", tls(old) != tls(new)),
+        ("listen.tls", old.listen.tls != new.listen.tls),
         ("listen.names", old.listen.names != new.listen.names),
         ("listen.allow_open", old.listen.allow_open != new.listen.allow_open),
         (

@@ -104,6 +104,10 @@ pub const fn remedy(code: ErrorCode) -> &'static str {
         ErrorCode::ConfigLimits => {
             "correct `limits`: leave a quota out for no bound, and write one rule for each cortex"
         }
+        ErrorCode::ConfigListWithoutAuthority => {
+            "set `ca` of the peer to the authority that signs its certificate and the list, or remove `crl`"
+        }
+        ErrorCode::ConfigClientCertificate => "set both `client_cert` and `client_key` of the peer, or neither",
 
         ErrorCode::KeyWeak => "make a key with `antiphon key`, and give every node the same one",
         ErrorCode::KeyMissing => "set ANTIPHON_SHARED_KEY to the key that all nodes share",
@@ -117,10 +121,20 @@ pub const fn remedy(code: ErrorCode) -> &'static str {
         }
         ErrorCode::ListenTls => "serve over HTTPS alone, and report a bug with the log",
         ErrorCode::ListenAddressText => "write an address and a port, such as 0.0.0.0:7443",
+        ErrorCode::ListenClientCa => {
+            "set `tls` with a certificate, `client_ca` with the authority of the clients, and only then `client_crl`"
+        }
 
         ErrorCode::CertificateUnusable => "give `listen.tls` a certificate and its key in PEM form",
         ErrorCode::CertificatePassphrase => "write the key without a passphrase (`openssl pkey -in OLD -out NEW`)",
         ErrorCode::CertificateNotNow => "put a certificate there that is valid now",
+        ErrorCode::CertificateAuthority => {
+            "give `listen.tls.client_ca` the certificate of the clients' authority, in PEM form"
+        }
+        ErrorCode::RevocationListUnusable => {
+            "put a list of the authority there, of version 2 and in PEM form (`openssl crl -in FILE -noout -text` shows one)"
+        }
+        ErrorCode::RevocationListOutdated => "put a new list of the authority there",
 
         ErrorCode::ValueUlid => "copy the id whole from `antiphon log`",
         ErrorCode::ValuePeerName => "use 1 to 64 of the characters A-Z a-z 0-9 . _ -, and no - at the beginning",
@@ -280,7 +294,18 @@ pub const fn remedy(code: ErrorCode) -> &'static str {
         ErrorCode::PeerConnectionRefused => "check that the node runs and that the endpoint's port is right",
         ErrorCode::PeerTimeout => "check the network path, firewalls, and whether the node hangs",
         ErrorCode::PeerDns => "check the spelling of the endpoint and the name server",
-        ErrorCode::PeerTls => "check its certificate (names, dates) and that `ca` is the authority that signed it",
+        ErrorCode::PeerTls => {
+            "check its certificate (names, dates) and that `ca` is the authority that signed it; if it speaks TLS 1.2 alone, renew it, or set \
+             `tls_min_version`"
+        }
+        ErrorCode::PeerRevoked => "keep it out: ask its operator why, and for a certificate that is not revoked",
+        ErrorCode::PeerRevocationUnknown => {
+            "put a current list of each authority in its chain into the file of `crl`, then run `antiphon reload`"
+        }
+        ErrorCode::PeerCertificateRefused => {
+            "give `client_cert` and `client_key` of the peer what its `listen.tls.client_ca` signed, valid now and not revoked; on the peer, check \
+             that `client_crl` is current"
+        }
         ErrorCode::PeerReset | ErrorCode::PeerEof => PASSES,
         ErrorCode::PeerAuth => "give both nodes the same key (ANTIPHON_SHARED_KEY or key_file)",
         ErrorCode::PeerUnproven => {

@@ -17,7 +17,7 @@ use crate::{exposed, reload, socket};
 
 /// What an operator should know before anything goes wrong.
 fn warn_of(config: &NodeConfig, node: &Node) {
-    for warning in exposed::warnings(config) {
+    for warning in exposed::warnings(config).into_iter().chain(config.list_troubles()) {
         tracing::warn!("{warning}");
     }
     let name = node.cortex().reader().local().name;

@@ -3,6 +3,7 @@
 use antiphon_https::{HttpsServer, ServerOptions};
 use antiphon_kernel::service::Service;
 use antiphon_quic::{QuicServer, QuicServerOptions};
+use antiphon_transport_common::{Refreshed, ValidityPeriod};
 use anyhow::{Context as _, Result};
 
 use crate::config::NodeConfig;
@@ -61,10 +62,18 @@ impl Servers {
         quic.or_else(|| self.https.as_ref().and_then(HttpsServer::certificate))
     }
 
-    /// Takes up certificates that changed, and says whether any did; this reads files.
-    pub(crate) fn refresh_certificates(&self) -> Result<bool> {
-        let https = self.https.as_ref().map_or(Ok(false), HttpsServer::refresh_certificate)?;
-        Ok(self.quic.as_ref().map_or(Ok(false), QuicServer::refresh_certificate)? || https)
+    /// The period of the list of revoked client certificates that is outdated first, if there are such lists.
+    pub(crate) fn list_period(&self) -> Option<ValidityPeriod> {
+        let quic = self.quic.as_ref().and_then(QuicServer::list_period);
+        quic.or_else(|| self.https.as_ref().and_then(HttpsServer::list_period))
+    }
+
+    /// Loads files of TLS that changed; this reads files.
+    pub(crate) fn refresh_certificates(&self) -> Result<Refreshed> {
+        let nothing = Refreshed::default();
+        let https = self.https.as_ref().map_or(Ok(nothing), HttpsServer::refresh_certificate)?;
+        let quic = self.quic.as_ref().map_or(Ok(nothing), QuicServer::refresh_certificate)?;
+        Ok(Refreshed { certificate: https.certificate || quic.certificate, clients: https.clients || quic.clients })
     }
 
     /// Says in the log where the node can be reached.

@@ -87,6 +87,9 @@ fn hint(text: &str, error: &str) -> &'static str {
             "an address and a port, 127.0.0.1:7443 or [::1]:7443; a host name is not allowed"
         }
         _ if error.contains("appears twice") => "leave one of the two out",
+        _ if error.contains("missing field `cert`") || error.contains("missing field `key`") => {
+            "`listen.tls` needs `cert` and `key`; a listener without a certificate asks its clients for none"
+        }
         _ if error.contains("no value") => "write a value after the colon, or leave the field out",
         _ => "docs/architecture.md lists every field; unknown ones are refused",
     }

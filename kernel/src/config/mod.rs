@@ -1,14 +1,17 @@
 //! What a federation is configured to be. Plain values that refuse nonsense themselves; reading YAML is the node's job.
 
 mod interval;
+mod peer;
 mod shared_key;
+mod tls_version;
 
 pub use interval::{DEFAULT_INTERVAL, Interval, InvalidInterval};
+pub use peer::PeerConfig;
 pub use shared_key::{KeyFromEnv, SharedKey, WeakKey};
+pub use tls_version::TlsVersion;
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -16,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::access::Access;
 use crate::error_code::ErrorCode;
-use crate::ids::{CortexId, PeerName};
+use crate::ids::PeerName;
 use crate::limits::{InvalidLimits, PeerLimits};
 
 macro_rules! text_enum {
@@ -124,45 +127,6 @@ impl FederationMode {
     }
 }
 
-/// One peer, as configuration names it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct PeerConfig {
-    /// Its name here.
-    pub name: PeerName,
-    /// Where it answers: `scheme://host:port`; the scheme picks the transport.
-    pub endpoint: String,
-    /// A file with the certificates (PEM) that alone may vouch for it; the system's roots then count for nothing.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ca: Option<PathBuf>,
-    /// The only cortex that is accepted at the endpoint, from the first contact on. Without it, the first that answers is pinned.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cortex: Option<CortexId>,
-    /// Whether it is pulled.
-    #[serde(default)]
-    pub mode: PeerMode,
-    /// Whether it is pulled although its transport cannot prove who it is. Its events are verified by their seals all the same.
-    #[serde(default, skip_serializing_if = "is_false")]
-    pub unproven: bool,
-    /// The cortex that it is pinned to; the kernel adds it.
-    #[serde(skip)]
-    pub pinned: Option<CortexId>,
-}
-
-impl PeerConfig {
-    /// A peer that is pulled, of which nothing but its name and endpoint is known.
-    #[must_use]
-    pub fn new(name: PeerName, endpoint: impl Into<String>) -> Self {
-        let (endpoint, mode) = (endpoint.into(), PeerMode::Sync);
-        Self { name, endpoint, ca: None, cortex: None, mode, unproven: false, pinned: None }
-    }
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
-const fn is_false(flag: &bool) -> bool {
-    !*flag
-}
-
 /// The MiB that stay free without a configured number: for appends, and for the store to compact.
 const DEFAULT_MIN_FREE_MIB: u64 = 256;
 
@@ -243,6 +207,24 @@ pub enum InvalidConfig {
     /// A quota cannot be used.
     #[error(transparent)]
     Limits(#[from] InvalidLimits),
+    /// A list of revoked certificates without an authority of the peer's own.
+    #[error(
+        "peer `{name}` has a `crl` and no `ca`: a list of revoked certificates is for an authority of the peer's own"
+    )]
+    ListWithoutAuthority {
+        /// The peer.
+        name: PeerName,
+    },
+    /// A certificate to show without its key, or a key without its certificate.
+    #[error("peer `{name}` has `{given}` and no `{missing}`: a certificate is shown with its key")]
+    ClientCertificate {
+        /// The peer.
+        name: PeerName,
+        /// The field that is there.
+        given: &'static str,
+        /// The field that is missing.
+        missing: &'static str,
+    },
 }
 
 impl InvalidConfig {
@@ -255,6 +237,8 @@ impl InvalidConfig {
             Self::ReservedName { .. } => ErrorCode::ConfigReservedName,
             Self::Endpoint { .. } => ErrorCode::ConfigEndpoint,
             Self::Limits(_) => ErrorCode::ConfigLimits,
+            Self::ListWithoutAuthority { .. } => ErrorCode::ConfigListWithoutAuthority,
+            Self::ClientCertificate { .. } => ErrorCode::ConfigClientCertificate,
         }
     }
 }
@@ -272,14 +256,16 @@ impl Config {
         self.min_free_mib.unwrap_or(DEFAULT_MIN_FREE_MIB).saturating_mul(1 << 20)
     }
 
-    /// Checks what single values cannot: names and endpoints that stand twice, endpoints without scheme or address, quotas of zero.
+    /// Checks what single values cannot: names and endpoints that stand twice, endpoints without scheme or address, files that need
+    /// another one, quotas of zero.
     ///
     /// # Errors
     /// [`InvalidConfig`] names the first peer or quota that is wrong, and the rule.
     pub fn validate(&self) -> Result<(), InvalidConfig> {
         let mut names = BTreeSet::new();
         for (at, peer) in self.peers.iter().enumerate() {
-            check_endpoint(peer)?;
+            peer.check_endpoint()?;
+            peer.check_files()?;
             if peer.name.as_str().starts_with('_') {
                 return Err(InvalidConfig::ReservedName { name: peer.name.clone() });
             }
@@ -298,33 +284,10 @@ impl Config {
     }
 }
 
-fn check_endpoint(peer: &PeerConfig) -> Result<(), InvalidConfig> {
-    let fault = |endpoint: &str, rule| {
-        Err(InvalidConfig::Endpoint { name: peer.name.clone(), endpoint: endpoint.to_owned(), rule })
-    };
-    let Some((scheme, rest)) = peer.endpoint.split_once("://") else {
-        return fault(&peer.endpoint, "has no scheme; write it as https://host:port or quic://host:port");
-    };
-    let authority = rest.split('/').next().unwrap_or_default();
-    if authority.contains('@') {
-        // The part before the @ may be a secret: it is not repeated.
-        return fault(
-            &format!("{scheme}://…"),
-            "carries user information, such as a key, which an endpoint must not have",
-        );
-    }
-    if scheme.chars().any(|c| c.is_ascii_uppercase()) {
-        return fault(&peer.endpoint, "has its scheme in capitals; write it as https://host:port or quic://host:port");
-    }
-    // What an address looks like is its transport's to say.
-    if rest.is_empty() {
-        return fault(&peer.endpoint, "has no address; write it as https://host:port or quic://host:port");
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
 
     fn peer(name: &str, endpoint: &str) -> PeerConfig {
@@ -352,6 +315,25 @@ mod tests {
         Config { peers: vec![peer("a", "unix:///run/a.sock")], ..Config::default() }.validate().unwrap();
         let leaked = fault(vec![peer("a", "https://me:hunter2@x:1")]);
         assert!(leaked.contains("user information") && !leaked.contains("hunter2"), "{leaked}");
+    }
+
+    #[test]
+    fn a_file_that_needs_another_one_is_refused_alone() {
+        let with = |change: fn(&mut PeerConfig)| {
+            let mut peer = peer("a", "https://x:1");
+            change(&mut peer);
+            Config { peers: vec![peer], ..Config::default() }.validate().map_err(|error| error.to_string())
+        };
+        let file = || Some(PathBuf::from("file.pem"));
+        let fault = with(|peer| peer.crl = Some("file.pem".into())).unwrap_err();
+        assert!(fault.contains("peer `a` has a `crl` and no `ca`"), "{fault}");
+        let fault = with(|peer| peer.client_cert = Some("file.pem".into())).unwrap_err();
+        assert!(fault.contains("`client_cert` and no `client_key`"), "{fault}");
+        let fault = with(|peer| peer.client_key = Some("file.pem".into())).unwrap_err();
+        assert!(fault.contains("`client_key` and no `client_cert`"), "{fault}");
+        let whole =
+            PeerConfig { ca: file(), crl: file(), client_cert: file(), client_key: file(), ..peer("a", "https://x:1") };
+        Config { peers: vec![whole], ..Config::default() }.validate().unwrap();
     }
 
     #[test]

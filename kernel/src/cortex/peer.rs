@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::config::{PeerConfig, PeerMode};
+use crate::config::{PeerConfig, PeerMode, TlsVersion};
 use crate::ids::{CortexId, InvalidPeerName, PeerName};
 
 /// A peer to pull from. Checked when the cortex starts.
@@ -18,6 +18,9 @@ pub struct Peer {
     name: String,
     endpoint: String,
     ca: Option<PathBuf>,
+    crl: Option<PathBuf>,
+    client: Option<(PathBuf, PathBuf)>,
+    tls_min_version: TlsVersion,
     cortex: Option<CortexId>,
     mode: PeerMode,
     unproven: bool,
@@ -30,6 +33,9 @@ impl Peer {
             name: name.into(),
             endpoint: endpoint.into(),
             ca: None,
+            crl: None,
+            client: None,
+            tls_min_version: TlsVersion::default(),
             cortex: None,
             mode: PeerMode::Sync,
             unproven: false,
@@ -39,6 +45,26 @@ impl Peer {
     /// Trusts only the certificates in this PEM file to vouch for the peer, rather than the system's authorities.
     pub fn ca(mut self, file: impl Into<PathBuf>) -> Self {
         self.ca = Some(file.into());
+        self
+    }
+
+    /// Refuses what the lists of revoked certificates in this PEM file name. Each authority that signed in the peer's chain needs its list
+    /// there, and none may be outdated. Only together with [`Peer::ca`].
+    pub fn crl(mut self, file: impl Into<PathBuf>) -> Self {
+        self.crl = Some(file.into());
+        self
+    }
+
+    /// Shows the peer this certificate, for peers that let no caller in without one. Both files are PEM, and are read again for a new
+    /// connection when they change.
+    pub fn client_certificate(mut self, certificate: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
+        self.client = Some((certificate.into(), key.into()));
+        self
+    }
+
+    /// Accepts an older version of TLS than 1.3 of the peer, over HTTPS.
+    pub const fn tls_min_version(mut self, version: TlsVersion) -> Self {
+        self.tls_min_version = version;
         self
     }
 
@@ -62,7 +88,9 @@ impl Peer {
     }
 
     pub(super) fn into_config(self) -> Result<PeerConfig, InvalidPeerName> {
-        let Self { name, endpoint, ca, cortex, mode, unproven } = self;
-        Ok(PeerConfig { name: PeerName::new(&name)?, endpoint, ca, cortex, mode, unproven, pinned: None })
+        let Self { name, endpoint, ca, crl, client, tls_min_version, cortex, mode, unproven } = self;
+        let (client_cert, client_key) = client.unzip();
+        let plain = PeerConfig::new(PeerName::new(&name)?, endpoint);
+        Ok(PeerConfig { ca, crl, client_cert, client_key, tls_min_version, cortex, mode, unproven, ..plain })
     }
 }

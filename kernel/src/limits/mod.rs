@@ -16,6 +16,7 @@ pub(crate) use rates::{Allowance, Cost, Rates};
 
 use serde::{Deserialize, Serialize};
 
+use crate::error_code::ErrorCode;
 use crate::ids::CortexId;
 
 macro_rules! limits {
@@ -143,6 +144,14 @@ pub enum InvalidLimits {
         /// The cortex.
         cortex: CortexId,
     },
+}
+
+impl InvalidLimits {
+    /// The stable code of this failure.
+    #[must_use]
+    pub const fn code(&self) -> ErrorCode {
+        ErrorCode::ConfigLimits
+    }
 }
 
 impl PeerLimits {

@@ -66,7 +66,7 @@ const SAVE_EVERY: Duration = Duration::from_secs(60);
 /// back-off.
 pub const HEARD_APART: Duration = Duration::from_secs(15);
 /// The longest that a peer can put this node off because of its quota there.
-pub const MAX_PUT_OFF: Duration = Duration::from_secs(3_600);
+pub(crate) const MAX_PUT_OFF: Duration = Duration::from_secs(3_600);
 
 /// The protocol with one peer.
 #[derive(Debug)]
@@ -241,19 +241,19 @@ impl PeerMachine {
 
     /// The peer has used up its quota here until this monotonic time: nothing is asked of it before. A time that has passed changes
     /// nothing.
-    pub const fn set_quota_until(&mut self, until: Duration) {
+    pub(crate) const fn set_quota_until(&mut self, until: Duration) {
         self.pace.set_quota_until(until);
     }
 
     /// Returns whether the next question waits for the peer's quota here.
     #[must_use]
-    pub const fn is_put_off(&self) -> bool {
+    pub(crate) const fn is_put_off(&self) -> bool {
         self.put_off.is_some()
     }
 
     /// Returns whether the run that is open is not continued, because the wait for the peer's quota is too long for it.
     #[must_use]
-    pub fn gives_up_run(&self) -> bool {
+    pub(crate) fn gives_up_run(&self) -> bool {
         self.put_off.is_some_and(|put_off| put_off.new_request)
     }
 

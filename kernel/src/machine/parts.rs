@@ -54,7 +54,7 @@ impl PartsPace {
     }
 
     /// The peer may be able to bring more than before: it is asked soon, from the first debt on.
-    pub fn begin_again(&mut self, now: Duration) {
+    pub(crate) fn begin_again(&mut self, now: Duration) {
         (self.after, self.in_vain) = (None, 0);
         self.due = self.due.min(now + APART);
     }

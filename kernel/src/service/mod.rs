@@ -203,7 +203,7 @@ impl Service {
         self.inner.admission.changed();
     }
 
-    /// Replaces the quotas of those who ask. They hold at once, for open questions too: see [`crate::limits`].
+    /// Replaces the quotas of callers. They hold at once, for open questions too: see [`crate::limits`].
     pub fn set_limits(&self, limits: &PeerLimits) {
         self.inner.quotas.set(limits);
     }
@@ -312,7 +312,7 @@ impl Service {
 
     /// Calls this with the id of each cortex that proved who it is and asks: see [`crate::sync::Syncer::hears`]. The first one given is kept.
     pub(crate) fn on_asked(&self, tell: impl Fn(CortexId) + Send + Sync + 'static) {
-        // Whoever composes a cortex does so once.
+        // A cortex is composed once.
         let _ = self.inner.on_asked.set(Box::new(tell));
     }
 
@@ -377,7 +377,7 @@ impl Service {
         permit: Share,
         read: impl FnOnce() -> Result<T, E> + Send + 'static,
     ) -> Result<T, E> {
-        // Whoever asked may go away, and the thread reads on: it counts until it has ended.
+        // The asker may go away, and the thread reads on: it counts until it has ended.
         let read = move || {
             let _permit = permit;
             read()

@@ -32,11 +32,7 @@ impl PeerChanges {
         for peer in &new.peers {
             match old.peers.iter().find(|before| before.name == peer.name) {
                 None => changes.added.push(peer.clone()),
-                Some(before)
-                    if (&before.endpoint, &before.ca, before.cortex) != (&peer.endpoint, &peer.ca, peer.cortex) =>
-                {
-                    changes.moved.push(peer.clone())
-                }
+                Some(before) if !before.is_reached_like(peer) => changes.moved.push(peer.clone()),
                 Some(before) if before.mode != peer.mode => changes.modes.push((peer.name.clone(), peer.mode)),
                 Some(_) => {}
             }
@@ -60,6 +56,7 @@ impl PeerChanges {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::TlsVersion;
 
     fn peer(name: &str, endpoint: &str, mode: PeerMode) -> PeerConfig {
         PeerConfig { mode, ..PeerConfig::new(PeerName::new(name).unwrap(), endpoint.to_owned()) }
@@ -77,7 +74,6 @@ mod tests {
             ],
             ..Config::default()
         };
-        let trusted = PeerConfig { ca: Some("ca.pem".into()), ..peer("stays", "m://a", sync) };
         let new = Config {
             interval: Some("2s".parse().unwrap()),
             mode: FederationMode::Publish,
@@ -105,8 +101,24 @@ mod tests {
             }
         );
         assert!(PeerChanges::between(&old, &old).is_empty() && !changes.is_empty());
-        let other_ca = Config { peers: vec![trusted.clone()], ..Config::default() };
-        let before = Config { peers: vec![peer("stays", "m://a", sync)], ..Config::default() };
-        assert_eq!(PeerChanges::between(&before, &other_ca).moved, [trusted]);
+    }
+
+    #[test]
+    fn a_peer_that_is_trusted_or_greeted_in_another_way_is_dialled_again() {
+        let before = peer("stays", "m://a", PeerMode::Sync);
+        let file = || Some(std::path::PathBuf::from("file.pem"));
+        let others = [
+            PeerConfig { ca: file(), ..before.clone() },
+            PeerConfig { crl: file(), ..before.clone() },
+            PeerConfig { client_cert: file(), ..before.clone() },
+            PeerConfig { client_key: file(), ..before.clone() },
+            PeerConfig { tls_min_version: TlsVersion::Tls12, ..before.clone() },
+        ];
+        let config = |peer: &PeerConfig| Config { peers: vec![peer.clone()], ..Config::default() };
+        for other in others {
+            let changes = PeerChanges::between(&config(&before), &config(&other));
+            assert_eq!(changes.moved, [other]);
+        }
+        assert!(PeerChanges::between(&config(&before), &config(&before)).is_empty());
     }
 }

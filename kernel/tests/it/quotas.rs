@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use antiphon_kernel::access::{Access, AccessRule, Whose};
+use antiphon_kernel::access::{Access, AccessRule};
 use antiphon_kernel::config::{Config, PeerConfig};
 use antiphon_kernel::cortex::Cortex;
 use antiphon_kernel::event::Draft;

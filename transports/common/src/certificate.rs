@@ -1,109 +1,117 @@
-//! The server's certificate, taken up anew when its files change.
+//! What a server shows and asks for in TLS, loaded again when its files change.
 
-use std::hash::{DefaultHasher, Hasher as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 
-use antiphon_kernel::error_code::ErrorCode;
+use antiphon_kernel::config::TlsVersion;
 use antiphon_kernel::time::Timestamp;
 use rustls::ServerConfig;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::pki_types::PrivatePkcs8KeyDer;
+use rustls::server::NoServerSessionStorage;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use tokio::sync::watch;
 
-use crate::validity::{Validity, ValidityPeriod};
+use crate::certified::{self, CertificateError, leaf};
+use crate::clients::{ClientFiles, ClientWatch, Clients};
+use crate::kept::{Kept, Refused};
+use crate::provider::{provider, versions};
+use crate::validity::ValidityPeriod;
 
-/// Where the server's certificate and key stand, in PEM form.
+/// Where the server's certificate and key are, in PEM form, and what it asks of its clients.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TlsFiles {
     /// The certificate, followed by those between it and the authority.
     pub cert: PathBuf,
     /// Its private key.
     pub key: PathBuf,
+    /// The authority of the clients. Without it they are asked for no certificate.
+    pub clients: Option<ClientFiles>,
+    /// The oldest version of TLS that is spoken over HTTPS. QUIC speaks TLS 1.3 alone.
+    pub min_version: TlsVersion,
 }
 
-/// A certificate or key that cannot be used.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum CertificateError {
-    /// The files cannot be used at all.
-    #[error("{}: {reason}", path.display())]
-    Unusable {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// The key is locked.
-    #[error("{}: the key has a passphrase, which no operator can type in at a start", path.display())]
-    Passphrase {
-        /// The key.
-        path: PathBuf,
-    },
-    /// None could be made.
-    #[error("no certificate could be made: {reason}")]
-    NotMade {
-        /// Why.
-        reason: String,
-    },
-    /// Peers would refuse it.
-    #[error("{}: {reason}, so peers would refuse it", path.display())]
-    NotNow {
-        /// The certificate.
-        path: PathBuf,
-        /// Since when, or from when on.
-        reason: String,
-    },
-}
-
-impl CertificateError {
-    /// The stable code of this failure.
+impl TlsFiles {
+    /// A certificate and its key, for clients that are asked for none.
     #[must_use]
-    pub const fn code(&self) -> ErrorCode {
-        match self {
-            Self::Unusable { .. } | Self::NotMade { .. } => ErrorCode::CertificateUnusable,
-            Self::Passphrase { .. } => ErrorCode::CertificatePassphrase,
-            Self::NotNow { .. } => ErrorCode::CertificateNotNow,
-        }
+    pub fn new(cert: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
+        Self { cert: cert.into(), key: key.into(), clients: None, min_version: TlsVersion::default() }
+    }
+
+    /// The same, for clients with a certificate of this authority alone.
+    #[must_use]
+    pub fn clients(self, clients: ClientFiles) -> Self {
+        Self { clients: Some(clients), ..self }
+    }
+
+    fn own(&self) -> [&Path; 2] {
+        [&self.cert, &self.key]
     }
 }
 
-/// What the files hold, by a hash of this process's: a deployment may replace them and keep time and length.
-type Stamp = [Option<u64>; 2];
-
-#[derive(Debug)]
-struct Stamps {
-    /// Of what is shown.
-    shown: Stamp,
-    /// Of what could not be used, and was told of.
-    refused: Option<Stamp>,
+/// What a server loaded again.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Refreshed {
+    /// Its certificate and key.
+    pub certificate: bool,
+    /// The authority of its clients, or their lists of revoked certificates.
+    pub clients: bool,
 }
 
-/// How a server shows who it is: TLS with a certificate that is taken up anew when its files change.
+impl Refreshed {
+    /// Whether anything was.
+    #[must_use]
+    pub const fn any(self) -> bool {
+        self.certificate || self.clients
+    }
+}
+
+/// How a server speaks TLS: with a certificate, and perhaps an authority of its clients, that are loaded again when their files
+/// change.
 #[derive(Debug)]
 pub struct Certificate {
-    /// None of one that was made here.
-    files: Option<TlsFiles>,
     alpn: &'static [u8],
-    stamps: Mutex<Stamps>,
+    oldest: TlsVersion,
+    /// None of one that was made here.
+    source: Option<Mutex<Source>>,
     current: RwLock<Shown>,
+    changes: watch::Sender<()>,
+}
+
+/// The files, and what was read of them. Each part is loaded on its own: a broken certificate must not keep an old list of
+/// revoked ones in use.
+#[derive(Debug)]
+struct Source {
+    files: TlsFiles,
+    own: Kept<Arc<CertifiedKey>>,
+    clients: Option<(ClientFiles, Kept<Arc<Clients>>)>,
+    /// Whether it was reported that a list is outdated.
+    outdated: bool,
 }
 
 #[derive(Debug)]
 struct Shown {
     config: Arc<ServerConfig>,
-    leaf: CertificateDer<'static>,
+    own: Arc<CertifiedKey>,
+    clients: Option<Arc<Clients>>,
 }
 
 impl Certificate {
-    /// Reads the files, to serve this protocol.
+    /// Reads the files, to serve this protocol in this version of TLS or newer.
     ///
     /// # Errors
     /// [`CertificateError`].
-    pub fn load(files: TlsFiles, alpn: &'static [u8]) -> Result<Self, CertificateError> {
-        // The stamp first: a change in between is then seen next time.
-        let stamps = Mutex::new(Stamps { shown: stamp(&files), refused: None });
-        let current = RwLock::new(read(&files, alpn)?);
-        Ok(Self { files: Some(files), alpn, stamps, current })
+    pub fn load(files: TlsFiles, alpn: &'static [u8], oldest: TlsVersion) -> Result<Self, CertificateError> {
+        let own = Kept::read(&files.own(), || certified::read(&files.cert, &files.key))?;
+        let clients = match files.clients.clone() {
+            Some(of) => {
+                let kept = Kept::read(&of.paths().collect::<Vec<_>>(), || Clients::read(&of).map(Arc::new))?;
+                Some((of, kept))
+            }
+            None => None,
+        };
+        let source = Source { files, own, clients, outdated: false };
+        let shown = source.shown(alpn, oldest)?;
+        Ok(Self::showing(shown, Some(source), alpn, oldest))
     }
 
     /// Makes a certificate without an authority, with a key of its own that is kept nowhere: for servers that prove on each
@@ -114,18 +122,23 @@ impl Certificate {
     pub fn made_here(alpn: &'static [u8]) -> Result<Self, CertificateError> {
         let not_made = |reason: String| CertificateError::NotMade { reason };
         let made = rcgen::generate_simple_self_signed(["antiphon".to_owned()]).map_err(|e| not_made(e.to_string()))?;
-        let leaf = made.cert.der().clone();
-        let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()).into();
-        let config = server_config(vec![leaf.clone()], key, alpn).map_err(|e| not_made(e.to_string()))?;
-        let stamps = Mutex::new(Stamps { shown: [None, None], refused: None });
-        Ok(Self { files: None, alpn, stamps, current: RwLock::new(Shown { config, leaf }) })
+        let (cert, key) = (made.cert.der().clone(), PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
+        let own = CertifiedKey::from_der(vec![cert], key.into(), &provider()).map_err(|e| not_made(e.to_string()))?;
+        let (own, oldest) = (Arc::new(own), TlsVersion::Tls13);
+        let config = server_config(&own, None, alpn, oldest).map_err(|e| not_made(e.to_string()))?;
+        Ok(Self::showing(Shown { config, own, clients: None }, None, alpn, oldest))
+    }
+
+    fn showing(shown: Shown, source: Option<Source>, alpn: &'static [u8], oldest: TlsVersion) -> Self {
+        let (changes, _) = watch::channel(());
+        Self { alpn, oldest, source: source.map(Mutex::new), current: RwLock::new(shown), changes }
     }
 
     fn shown(&self) -> RwLockReadGuard<'_, Shown> {
         self.current.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What is shown now.
+    /// What is shown and asked for now.
     #[must_use]
     pub fn current(&self) -> Arc<ServerConfig> {
         Arc::clone(&self.shown().config)
@@ -134,86 +147,136 @@ impl Certificate {
     /// The server's own certificate as it is shown now, in DER form.
     #[must_use]
     pub fn leaf(&self) -> Vec<u8> {
-        self.shown().leaf.to_vec()
+        leaf(&self.shown().own).to_vec()
     }
 
-    /// Takes up changed files; true if they were. Files that cannot be used, or whose certificate does not hold now, change
-    /// nothing: what is served stays served. They are looked at again the next time, since a certificate may begin to hold.
+    /// Whether clients must show a certificate.
+    #[must_use]
+    pub fn asks_clients(&self) -> bool {
+        self.shown().clients.is_some()
+    }
+
+    /// The period of the list of revoked client certificates that is outdated first, if there are such lists.
+    #[must_use]
+    pub fn list_period(&self) -> Option<ValidityPeriod> {
+        Some(self.clients()?.lists.as_ref()?.period())
+    }
+
+    pub(crate) fn clients(&self) -> Option<Arc<Clients>> {
+        self.shown().clients.clone()
+    }
+
+    /// Watches over the certificate of a client whose handshake begins now.
+    #[must_use]
+    pub fn watch(self: &Arc<Self>) -> ClientWatch {
+        ClientWatch::new(Arc::clone(self), self.changes.subscribe())
+    }
+
+    /// Loads changed files. Files that cannot be used, or whose certificate is not valid now, change nothing: what is served stays
+    /// served. They are looked at again the next time.
     ///
     /// # Errors
     /// [`CertificateError`]: why they cannot be used. That is in the log as well, once for each change.
-    pub fn refresh(&self) -> Result<bool, CertificateError> {
-        let Some(files) = &self.files else { return Ok(false) };
-        let now = stamp(files);
-        let mut stamps = self.stamps.lock().unwrap_or_else(PoisonError::into_inner);
-        if stamps.shown == now {
-            return Ok(false);
+    pub fn refresh(&self) -> Result<Refreshed, CertificateError> {
+        self.refresh_with(|_| {})
+    }
+
+    /// The same. `apply` gets the changed configuration before connections that are open are looked at, and before another refresh.
+    ///
+    /// # Errors
+    /// As of [`Certificate::refresh`].
+    pub fn refresh_with(&self, apply: impl FnOnce(Arc<ServerConfig>)) -> Result<Refreshed, CertificateError> {
+        let Some(source) = &self.source else { return Ok(Refreshed::default()) };
+        let mut source = source.lock().unwrap_or_else(PoisonError::into_inner);
+        let (certificate, clients) = (source.refresh_own(), source.refresh_clients());
+        source.report_outdated();
+        let refreshed =
+            Refreshed { certificate: matches!(certificate, Ok(true)), clients: matches!(clients, Ok(true)) };
+        if refreshed.any() {
+            let shown = source.shown(self.alpn, self.oldest)?;
+            let config = Arc::clone(&shown.config);
+            *self.current.write().unwrap_or_else(PoisonError::into_inner) = shown;
+            apply(config);
+            self.changes.send_replace(());
         }
-        let read = read(files, self.alpn).and_then(|shown| match standing(&shown.leaf) {
-            Ok(()) => Ok(shown),
-            Err(reason) => Err(CertificateError::NotNow { path: files.cert.clone(), reason }),
-        });
-        match read {
-            Ok(shown) => {
-                *stamps = Stamps { shown: now, refused: None };
-                *self.current.write().unwrap_or_else(PoisonError::into_inner) = shown;
-                tracing::info!(cert = %files.cert.display(), "the new certificate is in use");
-                Ok(true)
-            }
-            Err(error) => {
-                if stamps.refused.replace(now) != Some(now) {
-                    tracing::warn!(%error, code = %error.code(), "the changed certificate cannot be used; the one before stays in use");
-                }
-                Err(error)
-            }
+        certificate.and(clients)?;
+        Ok(refreshed)
+    }
+}
+
+impl Source {
+    fn shown(&self, alpn: &[u8], oldest: TlsVersion) -> Result<Shown, CertificateError> {
+        let own = Arc::clone(self.own.value());
+        let clients = self.clients.as_ref().map(|(_, clients)| Arc::clone(clients.value()));
+        let unusable =
+            |e: rustls::Error| CertificateError::Unusable { path: self.files.cert.clone(), reason: e.to_string() };
+        let config = server_config(&own, clients.as_deref(), alpn, oldest).map_err(unusable)?;
+        Ok(Shown { config, own, clients })
+    }
+
+    fn refresh_own(&mut self) -> Result<bool, CertificateError> {
+        let TlsFiles { cert, key, .. } = &self.files;
+        let changed = self.own.refresh(&self.files.own(), || certified::read_valid(cert, key));
+        let changed = changed.map_err(|refused| {
+            report(refused, "the changed certificate cannot be used; the previous one stays in use")
+        })?;
+        if changed {
+            tracing::info!(cert = %cert.display(), "the new certificate is in use");
+        }
+        Ok(changed)
+    }
+
+    fn refresh_clients(&mut self) -> Result<bool, CertificateError> {
+        let Some((files, kept)) = &mut self.clients else { return Ok(false) };
+        let changed = kept.refresh(&files.paths().collect::<Vec<_>>(), || Clients::read(files).map(Arc::new));
+        let changed = changed.map_err(|refused| {
+            report(
+                refused,
+                "the changed authority or list of the clients cannot be used; the previous one stays in use",
+            )
+        })?;
+        if changed {
+            self.outdated = false;
+            tracing::info!(ca = %files.ca.display(), "the new authority or list of the clients is in use");
+        }
+        Ok(changed)
+    }
+
+    /// Reports once that a list is outdated: from then on no client is let in.
+    fn report_outdated(&mut self) {
+        let lists = self.clients.as_ref().and_then(|(_, clients)| clients.value().lists.as_ref());
+        let Some(Err(error)) = lists.map(|lists| lists.check(Timestamp::now())) else { return };
+        if !std::mem::replace(&mut self.outdated, true) {
+            tracing::warn!(%error, code = %error.code(), "no client certificate of its authority is accepted until there is a newer list");
         }
     }
 }
 
-/// Whether peers would accept it now, as far as its time goes.
-fn standing(der: &[u8]) -> Result<(), String> {
-    let validity =
-        ValidityPeriod::from_certificate(der).map_err(|error| format!("the certificate does not read: {error}"))?;
-    match validity.at(Timestamp::now()) {
-        Validity::Valid => Ok(()),
-        Validity::Expired => Err(format!("the certificate is over since {}", validity.until)),
-        Validity::NotYet => Err(format!("the certificate holds from {} on", validity.from)),
+fn report(refused: Refused<CertificateError>, what: &str) -> CertificateError {
+    let Refused { error, again } = refused;
+    if !again {
+        tracing::warn!(%error, code = %error.code(), "{what}");
     }
-}
-
-fn stamp(files: &TlsFiles) -> Stamp {
-    [&files.cert, &files.key].map(|path| {
-        let mut hash = DefaultHasher::new();
-        hash.write(&std::fs::read(path).ok()?);
-        Some(hash.finish())
-    })
-}
-
-fn read(files: &TlsFiles, alpn: &[u8]) -> Result<Shown, CertificateError> {
-    let fault = |path: &Path, reason: String| CertificateError::Unusable { path: path.to_owned(), reason };
-    let chain = CertificateDer::pem_file_iter(&files.cert)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(|e| fault(&files.cert, e.to_string()))?;
-    let leaf = chain.first().cloned().ok_or_else(|| fault(&files.cert, "it holds no certificate".to_owned()))?;
-    let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|e| match std::fs::read_to_string(&files.key) {
-        Ok(text) if text.contains("ENCRYPTED") => CertificateError::Passphrase { path: files.key.clone() },
-        _ => fault(&files.key, e.to_string()),
-    })?;
-    let config = server_config(chain, key, alpn)
-        .map_err(|e| fault(&files.cert, format!("it does not go with {}: {e}", files.key.display())))?;
-    Ok(Shown { config, leaf })
+    error
 }
 
 fn server_config(
-    chain: Vec<CertificateDer<'static>>,
-    key: PrivateKeyDer<'static>,
+    own: &Arc<CertifiedKey>,
+    clients: Option<&Clients>,
     alpn: &[u8],
+    oldest: TlsVersion,
 ) -> Result<Arc<ServerConfig>, rustls::Error> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_no_client_auth()
-        .with_single_cert(chain, key)?;
+    let builder = ServerConfig::builder_with_provider(provider()).with_protocol_versions(versions(oldest))?;
+    let builder = match clients {
+        Some(clients) => builder.with_client_cert_verifier(Arc::clone(&clients.verifier)),
+        None => builder.with_no_client_auth(),
+    };
+    let mut config = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(Arc::clone(own))));
     config.alpn_protocols = vec![alpn.to_vec()];
+    if clients.is_some() {
+        // A session that is resumed shows no certificate: one that expired or was revoked meanwhile would count on.
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
+    }
     Ok(Arc::new(config))
 }

@@ -10,6 +10,26 @@ const MAX_DETAIL: usize = 400;
 /// What the TLS library means by `CaUsedAsEndEntity`.
 const AUTHORITY_AS_SERVER: &str = "; its certificate is an authority's (CA:TRUE), which no server may show";
 
+/// What a peer's alert of TLS means, by its number (RFC 8446, section 6): what kind of failure it is, and in words. `None` if the
+/// number says all that is known.
+#[must_use]
+pub const fn from_alert(alert: u8) -> Option<(TransportErrorKind, &'static str)> {
+    let words = match alert {
+        42 => "the peer cannot read our certificate",
+        43 => "our certificate is not one for clients (extendedKeyUsage has no clientAuth)",
+        44 => "our certificate is revoked",
+        45 => "our certificate is not valid now",
+        46 | 49 => "the peer does not accept our certificate",
+        48 => {
+            "our certificate is of no authority that the peer trusts, or the peer has no current list of that authority"
+        }
+        70 => return Some((TransportErrorKind::Tls, "the peer speaks no version of TLS that is accepted here")),
+        116 => "the peer asks for a certificate, and got none",
+        _ => return None,
+    };
+    Some((TransportErrorKind::CertificateRefused, words))
+}
+
 /// A peer that cannot be dialled as it is configured.
 pub fn configuration(detail: impl Into<String>) -> TransportError {
     TransportError::new(TransportErrorKind::Configuration, detail)

@@ -4,8 +4,9 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use antiphon_kernel::time::Timestamp;
 use x509_parser::extensions::GeneralName;
+use x509_parser::time::ASN1Time;
 
-/// The period in which a certificate is valid. Both ends belong to it.
+/// The period in which a certificate is valid, or a list of revoked ones is current. Both ends of a certificate's belong to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ValidityPeriod {
     /// Its begin.
@@ -32,9 +33,8 @@ impl ValidityPeriod {
     /// Why it does not read, in words.
     pub fn from_certificate(der: &[u8]) -> Result<Self, String> {
         let (_, certificate) = x509_parser::parse_x509_certificate(der).map_err(|error| error.to_string())?;
-        let at = |seconds: i64| Timestamp::from_micros(seconds.saturating_mul(1_000_000));
         let validity = certificate.validity();
-        Ok(Self { from: at(validity.not_before.timestamp()), until: at(validity.not_after.timestamp()) })
+        Ok(Self { from: timestamp(validity.not_before), until: timestamp(validity.not_after) })
     }
 
     /// Whether it is valid then.
@@ -46,6 +46,11 @@ impl ValidityPeriod {
             _ => Validity::Valid,
         }
     }
+}
+
+/// A time of a certificate or list.
+pub(crate) fn timestamp(at: ASN1Time) -> Timestamp {
+    Timestamp::from_micros(at.timestamp().saturating_mul(1_000_000))
 }
 
 /// Whether a certificate in DER form is an authority's (CA:TRUE). Clients refuse it from a server.

@@ -15,8 +15,8 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use rustls::ServerConfig;
-use tokio::io::{AsyncRead, AsyncWrite};
+use rustls::pki_types::CertificateDer;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -32,6 +32,8 @@ use crate::routes::{CameFrom, refuse};
 
 /// Room in memory for a request's head, and for pieces of its body.
 const MAX_BUFFER: usize = 64 * 1024;
+/// The most bytes of a client that are read after its certificate was refused.
+const MAX_UNREAD: u64 = 64 * 1024;
 /// Out of file descriptors, usually: trying again at once would only burn time.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -118,13 +120,21 @@ async fn serve(stream: TcpStream, from: SocketAddr, slot: &Arc<Slot>, mut door: 
     let Some(tls) = door.tls.clone() else {
         return http(CountedIo::new(stream, door.sent.clone()), from, slot, door).await;
     };
-    let opening = timeout(door.limits.header, open(stream, tls.current(), door.sent.clone()));
+    // Before the handshake: what changes during it counts as well.
+    let watch = tls.watch();
+    let opening = timeout(door.limits.header, open(stream, &tls, door.sent.clone()));
     let opened = tokio::select! {
         () = closed(&mut door.closing) => return,
         opened = opening => opened,
     };
     match opened {
-        Ok(Ok(Opened::Tls(stream))) => http(*stream, from, slot, door).await,
+        Ok(Ok(Opened::Tls(stream))) => {
+            let chain = shown(&stream);
+            tokio::select! {
+                () = http(*stream, from, slot, door) => {}
+                why = watch.refused(chain) => tracing::info!(%from, %why, "closed: the client's certificate is not accepted any more"),
+            }
+        }
         Ok(Ok(Opened::Plain(stream))) => {
             Rejected::Tls.count(door.name);
             tracing::debug!(%from, "plain HTTP on the port of TLS");
@@ -148,7 +158,7 @@ enum Opened {
     Plain(CountedIo<TcpStream>),
 }
 
-async fn open(stream: TcpStream, config: Arc<ServerConfig>, sent: WireBytes) -> std::io::Result<Opened> {
+async fn open(stream: TcpStream, tls: &Certificate, sent: WireBytes) -> std::io::Result<Opened> {
     let mut first = [0];
     let read = stream.peek(&mut first).await?;
     let stream = CountedIo::new(stream, sent);
@@ -156,12 +166,35 @@ async fn open(stream: TcpStream, config: Arc<ServerConfig>, sent: WireBytes) -> 
     if read == 1 && first[0].is_ascii_uppercase() {
         return Ok(Opened::Plain(stream));
     }
-    Ok(Opened::Tls(Box::new(TlsAcceptor::from(config).accept(stream).await?)))
+    match TlsAcceptor::from(tls.current()).accept(stream).into_fallible().await {
+        Ok(stream) => Ok(Opened::Tls(Box::new(stream))),
+        Err((error, stream)) => {
+            if tls.asks_clients() {
+                take_leave(stream).await;
+            }
+            Err(error)
+        }
+    }
+}
+
+/// Lets a client read why its certificate was refused. It has sent its first request by then, and a socket that is closed with unread
+/// bytes takes back what it has sent.
+async fn take_leave(mut stream: CountedIo<TcpStream>) {
+    if stream.shutdown().await.is_ok() {
+        let mut rest = stream.take(MAX_UNREAD);
+        let _ = tokio::io::copy(&mut rest, &mut tokio::io::sink()).await;
+    }
+}
+
+/// The certificate that a client showed, and those between it and the authority.
+fn shown(stream: &TlsStream<CountedIo<TcpStream>>) -> Option<Vec<CertificateDer<'static>>> {
+    let chain = stream.get_ref().1.peer_certificates()?;
+    Some(chain.iter().map(|certificate| certificate.clone().into_owned()).collect())
 }
 
 /// Without it the client would see a broken TLS session, or noise.
 async fn wants_tls() -> Response {
-    let headers = [(UPGRADE, "TLS/1.2, HTTP/1.1"), (CONNECTION, "upgrade, close")];
+    let headers = [(UPGRADE, "TLS/1.3, HTTP/1.1"), (CONNECTION, "upgrade, close")];
     let fault =
         refuse(StatusCode::UPGRADE_REQUIRED, "this port speaks TLS, and got plain HTTP", "begin the URL with https://");
     (headers, fault).into_response()

@@ -11,7 +11,7 @@ use antiphon_kernel::proof::{Identified, Introduction};
 use antiphon_kernel::protocol::{Delivery, FetchReply, FetchRequest, Identity, MAX_WAIT, Pushed, Refresh};
 use antiphon_kernel::transport::TransportErrorKind;
 use antiphon_kernel::transport::{Link, Tail, Transport, TransportError};
-use antiphon_transport_common::{Frames, Trust, client_config, configuration, failure, from_wire, presentable};
+use antiphon_transport_common::{ClientTls, Frames, Trust, configuration, failure, from_wire, presentable};
 use async_trait::async_trait;
 use bytes::Bytes;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
@@ -92,17 +92,28 @@ impl Transport for HttpsTransport {
 
     fn link(&self, peer: &PeerConfig, own: &LocalIdentity) -> Result<Box<dyn Link>, TransportError> {
         let endpoint = Endpoint::parse(&peer.endpoint, self.allow_plaintext_loopback)?;
-        let client = client(&endpoint, peer)?;
+        let tls = tls(&endpoint, peer)?;
+        let client = client(&endpoint, &tls)?;
         let introduction = Introduction::new(own, peer, self.shared_key());
         let (budget, account) = (self.budget.clone(), Account::Peer(peer.name.clone()));
-        let greeter = Greeter { client, endpoint, introduction };
+        let greeter = Greeter { client, endpoint, introduction, tls };
         Ok(Box::new(HttpsLink { greeter, sessions: Sessions::default(), budget, account }))
     }
 }
 
-fn client(endpoint: &Endpoint, peer: &PeerConfig) -> Result<Client, TransportError> {
+fn tls(endpoint: &Endpoint, peer: &PeerConfig) -> Result<ClientTls, TransportError> {
+    let needs_tls = peer.crl.is_some() || peer.client_cert.is_some() || peer.client_key.is_some();
+    if endpoint.is_plaintext() && needs_tls {
+        return Err(configuration(
+            "plain http has no certificates; write the endpoint as https://host:port, or remove `crl`, `client_cert` and `client_key`",
+        ));
+    }
+    ClientTls::new(peer, Trust::of(peer)?, b"http/1.1")
+}
+
+fn client(endpoint: &Endpoint, tls: &ClientTls) -> Result<Client, TransportError> {
     let mut builder = Client::builder()
-        .tls_backend_preconfigured(client_config(Trust::of_file(peer.ca.as_deref()), b"http/1.1")?)
+        .tls_backend_preconfigured(tls.config())
         .https_only(!endpoint.is_plaintext())
         // A redirect could lead anywhere, and a proxy from the environment would see whom we talk to.
         .redirect(reqwest::redirect::Policy::none())
@@ -143,6 +154,8 @@ impl HttpsLink {
         request: impl Fn(&Client, &Endpoint) -> RequestBuilder + Sync,
     ) -> Result<(Session, Response), TransportError> {
         let mut again = false;
+        // Any request may open a connection.
+        self.greeter.tls.refresh().await;
         loop {
             let (session, new) = self.sessions.get(&self.greeter).await?;
             let asked = request(&self.greeter.client, &self.greeter.endpoint);
@@ -226,7 +239,8 @@ impl HttpsLink {
         deadline: Duration,
         ask: impl Future<Output = Result<T, TransportError>>,
     ) -> Result<T, TransportError> {
-        within(self.greeter.introduction.key(), deadline, ask).await
+        let explained = async { ask.await.map_err(|error| self.greeter.tls.explain(error)) };
+        within(self.greeter.introduction.key(), deadline, explained).await
     }
 }
 

@@ -5,7 +5,12 @@ use std::io;
 
 use antiphon_kernel::transport::TransportError;
 use antiphon_kernel::transport::TransportErrorKind;
+use antiphon_transport_common::from_alert;
 use reqwest::StatusCode;
+use rustls::{Error as TlsError, InvalidMessage, PeerIncompatible};
+
+/// The alert of a peer that speaks other versions of TLS alone.
+const PROTOCOL_VERSION: u8 = 70;
 
 /// What a failed request was.
 pub(crate) fn from_reqwest(error: reqwest::Error) -> TransportError {
@@ -21,7 +26,8 @@ fn kind_of(error: &reqwest::Error) -> TransportErrorKind {
     let mut found = None;
     walk(error, &mut |cause| {
         // The innermost cause is the most precise, except that nothing is more precise than TLS.
-        if !matches!(found, Some(TransportErrorKind::Tls | TransportErrorKind::Scheme)) {
+        let tls = [TransportErrorKind::Tls, TransportErrorKind::Scheme, TransportErrorKind::CertificateRefused];
+        if !found.is_some_and(|found| tls.contains(&found)) {
             found = cause_kind(cause).or(found);
         }
     });
@@ -43,10 +49,12 @@ fn kind_of(error: &reqwest::Error) -> TransportErrorKind {
 }
 
 fn cause_kind(cause: &(dyn StdError + 'static)) -> Option<TransportErrorKind> {
-    if let Some(tls) = cause.downcast_ref::<rustls::Error>() {
-        // The first byte is no record of TLS: something answers in clear, as a server of plain HTTP does.
-        let clear = matches!(tls, rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType));
-        return Some(if clear { TransportErrorKind::Scheme } else { TransportErrorKind::Tls });
+    if let Some(tls) = cause.downcast_ref::<TlsError>() {
+        return Some(match tls {
+            // The first byte is no record of TLS: something answers in clear, as a server of plain HTTP does.
+            TlsError::InvalidMessage(InvalidMessage::InvalidContentType) => TransportErrorKind::Scheme,
+            _ => tls_words(tls).map_or(TransportErrorKind::Tls, |(kind, _)| kind),
+        });
     }
     if let Some(hyper) = cause.downcast_ref::<hyper::Error>() {
         return if hyper.is_incomplete_message() {
@@ -79,6 +87,17 @@ fn cause_kind(cause: &(dyn StdError + 'static)) -> Option<TransportErrorKind> {
     }
 }
 
+/// What an error of TLS means where its own words do not say it.
+fn tls_words(error: &TlsError) -> Option<(TransportErrorKind, &'static str)> {
+    match error {
+        TlsError::AlertReceived(alert) => from_alert((*alert).into()),
+        TlsError::PeerIncompatible(
+            PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig | PeerIncompatible::ServerDoesNotSupportTls12Or13,
+        ) => from_alert(PROTOCOL_VERSION),
+        _ => None,
+    }
+}
+
 /// Visits an error and its causes, outermost first.
 fn walk(error: &(dyn StdError + 'static), visit: &mut dyn FnMut(&(dyn StdError + 'static))) {
     visit(error);
@@ -104,6 +123,10 @@ fn describe(error: &(dyn StdError + 'static)) -> String {
                 text.push_str(": ");
             }
             text.push_str(&part);
+        }
+        if let Some((_, words)) = cause.downcast_ref().and_then(tls_words) {
+            text.push_str("; ");
+            text.push_str(words);
         }
     });
     text
@@ -137,6 +160,20 @@ mod tests {
         assert_eq!((of(429), of(503)), (TransportErrorKind::Busy, TransportErrorKind::Busy));
         assert_eq!((of(404), of(502)), (TransportErrorKind::Unexpected, TransportErrorKind::Unexpected));
         assert_eq!(of(500), TransportErrorKind::PeerFault);
+    }
+
+    #[test]
+    fn an_alert_about_our_certificate_is_no_fault_of_the_peer_s() {
+        let alert = |alert| TlsError::AlertReceived(alert);
+        let outer = io::Error::other(alert(rustls::AlertDescription::CertificateRequired));
+        let mut seen = Vec::new();
+        walk(&outer, &mut |cause| seen.extend(cause_kind(cause)));
+        assert!(seen.contains(&TransportErrorKind::CertificateRefused), "{seen:?}");
+        assert!(describe(&outer).ends_with("; the peer asks for a certificate, and got none"), "{}", describe(&outer));
+        let old = alert(rustls::AlertDescription::ProtocolVersion);
+        assert_eq!(cause_kind(&old), Some(TransportErrorKind::Tls));
+        assert!(describe(&old).contains("no version of TLS that is accepted here"));
+        assert_eq!(cause_kind(&alert(rustls::AlertDescription::HandshakeFailure)), Some(TransportErrorKind::Tls));
     }
 
     #[test]

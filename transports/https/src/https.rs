@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use antiphon_kernel::config::{PeerConfig, SharedKey};
+use antiphon_kernel::config::{PeerConfig, SharedKey, TlsVersion};
 use antiphon_kernel::log::LocalIdentity;
 use antiphon_kernel::service::Service;
 use antiphon_kernel::transport::{Link, ServeError, Server, Transport, TransportError};
@@ -45,6 +45,32 @@ impl Https {
     pub fn tls(mut self, certificate: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
         if let Some(listen) = &mut self.listen {
             listen.set_tls(certificate, key);
+        }
+        self
+    }
+
+    /// Lets in only clients that show a certificate of this authority, besides the shared key and the proof. A PEM file, read when the
+    /// cortex starts, and again when it changes. Needs [`Https::tls`].
+    pub fn client_ca(mut self, file: impl Into<PathBuf>) -> Self {
+        if let Some(listen) = &mut self.listen {
+            listen.set_client_ca(file);
+        }
+        self
+    }
+
+    /// Shuts out the clients whose certificates the lists in this PEM file name. Each authority that signed in a client's chain needs
+    /// its list there, and none may be outdated. Needs [`Https::client_ca`].
+    pub fn client_crl(mut self, file: impl Into<PathBuf>) -> Self {
+        if let Some(listen) = &mut self.listen {
+            listen.set_client_crl(file);
+        }
+        self
+    }
+
+    /// Speaks an older version of TLS than 1.3 too.
+    pub const fn tls_min_version(mut self, version: TlsVersion) -> Self {
+        if let Some(listen) = &mut self.listen {
+            listen.min_version = version;
         }
         self
     }
@@ -96,7 +122,8 @@ impl Transport for Https {
     async fn serve(&self, service: &Service) -> Result<Option<Box<dyn Server>>, ServeError> {
         let Some(listen) = self.listen.clone() else { return Ok(None) };
         let addr = listen.addr(TRANSPORT)?;
-        let Listen { tls, allow_open, limits, .. } = listen;
+        let tls = listen.tls(TRANSPORT)?;
+        let Listen { allow_open, limits, .. } = listen;
         let failed =
             |error: ServerError| ServeError { transport: TRANSPORT, code: error.code(), source: Box::new(error) };
         let options = ServerOptions {

@@ -1,7 +1,7 @@
 //! HTTPS for Antiphon: the transport that polls a peer, and the server that answers.
 //!
 //! ```text
-//!   HttpsTransport ── link ──▶ reqwest client ══ TLS 1.2+ ══▶ HttpsServer ──▶ kernel Service
+//!   HttpsTransport ── link ──▶ reqwest client ══ TLS 1.3 ══▶  HttpsServer ──▶ kernel Service
 //!     one connection per peer,     POST /v1/fetch   frames      own accept loop, limits
 //!     reused between polls         POST /v1/connect, hello      before memory is spent
 //!                                  GET  /v1/identity JSON
@@ -31,7 +31,7 @@ mod session;
 mod site_guard;
 mod web;
 
-pub use antiphon_transport_common::{Bounds, CertificateError, TlsFiles, WireBytes};
+pub use antiphon_transport_common::{Bounds, CertificateError, ClientFiles, Refreshed, TlsFiles, WireBytes};
 pub use client::{HttpsOptions, HttpsTransport};
 pub use https::Https;
 pub use limits::Limits;

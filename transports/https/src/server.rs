@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use antiphon_kernel::error_code::ErrorCode;
 use antiphon_kernel::service::Service;
-use antiphon_transport_common::{Certificate, CertificateError, TlsFiles, WireBytes};
+use antiphon_transport_common::{Certificate, CertificateError, Refreshed, TlsFiles, ValidityPeriod, WireBytes};
 
 use crate::TRANSPORT;
 use crate::host_names::HostNames;
@@ -97,7 +97,11 @@ impl HttpsServer {
         if beyond && !allow_open && (!keyed || service.is_open()) {
             return Err(ServerError::OpenBeyondLoopback { addr });
         }
-        let tls = tls.map(|files| Certificate::load(files, b"http/1.1")).transpose()?.map(Arc::new);
+        let load = |files: TlsFiles| {
+            let oldest = files.min_version;
+            Certificate::load(files, b"http/1.1", oldest).map(Arc::new)
+        };
+        let tls = tls.map(load).transpose()?;
         let names = HostNames::new(names, tls.clone());
         let router = router(service.clone(), &limits, Scope::of(addr, tls.is_none()), names);
         let listening = Listening::start(TRANSPORT, addr, router, tls.clone(), limits, move || service.close()).await;
@@ -123,13 +127,19 @@ impl HttpsServer {
         self.tls.as_ref().map(|tls| tls.leaf())
     }
 
-    /// Looks at once whether the certificate's files changed, and takes them up; this reads files. It looks by itself now and
-    /// then, see [`Limits::certificate_check`]. True if they were.
+    /// The period of the list of revoked client certificates that is outdated first, if there are such lists.
+    #[must_use]
+    pub fn list_period(&self) -> Option<ValidityPeriod> {
+        self.tls.as_ref()?.list_period()
+    }
+
+    /// Looks at once whether files of TLS changed, and loads those; this reads files. It does so automatically now and then, see
+    /// [`Limits::certificate_check`].
     ///
     /// # Errors
-    /// [`CertificateError`]: why they cannot be used; the certificate before stays in use.
-    pub fn refresh_certificate(&self) -> Result<bool, CertificateError> {
-        self.tls.as_ref().map_or(Ok(false), |tls| tls.refresh())
+    /// [`CertificateError`]: why they cannot be used; what was loaded before stays in use.
+    pub fn refresh_certificate(&self) -> Result<Refreshed, CertificateError> {
+        self.tls.as_ref().map_or(Ok(Refreshed::default()), |tls| tls.refresh())
     }
 
     /// Stops in order: parked polls are answered at once, answers on their way get the time that [`Limits::shutdown`]

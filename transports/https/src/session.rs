@@ -7,7 +7,7 @@ use antiphon_kernel::proof::{Channel, Identified, Introduction, Proven};
 use antiphon_kernel::protocol::FetchReply;
 use antiphon_kernel::service::TOKEN_FOR;
 use antiphon_kernel::transport::{TransportError, TransportErrorKind};
-use antiphon_transport_common::{Frames, failure, from_wire};
+use antiphon_transport_common::{ClientTls, Frames, failure, from_wire};
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
 use reqwest::{Client, Response};
 use tokio::sync::Mutex;
@@ -70,10 +70,12 @@ pub(crate) struct Greeter {
     pub(crate) client: Client,
     pub(crate) endpoint: Endpoint,
     pub(crate) introduction: Introduction,
+    pub(crate) tls: ClientTls,
 }
 
 impl Greeter {
     async fn greet(&self) -> Result<(Session, Identified), TransportError> {
+        self.tls.refresh().await;
         let channel = Channel::Host(self.endpoint.host());
         let since = Instant::now();
         let connect = self.introduction.connect();

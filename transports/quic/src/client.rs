@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use antiphon_kernel::budget::{Account, Budget};
 use antiphon_kernel::codec::Message;
-use antiphon_kernel::config::{PeerConfig, SharedKey};
+use antiphon_kernel::config::{PeerConfig, SharedKey, TlsVersion};
 use antiphon_kernel::log::LocalIdentity;
 use antiphon_kernel::proof::{Identified, Introduction};
 use antiphon_kernel::protocol::{Delivery, FetchReply, FetchRequest, Heartbeat, Pushed, Refresh};
 use antiphon_kernel::transport::TransportErrorKind;
 use antiphon_kernel::transport::{Link, Tail, Transport, TransportError};
-use antiphon_transport_common::{Trust, client_config, configuration, failure, presentable};
+use antiphon_transport_common::{ClientTls, Trust, configuration, failure, presentable};
 use async_trait::async_trait;
 use quinn::ClientConfig;
 use tokio::sync::{Mutex, watch};
@@ -75,25 +75,30 @@ impl Transport for QuicTransport {
     fn link(&self, peer: &PeerConfig, own: &LocalIdentity) -> Result<Box<dyn Link>, TransportError> {
         let endpoint = Endpoint::parse(&peer.endpoint)?;
         let introduction = Introduction::new(own, peer, self.shared_key());
-        let config = tuning::client(client_config(trust(peer), ALPN)?)
-            .map_err(|e| configuration(format!("TLS cannot be set up for QUIC: {e}")))?;
+        if peer.tls_min_version != TlsVersion::Tls13 {
+            return Err(configuration("QUIC speaks TLS 1.3 alone; leave `tls_min_version` out, or dial https://"));
+        }
+        let tls = ClientTls::new(peer, trust(peer)?, ALPN)?;
+        let config =
+            tuning::client(tls.config()).map_err(|e| configuration(format!("TLS cannot be set up for QUIC: {e}")))?;
         let sockets = Arc::clone(&self.sockets);
         let (budget, account) = (self.budget.clone(), Account::Peer(peer.name.clone()));
-        Ok(Box::new(QuicLink { sockets, config, endpoint, introduction, session: Mutex::default(), budget, account }))
+        let session = Mutex::default();
+        Ok(Box::new(QuicLink { sockets, tls, config, endpoint, introduction, session, budget, account }))
     }
 }
 
 /// What a server's certificate must be. With the configured id, its signature over the connection says more than any certificate.
-fn trust(peer: &PeerConfig) -> Trust<'_> {
-    match (&peer.ca, peer.cortex) {
-        (Some(ca), _) => Trust::Authorities(ca),
-        (None, Some(_)) => Trust::Proof,
-        (None, None) => Trust::System,
-    }
+fn trust(peer: &PeerConfig) -> Result<Trust<'_>, TransportError> {
+    Ok(match (Trust::of(peer)?, peer.cortex) {
+        (Trust::System, Some(_)) => Trust::Proof,
+        (trust, _) => trust,
+    })
 }
 
 struct QuicLink {
     sockets: Arc<Sockets>,
+    tls: ClientTls,
     config: ClientConfig,
     endpoint: Endpoint,
     introduction: Introduction,
@@ -111,8 +116,9 @@ impl QuicLink {
             return Ok((Arc::clone(session), None));
         }
         *slot = None;
-        let (session, identity) =
-            Session::dial(&self.sockets, &self.config, &self.endpoint, &self.introduction).await?;
+        self.tls.refresh().await;
+        let dialled = Session::dial(&self.sockets, &self.config, &self.endpoint, &self.introduction).await;
+        let (session, identity) = dialled.map_err(|error| self.tls.explain(error))?;
         let session = Arc::clone(slot.insert(Arc::new(session)));
         Ok((session, Some(identity)))
     }

@@ -2,7 +2,7 @@
 
 use antiphon_kernel::transport::TransportError;
 use antiphon_kernel::transport::TransportErrorKind;
-use antiphon_transport_common::failure;
+use antiphon_transport_common::{failure, from_alert};
 use quinn::{ClosedStream, ConnectError, ConnectionError, ReadError, VarInt, WriteError};
 
 use crate::codes;
@@ -15,6 +15,12 @@ const NO_APPLICATION_PROTOCOL: u64 = CRYPTO + 120;
 const CONNECTION_REFUSED: u64 = 0x2;
 
 pub(crate) fn from_connection(error: &ConnectionError) -> TransportError {
+    // What the other side says of our certificate.
+    if let ConnectionError::ConnectionClosed(close) = error
+        && let Some((kind, words)) = alert(close.error_code.into())
+    {
+        return failure(kind, format!("{error}; {words}"));
+    }
     let category = match error {
         ConnectionError::VersionMismatch => TransportErrorKind::Version,
         ConnectionError::TransportError(error) => transport(error.code.into()),
@@ -26,6 +32,11 @@ pub(crate) fn from_connection(error: &ConnectionError) -> TransportError {
         }
     };
     failure(category, error.to_string())
+}
+
+/// What the alert of TLS in an error code says.
+fn alert(code: u64) -> Option<(TransportErrorKind, &'static str)> {
+    from_alert(u8::try_from(code.checked_sub(CRYPTO)?).ok()?)
 }
 
 const fn transport(code: u64) -> TransportErrorKind {
@@ -83,6 +94,9 @@ mod tests {
         assert_eq!(transport(CONNECTION_REFUSED), TransportErrorKind::Busy);
         // TLS: bad certificate.
         assert_eq!(transport(CRYPTO + 42), TransportErrorKind::Tls);
+        // TLS: certificate required, of the other side; and no number of TLS at all.
+        assert_eq!(alert(CRYPTO + 116).map(|(kind, _)| kind), Some(TransportErrorKind::CertificateRefused));
+        assert_eq!((alert(116), alert(CRYPTO + 256 + 116)), (None, None));
         assert_eq!(transport(NO_APPLICATION_PROTOCOL), TransportErrorKind::Version);
         assert_eq!(transport(0xa), TransportErrorKind::Reset);
         assert_eq!(from_connection(&ConnectionError::TimedOut).kind(), TransportErrorKind::Timeout);

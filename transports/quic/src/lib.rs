@@ -26,7 +26,7 @@ mod session;
 mod socket;
 mod tuning;
 
-pub use antiphon_transport_common::{Bounds, CertificateError, TlsFiles, WireBytes};
+pub use antiphon_transport_common::{Bounds, CertificateError, ClientFiles, Refreshed, TlsFiles, WireBytes};
 pub use client::{QuicOptions, QuicTransport};
 pub use limits::Limits;
 pub use quic::Quic;

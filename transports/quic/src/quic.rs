@@ -48,6 +48,24 @@ impl Quic {
         self
     }
 
+    /// Lets in only clients that show a certificate of this authority, besides the shared key and the proof. A PEM file, read when the
+    /// cortex starts, and again when it changes. Needs [`Quic::tls`].
+    pub fn client_ca(mut self, file: impl Into<PathBuf>) -> Self {
+        if let Some(listen) = &mut self.listen {
+            listen.set_client_ca(file);
+        }
+        self
+    }
+
+    /// Shuts out the clients whose certificates the lists in this PEM file name. Each authority that signed in a client's chain needs
+    /// its list there, and none may be outdated. Needs [`Quic::client_ca`].
+    pub fn client_crl(mut self, file: impl Into<PathBuf>) -> Self {
+        if let Some(listen) = &mut self.listen {
+            listen.set_client_crl(file);
+        }
+        self
+    }
+
     /// Answers without a shared key beyond loopback addresses too: any program that reaches the address can read the log.
     pub fn allow_open(mut self) -> Self {
         if let Some(listen) = &mut self.listen {
@@ -82,7 +100,8 @@ impl Transport for Quic {
     async fn serve(&self, service: &Service) -> Result<Option<Box<dyn Server>>, ServeError> {
         let Some(listen) = self.listen.clone() else { return Ok(None) };
         let addr = listen.addr(TRANSPORT)?;
-        let Listen { tls, allow_open, limits, .. } = listen;
+        let tls = listen.tls(TRANSPORT)?;
+        let Listen { allow_open, limits, .. } = listen;
         let failed =
             |error: ServerError| ServeError { transport: TRANSPORT, code: error.code(), source: Box::new(error) };
         let options = QuicServerOptions { addr, tls, shared_key: self.transport.shared_key(), allow_open, limits };

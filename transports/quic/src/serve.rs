@@ -9,9 +9,10 @@ use antiphon_kernel::protocol::{FetchReply, FetchRequest, MAX_RUN_BYTES, Refusal
 use antiphon_kernel::service::{Caller, Credential, Service};
 use antiphon_kernel::transport::TransportError;
 use antiphon_kernel::transport::TransportErrorKind;
-use antiphon_transport_common::{Frames, Rejected, Slot, address_text, failure};
+use antiphon_transport_common::{Certificate, Frames, Rejected, Slot, address_text, failure};
 use bytes::Bytes;
 use quinn::{Connection, RecvStream, SendStream};
+use rustls::pki_types::CertificateDer;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -38,6 +39,7 @@ pub(crate) struct Visit {
     pub(crate) service: Service,
     pub(crate) limits: Arc<Limits>,
     pub(crate) closing: watch::Receiver<bool>,
+    pub(crate) certificate: Arc<Certificate>,
     pub(crate) slot: Slot,
     pub(crate) sent: Sent,
 }
@@ -46,6 +48,8 @@ impl Visit {
     pub(crate) async fn run(mut self, incoming: quinn::Incoming) -> Result<(), TransportError> {
         let late = |_| failure(TransportErrorKind::Timeout, "no hello in time");
         let mut closing = self.closing.clone();
+        // Before the handshake: what changes during it counts as well.
+        let watch = self.certificate.watch();
         let handshake = async {
             let connection = incoming.accept().map_err(|e| from_connection(&e))?;
             let connection = timeout(self.limits.header, connection).await.map_err(late)?;
@@ -62,6 +66,8 @@ impl Visit {
             connection.close(codes::BUSY, b"");
             return Err(crowded_out());
         }
+        let refused = watch.refused(shown(&connection));
+        let mut refused = std::pin::pin!(refused);
         let greeted = async { timeout(self.limits.header, self.greet(&connection)).await.map_err(late)? };
         let Greeted { control, news, caller } = tokio::select! {
             greeted = greeted => greeted.inspect_err(count)?,
@@ -72,6 +78,10 @@ impl Visit {
             () = self.slot.evicted() => {
                 connection.close(codes::BUSY, b"");
                 return Err(crowded_out());
+            }
+            why = &mut refused => {
+                connection.close(codes::GREET_AGAIN, b"");
+                return Err(not_accepted(&why));
             }
         };
         let peer = Peer { caller, limits: self.limits };
@@ -90,6 +100,10 @@ impl Visit {
             () = self.slot.evicted() => {
                 code = Some(codes::BUSY);
                 Err(crowded_out())
+            }
+            why = &mut refused => {
+                code = Some(codes::GREET_AGAIN);
+                Err(not_accepted(&why))
             }
             () = closed(&mut self.closing) => {
                 // The door gives all connections together their time.
@@ -183,6 +197,15 @@ fn crowded_out() -> TransportError {
     failure(TransportErrorKind::Busy, "another connection needed its room")
 }
 
+fn not_accepted(why: &str) -> TransportError {
+    failure(TransportErrorKind::Tls, format!("the client's certificate is not accepted any more: {why}"))
+}
+
+/// The certificate that a client showed, and those between it and the authority.
+fn shown(connection: &Connection) -> Option<Vec<CertificateDer<'static>>> {
+    connection.peer_identity()?.downcast().ok().map(|chain| *chain)
+}
+
 /// What a hello brings.
 struct Greeted {
     control: SendStream,
@@ -194,7 +217,7 @@ struct Greeted {
 fn count(error: &TransportError) {
     match error.kind() {
         TransportErrorKind::Timeout => Rejected::Timeout.count(TRANSPORT),
-        TransportErrorKind::Tls => Rejected::Tls.count(TRANSPORT),
+        TransportErrorKind::Tls | TransportErrorKind::CertificateRefused => Rejected::Tls.count(TRANSPORT),
         TransportErrorKind::Protocol | TransportErrorKind::TooLarge | TransportErrorKind::Unexpected => {
             Rejected::Malformed.count(TRANSPORT)
         }

@@ -4,10 +4,10 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use antiphon_kernel::config::SharedKey;
+use antiphon_kernel::config::{SharedKey, TlsVersion};
 use antiphon_kernel::error_code::ErrorCode;
 use antiphon_kernel::service::Service;
-use antiphon_transport_common::{Certificate, CertificateError, Slots, TlsFiles, WireBytes};
+use antiphon_transport_common::{Certificate, CertificateError, Refreshed, Slots, TlsFiles, ValidityPeriod, WireBytes};
 use quinn::{Endpoint, Incoming, TokioRuntime};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
@@ -100,7 +100,7 @@ impl QuicServer {
             return Err(ServerError::OpenBeyondLoopback { addr });
         }
         let certificate = Arc::new(match tls {
-            Some(files) => Certificate::load(files, ALPN)?,
+            Some(files) => Certificate::load(files, ALPN, TlsVersion::Tls13)?,
             None => Certificate::made_here(ALPN)?,
         });
         let config = tuning::server(certificate.current()).map_err(|e| ServerError::Tls(Box::new(e)))?;
@@ -141,12 +141,18 @@ impl QuicServer {
         self.certificate.leaf()
     }
 
-    /// Looks at once whether the certificate's files changed, and takes them up; this reads files. It looks by itself now and
-    /// then, see [`Limits::certificate_check`]. True if they were.
+    /// The period of the list of revoked client certificates that is outdated first, if there are such lists.
+    #[must_use]
+    pub fn list_period(&self) -> Option<ValidityPeriod> {
+        self.certificate.list_period()
+    }
+
+    /// Looks at once whether files of TLS changed, and loads those; this reads files. It does so automatically now and then, see
+    /// [`Limits::certificate_check`].
     ///
     /// # Errors
-    /// [`CertificateError`]: why they cannot be used; the certificate before stays in use.
-    pub fn refresh_certificate(&self) -> Result<bool, CertificateError> {
+    /// [`CertificateError`]: why they cannot be used; what was loaded before stays in use.
+    pub fn refresh_certificate(&self) -> Result<Refreshed, CertificateError> {
         refresh(&self.certificate, &self.endpoint)
     }
 
@@ -234,6 +240,7 @@ impl Door {
             service: self.service.clone(),
             limits: Arc::clone(&self.limits),
             closing: self.closing.clone(),
+            certificate: Arc::clone(&self.certificate),
             slot,
             sent: self.sent.clone(),
         };
@@ -251,13 +258,9 @@ impl Door {
     }
 }
 
-fn refresh(certificate: &Certificate, endpoint: &Endpoint) -> Result<bool, CertificateError> {
-    let changed = certificate.refresh()?;
-    if changed {
-        match tuning::server(certificate.current()) {
-            Ok(config) => endpoint.set_server_config(Some(config)),
-            Err(error) => tracing::warn!(%error, "the changed certificate cannot be used for QUIC"),
-        }
-    }
-    Ok(changed)
+fn refresh(certificate: &Certificate, endpoint: &Endpoint) -> Result<Refreshed, CertificateError> {
+    certificate.refresh_with(|config| match tuning::server(config) {
+        Ok(config) => endpoint.set_server_config(Some(config)),
+        Err(error) => tracing::warn!(%error, "the changed certificate cannot be used for QUIC"),
+    })
 }

@@ -54,11 +54,17 @@ fn reloaded(changes: &Reloaded) -> String {
         keys => lines.push(format!("keys that are accepted now: {keys}")),
     }
     if changes.authorities_changed {
-        lines.push("other authorities are trusted; connections were opened again".to_owned());
+        lines.push("other authorities or revocation lists are used; connections were opened again".to_owned());
+    }
+    if changes.client_certificates_changed {
+        lines.push("another client certificate is shown to peers; connections were opened again".to_owned());
     }
     if changes.certificate_changed {
         let until = changes.certificate_until.as_deref().unwrap_or_default();
         lines.push(format!("another certificate is shown; it holds until {until}"));
+    }
+    if changes.client_authority_changed {
+        lines.push("another authority or revocation list of the clients is in use".to_owned());
     }
     lines.extend(changes.overridden.iter().cloned());
     if lines.is_empty() {

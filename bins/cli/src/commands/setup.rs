@@ -60,6 +60,7 @@ pub(super) fn check(file: &Path, json: bool) -> Result<()> {
     let config = NodeConfig::load(file)?;
     let keys = config.shared_keys()?;
     config.check(&keys)?;
+    config.list_troubles().iter().for_each(|trouble| eprintln!("{trouble}"));
     let certificate = match &config.listen.tls {
         Some(tls) => {
             let (until, soon) = expiry::of(&config.path(&tls.cert), jiff::Timestamp::now())?;

@@ -160,7 +160,8 @@ fn overview(status: &Status) -> Result<()> {
         line("it publishes: of its peers it pulls nothing but what it wrote itself and has lost")?;
     }
     reload_refused(status).into_iter().try_for_each(warn)?;
-    let troubles = [&status.certificate_trouble, &status.disk_trouble].into_iter().flatten();
+    let troubles = [&status.certificate_trouble, &status.client_list_trouble, &status.disk_trouble];
+    let troubles = troubles.into_iter().flatten();
     troubles.map(|trouble| printable(trouble)).try_for_each(warn)?;
     if status.forks > 0 {
         warn(format!("{} forks; `antiphon fork list` shows them", status.forks))?;

@@ -53,6 +53,55 @@ fn an_authority_made_as_the_guide_says_is_trusted_over_both_transports() {
     assert!(code == 0 && err.is_empty(), "a year is long enough: {out}{err}");
 }
 
+/// The section about client certificates: one is made, let in, revoked, and shut out.
+#[test]
+fn a_client_certificate_made_as_the_guide_says_is_let_in_until_it_is_revoked() {
+    if !has("openssl") {
+        return;
+    }
+    let [a, b] = [(); 2].map(|()| free_port());
+    let peer = format!(
+        "{{ name: alpha, endpoint: \"https://localhost:{a}\", ca: ca.pem, crl: crl.pem, client_cert: bravo-client.pem, \
+         client_key: certs/bravo-client.key }}"
+    );
+    let alpha = Place::new(&format!(
+        "node: {{ name: alpha, data_dir: data }}\nlisten:\n  https: 127.0.0.1:{a}\n  tls: {{ cert: alpha.pem, key: certs/alpha.key, \
+         client_ca: ca.pem, client_crl: crl.pem }}\nfederation: {{ interval: 1s }}\n"
+    ));
+    let bravo = Place::new(&format!(
+        "node: {{ name: bravo, data_dir: data }}\nlisten: {{ quic: 127.0.0.1:{b} }}\nfederation: {{ interval: 1s, peers: [{peer}] }}\n"
+    ));
+    let there = alpha.dir.path();
+    std::fs::create_dir(there.join("certs")).unwrap();
+    let sh = |script: &str| {
+        let made = Command::new("sh").args(["-e", "-c", script]).current_dir(there).output().unwrap();
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    };
+    sh(&commands("authority").replace("alpha.example", "localhost"));
+    let script = commands("clients");
+    assert_eq!(script.matches("openssl").count(), 3, "{script}");
+    sh(&script);
+    std::fs::create_dir(bravo.dir.path().join("certs")).unwrap();
+    for file in ["ca.pem", "crl.pem", "bravo-client.pem", "certs/bravo-client.key"] {
+        std::fs::copy(there.join(file), bravo.dir.path().join(file)).unwrap();
+    }
+    let (_alpha, _bravo) = (alpha.serve(), bravo.serve());
+    assert_eq!(alpha.run(&["append", "-t", "t", "-s", "notes/1", "-d", "1"]).0, 0);
+    until("it crosses", || (bravo.run(&["--json", "latest", "notes/1"]).0 == 0).then_some(()));
+    for place in [&alpha, &bravo] {
+        let (code, out, err) = place.run(&["config", "check"]);
+        assert!(code == 0 && err.is_empty(), "a month is long enough: {out}{err}");
+    }
+    let script = commands("revoke");
+    assert_eq!(script.matches("openssl").count(), 2, "{script}");
+    sh(&script);
+    assert_eq!(alpha.run(&["reload"]).0, 0);
+    until("it is shut out", || {
+        let status = bravo.json(&["status"]);
+        (status["peers"][0]["last_error"] == "certificate_refused").then_some(())
+    });
+}
+
 /// The first federation of the guide: no certificate, and each other's id in the configuration.
 #[test]
 fn two_nodes_that_name_each_others_ids_need_no_certificates() {

@@ -19,8 +19,11 @@ mod killed;
 mod links;
 mod messages;
 mod monitor;
+mod mutual_tls;
 mod node;
 mod payload;
+#[path = "../../../../transports/common/tests/pki/mod.rs"]
+mod pki;
 mod progress;
 mod readers;
 mod repair;

@@ -24,9 +24,10 @@ const MARKERS: [&str; 11] = [
 ];
 
 /// Where messages come from, and their heading. The first that fits.
-const SECTIONS: [(&str, &str); 15] = [
+const SECTIONS: [(&str, &str); 16] = [
     ("bins/node/src/config.rs", "Configuration, keys, certificates"),
     ("bins/node/src/keys.rs", "Configuration, keys, certificates"),
+    ("bins/node/src/tls.rs", "Configuration, keys, certificates"),
     ("kernel/src/config", "Configuration, keys, certificates"),
     ("bins/node/src/expiry.rs", "Configuration, keys, certificates"),
     ("kernel/src/ids", "Configuration, keys, certificates"),

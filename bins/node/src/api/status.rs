@@ -97,6 +97,7 @@ pub(crate) fn report(node: &Node) -> Result<Status> {
         certificate_until: node.certificate_day(),
         certificate_trouble: node.certificate_trouble(),
         certificate_holds: node.certificate_holds(),
+        client_list_trouble: node.client_list_trouble(),
         answers_peers: node.answers_peers(),
         reload_refused: node.reloads().refused,
         replayers: replayers.into_iter().map(Into::into).collect(),

@@ -35,10 +35,14 @@ pub struct Reloaded {
     pub key_changed: bool,
     /// Whether other keys are accepted from peers.
     pub accepted_keys_changed: bool,
-    /// Whether other authorities are trusted.
+    /// Whether other authorities are trusted, or other lists of what they revoked are used.
     pub authorities_changed: bool,
+    /// Whether peers are shown other client certificates.
+    pub client_certificates_changed: bool,
     /// Whether the listeners show another certificate.
     pub certificate_changed: bool,
+    /// Whether the listeners use another authority of the clients, or another list of what it revoked.
+    pub client_authority_changed: bool,
     /// The day on which the certificate ends; null without TLS.
     pub certificate_until: Option<String>,
     /// What is wrong with the certificate, or will be soon.

@@ -107,6 +107,8 @@ pub struct Status {
     pub certificate_trouble: Option<String>,
     /// Whether the certificate is valid now.
     pub certificate_holds: Option<bool>,
+    /// What is wrong with the list of revoked client certificates, or will be soon.
+    pub client_list_trouble: Option<String>,
     /// Whether peers get answers: a listener is open, and the mode serves.
     pub answers_peers: bool,
     /// Why the last reload was refused; null if it succeeded.

@@ -28,7 +28,7 @@ pub(super) enum Refused {
     Ingest(IngestError),
     /// The cortex that this is about is excluded from now on.
     Excluded,
-    /// A quota has no room for all of it: less is to be asked for.
+    /// A quota has no room for all of it: ask for less.
     Narrow,
 }
 

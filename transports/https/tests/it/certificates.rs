@@ -40,7 +40,7 @@ impl Authority {
         params.not_before = date_time_ymd(1999, 1, 1);
         params.not_after = date_time_ymd(year, 1, 1);
         let key = KeyPair::generate().unwrap();
-        let files = TlsFiles { cert: self.path().join("node.pem"), key: self.path().join("node.key") };
+        let files = TlsFiles::new(self.path().join("node.pem"), self.path().join("node.key"));
         std::fs::write(&files.cert, params.signed_by(&key, &self.issuer).unwrap().pem()).unwrap();
         std::fs::write(&files.key, key.serialize_pem()).unwrap();
         files

@@ -3,6 +3,7 @@
 
 mod answers;
 mod certificates;
+mod clients;
 mod corruption;
 mod crowds;
 mod fakes;
@@ -12,7 +13,11 @@ mod harness;
 mod hostile;
 mod openapi;
 mod pages;
+#[path = "../../../common/tests/pki/mod.rs"]
+mod pki;
 mod proxy;
+mod revocation;
 mod routes;
 mod stopping;
 mod trust;
+mod versions;

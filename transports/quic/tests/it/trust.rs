@@ -107,7 +107,7 @@ async fn a_server_without_a_key_or_certificate_does_not_open_itself() {
     };
     let open = options("0.0.0.0:0", authority.issue("x"), SharedKey::default());
     assert!(matches!(QuicServer::start(open, service.clone()).await, Err(ServerError::OpenBeyondLoopback { .. })));
-    let nowhere = TlsFiles { cert: "/nonexistent/cert.pem".into(), key: "/nonexistent/key.pem".into() };
+    let nowhere = TlsFiles::new("/nonexistent/cert.pem", "/nonexistent/key.pem");
     let error = QuicServer::start(options("127.0.0.1:0", nowhere, key()), service.clone()).await.unwrap_err();
     assert!(error.to_string().contains("/nonexistent/cert.pem"), "{error}");
     assert_eq!(error.code(), ErrorCode::CertificateUnusable);

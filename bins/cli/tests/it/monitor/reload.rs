@@ -115,7 +115,7 @@ fn a_certificate_is_taken_up_unless_it_is_over() {
     assert!(alpha.run(&["reload"]).1.contains("nothing changed"));
     put(2020);
     let (code, out, err) = alpha.run(&["reload"]);
-    assert!(code == 1 && err.contains("the certificate is over since 2020"), "{out}{err}");
+    assert!(code == 1 && err.contains("the certificate expired at 2020"), "{out}{err}");
     assert_eq!(expiry(), 2040, "the one before is shown");
     // As where a deployment gives all files one time: the content counts.
     put(2041);
